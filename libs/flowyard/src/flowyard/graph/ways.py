@@ -1,0 +1,91 @@
+"""How a run goes on after a node: which nodes come next, what the bookkeeping becomes, and what is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from flowyard.errors import EvaluationError
+from flowyard.graph.state import LOOPS, State, Update
+from flowyard.language.flow import Flow
+from flowyard.language.types import type_of
+from flowyard.language.workflow import END, Loop, Map, Next, Routes, Way, Workflow
+from flowyard.runs.events import Event, LoopTurned, RouteTaken
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """`to`: the nodes that come next, END left out; `items`: how many items a map has, None where there is no map."""
+
+    to: tuple[str, ...]
+    update: Update = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    items: int | None = None
+
+
+def nested_loops(workflow: Workflow, flow: Flow) -> dict[str, tuple[str, ...]]:
+    """Per loop the loops inside its body: they begin anew with each of its turns."""
+    bodies = {
+        source: frozenset(n for n in flow.forward_from(way.to) if source in flow.forward_from(n))
+        for source, way in workflow.ways.items()
+        if isinstance(way, Loop)
+    }
+    return {
+        outer: tuple(inner for inner, inside in bodies.items() if inner != outer and inside < body)
+        for outer, body in bodies.items()
+    }
+
+
+def go_on(source: str, way: Way, state: State, inner_loops: Mapping[str, tuple[str, ...]]) -> Onward:
+    """`state`: as it is after the node's own writes. Raises EvaluationError."""
+    match way:
+        case Next(to):
+            return Onward(tuple(t for t in to if t != END))
+        case Routes():
+            return _route(source, way, state)
+        case Loop():
+            return _turn(source, way, state, inner_loops.get(source, ()))
+        case Map():
+            return Onward((way.target,), items=_count_items(way.items_field, state))
+        case _:
+            assert_never(way)
+
+
+def _count_items(field: str, state: State) -> int:
+    items = state.get(field)
+    if items is None or isinstance(items, list):
+        return len(items or ())
+    raise EvaluationError(f"'{field}' is {type_of(items)}, not a list")
+
+
+def _route(source: str, way: Routes, state: State) -> Onward:
+    for route in way.routes:
+        if route.condition.holds(state.get, lambda node: _turns(state, node)):
+            return _onward(route.to, RouteTaken(source, route.to, route.condition.text))
+    return _onward(way.default, RouteTaken(source, way.default, None))
+
+
+def _onward(to: str, event: Event, update: Update | None = None) -> Onward:
+    return Onward(() if to == END else (to,), update or {}, (event,))
+
+
+def _turns(state: State, node: str) -> int:
+    turns = (state.get(LOOPS) or {}).get(node)
+    return int(turns[0]) if turns else 0
+
+
+def _turn(source: str, way: Loop, state: State, inner: tuple[str, ...]) -> Onward:
+    loops: Mapping[str, Any] = state.get(LOOPS) or {}
+    turns, going_on = loops.get(source, (0, False))
+    turn = turns + 1 if going_on else 1
+    counted = {**loops, source: [turn, True]}
+    if way.until.holds(state.get, lambda node: int(counted.get(node, (0,))[0])):
+        event = LoopTurned(source, turn, way.max_iterations, way.exit_to, "done")
+    elif turn >= way.max_iterations:
+        event = LoopTurned(source, turn, way.max_iterations, way.exit_to, "exhausted")
+    else:
+        event = LoopTurned(source, turn, way.max_iterations, way.to, "again")
+        ended = {node: [loops[node][0], False] for node in inner if node in loops}
+        return _onward(way.to, event, {LOOPS: {**ended, source: [turn, True]}})
+    return _onward(way.exit_to, event, {LOOPS: {source: [turn, False]}})

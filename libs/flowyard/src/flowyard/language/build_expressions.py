@@ -1,0 +1,24 @@
+"""A condition's text → a checked Expression, with its problems reported at the character."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from flowyard.language.expression_types import check_expression
+from flowyard.language.expressions import Expression, ExpressionSyntaxError, parse_expression
+from flowyard.language.places import Path, Places
+from flowyard.language.types import Type
+
+
+def read_condition(
+    places: Places, path: Path, text: str, types: Mapping[str, Type], loops: Collection[str]
+) -> Expression | None:
+    """None where the text is no expression; one that doesn't fit the state is reported and returned all the same."""
+    try:
+        expression = parse_expression(text)
+    except ExpressionSyntaxError as error:
+        places.inside(path, error.finding)
+        return None
+    for finding in check_expression(expression, types, loops):
+        places.inside(path, finding)
+    return expression

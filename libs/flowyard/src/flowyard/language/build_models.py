@@ -1,0 +1,87 @@
+"""`config.llm` and a node's `llm` → ModelSettings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flowyard.language.document import LlmShape, ModelShape
+from flowyard.language.places import Path, Places
+from flowyard.language.problems import did_you_mean
+from flowyard.language.providers import PROVIDERS
+from flowyard.language.workflow import ModelSettings
+
+DEFAULT_PROVIDER: Final = "local"
+DEFAULT_MODELS: Final = {"local": "smollm2-135m", "scripted": "tests"}
+_FAMILIES: Final = {
+    "gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "chatgpt": "openai", "claude": "anthropic",
+    "gemini": "google", "smollm2": "local",
+}  # fmt: skip
+_OF_ITS_PROVIDER: Final = ("api_base", "api_key_env", "extra", "model")
+
+
+class Models:
+    """Merges a node's model settings with those of the document."""
+
+    def __init__(self, shared: LlmShape | None, places: Places) -> None:
+        self.shared = shared
+        self.places = places
+        self.default = self._settings(_given(shared), ("config", "llm"), shared)
+
+    def of(self, own: LlmShape | None, path: Path) -> ModelSettings:
+        if own is None:
+            return self.default
+        mine = _given(own)
+        shared = _given(self.shared)
+        if mine.get("provider", shared.get("provider")) != shared.get("provider"):
+            shared = {key: value for key, value in shared.items() if key not in _OF_ITS_PROVIDER}
+        merged = {**shared, **mine}
+        if "model" in mine and "provider" not in mine and _family(mine["model"]):
+            merged["provider"] = _family(mine["model"])
+        return self._settings(merged, path, own if own.fallbacks is not None else self.shared, fallback_path=own)
+
+    def _settings(
+        self, given: dict[str, Any], path: Path, source: LlmShape | None, fallback_path: LlmShape | None = None
+    ) -> ModelSettings:
+        owner = path if fallback_path is None or fallback_path.fallbacks is not None else ("config", "llm")
+        fallbacks = tuple(
+            self._one(_given(f), (*owner, "fallbacks", i)) for i, f in enumerate((source.fallbacks if source else None) or ())
+        )
+        return self._one({**given, "fallbacks": fallbacks}, path)
+
+    def _one(self, given: dict[str, Any], path: Path) -> ModelSettings:
+        given = dict(given)
+        provider, model = given.pop("provider", None), given.pop("model", None)
+        if provider is None and model is not None:
+            provider, model = self._provider_of(model, path)
+        provider = provider or DEFAULT_PROVIDER
+        self._check_provider(provider, path)
+        model = model or DEFAULT_MODELS.get(provider)
+        if model is None:
+            self.places.error("missing-key", path, f"provider '{provider}' needs the key 'model'", "add 'model:'", key=True)
+        return ModelSettings(provider, model or "unknown", **given)
+
+    def _provider_of(self, model: str, path: Path) -> tuple[str, str]:
+        head, slash, tail = model.partition("/")
+        if slash and head in PROVIDERS:
+            return head, tail
+        family = _family(model)
+        if family is None:
+            message = f"the provider of the model '{model}' isn't known"
+            self.places.error("missing-key", (*path, "model"), message, "add 'provider:'")
+        return family or DEFAULT_PROVIDER, model
+
+    def _check_provider(self, provider: str, path: Path) -> None:
+        if provider not in PROVIDERS:
+            hint = did_you_mean(provider, PROVIDERS)
+            hint = hint or "providers: openai, anthropic, google, ollama, local, scripted, or any of LiteLLM's"
+            self.places.error("unknown-provider", (*path, "provider"), f"no provider '{provider}'", hint)
+
+
+def _family(model: str) -> str | None:
+    return next((provider for prefix, provider in _FAMILIES.items() if model.startswith(prefix)), None)
+
+
+def _given(shape: ModelShape | None) -> dict[str, Any]:
+    if shape is None:
+        return {}
+    return {k: v for k, v in shape.model_dump(exclude={"fallbacks"}, exclude_none=True).items()}

@@ -1,0 +1,258 @@
+"""The shape of a document, key by key: the source of both the reader and the JSON Schema that editors use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+
+from flowyard.language.workflow import Durability, OnItemError, Reduce
+
+IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+_SHORT: Final = "~short"
+_LONG: Final = "~long"
+
+
+def _form(value: Any) -> str:
+    """Which form of a key that has a short and a long one."""
+    return _LONG if isinstance(value, dict) else _SHORT
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _spelled(value: Any) -> Any:
+    """`version: 1.0` without quotes is meant as text."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=64)]
+Names: TypeAlias = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+Spelled: TypeAlias = Annotated[
+    str, BeforeValidator(_spelled), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
+]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
+ErrorCode: TypeAlias = Literal[
+    "rate_limited", "timeout", "provider_error", "invalid_output", "tool_error", "model_refused", "expression_error"
+]
+
+
+class Shape(BaseModel):
+    """Closed, strict, frozen: a typo must be told, and `'3'` is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class FlowShape(Shape):
+    name: str = Field(min_length=1, max_length=128, description="Unique name of the workflow.")
+    description: str | None = Field(None, description="What the workflow does, for people.")
+    version: Spelled | None = Field(None, description="Your own version of the document.")
+    tags: list[str] | None = Field(None, description="Words to find it by.")
+    author: str | None = None
+
+
+class FieldShape(Shape):
+    type: str = Field(description="str, int, float, bool, dict, list, list[str], dict[str, int], object, any, 'T | null'.")
+    required: bool = Field(False, description="The field is an input that a run must be given.")
+    default: Any = Field(None, description="Value at the start of a run; makes the field an optional input.")
+    description: str | None = Field(None, description="Shown to people, and to the model that fills the field.")
+    schema_: Mapping[str, FieldForm] | None = Field(None, alias="schema", description="The fields of an object.")
+    reduce: Reduce | None = Field(None, description="How parallel writes merge.")
+
+
+FieldForm: TypeAlias = Annotated[
+    Annotated[str, Tag(_SHORT)] | Annotated[FieldShape, Tag(_LONG)],
+    Discriminator(_form),
+]
+
+
+class StateShape(Shape):
+    fields: dict[str, FieldForm] = Field(description="The typed values that nodes read and write.")
+
+
+class OutputFieldShape(Shape):
+    name: str
+    type: str
+    description: str | None = None
+    schema_: Mapping[str, FieldForm] | None = Field(None, alias="schema")
+
+
+class OutputSchemaShape(Shape):
+    type: str = Field(description="A simple type for one output, or object with fields.")
+    fields: list[OutputFieldShape] | None = None
+    description: str | None = None
+
+
+class ModelShape(Shape):
+    provider: str | None = Field(None, description="openai, anthropic, google, ollama, local, scripted, or any of LiteLLM.")
+    model: str | None = Field(None, min_length=1, description="The provider's name of the model.")
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1, description="Most tokens of one reply.")
+    api_base: str | None = Field(None, pattern=r"^https?://", description="Address of the API, for example of a proxy.")
+    api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
+    timeout: Seconds | None = Field(None, description="Seconds that one call may take.")
+    extra: dict[str, Any] | None = Field(None, description="Passed to the provider as it is.")
+
+
+class LlmShape(ModelShape):
+    fallbacks: list[ModelShape] | None = Field(None, description="Models to ask, in order, when this one fails.")
+
+
+class RetryShape(Shape):
+    max_retries: int | None = Field(None, ge=0, le=50, description="Tries after the first one.")
+    errors: list[ErrorCode] | None = Field(None, min_length=1, description="The errors that are worth another try.")
+    initial_delay: float | None = Field(None, ge=0, le=3600, description="Seconds before the first retry.")
+    multiplier: float | None = Field(None, ge=1, le=100, description="The delay grows by this factor.")
+    max_delay: float | None = Field(None, ge=0, le=86_400, description="Longest delay in seconds.")
+
+
+RetryForm: TypeAlias = Annotated[
+    Annotated[Annotated[int, Field(ge=0, le=50)], Tag(_SHORT)] | Annotated[RetryShape, Tag(_LONG)],
+    Discriminator(_form),
+]
+
+
+class GotoShape(Shape):
+    goto: str
+
+
+OnErrorForm: TypeAlias = Annotated[
+    Annotated[Literal["fail", "continue"], Tag(_SHORT)] | Annotated[GotoShape, Tag(_LONG)],
+    Discriminator(_form),
+]
+
+
+class ExampleShape(Shape):
+    inputs: dict[str, Any] = Field(description="Values for the names that the prompt uses.")
+    outputs: dict[str, Any] = Field(description="The reply that is right for them.")
+
+
+class NodeShape(Shape):
+    id: Identifier = Field(description="The node's name in edges.")
+    name: str | None = None
+    description: str | None = None
+    inputs: dict[str, Any] | None = Field(None, description="Local names: templates or plain values.")
+    outputs: Names | None = Field(None, description="The state fields that the node writes.")
+    prompt: str | None = Field(None, min_length=1, description="What the model is asked; {field} is filled in.")
+    system: str | None = Field(None, description="The system message.")
+    output_schema: OutputSchemaShape | None = Field(None, description="Follows from the outputs' types if left out.")
+    examples: list[ExampleShape] | None = Field(None, description="Questions with their right answers.")
+    llm: LlmShape | None = Field(None, description="Overrides config.llm, key by key.")
+    timeout: Seconds | None = Field(None, description="Seconds that the step may take, its retries included.")
+    retry: RetryForm | None = Field(None, description="A number of retries, or how to retry.")
+    on_error: OnErrorForm | None = Field(None, description="fail (default), continue, or {goto: node}.")
+    log_prompts: bool | None = Field(None, description="Put the messages into the run's events.")
+
+
+class LogicShape(Shape):
+    logic: str = Field(min_length=1)
+
+
+ConditionForm: TypeAlias = Annotated[
+    Annotated[str, Tag(_SHORT)] | Annotated[LogicShape, Tag(_LONG)],
+    Discriminator(_form),
+]
+Target: TypeAlias = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "boolean"}], "description": "The default route."})
+]
+
+
+class RouteShape(Shape):
+    if_: str | None = Field(None, alias="if", min_length=1)
+    condition: ConditionForm | None = None
+    to: str | None = None
+    default: Target = None
+    else_: Target = Field(None, alias="else")
+
+
+class LoopShape(Shape):
+    to: str | None = Field(None, description="Where a turn begins; the edge's own node if left out.")
+    condition_field: str | None = Field(None, description="A bool field: true ends the loop.")
+    until: str | None = Field(None, min_length=1, description="An expression: true ends the loop.")
+    max_iterations: int = Field(ge=1, le=1000, description="The body runs at most this often.")
+    exit_to: str = Field("END", description="Where the run goes on after the loop.")
+
+
+class ParallelShape(Shape):
+    items_field: str = Field(description="A list: the target runs once per item.")
+    target_node: str
+    collect_field: str = Field(description="A list: the results, in the order of the items.")
+    item: Identifier | None = Field(None, description="Local name of the item, 'item' if left out.")
+    max_concurrency: int | None = Field(None, ge=1, description="Most items at a time.")
+    on_item_error: OnItemError | None = None
+
+
+class EdgeShape(Shape):
+    from_: Names = Field(alias="from", description="A node, START, or a list of nodes to wait for.")
+    to: Names | None = Field(None, description="A node, END, or a list of nodes that run in parallel.")
+    condition: ConditionForm | None = Field(None, description="Beside to: the edge is a route.")
+    routes: list[RouteShape] | None = Field(None, min_length=1)
+    loop: LoopShape | None = None
+    parallel: ParallelShape | None = None
+
+
+class ExecutionShape(Shape):
+    timeout: Seconds | None = Field(None, description="Seconds that a run may take.")
+    max_retries: int | None = Field(None, ge=0, le=50, description="Tries of a step after the first one.")
+    durability: Durability | None = None
+    concurrency: int | None = Field(None, ge=1, description="Most runs of the workflow at a time.")
+    priority: int | None = Field(None, ge=-100, le=100)
+    max_attempts: int | None = Field(None, ge=1, le=100, description="How often a lost run is taken up again.")
+
+
+class ConfigShape(Shape):
+    llm: LlmShape | None = Field(None, description="The model of every node that doesn't name its own.")
+    execution: ExecutionShape | None = None
+    storage: Any = Field(None, deprecated=True)
+    observability: Any = Field(None, deprecated=True)
+
+
+class ExpectShape(Shape):
+    status: Literal["succeeded", "failed"] | None = None
+    outputs: dict[str, Any] | None = Field(None, description="Values of state fields at the end.")
+    nodes: list[str] | None = Field(None, description="The steps, in order.")
+    error: str | None = Field(None, description="The code of the error that ends the run.")
+    calls: dict[str, Annotated[int, Field(ge=0)]] | None = Field(None, description="Model calls per node.")
+
+
+class CaseShape(Shape):
+    name: str = Field(min_length=1)
+    inputs: dict[str, Any] | None = None
+    replies: dict[str, Any] | None = Field(None, description="Per node: a reply, or a list of them for its calls in turn.")
+    expect: ExpectShape | None = None
+
+
+class DocumentShape(Shape):
+    """A Flowyard workflow."""
+
+    schema_version: Spelled | None = Field(None, description="The language's version: 1.0.")
+    flow: FlowShape
+    state: StateShape
+    nodes: list[NodeShape] = Field(min_length=1)
+    edges: list[EdgeShape] | None = Field(None, description="The nodes in order if left out.")
+    config: ConfigShape | None = None
+    tests: list[CaseShape] | None = Field(None, description="Cases for `flowyard test`.")
+    webhook: Any = Field(None, deprecated=True)
+
+
+NOT_YET: Final[Mapping[type[Shape], Mapping[str, str]]] = {
+    DocumentShape: {"triggers": "triggers"},
+    NodeShape: {
+        "code": "code nodes", "sandbox": "the sandbox", "tool": "tool nodes", "tools": "tools", "with": "tool nodes",
+        "workflow": "child workflows", "agent": "agents", "human": "human steps", "question": "human steps",
+        "form": "human steps", "on_timeout": "human steps", "wait": "waiting", "cache": "caching", "memory": "memory",
+    },
+    ConfigShape: {
+        "budget": "budgets", "memory": "memory", "sandbox": "the sandbox", "profiling": "profiling",
+        "ab_test": "A/B tests", "gates": "quality gates",
+    },
+}  # fmt: skip
+"""Keys of the language that the engine can't run yet: refused by name, never ignored."""

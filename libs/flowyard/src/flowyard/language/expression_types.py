@@ -1,0 +1,254 @@
+"""The types of expressions: finds what can't work before a model has cost anything."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowyard.language.expressions import CONSTANTS, Expression, field_name, loop_name
+from flowyard.language.problems import did_you_mean, suggest
+from flowyard.language.references import Finding, step_type
+from flowyard.language.types import (
+    ANY,
+    BOOL,
+    FLOAT,
+    INT,
+    STR,
+    DictOf,
+    ListOf,
+    Nullable,
+    ObjectOf,
+    Type,
+    accepts,
+    describe,
+    without_null,
+)
+
+NULL: Final = Nullable(ANY)
+FUNCTIONS: Final[Mapping[str, int]] = {
+    "len": 1, "lower": 1, "upper": 1, "contains": 2, "startswith": 2, "endswith": 2, "iterations": 1,
+}  # fmt: skip
+_NOT_ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and the functions of the language are allowed"
+
+
+def check_expression(expression: Expression, types: Mapping[str, Type], loops: Collection[str]) -> list[Finding]:
+    """What is wrong with a condition. `types`: the fields; `loops`: the nodes that a loop starts from."""
+    checker = _Checker(types, loops)
+    checker.condition(expression.tree)
+    return checker.findings
+
+
+@dataclass(slots=True)
+class _Checker:
+    types: Mapping[str, Type]
+    loops: Collection[str]
+    findings: list[Finding] = field(default_factory=list)
+
+    def report(self, node: ast.expr, message: str, suggestion: str | None = None, *, code: str = "expression-type") -> Type:
+        self.findings.append(Finding(code, message, node.col_offset, suggestion))
+        return ANY
+
+    def condition(self, node: ast.expr) -> None:
+        kind = self.infer(node)
+        if not accepts(BOOL, without_null(kind)):
+            shown = ast.unparse(node)
+            self.report(node, f"'{shown}' is {describe(kind)}, not true or false", _as_condition(kind, shown))
+
+    def infer(self, node: ast.expr) -> Type:
+        loop = loop_name(node)
+        if loop is not None:
+            return self.loop(node, loop)
+        name = field_name(node)
+        if name is not None:
+            return self.name(node, name)
+        match node:
+            case ast.Constant():
+                return self.constant(node)
+            case ast.Name(word):
+                return BOOL if CONSTANTS[word] is not None else NULL
+            case ast.Attribute(inner, step):
+                return self.step(node, inner, step)
+            case ast.Subscript(inner, index):
+                return self.subscript(node, inner, index)
+            case ast.List(items) | ast.Tuple(items):
+                kinds = [self.infer(item) for item in items]
+                return ListOf(kinds[0] if kinds and all(k == kinds[0] for k in kinds) else ANY)
+            case ast.BoolOp(_, values):
+                for value in values:
+                    self.condition(value)
+                return BOOL
+            case ast.UnaryOp(ast.Not(), operand):
+                self.condition(operand)
+                return BOOL
+            case ast.UnaryOp(ast.USub() | ast.UAdd(), operand):
+                return self.number(operand)
+            case ast.BinOp():
+                return self.arithmetic(node)
+            case ast.Compare(left, operators, rights):
+                return self.compare(left, operators, rights)
+            case ast.Call():
+                return self.call(node)
+            case _:
+                return self.report(node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed")
+
+    def loop(self, node: ast.expr, loop: str) -> Type:
+        if loop not in self.loops:
+            self.report(node, f"no loop starts from a node '{loop}'", suggest(loop, self.loops, "loops"), code="unknown-node")
+        return INT
+
+    def name(self, node: ast.expr, name: str) -> Type:
+        if name == "state":
+            return self.report(node, "'state' alone is no field", "write state.FIELD", code="unknown-field")
+        if name not in self.types:
+            hint = did_you_mean(name, self.types) or f"text needs quotes: '{name}'"
+            return self.report(node, f"no field '{name}'", hint, code="unknown-field")
+        return self.types[name]
+
+    def constant(self, node: ast.Constant) -> Type:
+        match node.value:
+            case bool():
+                return BOOL
+            case None:
+                return NULL
+            case int():
+                return INT
+            case float():
+                return FLOAT
+            case str():
+                return STR
+            case _:
+                return self.report(node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed")
+
+    def step(self, node: ast.expr, inner: ast.expr, step: str | int) -> Type:
+        kind = self.infer(inner)
+        stepped = step_type(kind, step, node.col_offset)
+        if isinstance(stepped, Finding):
+            self.findings.append(stepped)
+            return ANY
+        return stepped
+
+    def subscript(self, node: ast.expr, inner: ast.expr, index: ast.expr) -> Type:
+        match index:
+            case ast.Constant(str(step)) | ast.Constant(int(step)) if not isinstance(step, bool):
+                return self.step(node, inner, step)
+            case ast.UnaryOp(ast.USub(), ast.Constant(int(step))):
+                return self.step(node, inner, -step)
+            case ast.Slice():
+                return self.report(node, "slices aren't allowed", "index one element", code="expression-not-allowed")
+        kind, whole = without_null(self.infer(index)), without_null(self.infer(inner))
+        if isinstance(whole, ListOf) and accepts(INT, kind):
+            return whole.element
+        if isinstance(whole, DictOf) and accepts(STR, kind):
+            return whole.value
+        if whole == ANY or isinstance(whole, ObjectOf) or kind == ANY:
+            return ANY
+        return self.report(node, f"a value of type {describe(whole)} has no index of type {describe(kind)}")
+
+    def number(self, node: ast.expr) -> Type:
+        kind = without_null(self.infer(node))
+        if not accepts(FLOAT, kind):
+            return self.report(node, f"'{_shown(node)}' is {describe(kind)}, not a number")
+        return kind
+
+    def arithmetic(self, node: ast.BinOp) -> Type:
+        if not isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)):
+            return self.report(node, f"'{_shown(node)}' isn't allowed here", "use + - * / // %", code="expression-not-allowed")
+        left = without_null(self.infer(node.left))
+        if isinstance(node.op, ast.Add) and (left == STR or isinstance(left, ListOf)):
+            right = without_null(self.infer(node.right))
+            if accepts(left, right) or accepts(right, left):
+                return left
+            return self.report(node.right, f"{describe(right)} can't be added to {describe(left)}")
+        kinds = (self.number(node.left), self.number(node.right))
+        return INT if kinds == (INT, INT) and not isinstance(node.op, ast.Div) else ANY if ANY in kinds else FLOAT
+
+    def compare(self, left: ast.expr, operators: list[ast.cmpop], rights: list[ast.expr]) -> Type:
+        before = self.infer(left)
+        for operator, right in zip(operators, rights, strict=True):
+            kind = self.infer(right)
+            self.compare_two(left, before, operator, right, kind)
+            left, before = right, kind
+        return BOOL
+
+    def compare_two(self, left: ast.expr, a: Type, operator: ast.cmpop, right: ast.expr, b: Type) -> None:
+        a, b = without_null(a), without_null(b)
+        match operator:
+            case ast.In() | ast.NotIn():
+                self.membership(left, a, right, b)
+            case ast.Eq() | ast.NotEq() | ast.Is() | ast.IsNot():
+                if not (accepts(a, b) or accepts(b, a)):
+                    self.report(left, f"{describe(a)} and {describe(b)} are never equal", _quote_hint(right, a))
+            case _:
+                numbers = accepts(FLOAT, a) and accepts(FLOAT, b)
+                texts = accepts(STR, a) and accepts(STR, b)
+                if not (numbers or texts):
+                    self.report(left, f"{describe(a)} and {describe(b)} have no order", _quote_hint(right, a))
+
+    def membership(self, part: ast.expr, a: Type, whole: ast.expr, b: Type) -> None:
+        match b:
+            case ListOf(element):
+                fits = accepts(element, a) or accepts(a, element)
+            case DictOf() | ObjectOf():
+                fits = accepts(STR, a)
+            case _:
+                fits = b == ANY or (b == STR and accepts(STR, a))
+        if not fits:
+            self.report(part, f"{describe(a)} can't be in {describe(b)}")
+
+    def call(self, node: ast.Call) -> Type:
+        if not isinstance(node.func, ast.Name):
+            hint = _method_hint(node) or _NOT_ALLOWED
+            return self.report(node, "methods can't be called", hint, code="unknown-function")
+        name = node.func.id
+        if name not in FUNCTIONS:
+            hint = suggest(name, FUNCTIONS, "functions")
+            return self.report(node, f"no function '{name}'", hint, code="unknown-function")
+        if len(node.args) != FUNCTIONS[name] or node.keywords:
+            return self.report(node, f"{name} takes {FUNCTIONS[name]} argument{'s' if FUNCTIONS[name] > 1 else ''}")
+        return self.function(node, name, [without_null(self.infer(arg)) for arg in node.args])
+
+    def function(self, node: ast.Call, name: str, kinds: list[Type]) -> Type:
+        if name == "iterations":
+            return self.report(node, "iterations takes the name of a node in quotes", "write iterations('node')")
+        if name == "len":
+            if not (kinds[0] in (ANY, STR) or isinstance(kinds[0], (ListOf, DictOf, ObjectOf))):
+                self.report(node.args[0], f"{describe(kinds[0])} has no length")
+            return INT
+        if name == "contains":
+            self.membership(node.args[1], kinds[1], node.args[0], kinds[0])
+            return BOOL
+        for arg, kind in zip(node.args, kinds, strict=True):
+            if not accepts(STR, kind):
+                self.report(arg, f"{name} works on text, not on {describe(kind)}")
+        return STR if name in ("lower", "upper") else BOOL
+
+
+def _shown(node: ast.expr) -> str:
+    shown = ast.unparse(node)
+    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+
+
+def _as_condition(kind: Type, shown: str) -> str:
+    inner = without_null(kind)
+    if inner == STR:
+        return f"compare it: {shown} != ''"
+    if inner in (INT, FLOAT):
+        return f"compare it: {shown} != 0"
+    return f"compare it: len({shown}) > 0"
+
+
+def _quote_hint(right: ast.expr, left: Type) -> str | None:
+    if left == STR and isinstance(right, ast.Constant):
+        return f"quote it: '{right.value}'"
+    if isinstance(right, ast.Constant) and isinstance(right.value, str) and accepts(FLOAT, left):
+        return "compare with a number, without quotes"
+    return None
+
+
+def _method_hint(node: ast.Call) -> str | None:
+    if isinstance(node.func, ast.Attribute) and node.func.attr in FUNCTIONS:
+        args = ", ".join(ast.unparse(arg) for arg in [node.func.value, *node.args])
+        return f"write {node.func.attr}({args})"
+    return None

@@ -1,0 +1,336 @@
+"""Conditions like `score > 0.8 and category in ['a', 'b']`: Python's syntax, a short list of what it may hold.
+
+Parsed by Python's own parser, checked against a whitelist and against the types of the state when the document is
+validated, and evaluated here node by node. Never `eval`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from flowyard.errors import EvaluationError
+from flowyard.language.references import Finding, take_step
+from flowyard.language.templates import Lookup
+from flowyard.language.types import type_of
+
+Iterations: TypeAlias = Callable[[str], int]
+"""How many turns the loop at a node has made."""
+
+MAX_LENGTH: Final = 2_000
+MAX_NODES: Final = 300
+MAX_DEPTH: Final = 30
+LOOP_PREFIX: Final = "_loop_iteration_"
+CONSTANTS: Final = {"true": True, "false": False, "null": None, "none": None}
+
+_BRACED: Final = re.compile(
+    r"""(?P<quoted>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\{(?P<inner>\s*[^\W\d]\w*(?:\.\w+|\[[^\[\]{}]*\])*\s*)\}"""
+)
+_SLIPS: Final = (
+    ("&&", "use 'and'"),
+    ("||", "use 'or'"),
+    ("===", "use '=='"),
+    ("=>", "use '>='"),
+    ("=<", "use '<='"),
+    ("<>", "use '!='"),
+    ("!", "use 'not'"),
+    ("=", "use '==' to compare"),
+)
+
+
+class ExpressionSyntaxError(ValueError):
+    """Raised for a text that is no expression of the language."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked condition. Two are equal if their texts are."""
+
+    text: str
+    tree: ast.expr = field(compare=False, repr=False)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields that it reads."""
+        return frozenset(name for name, _ in roots(self.tree))
+
+    def holds(self, lookup: Lookup, iterations: Iterations) -> bool:
+        """Whether the condition is true now. Raises EvaluationError, also where the value is no bool."""
+        value = _Evaluator(lookup, iterations, self.text).value(self.tree)
+        if not isinstance(value, bool):
+            raise EvaluationError(f"'{self.text}' is {type_of(value)}, not true or false")
+        return value
+
+
+def parse_expression(text: str) -> Expression:
+    """Raises ExpressionSyntaxError. What the names mean is `check_expression`'s business."""
+    if len(text) > MAX_LENGTH:
+        raise _error(f"an expression has at most {MAX_LENGTH:,} characters", 0)
+    flat = re.sub(r"[\r\n\t\f\v]", " ", _BRACED.sub(_unbrace, text))
+    lead = len(flat) - len(flat.lstrip())
+    if not flat.strip():
+        raise _error("the expression is empty", 0, "write one, such as: score > 0.8")
+    tree = _parse(flat, lead)
+    _bound(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr):
+            _place(node, flat, lead)
+            node.col_offset += 0
+    return Expression(text, tree)
+
+
+def _unbrace(found: re.Match[str]) -> str:
+    return found[0] if found["quoted"] else f" {found['inner']} "
+
+
+def _error(message: str, offset: int, suggestion: str | None = None) -> ExpressionSyntaxError:
+    return ExpressionSyntaxError(Finding("expression-syntax", message, offset, suggestion))
+
+
+def _parse(flat: str, lead: int) -> ast.expr:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(flat[lead:], mode="eval").body
+    except SyntaxError as error:
+        offset = min(max((error.offset or 1) - 1 + lead, 0), max(len(flat.rstrip()) - 1, 0))
+        raise _syntax_error(flat, offset) from error
+    except (ValueError, MemoryError, RecursionError) as error:
+        raise _error("this is no expression", lead) from error
+
+
+def _syntax_error(flat: str, offset: int) -> ExpressionSyntaxError:
+    bare = _without_strings(flat)
+    for slip, hint in _SLIPS:
+        at = bare.find(slip) if slip != "=" else _single_equals(bare)
+        if at >= 0 and not (slip == "!" and bare[at + 1 : at + 2] == "="):
+            return _error(f"'{slip}' isn't part of an expression", at, hint)
+    word = re.search(r"\b(AND|OR|NOT|IN)\b", bare)
+    if word:
+        return _error(f"'{word[0]}' isn't part of an expression", word.start(), f"use '{word[0].lower()}'")
+    return _error("this is no expression", offset, "examples: score > 0.8, category in ['a', 'b'], len(items) == 0")
+
+
+def _without_strings(flat: str) -> str:
+    return re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", lambda m: " " * len(m[0]), flat)
+
+
+def _single_equals(bare: str) -> int:
+    found = re.search(r"(?<![=!<>])=(?!=)", bare)
+    return found.start() if found else -1
+
+
+def _bound(tree: ast.expr) -> None:
+    """Refuses a tree too deep or too wide to walk, without recursion."""
+    level: list[ast.AST] = [tree]
+    count = depth = 0
+    while level:
+        count += len(level)
+        depth += 1
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            raise _error("the expression is too complex", 0, "split it over several routes, or have a node decide")
+        level = [
+            child
+            for node in level
+            for child in ast.iter_child_nodes(node)
+            if not isinstance(child, (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop))
+        ]
+
+
+def _place(node: ast.expr, flat: str, lead: int) -> None:
+    """Turns the parser's byte offset into characters of the original text."""
+    node.col_offset = len(flat[lead:].encode()[: node.col_offset].decode(errors="ignore")) + lead
+
+
+def roots(tree: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Each field that is read, with the node that reads it: `x` and `state.x` alike."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        name = field_name(node)
+        if name is not None:
+            yield name, node  # type: ignore[misc]  # a node with a field's name is an expression
+        elif isinstance(node, ast.Call):
+            pending.extend(node.args)
+        else:
+            pending.extend(ast.iter_child_nodes(node))
+
+
+def field_name(node: ast.AST) -> str | None:
+    """The field that this node as a whole is, if it is one."""
+    match node:
+        case ast.Attribute(ast.Name("state"), attr):
+            return None if attr.startswith(LOOP_PREFIX) else attr
+        case ast.Name(name) if name not in CONSTANTS and not name.startswith(LOOP_PREFIX):
+            return name
+        case _:
+            return None
+
+
+def loop_name(node: ast.AST) -> str | None:
+    """The node whose loop `_loop_iteration_node` or `iterations('node')` asks for."""
+    match node:
+        case ast.Attribute(ast.Name("state"), name) | ast.Name(name) if name.startswith(LOOP_PREFIX):
+            return name.removeprefix(LOOP_PREFIX)
+        case ast.Call(ast.Name("iterations"), [ast.Constant(str(name))], []):
+            return name
+        case _:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluator:
+    lookup: Lookup
+    iterations: Iterations
+    text: str
+
+    def value(self, node: ast.expr) -> Any:
+        loop = loop_name(node)
+        if loop is not None:
+            return self.iterations(loop)
+        name = field_name(node)
+        if name is not None:
+            return self.lookup(name)
+        match node:
+            case ast.Constant(value):
+                return value
+            case ast.Name(word):
+                return CONSTANTS[word]
+            case ast.Attribute(inner, step):
+                return take_step(self.value(inner), step, ast.unparse(inner))
+            case ast.Subscript(inner, index):
+                return take_step(self.value(inner), self._index(index), ast.unparse(inner))
+            case ast.List(items) | ast.Tuple(items):
+                return [self.value(item) for item in items]
+            case ast.BoolOp(operator, values):
+                wanted = isinstance(operator, ast.Or)
+                return wanted if any(self._bool(v) is wanted for v in values) else not wanted
+            case ast.UnaryOp(ast.Not(), operand):
+                return not self._bool(operand)
+            case ast.UnaryOp(operator, operand):
+                number = self._number(self.value(operand), operand)
+                return -number if isinstance(operator, ast.USub) else number
+            case ast.BinOp(left, operator, right):
+                return self._arithmetic(operator, left, right)
+            case ast.Compare(left, operators, rights):
+                return self._compare(left, operators, rights)
+            case ast.Call(ast.Name(function), args):
+                return self._call(function, args)
+            case _:
+                raise EvaluationError(f"'{self.text}' can't be evaluated")
+
+    def _index(self, node: ast.expr) -> str | int:
+        index = self.value(node)
+        if isinstance(index, bool) or not isinstance(index, (str, int)):
+            raise EvaluationError(f"{ast.unparse(node)} is {type_of(index)}: an index is an int or a str")
+        return index
+
+    def _bool(self, node: ast.expr) -> bool:
+        value = self.value(node)
+        if not isinstance(value, bool):
+            raise EvaluationError(f"{ast.unparse(node)} is {type_of(value)}, not true or false, in '{self.text}'")
+        return value
+
+    def _number(self, value: Any, node: ast.expr) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise EvaluationError(f"{ast.unparse(node)} is {type_of(value)}, not a number, in '{self.text}'")
+        return value
+
+    def _arithmetic(self, operator: ast.operator, left: ast.expr, right: ast.expr) -> Any:
+        a, b = self.value(left), self.value(right)
+        if isinstance(operator, ast.Add) and isinstance(a, (str, list)) and type(a) is type(b):
+            return a + b
+        x, y = self._number(a, left), self._number(b, right)
+        try:
+            match operator:
+                case ast.Add():
+                    return x + y
+                case ast.Sub():
+                    return x - y
+                case ast.Mult():
+                    return x * y
+                case ast.Div():
+                    return x / y
+                case ast.FloorDiv():
+                    return x // y
+                case _:
+                    return x % y
+        except ArithmeticError as error:
+            raise EvaluationError(f"{error} in '{self.text}'") from error
+
+    def _compare(self, left: ast.expr, operators: list[ast.cmpop], rights: list[ast.expr]) -> bool:
+        a = self.value(left)
+        for operator, right in zip(operators, rights, strict=True):
+            b = self.value(right)
+            if not self._compare_two(a, operator, b, left, right):
+                return False
+            a, left = b, right
+        return True
+
+    def _compare_two(self, a: Any, operator: ast.cmpop, b: Any, left: ast.expr, right: ast.expr) -> bool:
+        match operator:
+            case ast.Eq() | ast.Is():
+                return same(a, b)
+            case ast.NotEq() | ast.IsNot():
+                return not same(a, b)
+            case ast.In():
+                return self._contains(b, a, right)
+            case ast.NotIn():
+                return not self._contains(b, a, right)
+        if not (isinstance(a, str) and isinstance(b, str)):
+            self._number(a, left)
+            self._number(b, right)
+        match operator:
+            case ast.Lt():
+                return bool(a < b)
+            case ast.LtE():
+                return bool(a <= b)
+            case ast.Gt():
+                return bool(a > b)
+            case _:
+                return bool(a >= b)
+
+    def _contains(self, whole: Any, part: Any, node: ast.expr) -> bool:
+        if isinstance(whole, str) and isinstance(part, str):
+            return part in whole
+        if isinstance(whole, dict):
+            return isinstance(part, str) and part in whole
+        if isinstance(whole, list):
+            return any(same(part, item) for item in whole)
+        raise EvaluationError(f"{ast.unparse(node)} is {type_of(whole)}: nothing can be in it, in '{self.text}'")
+
+    def _call(self, function: str, args: list[ast.expr]) -> Any:
+        values = [self.value(arg) for arg in args]
+        if function == "contains":
+            return self._contains(values[0], values[1], args[0])
+        if function == "len":
+            if isinstance(values[0], (str, list, dict)):
+                return len(values[0])
+            raise EvaluationError(f"{ast.unparse(args[0])} is {type_of(values[0])}: it has no length, in '{self.text}'")
+        for value, arg in zip(values, args, strict=True):
+            if not isinstance(value, str):
+                raise EvaluationError(f"{ast.unparse(arg)} is {type_of(value)}, not text, in '{self.text}'")
+        match function:
+            case "lower":
+                return values[0].lower()
+            case "upper":
+                return values[0].upper()
+            case "startswith":
+                return values[0].startswith(values[1])
+            case _:
+                return values[0].endswith(values[1])
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality without Python's `True == 1`."""
+    if isinstance(a, bool) is not isinstance(b, bool):
+        return False
+    return bool(a == b)

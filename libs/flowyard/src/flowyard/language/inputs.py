@@ -1,0 +1,65 @@
+"""The inputs of a run: from the command line's texts, and against the workflow's fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowyard.errors import InvalidInputs
+from flowyard.language.problems import suggest
+from flowyard.language.types import Simple, Type, conform, describe, without_null
+from flowyard.language.workflow import Field, Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class InputFault:
+    """One thing wrong with a run's inputs. `missing`: it is about an input that wasn't given."""
+
+    field: str
+    message: str
+    missing: bool = False
+
+
+def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[InputFault]]:
+    """The inputs as their types want them, and every fault."""
+    inputs = {name: f for name, f in fields.items() if f.is_input}
+    checked: dict[str, Any] = {}
+    faults: list[InputFault] = []
+    for name, value in given.items():
+        if name in inputs:
+            problems: list[str] = []
+            checked[name] = conform(inputs[name].type, value, name, problems)
+            faults.extend(InputFault(name, problem) for problem in problems)
+        else:
+            reason = "is written by the workflow, it is no input" if name in fields else "isn't known"
+            faults.append(InputFault(name, f"{name}: {reason} ({suggest(name, inputs, 'inputs')})"))
+    for name, f in inputs.items():
+        if f.required and name not in given:
+            faults.append(InputFault(name, f"{name}: missing ({_described(f)})", missing=True))
+    return checked, faults
+
+
+def _described(f: Field) -> str:
+    return describe(f.type) + (f", {f.description}" if f.description else "")
+
+
+def valid_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a run of `workflow`. Raises InvalidInputs with every fault."""
+    checked, faults = check_inputs(workflow.fields, given)
+    if faults:
+        raise InvalidInputs([fault.message for fault in faults])
+    return checked
+
+
+def input_from_text(kind: Type, text: str) -> Any:
+    """What `-i name=text` means for a field of type `kind`; text that doesn't fit is returned for the check to report."""
+    inner = without_null(kind)
+    if inner == Simple("str"):
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value

@@ -1,0 +1,79 @@
+"""From a path such as `('nodes', 2, 'prompt')` to a position in the text, and a list to report problems to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from flowyard.language.problems import Position, Problem
+from flowyard.language.references import Finding
+from flowyard.language.source import Mapping, Scalar, Sequence, YamlNode
+
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Places:
+    """The tree of a document and what has been found wrong with it."""
+
+    root: Mapping
+    problems: list[Problem] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
+    """The top-level keys that lost a part, so that what follows from the loss isn't reported too."""
+
+    def node(self, path: Path) -> YamlNode:
+        """The node at `path`. A step that isn't there is skipped: short forms have fewer levels than long ones."""
+        node: YamlNode = self.root
+        for step in path:
+            node = _child(node, step) or node
+        return node
+
+    def value(self, path: Path) -> Position:
+        return self.node(path).position
+
+    def key(self, path: Path) -> Position:
+        """Where the last key of `path` stands; the value itself for an item of a list."""
+        parent = self.node(path[:-1])
+        if isinstance(parent, Mapping) and path and path[-1] in parent.entries:
+            return parent.entries[str(path[-1])].key.position
+        return self.node(path).position
+
+    def has(self, path: Path) -> bool:
+        node: YamlNode | None = self.root
+        for step in path:
+            node = _child(node, step) if node is not None else None
+        return node is not None
+
+    def error(self, code: str, path: Path, message: str, suggestion: str | None = None, *, key: bool = False) -> None:
+        """Reports at the value of `path`, or at its key."""
+        position = self.key(path) if key else self.value(path)
+        self.problems.append(Problem(code, message, position, suggestion))
+
+    def warn(self, code: str, path: Path, message: str, suggestion: str | None = None) -> None:
+        self.problems.append(Problem(code, message, self.key(path), suggestion, "warning"))
+
+    def inside(self, path: Path, finding: Finding) -> None:
+        """Reports something inside a text, at the character itself."""
+        node = self.node(path)
+        position = node.at(finding.offset) if isinstance(node, Scalar) else node.position
+        self.problems.append(Problem(finding.code, finding.message, position, finding.suggestion))
+
+
+def _child(node: YamlNode, step: str | int) -> YamlNode | None:
+    if isinstance(node, Mapping):
+        entry = node.entries.get(str(step))
+        return entry.value if entry else None
+    if isinstance(node, Sequence) and isinstance(step, int):
+        return node.items[step] if step < len(node.items) else None
+    return None
+
+
+def plain(node: YamlNode) -> Any:
+    """The data of a tree."""
+    match node:
+        case Scalar():
+            return node.value
+        case Sequence():
+            return [plain(item) for item in node.items]
+        case Mapping():
+            return {name: plain(entry.value) for name, entry in node.entries.items()}

@@ -1,0 +1,54 @@
+"""What is wrong with a document: where, what, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Severity: TypeAlias = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a text, both numbers from 1, counted in characters."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. `code` is stable; `suggestion` is a sentence, or None where there is nothing to suggest."""
+
+    code: str
+    message: str
+    position: Position
+    suggestion: str | None = None
+    severity: Severity = "error"
+
+    def render(self, file: str) -> str:
+        """`file:line:col: message (suggestion) [code]`, the form that editors and terminals can jump to."""
+        kind = "warning: " if self.severity == "warning" else ""
+        hint = f" ({self.suggestion})" if self.suggestion else ""
+        return f"{file}:{self.position.line}:{self.position.column}: {kind}{self.message}{hint} [{self.code}]"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """`did you mean 'write'?` for the nearest known word, or None where nothing is near."""
+    by_lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean '{by_lower[near[0]]}'?" if near else None
+
+
+def suggest(word: str, known: Iterable[str], what: str) -> str:
+    """The nearest known word, or all of them where nothing is near. `what` names them, as in 'fields'."""
+    known = list(known)
+    near = did_you_mean(word, known)
+    if near:
+        return near
+    if not known:
+        return f"there are no {what}"
+    shown = ", ".join(known[:12])
+    return f"{what}: {shown}{', …' if len(known) > 12 else ''}"

@@ -1,0 +1,83 @@
+"""`profile.name` and `items[0]`: a field's name and the steps into its value, shared by templates and expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, assert_never
+
+from flowyard.errors import EvaluationError
+from flowyard.language.problems import suggest
+from flowyard.language.types import (
+    ANY,
+    STR,
+    DictOf,
+    ListOf,
+    Nullable,
+    ObjectOf,
+    Simple,
+    Type,
+    describe,
+    type_of,
+)
+
+Step: TypeAlias = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong inside a text. `offset`: characters into it."""
+
+    code: str
+    message: str
+    offset: int
+    suggestion: str | None = None
+
+
+def step_type(kind: Type, step: Step, offset: int) -> Type | Finding:
+    """The type one step into a value of type `kind`."""
+    match kind:
+        case Nullable(inner):
+            return step_type(inner, step, offset)
+        case Simple("any") | ObjectOf(None):
+            return ANY
+        case ObjectOf(fields) if isinstance(step, str):
+            found = (fields or {}).get(step)
+            if found:
+                return found.type
+            return Finding("unknown-field", f"the object has no field '{step}'", offset, suggest(step, fields or {}, "fields"))
+        case DictOf(value) if isinstance(step, str):
+            return value
+        case ListOf(element) if isinstance(step, int):
+            return element
+        case Simple("str") if isinstance(step, int):
+            return STR
+        case Simple() | ObjectOf() | DictOf() | ListOf():
+            return _no_such_step(kind, step, offset)
+        case _:
+            assert_never(kind)
+
+
+def _no_such_step(kind: Type, step: Step, offset: int) -> Finding:
+    if isinstance(step, int):
+        return Finding("wrong-step", f"a value of type {describe(kind)} has no [{step}]", offset)
+    hint = "use [0], [1], …" if isinstance(kind, ListOf) else None
+    return Finding("wrong-step", f"a value of type {describe(kind)} has no '.{step}'", offset, hint)
+
+
+def take_step(value: Any, step: Step, path: str) -> Any:
+    """One step into a value at run time. `path` names the value in the error."""
+    if isinstance(step, str):
+        if isinstance(value, Mapping):
+            if step in value:
+                return value[step]
+            raise EvaluationError(f"{path} has no '{step}' (it has: {', '.join(map(str, list(value)[:12])) or 'nothing'})")
+    elif isinstance(value, (list, str)):
+        if -len(value) <= step < len(value):
+            return value[step]
+        raise EvaluationError(f"{path}[{step}] is out of range: {path} has {len(value)} items")
+    raise EvaluationError(f"{path} is {type_of(value)}: it has no {f'[{step}]' if isinstance(step, int) else repr(step)}")
+
+
+def show(root: str, steps: tuple[Step, ...]) -> str:
+    return root + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)

@@ -1,0 +1,262 @@
+"""Tree → DocumentShape. Every problem of shape is reported, and what is broken is cut out so that the rest is checked."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping as MappingType
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from flowyard.language.document import NOT_YET, DocumentShape, FieldShape, Shape
+from flowyard.language.places import Path, Places, plain
+from flowyard.language.problems import Position, did_you_mean, suggest
+from flowyard.language.source import Entry, Mapping, Origin, Scalar, Sequence, YamlNode
+from flowyard.language.types import type_of
+
+_ROUNDS: Final = 6
+_WANTED: Final = {
+    "string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
+    "list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping", "model_attributes_type": "a mapping",
+    "mapping_type": "a mapping", "int_from_float": "a whole number",
+}  # fmt: skip
+_MINIMAL: Final[MappingType[str, Any]] = {
+    "flow": {"name": "unnamed"}, "state": {"fields": {}}, "nodes": [{"id": "unnamed"}], "name": "unnamed", "fields": {},
+    "max_iterations": 1,
+}  # fmt: skip
+_HOLE: Final = Scalar(None, "", Position(1, 1), Origin("", 0, 0, ""))
+
+
+def read_shape(places: Places) -> DocumentShape | None:
+    """The document's shape with the broken parts left out; None if too little is left to go on with."""
+    gone: set[Path] = set()
+    for _ in range(_ROUNDS):
+        try:
+            return DocumentShape.model_validate(plain(places.root))
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=True)
+        for fault in faults:
+            if not _follows(fault, gone):
+                _report(places, fault)
+        gone |= {_cut(places, fault["type"], _path(fault["loc"])) for fault in faults}
+        _close_holes(places.root)
+    return None
+
+
+def _follows(fault: Any, gone: set[Path]) -> bool:
+    """Whether a fault only shows what was cut out in an earlier round."""
+    path = _path(fault["loc"])
+    return path in gone or (fault["type"] == "too_short" and any(cut[: len(path)] == path for cut in gone))
+
+
+def _path(loc: tuple[int | str, ...]) -> Path:
+    """Pydantic's location without the names of union members, which are no keys."""
+    return tuple(step for step in loc if not (isinstance(step, str) and (step.startswith("~") or step == "[key]")))
+
+
+def _report(places: Places, fault: Any) -> None:
+    path = _path(fault["loc"])
+    name = str(path[-1]) if path else "document"
+    kind = fault["type"]
+    context = fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        _unknown_key(places, path, name)
+    elif kind == "missing":
+        _missing_key(places, path, name)
+    elif kind in _WANTED:
+        message = f"{_called(path)} must be {_WANTED[kind]}, not {_given(fault['input'])}"
+        places.error("wrong-type", path, message, _type_hint(kind, fault["input"]))
+    elif kind == "union_tag_invalid":
+        places.error("wrong-type", path, f"{_called(path)} can't be {_given(fault['input'])}")
+    elif kind == "literal_error":
+        expected = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
+        message = f"{_called(path)} can't be {_given(fault['input'])}"
+        places.error("invalid-value", path, message, suggest(str(fault["input"]), expected, "values"))
+    elif kind == "string_pattern_mismatch":
+        _bad_pattern(places, path, fault["input"])
+    else:
+        places.error("out-of-range", path, f"{_called(path)} {_limit(kind, context)}, not {_given(fault['input'])}")
+
+
+def _unknown_key(places: Places, path: Path, name: str) -> None:
+    shape = shape_at(path[:-1])
+    feature = NOT_YET.get(shape, {}).get(name) if shape else None
+    if feature:
+        message = f"'{name}' can't be run yet: this version of Flowyard knows no {feature.removeprefix('the ')}"
+        places.error("not-supported-yet", path, message, "remove it", key=True)
+        return
+    known = keys_of(shape) if shape else []
+    where = f" in {_called(path[:-1])}" if len(path) > 1 else ""
+    places.error("unknown-key", path, f"no key '{name}'{where}", suggest(name, known, "keys"), key=True)
+
+
+def _missing_key(places: Places, path: Path, name: str) -> None:
+    code = "loop-without-bound" if name == "max_iterations" else "missing-key"
+    hint = "add max_iterations: 10" if name == "max_iterations" else f"add '{name}:'"
+    near = did_you_mean(name, places.node(path[:-1]).entries) if isinstance(places.node(path[:-1]), Mapping) else None  # type: ignore[union-attr]
+    where = _called(path[:-1]) if len(path) > 1 else "the document"
+    places.error(code, path[:-1], f"{where} needs the key '{name}'", hint if not near else f"{hint}; {near}", key=True)
+
+
+def _bad_pattern(places: Places, path: Path, given: Any) -> None:
+    if path[-1] == "api_base":
+        places.error("invalid-value", path, f"'api_base' must be an address, not '{given}'", "write http://… or https://…")
+        return
+    hint = "use letters, digits and _, and begin with a letter"
+    places.error("bad-name", path, f"{_called(path)} can't be {_given(given)}", hint)
+
+
+def _called(path: Path) -> str:
+    """How messages call the thing at a path: its key, or the list that it's an item of."""
+    words = [step for step in path if isinstance(step, str)]
+    if not words:
+        return "the document"
+    if path and isinstance(path[-1], int):
+        return f"item {path[-1] + 1} of '{words[-1]}'"
+    return f"'{words[-1]}'"
+
+
+def _given(value: Any) -> str:
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        shown = repr(value)
+        return f"{type_of(value)} {shown if len(shown) < 60 else shown[:56] + '…'}" if not isinstance(value, str) else shown[:60]
+    return "empty" if value is None else "true" if value is True else "false" if value is False else f"a {type_of(value)}"
+
+
+def _type_hint(kind: str, given: Any) -> str | None:
+    if kind == "bool_type" and str(given).lower() in ("yes", "on", "y", "1", "no", "off", "n", "0", "true", "false"):
+        return "write true" if str(given).lower() in ("yes", "on", "y", "1", "true") else "write false"
+    if kind in ("int_type", "float_type") and isinstance(given, str) and given.strip("-").replace(".", "", 1).isdigit():
+        return "remove the quotes"
+    if kind == "string_type" and isinstance(given, (int, float)):
+        return f"quote it: '{str(given).lower() if isinstance(given, bool) else given}'"
+    if kind == "string_type" and isinstance(given, dict):
+        return "quote text that begins with { or holds ': '"
+    return None
+
+
+def _limit(kind: str, context: MappingType[str, Any]) -> str:
+    match kind:
+        case "greater_than":
+            return f"must be more than {context['gt']}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than":
+            return f"must be less than {context['lt']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "string_too_short" | "too_short":
+            return "must not be empty"
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters"
+        case _:
+            return "must be a finite number"
+
+
+def keys_of(shape: type[BaseModel]) -> list[str]:
+    return [f.alias or name for name, f in shape.model_fields.items() if not f.deprecated]
+
+
+def shape_at(path: Path) -> type[Shape] | None:
+    """The shape of the mapping at `path`, found by walking the annotations."""
+    annotation: Any = DocumentShape
+    for step in path:
+        annotation = _step(annotation, step)
+    return _first_shape(annotation)
+
+
+def _step(annotation: Any, step: str | int) -> Any:
+    shape = _first_shape(annotation) if not _is_collection(annotation) else None
+    if shape is not None:
+        fields = {f.alias or name: f for name, f in shape.model_fields.items()}
+        return fields[str(step)].annotation if step in fields else None
+    return typing.get_args(_unwrapped(annotation))[-1] if _is_collection(annotation) else None
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """`X` out of `X | None` and `Annotated[X, …]`, where X is a collection."""
+    for part in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(part) in (list, dict, MappingType):
+            return part
+        if typing.get_origin(part) is typing.Annotated and _is_collection(typing.get_args(part)[0]):
+            return _unwrapped(typing.get_args(part)[0])
+    return annotation
+
+
+def _is_collection(annotation: Any) -> bool:
+    return typing.get_origin(_unwrapped(annotation)) in (list, dict, MappingType)
+
+
+def _first_shape(annotation: Any) -> type[Shape] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Shape):
+        return annotation
+    if isinstance(annotation, typing.ForwardRef):
+        return FieldShape
+    if _is_collection(annotation):
+        return None
+    return next((s for part in typing.get_args(annotation) if (s := _first_shape(part))), None)
+
+
+def _cut(places: Places, kind: str, path: Path) -> Path:
+    """Takes the smallest broken part out of the tree, so that the next round sees a whole document."""
+    if kind == "missing":
+        return _fill(places, path)
+    if path[:2] == ("state", "fields") and len(path) >= 3 and kind != "extra_forbidden":
+        _replace_field(places, str(path[2]))
+        return path
+    if kind == "extra_forbidden" and not places.has(path):
+        return path
+    while path and not places.has(path):
+        path = path[:-1]
+    if kind != "extra_forbidden" and path:
+        places.damaged.add(str(path[0]))
+    parent = places.node(path[:-1])
+    if isinstance(parent, Mapping) and path:
+        parent.entries.pop(str(path[-1]), None)
+    elif isinstance(parent, Sequence) and isinstance(path[-1], int):
+        parent.items[path[-1]] = _HOLE
+    return path
+
+
+def _close_holes(node: YamlNode) -> None:
+    """Removes the list items that were cut; only now, so that the numbers of the others stayed true."""
+    match node:
+        case Sequence():
+            node.items[:] = [item for item in node.items if item is not _HOLE]
+            for item in node.items:
+                _close_holes(item)
+        case Mapping():
+            for entry in node.entries.values():
+                _close_holes(entry.value)
+
+
+def _fill(places: Places, path: Path) -> Path:
+    """Puts in what is missing where the document can't do without it; elsewhere takes out what needed it."""
+    parent = places.node(path[:-1])
+    if path[-1] in _MINIMAL and isinstance(parent, Mapping):
+        places.damaged.add(str(path[0]))
+        key = _synthetic(str(path[-1]), parent)
+        parent.entries[key.text] = Entry(key, _grown(_MINIMAL[key.text], parent))
+        return path
+    return _cut(places, "broken", path[:-1]) if len(path) > 1 else path
+
+
+def _synthetic(value: Any, near: Mapping) -> Scalar:
+    return Scalar(value, str(value), near.position, Origin("", 0, 0, ""))
+
+
+def _grown(data: Any, near: Mapping) -> YamlNode:
+    if isinstance(data, dict):
+        return Mapping({k: Entry(_synthetic(k, near), _grown(v, near)) for k, v in data.items()}, near.position)
+    if isinstance(data, list):
+        return Sequence([_grown(item, near) for item in data], near.position)
+    return _synthetic(data, near)
+
+
+def _replace_field(places: Places, name: str) -> None:
+    """A field whose description is broken is still a field: of any type, so that its uses aren't reported."""
+    fields = places.node(("state", "fields"))
+    if isinstance(fields, Mapping) and name in fields.entries:
+        entry = fields.entries[name]
+        any_type = Scalar("any", "any", entry.value.position, Origin("", 0, 0, ""))
+        fields.entries[name] = Entry(entry.key, any_type)

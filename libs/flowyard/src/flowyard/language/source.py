@@ -1,0 +1,377 @@
+"""Text → a tree of YAML nodes that know where they stand. Limits and traps of YAML are dealt with here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+from flowyard.language.problems import Position, Problem
+
+MAX_BYTES: Final = 1_000_000
+MAX_DEPTH: Final = 60
+MAX_NODES: Final = 50_000
+
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BOOLEAN_WORDS: Final = frozenset({"yes", "no", "on", "off"})
+_INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LONGEST_NUMBER: Final = 300
+_TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
+
+
+class SourceError(Exception):
+    """The text is no document at all; nothing more can be said about it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """`value` is what the text means in YAML 1.2; `origin` finds the place of a character of the text."""
+
+    value: Any
+    text: str
+    position: Position
+    origin: Origin
+
+    def at(self, offset: int) -> Position:
+        """Where the text's character number `offset` stands in the source."""
+        return self.origin.place(self.text, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    key: Scalar
+    value: YamlNode
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    entries: dict[str, Entry]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    items: list[YamlNode]
+    position: Position
+
+
+YamlNode: TypeAlias = Scalar | Mapping | Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The stretch of source that a scalar came from."""
+
+    source: str
+    start: int
+    end: int
+    style: str
+
+    def place(self, text: str, offset: int) -> Position:
+        """Aligns the scalar's text with its source: folding and indentation only ever change white space."""
+        at = self._content_start()
+        for i, char in enumerate(text):
+            at, width = self._find(char, at)
+            if i >= offset:
+                break
+            at += width
+        return position_at(self.source, min(at, self.end))
+
+    def _content_start(self) -> int:
+        if self.style in ("|", ">"):
+            newline = self.source.find("\n", self.start)
+            return newline + 1 if 0 <= newline < self.end else self.end
+        return self.start + 1 if self.style in ("'", '"') else self.start
+
+    def _find(self, char: str, at: int) -> tuple[int, int]:
+        """The index at which `char` of the text begins in the source, and how many characters spell it there."""
+        while at < self.end:
+            here = self.source[at]
+            if self.style == '"' and here == "\\":
+                width = _escape_width(self.source, at)
+                if self.source[at + 1 : at + 2] not in ("\n", "\r"):
+                    return at, width
+                at += width
+            elif self.style == "'" and self.source.startswith("''", at):
+                return at, 2
+            elif here == char:
+                return at, 1
+            elif here.isspace() and not char.isspace():
+                at += 1
+            elif char.isspace():
+                return at, 1 if here.isspace() else 0
+            else:
+                return at, 1
+        return at, 0
+
+
+def _escape_width(source: str, at: int) -> int:
+    return {"x": 4, "u": 6, "U": 10}.get(source[at + 1 : at + 2], 2)
+
+
+def position_at(source: str, index: int) -> Position:
+    line = source.count("\n", 0, index)
+    return Position(line + 1, index - (source.rfind("\n", 0, index) + 1) + 1)
+
+
+def decode(data: bytes) -> str:
+    """The text of a document. Raises SourceError for a document that is too large or not UTF-8."""
+    if len(data) > MAX_BYTES:
+        message = f"the document has {len(data):,} bytes; the limit is {MAX_BYTES:,}"
+        raise SourceError(Problem("document-too-large", message, Position(1, 1), "keep large data in inputs or files"))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", errors="replace")
+        message = f"the document is not UTF-8: byte 0x{data[error.start]:02x} can't be read"
+        where = position_at(before, len(before))
+        raise SourceError(Problem("not-utf8", message, where, "save the file as UTF-8")) from error
+
+
+@dataclass(slots=True)
+class Tree:
+    """A document's root mapping and the traps that were found while it was read."""
+
+    root: Mapping
+    problems: list[Problem]
+
+
+def read_tree(text: str) -> Tree:
+    """Raises SourceError where the text is no YAML, has no mapping at its top, or exceeds a limit."""
+    if len(text.encode("utf-8", errors="replace")) > MAX_BYTES:
+        decode(text.encode("utf-8", errors="replace"))
+    builder = _Builder(text)
+    try:
+        root = builder.document()
+    except yaml.YAMLError as error:
+        raise SourceError(_syntax_problem(error, text)) from error
+    if root is None or (isinstance(root, Scalar) and root.value is None):
+        raise SourceError(Problem("empty-document", "the document is empty", Position(1, 1), "see: flowyard init NAME"))
+    if not isinstance(root, Mapping):
+        message = "a document is a mapping with the keys flow, state and nodes"
+        raise SourceError(Problem("wrong-type", message, root.position, "see: flowyard init NAME"))
+    return Tree(root, builder.problems)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection whose end hasn't come yet."""
+
+    node: Mapping | Sequence
+    anchor: str | None
+    key: Scalar | None = None
+    key_is_merge: bool = False
+    size: int = 1
+    merges: list[YamlNode] = field(default_factory=list)
+
+
+class _Builder:
+    """Builds the tree from the parser's events, with no recursion, so that depth can't hurt."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.problems: list[Problem] = []
+        self.anchors: dict[str, tuple[YamlNode, int] | None] = {}
+        self.open: list[_Open] = []
+        self.root: YamlNode | None = None
+        self.total = 0
+
+    def document(self) -> YamlNode | None:
+        documents = 0
+        for event in self._events():
+            match event:
+                case yaml.DocumentStartEvent():
+                    documents += 1
+                    if documents > 1:
+                        self._fatal("several-documents", "one file holds one document", event, "remove the line '---'")
+                case yaml.ScalarEvent():
+                    self._add(self._scalar(event), event, size=1, anchor=event.anchor)
+                case yaml.AliasEvent():
+                    self._alias(event)
+                case yaml.MappingStartEvent():
+                    self._start(Mapping({}, self._position(event)), event)
+                case yaml.SequenceStartEvent():
+                    self._start(Sequence([], self._position(event)), event)
+                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                    self._close(event)
+        return self.root
+
+    def _events(self) -> Iterator[yaml.Event]:
+        yield from yaml.parse(self.text, Loader=_Loader)
+
+    def _position(self, event: yaml.Event) -> Position:
+        return Position(event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _fatal(self, code: str, message: str, event: yaml.Event, suggestion: str | None = None) -> None:
+        raise SourceError(Problem(code, message, self._position(event), suggestion))
+
+    def _start(self, node: Mapping | Sequence, event: Any) -> None:
+        if len(self.open) >= MAX_DEPTH:
+            self._fatal("too-deep", f"the document nests deeper than {MAX_DEPTH} levels", event)
+        self._refuse_tag(event)
+        if event.anchor:
+            self.anchors[event.anchor] = None
+        self.open.append(_Open(node, event.anchor))
+
+    def _close(self, event: yaml.Event) -> None:
+        done = self.open.pop()
+        if isinstance(done.node, Mapping):
+            self._merge(done.node, done.merges)
+        self._add(done.node, event, size=done.size, anchor=done.anchor)
+
+    def _alias(self, event: Any) -> None:
+        if event.anchor not in self.anchors:
+            self._fatal("unknown-anchor", f"no anchor '&{event.anchor}' stands before this alias", event)
+        found = self.anchors[event.anchor]
+        if found is None:
+            self._fatal("recursive-alias", f"the alias '*{event.anchor}' stands inside its own anchor", event)
+        else:
+            self._add(found[0], event, size=found[1], anchor=None)
+
+    def _add(self, node: YamlNode, event: yaml.Event, *, size: int, anchor: str | None) -> None:
+        if anchor:
+            self.anchors[anchor] = (node, size)
+        if not self.open:
+            self.root = node
+            return
+        parent = self.open[-1]
+        parent.size += size
+        if parent.size > MAX_NODES:
+            self._fatal("too-many-nodes", f"the document has more than {MAX_NODES:,} nodes, aliases counted", event)
+        if isinstance(parent.node, Sequence):
+            parent.node.items.append(node)
+        elif parent.key is None:
+            parent.key = self._key(node)
+        else:
+            self._entry(parent, parent.node, parent.key, node)
+            parent.key = None
+
+    def _key(self, node: YamlNode) -> Scalar:
+        if isinstance(node, Scalar) and (node.value is not None or node.text):
+            return node
+        self.problems.append(Problem("bad-key", "a key must be a word", node.position))
+        return Scalar("", "", node.position, Origin(self.text, 0, 0, ""))
+
+    def _entry(self, parent: _Open, mapping: Mapping, key: Scalar, value: YamlNode) -> None:
+        if key.text == "<<" and key.origin.style == "":
+            parent.merges.append(value)
+        elif key.text in mapping.entries:
+            first = mapping.entries[key.text].key.position.line
+            message = f"the key '{key.text}' stands here for the second time (first in line {first})"
+            self.problems.append(Problem("duplicate-key", message, key.position, "remove or rename one of them"))
+        elif key.text:
+            mapping.entries[key.text] = Entry(key, value)
+
+    def _merge(self, mapping: Mapping, merges: list[YamlNode]) -> None:
+        for merged in merges:
+            for source in merged.items if isinstance(merged, Sequence) else [merged]:
+                if isinstance(source, Mapping):
+                    for name, entry in source.entries.items():
+                        mapping.entries.setdefault(name, entry)
+                else:
+                    message = "'<<' merges a mapping, or a list of them"
+                    self.problems.append(Problem("bad-merge", message, source.position))
+
+    def _refuse_tag(self, event: Any) -> None:
+        if event.tag is not None and event.tag not in _TEXT_TAGS:
+            shown = event.tag.replace("tag:yaml.org,2002:", "!!")
+            message = f"the tag '{shown}' isn't allowed"
+            self.problems.append(Problem("yaml-tag", message, self._position(event), "remove the tag"))
+
+    def _scalar(self, event: Any) -> Scalar:
+        self._refuse_tag(event)
+        plain = event.style in (None, "") and event.tag is None
+        origin = Origin(self.text, event.start_mark.index, event.end_mark.index, "" if plain else event.style or "")
+        position = self._position(event)
+        value = self._resolve(event.value, position) if plain else event.value
+        return Scalar(value, event.value, position, origin)
+
+    def _resolve(self, text: str, position: Position) -> Any:
+        """The core schema of YAML 1.2, without the words that YAML 1.1 read as booleans."""
+        lowered = text.lower()
+        if lowered in ("", "~", "null") and text in ("", "~", "null", "Null", "NULL"):
+            return None
+        if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+            return lowered == "true"
+        if lowered in _BOOLEAN_WORDS:
+            meant = "true" if lowered in ("yes", "on") else "false"
+            message = f"'{text}' without quotes is a boolean to some YAML readers and a word to others"
+            hint = f"write {meant}, or quote it: '{text}'"
+            self.problems.append(Problem("boolean-word", message, position, hint))
+            return text
+        if _INT.fullmatch(text) or _FLOAT.fullmatch(text):
+            return self._number(text, position)
+        return text
+
+    def _number(self, text: str, position: Position) -> int | float | str:
+        if len(text) > _LONGEST_NUMBER:
+            message = f"a number has at most {_LONGEST_NUMBER} characters"
+            self.problems.append(Problem("bad-number", message, position, "quote it if it is text"))
+            return text
+        if _INT.fullmatch(text):
+            return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+    if isinstance(error, yaml.MarkedYAMLError) and (error.problem_mark or error.context_mark):
+        mark = error.problem_mark or error.context_mark
+        position = Position(mark.line + 1, mark.column + 1)
+        return _tab_problem(text, mark.line) or _bracket_problem(text, mark.line) or _marked_problem(error, position)
+    if isinstance(error, yaml.reader.ReaderError):
+        index = error.position if isinstance(error.position, int) else 0
+        message = f"the character U+{ord(error.character) if isinstance(error.character, str) else error.character:04X} isn't allowed"
+        return Problem("yaml-syntax", message, position_at(text, _nth_character(text, index)), "remove it")
+    return Problem("yaml-syntax", f"this is no YAML: {error}", Position(1, 1))
+
+
+def _nth_character(text: str, index: int) -> int:
+    """Where the first character that YAML forbids stands: some parsers count bytes, so look for it instead."""
+    forbidden = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    return forbidden.start() if forbidden else min(index, len(text))
+
+
+def _tab_problem(text: str, line: int) -> Problem | None:
+    lines = text.split("\n")
+    for number in (line, line - 1):
+        if 0 <= number < len(lines):
+            tab = re.match(r"[ ]*\t", lines[number])
+            if tab:
+                where = Position(number + 1, tab.end())
+                return Problem("yaml-tab", "a tab can't indent YAML", where, "indent with spaces")
+    return None
+
+
+def _bracket_problem(text: str, line: int) -> Problem | None:
+    """`{type: list[str]}`: between braces YAML takes the bracket for a list."""
+    lines = text.split("\n")
+    for number in (line, line - 1):
+        found = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", lines[number]) if 0 <= number < len(lines) else None
+        if found:
+            where = Position(number + 1, found.start(1) + 1)
+            return Problem("yaml-syntax", "between { and } a type with brackets needs quotes", where, f"write '{found[1]}'")
+    return None
+
+
+def _marked_problem(error: yaml.MarkedYAMLError, position: Position) -> Problem:
+    what = str(error.problem or error.context or "this is no YAML")
+    hint = None
+    if "mapping values are not allowed" in what:
+        what, hint = "a ':' isn't expected here", "quote text that holds ': ', or check the indentation"
+    elif "did not find expected key" in what or "expected <block end>" in what:
+        what, hint = "the structure ends unexpectedly here", "check the indentation, and quotes or brackets left open"
+    elif "found character that cannot start any token" in what or "cannot start any token" in what:
+        what, hint = "this character can't begin a value", "quote text that begins with one of @ ` % or a tab"
+    elif "found unexpected end of stream" in what:
+        what, hint = "a quote is never closed", "close it"
+    elif "undefined alias" in what:
+        what = f"{what.removeprefix('found ')}"
+    return Problem("yaml-syntax", what, position, hint)

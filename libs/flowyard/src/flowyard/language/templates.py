@@ -1,0 +1,151 @@
+"""`{topic}`, `{state.profile.name}`, `{items[0]}` in prompts: parse once, fill once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from flowyard.language.problems import suggest
+from flowyard.language.references import Finding, Step, show, step_type, take_step
+from flowyard.language.types import STR, Type
+
+Lookup: TypeAlias = Callable[[str], Any]
+"""The value of a name; what a name can be was checked when the document was validated."""
+
+_STEP: Final = re.compile(r"\.([^\W\d]\w*)|\[(-?\d{1,9})\]|\[(?:'([^'{}]*)'|\"([^\"{}]*)\")\]")
+_REFERENCE: Final = re.compile(rf"\{{\s*([^\W\d]\w*)((?:{_STEP.pattern})*)\s*\}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """One `{…}`. `offset`: where its brace stands in the template's text."""
+
+    root: str
+    steps: tuple[Step, ...]
+    offset: int
+
+    def value(self, lookup: Lookup) -> Any:
+        value = lookup(self.root)
+        for i, step in enumerate(self.steps):
+            value = take_step(value, step, show(self.root, self.steps[:i]))
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Literal stretches and placeholders, in order."""
+
+    text: str
+    parts: tuple[str | Placeholder, ...]
+
+    @property
+    def placeholders(self) -> Iterator[Placeholder]:
+        return (part for part in self.parts if isinstance(part, Placeholder))
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(p.root for p in self.placeholders)
+
+    def render(self, lookup: Lookup) -> str:
+        """The filled text. A value's own braces stay as they are. Raises EvaluationError."""
+        return "".join([part if isinstance(part, str) else as_text(part.value(lookup)) for part in self.parts])
+
+    def value(self, lookup: Lookup) -> Any:
+        """Like `render`, but a template that is one placeholder alone keeps the value's type."""
+        if len(self.parts) == 1 and isinstance(self.parts[0], Placeholder):
+            return self.parts[0].value(lookup)
+        return self.render(lookup)
+
+
+def as_text(value: Any) -> str:
+    """How a value reads in a prompt: text as it is, null as nothing, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def parse_template(text: str) -> Template:
+    """Every text is a template: what can't be a name is literal, `{{` and `}}` are single braces."""
+    parts: list[str | Placeholder] = []
+    literal: list[str] = []
+    opened: list[str] = []
+    at = 0
+    while at < len(text):
+        brace = _next_brace(text, at)
+        literal.append(text[at:brace])
+        at = brace
+        if at == len(text):
+            break
+        if text[at] == "}":
+            at += _close(text, at, opened, literal)
+        elif text.startswith("{{", at):
+            opened.append("{{")
+            literal.append("{")
+            at += 2
+        elif found := _REFERENCE.match(text, at):
+            if "".join(literal):
+                parts.append("".join(literal))
+            literal = []
+            parts.append(_placeholder(found))
+            at = found.end()
+        else:
+            opened.append("{")
+            literal.append("{")
+            at += 1
+    if "".join(literal):
+        parts.append("".join(literal))
+    return Template(text, tuple(parts))
+
+
+def _next_brace(text: str, at: int) -> int:
+    found = [i for i in (text.find("{", at), text.find("}", at)) if i >= 0]
+    return min(found, default=len(text))
+
+
+def _close(text: str, at: int, opened: list[str], literal: list[str]) -> int:
+    """Writes one `}` and tells how many characters it took: `}}` is one brace unless a literal `{` is open."""
+    innermost = opened.pop() if opened else "{{"
+    literal.append("}")
+    return 2 if innermost == "{{" and text.startswith("}}", at) else 1
+
+
+def _placeholder(found: re.Match[str]) -> Placeholder:
+    steps = [int(m[2]) if m[2] else (m[1] or m[3] or m[4] or "") for m in _STEP.finditer(found[2])]
+    root = found[1]
+    if root == "state" and steps and isinstance(steps[0], str):
+        root, steps = steps[0], steps[1:]
+    return Placeholder(root, tuple(steps), found.start())
+
+
+def check_template(template: Template, types: Mapping[str, Type]) -> list[Finding]:
+    """What is wrong with a template where `types` are the names that it may use."""
+    findings = []
+    for placeholder in template.placeholders:
+        checked = placeholder_type(placeholder, types)
+        if isinstance(checked, Finding):
+            findings.append(checked)
+    return findings
+
+
+def placeholder_type(placeholder: Placeholder, types: Mapping[str, Type]) -> Type | Finding:
+    kind = types.get(placeholder.root)
+    if kind is None:
+        hint = suggest(placeholder.root, types, "fields") + "; write {{…}} for braces that are text"
+        return Finding("unknown-field", f"no field '{placeholder.root}'", placeholder.offset + 1, hint)
+    for step in placeholder.steps:
+        stepped = step_type(kind, step, placeholder.offset + 1)
+        if isinstance(stepped, Finding):
+            return stepped
+        kind = stepped
+    return kind
+
+
+def template_type(template: Template, types: Mapping[str, Type]) -> Type:
+    """The type of `Template.value`; text where the template can't be checked."""
+    if len(template.parts) == 1 and isinstance(template.parts[0], Placeholder):
+        checked = placeholder_type(template.parts[0], types)
+        return STR if isinstance(checked, Finding) else checked
+    return STR

@@ -1,0 +1,54 @@
+"""What goes to a model and what comes back, the same for every provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, Protocol, TypeAlias
+
+from flowyard.language.workflow import ModelSettings
+
+JsonSchema: TypeAlias = Mapping[str, Any]
+OnToken: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One question to one model. `schema`: the JSON Schema the reply must fit, or None for plain text."""
+
+    node: str
+    settings: ModelSettings
+    messages: tuple[Message, ...]
+    schema: JsonSchema | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call. None: the provider didn't say, which is not zero."""
+
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """`cost_usd` is None where no price is known; `first_token_s` is None where nothing was streamed."""
+
+    text: str
+    usage: Usage
+    cost_usd: Decimal | None
+    first_token_s: float | None = None
+
+
+class Model(Protocol):
+    """Anything that answers a call. Raises ModelError; may be cancelled at any await."""
+
+    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply: ...

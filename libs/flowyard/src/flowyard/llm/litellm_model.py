@@ -1,0 +1,152 @@
+"""Every provider but `local` and `scripted`, through LiteLLM. Slow to import: only `models` does, at the first call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any, Final
+
+import aiohttp
+import httpx
+import openai
+
+from flowyard.errors import MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
+from flowyard.language.problems import did_you_mean
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm import failures, keys
+from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.litellm_errors import translate
+from flowyard.llm.litellm_prices import cost_of
+from flowyard.llm.litellm_setup import litellm
+from flowyard.llm.openai_wire import response_format
+
+OUR_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
+"""Providers that a document names otherwise than LiteLLM. Every other name is LiteLLM's own."""
+
+_Failed: Final = (openai.OpenAIError, httpx.HTTPError, aiohttp.ClientError, ValueError)
+"""LiteLLM's own exceptions are OpenAIErrors; the others are what it sometimes forgets to wrap."""
+
+
+class LiteLLMModel:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
+        """One request. The whole call, to the last token, takes at most `call.settings.timeout` seconds."""
+        settings = call.settings
+        _known(settings)
+        key = keys.find_key(settings, self._environ)
+        try:
+            async with asyncio.timeout(settings.timeout):
+                return await _ask(call, key, on_token)
+        except ModelError:
+            raise
+        except ImportError as error:
+            package = error.name or "of this provider"
+            raise ModelNotInstalled(
+                provider=settings.provider, package=package, install=f"pip install {package}"
+            ) from error
+        except TimeoutError as error:
+            raise failures.timed_out(settings) from error
+        except _Failed as error:
+            failure = translate(error, settings, key=key, now=datetime.now(UTC))
+            cause = failures.cause_of(error, key)
+        # Outside of the except block: an error that spells the key must not come along as the context either.
+        raise failure from cause
+
+
+@asynccontextmanager
+async def open_litellm(environ: Mapping[str, str]) -> AsyncIterator[LiteLLMModel]:
+    """LiteLLM keeps its HTTP clients per process, not per model: closing one block closes those of all."""
+    try:
+        yield LiteLLMModel(environ)
+    finally:
+        await litellm.close_litellm_async_clients()
+        # A closed client that stayed in the cache would be handed to the next block.
+        litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
+    """For the providers that `keys` has no entry for. Raises ModelRefused or MissingApiKey."""
+    _known(settings)
+    if settings.api_key_env or keys.is_loopback(settings.api_base):
+        return
+    needed = litellm.validate_environment(f"{settings.provider}/{settings.model}")["missing_keys"]
+    missing = [name for name in needed if not environ.get(name)]
+    if missing:
+        raise MissingApiKey(provider=settings.provider, model=settings.model, variable=missing[0])
+
+
+def _known(settings: ModelSettings) -> None:
+    names = {str(getattr(name, "value", name)) for name in litellm.provider_list} | OUR_NAMES.keys()
+    if settings.provider not in names:
+        near = did_you_mean(settings.provider, names | {"local", "scripted"})
+        detail = f"no such provider ({near})" if near else "no such provider: LiteLLM doesn't know it"
+        raise ModelRefused(detail, provider=settings.provider, model=settings.model)
+
+
+async def _ask(call: ModelCall, key: str | None, on_token: OnToken | None) -> ModelReply:
+    provider = OUR_NAMES.get(call.settings.provider, call.settings.provider)
+    asked = _parameters(call, provider, key, stream=on_token is not None)
+    started = perf_counter()
+    answer = await litellm.acompletion(**asked)
+    if on_token is None:
+        text, usage, first = answer.choices[0].message.content or "", getattr(answer, "usage", None), None
+    else:
+        text, usage, first_at = await _read_stream(answer, call.settings, on_token)
+        first = first_at - started if first_at is not None else None
+    cost = cost_of(provider, call.settings.model, usage)
+    return ModelReply(text, _usage(usage), cost, first)
+
+
+def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
+    settings = call.settings
+    optional = {
+        "api_key": key,
+        "api_base": settings.api_base,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "response_format": response_format(call.schema) if call.schema is not None else None,
+        "stream": stream or None,
+        "stream_options": {"include_usage": True} if stream else None,
+    }
+    return {
+        **settings.extra,
+        "model": f"{provider}/{settings.model}",
+        "messages": [{"role": message.role, "content": message.content} for message in call.messages],
+        "timeout": settings.timeout,
+        # Retries are the node's: `num_retries` is LiteLLM's loop, `max_retries` that of the SDK below it.
+        "num_retries": 0,
+        "max_retries": 0,
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
+async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) -> tuple[str, Any, float | None]:
+    """The text, LiteLLM's usage object, and the clock at the first token. `stream` is LiteLLM's CustomStreamWrapper."""
+    parts: list[str] = []
+    usage, first_at = None, None
+    try:
+        async for chunk in stream:
+            usage = getattr(chunk, "usage", None) or usage
+            text = chunk.choices[0].delta.content if chunk.choices else None
+            if text:
+                first_at = perf_counter() if first_at is None else first_at
+                parts.append(text)
+                on_token(text)
+    finally:
+        await stream.aclose()
+    # LiteLLM ends every stream with a finish reason of its own making; these two are the provider's.
+    if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
+        raise failures.broken(settings, "the stream ended in the middle of the reply")
+    return "".join(parts), usage, first_at
+
+
+def _usage(usage: Any) -> Usage:
+    if usage is None:
+        return Usage()
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Usage(usage.prompt_tokens, usage.completion_tokens, getattr(details, "cached_tokens", None))

@@ -1,0 +1,52 @@
+"""LiteLLM, told to be quiet and to stay at home. Its import takes 2 to 4 s; every other module takes it from here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import Any, Final, NoReturn
+
+ENVIRONMENT: Final = {
+    # Each of these stops a download or a report that would leave the machine.
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_TELEMETRY": "False",
+    "DO_NOT_TRACK": "true",
+    # Otherwise LiteLLM reads a .env file of the current folder, which nobody asked it to.
+    "LITELLM_MODE": "PRODUCTION",
+}
+
+# LiteLLM reads them while it is imported, so they come first.
+for _name, _value in ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+with warnings.catch_warnings():
+    # Its types make pydantic warn, at the import or when the first of them is made: so make them here.
+    warnings.simplefilter("ignore")
+    # Any: what LiteLLM's annotations promise and what it returns differ, and mypy needs 20 s to follow them.
+    litellm: Any = import_module("litellm")
+    litellm.ModelResponse()
+    litellm.ModelResponseStream()
+_http: Any = import_module("litellm.llms.custom_httpx.http_handler")
+
+litellm.suppress_debug_info = True
+litellm.telemetry = False
+# A model may well say the same hundred times, and a person may have asked for it: max_tokens bounds a reply, not this.
+litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
+# What it logs on a failure may hold prompts and keys; the failure itself reaches us as an exception.
+logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+
+
+async def _no_second_request(*_: object, **__: object) -> NoReturn:
+    """Stands in for the second try that LiteLLM makes on a lost connection, whatever `num_retries` says.
+
+    The first request may have been answered and billed: whether to ask again is decided by the node's retry policy.
+    It is called while the lost connection's exception is being handled, which goes on from here.
+    """
+    raise sys.exception() or RuntimeError("asked for a second request without a failed first")
+
+
+_http.AsyncHTTPHandler.single_connection_post_request = _no_second_request

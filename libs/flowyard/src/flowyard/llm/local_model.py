@@ -1,0 +1,127 @@
+"""`provider: local`: a small model on this machine, without a key. Each GGUF file is served by one child process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, cast
+
+import httpx
+
+from flowyard.errors import ProviderError
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm import failures
+from flowyard.llm.calls import ModelCall, ModelReply, OnToken
+from flowyard.llm.local_files import find_model_file
+from flowyard.llm.local_schema import bounded
+from flowyard.llm.openai_wire import Endpoint, chat
+
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 5.0
+# A tiny model may never end by itself: a reply is bounded even where the document doesn't say so.
+TEXT_TOKENS: Final = 256
+SCHEMA_TOKENS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    process: Process
+    endpoint: Endpoint
+
+
+class LocalModel:
+    """Starts a file's server at its first call; a server that died is started again."""
+
+    def __init__(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> None:
+        self._client = client
+        self._stack = stack
+        self._servers: dict[Path, Server] = {}
+        self._starting = asyncio.Lock()
+
+    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
+        endpoint = await self._endpoint(call.settings)
+        tokens = TEXT_TOKENS if call.schema is None else SCHEMA_TOKENS
+        asked = replace(call, schema=bounded(call.schema)) if call.schema is not None else call
+        reply = await chat(self._client, endpoint, asked, on_token, max_tokens=tokens)
+        return replace(reply, cost_usd=Decimal(0))
+
+    async def _endpoint(self, settings: ModelSettings) -> Endpoint:
+        file = find_model_file(settings)
+        async with self._starting:
+            server = self._servers.get(file)
+            if server is None or server.process.returncode is not None:
+                server = await self._stack.enter_async_context(_serve(file, settings))
+                self._servers[file] = server
+        return server.endpoint
+
+
+@asynccontextmanager
+async def open_local_model() -> AsyncIterator[LocalModel]:
+    # trust_env: a proxy from the environment has no business between us and our own child.
+    async with httpx.AsyncClient(timeout=httpx.Timeout(None), trust_env=False) as client, AsyncExitStack() as stack:
+        yield LocalModel(client, stack)
+
+
+@asynccontextmanager
+async def _serve(file: Path, settings: ModelSettings) -> AsyncIterator[Server]:
+    # A session of its own: Ctrl-C in the terminal reaches only us. -P: no module of the current folder gets in.
+    command = (sys.executable, "-P", "-m", "flowyard.llm.local_server", str(file))
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+    )
+    log: deque[str] = deque(maxlen=1)
+    draining = asyncio.create_task(_drain(process, log))
+    key = secrets.token_urlsafe()
+    try:
+        url = await _start(process, key, settings)
+        if not url:
+            await draining
+            raise _not_started(settings, log)
+        yield Server(process, Endpoint(f"{url}/v1", file.name, key))
+    finally:
+        await _stop(process)
+        await draining
+
+
+async def _start(process: Process, key: str, settings: ModelSettings) -> str:
+    """The server's URL, or nothing if it ended instead."""
+    stdin, stdout = cast("StreamWriter", process.stdin), cast("StreamReader", process.stdout)
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            stdin.write(f"{key}\n".encode())
+            return (await stdout.readline()).decode().strip()
+    except TimeoutError as error:
+        raise failures.broken(settings, f"the local server didn't start within {START_TIMEOUT_S:g} s") from error
+
+
+def _not_started(settings: ModelSettings, log: deque[str]) -> ProviderError:
+    return failures.broken(settings, f"the local server didn't start: {log[-1] if log else 'it said nothing'}")
+
+
+async def _drain(process: Process, log: deque[str]) -> None:
+    """Keeps the last line that the server logged; a pipe that nobody reads would stop it."""
+    stderr = cast("StreamReader", process.stderr)
+    while chunk := await stderr.read(65536):
+        log.extend(line for line in chunk.decode(errors="replace").splitlines() if line.strip())
+
+
+async def _stop(process: Process) -> None:
+    cast("StreamWriter", process.stdin).close()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()

@@ -1,0 +1,58 @@
+"""The process that serves one GGUF file: `python -m flowyard.llm.local_server FILE`.
+
+Reads the API key from the first line of stdin, writes its URL as the only line of stdout, logs to stderr, and exits
+when stdin ends. A parent that dies, however it dies, ends stdin: so no server outlives its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import xllamacpp  # type: ignore[import-untyped]
+
+CONTEXT_TOKENS: Final = 8192
+SLOTS: Final = 4
+"""Calls answered at once. They share the context's memory, so more of them cost next to nothing."""
+
+_LOG_ERRORS: Final = 1
+
+
+def start(file: str, key: str) -> xllamacpp.Server:
+    """Loads the model and listens on a free loopback port when it returns. Raises RuntimeError."""
+    params = xllamacpp.CommonParams()
+    params.model.path = file
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [key]
+    params.n_ctx = CONTEXT_TOKENS
+    params.n_parallel = SLOTS
+    params.kv_unified = True
+    # The prompts of other runs stay out of reach and out of memory.
+    params.endpoint_slots = False
+    params.cache_ram_mib = 0
+    params.ui = False
+    params.verbosity = _LOG_ERRORS
+    return xllamacpp.Server(params)
+
+
+def main() -> None:
+    key = sys.stdin.readline().strip()
+    answers = os.dup(1)
+    # llama.cpp may print to stdout; the parent reads one line there, the URL.
+    os.dup2(2, 1)
+    try:
+        server = start(sys.argv[1], key)
+    except RuntimeError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(1)
+    os.write(answers, f"{server.listening_address}\n".encode())
+    sys.stdin.read()
+    # The server's destructor waits for the replies that are being written; nobody reads them any more.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

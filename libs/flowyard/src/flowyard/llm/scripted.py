@@ -1,0 +1,128 @@
+"""`provider: scripted`: canned replies per node, for tests, demos and benchmarks. No model, no network, no waiting."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final, NoReturn, TypeAlias
+
+import yaml
+
+from flowyard.errors import InvalidInputs, ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.language.problems import did_you_mean, suggest
+from flowyard.language.workflow import ErrorReply, Reply
+from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+
+Replies: TypeAlias = Mapping[str, Reply | tuple[Reply, ...]]
+
+INVALID_OUTPUT: Final = "invalid_output"
+ERRORS: Final[Mapping[str, type[ModelError]]] = {
+    error.code: error for error in (RateLimited, ModelTimeout, ProviderError, ModelRefused)
+}
+CODES: Final = (*ERRORS, INVALID_OUTPUT)
+_WORDS: Final = re.compile(r"\s*\S+\s*|\s+")
+_NO_USAGE: Final = Usage()
+_FREE: Final = Decimal(0)
+
+
+class ScriptedModel:
+    """Answers with the reply written down for `call.node`. A tuple is used up in the order of the calls."""
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+        self._calls: Counter[str] = Counter()
+
+    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
+        reply = self._next_reply(call)
+        text = reply if isinstance(reply, str) else _fail(reply.code, call)
+        return ModelReply(text, _NO_USAGE, _FREE, _stream(text, on_token) if on_token and text else None)
+
+    def _next_reply(self, call: ModelCall) -> Reply:
+        self._calls[call.node] += 1
+        replies = self._replies.get(call.node)
+        if replies is None:
+            _refuse(call, f"no canned reply for node '{call.node}'{self._hint(call.node)}")
+        if not isinstance(replies, tuple):
+            return replies
+        number = self._calls[call.node]
+        if number > len(replies):
+            _refuse(call, f"no canned reply left for node '{call.node}' (call {number})")
+        return replies[number - 1]
+
+    def _hint(self, node: str) -> str:
+        near = did_you_mean(node, self._replies)
+        return f"{f' ({near})' if near else ''}: add '{node}: <reply>' to the replies"
+
+
+def read_reply(value: object) -> Reply | tuple[Reply, ...]:
+    """A YAML or JSON value as canned replies: a list is one reply per call, everything else answers every call.
+
+    Text stays as it is, `{error: code}` becomes an ErrorReply, other values become JSON text. Raises ValueError.
+    """
+    if isinstance(value, list):
+        return tuple(_read_one(each) for each in value)
+    return _read_one(value)
+
+
+def load_replies(path: Path) -> Replies:
+    """Reads a YAML or JSON file `{node: reply | [reply, …]}`. Raises InvalidInputs, naming the file and the node."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInputs([f"{path}: can't be read: {' '.join(str(error).split())}"]) from error
+    if not isinstance(document, dict):
+        raise InvalidInputs([f"{path}: expected a mapping of node to reply, such as 'write: Hello'"])
+    return {str(node): _read_named(path, node, value) for node, value in document.items()}
+
+
+def _read_named(path: Path, node: object, value: object) -> Reply | tuple[Reply, ...]:
+    try:
+        return read_reply(value)
+    except ValueError as error:
+        raise InvalidInputs([f"{path}: {node}: {error}"]) from error
+
+
+def _read_one(value: object) -> Reply:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise ValueError('an empty reply: write "" if the model shall answer nothing')
+    if isinstance(value, dict) and value.keys() == {"error"}:
+        return ErrorReply(_known_code(value["error"]))
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _known_code(code: Any) -> str:
+    if code in CODES:
+        return str(code)
+    raise ValueError(f"no error code '{code}' ({suggest(str(code), CODES, 'error codes')})")
+
+
+def _fail(code: str, call: ModelCall) -> str:
+    """Raises the error named by `code`; `invalid_output` is a reply that is no JSON and no text either."""
+    if code == INVALID_OUTPUT:
+        return ""
+    settings = call.settings
+    if code not in ERRORS:
+        _refuse(call, f"no error code '{code}' for a canned reply")
+    raise ERRORS[code](f"canned error {code}", provider=settings.provider, model=settings.model)
+
+
+def _refuse(call: ModelCall, detail: str) -> NoReturn:
+    raise ModelRefused(detail, provider=call.settings.provider, model=call.settings.model)
+
+
+def _stream(text: str, on_token: OnToken) -> float:
+    """Hands out the words of a text and returns the seconds until the first."""
+    started = perf_counter()
+    words = _WORDS.findall(text)
+    on_token(words[0])
+    first = perf_counter() - started
+    for word in words[1:]:
+        on_token(word)
+    return first

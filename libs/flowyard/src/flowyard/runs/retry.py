@@ -1,0 +1,23 @@
+"""Whether a failed step is tried again, and after how long."""
+
+from __future__ import annotations
+
+from flowyard.errors import InvalidOutput, ModelError, StepError
+from flowyard.language.workflow import RetryPolicy
+
+
+def retry_delay(policy: RetryPolicy, error: StepError, tries: int, chance: float) -> float | None:
+    """Seconds until the next try, or None if there is none.
+
+    `tries`: how many there were; `chance`: a random number in [0, 1). The delay grows exponentially and is shortened by
+    up to half, so that many steps that failed together don't come back together. A provider's Retry-After is a floor.
+    An invalid reply goes back at once: waiting wouldn't make it better.
+    """
+    if tries > policy.max_retries or error.code not in policy.errors:
+        return None
+    if isinstance(error, InvalidOutput):
+        return 0.0
+    backoff = min(policy.initial_delay * policy.multiplier ** min(tries - 1, 60), policy.max_delay)
+    delay = backoff * (1 - chance / 2)
+    asked = error.retry_after if isinstance(error, ModelError) else None
+    return delay if asked is None else max(delay, asked)
