@@ -1,0 +1,139 @@
+"""The command line's grammar, and help that teaches. Imports nothing heavy: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+from typing import Any, Final
+
+_ABOUT: Final = "Flowyard runs workflows of LLM agents, written in YAML, on your own machine."
+_START: Final = """\
+start here:
+  flowyard init haiku                      write a commented workflow, haiku.yaml
+  flowyard run haiku.yaml -i topic=rain    run it on a small local model: no key, no network
+  flowyard validate haiku.yaml             find what is wrong before it costs anything
+
+exit codes: 0 done, 1 the run failed, 2 the document or the inputs are wrong, 130 cancelled
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flowyard", description=_ABOUT, epilog=_START, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"flowyard {version('flowyard-embedded')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for add in (_run, _validate, _test, _graph, _schema, _init):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary[0].lower() + summary[1:].rstrip("."),
+        description=summary,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _run(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "run",
+        "Run a workflow and show its outputs, and where time and money went.",
+        """\
+  flowyard run haiku.yaml -i topic=rain
+  flowyard run triage.yaml -i message='My invoice is wrong' --stream
+  flowyard run report.yaml --inputs in.json -i n=3 --json > result.json
+  flowyard run haiku.yaml -i topic=rain --model ollama/llama3.2
+  flowyard run haiku.yaml -i topic=rain --model scripted/replies.yaml
+
+Inputs are read by the types of the workflow's fields: -i n=3 is a number where n is an int, and
+-i tags='["a", "b"]' a list. An input given by -i wins over one in --inputs.
+Progress goes to standard error, outputs to standard output.""",
+    )
+    parser.add_argument("file", metavar="FILE", help="a workflow; - reads standard input")
+    parser.add_argument("-i", "--input", metavar="NAME=VALUE", action="append", default=[], help="an input of the run")
+    parser.add_argument("--inputs", metavar="FILE", help="a JSON object with inputs; - reads standard input")
+    parser.add_argument("--model", metavar="PROVIDER/MODEL", help="ask this model instead of those of the document")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--stream", action="store_true", help="print replies word by word as they come")
+
+
+def _validate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "validate",
+        "Check documents, without running anything.",
+        """\
+  flowyard validate triage.yaml
+  flowyard validate flows/*.yaml --format sarif > problems.sarif
+
+Every problem has its place: triage.yaml:9:12: no node 'wirte' (did you mean 'write'?) [unknown-node]""",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="workflows; - reads standard input")
+    parser.add_argument(
+        "--format", choices=("text", "json", "sarif"), default="text", help="sarif is read by code hosts and editors"
+    )
+
+
+def _test(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "test",
+        "Run the tests that documents carry, with canned replies: no model, no network.",
+        """\
+  flowyard test triage.yaml
+  flowyard test flows/*.yaml -k invoice
+
+A test in a document:
+  tests:
+    - name: writes about rain
+      inputs: {topic: rain}
+      replies: {write: "Soft rain on the roof"}
+      expect: {outputs: {poem: "Soft rain on the roof"}}""",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="workflows")
+    parser.add_argument("-k", metavar="WORD", default="", help="only tests whose name holds this word")
+
+
+def _graph(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "graph",
+        "Draw a workflow.",
+        """\
+  flowyard graph triage.yaml
+  flowyard graph triage.yaml --format mermaid > triage.mmd""",
+    )
+    parser.add_argument("file", metavar="FILE", help="a workflow; - reads standard input")
+    parser.add_argument("--format", choices=("ascii", "mermaid"), default="ascii", help="ascii if left out")
+
+
+def _schema(commands: Any) -> None:
+    _command(
+        commands,
+        "schema",
+        "Print the JSON Schema of the language, for editors.",
+        """\
+  flowyard schema > flowyard.schema.json
+
+and as the first line of a document, for editors with the YAML language server:
+  # yaml-language-server: $schema=./flowyard.schema.json""",
+    )
+
+
+def _init(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "init",
+        "Write a commented workflow that runs as it is.",
+        """\
+  flowyard init haiku
+  flowyard init flows/haiku.yaml""",
+    )
+    parser.add_argument("name", metavar="NAME", help="name of the workflow, or of the file")
+    parser.add_argument("--force", action="store_true", help="overwrite the file if there is one")

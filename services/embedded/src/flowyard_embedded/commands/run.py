@@ -1,0 +1,127 @@
+"""`flowyard run`: one run of one document, in this process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowyard.errors import FlowyardError
+from flowyard.ids import uuid7
+from flowyard.language.load import Loaded
+from flowyard.language.workflow import Workflow
+from flowyard.llm.models import check_keys
+from flowyard.llm.scripted import ScriptedModel
+from flowyard.runs.events import Event
+from flowyard.runs.summary import RunSummary
+from flowyard_embedded import exits
+from flowyard_embedded.models import replies_for, with_model
+from flowyard_embedded.reading import read_document, read_inputs
+from flowyard_embedded.show.problems import problems_as_data
+from flowyard_embedded.show.progress import Progress, open_progress
+from flowyard_embedded.show.result import print_result, result_as_data
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that can be wrong before a run starts has been checked."""
+
+    workflow: Workflow
+    inputs: Mapping[str, Any]
+    scripted: ScriptedModel | None
+
+
+def execute(args: argparse.Namespace) -> int:
+    document = read_document(args.file)
+    if not args.json:
+        for problem in document.problems:
+            print(problem.render(document.file), file=sys.stderr)
+    if document.workflow is None:
+        if args.json:
+            _print_json({"status": "invalid", "problems": list(problems_as_data(document))})
+        return exits.WRONG_INPUT
+    try:
+        prepared = _prepare(args, document, document.workflow)
+    except FlowyardError as error:
+        if args.json:
+            _print_json({"status": "invalid", "error": {"code": error.code, "message": error.message}})
+            return exits.WRONG_INPUT
+        raise
+    return _show(args, document, prepared)
+
+
+def _prepare(args: argparse.Namespace, document: Loaded, workflow: Workflow) -> Prepared:
+    if args.model:
+        workflow = with_model(workflow, args.model)
+    inputs = read_inputs(workflow, args.input, args.inputs)
+    check_keys((node.settings for node in workflow.nodes.values()), os.environ)
+    replies = replies_for(workflow, Path(document.file).parent)
+    return Prepared(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
+
+
+def _show(args: argparse.Namespace, document: Loaded, prepared: Prepared) -> int:
+    summary = RunSummary()
+    wants_tokens = args.stream or (not args.json and sys.stderr.isatty())
+    with open_progress(quiet=args.json and not args.stream, stream=args.stream) as progress:
+        code = asyncio.run(_run(prepared, summary, progress, stream=wants_tokens))
+    if args.json:
+        _print_json({**result_as_data(summary), "warnings": list(problems_as_data(document))})
+    else:
+        print_result(summary)
+    return code
+
+
+async def _run(prepared: Prepared, summary: RunSummary, progress: Progress, *, stream: bool) -> int:
+    """The run's exit code. Ctrl-C and SIGTERM cancel the run; what it had done by then is in `summary`."""
+    # Inline: LangGraph takes 0.7 s to import, which nobody should wait for to read that an input is missing.
+    from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
+    from flowyard.graph.run import run_workflow  # noqa: PLC0415
+    from flowyard.llm.models import open_models  # noqa: PLC0415
+
+    def emit(event: Event) -> None:
+        summary.add(event, time.perf_counter())
+        progress.show(event)
+
+    terminated = _cancel_on_sigterm()
+    try:
+        async with open_models(os.environ, scripted=prepared.scripted) as models:
+            result = await run_workflow(
+                compile_workflow(prepared.workflow),
+                prepared.inputs,
+                run_id=str(uuid7(time.time_ns() // 1_000_000, secrets.token_bytes(10))),
+                model=models,
+                emit=emit,
+                stream=stream,
+            )
+    except asyncio.CancelledError:
+        # The process ends here: whoever cancelled this task was a signal, and the exit code tells of it.
+        return exits.TERMINATED if terminated.is_set() else exits.CANCELLED
+    return exits.OK if result.status == "succeeded" else exits.RUN_FAILED
+
+
+def _cancel_on_sigterm() -> asyncio.Event:
+    """SIGINT is asyncio's own business; SIGTERM does the same here. The event tells them apart."""
+    terminated = asyncio.Event()
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        terminated.set()
+        if task is not None:
+            task.cancel()
+
+    if sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+    return terminated
+
+
+def _print_json(data: Mapping[str, Any]) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))

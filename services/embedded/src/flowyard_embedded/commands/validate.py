@@ -1,0 +1,46 @@
+"""`flowyard validate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from flowyard.language.load import Loaded
+from flowyard_embedded import exits
+from flowyard_embedded.reading import UnreadableFile, read_document
+from flowyard_embedded.show.problems import problems_as_data, sarif
+
+
+def execute(args: argparse.Namespace) -> int:
+    documents: list[Loaded] = []
+    unreadable = False
+    for file in args.files:
+        try:
+            documents.append(read_document(file))
+        except UnreadableFile as error:
+            print(f"flowyard: {error}", file=sys.stderr)
+            unreadable = True
+    if args.format == "json":
+        print(json.dumps([problem for d in documents for problem in problems_as_data(d)], indent=2, ensure_ascii=False))
+    elif args.format == "sarif":
+        print(json.dumps(sarif(documents), indent=2, ensure_ascii=False))
+    else:
+        for document in documents:
+            _print_text(document)
+    return exits.WRONG_INPUT if unreadable or any(d.errors for d in documents) else exits.OK
+
+
+def _print_text(document: Loaded) -> None:
+    for problem in document.problems:
+        print(problem.render(document.file))
+    if document.workflow is not None:
+        nodes = len(document.workflow.nodes)
+        warnings = f", {_count(len(document.warnings), 'warning')}" if document.warnings else ""
+        print(f"{document.file}: ok ({_count(nodes, 'node')}{warnings})")
+    else:
+        print(f"{document.file}: {_count(len(document.errors), 'error')}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

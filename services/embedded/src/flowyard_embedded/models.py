@@ -1,0 +1,71 @@
+"""Which model answers: `--model`, and canned replies for `provider: scripted`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from flowyard.errors import InvalidInputs
+from flowyard.language.problems import did_you_mean, suggest
+from flowyard.language.providers import PROVIDERS
+from flowyard.language.workflow import ModelSettings, Reply, Workflow
+from flowyard.llm.scripted import load_replies
+
+
+def with_model(workflow: Workflow, given: str) -> Workflow:
+    """The workflow with every node asking the model `given` (PROVIDER/MODEL), without fallbacks.
+
+    Temperature, token limit and timeout stay; what belongs to another provider's address and key doesn't.
+    """
+    provider, slash, model = given.partition("/")
+    if provider not in PROVIDERS:
+        hint = did_you_mean(provider, PROVIDERS) or "write PROVIDER/MODEL, such as ollama/llama3.2"
+        raise InvalidInputs([f"--model {given}: no provider '{provider}' ({hint})"])
+    defaults = {"local": "smollm2-135m", "scripted": "tests"}
+    if not slash and provider not in defaults:
+        raise InvalidInputs([f"--model {given}: which model of {provider}? write {provider}/MODEL"])
+    nodes = {
+        name: replace(node, settings=_settings(node.settings, provider, model or defaults[provider]))
+        for name, node in workflow.nodes.items()
+    }
+    return replace(workflow, nodes=nodes)
+
+
+def _settings(old: ModelSettings, provider: str, model: str) -> ModelSettings:
+    if old.provider == provider:
+        return replace(old, model=model, fallbacks=())
+    return ModelSettings(provider, model, temperature=old.temperature, max_tokens=old.max_tokens, timeout=old.timeout)
+
+
+def replies_for(workflow: Workflow, folder: Path) -> Mapping[str, Reply | tuple[Reply, ...]] | None:
+    """The canned replies of the nodes with `provider: scripted`, or None if there is none.
+
+    The model's name is that of a test of the document, of a file of replies (relative to `folder`), or `tests` for the
+    document's first test. Raises InvalidInputs.
+    """
+    scripts = {
+        settings.model
+        for node in workflow.nodes.values()
+        for settings in (node.settings, *node.settings.fallbacks)
+        if settings.provider == "scripted"
+    }
+    replies: dict[str, Reply | tuple[Reply, ...]] = {}
+    for script in sorted(scripts):
+        replies.update(_script(workflow, script, folder))
+    return replies if scripts else None
+
+
+def _script(workflow: Workflow, script: str, folder: Path) -> Mapping[str, Reply | tuple[Reply, ...]]:
+    for case in workflow.cases:
+        if case.name == script:
+            return case.replies
+    if script == "tests" and workflow.cases:
+        return workflow.cases[0].replies
+    for path in (Path(script), folder / script):
+        if path.is_file():
+            return load_replies(path)
+    if script == "tests":
+        raise InvalidInputs(["provider 'scripted' takes its replies from the document's tests, and there are none"])
+    hint = suggest(script, [case.name for case in workflow.cases], "tests")
+    raise InvalidInputs([f"scripted/{script}: neither a test of the document nor a file of replies ({hint})"])

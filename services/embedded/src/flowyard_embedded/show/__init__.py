@@ -1,0 +1,1 @@
+"""What people and programs see of documents and runs: progress, tables, JSON, SARIF, diagrams."""

@@ -1,0 +1,60 @@
+"""Problems of documents as text, JSON and SARIF 2.1.0 (the OASIS format that code hosts read)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import quote
+
+from flowyard.language.load import Loaded
+from flowyard.language.problems import Problem
+
+
+def problems_as_data(document: Loaded) -> Iterator[dict[str, Any]]:
+    for p in document.problems:
+        yield {
+            "file": document.file,
+            "line": p.position.line,
+            "column": p.position.column,
+            "severity": p.severity,
+            "code": p.code,
+            "message": p.message,
+            "suggestion": p.suggestion,
+        }
+
+
+def sarif(documents: Sequence[Loaded]) -> dict[str, Any]:
+    """One SARIF log with one run."""
+    found = [(d.file, p) for d in documents for p in d.problems]
+    rules = sorted({p.code for _, p in found})
+    return {
+        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "flowyard",
+                        "version": version("flowyard-embedded"),
+                        "rules": [{"id": rule} for rule in rules],
+                    }
+                },
+                "columnKind": "unicodeCodePoints",
+                "results": [_sarif_result(file, problem, rules) for file, problem in found],
+            }
+        ],
+    }
+
+
+def _sarif_result(file: str, problem: Problem, rules: list[str]) -> dict[str, Any]:
+    text = problem.message + (f" ({problem.suggestion})" if problem.suggestion else "")
+    region = {"startLine": problem.position.line, "startColumn": problem.position.column}
+    place = {"artifactLocation": {"uri": quote(file)}, "region": region}
+    return {
+        "ruleId": problem.code,
+        "ruleIndex": rules.index(problem.code),
+        "level": problem.severity,
+        "message": {"text": text},
+        "locations": [{"physicalLocation": place}],
+    }

@@ -1,0 +1,205 @@
+"""A run's progress on standard error: live on a terminal, plain lines elsewhere, word by word with --stream."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, assert_never
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from flowyard.runs.events import (
+    Event,
+    LoopTurned,
+    ModelCalled,
+    RetryScheduled,
+    RouteTaken,
+    RunFinished,
+    RunStarted,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
+from flowyard_embedded.show.format import money, plural, seconds
+
+
+class Progress(Protocol):
+    def show(self, event: Event) -> None: ...
+
+
+@contextmanager
+def open_progress(*, quiet: bool, stream: bool) -> Iterator[Progress]:
+    if quiet:
+        yield Silent()
+    elif stream:
+        yield Streamed()
+    elif sys.stderr.isatty():
+        console = Console(stderr=True)
+        with Live(console=console, refresh_per_second=12, transient=True) as live:
+            yield LiveProgress(live)
+    else:
+        yield Lines()
+
+
+class Silent:
+    def show(self, event: Event) -> None:
+        del event
+
+
+class Lines:
+    """One line per fact."""
+
+    def show(self, event: Event) -> None:
+        line = line_of(event)
+        if line:
+            print(line, file=sys.stderr, flush=True)
+
+
+class Streamed:
+    """Replies as they come. Of several at once one is shown as it comes, the others when it is their turn."""
+
+    def __init__(self) -> None:
+        self.shown: StepId | None = None
+        self.held: dict[StepId, list[str]] = {}
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Token():
+                self._token(event)
+            case StepFinished() | StepFailed():
+                self._flush(event.step)
+                self._write_line(line_of(event))
+                self._next()
+            case _:
+                if self.shown is None or not isinstance(event, StepStarted):
+                    self._write_line(line_of(event))
+
+    def _token(self, token: Token) -> None:
+        if self.shown is None:
+            self.shown = token.step
+            print(f"{token.step}:", file=sys.stderr)
+        if token.step == self.shown:
+            print(token.text, end="", file=sys.stderr, flush=True)
+        else:
+            self.held.setdefault(token.step, []).append(token.text)
+
+    def _flush(self, step: StepId) -> None:
+        if step == self.shown:
+            print(file=sys.stderr)
+            self.shown = None
+        elif step in self.held:
+            print(f"\n{step}:\n{''.join(self.held.pop(step))}", file=sys.stderr)
+
+    def _next(self) -> None:
+        if self.shown is None and self.held:
+            self.shown = next(iter(self.held))
+            print(f"{self.shown}:\n{''.join(self.held.pop(self.shown))}", end="", file=sys.stderr, flush=True)
+
+    def _write_line(self, line: str | None) -> None:
+        if line:
+            print(line, file=sys.stderr, flush=True)
+
+
+class LiveProgress:
+    """What is over scrolls up; below it each running step with its time and the end of its reply."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.running: dict[StepId, tuple[float, Spinner, list[str]]] = {}
+        live.update(_Running(self))
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Token():
+                if event.step in self.running:
+                    self.running[event.step][2].append(event.text)
+            case StepStarted():
+                self.running[event.step] = (time.monotonic(), Spinner("dots"), [])
+            case StepFinished() | StepFailed():
+                self.running.pop(event.step, None)
+                self._print(event)
+            case RunFinished():
+                self.running.clear()
+            case _:
+                self._print(event)
+
+    def _print(self, event: Event) -> None:
+        line = line_of(event)
+        if line:
+            self.live.console.print(Text(line, style="red" if isinstance(event, StepFailed) else ""))
+
+
+class _Running:
+    """Drawn anew several times a second."""
+
+    def __init__(self, progress: LiveProgress) -> None:
+        self.progress = progress
+
+    def __rich__(self) -> RenderableType:
+        now = time.monotonic()
+        width = max(self.progress.live.console.width - 2, 20)
+        rows: list[RenderableType] = []
+        for step, (since, spinner, words) in list(self.progress.running.items()):
+            tail = " ".join("".join(words[-200:]).split())
+            spinner.update(text=Text(_fit(f"{step} {seconds(now - since)}  ", tail, width), no_wrap=True))
+            rows.append(spinner)
+        return Group(*rows[-20:])
+
+
+def _fit(head: str, tail: str, width: int) -> str:
+    room = max(width - len(head) - 2, 0)
+    return head + (tail if len(tail) <= room else f"…{tail[len(tail) - room + 1 :]}")
+
+
+def line_of(event: Event) -> str | None:
+    """The event in one line, or None where the plain view leaves it out."""
+    match event:
+        case RunStarted():
+            return f"{event.workflow}: run {event.run_id}"
+        case StepStarted():
+            return f"{event.step}: started"
+        case StepFinished():
+            return f"{event.step}: done in {seconds(event.duration_s)}{_spent(event)}"
+        case StepFailed():
+            return f"{event.step}: failed after {seconds(event.duration_s)}: {event.error.message}{_handled(event)}"
+        case RetryScheduled():
+            when = f"in {seconds(event.delay_s)}" if event.delay_s else "now"
+            return f"{event.step}: {event.error.message} [{event.error.code}], try {event.attempt} {when}"
+        case RouteTaken():
+            return (
+                f"{event.node}: goes to {event.to} ({f'because {event.condition}' if event.condition else 'default'})"
+            )
+        case LoopTurned():
+            reason = {"again": "again", "done": "done", "exhausted": "no turns left"}[event.outcome]
+            return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
+        case ModelCalled():
+            return (
+                f"{event.step}: {event.provider}/{event.model} failed: {event.error.message}" if event.error else None
+            )
+        case Token() | RunFinished():
+            return None
+        case _:
+            assert_never(event)
+
+
+def _spent(event: StepFinished) -> str:
+    tokens = f", {plural(event.tokens_out, 'token')}" if event.tokens_out else ""
+    return tokens + (f", {money(event.cost_usd)}" if event.cost_usd else "")
+
+
+def _handled(event: StepFailed) -> str:
+    ends = {
+        "fail": "",
+        "continue": " (the run goes on)",
+        "goto": " (the run goes elsewhere)",
+        "skip": " (the item is skipped)",
+        "collect": " (the error is collected)",
+    }
+    return f" [{event.error.code}]{ends[event.handled]}"
