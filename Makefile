@@ -78,8 +78,8 @@ format: $(TOOLS) ## Format the code and fix what can be fixed safely.
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 
-bench: $(TOOLS) ## Run the benchmarks.
-	@for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: $(TOOLS) ## Measure the engine against bare LangGraph.
+	@$(BIN)/python benchmarks/engine.py
 
 sizes: ## Print the size of each room, its longest file and its longest function.
 	@$(PYTHON) benchmarks/sizes.py
@@ -112,7 +112,8 @@ $(VENV)/pyvenv.cfg:
 # pip of the outer Python is enough, and Debian's Python without python3-venv has nothing else.
 $(VENV)/.done-uv: requirements/build.txt | $(VENV)/pyvenv.cfg
 	@echo 'Installing uv, which installs the rest'
-	@if $(PYTHON) -m pip --python $(BIN)/python --version >/dev/null 2>&1; then pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	@if $(PYTHON) -m pip --python $(BIN)/python --version >/dev/null 2>&1; then \
+		pip="$(PYTHON) -m pip --python $(BIN)/python"; \
 	elif $(BIN)/python -m ensurepip >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
 	else echo "'$(PYTHON)' has neither pip nor ensurepip. On Debian and Ubuntu: apt-get install python3-pip" >&2; exit 1; fi; \
 	PIP_USER=0 $$pip install -qq $(BY_HASH) -r requirements/build.txt

@@ -20,7 +20,7 @@ from flowyard.llm import failures, keys
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.litellm_errors import translate
 from flowyard.llm.litellm_prices import cost_of
-from flowyard.llm.litellm_setup import litellm
+from flowyard.llm.litellm_setup import litellm, logging_worker
 from flowyard.llm.openai_wire import response_format
 
 OUR_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
@@ -65,6 +65,9 @@ async def open_litellm(environ: Mapping[str, str]) -> AsyncIterator[LiteLLMModel
         yield LiteLLMModel(environ)
     finally:
         await litellm.close_litellm_async_clients()
+        # The streams of some providers go through this one, which the function above forgets.
+        await litellm.module_level_aclient.close()
+        await logging_worker.GLOBAL_LOGGING_WORKER.stop()
         # A closed client that stayed in the cache would be handed to the next block.
         litellm.in_memory_llm_clients_cache.flush_cache()
 
@@ -81,11 +84,12 @@ def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
 
 
 def _known(settings: ModelSettings) -> None:
-    names = {str(getattr(name, "value", name)) for name in litellm.provider_list} | OUR_NAMES.keys()
-    if settings.provider not in names:
-        near = did_you_mean(settings.provider, names | {"local", "scripted"})
-        detail = f"no such provider ({near})" if near else "no such provider: LiteLLM doesn't know it"
-        raise ModelRefused(detail, provider=settings.provider, model=settings.model)
+    if settings.provider in OUR_NAMES or settings.provider in litellm.provider_list:
+        return
+    names = (*OUR_NAMES, "local", "scripted", *(str(getattr(name, "value", name)) for name in litellm.provider_list))
+    near = did_you_mean(settings.provider, names)
+    detail = f"no such provider ({near})" if near else "no such provider: LiteLLM doesn't know it"
+    raise ModelRefused(detail, provider=settings.provider, model=settings.model)
 
 
 async def _ask(call: ModelCall, key: str | None, on_token: OnToken | None) -> ModelReply:
@@ -98,8 +102,8 @@ async def _ask(call: ModelCall, key: str | None, on_token: OnToken | None) -> Mo
     else:
         text, usage, first_at = await _read_stream(answer, call.settings, on_token)
         first = first_at - started if first_at is not None else None
-    cost = cost_of(provider, call.settings.model, usage)
-    return ModelReply(text, _usage(usage), cost, first)
+    told = usage if usage is not None and (usage.prompt_tokens or usage.completion_tokens) else None
+    return ModelReply(text, _usage(told), cost_of(provider, call.settings.model, told), first)
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
@@ -139,7 +143,8 @@ async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) 
                 on_token(text)
     finally:
         await stream.aclose()
-    # LiteLLM ends every stream with a finish reason of its own making; these two are the provider's.
+    # LiteLLM ends every stream with a finish reason of its own making; these two are the provider's. Only for Gemini
+    # the second is made up as well once a word has come: there we know of a cut only if the connection broke, too.
     if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
         raise failures.broken(settings, "the stream ended in the middle of the reply")
     return "".join(parts), usage, first_at

@@ -31,9 +31,13 @@ with warnings.catch_warnings():
     litellm.ModelResponse()
     litellm.ModelResponseStream()
 _http: Any = import_module("litellm.llms.custom_httpx.http_handler")
+logging_worker: Any = import_module("litellm.litellm_core_utils.logging_worker")
+_logging: Any = import_module("litellm.litellm_core_utils.litellm_logging")
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
+# Where a provider doesn't say its usage, LiteLLM counts by itself, with another model's tokenizer. Unknown is better.
+litellm.disable_token_counter = True
 # A model may well say the same hundred times, and a person may have asked for it: max_tokens bounds a reply, not this.
 litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
 # What it logs on a failure may hold prompts and keys; the failure itself reaches us as an exception.
@@ -49,4 +53,12 @@ async def _no_second_request(*_: object, **__: object) -> NoReturn:
     raise sys.exception() or RuntimeError("asked for a second request without a failed first")
 
 
+def _no_report(*_: object, **__: object) -> None:
+    """Stands in for the report that LiteLLM writes for its logging add-ons, of which we use none.
+
+    For some providers it asks the network about the model, with a blocking request inside of the event loop.
+    """
+
+
 _http.AsyncHTTPHandler.single_connection_post_request = _no_second_request
+_logging.get_standard_logging_object_payload = _no_report

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Final
 
-import xllamacpp  # type: ignore[import-untyped]
+import xllamacpp
 
 CONTEXT_TOKENS: Final = 8192
 SLOTS: Final = 4
@@ -29,6 +29,9 @@ def start(file: str, key: str) -> xllamacpp.Server:
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = SLOTS
     params.kv_unified = True
+    # Its threads wait for each other by spinning: with one per core, a busy machine answers up to sixty times slower.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     # The prompts of other runs stay out of reach and out of memory.
     params.endpoint_slots = False
     params.cache_ram_mib = 0

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import yaml
 
 from flowyard.errors import InvalidInputs, ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
-from flowyard.language.problems import did_you_mean, suggest
-from flowyard.language.workflow import ErrorReply, Reply
+from flowyard.language.canned import read_reply
+from flowyard.language.problems import did_you_mean
+from flowyard.language.workflow import Reply
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 
 Replies: TypeAlias = Mapping[str, Reply | tuple[Reply, ...]]
@@ -24,7 +24,6 @@ INVALID_OUTPUT: Final = "invalid_output"
 ERRORS: Final[Mapping[str, type[ModelError]]] = {
     error.code: error for error in (RateLimited, ModelTimeout, ProviderError, ModelRefused)
 }
-CODES: Final = (*ERRORS, INVALID_OUTPUT)
 _WORDS: Final = re.compile(r"\s*\S+\s*|\s+")
 _NO_USAGE: Final = Usage()
 _FREE: Final = Decimal(0)
@@ -59,16 +58,6 @@ class ScriptedModel:
         return f"{f' ({near})' if near else ''}: add '{node}: <reply>' to the replies"
 
 
-def read_reply(value: object) -> Reply | tuple[Reply, ...]:
-    """A YAML or JSON value as canned replies: a list is one reply per call, everything else answers every call.
-
-    Text stays as it is, `{error: code}` becomes an ErrorReply, other values become JSON text. Raises ValueError.
-    """
-    if isinstance(value, list):
-        return tuple(_read_one(each) for each in value)
-    return _read_one(value)
-
-
 def load_replies(path: Path) -> Replies:
     """Reads a YAML or JSON file `{node: reply | [reply, …]}`. Raises InvalidInputs, naming the file and the node."""
     try:
@@ -85,22 +74,6 @@ def _read_named(path: Path, node: object, value: object) -> Reply | tuple[Reply,
         return read_reply(value)
     except ValueError as error:
         raise InvalidInputs([f"{path}: {node}: {error}"]) from error
-
-
-def _read_one(value: object) -> Reply:
-    if isinstance(value, str):
-        return value
-    if value is None:
-        raise ValueError('an empty reply: write "" if the model shall answer nothing')
-    if isinstance(value, dict) and value.keys() == {"error"}:
-        return ErrorReply(_known_code(value["error"]))
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _known_code(code: Any) -> str:
-    if code in CODES:
-        return str(code)
-    raise ValueError(f"no error code '{code}' ({suggest(str(code), CODES, 'error codes')})")
 
 
 def _fail(code: str, call: ModelCall) -> str:

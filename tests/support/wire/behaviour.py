@@ -1,0 +1,75 @@
+"""What a loopback server does with one request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class Text:
+    """A reply. Streamed, it comes word by word. Unless `counted`, OpenAI's dialect says no usage, like some servers."""
+
+    text: str
+    tokens_in: int = 20
+    tokens_out: int = 5
+    cached: int = 0
+    counted: bool = True
+
+
+@dataclass(frozen=True)
+class Json:
+    """A structured reply, in the form that the request asked for."""
+
+    value: Any
+    tokens_in: int = 20
+    tokens_out: int = 5
+    cached: int = 0
+    counted: bool = True
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.value)
+
+
+@dataclass(frozen=True)
+class Status:
+    """An HTTP error in the provider's own form. `message` may hold `{key}`: the key that the client sent."""
+
+    code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    message: str = "no luck"
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """200, and a body that is no JSON."""
+
+
+@dataclass(frozen=True)
+class CutStream:
+    """The connection dies in the middle: after some words of a stream, or after half of a whole body.
+
+    `politely`: a stream ends as HTTP wants it, as behind a proxy, and only the provider's own last words are missing.
+    """
+
+    after: int = 2
+    politely: bool = False
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """The connection is reset before the first byte of an answer."""
+
+
+@dataclass(frozen=True)
+class Hang:
+    """No further byte until the client gives up. `after`: the words that a stream sends before."""
+
+    after: int = 0
+
+
+Behaviour: TypeAlias = Text | Json | Status | Malformed | CutStream | HangUp | Hang
+Reply: TypeAlias = Text | Json

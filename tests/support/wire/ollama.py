@@ -1,0 +1,62 @@
+"""Ollama's chat. https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from support.wire.behaviour import Reply
+from support.wire.server import Request, Script, WireServer, serve
+
+
+class OllamaDialect:
+    base = ""
+    stream_type = "application/x-ndjson"
+
+    def is_streamed(self, request: Request) -> bool:
+        # Streaming is what Ollama does unless told otherwise.
+        return bool(request.body.get("stream", True))
+
+    def whole(self, request: Request, reply: Reply) -> Any:
+        return _message(request, reply.text) | _facts(reply)
+
+    def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+        pieces = [_line(_message(request, word) | {"done": False}) for word in words]
+        return [], pieces, [_line(_message(request, "") | _facts(reply))]
+
+    def error(self, code: int, message: str) -> Any:
+        return {"error": message}
+
+
+def ollama_server(
+    replies: Script, *, host: str = "127.0.0.1", port: int = 0
+) -> AbstractAsyncContextManager[WireServer]:
+    """`api_base` is the server's `url`."""
+    return serve(OllamaDialect(), replies, host=host, port=port)
+
+
+def _message(request: Request, text: str) -> dict[str, Any]:
+    return {
+        "model": request.body["model"],
+        "created_at": "2026-01-01T00:00:00.000000Z",
+        "message": {"role": "assistant", "content": text},
+    }
+
+
+def _facts(reply: Reply) -> dict[str, Any]:
+    return {
+        "done": True,
+        "done_reason": "stop",
+        "total_duration": 5_000_000,
+        "load_duration": 1_000_000,
+        "prompt_eval_count": reply.tokens_in,
+        "prompt_eval_duration": 1_000_000,
+        "eval_count": reply.tokens_out,
+        "eval_duration": 3_000_000,
+    }
+
+
+def _line(value: Any) -> str:
+    return f"{json.dumps(value)}\n"

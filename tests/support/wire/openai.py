@@ -1,0 +1,73 @@
+"""OpenAI's chat completions. https://platform.openai.com/docs/api-reference/chat"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from support.wire.behaviour import Reply
+from support.wire.server import Request, Script, WireServer, serve
+
+_IDENTITY = {"id": "chatcmpl-1", "created": 1_700_000_000, "system_fingerprint": "fp_1"}
+
+
+class OpenAIDialect:
+    base = "/v1"
+    stream_type = "text/event-stream"
+
+    def is_streamed(self, request: Request) -> bool:
+        return bool(request.body.get("stream"))
+
+    def whole(self, request: Request, reply: Reply) -> Any:
+        message = {"role": "assistant", "content": reply.text, "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        usage = {"usage": _usage(reply)} if reply.counted else {}
+        return _object(request, "chat.completion") | {"choices": [choice]} | usage
+
+    def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+        head = _object(request, "chat.completion.chunk")
+        usage = (
+            [_event(head | {"choices": [], "usage": _usage(reply)})] if reply.counted and _wants_usage(request) else []
+        )
+        before = [_event(head | _delta({"role": "assistant", "content": ""}))]
+        pieces = [_event(head | _delta({"content": word})) for word in words]
+        return before, pieces, [_event(head | _delta({}, "stop")), *usage, "data: [DONE]\n\n"]
+
+    def error(self, code: int, message: str) -> Any:
+        kind = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(code)
+        return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": kind}}
+
+
+def openai_server(
+    replies: Script, *, host: str = "127.0.0.1", port: int = 0
+) -> AbstractAsyncContextManager[WireServer]:
+    """`api_base` is the server's `url`."""
+    return serve(OpenAIDialect(), replies, host=host, port=port)
+
+
+def _object(request: Request, kind: str) -> dict[str, Any]:
+    return {**_IDENTITY, "object": kind, "model": request.body["model"]}
+
+
+def _delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]}
+
+
+def _usage(reply: Reply) -> dict[str, Any]:
+    return {
+        "prompt_tokens": reply.tokens_in,
+        "completion_tokens": reply.tokens_out,
+        "total_tokens": reply.tokens_in + reply.tokens_out,
+        "prompt_tokens_details": {"cached_tokens": reply.cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+
+
+def _wants_usage(request: Request) -> bool:
+    return bool((request.body.get("stream_options") or {}).get("include_usage"))
+
+
+def _event(value: Any) -> str:
+    return f"data: {json.dumps(value)}\n\n"

@@ -1,0 +1,176 @@
+"""A loopback HTTP server that speaks one provider's format and remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any, Protocol, assert_never
+
+from aiohttp import web
+
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Reply, Status, Text
+
+LONG_REPLY = Text("one two three four five six seven eight")
+"""What is cut or hangs in the middle."""
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Dialect(Protocol):
+    """A provider's format. `words` are the pieces of a streamed reply."""
+
+    base: str
+    stream_type: str
+
+    def is_streamed(self, request: Request) -> bool: ...
+    def whole(self, request: Request, reply: Reply) -> Any: ...
+    def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+        """What comes before the words, one piece per word, what comes after them."""
+        ...
+
+    def error(self, code: int, message: str) -> Any: ...
+
+
+@dataclass
+class WireServer:
+    url: str
+    requests: list[Request] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the first request has come."""
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a client left before its answer was complete."""
+
+
+Script = Sequence[Behaviour] | Callable[[Request], Behaviour]
+
+
+@asynccontextmanager
+async def serve(
+    dialect: Dialect, replies: Script, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[WireServer]:
+    """Serves in the running loop. Of a list, one behaviour per request; the last one answers all further ones."""
+    server = WireServer("")
+
+    async def handle(asked: web.Request) -> web.StreamResponse:
+        request = await _read(asked)
+        server.requests.append(request)
+        server.asked.set()
+        try:
+            return await _behave(dialect, asked, request, _choose(replies, request, len(server.requests)))
+        except (asyncio.CancelledError, ConnectionError):
+            server.hung_up.set()
+            raise
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        server.url = f"http://{host}:{runner.addresses[0][1]}{dialect.base}"
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+def word_list(text: str) -> list[str]:
+    """`a b c` → `a`, ` b`, ` c`."""
+    first, *rest = text.split(" ")
+    return [first, *(f" {word}" for word in rest)]
+
+
+def _choose(replies: Script, request: Request, number: int) -> Behaviour:
+    return replies(request) if callable(replies) else replies[min(number, len(replies)) - 1]
+
+
+async def _read(asked: web.Request) -> Request:
+    text = await asked.text()
+    headers = {name.lower(): value for name, value in asked.headers.items()}
+    return Request(asked.path, dict(asked.query), headers, json.loads(text) if text else None)
+
+
+async def _behave(dialect: Dialect, asked: web.Request, request: Request, behaviour: Behaviour) -> web.StreamResponse:
+    match behaviour:
+        case Text() | Json():
+            if dialect.is_streamed(request):
+                return await _stream(dialect, asked, request, behaviour)
+            return web.json_response(dialect.whole(request, behaviour))
+        case Status():
+            message = behaviour.message.replace("{key}", sent_key(request))
+            body = dialect.error(behaviour.code, message)
+            return web.json_response(body, status=behaviour.code, headers=behaviour.headers)
+        case Malformed():
+            return web.Response(text="<html>not what you think</html>", content_type="application/json")
+        case CutStream():
+            return await _cut(dialect, asked, request, behaviour)
+        case HangUp():
+            _hang_up(asked, reset=True)
+            return web.Response()
+        case Hang():
+            if dialect.is_streamed(request) and behaviour.after:
+                await _stream(dialect, asked, request, LONG_REPLY, words=behaviour.after)
+            await asyncio.sleep(3600)
+            return web.Response()
+        case _:
+            assert_never(behaviour)
+
+
+async def _stream(
+    dialect: Dialect, asked: web.Request, request: Request, reply: Reply, *, words: int | None = None
+) -> web.StreamResponse:
+    """Streams a reply; with `words`, only so many of them and nothing after."""
+    response = web.StreamResponse(headers={"Content-Type": dialect.stream_type})
+    await response.prepare(asked)
+    before, pieces, after = dialect.stream(request, reply, word_list(reply.text))
+    for piece in [*before, *pieces, *after] if words is None else [*before, *pieces[:words]]:
+        await response.write(piece.encode())
+    if words is None:
+        await response.write_eof()
+    return response
+
+
+async def _cut(dialect: Dialect, asked: web.Request, request: Request, how: CutStream) -> web.StreamResponse:
+    if dialect.is_streamed(request):
+        response = await _stream(dialect, asked, request, LONG_REPLY, words=how.after)
+        if how.politely:
+            await response.write_eof()
+            return response
+        # What was written must leave before the connection goes.
+        await asyncio.sleep(0.02)
+    else:
+        body = json.dumps(dialect.whole(request, LONG_REPLY)).encode()
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
+        await response.prepare(asked)
+        await response.write(body[: len(body) // 2])
+    _hang_up(asked)
+    return response
+
+
+def _hang_up(asked: web.Request, *, reset: bool = False) -> None:
+    if asked.transport is None:
+        return
+    if reset:
+        # Lingering for 0 s turns the close into a TCP reset.
+        asked.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        asked.transport.abort()
+    else:
+        asked.transport.close()
+
+
+def sent_key(request: Request) -> str:
+    """The API key of a request, wherever the provider wants it; empty if there is none."""
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    others = (request.headers.get("x-api-key"), request.headers.get("x-goog-api-key"), request.query.get("key"))
+    return bearer or next((key for key in others if key), "")

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flowyard.llm.models import Models, open_models
+from support.wire.providers import ENVIRON, PROVIDERS, Provider
+
+
+@pytest.fixture(params=PROVIDERS, ids=lambda provider: provider.name)
+def provider(request: pytest.FixtureRequest) -> Provider:
+    found: Provider = request.param
+    return found
+
+
+@pytest.fixture
+async def models() -> AsyncIterator[Models]:
+    async with open_models(ENVIRON) as opened:
+        yield opened

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from flowyard.llm import failures
+
+NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "2"}, 2.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"Retry-After": "9", "retry-after-ms": "250"}, 0.25),
+        ({"Retry-After": "Fri, 20 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"Retry-After": "Fri, 20 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_the_wait_is_read_in_each_of_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert failures.retry_after(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (json.dumps({"error": {"message": "no luck", "code": 1}}), "no luck"),
+        (json.dumps({"error": "no luck"}), "no luck"),
+        (json.dumps([{"error": {"message": "no luck"}}]), "no luck"),
+        (json.dumps({"message": "no luck"}), "no luck"),
+        ("<h1>no luck</h1>", "<h1>no luck</h1>"),
+    ],
+)
+def test_the_sentence_is_found_in_an_error_body(body: str, text: str) -> None:
+    assert failures.error_text(body) == text
+
+
+def test_a_detail_is_one_short_line() -> None:
+    detail = failures.brief("first\n  second\t" + "x" * 1000)
+    assert detail.startswith("first second x")
+    assert len(detail) == 300
+
+
+def test_a_cause_that_spells_the_key_is_dropped() -> None:
+    inner, outer = ValueError("Bearer sk-1234"), RuntimeError("failed")
+    outer.__context__ = inner
+    assert failures.cause_of(outer, "sk-1234") is None
+    assert failures.cause_of(outer, "sk-other") is outer

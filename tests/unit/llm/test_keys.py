@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flowyard.errors import MissingApiKey, ModelRefused
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.models import check_keys
+
+
+def settings(provider: str = "openai", **given: Any) -> ModelSettings:
+    return ModelSettings(provider, "m", **given)
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable"),
+    [
+        ("openai", "OPENAI_API_KEY"),
+        ("anthropic", "ANTHROPIC_API_KEY"),
+        ("google", "GEMINI_API_KEY"),
+        ("groq", "GROQ_API_KEY"),
+        ("fireworks_ai", "FIREWORKS_AI_API_KEY"),
+    ],
+)
+def test_a_missing_key_is_told_by_its_variable(provider: str, variable: str) -> None:
+    with pytest.raises(MissingApiKey, match=f"{provider}/m needs an API key: .* {variable}$"):
+        check_keys([settings(provider)], {})
+
+
+@pytest.mark.parametrize("variable", ["GEMINI_API_KEY", "GOOGLE_API_KEY"])
+def test_google_takes_either_of_its_variables(variable: str) -> None:
+    check_keys([settings("google")], {variable: "x"})
+
+
+def test_an_empty_key_is_a_missing_key() -> None:
+    with pytest.raises(MissingApiKey):
+        check_keys([settings()], {"OPENAI_API_KEY": ""})
+
+
+@pytest.mark.parametrize("provider", ["ollama", "scripted", "hosted_vllm"])
+def test_some_providers_need_no_key(provider: str) -> None:
+    check_keys([settings(provider)], {})
+
+
+def test_a_document_may_name_the_variable() -> None:
+    with pytest.raises(MissingApiKey, match="TEAM_KEY"):
+        check_keys([settings(api_key_env="TEAM_KEY")], {"OPENAI_API_KEY": "x"})
+    check_keys([settings("ollama", api_key_env="TEAM_KEY")], {"TEAM_KEY": "x"})
+
+
+def test_a_fallback_needs_its_key_too() -> None:
+    primary = settings("ollama", fallbacks=(settings("groq", fallbacks=(settings("xai"),)),))
+    with pytest.raises(MissingApiKey, match="XAI_API_KEY"):
+        check_keys([primary], {"GROQ_API_KEY": "x"})
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1:8000/v1", "http://localhost:8000/v1", "http://[::1]:8000"])
+def test_a_server_on_this_machine_may_do_without_a_key(base: str) -> None:
+    check_keys([settings(api_base=base)], {})
+
+
+def test_a_server_elsewhere_needs_a_key() -> None:
+    with pytest.raises(MissingApiKey):
+        check_keys([settings(api_base="http://10.0.0.7:8000/v1")], {})
+
+
+def test_a_misspelled_provider_is_told() -> None:
+    with pytest.raises(ModelRefused, match=r"antropic/m: no such provider \(did you mean 'anthropic'\?\)"):
+        check_keys([settings("antropic")], {})
+
+
+def test_litellm_tells_the_variable_of_a_rare_provider() -> None:
+    with pytest.raises(MissingApiKey, match="INFINITY_API_KEY"):
+        check_keys([settings("infinity")], {})
+    check_keys([settings("infinity")], {"INFINITY_API_KEY": "x"})
+
+
+def test_a_missing_model_file_is_told_before_the_run() -> None:
+    pytest.importorskip("xllamacpp")
+    with pytest.raises(ModelRefused, match=r"write 'smollm2-135m' or the path of a \.gguf file"):
+        check_keys([settings("local")], {})

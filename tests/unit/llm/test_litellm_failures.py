@@ -1,0 +1,134 @@
+"""Every way in which a provider fails is one of our errors, after one request, in one line, without the key."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import traceback
+from time import perf_counter
+
+import pytest
+
+from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall, OnToken
+from flowyard.llm.models import Models
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Status
+from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI, Provider
+
+STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
+
+
+def ask(settings: ModelSettings) -> ModelCall:
+    return ModelCall("write", settings, (Message("user", "Hello?"),))
+
+
+async def fail(models: Models, provider: Provider, behaviour: Behaviour, on_token: OnToken | None) -> ModelError:
+    async with provider.serve([behaviour]) as server:
+        with pytest.raises(ModelError) as caught:
+            await models.reply(ask(provider.settings(server, timeout=5)), on_token)
+        assert len(server.requests) == 1
+    return caught.value
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (Status(400), ModelRefused),
+        (Status(401), ModelRefused),
+        (Status(403), ModelRefused),
+        (Status(404), ModelRefused),
+        (Status(429), RateLimited),
+        (Status(500), ProviderError),
+        (Status(503), ProviderError),
+        (Status(529), ProviderError),
+        (Malformed(), ProviderError),
+        (CutStream(), ProviderError),
+        (HangUp(), ProviderError),
+    ],
+    ids=lambda value: f"{type(value).__name__}{getattr(value, 'code', '')}" if isinstance(value, Behaviour) else "",
+)
+async def test_a_failure_on_the_wire_has_its_class(
+    provider: Provider, models: Models, behaviour: Behaviour, expected: type[ModelError], on_token: OnToken | None
+) -> None:
+    error = await fail(models, provider, behaviour, on_token)
+    assert type(error) is expected
+    assert "\n" not in error.message
+    assert "litellm" not in error.message.lower()
+    assert len(error.message) < 400
+
+
+@pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC, OLLAMA], ids=lambda provider: provider.name)
+async def test_a_stream_that_ends_politely_but_too_early_is_a_provider_error(
+    provider: Provider, models: Models
+) -> None:
+    error = await fail(models, provider, CutStream(politely=True), lambda token: None)
+    assert isinstance(error, ProviderError)
+    assert "ended in the middle" in error.detail
+
+
+@STREAMED
+async def test_a_provider_that_wants_a_pause_says_how_long(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    error = await fail(models, provider, Status(429, {"Retry-After": "2"}), on_token)
+    assert error.retry_after == 2
+
+
+@STREAMED
+async def test_the_key_is_in_no_message_and_in_no_traceback(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    error = await fail(models, provider, Status(401, message="wrong key: {key}"), on_token)
+    assert "wrong key" in error.message
+    assert KEY not in "".join(traceback.format_exception(error)) + repr(error)
+
+
+async def test_a_refused_key_is_named_by_its_variable(models: Models) -> None:
+    error = await fail(models, OPENAI, Status(401, message="Incorrect API key"), None)
+    assert error.message == ("openai/gpt-4o-mini: the key in OPENAI_API_KEY was not accepted (401): Incorrect API key")
+
+
+async def test_an_unknown_model_is_named(provider: Provider, models: Models) -> None:
+    error = await fail(models, provider, Status(404, message="not here"), None)
+    assert f"no model '{provider.model}'" in error.message
+    assert error.message.endswith("not here")
+
+
+@STREAMED
+async def test_a_hang_is_a_timeout_and_ends_the_request(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    async with provider.serve([Hang(after=2)]) as server:
+        started = perf_counter()
+        with pytest.raises(ModelTimeout, match=r"no answer within 0\.3 s"):
+            await models.reply(ask(provider.settings(server, timeout=0.3)), on_token)
+        assert perf_counter() - started < 2
+        await asyncio.wait_for(server.hung_up.wait(), 2)
+        assert len(server.requests) == 1
+
+
+@STREAMED
+async def test_cancelling_aborts_the_request(provider: Provider, models: Models, on_token: OnToken | None) -> None:
+    async with provider.serve([Hang(after=2)]) as server:
+        asking = asyncio.create_task(models.reply(ask(provider.settings(server)), on_token))
+        await server.asked.wait()
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.wait_for(server.hung_up.wait(), 2)
+
+
+async def test_an_address_where_nobody_listens_is_a_provider_error(provider: Provider, models: Models) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        settings = ModelSettings(provider.name, provider.model, api_base=f"http://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(ProviderError, match="connect"):
+            await models.reply(ask(settings))
+
+
+async def test_an_unknown_provider_is_refused_with_the_nearest_name(models: Models) -> None:
+    with pytest.raises(ModelRefused, match=r"did you mean 'openai'\?"):
+        await models.reply(ask(ModelSettings("opnai", "gpt-4o-mini")))

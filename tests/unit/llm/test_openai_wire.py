@@ -1,0 +1,104 @@
+"""The direct path to an OpenAI-compatible server keeps the same promises as LiteLLM's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.openai_wire import Endpoint, chat
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Status, Text
+from support.wire.openai import openai_server
+from support.wire.server import WireServer
+
+KEY = "sk-sesame-0123456789"
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
+Ask = Callable[..., Any]
+
+
+@asynccontextmanager
+async def asking(behaviour: Behaviour) -> AsyncIterator[tuple[WireServer, Ask]]:
+    async with openai_server([behaviour]) as server, httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
+
+        async def ask(on_token: OnToken | None = None, schema: Any = None, **settings: Any) -> ModelReply:
+            call = ModelCall("write", ModelSettings("local", "m", **settings), (Message("user", "Hello?"),), schema)
+            return await chat(client, Endpoint(server.url, "m", KEY), call, on_token, max_tokens=99)
+
+        yield server, ask
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_reply_comes_with_its_usage(*, streamed: bool) -> None:
+    tokens: list[str] = []
+    async with asking(Text("a small reply", cached=4)) as (_, ask):
+        reply = await ask(tokens.append if streamed else None)
+    assert (reply.text, reply.usage, reply.cost_usd) == ("a small reply", Usage(20, 5, 4), None)
+    assert tokens == (["a", " small", " reply"] if streamed else [])
+    assert (reply.first_token_s is not None) == streamed
+
+
+async def test_the_request_carries_key_schema_and_settings() -> None:
+    async with asking(Json({"n": 1})) as (server, ask):
+        await ask(schema=SCHEMA, temperature=0, extra={"seed": 7, "model": "other"})
+    (request,) = server.requests
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.body["response_format"]["json_schema"] == {"name": "reply", "strict": True, "schema": SCHEMA}
+    wanted = {"model": "m", "temperature": 0, "seed": 7, "max_tokens": 99}
+    assert {name: request.body[name] for name in wanted} == wanted
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (Status(400), ModelRefused),
+        (Status(401, message="wrong {key}"), ModelRefused),
+        (Status(404), ModelRefused),
+        (Status(429, {"retry-after-ms": "1500"}), RateLimited),
+        (Status(500), ProviderError),
+        (Malformed(), ProviderError),
+        (CutStream(), ProviderError),
+        (HangUp(), ProviderError),
+        (Hang(after=2), ModelTimeout),
+    ],
+    ids=lambda value: f"{type(value).__name__}{getattr(value, 'code', '')}" if isinstance(value, Behaviour) else "",
+)
+async def test_a_failure_on_the_wire_has_its_class(
+    behaviour: Behaviour, expected: type[ModelError], on_token: OnToken | None
+) -> None:
+    async with asking(behaviour) as (server, ask):
+        with pytest.raises(ModelError) as caught:
+            await ask(on_token, timeout=0.3)
+    assert type(caught.value) is expected
+    assert caught.value.retry_after == (1.5 if expected is RateLimited else None)
+    assert KEY not in caught.value.message
+    assert len(server.requests) == 1
+
+
+async def test_a_stream_that_ends_politely_but_too_early_is_a_provider_error() -> None:
+    async with asking(CutStream(politely=True)) as (_, ask):
+        with pytest.raises(ProviderError, match="ended in the middle"):
+            await ask(lambda token: None)
+
+
+@STREAMED
+async def test_cancelling_aborts_the_request(on_token: OnToken | None) -> None:
+    async with asking(Hang(after=2)) as (server, ask):
+        task = asyncio.create_task(ask(on_token))
+        await server.asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.hung_up.wait(), 2)
+
+
+def test_an_endpoint_doesnt_show_its_key() -> None:
+    assert KEY not in repr(Endpoint("http://127.0.0.1", "m", KEY))

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowyard.errors import InvalidInputs, ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.language.canned import read_reply
+from flowyard.language.workflow import ErrorReply, ModelSettings
+from flowyard.llm.calls import Message, ModelCall, ModelReply, Usage
+from flowyard.llm.models import open_models
+from flowyard.llm.scripted import Replies, ScriptedModel, load_replies
+
+
+def ask(node: str = "write") -> ModelCall:
+    return ModelCall(node, ModelSettings("scripted", "canned"), (Message("user", "Hello?"),))
+
+
+async def test_one_reply_answers_every_call() -> None:
+    model = ScriptedModel({"write": "hi"})
+    assert [(await model.reply(ask())).text for _ in range(3)] == ["hi", "hi", "hi"]
+
+
+async def test_several_replies_are_used_up_in_order() -> None:
+    model = ScriptedModel({"write": ("one", "two"), "check": "ok"})
+    assert [(await model.reply(ask())).text for _ in range(2)] == ["one", "two"]
+    assert (await model.reply(ask("check"))).text == "ok"
+    with pytest.raises(ModelRefused, match=r"no canned reply left for node 'write' \(call 3\)"):
+        await model.reply(ask())
+
+
+async def test_a_node_without_a_reply_is_told_what_to_add() -> None:
+    with pytest.raises(ModelRefused, match=r"node 'wirte' \(did you mean 'write'\?\): add 'wirte: <reply>'"):
+        await ScriptedModel({"write": "hi"}).reply(ask("wirte"))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("rate_limited", RateLimited),
+        ("timeout", ModelTimeout),
+        ("provider_error", ProviderError),
+        ("model_refused", ModelRefused),
+    ],
+)
+async def test_a_canned_error_is_raised(code: str, expected: type[ModelError]) -> None:
+    with pytest.raises(ModelError) as caught:
+        await ScriptedModel({"write": ErrorReply(code)}).reply(ask())
+    assert type(caught.value) is expected
+    assert caught.value.code == code
+
+
+async def test_a_canned_invalid_output_is_a_reply_that_fits_nothing() -> None:
+    assert (await ScriptedModel({"write": ErrorReply("invalid_output")}).reply(ask())).text == ""
+
+
+async def test_tokens_are_unknown_and_the_cost_is_none_of_money() -> None:
+    reply = await ScriptedModel({"write": "hi"}).reply(ask())
+    assert reply == ModelReply("hi", Usage(), Decimal(0), None)
+
+
+async def test_a_reply_is_streamed_word_by_word() -> None:
+    words: list[str] = []
+    reply = await ScriptedModel({"write": "Hello,  big\nworld "}).reply(ask(), words.append)
+    assert words == ["Hello,  ", "big\n", "world "]
+    assert reply.text == "".join(words)
+    assert reply.first_token_s is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "reply"),
+    [
+        ("text", "text"),
+        ({"category": "bug"}, '{"category": "bug"}'),
+        ({"error": "timeout"}, ErrorReply("timeout")),
+        ({"error": "timeout", "more": 1}, '{"error": "timeout", "more": 1}'),
+        (["a", {"n": 1}, {"error": "invalid_output"}], ("a", '{"n": 1}', ErrorReply("invalid_output"))),
+        ([["x"]], ('["x"]',)),
+        (5, "5"),
+        (True, "true"),
+    ],
+)
+def test_a_value_is_read_as_replies(value: Any, reply: Any) -> None:
+    assert read_reply(value) == reply
+
+
+def test_an_unknown_error_code_is_told() -> None:
+    with pytest.raises(ValueError, match=r"no error code 'rate_limit' \(did you mean 'rate_limited'\?\)"):
+        read_reply({"error": "rate_limit"})
+
+
+def test_replies_are_loaded_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "replies.yaml"
+    file.write_text("write: hi\ncheck:\n  - error: rate_limited\n  - {ok: true}\n")
+    expected: Replies = {"write": "hi", "check": (ErrorReply("rate_limited"), '{"ok": true}')}
+    assert load_replies(file) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a", "expected a mapping of node to reply"),
+        ("write: [", "can't be read"),
+        ("write: {error: nope}", "write: no error code 'nope'"),
+        ("write:", "write: an empty reply"),
+    ],
+)
+def test_a_broken_file_is_told_by_its_name(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "replies.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInputs, match=f"replies.yaml: {message}"):
+        load_replies(file)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputs, match="No such file"):
+        load_replies(tmp_path / "replies.yaml")
+
+
+async def test_models_hand_scripted_calls_to_the_script() -> None:
+    async with open_models({}, scripted=ScriptedModel({"write": "hi"})) as models:
+        assert (await models.reply(ask())).text == "hi"
+    async with open_models({}) as models:
+        with pytest.raises(ModelRefused, match="no canned replies were given"):
+            await models.reply(ask())
