@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from flowyard.graph.state import Written
 from flowyard.llm.calls import Model
 from flowyard.runs.events import Emit
 
@@ -20,8 +22,11 @@ class RunContext:
     sleep: Callable[[float], Awaitable[None]]
     chance: Callable[[], float]
     clock: Callable[[], float]
+    written: Written
     limits: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
-    def limit(self, target: str, most: int) -> asyncio.Semaphore:
+    def limit(self, target: str, most: int | None) -> AbstractAsyncContextManager[None]:
         """The gate through which the items of one map pass, at most `most` at a time."""
+        if most is None:
+            return nullcontext()
         return self.limits.setdefault(target, asyncio.Semaphore(most))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from flowyard.errors import InvalidOutput
 from flowyard.language.types import conform, object_schema
 from flowyard.language.workflow import PromptNode
 
-_FENCED: Final = re.compile(r"\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+_FENCE: Final = "```"
 _SHOWN: Final = 5
 
 
@@ -28,15 +27,27 @@ def read_reply(node: PromptNode, text: str) -> dict[str, Any]:
         if not text.strip():
             raise InvalidOutput("the reply is empty", reply=text)
         return {node.outputs[0].field: text.strip()}
-    fenced = _FENCED.fullmatch(text)
-    bare = fenced[1] if fenced else text
+    bare = _unfenced(text)
     try:
         data = json.loads(bare, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         if len(node.outputs) == 1 and text.strip() and not bare.lstrip().startswith(("{", "[")):
             return _single(node, text.strip(), text)
-        raise InvalidOutput(f"the reply is no JSON: {error}" if text.strip() else "the reply is empty", reply=text) from error
-    return _single(node, data, text) if len(node.outputs) == 1 else _several(node, data, text)
+        detail = f"the reply is no JSON: {error}" if text.strip() else "the reply is empty"
+        raise InvalidOutput(detail, reply=text) from error
+    try:
+        return _single(node, data, text) if len(node.outputs) == 1 else _several(node, data, text)
+    except RecursionError as error:
+        raise InvalidOutput("the reply is nested too deeply", reply=text) from error
+
+
+def _unfenced(text: str) -> str:
+    """What stands between the fences, for a reply that is one fenced block."""
+    bare = text.strip()
+    if not (bare.startswith(_FENCE) and bare.endswith(_FENCE)):
+        return text
+    info, newline, body = bare.removeprefix(_FENCE).removesuffix(_FENCE).partition("\n")
+    return body if newline and (not info.strip() or info.strip().isalpha()) else text
 
 
 def _refuse(constant: str) -> Any:
@@ -64,7 +75,9 @@ def _several(node: PromptNode, data: Any, reply: str) -> dict[str, Any]:
     problems = [f"{name}: no such field" for name in data if name not in names]
     problems += [f"{name}: missing" for name in names if name not in data]
     values = {
-        o.field: conform(o.type, data[o.field], o.field, problems, complete=True) for o in node.outputs if o.field in data
+        o.field: conform(o.type, data[o.field], o.field, problems, complete=True)
+        for o in node.outputs
+        if o.field in data
     }
     _refuse_problems(problems, reply)
     return values

@@ -7,19 +7,25 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
-from flowyard.errors import StepError
-from flowyard.graph.compile import Compiled, NodeFailed
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import InvalidUpdateError
+from langsmith import tracing_context
+
+from flowyard.errors import FlowyardError
+from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
+from flowyard.graph.nodes import NodeFailed
+from flowyard.graph.state import Written
 from flowyard.graph.steps import failure_of
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.llm.calls import Model
-from flowyard.runs.events import Emit, Event, Failure, RunFinished, RunStarted, Status, StepFinished
+from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
 
-_SUPERSTEPS: Final = 10_000_000
-"""LangGraph's own limit, out of the way: every cycle of a valid workflow is bounded by its loop."""
+_CONFIG: Final[RunnableConfig] = {"recursion_limit": 10_000_000}
+"""LangGraph's own limit is out of the way: every cycle of a valid workflow is bounded by its loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class RunResult:
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def run_workflow(
+async def run_workflow(  # noqa: PLR0913  # the last three are the world, given so that tests need not wait for it
     compiled: Compiled,
     inputs: Mapping[str, Any],
     *,
@@ -52,39 +58,31 @@ async def run_workflow(
     """
     workflow = compiled.workflow
     checked = valid_inputs(workflow, inputs)
-    progress = _Progress(emit)
+    start = compiled.plan.start(checked)
+    written = Written(start, compiled.plan.merging)
     started = clock()
     emit(RunStarted(run_id, workflow.name, workflow.digest, checked))
 
     def finish(status: Status, outputs: Mapping[str, Any], error: Failure | None = None) -> None:
         emit(RunFinished(status, clock() - started, outputs, error))
 
-    context = RunContext(model, progress.note, stream, sleep, chance, clock)
+    context = RunContext(model, emit, stream, sleep, chance, clock, written)
     try:
-        state = await _invoke(compiled, compiled.plan.start(checked), context)
+        state = await _invoke(compiled, start, context)
     except asyncio.CancelledError:
-        finish("cancelled", progress.outputs)
+        finish("cancelled", _in_order(workflow, written.values))
         raise
-    except (NodeFailed, StepError, _RunTimeout) as error:
-        failure = _failure(error, workflow)
-        finish("failed", progress.outputs, failure)
-        return RunResult(run_id, "failed", progress.outputs, failure)
-    outputs = _outputs(workflow, state, progress.outputs)
+    except (NodeFailed, FlowyardError, InvalidUpdateError, _RunTimeout) as error:
+        outputs, failure = _in_order(workflow, written.values), _failure(error)
+        finish("failed", outputs, failure)
+        return RunResult(run_id, "failed", outputs, failure)
+    outputs = _in_order(workflow, {name: state.get(name) for name in written.values})
     finish("succeeded", outputs)
     return RunResult(run_id, "succeeded", outputs, None, {name: state.get(name) for name in workflow.fields})
 
 
-class _Progress:
-    """Passes events on, and keeps what the steps have written so far."""
-
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
-        self.outputs: dict[str, Any] = {}
-
-    def note(self, event: Event) -> None:
-        if isinstance(event, StepFinished) and event.step.item is None:
-            self.outputs.update(event.outputs)
-        self.emit(event)
+def _in_order(workflow: Workflow, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: outputs[name] for name in workflow.fields if name in outputs}
 
 
 class _RunTimeout(Exception):
@@ -92,34 +90,30 @@ class _RunTimeout(Exception):
 
 
 async def _invoke(compiled: Compiled, state: dict[str, Any], context: RunContext) -> Mapping[str, Any]:
-    work = compiled.graph.ainvoke(state, {"recursion_limit": _SUPERSTEPS}, context=context)
-    seconds = compiled.workflow.execution.timeout
-    if seconds is None:
-        return await work or {}
-    limit = asyncio.timeout(seconds)
+    limit = asyncio.timeout(compiled.workflow.execution.timeout)
     try:
         async with limit:
-            return await work or {}
+            # LangGraph would send states and prompts to LangSmith if the environment asked for it.
+            with tracing_context(enabled=False):
+                return await compiled.graph.ainvoke(state, _CONFIG, context=context) or {}
     except TimeoutError as error:
         if limit.expired():
-            raise _RunTimeout(seconds) from error
+            raise _RunTimeout(
+                f"the run took longer than its timeout of {compiled.workflow.execution.timeout:g} s"
+            ) from error
         raise
 
 
-def _failure(error: NodeFailed | StepError | _RunTimeout, workflow: Workflow) -> Failure:
+def _failure(error: NodeFailed | FlowyardError | InvalidUpdateError | _RunTimeout) -> Failure:
     match error:
         case NodeFailed():
             return failure_of(error.error, error.node)
-        case _RunTimeout():
-            return Failure("run_timeout", f"the run took longer than its timeout of {workflow.execution.timeout:g} s")
-        case StepError():
+        case FlowyardError():
             return Failure(error.code, str(error))
-
-
-def _outputs(workflow: Workflow, state: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that nodes wrote, in the order in which the document declares them."""
-    maps = workflow.maps
-    names = {o.field for node in workflow.nodes.values() if node.id not in maps for o in node.outputs}
-    names |= {way.collect_field for way in maps.values()}
-    found = {name: state.get(name) for name in workflow.fields if name in names}
-    return {name: value for name, value in found.items() if value is not None or name in written}
+        case InvalidUpdateError():
+            reason = str(error).partition(".")[0]
+            return Failure("parallel_writes", f"branches wrote a field at the same time: {reason}")
+        case _RunTimeout():
+            return Failure("run_timeout", str(error))
+        case _:
+            assert_never(error)

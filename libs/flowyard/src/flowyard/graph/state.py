@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, TypeAlias, TypedDict
+
+from langgraph.channels import Topic
 
 from flowyard.language.workflow import Reduce, Workflow
 
@@ -14,11 +16,11 @@ Reducer: TypeAlias = Callable[[Any, Any], Any]
 TOKENS: Final = "~tokens"
 """Node → how many branches of the run stand before it; kept only where branches meet."""
 LOOPS: Final = "~loops"
-"""Node → [turns that its loop has made, whether it is going on]."""
+"""Node → turns that its loop has made since an enclosing loop turned."""
 VISITS: Final = "~visits"
 """Node → how often it has run; kept only for nodes that can run more than once."""
 RESULTS: Final = "~results"
-"""Map target → index of the item → its result, until the results are collected."""
+"""[map target, index of the item, its result] of each item that ran in the superstep before this one."""
 
 
 def _append(old: Any, new: Any) -> Any:
@@ -62,35 +64,20 @@ def count_tokens(old: Any, new: Any) -> Any:
     return {node: count for node, count in counted.items() if count > 0}
 
 
-def gather_results(old: Any, new: Any) -> Any:
-    """Adds the items' results; an empty update for a target forgets its results."""
-    gathered = dict(old or {})
-    for target, results in (new or {}).items():
-        if results:
-            gathered[target] = {**gathered.get(target, {}), **results}
-        else:
-            gathered.pop(target, None)
-    return gathered
-
-
-_BOOKKEEPING: Final[Mapping[str, Reducer]] = {
-    TOKENS: count_tokens,
-    LOOPS: _merge,
-    VISITS: _merge,
-    RESULTS: gather_results,
-}
-
-
 def reducers(workflow: Workflow) -> dict[str, Reducer]:
     """Per channel how writes merge; a channel that isn't here keeps the last write."""
     own = {name: REDUCERS[f.reduce] for name, f in workflow.fields.items() if f.reduce != "replace"}
-    return {**own, **_BOOKKEEPING}
+    return {**own, TOKENS: count_tokens, LOOPS: _merge, VISITS: _merge}
 
 
-def state_schema(workflow: Workflow) -> type:
+def state_schema(workflow: Workflow, bookkeeping: Iterable[str]) -> type:
+    """`bookkeeping`: which of the engine's own channels the workflow needs; each costs time in every superstep."""
     merging = reducers(workflow)
-    channels: dict[str, Any] = dict.fromkeys(workflow.fields, Any)
-    channels |= {name: Annotated[Any, reducer] for name, reducer in merging.items()}
+    channels: dict[str, Any] = {
+        name: Annotated[Any, merging[name]] if name in merging else Any for name in (*workflow.fields, *bookkeeping)
+    }
+    if RESULTS in channels:
+        channels[RESULTS] = Annotated[Any, Topic(list)]
     return TypedDict("State", channels)  # type: ignore[operator,no-any-return]  # made at run time, per workflow
 
 
@@ -106,3 +93,18 @@ def after_update(state: State, update: Mapping[str, Any], merging: Mapping[str, 
         reducer = merging.get(name)
         seen[name] = value if reducer is None else reducer(state.get(name), value)
     return seen
+
+
+class Written:
+    """The outputs of a run so far, as `after_update` would have them: what is left of a run that doesn't succeed."""
+
+    def __init__(self, start: State, merging: Mapping[str, Reducer]) -> None:
+        self._start = start
+        self._merging = merging
+        self.values: dict[str, Any] = {}
+
+    def add(self, outputs: Mapping[str, Any]) -> None:
+        for name, value in outputs.items():
+            reducer = self._merging.get(name)
+            old = self.values.get(name, self._start.get(name))
+            self.values[name] = value if reducer is None else reducer(old, value)

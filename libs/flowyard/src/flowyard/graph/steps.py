@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from flowyard.errors import InvalidOutput, ModelError, StepError, StepTimeout
+from flowyard.errors import FlowyardError, InvalidOutput, ModelError, StepError, StepTimeout
 from flowyard.graph.context import RunContext
-from flowyard.graph.replies import correction, read_reply
+from flowyard.graph.replies import correction, read_reply, reply_schema
 from flowyard.language.templates import Template
-from flowyard.language.workflow import ModelSettings, PromptNode
-from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken
+from flowyard.language.workflow import PromptNode
+from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinished, StepId, StepStarted, Token
 from flowyard.runs.retry import retry_delay
 from flowyard.runs.summary import add_known
+
+_UNKNOWN: Final = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A node, and what of its work is the same in every step."""
+
+    node: PromptNode
+    schema: JsonSchema | None
 
 
 @dataclass(slots=True)
@@ -35,39 +45,57 @@ class Spent:
         self.cost_usd = add_known(self.cost_usd, reply.cost_usd)
 
 
-def failure_of(error: StepError, node: str) -> Failure:
+def work_of(node: PromptNode) -> Work:
+    return Work(node, reply_schema(node))
+
+
+def failure_of(error: FlowyardError, node: str) -> Failure:
     return Failure(error.code, str(error), node, error.reply if isinstance(error, InvalidOutput) else None)
 
 
-async def run_step(
-    node: PromptNode, schema: JsonSchema | None, values: Mapping[str, Any], step: StepId, context: RunContext
-) -> dict[str, Any]:
-    """The outputs of one execution of a node. `values`: what its templates may name. Raises StepError."""
+async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context: RunContext) -> dict[str, Any]:
+    """The outputs of one execution of a node. `values`: what its templates may name. Raises FlowyardError."""
     started = context.clock()
     context.emit(StepStarted(step))
-    spent = Spent()
-    call = ModelCall(node.id, node.settings, build_messages(node, values), schema)
-    asker = _Asker(node, call, step, context, spent)
+    node = work.node
+    call = ModelCall(node.id, node.settings, build_messages(node, values), work.schema)
+    asker = _Asker(node, step, context)
     if node.timeout is None:
-        outputs = await asker.ask()
+        outputs = await asker.ask(call)
     else:
-        try:
-            async with asyncio.timeout(node.timeout):
-                outputs = await asker.ask()
-        except TimeoutError as error:
-            raise StepTimeout(node.id, node.timeout) from error
-    duration = context.clock() - started
+        outputs = await _in_time(asker, call, node.timeout)
+    spent = asker.spent
     context.emit(
-        StepFinished(step, duration, outputs, spent.calls, spent.tokens_in, spent.tokens_out, spent.cost_usd)
+        StepFinished(
+            step,
+            context.clock() - started,
+            outputs,
+            spent.calls,
+            spent.tokens_in,
+            spent.tokens_out,
+            spent.cost_usd,
+        )
     )
     return outputs
 
 
+async def _in_time(asker: _Asker, call: ModelCall, seconds: float) -> dict[str, Any]:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await asker.ask(call)
+    except TimeoutError as error:
+        if limit.expired():
+            raise StepTimeout(call.node, seconds) from error
+        raise
+
+
 def build_messages(node: PromptNode, values: Mapping[str, Any]) -> tuple[Message, ...]:
     """The conversation that the model is shown. Raises EvaluationError for a value that isn't there."""
-    named = dict(values)
-    for name, given in node.inputs.items():
-        named[name] = given.value(values.get) if isinstance(given, Template) else given
+    named = values
+    if node.inputs:
+        given = {n: v.value(values.get) if isinstance(v, Template) else v for n, v in node.inputs.items()}
+        named = {**values, **given}
     prompt = Message("user", node.prompt.render(named.get))
     if node.system is None and not node.examples:
         return (prompt,)
@@ -88,18 +116,17 @@ def _example_reply(node: PromptNode, outputs: Mapping[str, Any]) -> str:
 class _Asker:
     """Asks until there is a reply that fits, or no try is left."""
 
-    __slots__ = ("call", "context", "node", "spent", "step")
+    __slots__ = ("context", "node", "spent", "step")
 
-    def __init__(self, node: PromptNode, call: ModelCall, step: StepId, context: RunContext, spent: Spent) -> None:
+    def __init__(self, node: PromptNode, step: StepId, context: RunContext) -> None:
         self.node = node
-        self.call = call
         self.step = step
         self.context = context
-        self.spent = spent
+        self.spent = Spent()
 
-    async def ask(self) -> dict[str, Any]:
+    async def ask(self, asked: ModelCall) -> dict[str, Any]:
         tries = 0
-        call = self.call
+        call = asked
         while True:
             tries += 1
             try:
@@ -110,16 +137,15 @@ class _Asker:
                 if delay is None:
                     raise
                 self.context.emit(RetryScheduled(self.step, tries + 1, delay, failure_of(error, self.node.id)))
-                call = self._corrected(error)
+                if isinstance(error, InvalidOutput):
+                    call = self._corrected(asked, error)
             if delay:
                 await self.context.sleep(delay)
 
-    def _corrected(self, error: StepError) -> ModelCall:
-        """The call again; after an invalid reply with that reply and what is wrong with it."""
-        if not isinstance(error, InvalidOutput):
-            return self.call
+    def _corrected(self, asked: ModelCall, error: InvalidOutput) -> ModelCall:
+        """The call again, with the reply that doesn't fit and what is wrong with it."""
         told = (Message("assistant", error.reply or "(empty)"), Message("user", correction(self.node, error)))
-        return ModelCall(self.call.node, self.call.settings, self.call.messages + told, self.call.schema)
+        return replace(asked, messages=asked.messages + told)
 
     async def _any_model(self, call: ModelCall) -> ModelReply:
         """The first reply of the node's model and its fallbacks, asked in order.
@@ -131,7 +157,7 @@ class _Asker:
         errors: list[ModelError] = []
         for settings in (call.settings, *call.settings.fallbacks):
             try:
-                return await self._one_model(ModelCall(call.node, settings, call.messages, call.schema))
+                return await self._one_model(replace(call, settings=settings))
             except ModelError as error:
                 errors.append(error)
         raise next((e for e in errors if e.code in self.node.retry.errors), errors[-1])
@@ -141,8 +167,11 @@ class _Asker:
         self.spent.calls += 1
         try:
             reply = await self.context.model.reply(call, self._on_token())
-        except ModelError as error:
-            self._report(call, started, None, error)
+        except FlowyardError as error:
+            self._report(call, started, None, failure_of(error, call.node))
+            raise
+        except asyncio.CancelledError:
+            self._report(call, started, None, Failure("cancelled", "the call was cut off", call.node))
             raise
         self.spent.add(reply)
         self._report(call, started, reply, None)
@@ -154,23 +183,21 @@ class _Asker:
         emit, step = self.context.emit, self.step
         return lambda text: emit(Token(step, text))
 
-    def _report(self, call: ModelCall, started: float, reply: ModelReply | None, error: ModelError | None) -> None:
-        settings: ModelSettings = call.settings
-        usage = reply.usage if reply else None
+    def _report(self, call: ModelCall, started: float, reply: ModelReply | None, failure: Failure | None) -> None:
+        usage = reply.usage if reply else _UNKNOWN
+        shown = tuple({"role": m.role, "content": m.content} for m in call.messages) if self.node.log_prompts else None
         self.context.emit(
             ModelCalled(
-                step=self.step,
-                provider=settings.provider,
-                model=settings.model,
-                duration_s=self.context.clock() - started,
-                first_token_s=reply.first_token_s if reply else None,
-                tokens_in=usage.tokens_in if usage else None,
-                tokens_out=usage.tokens_out if usage else None,
-                tokens_cached=usage.tokens_cached if usage else None,
-                cost_usd=reply.cost_usd if reply else None,
-                error=failure_of(error, call.node) if error else None,
-                messages=tuple({"role": m.role, "content": m.content} for m in call.messages)
-                if self.node.log_prompts
-                else None,
+                self.step,
+                call.settings.provider,
+                call.settings.model,
+                self.context.clock() - started,
+                reply.first_token_s if reply else None,
+                usage.tokens_in,
+                usage.tokens_out,
+                usage.tokens_cached,
+                reply.cost_usd if reply else None,
+                failure,
+                shown,
             )
         )

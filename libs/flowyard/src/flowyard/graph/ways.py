@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import assert_never
 
 from flowyard.errors import EvaluationError
 from flowyard.graph.state import LOOPS, State, Update
@@ -26,15 +26,15 @@ class Onward:
 
 def nested_loops(workflow: Workflow, flow: Flow) -> dict[str, tuple[str, ...]]:
     """Per loop the loops inside its body: they begin anew with each of its turns."""
-    bodies = {
-        source: frozenset(n for n in flow.forward_from(way.to) if source in flow.forward_from(n))
-        for source, way in workflow.ways.items()
-        if isinstance(way, Loop)
-    }
+    loops = {source: way for source, way in workflow.ways.items() if isinstance(way, Loop)}
     return {
-        outer: tuple(inner for inner, inside in bodies.items() if inner != outer and inside < body)
-        for outer, body in bodies.items()
+        outer: tuple(inner for inner in loops if inner != outer and _in_body(inner, outer, way, flow))
+        for outer, way in loops.items()
     }
+
+
+def _in_body(node: str, source: str, loop: Loop, flow: Flow) -> bool:
+    return node in flow.forward_from(loop.to) and source in flow.forward_from(node)
 
 
 def go_on(source: str, way: Way, state: State, inner_loops: Mapping[str, tuple[str, ...]]) -> Onward:
@@ -71,21 +71,16 @@ def _onward(to: str, event: Event, update: Update | None = None) -> Onward:
 
 
 def _turns(state: State, node: str) -> int:
-    turns = (state.get(LOOPS) or {}).get(node)
-    return int(turns[0]) if turns else 0
+    return int((state.get(LOOPS) or {}).get(node, 0))
 
 
 def _turn(source: str, way: Loop, state: State, inner: tuple[str, ...]) -> Onward:
-    loops: Mapping[str, Any] = state.get(LOOPS) or {}
-    turns, going_on = loops.get(source, (0, False))
-    turn = turns + 1 if going_on else 1
-    counted = {**loops, source: [turn, True]}
-    if way.until.holds(state.get, lambda node: int(counted.get(node, (0,))[0])):
+    turn = _turns(state, source) + 1
+    if way.until.holds(state.get, lambda node: turn if node == source else _turns(state, node)):
         event = LoopTurned(source, turn, way.max_iterations, way.exit_to, "done")
     elif turn >= way.max_iterations:
         event = LoopTurned(source, turn, way.max_iterations, way.exit_to, "exhausted")
     else:
         event = LoopTurned(source, turn, way.max_iterations, way.to, "again")
-        ended = {node: [loops[node][0], False] for node in inner if node in loops}
-        return _onward(way.to, event, {LOOPS: {**ended, source: [turn, True]}})
-    return _onward(way.exit_to, event, {LOOPS: {source: [turn, False]}})
+        return _onward(way.to, event, {LOOPS: {**dict.fromkeys(inner, 0), source: turn}})
+    return _onward(way.exit_to, event, {LOOPS: {source: turn}})

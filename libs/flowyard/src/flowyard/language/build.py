@@ -15,10 +15,12 @@ from flowyard.language.document import DocumentShape
 from flowyard.language.places import Path, Places, plain
 from flowyard.language.problems import suggest
 from flowyard.language.source import Mapping as MappingNode
+from flowyard.language.source import Scalar
 from flowyard.language.workflow import Execution, Map, Node, RetryPolicy, Workflow
 
 MAX_WORKFLOW_NODES: Final = 1_000
 _VERSIONS: Final = ("1.0", "1")
+_OF_A_SERVER: Final = ("durability", "concurrency", "priority", "max_attempts")
 _OLD_OBSERVABILITY: Final = ("mlflow", "logging")
 
 
@@ -33,7 +35,7 @@ def build(shape: DocumentShape, places: Places) -> Workflow:
     models = Models(config.llm if config else None, places)
     edges = build_edges.read_edges(shape, places, fields)
     maps = {way.target: way for way in edges.ways.values() if isinstance(way, Map)}
-    reader = NodeReader(places, fields, models, retry, maps, edges.names)
+    reader = NodeReader(places, fields, models, retry, maps, edges.loose_items, edges.names)
     nodes: dict[str, Node] = {}
     for i, node in enumerate(shape.nodes):
         nodes.setdefault(node.id, reader.read(node, ("nodes", i)))
@@ -52,7 +54,7 @@ def build(shape: DocumentShape, places: Places) -> Workflow:
         execution=_execution(shape, places),
         cases=cases,
         description=shape.flow.description,
-        version=shape.flow.version,
+        version=_spelled(places, ("flow", "version")),
         tags=tuple(shape.flow.tags or ()),
         author=shape.flow.author,
     )
@@ -68,6 +70,12 @@ def _check_version(shape: DocumentShape, places: Places) -> None:
     if shape.schema_version is not None and shape.schema_version not in _VERSIONS:
         message = f"no schema_version '{shape.schema_version}'"
         places.error("unknown-version", ("schema_version",), message, "write schema_version: '1.0', or leave it out")
+
+
+def _spelled(places: Places, path: Path) -> str | None:
+    """The text as it stands there: the number 1.10 would have lost its zero."""
+    node = places.node(path)
+    return node.text if places.has(path) and isinstance(node, Scalar) and node.value is not None else None
 
 
 def _warn_of_old_keys(shape: DocumentShape, places: Places) -> None:
@@ -106,11 +114,9 @@ def _execution(shape: DocumentShape, places: Places) -> Execution:
     if execution is None:
         return Execution()
     given = {
-        name: getattr(execution, name)
-        for name in ("timeout", "durability", "concurrency", "priority", "max_attempts")
-        if getattr(execution, name) is not None
+        name: getattr(execution, name) for name in ("timeout", *_OF_A_SERVER) if getattr(execution, name) is not None
     }
-    for name in given.keys() - {"timeout"}:
+    for name in (name for name in _OF_A_SERVER if name in given):
         message = f"'{name}' concerns runs on a server; `flowyard run` makes one run, in memory"
         places.warn("server-only", ("config", "execution", name), message)
     return Execution(**given)

@@ -16,7 +16,8 @@ _FAMILIES: Final = {
     "gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "chatgpt": "openai", "claude": "anthropic",
     "gemini": "google", "smollm2": "local",
 }  # fmt: skip
-_OF_ITS_PROVIDER: Final = ("api_base", "api_key_env", "extra", "model")
+_OF_ITS_PROVIDER: Final = ("api_base", "api_key_env", "extra", "model", "provider")
+_MAIN_PROVIDERS: Final = frozenset({"openai", "anthropic", "google", "ollama", "local", "scripted"})
 
 
 class Models:
@@ -32,19 +33,22 @@ class Models:
             return self.default
         mine = _given(own)
         shared = _given(self.shared)
-        if mine.get("provider", shared.get("provider")) != shared.get("provider"):
+        if "provider" not in mine and _names_another_provider(mine.get("model", ""), self.default.provider):
+            mine["provider"], mine["model"] = self._provider_of(mine["model"], path)
+        if mine.get("provider", self.default.provider) != self.default.provider:
+            # An address and a key belong to their provider: another one must never be sent them.
             shared = {key: value for key, value in shared.items() if key not in _OF_ITS_PROVIDER}
-        merged = {**shared, **mine}
-        if "model" in mine and "provider" not in mine and _family(mine["model"]):
-            merged["provider"] = _family(mine["model"])
-        return self._settings(merged, path, own if own.fallbacks is not None else self.shared, fallback_path=own)
+        return self._settings(
+            {**shared, **mine}, path, own if own.fallbacks is not None else self.shared, fallback_path=own
+        )
 
     def _settings(
         self, given: dict[str, Any], path: Path, source: LlmShape | None, fallback_path: LlmShape | None = None
     ) -> ModelSettings:
         owner = path if fallback_path is None or fallback_path.fallbacks is not None else ("config", "llm")
         fallbacks = tuple(
-            self._one(_given(f), (*owner, "fallbacks", i)) for i, f in enumerate((source.fallbacks if source else None) or ())
+            self._one(_given(f), (*owner, "fallbacks", i))
+            for i, f in enumerate((source.fallbacks if source else None) or ())
         )
         return self._one({**given, "fallbacks": fallbacks}, path)
 
@@ -56,8 +60,10 @@ class Models:
         provider = provider or DEFAULT_PROVIDER
         self._check_provider(provider, path)
         model = model or DEFAULT_MODELS.get(provider)
-        if model is None:
-            self.places.error("missing-key", path, f"provider '{provider}' needs the key 'model'", "add 'model:'", key=True)
+        if model is None and "config" not in self.places.damaged and not self.places.lost_a_key(path):
+            self.places.error(
+                "missing-key", path, f"provider '{provider}' needs the key 'model'", "add 'model:'", key=True
+            )
         return ModelSettings(provider, model or "unknown", **given)
 
     def _provider_of(self, model: str, path: Path) -> tuple[str, str]:
@@ -77,6 +83,15 @@ class Models:
             self.places.error("unknown-provider", (*path, "provider"), f"no provider '{provider}'", hint)
 
 
+def _names_another_provider(model: str, provider: str) -> bool:
+    """Whether a model's name alone says that it isn't one of `provider`: `claude-…`, or `anthropic/…`.
+
+    A router's names hold other providers' names (`openrouter` with `anthropic/claude-…`), so there they say nothing.
+    """
+    family = _family(model) if "/" not in model else model.partition("/")[0]
+    return family in _MAIN_PROVIDERS and provider in _MAIN_PROVIDERS and family != provider
+
+
 def _family(model: str) -> str | None:
     return next((provider for prefix, provider in _FAMILIES.items() if model.startswith(prefix)), None)
 
@@ -84,4 +99,4 @@ def _family(model: str) -> str | None:
 def _given(shape: ModelShape | None) -> dict[str, Any]:
     if shape is None:
         return {}
-    return {k: v for k, v in shape.model_dump(exclude={"fallbacks"}, exclude_none=True).items()}
+    return shape.model_dump(exclude={"fallbacks"}, exclude_none=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,24 +32,29 @@ from flowyard.language.workflow import END, START, Example, Field, Goto, Map, On
 
 @dataclass(slots=True)
 class NodeReader:
-    """Reads the nodes of one document. `names`: every node's id, also of nodes that are broken."""
+    """Reads the nodes of one document. `names`: every node's id, also of nodes that are broken.
+
+    `loose_items`: what maps call their items whose target isn't known.
+    """
 
     places: Places
     fields: Mapping[str, Field]
     models: Models
     retry: RetryPolicy
     maps: Mapping[str, Map]
-    names: frozenset[str]
+    loose_items: Collection[str]
+    names: Collection[str]
     seen: dict[str, int] = field(default_factory=dict)
 
     def read(self, shape: NodeShape, path: Path) -> PromptNode:
         self._check_id(shape.id, path)
         if shape.id in self.maps:
             self._check_map_node(shape, path)
-        if shape.prompt is None and "nodes" not in self.places.damaged:
+        incomplete = "nodes" in self.places.damaged or self.places.lost_a_key(path)
+        if shape.prompt is None and not incomplete:
             message = f"node '{shape.id}' has no work to do"
             self.places.error("missing-key", path, message, "add 'prompt:'", key=True)
-        if not shape.outputs and "nodes" not in self.places.damaged:
+        if not shape.outputs and not incomplete:
             message = f"node '{shape.id}' writes nothing"
             self.places.error("missing-key", path, message, "add 'outputs:' with the fields that it fills", key=True)
         item = self.maps.get(shape.id)
@@ -77,8 +82,10 @@ class NodeReader:
         )
 
     def _check_id(self, name: str, path: Path) -> None:
-        if name in (START, END):
-            self.places.error("reserved-name", (*path, "id"), f"'{name}' can't be the id of a node", "choose another name")
+        if name in (START, END, "configurable") or name.startswith("__"):
+            self.places.error(
+                "reserved-name", (*path, "id"), f"'{name}' can't be the id of a node", "choose another name"
+            )
         if name in self.seen:
             message = f"a second node '{name}' (the first is in line {self.seen[name]})"
             self.places.error("duplicate-node", (*path, "id"), message, "give each node its own id")
@@ -87,11 +94,14 @@ class NodeReader:
     def _check_map_node(self, shape: NodeShape, path: Path) -> None:
         if shape.on_error not in (None, "fail"):
             message = f"'{shape.id}' runs once per item, where 'on_item_error' at the map's edge decides"
-            self.places.error("map-target", (*path, "on_error"), message, "write on_item_error: skip at the edge", key=True)
+            self.places.error(
+                "map-target", (*path, "on_error"), message, "write on_item_error: skip at the edge", key=True
+            )
 
     def _names(self, item: Map | None) -> dict[str, Type]:
         """What the node's templates may use before its own inputs: fields, and the item in a map."""
-        names = {name: f.type for name, f in self.fields.items()}
+        names: dict[str, Type] = dict.fromkeys(self.loose_items, ANY)
+        names |= {name: f.type for name, f in self.fields.items()}
         if item is not None:
             items = self.fields.get(item.items_field)
             kind = without_null(items.type) if items else ANY
@@ -103,7 +113,9 @@ class NodeReader:
         for name, value in (shape.inputs or {}).items():
             where = (*path, "inputs", name)
             if not name.isidentifier() or name == "state":
-                self.places.error("bad-name", where, f"'{name}' can't be a local name", "use letters, digits and _", key=True)
+                self.places.error(
+                    "bad-name", where, f"'{name}' can't be a local name", "use letters, digits and _", key=True
+                )
             if isinstance(value, (list, dict)):
                 message = f"the input '{name}' must be a template or a plain value, not a {type_of(value)}"
                 self.places.error("wrong-type", where, message, "put it into a state field with a default")
@@ -141,7 +153,13 @@ class NodeReader:
             given, description = schema.get(name, (kind, None))
             self._check_fit(name, kind, given, shape, path)
             declared = self.fields.get(name)
-            outputs.append(Output(name, given, description or (declared.description if declared else None)))
+            outputs.append(
+                Output(
+                    name,
+                    kind if accepts(given, kind) else given,
+                    description or (declared.description if declared else None),
+                )
+            )
         return tuple(outputs)
 
     def _output_type(self, name: str, path: Path, item: Map | None, *, alone: bool) -> Type:
@@ -162,6 +180,8 @@ class NodeReader:
         if schema is None:
             return {}
         names = shape.outputs or []
+        if not names:
+            return {}
         if schema.fields is None:
             return self._simple_schema(schema, where, names)
         if schema.type != "object":
@@ -171,13 +191,16 @@ class NodeReader:
         for i, f in enumerate(schema.fields):
             here = (*where, "fields", i)
             types[f.name] = (read_type(self.places, here, f.type, f.schema_), f.description)
-            if f.name not in names:
+            if f.name not in names and "nodes" not in self.places.damaged:
                 message = f"'{f.name}' is no output of node '{shape.id}'"
                 self.places.error("schema-mismatch", (*here, "name"), message, suggest(f.name, names, "outputs"))
-        for i, name in enumerate(names):
+        complete = "nodes" not in self.places.damaged and types.keys() <= set(names)
+        for i, name in enumerate(names if complete else ()):
             if name not in types:
                 message = f"the output '{name}' is missing in the node's output_schema"
-                self.places.error("schema-mismatch", (*path, "outputs", i), message, "add it there, or leave output_schema out")
+                self.places.error(
+                    "schema-mismatch", (*path, "outputs", i), message, "add it there, or leave output_schema out"
+                )
         return types
 
     def _simple_schema(
@@ -186,12 +209,16 @@ class NodeReader:
         kind = read_type(self.places, where, schema.type)
         if len(names) == 1:
             return {names[0]: (kind, schema.description)}
+        if isinstance(kind, ObjectOf):
+            return {}
         message = f"{len(names)} outputs need an object, not {describe(kind)}"
-        self.places.error("schema-mismatch", where, message, "write type: object with fields, or leave it out", key=True)
+        self.places.error(
+            "schema-mismatch", where, message, "write type: object with fields, or leave it out", key=True
+        )
         return {}
 
     def _check_fit(self, name: str, wanted: Type, given: Type, shape: NodeShape, path: Path) -> None:
-        if accepts(wanted, given) or isinstance(given, ObjectOf) and given.fields is None and accepts(given, wanted):
+        if accepts(wanted, given) or (isinstance(given, ObjectOf) and given.fields is None and accepts(given, wanted)):
             return
         fields = (shape.output_schema.fields if shape.output_schema else None) or []
         index = next((i for i, f in enumerate(fields) if f.name == name), None)
@@ -199,7 +226,9 @@ class NodeReader:
         message = f"'{name}' is {describe(wanted)} in the state, but {describe(given)} here"
         self.places.error("type-mismatch", where, message, f"write {describe(wanted)}")
 
-    def _example(self, shape: ExampleShape, path: Path, names: Mapping[str, Type], outputs: tuple[Output, ...]) -> Example:
+    def _example(
+        self, shape: ExampleShape, path: Path, names: Mapping[str, Type], outputs: tuple[Output, ...]
+    ) -> Example:
         for name in shape.inputs:
             if name not in names:
                 hint = suggest(name, names, "names")
@@ -209,7 +238,8 @@ class NodeReader:
             if name not in types:
                 hint = suggest(name, types, "outputs")
                 self.places.error("schema-mismatch", (*path, "outputs", name), f"'{name}' is no output", hint, key=True)
-        for name in types.keys() - shape.outputs.keys():
+        lacking = [name for name in types if name not in shape.outputs]
+        for name in lacking if shape.outputs.keys() <= types.keys() else ():
             self.places.error("missing-key", (*path, "outputs"), f"the example lacks the output '{name}'", key=True)
         fitting = {
             name: check_value(self.places, (*path, "outputs", name), types[name], value, name, code="bad-example")
@@ -244,5 +274,5 @@ class NodeReader:
 def _reply_as(shape: NodeShape, outputs: tuple[Output, ...]) -> Literal["text", "object"]:
     """One text takes the reply itself, unless the document asks for an object in so many words."""
     asked = shape.output_schema is not None and shape.output_schema.fields is not None
-    alone = len(outputs) == 1 and without_null(outputs[0].type) == STR
+    alone = len(outputs) == 1 and outputs[0].type == STR
     return "text" if alone and not asked else "object"

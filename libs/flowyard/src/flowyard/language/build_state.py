@@ -31,7 +31,7 @@ from flowyard.language.types import (
 )
 from flowyard.language.workflow import Field
 
-_RESERVED: Final = frozenset({"state", "START", "END", *CONSTANTS})
+_RESERVED: Final = frozenset({"state", "START", "END", "configurable", *CONSTANTS})
 _EMPTY: Final[Mapping[str, Any]] = {"append": [], "extend": [], "merge": {}}
 
 
@@ -52,13 +52,13 @@ def check_name(places: Places, path: Path, name: str) -> None:
     if not name.isidentifier() or keyword.iskeyword(name):
         hint = "use letters, digits and _, and begin with a letter"
         places.error("bad-name", path, f"'{name}' can't be the name of a field", hint, key=True)
-    elif name in _RESERVED or name.lower() in CONSTANTS or name.startswith(LOOP_PREFIX):
+    elif name in _RESERVED or name.lower() in CONSTANTS or name.startswith((LOOP_PREFIX, "__")):
         places.error("reserved-name", path, f"'{name}' has a meaning of its own", "choose another name", key=True)
 
 
 def _read_field(places: Places, path: Path, name: str, given: FieldShape) -> Field:
     kind = read_type(places, path, given.type, given.schema_)
-    has_default = "default" in given.model_fields_set
+    has_default = "default" in given.model_fields_set or places.lost_a_key(path)
     reduce = given.reduce or "replace"
     _check_reduce(places, path, kind, reduce)
     default = given.default
@@ -70,13 +70,11 @@ def _read_field(places: Places, path: Path, name: str, given: FieldShape) -> Fie
         message = f"'{name}' is required, so its default would never be used"
         places.error("required-with-default", (*path, "default"), message, "remove one of the two", key=True)
     if not has_default and not given.required and reduce in _EMPTY:
-        return Field(name, kind, False, False, _EMPTY[reduce], given.description, reduce)
+        return Field(name, kind, default=_EMPTY[reduce], description=given.description, reduce=reduce)
     return Field(name, kind, given.required, has_default, default, given.description, reduce)
 
 
-def read_type(
-    places: Places, path: Path, text: str, schema: Mapping[str, str | FieldShape] | None = None
-) -> Type:
+def read_type(places: Places, path: Path, text: str, schema: Mapping[str, str | FieldShape] | None = None) -> Type:
     """The type at `path` (`any` where it's broken), with the schema filled in where it says object."""
     where = (*path, "type") if places.has((*path, "type")) else path
     try:
@@ -129,7 +127,7 @@ def check_value(places: Places, path: Path, kind: Type, value: Any, called: str,
     problems: list[str] = []
     fitting = conform(kind, value, called, problems)
     for problem in problems:
-        places.error(code, path, problem)
+        places.error(code, places.deepest(path, problem.removeprefix(called)), problem)
     return fitting
 
 

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic.config import JsonDict
 
 from flowyard.language.workflow import Durability, OnItemError, Reduce
 
 IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
+# Pydantic's own `deprecated` warns whoever reads the attribute.
+OLD_KEY: Final[JsonDict] = {"deprecated": True}
 _SHORT: Final = "~short"
 _LONG: Final = "~long"
 
@@ -40,9 +43,11 @@ Spelled: TypeAlias = Annotated[
     str, BeforeValidator(_spelled), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
 ]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
-ErrorCode: TypeAlias = Literal[
-    "rate_limited", "timeout", "provider_error", "invalid_output", "tool_error", "model_refused", "expression_error"
-]
+ErrorCode: TypeAlias = Literal["rate_limited", "timeout", "provider_error", "invalid_output", "model_refused"]
+RunErrorCode: TypeAlias = Literal[
+    "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
+    "expression_error", "run_timeout", "parallel_writes",
+]  # fmt: skip
 
 
 class Shape(BaseModel):
@@ -60,8 +65,10 @@ class FlowShape(Shape):
 
 
 class FieldShape(Shape):
-    type: str = Field(description="str, int, float, bool, dict, list, list[str], dict[str, int], object, any, 'T | null'.")
-    required: bool = Field(False, description="The field is an input that a run must be given.")
+    type: str = Field(
+        description="str, int, float, bool, dict, list, list[str], dict[str, int], object, any, 'T | null'."
+    )
+    required: bool = Field(default=False, description="The field is an input that a run must be given.")
     default: Any = Field(None, description="Value at the start of a run; makes the field an optional input.")
     description: str | None = Field(None, description="Shown to people, and to the model that fills the field.")
     schema_: Mapping[str, FieldForm] | None = Field(None, alias="schema", description="The fields of an object.")
@@ -92,7 +99,9 @@ class OutputSchemaShape(Shape):
 
 
 class ModelShape(Shape):
-    provider: str | None = Field(None, description="openai, anthropic, google, ollama, local, scripted, or any of LiteLLM.")
+    provider: str | None = Field(
+        None, description="openai, anthropic, google, ollama, local, scripted, or any of LiteLLM."
+    )
     model: str | None = Field(None, min_length=1, description="The provider's name of the model.")
     temperature: float | None = Field(None, ge=0, le=2)
     max_tokens: int | None = Field(None, ge=1, description="Most tokens of one reply.")
@@ -211,22 +220,24 @@ class ExecutionShape(Shape):
 class ConfigShape(Shape):
     llm: LlmShape | None = Field(None, description="The model of every node that doesn't name its own.")
     execution: ExecutionShape | None = None
-    storage: Any = Field(None, deprecated=True)
-    observability: Any = Field(None, deprecated=True)
+    storage: Any = Field(None, json_schema_extra=OLD_KEY)
+    observability: Any = Field(None, json_schema_extra=OLD_KEY)
 
 
 class ExpectShape(Shape):
     status: Literal["succeeded", "failed"] | None = None
     outputs: dict[str, Any] | None = Field(None, description="Values of state fields at the end.")
     nodes: list[str] | None = Field(None, description="The steps, in order.")
-    error: str | None = Field(None, description="The code of the error that ends the run.")
+    error: RunErrorCode | None = Field(None, description="The code of the error that ends the run.")
     calls: dict[str, Annotated[int, Field(ge=0)]] | None = Field(None, description="Model calls per node.")
 
 
 class CaseShape(Shape):
     name: str = Field(min_length=1)
     inputs: dict[str, Any] | None = None
-    replies: dict[str, Any] | None = Field(None, description="Per node: a reply, or a list of them for its calls in turn.")
+    replies: dict[str, Any] | None = Field(
+        None, description="Per node: a reply, or a list of them for its calls in turn."
+    )
     expect: ExpectShape | None = None
 
 
@@ -240,7 +251,7 @@ class DocumentShape(Shape):
     edges: list[EdgeShape] | None = Field(None, description="The nodes in order if left out.")
     config: ConfigShape | None = None
     tests: list[CaseShape] | None = Field(None, description="Cases for `flowyard test`.")
-    webhook: Any = Field(None, deprecated=True)
+    webhook: Any = Field(None, json_schema_extra=OLD_KEY)
 
 
 NOT_YET: Final[Mapping[type[Shape], Mapping[str, str]]] = {

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowyard.language.expressions import CONSTANTS, Expression, field_name, loop_name
+from flowyard.language.expressions import CONSTANTS, FUNCTIONS, Expression, field_name, loop_name
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.references import Finding, step_type
 from flowyard.language.types import (
@@ -27,9 +27,6 @@ from flowyard.language.types import (
 )
 
 NULL: Final = Nullable(ANY)
-FUNCTIONS: Final[Mapping[str, int]] = {
-    "len": 1, "lower": 1, "upper": 1, "contains": 2, "startswith": 2, "endswith": 2, "iterations": 1,
-}  # fmt: skip
 _NOT_ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and the functions of the language are allowed"
 
 
@@ -46,7 +43,9 @@ class _Checker:
     loops: Collection[str]
     findings: list[Finding] = field(default_factory=list)
 
-    def report(self, node: ast.expr, message: str, suggestion: str | None = None, *, code: str = "expression-type") -> Type:
+    def report(
+        self, node: ast.expr, message: str, suggestion: str | None = None, *, code: str = "expression-type"
+    ) -> Type:
         self.findings.append(Finding(code, message, node.col_offset, suggestion))
         return ANY
 
@@ -91,11 +90,15 @@ class _Checker:
             case ast.Call():
                 return self.call(node)
             case _:
-                return self.report(node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed")
+                return self.report(
+                    node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed"
+                )
 
     def loop(self, node: ast.expr, loop: str) -> Type:
         if loop not in self.loops:
-            self.report(node, f"no loop starts from a node '{loop}'", suggest(loop, self.loops, "loops"), code="unknown-node")
+            self.report(
+                node, f"no loop starts from a node '{loop}'", suggest(loop, self.loops, "loops"), code="unknown-node"
+            )
         return INT
 
     def name(self, node: ast.expr, name: str) -> Type:
@@ -119,7 +122,9 @@ class _Checker:
             case str():
                 return STR
             case _:
-                return self.report(node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed")
+                return self.report(
+                    node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed"
+                )
 
     def step(self, node: ast.expr, inner: ast.expr, step: str | int) -> Type:
         kind = self.infer(inner)
@@ -154,7 +159,9 @@ class _Checker:
 
     def arithmetic(self, node: ast.BinOp) -> Type:
         if not isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)):
-            return self.report(node, f"'{_shown(node)}' isn't allowed here", "use + - * / // %", code="expression-not-allowed")
+            return self.report(
+                node, f"'{_shown(node)}' isn't allowed here", "use + - * / // %", code="expression-not-allowed"
+            )
         left = without_null(self.infer(node.left))
         if isinstance(node.op, ast.Add) and (left == STR or isinstance(left, ListOf)):
             right = without_null(self.infer(node.right))
@@ -200,7 +207,8 @@ class _Checker:
     def call(self, node: ast.Call) -> Type:
         if not isinstance(node.func, ast.Name):
             hint = _method_hint(node) or _NOT_ALLOWED
-            return self.report(node, "methods can't be called", hint, code="unknown-function")
+            what = "methods" if isinstance(node.func, ast.Attribute) else "values"
+            return self.report(node, f"{what} can't be called", hint, code="unknown-function")
         name = node.func.id
         if name not in FUNCTIONS:
             hint = suggest(name, FUNCTIONS, "functions")
@@ -241,7 +249,7 @@ def _as_condition(kind: Type, shown: str) -> str:
 
 def _quote_hint(right: ast.expr, left: Type) -> str | None:
     if left == STR and isinstance(right, ast.Constant):
-        return f"quote it: '{right.value}'"
+        return f"quote it: '{ast.unparse(right)}'"
     if isinstance(right, ast.Constant) and isinstance(right.value, str) and accepts(FLOAT, left):
         return "compare with a number, without quotes"
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +24,12 @@ Iterations: TypeAlias = Callable[[str], int]
 MAX_LENGTH: Final = 2_000
 MAX_NODES: Final = 300
 MAX_DEPTH: Final = 30
+_LARGEST_BITS: Final = 10_000
 LOOP_PREFIX: Final = "_loop_iteration_"
+FUNCTIONS: Final[Mapping[str, int]] = {
+    "len": 1, "lower": 1, "upper": 1, "contains": 2, "startswith": 2, "endswith": 2, "iterations": 1,
+}  # fmt: skip
+"""How many arguments each function takes."""
 CONSTANTS: Final = {"true": True, "false": False, "null": None, "none": None}
 
 _BRACED: Final = re.compile(
@@ -74,16 +79,20 @@ def parse_expression(text: str) -> Expression:
     """Raises ExpressionSyntaxError. What the names mean is `check_expression`'s business."""
     if len(text) > MAX_LENGTH:
         raise _error(f"an expression has at most {MAX_LENGTH:,} characters", 0)
+    if "\x00" in text:
+        raise _error("an expression holds no null character", text.index("\x00"), "remove it")
     flat = re.sub(r"[\r\n\t\f\v]", " ", _BRACED.sub(_unbrace, text))
     lead = len(flat) - len(flat.lstrip())
     if not flat.strip():
         raise _error("the expression is empty", 0, "write one, such as: score > 0.8")
+    comment = _without_strings(flat).find("#")
+    if comment >= 0:
+        raise _error("'#' isn't part of an expression", comment, "write comments outside of it")
     tree = _parse(flat, lead)
     _bound(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.expr):
             _place(node, flat, lead)
-            node.col_offset += 0
     return Expression(text, tree)
 
 
@@ -101,8 +110,11 @@ def _parse(flat: str, lead: int) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(flat[lead:], mode="eval").body
     except SyntaxError as error:
-        offset = min(max((error.offset or 1) - 1 + lead, 0), max(len(flat.rstrip()) - 1, 0))
-        raise _syntax_error(flat, offset) from error
+        if not error.offset:
+            raise _error(
+                "the expression ends too early", max(len(flat.rstrip()) - 1, 0), "say what comes next"
+            ) from error
+        raise _syntax_error(flat, min(error.offset - 1 + lead, len(flat.rstrip()) - 1)) from error
     except (ValueError, MemoryError, RecursionError) as error:
         raise _error("this is no expression", lead) from error
 
@@ -222,7 +234,7 @@ class _Evaluator:
                 return self._arithmetic(operator, left, right)
             case ast.Compare(left, operators, rights):
                 return self._compare(left, operators, rights)
-            case ast.Call(ast.Name(function), args):
+            case ast.Call(ast.Name(function), args) if len(args) == FUNCTIONS.get(function):
                 return self._call(function, args)
             case _:
                 raise EvaluationError(f"'{self.text}' can't be evaluated")
@@ -246,25 +258,18 @@ class _Evaluator:
 
     def _arithmetic(self, operator: ast.operator, left: ast.expr, right: ast.expr) -> Any:
         a, b = self.value(left), self.value(right)
-        if isinstance(operator, ast.Add) and isinstance(a, (str, list)) and type(a) is type(b):
-            return a + b
-        x, y = self._number(a, left), self._number(b, right)
+        if isinstance(operator, ast.Add):
+            if isinstance(a, str) and isinstance(b, str):
+                return a + b
+            if isinstance(a, list) and isinstance(b, list):
+                return a + b
         try:
-            match operator:
-                case ast.Add():
-                    return x + y
-                case ast.Sub():
-                    return x - y
-                case ast.Mult():
-                    return x * y
-                case ast.Div():
-                    return x / y
-                case ast.FloorDiv():
-                    return x // y
-                case _:
-                    return x % y
+            result = _calculated(operator, self._number(a, left), self._number(b, right))
         except ArithmeticError as error:
             raise EvaluationError(f"{error} in '{self.text}'") from error
+        if isinstance(result, int) and result.bit_length() > _LARGEST_BITS:
+            raise EvaluationError(f"a number grew too large in '{self.text}'")
+        return result
 
     def _compare(self, left: ast.expr, operators: list[ast.cmpop], rights: list[ast.expr]) -> bool:
         a = self.value(left)
@@ -329,8 +334,28 @@ class _Evaluator:
                 return values[0].endswith(values[1])
 
 
+def _calculated(operator: ast.operator, x: float, y: float) -> int | float:
+    match operator:
+        case ast.Add():
+            return x + y
+        case ast.Sub():
+            return x - y
+        case ast.Mult():
+            return x * y
+        case ast.Div():
+            return x / y
+        case ast.FloorDiv():
+            return x // y
+        case _:
+            return x % y
+
+
 def same(a: Any, b: Any) -> bool:
-    """Equality without Python's `True == 1`."""
+    """Equality without Python's `True == 1`, inside lists and mappings too."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, bool) is not isinstance(b, bool):
         return False
     return bool(a == b)

@@ -54,7 +54,7 @@ class Flow:
 
     def forward_from(self, start: str) -> frozenset[str]:
         """As `reached_from`, without going back by a loop."""
-        return self._forward_closures[start] if start in self._forward_closures else frozenset()
+        return self._forward_closures.get(start, frozenset())
 
     @cached_property
     def _forward_closures(self) -> dict[str, frozenset[str]]:

@@ -13,30 +13,26 @@ from flowyard.language.flow import Flow
 from flowyard.language.places import Path, Places
 from flowyard.language.references import Finding
 from flowyard.language.templates import Template
-from flowyard.language.types import ListOf, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Field, Goto, Loop, Map, Next, Node, Routes, Way
+from flowyard.language.types import ANY, ListOf, ObjectField, ObjectOf, accepts, describe, without_null
+from flowyard.language.workflow import END, START, Field, Goto, Loop, Map, Next, Node, Output, Routes, Way
 
-
-_FLOW_CODES: Final = frozenset(
-    {"unknown-node", "conflicting-edges", "loop-target", "map-target", "not-a-list", "missing-default-route"}
-    | {"expression-syntax", "expression-type", "duplicate-node", "reserved-name"}
-)
+_FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name", "map-target"})
 
 
 def check_flow(places: Places, fields: Mapping[str, Field], nodes: Mapping[str, Node], edges: Edges) -> None:
     """Reports; what depends on parts of the document that are broken already is left out."""
     checker = _Checker(places, fields, nodes, edges, Flow(nodes, edges.ways))
-    if not places.damaged & {"edges", "nodes"} and not _reported_in_edges(places):
-        checker.connected()
+    if edges.sound and not places.damaged & {"edges", "nodes"} and not _reported_in_nodes(places):
         checker.bounded()
+        checker.connected()
         checker.maps()
         if "state" not in places.damaged:
             checker.read_after_write()
             checker.parallel_writes()
 
 
-def _reported_in_edges(places: Places) -> bool:
-    """Whether the edges have problems of their own, so that the flow isn't yet what its author means."""
+def _reported_in_nodes(places: Places) -> bool:
+    """Whether a node can't be told from another, or goes to one that isn't there."""
     return any(problem.code in _FLOW_CODES for problem in places.problems)
 
 
@@ -54,18 +50,29 @@ class _Checker:
     def connected(self) -> None:
         if START not in self.edges.ways:
             first = next(iter(self.nodes))
-            self.places.error("no-start", ("edges",), "no edge comes from START", f"add {{from: START, to: {first}}}", key=True)
+            self.places.error(
+                "no-start", ("edges",), "no edge comes from START", f"add {{from: START, to: {first}}}", key=True
+            )
             return
         reached = self.flow.reached_from(START)
-        for node in self.nodes:
-            if node not in reached:
-                message = f"no run can reach node '{node}'"
-                self.places.error("unreachable-node", self.path(node), message, f"add an edge to '{node}', or remove it")
+        self.unreachable(reached)
+        if any(problem.code == "loop-without-bound" for problem in self.places.problems):
+            return
         ending = self.flow.reaching_end()
-        for node in self.nodes:
-            if node in reached and node not in ending:
-                hint = f"add {{from: {node}, to: END}}" if node not in self.edges.ways else "add a way out"
-                self.places.error("no-way-to-end", self.path(node), f"a run can't get from node '{node}' to END", hint)
+        stuck = [node for node in self.nodes if node in reached and node not in ending]
+        # Where a way ends, all that leads there is stuck as well: tell the cause.
+        for node in [node for node in stuck if node not in self.edges.ways] or stuck:
+            hint = f"add {{from: {node}, to: END}}" if node not in self.edges.ways else "add a way out"
+            self.places.error("no-way-to-end", self.path(node), f"a run can't get from node '{node}' to END", hint)
+
+    def unreachable(self, reached: frozenset[str]) -> None:
+        if any(self.places.lost_a_key(("nodes", i)) for i in range(len(self.nodes))):
+            return
+        lost = [node for node in self.nodes if node not in reached]
+        # What only follows a lost node is reached again with it: tell the cause.
+        for node in [node for node in lost if not any(True for _ in self.flow.sources_of(node))] or lost:
+            message = f"no run can reach node '{node}'"
+            self.places.error("unreachable-node", self.path(node), message, f"add an edge to '{node}', or remove it")
 
     def bounded(self) -> None:
         for source, target in self.flow.unbounded():
@@ -75,7 +82,26 @@ class _Checker:
         for source, way in self.edges.ways.items():
             if isinstance(way, Loop) and source in self.nodes and source not in self.flow.forward_from(way.to):
                 message = f"the loop goes to '{way.to}', which doesn't lead back to '{source}'"
-                self.places.error("loop-target", self.edges.place(source, way.to), message, "loop back to an earlier node")
+                self.places.error(
+                    "loop-target", self.edges.place(source, way.to), message, "loop back to an earlier node"
+                )
+
+        self._forks_inside_loops()
+
+    def _forks_inside_loops(self) -> None:
+        """A loop may only go back over a fork if all of its branches come together before the loop's end."""
+        for source, way in self.edges.ways.items():
+            if not isinstance(way, Loop):
+                continue
+            body = [n for n in self.flow.forward_from(way.to) if source in self.flow.forward_from(n)]
+            for fork in body:
+                inside = self.edges.ways.get(fork)
+                branches = [t for t in inside.to if t != END] if isinstance(inside, Next) else []
+                outside = [t for t in branches if t not in body]
+                if outside and len(branches) > 1:
+                    message = f"the loop goes back over the fork after '{fork}', and doesn't wait for '{outside[0]}'"
+                    hint = f"join '{outside[0]}' with the others before '{source}'"
+                    self.places.error("loop-target", self.edges.place(source, way.to), message, hint)
 
     def _edge_path(self, source: str, target: str) -> Path:
         node = self.nodes.get(source)
@@ -96,14 +122,17 @@ class _Checker:
         own = self.edges.ways.get(way.target)
         if isinstance(own, Loop) and own.to == way.target:
             message = f"'{way.target}' runs once per item, so it can't loop by itself"
-            self.places.error("map-target", self.edges.place(way.target, way.target), message, f"loop back to '{source}'")
+            self.places.error(
+                "map-target", self.edges.place(way.target, way.target), message, f"loop back to '{source}'"
+            )
         node = self.nodes[way.target]
-        collected = without_null(self.fields[way.collect_field].type)
-        if isinstance(collected, ListOf) and len(node.outputs) == 1:
-            if not accepts(collected.element, node.outputs[0].type):
-                kind = f"list[{describe(node.outputs[0].type)}]"
-                message = f"'{way.collect_field}' is {describe(collected)}, but '{way.target}' gives {kind}"
-                self.places.error("type-mismatch", self._collect_path(source, way), message, f"declare it as {kind}")
+        field = self.fields.get(way.collect_field)
+        collected = without_null(field.type) if field else ANY
+        given = node.outputs[0].type if len(node.outputs) == 1 else ObjectOf({o.field: _whole(o) for o in node.outputs})
+        if isinstance(collected, ListOf) and not accepts(collected.element, given):
+            kind = f"list[{describe(given)}]"
+            message = f"'{way.collect_field}' is {describe(collected)}, but '{way.target}' gives {kind}"
+            self.places.error("type-mismatch", self._collect_path(source, way), message, f"declare it as {kind}")
 
     def _collect_path(self, source: str, way: Map) -> Path:
         return (*self.edges.place(source, way.target)[:-1], "collect_field")
@@ -121,8 +150,14 @@ class _Checker:
             if f is None or f.is_input or earlier:
                 continue
             owners = sorted(writers.get(field, ()))
-            hint = f"it is written by '{owners[0]}', which comes later" if owners else "declare it required, or give it a default"
-            finding = Finding("read-before-write", f"'{field}' is read before anything can have written it", offset, hint)
+            hint = (
+                f"it is written by '{owners[0]}', which comes later"
+                if owners
+                else "declare it required, or give it a default"
+            )
+            finding = Finding(
+                "read-before-write", f"'{field}' is read before anything can have written it", offset, hint
+            )
             self.places.inside(path, finding)
 
     def _writers(self) -> dict[str, frozenset[str]]:
@@ -161,7 +196,9 @@ class _Checker:
                 yield from _expression_reads(after, way.until, where)
             case Routes():
                 for route in way.routes:
-                    yield from _expression_reads(after, route.condition, self._route_path(source, route.condition, route.to))
+                    yield from _expression_reads(
+                        after, route.condition, self._route_path(source, route.condition, route.to)
+                    )
             case Next():
                 pass
             case _:
@@ -178,7 +215,8 @@ class _Checker:
     def parallel_writes(self) -> None:
         writers = self._writers()
         for name, f in self.fields.items():
-            nodes = sorted(writers.get(name, ())) if f.reduce == "replace" else []
+            judged = f.reduce == "replace" and not self.places.lost_a_key(("state", "fields", name))
+            nodes = sorted(writers.get(name, ())) if judged else []
             pair = next((pair for pair in combinations(nodes, 2) if self.flow.parallel(*pair)), None)
             if pair is not None:
                 message = f"'{pair[0]}' and '{pair[1]}' may write '{name}' at the same time"
@@ -192,6 +230,10 @@ class _Checker:
             if isinstance(way, Map) and way.target == node:
                 return self._collect_path(source, way)
         return (*self.path(node)[:-1], "outputs", names.index(field))
+
+
+def _whole(output: Output) -> ObjectField:
+    return ObjectField(output.type, required=True)
 
 
 def _template_reads(node: str, template: Template, path: Path, local: set[str]) -> Iterator[tuple[str, str, Path, int]]:

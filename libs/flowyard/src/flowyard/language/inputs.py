@@ -54,7 +54,7 @@ def valid_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def input_from_text(kind: Type, text: str) -> Any:
-    """What `-i name=text` means for a field of type `kind`; text that doesn't fit is returned for the check to report."""
+    """What `-i name=text` means for a field of type `kind`; text that doesn't fit is left for the check to report."""
     inner = without_null(kind)
     if inner == Simple("str"):
         return text

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from flowyard.language.build import build
-from flowyard.language.places import Places
+from flowyard.language.places import MAX_PROBLEMS, Places, TooManyProblems
 from flowyard.language.problems import Problem
 from flowyard.language.shape import read_shape
 from flowyard.language.source import SourceError, decode, read_tree
 from flowyard.language.workflow import Workflow
+
+# What such a value should be instead isn't worth a second problem.
+_TRAPS: Final = ("boolean-word", "bad-number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,27 @@ def load_text(text: str, file: str) -> Loaded:
     except SourceError as error:
         return Loaded(file, None, (error.problem,))
     places = Places(tree.root, tree.problems)
-    shape = read_shape(places)
-    workflow = build(shape, places) if shape is not None else None
-    problems = tuple(sorted(dict.fromkeys(places.problems), key=lambda p: (p.position, p.code)))
+    workflow = _checked(places)
+    problems = _in_order(places.problems)
     broken = any(p.severity == "error" for p in problems)
     return Loaded(file, None if broken else workflow, problems)
+
+
+def _checked(places: Places) -> Workflow | None:
+    if len(places.problems) > MAX_PROBLEMS:
+        return None
+    try:
+        shape = read_shape(places)
+        return build(shape, places) if shape is not None else None
+    except TooManyProblems:
+        return None
+
+
+def _in_order(found: list[Problem]) -> tuple[Problem, ...]:
+    trapped = {p.position for p in found if p.code in _TRAPS}
+    told = [p for p in found[:MAX_PROBLEMS] if p.code in _TRAPS or p.position not in trapped]
+    problems = sorted(dict.fromkeys(told), key=lambda p: (p.position, p.code))
+    if len(found) > MAX_PROBLEMS:
+        message = f"the document has more than {MAX_PROBLEMS} problems: these are the first that were found"
+        problems.append(Problem("too-many-problems", message, problems[-1].position, "correct these, then check again"))
+    return tuple(problems)

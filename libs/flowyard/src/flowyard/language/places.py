@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from flowyard.language.problems import Position, Problem
 from flowyard.language.references import Finding
 from flowyard.language.source import Mapping, Scalar, Sequence, YamlNode
 
 Path: TypeAlias = tuple[str | int, ...]
+MAX_PROBLEMS: Final = 100
+# Whether a name is known can't be told when the part that would make it known is broken.
+_ABOUT_NAMES: Final = {"state": ("unknown-field", "undeclared-output"), "nodes": ("unknown-node",)}
+
+
+class TooManyProblems(Exception):
+    """Nobody reads that many, and finding them all takes its time."""
 
 
 @dataclass(slots=True)
@@ -20,6 +27,8 @@ class Places:
     problems: list[Problem] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
     """The top-level keys that lost a part, so that what follows from the loss isn't reported too."""
+    gaps: set[Position] = field(default_factory=set)
+    """The mappings that lost a key, by where they begin: what they lack may be that key, misspelled."""
 
     def node(self, path: Path) -> YamlNode:
         """The node at `path`. A step that isn't there is skipped: short forms have fewer levels than long ones."""
@@ -44,19 +53,42 @@ class Places:
             node = _child(node, step) if node is not None else None
         return node is not None
 
+    def lost_a_key(self, path: Path) -> bool:
+        return self.value(path) in self.gaps
+
+    def deepest(self, path: Path, steps: str) -> Path:
+        """`path` and as many of the steps behind it (`.ages[2]: …`) as the document has."""
+        node = self.node(path)
+        children: list[tuple[str, str | int]] = []
+        if isinstance(node, Mapping):
+            children = [(f".{name}", name) for name in node.entries]
+        elif isinstance(node, Sequence):
+            children = [(f"[{i}]", i) for i in range(len(node.items))]
+        for text, step in children:
+            if steps.startswith(text) and steps[len(text) : len(text) + 1] in (".", "[", ":"):
+                return self.deepest((*path, step), steps[len(text) :])
+        return path
+
     def error(self, code: str, path: Path, message: str, suggestion: str | None = None, *, key: bool = False) -> None:
         """Reports at the value of `path`, or at its key."""
         position = self.key(path) if key else self.value(path)
-        self.problems.append(Problem(code, message, position, suggestion))
+        self._add(Problem(code, message, position, suggestion))
 
     def warn(self, code: str, path: Path, message: str, suggestion: str | None = None) -> None:
-        self.problems.append(Problem(code, message, self.key(path), suggestion, "warning"))
+        self._add(Problem(code, message, self.key(path), suggestion, "warning"))
 
     def inside(self, path: Path, finding: Finding) -> None:
         """Reports something inside a text, at the character itself."""
         node = self.node(path)
         position = node.at(finding.offset) if isinstance(node, Scalar) else node.position
-        self.problems.append(Problem(finding.code, finding.message, position, finding.suggestion))
+        self._add(Problem(finding.code, finding.message, position, finding.suggestion))
+
+    def _add(self, problem: Problem) -> None:
+        if any(problem.code in codes and part in self.damaged for part, codes in _ABOUT_NAMES.items()):
+            return
+        self.problems.append(problem)
+        if len(self.problems) > MAX_PROBLEMS:
+            raise TooManyProblems
 
 
 def _child(node: YamlNode, step: str | int) -> YamlNode | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from itertools import islice
+from typing import Final, Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning"]
+# Comparing words takes the product of their lengths, for each pair.
+_LONGEST_WORD: Final = 80
+_MOST_WORDS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,14 +41,16 @@ class Problem:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """`did you mean 'write'?` for the nearest known word, or None where nothing is near."""
-    by_lower = {k.lower(): k for k in known}
+    if len(word) > _LONGEST_WORD:
+        return None
+    by_lower = {k.lower(): k for k in islice(known, _MOST_WORDS) if len(k) <= _LONGEST_WORD}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean '{by_lower[near[0]]}'?" if near else None
 
 
 def suggest(word: str, known: Iterable[str], what: str) -> str:
     """The nearest known word, or all of them where nothing is near. `what` names them, as in 'fields'."""
-    known = list(known)
+    known = sorted(known) if isinstance(known, (set, frozenset)) else list(known)
     near = did_you_mean(word, known)
     if near:
         return near

@@ -45,7 +45,9 @@ def step_type(kind: Type, step: Step, offset: int) -> Type | Finding:
             found = (fields or {}).get(step)
             if found:
                 return found.type
-            return Finding("unknown-field", f"the object has no field '{step}'", offset, suggest(step, fields or {}, "fields"))
+            return Finding(
+                "unknown-field", f"the object has no field '{step}'", offset, suggest(step, fields or {}, "fields")
+            )
         case DictOf(value) if isinstance(step, str):
             return value
         case ListOf(element) if isinstance(step, int):
@@ -71,12 +73,16 @@ def take_step(value: Any, step: Step, path: str) -> Any:
         if isinstance(value, Mapping):
             if step in value:
                 return value[step]
-            raise EvaluationError(f"{path} has no '{step}' (it has: {', '.join(map(str, list(value)[:12])) or 'nothing'})")
+            raise EvaluationError(
+                f"{path} has no '{step}' (it has: {', '.join(map(str, list(value)[:12])) or 'nothing'})"
+            )
     elif isinstance(value, (list, str)):
         if -len(value) <= step < len(value):
             return value[step]
         raise EvaluationError(f"{path}[{step}] is out of range: {path} has {len(value)} items")
-    raise EvaluationError(f"{path} is {type_of(value)}: it has no {f'[{step}]' if isinstance(step, int) else repr(step)}")
+    raise EvaluationError(
+        f"{path} is {type_of(value)}: it has no {f'[{step}]' if isinstance(step, int) else repr(step)}"
+    )
 
 
 def show(root: str, steps: tuple[Step, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Tree → DocumentShape. Every problem of shape is reported, and what is broken is cut out so that the rest is checked."""
+"""Tree → DocumentShape. Problems of shape are reported, and what is broken is cut out so that the rest is checked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from flowyard.language.document import NOT_YET, DocumentShape, FieldShape, Shape
+from flowyard.language.document import NOT_YET, OLD_KEY, DocumentShape, FieldShape, Shape
 from flowyard.language.places import Path, Places, plain
 from flowyard.language.problems import Position, did_you_mean, suggest
 from flowyard.language.source import Entry, Mapping, Origin, Scalar, Sequence, YamlNode
-from flowyard.language.types import type_of
 
 _ROUNDS: Final = 6
+_SHOWN: Final = 60
 _WANTED: Final = {
     "string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
     "list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping", "model_attributes_type": "a mapping",
@@ -35,8 +35,9 @@ def read_shape(places: Places) -> DocumentShape | None:
             return DocumentShape.model_validate(plain(places.root))
         except ValidationError as error:
             faults = error.errors(include_url=False, include_context=True)
+        places.gaps |= {places.value(_path(f["loc"])[:-1]) for f in faults if f["type"] == "extra_forbidden"}
         for fault in faults:
-            if not _follows(fault, gone):
+            if not _follows(fault, gone) and not _is_misspelled(places, fault):
                 _report(places, fault)
         gone |= {_cut(places, fault["type"], _path(fault["loc"])) for fault in faults}
         _close_holes(places.root)
@@ -47,6 +48,18 @@ def _follows(fault: Any, gone: set[Path]) -> bool:
     """Whether a fault only shows what was cut out in an earlier round."""
     path = _path(fault["loc"])
     return path in gone or (fault["type"] == "too_short" and any(cut[: len(path)] == path for cut in gone))
+
+
+def _is_misspelled(places: Places, fault: Any) -> bool:
+    """Whether a missing key stands there under a wrong name, which is reported on its own."""
+    path = _path(fault["loc"])
+    parent = places.node(path[:-1])
+    if fault["type"] != "missing" or not isinstance(parent, Mapping):
+        return False
+    shape = shape_at(path[:-1])
+    known = keys_of(shape) if shape else []
+    unknown = [name for name in parent.entries if name not in known]
+    return any(did_you_mean(name, known) == did_you_mean(str(path[-1]), known) for name in unknown)
 
 
 def _path(loc: tuple[int | str, ...]) -> Path:
@@ -75,7 +88,8 @@ def _report(places: Places, fault: Any) -> None:
     elif kind == "string_pattern_mismatch":
         _bad_pattern(places, path, fault["input"])
     else:
-        places.error("out-of-range", path, f"{_called(path)} {_limit(kind, context)}, not {_given(fault['input'])}")
+        given = "" if kind in ("too_short", "string_too_short") else f", not {_given(fault['input'])}"
+        places.error("out-of-range", path, f"{_called(path)} {_limit(kind, context)}{given}")
 
 
 def _unknown_key(places: Places, path: Path, name: str) -> None:
@@ -93,14 +107,15 @@ def _unknown_key(places: Places, path: Path, name: str) -> None:
 def _missing_key(places: Places, path: Path, name: str) -> None:
     code = "loop-without-bound" if name == "max_iterations" else "missing-key"
     hint = "add max_iterations: 10" if name == "max_iterations" else f"add '{name}:'"
-    near = did_you_mean(name, places.node(path[:-1]).entries) if isinstance(places.node(path[:-1]), Mapping) else None  # type: ignore[union-attr]
     where = _called(path[:-1]) if len(path) > 1 else "the document"
-    places.error(code, path[:-1], f"{where} needs the key '{name}'", hint if not near else f"{hint}; {near}", key=True)
+    places.error(code, path[:-1], f"{where} needs the key '{name}'", hint, key=True)
 
 
 def _bad_pattern(places: Places, path: Path, given: Any) -> None:
     if path[-1] == "api_base":
-        places.error("invalid-value", path, f"'api_base' must be an address, not '{given}'", "write http://… or https://…")
+        places.error(
+            "invalid-value", path, f"'api_base' must be an address, not '{given}'", "write http://… or https://…"
+        )
         return
     hint = "use letters, digits and _, and begin with a letter"
     places.error("bad-name", path, f"{_called(path)} can't be {_given(given)}", hint)
@@ -117,10 +132,18 @@ def _called(path: Path) -> str:
 
 
 def _given(value: Any) -> str:
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        shown = repr(value)
-        return f"{type_of(value)} {shown if len(shown) < 60 else shown[:56] + '…'}" if not isinstance(value, str) else shown[:60]
-    return "empty" if value is None else "true" if value is True else "false" if value is False else f"a {type_of(value)}"
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | float():
+            shown = repr(value)
+            return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
 
 
 def _type_hint(kind: str, given: Any) -> str | None:
@@ -138,13 +161,13 @@ def _type_hint(kind: str, given: Any) -> str | None:
 def _limit(kind: str, context: MappingType[str, Any]) -> str:
     match kind:
         case "greater_than":
-            return f"must be more than {context['gt']}"
+            return f"must be more than {context['gt']:g}"
         case "greater_than_equal":
-            return f"must be at least {context['ge']}"
+            return f"must be at least {context['ge']:g}"
         case "less_than":
-            return f"must be less than {context['lt']}"
+            return f"must be less than {context['lt']:g}"
         case "less_than_equal":
-            return f"must be at most {context['le']}"
+            return f"must be at most {context['le']:,g}"
         case "string_too_short" | "too_short":
             return "must not be empty"
         case "string_too_long":
@@ -154,7 +177,7 @@ def _limit(kind: str, context: MappingType[str, Any]) -> str:
 
 
 def keys_of(shape: type[BaseModel]) -> list[str]:
-    return [f.alias or name for name, f in shape.model_fields.items() if not f.deprecated]
+    return [f.alias or name for name, f in shape.model_fields.items() if f.json_schema_extra != OLD_KEY]
 
 
 def shape_at(path: Path) -> type[Shape] | None:
@@ -211,6 +234,7 @@ def _cut(places: Places, kind: str, path: Path) -> Path:
     if kind != "extra_forbidden" and path:
         places.damaged.add(str(path[0]))
     parent = places.node(path[:-1])
+    places.gaps.add(parent.position)
     if isinstance(parent, Mapping) and path:
         parent.entries.pop(str(path[-1]), None)
     elif isinstance(parent, Sequence) and isinstance(path[-1], int):
@@ -233,7 +257,7 @@ def _close_holes(node: YamlNode) -> None:
 def _fill(places: Places, path: Path) -> Path:
     """Puts in what is missing where the document can't do without it; elsewhere takes out what needed it."""
     parent = places.node(path[:-1])
-    if path[-1] in _MINIMAL and isinstance(parent, Mapping):
+    if path[-1] in _MINIMAL and path[0] not in ("nodes", "tests") and isinstance(parent, Mapping):
         places.damaged.add(str(path[0]))
         key = _synthetic(str(path[-1]), parent)
         parent.entries[key.text] = Entry(key, _grown(_MINIMAL[key.text], parent))
@@ -254,9 +278,10 @@ def _grown(data: Any, near: Mapping) -> YamlNode:
 
 
 def _replace_field(places: Places, name: str) -> None:
-    """A field whose description is broken is still a field: of any type, so that its uses aren't reported."""
+    """A field whose description is broken is still a field: an input of any type, so that its uses aren't reported."""
     fields = places.node(("state", "fields"))
     if isinstance(fields, Mapping) and name in fields.entries:
         entry = fields.entries[name]
-        any_type = Scalar("any", "any", entry.value.position, Origin("", 0, 0, ""))
-        fields.entries[name] = Entry(entry.key, any_type)
+        places.gaps.add(entry.value.position)
+        near = Mapping({}, entry.value.position)
+        fields.entries[name] = Entry(entry.key, _grown({"type": "any", "default": None}, near))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import yaml
@@ -21,6 +24,10 @@ _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER: Final = 300
 _TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_NOT_YAML: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+(?:#.*\s+)*)*")
+_SHOWN_OF_A_LINE: Final = 400
 
 
 class SourceError(Exception):
@@ -76,19 +83,24 @@ class Origin:
     style: str
 
     def place(self, text: str, offset: int) -> Position:
-        """Aligns the scalar's text with its source: folding and indentation only ever change white space."""
+        return position_at(self.source, _alignment(self, text).index(offset))
+
+    def align(self, text: str) -> Iterator[int]:
+        """For each character of the text, and for its end, the index in the source.
+
+        Folding and indentation only ever change white space.
+        """
         at = self._content_start()
-        for i, char in enumerate(text):
+        for char in text:
             at, width = self._find(char, at)
-            if i >= offset:
-                break
+            yield min(at, self.end)
             at += width
-        return position_at(self.source, min(at, self.end))
+        yield min(at, self.end)
 
     def _content_start(self) -> int:
         if self.style in ("|", ">"):
-            newline = self.source.find("\n", self.start)
-            return newline + 1 if 0 <= newline < self.end else self.end
+            header = _LINE_END.search(self.source, self.start, self.end)
+            return header.end() if header else self.end
         return self.start + 1 if self.style in ("'", '"') else self.start
 
     def _find(self, char: str, at: int) -> tuple[int, int]:
@@ -117,16 +129,45 @@ def _escape_width(source: str, at: int) -> int:
     return {"x": 4, "u": 6, "U": 10}.get(source[at + 1 : at + 2], 2)
 
 
+class _Alignment:
+    """Where the characters of one text stand, worked out as far as it was asked for."""
+
+    def __init__(self, found: Iterator[int]) -> None:
+        self.rest = found
+        self.known: list[int] = []
+
+    def index(self, offset: int) -> int:
+        self.known.extend(islice(self.rest, max(0, offset + 1 - len(self.known))))
+        return self.known[min(max(offset, 0), len(self.known) - 1)]
+
+
+# Findings come text by text and document by document, so the last few are enough.
+@lru_cache(maxsize=4)
+def _alignment(origin: Origin, text: str) -> _Alignment:
+    return _Alignment(origin.align(text))
+
+
+@lru_cache(maxsize=2)
+def _line_starts(source: str) -> list[int]:
+    return [0, *(found.end() for found in _LINE_END.finditer(source))]
+
+
 def position_at(source: str, index: int) -> Position:
-    line = source.count("\n", 0, index)
-    return Position(line + 1, index - (source.rfind("\n", 0, index) + 1) + 1)
+    """Lines end as editors see it; YAML itself also takes a few exotic characters for line ends."""
+    starts = _line_starts(source)
+    line = bisect_right(starts, index)
+    return Position(line, index - starts[line - 1] + 1)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        message = f"the document has {size:,} bytes; the limit is {MAX_BYTES:,}"
+        raise SourceError(Problem("document-too-large", message, Position(1, 1), "keep large data in inputs or files"))
 
 
 def decode(data: bytes) -> str:
     """The text of a document. Raises SourceError for a document that is too large or not UTF-8."""
-    if len(data) > MAX_BYTES:
-        message = f"the document has {len(data):,} bytes; the limit is {MAX_BYTES:,}"
-        raise SourceError(Problem("document-too-large", message, Position(1, 1), "keep large data in inputs or files"))
+    _check_size(len(data))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -146,8 +187,12 @@ class Tree:
 
 def read_tree(text: str) -> Tree:
     """Raises SourceError where the text is no YAML, has no mapping at its top, or exceeds a limit."""
-    if len(text.encode("utf-8", errors="replace")) > MAX_BYTES:
-        decode(text.encode("utf-8", errors="replace"))
+    text = text.removeprefix("\ufeff")
+    forbidden = _NOT_YAML.search(text)
+    if forbidden:
+        message = f"the character U+{ord(forbidden[0]):04X} isn't allowed"
+        raise SourceError(Problem("yaml-syntax", message, position_at(text, forbidden.start()), "remove it"))
+    _check_size(len(text.encode()))
     builder = _Builder(text)
     try:
         root = builder.document()
@@ -170,7 +215,17 @@ class _Open:
     key: Scalar | None = None
     key_is_merge: bool = False
     size: int = 1
+    height: int = 1
     merges: list[YamlNode] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchored:
+    """A finished node, and how much an alias of it adds: nodes and levels."""
+
+    node: YamlNode
+    size: int = 1
+    height: int = 0
 
 
 class _Builder:
@@ -179,7 +234,7 @@ class _Builder:
     def __init__(self, text: str) -> None:
         self.text = text
         self.problems: list[Problem] = []
-        self.anchors: dict[str, tuple[YamlNode, int] | None] = {}
+        self.anchors: dict[str, _Anchored | None] = {}
         self.open: list[_Open] = []
         self.root: YamlNode | None = None
         self.total = 0
@@ -193,7 +248,7 @@ class _Builder:
                     if documents > 1:
                         self._fatal("several-documents", "one file holds one document", event, "remove the line '---'")
                 case yaml.ScalarEvent():
-                    self._add(self._scalar(event), event, size=1, anchor=event.anchor)
+                    self._add(_Anchored(self._scalar(event)), event, anchor=event.anchor)
                 case yaml.AliasEvent():
                     self._alias(event)
                 case yaml.MappingStartEvent():
@@ -208,7 +263,7 @@ class _Builder:
         yield from yaml.parse(self.text, Loader=_Loader)
 
     def _position(self, event: yaml.Event) -> Position:
-        return Position(event.start_mark.line + 1, event.start_mark.column + 1)
+        return position_at(self.text, event.start_mark.index if event.start_mark else 0)
 
     def _fatal(self, code: str, message: str, event: yaml.Event, suggestion: str | None = None) -> None:
         raise SourceError(Problem(code, message, self._position(event), suggestion))
@@ -225,7 +280,7 @@ class _Builder:
         done = self.open.pop()
         if isinstance(done.node, Mapping):
             self._merge(done.node, done.merges)
-        self._add(done.node, event, size=done.size, anchor=done.anchor)
+        self._add(_Anchored(done.node, done.size, done.height), event, anchor=done.anchor)
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self.anchors:
@@ -234,18 +289,22 @@ class _Builder:
         if found is None:
             self._fatal("recursive-alias", f"the alias '*{event.anchor}' stands inside its own anchor", event)
         else:
-            self._add(found[0], event, size=found[1], anchor=None)
+            self._add(found, event, anchor=None)
 
-    def _add(self, node: YamlNode, event: yaml.Event, *, size: int, anchor: str | None) -> None:
+    def _add(self, added: _Anchored, event: yaml.Event, *, anchor: str | None) -> None:
+        node = added.node
         if anchor:
-            self.anchors[anchor] = (node, size)
+            self.anchors[anchor] = added
         if not self.open:
             self.root = node
             return
         parent = self.open[-1]
-        parent.size += size
+        parent.size += added.size
+        parent.height = max(parent.height, added.height + 1)
         if parent.size > MAX_NODES:
             self._fatal("too-many-nodes", f"the document has more than {MAX_NODES:,} nodes, aliases counted", event)
+        if len(self.open) + added.height > MAX_DEPTH + 1:
+            self._fatal("too-deep", f"the document nests deeper than {MAX_DEPTH} levels, aliases counted", event)
         if isinstance(parent.node, Sequence):
             parent.node.items.append(node)
         elif parent.key is None:
@@ -289,10 +348,18 @@ class _Builder:
     def _scalar(self, event: Any) -> Scalar:
         self._refuse_tag(event)
         plain = event.style in (None, "") and event.tag is None
-        origin = Origin(self.text, event.start_mark.index, event.end_mark.index, "" if plain else event.style or "")
-        position = self._position(event)
+        start = event.start_mark.index
+        if event.anchor or event.tag:
+            start = self._after_properties(start, event.end_mark.index)
+        origin = Origin(self.text, start, event.end_mark.index, event.style or "")
+        position = position_at(self.text, start)
         value = self._resolve(event.value, position) if plain else event.value
         return Scalar(value, event.value, position, origin)
+
+    def _after_properties(self, start: int, end: int) -> int:
+        """Where a scalar itself begins behind `&anchor` and `!!tag`."""
+        found = _PROPERTIES.match(self.text, start, end)
+        return found.end() if found else start
 
     def _resolve(self, text: str, position: Position) -> Any:
         """The core schema of YAML 1.2, without the words that YAML 1.1 read as booleans."""
@@ -304,12 +371,15 @@ class _Builder:
         if lowered in _BOOLEAN_WORDS:
             meant = "true" if lowered in ("yes", "on") else "false"
             message = f"'{text}' without quotes is a boolean to some YAML readers and a word to others"
-            hint = f"write {meant}, or quote it: '{text}'"
+            hint = f"quote it: '{text}'" if self._at_key() else f"write {meant}, or quote it: '{text}'"
             self.problems.append(Problem("boolean-word", message, position, hint))
             return text
         if _INT.fullmatch(text) or _FLOAT.fullmatch(text):
             return self._number(text, position)
         return text
+
+    def _at_key(self) -> bool:
+        return bool(self.open) and isinstance(self.open[-1].node, Mapping) and self.open[-1].key is None
 
     def _number(self, text: str, position: Position) -> int | float | str:
         if len(text) > _LONGEST_NUMBER:
@@ -323,41 +393,35 @@ class _Builder:
 
 def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError) and (error.problem_mark or error.context_mark):
-        mark = error.problem_mark or error.context_mark
-        position = Position(mark.line + 1, mark.column + 1)
-        return _tab_problem(text, mark.line) or _bracket_problem(text, mark.line) or _marked_problem(error, position)
-    if isinstance(error, yaml.reader.ReaderError):
-        index = error.position if isinstance(error.position, int) else 0
-        message = f"the character U+{ord(error.character) if isinstance(error.character, str) else error.character:04X} isn't allowed"
-        return Problem("yaml-syntax", message, position_at(text, _nth_character(text, index)), "remove it")
+        never_closed = "found unexpected end of stream" in str(error.problem)
+        mark = error.context_mark if never_closed and error.context_mark else error.problem_mark or error.context_mark
+        position = position_at(text, min(mark.index if mark else 0, len(text)))
+        lines = _lines_until(text, position.line)
+        return _tab_problem(lines) or _bracket_problem(lines) or _marked_problem(error, position)
     return Problem("yaml-syntax", f"this is no YAML: {error}", Position(1, 1))
 
 
-def _nth_character(text: str, index: int) -> int:
-    """Where the first character that YAML forbids stands: some parsers count bytes, so look for it instead."""
-    forbidden = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
-    return forbidden.start() if forbidden else min(index, len(text))
+def _lines_until(text: str, line: int) -> list[tuple[int, str]]:
+    """The line in which a parser gave up and the one before, with their numbers: one of the two is to blame."""
+    lines = _LINE_END.split(text)
+    return [(n, lines[n - 1][:_SHOWN_OF_A_LINE]) for n in (line, line - 1) if 1 <= n <= len(lines)]
 
 
-def _tab_problem(text: str, line: int) -> Problem | None:
-    lines = text.split("\n")
-    for number in (line, line - 1):
-        if 0 <= number < len(lines):
-            tab = re.match(r"[ ]*\t", lines[number])
-            if tab:
-                where = Position(number + 1, tab.end())
-                return Problem("yaml-tab", "a tab can't indent YAML", where, "indent with spaces")
+def _tab_problem(lines: list[tuple[int, str]]) -> Problem | None:
+    for number, line in lines:
+        tab = re.match(r"[ ]*\t", line)
+        if tab:
+            return Problem("yaml-tab", "a tab can't indent YAML", Position(number, tab.end()), "indent with spaces")
     return None
 
 
-def _bracket_problem(text: str, line: int) -> Problem | None:
+def _bracket_problem(lines: list[tuple[int, str]]) -> Problem | None:
     """`{type: list[str]}`: between braces YAML takes the bracket for a list."""
-    lines = text.split("\n")
-    for number in (line, line - 1):
-        found = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", lines[number]) if 0 <= number < len(lines) else None
+    for number, line in lines:
+        found = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", line)
         if found:
-            where = Position(number + 1, found.start(1) + 1)
-            return Problem("yaml-syntax", "between { and } a type with brackets needs quotes", where, f"write '{found[1]}'")
+            message = "between { and } a type with brackets needs quotes"
+            return Problem("yaml-syntax", message, Position(number, found.start(1) + 1), f"write '{found[1]}'")
     return None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from flowyard.language.problems import suggest
+from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.references import Finding, Step, show, step_type, take_step
 from flowyard.language.types import STR, Type
 
@@ -16,6 +16,7 @@ Lookup: TypeAlias = Callable[[str], Any]
 """The value of a name; what a name can be was checked when the document was validated."""
 
 _STEP: Final = re.compile(r"\.([^\W\d]\w*)|\[(-?\d{1,9})\]|\[(?:'([^'{}]*)'|\"([^\"{}]*)\")\]")
+_BRACE: Final = re.compile(r"[{}]")
 _REFERENCE: Final = re.compile(rf"\{{\s*([^\W\d]\w*)((?:{_STEP.pattern})*)\s*\}}")
 
 
@@ -74,7 +75,8 @@ def parse_template(text: str) -> Template:
     opened: list[str] = []
     at = 0
     while at < len(text):
-        brace = _next_brace(text, at)
+        found_brace = _BRACE.search(text, at)
+        brace = found_brace.start() if found_brace else len(text)
         literal.append(text[at:brace])
         at = brace
         if at == len(text):
@@ -100,11 +102,6 @@ def parse_template(text: str) -> Template:
     return Template(text, tuple(parts))
 
 
-def _next_brace(text: str, at: int) -> int:
-    found = [i for i in (text.find("{", at), text.find("}", at)) if i >= 0]
-    return min(found, default=len(text))
-
-
 def _close(text: str, at: int, opened: list[str], literal: list[str]) -> int:
     """Writes one `}` and tells how many characters it took: `}}` is one brace unless a literal `{` is open."""
     innermost = opened.pop() if opened else "{{"
@@ -113,27 +110,28 @@ def _close(text: str, at: int, opened: list[str], literal: list[str]) -> int:
 
 
 def _placeholder(found: re.Match[str]) -> Placeholder:
-    steps = [int(m[2]) if m[2] else (m[1] or m[3] or m[4] or "") for m in _STEP.finditer(found[2])]
     root = found[1]
+    if not found[2]:
+        return Placeholder(root, (), found.start())
+    steps = [int(m[2]) if m[2] else (m[1] or m[3] or m[4] or "") for m in _STEP.finditer(found[2])]
     if root == "state" and steps and isinstance(steps[0], str):
         root, steps = steps[0], steps[1:]
     return Placeholder(root, tuple(steps), found.start())
 
 
-def check_template(template: Template, types: Mapping[str, Type]) -> list[Finding]:
+def check_template(template: Template, types: Mapping[str, Type]) -> Iterator[Finding]:
     """What is wrong with a template where `types` are the names that it may use."""
-    findings = []
     for placeholder in template.placeholders:
         checked = placeholder_type(placeholder, types)
         if isinstance(checked, Finding):
-            findings.append(checked)
-    return findings
+            yield checked
 
 
 def placeholder_type(placeholder: Placeholder, types: Mapping[str, Type]) -> Type | Finding:
     kind = types.get(placeholder.root)
     if kind is None:
-        hint = suggest(placeholder.root, types, "fields") + "; write {{…}} for braces that are text"
+        near = did_you_mean(placeholder.root, types)
+        hint = near or suggest(placeholder.root, types, "fields") + "; write {{…}} for braces that are text"
         return Finding("unknown-field", f"no field '{placeholder.root}'", placeholder.offset + 1, hint)
     for step in placeholder.steps:
         stepped = step_type(kind, step, placeholder.offset + 1)

@@ -67,6 +67,7 @@ _OTHER_NAMES: Final = {
 _TOKEN: Final = re.compile(r"\s*([A-Za-z_]\w*|[\[\],|?]|\S)")
 _LONGEST: Final = 200
 _DEEPEST: Final = 20
+_DEEPEST_VALUE: Final = 100
 
 
 class TypeSyntaxError(ValueError):
@@ -117,8 +118,8 @@ class _Parser:
     def union(self, depth: int) -> Type:
         parts: list[tuple[Type | None, int]] = [self.one(depth)]
         while self.peek()[0] in ("|", "?"):
-            token, offset = self.take()
-            parts.append(self.one(depth) if token == "|" else (None, offset))
+            sign, offset = self.take()
+            parts.append(self.one(depth) if sign == "|" else (None, offset))
         kinds = [kind for kind, _ in parts if kind is not None]
         if len(kinds) == 1:
             return kinds[0] if len(parts) == 1 else nullable(kinds[0])
@@ -263,9 +264,12 @@ def conform(kind: Type, value: Any, path: str, problems: list[str], *, complete:
         case ListOf(element) if isinstance(value, (list, tuple)):
             return [conform(element, v, f"{path}[{i}]", problems, complete=complete) for i, v in enumerate(value)]
         case DictOf(inner) if isinstance(value, Mapping):
-            return {k: conform(inner, v, f"{path}.{k}", problems, complete=complete) for k, v in _items(value, path, problems)}
+            return {
+                k: conform(inner, v, f"{path}.{k}", problems, complete=complete)
+                for k, v in _items(value, path, problems)
+            }
         case ObjectOf(fields) if isinstance(value, Mapping):
-            return _conform_object(fields, value, path, problems, complete)
+            return _conform_object(fields, value, path, problems, complete=complete)
         case ListOf() | DictOf() | ObjectOf():
             problems.append(_mismatch(kind, value, path))
             return value
@@ -288,7 +292,7 @@ def _conform_simple(kind: Simple, value: Any, path: str, problems: list[str]) ->
             return value
 
 
-def _finite(value: float, path: str, problems: list[str]) -> float:
+def _finite(value: int | float, path: str, problems: list[str]) -> float:
     try:
         number = float(value)
     except OverflowError:
@@ -298,16 +302,19 @@ def _finite(value: float, path: str, problems: list[str]) -> float:
     return number
 
 
-def _json_only(value: Any, path: str, problems: list[str]) -> Any:
+def _json_only(value: Any, path: str, problems: list[str], depth: int = 0) -> Any:
+    if depth > _DEEPEST_VALUE:
+        problems.append(f"{path[:60]}…: nests deeper than {_DEEPEST_VALUE} levels")
+        return None
     match value:
         case None | bool() | str() | int():
             return value
         case float():
             return _finite(value, path, problems)
         case list() | tuple():
-            return [_json_only(v, f"{path}[{i}]", problems) for i, v in enumerate(value)]
+            return [_json_only(v, f"{path}[{i}]", problems, depth + 1) for i, v in enumerate(value)]
         case Mapping():
-            return {k: _json_only(v, f"{path}.{k}", problems) for k, v in _items(value, path, problems)}
+            return {k: _json_only(v, f"{path}.{k}", problems, depth + 1) for k, v in _items(value, path, problems)}
         case _:
             problems.append(f"{path}: {type_of(value)} can't be stored as JSON")
             return value
@@ -319,12 +326,17 @@ def _items(value: Mapping[Any, Any], path: str, problems: list[str]) -> list[tup
 
 
 def _conform_object(
-    fields: Mapping[str, ObjectField] | None, value: Mapping[Any, Any], path: str, problems: list[str], complete: bool
+    fields: Mapping[str, ObjectField] | None,
+    value: Mapping[Any, Any],
+    path: str,
+    problems: list[str],
+    *,
+    complete: bool,
 ) -> Any:
     if fields is None:
         return _json_only(value, path, problems)
     given = dict(_items(value, path, problems))
-    for extra in given.keys() - fields.keys():
+    for extra in (name for name in given if name not in fields):
         hint = did_you_mean(extra, fields)
         problems.append(f"{path}.{extra}: no such field" + (f" ({hint})" if hint else ""))
     whole: dict[str, Any] = {}
@@ -333,7 +345,9 @@ def _conform_object(
             whole[name] = conform(f.type, given[name], f"{path}.{name}", problems, complete=complete)
         elif f.has_default:
             whole[name] = f.default
-        elif f.required or (complete and not isinstance(f.type, Nullable)):
+        elif isinstance(f.type, Nullable):
+            whole[name] = None
+        elif f.required or complete:
             problems.append(f"{path}.{name}: missing")
     return whole
 

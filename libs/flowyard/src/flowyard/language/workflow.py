@@ -37,7 +37,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """Which model answers, and how it is asked. `timeout`: seconds of one call. `extra` goes to the provider as it is."""
+    """Which model answers, and how it is asked. `timeout`: seconds of one call. `extra` goes to the provider as is."""
 
     provider: str
     model: str

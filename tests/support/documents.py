@@ -1,0 +1,134 @@
+"""The documents that we publish: examples, and the blocks of the Markdown files. Finds them and runs their tests."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from flowyard.graph.compile import Graphs
+from flowyard.graph.run import RunResult, run_workflow
+from flowyard.language.expressions import same
+from flowyard.language.workflow import Case, Workflow
+from flowyard.llm.scripted import ScriptedModel
+from flowyard.runs.events import Event
+from flowyard.runs.summary import RunSummary
+
+ROOT: Final = Path(__file__).parents[2]
+_FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.M | re.S)
+_FIELDS: Final = """\
+    topic: {type: str, required: true}
+    text: {type: str, default: ''}
+    texts: {type: 'list[str]', default: []}
+    category: {type: str, default: ''}
+    score: {type: float, default: 0}
+    done: {type: bool, default: false}
+    profile: {type: object, default: {}}
+"""
+_TARGETS: Final = ("from", "to", "default", "else", "exit_to", "target_node")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block. `line`: where its text begins; `following`: the text of the next block, if that says `text`."""
+
+    file: Path
+    line: int
+    info: str
+    text: str
+    following: str | None
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def kind(self) -> str:
+        """`document`, `bad`, or what the fragment is of."""
+        return self.info.partition(" ")[2].strip().removeprefix("fragment=") or "document"
+
+
+def yaml_blocks(file: Path) -> Iterator[Block]:
+    source = file.read_text(encoding="utf-8")
+    found = list(_FENCE.finditer(source))
+    for i, block in enumerate(found):
+        info = block["info"].strip()
+        if info.split(" ")[0] in ("yaml", "yml"):
+            after = found[i + 1] if i + 1 < len(found) else None
+            following = after["text"] if after is not None and after["info"].strip() == "text" else None
+            line = source.count("\n", 0, block.start("text")) + 1
+            yield Block(file, line, info, textwrap.dedent(block["text"]), following)
+
+
+def whole(kind: str, text: str) -> str:
+    """The smallest document around a fragment. It offers the fields and nodes that our documentation speaks of."""
+    fragment = textwrap.indent(text, "  ")
+    match kind:
+        case "fields":
+            fields = textwrap.indent(text, "    ")
+            node = "nodes:\n  - {id: work, prompt: Work., outputs: [output_of_work]}\n"
+            return f"flow: {{name: doc}}\nstate:\n  fields:\n    output_of_work: str\n{fields}{node}"
+        case "nodes":
+            return f"flow: {{name: doc}}\nstate:\n  fields:\n{_FIELDS}nodes:\n{fragment}"
+        case "edges":
+            return f"{_around([*_named(yaml.safe_load(text))])}edges:\n{fragment}"
+        case "config":
+            return f"{_around(['work'])}config:\n{fragment}"
+        case _:
+            raise ValueError(f"no fragment can be of '{kind}'")
+
+
+def _around(nodes: list[str]) -> str:
+    fields = "".join(f"    output_of_{node}: str\n" for node in nodes)
+    works = "".join(f"  - {{id: {node}, prompt: Work., outputs: [output_of_{node}]}}\n" for node in nodes)
+    return f"flow: {{name: doc}}\nstate:\n  fields:\n{_FIELDS}{fields}nodes:\n{works}"
+
+
+def _named(part: Any) -> dict[str, None]:
+    """The nodes that edges name, each once, in order."""
+    names: dict[str, None] = {}
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part if isinstance(part, list) else ()):
+        targets = value if isinstance(value, list) else [value]
+        if key in _TARGETS:
+            names |= {name: None for name in targets if isinstance(name, str) and name not in ("START", "END")}
+        names |= _named(value)
+    return names
+
+
+async def faults_of(case: Case, workflow: Workflow) -> list[str]:
+    """What a run with the case's canned replies does otherwise than the case expects."""
+    summary = RunSummary()
+
+    def note(event: Event) -> None:
+        summary.add(event, 0.0)
+
+    model = ScriptedModel(case.replies)
+    compiled = Graphs().get(workflow)
+    result = await run_workflow(compiled, case.inputs, run_id="test", model=model, emit=note, sleep=_no_wait)
+    return _compare(case, result, summary)
+
+
+async def _no_wait(seconds: float) -> None:
+    """Retries of a test are due at once."""
+
+
+def _compare(case: Case, result: RunResult, summary: RunSummary) -> list[str]:
+    expect = case.expect
+    values = result.state or result.outputs
+    code = result.error.code if result.error else None
+    faults = [f"status: {result.status} ({result.error})"] if result.status != expect.status else []
+    faults += [f"error: {code}"] if expect.error not in (None, code) else []
+    faults += [f"nodes: {summary.path}"] if expect.nodes not in (None, tuple(summary.path)) else []
+    faults += [
+        f"{name}: {values.get(name)!r}, not {wanted!r}"
+        for name, wanted in expect.outputs.items()
+        if not same(values.get(name), wanted)
+    ]
+    calls = {node: summary.nodes[node].calls if node in summary.nodes else 0 for node in expect.calls}
+    if calls != expect.calls:
+        faults.append(f"calls: {calls}")
+    return faults

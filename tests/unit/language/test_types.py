@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from flowyard.language.types import (
+    ANY,
+    BOOL,
+    FLOAT,
+    INT,
+    STR,
+    DictOf,
+    ListOf,
+    Nullable,
+    ObjectField,
+    ObjectOf,
+    Type,
+    TypeSyntaxError,
+    accepts,
+    conform,
+    describe,
+    json_schema,
+    object_schema,
+    parse_type,
+)
+
+PROFILE = ObjectOf(
+    {
+        "name": ObjectField(STR, required=True),
+        "ages": ObjectField(ListOf(INT)),
+        "level": ObjectField(FLOAT, has_default=True, default=1.0),
+        "note": ObjectField(Nullable(STR)),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("str", STR),
+        (" int ", INT),
+        ("list", ListOf(ANY)),
+        ("list[str]", ListOf(STR)),
+        ("list[list[int]]", ListOf(ListOf(INT))),
+        ("dict", DictOf(ANY)),
+        ("dict[str, int]", DictOf(INT)),
+        ("dict[str,list[float]]", DictOf(ListOf(FLOAT))),
+        ("object", ObjectOf()),
+        ("any", ANY),
+        ("str | null", Nullable(STR)),
+        ("null | str", Nullable(STR)),
+        ("str?", Nullable(STR)),
+        ("None | list[str | null]", Nullable(ListOf(Nullable(STR)))),
+        ("any | null", ANY),
+    ],
+)
+def test_a_type_is_parsed(text: str, kind: Type) -> None:
+    assert parse_type(text) == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "hint"),
+    [
+        ("string", 0, "did you mean 'str'?"),
+        ("number", 0, "did you mean 'float'?"),
+        ("list[itn]", 5, "did you mean 'int'?"),
+        ("dict[int, str]", 5, "dict[str"),
+        ("dict[str]", 5, "dict[str, int]"),
+        ("str | int", 6, "str | null"),
+        ("list[str", 8, None),
+        ("list[str]]", 9, "types:"),
+        ("", 0, "types:"),
+        ("null", 0, "str | null"),
+        ("list[" * 30, 105, None),
+        ("x" * 201, 0, None),
+    ],
+)
+def test_what_is_no_type_is_refused_at_its_character(text: str, offset: int, hint: str | None) -> None:
+    with pytest.raises(TypeSyntaxError) as refused:
+        parse_type(text)
+    assert refused.value.offset == offset
+    assert (hint or "") in (refused.value.suggestion or "")
+
+
+@pytest.mark.parametrize("text", ["str", "list", "list[int]", "dict", "dict[str, list[bool]]", "object", "str | null"])
+def test_a_type_is_shown_as_it_is_written(text: str) -> None:
+    assert describe(parse_type(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (STR, "a"),
+        (INT, 3),
+        (FLOAT, 0.5),
+        (BOOL, True),
+        (ListOf(INT), [1, 2]),
+        (DictOf(STR), {"a": "b"}),
+        (Nullable(STR), None),
+        (ANY, {"a": [1, None, "x", {"b": False}]}),
+        (ObjectOf(), {"free": ["form"]}),
+    ],
+)
+def test_a_fitting_value_stays_what_it_is(kind: Type, value: Any) -> None:
+    problems: list[str] = []
+    assert conform(kind, value, "x", problems) == value
+    assert problems == []
+
+
+def test_an_int_is_widened_to_a_float_and_nothing_else_is_converted() -> None:
+    problems: list[str] = []
+    widened = conform(DictOf(ListOf(FLOAT)), {"a": [1, 2.5]}, "x", problems)
+    assert [type(number) for number in widened["a"]] == [float, float]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"),
+    [
+        (ListOf(INT), ["a"], "x[0]: expected int, got str 'a'"),
+        (ListOf(INT), "a", "x: expected list[int], got str 'a'"),
+        (DictOf(ListOf(BOOL)), {"a": [True, 1]}, "x.a[1]: expected bool, got int 1"),
+        (INT, True, "x: expected int, got bool"),
+        (INT, 1.0, "x: expected int, got float 1.0"),
+        (FLOAT, "1", "x: expected float, got str '1'"),
+        (FLOAT, True, "x: expected float, got bool"),
+        (FLOAT, float("nan"), "x: nan is no finite number"),
+        (FLOAT, 10**400, "x: the number is no finite number"),
+        (BOOL, "true", "x: expected bool, got str 'true'"),
+        (STR, 3, "x: expected str, got int 3"),
+        (STR, None, "x: expected str, got null"),
+        (Nullable(STR), 3, "x: expected str, got int 3"),
+        (ANY, {"a": [float("inf")]}, "x.a[0]: inf is no finite number"),
+        (ANY, object(), "x: object can't be stored as JSON"),
+        (DictOf(ANY), {1: "a"}, "x: the key 1 is no text"),
+        (PROFILE, {"name": "a", "agse": []}, "x.agse: no such field (did you mean 'ages'?)"),
+        (PROFILE, {}, "x.name: missing"),
+        (ListOf(PROFILE), [{"name": "a", "ages": [1, "b"]}], "x[0].ages[1]: expected int, got str 'b'"),
+    ],
+)
+def test_a_mismatch_names_the_path(kind: Type, value: Any, problem: str) -> None:
+    problems: list[str] = []
+    conform(kind, value, "x", problems)
+    assert problems == [problem]
+
+
+def test_every_mismatch_is_named() -> None:
+    problems: list[str] = []
+    conform(ListOf(INT), ["a", 1, None], "x", problems)
+    assert problems == ["x[0]: expected int, got str 'a'", "x[2]: expected int, got null"]
+
+
+def test_an_object_gets_its_defaults() -> None:
+    assert conform(PROFILE, {"name": "a"}, "x", []) == {"name": "a", "level": 1.0, "note": None}
+
+
+def test_a_complete_object_has_every_field_but_those_with_a_default_or_null() -> None:
+    problems: list[str] = []
+    conform(PROFILE, {}, "x", problems, complete=True)
+    assert problems == ["x.name: missing", "x.ages: missing"]
+
+
+def test_a_value_that_nests_without_end_is_refused() -> None:
+    value: list[Any] = []
+    for _ in range(5_000):
+        value = [value]
+    problems: list[str] = []
+    conform(ANY, value, "x", problems)
+    assert len(problems) == 1
+    assert "nests deeper than 100 levels" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "fits"),
+    [
+        (FLOAT, INT, True),
+        (INT, FLOAT, False),
+        (INT, BOOL, False),
+        (STR, INT, False),
+        (ANY, INT, True),
+        (INT, ANY, True),
+        (Nullable(STR), STR, True),
+        (STR, Nullable(STR), False),
+        (ListOf(FLOAT), ListOf(INT), True),
+        (ListOf(INT), ListOf(STR), False),
+        (ListOf(INT), ListOf(ANY), True),
+        (DictOf(INT), PROFILE, False),
+        (ObjectOf(), PROFILE, True),
+        (PROFILE, ObjectOf({"name": ObjectField(STR)}), True),
+        (PROFILE, ObjectOf({"name": ObjectField(INT)}), False),
+        (PROFILE, ObjectOf({"other": ObjectField(STR)}), False),
+        (PROFILE, STR, False),
+    ],
+)
+def test_a_type_accepts_what_always_fits(target: Type, source: Type, *, fits: bool) -> None:
+    assert accepts(target, source) is fits
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        (STR, "a", 1),
+        (INT, 1, "a"),
+        (BOOL, False, 0.5),
+        (ListOf(INT), [1], ["a"]),
+        (DictOf(FLOAT), {"a": 0.5}, {"a": "b"}),
+        (Nullable(STR), None, 1),
+        (PROFILE, {"name": "a", "ages": [1], "level": 1, "note": None}, {"name": "a"}),
+        (PROFILE, {"name": "a", "ages": [], "level": 1, "note": "b"}, {"name": "a", "ages": [], "level": 1, "note": 1}),
+        (ObjectOf(), {"a": 1}, []),
+    ],
+)
+def test_the_json_schema_takes_what_the_type_takes(kind: Type, right: Any, wrong: Any) -> None:
+    schema = json_schema(kind)
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid(right)
+    assert not Draft202012Validator(schema).is_valid(wrong)
+
+
+def test_a_reply_schema_is_closed_and_describes_its_fields() -> None:
+    schema = object_schema({"poem": (STR, "In three lines"), "n": (INT, None)})
+    assert schema["properties"] == {
+        "poem": {"type": "string", "description": "In three lines"},
+        "n": {"type": "integer"},
+    }
+    assert (schema["required"], schema["additionalProperties"]) == (["poem", "n"], False)
