@@ -127,6 +127,7 @@ $(VENV)/.done-runtime: requirements/runtime.txt $(VENV)/.done-uv
 $(PRODUCT): $(PYPROJECTS) $(VENV)/.done-runtime
 	@echo 'Installing Flowyard from this checkout'
 	@$(UV_INSTALL) --no-deps --no-build-isolation $(PACKAGES:%=--editable ./%)
+	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@touch $@
 
 # Without its dependencies: see requirements/local-model.in.

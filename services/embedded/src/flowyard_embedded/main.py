@@ -13,6 +13,7 @@ from pathlib import Path
 from flowyard.errors import FlowyardError, InvalidInputs
 from flowyard_embedded import exits
 from flowyard_embedded.arguments import build_parser
+from flowyard_embedded.startup import quick_imports
 
 _QUIET = {
     "ANONYMIZED_TELEMETRY": "False",
@@ -40,7 +41,9 @@ def run_command(argv: Sequence[str] | None) -> int:
         return exits.OK
     try:
         # By name, so that a command pays only for what it imports itself.
-        code: int = import_module(f"flowyard_embedded.commands.{args.command}").execute(args)
+        with quick_imports():
+            command = import_module(f"flowyard_embedded.commands.{args.command}")
+        code: int = command.execute(args)
         sys.stdout.flush()
     except InvalidInputs as error:
         for problem in error.problems:

@@ -71,7 +71,7 @@ class Models:
         if slash and head in PROVIDERS:
             return head, tail
         family = _family(model)
-        if family is None:
+        if family is None and not self.places.lost_a_key(path):
             message = f"the provider of the model '{model}' isn't known"
             self.places.error("missing-key", (*path, "model"), message, "add 'provider:'")
         return family or DEFAULT_PROVIDER, model

@@ -234,7 +234,7 @@ class NodeReader:
                 hint = suggest(name, names, "names")
                 self.places.error("unknown-field", (*path, "inputs", name), f"no field '{name}'", hint, key=True)
         types = {o.field: o.type for o in outputs}
-        for name in shape.outputs:
+        for name in shape.outputs if types else ():
             if name not in types:
                 hint = suggest(name, types, "outputs")
                 self.places.error("schema-mismatch", (*path, "outputs", name), f"'{name}' is no output", hint, key=True)

@@ -12,7 +12,7 @@ from flowyard.language.source import Mapping, Scalar, Sequence, YamlNode
 Path: TypeAlias = tuple[str | int, ...]
 MAX_PROBLEMS: Final = 100
 # Whether a name is known can't be told when the part that would make it known is broken.
-_ABOUT_NAMES: Final = {"state": ("unknown-field", "undeclared-output"), "nodes": ("unknown-node",)}
+_ABOUT_NAMES: Final = {"state": ("unknown-field", "undeclared-output", "invalid-inputs"), "nodes": ("unknown-node",)}
 
 
 class TooManyProblems(Exception):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import yaml
 
+from flowyard.language.origin import Origin, position_at
 from flowyard.language.problems import Position, Problem
+from flowyard.language.syntax_problems import syntax_problem
 
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 60
@@ -24,10 +23,8 @@ _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER: Final = 300
 _TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
-_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _NOT_YAML: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+(?:#.*\s+)*)*")
-_SHOWN_OF_A_LINE: Final = 400
 
 
 class SourceError(Exception):
@@ -73,92 +70,6 @@ class Sequence:
 YamlNode: TypeAlias = Scalar | Mapping | Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The stretch of source that a scalar came from."""
-
-    source: str
-    start: int
-    end: int
-    style: str
-
-    def place(self, text: str, offset: int) -> Position:
-        return position_at(self.source, _alignment(self, text).index(offset))
-
-    def align(self, text: str) -> Iterator[int]:
-        """For each character of the text, and for its end, the index in the source.
-
-        Folding and indentation only ever change white space.
-        """
-        at = self._content_start()
-        for char in text:
-            at, width = self._find(char, at)
-            yield min(at, self.end)
-            at += width
-        yield min(at, self.end)
-
-    def _content_start(self) -> int:
-        if self.style in ("|", ">"):
-            header = _LINE_END.search(self.source, self.start, self.end)
-            return header.end() if header else self.end
-        return self.start + 1 if self.style in ("'", '"') else self.start
-
-    def _find(self, char: str, at: int) -> tuple[int, int]:
-        """The index at which `char` of the text begins in the source, and how many characters spell it there."""
-        while at < self.end:
-            here = self.source[at]
-            if self.style == '"' and here == "\\":
-                width = _escape_width(self.source, at)
-                if self.source[at + 1 : at + 2] not in ("\n", "\r"):
-                    return at, width
-                at += width
-            elif self.style == "'" and self.source.startswith("''", at):
-                return at, 2
-            elif here == char:
-                return at, 1
-            elif here.isspace() and not char.isspace():
-                at += 1
-            elif char.isspace():
-                return at, 1 if here.isspace() else 0
-            else:
-                return at, 1
-        return at, 0
-
-
-def _escape_width(source: str, at: int) -> int:
-    return {"x": 4, "u": 6, "U": 10}.get(source[at + 1 : at + 2], 2)
-
-
-class _Alignment:
-    """Where the characters of one text stand, worked out as far as it was asked for."""
-
-    def __init__(self, found: Iterator[int]) -> None:
-        self.rest = found
-        self.known: list[int] = []
-
-    def index(self, offset: int) -> int:
-        self.known.extend(islice(self.rest, max(0, offset + 1 - len(self.known))))
-        return self.known[min(max(offset, 0), len(self.known) - 1)]
-
-
-# Findings come text by text and document by document, so the last few are enough.
-@lru_cache(maxsize=4)
-def _alignment(origin: Origin, text: str) -> _Alignment:
-    return _Alignment(origin.align(text))
-
-
-@lru_cache(maxsize=2)
-def _line_starts(source: str) -> list[int]:
-    return [0, *(found.end() for found in _LINE_END.finditer(source))]
-
-
-def position_at(source: str, index: int) -> Position:
-    """Lines end as editors see it; YAML itself also takes a few exotic characters for line ends."""
-    starts = _line_starts(source)
-    line = bisect_right(starts, index)
-    return Position(line, index - starts[line - 1] + 1)
-
-
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         message = f"the document has {size:,} bytes; the limit is {MAX_BYTES:,}"
@@ -197,7 +108,7 @@ def read_tree(text: str) -> Tree:
     try:
         root = builder.document()
     except yaml.YAMLError as error:
-        raise SourceError(_syntax_problem(error, text)) from error
+        raise SourceError(syntax_problem(error, text)) from error
     if root is None or (isinstance(root, Scalar) and root.value is None):
         raise SourceError(Problem("empty-document", "the document is empty", Position(1, 1), "see: flowyard init NAME"))
     if not isinstance(root, Mapping):
@@ -389,53 +300,3 @@ class _Builder:
         if _INT.fullmatch(text):
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
         return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
-
-
-def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
-    if isinstance(error, yaml.MarkedYAMLError) and (error.problem_mark or error.context_mark):
-        never_closed = "found unexpected end of stream" in str(error.problem)
-        mark = error.context_mark if never_closed and error.context_mark else error.problem_mark or error.context_mark
-        position = position_at(text, min(mark.index if mark else 0, len(text)))
-        lines = _lines_until(text, position.line)
-        return _tab_problem(lines) or _bracket_problem(lines) or _marked_problem(error, position)
-    return Problem("yaml-syntax", f"this is no YAML: {error}", Position(1, 1))
-
-
-def _lines_until(text: str, line: int) -> list[tuple[int, str]]:
-    """The line in which a parser gave up and the one before, with their numbers: one of the two is to blame."""
-    lines = _LINE_END.split(text)
-    return [(n, lines[n - 1][:_SHOWN_OF_A_LINE]) for n in (line, line - 1) if 1 <= n <= len(lines)]
-
-
-def _tab_problem(lines: list[tuple[int, str]]) -> Problem | None:
-    for number, line in lines:
-        tab = re.match(r"[ ]*\t", line)
-        if tab:
-            return Problem("yaml-tab", "a tab can't indent YAML", Position(number, tab.end()), "indent with spaces")
-    return None
-
-
-def _bracket_problem(lines: list[tuple[int, str]]) -> Problem | None:
-    """`{type: list[str]}`: between braces YAML takes the bracket for a list."""
-    for number, line in lines:
-        found = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", line)
-        if found:
-            message = "between { and } a type with brackets needs quotes"
-            return Problem("yaml-syntax", message, Position(number, found.start(1) + 1), f"write '{found[1]}'")
-    return None
-
-
-def _marked_problem(error: yaml.MarkedYAMLError, position: Position) -> Problem:
-    what = str(error.problem or error.context or "this is no YAML")
-    hint = None
-    if "mapping values are not allowed" in what:
-        what, hint = "a ':' isn't expected here", "quote text that holds ': ', or check the indentation"
-    elif "did not find expected key" in what or "expected <block end>" in what:
-        what, hint = "the structure ends unexpectedly here", "check the indentation, and quotes or brackets left open"
-    elif "found character that cannot start any token" in what or "cannot start any token" in what:
-        what, hint = "this character can't begin a value", "quote text that begins with one of @ ` % or a tab"
-    elif "found unexpected end of stream" in what:
-        what, hint = "a quote is never closed", "close it"
-    elif "undefined alias" in what:
-        what = f"{what.removeprefix('found ')}"
-    return Problem("yaml-syntax", what, position, hint)

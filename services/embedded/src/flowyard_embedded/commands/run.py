@@ -19,7 +19,7 @@ from flowyard.errors import FlowyardError
 from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
 from flowyard.language.workflow import Workflow
-from flowyard.llm.models import check_keys
+from flowyard.llm.models import check_keys, open_models
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event
 from flowyard.runs.summary import RunSummary
@@ -29,6 +29,7 @@ from flowyard_embedded.reading import read_document, read_inputs
 from flowyard_embedded.show.problems import problems_as_data
 from flowyard_embedded.show.progress import Progress, open_progress
 from flowyard_embedded.show.result import print_result, result_as_data
+from flowyard_embedded.startup import quick_imports
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,9 @@ def _show(args: argparse.Namespace, document: Loaded, prepared: Prepared) -> int
 async def _run(prepared: Prepared, summary: RunSummary, progress: Progress, *, stream: bool) -> int:
     """The run's exit code. Ctrl-C and SIGTERM cancel the run; what it had done by then is in `summary`."""
     # Inline: LangGraph takes 0.7 s to import, which nobody should wait for to read that an input is missing.
-    from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
-    from flowyard.graph.run import run_workflow  # noqa: PLC0415
-    from flowyard.llm.models import open_models  # noqa: PLC0415
+    with quick_imports():
+        from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
+        from flowyard.graph.run import run_workflow  # noqa: PLC0415
 
     def emit(event: Event) -> None:
         summary.add(event, time.perf_counter())

@@ -17,6 +17,7 @@ from flowyard.runs.summary import RunSummary
 from flowyard_embedded import exits
 from flowyard_embedded.reading import read_document
 from flowyard_embedded.show.format import seconds
+from flowyard_embedded.startup import quick_imports
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -55,8 +56,9 @@ def _report(file: str, workflow: Workflow, case: Case) -> bool:
 async def run_case(workflow: Workflow, case: Case) -> RunSummary:
     """Runs one test of a document. Waits between retries are skipped."""
     # Inline: LangGraph takes 0.7 s to import; a document with problems is told of them at once.
-    from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
-    from flowyard.graph.run import run_workflow  # noqa: PLC0415
+    with quick_imports():
+        from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
+        from flowyard.graph.run import run_workflow  # noqa: PLC0415
 
     summary = RunSummary()
     await run_workflow(
