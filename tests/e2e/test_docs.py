@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flowyard.language.document import (
+from flowyard.language.load import load_text
+from flowyard.language.reading.document import (
     CaseShape,
     DocumentShape,
     EdgeShape,
@@ -22,9 +23,8 @@ from flowyard.language.document import (
     RetryShape,
     Shape,
 )
-from flowyard.language.expressions import FUNCTIONS
-from flowyard.language.load import load_text
-from flowyard.language.shape import keys_of
+from flowyard.language.reading.shape import keys_of
+from flowyard.language.values.expressions import FUNCTIONS
 from flowyard.llm.keys import KEY_VARIABLES
 from support.documents import ROOT, Block, faults_of, whole, yaml_blocks
 
@@ -85,7 +85,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 def test_every_problem_code_is_explained() -> None:
-    rooms = [file.read_text(encoding="utf-8") for file in ROOM.glob("*.py") if file.stem != "providers"]
+    rooms = [file.read_text(encoding="utf-8") for file in ROOM.rglob("*.py") if file.stem != "providers"]
     named = {code for text in rooms for code in re.findall(r'"([a-z]+(?:-[a-z0-9]+)+)"', text)}
     explained = re.findall(r"^\| `([a-z]+(?:-[a-z0-9]+)+)` \| ", LANGUAGE, re.MULTILINE)
     assert sorted(explained) == sorted(named - NO_CODES)

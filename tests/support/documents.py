@@ -13,7 +13,7 @@ import yaml
 
 from flowyard.graph.compile import Graphs
 from flowyard.graph.run import RunResult, run_workflow
-from flowyard.language.expressions import same
+from flowyard.language.values.expressions import same
 from flowyard.language.workflow import Case, Workflow
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event

@@ -11,8 +11,8 @@ import pytest
 
 import flowyard.language
 from flowyard.language.load import load_bytes, load_file
-from flowyard.language.places import MAX_PROBLEMS
 from flowyard.language.problems import Position, Problem
+from flowyard.language.reading.places import MAX_PROBLEMS
 
 BAD = sorted((Path(__file__).parents[2] / "data" / "bad").glob("*.yaml"))
 EXPECTED = re.compile(r"# (\d+):(\d+) ([a-z0-9-]+) ?(.*)")
@@ -72,7 +72,7 @@ def codes_in_the_source() -> set[str]:
     room = Path(next(iter(flowyard.language.__path__)))
     reporters = {"error", "warn", "Problem", "Finding", "_fatal"}
     found = set()
-    for path in room.glob("*.py"):
+    for path in room.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and node.args:
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

@@ -5,9 +5,21 @@ from typing import Any
 import pytest
 
 from flowyard.errors import EvaluationError
-from flowyard.language.expression_types import check_expression
-from flowyard.language.expressions import ExpressionSyntaxError, parse_expression
-from flowyard.language.types import ANY, BOOL, FLOAT, INT, STR, DictOf, ListOf, Nullable, ObjectField, ObjectOf, Type
+from flowyard.language.values.expression_types import check_expression
+from flowyard.language.values.expressions import ExpressionSyntaxError, parse_expression
+from flowyard.language.values.types import (
+    ANY,
+    BOOL,
+    FLOAT,
+    INT,
+    STR,
+    DictOf,
+    ListOf,
+    Nullable,
+    ObjectField,
+    ObjectOf,
+    Type,
+)
 
 TYPES: dict[str, Type] = {
     "score": FLOAT,

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from flowyard.language.expressions import parse_expression
 from flowyard.language.flow import Flow
-from flowyard.language.templates import parse_template
+from flowyard.language.values.expressions import parse_expression
+from flowyard.language.values.templates import parse_template
 from flowyard.language.workflow import (
     END,
     START,

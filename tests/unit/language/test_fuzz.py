@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from flowyard.errors import EvaluationError
-from flowyard.language.expression_types import check_expression
-from flowyard.language.expressions import ExpressionSyntaxError, parse_expression
 from flowyard.language.inputs import input_from_text
 from flowyard.language.load import Loaded, load_bytes, load_text
-from flowyard.language.templates import check_template, parse_template
-from flowyard.language.types import (
+from flowyard.language.values.conform import conform
+from flowyard.language.values.expression_types import check_expression
+from flowyard.language.values.expressions import ExpressionSyntaxError, parse_expression
+from flowyard.language.values.json_schema import json_schema
+from flowyard.language.values.templates import check_template, parse_template
+from flowyard.language.values.types import (
     ANY,
     BOOL,
     FLOAT,
@@ -37,9 +39,7 @@ from flowyard.language.types import (
     ObjectOf,
     Type,
     TypeSyntaxError,
-    conform,
     describe,
-    json_schema,
     parse_type,
 )
 

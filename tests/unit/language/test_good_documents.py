@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowyard.language.load import load_file, load_text
-from flowyard.language.types import INT, STR, ListOf, ObjectField, ObjectOf, Simple, nullable
+from flowyard.language.values.types import INT, STR, ListOf, ObjectField, ObjectOf, Simple, nullable
 from flowyard.language.workflow import (
     END,
     START,

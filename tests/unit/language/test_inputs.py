@@ -7,7 +7,8 @@ import pytest
 from flowyard.errors import InvalidInputs
 from flowyard.language.inputs import input_from_text, valid_inputs
 from flowyard.language.load import load_text
-from flowyard.language.types import ANY, BOOL, FLOAT, INT, STR, ListOf, Nullable, Type, conform
+from flowyard.language.values.conform import conform
+from flowyard.language.values.types import ANY, BOOL, FLOAT, INT, STR, ListOf, Nullable, Type
 from flowyard.language.workflow import Workflow
 
 DOCUMENT = """

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from flowyard.language.places import plain
-from flowyard.language.schema import document_schema
-from flowyard.language.source import read_tree
+from flowyard.language.reading.places import plain
+from flowyard.language.reading.schema import document_schema
+from flowyard.language.reading.source import read_tree
 
 DATA = Path(__file__).parents[2] / "data"
 NOT_OF_THE_SHAPE = """

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from flowyard.language.places import plain
 from flowyard.language.problems import Position
-from flowyard.language.source import Mapping, Scalar, SourceError, decode, read_tree
+from flowyard.language.reading.places import plain
+from flowyard.language.reading.source import Mapping, Scalar, SourceError, decode, read_tree
 
 
 def scalar(text: str, key: str = "a") -> Scalar:

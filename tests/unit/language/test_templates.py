@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from flowyard.errors import EvaluationError
-from flowyard.language.templates import check_template, parse_template, template_type
-from flowyard.language.types import ANY, INT, STR, DictOf, ListOf, Nullable, ObjectField, ObjectOf, Type
+from flowyard.language.values.templates import check_template, parse_template, template_type
+from flowyard.language.values.types import ANY, INT, STR, DictOf, ListOf, Nullable, ObjectField, ObjectOf, Type
 
 VALUES: dict[str, Any] = {
     "topic": "bees",

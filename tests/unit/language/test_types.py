@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from flowyard.language.types import (
+from flowyard.language.values.conform import conform
+from flowyard.language.values.json_schema import json_schema, object_schema
+from flowyard.language.values.types import (
     ANY,
     BOOL,
     FLOAT,
@@ -19,10 +21,7 @@ from flowyard.language.types import (
     Type,
     TypeSyntaxError,
     accepts,
-    conform,
     describe,
-    json_schema,
-    object_schema,
     parse_type,
 )
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowyard.errors import InvalidOutput
-from flowyard.language.types import conform, object_schema
+from flowyard.language.values.conform import conform
+from flowyard.language.values.json_schema import object_schema
 from flowyard.language.workflow import PromptNode
 
 _FENCE: Final = "```"

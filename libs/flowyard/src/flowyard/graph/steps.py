@@ -12,7 +12,7 @@ from typing import Any, Final
 from flowyard.errors import FlowyardError, InvalidOutput, ModelError, StepError, StepTimeout
 from flowyard.graph.context import RunContext
 from flowyard.graph.replies import correction, read_reply, reply_schema
-from flowyard.language.templates import Template
+from flowyard.language.values.templates import Template
 from flowyard.language.workflow import PromptNode
 from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinished, StepId, StepStarted, Token

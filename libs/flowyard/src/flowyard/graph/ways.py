@@ -9,7 +9,7 @@ from typing import assert_never
 from flowyard.errors import EvaluationError
 from flowyard.graph.state import LOOPS, State, Update
 from flowyard.language.flow import Flow
-from flowyard.language.types import type_of
+from flowyard.language.values.types import type_of
 from flowyard.language.workflow import END, Loop, Map, Next, Routes, Way, Workflow
 from flowyard.runs.events import Event, LoopTurned, RouteTaken
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from flowyard.errors import InvalidInputs
 from flowyard.language.problems import suggest
-from flowyard.language.types import Simple, Type, conform, describe, without_null
+from flowyard.language.values.conform import conform
+from flowyard.language.values.types import Simple, Type, describe, without_null
 from flowyard.language.workflow import Field, Workflow
 
 

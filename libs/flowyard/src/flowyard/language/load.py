@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowyard.language.build import build
-from flowyard.language.places import MAX_PROBLEMS, Places, TooManyProblems
+from flowyard.language.building.build import build
 from flowyard.language.problems import Problem
-from flowyard.language.shape import read_shape
-from flowyard.language.source import SourceError, decode, read_tree
+from flowyard.language.reading.places import MAX_PROBLEMS, Places, TooManyProblems
+from flowyard.language.reading.shape import read_shape
+from flowyard.language.reading.source import SourceError, decode, read_tree
 from flowyard.language.workflow import Workflow
 
 # What such a value should be instead isn't worth a second problem.

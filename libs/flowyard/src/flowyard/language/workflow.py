@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from flowyard.language.expressions import Expression
-from flowyard.language.templates import Template
-from flowyard.language.types import Type
+from flowyard.language.values.expressions import Expression
+from flowyard.language.values.templates import Template
+from flowyard.language.values.types import Type
 
 START: Final = "START"
 END: Final = "END"

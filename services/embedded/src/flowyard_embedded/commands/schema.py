@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from flowyard.language.schema import document_schema
+from flowyard.language.reading.schema import document_schema
 from flowyard_embedded import exits
 
 

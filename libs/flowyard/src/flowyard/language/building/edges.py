@@ -6,11 +6,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowyard.language.build_expressions import read_condition
-from flowyard.language.document import DocumentShape, EdgeShape, LogicShape, LoopShape, ParallelShape, RouteShape
-from flowyard.language.places import Path, Places
+from flowyard.language.building.expressions import read_condition
 from flowyard.language.problems import suggest
-from flowyard.language.types import ANY, BOOL, ListOf, ObjectOf, accepts, describe, without_null
+from flowyard.language.reading.document import (
+    DocumentShape,
+    EdgeShape,
+    LogicShape,
+    LoopShape,
+    ParallelShape,
+    RouteShape,
+)
+from flowyard.language.reading.places import Path, Places
+from flowyard.language.values.types import ANY, BOOL, ListOf, ObjectOf, accepts, describe, without_null
 from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Route, Routes, Way
 
 _KINDS: Final = ("to", "routes", "loop", "parallel")

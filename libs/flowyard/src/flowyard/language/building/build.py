@@ -7,15 +7,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowyard.language import build_edges, build_tests, flow_checks
-from flowyard.language.build_models import Models
-from flowyard.language.build_nodes import NodeReader
-from flowyard.language.build_state import read_fields
-from flowyard.language.document import DocumentShape
-from flowyard.language.places import Path, Places, plain
+from flowyard.language.building.cases import read_cases
+from flowyard.language.building.edges import read_edges
+from flowyard.language.building.flow_checks import check_flow
+from flowyard.language.building.models import Models
+from flowyard.language.building.nodes import NodeReader
+from flowyard.language.building.state import read_fields
 from flowyard.language.problems import suggest
-from flowyard.language.source import Mapping as MappingNode
-from flowyard.language.source import Scalar
+from flowyard.language.reading.document import DocumentShape
+from flowyard.language.reading.places import Path, Places, plain
+from flowyard.language.reading.source import Mapping as MappingNode
+from flowyard.language.reading.source import Scalar
 from flowyard.language.workflow import Execution, Map, Node, RetryPolicy, Workflow
 
 MAX_WORKFLOW_NODES: Final = 1_000
@@ -33,7 +35,7 @@ def build(shape: DocumentShape, places: Places) -> Workflow:
     config = shape.config
     retry = _retry_policy(shape)
     models = Models(config.llm if config else None, places)
-    edges = build_edges.read_edges(shape, places, fields)
+    edges = read_edges(shape, places, fields)
     maps = {way.target: way for way in edges.ways.values() if isinstance(way, Map)}
     reader = NodeReader(places, fields, models, retry, maps, edges.loose_items, edges.names)
     nodes: dict[str, Node] = {}
@@ -43,8 +45,8 @@ def build(shape: DocumentShape, places: Places) -> Workflow:
         message = f"a workflow has at most {MAX_WORKFLOW_NODES:,} nodes, this one has {len(nodes):,}"
         places.error("too-many-nodes", ("nodes",), message, "use a map over a list for many alike")
     else:
-        flow_checks.check_flow(places, fields, nodes, edges)
-    cases = build_tests.read_cases(shape, places, fields, nodes)
+        check_flow(places, fields, nodes, edges)
+    cases = read_cases(shape, places, fields, nodes)
     return Workflow(
         name=shape.flow.name,
         digest=digest,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flowyard.language.build_state import check_value
+from flowyard.language.building.state import check_value
 from flowyard.language.canned import read_reply
-from flowyard.language.document import CaseShape, DocumentShape
 from flowyard.language.inputs import check_inputs
-from flowyard.language.places import Path, Places
 from flowyard.language.problems import suggest
+from flowyard.language.reading.document import CaseShape, DocumentShape
+from flowyard.language.reading.places import Path, Places
 from flowyard.language.workflow import Case, Expectation, Field, Node, Reply
 
 

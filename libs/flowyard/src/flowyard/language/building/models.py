@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flowyard.language.document import LlmShape, ModelShape
-from flowyard.language.places import Path, Places
 from flowyard.language.problems import did_you_mean
 from flowyard.language.providers import PROVIDERS
+from flowyard.language.reading.document import LlmShape, ModelShape
+from flowyard.language.reading.places import Path, Places
 from flowyard.language.workflow import ModelSettings
 
 DEFAULT_PROVIDER: Final = "local"

@@ -6,12 +6,13 @@ import keyword
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowyard.language.document import DocumentShape, FieldShape
-from flowyard.language.expressions import CONSTANTS, LOOP_PREFIX
-from flowyard.language.places import Path, Places
-from flowyard.language.references import Finding
-from flowyard.language.source import Scalar
-from flowyard.language.types import (
+from flowyard.language.reading.document import DocumentShape, FieldShape
+from flowyard.language.reading.places import Path, Places
+from flowyard.language.reading.source import Scalar
+from flowyard.language.values.conform import conform
+from flowyard.language.values.expressions import CONSTANTS, LOOP_PREFIX
+from flowyard.language.values.references import Finding
+from flowyard.language.values.types import (
     ANY,
     FLOAT,
     STR,
@@ -23,7 +24,6 @@ from flowyard.language.types import (
     Type,
     TypeSyntaxError,
     accepts,
-    conform,
     describe,
     nullable,
     parse_type,

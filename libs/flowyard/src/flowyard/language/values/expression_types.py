@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowyard.language.expressions import CONSTANTS, FUNCTIONS, Expression, field_name, loop_name
 from flowyard.language.problems import did_you_mean, suggest
-from flowyard.language.references import Finding, step_type
-from flowyard.language.types import (
+from flowyard.language.values.expressions import CONSTANTS, FUNCTIONS, Expression, field_name, loop_name
+from flowyard.language.values.references import Finding, step_type
+from flowyard.language.values.types import (
     ANY,
     BOOL,
     FLOAT,

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from flowyard.errors import EvaluationError
-from flowyard.language.references import Finding, take_step
-from flowyard.language.templates import Lookup
-from flowyard.language.types import type_of
+from flowyard.language.values.references import Finding, take_step
+from flowyard.language.values.templates import Lookup
+from flowyard.language.values.types import type_of
 
 Iterations: TypeAlias = Callable[[str], int]
 """How many turns the loop at a node has made."""

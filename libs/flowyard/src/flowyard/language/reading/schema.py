@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowyard.language.document import DocumentShape
+from flowyard.language.reading.document import DocumentShape
 
 
 def document_schema() -> dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from flowyard.language.problems import Position, Problem
-from flowyard.language.references import Finding
-from flowyard.language.source import Mapping, Scalar, Sequence, YamlNode
+from flowyard.language.reading.source import Mapping, Scalar, Sequence, YamlNode
+from flowyard.language.values.references import Finding
 
 Path: TypeAlias = tuple[str | int, ...]
 MAX_PROBLEMS: Final = 100

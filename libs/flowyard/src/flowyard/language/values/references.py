@@ -8,18 +8,7 @@ from typing import Any, TypeAlias, assert_never
 
 from flowyard.errors import EvaluationError
 from flowyard.language.problems import suggest
-from flowyard.language.types import (
-    ANY,
-    STR,
-    DictOf,
-    ListOf,
-    Nullable,
-    ObjectOf,
-    Simple,
-    Type,
-    describe,
-    type_of,
-)
+from flowyard.language.values.types import ANY, STR, DictOf, ListOf, Nullable, ObjectOf, Simple, Type, describe, type_of
 
 Step: TypeAlias = str | int
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flowyard.language.build_models import Models
-from flowyard.language.build_state import check_value, read_type
-from flowyard.language.document import ExampleShape, GotoShape, NodeShape, OutputSchemaShape, RetryShape
-from flowyard.language.places import Path, Places
+from flowyard.language.building.models import Models
+from flowyard.language.building.state import check_value, read_type
 from flowyard.language.problems import suggest
-from flowyard.language.templates import Template, check_template, parse_template, template_type
-from flowyard.language.types import (
+from flowyard.language.reading.document import ExampleShape, GotoShape, NodeShape, OutputSchemaShape, RetryShape
+from flowyard.language.reading.places import Path, Places
+from flowyard.language.values.templates import Template, check_template, parse_template, template_type
+from flowyard.language.values.types import (
     ANY,
     BOOL,
     FLOAT,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from flowyard.language.problems import did_you_mean, suggest
-from flowyard.language.references import Finding, Step, show, step_type, take_step
-from flowyard.language.types import STR, Type
+from flowyard.language.values.references import Finding, Step, show, step_type, take_step
+from flowyard.language.values.types import STR, Type
 
 Lookup: TypeAlias = Callable[[str], Any]
 """The value of a name; what a name can be was checked when the document was validated."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from flowyard.language.expression_types import check_expression
-from flowyard.language.expressions import Expression, ExpressionSyntaxError, parse_expression
-from flowyard.language.places import Path, Places
-from flowyard.language.types import Type
+from flowyard.language.reading.places import Path, Places
+from flowyard.language.values.expression_types import check_expression
+from flowyard.language.values.expressions import Expression, ExpressionSyntaxError, parse_expression
+from flowyard.language.values.types import Type
 
 
 def read_condition(

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from flowyard.language.document import NOT_YET, OLD_KEY, DocumentShape, FieldShape, Shape
-from flowyard.language.origin import Origin
-from flowyard.language.places import Path, Places, plain
 from flowyard.language.problems import Position, did_you_mean, suggest
-from flowyard.language.source import Entry, Mapping, Scalar, Sequence, YamlNode
+from flowyard.language.reading.document import NOT_YET, OLD_KEY, DocumentShape, FieldShape, Shape
+from flowyard.language.reading.origin import Origin
+from flowyard.language.reading.places import Path, Places, plain
+from flowyard.language.reading.source import Entry, Mapping, Scalar, Sequence, YamlNode
 
 _ROUNDS: Final = 6
 _SHOWN: Final = 60

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from flowyard.language.origin import Origin, position_at
 from flowyard.language.problems import Position, Problem
-from flowyard.language.syntax_problems import syntax_problem
+from flowyard.language.reading.origin import Origin, position_at
+from flowyard.language.reading.syntax_problems import syntax_problem
 
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 60

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, assert_never
 
-from flowyard.language.build_edges import Edges
-from flowyard.language.expressions import Expression, roots
+from flowyard.language.building.edges import Edges
 from flowyard.language.flow import Flow
-from flowyard.language.places import Path, Places
-from flowyard.language.references import Finding
-from flowyard.language.templates import Template
-from flowyard.language.types import ANY, ListOf, ObjectField, ObjectOf, accepts, describe, without_null
+from flowyard.language.reading.places import Path, Places
+from flowyard.language.values.expressions import Expression, roots
+from flowyard.language.values.references import Finding
+from flowyard.language.values.templates import Template
+from flowyard.language.values.types import ANY, ListOf, ObjectField, ObjectOf, accepts, describe, without_null
 from flowyard.language.workflow import END, START, Field, Goto, Loop, Map, Next, Node, Output, Routes, Way
 
 _FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name", "map-target"})

@@ -7,8 +7,8 @@ from typing import Final
 
 import yaml
 
-from flowyard.language.origin import LINE_END, position_at
 from flowyard.language.problems import Position, Problem
+from flowyard.language.reading.origin import LINE_END, position_at
 
 _SHOWN_OF_A_LINE: Final = 400
 

@@ -1,0 +1,43 @@
+"""A type as JSON Schema: what a model is asked to fit its reply to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from flowyard.language.values.types import ANY, DictOf, ListOf, Nullable, ObjectOf, Simple, Type
+
+
+def json_schema(kind: Type, description: str | None = None) -> dict[str, Any]:
+    """The JSON Schema that a model is asked for: closed objects, every field required, as strict modes demand."""
+    schema = _schema(kind)
+    return {**schema, "description": description} if description else schema
+
+
+def _schema(kind: Type) -> dict[str, Any]:
+    match kind:
+        case Simple("any"):
+            return {}
+        case Simple(name):
+            return {"type": {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}[name]}
+        case ListOf(element):
+            return {"type": "array", "items": _schema(element)}
+        case DictOf(value):
+            return {"type": "object", "additionalProperties": True if value == ANY else _schema(value)}
+        case ObjectOf(None):
+            return {"type": "object", "additionalProperties": True}
+        case ObjectOf(fields):
+            return object_schema({n: (f.type, f.description) for n, f in (fields or {}).items()})
+        case Nullable(inner):
+            return {"anyOf": [_schema(inner), {"type": "null"}]}
+        case _:
+            assert_never(kind)
+
+
+def object_schema(fields: Mapping[str, tuple[Type, str | None]]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: json_schema(kind, description) for name, (kind, description) in fields.items()},
+        "required": list(fields),
+        "additionalProperties": False,
+    }
