@@ -102,9 +102,9 @@ def test_a_node_is_the_bottleneck_above_half_of_the_run() -> None:
     assert _summary(*events, (10.0, RunFinished("succeeded", 10.0, {}))).bottleneck is None
 
 
-def test_the_only_node_is_no_bottleneck_and_no_node_is_none() -> None:
+def test_a_run_without_steps_has_no_bottleneck() -> None:
     summary = _summary((0, _started("a")), (5, _finished("a")), (5, RunFinished("succeeded", 5.0, {})))
-    assert summary.bottleneck is None
+    assert summary.bottleneck == "a"
     assert summary.nodes["a"].share(5.0) == 1.0
     assert RunSummary().bottleneck is None
 

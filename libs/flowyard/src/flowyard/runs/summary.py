@@ -107,11 +107,9 @@ class RunSummary:
 
     @property
     def bottleneck(self) -> str | None:
-        """The node that more than half of the run's time went to, if it isn't the only one."""
+        """The node that more than half of the run's time went to."""
         slowest = max(self.nodes.values(), key=lambda n: n.duration_s, default=None)
-        if slowest is None or len(self.nodes) < 2 or slowest.share(self.duration_s) <= BOTTLENECK:
-            return None
-        return slowest.node
+        return slowest.node if slowest is not None and slowest.share(self.duration_s) > BOTTLENECK else None
 
     def _node(self, name: str) -> NodeSummary:
         return self.nodes.setdefault(name, NodeSummary(name))

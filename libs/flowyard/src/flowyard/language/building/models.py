@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from flowyard.language.problems import did_you_mean
@@ -64,7 +65,14 @@ class Models:
             self.places.error(
                 "missing-key", path, f"provider '{provider}' needs the key 'model'", "add 'model:'", key=True
             )
+        self._check_extra(given.get("extra", {}), path)
         return ModelSettings(provider, model or "unknown", **given)
+
+    def _check_extra(self, extra: Mapping[str, Any], path: Path) -> None:
+        for name in extra.keys() & _OWN_EXTRAS.keys():
+            where = (*path, "extra", name)
+            if self.places.has(where):
+                self.places.error("reserved-name", where, f"'{name}' can't stand in extra", _OWN_EXTRAS[name], key=True)
 
     def _provider_of(self, model: str, path: Path) -> tuple[str, str]:
         head, slash, tail = model.partition("/")
@@ -81,6 +89,16 @@ class Models:
             hint = did_you_mean(provider, PROVIDERS)
             hint = hint or "providers: openai, anthropic, google, ollama, local, scripted, or any of LiteLLM's"
             self.places.error("unknown-provider", (*path, "provider"), f"no provider '{provider}'", hint)
+
+
+_OWN_EXTRAS: Final = {
+    "api_key": "name its variable in api_key_env", "api_base": "write it beside extra", "base_url": "write api_base",
+    "model": "write it beside extra", "temperature": "write it beside extra", "max_tokens": "write it beside extra",
+    "timeout": "write it beside extra", "messages": "write prompt, system and examples", "stream": "leave it out",
+    "stream_options": "leave it out", "response_format": "it follows from the outputs", "num_retries": "write retry",
+    "max_retries": "write retry", "fallbacks": "write it beside extra", "mock_response": "write provider: scripted",
+}  # fmt: skip
+"""What a call gets from elsewhere: in `extra` it would be ignored, or a key would stand in a document."""
 
 
 def _names_another_provider(model: str, provider: str) -> bool:
