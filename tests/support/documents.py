@@ -11,13 +11,8 @@ from typing import Any, Final
 
 import yaml
 
-from flowyard.graph.compile import Graphs
-from flowyard.graph.run import RunResult, run_workflow
-from flowyard.language.values.expressions import same
 from flowyard.language.workflow import Case, Workflow
-from flowyard.llm.scripted import ScriptedModel
-from flowyard.runs.events import Event
-from flowyard.runs.summary import RunSummary
+from flowyard_embedded.commands.test import differences, run_case
 
 ROOT: Final = Path(__file__).parents[2]
 _FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.M | re.S)
@@ -100,35 +95,6 @@ def _named(part: Any) -> dict[str, None]:
 
 
 async def faults_of(case: Case, workflow: Workflow) -> list[str]:
-    """What a run with the case's canned replies does otherwise than the case expects."""
-    summary = RunSummary()
-
-    def note(event: Event) -> None:
-        summary.add(event, 0.0)
-
-    model = ScriptedModel(case.replies)
-    compiled = Graphs().get(workflow)
-    result = await run_workflow(compiled, case.inputs, run_id="test", model=model, emit=note, sleep=_no_wait)
-    return _compare(case, result, summary)
-
-
-async def _no_wait(seconds: float) -> None:
-    """Retries of a test are due at once."""
-
-
-def _compare(case: Case, result: RunResult, summary: RunSummary) -> list[str]:
-    expect = case.expect
-    values = result.state or result.outputs
-    code = result.error.code if result.error else None
-    faults = [f"status: {result.status} ({result.error})"] if result.status != expect.status else []
-    faults += [f"error: {code}"] if expect.error not in (None, code) else []
-    faults += [f"nodes: {summary.path}"] if expect.nodes not in (None, tuple(summary.path)) else []
-    faults += [
-        f"{name}: {values.get(name)!r}, not {wanted!r}"
-        for name, wanted in expect.outputs.items()
-        if not same(values.get(name), wanted)
-    ]
-    calls = {node: summary.nodes[node].calls if node in summary.nodes else 0 for node in expect.calls}
-    if calls != expect.calls:
-        faults.append(f"calls: {calls}")
-    return faults
+    """What `flowyard test` says of a case."""
+    summary, state = await run_case(workflow, case)
+    return list(differences(case, summary, state))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from flowyard.language.workflow import Case, Expectation
+from flowyard.runs.events import Failure
+from flowyard.runs.summary import RunSummary
 from flowyard_embedded import exits
+from flowyard_embedded.commands.test import differences
 from flowyard_embedded.main import run_command
 from support.cli import SCRIPTED, flowyard
 
@@ -85,6 +90,35 @@ def test_test_says_why_a_run_failed(folder: Path, capsys: pytest.CaptureFixture[
     assert "expected succeeded, got failed: node 'judge'" in capsys.readouterr().out
 
 
+def test_test_compares_fields_that_no_node_wrote_with_their_value_at_the_end(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "state.yaml").write_text(SCRIPTED.replace("{mood: calm}}", "{mood: calm, n: 1, topic: rain}}"))
+    assert run_command(["test", "state.yaml"]) == exits.OK
+    failing = SCRIPTED.replace("judge: calm}", "judge: {error: model_refused}}")
+    expecting = failing.replace("{outputs: {mood: calm}}", "{status: failed, outputs: {n: 2, poem: Rain}}")
+    (folder / "fails.yaml").write_text(expecting)
+    assert run_command(["test", "fails.yaml"]) == exits.RUN_FAILED
+    out = capsys.readouterr().out
+    assert "outputs.n: expected 2, got 1" in out
+    assert 'outputs.poem: expected "Rain", got "Soft rain on the roof"' in out
+
+
+def test_test_names_no_node_where_the_run_itself_failed() -> None:
+    case = Case("late", {}, {}, Expectation())
+    late = RunSummary(status="failed", error=Failure("run_timeout", "the run took too long"))
+    assert list(differences(case, late, {})) == [
+        "status: expected succeeded, got failed: the run took too long [run_timeout]"
+    ]
+
+
+def test_test_goes_on_after_a_file_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["test", "haku.yaml", "haiku.yaml"]) == exits.WRONG_INPUT
+    captured = capsys.readouterr()
+    assert "did you mean 'haiku.yaml'?" in captured.err
+    assert "1 passed, 0 failed" in captured.out
+
+
 def test_graph_draws_every_way_as_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["graph", "routed.yaml"]) == exits.OK
     out = capsys.readouterr().out
@@ -119,7 +153,7 @@ def test_the_starter_is_valid_and_its_tests_pass(folder: Path, capsys: pytest.Ca
     assert run_command(["validate", "flows/my first.yaml"]) == exits.OK
     assert run_command(["test", "flows/my first.yaml"]) == exits.OK
     assert "2 passed, 0 failed" in capsys.readouterr().out
-    assert "name: my_first" in (folder / "flows/my first.yaml").read_text()
+    assert 'name: "my_first"' in (folder / "flows/my first.yaml").read_text()
 
 
 def test_init_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,17 +162,32 @@ def test_init_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str
     assert (folder / "haiku.yaml").read_text() == SCRIPTED
 
 
+@pytest.mark.parametrize("name", ["123", "true", "null", "yes", "1e3", "-", "a" * 200, "NAME", "it's", "日本-1"])
+def test_whatever_it_is_called_the_starter_is_valid(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run_command(["init", name]) == exits.OK
+    printed = capsys.readouterr().out.splitlines()[2]
+    assert shlex.split(printed)[2].removeprefix("./") == f"{name}.yaml"
+    assert not shlex.split(printed)[2].startswith("-")
+    assert run_command(["validate", f"./{name}.yaml"]) == exits.OK
+    assert printed.strip().removesuffix(" -i topic=rain") in (folder / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["", "foo/", ".yaml", "a\nb", "a\x1b[2Jb", "...", "日本"])
+def test_init_refuses_what_can_be_no_name(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    before = set(folder.iterdir())
+    assert run_command(["init", name]) == exits.WRONG_INPUT
+    assert f"{name!r} can't be the name of a workflow" in capsys.readouterr().err
+    assert set(folder.iterdir()) == before
+
+
 @pytest.mark.parametrize("command", ["run", "validate", "test", "graph", "schema", "init"])
 def test_help_of_each_command_teaches_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run_command([command, "--help"])
     assert ended.value.code == 0
     assert f"  flowyard {command}" in capsys.readouterr().out
-
-
-def test_an_output_pipe_that_closes_early_is_no_error(folder: Path) -> None:
-    ended = flowyard("validate", *["haiku.yaml"] * 3, cwd=folder)
-    assert ended.code == 0
 
 
 def test_a_document_comes_from_standard_input(folder: Path) -> None:

@@ -44,6 +44,9 @@ class AnthropicDialect:
             ],
         )
 
+    def event(self, value: Any) -> str:
+        return f"data: {json.dumps(value)}\n\n"
+
     def error(self, code: int, message: str) -> Any:
         kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
         return {"type": "error", "error": {"type": kinds.get(code, "api_error"), "message": message}}

@@ -49,6 +49,21 @@ class Malformed:
 
 
 @dataclass(frozen=True)
+class Odd:
+    """200, and JSON that the provider's documentation knows nothing of. Streamed, it is the only event."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Late:
+    """A reply that takes its time."""
+
+    reply: Text | Json
+    seconds: float
+
+
+@dataclass(frozen=True)
 class CutStream:
     """The connection dies in the middle: after some words of a stream, or after half of a whole body.
 
@@ -71,5 +86,5 @@ class Hang:
     after: int = 0
 
 
-Behaviour: TypeAlias = Text | Json | Status | Malformed | CutStream | HangUp | Hang
+Behaviour: TypeAlias = Text | Json | Status | Malformed | Odd | Late | CutStream | HangUp | Hang
 Reply: TypeAlias = Text | Json

@@ -29,6 +29,9 @@ class GeminiDialect:
         end = _candidate("", "STOP") | _facts(request, reply)
         return [], [_event(chunk) for chunk in (*first, last)], [_event(end)]
 
+    def event(self, value: Any) -> str:
+        return _event(value)
+
     def error(self, code: int, message: str) -> Any:
         return {"error": {"code": code, "message": message, "status": _STATUS.get(code, "INTERNAL")}}
 

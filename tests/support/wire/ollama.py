@@ -26,6 +26,9 @@ class OllamaDialect:
         pieces = [_line(_message(request, word) | {"done": False}) for word in words]
         return [], pieces, [_line(_message(request, "") | _facts(reply))]
 
+    def event(self, value: Any) -> str:
+        return _line(value)
+
     def error(self, code: int, message: str) -> Any:
         return {"error": message}
 

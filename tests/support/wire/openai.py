@@ -35,6 +35,9 @@ class OpenAIDialect:
         pieces = [_event(head | _delta({"content": word})) for word in words]
         return before, pieces, [_event(head | _delta({}, "stop")), *usage, "data: [DONE]\n\n"]
 
+    def event(self, value: Any) -> str:
+        return _event(value)
+
     def error(self, code: int, message: str) -> Any:
         kind = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(code)
         return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": kind}}

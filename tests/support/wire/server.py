@@ -13,7 +13,7 @@ from typing import Any, Protocol, assert_never
 
 from aiohttp import web
 
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Reply, Status, Text
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Late, Malformed, Odd, Reply, Status, Text
 
 LONG_REPLY = Text("one two three four five six seven eight")
 """What is cut or hangs in the middle."""
@@ -37,6 +37,10 @@ class Dialect(Protocol):
     def whole(self, request: Request, reply: Reply) -> Any: ...
     def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         """What comes before the words, one piece per word, what comes after them."""
+        ...
+
+    def event(self, value: Any) -> str:
+        """One piece of a stream that holds this JSON and nothing else."""
         ...
 
     def error(self, code: int, message: str) -> Any: ...
@@ -113,6 +117,13 @@ async def _behave(dialect: Dialect, asked: web.Request, request: Request, behavi
             return web.json_response(body, status=behaviour.code, headers=behaviour.headers)
         case Malformed():
             return web.Response(text="<html>not what you think</html>", content_type="application/json")
+        case Odd():
+            if dialect.is_streamed(request):
+                return web.Response(text=dialect.event(behaviour.value), content_type=dialect.stream_type)
+            return web.json_response(behaviour.value)
+        case Late():
+            await asyncio.sleep(behaviour.seconds)
+            return await _behave(dialect, asked, request, behaviour.reply)
         case CutStream():
             return await _cut(dialect, asked, request, behaviour)
         case HangUp():

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import random
+from itertools import combinations
+
 import pytest
 
-from flowyard.language.flow import Flow
+from flowyard.language.flow import Flow, targets
 from flowyard.language.values.expressions import parse_expression
 from flowyard.language.values.templates import parse_template
 from flowyard.language.workflow import (
@@ -100,7 +103,6 @@ def test_what_runs_before_a_node_counts_the_turns_of_a_loop() -> None:
     assert before["a"] == {START, "a", "b"}
     assert before["c"] == {START, "a", "b"}
     assert fork().comes_before()["d"] == {START, "a", "b"}
-    assert fork().comes_before()["d."] == {START, "a", "b", "d"}
 
 
 def test_only_nodes_with_a_way_to_the_end_reach_it() -> None:
@@ -112,3 +114,69 @@ def test_an_errors_way_out_counts_as_a_way() -> None:
     rescued = flow({START: Next(("a",)), "a": Next((END,)), "b": Next((END,))}, a="b")
     assert rescued.reached_from(START) == {START, "a", "b", END}
     assert list(rescued.sources_of("b")) == ["a"]
+
+
+def test_behind_a_join_there_is_one_branch() -> None:
+    choice = Routes((Route(TRUE, "x"),), "y")
+    ways: dict[str, Way] = {START: Next(("l", "r")), "l": Next(("j",)), "r": Next(("j",)), "j": choice}
+    joined = flow({**ways, "x": Next((END,)), "y": Next((END,))})
+    assert joined.beside("x") == frozenset()
+    assert joined.beside("l") == {"r"}
+
+
+def test_a_branch_that_chose_another_way_is_not_waited_for() -> None:
+    """START → (a → d | c), (b → c): while a's branch is at d, b's is at c."""
+    choice = Routes((Route(TRUE, "d"),), "c")
+    ways: dict[str, Way] = {START: Next(("a", "b")), "a": choice, "b": Next(("c",))}
+    assert flow({**ways, "c": Next((END,)), "d": Next((END,))}).beside("c") == {"d"}
+
+
+def test_a_failed_node_has_written_nothing_where_its_error_leads() -> None:
+    rescued = flow({START: Next(("a",)), "a": Next(("c",)), "b": Next(("c",)), "c": Next((END,))}, a="b")
+    assert rescued.comes_before()["b"] == {START}
+    assert rescued.comes_before()["c"] == {START, "a", "b"}
+
+
+def test_the_body_of_a_loop_is_what_runs_again() -> None:
+    assert loop().body("b") == {"a", "b"}
+    assert loop().body("a") == frozenset()
+
+
+def any_flow(seed: int) -> Flow:
+    chance = random.Random(seed)
+    names = [START, *(f"n{i}" for i in range(chance.randint(3, 8)))]
+    after: dict[str, list[str]] = {name: [] for name in names}
+    for i, name in enumerate(names[1:], 1):
+        for source in chance.sample(names[:i], min(i, chance.randint(1, 3))):
+            after[source].append(name)
+    ways: dict[str, Way] = {}
+    for name, to in after.items():
+        choice = Routes(tuple(Route(TRUE, target) for target in to[1:]), to[0] if to else END)
+        ways[name] = choice if chance.random() < 0.45 else Next(tuple(to) or (END,))
+    return flow(ways)
+
+
+def running_together(whole: Flow) -> set[frozenset[str]]:
+    """The same, found by going through every state that a run can be in: the places of its branches."""
+    found: set[frozenset[str]] = set()
+    seen: set[frozenset[str]] = set()
+    pending = [frozenset(), *_onward(whole.ways[START])]
+    while pending:
+        places = pending.pop()
+        if places not in seen:
+            seen.add(places)
+            ready = [n for n in places if not any(n in whole.forward_from(other) for other in places - {n})]
+            found |= {frozenset(pair) for pair in combinations(ready, 2)}
+            pending += [places - {name} | onward for name in ready for onward in _onward(whole.ways[name])]
+    return found
+
+
+def _onward(way: Way) -> list[frozenset[str]]:
+    ways = [way.to] if isinstance(way, Next) else [(to,) for to in targets(way)]
+    return [frozenset(to) - {END} for to in ways]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_nodes_beside_a_node_are_those_that_a_run_can_be_at_as_well(seed: int) -> None:
+    whole = any_flow(seed)
+    assert {frozenset((a, b)) for a in whole.names for b in whole.beside(a)} == running_together(whole)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from flowyard.language.load import load_text
 from flowyard.language.reading.places import plain
 from flowyard.language.reading.schema import document_schema
 from flowyard.language.reading.source import read_tree
@@ -16,6 +18,8 @@ NOT_OF_THE_SHAPE = """
     missing_id missing_field_type missing_from no_nodes nodes_as_mapping number_as_name quoted_number quoted_boolean
     braces_as_prompt out_of_range bad_api_base bad_on_error bad_retry_error bad_reduce bad_node_id not_yet_triggers
     not_yet_code not_yet_config loop_without_bound loop_bound_too_large state_as_list
+    missing_prompt missing_outputs loop_without_condition route_without_to unknown_version
+    unknown_type bad_field_name edge_leads_nowhere misspelled_condition
 """
 
 
@@ -44,3 +48,45 @@ def test_editors_are_told_which_keys_are_old(path: tuple[str, ...]) -> None:
     shapes = document_schema()["$defs"]
     properties = shapes["ConfigShape"]["properties"] if path[0] == "config" else document_schema()["properties"]
     assert properties[path[-1]]["deprecated"] is True
+
+
+HEAD = {"flow": {"name": "x"}, "state": {"fields": {"a": "str"}}}
+NODE = {"id": "w", "prompt": "x", "outputs": "a"}
+
+
+def with_edge(**edge: Any) -> dict[str, Any]:
+    return {**HEAD, "nodes": [NODE], "edges": [edge]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {**HEAD, "nodes": [{"id": "w", "outputs": "a"}]},
+        {**HEAD, "nodes": [{"id": "w", "prompt": "x"}]},
+        {**HEAD, "nodes": [{**NODE, "id": "START"}]},
+        {**HEAD, "nodes": [NODE], "schema_version": "2.0"},
+        {**HEAD, "nodes": [NODE], "state": {"fields": {"a": "strr"}}},
+        {**HEAD, "nodes": [NODE], "state": {"fields": {"a": {"type": "text"}}}},
+        {**HEAD, "nodes": [NODE], "state": {"fields": {"a-b": "str"}}},
+        {**HEAD, "nodes": [NODE], "state": {"fields": {"class": "str"}}},
+        with_edge(**{"from": "w"}),
+        with_edge(**{"from": "w", "to": "END", "routes": [{"default": "END"}]}),
+        with_edge(**{"from": "w", "condition": "a == 'x'", "routes": [{"default": "END"}]}),
+        with_edge(**{"from": "w", "routes": [{"to": "END"}]}),
+        with_edge(**{"from": "w", "routes": [{"if": "a == 'x'"}]}),
+        with_edge(**{"from": "w", "routes": [{"if": "a == 'x'", "else": True, "to": "END"}]}),
+        with_edge(**{"from": "w", "loop": {"max_iterations": 3}}),
+        with_edge(**{"from": "w", "loop": {"max_iterations": 3, "until": "a == ''", "condition_field": "a"}}),
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_validating_refuses_of_the_shape(document: dict[str, Any]) -> None:
+    assert not Draft202012Validator(document_schema()).is_valid(document)
+    assert load_text(json.dumps(document), "x.yaml").workflow is None
+
+
+@pytest.mark.parametrize("kind", ["str", "list[str] | null", "dict[str, list[int]]", "int?", " list [ any ] "])
+def test_the_schema_knows_every_way_to_write_a_type(kind: str) -> None:
+    document = {**HEAD, "nodes": [NODE], "state": {"fields": {"a": kind, "\u00e9t\u00e9": {"type": kind}}}}
+    assert Draft202012Validator(document_schema()).is_valid(document)
+    assert load_text(json.dumps(document), "x.yaml").workflow is not None

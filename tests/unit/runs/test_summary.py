@@ -135,10 +135,10 @@ def test_a_known_cost_is_kept_where_only_tokens_are_unknown() -> None:
     assert (summary.totals.tokens_in, summary.totals.cost_usd) == (None, Decimal(0))
 
 
-def test_a_call_that_failed_leaves_the_sums_of_the_others() -> None:
+def test_what_a_cut_call_has_used_is_unknown() -> None:
     summary = _summary((0, _called("a", None, None, _FAILURE)), (1, _called("a")))
-    assert (summary.nodes["a"].calls, summary.nodes["a"].tokens_in) == (2, 10)
-    assert summary.nodes["a"].cost_usd == Decimal("0.5")
+    assert (summary.nodes["a"].calls, summary.nodes["a"].tokens_in) == (2, None)
+    assert summary.nodes["a"].cost_usd is None
 
 
 def test_a_failed_call_that_was_counted_by_its_provider_counts() -> None:

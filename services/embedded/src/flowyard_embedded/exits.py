@@ -6,6 +6,7 @@ from typing import Final
 
 OK: Final = 0
 RUN_FAILED: Final = 1
+NOT_WRITTEN: Final = 1
 WRONG_INPUT: Final = 2
 """The document, the inputs or the command itself is wrong; nothing was run."""
 INTERNAL: Final = 70

@@ -1,19 +1,12 @@
-"""The process's top: reads the command line, runs one command, turns every error into a message and an exit code."""
+"""The process's top: reads the command line, runs one command, turns every error into a message and an exit code.
+
+Modules are imported inside the functions, so that Ctrl-C during the imports finds somebody who can take it.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
-from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
-
-from flowyard.errors import FlowyardError, InvalidInputs
-from flowyard_embedded import exits
-from flowyard_embedded.arguments import build_parser
-from flowyard_embedded.startup import quick_imports
 
 _QUIET = {
     "ANONYMIZED_TELEMETRY": "False",
@@ -27,49 +20,63 @@ _QUIET = {
 """Nothing phones home, whatever the environment says."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """The console script. Ends the process with one of the codes in `exits`."""
     os.environ.update(_QUIET)
-    sys.exit(run_command(argv))
+    try:
+        code = _run_to_the_end(argv)
+    except KeyboardInterrupt:
+        code = _interrupted_early(argv)
+    # Python's own way out takes 0.5 to 2 s to tear down LangGraph and LiteLLM. Nothing is lost without it: what a
+    # command opens (models, the local server, progress) is a block that it has left by now; the streams are flushed.
+    os._exit(code)
 
 
-def run_command(argv: Sequence[str] | None) -> int:
+def run_command(argv: list[str] | None) -> int:
+    """The exit code. Errors have been told, but for wrong usage: there argparse raises SystemExit, as for `--help`.
+
+    Raises UnwritableOutput if an error can't be told.
+    """
+    from flowyard_embedded import exits  # noqa: PLC0415  # inline: see above
+    from flowyard_embedded.arguments import build_parser  # noqa: PLC0415
+    from flowyard_embedded.failures import tell  # noqa: PLC0415
+    from flowyard_embedded.startup import load_command  # noqa: PLC0415
+
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help()
         return exits.OK
     try:
-        # By name, so that a command pays only for what it imports itself.
-        with quick_imports():
-            command = import_module(f"flowyard_embedded.commands.{args.command}")
-        code: int = command.execute(args)
-        sys.stdout.flush()
-    except InvalidInputs as error:
-        for problem in error.problems:
-            print(f"flowyard: {problem}", file=sys.stderr)
-        return exits.WRONG_INPUT
-    except FlowyardError as error:
-        print(f"flowyard: {error}", file=sys.stderr)
-        return exits.WRONG_INPUT
-    except KeyboardInterrupt:
-        print("flowyard: cancelled", file=sys.stderr)
-        return exits.CANCELLED
-    except BrokenPipeError:
-        # Whoever read our output has gone; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.OK
-    except Exception as error:  # noqa: BLE001  # the process's top: no traceback ever reaches a user
-        return _internal_error(error)
+        return load_command(args.command)(args)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # the process's top: no traceback reaches a user
+        return tell(error, as_json=getattr(args, "json", False))
+
+
+def _run_to_the_end(argv: list[str] | None) -> int:
+    from flowyard_embedded import streams  # noqa: PLC0415  # inline: see above
+    from flowyard_embedded.failures import tell  # noqa: PLC0415
+
+    streams.make_safe()
+    try:
+        try:
+            code = run_command(argv)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0
+        streams.flush()
+    except streams.UnwritableOutput as error:
+        return tell(error, as_json=False)
     return code
 
 
-def _internal_error(error: Exception) -> int:
-    report = Path(tempfile.gettempdir()) / f"flowyard-error-{os.getpid()}.txt"
-    report.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
-    print(f"flowyard: internal error: {type(error).__name__}: {error}", file=sys.stderr)
-    print(f"flowyard: this is a bug; what we need to fix it is in {report}", file=sys.stderr)
-    return exits.INTERNAL
+def _interrupted_early(argv: list[str] | None) -> int:
+    """Ctrl-C before there was a command that could have said so. The streams may not be ready either."""
+    wants_json = "--json" in (sys.argv if argv is None else argv)
+    try:  # noqa: SIM105  # contextlib would be an import during which nobody takes Ctrl-C
+        os.write(1 if wants_json else 2, b'{"status": "cancelled"}\n' if wants_json else b"flowyard: cancelled\n")
+    except OSError:
+        pass
+    return 130
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from flowyard.errors import InvalidInputs
+from flowyard.language.building.models import DEFAULT_MODELS
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.providers import PROVIDERS
 from flowyard.language.workflow import ModelSettings, Reply, Workflow
@@ -18,18 +20,17 @@ def with_model(workflow: Workflow, given: str) -> Workflow:
 
     Temperature, token limit and timeout stay; what belongs to another provider's address and key doesn't.
     """
-    provider, slash, model = given.partition("/")
+    provider, _, model = given.partition("/")
     if provider not in PROVIDERS:
         hint = did_you_mean(provider, PROVIDERS) or "write PROVIDER/MODEL, such as ollama/llama3.2"
         raise InvalidInputs([f"--model {given}: no provider '{provider}' ({hint})"])
-    defaults = {"local": "smollm2-135m", "scripted": "tests"}
-    if not slash and provider not in defaults:
+    model = model or DEFAULT_MODELS.get(provider, "")
+    if not model:
         raise InvalidInputs([f"--model {given}: which model of {provider}? write {provider}/MODEL"])
-    nodes = {
-        name: replace(node, settings=_settings(node.settings, provider, model or defaults[provider]))
-        for name, node in workflow.nodes.items()
-    }
-    return replace(workflow, nodes=nodes)
+    nodes = {n: replace(node, settings=_settings(node.settings, provider, model)) for n, node in workflow.nodes.items()}
+    # Another model, another workflow: what is compiled for the one must not run for the other.
+    digest = sha256(f"{workflow.digest} {provider}/{model}".encode()).hexdigest()
+    return replace(workflow, nodes=nodes, digest=digest)
 
 
 def _settings(old: ModelSettings, provider: str, model: str) -> ModelSettings:

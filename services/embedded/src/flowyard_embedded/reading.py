@@ -10,34 +10,46 @@ from typing import Any
 
 from flowyard.errors import FlowyardError, InvalidInputs
 from flowyard.language.inputs import input_from_text, valid_inputs
-from flowyard.language.load import Loaded, load_bytes, load_file
+from flowyard.language.load import Loaded, load_bytes
 from flowyard.language.problems import did_you_mean
+from flowyard.language.reading.source import MAX_BYTES
 from flowyard.language.workflow import Workflow
 
 
 class UnreadableFile(FlowyardError):
-    """A file that a command was given can't be read."""
+    """A file that a command was given can't be read, or not be written."""
 
     code = "unreadable_file"
 
     def __init__(self, path: str, error: OSError) -> None:
+        reason = (error.strerror or str(error)).lower()
+        if isinstance(error, IsADirectoryError):
+            reason = "is a directory, not a file"
         near = _near(path) if isinstance(error, FileNotFoundError) else None
-        super().__init__(f"{path}: {(error.strerror or str(error)).lower()}" + (f" ({near})" if near else ""))
+        super().__init__(f"{path}: {reason}" + (f" ({near})" if near else ""))
 
 
 def _near(path: str) -> str | None:
-    folder = Path(path).parent
-    return did_you_mean(Path(path).name, [p.name for p in folder.iterdir()]) if folder.is_dir() else None
+    try:
+        return did_you_mean(Path(path).name, [p.name for p in Path(path).parent.iterdir()])
+    except OSError:
+        return None
 
 
 def read_document(file: str) -> Loaded:
     """Raises UnreadableFile."""
-    if file == "-":
-        return load_bytes(sys.stdin.buffer.read(), "<stdin>")
+    # One byte more than allowed is enough to be told so, even if the file has no end.
+    return load_bytes(_read_bytes(file, MAX_BYTES + 1), "<stdin>" if file == "-" else str(Path(file)))
+
+
+def _read_bytes(file: str, limit: int = -1) -> bytes:
     try:
-        return load_file(Path(file))
+        if file == "-":
+            return sys.stdin.buffer.read(limit)
+        with Path(file).open("rb") as opened:
+            return opened.read(limit)
     except OSError as error:
-        raise UnreadableFile(file, error) from error
+        raise UnreadableFile("<stdin>" if file == "-" else file, error) from error
 
 
 def read_inputs(workflow: Workflow, given: Sequence[str], file: str | None) -> dict[str, Any]:
@@ -62,17 +74,29 @@ def read_inputs(workflow: Workflow, given: Sequence[str], file: str | None) -> d
 
 def _from_file(file: str) -> Mapping[str, Any]:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UnreadableFile(file, error) from error
+        # Windows writes a byte order mark, which JSON doesn't know.
+        data = json.loads(_read_bytes(file).decode("utf-8-sig"), object_pairs_hook=_without_twins)
     except UnicodeDecodeError as error:
         raise InvalidInputs([f"{file}: not UTF-8"]) from error
-    try:
-        data = json.loads(text)
     except json.JSONDecodeError as error:
         raise InvalidInputs([f"{file}:{error.lineno}:{error.colno}: no JSON: {error.msg}"]) from error
+    except _GivenTwice as error:
+        raise InvalidInputs([f"{file}: {error}"]) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputs([f"{file}: no JSON: {error}"]) from error
     if not isinstance(data, dict):
         raise InvalidInputs([f'{file}: expected an object such as {{"topic": "rain"}}'])
     return data
+
+
+class _GivenTwice(Exception):
+    """A key stands twice in one JSON object."""
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _GivenTwice(f"{name}: given twice")
+        found[name] = value
+    return found

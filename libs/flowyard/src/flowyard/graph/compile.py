@@ -14,7 +14,7 @@ from langgraph import graph as langgraph
 from langgraph.graph.state import CompiledStateGraph
 
 from flowyard.graph.context import RunContext
-from flowyard.graph.nodes import collecting, entry, item_runner, node_runner
+from flowyard.graph.nodes import collecting, item_runner, node_runner, passage
 from flowyard.graph.plan import ENTRY, Plan, collector
 from flowyard.graph.state import state_schema
 from flowyard.language.workflow import END, START, Next, Workflow
@@ -58,6 +58,8 @@ def compile_workflow(workflow: Workflow) -> Compiled:
         following = plan.fixed(name)
         if following is not None:
             builder.add_edge(plan.place(name), _in_graph(following))
+    for join in workflow.joins:
+        builder.add_node(join, passage(join, join, plan))
     _add_start(builder, plan)
     return Compiled(workflow, plan, builder.compile())
 
@@ -68,7 +70,7 @@ def _add_start(builder: Any, plan: Plan) -> None:
         for target in way.to:
             builder.add_edge(langgraph.START, _in_graph(target))
     else:
-        builder.add_node(ENTRY, entry(way, plan))
+        builder.add_node(ENTRY, passage(ENTRY, START, plan))
         builder.add_edge(langgraph.START, ENTRY)
 
 

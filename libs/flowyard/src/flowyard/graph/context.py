@@ -23,6 +23,8 @@ class RunContext:
     chance: Callable[[], float]
     clock: Callable[[], float]
     written: Written
+    failed: Exception | None = None
+    """The error of the map item that ends the run, from then until the others are cancelled."""
     limits: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
     def limit(self, target: str, most: int | None) -> AbstractAsyncContextManager[None]:

@@ -11,15 +11,15 @@ from langgraph.types import Command
 
 from flowyard.errors import FlowyardError
 from flowyard.graph.context import RunContext
-from flowyard.graph.plan import ENTRY, Plan, collector
+from flowyard.graph.plan import Plan, collector
 from flowyard.graph.state import RESULTS, TOKENS, VISITS, State, Update, after_update
-from flowyard.graph.steps import Work, failure_of, run_step, work_of
+from flowyard.graph.steps import Work, failure_of, names_read, run_step, work_of
 from flowyard.graph.ways import Onward, go_on
-from flowyard.language.workflow import START, Goto, Map, Next, Node, Way
+from flowyard.language.workflow import Goto, Map, Next, Node
 from flowyard.runs.events import StepFailed, StepId
 
 _READ: Final = "__pregel_read"
-"""LangGraph's own name for the function by which a task reads channels: an item of a map is handed its index alone."""
+"""LangGraph's own name for the function by which a task reads channels: an item of a map is handed that item alone."""
 
 # LangGraph looks at the parameters: a function takes the state, and the runtime or the config if it names them.
 Runner: TypeAlias = Callable[..., Awaitable[Any]]
@@ -42,7 +42,7 @@ def node_runner(node: Node, plan: Plan) -> Runner:
     once = StepId(node.id, 1)
 
     async def run(state: State, runtime: Runtime[RunContext]) -> Any:
-        if others and any(place in others for place in state.get(TOKENS) or ()):
+        if _must_wait(others, state):
             return Command(goto=[node.id])
         context = runtime.context
         step = StepId(node.id, _visits(state, node.id) + 1) if repeated else once
@@ -94,30 +94,38 @@ def _onward(plan: Plan, node: str, state: State, update: Update, *, context: Run
     return onward
 
 
-def entry(way: Way, plan: Plan) -> Runner:
-    """Chooses where a run begins."""
+def passage(place: str, source: str, plan: Plan) -> Runner:
+    """A place without work from which a run goes on by the way of `source`: a START that chooses, a join that does."""
+    others = plan.meeting.get(place)
 
     async def run(state: State, runtime: Runtime[RunContext]) -> Any:
-        onward = go_on(START, way, state, plan.inner_loops)
-        for event in onward.events:
-            runtime.context.emit(event)
-        return plan.command(ENTRY, onward, {}, state)
+        if _must_wait(others, state):
+            return Command(goto=[place])
+        return plan.command(place, _onward(plan, source, state, {}, context=runtime.context), {}, state)
 
     return run
 
 
+def _must_wait(others: frozenset[str] | None, state: State) -> bool:
+    """Whether another branch may still arrive."""
+    return others is not None and any(place in others for place in state.get(TOKENS) or ())
+
+
 def item_runner(node: Node, plan: Plan) -> Runner:
-    """Runs a map's node for one item: it is handed the index, and reads the item itself from the state."""
+    """Runs a map's node for the item that it is handed; the fields that its templates name are read from the state."""
     work = work_of(node)
     way = plan.maps[node.id]
-    names = [*plan.workflow.fields, VISITS]
+    names = [*(plan.workflow.fields.keys() & names_read(node)), VISITS]
 
-    async def run(task: dict[str, int], config: RunnableConfig, runtime: Runtime[RunContext]) -> Update:
+    async def run(task: dict[str, Any], config: RunnableConfig, runtime: Runtime[RunContext]) -> Update:
         context, index = runtime.context, task["index"]
         state: State = config["configurable"][_READ](names)
         step = StepId(node.id, _visits(state, node.id) + 1, index)
-        values = {**state, way.item: state[way.items_field][index]}
+        values = {**state, way.item: task["item"]}
         async with context.limit(node.id, way.max_concurrency):
+            if context.failed is not None:
+                # Another item has failed the run: until LangGraph has cancelled the rest, none may cost anything.
+                raise context.failed
             result = await _item(work, way, values, step=step, context=context)
         # In a list, because the channel takes a list as several writes.
         return {RESULTS: [[node.id, index, result]]}
@@ -134,7 +142,8 @@ async def _item(work: Work, way: Map, values: State, *, step: StepId, context: R
         failure = failure_of(error, step.node)
         context.emit(StepFailed(step, context.clock() - started, failure, way.on_item_error))
         if way.on_item_error == "fail":
-            raise NodeFailed(step.node, error) from error
+            context.failed = NodeFailed(step.node, error)
+            raise context.failed from error
         return [] if way.on_item_error == "skip" else [{"error": failure.code, "message": failure.message}]
     return [next(iter(outputs.values()))] if len(outputs) == 1 else [outputs]
 

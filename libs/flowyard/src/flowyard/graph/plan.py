@@ -112,4 +112,5 @@ def _targets(onward: Onward) -> list[Any]:
     if onward.items is None:
         return list(onward.to)
     target = onward.to[0]
-    return [Send(target, {"index": i}) for i in range(onward.items)] or [collector(target)]
+    # The item itself travels: by the time of its task another branch may have written to the list.
+    return [Send(target, {"index": i, "item": item}) for i, item in enumerate(onward.items)] or [collector(target)]

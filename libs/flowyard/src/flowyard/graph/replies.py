@@ -27,7 +27,11 @@ def read_reply(node: PromptNode, text: str) -> dict[str, Any]:
     if node.reply_as == "text":
         if not text.strip():
             raise InvalidOutput("the reply is empty", reply=text)
-        return {node.outputs[0].field: text.strip()}
+        output = node.outputs[0]
+        problems: list[str] = []
+        value = conform(output.type, text.strip(), output.field, problems)
+        _refuse_problems(problems, text)
+        return {output.field: value}
     bare = _unfenced(text)
     try:
         data = json.loads(bare, parse_constant=_refuse)

@@ -23,6 +23,9 @@ RESULTS: Final = "~results"
 """[map target, index of the item, its result] of each item that ran in the superstep before this one."""
 
 
+# An optional field may be given null: that adds nothing.
+
+
 def _append(old: Any, new: Any) -> Any:
     return [*(old or ()), new]
 
@@ -36,15 +39,15 @@ def _merge(old: Any, new: Any) -> Any:
 
 
 def _add(old: Any, new: Any) -> Any:
-    return new if old is None else old + new
+    return (old if new is None else new) if None in (old, new) else old + new
 
 
 def _max(old: Any, new: Any) -> Any:
-    return new if old is None else max(old, new)
+    return (old if new is None else new) if None in (old, new) else max(old, new)
 
 
 def _min(old: Any, new: Any) -> Any:
-    return new if old is None else min(old, new)
+    return (old if new is None else new) if None in (old, new) else min(old, new)
 
 
 REDUCERS: Final[Mapping[Reduce, Reducer]] = {

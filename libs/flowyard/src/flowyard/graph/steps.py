@@ -19,7 +19,10 @@ from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinis
 from flowyard.runs.retry import retry_delay
 from flowyard.runs.summary import add_known
 
+UNPAID: Final = frozenset({"local", "scripted", "ollama"})
+"""Providers that cost nothing, whatever happens to a call."""
 _UNKNOWN: Final = Usage()
+_NOTHING: Final = Usage(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,13 @@ async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context:
     return outputs
 
 
+def names_read(node: PromptNode) -> frozenset[str]:
+    """The names that a node's templates may look up."""
+    templates = [node.prompt, *([node.system] if node.system else [])]
+    templates += [value for value in node.inputs.values() if isinstance(value, Template)]
+    return frozenset().union(*(template.names for template in templates))
+
+
 async def _in_time(asker: _Asker, call: ModelCall, seconds: float) -> dict[str, Any]:
     limit = asyncio.timeout(seconds)
     try:
@@ -116,13 +126,14 @@ def _example_reply(node: PromptNode, outputs: Mapping[str, Any]) -> str:
 class _Asker:
     """Asks until there is a reply that fits, or no try is left."""
 
-    __slots__ = ("context", "node", "spent", "step")
+    __slots__ = ("context", "heard", "node", "spent", "step")
 
     def __init__(self, node: PromptNode, step: StepId, context: RunContext) -> None:
         self.node = node
         self.step = step
         self.context = context
         self.spent = Spent()
+        self.heard = False
 
     async def ask(self, asked: ModelCall) -> dict[str, Any]:
         tries = 0
@@ -165,26 +176,39 @@ class _Asker:
     async def _one_model(self, call: ModelCall) -> ModelReply:
         started = self.context.clock()
         self.spent.calls += 1
+        self.heard = False
         try:
             reply = await self.context.model.reply(call, self._on_token())
         except FlowyardError as error:
-            self._report(call, started, None, failure_of(error, call.node))
+            self._report(call, started, self._lost(call, error.code), failure_of(error, call.node))
             raise
         except asyncio.CancelledError:
-            self._report(call, started, None, Failure("cancelled", "the call was cut off", call.node))
+            failure = Failure("cancelled", "the call was cut off", call.node)
+            self._report(call, started, self._lost(call, failure.code), failure)
             raise
-        self.spent.add(reply)
         self._report(call, started, reply, None)
         return reply
+
+    def _lost(self, call: ModelCall, code: str) -> ModelReply:
+        """What a failed call has used: unknown if the model was at work, nothing if it refused at once."""
+        at_work = self.heard or code in ("cancelled", "timeout")
+        unpaid = call.settings.provider in UNPAID or not at_work
+        return ModelReply("", _UNKNOWN if at_work else _NOTHING, Decimal(0) if unpaid else None)
 
     def _on_token(self) -> OnToken | None:
         if not self.context.stream:
             return None
         emit, step = self.context.emit, self.step
-        return lambda text: emit(Token(step, text))
 
-    def _report(self, call: ModelCall, started: float, reply: ModelReply | None, failure: Failure | None) -> None:
-        usage = reply.usage if reply else _UNKNOWN
+        def heard(text: str) -> None:
+            self.heard = True
+            emit(Token(step, text))
+
+        return heard
+
+    def _report(self, call: ModelCall, started: float, reply: ModelReply, failure: Failure | None) -> None:
+        self.spent.add(reply)
+        usage = reply.usage
         shown = tuple({"role": m.role, "content": m.content} for m in call.messages) if self.node.log_prompts else None
         self.context.emit(
             ModelCalled(
@@ -192,11 +216,11 @@ class _Asker:
                 call.settings.provider,
                 call.settings.model,
                 self.context.clock() - started,
-                reply.first_token_s if reply else None,
+                reply.first_token_s,
                 usage.tokens_in,
                 usage.tokens_out,
                 usage.tokens_cached,
-                reply.cost_usd if reply else None,
+                reply.cost_usd,
                 failure,
                 shown,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Any, assert_never
 
 from flowyard.errors import EvaluationError
 from flowyard.graph.state import LOOPS, State, Update
@@ -16,12 +16,12 @@ from flowyard.runs.events import Event, LoopTurned, RouteTaken
 
 @dataclass(frozen=True, slots=True)
 class Onward:
-    """`to`: the nodes that come next, END left out; `items`: how many items a map has, None where there is no map."""
+    """`to`: the nodes that come next, END left out; `items`: those of a map, None where there is no map."""
 
     to: tuple[str, ...]
     update: Update = field(default_factory=dict)
     events: tuple[Event, ...] = ()
-    items: int | None = None
+    items: list[Any] | None = None
 
 
 def nested_loops(workflow: Workflow, flow: Flow) -> dict[str, tuple[str, ...]]:
@@ -47,15 +47,15 @@ def go_on(source: str, way: Way, state: State, inner_loops: Mapping[str, tuple[s
         case Loop():
             return _turn(source, way, state, inner_loops.get(source, ()))
         case Map():
-            return Onward((way.target,), items=_count_items(way.items_field, state))
+            return Onward((way.target,), items=_items(way.items_field, state))
         case _:
             assert_never(way)
 
 
-def _count_items(field: str, state: State) -> int:
+def _items(field: str, state: State) -> list[Any]:
     items = state.get(field)
     if items is None or isinstance(items, list):
-        return len(items or ())
+        return items or []
     raise EvaluationError(f"'{field}' is {type_of(items)}, not a list")
 
 

@@ -209,7 +209,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """One checked document. `ways` tells for START and for each node how the run goes on."""
+    """One checked document. `ways` tells for START, for each node and for each join how the run goes on."""
 
     name: str
     digest: str
@@ -227,6 +227,11 @@ class Workflow:
     def maps(self) -> Mapping[str, Map]:
         """The maps of the workflow by the node that they run per item."""
         return {way.target: way for way in self.ways.values() if isinstance(way, Map)}
+
+    @property
+    def joins(self) -> tuple[str, ...]:
+        """Places without work, where branches meet and the run goes on by a choice."""
+        return tuple(place for place in self.ways if place != START and place not in self.nodes)
 
     @property
     def inputs(self) -> Mapping[str, Field]:

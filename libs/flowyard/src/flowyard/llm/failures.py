@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.workflow import ModelSettings
-from flowyard.llm.keys import NO_KEY, key_variable
+from flowyard.llm.keys import key_variable
+
+Secrets: TypeAlias = frozenset[str]
+NO_SECRETS: Final[Secrets] = frozenset()
 
 _LONGEST: Final = 300
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 409, 425})
@@ -21,15 +24,15 @@ def timed_out(settings: ModelSettings) -> ModelTimeout:
     return ModelTimeout(f"no answer within {settings.timeout:g} s", provider=settings.provider, model=settings.model)
 
 
-def broken(settings: ModelSettings, detail: str, key: str | None = None) -> ProviderError:
-    return ProviderError(brief(detail, key), provider=settings.provider, model=settings.model)
+def broken(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ProviderError:
+    return ProviderError(brief(detail, secrets), provider=settings.provider, model=settings.model)
 
 
 def from_status(
-    settings: ModelSettings, status: int, detail: str, *, headers: Mapping[str, str], key: str | None, now: datetime
+    settings: ModelSettings, status: int, detail: str, *, headers: Mapping[str, str], secrets: Secrets, now: datetime
 ) -> ModelError:
     """The error of an HTTP answer. `detail` is what the provider wrote, `headers` are the answer's."""
-    said = brief(f"{_advice(settings, status)}{_said(detail)}", key)
+    said = brief(f"{_advice(settings, status)}{_said(detail)}", secrets)
     wait = retry_after(headers, now)
     if status == 429:
         return RateLimited(said, provider=settings.provider, model=settings.model, retry_after=wait)
@@ -62,20 +65,23 @@ def error_text(body: str) -> str:
     return message if isinstance(message, str) else json.dumps(message)
 
 
-def brief(text: str, key: str | None = None) -> str:
-    """One line of bounded length, without the key."""
-    line = " ".join(redact(text, key).split())
+def brief(text: str, secrets: Secrets = NO_SECRETS) -> str:
+    """One line of bounded length, without the secrets."""
+    line = " ".join(redact(text, secrets).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
-def redact(text: str, key: str | None) -> str:
-    return text.replace(key, "[key]") if key and key != NO_KEY else text
+def redact(text: str, secrets: Secrets) -> str:
+    # The longest first: one secret may be a part of another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "[key]")
+    return text
 
 
-def cause_of(error: BaseException, key: str | None) -> BaseException | None:
-    """The error as a cause to keep, or None if it or what lies behind it spells the key."""
+def cause_of(error: BaseException, secrets: Secrets) -> BaseException | None:
+    """The error as a cause to keep, or None if it or what lies behind it spells a secret."""
     told = "".join(f"{each} {each!r}" for each in chain(error))
-    return error if redact(told, key) == told else None
+    return error if redact(told, secrets) == told else None
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -16,6 +16,9 @@ from flowyard.language.workflow import ModelSettings
 NO_KEY: Final = "no-key"
 """Sent to a keyless server on this machine: most clients refuse to call without any key."""
 
+_SECRET: Final = ("_KEY", "_TOKEN", "_SECRET")
+_SHORTEST: Final = 8
+
 KEYLESS: Final = frozenset(
     {
         "docker_model_runner",
@@ -98,10 +101,28 @@ def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
 
 
 def is_loopback(api_base: str | None) -> bool:
-    host = urlsplit(api_base).hostname if api_base else None
+    """Whether the address is on this machine. One that can't be read isn't: the call itself will tell."""
+    try:
+        host = urlsplit(api_base).hostname if api_base else None
+    except ValueError:
+        return False
     if host is None:
         return False
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def secrets_of(settings: ModelSettings, *environments: Mapping[str, str]) -> frozenset[str]:
+    """What no error may spell: all secrets of the environments, whichever of them was sent, and the own headers.
+
+    Only values of 8 characters and more: shorter ones are words of any sentence.
+    """
+    told = [value for environ in environments for name, value in environ.items() if name.upper().endswith(_SECRET)]
+    for name in ("headers", "extra_headers"):
+        headers = settings.extra.get(name)
+        if isinstance(headers, Mapping):
+            told += [str(value) for value in headers.values()]
+    # The word alone as well: of `Bearer abc`, a server repeats `abc`.
+    return frozenset(part for value in told for part in (value.strip(), *value.split()) if len(part) >= _SHORTEST)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Final
@@ -18,27 +19,45 @@ from flowyard.language.problems import did_you_mean
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures, keys
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
-from flowyard.llm.litellm_errors import translate
+from flowyard.llm.failures import Secrets
+from flowyard.llm.litellm_errors import Odd, translate
 from flowyard.llm.litellm_prices import cost_of
 from flowyard.llm.litellm_setup import litellm, logging_worker
+from flowyard.llm.litellm_warm_up import warm_up
 from flowyard.llm.openai_wire import response_format
+from flowyard.llm.threads import in_daemon_thread
 
 OUR_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
 """Providers that a document names otherwise than LiteLLM. Every other name is LiteLLM's own."""
 
-_Failed: Final = (openai.OpenAIError, httpx.HTTPError, aiohttp.ClientError, ValueError)
+_Failed: Final = (openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, *Odd)
 """LiteLLM's own exceptions are OpenAIErrors; the others are what it sometimes forgets to wrap."""
 
 
 class LiteLLMModel:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._warm: set[str] = set()
+        self._warming = asyncio.Lock()
+
+    async def prepare(self, settings: ModelSettings) -> None:
+        """Does what LiteLLM puts off until its first call. Raises ModelRefused or MissingApiKey, as `reply` would."""
+        _known(settings)
+        keys.find_key(settings, self._environ)
+        provider = OUR_NAMES.get(settings.provider, settings.provider)
+        async with self._warming:
+            # It only saves time: whatever is wrong with it, the call itself will do or tell.
+            with suppress(Exception):
+                if provider not in self._warm:
+                    await in_daemon_thread(lambda: warm_up(provider))
+            self._warm.add(provider)
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         """One request. The whole call, to the last token, takes at most `call.settings.timeout` seconds."""
         settings = call.settings
         _known(settings)
         key = keys.find_key(settings, self._environ)
+        secrets = self._secrets(settings, key)
         try:
             async with asyncio.timeout(settings.timeout):
                 return await _ask(call, key, on_token)
@@ -52,10 +71,15 @@ class LiteLLMModel:
         except TimeoutError as error:
             raise failures.timed_out(settings) from error
         except _Failed as error:
-            failure = translate(error, settings, key=key, now=datetime.now(UTC))
-            cause = failures.cause_of(error, key)
+            failure = translate(error, settings, secrets=secrets, now=datetime.now(UTC))
+            cause = failures.cause_of(error, secrets)
         # Outside of the except block: an error that spells the key must not come along as the context either.
         raise failure from cause
+
+    def _secrets(self, settings: ModelSettings, key: str | None) -> Secrets:
+        """Where `keys` has no entry for a provider, LiteLLM finds the key by itself, in the process's environment."""
+        own = {key} if key and key != keys.NO_KEY else set()
+        return keys.secrets_of(settings, self._environ, os.environ) | own
 
 
 @asynccontextmanager

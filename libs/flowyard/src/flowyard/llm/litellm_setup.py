@@ -19,9 +19,9 @@ ENVIRONMENT: Final = {
     "LITELLM_MODE": "PRODUCTION",
 }
 
-# LiteLLM reads them while it is imported, so they come first.
-for _name, _value in ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+# LiteLLM reads them while it is imported, so they come first. They win over what the environment says: to stay at home
+# is what we promise, whoever imports us.
+os.environ.update(ENVIRONMENT)
 
 with warnings.catch_warnings():
     # Its types make pydantic warn, at the import or when the first of them is made: so make them here.

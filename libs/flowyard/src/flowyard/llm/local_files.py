@@ -24,7 +24,10 @@ def find_model_file(settings: ModelSettings) -> Path:
         raise ModelNotInstalled(provider="local", package="xllamacpp", install=_INSTALL)
     if settings.model == DEFAULT_MODEL:
         return _packaged_file()
-    file = Path(settings.model).expanduser()
+    try:
+        file = Path(settings.model).expanduser()
+    except RuntimeError as error:
+        raise _refuse(settings, "no such home folder") from error
     if file.suffix != ".gguf":
         raise _refuse(settings, f"no such model: write '{DEFAULT_MODEL}' or the path of a .gguf file")
     if not file.is_file():

@@ -10,7 +10,7 @@ from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, cast
@@ -27,6 +27,9 @@ from flowyard.llm.openai_wire import Endpoint, chat
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0
+SLOTS: Final = 4
+"""Calls that a server answers at once. They share the context's memory, so more of them cost next to nothing."""
+
 # A tiny model may never end by itself: a reply is bounded even where the document doesn't say so.
 TEXT_TOKENS: Final = 256
 SCHEMA_TOKENS: Final = 512
@@ -36,6 +39,7 @@ SCHEMA_TOKENS: Final = 512
 class Server:
     process: Process
     endpoint: Endpoint
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS))
 
 
 class LocalModel:
@@ -48,20 +52,26 @@ class LocalModel:
         self._starting = asyncio.Lock()
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
-        endpoint = await self._endpoint(call.settings)
+        server = await self._server(call.settings)
         tokens = TEXT_TOKENS if call.schema is None else SCHEMA_TOKENS
         asked = replace(call, schema=bounded(call.schema)) if call.schema is not None else call
-        reply = await chat(self._client, endpoint, asked, on_token, max_tokens=tokens)
+        # Waiting for a slot isn't counted as part of the call's timeout.
+        async with server.slots:
+            reply = await chat(self._client, server.endpoint, asked, on_token, max_tokens=tokens)
         return replace(reply, cost_usd=Decimal(0))
 
-    async def _endpoint(self, settings: ModelSettings) -> Endpoint:
+    async def prepare(self, settings: ModelSettings) -> None:
+        """Starts the server, which takes seconds with a larger file. Raises what `reply` raises."""
+        await self._server(settings)
+
+    async def _server(self, settings: ModelSettings) -> Server:
         file = find_model_file(settings)
         async with self._starting:
             server = self._servers.get(file)
             if server is None or server.process.returncode is not None:
                 server = await self._stack.enter_async_context(_serve(file, settings))
                 self._servers[file] = server
-        return server.endpoint
+        return server
 
 
 @asynccontextmanager
@@ -74,7 +84,7 @@ async def open_local_model() -> AsyncIterator[LocalModel]:
 @asynccontextmanager
 async def _serve(file: Path, settings: ModelSettings) -> AsyncIterator[Server]:
     # A session of its own: Ctrl-C in the terminal reaches only us. -P: no module of the current folder gets in.
-    command = (sys.executable, "-P", "-m", "flowyard.llm.local_server", str(file))
+    command = (sys.executable, "-P", "-m", "flowyard.llm.local_server", str(file), str(SLOTS))
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
     )

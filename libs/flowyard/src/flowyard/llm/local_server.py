@@ -1,4 +1,4 @@
-"""The process that serves one GGUF file: `python -m flowyard.llm.local_server FILE`.
+"""The process that serves one GGUF file: `python -m flowyard.llm.local_server FILE SLOTS`.
 
 Reads the API key from the first line of stdin, writes its URL as the only line of stdout, logs to stderr, and exits
 when stdin ends. A parent that dies, however it dies, ends stdin: so no server outlives its parent.
@@ -13,13 +13,10 @@ from typing import Final
 import xllamacpp
 
 CONTEXT_TOKENS: Final = 8192
-SLOTS: Final = 4
-"""Calls answered at once. They share the context's memory, so more of them cost next to nothing."""
-
 _LOG_ERRORS: Final = 1
 
 
-def start(file: str, key: str) -> xllamacpp.Server:
+def start(file: str, key: str, slots: int) -> xllamacpp.Server:
     """Loads the model and listens on a free loopback port when it returns. Raises RuntimeError."""
     params = xllamacpp.CommonParams()
     params.model.path = file
@@ -27,7 +24,7 @@ def start(file: str, key: str) -> xllamacpp.Server:
     params.port = 0
     params.api_keys = [key]
     params.n_ctx = CONTEXT_TOKENS
-    params.n_parallel = SLOTS
+    params.n_parallel = slots
     params.kv_unified = True
     # Its threads wait for each other by spinning: with one per core, a busy machine answers up to sixty times slower.
     threads = max(1, (os.cpu_count() or 1) // 2)
@@ -46,7 +43,7 @@ def main() -> None:
     # llama.cpp may print to stdout; the parent reads one line there, the URL.
     os.dup2(2, 1)
     try:
-        server = start(sys.argv[1], key)
+        server = start(sys.argv[1], key, int(sys.argv[2]))
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()

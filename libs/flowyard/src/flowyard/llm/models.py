@@ -8,11 +8,19 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Protocol
 
 from flowyard.errors import ModelNotInstalled, ModelRefused
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import keys, local_files
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
+from flowyard.llm.threads import in_daemon_thread
+
+
+class PreparedModel(Model, Protocol):
+    """A model that has something to open before its first call."""
+
+    async def prepare(self, settings: ModelSettings) -> None: ...
 
 
 class Models:
@@ -22,7 +30,7 @@ class Models:
         self._environ = environ
         self._scripted = scripted
         self._stack = stack
-        self._opened: dict[str, Model] = {}
+        self._opened: dict[str, PreparedModel] = {}
         self._opening = asyncio.Lock()
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
@@ -33,9 +41,22 @@ class Models:
         model = await self._model(call.settings)
         return await model.reply(call, on_token)
 
+    async def prepare(self, settings: Iterable[ModelSettings]) -> None:
+        """Opens now what the first call would open otherwise, so that no timeout counts it: LiteLLM, the local server.
+
+        The local server of a fallback waits until it is needed. Raises what `reply` raises.
+        """
+        for each in settings:
+            for one in _with_fallbacks([each]):
+                if one.provider != "scripted" and (one is each or one.provider != "local"):
+                    await (await self._open(one)).prepare(one)
+
     async def _model(self, settings: ModelSettings) -> Model:
         if settings.provider == "scripted":
             return self._scripted or _no_script(settings)
+        return await self._open(settings)
+
+    async def _open(self, settings: ModelSettings) -> PreparedModel:
         kind = "local" if settings.provider == "local" else "litellm"
         if kind not in self._opened:
             async with self._opening:
@@ -43,17 +64,17 @@ class Models:
                     self._opened[kind] = await (self._open_local() if kind == "local" else self._open_litellm(settings))
         return self._opened[kind]
 
-    async def _open_local(self) -> Model:
+    async def _open_local(self) -> PreparedModel:
         # Inline: httpx takes 0.1 s to import, and a scripted run needs none of it.
         from flowyard.llm.local_model import open_local_model  # noqa: PLC0415
 
         return await self._stack.enter_async_context(open_local_model())
 
-    async def _open_litellm(self, settings: ModelSettings) -> Model:
+    async def _open_litellm(self, settings: ModelSettings) -> PreparedModel:
         _require("litellm", settings)
         # Inline and in a thread: litellm takes 2 to 4 s to import, which the other runs of this loop need not wait for.
-        module = await asyncio.to_thread(import_module, "flowyard.llm.litellm_model")
-        model: Model = await self._stack.enter_async_context(module.open_litellm(self._environ))
+        module = await in_daemon_thread(lambda: import_module("flowyard.llm.litellm_model"))
+        model: PreparedModel = await self._stack.enter_async_context(module.open_litellm(self._environ))
         return model
 
 

@@ -19,6 +19,7 @@ from flowyard.errors import ModelError
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import JsonSchema, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.failures import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,20 @@ async def chat(
     """
     body = _body(endpoint, call, stream=on_token is not None, max_tokens=max_tokens)
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
+    secrets = frozenset({endpoint.key} if endpoint.key else ())
     try:
         async with asyncio.timeout(call.settings.timeout):
             request = client.stream("POST", f"{endpoint.url}/chat/completions", json=body, headers=headers)
             async with request as response:
                 if response.is_error:
-                    raise await _refused(response, call.settings, endpoint.key)
+                    raise await _refused(response, call.settings, secrets)
                 if on_token is None:
                     return _read_reply(json.loads(await response.aread()))
                 return await _read_stream(response, call.settings, on_token)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except httpx.HTTPError as error:
-        raise failures.broken(call.settings, _lost(error, endpoint.url), endpoint.key) from error
+        raise failures.broken(call.settings, _lost(error, endpoint.url), secrets) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise failures.broken(call.settings, "the answer is no chat completion") from error
 
@@ -77,17 +79,20 @@ def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int 
 
 def _read_reply(answer: Any) -> ModelReply:
     text = answer["choices"][0]["message"].get("content") or ""
-    return ModelReply(str(text), _usage(answer.get("usage")), None)
+    if not isinstance(text, str):
+        raise TypeError("the content is no text")
+    return ModelReply(text, _usage(answer.get("usage")), None)
 
 
 async def _read_stream(response: httpx.Response, settings: ModelSettings, on_token: OnToken) -> ModelReply:
     started = perf_counter()
     parts: list[str] = []
     usage, first, finished = Usage(), None, False
-    async for event in _events(response):
-        if event is None:
+    async for data in _events(response):
+        if data == "[DONE]":
             finished = True
             break
+        event = json.loads(data)
         if "error" in event:
             raise failures.broken(settings, failures.error_text(json.dumps(event)))
         usage = _usage(event["usage"]) if event.get("usage") else usage
@@ -103,12 +108,11 @@ async def _read_stream(response: httpx.Response, settings: ModelSettings, on_tok
     return ModelReply("".join(parts), usage, None, first)
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[Any]:
-    """The JSON of each server-sent event; None is `[DONE]`."""
+async def _events(response: httpx.Response) -> AsyncIterator[str]:
+    """The data of each server-sent event."""
     async for line in response.aiter_lines():
         if line.startswith("data:"):
-            data = line.removeprefix("data:").strip()
-            yield None if data == "[DONE]" else json.loads(data)
+            yield line.removeprefix("data:").strip()
 
 
 def _usage(usage: Any) -> Usage:
@@ -118,11 +122,13 @@ def _usage(usage: Any) -> Usage:
     return Usage(usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)
 
 
-async def _refused(response: httpx.Response, settings: ModelSettings, key: str | None) -> ModelError:
+async def _refused(response: httpx.Response, settings: ModelSettings, secrets: Secrets) -> ModelError:
     body = (await response.aread()).decode(errors="replace")
     said = failures.error_text(body)
     now = datetime.now(UTC)
-    return failures.from_status(settings, response.status_code, said, headers=response.headers, key=key, now=now)
+    return failures.from_status(
+        settings, response.status_code, said, headers=response.headers, secrets=secrets, now=now
+    )
 
 
 def _lost(error: httpx.HTTPError, url: str) -> str:

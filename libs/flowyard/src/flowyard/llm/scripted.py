@@ -10,11 +10,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, NoReturn, TypeAlias
 
-import yaml
-
 from flowyard.errors import InvalidInputs, ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.canned import read_reply
-from flowyard.language.problems import did_you_mean
+from flowyard.language.problems import Problem, did_you_mean
+from flowyard.language.reading.places import MAX_PROBLEMS, plain
+from flowyard.language.reading.source import MAX_BYTES, Entry, SourceError, decode, read_tree
 from flowyard.language.workflow import Reply
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 
@@ -59,21 +59,36 @@ class ScriptedModel:
 
 
 def load_replies(path: Path) -> Replies:
-    """Reads a YAML or JSON file `{node: reply | [reply, …]}`. Raises InvalidInputs, naming the file and the node."""
+    """Reads a YAML or JSON file `{node: reply | [reply, …]}`. Raises InvalidInputs: each problem and its place."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputs([f"{path}: can't be read: {' '.join(str(error).split())}"]) from error
-    if not isinstance(document, dict):
-        raise InvalidInputs([f"{path}: expected a mapping of node to reply, such as 'write: Hello'"])
-    return {str(node): _read_named(path, node, value) for node, value in document.items()}
+        with path.open("rb") as file:
+            tree = read_tree(decode(file.read(MAX_BYTES + 1)))
+    except OSError as error:
+        raise InvalidInputs([f"{path}: can't be read: {error.strerror or error}"]) from error
+    except SourceError as error:
+        raise InvalidInputs([_about_replies(error.problem).render(str(path))]) from error
+    problems = list(tree.problems)
+    replies = {name: _read_entry(name, entry, problems) for name, entry in tree.root.entries.items()}
+    if problems:
+        problems.sort(key=lambda problem: problem.position)
+        raise InvalidInputs([problem.render(str(path)) for problem in problems[:MAX_PROBLEMS]])
+    return replies
 
 
-def _read_named(path: Path, node: object, value: object) -> Reply | tuple[Reply, ...]:
+def _about_replies(problem: Problem) -> Problem:
+    """The reader speaks of documents where it says what has to be at the top."""
+    if problem.code not in ("empty-document", "wrong-type"):
+        return problem
+    message = "expected a mapping of node to reply"
+    return Problem("wrong-type", message, problem.position, "write such as 'write: Hello'")
+
+
+def _read_entry(name: str, entry: Entry, problems: list[Problem]) -> Reply | tuple[Reply, ...]:
     try:
-        return read_reply(value)
+        return read_reply(plain(entry.value))
     except ValueError as error:
-        raise InvalidInputs([f"{path}: {node}: {error}"]) from error
+        problems.append(Problem("invalid-reply", f"{name}: {error}", entry.value.position))
+        return ""
 
 
 def _fail(code: str, call: ModelCall) -> str:

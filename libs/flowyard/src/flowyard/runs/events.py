@@ -56,7 +56,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ModelCalled:
-    """One call to one model has ended. None where the provider didn't say; `messages` only if `log_prompts`."""
+    """One call to one model has ended. None where nobody can say; `messages` only if `log_prompts`."""
 
     step: StepId
     provider: str

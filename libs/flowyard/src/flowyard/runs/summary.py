@@ -134,8 +134,6 @@ class RunSummary:
     def _count(self, call: ModelCalled) -> None:
         node = self._node(call.step.node)
         node.calls += 1
-        if call.error is not None and call.tokens_in is None:
-            return
         node.tokens_in = add_known(node.tokens_in, call.tokens_in)
         node.tokens_out = add_known(node.tokens_out, call.tokens_out)
         node.cost_usd = add_known(node.cost_usd, call.cost_usd)

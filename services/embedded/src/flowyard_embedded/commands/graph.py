@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from flowyard_embedded import exits
 from flowyard_embedded.reading import read_document
 from flowyard_embedded.show.drawing import ascii_drawing, mermaid
+from flowyard_embedded.streams import put, say
 
 
 def execute(args: argparse.Namespace) -> int:
     document = read_document(args.file)
     for problem in document.problems:
-        print(problem.render(document.file), file=sys.stderr)
+        say(problem.render(document.file))
     if document.workflow is None:
         return exits.WRONG_INPUT
-    print(mermaid(document.workflow) if args.format == "mermaid" else ascii_drawing(document.workflow))
+    put(mermaid(document.workflow) if args.format == "mermaid" else ascii_drawing(document.workflow))
     return exits.OK

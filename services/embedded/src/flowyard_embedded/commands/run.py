@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowyard.errors import FlowyardError
+from flowyard.errors import ModelError
 from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
-from flowyard.language.workflow import Workflow
+from flowyard.language.workflow import ModelSettings, Workflow
 from flowyard.llm.models import check_keys, open_models
 from flowyard.llm.scripted import ScriptedModel
-from flowyard.runs.events import Event
+from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
 from flowyard_embedded import exits
 from flowyard_embedded.models import replies_for, with_model
@@ -30,6 +30,7 @@ from flowyard_embedded.show.problems import problems_as_data
 from flowyard_embedded.show.progress import Progress, open_progress
 from flowyard_embedded.show.result import print_result, result_as_data
 from flowyard_embedded.startup import quick_imports
+from flowyard_embedded.streams import print_json, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +41,31 @@ class Prepared:
     inputs: Mapping[str, Any]
     scripted: ScriptedModel | None
 
+    @property
+    def settings(self) -> Iterator[ModelSettings]:
+        return (node.settings for node in self.workflow.nodes.values())
+
 
 def execute(args: argparse.Namespace) -> int:
     document = read_document(args.file)
     if not args.json:
         for problem in document.problems:
-            print(problem.render(document.file), file=sys.stderr)
+            say(problem.render(document.file))
     if document.workflow is None:
         if args.json:
-            _print_json({"status": "invalid", "problems": list(problems_as_data(document))})
+            print_json({"status": "invalid", "problems": list(problems_as_data(document))})
         return exits.WRONG_INPUT
-    try:
-        prepared = _prepare(args, document, document.workflow)
-    except FlowyardError as error:
-        if args.json:
-            _print_json({"status": "invalid", "error": {"code": error.code, "message": error.message}})
-            return exits.WRONG_INPUT
-        raise
-    return _show(args, document, prepared)
+    return _show(args, document, _prepare(args, document, document.workflow))
 
 
 def _prepare(args: argparse.Namespace, document: Loaded, workflow: Workflow) -> Prepared:
     if args.model:
         workflow = with_model(workflow, args.model)
     inputs = read_inputs(workflow, args.input, args.inputs)
-    check_keys((node.settings for node in workflow.nodes.values()), os.environ)
     replies = replies_for(workflow, Path(document.file).parent)
-    return Prepared(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
+    prepared = Prepared(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
+    check_keys(prepared.settings, os.environ)
+    return prepared
 
 
 def _show(args: argparse.Namespace, document: Loaded, prepared: Prepared) -> int:
@@ -75,7 +74,7 @@ def _show(args: argparse.Namespace, document: Loaded, prepared: Prepared) -> int
     with open_progress(quiet=args.json and not args.stream, stream=args.stream) as progress:
         code = asyncio.run(_run(prepared, summary, progress, stream=wants_tokens))
     if args.json:
-        _print_json({**result_as_data(summary), "warnings": list(problems_as_data(document))})
+        print_json({**result_as_data(summary), "warnings": list(problems_as_data(document))})
     else:
         print_result(summary)
     return code
@@ -95,6 +94,9 @@ async def _run(prepared: Prepared, summary: RunSummary, progress: Progress, *, s
     terminated = _cancel_on_sigterm()
     try:
         async with open_models(os.environ, scripted=prepared.scripted) as models:
+            # What can't be opened now is told by the run itself, which may have a fallback for it.
+            with suppress(ModelError):
+                await models.prepare({str(settings): settings for settings in prepared.settings}.values())
             result = await run_workflow(
                 compile_workflow(prepared.workflow),
                 prepared.inputs,
@@ -104,6 +106,8 @@ async def _run(prepared: Prepared, summary: RunSummary, progress: Progress, *, s
                 stream=stream,
             )
     except asyncio.CancelledError:
+        if summary.status is None:
+            emit(RunFinished("cancelled", 0.0, {}))
         # The process ends here: whoever cancelled this task was a signal, and the exit code tells of it.
         return exits.TERMINATED if terminated.is_set() else exits.CANCELLED
     return exits.OK if result.status == "succeeded" else exits.RUN_FAILED
@@ -122,7 +126,3 @@ def _cancel_on_sigterm() -> asyncio.Event:
     if sys.platform != "win32":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
     return terminated
-
-
-def _print_json(data: Mapping[str, Any]) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False))

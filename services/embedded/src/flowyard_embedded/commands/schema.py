@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from flowyard.language.reading.schema import document_schema
 from flowyard_embedded import exits
+from flowyard_embedded.streams import print_json
 
 
 def execute(args: argparse.Namespace) -> int:
     del args
-    print(json.dumps(document_schema(), indent=2))
+    print_json(document_schema())
     return exits.OK

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
 from flowyard.language.load import Loaded
 from flowyard_embedded import exits
 from flowyard_embedded.reading import UnreadableFile, read_document
 from flowyard_embedded.show.problems import problems_as_data, sarif
+from flowyard_embedded.streams import print_json, put, say
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -19,12 +18,12 @@ def execute(args: argparse.Namespace) -> int:
         try:
             documents.append(read_document(file))
         except UnreadableFile as error:
-            print(f"flowyard: {error}", file=sys.stderr)
+            say(f"flowyard: {error}")
             unreadable = True
     if args.format == "json":
-        print(json.dumps([problem for d in documents for problem in problems_as_data(d)], indent=2, ensure_ascii=False))
+        print_json([problem for d in documents for problem in problems_as_data(d)])
     elif args.format == "sarif":
-        print(json.dumps(sarif(documents), indent=2, ensure_ascii=False))
+        print_json(sarif(documents))
     else:
         for document in documents:
             _print_text(document)
@@ -33,13 +32,13 @@ def execute(args: argparse.Namespace) -> int:
 
 def _print_text(document: Loaded) -> None:
     for problem in document.problems:
-        print(problem.render(document.file))
+        put(problem.render(document.file))
     if document.workflow is not None:
         nodes = len(document.workflow.nodes)
         warnings = f", {_count(len(document.warnings), 'warning')}" if document.warnings else ""
-        print(f"{document.file}: ok ({_count(nodes, 'node')}{warnings})")
+        put(f"{document.file}: ok ({_count(nodes, 'node')}{warnings})")
     else:
-        print(f"{document.file}: {_count(len(document.errors), 'error')}")
+        put(f"{document.file}: {_count(len(document.errors), 'error')}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -21,7 +21,7 @@ class Arrow:
 
 def arrows(workflow: Workflow) -> Iterator[Arrow]:
     """Every way that a run can take, from START on, each node's together."""
-    order = [START, *workflow.nodes]
+    order = [START, *workflow.nodes, *workflow.joins]
     for source in order:
         if source in workflow.ways:
             yield from _arrows_of(source, workflow.ways[source])
@@ -49,6 +49,7 @@ def _arrows_of(source: str, way: Way) -> Iterator[Arrow]:
 def mermaid(workflow: Workflow) -> str:
     lines = ["flowchart TD", f"    {START}([START])"]
     lines += [f'    {_id(node)}["{_escaped(node)}"]' for node in workflow.nodes]
+    lines += [f"    {_id(join)}((+))" for join in workflow.joins]
     lines.append(f"    {END}_([END])")
     for arrow in arrows(workflow):
         line = "-.->" if arrow.back else "-->"
@@ -59,7 +60,7 @@ def mermaid(workflow: Workflow) -> str:
 
 def _id(node: str) -> str:
     """A name that Mermaid takes for no word of its own: `end` alone would break the chart."""
-    return node if node == START else f"{node}_"
+    return node if node == START else f"{node.replace('+', '_and_')}_"
 
 
 def _escaped(text: str) -> str:

@@ -1,8 +1,13 @@
-"""Numbers as people read them. Unknown is shown as unknown, never as zero."""
+"""Numbers and texts as people read them. Unknown is shown as unknown, never as zero."""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
+
+from flowyard.runs.events import Failure
+
+_CONTROLS: Final = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
 
 
 def seconds(value: float) -> str:
@@ -29,3 +34,15 @@ def money(value: Decimal | None) -> str:
 
 def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """The text with its control characters made visible (`\\x1b`): what a model says must not steer a terminal."""
+    return text.translate(_CONTROLS)
+
+
+def told(failure: Failure) -> str:
+    """Where, why, and the code. Some messages name the node themselves."""
+    named = failure.node is None or f"node '{failure.node}'" in failure.message
+    where = "" if named else f"node '{failure.node}': "
+    return f"{where}{failure.message} [{failure.code}]"

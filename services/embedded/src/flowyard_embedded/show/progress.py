@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
@@ -27,7 +28,8 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard_embedded.show.format import money, plural, seconds
+from flowyard_embedded.show.format import money, plural, printable, seconds
+from flowyard_embedded.streams import say
 
 
 class Progress(Protocol):
@@ -59,7 +61,7 @@ class Lines:
     def show(self, event: Event) -> None:
         line = line_of(event)
         if line:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
 
 class Streamed:
@@ -68,43 +70,72 @@ class Streamed:
     def __init__(self) -> None:
         self.shown: StepId | None = None
         self.held: dict[StepId, list[str]] = {}
+        self._headed = False
+        self._mid_line = False
 
     def show(self, event: Event) -> None:
         match event:
             case Token():
                 self._token(event)
-            case StepFinished() | StepFailed():
-                self._flush(event.step)
+            case StepStarted() if self.shown is not None:
+                pass
+            case RetryScheduled():
+                self._drop(event.step)
                 self._write_line(line_of(event))
                 self._next()
+            case StepFinished() | StepFailed():
+                self._end(event.step)
+                self._write_line(line_of(event))
+                self._next()
+            case RunFinished():
+                self._end_line()
             case _:
-                if self.shown is None or not isinstance(event, StepStarted):
-                    self._write_line(line_of(event))
+                self._write_line(line_of(event))
 
     def _token(self, token: Token) -> None:
         if self.shown is None:
             self.shown = token.step
-            print(f"{token.step}:", file=sys.stderr)
         if token.step == self.shown:
-            print(token.text, end="", file=sys.stderr, flush=True)
+            self._write(token.step, token.text)
         else:
             self.held.setdefault(token.step, []).append(token.text)
 
-    def _flush(self, step: StepId) -> None:
+    def _write(self, step: StepId, text: str) -> None:
+        if not self._headed:
+            say(f"{step}:")
+            self._headed = True
+        if text:
+            say(text, end="")
+            self._mid_line = not text.endswith("\n")
+
+    def _write_line(self, line: str | None) -> None:
+        if line:
+            self._end_line()
+            say(line)
+
+    def _end_line(self) -> None:
+        """What comes next of the shown step stands under a header of its own."""
+        if self._mid_line:
+            say()
+        self._mid_line = self._headed = False
+
+    def _drop(self, step: StepId) -> None:
+        """Its reply begins anew."""
+        self.held.pop(step, None)
         if step == self.shown:
-            print(file=sys.stderr)
+            self.shown = None
+
+    def _end(self, step: StepId) -> None:
+        if step == self.shown:
             self.shown = None
         elif step in self.held:
-            print(f"\n{step}:\n{''.join(self.held.pop(step))}", file=sys.stderr)
+            self._end_line()
+            self._write(step, "".join(self.held.pop(step)))
 
     def _next(self) -> None:
         if self.shown is None and self.held:
             self.shown = next(iter(self.held))
-            print(f"{self.shown}:\n{''.join(self.held.pop(self.shown))}", end="", file=sys.stderr, flush=True)
-
-    def _write_line(self, line: str | None) -> None:
-        if line:
-            print(line, file=sys.stderr, flush=True)
+            self._write(self.shown, "".join(self.held.pop(self.shown)))
 
 
 class LiveProgress:
@@ -124,6 +155,10 @@ class LiveProgress:
                 self.running[event.step] = (time.monotonic(), Spinner("dots"), [])
             case StepFinished() | StepFailed():
                 self.running.pop(event.step, None)
+                self._print(event)
+            case RetryScheduled():
+                if event.step in self.running:
+                    self.running[event.step][2].clear()
                 self._print(event)
             case RunFinished():
                 self.running.clear()
@@ -147,19 +182,30 @@ class _Running:
         width = max(self.progress.live.console.width - 2, 20)
         rows: list[RenderableType] = []
         for step, (since, spinner, words) in list(self.progress.running.items()):
-            tail = " ".join("".join(words[-200:]).split())
+            tail = " ".join(printable("".join(words[-200:])).split())
             spinner.update(text=Text(_fit(f"{step} {seconds(now - since)}  ", tail, width), no_wrap=True))
             rows.append(spinner)
         return Group(*rows[-20:])
 
 
 def _fit(head: str, tail: str, width: int) -> str:
-    room = max(width - len(head) - 2, 0)
-    return head + (tail if len(tail) <= room else f"…{tail[len(tail) - room + 1 :]}")
+    """The end of `tail` that has room behind `head`. Counted in cells: a Chinese character takes two."""
+    room = width - cell_len(head) - 2
+    if room < 1 or cell_len(tail) <= room:
+        return head + (tail if room >= 1 else "")
+    tail = tail[-room:]
+    while cell_len(tail) > room - 1:
+        tail = tail[1:]
+    return f"{head}…{tail}"
 
 
 def line_of(event: Event) -> str | None:
     """The event in one line, or None where the plain view leaves it out."""
+    line = _line_of(event)
+    return printable(line) if line else None
+
+
+def _line_of(event: Event) -> str | None:
     match event:
         case RunStarted():
             return f"{event.workflow}: run {event.run_id}"

@@ -14,14 +14,13 @@ from flowyard.language.building.models import Models
 from flowyard.language.building.nodes import NodeReader
 from flowyard.language.building.state import read_fields
 from flowyard.language.problems import suggest
-from flowyard.language.reading.document import DocumentShape
+from flowyard.language.reading.document import VERSIONS, DocumentShape
 from flowyard.language.reading.places import Path, Places, plain
 from flowyard.language.reading.source import Mapping as MappingNode
 from flowyard.language.reading.source import Scalar
 from flowyard.language.workflow import Execution, Map, Node, RetryPolicy, Workflow
 
 MAX_WORKFLOW_NODES: Final = 1_000
-_VERSIONS: Final = ("1.0", "1")
 _OF_A_SERVER: Final = ("durability", "concurrency", "priority", "max_attempts")
 _OLD_OBSERVABILITY: Final = ("mlflow", "logging")
 
@@ -69,7 +68,7 @@ def digest_of(data: Mapping[str, Any]) -> str:
 
 
 def _check_version(shape: DocumentShape, places: Places) -> None:
-    if shape.schema_version is not None and shape.schema_version not in _VERSIONS:
+    if shape.schema_version is not None and shape.schema_version not in VERSIONS:
         message = f"no schema_version '{shape.schema_version}'"
         places.error("unknown-version", ("schema_version",), message, "write schema_version: '1.0', or leave it out")
 

@@ -18,12 +18,14 @@ def read_cases(
     shape: DocumentShape, places: Places, fields: Mapping[str, Field], nodes: Mapping[str, Node]
 ) -> tuple[Case, ...]:
     cases: list[Case] = []
+    names: set[str] = set()
     for i, case in enumerate(shape.tests or ()):
         path: Path = ("tests", i)
-        if any(case.name == other.name for other in cases):
+        if case.name in names:
             places.error(
                 "duplicate-test", (*path, "name"), f"a second test '{case.name}'", "give each test its own name"
             )
+        names.add(case.name)
         cases.append(_read_case(case, path, places, fields, nodes))
     return tuple(cases)
 

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowyard.language.building.expressions import read_condition
-from flowyard.language.problems import suggest
+from flowyard.language.building.edge_context import DEFAULTS, EdgeContext, Edges
+from flowyard.language.building.loops import read_loop
+from flowyard.language.building.maps import read_map
 from flowyard.language.reading.document import (
     DocumentShape,
     EdgeShape,
     LogicShape,
-    LoopShape,
-    ParallelShape,
     RouteShape,
 )
 from flowyard.language.reading.places import Path, Places
-from flowyard.language.values.types import ANY, BOOL, ListOf, ObjectOf, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Route, Routes, Way
+from flowyard.language.workflow import END, START, Field, Next, Route, Routes, Way
 
 _KINDS: Final = ("to", "routes", "loop", "parallel")
-_DEFAULTS: Final = ("default", "else")
-
-
-@dataclass(slots=True)
-class Edges:
-    """The ways of a workflow, and where in the document each of them is written."""
-
-    names: Collection[str]
-    ways: dict[str, Way] = field(default_factory=dict)
-    paths: dict[tuple[str, str], Path] = field(default_factory=dict)
-    conditions: dict[tuple[str, str, str], Path] = field(default_factory=dict)
-    """Where a route's condition is written, by node, text and target."""
-
-    loose_items: set[str] = field(default_factory=set)
-    """What maps call their items whose target isn't known."""
-    sound: bool = True
-    """Whether the ways are what the author means, so that the flow as a whole can be judged."""
-
-    def place(self, source: str, target: str) -> Path:
-        return self.paths.get((source, target), ("edges",))
 
 
 def read_edges(shape: DocumentShape, places: Places, fields: Mapping[str, Field]) -> Edges:
@@ -48,7 +26,7 @@ def read_edges(shape: DocumentShape, places: Places, fields: Mapping[str, Field]
     edges = Edges(dict.fromkeys(ids))
     if shape.edges is None:
         return _in_order(ids, edges)
-    reader = _EdgeReader(places, fields, edges, loops=_loop_sources(shape))
+    reader = _EdgeReader(EdgeContext(places, fields, edges, _loop_sources(shape), _choosing_joins(shape)))
     for i, edge in enumerate(shape.edges):
         reader.read(edge, ("edges", i))
     reader.finish()
@@ -63,7 +41,18 @@ def _in_order(ids: list[str], edges: Edges) -> Edges:
 
 
 def _loop_sources(shape: DocumentShape) -> frozenset[str]:
-    return frozenset(source for edge in shape.edges or () if edge.loop for source in edge.from_)
+    return frozenset(join_name(edge.from_) for edge in shape.edges or () if edge.loop)
+
+
+def join_name(sources: list[str]) -> str:
+    """What a join is called that goes on with a choice: `a+b`, which no node can be."""
+    return "+".join(dict.fromkeys(sources))
+
+
+def _choosing_joins(shape: DocumentShape) -> frozenset[str]:
+    """The joins that go on with a choice, which has to be made once, after all branches."""
+    edges = [edge for edge in shape.edges or () if len(edge.from_) > 1]
+    return frozenset(join_name(e.from_) for e in edges if e.condition or e.routes or e.loop or e.parallel)
 
 
 @dataclass(slots=True)
@@ -83,29 +72,24 @@ class _Branch:
 class _EdgeReader:
     """Reads edge by edge, then makes one way per node."""
 
-    def __init__(self, places: Places, fields: Mapping[str, Field], edges: Edges, *, loops: frozenset[str]) -> None:
-        self.places = places
-        self.fields = fields
-        self.edges = edges
-        self.loops = loops
-        self.types = {name: f.type for name, f in fields.items()}
+    def __init__(self, context: EdgeContext) -> None:
+        self.context = context
         self.branches: dict[str, _Branch] = {}
 
-    def _error(self, code: str, path: Path, message: str, suggestion: str | None = None, *, key: bool = False) -> None:
-        """Reports what leaves a hole in the flow."""
-        self.edges.sound = False
-        self.places.error(code, path, message, suggestion, key=key)
-
     def read(self, edge: EdgeShape, path: Path) -> None:
-        empty = [key for key in (*_KINDS, "condition") if self.places.has((*path, key)) and getattr(edge, key) is None]
+        given = [key for key in (*_KINDS, "condition") if self.context.places.has((*path, key))]
+        empty = [key for key in given if getattr(edge, key) is None]
         for key in empty:
-            self._error("missing-key", (*path, key), f"'{key}' is empty", "write its value, or remove it", key=True)
+            hint = "write its value, or remove it"
+            self.context.error("missing-key", (*path, key), f"'{key}' is empty", hint, key=True)
         if empty:
             return
-        kinds = [kind for kind in _KINDS if self.places.has((*path, kind))]
-        if any(self.places.lost_a_key(place) for place in (path, *((*path, kind) for kind in kinds))):
-            self.edges.sound = False
-        sources = [s for i, s in enumerate(edge.from_) if self._source(s, (*path, "from", i))]
+        kinds = [kind for kind in given if kind in _KINDS]
+        if any(self.context.places.lost_a_key(place) for place in (path, *((*path, kind) for kind in kinds))):
+            self.context.edges.sound = False
+        sources = self._sources(edge, path)
+        if len(sources) > 1 and join_name(edge.from_) in self.context.joins:
+            sources = [self._join(sources, path)]
         if len(kinds) != 1:
             for source in sources:
                 self._branch(source, path).unsure = True
@@ -113,59 +97,53 @@ class _EdgeReader:
         elif kinds[0] == "to":
             for source in sources:
                 self._to(source, edge, path)
-        elif len(edge.from_) > 1:
-            message = f"a join (a list in 'from') goes on with 'to', not with '{kinds[0]}'"
-            self._error(
-                "conflicting-edges", (*path, kinds[0]), message, "join in a node, and go on from there", key=True
-            )
         elif edge.condition is not None:
             message = f"'condition' stands beside 'to', not beside '{kinds[0]}'"
-            self._error("conflicting-edges", (*path, "condition"), message, "remove it", key=True)
+            self.context.error("conflicting-edges", (*path, "condition"), message, "remove it", key=True)
         elif sources:
             self._whole(sources[0], edge, path)
 
+    def _sources(self, edge: EdgeShape, path: Path) -> list[str]:
+        for i, name in enumerate(edge.from_):
+            if name in edge.from_[:i]:
+                message = f"'{name}' stands twice in 'from'"
+                self.context.error("conflicting-edges", (*path, "from", i), message, "remove one of the two")
+        named = [(name, edge.from_.index(name)) for name in dict.fromkeys(edge.from_)]
+        return [name for name, i in named if self.context.source(name, (*path, "from", i))]
+
+    def _join(self, sources: list[str], path: Path) -> str:
+        """Leads all sources to a place without work, from which the run goes on."""
+        name = join_name(sources)
+        for i, source in enumerate(sources):
+            branch = self._branch(source, path)
+            self.context.link(source, name, (*path, "from", i))
+            if all(target != name for target, _ in branch.plain) and not self._taken(branch, source, path):
+                branch.plain.append((name, (*path, "from", i)))
+        return name
+
     def _wrong_kinds(self, kinds: list[str], path: Path) -> None:
-        if "edges" in self.places.damaged or self.places.lost_a_key(path):
-            self.edges.sound = False
+        if "edges" in self.context.places.damaged or self.context.places.lost_a_key(path):
+            self.context.edges.sound = False
         elif kinds:
             message = f"an edge has one of 'to', 'routes', 'loop' and 'parallel', not {' and '.join(map(repr, kinds))}"
-            self._error("conflicting-edges", (*path, kinds[1]), message, "split it, or remove one", key=True)
+            self.context.error("conflicting-edges", (*path, kinds[1]), message, "split it, or remove one", key=True)
         else:
             message = "an edge needs one of 'to', 'routes', 'loop' and 'parallel'"
-            self._error("missing-key", path, message, "add 'to: END'", key=True)
-
-    def _source(self, name: str, path: Path) -> bool:
-        if name == END:
-            self._error("unknown-node", path, "nothing comes after END", "remove this edge")
-        elif name != START and name not in self.edges.names:
-            self._error("unknown-node", path, f"no node '{name}'", suggest(name, [*self.edges.names, START], "nodes"))
-        else:
-            return True
-        return False
-
-    def _target(self, name: str, path: Path) -> bool:
-        if name == START:
-            self._error("unknown-node", path, "nothing comes before START", "name a node or END")
-        elif name != END and name not in self.edges.names:
-            self._error("unknown-node", path, f"no node '{name}'", suggest(name, [*self.edges.names, END], "nodes"))
-        else:
-            return True
-        return False
+            self.context.error("missing-key", path, message, "add 'to: END'", key=True)
 
     def _branch(self, source: str, path: Path) -> _Branch:
         return self.branches.setdefault(source, _Branch(path))
 
-    def _link(self, source: str, target: str, path: Path) -> None:
-        self.edges.paths.setdefault((source, target), path)
-
     def _to(self, source: str, edge: EdgeShape, path: Path) -> None:
         branch = self._branch(source, path)
-        targets = [(t, (*path, "to", i)) for i, t in enumerate(edge.to or ()) if self._target(t, (*path, "to", i))]
+        targets = [
+            (t, (*path, "to", i)) for i, t in enumerate(edge.to or ()) if self.context.target(t, (*path, "to", i))
+        ]
         for target, where in targets:
-            self._link(source, target, where)
+            self.context.link(source, target, where)
         if self._taken(branch, source, path):
             return
-        if edge.condition is None and self.places.lost_a_key(path):
+        if edge.condition is None and self.context.places.lost_a_key(path):
             # What it lost may be its condition.
             branch.conditional = branch.conditional or path
             branch.unsure = True
@@ -173,38 +151,38 @@ class _EdgeReader:
             branch.plain.extend(targets)
         elif len(edge.to or ()) > 1:
             message = "an edge with a condition leads to one node"
-            self._error("conflicting-edges", (*path, "to"), message, "lead to a node that goes on to several")
+            self.context.error("conflicting-edges", (*path, "to"), message, "lead to a node that goes on to several")
         elif targets:
-            branch.conditional = branch.conditional or path
+            branch.conditional = branch.conditional or (*path, "condition")
             self._add_route(source, branch, self._logic(edge.condition), (*path, "condition"), targets[0][0])
+        else:
+            self.context.condition(self._logic(edge.condition), (*path, "condition"))
 
     def _taken(self, branch: _Branch, source: str, path: Path) -> bool:
         if branch.whole is None:
             return False
-        line = self.places.value(branch.first).line
+        line = self.context.places.value(branch.first).line
         message = f"'{source}' already goes on by the edge in line {line}, which says all"
-        self._error("conflicting-edges", (*path, "from"), message, "put the targets into one edge")
+        self.context.error("conflicting-edges", (*path, "from"), message, "put the targets into one edge")
         return True
 
     def _logic(self, condition: str | LogicShape) -> str:
         return condition.logic if isinstance(condition, LogicShape) else condition
 
     def _add_route(self, source: str, branch: _Branch, logic: str, path: Path, target: str) -> None:
-        if logic.strip().lower() in _DEFAULTS:
+        if logic.strip().lower() in DEFAULTS:
             self._set_default(branch, path, target)
             return
-        where = (*path, "logic") if self.places.has((*path, "logic")) else path
-        expression = read_condition(self.places, where, logic, self.types, self.loops)
-        if expression is None:
-            self.edges.sound = False
-        else:
+        expression = self.context.condition(logic, path)
+        if expression is not None:
+            where = (*path, "logic") if self.context.places.has((*path, "logic")) else path
             branch.routes.append(Route(expression, target))
-            self.edges.conditions.setdefault((source, expression.text, target), where)
+            self.context.edges.conditions.setdefault((source, expression.text, target), where)
 
     def _set_default(self, branch: _Branch, path: Path, target: str) -> None:
         if branch.default is not None:
             message = f"a second default route (the first leads to '{branch.default}')"
-            self._error("duplicate-default", path, message, "keep one", key=True)
+            self.context.error("duplicate-default", path, message, "keep one", key=True)
         branch.default = branch.default or target
 
     def _whole(self, source: str, edge: EdgeShape, path: Path) -> None:
@@ -216,9 +194,9 @@ class _EdgeReader:
         if edge.routes is not None:
             branch.whole = self._routes(source, branch, edge.routes, (*path, "routes"))
         elif edge.loop is not None:
-            branch.whole = self._loop(source, edge.loop, (*path, "loop"))
+            branch.whole = read_loop(self.context, source, edge.loop, (*path, "loop"))
         elif edge.parallel is not None:
-            branch.whole = self._map(source, edge.parallel, (*path, "parallel"))
+            branch.whole = read_map(self.context, source, edge.parallel, (*path, "parallel"))
 
     def _routes(self, source: str, branch: _Branch, routes: list[RouteShape], path: Path) -> Way:
         for i, route in enumerate(routes):
@@ -228,140 +206,52 @@ class _EdgeReader:
     def _route(self, source: str, branch: _Branch, route: RouteShape, path: Path) -> None:
         read = self._read_route(route, path)
         if read is None:
-            self.edges.sound = False
+            self.context.edges.sound = False
             branch.unsure = True
+            if route.if_ or route.condition:
+                self.context.condition(
+                    route.if_ or self._logic(route.condition or ""), (*path, "if" if route.if_ else "condition")
+                )
             return
         key, target, where = read
-        self._link(source, target, where)
-        logic = "default" if key in _DEFAULTS else route.if_ if key == "if" else self._logic(route.condition or "")
+        self.context.link(source, target, where)
+        logic = "default" if key in DEFAULTS else route.if_ if key == "if" else self._logic(route.condition or "")
         self._add_route(source, branch, logic or "", (*path, key), target)
 
     def _read_route(self, route: RouteShape, path: Path) -> tuple[str, str, Path] | None:
         """The key that says when the route is taken, where it leads, and where that is written."""
-        conditions = [k for k in ("if", "condition", *_DEFAULTS) if self.places.has((*path, k))]
+        conditions = [k for k in ("if", "condition", *DEFAULTS) if self.context.places.has((*path, k))]
         if len(conditions) != 1:
-            if not self.places.lost_a_key(path):
+            if not self.context.places.lost_a_key(path):
                 code = "conflicting-edges" if conditions else "missing-key"
                 message = "a route has one of 'if', 'condition' and 'default'"
-                self._error(code, path, message, "write {if: …, to: …}")
+                self.context.error(code, path, message, "write {if: …, to: …}")
             return None
         key = conditions[0]
         named = route.default if key == "default" else route.else_
-        target = route.to if route.to is not None else named if key in _DEFAULTS and isinstance(named, str) else None
+        target = route.to if route.to is not None else named if key in DEFAULTS and isinstance(named, str) else None
         where = (*path, "to") if route.to is not None else (*path, key)
         if target is None:
-            if not self.places.lost_a_key(path):
-                self._error("missing-key", path, "the route needs the key 'to'", "add 'to:'", key=True)
+            if not self.context.places.lost_a_key(path):
+                self.context.error("missing-key", path, "the route needs the key 'to'", "add 'to:'", key=True)
             return None
-        if key in _DEFAULTS and route.to is not None and named not in (None, True):
+        if key in DEFAULTS and route.to is not None and named not in (None, True):
             message = f"'{key}' names the node, so 'to' can't name another"
-            self._error("conflicting-edges", (*path, "to"), message, "remove one of the two", key=True)
+            self.context.error("conflicting-edges", (*path, "to"), message, "remove one of the two", key=True)
             return None
-        return (key, target, where) if self._target(target, where) else None
+        return (key, target, where) if self.context.target(target, where) else None
 
     def _finished_routes(self, branch: _Branch, path: Path) -> Routes:
-        if branch.default is None and not branch.unsure and "edges" not in self.places.damaged:
+        if branch.default is None and not branch.unsure and "edges" not in self.context.places.damaged:
             message = "no default route: a run that fits no condition would be stuck"
-            self._error("missing-default-route", path, message, "add {default: END} or another node", key=True)
+            self.context.error("missing-default-route", path, message, "add {default: END} or another node", key=True)
         return Routes(tuple(branch.routes), branch.default or END)
-
-    def _loop(self, source: str, loop: LoopShape, path: Path) -> Way | None:
-        back = loop.to or source
-        ends = [(back, (*path, "to")), (loop.exit_to, (*path, "exit_to"))]
-        known = [self._target(target, where) for target, where in ends]
-        if source == START:
-            self._error("unknown-node", path, "a loop can't start from START", "start it from a node", key=True)
-            return None
-        if back == END:
-            self._error(
-                "loop-target", (*path, "to"), "a loop can't lead back to END", "name the node where a turn begins"
-            )
-            return None
-        if loop.exit_to == back:
-            self._error(
-                "loop-target", (*path, "exit_to"), "the loop exits to where it goes on", "name the node after the loop"
-            )
-            return None
-        logic = self._until(loop, path)
-        if logic is None or not all(known):
-            return None
-        expression = read_condition(self.places, logic[1], logic[0], self.types, self.loops)
-        for target, where in ends:
-            self._link(source, target, where if self.places.has(where) else path)
-        if expression is None:
-            self.edges.sound = False
-            return None
-        return Loop(back, expression, loop.max_iterations, loop.exit_to)
-
-    def _until(self, loop: LoopShape, path: Path) -> tuple[str, Path] | None:
-        if (loop.until is None) == (loop.condition_field is None):
-            message = "a loop has one of 'until' and 'condition_field'"
-            code = "missing-key" if loop.until is None else "conflicting-edges"
-            if "edges" in self.places.damaged or self.places.lost_a_key(path):
-                self.edges.sound = False
-            else:
-                self._error(code, path, message, "write until: score > 0.8", key=True)
-            return None
-        if loop.until is not None:
-            return loop.until, (*path, "until")
-        name = (loop.condition_field or "").removeprefix("state.")
-        where = (*path, "condition_field")
-        found = self.fields.get(name)
-        if found is None:
-            hint = suggest(name, self.fields, "fields")
-            self._error("unknown-field", where, f"no field '{name}'", hint)
-            return None
-        if not accepts(BOOL, without_null(found.type)):
-            message = f"'condition_field' names a bool, but '{name}' is {describe(found.type)}"
-            self._error("expression-type", where, message, f"write until: {name} == …")
-            return None
-        return name, where
-
-    def _map(self, source: str, shape: ParallelShape, path: Path) -> Way | None:
-        where = (*path, "target_node")
-        items = self._list_field(shape.items_field, (*path, "items_field"))
-        collect = self._list_field(shape.collect_field, (*path, "collect_field"))
-        self.edges.loose_items.add(shape.item or "item")
-        if shape.target_node in (START, END) or not self._target(shape.target_node, where):
-            if shape.target_node in (START, END):
-                self._error("unknown-node", where, f"a map can't run {shape.target_node}", "name a node")
-            return None
-        if shape.target_node == source:
-            self._error("map-target", where, f"'{source}' can't map over itself", "name another node")
-            return None
-        self.edges.loose_items.discard(shape.item or "item")
-        self._link(source, shape.target_node, where)
-        found = self.fields.get(collect)
-        if found and found.reduce not in ("replace", "extend"):
-            message = f"a map can't collect into '{collect}' with 'reduce: {found.reduce}'"
-            self._error("reduce-type", (*path, "collect_field"), message, "use extend, or no reduce")
-        if shape.on_item_error == "collect" and found and not accepts(found.type, ListOf(ObjectOf())):
-            message = f"'collect' puts errors (objects) into '{collect}', which is {describe(found.type)}"
-            self._error("type-mismatch", (*path, "on_item_error"), message, f"declare '{collect}' as list")
-        return Map(
-            target=shape.target_node,
-            items_field=items,
-            collect_field=collect,
-            item=shape.item or "item",
-            max_concurrency=shape.max_concurrency,
-            on_item_error=shape.on_item_error or "fail",
-        )
-
-    def _list_field(self, given: str, path: Path) -> str:
-        name = given.strip("{} ").removeprefix("state.")
-        found = self.fields.get(name)
-        if found is None:
-            self._error("unknown-field", path, f"no field '{name}'", suggest(name, self.fields, "fields"))
-        elif not isinstance(without_null(found.type), ListOf) and found.type != ANY:
-            message = f"'{name}' is {describe(found.type)}, not a list"
-            self._error("not-a-list", path, message, f"declare it as list or list[{describe(found.type)}]")
-        return name
 
     def finish(self) -> None:
         for source, branch in self.branches.items():
             way = branch.whole or self._way(branch)
             if way is not None:
-                self.edges.ways[source] = way
+                self.context.edges.ways[source] = way
 
     def _way(self, branch: _Branch) -> Way | None:
         if branch.conditional is None:

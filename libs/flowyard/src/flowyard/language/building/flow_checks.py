@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Final, assert_never
 
-from flowyard.language.building.edges import Edges
+from flowyard.language.building.edge_context import Edges
 from flowyard.language.flow import Flow
 from flowyard.language.reading.places import Path, Places
 from flowyard.language.values.expressions import Expression, roots
@@ -22,7 +21,7 @@ _FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name
 def check_flow(places: Places, fields: Mapping[str, Field], nodes: Mapping[str, Node], edges: Edges) -> None:
     """Reports; what depends on parts of the document that are broken already is left out."""
     checker = _Checker(places, fields, nodes, edges, Flow(nodes, edges.ways))
-    if edges.sound and not places.damaged & {"edges", "nodes"} and not _reported_in_nodes(places):
+    if edges.sound and not places.damaged & {"edges", "nodes", "ids"} and not _reported_in_nodes(places):
         checker.bounded()
         checker.connected()
         checker.maps()
@@ -34,6 +33,17 @@ def check_flow(places: Places, fields: Mapping[str, Field], nodes: Mapping[str, 
 def _reported_in_nodes(places: Places) -> bool:
     """Whether a node can't be told from another, or goes to one that isn't there."""
     return any(problem.code in _FLOW_CODES for problem in places.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A field that is read, and where that is written. `after`: once the reader is done, to choose its way."""
+
+    reader: str
+    field: str
+    path: Path
+    offset: int
+    after: bool = False
 
 
 @dataclass(slots=True)
@@ -91,22 +101,46 @@ class _Checker:
     def _forks_inside_loops(self) -> None:
         """A loop may only go back over a fork if all of its branches come together before the loop's end."""
         for source, way in self.edges.ways.items():
-            if not isinstance(way, Loop):
-                continue
-            body = [n for n in self.flow.forward_from(way.to) if source in self.flow.forward_from(n)]
-            for fork in body:
-                inside = self.edges.ways.get(fork)
-                branches = [t for t in inside.to if t != END] if isinstance(inside, Next) else []
-                outside = [t for t in branches if t not in body]
-                if outside and len(branches) > 1:
-                    message = f"the loop goes back over the fork after '{fork}', and doesn't wait for '{outside[0]}'"
-                    hint = f"join '{outside[0]}' with the others before '{source}'"
-                    self.places.error("loop-target", self.edges.place(source, way.to), message, hint)
+            if isinstance(way, Loop):
+                body = self.flow.body(source)
+                forks = {name: branches for name in self.flow.names if name in body and (branches := self._fork(name))}
+                self._branches_outside(source, way, body, forks)
+                for name in self.flow.names if forks else ():
+                    if name in body and name != source:
+                        self._leaving(name, source, body, forks)
+
+    def _fork(self, name: str) -> tuple[str, ...]:
+        """The branches that begin after a node, if they are several."""
+        way = self.edges.ways.get(name)
+        branches = tuple(t for t in way.to if t != END) if isinstance(way, Next) else ()
+        return branches if len(branches) > 1 else ()
+
+    def _branches_outside(
+        self, source: str, way: Loop, body: frozenset[str], forks: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        for fork, branches in forks.items():
+            outside = [t for t in branches if t not in body]
+            if outside:
+                message = f"the loop goes back over the fork after '{fork}', and doesn't wait for '{outside[0]}'"
+                hint = f"join '{outside[0]}' with the others before '{source}'"
+                self.places.error("loop-target", self.edges.place(source, way.to), message, hint)
+
+    def _leaving(self, name: str, source: str, body: frozenset[str], forks: Mapping[str, tuple[str, ...]]) -> None:
+        """A branch may not leave a loop while another one goes on to its next turn."""
+        outside = [t for t in self.flow.forward[name] if t != END and t not in body]
+        if name in forks or not outside or not self.flow.beside(name) & body:
+            return
+        over = [fork for fork in forks if name in self.flow.forward_from(fork)]
+        partly = [f for f in over if any(name not in self.flow.forward_from(branch) for branch in forks[f])]
+        for fork in (partly or over)[-1:]:
+            message = f"'{name}' leaves the loop of '{source}' from inside one branch of the fork after '{fork}'"
+            hint = f"leave the loop after '{source}'"
+            self.places.error("loop-target", self._edge_path(name, outside[0]), message, hint)
 
     def _edge_path(self, source: str, target: str) -> Path:
         node = self.nodes.get(source)
         if (source, target) not in self.edges.paths and node is not None and isinstance(node.on_error, Goto):
-            return (*self.path(source)[:-1], "on_error")
+            return (*self.path(source)[:-1], "on_error", "goto")
         return self.edges.place(source, target)
 
     def maps(self) -> None:
@@ -142,23 +176,30 @@ class _Checker:
         before = self.flow.comes_before()
         writers = self._writers()
         reached = self.flow.reached_from(START)
-        for reader, field, path, offset in self._reads():
-            f = self.fields.get(field)
-            if reader.removesuffix(".") not in reached:
+        for read in self._reads():
+            f = self.fields.get(read.field)
+            if read.reader not in reached:
                 continue
-            earlier = writers.get(field, frozenset()) & before[reader]
-            if f is None or f.is_input or earlier:
+            passed = before[read.reader] | {read.reader} if read.after else before[read.reader]
+            if f is None or f.is_input or writers.get(read.field, frozenset()) & passed:
                 continue
-            owners = sorted(writers.get(field, ()))
+            owners = sorted(writers.get(read.field, ()))
             hint = (
-                f"it is written by '{owners[0]}', which comes later"
+                f"it is written by '{owners[0]}', which {self._unread(owners[0], read.reader)}"
                 if owners
                 else "declare it required, or give it a default"
             )
             finding = Finding(
-                "read-before-write", f"'{field}' is read before anything can have written it", offset, hint
+                "read-before-write",
+                f"'{read.field}' is read before anything can have written it",
+                read.offset,
+                hint,
             )
-            self.places.inside(path, finding)
+            self.places.inside(read.path, finding)
+
+    def _unread(self, writer: str, reader: str) -> str:
+        later = reader not in self.flow.reached_from(writer) or reader == writer
+        return "comes later" if later else "has failed by then"
 
     def _writers(self) -> dict[str, frozenset[str]]:
         writers: dict[str, frozenset[str]] = {}
@@ -169,8 +210,8 @@ class _Checker:
                 writers[field] = writers.get(field, frozenset()) | {node.id}
         return writers
 
-    def _reads(self) -> Iterator[tuple[str, str, Path, int]]:
-        """Who reads which field, and where that is written. A way is read after its node: `node.`."""
+    def _reads(self) -> Iterator[_Read]:
+        """Who reads which field, and where that is written."""
         maps = {way.target: way for way in self.edges.ways.values() if isinstance(way, Map)}
         for i, node in enumerate(self.nodes.values()):
             local = {maps[node.id].item} if node.id in maps else set()
@@ -185,19 +226,18 @@ class _Checker:
         for source, way in self.edges.ways.items():
             yield from self._way_reads(source, way)
 
-    def _way_reads(self, source: str, way: Way) -> Iterator[tuple[str, str, Path, int]]:
-        after = f"{source}."
+    def _way_reads(self, source: str, way: Way) -> Iterator[_Read]:
         match way:
             case Map():
                 where = (*self.edges.place(source, way.target)[:-1], "items_field")
-                yield after, way.items_field, where, 0
+                yield _Read(source, way.items_field, where, 0, after=True)
             case Loop():
                 where = self._loop_path(source, way)
-                yield from _expression_reads(after, way.until, where)
+                yield from _expression_reads(source, way.until, where)
             case Routes():
                 for route in way.routes:
                     yield from _expression_reads(
-                        after, route.condition, self._route_path(source, route.condition, route.to)
+                        source, route.condition, self._route_path(source, route.condition, route.to)
                     )
             case Next():
                 pass
@@ -215,13 +255,20 @@ class _Checker:
     def parallel_writes(self) -> None:
         writers = self._writers()
         for name, f in self.fields.items():
-            judged = f.reduce == "replace" and not self.places.lost_a_key(("state", "fields", name))
-            nodes = sorted(writers.get(name, ())) if judged else []
-            pair = next((pair for pair in combinations(nodes, 2) if self.flow.parallel(*pair)), None)
-            if pair is not None:
-                message = f"'{pair[0]}' and '{pair[1]}' may write '{name}' at the same time"
-                hint = f"give '{name}' a reduce (such as append), or use two fields"
-                self.places.error("parallel-writers", self._output_path(pair[1], name), message, hint)
+            if f.reduce == "replace" and not self.places.lost_a_key(("state", "fields", name)):
+                self._writers_beside(name, [n for n in self.nodes if n in writers.get(name, ())])
+
+    def _writers_beside(self, field: str, writers: list[str]) -> None:
+        """Each writer that may run at the same time as one that stands before it in the document."""
+        before: set[str] = set()
+        for writer in writers if len(writers) > 1 else ():
+            beside = self.flow.beside(writer) & before
+            if beside:
+                first = next(n for n in writers if n in beside)
+                message = f"'{first}' and '{writer}' may write '{field}' at the same time"
+                hint = f"give '{field}' a reduce (such as append), or use two fields"
+                self.places.error("parallel-writers", self._output_path(writer, field), message, hint)
+            before.add(writer)
 
     def _output_path(self, node: str, field: str) -> Path:
         """Where a node says that it writes a field; a map's results are named at its edge."""
@@ -236,12 +283,12 @@ def _whole(output: Output) -> ObjectField:
     return ObjectField(output.type, required=True)
 
 
-def _template_reads(node: str, template: Template, path: Path, local: set[str]) -> Iterator[tuple[str, str, Path, int]]:
+def _template_reads(node: str, template: Template, path: Path, local: set[str]) -> Iterator[_Read]:
     for placeholder in template.placeholders:
         if placeholder.root not in local:
-            yield node, placeholder.root, path, placeholder.offset + 1
+            yield _Read(node, placeholder.root, path, placeholder.offset + 1)
 
 
-def _expression_reads(after: str, expression: Expression, path: Path) -> Iterator[tuple[str, str, Path, int]]:
-    for name, node in roots(expression.tree):
-        yield after, name, path, node.col_offset
+def _expression_reads(node: str, expression: Expression, path: Path) -> Iterator[_Read]:
+    for name, place in roots(expression.tree):
+        yield _Read(node, name, path, place.col_offset, after=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from flowyard.language.problems import did_you_mean
 from flowyard.language.providers import PROVIDERS
@@ -27,7 +28,8 @@ class Models:
     def __init__(self, shared: LlmShape | None, places: Places) -> None:
         self.shared = shared
         self.places = places
-        self.default = self._settings(_given(shared), ("config", "llm"), shared)
+        self.shared_fallbacks = self._fallbacks(shared, ("config", "llm"))
+        self.default = self._one({**_given(shared), "fallbacks": self.shared_fallbacks}, ("config", "llm"))
 
     def of(self, own: LlmShape | None, path: Path) -> ModelSettings:
         if own is None:
@@ -39,19 +41,12 @@ class Models:
         if mine.get("provider", self.default.provider) != self.default.provider:
             # An address and a key belong to their provider: another one must never be sent them.
             shared = {key: value for key, value in shared.items() if key not in _OF_ITS_PROVIDER}
-        return self._settings(
-            {**shared, **mine}, path, own if own.fallbacks is not None else self.shared, fallback_path=own
-        )
+        fallbacks = self.shared_fallbacks if own.fallbacks is None else self._fallbacks(own, path)
+        return self._one({**shared, **mine, "fallbacks": fallbacks}, path)
 
-    def _settings(
-        self, given: dict[str, Any], path: Path, source: LlmShape | None, fallback_path: LlmShape | None = None
-    ) -> ModelSettings:
-        owner = path if fallback_path is None or fallback_path.fallbacks is not None else ("config", "llm")
-        fallbacks = tuple(
-            self._one(_given(f), (*owner, "fallbacks", i))
-            for i, f in enumerate((source.fallbacks if source else None) or ())
-        )
-        return self._one({**given, "fallbacks": fallbacks}, path)
+    def _fallbacks(self, shape: LlmShape | None, path: Path) -> tuple[ModelSettings, ...]:
+        given = (shape.fallbacks if shape else None) or ()
+        return tuple(self._one(_given(f), (*path, "fallbacks", i)) for i, f in enumerate(given))
 
     def _one(self, given: dict[str, Any], path: Path) -> ModelSettings:
         given = dict(given)
@@ -65,8 +60,15 @@ class Models:
             self.places.error(
                 "missing-key", path, f"provider '{provider}' needs the key 'model'", "add 'model:'", key=True
             )
+        self._check_address(given.get("api_base"), path)
         self._check_extra(given.get("extra", {}), path)
         return ModelSettings(provider, model or "unknown", **given)
+
+    def _check_address(self, address: str | None, path: Path) -> None:
+        where = (*path, "api_base")
+        if address is not None and self.places.has(where) and not _has_host(address):
+            message = f"'api_base' must be an address, not '{address}'"
+            self.places.error("invalid-value", where, message, "write http://HOST:PORT or https://HOST")
 
     def _check_extra(self, extra: Mapping[str, Any], path: Path) -> None:
         for name in extra.keys() & _OWN_EXTRAS.keys():
@@ -108,6 +110,14 @@ def _names_another_provider(model: str, provider: str) -> bool:
     """
     family = _family(model) if "/" not in model else model.partition("/")[0]
     return family in _MAIN_PROVIDERS and provider in _MAIN_PROVIDERS and family != provider
+
+
+def _has_host(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _family(model: str) -> str | None:

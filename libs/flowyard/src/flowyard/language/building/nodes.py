@@ -262,7 +262,7 @@ class NodeReader:
         match shape.on_error:
             case GotoShape(goto=target):
                 if target not in self.names:
-                    hint = suggest(target, self.names, "nodes")
+                    hint = "use continue, or name a node" if target == END else suggest(target, self.names, "nodes")
                     self.places.error("unknown-node", (*path, "on_error", "goto"), f"no node '{target}'", hint)
                 return Goto(target)
             case "continue":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,6 +33,9 @@ from flowyard.language.values.types import (
 from flowyard.language.workflow import Field
 
 _RESERVED: Final = frozenset({"state", "START", "END", "configurable", *CONSTANTS})
+_TYPICAL: Final = {
+    "append": "list", "extend": "list", "merge": "dict", "add": "float", "max": "float", "min": "float",
+}  # fmt: skip
 _EMPTY: Final[Mapping[str, Any]] = {"append": [], "extend": [], "merge": {}}
 
 
@@ -49,7 +53,11 @@ def _long(given: str | FieldShape) -> FieldShape:
 
 
 def check_name(places: Places, path: Path, name: str) -> None:
-    if not name.isidentifier() or keyword.iskeyword(name):
+    plain = unicodedata.normalize("NFKC", name)
+    if plain != name:
+        message = f"'{name}' is read as '{plain}' in conditions"
+        places.error("bad-name", path, message, f"write '{plain}'", key=True)
+    elif not name.isidentifier() or keyword.iskeyword(name):
         hint = "use letters, digits and _, and begin with a letter"
         places.error("bad-name", path, f"'{name}' can't be the name of a field", hint, key=True)
     elif name in _RESERVED or name.lower() in CONSTANTS or name.startswith((LOOP_PREFIX, "__")):
@@ -66,7 +74,7 @@ def _read_field(places: Places, path: Path, name: str, given: FieldShape) -> Fie
         kind = nullable(kind)
     elif has_default:
         default = check_value(places, (*path, "default"), kind, default, "default", code="bad-default")
-    if given.required and has_default and default is not None:
+    if given.required and "default" in given.model_fields_set:
         message = f"'{name}' is required, so its default would never be used"
         places.error("required-with-default", (*path, "default"), message, "remove one of the two", key=True)
     if not has_default and not given.required and reduce in _EMPTY:
@@ -141,7 +149,12 @@ def _check_reduce(places: Places, path: Path, kind: Type, reduce: str) -> None:
         "max": accepts(FLOAT, inner) or inner == STR,
         "min": accepts(FLOAT, inner) or inner == STR,
     }
-    if not fits.get(reduce, True) and inner != ANY:
+    if reduce == "replace" or places.lost_a_key(path):
+        return
+    if inner == ANY:
+        message = f"'reduce: {reduce}' needs to know what it works on, but the type is any"
+        places.error("reduce-type", (*path, "reduce"), message, f"give it a type, such as {_TYPICAL[reduce]}")
+    elif not fits[reduce]:
         needs = {"append": "a list", "extend": "a list", "merge": "a dict or object", "add": "a number"}
         message = f"'reduce: {reduce}' needs {needs.get(reduce, 'a number or text')}, not {describe(kind)}"
         places.error("reduce-type", (*path, "reduce"), message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -10,12 +11,32 @@ from pydantic.config import JsonDict
 
 from flowyard.language.workflow import Durability, OnItemError, Reduce
 
+_TYPE: Final[JsonDict] = {"pattern": r"^(\s*((str|int|float|bool|any|object|list|dict|null|None)\b|[\[\],|?]))+\s*$"}
+"""The words of a type; how they may be put together is more than a pattern can say."""
+
+_FIELD_NAMES: Final[JsonDict] = {
+    "propertyNames": {
+        "pattern": r"^[^\s0-9!-/:-@\[-^`{-~][^\s!-/:-@\[-^`{-~]*$",
+        "not": {"enum": ["state", "START", "END", "configurable", *keyword.kwlist]},
+    }
+}
+
+
+def _exactly_one(*keys: str, **more: Any) -> ConfigDict:
+    """What an editor is told beside the keys. The reader tells it in words of its own."""
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys], **more})
+
+
 IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+VERSIONS: Final = ("1.0", "1")
 
 # Pydantic's own `deprecated` warns whoever reads the attribute.
 OLD_KEY: Final[JsonDict] = {"deprecated": True}
-_SHORT: Final = "~short"
-_LONG: Final = "~long"
+# Pydantic puts these between the keys that lead to a fault; no key of a document can be one of them.
+_SHORT: Final = "\0short"
+_LONG: Final = "\0long"
+FORMS: Final = frozenset({_SHORT, _LONG})
 
 
 def _form(value: Any) -> str:
@@ -66,34 +87,39 @@ class FlowShape(Shape):
 
 class FieldShape(Shape):
     type: str = Field(
-        description="str, int, float, bool, dict, list, list[str], dict[str, int], object, any, 'T | null'."
+        description="str, int, float, bool, dict, list, list[str], dict[str, int], object, any, 'T | null'.",
+        json_schema_extra=_TYPE,
     )
     required: bool = Field(default=False, description="The field is an input that a run must be given.")
     default: Any = Field(None, description="Value at the start of a run; makes the field an optional input.")
     description: str | None = Field(None, description="Shown to people, and to the model that fills the field.")
-    schema_: Mapping[str, FieldForm] | None = Field(None, alias="schema", description="The fields of an object.")
+    schema_: Mapping[str, FieldForm] | None = Field(
+        None, alias="schema", description="The fields of an object.", json_schema_extra=_FIELD_NAMES
+    )
     reduce: Reduce | None = Field(None, description="How parallel writes merge.")
 
 
 FieldForm: TypeAlias = Annotated[
-    Annotated[str, Tag(_SHORT)] | Annotated[FieldShape, Tag(_LONG)],
+    Annotated[str, Tag(_SHORT), WithJsonSchema({"type": "string", **_TYPE})] | Annotated[FieldShape, Tag(_LONG)],
     Discriminator(_form),
 ]
 
 
 class StateShape(Shape):
-    fields: dict[str, FieldForm] = Field(description="The typed values that nodes read and write.")
+    fields: dict[str, FieldForm] = Field(
+        description="The typed values that nodes read and write.", json_schema_extra=_FIELD_NAMES
+    )
 
 
 class OutputFieldShape(Shape):
     name: str
-    type: str
+    type: str = Field(json_schema_extra=_TYPE)
     description: str | None = None
     schema_: Mapping[str, FieldForm] | None = Field(None, alias="schema")
 
 
 class OutputSchemaShape(Shape):
-    type: str = Field(description="A simple type for one output, or object with fields.")
+    type: str = Field(description="A simple type for one output, or object with fields.", json_schema_extra=_TYPE)
     fields: list[OutputFieldShape] | None = None
     description: str | None = None
 
@@ -145,7 +171,11 @@ class ExampleShape(Shape):
 
 
 class NodeShape(Shape):
-    id: Identifier = Field(description="The node's name in edges.")
+    model_config = ConfigDict(json_schema_extra={"required": ["id", "prompt", "outputs"]})
+
+    id: Identifier = Field(
+        description="The node's name in edges.", json_schema_extra={"not": {"enum": ["START", "END", "configurable"]}}
+    )
     name: str | None = None
     description: str | None = None
     inputs: dict[str, Any] | None = Field(None, description="Local names: templates or plain values.")
@@ -175,6 +205,14 @@ Target: TypeAlias = Annotated[
 
 
 class RouteShape(Shape):
+    model_config = _exactly_one(
+        "if",
+        "condition",
+        "default",
+        "else",
+        anyOf=[{"required": [key]} for key in ("to", "default", "else")],
+    )
+
     if_: str | None = Field(None, alias="if", min_length=1)
     condition: ConditionForm | None = None
     to: str | None = None
@@ -183,6 +221,8 @@ class RouteShape(Shape):
 
 
 class LoopShape(Shape):
+    model_config = _exactly_one("until", "condition_field")
+
     to: str | None = Field(None, description="Where a turn begins; the edge's own node if left out.")
     condition_field: str | None = Field(None, description="A bool field: true ends the loop.")
     until: str | None = Field(None, min_length=1, description="An expression: true ends the loop.")
@@ -200,6 +240,8 @@ class ParallelShape(Shape):
 
 
 class EdgeShape(Shape):
+    model_config = _exactly_one("to", "routes", "loop", "parallel", dependentRequired={"condition": ["to"]})
+
     from_: Names = Field(alias="from", description="A node, START, or a list of nodes to wait for.")
     to: Names | None = Field(None, description="A node, END, or a list of nodes that run in parallel.")
     condition: ConditionForm | None = Field(None, description="Beside to: the edge is a route.")
@@ -244,7 +286,9 @@ class CaseShape(Shape):
 class DocumentShape(Shape):
     """A Flowyard workflow."""
 
-    schema_version: Spelled | None = Field(None, description="The language's version: 1.0.")
+    schema_version: Spelled | None = Field(
+        None, description="The language's version: 1.0.", json_schema_extra={"enum": [*VERSIONS, 1, None]}
+    )
     flow: FlowShape
     state: StateShape
     nodes: list[NodeShape] = Field(min_length=1)

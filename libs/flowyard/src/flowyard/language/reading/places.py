@@ -26,9 +26,14 @@ class Places:
     root: Mapping
     problems: list[Problem] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
-    """The top-level keys that lost a part, so that what follows from the loss isn't reported too."""
+    """The top-level keys that lost a part, so that what follows from the loss isn't reported too; `ids`: nodes' names
+    that were missing.
+    """
     gaps: set[Position] = field(default_factory=set)
     """The mappings that lost a key, by where they begin: what they lack may be that key, misspelled."""
+
+    _told: set[Problem] = field(default_factory=set)
+    _errors: int = 0
 
     def node(self, path: Path) -> YamlNode:
         """The node at `path`. A step that isn't there is skipped: short forms have fewer levels than long ones."""
@@ -86,8 +91,12 @@ class Places:
     def _add(self, problem: Problem) -> None:
         if any(problem.code in codes and part in self.damaged for part, codes in _ABOUT_NAMES.items()):
             return
+        if problem in self._told:
+            return
+        self._told.add(problem)
         self.problems.append(problem)
-        if len(self.problems) > MAX_PROBLEMS:
+        self._errors += problem.severity == "error"
+        if self._errors > MAX_PROBLEMS:
             raise TooManyProblems
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from flowyard.language.problems import Position, did_you_mean, suggest
-from flowyard.language.reading.document import NOT_YET, OLD_KEY, DocumentShape, FieldShape, Shape
+from flowyard.language.reading.document import FORMS, NOT_YET, OLD_KEY, DocumentShape, FieldShape, Shape
 from flowyard.language.reading.origin import Origin
 from flowyard.language.reading.places import Path, Places, plain
 from flowyard.language.reading.source import Entry, Mapping, Scalar, Sequence, YamlNode
@@ -31,6 +31,7 @@ _HOLE: Final = Scalar(None, "", Position(1, 1), Origin("", 0, 0, ""))
 def read_shape(places: Places) -> DocumentShape | None:
     """The document's shape with the broken parts left out; None if too little is left to go on with."""
     gone: set[Path] = set()
+    _drop_empty_tools(places.node(("nodes",)))
     for _ in range(_ROUNDS):
         try:
             return DocumentShape.model_validate(plain(places.root))
@@ -43,6 +44,15 @@ def read_shape(places: Places) -> DocumentShape | None:
         gone |= {_cut(places, fault["type"], _path(fault["loc"])) for fault in faults}
         _close_holes(places.root)
     return None
+
+
+def _drop_empty_tools(nodes: YamlNode) -> None:
+    """A node that has an empty list of tools has none; with some it can't be run yet."""
+    for node in nodes.items if isinstance(nodes, Sequence) else ():
+        if isinstance(node, Mapping) and "tools" in node.entries:
+            tools = node.entries["tools"].value
+            if isinstance(tools, Sequence) and not tools.items:
+                node.entries.pop("tools")
 
 
 def _follows(fault: Any, gone: set[Path]) -> bool:
@@ -65,7 +75,7 @@ def _is_misspelled(places: Places, fault: Any) -> bool:
 
 def _path(loc: tuple[int | str, ...]) -> Path:
     """Pydantic's location without the names of union members, which are no keys."""
-    return tuple(step for step in loc if not (isinstance(step, str) and (step.startswith("~") or step == "[key]")))
+    return tuple(step for step in loc if step not in FORMS)
 
 
 def _report(places: Places, fault: Any) -> None:
@@ -82,6 +92,9 @@ def _report(places: Places, fault: Any) -> None:
         places.error("wrong-type", path, message, _type_hint(kind, fault["input"]))
     elif kind == "union_tag_invalid":
         places.error("wrong-type", path, f"{_called(path)} can't be {_given(fault['input'])}")
+    elif kind == "literal_error" and fault["input"] == "tool_error":
+        message = "'tool_error' can't happen yet: this version of Flowyard knows no tools"
+        places.error("not-supported-yet", path, message, "remove it")
     elif kind == "literal_error":
         expected = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
         message = f"{_called(path)} can't be {_given(fault['input'])}"
@@ -258,6 +271,10 @@ def _close_holes(node: YamlNode) -> None:
 def _fill(places: Places, path: Path) -> Path:
     """Puts in what is missing where the document can't do without it; elsewhere takes out what needed it."""
     parent = places.node(path[:-1])
+    if path[0] == "nodes" and len(path) == 3 and path[-1] == "id" and isinstance(parent, Mapping):
+        places.damaged.add("ids")
+        parent.entries["id"] = Entry(_synthetic("id", parent), _synthetic(f"unnamed_{path[1]}", parent))
+        return path
     if path[-1] in _MINIMAL and path[0] not in ("nodes", "tests") and isinstance(parent, Mapping):
         places.damaged.add(str(path[0]))
         key = _synthetic(str(path[-1]), parent)

@@ -124,7 +124,9 @@ class _Open:
     node: Mapping | Sequence
     anchor: str | None
     key: Scalar | None = None
-    key_is_merge: bool = False
+    merged_in: int | None = None
+    """The line of the key `<<`."""
+
     size: int = 1
     height: int = 1
     merges: list[YamlNode] = field(default_factory=list)
@@ -225,16 +227,20 @@ class _Builder:
             parent.key = None
 
     def _key(self, node: YamlNode) -> Scalar:
-        if isinstance(node, Scalar) and (node.value is not None or node.text):
+        if isinstance(node, Scalar) and (node.value is not None or node.text) and "\0" not in node.text:
             return node
         self.problems.append(Problem("bad-key", "a key must be a word", node.position))
         return Scalar("", "", node.position, Origin(self.text, 0, 0, ""))
 
     def _entry(self, parent: _Open, mapping: Mapping, key: Scalar, value: YamlNode) -> None:
-        if key.text == "<<" and key.origin.style == "":
-            parent.merges.append(value)
-        elif key.text in mapping.entries:
+        merging = key.text == "<<" and key.origin.style == ""
+        first = parent.merged_in if merging else None
+        if key.text in mapping.entries:
             first = mapping.entries[key.text].key.position.line
+        if merging and first is None:
+            parent.merged_in = key.position.line
+            parent.merges.append(value)
+        elif first is not None:
             message = f"the key '{key.text}' stands here for the second time (first in line {first})"
             self.problems.append(Problem("duplicate-key", message, key.position, "remove or rename one of them"))
         elif key.text:

@@ -9,6 +9,7 @@ import yaml
 
 from flowyard.language.problems import Position, Problem
 from flowyard.language.reading.origin import LINE_END, position_at
+from flowyard.language.reading.surrogates import PAIR, whole
 
 _SHOWN_OF_A_LINE: Final = 400
 
@@ -19,7 +20,12 @@ def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
         mark = error.context_mark if never_closed and error.context_mark else error.problem_mark or error.context_mark
         position = position_at(text, min(mark.index if mark else 0, len(text)))
         lines = _lines_until(text, position.line)
-        return _tab_problem(lines) or _bracket_problem(lines) or _marked_problem(error, position)
+        return (
+            _surrogate_problem(error, text, position)
+            or _tab_problem(lines)
+            or _bracket_problem(lines)
+            or _marked_problem(error, position)
+        )
     return Problem("yaml-syntax", f"this is no YAML: {error}", Position(1, 1))
 
 
@@ -29,9 +35,21 @@ def _lines_until(text: str, line: int) -> list[tuple[int, str]]:
     return [(n, lines[n - 1][:_SHOWN_OF_A_LINE]) for n in (line, line - 1) if 1 <= n <= len(lines)]
 
 
+def _surrogate_problem(error: yaml.MarkedYAMLError, text: str, position: Position) -> Problem | None:
+    """JSON may spell a character as two halves; YAML may not."""
+    if error.problem_mark is None or "Unicode character escape" not in str(error.problem):
+        return None
+    found = PAIR.search(text, error.problem_mark.index - 2, error.problem_mark.index + 12)
+    if found is None:
+        return None
+    escape = whole(found)
+    message = f"YAML can't put a character together from two halves: {found[0]}"
+    return Problem("yaml-syntax", message, position, f"write {chr(int(escape[2:], 16))} itself, or {escape}")
+
+
 def _tab_problem(lines: list[tuple[int, str]]) -> Problem | None:
     for number, line in lines:
-        tab = re.match(r"[ ]*\t", line)
+        tab = re.match(r"[ ]*(?:-[ ]*)*\t", line)
         if tab:
             return Problem("yaml-tab", "a tab can't indent YAML", Position(number, tab.end()), "indent with spaces")
     return None

@@ -20,6 +20,7 @@ from flowyard.language.values.types import (
 )
 
 _DEEPEST_VALUE: Final = 100
+_WIDEST_INT: Final = 1024
 
 
 def conform(kind: Type, value: Any, path: str, problems: list[str], *, complete: bool = False) -> Any:
@@ -52,10 +53,12 @@ def conform(kind: Type, value: Any, path: str, problems: list[str], *, complete:
 
 def _conform_simple(kind: Simple, value: Any, path: str, problems: list[str]) -> Any:
     match kind.name, value:
-        case ("str", str()) | ("bool", bool()):
+        case "bool", bool():
             return value
+        case "str", str():
+            return _text(value, path, problems)
         case "int", int() if not isinstance(value, bool):
-            return value
+            return _bounded(value, path, problems)
         case "float", int() | float() if not isinstance(value, bool):
             return _finite(value, path, problems)
         case "any", _:
@@ -63,6 +66,19 @@ def _conform_simple(kind: Simple, value: Any, path: str, problems: list[str]) ->
         case _:
             problems.append(_mismatch(kind, value, path))
             return value
+
+
+def _text(value: str, path: str, problems: list[str]) -> str:
+    """JSON can spell half a character (`"\\ud800"`), which no file, terminal or database takes."""
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        problems.append(f"{path}: the text holds half of a surrogate pair")
+    return value
+
+
+def _bounded(value: int, path: str, problems: list[str]) -> int:
+    if value.bit_length() > _WIDEST_INT:
+        problems.append(f"{path}: the number has more than {_WIDEST_INT} bits")
+    return value
 
 
 def _finite(value: int | float, path: str, problems: list[str]) -> float:
@@ -80,8 +96,12 @@ def _json_only(value: Any, path: str, problems: list[str], depth: int = 0) -> An
         problems.append(f"{path[:60]}…: nests deeper than {_DEEPEST_VALUE} levels")
         return None
     match value:
-        case None | bool() | str() | int():
+        case None | bool():
             return value
+        case str():
+            return _text(value, path, problems)
+        case int():
+            return _bounded(value, path, problems)
         case float():
             return _finite(value, path, problems)
         case list() | tuple():

@@ -27,6 +27,8 @@ from flowyard.language.values.types import (
 )
 
 NULL: Final = Nullable(ANY)
+_EQUALITY: Final = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
+_ORDER: Final = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _NOT_ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and the functions of the language are allowed"
 
 
@@ -50,10 +52,17 @@ class _Checker:
         return ANY
 
     def condition(self, node: ast.expr) -> None:
-        kind = self.infer(node)
-        if not accepts(BOOL, without_null(kind)):
+        kind = self.operand(node)
+        if not accepts(BOOL, kind):
             shown = ast.unparse(node)
             self.report(node, f"'{shown}' is {describe(kind)}, not true or false", _as_condition(kind, shown))
+
+    def operand(self, node: ast.expr) -> Type:
+        """The type of something that can't be null itself; a field that may be null is told at run time."""
+        kind = self.infer(node)
+        if kind == NULL:
+            return self.report(node, f"'{_shown(node)}' is always null", "compare with null by == or !=")
+        return without_null(kind)
 
     def infer(self, node: ast.expr) -> Type:
         loop = loop_name(node)
@@ -127,7 +136,7 @@ class _Checker:
                 )
 
     def step(self, node: ast.expr, inner: ast.expr, step: str | int) -> Type:
-        kind = self.infer(inner)
+        kind = self.operand(inner)
         stepped = step_type(kind, step, node.col_offset)
         if isinstance(stepped, Finding):
             self.findings.append(stepped)
@@ -142,7 +151,7 @@ class _Checker:
                 return self.step(node, inner, -step)
             case ast.Slice():
                 return self.report(node, "slices aren't allowed", "index one element", code="expression-not-allowed")
-        kind, whole = without_null(self.infer(index)), without_null(self.infer(inner))
+        kind, whole = self.operand(index), self.operand(inner)
         if isinstance(whole, ListOf) and accepts(INT, kind):
             return whole.element
         if isinstance(whole, DictOf) and accepts(STR, kind):
@@ -152,7 +161,7 @@ class _Checker:
         return self.report(node, f"a value of type {describe(whole)} has no index of type {describe(kind)}")
 
     def number(self, node: ast.expr) -> Type:
-        kind = without_null(self.infer(node))
+        kind = self.operand(node)
         if not accepts(FLOAT, kind):
             return self.report(node, f"'{_shown(node)}' is {describe(kind)}, not a number")
         return kind
@@ -164,7 +173,7 @@ class _Checker:
             )
         left = without_null(self.infer(node.left))
         if isinstance(node.op, ast.Add) and (left == STR or isinstance(left, ListOf)):
-            right = without_null(self.infer(node.right))
+            right = self.operand(node.right)
             if accepts(left, right) or accepts(right, left):
                 return left
             return self.report(node.right, f"{describe(right)} can't be added to {describe(left)}")
@@ -180,11 +189,18 @@ class _Checker:
         return BOOL
 
     def compare_two(self, left: ast.expr, a: Type, operator: ast.cmpop, right: ast.expr, b: Type) -> None:
+        needed = [] if isinstance(operator, _EQUALITY) else [(right, b)]
+        if isinstance(operator, _ORDER):
+            needed.append((left, a))
+        for node, kind in needed:
+            if kind == NULL:
+                self.report(node, f"'{_shown(node)}' is always null", "compare with null by == or !=")
+                return
         a, b = without_null(a), without_null(b)
         match operator:
             case ast.In() | ast.NotIn():
                 self.membership(left, a, right, b)
-            case ast.Eq() | ast.NotEq() | ast.Is() | ast.IsNot():
+            case _ if isinstance(operator, _EQUALITY):
                 if not (accepts(a, b) or accepts(b, a)):
                     self.report(left, f"{describe(a)} and {describe(b)} are never equal", _quote_hint(right, a))
             case _:
@@ -215,7 +231,11 @@ class _Checker:
             return self.report(node, f"no function '{name}'", hint, code="unknown-function")
         if len(node.args) != FUNCTIONS[name] or node.keywords:
             return self.report(node, f"{name} takes {FUNCTIONS[name]} argument{'s' if FUNCTIONS[name] > 1 else ''}")
-        return self.function(node, name, [without_null(self.infer(arg)) for arg in node.args])
+        return self.function(node, name, [self.argument(name, i, arg) for i, arg in enumerate(node.args)])
+
+    def argument(self, function: str, number: int, node: ast.expr) -> Type:
+        looked_for = function == "contains" and number == 1
+        return without_null(self.infer(node)) if looked_for else self.operand(node)
 
     def function(self, node: ast.Call, name: str, kinds: list[Type]) -> Type:
         if name == "iterations":

@@ -1,0 +1,144 @@
+"""What is opened before a run, and that nobody has to wait for it: each in a process that knows nothing of LiteLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from flowyard.errors import MissingApiKey, ModelRefused
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.models import Models, open_models
+from flowyard.llm.scripted import ScriptedModel
+from support.wire.providers import Provider
+
+PREPARED_CALLS = """
+import asyncio, json, sys, time
+from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.models import open_models
+from support.wire.behaviour import Text
+from support.wire.providers import ENVIRON, PROVIDERS
+
+def heard(event, details):
+    if event == "socket.connect":
+        print("connected while preparing", details[1], file=sys.stderr)
+
+async def main():
+    (provider,) = (each for each in PROVIDERS if each.name == sys.argv[1])
+    async with provider.serve([Text("hi there")]) as server, open_models(ENVIRON) as models:
+        settings = provider.settings(server, timeout=1)
+        tasks = asyncio.all_tasks()
+        listening = True
+        sys.addaudithook(lambda event, details: heard(event, details) if listening else None)
+        await models.prepare([settings, settings])
+        listening = False
+        left = len(asyncio.all_tasks() - tasks)
+        seconds = []
+        for on_token in (None, lambda token: None):
+            started = time.perf_counter()
+            async with asyncio.timeout(1):
+                reply = await models.reply(ModelCall("a", settings, (Message("user", "Hi"),)), on_token)
+            seconds.append(time.perf_counter() - started)
+        print(json.dumps({"text": reply.text, "tasks": left, "seconds": seconds, "requests": len(server.requests)}))
+
+asyncio.run(main())
+"""
+INTERRUPTED = """
+import asyncio
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.models import open_models
+
+async def main():
+    async with open_models({"OPENAI_API_KEY": "k"}) as models:
+        print("ready", flush=True)
+        await models.prepare([ModelSettings("openai", "gpt-4o-mini")])
+        print("prepared", flush=True)
+
+asyncio.run(main())
+"""
+IMPORTED = """
+import os
+import flowyard.llm.litellm_setup as setup
+print(all(os.environ[name] == value for name, value in setup.ENVIRONMENT.items()), setup.litellm.telemetry)
+"""
+
+
+def python(program: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **environ},
+    )
+
+
+def test_the_first_call_of_a_prepared_model_is_a_fast_one(provider: Provider) -> None:
+    done = python(PREPARED_CALLS, provider.name)
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert (told["text"], told["tasks"], told["requests"]) == ("hi there", 0, 2)
+    # On an idle machine it takes 0.03 s; without the preparation 0.4 s, and 3 s with LiteLLM's import.
+    assert max(told["seconds"]) < 0.3
+    assert done.stderr == ""
+
+
+def test_an_interrupt_doesnt_wait_for_the_import() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        started = perf_counter()
+        said, _ = process.communicate(timeout=30)
+    assert said == b""
+    assert perf_counter() - started < 1
+
+
+def test_litellm_stays_at_home_whatever_the_environment_says() -> None:
+    done = python(IMPORTED, LITELLM_TELEMETRY="True", LITELLM_LOCAL_MODEL_COST_MAP="False", LITELLM_MODE="DEV")
+    assert done.stdout == "True False\n"
+
+
+async def test_preparing_raises_what_the_call_would_raise() -> None:
+    async with open_models({}) as models:
+        with pytest.raises(MissingApiKey):
+            await models.prepare([ModelSettings("openai", "m")])
+        with pytest.raises(ModelRefused, match="no such provider"):
+            await models.prepare([ModelSettings("opnai", "m")])
+
+
+async def test_a_fallback_is_prepared_unless_it_is_local() -> None:
+    # A preparation of this local model would be refused: there is no such file.
+    nowhere = ModelSettings("local", "nowhere.gguf")
+    async with open_models({}, scripted=ScriptedModel({})) as models:
+        await models.prepare([ModelSettings("scripted", "canned", fallbacks=(nowhere,))])
+        with pytest.raises(MissingApiKey):
+            await models.prepare([ModelSettings("scripted", "canned", fallbacks=(ModelSettings("openai", "m"),))])
+
+
+async def test_a_warm_up_that_fails_does_no_harm(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Inline: it takes seconds, and the other tests of this file need none of it here.
+    from flowyard.llm.litellm_setup import litellm  # noqa: PLC0415
+
+    asked: list[str] = []
+
+    def fail(model: str, **_: object) -> None:
+        asked.append(model)
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(litellm, "completion", fail)
+    await models.prepare([ModelSettings("openai", "m")])
+    assert asked
+
+
+async def test_two_runs_can_prepare_the_same_model_at_once(models: Models) -> None:
+    settings = ModelSettings("openai", "m")
+    await asyncio.gather(models.prepare([settings]), models.prepare([settings]))
