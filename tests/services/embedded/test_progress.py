@@ -44,7 +44,7 @@ def failed_call(step: StepId) -> ModelCalled:
 
 def test_a_line_never_lands_in_the_middle_of_a_reply(capsys: pytest.CaptureFixture[str]) -> None:
     shown = streamed(capsys, Token(A, "Soft "), failed_call(B), Token(A, "rain"), done(A))
-    assert shown == "a:\nSoft \nb: openai/gpt failed: slow down\na:\nrain\na: done in 1.0 s\n"
+    assert shown == "a:\nSoft \nb: slow down [rate_limited]\na:\nrain\na: done in 1.0 s\n"
 
 
 def test_a_branch_that_ends_first_does_not_garble_the_shown_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +59,7 @@ def test_held_replies_come_when_it_is_their_turn(capsys: pytest.CaptureFixture[s
 
 def test_a_retried_reply_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
     shown = streamed(capsys, Token(A, "Ha"), RetryScheduled(A, 2, 0, LIMITED), Token(A, "Rain"), done(A))
-    assert shown == "a:\nHa\na: slow down [rate_limited], try 2 now\na:\nRain\na: done in 1.0 s\n"
+    assert shown == "a:\nHa\na: try 2 now\na:\nRain\na: done in 1.0 s\n"
 
 
 def test_held_words_of_a_failed_try_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +86,13 @@ def test_streamed_replies_steer_no_terminal(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_messages_steer_no_terminal() -> None:
-    assert line_of(RetryScheduled(A, 2, 0, Failure("x", "\x1b[2J", "a"))) == "a: \\x1b[2J [x], try 2 now"
+    wrong = Failure("invalid_output", "\x1b[2J", "a")
+    assert line_of(RetryScheduled(A, 2, 0, wrong)) == "a: \\x1b[2J [invalid_output], try 2 now"
+
+
+def test_what_a_call_failed_with_is_said_once() -> None:
+    assert line_of(failed_call(A)) == "a: slow down [rate_limited]"
+    assert line_of(RetryScheduled(A, 2, 1.5, LIMITED)) == "a: try 2 in 1.5 s"
 
 
 @pytest.fixture

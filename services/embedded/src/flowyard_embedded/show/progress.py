@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from flowyard.errors import InvalidOutput
 from flowyard.runs.events import (
     Event,
     LoopTurned,
@@ -217,7 +218,9 @@ def _line_of(event: Event) -> str | None:
             return f"{event.step}: failed after {seconds(event.duration_s)}: {event.error.message}{_handled(event)}"
         case RetryScheduled():
             when = f"in {seconds(event.delay_s)}" if event.delay_s else "now"
-            return f"{event.step}: {event.error.message} [{event.error.code}], try {event.attempt} {when}"
+            # What a call failed with has been said; what was wrong with a reply hasn't.
+            why = f"{event.error.message} [{event.error.code}], " if event.error.code == InvalidOutput.code else ""
+            return f"{event.step}: {why}try {event.attempt} {when}"
         case RouteTaken():
             return (
                 f"{event.node}: goes to {event.to} ({f'because {event.condition}' if event.condition else 'default'})"
@@ -226,9 +229,7 @@ def _line_of(event: Event) -> str | None:
             reason = {"again": "again", "done": "done", "exhausted": "no turns left"}[event.outcome]
             return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
         case ModelCalled():
-            return (
-                f"{event.step}: {event.provider}/{event.model} failed: {event.error.message}" if event.error else None
-            )
+            return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
         case Token() | RunFinished():
             return None
         case _:
