@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from decimal import Decimal
 from typing import Any
 
@@ -150,3 +151,18 @@ async def test_any_other_provider_of_litellm_goes_by_its_name(models: Models) ->
         settings = ModelSettings("hosted_vllm", "qwen3", api_base=server.url)
         reply = await models.reply(ask(settings))
     assert (reply.text, reply.cost_usd, server.requests[0].body["model"]) == ("hi", None, "qwen3")
+
+
+async def test_ollama_is_asked_at_its_address_and_nowhere_else(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteLLM asks localhost:11434 about the model otherwise, wherever the document says that Ollama is."""
+    connected: list[int] = []
+    connect = socket.socket.connect
+
+    def noted(self: socket.socket, address: Any) -> None:
+        connected.append(address[1])
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noted)
+    async with OLLAMA.serve([Text("a small reply")]) as server:
+        await models.reply(ask(OLLAMA.settings(server)))
+    assert 11434 not in connected

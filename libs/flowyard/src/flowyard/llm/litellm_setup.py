@@ -33,6 +33,7 @@ with warnings.catch_warnings():
 _http: Any = import_module("litellm.llms.custom_httpx.http_handler")
 logging_worker: Any = import_module("litellm.litellm_core_utils.logging_worker")
 _logging: Any = import_module("litellm.litellm_core_utils.litellm_logging")
+_ollama: Any = import_module("litellm.llms.ollama.common_utils")
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
@@ -60,5 +61,20 @@ def _no_report(*_: object, **__: object) -> None:
     """
 
 
+def _ollama_unasked(_: object, model: str, **__: object) -> dict[str, Any]:
+    """Stands in for a blocking request about the model that goes to localhost:11434, whatever `api_base` says."""
+    return {
+        "key": model,
+        "litellm_provider": "ollama",
+        "mode": "chat",
+        "input_cost_per_token": 0.0,
+        "output_cost_per_token": 0.0,
+        "max_tokens": None,
+        "max_input_tokens": None,
+        "max_output_tokens": None,
+    }
+
+
 _http.AsyncHTTPHandler.single_connection_post_request = _no_second_request
 _logging.get_standard_logging_object_payload = _no_report
+_ollama.OllamaModelInfo.get_runtime_model_info = _ollama_unasked
