@@ -52,6 +52,6 @@ def _report(text: str) -> str:
         number, path = tempfile.mkstemp(prefix="flowyard-error-", suffix=".txt")
         with os.fdopen(number, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
-    except OSError:
-        return f"this:\n{text}"
+    except OSError as error:
+        return f"lost, because it can't be saved: {error.strerror}"
     return f"in {path}"
