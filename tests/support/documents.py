@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from flowyard.graph.compile import compile_workflow
 from flowyard.language.workflow import Case, Workflow
 from flowyard_embedded.commands.test import differences, run_case
 
@@ -96,5 +97,5 @@ def _named(part: Any) -> dict[str, None]:
 
 async def faults_of(case: Case, workflow: Workflow) -> list[str]:
     """What `flowyard test` says of a case."""
-    summary, state = await run_case(workflow, case)
+    summary, state = await run_case(compile_workflow(workflow), case)
     return list(differences(case, summary, state))

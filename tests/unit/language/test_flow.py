@@ -59,13 +59,13 @@ def loop() -> Flow:
     [("b", "c", True), ("d", "c", True), ("c", "d", True), ("b", "d", False), ("b", "e", False), ("a", "c", False)],
 )
 def test_nodes_are_parallel_in_different_branches_of_a_fork(a: str, b: str, *, together: bool) -> None:
-    assert fork().parallel(a, b) is together
+    assert (b in fork().beside(a)) is together
 
 
 def test_routes_are_no_fork() -> None:
     routes = Routes((Route(TRUE, "b"),), "c")
     either = flow({START: Next(("a",)), "a": routes, "b": Next((END,)), "c": Next((END,))})
-    assert not either.parallel("b", "c")
+    assert "c" not in either.beside("b")
 
 
 def test_a_branch_that_ends_is_no_branch() -> None:

@@ -77,7 +77,3 @@ def _interrupted_early(argv: list[str] | None) -> int:
     except OSError:
         pass
     return 130
-
-
-if __name__ == "__main__":
-    main()

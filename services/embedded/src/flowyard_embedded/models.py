@@ -8,9 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from flowyard.errors import InvalidInputs
-from flowyard.language.building.models import DEFAULT_MODELS
 from flowyard.language.problems import did_you_mean, suggest
-from flowyard.language.providers import PROVIDERS
+from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
 from flowyard.language.workflow import ModelSettings, Reply, Workflow
 from flowyard.llm.scripted import load_replies
 

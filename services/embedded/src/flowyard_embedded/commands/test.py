@@ -6,9 +6,9 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowyard.language.values.expressions import same
 from flowyard.language.workflow import Case, Workflow
@@ -19,6 +19,9 @@ from flowyard_embedded.reading import UnreadableFile, read_document
 from flowyard_embedded.show.format import seconds, told
 from flowyard_embedded.startup import quick_imports
 from flowyard_embedded.streams import put, say
+
+if TYPE_CHECKING:
+    from flowyard.graph.compile import Compiled
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -32,7 +35,7 @@ def execute(args: argparse.Namespace) -> int:
         cases = [case for case in workflow.cases if args.k in case.name]
         if not cases:
             put(f"{Path(file).name}: no tests" + (f" with '{args.k}' in their name" if args.k else ""))
-        verdicts += [_report(Path(file).name, workflow, case) for case in cases]
+        verdicts += _verdicts(Path(file).name, workflow, cases)
     failed = verdicts.count(False)
     put(f"{len(verdicts) - failed} passed, {failed} failed")
     return exits.WRONG_INPUT if wrong else exits.RUN_FAILED if failed else exits.OK
@@ -50,9 +53,18 @@ def _workflow(file: str) -> Workflow | None:
     return document.workflow
 
 
-def _report(file: str, workflow: Workflow, case: Case) -> bool:
+def _verdicts(file: str, workflow: Workflow, cases: Sequence[Case]) -> list[bool]:
+    # Inline: LangGraph takes 0.7 s to import; a document with problems is told of them at once.
+    with quick_imports():
+        from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
+
+    compiled = compile_workflow(workflow)
+    return [_report(file, compiled, case) for case in cases]
+
+
+def _report(file: str, compiled: Compiled, case: Case) -> bool:
     started = time.perf_counter()
-    summary, state = asyncio.run(run_case(workflow, case))
+    summary, state = asyncio.run(run_case(compiled, case))
     faults = list(differences(case, summary, state))
     verdict = "FAIL" if faults else "ok"
     put(f"{verdict:<4} {file}: {case.name} ({seconds(time.perf_counter() - started)})")
@@ -61,16 +73,14 @@ def _report(file: str, workflow: Workflow, case: Case) -> bool:
     return not faults
 
 
-async def run_case(workflow: Workflow, case: Case) -> tuple[RunSummary, Mapping[str, Any]]:
+async def run_case(compiled: Compiled, case: Case) -> tuple[RunSummary, Mapping[str, Any]]:
     """Runs one test of a document. Gives the value of every field at the end, too. Skips the waits between retries."""
-    # Inline: LangGraph takes 0.7 s to import; a document with problems is told of them at once.
-    with quick_imports():
-        from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
-        from flowyard.graph.run import run_workflow  # noqa: PLC0415
+    # Inline: as above.
+    from flowyard.graph.run import run_workflow  # noqa: PLC0415
 
     summary = RunSummary()
     result = await run_workflow(
-        compile_workflow(workflow),
+        compiled,
         case.inputs,
         run_id="test",
         model=ScriptedModel(case.replies),
@@ -78,7 +88,7 @@ async def run_case(workflow: Workflow, case: Case) -> tuple[RunSummary, Mapping[
         sleep=_no_wait,
     )
     # A failed run has no state but what it began with and what its nodes wrote.
-    began = {name: case.inputs.get(name, field.default) for name, field in workflow.fields.items()}
+    began = {name: case.inputs.get(name, field.default) for name, field in compiled.workflow.fields.items()}
     return summary, {**began, **result.outputs, **result.state}
 
 

@@ -7,6 +7,7 @@ import argparse
 from flowyard.language.load import Loaded
 from flowyard_embedded import exits
 from flowyard_embedded.reading import UnreadableFile, read_document
+from flowyard_embedded.show.format import plural
 from flowyard_embedded.show.problems import problems_as_data, sarif
 from flowyard_embedded.streams import print_json, put, say
 
@@ -35,11 +36,7 @@ def _print_text(document: Loaded) -> None:
         put(problem.render(document.file))
     if document.workflow is not None:
         nodes = len(document.workflow.nodes)
-        warnings = f", {_count(len(document.warnings), 'warning')}" if document.warnings else ""
-        put(f"{document.file}: ok ({_count(nodes, 'node')}{warnings})")
+        warnings = f", {plural(len(document.warnings), 'warning')}" if document.warnings else ""
+        put(f"{document.file}: ok ({plural(nodes, 'node')}{warnings})")
     else:
-        put(f"{document.file}: {_count(len(document.errors), 'error')}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        put(f"{document.file}: {plural(len(document.errors), 'error')}")

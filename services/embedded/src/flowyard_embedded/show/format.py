@@ -32,8 +32,9 @@ def money(value: Decimal | None) -> str:
     return f"${value:.6f}" if value < Decimal("0.01") else f"${value:.4f}"
 
 
-def plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str, several: str = "") -> str:
+    """`several`: the noun in the plural, where that isn't the noun and an s."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def printable(text: str) -> str:

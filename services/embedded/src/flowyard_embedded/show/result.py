@@ -158,6 +158,6 @@ def _remarks(node: NodeSummary, summary: RunSummary) -> Iterator[str]:
     if _is_bottleneck(node, summary):
         yield "<- bottleneck"
     if node.retries:
-        yield plural(node.retries, "retry").replace("retrys", "retries")
+        yield plural(node.retries, "retry", "retries")
     if node.failed:
         yield f"{node.failed} failed"

@@ -7,13 +7,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowyard.language.problems import did_you_mean
-from flowyard.language.providers import PROVIDERS
+from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
 from flowyard.language.reading.document import LlmShape, ModelShape
 from flowyard.language.reading.places import Path, Places
 from flowyard.language.workflow import ModelSettings
 
 DEFAULT_PROVIDER: Final = "local"
-DEFAULT_MODELS: Final = {"local": "smollm2-135m", "scripted": "tests"}
 _FAMILIES: Final = {
     "gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "chatgpt": "openai", "claude": "anthropic",
     "gemini": "google", "smollm2": "local",
