@@ -13,7 +13,7 @@ from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, Usage
 from flowyard.llm.models import Models
 from support.wire.behaviour import Json, Text
-from support.wire.providers import ANTHROPIC, OLLAMA, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, GOOGLE, OLLAMA, OPENAI, Provider
 
 SCHEMA = {
     "type": "object",
@@ -98,12 +98,25 @@ async def test_settings_reach_the_provider(provider: Provider, models: Models) -
     assert (sent["temperature"], sent["top_p"], sent[names.get(provider.name, "max_tokens")]) == (0.3, 0.9, 7)
 
 
-async def test_messages_and_the_model_reach_the_provider(models: Models) -> None:
-    async with OPENAI.serve([Text("hi")]) as server:
-        await models.reply(ask(OPENAI.settings(server)))
-    body = server.requests[0].body
-    assert body["model"] == "gpt-4o-mini"
-    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
+async def test_messages_and_the_model_reach_the_provider(provider: Provider, models: Models) -> None:
+    async with provider.serve([Text("hi")]) as server:
+        await models.reply(ask(provider.settings(server)))
+    request = server.requests[0]
+    assert provider.model in (request.path if provider is GOOGLE else request.body["model"])
+    assert _said(provider, request.body) == [("system", "Be brief."), ("user", "Hello?")]
+
+
+def _said(provider: Provider, body: dict[str, Any]) -> list[tuple[str, str]]:
+    """The conversation in the provider's own form: two of them keep the system message apart."""
+    if provider is GOOGLE:
+        system = [("system", part["text"]) for part in body["system_instruction"]["parts"]]
+        return system + [(turn["role"], part["text"]) for turn in body["contents"] for part in turn["parts"]]
+    messages = [(message["role"], _text(message["content"])) for message in body["messages"]]
+    return [("system", _text(body["system"])), *messages] if provider is ANTHROPIC else messages
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 async def test_an_unknown_price_is_none(models: Models) -> None:
