@@ -42,7 +42,3 @@ def test_an_example_begins_by_saying_how_it_is_run(example: Path) -> None:
     comment = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
     assert 2 <= len(comment) <= 3
     assert f"flowyard run examples/{example.name} -i " in "\n".join(comment)
-
-
-def test_the_schema_of_the_language_is_a_schema() -> None:
-    Draft202012Validator.check_schema(document_schema())

@@ -43,6 +43,13 @@ def workflow() -> Workflow:
     return loaded
 
 
+def test_the_command_line_wins_over_the_file_and_is_read_by_type(workflow: Workflow, tmp_path: Path) -> None:
+    file = tmp_path / "in.json"
+    file.write_text('{"topic": "snow", "n": 2}')
+    assert read_inputs(workflow, ["n=5"], str(file)) == {"topic": "snow", "n": 5}
+    assert read_inputs(workflow, ["topic=5"], str(file)) == {"topic": "5", "n": 2}
+
+
 def test_inputs_may_begin_with_a_byte_order_mark(workflow: Workflow, tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text('{"topic": "rain"}', encoding="utf-8-sig")
     assert read_inputs(workflow, [], str(tmp_path / "in.json"))["topic"] == "rain"

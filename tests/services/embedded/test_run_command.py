@@ -48,11 +48,7 @@ def test_json_is_one_object_and_nothing_else(folder: Path) -> None:
     assert result["totals"]["tokens_in"] is None
 
 
-def test_inputs_come_from_a_file_and_the_command_line_wins(folder: Path) -> None:
-    (folder / "in.json").write_text('{"topic": "snow", "n": 2}')
-    (folder / "replies.yaml").write_text("write: ok\njudge: ok\n")
-    ended = flowyard("run", "haiku.yaml", "--inputs", "in.json", "-i", "n=5", "--json", cwd=folder)
-    assert ended.code == 0
+def test_inputs_may_come_from_standard_input(folder: Path) -> None:
     ended = flowyard("run", "haiku.yaml", "--inputs", "-", "--json", cwd=folder, stdin='{"topic": "snow"}')
     assert json.loads(ended.out)["status"] == "succeeded"
 
