@@ -16,7 +16,8 @@ BIN  := $(VENV)/bin
 MODEL := $(VENV)/.done-model
 PRODUCT := $(VENV)/.done-product
 TOOLS := $(VENV)/.done-tools
-PACKAGES := libs/flowyard services/embedded
+SERVICES := registry executor gateway dashboard embedded
+PACKAGES := libs/flowyard $(SERVICES:%=services/%)
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
 
 # Take the certificates that this machine trusts, and never a Python from elsewhere.
@@ -98,7 +99,7 @@ clean: ## Remove .venv and everything else that can be made again.
 # No address, of an index or of a file, may get into a lock: each machine has its own.
 COMPILE = $(PIP_SETTINGS_FOR_UV); $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
-	--no-emit-package flowyard --no-emit-package flowyard-embedded $(LOCK) --output-file requirements/$(1).txt
+	--no-emit-package flowyard $(SERVICES:%=--no-emit-package flowyard-%) $(LOCK) --output-file requirements/$(1).txt
 
 # The files below stand for finished steps: a step is repeated when what it was made from is newer.
 

@@ -25,7 +25,7 @@ INSTALLER = [
 MALICIOUS = {"litellm": [SpecifierSet("==1.82.7"), SpecifierSet("==1.82.8"), SpecifierSet("==1.107.*")]}
 
 # Our own two hold one path each; the others belong to setuptools and virtualenv.
-OURS = {"_flowyard.pth", "_flowyard_embedded.pth"}
+OURS = {f"_flowyard{service}.pth" for service in ("", "_registry", "_executor", "_gateway", "_dashboard", "_embedded")}
 KNOWN = OURS | {"distutils-precedence.pth", "_virtualenv.pth"}
 
 
@@ -52,7 +52,7 @@ def test_no_release_known_to_be_malicious_is_locked(lock: Path) -> None:
 @pytest.mark.parametrize("pyproject", PACKAGES, ids=lambda path: path.parent.name)
 def test_the_lock_holds_what_the_packages_declare(pyproject: Path) -> None:
     locked = pins(ROOT / "requirements/runtime.txt")
-    needed = [each for each in declared(pyproject) if each.name != "flowyard"]
+    needed = [each for each in declared(pyproject) if not each.name.startswith("flowyard")]
     assert [str(each) for each in needed if locked.get(each.name, "0") not in each.specifier] == [], "run `make lock`"
 
 

@@ -1,0 +1,1 @@
+"""Claims runs and executes them. The door is `main`; a run's story is in `execute`."""

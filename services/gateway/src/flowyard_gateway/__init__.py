@@ -1,0 +1,1 @@
+"""The public door of Flowyard: the HTTP API. The door is `main`."""

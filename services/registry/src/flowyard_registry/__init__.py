@@ -1,0 +1,1 @@
+"""The catalogue of Flowyard: workflows, their revisions, and agents. The door is `main`."""
