@@ -1,0 +1,167 @@
+"""The settings of a service: environment variables `FLOWYARD_*`, read once at its start."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX: Final = "FLOWYARD_"
+
+
+def _postgres(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("should begin with postgresql://")
+    return url
+
+
+def _nats(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("nats://", "tls://")):
+        raise ValueError("should begin with nats:// or tls://")
+    return url
+
+
+DatabaseUrl: TypeAlias = Annotated[
+    SecretStr, AfterValidator(_postgres), Field(description="Postgres: postgresql://user:password@host:port/database")
+]
+NatsUrl: TypeAlias = Annotated[
+    SecretStr, AfterValidator(_nats), Field(description="NATS: nats://user:password@host:port")
+]
+Port: TypeAlias = Annotated[int, Field(ge=0, le=65535, description="TCP port to listen on; 0: any free one")]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
+class _Unreadable(Exception):
+    """A variable's file can't be used."""
+
+
+class _FromFiles(PydanticBaseSettingsSource):
+    """`FLOWYARD_<NAME>_FILE` names a file that holds the value: how containers are given their secrets."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = _variable(field_name)
+        path = os.environ.get(f"{variable}_FILE")
+        if not path:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise _Unreadable(f"{variable} and {variable}_FILE are both set: keep one")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
+            raise _Unreadable(f"{variable}_FILE: can't read {path}: {reason}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told. A service adds its own fields and its default `port`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: DatabaseUrl
+    nats_url: NatsUrl
+    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0: every one of this machine")] = "127.0.0.1"
+    port: Port
+    log_level: Annotated[LogLevel, Field(description="The least that is logged")] = "info"
+    grace_s: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds that requests in flight have to end after SIGTERM")
+    ] = 5.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FromFiles(settings_cls)
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def read_settings(cls: type[S], argv: Sequence[str], *, program: str, about: str) -> S:
+    """The settings, or the end of the process: 0 after `--help` or `--version`, 2 and a line for each wrong value.
+
+    `argv`: the arguments without the program's name. `about`: what the service does, for `--help`.
+    """
+    _parser(cls, program, about).parse_args(argv)
+    try:
+        return cls()
+    except _Unreadable as error:
+        _refuse(program, [str(error)])
+    except ValidationError as error:
+        _refuse(program, [_wrong(cls, found) for found in error.errors(include_url=False)])
+
+
+def _refuse(program: str, problems: Sequence[str]) -> NoReturn:
+    lines = [*problems, f"`{program} --help` explains every variable"]
+    sys.stderr.writelines(f"{program}: {line}\n" for line in lines)
+    raise SystemExit(2)
+
+
+def _wrong(cls: type[ServiceSettings], found: Any) -> str:
+    name = str(found["loc"][0])
+    field, variable = cls.model_fields[name], _variable(name)
+    if found["type"] == "missing":
+        return f"{variable} is missing: {field.description}"
+    should = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    value = None if _is_secret(field) else os.environ.get(variable)
+    given = f" is '{value}'" if value else ""
+    return f"{variable}{given}: {should}"
+
+
+def _parser(cls: type[ServiceSettings], program: str, about: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=textwrap.fill(about, 100),
+        epilog=_explained(cls),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{program} {version('flowyard')}")
+    return parser
+
+
+def _explained(cls: type[ServiceSettings]) -> str:
+    lines = ["It takes no other arguments; it is told what to do by environment variables:", ""]
+    for name, field in cls.model_fields.items():
+        lines += [f"  {_variable(name)} ({_notes(field)})", f"      {field.description}"]
+    lines += ["", f"Any of them may come from a file: {PREFIX}<NAME>_FILE=/path/of/the/file"]
+    return "\n".join(lines)
+
+
+def _notes(field: FieldInfo) -> str:
+    need = "required" if field.is_required() else f"default: {_shown(field.default)}"
+    values = getattr(field.annotation, "__args__", None)
+    return ", ".join(
+        [need, *(["secret"] if _is_secret(field) else []), *([" | ".join(map(str, values))] if values else [])]
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation is SecretStr
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()

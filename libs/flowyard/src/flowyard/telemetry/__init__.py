@@ -1,0 +1,1 @@
+"""Logs and metrics: the only room that knows prometheus_client. The doors are `logs` and `metrics`."""

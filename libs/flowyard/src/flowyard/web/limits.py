@@ -1,0 +1,48 @@
+"""Request bodies have a limit, whether their length is told in advance or not."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowyard.errors import TooLarge
+from flowyard.web.problems import problem_of
+
+
+class BodyLimit:
+    """ASGI middleware: a longer body than `limit` bytes is answered with 413."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _told_length(scope) > self._limit:
+            problem = problem_of(self._too_large(), scope["state"]["request_id"])
+            await problem(scope, receive, send)
+            return
+        await self._app(scope, self._counting(receive), send)
+
+    def _counting(self, receive: Receive) -> Receive:
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._limit:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge("the request's body", limit=self._limit)
+
+
+def _told_length(scope: Scope) -> int:
+    """0 where the length isn't told: then the bytes are counted as they come."""
+    told = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(told) if told.isdigit() else 0

@@ -1,0 +1,141 @@
+"""Errors over HTTP: RFC 9457 `application/problem+json` with a stable `code`."""
+
+from __future__ import annotations
+
+import json
+import math
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+
+from flowyard.errors import FlowyardError, InvalidRequest, Unauthorized
+
+MEDIA_TYPE: Final = "application/problem+json"
+INTERNAL: Final = "internal_error"
+SCHEMA_NAME: Final = "Problem"
+SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). Some codes bring more fields: `problems`, `limit_bytes`, …",
+    "required": ["type", "title", "status", "detail", "code", "instance"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "description": "`urn:flowyard:problem:` and the code"},
+        "title": {"type": "string", "description": "What went wrong, the same for every error of the code"},
+        "status": {"type": "integer", "description": "The HTTP status"},
+        "detail": {"type": "string", "description": "What went wrong this time, for a person"},
+        "code": {"type": "string", "description": "What went wrong, for a program; never changes"},
+        "instance": {"type": "string", "format": "uri", "description": "`urn:flowyard:request:` and the request's id"},
+    },
+    "additionalProperties": True,
+}
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(FlowyardError, _of_ours)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_http)
+
+
+def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses=`: the errors that it can answer with, by status."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        response = found.setdefault(error.status, {"description": "", "content": {MEDIA_TYPE: _content()}})
+        response["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": error.title, "value": _example(error)}
+        response["description"] = ", ".join(f"`{code}`" for code in response["content"][MEDIA_TYPE]["examples"])
+    return found
+
+
+def problem_of(error: FlowyardError, request_id: str) -> Response:
+    """The answer that tells the error."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, Unauthorized):
+        invalid = ', error="invalid_token"' if error.given else ""
+        headers["www-authenticate"] = f'Bearer realm="flowyard"{invalid}'
+    body = _body(error.code, error.title, error.status, error.message, request_id)
+    return _response({**error.details, **body}, headers)
+
+
+def internal_problem(request_id: str) -> Response:
+    """The answer to what nobody expected. It tells nothing but the id, by which the log tells everything."""
+    detail = f"this is a bug; the log tells more under the request id {request_id}"
+    return _response(_body(INTERNAL, "Internal error", 500, detail, request_id), {})
+
+
+def request_id_of(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("request_id", "unknown"))
+
+
+async def _of_ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FlowyardError)  # noqa: S101 - registered for it
+    return problem_of(error, request_id_of(request))
+
+
+async def _of_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    # Without the input: it may hold a secret, and the caller knows it.
+    problems = [{"where": _where(found["loc"]), "message": _message(found)} for found in error.errors()]
+    return problem_of(InvalidRequest(problems), request_id_of(request))
+
+
+async def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    request_id = request_id_of(request)
+    if isinstance(error.__cause__, FlowyardError):  # FastAPI wraps what is raised while it reads a body
+        return problem_of(error.__cause__, request_id)
+    status = HTTPStatus(error.status_code)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    code, title, detail = status.phrase.lower().replace(" ", "_"), status.phrase, error.detail
+    if status is HTTPStatus.NOT_FOUND:
+        code, title, detail = "no_such_route", "No such route", f"no route {request.method} {request.url.path}"
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(_methods(request))
+        detail = f"{request.url.path} doesn't take {request.method}, only {headers['allow']}"
+    return _response(_body(code, title, status, detail, request_id), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Of all routes that have this path. Starlette tells those of the first."""
+    path = request.scope["path"]
+    routes = [r for r in iter_route_contexts(request.app.routes) if r.methods and r.path_regex.match(path)]
+    return sorted({method for route in routes for method in route.methods or ()})
+
+
+def _where(place: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in place)
+
+
+def _message(found: dict[str, Any]) -> str:
+    reason = found.get("ctx", {}).get("error") if found["type"] == "json_invalid" else None
+    return f"not JSON: {reason}" if reason else str(found["msg"]).removeprefix("Value error, ")
+
+
+def _body(code: str, title: str, status: int, detail: str, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:flowyard:problem:{code}",
+        "title": title,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "instance": f"urn:flowyard:request:{request_id}",
+    }
+
+
+def _response(body: dict[str, Any], headers: dict[str, str]) -> Response:
+    # ASCII: what a caller wrote may hold halves of surrogate pairs, which UTF-8 can't carry.
+    return Response(json.dumps(body, default=str), body["status"], headers, MEDIA_TYPE)
+
+
+def _content() -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{SCHEMA_NAME}"}, "examples": {}}
+
+
+def _example(error: type[FlowyardError]) -> dict[str, Any]:
+    return _body(error.code, error.title, error.status, "…", "0197c1f2b3a94d6e8f00a1b2c3d4e5f6")

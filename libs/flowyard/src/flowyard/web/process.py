@@ -1,0 +1,82 @@
+"""The top of a service's process: its loop, its signals, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from flowyard.errors import FlowyardError
+
+try:
+    import uvloop
+except ModuleNotFoundError:  # there is none for Windows
+    _new_loop = asyncio.new_event_loop
+else:
+    _new_loop = uvloop.new_event_loop
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_process(service: Coroutine[Any, Any, None]) -> int:
+    """Runs the service on a loop of its own. The exit code: 0, or 1 after what the log tells in one line."""
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(service)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - the process's top
+        for leaf in _leaves(error):
+            _tell(leaf)
+        return 1
+    return 0
+
+
+@contextmanager
+def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
+    """The first SIGINT or SIGTERM sets `ending`, the second ends the process at once, with 128 + its number.
+
+    with ends_on_signals(ending):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(execute(parts, ending))
+            tasks.create_task(serve(app, …, shutting_down=ending))
+    """
+    loop = asyncio.get_running_loop()
+
+    def told(number: int) -> None:
+        name = signal.Signals(number).name
+        if ending.is_set():
+            logger.warning("told to end now", extra={"signal": name})
+            logging.shutdown()
+            os._exit(128 + number)
+        logger.info("told to end", extra={"signal": name})
+        ending.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, told, number)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, FlowyardError):
+        logger.error("service failed: %s", error.message, extra={"code": error.code})
+    else:
+        logger.error("service failed: a bug", exc_info=error)

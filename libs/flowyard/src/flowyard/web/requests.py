@@ -1,0 +1,119 @@
+"""What every request gets: an id, headers that make browsers careful, a count, and an answer even to a bug."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowyard.errors import ShuttingDown
+from flowyard.telemetry.metrics import HttpMetrics
+from flowyard.web.problems import internal_problem, problem_of
+
+logger = logging.getLogger(__name__)
+
+API_HEADERS: Final[Mapping[str, str]] = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+_ID: Final = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Asked every few seconds by machines: counted, but not worth a line.
+_UNLOGGED: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+
+class Requests:
+    """ASGI middleware, the outermost. `headers`: what an answer gets that doesn't say otherwise."""
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: HttpMetrics, headers: Mapping[str, str], shutting_down: asyncio.Event
+    ) -> None:
+        self._app = app
+        self._shutting_down = shutting_down
+        self._metrics = metrics
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, [(b"x-request-id", request_id.encode()), *self._headers])
+        try:
+            await self._app(scope, receive, answer.send)
+        except Exception:
+            # The process's top: what gets here is a bug. The answer names the line that this writes.
+            logger.exception("request failed", extra=_facts(scope, request_id))
+            if not answer.status:
+                await internal_problem(request_id)(scope, receive, answer.send)
+        except asyncio.CancelledError:
+            if not self._shutting_down.is_set():
+                raise
+            # The grace is over, and uvicorn waits no longer for this task: there is nobody to pass it on to.
+            if not answer.status:
+                await problem_of(ShuttingDown(), request_id)(scope, receive, answer.send)
+        finally:
+            self._count(scope, answer, request_id)
+
+    def _count(self, scope: Scope, answer: _Answer, request_id: str) -> None:
+        method, route = _method(scope), _route(scope)
+        # No status: the client went away before there was an answer.
+        self._metrics.requests.labels(method, route, str(answer.status or "none")).inc()
+        self._metrics.duration.labels(method, route).observe(answer.delay_s)
+        if route not in _UNLOGGED:
+            level = logging.WARNING if answer.status >= 500 else logging.DEBUG
+            facts = {"status": answer.status, "duration_s": round(answer.delay_s, 6)}
+            logger.log(level, "request answered", extra=_facts(scope, request_id) | facts)
+
+
+class _Answer:
+    """An answer on its way out: `status` is 0 until it begins, `delay_s` is how long that took."""
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._headers = headers
+        self._began = perf_counter()
+        self._delay_s: float | None = None
+        self.status = 0
+
+    @property
+    def delay_s(self) -> float:
+        return perf_counter() - self._began if self._delay_s is None else self._delay_s
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._delay_s = self.delay_s
+            own = list(message.get("headers", ()))
+            said = {name.lower() for name, _ in own}
+            message = {**message, "headers": own + [header for header in self._headers if header[0] not in said]}
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's, so that one id follows a request from service to service, or a new one."""
+    told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return told.decode() if _ID.fullmatch(told) else secrets.token_hex(16)
+
+
+def _facts(scope: Scope, request_id: str) -> dict[str, object]:
+    return {"request_id": request_id, "method": _method(scope), "route": _route(scope)}
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _route(scope: Scope) -> str:
+    """The template, never the path: paths hold ids."""
+    return getattr(scope.get("route"), "path_format", "none")

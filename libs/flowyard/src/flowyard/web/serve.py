@@ -1,0 +1,87 @@
+"""uvicorn as one task among others: it ends when the service does, and leaves signals alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from flowyard.errors import CannotListen
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG: Final = 2048
+# Longer than clients keep idle connections (5 s in httpx): one that the server closes first fails a request.
+_KEEP_ALIVE_S: Final = 65
+
+
+async def serve(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    grace_s: float,
+    shutting_down: asyncio.Event,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Serves until `shutting_down` is set; then takes no new connection and gives open requests `grace_s` to end.
+
+    Port 0 is any free one; `on_listening` is told which. Cancelled, or failed, it sets `shutting_down` itself, so that
+    streams end at once. Raises CannotListen.
+    """
+    listener = _listen(host, port)
+    server = _Server(_config(app, grace_s))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    told = asyncio.create_task(shutting_down.wait())
+    bound: int = listener.getsockname()[1]
+    logger.info("listening", extra={"host": host, "port": bound})
+    if on_listening is not None:
+        on_listening(bound)
+    try:
+        await asyncio.wait([serving, told], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        shutting_down.set()
+        server.should_exit = True
+        await told
+        await serving
+    logger.info("stopped listening", extra={"host": host, "port": bound})
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process, which has more to end than its HTTP."""
+        yield
+
+
+def _config(app: ASGIApp, grace_s: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        # Said to be an int, and given to asyncio.wait_for.
+        timeout_graceful_shutdown=grace_s,  # type: ignore[arg-type]
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise CannotListen(host=host, port=port, reason=error.strerror or str(error)) from error
+    return listener

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flowyard.telemetry.logs import JsonLines, redact, setup_logs
+
+
+class Lines:
+    def __init__(self) -> None:
+        self._out = io.StringIO()
+        handler = logging.StreamHandler(self._out)
+        handler.setFormatter(JsonLines("gateway"))
+        self.logger = logging.Logger("flowyard.test")
+        self.logger.addHandler(handler)
+
+    def last(self) -> dict[str, Any]:
+        line: dict[str, Any] = json.loads(self._out.getvalue().splitlines()[-1])
+        return line
+
+
+def test_a_line_is_a_fact_with_fields() -> None:
+    lines = Lines()
+    lines.logger.info("run claimed", extra={"run_id": "r1", "epoch": 2})
+    line = lines.last()
+    assert line.pop("ts").endswith("Z")
+    assert line == {
+        "level": "INFO",
+        "logger": "flowyard.test",
+        "event": "run claimed",
+        "service": "gateway",
+        "run_id": "r1",
+        "epoch": 2,
+    }
+
+
+def test_an_exception_stays_in_its_line() -> None:
+    lines = Lines()
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        lines.logger.exception("step failed")
+    line = lines.last()
+    assert line["event"] == "step failed"
+    assert "ValueError: two\nlines" in line["exception"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "gone"),
+    [
+        ("postgresql://u:hunter2@db:5432/x", "postgresql://u:***@db:5432/x", "hunter2"),
+        ("nats://:hunt:er@2@h", "@h", "hunt"),
+        ("Authorization: Bearer abc.def-ghi", "Bearer ***", "abc"),
+        ("key fy_abcdefgh_qrstuvwxyz234567 revoked", "key fy_abcdefgh_*** revoked", "qrst"),
+        ("401 for sk-proj-0123456789abcdef", "401 for sk-***", "0123"),
+        ("http://127.0.0.1:4000/v1/runs", "http://127.0.0.1:4000/v1/runs", "***"),
+        ("listening on ::1:80 for a@b", "listening on ::1:80 for a@b", "***"),
+    ],
+)
+def test_secrets_in_a_message_are_not_written(text: str, kept: str, gone: str) -> None:
+    lines = Lines()
+    lines.logger.warning(text)
+    event = lines.last()["event"]
+    assert kept in event
+    assert gone not in event
+
+
+def test_secrets_in_fields_are_not_written() -> None:
+    lines = Lines()
+    lines.logger.warning("x", extra={"headers": {"authorization": 'odd "one"'}, "db_password": "p", "tokens": 5})
+    line = lines.last()
+    assert (line["headers"], line["db_password"], line["tokens"]) == ({"authorization": "***"}, "***", 5)
+
+
+def test_secrets_in_tracebacks_are_not_written() -> None:
+    lines = Lines()
+    try:
+        raise ValueError("can't reach postgresql://u:hunter2@db/x")
+    except ValueError:
+        lines.logger.exception("failed")
+    assert "hunter2" not in lines.last()["exception"]
+
+
+def test_redacting_a_long_line_is_quick() -> None:
+    assert redact("a" * 1_000_000 + "://" * 1_000).startswith("a")
+
+
+@pytest.fixture
+def _own_root() -> Iterator[None]:
+    names = [None, "uvicorn", "httpx", "httpcore"]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger.handlers, logger.level) for logger in loggers]
+    yield
+    logging.captureWarnings(capture=False)
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        logger.handlers = handlers
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_own_root")
+def test_all_loggers_of_the_process_go_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    setup_logs("executor", "info")
+    setup_logs("executor", "info")
+    logging.getLogger("uvicorn.error").error("odd request")
+    logging.getLogger("uvicorn.error").info("hello")
+    logging.getLogger("anything").debug("detail")
+    (line,) = [json.loads(text) for text in out.getvalue().splitlines()]
+    assert (line["logger"], line["event"], line["service"]) == ("uvicorn.error", "odd request", "executor")

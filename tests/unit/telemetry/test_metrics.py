@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from decimal import Decimal
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from flowyard.telemetry.loop_lag import watch_loop_lag
+from flowyard.telemetry.metrics import Metrics
+
+FORBIDDEN_LABELS = {"run_id", "id", "key", "path", "url"}
+BASE_UNITS = re.compile(r"_(ms|millis|milliseconds|minutes|kb|mb)(_|$)")
+
+
+def make() -> Metrics:
+    return Metrics(service="gateway", version="1.2.3")
+
+
+def answered(metrics: Metrics, cost: Decimal | None, tokens: int | None = 3) -> None:
+    metrics.models.answered("openai", "m", duration_s=0.1, tokens_in=tokens, tokens_out=tokens, cost_usd=cost)
+
+
+def test_every_metric_is_named_as_prometheus_asks() -> None:
+    page, content_type = make().render()
+    assert content_type.startswith("text/plain")
+    families = list(text_string_to_metric_families(page.decode()))
+    ours = [family for family in families if not family.name.startswith("process_")]
+    assert len(ours) > 30
+    for family in ours:
+        assert family.name.startswith("flowyard_"), family.name
+        assert not BASE_UNITS.search(family.name), family.name
+        assert family.documentation
+        assert not FORBIDDEN_LABELS & {label for sample in family.samples for label in sample.labels}
+
+
+def test_two_processes_in_one_test_dont_share_their_numbers() -> None:
+    a, b = make(), make()
+    a.runs.submitted.labels("haiku").inc()
+    assert a.value("flowyard_runs_submitted_total", workflow="haiku") == 1
+    assert b.value("flowyard_runs_submitted_total", workflow="haiku") is None
+
+
+def test_a_cost_that_nobody_knows_is_not_counted_as_zero() -> None:
+    metrics, model = make(), {"provider": "openai", "model": "m"}
+    answered(metrics, None)
+    assert metrics.value("flowyard_model_cost_usd_total", **model) is None
+    assert metrics.value("flowyard_model_cost_unknown_total", **model) == 1
+    answered(metrics, Decimal("0.25"))
+    assert metrics.value("flowyard_model_cost_usd_total", **model) == 0.25
+    assert metrics.value("flowyard_model_calls_total", **model) == 2
+
+
+def test_tokens_that_nobody_tells_are_not_counted_as_zero() -> None:
+    metrics, out = make(), {"provider": "openai", "model": "m", "direction": "out"}
+    answered(metrics, None, tokens=None)
+    assert metrics.value("flowyard_model_tokens_total", **out) is None
+    assert metrics.value("flowyard_model_tokens_unknown_total", **out) == 1
+
+
+def test_the_queue_is_empty_before_it_is_anything_else() -> None:
+    assert make().value("flowyard_queue_depth", status="queued") == 0
+
+
+def test_the_build_tells_service_and_version() -> None:
+    assert make().value("flowyard_build_info", service="gateway", version="1.2.3") == 1
+
+
+async def test_a_blocked_loop_is_seen() -> None:
+    metrics = make()
+    watch = asyncio.create_task(watch_loop_lag(metrics.process, every_s=0.01))
+    await asyncio.sleep(0)
+    time.sleep(0.05)  # noqa: ASYNC251 - what is to be seen
+    await asyncio.sleep(0.01)
+    watch.cancel()
+    lag = metrics.value("flowyard_event_loop_lag_seconds_sum")
+    assert lag is not None
+    assert lag > 0.03

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from unit.web.conftest import BODY_LIMIT, Running, Service
+
+LARGE = b"x" * (BODY_LIMIT + 1)
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+@pytest.mark.parametrize("path", ["/v1/raw", "/v1/items"])
+async def test_a_body_that_is_said_to_be_too_large_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.post(path, content=LARGE, headers={"content-type": "application/json"})
+    assert response.status_code == 413
+    assert response.json()["code"] == "too_large"
+    assert response.json()["limit_bytes"] == BODY_LIMIT
+    assert response.json()["instance"].endswith(response.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("path", ["/v1/raw", "/v1/items"])
+async def test_a_body_that_turns_out_too_large_is_refused(running: Running, path: str) -> None:
+    async with running() as client:
+        response = await client.post(
+            path, content=chunks(LARGE[:600], LARGE[:600]), headers={"content-type": "application/json"}
+        )
+    assert response.status_code == 413
+    assert response.json()["code"] == "too_large"
+
+
+async def test_a_body_at_the_limit_is_taken(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/raw", content=LARGE[:-1])).json() == BODY_LIMIT
+    assert (await client.post("/v1/raw", content=chunks(LARGE[:500], LARGE[:500]))).json() == BODY_LIMIT
+
+
+async def test_a_much_too_large_body_gets_its_answer_over_real_http(running: Running) -> None:
+    async with running() as client:
+        response = await client.post("/v1/raw", content=b"x" * 5_000_000)
+        assert response.status_code == 413
+        assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_answers_make_browsers_careful(client: httpx.AsyncClient) -> None:
+    headers = (await client.get("/v1/nothing")).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["cache-control"] == "no-store"
+
+
+async def test_what_an_answer_says_itself_stays(running: Running) -> None:
+    async with running() as client, client.stream("GET", "/v1/events") as response:
+        assert response.headers.get_list("cache-control") == ["no-cache, no-transform"]
+
+
+async def test_a_callers_request_id_is_kept_if_it_is_one(client: httpx.AsyncClient) -> None:
+    kept = await client.get("/health/live", headers={"x-request-id": "abc-12345"})
+    assert kept.headers["x-request-id"] == "abc-12345"
+    made = await client.get("/health/live", headers={"x-request-id": 'no" good'})
+    assert len(made.headers["x-request-id"]) == 32
+
+
+async def test_requests_are_counted_by_template_and_never_by_path(service: Service) -> None:
+    async with service.client() as client:
+        await client.get("/v1/runs/r1")
+        await client.get("/v1/runs/r2")
+        await client.get("/v1/nothing/at/all")
+        await client.request("BREW", "/v1/nothing")
+    count = "flowyard_http_requests_total"
+    value = service.metrics.value
+    assert value(count, method="GET", route="/v1/runs/{run_id}", status="404") == 2
+    assert value(count, method="GET", route="none", status="404") == 1
+    assert value(count, method="other", route="none", status="404") == 1
+    assert value("flowyard_http_request_duration_seconds_count", method="GET", route="/v1/runs/{run_id}") == 2
+
+
+async def test_a_bug_is_counted_as_a_500(service: Service) -> None:
+    async with service.client() as client:
+        await client.get("/v1/bug")
+    assert service.metrics.value("flowyard_http_requests_total", method="GET", route="/v1/bug", status="500") == 1
+
+
+async def test_a_request_is_a_line_but_health_and_metrics_are_none(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="flowyard.web.requests")
+    for path in ("/health/live", "/health/ready", "/metrics", "/v1/runs/r1"):
+        await client.get(path)
+    (line,) = [record for record in caplog.records if record.name == "flowyard.web.requests"]
+    assert (line.__dict__["route"], line.__dict__["status"]) == ("/v1/runs/{run_id}", 404)
+
+
+async def test_who_cancels_a_request_sees_it_cancelled(service: Service) -> None:
+    with pytest.raises(TimeoutError):
+        async with service.client() as client, asyncio.timeout(0.05):
+            await client.get("/v1/events")
