@@ -1,0 +1,45 @@
+"""What waits to be sent, or to be handled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Backlog(Generic[T]):
+    """A queue that never blocks who fills it. Beyond its limits the oldest go: the newest nudge is worth most."""
+
+    def __init__(self, *, items: int, size: int) -> None:
+        """`size`: in bytes, of all items. A single item may be larger."""
+        self._most_items = items
+        self._most_size = size
+        self._waiting: deque[tuple[T, int]] = deque()
+        self._size = 0
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, item: T, size: int) -> list[T]:
+        """Returns what had to go."""
+        self._waiting.append((item, size))
+        self._size += size
+        self._filled.set()
+        gone = []
+        while len(self._waiting) > 1 and (len(self._waiting) > self._most_items or self._size > self._most_size):
+            gone.append(self.take())
+        return gone
+
+    async def filled(self) -> None:
+        """Until there is something to take. For one reader only."""
+        while not self._waiting:
+            self._filled.clear()
+            await self._filled.wait()
+
+    def take(self) -> T:
+        item, size = self._waiting.popleft()
+        self._size -= size
+        return item

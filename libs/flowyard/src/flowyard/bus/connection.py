@@ -1,0 +1,180 @@
+"""The bus: publish, subscribe, request. None of them waits for NATS, and none of them fails without it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, NamedTuple
+
+from nats.aio.client import Client
+from nats.errors import Error, MaxPayloadError
+
+from flowyard.bus.backlog import Backlog
+from flowyard.bus.drops import Drops, OnDrop
+from flowyard.bus.link import Link
+from flowyard.bus.messages import Announcement, M, Message, decode, encode
+from flowyard.bus.subscription import Handler, Subscription
+
+_OUTBOX_MESSAGES: Final = 10_000
+_OUTBOX_BYTES: Final = 8 * 1024 * 1024
+_SEND_AHEAD_BYTES: Final = 64 * 1024
+"""So much is given to nats-py before its socket has taken it: what is on its way when the connection breaks is lost."""
+_FLUSH_S: Final = 0.7
+_CLOSE_S: Final = 0.7
+
+
+class _Outgoing(NamedTuple):
+    subject: str
+    payload: bytes
+    kind: str
+
+
+class Bus:
+    """Made by `open_bus`."""
+
+    def __init__(self, url: str, *, name: str, on_drop: OnDrop, on_connect: Callable[[], None]) -> None:
+        self._drops = Drops(on_drop)
+        self._on_connect = on_connect
+        self._link = Link(url, name=name, on_up=self._place_all, on_refused=self._refused)
+        self._outbox = Backlog[_Outgoing](items=_OUTBOX_MESSAGES, size=_OUTBOX_BYTES)
+        self._subscriptions: dict[Subscription[Any], None] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._link.connected
+
+    def publish(self, message: Announcement) -> None:
+        """Returns at once and never raises. While NATS is down it is kept; beyond 10,000 or 8 MB the oldest go."""
+        self._send_to(message.subject, message)
+
+    @asynccontextmanager
+    async def subscribe(
+        self,
+        subject: str,
+        kind: type[M],
+        handler: Handler[M],
+        *,
+        queue: str = "",
+        missed: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[None]:
+        """Hands the messages of `subject` to `handler`, one after the other and in order, through every reconnect.
+
+        If NATS is up, everything published after this block has been entered is heard. `missed` is called whenever
+        something may not have been: when it begins, after each reconnect, and when the handler was too slow. With a
+        `queue` each message goes to one of the subscribers who name it. What can't be decoded, and a handler that
+        raises, is counted and logged.
+        """
+        subscription = Subscription(
+            subject, kind, handler, queue=queue, missed=missed, answer=self._send_to, drops=self._drops
+        )
+        self._subscriptions[subscription] = None
+        handling = asyncio.create_task(subscription.handle_all())
+        try:
+            await self._place(subscription)
+            yield
+        finally:
+            del self._subscriptions[subscription]
+            handling.cancel()
+            await subscription.withdraw()
+            await asyncio.wait({handling})
+
+    async def request(self, message: Announcement, answer: type[M], *, timeout_s: float = 2.0) -> M | None:
+        """None: nobody is there, nobody answered in time, or what was answered can't be read."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                client = await self._link.next_client()
+                reply = await client.request(message.subject, encode(message), timeout=timeout_s)
+            return decode(answer, reply.data)
+        except (TimeoutError, Error):
+            return None
+        except ValueError as error:
+            self._drops.add("undecodable", answer.__name__, str(error))
+            return None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = {asyncio.create_task(self._link.keep()), asyncio.create_task(self._send_all())}
+        try:
+            yield
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._finish_sending()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
+
+    def _send_to(self, subject: str, message: Message) -> None:
+        kind = type(message).__name__
+        try:
+            payload = encode(message)
+        except ValueError as error:
+            self._drops.add("unencodable", kind, type(error).__name__)
+            return
+        for gone in self._outbox.put(_Outgoing(subject, payload, kind), len(payload)):
+            self._drops.add("outbox_full", gone.kind)
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._outbox.filled()
+            client = await self._ready_client()
+            outgoing = self._outbox.take()
+            try:
+                await client.publish(outgoing.subject, outgoing.payload)
+            except MaxPayloadError:
+                self._drops.add("too_large", outgoing.kind)
+            except Exception as error:  # noqa: BLE001  # the sender outlives whatever a broken socket raises
+                self._drops.add("not_sent", outgoing.kind, str(error))
+
+    async def _ready_client(self) -> Client:
+        while True:
+            client = await self._link.next_client()
+            if client.is_connected and client.pending_data_size <= _SEND_AHEAD_BYTES:
+                return client
+            await asyncio.sleep(0.001)
+
+    async def _finish_sending(self) -> None:
+        while self.connected and len(self._outbox):  # noqa: ASYNC110  # once in a lifetime
+            await asyncio.sleep(0.001)
+        if (client := self._link.client) is not None:
+            await self._link.flush(client, timeout_s=_FLUSH_S)
+
+    async def _place(self, subscription: Subscription[Any]) -> None:
+        client = self._link.client
+        if client is None:
+            return
+        # Otherwise the connection is just breaking, and the next one places it.
+        with suppress(Error):
+            await subscription.place(client)
+            await self._link.flush(client, timeout_s=_FLUSH_S)
+            subscription.missed()
+
+    async def _place_all(self, client: Client) -> None:
+        for subscription in list(self._subscriptions):
+            if subscription in self._subscriptions:  # and wasn't left while others were placed
+                await subscription.place(client)
+        await self._link.flush(client, timeout_s=_FLUSH_S)
+        for subscription in list(self._subscriptions):
+            subscription.missed()
+        self._on_connect()
+
+    def _refused(self, detail: str) -> None:
+        self._drops.add("not_permitted", "any", detail)
+
+
+@asynccontextmanager
+async def open_bus(
+    url: str,
+    *,
+    name: str,
+    on_drop: OnDrop = lambda _reason, _kind: None,
+    on_connect: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Bus]:
+    """Doesn't wait for NATS: it connects when it can, and again after each loss. Closes within 2 s.
+
+    `url` is such as `nats://user:password@host:4222`; `name` is shown in the server's own reports.
+    """
+    bus = Bus(url, name=name, on_drop=on_drop, on_connect=on_connect)
+    async with bus.running():
+        yield bus

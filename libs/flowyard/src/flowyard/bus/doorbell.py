@@ -1,0 +1,39 @@
+"""A doorbell says that there may be something to do. Behind it is a poll, so that a lost ring costs little."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from flowyard.bus.connection import Bus
+from flowyard.bus.messages import Announcement
+
+
+class Doorbell:
+    def __init__(self, *, poll_s: float = 1.0) -> None:
+        self._poll_s = poll_s
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Many rings are one. One that comes while its hearer is at work isn't lost: the next wait returns at once."""
+        self._rung.set()
+
+    async def wait(self) -> None:
+        """Until it is rung, or `poll_s` is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_s):
+                await self._rung.wait()
+        self._rung.clear()
+
+
+@asynccontextmanager
+async def doorbell(bus: Bus, subject: str, kind: type[Announcement], *, poll_s: float = 1.0) -> AsyncIterator[Doorbell]:
+    """Rings with each message, and whenever some may have been missed: so at first, and after each reconnect."""
+    bell = Doorbell(poll_s=poll_s)
+
+    async def ring(_message: Announcement) -> None:
+        bell.ring()
+
+    async with bus.subscribe(subject, kind, ring, missed=bell.ring):
+        yield bell

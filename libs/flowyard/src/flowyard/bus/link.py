@@ -1,0 +1,159 @@
+"""One connection to NATS, made again for ever.
+
+nats-py could reconnect by itself, but not at first; and its way back can hang, or end, for good. So each connection is
+one client that never reconnects, and there is one way in, the first time and every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+from nats.protocol.parser import PERMISSIONS_ERR
+
+_RETRY_S: Final = 0.25
+_CONNECT_S: Final = 2
+_PING_S: Final = 5
+"""A server that hangs is given up when two PINGs have gone unanswered."""
+_LOOK_S: Final = 1.0
+"""How often to look whether the client is still connected: its own report can get stuck behind a dead socket."""
+_CLOSE_S: Final = 0.3
+_FOR_EVER: Final = 10**9
+
+_log = logging.getLogger(__name__)
+
+
+class Link:
+    """`on_up` is awaited with each new client before anybody else gets it. `on_refused` hears what we may not use."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        on_up: Callable[[Client], Awaitable[None]],
+        on_refused: Callable[[str], None],
+    ) -> None:
+        self._name = name
+        self._on_up = on_up
+        self._on_refused = on_refused
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        self._server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self._user = unquote(parts.username) if parts.username else None
+        # nats-py would send what stands in a URL as it stands there.
+        self._password = unquote(parts.password) if parts.password else None
+        self._complaints: set[str] = set()
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._up = asyncio.Event()
+        self.client: Client | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._up.is_set() and self.client is not None and self.client.is_connected
+
+    async def next_client(self) -> Client:
+        """The client, as soon as there is one."""
+        while self.client is None or not self._up.is_set():
+            await self._up.wait()
+        return self.client
+
+    async def keep(self) -> None:
+        """Runs until it is cancelled."""
+        while True:
+            client, lost = Client(), asyncio.Event()
+            try:
+                await self._connect(client, lost)
+                await self._hold(client, lost)
+            except Exception as error:  # noqa: BLE001  # whatever it was: for ever means for ever
+                self._complain(error)
+            finally:
+                await self._let_go(client)
+            await asyncio.sleep(_RETRY_S)
+
+    async def flush(self, client: Client, *, timeout_s: float) -> None:
+        """Returns when the server has taken all that was said to it before, or after `timeout_s`."""
+        # A flush that gives up, or is cancelled, leaves a future at which nats-py's reader dies when the PONG comes.
+        flush = asyncio.create_task(client.flush(timeout=_FOR_EVER))
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushed)
+        await asyncio.wait({flush}, timeout=timeout_s)
+
+    def _flushed(self, flush: asyncio.Task[None]) -> None:
+        self._flushes.discard(flush)
+        if not flush.cancelled() and (error := flush.exception()):
+            self._complain(error)
+
+    async def _connect(self, client: Client, lost: asyncio.Event) -> None:
+        async def closed() -> None:
+            lost.set()
+
+        await client.connect(
+            self._server,
+            user=self._user,
+            password=self._password,
+            token=None if self._password else self._user,
+            name=self._name,
+            error_cb=self._heard,
+            closed_cb=closed,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=_CONNECT_S,
+            ping_interval=_PING_S,
+            # Else a publish waits for the socket when much is pending. The sender of the bus looks after that.
+            pending_size=0,
+        )
+
+    async def _hold(self, client: Client, lost: asyncio.Event) -> None:
+        # A server that dies in the middle of its greeting leaves a client that says nothing but isn't connected.
+        if not client.is_connected:
+            return
+        self.client = client
+        await self._on_up(client)
+        self._complaints.clear()
+        self._up.set()
+        _log.info("bus connected", extra={"server": self._server})
+        while client.is_connected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await lost.wait()
+        _log.warning("bus connection lost", extra={"server": self._server})
+
+    async def _let_go(self, client: Client) -> None:
+        self._up.clear()
+        self.client = None
+        if not client.is_connected:
+            _hang_up(client)
+        with suppress(Exception):
+            async with asyncio.timeout(_CLOSE_S):
+                await client.close()
+        _hang_up(client)
+        for flush in self._flushes:
+            flush.cancel()
+
+    async def _heard(self, error: Exception) -> None:
+        """nats-py says here what went wrong, and nowhere else that we may not use a subject."""
+        if PERMISSIONS_ERR in str(error).lower():
+            self._on_refused(str(error))
+        else:
+            self._complain(error)
+
+    def _complain(self, error: BaseException) -> None:
+        """Once per outage and reason, not with every try."""
+        complaint = str(error) or type(error).__name__
+        if complaint not in self._complaints:
+            self._complaints.add(complaint)
+            _log.warning("bus trouble", extra={"server": self._server, "detail": complaint})
+
+
+def _hang_up(client: Client) -> None:
+    """Closes the socket now. nats-py would first wait for a dead server to take what is still to be sent."""
+    transport = client._transport  # noqa: SLF001  # it offers no other way
+    if isinstance(transport, TcpTransport) and transport._io_writer is not None:  # noqa: SLF001
+        transport._io_writer.transport.abort()  # noqa: SLF001

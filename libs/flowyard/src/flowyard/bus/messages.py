@@ -1,0 +1,158 @@
+"""What travels over the bus. Unknown keys are ignored: services of two versions talk to each other."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flowyard.bus import subjects
+from flowyard.runs.run import Entry
+
+M = TypeVar("M", bound="Message")
+AgentId = Annotated[str, Field(pattern=subjects.NAME)]
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Announcement(Message):
+    """A message that knows where it belongs."""
+
+    @property
+    @abstractmethod
+    def subject(self) -> str: ...
+
+
+class RunQueued(Announcement):
+    """There is work."""
+
+    workflow: str
+    priority: int
+
+    @property
+    def subject(self) -> str:
+        return subjects.RUNS_QUEUED
+
+
+class RunEvents(Announcement):
+    """What happened to a run, after it was committed. A gap in `seq`: some were lost, and are in the database."""
+
+    run_id: UUID
+    epoch: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def subject(self) -> str:
+        return subjects.run_events(self.run_id)
+
+
+class RunTokens(Announcement):
+    """A piece of a model's reply, as it comes. A greater `epoch` begins the step's text anew."""
+
+    run_id: UUID
+    epoch: int
+    node: str
+    visit: int
+    item: int | None = None
+    text: str
+
+    @property
+    def subject(self) -> str:
+        return subjects.run_tokens(self.run_id)
+
+
+class RunControl(Announcement):
+    run_id: UUID
+    action: Literal["cancel"]
+
+    @property
+    def subject(self) -> str:
+        return subjects.run_control(self.run_id)
+
+
+class WorkflowChanged(Announcement):
+    """A workflow was applied, rolled back or deleted: who has cached it drops it."""
+
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return subjects.WORKFLOWS_CHANGED
+
+
+class KeyChanged(Announcement):
+    """An API key was revoked: who has cached it drops it at once. `id` is no secret."""
+
+    id: str
+
+    @property
+    def subject(self) -> str:
+        return subjects.KEYS_CHANGED
+
+
+class AgentRegistration(Announcement):
+    """A request, answered with AgentReply. May be sent again. `ttl_s`: without a heartbeat for so long, it is gone."""
+
+    id: AgentId
+    name: str
+    kind: Literal["executor", "http", "nats"]
+    version: str
+    host: str
+    capabilities: Mapping[str, Any] = Field(default_factory=dict)
+    ttl_s: float = 60
+
+    @property
+    def subject(self) -> str:
+        return subjects.AGENTS_REGISTER
+
+
+class AgentHeartbeat(Announcement):
+    """A request, answered with AgentReply."""
+
+    id: AgentId
+    slots: int
+    slots_used: int
+
+    @property
+    def subject(self) -> str:
+        return subjects.agent_heartbeat(self.id)
+
+
+class AgentDeparture(Announcement):
+    """The agent stops, and says so."""
+
+    id: AgentId
+
+    @property
+    def subject(self) -> str:
+        return subjects.agent_deregister(self.id)
+
+
+class AgentReply(Message):
+    """The registry's answer. Not `known`: register again."""
+
+    known: bool
+
+
+def encode(message: Message) -> bytes:
+    """JSON. Raises ValueError for what JSON or UTF-8 can't hold."""
+    return message.model_dump_json().encode()
+
+
+def decode(kind: type[M], payload: bytes, *, subject: str | None = None) -> M:
+    """Raises ValueError, which tells where and what, but quotes nothing of what was sent."""
+    try:
+        message = kind.model_validate_json(payload)
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False, include_context=False)
+        places = (f"{'.'.join(map(str, problem['loc'])) or 'message'}: {problem['type']}" for problem in problems[:3])
+        raise ValueError("; ".join(places)) from None
+    # A user's permissions go by subject: what a message says of itself must be where it came by.
+    if subject is not None and isinstance(message, Announcement) and message.subject != subject:
+        raise ValueError("it came by a subject that isn't its own")
+    return message

@@ -1,0 +1,90 @@
+"""Every subject, spelled once, and which service may use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from uuid import UUID
+
+NAME: Final = r"^[A-Za-z0-9_-]{1,128}$"
+"""What may stand between two dots."""
+
+RUNS_QUEUED: Final = "flowyard.runs.queued"
+AGENTS_REGISTER: Final = "flowyard.agents.register"
+WORKFLOWS_CHANGED: Final = "flowyard.workflows.changed"
+KEYS_CHANGED: Final = "flowyard.keys.changed"
+
+# To subscribe to, for all runs and all agents.
+ANY_RUN_EVENTS: Final = "flowyard.runs.*.events"
+ANY_RUN_TOKENS: Final = "flowyard.runs.*.tokens"
+ANY_RUN_CONTROL: Final = "flowyard.runs.*.control"
+ANY_AGENT_HEARTBEAT: Final = "flowyard.agents.*.heartbeat"
+ANY_AGENT_DEREGISTER: Final = "flowyard.agents.*.deregister"
+ANY_AGENT_INVOKE: Final = "flowyard.agents.*.invoke"
+
+_REPLIES: Final = "_INBOX.>"
+
+
+def run_events(run_id: UUID) -> str:
+    return _one_of(ANY_RUN_EVENTS, str(run_id))
+
+
+def run_tokens(run_id: UUID) -> str:
+    return _one_of(ANY_RUN_TOKENS, str(run_id))
+
+
+def run_control(run_id: UUID) -> str:
+    return _one_of(ANY_RUN_CONTROL, str(run_id))
+
+
+def agent_heartbeat(agent_id: str) -> str:
+    return _one_of(ANY_AGENT_HEARTBEAT, agent_id)
+
+
+def agent_deregister(agent_id: str) -> str:
+    return _one_of(ANY_AGENT_DEREGISTER, agent_id)
+
+
+def agent_invoke(name: str) -> str:
+    return _one_of(ANY_AGENT_INVOKE, name)
+
+
+def _one_of(pattern: str, token: str) -> str:
+    """Raises ValueError for what isn't one NAME: a wildcard in an id would listen to everybody."""
+    if not re.fullmatch(NAME, token):
+        raise ValueError(f"{token!r} can't be a part of a subject")
+    return pattern.replace("*", token)
+
+
+class Permissions(NamedTuple):
+    """Subjects that a NATS user may use. Neither is ever empty: to NATS an empty list of subjects means all of them."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+_CHANGES_TO_RUNS: Final = (RUNS_QUEUED, ANY_RUN_EVENTS, ANY_RUN_CONTROL)
+_LIVE: Final = (ANY_RUN_EVENTS, ANY_RUN_TOKENS)
+_CACHES: Final = (WORKFLOWS_CHANGED, KEYS_CHANGED)
+_PRESENCE: Final = (AGENTS_REGISTER, ANY_AGENT_HEARTBEAT, ANY_AGENT_DEREGISTER)
+
+PERMISSIONS: Final[Mapping[str, Permissions]] = {
+    "registry": Permissions(
+        publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS, _REPLIES),
+        subscribe=(*_PRESENCE, *_CACHES),
+    ),
+    "executor": Permissions(
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, *_PRESENCE, ANY_AGENT_INVOKE),
+        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, WORKFLOWS_CHANGED, _REPLIES),
+    ),
+    "gateway": Permissions(
+        publish=(*_CHANGES_TO_RUNS, KEYS_CHANGED),
+        subscribe=(*_LIVE, *_CACHES),
+    ),
+    "dashboard": Permissions(
+        publish=_CHANGES_TO_RUNS,
+        subscribe=(*_LIVE, *_CACHES),
+    ),
+}
+"""By the name of the service, which is the name of its NATS user."""

@@ -1,0 +1,94 @@
+"""One subscription, over as many connections as it takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, Generic, TypeAlias
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.errors import Error
+
+from flowyard.bus.backlog import Backlog
+from flowyard.bus.drops import Drops
+from flowyard.bus.messages import M, Message, decode
+
+Handler: TypeAlias = Callable[[M], Awaitable[Message | None]]
+"""What it returns is the answer, if the message was a request."""
+
+_MOST_MESSAGES: Final = 4096
+_MOST_BYTES: Final = 8 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class Subscription(Generic[M]):
+    """Has a backlog and a task of its own: a slow handler loses messages, its neighbours don't wait.
+
+    nats-py's own would be thrown away with each connection, and its handler cancelled in the middle of its work.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        kind: type[M],
+        handler: Handler[M],
+        *,
+        queue: str,
+        missed: Callable[[], None],
+        answer: Callable[[str, Message], None],
+        drops: Drops,
+    ) -> None:
+        self._subject = subject
+        self._kind = kind
+        self._handler = handler
+        self._queue = queue
+        self.missed = missed
+        self._answer = answer
+        self._drops = drops
+        self._backlog = Backlog[Msg](items=_MOST_MESSAGES, size=_MOST_BYTES)
+        self._client: Client | None = None
+        self._there: NatsSubscription | None = None
+
+    async def place(self, client: Client) -> None:
+        """Says to the server what we want to hear. Once per client."""
+        if self._client is client:
+            return
+        self._client = client
+        self._there = await client.subscribe(self._subject, queue=self._queue, cb=self._receive)
+
+    async def withdraw(self) -> None:
+        if self._there is not None:
+            with suppress(Error):
+                await self._there.unsubscribe()
+
+    async def handle_all(self) -> None:
+        """Runs until it is cancelled."""
+        while True:
+            await self._backlog.filled()
+            await self._handle(self._backlog.take())
+
+    async def _receive(self, received: Msg) -> None:
+        gone = self._backlog.put(received, len(received.data))
+        for _ in gone:
+            self._drops.add("slow_consumer", self._kind.__name__)
+        if gone:
+            self.missed()
+
+    async def _handle(self, received: Msg) -> None:
+        try:
+            message = decode(self._kind, received.data, subject=received.subject)
+        except ValueError as error:
+            self._drops.add("undecodable", self._kind.__name__, str(error))
+            return
+        try:
+            answer = await self._handler(message)
+        except Exception:  # noqa: BLE001  # a loop that works for others outlives what they raise
+            _log.exception("bus handler failed", extra={"kind": self._kind.__name__})
+            self._drops.add("handler_failed", self._kind.__name__)
+            return
+        if answer is not None and received.reply:
+            self._answer(received.reply, answer)

@@ -1,0 +1,89 @@
+"""A nats-server that a test may kill, hang, and start again where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from flowyard.bus.subjects import Permissions
+
+BINARY = Path(sys.executable).with_name("nats-server")
+
+
+class NatsServer:
+    def __init__(self, directory: Path) -> None:
+        self._store = directory / "store"
+        self._config = directory / "nats.conf"
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as chosen:
+            chosen.bind(("127.0.0.1", 0))
+            self.port: int = chosen.getsockname()[1]
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.let_in({})
+
+    def let_in(self, users: Mapping[str, tuple[str, Permissions]]) -> None:
+        """From the next start on: only these, each with a password. None at all: everybody."""
+        self._config.write_text(
+            f"listen: 127.0.0.1:{self.port}\n"
+            f'jetstream {{ store_dir: "{self._store}" }}\n'
+            + (
+                f"authorization {{ users: [{''.join(_user(name, *user) for name, user in users.items())}] }}\n"
+                * bool(users)
+            )
+        )
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [BINARY, "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def wait(self) -> None:
+        """Until it takes connections."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.002)
+        raise TimeoutError(self.url)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def delete_store(self) -> None:
+        shutil.rmtree(self._store)
+
+    def hang(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+def _user(name: str, password: str, permissions: Permissions) -> str:
+    def listed(subjects: tuple[str, ...]) -> str:
+        return ", ".join(f'"{subject}"' for subject in subjects)
+
+    publish, subscribe = map(listed, permissions)
+    return (
+        f'{{ user: "{name}", password: "{password}",'
+        f" permissions: {{ publish: [{publish}], subscribe: [{subscribe}] }} }}\n"
+    )
+
+
+async def until(is_so: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not is_so():  # noqa: ASYNC110  # what is waited for has no event
+            await asyncio.sleep(0.005)

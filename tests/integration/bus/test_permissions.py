@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+import pytest
+
+from flowyard.bus import subjects
+from flowyard.bus.connection import Bus, open_bus
+from flowyard.bus.doorbell import doorbell
+from flowyard.bus.messages import (
+    AgentRegistration,
+    AgentReply,
+    KeyChanged,
+    RunControl,
+    RunEvents,
+    RunQueued,
+    RunTokens,
+    WorkflowChanged,
+)
+from flowyard.bus.subjects import PERMISSIONS
+from integration.bus.server import NatsServer, until
+
+RUN = UUID("01990000-0000-7000-8000-000000000001")
+PASSWORD = "p@ss/w:rd%"
+QUOTED = "p%40ss%2Fw%3Ard%25"
+
+
+@pytest.fixture
+def guarded_nats(stopped_nats: NatsServer) -> NatsServer:
+    stopped_nats.let_in({service: (PASSWORD, permissions) for service, permissions in PERMISSIONS.items()})
+    stopped_nats.start()
+    stopped_nats.wait()
+    return stopped_nats
+
+
+def _url(nats: NatsServer, service: str, password: str = QUOTED) -> str:
+    return nats.url.replace("//", f"//{service}:{password}@")
+
+
+async def test_services_reach_each_other_with_nothing_but_their_own_permissions(guarded_nats: NatsServer) -> None:
+    dropped: list[tuple[str, str]] = []
+
+    async def register(_registration: AgentRegistration) -> AgentReply:
+        return AgentReply(known=True)
+
+    async with AsyncExitStack() as opened:
+        bus: dict[str, Bus] = {}
+        for service in PERMISSIONS:
+            bus[service] = await opened.enter_async_context(
+                open_bus(_url(guarded_nats, service), name=service, on_drop=lambda *drop: dropped.append(drop))
+            )
+        await until(lambda: all(each.connected for each in bus.values()))
+        await opened.enter_async_context(
+            bus["registry"].subscribe(subjects.AGENTS_REGISTER, AgentRegistration, register)
+        )
+        executor = AgentRegistration(id="e1", name="e1", kind="executor", version="1", host="h")
+        assert await bus["executor"].request(executor, AgentReply) == AgentReply(known=True)
+        for message, sender, hearer in (
+            (RunQueued(workflow="haiku", priority=0), "gateway", "executor"),
+            (RunControl(run_id=RUN, action="cancel"), "dashboard", "executor"),
+            (RunEvents(run_id=RUN, epoch=1, entries=()), "executor", "gateway"),
+            (RunTokens(run_id=RUN, epoch=1, node="write", visit=1, text="snow"), "executor", "dashboard"),
+            (WorkflowChanged(name="haiku"), "registry", "executor"),
+            (KeyChanged(id="k1"), "gateway", "dashboard"),
+        ):
+            async with doorbell(bus[hearer], message.subject, type(message), poll_s=60) as bell:
+                await bell.wait()
+                bus[sender].publish(message)
+                await asyncio.wait_for(bell.wait(), 1)
+    assert dropped == []
+
+
+async def test_what_a_service_may_not_use_is_refused_counted_and_logged(
+    guarded_nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped: list[tuple[str, str]] = []
+
+    async def ignore(_message: object) -> None: ...
+
+    async with (
+        open_bus(_url(guarded_nats, "gateway"), name="gateway") as gateway,
+        doorbell(gateway, subjects.KEYS_CHANGED, KeyChanged, poll_s=0.2) as bell,
+        open_bus(_url(guarded_nats, "executor"), name="executor", on_drop=lambda *drop: dropped.append(drop)) as bus,
+    ):
+        await bell.wait()
+        bus.publish(KeyChanged(id="k1"))
+        await until(lambda: len(dropped) == 1)
+        async with bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, ignore):
+            await until(lambda: len(dropped) == 2)
+    assert dropped == [("not_permitted", "any")] * 2
+    assert subjects.KEYS_CHANGED in "".join(str(vars(record).get("detail")) for record in caplog.records)
+
+
+async def test_a_wrong_password_is_said_once_never_shown_and_tried_again(
+    guarded_nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="flowyard")
+    async with open_bus(_url(guarded_nats, "gateway", "0ldSecret"), name="gateway") as bus:
+        await asyncio.sleep(0.7)
+        assert not bus.connected
+        said = [str(vars(record)) for record in caplog.records if "uthorization" in str(vars(record))]
+        assert len(said) == 1
+        assert "0ldSecret" not in "".join(str(vars(record)) for record in caplog.records)
+        guarded_nats.kill()
+        guarded_nats.let_in({"gateway": ("0ldSecret", PERMISSIONS["gateway"])})
+        guarded_nats.start()
+        await until(lambda: bus.connected)
