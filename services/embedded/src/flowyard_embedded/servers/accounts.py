@@ -1,0 +1,94 @@
+"""Who a server runs as. Root starts none as root: Postgres refuses that, and NATS shouldn't need it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_IRGRP, S_IROTH, S_IXGRP, S_IXOTH, S_IXUSR
+from typing import Any, Final
+
+from flowyard_embedded.servers.faults import OutOfReach
+
+_ROOT: Final = 0
+_NOBODY: Final = 65534
+_ENTER: Final = 0o1
+_READ_AND_RUN: Final = 0o5
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    uid: int
+    gid: int
+
+    @property
+    def name(self) -> str:
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return f"user {self.uid}"
+
+
+def choose_account(data: Path) -> Account | None:
+    """None is whoever we are. For root: the owner of the data that are there already, else `nobody`."""
+    if os.geteuid() != _ROOT:
+        return None
+    if data.exists() and data.stat().st_uid != _ROOT:
+        return Account(data.stat().st_uid, data.stat().st_gid)
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        return Account(_NOBODY, _NOBODY)
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def run_as(account: Account | None) -> Mapping[str, Any]:
+    """Arguments of `Popen`."""
+    return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
+
+
+def make_directory(directory: Path) -> None:
+    """Makes a directory that a server's home may lie in, or is. Its contents can't be listed by others.
+
+    Under root it can be passed through, because servers run as somebody else. Parents are made, but never changed.
+    Raises OSError.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o711 if os.geteuid() == _ROOT else 0o700)
+
+
+def give(path: Path, account: Account | None) -> None:
+    if account:
+        os.chown(path, account.uid, account.gid)
+
+
+def require_reach(directory: Path, account: Account | None) -> None:
+    """Raises OutOfReach."""
+    blocked = account and blocked_by(directory, account)
+    if account and blocked:
+        raise OutOfReach(directory, blocked_by=blocked, user=account.name)
+
+
+def blocked_by(directory: Path, account: Account) -> Path | None:
+    """The first directory on the way, the last one included, that the account may not enter."""
+    way = (*reversed(directory.parents), directory)
+    return next((folder for folder in way if not _may(folder, account, _ENTER)), None)
+
+
+def can_run(program: Path, account: Account) -> bool:
+    return _may(program, account, _READ_AND_RUN) and blocked_by(program.parent, account) is None
+
+
+def open_to_all(tree: Path) -> None:
+    """Lets everyone read and run what is in the tree, which is ours."""
+    for path in (tree, *tree.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | S_IRGRP | S_IROTH | (S_IXGRP | S_IXOTH if mode & S_IXUSR else 0))
+
+
+def _may(path: Path, account: Account, bits: int) -> bool:
+    found = path.stat()
+    shift = 6 if found.st_uid == account.uid else 3 if found.st_gid == account.gid else 0
+    return found.st_mode >> shift & bits == bits

