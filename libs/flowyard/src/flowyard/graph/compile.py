@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langgraph import graph as langgraph
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
 from flowyard.graph.context import RunContext
@@ -32,20 +33,23 @@ class Compiled:
 class Graphs:
     """Compiled workflows by digest, the most recently used ones."""
 
-    def __init__(self, most: int = 256) -> None:
+    def __init__(self, most: int = 256, *, saver: BaseCheckpointSaver[int] | None = None) -> None:
         self.most = most
+        self.saver = saver
         self.kept: OrderedDict[str, Compiled] = OrderedDict()
 
     def get(self, workflow: Workflow) -> Compiled:
-        found = self.kept.pop(workflow.digest, None) or compile_workflow(workflow)
+        found = self.kept.pop(workflow.digest, None) or compile_workflow(workflow, self.saver)
         self.kept[workflow.digest] = found
         if len(self.kept) > self.most:
             self.kept.popitem(last=False)
         return found
 
 
-def compile_workflow(workflow: Workflow) -> Compiled:
+def compile_workflow(workflow: Workflow, saver: BaseCheckpointSaver[int] | None = None) -> Compiled:
+    """`saver` keeps checkpoints, unless the workflow says that its runs needn't be resumed."""
     plan = Plan(workflow)
+    keeps = None if workflow.execution.durability == "exit" else saver
     # LangGraph's types want a state class that is known to the checker; ours is made per workflow.
     builder: Any = langgraph.StateGraph(state_schema(workflow, plan.bookkeeping), context_schema=RunContext)
     for name, node in workflow.nodes.items():
@@ -61,7 +65,7 @@ def compile_workflow(workflow: Workflow) -> Compiled:
     for join in workflow.joins:
         builder.add_node(join, passage(join, join, plan))
     _add_start(builder, plan)
-    return Compiled(workflow, plan, builder.compile())
+    return Compiled(workflow, plan, builder.compile(checkpointer=keeps))
 
 
 def _add_start(builder: Any, plan: Plan) -> None:

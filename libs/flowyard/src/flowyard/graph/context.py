@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from flowyard.graph.recorder import Recorder
 from flowyard.graph.state import Written
 from flowyard.llm.calls import Model
-from flowyard.runs.events import Emit
 
 
 @dataclass(slots=True)
 class RunContext:
-    """`stream`: whether tokens are wanted as they come. `sleep` and `chance` are given so that tests need not wait."""
+    """`stream`: whether tokens are wanted as they come. `chance` and `clock` are given so that tests know them."""
 
     model: Model
-    emit: Emit
+    recorder: Recorder
     stream: bool
-    sleep: Callable[[float], Awaitable[None]]
     chance: Callable[[], float]
     clock: Callable[[], float]
     written: Written

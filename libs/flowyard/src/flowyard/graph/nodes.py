@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
-from langgraph.types import Command
+from langgraph.types import Command, Overwrite
 
 from flowyard.errors import FlowyardError
 from flowyard.graph.context import RunContext
@@ -16,22 +16,25 @@ from flowyard.graph.state import RESULTS, TOKENS, VISITS, State, Update, after_u
 from flowyard.graph.steps import Work, failure_of, names_read, run_step, work_of
 from flowyard.graph.ways import Onward, go_on
 from flowyard.language.workflow import Goto, Map, Next, Node
-from flowyard.runs.events import StepFailed, StepId
+from flowyard.runs.events import Failure, StepFailed, StepId
 
 _READ: Final = "__pregel_read"
 """LangGraph's own name for the function by which a task reads channels: an item of a map is handed that item alone."""
+
+_TASK: Final = "__pregel_task_id"
+
+Handled: TypeAlias = Literal["fail", "continue", "goto", "skip", "collect"]
 
 # LangGraph looks at the parameters: a function takes the state, and the runtime or the config if it names them.
 Runner: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 class NodeFailed(Exception):
-    """Carries a step's error, and whose it is, out of LangGraph."""
+    """Carries a step's failure out of LangGraph."""
 
-    def __init__(self, node: str, error: FlowyardError) -> None:
-        super().__init__(str(error))
-        self.node = node
-        self.error = error
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 def node_runner(node: Node, plan: Plan) -> Runner:
@@ -40,19 +43,26 @@ def node_runner(node: Node, plan: Plan) -> Runner:
     repeated = node.id in plan.repeated
     others = plan.meeting.get(node.id)
     once = StepId(node.id, 1)
+    handled: Handled = "goto" if isinstance(node.on_error, Goto) else node.on_error
 
-    async def run(state: State, runtime: Runtime[RunContext]) -> Any:
+    async def run(state: State, config: RunnableConfig, runtime: Runtime[RunContext]) -> Any:
         if _must_wait(others, state):
             return Command(goto=[node.id])
         context = runtime.context
         step = StepId(node.id, _visits(state, node.id) + 1) if repeated else once
-        started = context.clock()
+        changed = _changed(step, context)
+        if changed:
+            state = {**state, **changed}
+        outcome = await perform(work, state, step, handled, task=_task(config), context=context)
         goto = None
-        try:
-            update: Update = await run_step(work, state, step, context)
+        update: Update = {}
+        if isinstance(outcome, Failure):
+            goto = _after_failure(node, outcome)
+        else:
+            update = outcome
             context.written.add(update)
-        except FlowyardError as error:
-            goto, update = _handle(node, step, error, context.clock() - started, context=context), {}
+        if changed:
+            update = _overwriting(plan, changed, update)
         if repeated:
             update = {**update, VISITS: {node.id: step.visit}}
         if fixed:
@@ -63,35 +73,75 @@ def node_runner(node: Node, plan: Plan) -> Runner:
     return run
 
 
+async def perform(
+    work: Work, values: State, step: StepId, handled: Handled, *, task: str, context: RunContext
+) -> Update | Failure:
+    """A step's outputs, or why it failed: from what is recorded of it, else by executing it."""
+    recorder = context.recorder
+    recorded = recorder.recorded.get(step)
+    if recorded is not None and recorded.status != "waiting":
+        return recorded.error or dict(recorded.outputs or {})
+    await recorder.begin(step)
+    started = context.clock()
+    try:
+        finished = await run_step(work, values, step, context)
+    except FlowyardError as error:
+        failure = failure_of(error, step.node)
+        recorder.settle(task, StepFailed(step, context.clock() - started, failure, handled))
+        return failure
+    finally:
+        recorder.end(step)
+    recorder.settle(task, finished)
+    return dict(finished.outputs)
+
+
+def _task(config: RunnableConfig) -> str:
+    return str(config["configurable"][_TASK])
+
+
 def _visits(state: State, node: str) -> int:
     return int((state.get(VISITS) or {}).get(node, 0))
 
 
-def _handle(node: Node, step: StepId, error: FlowyardError, duration: float, *, context: RunContext) -> str | None:
-    """Reports a failed step. The node to jump to, None to go on past the step; otherwise the run fails."""
-    failure = failure_of(error, node.id)
+def _changed(step: StepId, context: RunContext) -> Mapping[str, Any]:
+    """The fields that a fork changes before this step."""
+    fork = context.recorder.fork
+    return fork.state if fork is not None and (fork.node, fork.visit) == (step.node, step.visit) else {}
+
+
+def _overwriting(plan: Plan, changed: Mapping[str, Any], update: Update) -> Update:
+    """The step's writes with a fork's changes below them. Where writes merge, the change replaces what was before."""
+    seen = after_update(changed, update, plan.merging)
+    return {name: Overwrite(value) if name in plan.merging else value for name, value in seen.items()}
+
+
+def _after_failure(node: Node, failure: Failure) -> str | None:
+    """The node to jump to, None to go on past the step; otherwise the run fails."""
     match node.on_error:
         case Goto(target):
-            context.emit(StepFailed(step, duration, failure, "goto"))
             return target
         case "continue":
-            context.emit(StepFailed(step, duration, failure, "continue"))
             return None
         case _:
-            context.emit(StepFailed(step, duration, failure, "fail"))
-            raise NodeFailed(node.id, error) from error
+            raise NodeFailed(failure)
 
 
 def _onward(plan: Plan, node: str, state: State, update: Update, *, context: RunContext) -> Onward:
     way = plan.workflow.ways[node]
-    seen = state if isinstance(way, Next) else after_update(state, update, plan.merging)
+    seen = state if isinstance(way, Next) else _after(state, update, plan)
     try:
         onward = go_on(node, way, seen, plan.inner_loops)
     except FlowyardError as error:
-        raise NodeFailed(node, error) from error
+        raise NodeFailed(failure_of(error, node)) from error
     for event in onward.events:
-        context.emit(event)
+        context.recorder.emit(event)
     return onward
+
+
+def _after(state: State, update: Update, plan: Plan) -> State:
+    written = {name: value for name, value in update.items() if not isinstance(value, Overwrite)}
+    replaced = {name: value.value for name, value in update.items() if isinstance(value, Overwrite)}
+    return {**after_update(state, written, plan.merging), **replaced}
 
 
 def passage(place: str, source: str, plan: Plan) -> Runner:
@@ -126,26 +176,22 @@ def item_runner(node: Node, plan: Plan) -> Runner:
             if context.failed is not None:
                 # Another item has failed the run: until LangGraph has cancelled the rest, none may cost anything.
                 raise context.failed
-            result = await _item(work, way, values, step=step, context=context)
+            outcome = await perform(work, values, step, way.on_item_error, task=_task(config), context=context)
+            result = _item_result(way, outcome, context)
         # In a list, because the channel takes a list as several writes.
         return {RESULTS: [[node.id, index, result]]}
 
     return run
 
 
-async def _item(work: Work, way: Map, values: State, *, step: StepId, context: RunContext) -> list[Any]:
+def _item_result(way: Map, outcome: Update | Failure, context: RunContext) -> list[Any]:
     """`[result]`, or `[]` for an item that failed and is skipped."""
-    started = context.clock()
-    try:
-        outputs = await run_step(work, values, step, context)
-    except FlowyardError as error:
-        failure = failure_of(error, step.node)
-        context.emit(StepFailed(step, context.clock() - started, failure, way.on_item_error))
-        if way.on_item_error == "fail":
-            context.failed = NodeFailed(step.node, error)
-            raise context.failed from error
-        return [] if way.on_item_error == "skip" else [{"error": failure.code, "message": failure.message}]
-    return [next(iter(outputs.values()))] if len(outputs) == 1 else [outputs]
+    if not isinstance(outcome, Failure):
+        return [next(iter(outcome.values()))] if len(outcome) == 1 else [outcome]
+    if way.on_item_error == "fail":
+        context.failed = NodeFailed(outcome)
+        raise context.failed
+    return [] if way.on_item_error == "skip" else [{"error": outcome.code, "message": outcome.message}]
 
 
 def collecting(node: Node, plan: Plan) -> Runner:

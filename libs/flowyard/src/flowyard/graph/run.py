@@ -1,4 +1,4 @@
-"""One run of a compiled workflow, from its inputs to its end, in memory."""
+"""One run of a compiled workflow: in memory from its inputs to its end, or on from wherever it is."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
 from langsmith import tracing_context
 
-from flowyard.errors import FlowyardError
+from flowyard.errors import ClaimLost, FlowyardError
 from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
 from flowyard.graph.nodes import NodeFailed
-from flowyard.graph.state import Written
-from flowyard.graph.steps import failure_of
+from flowyard.graph.recorder import InMemory
+from flowyard.graph.state import Update, Written
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.llm.calls import Model
 from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
 
-_CONFIG: Final[RunnableConfig] = {"recursion_limit": 10_000_000}
+_MANY: Final = 10_000_000
 """LangGraph's own limit is out of the way: every cycle of a valid workflow is bounded by its loop."""
 
 
@@ -51,7 +51,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     chance: Callable[[], float] = random.random,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
-    """Runs to the end and reports everything to `emit`. Raises InvalidInputs; a failed run is a result, no exception.
+    """Runs to the end in memory and reports everything to `emit`. Raises InvalidInputs; a failed run is a result.
 
     If the calling task is cancelled, the model calls in flight are aborted, RunFinished says `cancelled`, and the
     cancellation goes on.
@@ -59,55 +59,76 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     workflow = compiled.workflow
     checked = valid_inputs(workflow, inputs)
     start = compiled.plan.start(checked)
-    written = Written(start, compiled.plan.merging)
     started = clock()
     emit(RunStarted(run_id, workflow.name, workflow.digest, checked))
 
     def finish(status: Status, outputs: Mapping[str, Any], error: Failure | None = None) -> None:
         emit(RunFinished(status, clock() - started, outputs, error))
 
-    context = RunContext(model, emit, stream, sleep, chance, clock, written)
+    written = Written(start, compiled.plan.merging)
+    context = RunContext(model, InMemory(emit, sleep), stream, chance, clock, written)
     try:
-        state = await _invoke(compiled, start, context)
+        result = await drive(compiled, start, context, run_id=run_id, timeout_s=workflow.execution.timeout)
     except asyncio.CancelledError:
-        finish("cancelled", _in_order(workflow, written.values))
+        finish("cancelled", outputs_of(workflow, written))
         raise
+    finish(result.status, result.outputs, result.error)
+    return result
+
+
+async def drive(
+    compiled: Compiled, start: Update | None, context: RunContext, *, run_id: str, timeout_s: float | None
+) -> RunResult:
+    """Executes until the run has succeeded or failed. `start`: the first state, or None to resume from a checkpoint.
+
+    `timeout_s`: what is left of the run's time. Whatever the recorder raises to stop the run goes through.
+    """
+    workflow = compiled.workflow
+    try:
+        state = await _invoke(compiled, start, context, run_id=run_id, timeout_s=timeout_s)
     except (NodeFailed, FlowyardError, InvalidUpdateError, _RunTimeout) as error:
-        outputs, failure = _in_order(workflow, written.values), _failure(error)
-        finish("failed", outputs, failure)
-        return RunResult(run_id, "failed", outputs, failure)
-    outputs = _in_order(workflow, {name: state.get(name) for name in written.values})
-    finish("succeeded", outputs)
+        if isinstance(error, ClaimLost):
+            raise
+        return RunResult(run_id, "failed", outputs_of(workflow, context.written), _failure(error))
+    outputs = {name: state.get(name) for name in outputs_of(workflow, context.written)}
     return RunResult(run_id, "succeeded", outputs, None, {name: state.get(name) for name in workflow.fields})
 
 
-def _in_order(workflow: Workflow, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: outputs[name] for name in workflow.fields if name in outputs}
+def outputs_of(workflow: Workflow, written: Written) -> dict[str, Any]:
+    """What the nodes of a run have written so far, in the order of the fields."""
+    return {name: written.values[name] for name in workflow.fields if name in written.values}
 
 
 class _RunTimeout(Exception):
     """The run's own timeout is over."""
 
 
-async def _invoke(compiled: Compiled, state: dict[str, Any], context: RunContext) -> Mapping[str, Any]:
-    limit = asyncio.timeout(compiled.workflow.execution.timeout)
+async def _invoke(
+    compiled: Compiled, start: Update | None, context: RunContext, *, run_id: str, timeout_s: float | None
+) -> Mapping[str, Any]:
+    limit = asyncio.timeout(timeout_s)
+    config: RunnableConfig = {"recursion_limit": _MANY, "configurable": {"thread_id": run_id}}
     try:
         async with limit:
-            # LangGraph would send states and prompts to LangSmith if the environment asked for it.
+            # LangGraph would send states and prompts to LangSmith if the environment asked for it. It needn't wait for
+            # a checkpoint to be on disk either: the recorder does, before the next step begins.
             with tracing_context(enabled=False):
-                return await compiled.graph.ainvoke(state, _CONFIG, context=context) or {}
+                return await compiled.graph.ainvoke(start, config, context=context, **_durability(compiled)) or {}
     except TimeoutError as error:
         if limit.expired():
-            raise _RunTimeout(
-                f"the run took longer than its timeout of {compiled.workflow.execution.timeout:g} s"
-            ) from error
+            told = compiled.workflow.execution.timeout or 0
+            raise _RunTimeout(f"the run took longer than its timeout of {told:g} s") from error
         raise
+
+
+def _durability(compiled: Compiled) -> dict[str, Any]:
+    return {"durability": "async"} if compiled.graph.checkpointer else {}
 
 
 def _failure(error: NodeFailed | FlowyardError | InvalidUpdateError | _RunTimeout) -> Failure:
     match error:
         case NodeFailed():
-            return failure_of(error.error, error.node)
+            return error.failure
         case FlowyardError():
             return Failure(error.code, str(error))
         case InvalidUpdateError():

@@ -56,10 +56,10 @@ def failure_of(error: FlowyardError, node: str) -> Failure:
     return Failure(error.code, str(error), node, error.reply if isinstance(error, InvalidOutput) else None)
 
 
-async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context: RunContext) -> dict[str, Any]:
-    """The outputs of one execution of a node. `values`: what its templates may name. Raises FlowyardError."""
+async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context: RunContext) -> StepFinished:
+    """One execution of a node. `values`: what its templates may name. Raises FlowyardError."""
     started = context.clock()
-    context.emit(StepStarted(step))
+    context.recorder.emit(StepStarted(step))
     node = work.node
     call = ModelCall(node.id, node.settings, build_messages(node, values), work.schema)
     asker = _Asker(node, step, context)
@@ -68,18 +68,8 @@ async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context:
     else:
         outputs = await _in_time(asker, call, node.timeout)
     spent = asker.spent
-    context.emit(
-        StepFinished(
-            step,
-            context.clock() - started,
-            outputs,
-            spent.calls,
-            spent.tokens_in,
-            spent.tokens_out,
-            spent.cost_usd,
-        )
-    )
-    return outputs
+    sums = spent.calls, spent.tokens_in, spent.tokens_out, spent.cost_usd
+    return StepFinished(step, context.clock() - started, outputs, *sums)
 
 
 def names_read(node: PromptNode) -> frozenset[str]:
@@ -136,7 +126,8 @@ class _Asker:
         self.heard = False
 
     async def ask(self, asked: ModelCall) -> dict[str, Any]:
-        tries = 0
+        before = self.context.recorder.recorded.get(self.step)
+        tries = before.tries - 1 if before is not None else 0
         call = asked
         while True:
             tries += 1
@@ -147,11 +138,11 @@ class _Asker:
                 delay = retry_delay(self.node.retry, error, tries, self.context.chance())
                 if delay is None:
                     raise
-                self.context.emit(RetryScheduled(self.step, tries + 1, delay, failure_of(error, self.node.id)))
+                failure = failure_of(error, self.node.id)
+                self.context.recorder.emit(RetryScheduled(self.step, tries + 1, delay, failure))
                 if isinstance(error, InvalidOutput):
                     call = self._corrected(asked, error)
-            if delay:
-                await self.context.sleep(delay)
+            await self.context.recorder.wait(self.step, delay, failure)
 
     def _corrected(self, asked: ModelCall, error: InvalidOutput) -> ModelCall:
         """The call again, with the reply that doesn't fit and what is wrong with it."""
@@ -198,7 +189,7 @@ class _Asker:
     def _on_token(self) -> OnToken | None:
         if not self.context.stream:
             return None
-        emit, step = self.context.emit, self.step
+        emit, step = self.context.recorder.emit, self.step
 
         def heard(text: str) -> None:
             self.heard = True
@@ -210,7 +201,7 @@ class _Asker:
         self.spent.add(reply)
         usage = reply.usage
         shown = tuple({"role": m.role, "content": m.content} for m in call.messages) if self.node.log_prompts else None
-        self.context.emit(
+        self.context.recorder.emit(
             ModelCalled(
                 self.step,
                 call.settings.provider,

@@ -1,0 +1,279 @@
+"""What one claimed run has to write, in order, and how it gets to Postgres and to whoever listens.
+
+Events, steps, model calls and checkpoints gather in one part, and travel together. The result of a step travels with
+LangGraph's own record of it, so that both are there or neither is. A step doesn't begin before the results of those
+before it are on disk: `settled` waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from flowyard.errors import ClaimLost, CommitRefused
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import encoded, failure_data
+from flowyard.runs.events import (
+    Event,
+    Failure,
+    ModelCalled,
+    RetryScheduled,
+    RunFinished,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
+from flowyard.runs.run import Entry
+from flowyard.storage.commits import Committer, Part
+from flowyard.storage.database import dumps
+
+RESULT_DELAY: Final = 0.002
+"""Seconds that a step's result may wait for company: its superstep's checkpoint usually follows at once."""
+EVENT_DELAY: Final = 0.05
+"""Seconds that an event without a result may wait."""
+
+Announce = Callable[[Sequence[Entry]], None]
+
+
+class Journal:
+    """The only writer of one run, as long as its claim holds.
+
+    `now`: the database's time. `announce` is told of entries once they are on disk; `stream` of each token, at once.
+    `on_lost` is called once, when a commit finds that the claim isn't held any more; `on_cancel` when one finds that
+    somebody wants the run cancelled.
+    """
+
+    def __init__(  # the world of one run
+        self,
+        claim: Claim,
+        committer: Committer,
+        *,
+        now: Callable[[], datetime],
+        announce: Announce,
+        stream: Callable[[Token], None],
+        on_lost: Callable[[], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        self.claim = claim
+        self.large: dict[str, tuple[Any, str]] = {}
+        self._committer = committer
+        self._now = now
+        self._announce = announce
+        self._stream = stream
+        self._on_lost = on_lost
+        self._on_cancel = on_cancel
+        self.keep = True
+        """False for `durability: exit`: nothing is written before the run's end."""
+        self._seq = self._results_seq = self._durable_seq = claim.last_seq
+        self._committed = asyncio.Event()
+        self._entries: list[Entry] = []
+        self._part = self._new_part()
+        self._held: dict[str, list[Event]] = {}
+        self._started: dict[StepId, datetime] = {}
+        self._tries: dict[StepId, int] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._failed: Exception | None = None
+
+    def emit(self, event: Event) -> None:
+        """Takes anything but the end of a step and of the run."""
+        if isinstance(event, Token):
+            self._stream(event)
+            return
+        if isinstance(event, StepStarted):
+            self._started[event.step] = self._now()
+        elif isinstance(event, RetryScheduled):
+            self._tries[event.step] = event.attempt
+        self._add(event)
+        self._write_within(EVENT_DELAY)
+
+    def note(self, kind: str, **data: Any) -> None:
+        """An event that isn't the engine's: `run.started` and the like."""
+        self._entry(kind, data)
+        self._write_within(EVENT_DELAY)
+
+    def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
+        """The end of a step: it is written when LangGraph hands over the writes of its task."""
+        self._held.setdefault(task_id, []).append(event)
+
+    def save(self, row: tuple[Any, ...], values: Sequence[tuple[str, str]], large: dict[str, tuple[Any, str]]) -> None:
+        """A checkpoint: it stands for every step that has ended, and replaces the one before."""
+        for task_id in list(self._held):
+            self._release(task_id)
+        part = self._part
+        gone = {digest for _, digest in self.large.values()} - {digest for _, digest in large.values()}
+        self.large = large
+        part.head, part.checkpoints, part.writes = row[1], [row], []
+        part.values = [value for value in (*part.values, *values) if value[0] not in gone]
+        part.replaces += [(digest,) for digest in gone]
+        self._write_within(RESULT_DELAY)
+
+    def save_writes(self, task_id: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """What a task of LangGraph's wrote, while others of its superstep are still at work."""
+        self._release(task_id)
+        self._part.writes += rows
+        self._write_within(RESULT_DELAY)
+
+    async def settled(self) -> None:
+        """Returns when the results of all steps that have ended are on disk. Raises ClaimLost, CommitRefused."""
+        wanted = self._results_seq
+        while self.keep and self._durable_seq < wanted and self._failed is None:
+            self._write_now()
+            await self._committed.wait()
+        if self._failed is not None:
+            raise self._failed
+
+    async def finish(self, event: RunFinished) -> None:
+        """Ends the run, with all that is left to write. Raises ClaimLost."""
+        for task_id in list(self._held):
+            self._release(task_id)
+        await self._rest()
+        self._add(event)
+        error = dumps(failure_data(event.error)) if event.error is not None else None
+        self._end(event.status, dumps(dict(event.outputs)), error)
+        try:
+            await self._write_last()
+        except CommitRefused as refused:
+            # What can't be stored isn't stored; that the run has ended must be.
+            failure = Failure(refused.code, str(refused))
+            self._add(RunFinished("failed", event.duration_s, {}, failure))
+            self._end("failed", "{}", dumps(failure_data(failure)))
+            await self._write_last()
+
+    async def close(self, kind: str, **data: Any) -> tuple[str, int]:
+        """Writes what there is, and makes the entry with which the run is given back: its JSON, and its number."""
+        await self._rest()
+        if self.keep and (self._entries or self._part.steps or self._part.head):
+            await self._write_last()
+        self._entry(kind, data)
+        text = self._entries_json()
+        return text, self._seq
+
+    def given_back(self) -> None:
+        """The entry made by `close` is on disk."""
+        self._announce(self._entries)
+
+    def waiting_step(self, step: StepId, failure: Failure | None) -> None:
+        """A step that gives up its slot until its next try: how often it was tried must outlast this claim."""
+        started = self._started.get(step) or self._now()
+        error = dumps(failure_data(failure)) if failure is not None else None
+        self._part.steps.append(
+            (*_place(step), "waiting", self._seq, self._tries.get(step, 1), started, 0.0, None, None, error)
+        )
+
+    def _add(self, event: Event) -> None:
+        kind, data = encoded(event)
+        seq = self._entry(kind, data)
+        match event:
+            case ModelCalled():
+                self._part.calls.append(self._call_row(seq, event))
+            case StepFinished():
+                outputs = dumps(dict(event.outputs))
+                self._part.steps.append(self._step_row(seq, event, "succeeded", None, outputs, None))
+            case StepFailed():
+                error = dumps(failure_data(event.error))
+                self._part.steps.append(self._step_row(seq, event, "failed", event.handled, None, error))
+            case _:
+                pass
+
+    def _entry(self, kind: str, data: dict[str, Any]) -> int:
+        self._seq += 1
+        self._entries.append(Entry(self._seq, self._now(), kind, data))
+        return self._seq
+
+    def _step_row(
+        self, seq: int, event: StepFinished | StepFailed, status: str, handled: str | None, *values: str | None
+    ) -> tuple[Any, ...]:
+        started = self._started.pop(event.step, None) or self._now() - timedelta(seconds=event.duration_s)
+        tries = self._tries.pop(event.step, 1)
+        return (*_place(event.step), status, seq, tries, started, event.duration_s, handled, *values)
+
+    def _call_row(self, seq: int, event: ModelCalled) -> tuple[Any, ...]:
+        code = event.error.code if event.error is not None else None
+        tokens = event.tokens_in, event.tokens_out, event.tokens_cached
+        durations = self._now(), event.duration_s, event.first_token_s
+        return (seq, *_place(event.step), event.provider, event.model, *durations, *tokens, event.cost_usd, code)
+
+    def _release(self, task_id: str) -> None:
+        for event in self._held.pop(task_id, ()):
+            self._add(event)
+            self._results_seq = self._seq
+
+    # ---- writing
+
+    @property
+    def _is_writing(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def _new_part(self) -> Part:
+        return Part(self.claim.run_id, self.claim.epoch, self._seq)
+
+    def _write_within(self, seconds: float) -> None:
+        if not self.keep or self._is_writing or self._failed is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._write_now)
+
+    def _write_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._is_writing and self._failed is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Commits until nothing is left. Never raises: `_failed` tells."""
+        while (self._entries or self._part.head or self._part.writes) and self._failed is None:
+            try:
+                await self._commit()
+            except (ClaimLost, CommitRefused) as error:
+                self._failed = error
+                self._committed.set()
+                if isinstance(error, ClaimLost):
+                    self._on_lost()
+
+    async def _commit(self) -> None:
+        part, entries = self._part, self._entries
+        part.entries = self._entries_json() if entries else None
+        part.last_seq = self._seq
+        self._part, self._entries = self._new_part(), []
+        told = await self._committer.commit(part)
+        self._durable_seq = part.last_seq
+        self._committed.set()
+        self._committed = asyncio.Event()
+        if entries:
+            self._announce(entries)
+        if told.cancel_requested:
+            self._on_cancel()
+
+    def _entries_json(self) -> str:
+        return dumps([{"seq": e.seq, "at": e.at.isoformat(), "type": e.type, **e.data} for e in self._entries])
+
+    async def _rest(self) -> None:
+        """Waits for what is being written, so that nothing else of this run is on its way."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._is_writing and self._writing is not None:
+            await asyncio.shield(self._writing)
+        if isinstance(self._failed, ClaimLost):
+            raise self._failed
+        self._failed = None
+
+    def _end(self, status: str, outputs: str, error: str | None) -> None:
+        self._part.status, self._part.outputs, self._part.error = status, outputs, error
+
+    async def _write_last(self) -> None:
+        await self._commit()
+
+
+def _place(step: StepId) -> tuple[str, int, int]:
+    return step.node, step.visit, -1 if step.item is None else step.item

@@ -1,0 +1,147 @@
+"""A run as everybody but its executor sees it, and the moves that it may make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Literal, TypeAlias, get_args
+from uuid import UUID
+
+from flowyard.errors import IllegalMove
+from flowyard.runs.events import Failure
+
+State: TypeAlias = Literal["queued", "running", "waiting", "succeeded", "failed", "cancelled"]
+Move: TypeAlias = Literal["claim", "hand_back", "wait", "wake", "succeed", "fail", "cancel", "retry"]
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+OPEN: Final[frozenset[State]] = frozenset({"queued", "running", "waiting"})
+
+MOVES: Final[Mapping[Move, Mapping[State, State]]] = {
+    "claim": {"queued": "running"},
+    "hand_back": {"running": "queued"},
+    "wait": {"running": "waiting"},
+    "wake": {"waiting": "queued"},
+    "succeed": {"running": "succeeded"},
+    "fail": {"running": "failed", "queued": "failed", "waiting": "failed"},
+    "cancel": {"queued": "cancelled", "running": "cancelled", "waiting": "cancelled"},
+    "retry": {"failed": "queued"},
+}
+"""Every legal move of a run: from which state, to which. What isn't here can't happen."""
+
+
+_DONE: Final[Mapping[Move, str]] = {
+    "claim": "claimed",
+    "hand_back": "handed back",
+    "wait": "made to wait",
+    "wake": "woken",
+    "succeed": "finished",
+    "fail": "failed",
+    "cancel": "cancelled",
+    "retry": "retried",
+}
+
+
+def after(move: Move, state: State, run_id: UUID) -> State:
+    """The state that a move leads to. Raises IllegalMove."""
+    to = MOVES[move].get(state)
+    if to is None:
+        raise IllegalMove(str(run_id), run_status=state, move=_DONE[move])
+    return to
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Where a forked run leaves its origin: before this step, with these fields of the state changed."""
+
+    origin: UUID
+    node: str
+    visit: int
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a run's model calls came to. None: at least one part is unknown, which is not zero."""
+
+    calls: int = 0
+    tokens_in: int | None = 0
+    tokens_out: int | None = 0
+    cost_usd: Decimal | None = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of one revision. Times are UTC, from the database's clock. `attempt` counts claims, from 1."""
+
+    id: UUID
+    workflow: str
+    revision: int
+    digest: str
+    status: State
+    priority: int
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    wake_at: datetime | None
+    cancel_requested: bool
+    executor: str | None
+    last_seq: int
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any] | None
+    error: Failure | None
+    spending: Spending
+    forked_from: UUID | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run begins with. `definition`: the stored document.
+
+    `key`: the caller's Idempotency-Key; `fingerprint`: SHA-256 of what was asked with it.
+    """
+
+    id: UUID
+    workflow: str
+    revision: int
+    definition: int
+    inputs: Mapping[str, Any]
+    priority: int
+    max_attempts: int
+    timeout_s: float | None
+    key: str | None = None
+    fingerprint: bytes | None = None
+    fork: Fork | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of a run, numbered. `type` is such as `step.finished`; `data` is what it says, as JSON has it."""
+
+    seq: int
+    at: datetime
+    type: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One execution of one node that has ended, or that waits for its next try. `item`: its index in a map."""
+
+    node: str
+    visit: int
+    item: int | None
+    status: Literal["succeeded", "failed", "waiting"]
+    seq: int
+    started_at: datetime
+    duration_s: float
+    outputs: Mapping[str, Any] | None
+    error: Failure | None
+    handled: str | None
+    tries: int = 1

@@ -1,0 +1,125 @@
+"""Connections to Postgres. Every store is given a Database; errors of the connection become Unavailable here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Final
+
+import asyncpg
+
+from flowyard.errors import Unavailable
+
+_SETTINGS: Final = {
+    "timezone": "UTC",
+    # The hot statements are long and quick: compiling them would take longer than running them.
+    "jit": "off",
+    # A process that is stopped within a transaction must not hold others up.
+    "idle_in_transaction_session_timeout": "5s",
+}
+UNREACHABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What asyncpg raises when the server is away, going away, coming back, full, or busy: worth another try."""
+
+
+class Database:
+    """A pool of connections. Each method is one statement, and one transaction. Raises Unavailable."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._pool = pool
+
+    async def rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
+        with _translated():
+            rows: list[asyncpg.Record] = await self._pool.fetch(statement, *args)
+            return rows
+
+    async def row(self, statement: str, *args: Any) -> asyncpg.Record | None:
+        with _translated():
+            return await self._pool.fetchrow(statement, *args)
+
+    async def value(self, statement: str, *args: Any) -> Any:
+        with _translated():
+            return await self._pool.fetchval(statement, *args)
+
+    async def execute(self, statement: str, *args: Any) -> int:
+        """The number of rows that the statement changed."""
+        with _translated():
+            told = await self._pool.execute(statement, *args)
+        return int(told.rpartition(" ")[2] or 0)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """For what takes several statements. Not for what is hot: a stopped process would hold its locks."""
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise Unavailable("Postgres") from error
+
+
+def dumps(value: Any) -> str:
+    """JSON as it is stored: compact, and ASCII, so that even half a surrogate pair is kept as it is."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=dumps, decoder=json.loads)
+
+
+@asynccontextmanager
+async def open_database(
+    url: str, *, service: str, most: int = 10, timeout_s: float = 15.0, patience_s: float = 30.0
+) -> AsyncIterator[Database]:
+    """At most `most` connections, opened on demand. Waits up to `patience_s` for a server that is starting.
+
+    `timeout_s`: the longest that one statement may take. Raises Unavailable; ValueError for an address that is none.
+    """
+    pool = await _connect(url, service, most=most, timeout_s=timeout_s, patience_s=patience_s)
+    try:
+        yield Database(pool)
+    finally:
+        # A pool whose server is gone has nothing left to close.
+        with suppress(*UNREACHABLE):
+            await asyncio.wait_for(pool.close(), 2)
+
+
+async def _connect(
+    url: str, service: str, *, most: int, timeout_s: float, patience_s: float
+) -> asyncpg.Pool[asyncpg.Record]:
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + patience_s
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=most,
+                command_timeout=timeout_s,
+                timeout=5,
+                max_inactive_connection_lifetime=60,
+                init=_prepare,
+                server_settings={**_SETTINGS, "application_name": f"flowyard-{service}"},
+            )
+        except UNREACHABLE as error:
+            if loop.time() > give_up:
+                raise Unavailable("Postgres") from error
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise Unavailable("Postgres") from error
+        await asyncio.sleep(0.2)

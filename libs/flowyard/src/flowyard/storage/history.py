@@ -1,0 +1,103 @@
+"""What has happened in a run: its events, its steps, its model calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from flowyard.errors import UnknownStep
+from flowyard.runs.entries import failure_of
+from flowyard.runs.events import StepId
+from flowyard.runs.run import Entry, Step
+from flowyard.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One line of the ledger. Durations are seconds; None is unknown."""
+
+    seq: int
+    step: StepId
+    provider: str
+    model: str
+    at: datetime
+    duration_s: float
+    first_token_s: float | None
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    cost_usd: Decimal | None
+    error: str | None
+
+
+class History:
+    """Reads only: what is here was written under a claim."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def entries(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> list[Entry]:
+        """The run's events after number `after`, in order. About `most`: what was committed together stays so."""
+        rows = await self._database.rows(
+            "SELECT entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3", run_id, after, most
+        )
+        told = [entry_of(data) for row in rows for data in row["entries"]]
+        return [entry for entry in told if entry.seq > after][:most]
+
+    async def steps(self, run_id: UUID) -> list[Step]:
+        """In the order in which they ended."""
+        rows = await self._database.rows(
+            "SELECT node, visit, item, status, seq, started_at, duration_s, outputs, error, handled, tries"
+            " FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item",
+            run_id,
+        )
+        return [_step(row) for row in rows]
+
+    async def calls(self, run_id: UUID) -> list[CallRecord]:
+        rows = await self._database.rows("SELECT * FROM model_calls WHERE run_id = $1 ORDER BY seq", run_id)
+        return [_call(row) for row in rows]
+
+    async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:
+        """The number of the event with which a step began. Raises UnknownStep."""
+        seq = await self._database.value(_STARTED, run_id, node, visit)
+        if seq is None:
+            raise UnknownStep(f"{node}#{visit}" if visit > 1 else node)
+        return int(seq)
+
+
+# The last time that it began: before that, a retried run may have begun it and failed. A fork has no events of the
+# steps that it took along: they ended in the order of their numbers.
+_STARTED = """
+SELECT coalesce(
+    (SELECT max((entry ->> 'seq')::int) FROM events, json_array_elements(entries) AS entry
+     WHERE run_id = $1 AND entry ->> 'type' = 'step.started' AND entry ->> 'node' = $2
+       AND (entry ->> 'visit')::int = $3),
+    (SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3)
+)
+"""
+
+
+def entry_of(data: Mapping[str, Any]) -> Entry:
+    rest = {name: value for name, value in data.items() if name not in ("seq", "at", "type")}
+    return Entry(data["seq"], datetime.fromisoformat(data["at"]), data["type"], rest)
+
+
+def _step(row: asyncpg.Record) -> Step:
+    values: dict[str, Any] = dict(row)
+    values["item"] = None if row["item"] < 0 else row["item"]
+    values["error"] = failure_of(row["error"]) if row["error"] else None
+    return Step(**values)
+
+
+def _call(row: asyncpg.Record) -> CallRecord:
+    values: dict[str, Any] = dict(row)
+    item = values.pop("item")
+    values.pop("run_id")
+    step = StepId(values.pop("node"), values.pop("visit"), None if item < 0 else item)
+    return CallRecord(step=step, **values)

@@ -1,0 +1,184 @@
+"""API keys and the sessions of browsers. Only digests are kept: who reads the tables can't use what is in them."""
+
+# ruff: noqa: S608  # statements are put together from words of this file
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, cast
+
+import asyncpg
+
+from flowyard.access import KEY_RANDOM, Caller, Scope, new_key, parse_key, same_digest
+from flowyard.errors import UnknownKey
+from flowyard.storage.database import Database
+
+_MOST_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What may be known of a key. `revoked_at`: None while it is valid."""
+
+    id: str
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class Keys:
+    """All API keys, the revoked ones included."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, name: str, scopes: frozenset[Scope]) -> tuple[KeyInfo, str]:
+        """The key, and its text: to be shown once, and known to nobody afterwards."""
+        while True:
+            key = new_key(secrets.token_bytes(KEY_RANDOM))
+            row = await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes))
+            if row is not None:  # else another key has this id
+                return _info(row), key.text
+
+    async def list(self) -> Sequence[KeyInfo]:
+        """Newest first."""
+        rows = await self._database.rows(f"SELECT {_INFO} FROM api_keys ORDER BY created_at DESC, id")
+        return [_info(row) for row in rows]
+
+    async def revoke(self, key_id: str) -> KeyInfo:
+        """Ends the key and its sessions. Again, it changes nothing. Raises UnknownKey."""
+        row = await self._database.row(_REVOKE, key_id)
+        if row is None:
+            raise UnknownKey(key_id)
+        return _info(row)
+
+    async def verify(self, text: str) -> Caller | None:
+        """Whose key this is. None: it is none, or isn't valid any more."""
+        if (parsed := parse_key(text)) is None:
+            return None
+        key_id, digest = parsed
+        row = await self._database.row(
+            "SELECT id, name, scopes, hash FROM api_keys WHERE id = $1 AND revoked_at IS NULL", key_id
+        )
+        return _caller(row) if row is not None and same_digest(row["hash"], digest) else None
+
+    async def any_keys(self) -> bool:
+        """Whether there is a valid key."""
+        return bool(await self._database.value("SELECT EXISTS (SELECT FROM api_keys WHERE revoked_at IS NULL)"))
+
+
+class CachedKeys:
+    """Keys that are looked up at most once in `seconds`, however many requests bring them.
+
+    A revoked one is refused within `seconds` at the latest, and at once where `forget` is called.
+    """
+
+    def __init__(self, keys: Keys, *, seconds: float = 0.5) -> None:
+        self._keys = keys
+        self._seconds = seconds
+        self._found: OrderedDict[tuple[str, bytes], tuple[float, asyncio.Task[Caller | None]]] = OrderedDict()
+
+    async def verify(self, text: str) -> Caller | None:
+        """As `Keys.verify`."""
+        if (place := parse_key(text)) is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        until, look_up = self._found.get(place, (0.0, None))
+        if look_up is None or now >= until:
+            # Many requests wait for one query; one of them that goes away doesn't end it.
+            look_up = asyncio.create_task(self._look_up(text, place))
+            self._found[place] = now + self._seconds, look_up
+            self._found.move_to_end(place)
+            while len(self._found) > _MOST_REMEMBERED:
+                self._found.popitem(last=False)
+        return await asyncio.shield(look_up)
+
+    def forget(self, key_id: str) -> None:
+        """The key has changed."""
+        for place in [place for place in self._found if place[0] == key_id]:
+            del self._found[place]
+
+    def forget_all(self) -> None:
+        """Some may have changed."""
+        self._found.clear()
+
+    async def _look_up(self, text: str, place: tuple[str, bytes]) -> Caller | None:
+        caller = None
+        try:
+            caller = await self._keys.verify(text)
+            return caller
+        finally:
+            # Only what is valid is worth remembering.
+            if caller is None:
+                self._found.pop(place, None)
+
+
+class Sessions:
+    """Browsers that are logged in by a key. The token goes into a cookie; a key that is revoked ends its sessions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, key_id: str, ttl_s: float) -> str:
+        """The token of a new session, for `ttl_s` seconds. Raises UnknownKey. Forgets those whose time is over."""
+        token = secrets.token_urlsafe(32)
+        opened = await self._database.value(_OPEN_SESSION, _digest(token), key_id, ttl_s)
+        if not opened:
+            raise UnknownKey(key_id)
+        return token
+
+    async def find(self, token: str) -> Caller | None:
+        """None: there is no such session, its time is over, or its key was revoked."""
+        row = await self._database.row(_FIND_SESSION, _digest(token))
+        return _caller(row) if row is not None else None
+
+    async def close(self, token: str) -> None:
+        await self._database.execute("DELETE FROM sessions WHERE hash = $1", _digest(token))
+
+
+_INFO: Final = "id, name, scopes, created_at, revoked_at"
+
+_CREATE: Final = f"""
+INSERT INTO api_keys (id, name, hash, scopes) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING RETURNING {_INFO}
+"""
+
+_REVOKE: Final = f"""
+WITH ended AS (DELETE FROM sessions WHERE key_id = $1)
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING {_INFO}
+"""
+
+_OPEN_SESSION: Final = """
+WITH over AS (DELETE FROM sessions WHERE expires_at < now())
+INSERT INTO sessions (hash, key_id, expires_at)
+SELECT $1, id, now() + make_interval(secs => $3) FROM api_keys WHERE id = $2 AND revoked_at IS NULL
+RETURNING true
+"""
+
+_FIND_SESSION: Final = """
+SELECT k.id, k.name, k.scopes FROM sessions s JOIN api_keys k ON k.id = s.key_id
+WHERE s.hash = $1 AND s.expires_at > now() AND k.revoked_at IS NULL
+"""
+
+
+def _info(row: asyncpg.Record) -> KeyInfo:
+    return KeyInfo(row["id"], row["name"], _scopes(row), row["created_at"], row["revoked_at"])
+
+
+def _caller(row: asyncpg.Record) -> Caller:
+    return Caller(row["id"], row["name"], _scopes(row))
+
+
+def _scopes(row: asyncpg.Record) -> frozenset[Scope]:
+    return cast("frozenset[Scope]", frozenset(row["scopes"]))
+
+
+def _digest(token: str) -> bytes:
+    # A token has 256 random bits: no slow hash is needed. Whatever a cookie holds has a digest.
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

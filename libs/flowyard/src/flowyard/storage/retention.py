@@ -1,0 +1,58 @@
+"""What is stored is bounded: finished runs go when their time is over, with all that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from flowyard.storage.database import Database
+
+BATCH: Final = 500
+"""Runs that one statement deletes: short enough that nobody waits for it."""
+
+
+class Retention:
+    """Deletes in small batches. Several processes may do so at once: none waits for another."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def delete_runs(self, *, older_than_s: float, most: int = BATCH) -> Mapping[str, int]:
+        """Up to `most` runs that ended longer ago, with their events, steps and calls. How many rows of each kind."""
+        row = await self._database.row(_DELETE_RUNS, older_than_s, most)
+        return dict(row) if row is not None else {}
+
+    async def delete_definitions(self, *, older_than_s: float) -> int:
+        """Documents that no revision and no run refers to."""
+        return await self._database.execute(_DELETE_DEFINITIONS, older_than_s)
+
+    async def delete_sessions(self) -> int:
+        """Sessions of the dashboard that have ended."""
+        return await self._database.execute("DELETE FROM sessions WHERE expires_at < now()")
+
+
+# By id first: ids sort by the time of their making, which is before that of their end.
+_DELETE_RUNS: Final = """
+WITH old AS (
+    SELECT id FROM runs
+    WHERE created_at < now() - make_interval(secs => $1) AND finished_at < now() - make_interval(secs => $1)
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+),
+e AS (DELETE FROM events USING old WHERE run_id = old.id RETURNING 1),
+s AS (DELETE FROM steps USING old WHERE run_id = old.id RETURNING 1),
+m AS (DELETE FROM model_calls USING old WHERE run_id = old.id RETURNING 1),
+k AS (DELETE FROM checkpoints USING old WHERE thread_id = old.id::text RETURNING 1),
+w AS (DELETE FROM checkpoint_writes USING old WHERE thread_id = old.id::text RETURNING 1),
+v AS (DELETE FROM checkpoint_values USING old WHERE thread_id = old.id::text RETURNING 1),
+r AS (DELETE FROM runs USING old WHERE runs.id = old.id RETURNING 1)
+SELECT (SELECT count(*) FROM r) AS runs, (SELECT count(*) FROM e) AS events, (SELECT count(*) FROM s) AS steps,
+    (SELECT count(*) FROM m) AS model_calls,
+    (SELECT count(*) FROM k) + (SELECT count(*) FROM w) + (SELECT count(*) FROM v) AS checkpoints
+"""
+
+_DELETE_DEFINITIONS: Final = """
+DELETE FROM definitions d
+WHERE d.created_at < now() - make_interval(secs => $1)
+  AND NOT EXISTS (SELECT 1 FROM revisions v WHERE v.definition = d.id)
+  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.definition = d.id)
+"""

@@ -1,0 +1,200 @@
+"""Runs: add, look at, list. Their moves are in `moves`, their claims in `claims`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from flowyard.errors import IdempotencyMismatch, UnknownRun, UnknownWorkflow
+from flowyard.runs.entries import failure_of
+from flowyard.runs.run import NewRun, Run, Spending, State
+from flowyard.storage.claims import fork_data
+from flowyard.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What a list of runs is narrowed to. `before`: only runs made before this one."""
+
+    workflow: str | None = None
+    statuses: Collection[State] = ()
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    forked_from: UUID | None = None
+    before: UUID | None = None
+
+
+class Runs:
+    """All runs, of every state."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
+        """The run's id, and whether it is new: False if one with the same key and fingerprint was there.
+
+        `steps_before`: a fork takes along the steps that had ended before this event of its origin.
+
+        Returns when it is on disk. Raises IdempotencyMismatch for the key of another request, and UnknownWorkflow if
+        the workflow was deleted meanwhile.
+        """
+        fork = fork_data(run.fork) if run.fork else None
+        origin = run.fork.origin if run.fork else None
+        numbers = run.priority, run.max_attempts, run.timeout_s
+        asked = run.key, run.fingerprint, dict(run.inputs), fork, origin
+        row = await self._database.row(
+            _ADD, run.id, run.workflow, run.revision, run.definition, *numbers, *asked, steps_before
+        )
+        if row is not None:
+            return run.id, True
+        found = await self._database.row("SELECT id, fingerprint FROM runs WHERE key = $1", run.key)
+        if found is None:
+            raise UnknownWorkflow(run.workflow)
+        if found["fingerprint"] != run.fingerprint:
+            raise IdempotencyMismatch(str(run.key).partition(":")[2])
+        return found["id"], False
+
+    async def get(self, run_id: UUID) -> Run:
+        """Raises UnknownRun."""
+        row = await self._database.row(f"{_SELECT} WHERE r.id = $1", run_id)
+        if row is None:
+            raise UnknownRun(str(run_id))
+        return _run(row)
+
+    async def document(self, definition: int) -> str:
+        """The text of a definition that a run refers to."""
+        return str(await self._database.value("SELECT document FROM definitions WHERE id = $1", definition))
+
+    async def document_of(self, run_id: UUID) -> str:
+        """The document of a run's revision. Raises UnknownRun."""
+        text = await self._database.value(
+            "SELECT d.document FROM runs r JOIN definitions d ON d.id = r.definition WHERE r.id = $1", run_id
+        )
+        if text is None:
+            raise UnknownRun(str(run_id))
+        return str(text)
+
+    async def page(self, wanted: RunFilter, limit: int) -> list[Run]:
+        """Newest first, at most `limit`."""
+        conditions, args = _conditions(wanted)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = await self._database.rows(
+            f"{_SELECT} {where} ORDER BY r.id DESC LIMIT ${len(args) + 1}",  # placeholders only
+            *args,
+            limit,
+        )
+        return [_run(row) for row in rows]
+
+    async def ids(self, wanted: RunFilter, limit: int) -> list[UUID]:
+        """As `page`, the ids alone."""
+        conditions, args = _conditions(wanted)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = await self._database.rows(
+            f"SELECT r.id FROM runs r {where} ORDER BY r.id DESC LIMIT ${len(args) + 1}",  # noqa: S608  # see above
+            *args,
+            limit,
+        )
+        return [row["id"] for row in rows]
+
+    async def queued(self, most: int) -> int:
+        """How many runs are queued; counts no further than `most`."""
+        return int(
+            await self._database.value(
+                "SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = 'queued' LIMIT $1) q", most
+            )
+        )
+
+    async def depths(self) -> Mapping[str, int]:
+        """How many open runs there are, per status."""
+        rows = await self._database.rows(
+            "SELECT status, count(*) AS n FROM runs WHERE status IN ('queued', 'running', 'waiting') GROUP BY status"
+        )
+        return {"queued": 0, "running": 0, "waiting": 0} | {row["status"]: row["n"] for row in rows}
+
+    async def oldest_queued_s(self) -> float:
+        """For how many seconds the oldest queued run has been waiting; 0 if there is none."""
+        age = await self._database.value(
+            "SELECT extract(epoch FROM now() - min(queued_at))::float8 FROM runs WHERE status = 'queued'"
+        )
+        return float(age or 0.0)
+
+    async def orphaned(self) -> int:
+        """Open runs that nobody will ever touch again. Anything but 0 is a defect of Flowyard.
+
+        A lease that is over, or a time that has come, is somebody's next sweep: a minute is granted.
+        """
+        return int(await self._database.value(_ORPHANED))
+
+
+_ADD: Final = """
+WITH added AS (
+    INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
+        fork, forked_from, status, last_seq)
+    SELECT $1::uuid, w.name, $3::int, $4::int, $5::smallint, $6::smallint, $7::real, $8::text, $9::bytea, $10::json,
+        $11::json, $12::uuid, 'queued', 1
+    FROM workflows w WHERE w.name = $2
+    ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
+    RETURNING id, created_at, forked_from
+),
+copied AS (
+    INSERT INTO steps (run_id, node, visit, item, status, seq, tries, started_at, duration_s, handled, outputs, error)
+    SELECT a.id, s.node, s.visit, s.item, s.status, s.seq, s.tries, s.started_at, s.duration_s, s.handled, s.outputs,
+        s.error
+    FROM added a JOIN steps s ON s.run_id = a.forked_from
+    WHERE s.seq < $13::int AND (s.status = 'succeeded' OR s.handled <> 'fail')
+)
+INSERT INTO events (run_id, seq, entries)
+SELECT id, 1, json_build_array(json_build_object('seq', 1, 'at', created_at, 'type', 'run.queued')) FROM added
+RETURNING run_id
+"""
+
+_SELECT: Final = """
+SELECT r.id, r.workflow, r.revision, d.digest, r.status, r.priority, r.attempt, r.created_at, r.started_at,
+    r.finished_at, r.wake_at, r.cancel_requested_at IS NOT NULL AS cancel_requested, c.executor,
+    coalesce(c.last_seq, r.last_seq) AS last_seq, r.inputs, r.outputs, r.error, r.forked_from, spent.*
+FROM runs r
+JOIN definitions d ON d.id = r.definition
+LEFT JOIN claims c ON c.run_id = r.id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS calls,
+        CASE WHEN count(*) = count(m.tokens_in) THEN coalesce(sum(m.tokens_in), 0) END AS tokens_in,
+        CASE WHEN count(*) = count(m.tokens_out) THEN coalesce(sum(m.tokens_out), 0) END AS tokens_out,
+        CASE WHEN count(*) = count(m.cost_usd) THEN coalesce(sum(m.cost_usd), 0) END AS cost_usd
+    FROM model_calls m WHERE m.run_id = r.id
+) spent
+"""
+
+_ORPHANED: Final = """
+SELECT count(*) FROM runs r LEFT JOIN claims c ON c.run_id = r.id
+WHERE CASE r.status
+    WHEN 'running' THEN c.executor IS NULL OR c.lease_until IS NULL OR c.lease_until < now() - interval '1 minute'
+    WHEN 'waiting' THEN r.wake_at < now() - interval '1 minute'
+    WHEN 'queued' THEN c.executor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM workflows w WHERE w.name = r.workflow)
+    ELSE false END
+"""
+
+
+def _conditions(wanted: RunFilter) -> tuple[list[str], list[Any]]:
+    found: list[tuple[str, Any]] = [
+        ("r.workflow = {}", wanted.workflow),
+        ("r.status = ANY({})", list(wanted.statuses) or None),
+        ("r.created_at >= {}", wanted.created_from),
+        ("r.created_at < {}", wanted.created_to),
+        ("r.forked_from = {}", wanted.forked_from),
+        ("r.id < {}", wanted.before),
+    ]
+    used = [(condition, value) for condition, value in found if value is not None]
+    conditions = [condition.format(f"${place}") for place, (condition, _) in enumerate(used, 1)]
+    return conditions, [value for _, value in used]
+
+
+def _run(row: asyncpg.Record) -> Run:
+    values: dict[str, Any] = dict(row)
+    spending = Spending(*(values.pop(name) for name in ("calls", "tokens_in", "tokens_out", "cost_usd")))
+    error = values.pop("error")
+    return Run(**values, error=failure_of(error) if error else None, spending=spending)

@@ -1,0 +1,258 @@
+"""The schema. Migrations are checked against it.
+
+What grows with every step (`events`, `steps`, `model_calls`, `checkpoints`) has no foreign key to `runs`: each insert
+would lock and rewrite the run's row. They are written under the run's claim, and deleted with the run in one statement.
+
+`json` and not `jsonb` where a user's values are kept: `jsonb` refuses the characters U+0000 and U+D800 to U+DFFF, which
+a model may well reply.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON, REAL
+from sqlalchemy.sql.functions import now
+
+from flowyard.runs.run import STATES
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _time(name: str, *, default_now: bool = False, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=now() if default_now else None)
+
+
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("document", Text, nullable=False),
+    _time("created_at", default_now=True),
+    comment="Documents by their digest. Revisions and runs refer to them; one that nobody refers to is swept away.",
+)
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("revision", Integer, nullable=False, comment="the number of the current one"),
+    Column("concurrency", Integer, comment="how many of its runs may run at once; null: no limit"),
+    Column("priority", SmallInteger, nullable=False),
+    _time("created_at", default_now=True),
+    _time("updated_at", default_now=True),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("workflow", Text, ForeignKey("workflows.name", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("definition", Integer, ForeignKey("definitions.id"), nullable=False, index=True),
+    Column("restores", Integer, comment="the number of the revision that a rollback brought back"),
+    _time("created_at", default_now=True),
+    PrimaryKeyConstraint("workflow", "number"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("definition", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False, server_default=text("0"), comment="of the last claim"),
+    Column("last_seq", Integer, nullable=False, comment="of the last event, while there is no claim"),
+    Column("priority", SmallInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False, server_default=text("0")),
+    Column("max_attempts", SmallInteger, nullable=False),
+    Column("timeout_s", REAL),
+    _time("created_at", default_now=True),
+    _time("queued_at", default_now=True),
+    _time("started_at", nullable=True),
+    _time("finished_at", nullable=True),
+    _time("wake_at", nullable=True),
+    _time("deadline", nullable=True),
+    _time("cancel_requested_at", nullable=True),
+    Column("fingerprint", LargeBinary),
+    Column("forked_from", Uuid),
+    Column("workflow", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("key", Text, comment="Idempotency-Key, and whose it is"),
+    Column("inputs", JSON, nullable=False),
+    Column("outputs", JSON),
+    Column("error", JSON),
+    Column("fork", JSON, comment="the step before which it leaves its origin, and the changed fields"),
+    CheckConstraint(f"status IN ({', '.join(repr(s) for s in STATES)})", name="status"),
+    CheckConstraint("(finished_at IS NULL) = (status IN ('queued', 'running', 'waiting'))", name="finished"),
+    CheckConstraint("status <> 'waiting' OR wake_at IS NOT NULL", name="wakes"),
+    Index("ix_runs_workflow_id", "workflow", "id"),
+    Index("ix_runs_queued", "workflow", text("priority DESC"), "queued_at", postgresql_where=text("status = 'queued'")),
+    Index("ix_runs_held", "status", "id", postgresql_where=text("status IN ('running', 'waiting')")),
+    Index("ix_runs_failed", "id", postgresql_where=text("status = 'failed'")),
+    Index("ix_runs_key", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("run_id", Uuid, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    _time("lease_until", nullable=True),
+    Column("executor", Text, comment="null: nobody has it now"),
+    Column("head_checkpoint", Text),
+    # No index but the primary key, and room in each page: what changes with every step is rewritten in place.
+    postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
+    comment="One row per open run that was ever claimed: the only row that a step changes.",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run_id", Uuid, nullable=False),
+    Column("seq", Integer, nullable=False, comment="of the last entry"),
+    Column("entries", JSON, nullable=False, comment="a list of {seq, at, type, …}"),
+    PrimaryKeyConstraint("run_id", "seq"),
+    comment="What was committed together is one row.",
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("run_id", Uuid, nullable=False),
+    Column("visit", Integer, nullable=False),
+    Column("item", Integer, nullable=False, comment="-1: not an item of a map"),
+    Column("seq", Integer, nullable=False, comment="of the event that ended it"),
+    Column("tries", SmallInteger, nullable=False),
+    Column("duration_s", REAL, nullable=False),
+    _time("started_at"),
+    Column("node", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("handled", Text),
+    Column("outputs", JSON),
+    Column("error", JSON),
+    PrimaryKeyConstraint("run_id", "node", "visit", "item"),
+    CheckConstraint("status IN ('succeeded', 'failed', 'waiting')", name="status"),
+)
+
+model_calls = Table(
+    "model_calls",
+    metadata,
+    Column("run_id", Uuid, nullable=False),
+    Column("seq", Integer, nullable=False, comment="of the event that tells of it"),
+    Column("visit", Integer, nullable=False),
+    Column("item", Integer, nullable=False),
+    Column("tokens_in", Integer),
+    Column("tokens_out", Integer),
+    Column("tokens_cached", Integer),
+    Column("duration_s", REAL, nullable=False),
+    Column("first_token_s", REAL),
+    _time("at"),
+    Column("node", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("error", Text, comment="its code"),
+    Column("cost_usd", Numeric, comment="null: unknown, which is not zero"),
+    PrimaryKeyConstraint("run_id", "seq"),
+    Index("ix_model_calls_at", "at", postgresql_using="brin"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("thread_id", Text, nullable=False, comment="the run"),
+    Column("ns", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("parent", Text),
+    Column("checkpoint", JSON, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    PrimaryKeyConstraint("thread_id", "ns", "id"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.05"},
+)
+
+checkpoint_writes = Table(
+    "checkpoint_writes",
+    metadata,
+    Column("thread_id", Text, nullable=False),
+    Column("ns", Text, nullable=False),
+    Column("checkpoint_id", Text, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("task_path", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("value", JSON, nullable=False),
+    PrimaryKeyConstraint("thread_id", "ns", "checkpoint_id", "task_id", "index"),
+    comment="Results of steps whose superstep isn't over.",
+)
+
+checkpoint_values = Table(
+    "checkpoint_values",
+    metadata,
+    Column("thread_id", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("value", JSON, nullable=False),
+    PrimaryKeyConstraint("thread_id", "digest"),
+    comment="Large values of the state: checkpoints refer to them instead of repeating them.",
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("capabilities", JSON, nullable=False),
+    Column("load", JSON, nullable=False, comment="what its last heartbeat told"),
+    _time("registered_at", default_now=True),
+    _time("heartbeat_at", default_now=True),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, comment="SHA-256 of the whole key"),
+    Column("scopes", ARRAY(Text), nullable=False),
+    _time("created_at", default_now=True),
+    _time("revoked_at", nullable=True),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True, comment="SHA-256 of the cookie"),
+    Column("key_id", Text, ForeignKey("api_keys.id", ondelete="CASCADE"), nullable=False, index=True),
+    _time("created_at", default_now=True),
+    _time("expires_at"),
+)

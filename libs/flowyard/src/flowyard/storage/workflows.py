@@ -1,0 +1,257 @@
+"""Workflows and their revisions: apply, look at, roll back, delete."""
+
+# ruff: noqa: S608  # statements are put together from words of this file
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from flowyard.errors import IllegalMove, UnknownRevision, UnknownRun, UnknownWorkflow, WorkflowInUse
+from flowyard.language.problems import did_you_mean
+from flowyard.storage.database import Database
+from flowyard.storage.moves import Moved, Moves
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+_CANCELS_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A revision without its document. `definition`: the stored document; `restores`: what a rollback brought back."""
+
+    workflow: str
+    number: int
+    definition: int
+    digest: str
+    restores: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Revision(Head):
+    """One content of a workflow. The document of a digest is kept as it was written when it first came."""
+
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A workflow in a list. `concurrency`: how many of its runs may run at once; None: no limit."""
+
+    name: str
+    revision: int
+    digest: str
+    concurrency: int | None
+    priority: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class Workflows:
+    """The catalogue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._moves = Moves(database)
+
+    async def apply(
+        self, name: str, *, digest: str, document: str, concurrency: int | None, priority: int
+    ) -> tuple[Revision, bool]:
+        """The workflow's revision with this digest, and whether it is new: not if it is the current one already."""
+        known = await self._database.row(f"{_CURRENT} AND d.digest = $2", name, digest)
+        if known is not None:
+            return Revision(**known), False
+        async with self._database.transaction() as connection:
+            definition = await connection.fetchval(_DEFINE, digest, document)
+            await connection.execute(_LOCK_OR_MAKE, name, priority)
+            current = await connection.fetchrow(_CURRENT, name)
+            if current is not None and current["digest"] == digest:
+                return Revision(**current), False
+            row = await connection.fetchrow(_ADD_REVISION, name, definition, None, concurrency, priority)
+            return Revision(**row, digest=digest, document=document), True
+
+    async def current(self, name: str) -> Revision:
+        """Raises UnknownWorkflow."""
+        row = await self._database.row(_CURRENT, name)
+        if row is None:
+            raise await self._unknown(name)
+        return Revision(**row)
+
+    async def head(self, name: str) -> Head:
+        """As `current`, without the document: one small read. Raises UnknownWorkflow."""
+        row = await self._database.row(_HEAD, name)
+        if row is None:
+            raise await self._unknown(name)
+        return Head(**row)
+
+    async def document(self, definition: int) -> str:
+        """The text of a definition that a revision or a run refers to."""
+        return str(await self._database.value("SELECT document FROM definitions WHERE id = $1", definition))
+
+    async def revision(self, name: str, number: int) -> Revision:
+        """Raises UnknownWorkflow, UnknownRevision."""
+        row = await self._database.row(_REVISION, name, number)
+        if row is None:
+            newest = await self.head(name)
+            raise UnknownRevision(f"{name}/{number}", hint=f"the newest is {newest.number}")
+        return Revision(**row)
+
+    async def revisions(self, name: str, *, before: int | None = None, limit: int = 50) -> list[Head]:
+        """Newest first. `before`: only those with a smaller number. Raises UnknownWorkflow."""
+        rows = await self._database.rows(_REVISIONS, name, before, limit)
+        if not rows:
+            await self.head(name)
+        return [Head(**row) for row in rows]
+
+    async def get(self, name: str) -> tuple[Listed, Revision]:
+        """The workflow and its current revision. Raises UnknownWorkflow."""
+        row = await self._database.row(_GET, name)
+        if row is None:
+            raise await self._unknown(name)
+        values: dict[str, Any] = dict(row)
+        listed = {name: values.pop(f"w_{name}") for name in ("concurrency", "priority", "created_at", "updated_at")}
+        revision = Revision(**values)
+        return Listed(name=revision.workflow, revision=revision.number, digest=revision.digest, **listed), revision
+
+    async def page(self, *, after: str | None = None, limit: int = 50, search: str | None = None) -> list[Listed]:
+        """By name. `after`: only those whose names come later; `search`: a part of the name, in either case."""
+        return [Listed(**row) for row in await self._database.rows(_PAGE, after, search, limit)]
+
+    async def roll_back(
+        self, name: str, number: int, *, concurrency: int | None, priority: int
+    ) -> tuple[Revision, bool]:
+        """A new revision with the document of an old one, and whether it is new: not if it is current already.
+
+        `concurrency` and `priority`: what that document says. Raises UnknownWorkflow, UnknownRevision.
+        """
+        async with self._database.transaction() as connection:
+            await connection.execute("SELECT FROM workflows WHERE name = $1 FOR UPDATE", name)
+            current, old = await connection.fetchrow(_CURRENT, name), await connection.fetchrow(_REVISION, name, number)
+            if current is not None and old is not None:
+                if current["definition"] == old["definition"]:
+                    return Revision(**current), False
+                row = await connection.fetchrow(_ADD_REVISION, name, old["definition"], number, concurrency, priority)
+                return Revision(**row, digest=old["digest"], document=old["document"]), True
+        await self.revision(name, number)
+        raise UnknownRevision(f"{name}/{number}")
+
+    async def delete(self, name: str, *, force: bool = False) -> list[Moved]:
+        """What became of its open runs. Raises UnknownWorkflow; WorkflowInUse if runs are open, unless forced.
+
+        Forced, its open runs are cancelled: at once, or by their executors.
+        """
+        async with self._database.transaction() as connection:
+            known = await connection.fetchval("SELECT name FROM workflows WHERE name = $1 FOR UPDATE", name)
+            if known is not None:
+                open_runs = await connection.fetchval(_COUNT_OPEN, name)
+                if open_runs and not force:
+                    raise WorkflowInUse(name, open_runs=open_runs)
+                await connection.execute("DELETE FROM workflows WHERE name = $1", name)
+        if known is None:
+            raise await self._unknown(name)
+        # Now nobody can claim or add one. What isn't cancelled here, for whatever reason, is by `cancel_abandoned`.
+        rows = await self._database.rows(f"SELECT id FROM ({_OPEN}) o WHERE o.workflow = $1", name)
+        return await self._cancel([row["id"] for row in rows])
+
+    async def cancel_abandoned(self, most: int = 1000) -> list[Moved]:
+        """Cancels open runs whose workflow is gone: one that was submitted, or retried, while it was being deleted."""
+        rows = await self._database.rows(_ABANDONED, most)
+        return await self._cancel([row["id"] for row in rows])
+
+    async def _cancel(self, run_ids: Collection[UUID]) -> list[Moved]:
+        few = asyncio.Semaphore(_CANCELS_AT_ONCE)
+
+        async def cancel(run_id: UUID) -> Moved | None:
+            async with few:
+                try:
+                    return await self._moves.cancel(run_id)
+                except (IllegalMove, UnknownRun):
+                    return None  # it ended by itself meanwhile
+
+        moved = await asyncio.gather(*map(cancel, run_ids))
+        return [one for one in moved if one is not None]
+
+    async def _unknown(self, name: str) -> UnknownWorkflow:
+        rows = await self._database.rows("SELECT name FROM workflows ORDER BY updated_at DESC LIMIT 200")
+        return UnknownWorkflow(name, hint=did_you_mean(name, [row["name"] for row in rows]))
+
+
+_COLUMNS: Final = "r.workflow, r.number, r.definition, d.digest, r.restores, r.created_at"
+
+_HEAD: Final = f"""
+SELECT {_COLUMNS} FROM workflows w
+JOIN revisions r ON r.workflow = w.name AND r.number = w.revision
+JOIN definitions d ON d.id = r.definition
+WHERE w.name = $1
+"""
+
+_CURRENT: Final = _HEAD.replace(_COLUMNS, f"{_COLUMNS}, d.document")
+
+_REVISION: Final = f"""
+SELECT {_COLUMNS}, d.document FROM revisions r JOIN definitions d ON d.id = r.definition
+WHERE r.workflow = $1 AND r.number = $2
+"""
+
+_REVISIONS: Final = f"""
+SELECT {_COLUMNS} FROM revisions r JOIN definitions d ON d.id = r.definition
+WHERE r.workflow = $1 AND ($2::int IS NULL OR r.number < $2) ORDER BY r.number DESC LIMIT $3
+"""
+
+_GET: Final = _CURRENT.replace(
+    "d.document",
+    "d.document, w.concurrency AS w_concurrency, w.priority AS w_priority, w.created_at AS w_created_at,"
+    " w.updated_at AS w_updated_at",
+)
+
+_PAGE: Final = """
+SELECT w.name, w.revision, d.digest, w.concurrency, w.priority, w.created_at, w.updated_at FROM workflows w
+JOIN revisions r ON r.workflow = w.name AND r.number = w.revision
+JOIN definitions d ON d.id = r.definition
+WHERE ($1::text IS NULL OR w.name > $1) AND ($2::text IS NULL OR position(lower($2) IN lower(w.name)) > 0)
+ORDER BY w.name LIMIT $3
+"""
+
+_DEFINE: Final = """
+INSERT INTO definitions (digest, document) VALUES ($1, $2)
+-- Young again: what sweeps old definitions that nobody refers to must leave this one.
+ON CONFLICT (digest) DO UPDATE SET created_at = now()
+RETURNING id
+"""
+
+_LOCK_OR_MAKE: Final = """
+INSERT INTO workflows (name, revision, priority) VALUES ($1, 0, $2)
+ON CONFLICT (name) DO UPDATE SET name = excluded.name
+"""
+"""Two who make the same workflow come one after the other."""
+
+_ADD_REVISION: Final = """
+WITH changed AS (
+    UPDATE workflows SET revision = revision + 1, concurrency = $4, priority = $5, updated_at = now()
+    WHERE name = $1 RETURNING name, revision
+)
+INSERT INTO revisions (workflow, number, definition, restores) SELECT name, revision, $2, $3 FROM changed
+RETURNING workflow, number, definition, restores, created_at
+"""
+
+# Two parts, for each of which there is a small index.
+_OPEN: Final = """
+SELECT id, workflow, cancel_requested_at FROM runs WHERE status = 'queued'
+UNION ALL
+SELECT id, workflow, cancel_requested_at FROM runs WHERE status IN ('running', 'waiting')
+"""
+
+_COUNT_OPEN: Final = f"SELECT count(*) FROM ({_OPEN}) o WHERE o.workflow = $1"
+
+_ABANDONED: Final = f"""
+SELECT o.id FROM ({_OPEN}) o
+WHERE o.cancel_requested_at IS NULL AND NOT EXISTS (SELECT FROM workflows w WHERE w.name = o.workflow)
+LIMIT $1
+"""

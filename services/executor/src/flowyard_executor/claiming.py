@@ -1,0 +1,117 @@
+"""The executor's loops: take runs while there are free slots, keep their leases, let go when it is time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from flowyard.bus.doorbell import Doorbell
+from flowyard.errors import Unavailable
+from flowyard.runs.claim import Claim
+from flowyard_executor.execute import Attempt
+from flowyard_executor.parts import Parts, Running
+
+log = logging.getLogger(__name__)
+
+
+async def claim_runs(parts: Parts, bell: Doorbell) -> None:
+    """Until the executor drains: takes as many runs as there are free slots, whenever the bell rings."""
+    while not parts.draining.is_set():
+        await bell.wait()
+        try:
+            while not parts.draining.is_set() and await _claim_some(parts, bell):
+                pass
+        except Unavailable:
+            log.warning("can't claim: Postgres is away")
+
+
+async def _claim_some(parts: Parts, bell: Doorbell) -> bool:
+    """Whether there may be more."""
+    free = parts.settings.slots - len(parts.running)
+    if free <= 0:
+        return False
+    started = time.perf_counter()
+    claims = await parts.claims.take(parts.settings.executor_name, free)
+    metrics = parts.metrics.executor
+    metrics.claim_duration.observe(time.perf_counter() - started)
+    for claim in claims:
+        parts.clock.set(claim.at)
+        metrics.claimed.inc()
+        metrics.claim_latency.observe(claim.waited_s)
+        _start(claim, parts, bell)
+    return len(claims) == free
+
+
+def _start(claim: Claim, parts: Parts, bell: Doorbell) -> None:
+    running = Running(claim)
+    parts.running[claim.run_id] = running
+    parts.metrics.executor.slots_used.set(len(parts.running))
+
+    def ended(_task: asyncio.Task[None]) -> None:
+        # The same run may have been claimed again meanwhile, by us, under another epoch.
+        if parts.running.get(claim.run_id) is running:
+            del parts.running[claim.run_id]
+        parts.metrics.executor.slots_used.set(len(parts.running))
+        bell.ring()
+
+    running.task = asyncio.create_task(Attempt(running, parts).run(), name=f"run {claim.run_id}")
+    running.task.add_done_callback(ended)
+
+
+async def renew_leases(parts: Parts) -> None:
+    """Every third of a lease, all runs in one statement. What isn't ours any more is abandoned at once."""
+    lease_s = parts.settings.lease_s
+    renewed = time.monotonic()
+    while True:
+        await asyncio.sleep(lease_s / 3)
+        started = time.monotonic()
+        try:
+            await _renew(parts)
+            renewed = started
+        except Unavailable:
+            log.warning("can't renew leases: Postgres is away")
+        # Nobody can take a run from us while Postgres is away, and nothing is lost by going on; once it is back, others
+        # may be as quick as we are.
+        if time.monotonic() - renewed > lease_s and parts.running:
+            log.warning("leases are over", extra={"runs": len(parts.running)})
+
+
+async def _renew(parts: Parts) -> None:
+    claims = {run_id: running.claim.epoch for run_id, running in parts.running.items()}
+    if not claims:
+        return
+    renewed = await parts.claims.renew(claims)
+    parts.clock.set(renewed.at)
+    for run_id, epoch in claims.items():
+        running = parts.running.get(run_id)
+        # A run that is just ending isn't held either; its last commit finds out by itself.
+        if running is None or running.claim.epoch != epoch or running.ending:
+            continue
+        if run_id not in renewed.held:
+            parts.metrics.executor.leases_lost.inc()
+            running.stop("lost")
+        elif run_id in renewed.cancelled:
+            running.stop("cancelled")
+
+
+async def drain(parts: Parts) -> None:
+    """Waits until it is time to go, then gives steps `drain_s` to end; cuts off what is left, and gives it back."""
+    await parts.draining.wait()
+    tasks = _tasks(parts)
+    log.info("draining", extra={"runs": len(tasks), "drain_s": parts.settings.drain_s})
+    if tasks:
+        await asyncio.wait(tasks, timeout=parts.settings.drain_s)
+    for running in list(parts.running.values()):
+        running.stop("drained")
+    left = _tasks(parts)
+    if left:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await asyncio.wait(left)
+    log.info("drained", extra={"given_up": len(_tasks(parts))})
+
+
+def _tasks(parts: Parts) -> list[asyncio.Task[None]]:
+    return [running.task for running in parts.running.values() if running.task is not None]

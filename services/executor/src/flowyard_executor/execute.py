@@ -1,0 +1,212 @@
+"""One claimed run, from the claim to its end, or to where it is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final, TypeVar
+
+from flowyard.bus.messages import RunEvents, RunQueued
+from flowyard.errors import ClaimLost, FlowyardError, ModelError, Unavailable
+from flowyard.graph.compile import Compiled
+from flowyard.graph.context import RunContext
+from flowyard.graph.durable import Durable, GiveBack
+from flowyard.graph.journal import Journal
+from flowyard.graph.run import RunResult, drive, outputs_of
+from flowyard.graph.state import Update, Written
+from flowyard.language.inputs import valid_inputs
+from flowyard.language.workflow import Workflow
+from flowyard.runs.events import Failure, RunFinished, Status, StepId
+from flowyard.runs.run import Entry, Step
+from flowyard_executor.parts import Parts, Running
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S: Final = 0.2
+T = TypeVar("T")
+
+
+class Attempt:
+    """What an executor does with one claim."""
+
+    def __init__(self, running: Running, parts: Parts) -> None:
+        self.running = running
+        self.claim = running.claim
+        self.parts = parts
+        self.workflow: Workflow | None = None
+        self.written = Written({}, {})
+        self.journal = Journal(
+            self.claim,
+            parts.committer,
+            now=parts.clock.now,
+            announce=self._announce,
+            stream=partial(parts.tokens.add, self.claim.run_id, self.claim.epoch),
+            on_lost=self._lost,
+            on_cancel=partial(running.stop, "cancelled"),
+        )
+
+    async def run(self) -> None:
+        """Never raises: what goes wrong is the run's end, or a line in the log."""
+        claim, journals = self.claim, self.parts.saver.journals
+        journals[str(claim.run_id)] = self.journal
+        me = self.parts.settings.executor_name
+        self.journal.note("run.started", workflow=claim.workflow, attempt=claim.attempt, executor=me)
+        try:
+            await self._to_its_end()
+        except (ClaimLost, asyncio.CancelledError):
+            # Nobody has a use for it any more: the run is somebody else's, or the process ends.
+            self._log_loss()
+        except Exception:
+            # The worker's loop: a bug ends this run and no other.
+            log.exception("a bug ended a run", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
+            with suppress(ClaimLost):
+                await self._finish(self._ended("failed", Failure("internal_error", "a bug: see the executor's log")))
+        finally:
+            journals.pop(str(claim.run_id), None)
+
+    async def _to_its_end(self) -> None:
+        try:
+            result = await self._result()
+        except GiveBack as back:
+            await self._give_back(back)
+        except asyncio.CancelledError:
+            if self.running.stopped == "cancelled":
+                await self._finish(self._ended("cancelled", None))
+            elif self.running.stopped == "drained":
+                await self._give_back(GiveBack())
+            else:
+                raise
+        else:
+            await self._finish(result)
+
+    async def _result(self) -> RunResult:
+        if self.claim.cancel_requested:
+            return self._ended("cancelled", None)
+        try:
+            compiled = await patiently(lambda: self.parts.definitions.compiled(self.claim))
+            self.workflow = compiled.workflow
+            return await self._drive(compiled)
+        except ClaimLost:
+            raise
+        except FlowyardError as error:
+            return self._ended("failed", Failure(error.code, str(error)))
+
+    async def _drive(self, compiled: Compiled) -> RunResult:
+        parts, workflow = self.parts, compiled.workflow
+        keeps = workflow.execution.durability != "exit"
+        self.journal.keep = keeps
+        recorded = await patiently(self._recorded) if self.claim.has_steps else {}
+        start = await patiently(lambda: self._start(compiled, recorded.values()))
+        recorder = Durable(
+            self.journal,
+            recorded,
+            parts.draining,
+            waits_for_commits=workflow.execution.durability == "sync",
+            long_wait_s=parts.settings.long_wait_s if keeps else math.inf,
+        )
+        context = RunContext(
+            parts.models, recorder, parts.settings.stream_tokens, random.random, time.perf_counter, self.written
+        )
+        # What can't be opened now is told by the step that needs it, which may have a fallback.
+        with suppress(ModelError):
+            await parts.models.prepare({str(n.settings): n.settings for n in workflow.nodes.values()}.values())
+        return await drive(compiled, start, context, run_id=str(self.claim.run_id), timeout_s=self._seconds_left())
+
+    async def _recorded(self) -> dict[StepId, Step]:
+        steps = await self.parts.history.steps(self.claim.run_id)
+        # The step that a run failed with is what a retry is for.
+        return {StepId(s.node, s.visit, s.item): s for s in steps if s.status != "failed" or s.handled != "fail"}
+
+    async def _start(self, compiled: Compiled, steps: Iterable[Step]) -> Update | None:
+        """The first state, or None to go on from the run's head."""
+        plan, workflow = compiled.plan, compiled.workflow
+        head = await self.parts.saver.values_of(str(self.claim.run_id))
+        if head is None:
+            start = plan.start(valid_inputs(workflow, self.claim.inputs))
+            self.written = Written(start, plan.merging)
+            return start
+        self.written = Written(head, plan.merging)
+        self.written.values = {name: head.get(name) for name in _fields_of(workflow, steps)}
+        return None
+
+    async def _give_back(self, back: GiveBack) -> None:
+        claim, parts = self.claim, self.parts
+        self.running.ending = True
+        if back.step is not None:
+            self.journal.waiting_step(back.step, back.error)
+        if back.seconds is None:
+            entry, seq = await self.journal.close("run.queued", reason="drained")
+            kept = await parts.claims.give_back(claim.run_id, claim.epoch, entries=entry, last_seq=seq)
+        else:
+            told = {"node": back.step.node} if back.step is not None else {}
+            entry, seq = await self.journal.close("run.waiting", reason="retry", seconds=round(back.seconds, 3), **told)
+            kept = await parts.claims.put_to_sleep(
+                claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=back.seconds
+            )
+        if not kept:
+            raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
+        self.journal.given_back()
+        if back.seconds is None:
+            parts.bus.publish(RunQueued(workflow=claim.workflow, priority=0))
+        log.info("run given back", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
+
+    async def _finish(self, result: RunResult) -> None:
+        claim, metrics = self.claim, self.parts.metrics.runs
+        self.running.ending = True
+        duration = (self.parts.clock.now() - claim.started_at).total_seconds()
+        await self.journal.finish(RunFinished(result.status, duration, result.outputs, result.error))
+        metrics.finished.labels(claim.workflow, result.status).inc()
+        metrics.duration.labels(claim.workflow, result.status).observe(duration)
+        told = {"code": result.error.code} if result.error is not None else {}
+        log.info(
+            "run %s",
+            result.status,
+            extra={"run_id": str(claim.run_id), "workflow": claim.workflow, "duration_s": round(duration, 3), **told},
+        )
+
+    def _ended(self, status: Status, error: Failure | None) -> RunResult:
+        outputs = outputs_of(self.workflow, self.written) if self.workflow is not None else {}
+        return RunResult(str(self.claim.run_id), status, outputs, error)
+
+    def _seconds_left(self) -> float | None:
+        if self.claim.left_s is None:
+            return None
+        return max(0.0, self.claim.left_s - (self.parts.clock.now() - self.claim.at).total_seconds())
+
+    def _announce(self, entries: Sequence[Entry]) -> None:
+        run = self.claim.run_id
+        self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=tuple(entries)))
+
+    def _lost(self) -> None:
+        self.parts.metrics.executor.fenced.inc()
+        self.running.stop("lost")
+
+    def _log_loss(self) -> None:
+        if self.running.stopped == "lost":
+            log.warning("claim lost: the run is somebody else's", extra=self._about())
+
+    def _about(self) -> dict[str, object]:
+        return {"run_id": str(self.claim.run_id), "workflow": self.claim.workflow, "epoch": self.claim.epoch}
+
+
+async def patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Tries again while Postgres is away: whoever renews the leases decides for how long that makes sense."""
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await asyncio.sleep(_PAUSE_S)
+
+
+def _fields_of(workflow: Workflow, steps: Iterable[Step]) -> set[str]:
+    """The fields that steps of these nodes have written."""
+    ran = {step.node for step in steps if step.status == "succeeded"}
+    maps = workflow.maps
+    written = {o.field for name in ran & workflow.nodes.keys() - maps.keys() for o in workflow.nodes[name].outputs}
+    return written | {maps[name].collect_field for name in ran & maps.keys()}

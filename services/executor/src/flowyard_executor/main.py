@@ -1,0 +1,183 @@
+"""The executor's process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from flowyard.bus import subjects
+from flowyard.bus.connection import Bus, open_bus
+from flowyard.bus.doorbell import Doorbell, doorbell
+from flowyard.bus.messages import RunControl, RunQueued
+from flowyard.graph.compile import Graphs
+from flowyard.graph.saver import Saver
+from flowyard.llm.models import Models, open_models
+from flowyard.settings import read_settings
+from flowyard.storage.checkpoints import Checkpoints
+from flowyard.storage.claims import Claims
+from flowyard.storage.commits import Committer
+from flowyard.storage.database import Database, open_database
+from flowyard.storage.history import History
+from flowyard.storage.moves import Moves
+from flowyard.storage.retention import Retention
+from flowyard.storage.runs import Runs
+from flowyard.storage.schema import check_schema
+from flowyard.telemetry.logs import setup_logs
+from flowyard.telemetry.loop_lag import watch_loop_lag
+from flowyard.telemetry.metrics import Metrics
+from flowyard.web.app import About, make_app
+from flowyard.web.health import Check
+from flowyard.web.process import ends_on_signals, run_process
+from flowyard.web.serve import serve
+from flowyard_executor.claiming import claim_runs, drain, renew_leases
+from flowyard_executor.clock import DatabaseClock
+from flowyard_executor.parts import Definitions, Parts
+from flowyard_executor.presence import be_present
+from flowyard_executor.settings import ExecutorSettings
+from flowyard_executor.sweeping import forget, measure, sweep, take_up
+from flowyard_executor.tokens import TokenStream
+
+_ABOUT = "Claims runs and executes them. Start as many as there is work for, each under a name of its own."
+_QUIET = {
+    "ANONYMIZED_TELEMETRY": "False",
+    "DO_NOT_TRACK": "true",
+    "LANGCHAIN_TRACING_V2": "false",
+    "LANGGRAPH_STRICT_MSGPACK": "true",
+    "LANGSMITH_TRACING": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_TELEMETRY": "False",
+}
+"""Nothing phones home, whatever the environment says."""
+
+
+def main() -> None:
+    os.environ.update(_QUIET)
+    settings = read_settings(ExecutorSettings, sys.argv[1:], program="flowyard-executor", about=_ABOUT)
+    setup_logs("executor", settings.log_level)
+    code = run_process(_run(settings))
+    # LangGraph and LiteLLM take a second to be torn down, and everything that was opened has been closed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def _run(settings: ExecutorSettings) -> None:
+    draining, stopped = asyncio.Event(), asyncio.Event()
+    with ends_on_signals(draining):
+        async with _parts(settings, draining) as (parts, database):
+            await check_schema(database)
+            await take_up(parts)
+            async with (
+                doorbell(parts.bus, subjects.RUNS_QUEUED, RunQueued, poll_s=settings.poll_s) as bell,
+                parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _controlled(parts)),
+            ):
+                await _work(parts, bell, _app(parts, database), stopped)
+
+
+async def _work(parts: Parts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
+    settings = parts.settings
+    parts.metrics.executor.slots.set(settings.slots)
+    async with asyncio.TaskGroup() as tasks:
+        loops = [
+            tasks.create_task(loop)
+            for loop in (
+                parts.committer.run(),
+                renew_leases(parts),
+                sweep(parts),
+                measure(parts),
+                forget(parts),
+                be_present(parts),
+                watch_loop_lag(parts.metrics.process),
+            )
+        ]
+        serving = tasks.create_task(
+            serve(app, host=settings.host, port=settings.port, grace_s=settings.grace_s, shutting_down=stopped)
+        )
+        tasks.create_task(claim_runs(parts, bell))
+        await parts.draining.wait()
+        bell.ring()
+        await drain(parts)
+        stopped.set()
+        await serving
+        for loop in loops:
+            loop.cancel()
+
+
+def _controlled(parts: Parts) -> Callable[[RunControl], Awaitable[None]]:
+    async def told(message: RunControl) -> None:
+        running = parts.running.get(message.run_id)
+        if running is not None:
+            running.stop("cancelled")
+
+    return told
+
+
+@asynccontextmanager
+async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[tuple[Parts, Database]]:
+    metrics = Metrics(service="executor", version=version("flowyard"))
+    async with (
+        open_database(settings.database_url.get_secret_value(), service="executor") as database,
+        open_bus(
+            settings.nats_url.get_secret_value(),
+            name=settings.executor_name,
+            on_drop=lambda reason, _kind: metrics.bus.dropped.labels(reason).inc(),
+            on_connect=metrics.bus.reconnects.inc,
+        ) as bus,
+        open_models(os.environ) as models,
+    ):
+        yield _assembled(settings, metrics, database, bus, models, draining), database
+
+
+def _assembled(
+    settings: ExecutorSettings,
+    metrics: Metrics,
+    database: Database,
+    bus: Bus,
+    models: Models,
+    draining: asyncio.Event,
+) -> Parts:
+    runs = Runs(database)
+    saver = Saver(Checkpoints(database))
+
+    def committed(seconds: float, parts: int) -> None:
+        metrics.commits.duration.observe(seconds)
+        metrics.commits.batch.observe(parts)
+
+    return Parts(
+        settings=settings,
+        metrics=metrics,
+        bus=bus,
+        runs=runs,
+        claims=Claims(database, lease_s=settings.lease_s),
+        moves=Moves(database),
+        history=History(database),
+        retention=Retention(database),
+        committer=Committer(database, lease_s=settings.lease_s, on_batch=committed),
+        definitions=Definitions(runs, Graphs(saver=saver)),
+        saver=saver,
+        models=models,
+        tokens=TokenStream(bus),
+        clock=DatabaseClock(),
+        draining=draining,
+    )
+
+
+def _app(parts: Parts, database: Database) -> FastAPI:
+    """Health and metrics: an executor answers nothing else."""
+
+    async def postgres() -> str:
+        await database.value("SELECT 1")
+        return "reachable"
+
+    async def nats() -> str:
+        return "connected" if parts.bus.connected else "not connected: runs are found by looking for them"
+
+    about = About("Flowyard executor", version("flowyard"), _ABOUT)
+    checks = [Check("postgres", postgres), Check("nats", nats)]
+    return make_app(about, routers=[], checks=checks, metrics=parts.metrics, shutting_down=parts.draining)

@@ -1,0 +1,47 @@
+"""What an executor is told."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Annotated
+
+from pydantic import Field
+
+from flowyard.settings import Port, ServiceSettings
+
+
+def _own_name() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:100] or "executor"
+
+
+class ExecutorSettings(ServiceSettings):
+    port: Port = 8403
+    executor_name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_-]{1,100}$",
+            description="Its name, which no other executor has. After a restart it takes up the runs it had under it",
+        ),
+    ] = Field(default_factory=_own_name)
+    slots: Annotated[int, Field(ge=1, le=1000, description="Runs that it executes at once")] = 32
+    lease_s: Annotated[
+        float, Field(ge=0.5, le=600, description="Seconds after which others take the runs of an executor gone silent")
+    ] = 15.0
+    drain_s: Annotated[
+        float, Field(ge=0, le=3600, description="Seconds that steps have to end after SIGTERM; then they're cut off")
+    ] = 20.0
+    poll_s: Annotated[
+        float, Field(gt=0, le=60, description="Seconds between looks into the queue when nobody rings")
+    ] = 1.0
+    sweep_s: Annotated[
+        float, Field(gt=0, le=60, description="Seconds between looks for runs whose executor or time is gone")
+    ] = 1.0
+    long_wait_s: Annotated[
+        float, Field(gt=0, description="A step that waits longer for its next try gives its slot back (seconds)")
+    ] = 30.0
+    stream_tokens: Annotated[bool, Field(description="Publish replies of models as they come")] = True
+    retention_days: Annotated[
+        float, Field(gt=0, description="Days that finished runs are kept, with their events, steps and model calls")
+    ] = 30.0
+    retention_every_s: Annotated[float, Field(gt=0, description="Seconds between deletions of old runs")] = 600.0

@@ -1,0 +1,36 @@
+"""Tokens on their way to whoever watches: gathered for a moment, so that a word isn't a message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+from flowyard.bus.connection import Bus
+from flowyard.bus.messages import RunTokens
+from flowyard.runs.events import StepId, Token
+
+GATHER_S: Final = 0.03
+
+
+class TokenStream:
+    """One per process."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._texts: dict[tuple[UUID, int, StepId], list[str]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, run_id: UUID, epoch: int, token: Token) -> None:
+        self._texts.setdefault((run_id, epoch, token.step), []).append(token.text)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_S, self.flush)
+
+    def flush(self) -> None:
+        self._timer = None
+        texts, self._texts = self._texts, {}
+        for (run_id, epoch, step), pieces in texts.items():
+            text = "".join(pieces)
+            self._bus.publish(
+                RunTokens(run_id=run_id, epoch=epoch, node=step.node, visit=step.visit, item=step.item, text=text)
+            )
