@@ -72,6 +72,17 @@ KEY_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+DIRECT: Final = frozenset(
+    {"docker_model_runner", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "openai_like", "vllm"}
+)
+"""Providers that speak OpenAI's format and nothing else, and whose prices nobody knows."""
+
+
+def is_direct(settings: ModelSettings) -> bool:
+    """Whether the document itself says where the server is. Otherwise LiteLLM knows a default."""
+    return settings.provider in DIRECT and settings.api_base is not None
+
+
 def is_known(provider: str) -> bool:
     """Whether `find_key` can tell by itself if a key is missing."""
     return provider in KEYLESS or provider in KEY_VARIABLES

@@ -57,18 +57,33 @@ class Models:
         return await self._open(settings)
 
     async def _open(self, settings: ModelSettings) -> PreparedModel:
-        kind = "local" if settings.provider == "local" else "litellm"
+        kind = _kind(settings)
         if kind not in self._opened:
             async with self._opening:
                 if kind not in self._opened:
-                    self._opened[kind] = await (self._open_local() if kind == "local" else self._open_litellm(settings))
+                    self._opened[kind] = await self._open_kind(kind, settings)
         return self._opened[kind]
+
+    async def _open_kind(self, kind: str, settings: ModelSettings) -> PreparedModel:
+        match kind:
+            case "local":
+                return await self._open_local()
+            case "direct":
+                return await self._open_direct()
+            case _:
+                return await self._open_litellm(settings)
 
     async def _open_local(self) -> PreparedModel:
         # Inline: httpx takes 0.1 s to import, and a scripted run needs none of it.
         from flowyard.llm.local_model import open_local_model  # noqa: PLC0415
 
         return await self._stack.enter_async_context(open_local_model())
+
+    async def _open_direct(self) -> PreparedModel:
+        # Inline: see _open_local.
+        from flowyard.llm.direct_model import open_direct_model  # noqa: PLC0415
+
+        return await self._stack.enter_async_context(open_direct_model(self._environ))
 
     async def _open_litellm(self, settings: ModelSettings) -> PreparedModel:
         _require("litellm", settings)
@@ -98,13 +113,19 @@ def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str]) ->
         keys.find_key(each, environ)
         if each.provider == "local":
             local_files.find_model_file(each)
-        elif each.provider != "scripted":
+        elif _kind(each) == "litellm":
             _require("litellm", each)
         if not keys.is_known(each.provider):
             # Inline: litellm, see above. A typo is worth the wait.
             from flowyard.llm.litellm_model import check_provider  # noqa: PLC0415
 
             check_provider(each, environ)
+
+
+def _kind(settings: ModelSettings) -> str:
+    if settings.provider in ("local", "scripted"):
+        return settings.provider
+    return "direct" if keys.is_direct(settings) else "litellm"
 
 
 def _with_fallbacks(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:

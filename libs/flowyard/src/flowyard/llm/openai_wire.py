@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
@@ -29,18 +29,27 @@ class Endpoint:
     url: str
     model: str
     key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 async def chat(
-    client: httpx.AsyncClient, endpoint: Endpoint, call: ModelCall, on_token: OnToken | None, *, max_tokens: int | None
+    client: httpx.AsyncClient,
+    endpoint: Endpoint,
+    call: ModelCall,
+    on_token: OnToken | None,
+    *,
+    max_tokens: int | None,
+    secrets: Secrets = frozenset(),
 ) -> ModelReply:
     """One request. `max_tokens` counts where the settings name none. The client must have no timeout of its own.
+
+    `secrets`: what no error may spell, besides the endpoint's key.
 
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
     """
     body = _body(endpoint, call, stream=on_token is not None, max_tokens=max_tokens)
-    headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-    secrets = frozenset({endpoint.key} if endpoint.key else ())
+    headers = {**({"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}), **endpoint.headers}
+    secrets |= {endpoint.key} if endpoint.key else set()
     try:
         async with asyncio.timeout(call.settings.timeout):
             request = client.stream("POST", f"{endpoint.url}/chat/completions", json=body, headers=headers)

@@ -1,0 +1,71 @@
+"""Servers that speak OpenAI's format, at an address of the document's: asked without LiteLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from flowyard.errors import ModelError
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall, Usage
+from flowyard.llm.models import Models
+from support.wire.behaviour import Status, Text
+from support.wire.providers import OPENAI
+
+ASKED = (Message("user", "Hello?"),)
+HEADERS = {"extra_headers": {"X-Team": "a-secret-of-the-team"}, "top_k": 3}
+
+
+def ask(url: str, **settings: object) -> ModelCall:
+    return ModelCall("write", ModelSettings("hosted_vllm", "qwen3", api_base=url, **settings), ASKED)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_reply_comes_with_its_usage_and_an_unknown_cost(models: Models, *, streamed: bool) -> None:
+    tokens: list[str] = []
+    async with OPENAI.serve([Text("a small reply", tokens_in=20, tokens_out=5)]) as server:
+        reply = await models.reply(ask(server.url), tokens.append if streamed else None)
+    assert (reply.text, reply.cost_usd) == ("a small reply", None)
+    assert (reply.usage.tokens_in, reply.usage.tokens_out) == (Usage(20, 5).tokens_in, 5)
+    assert tokens == (["a", " small", " reply"] if streamed else [])
+    assert [request.body["model"] for request in server.requests] == ["qwen3"]
+
+
+async def test_headers_of_extra_are_headers_and_the_rest_is_body(models: Models) -> None:
+    async with OPENAI.serve([Text("hi")]) as server:
+        await models.reply(ask(server.url, extra=HEADERS))
+    asked = server.requests[0]
+    assert asked.headers["x-team"] == "a-secret-of-the-team"
+    assert asked.body["top_k"] == 3
+    assert "extra_headers" not in asked.body
+
+
+async def test_no_error_spells_a_secret_header(models: Models) -> None:
+    async with OPENAI.serve([Status(401, "wrong team: a-secret-of-the-team")]) as server:
+        with pytest.raises(ModelError) as caught:
+            await models.reply(ask(server.url, extra=HEADERS))
+    assert "a-secret-of-the-team" not in str(caught.value)
+
+
+async def test_litellm_is_never_imported() -> None:
+    program = """
+import asyncio, sys
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.models import open_models
+async def main():
+    async with open_models({}) as models:
+        settings = ModelSettings("hosted_vllm", "qwen3", api_base=sys.argv[1])
+        await models.prepare([settings])
+        reply = await models.reply(ModelCall("n", settings, (Message("user", "hi"),)))
+        print(reply.text, "litellm" in sys.modules)
+asyncio.run(main())
+"""
+    async with OPENAI.serve([Text("hello")]) as server:
+        told = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", program, server.url], capture_output=True, text=True, timeout=30
+        )
+    assert told.stdout.split() == ["hello", "False"], told.stderr
