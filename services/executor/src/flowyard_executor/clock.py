@@ -6,6 +6,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 
+_NEAR = timedelta(seconds=1)
+"""An answer that is older than that isn't slow: the database's clock was set back."""
+
+
 class DatabaseClock:
     """Set by each answer that carries the database's time, and carried on by the monotonic clock."""
 
@@ -14,7 +18,10 @@ class DatabaseClock:
         self._mark = time.monotonic()
 
     def set(self, at: datetime) -> None:
-        self._at, self._mark = at, time.monotonic()
+        """`at` is past by the time that we hear of it: the latest of what we heard is nearest."""
+        known = self.now()
+        self._mark = time.monotonic()
+        self._at = known if at < known < at + _NEAR else at
 
     def now(self) -> datetime:
         return self._at + timedelta(seconds=time.monotonic() - self._mark)

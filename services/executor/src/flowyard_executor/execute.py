@@ -89,9 +89,10 @@ class Attempt:
         if self.claim.cancel_requested:
             return self._ended("cancelled", None)
         try:
-            compiled = await patiently(lambda: self.parts.definitions.compiled(self.claim))
-            self.workflow = compiled.workflow
-            return await self._drive(compiled)
+            claim = self.claim
+            workflow = await patiently(lambda: self.parts.documents.get(claim.workflow, claim.definition, claim.digest))
+            self.workflow = workflow
+            return await self._drive(self.parts.graphs.get(workflow))
         except ClaimLost:
             raise
         except FlowyardError as error:

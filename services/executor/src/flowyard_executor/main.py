@@ -15,6 +15,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import Doorbell, doorbell
 from flowyard.bus.messages import RunControl, RunQueued
+from flowyard.control.documents import Documents
 from flowyard.graph.compile import Graphs
 from flowyard.graph.saver import Saver
 from flowyard.llm.models import Models, open_models
@@ -28,6 +29,7 @@ from flowyard.storage.moves import Moves
 from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
 from flowyard.storage.schema import check_schema
+from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
 from flowyard.telemetry.metrics import Metrics
@@ -37,7 +39,7 @@ from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 from flowyard_executor.claiming import claim_runs, drain, renew_leases
 from flowyard_executor.clock import DatabaseClock
-from flowyard_executor.parts import Definitions, Parts
+from flowyard_executor.parts import Parts
 from flowyard_executor.presence import be_present
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_executor.sweeping import forget, measure, sweep, take_up
@@ -142,7 +144,6 @@ def _assembled(
     models: Models,
     draining: asyncio.Event,
 ) -> Parts:
-    runs = Runs(database)
     saver = Saver(Checkpoints(database))
 
     def committed(seconds: float, parts: int) -> None:
@@ -153,13 +154,14 @@ def _assembled(
         settings=settings,
         metrics=metrics,
         bus=bus,
-        runs=runs,
+        runs=Runs(database),
         claims=Claims(database, lease_s=settings.lease_s),
         moves=Moves(database),
         history=History(database),
         retention=Retention(database),
         committer=Committer(database, lease_s=settings.lease_s, on_batch=committed),
-        definitions=Definitions(runs, Graphs(saver=saver)),
+        documents=Documents(Workflows(database)),
+        graphs=Graphs(saver=saver),
         saver=saver,
         models=models,
         tokens=TokenStream(bus),

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from flowyard.bus.connection import Bus
-from flowyard.errors import InvalidDocument
-from flowyard.graph.compile import Compiled, Graphs
+from flowyard.control.documents import Documents
+from flowyard.graph.compile import Graphs
 from flowyard.graph.saver import Saver
-from flowyard.language.load import load_text
-from flowyard.language.workflow import Workflow
 from flowyard.llm.models import Models
 from flowyard.runs.claim import Claim
 from flowyard.storage.claims import Claims
@@ -25,33 +22,6 @@ from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.clock import DatabaseClock
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_executor.tokens import TokenStream
-
-
-class Definitions:
-    """Workflows by the definition that runs refer to, compiled: the most recently used ones."""
-
-    def __init__(self, runs: Runs, graphs: Graphs, most: int = 256) -> None:
-        self._runs = runs
-        self._graphs = graphs
-        self._most = most
-        self._kept: OrderedDict[int, Workflow] = OrderedDict()
-
-    async def compiled(self, claim: Claim) -> Compiled:
-        """Raises InvalidDocument for one that an older version accepted and this one doesn't."""
-        found = self._kept.pop(claim.definition, None)
-        if found is None:
-            found = _read(await self._runs.document(claim.definition), claim.workflow)
-        self._kept[claim.definition] = found
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return self._graphs.get(found)
-
-
-def _read(document: str, name: str) -> Workflow:
-    loaded = load_text(document, name)
-    if loaded.workflow is None:
-        raise InvalidDocument([{"message": problem.render(name)} for problem in loaded.errors])
-    return loaded.workflow
 
 
 @dataclass(slots=True)
@@ -81,7 +51,8 @@ class Parts:
     history: History
     retention: Retention
     committer: Committer
-    definitions: Definitions
+    documents: Documents
+    graphs: Graphs
     saver: Saver
     models: Models
     tokens: TokenStream

@@ -43,7 +43,7 @@ def restored(value: Any, kind: Kind | None) -> Any:
 
 
 def encode(value: Any) -> str:
-    """One value that stands alone: `[value, kind]`. Raises TypeError for what is no JSON."""
+    """One value that stands alone: `[value, kind]`. Raises CommitRefused for what is no JSON."""
     return dumps(plain(value))
 
 

@@ -18,8 +18,10 @@ from flowyard.runs.entries import encoded, failure_data
 from flowyard.runs.events import (
     Event,
     Failure,
+    LoopTurned,
     ModelCalled,
     RetryScheduled,
+    RouteTaken,
     RunFinished,
     StepFailed,
     StepFinished,
@@ -84,6 +86,8 @@ class Journal:
         if isinstance(event, Token):
             self._stream(event)
             return
+        if isinstance(event, (RouteTaken, LoopTurned)) and self._hold(event):
+            return
         if isinstance(event, StepStarted):
             self._started[event.step] = self._now()
         elif isinstance(event, RetryScheduled):
@@ -100,16 +104,31 @@ class Journal:
         """The end of a step: it is written when LangGraph hands over the writes of its task."""
         self._held.setdefault(task_id, []).append(event)
 
+    def _hold(self, event: RouteTaken | LoopTurned) -> bool:
+        """Where a step leads comes after its end: whether that is still to be written."""
+        for events in self._held.values():
+            ended = events[0]
+            if isinstance(ended, (StepFinished, StepFailed)) and ended.step.node == event.node:
+                events.append(event)
+                return True
+        return False
+
+    def resume(self, large: dict[str, tuple[Any, str]]) -> None:
+        """`large`: the large values that the run's head refers to, as in `save`."""
+        self.large = large
+
     def save(self, row: tuple[Any, ...], values: Sequence[tuple[str, str]], large: dict[str, tuple[Any, str]]) -> None:
         """A checkpoint: it stands for every step that has ended, and replaces the one before."""
         for task_id in list(self._held):
             self._release(task_id)
         part = self._part
-        gone = {digest for _, digest in self.large.values()} - {digest for _, digest in large.values()}
+        kept = {digest for _, digest in large.values()}
+        gone = {digest for _, digest in self.large.values()} | {digest for (digest,) in part.replaces}
         self.large = large
         part.head, part.checkpoints, part.writes = row[1], [row], []
-        part.values = [value for value in (*part.values, *values) if value[0] not in gone]
-        part.replaces += [(digest,) for digest in gone]
+        part.values = [value for value in (*part.values, *values) if value[0] in kept]
+        # A value that came back within this part must not go: one statement can't delete and keep it.
+        part.replaces = [(digest,) for digest in gone - kept]
         self._write_within(RESULT_DELAY)
 
     def save_writes(self, task_id: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -129,26 +148,23 @@ class Journal:
 
     async def finish(self, event: RunFinished) -> None:
         """Ends the run, with all that is left to write. Raises ClaimLost."""
-        for task_id in list(self._held):
-            self._release(task_id)
-        await self._rest()
-        self._add(event)
-        error = dumps(failure_data(event.error)) if event.error is not None else None
-        self._end(event.status, dumps(dict(event.outputs)), error)
         try:
-            await self._write_last()
+            await self._rest()
+            await self._end(event)
         except CommitRefused as refused:
             # What can't be stored isn't stored; that the run has ended must be.
+            self._forget_the_rest()
             failure = Failure(refused.code, str(refused))
-            self._add(RunFinished("failed", event.duration_s, {}, failure))
-            self._end("failed", "{}", dumps(failure_data(failure)))
-            await self._write_last()
+            await self._end(RunFinished("failed", event.duration_s, {}, failure))
 
     async def close(self, kind: str, **data: Any) -> tuple[str, int]:
-        """Writes what there is, and makes the entry with which the run is given back: its JSON, and its number."""
+        """Writes what there is, and makes the entry with which the run is given back: its JSON, and its number.
+
+        Raises ClaimLost, CommitRefused.
+        """
         await self._rest()
         if self.keep and (self._entries or self._part.steps or self._part.head):
-            await self._write_last()
+            await self._commit()
         self._entry(kind, data)
         text = self._entries_json()
         return text, self._seq
@@ -226,7 +242,7 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._is_writing and self._failed is None:
+        if self.keep and not self._is_writing and self._failed is None:
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
@@ -258,20 +274,29 @@ class Journal:
         return dumps([{"seq": e.seq, "at": e.at.isoformat(), "type": e.type, **e.data} for e in self._entries])
 
     async def _rest(self) -> None:
-        """Waits for what is being written, so that nothing else of this run is on its way."""
+        """Waits for what is being written, so that nothing else of this run is on its way. What has ended is told."""
+        for task_id in list(self._held):
+            self._release(task_id)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         while self._is_writing and self._writing is not None:
             await asyncio.shield(self._writing)
-        if isinstance(self._failed, ClaimLost):
+        if self._failed is not None:
             raise self._failed
-        self._failed = None
 
-    def _end(self, status: str, outputs: str, error: str | None) -> None:
-        self._part.status, self._part.outputs, self._part.error = status, outputs, error
+    def _forget_the_rest(self) -> None:
+        """Numbers begin again after the last event that is on disk: there must be no gap."""
+        self._held.clear()
+        self._entries = []
+        self._seq = self._durable_seq
+        self._part = self._new_part()
 
-    async def _write_last(self) -> None:
+    async def _end(self, event: RunFinished) -> None:
+        self._add(event)
+        part = self._part
+        part.status, part.outputs = event.status, dumps(dict(event.outputs))
+        part.error = dumps(failure_data(event.error)) if event.error is not None else None
         await self._commit()
 
 

@@ -47,6 +47,8 @@ class Saver(BaseCheckpointSaver[int]):
             if wanted is None:
                 return None
         stored = await self._checkpoints.get(thread_id, at.get("checkpoint_ns", ""), wanted)
+        if journal is not None and stored is not None and not journal.large:
+            journal.resume(_large(stored))
         return _tuple(stored) if stored is not None else None
 
     async def values_of(self, run_id: str) -> dict[str, Any] | None:
@@ -149,6 +151,12 @@ def encode_checkpoint(
 
 def _may_be_large(value: Any) -> bool:
     return len(value) > LARGE // 6 if isinstance(value, str) else isinstance(value, (list, dict)) and bool(value)
+
+
+def _large(stored: Stored) -> dict[str, tuple[Any, str]]:
+    """The large values that a checkpoint refers to: per channel its version and digest."""
+    versions = stored.checkpoint["channel_versions"]
+    return {channel: (versions.get(channel), digest) for channel, digest in stored.checkpoint.get("refs", {}).items()}
 
 
 def _tuple(stored: Stored) -> CheckpointTuple:

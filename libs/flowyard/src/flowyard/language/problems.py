@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning"]
 # Comparing words takes the product of their lengths, for each pair.
@@ -37,6 +37,18 @@ class Problem:
         kind = "warning: " if self.severity == "warning" else ""
         hint = f" ({self.suggestion})" if self.suggestion else ""
         return f"{file}:{self.position.line}:{self.position.column}: {kind}{self.message}{hint} [{self.code}]"
+
+    def as_data(self, file: str) -> dict[str, Any]:
+        """The same for programs: `file, line, column, severity, code, message, suggestion`."""
+        return {
+            "file": file,
+            "line": self.position.line,
+            "column": self.position.column,
+            "severity": self.severity,
+            "code": self.code,
+            "message": self.message,
+            "suggestion": self.suggestion,
+        }
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

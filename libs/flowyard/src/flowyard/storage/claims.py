@@ -64,9 +64,15 @@ class Claims:
 _RENEW = """
 WITH given AS (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g (run_id, epoch)),
 held AS (
-    UPDATE claims c SET lease_until = now() + make_interval(secs => $3)
-    FROM given g WHERE c.run_id = g.run_id AND c.epoch = g.epoch AND c.executor IS NOT NULL
-    RETURNING c.run_id
+    SELECT c.run_id FROM claims c JOIN given g USING (run_id) WHERE c.epoch = g.epoch AND c.executor IS NOT NULL
+),
+-- What is locked is being committed, which renews it too: to wait for it might be to wait for each other.
+free AS (
+    SELECT c.run_id FROM claims c JOIN given g USING (run_id) WHERE c.epoch = g.epoch AND c.executor IS NOT NULL
+    FOR UPDATE OF c SKIP LOCKED
+),
+renewed AS (
+    UPDATE claims c SET lease_until = now() + make_interval(secs => $3) FROM free WHERE c.run_id = free.run_id
 )
 SELECT now() AS at, h.run_id, r.cancel_requested_at IS NOT NULL AND r.id IS NOT NULL AS cancelled
 FROM (SELECT 1) one LEFT JOIN held h ON true LEFT JOIN runs r ON r.id = h.run_id
@@ -82,7 +88,7 @@ told AS (
     INSERT INTO events (run_id, seq, entries) SELECT run_id, $4, $3::text::json FROM held
 )
 UPDATE runs r SET status = CASE WHEN $5::float8 IS NULL THEN 'queued' ELSE 'waiting' END, epoch = r.epoch + 1,
-    attempt = r.attempt - 1, queued_at = now(), last_seq = $4,
+    queued_at = now(), last_seq = $4,
     wake_at = now() + make_interval(secs => $5::float8)
 FROM held WHERE r.id = held.run_id
 RETURNING r.id

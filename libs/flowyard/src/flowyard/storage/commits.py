@@ -125,8 +125,10 @@ class Committer:
                 await self._write(batch[:half])
                 await self._write(batch[half:])
                 return
-            log.error("commit refused", extra={"run_id": str(batch[0].part.run_id), "reason": str(error)})  # noqa: TRY400  # the row may hold a user's values
-            _fail(batch[0], CommitRefused(str(error).partition("\n")[0]))
+            # The lines after the first, and the traceback, may tell a user's values.
+            reason = str(error).partition("\n")[0]
+            log.error("commit refused", extra={"run_id": str(batch[0].part.run_id), "reason": reason})  # noqa: TRY400
+            _fail(batch[0], CommitRefused(reason))
             return
         for waiting in batch:
             part = waiting.part

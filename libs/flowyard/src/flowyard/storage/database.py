@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from flowyard.errors import Unavailable
+from flowyard.errors import CommitRefused, Unavailable
 
 _SETTINGS: Final = {
     "timezone": "UTC",
@@ -29,6 +29,8 @@ UNREACHABLE: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
+    # What a pool says of a connection whose server was killed in the middle of an answer.
+    asyncpg.InternalClientError,
 )
 """What asyncpg raises when the server is away, going away, coming back, full, or busy: worth another try."""
 
@@ -75,8 +77,14 @@ def _translated() -> Iterator[None]:
 
 
 def dumps(value: Any) -> str:
-    """JSON as it is stored: compact, and ASCII, so that even half a surrogate pair is kept as it is."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """JSON as it is stored: compact, and ASCII, so that even half a surrogate pair is kept as it is.
+
+    Raises CommitRefused for what JSON can't hold: infinity, numbers of thousands of digits, what is nested too deeply.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CommitRefused(str(error)) from error
 
 
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -15,7 +15,7 @@ from flowyard.errors import UnknownStep
 from flowyard.runs.entries import failure_of
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Entry, Step
-from flowyard.storage.database import Database
+from flowyard.storage.database import Database, dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +65,25 @@ class History:
 
     async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:
         """The number of the event with which a step began. Raises UnknownStep."""
-        seq = await self._database.value(_STARTED, run_id, node, visit)
+        rows = await self._database.rows(_MAY_TELL, run_id, dumps(node))
+        told = [data for row in rows for data in row["entries"] if data["type"] == "step.started"]
+        began = [data["seq"] for data in told if (data["node"], data["visit"]) == (node, visit)]
+        if began:
+            # The last time: before that, a retried run may have begun it and failed.
+            return int(max(began))
+        # A fork has no events of the steps that it took along: they ended in the order of their numbers.
+        seq = await self._database.value(_ENDED, run_id, node, visit)
         if seq is None:
             raise UnknownStep(f"{node}#{visit}" if visit > 1 else node)
         return int(seq)
 
 
-# The last time that it began: before that, a retried run may have begun it and failed. A fork has no events of the
-# steps that it took along: they ended in the order of their numbers.
-_STARTED = """
-SELECT coalesce(
-    (SELECT max((entry ->> 'seq')::int) FROM events, json_array_elements(entries) AS entry
-     WHERE run_id = $1 AND entry ->> 'type' = 'step.started' AND entry ->> 'node' = $2
-       AND (entry ->> 'visit')::int = $3),
-    (SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3)
-)
+# As text: Postgres can't look into JSON that holds the character U+0000.
+_MAY_TELL = """
+SELECT entries FROM events
+WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """
+_ENDED = "SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3"
 
 
 def entry_of(data: Mapping[str, Any]) -> Entry:

@@ -83,7 +83,7 @@ class Moves:
 _LOCK: Final = """
 SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
-    c.executor, c.lease_until, c.run_id IS NOT NULL AS has_claim
+    c.executor, c.lease_until
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
 """Locks the run. Its claim is read again by whoever changes it: a commit of its executor doesn't lock the run."""
@@ -154,12 +154,12 @@ _TYPES: Final[dict[Move, str]] = {
 async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved | None:
     """Takes the claim away, and writes what happened. None if the run's executor is alive after all."""
     run_id, status = run["id"], after(due.move, run["status"], run["id"])
-    seq = run["last_seq"] + 1
-    if run["status"] == "running" or run["has_claim"]:
-        force = due.reason in ("run_timeout", "released")
-        seq = await connection.fetchval(_TAKE_OVER, run_id, force, run["epoch"] + 1)
-        if seq is None:
+    force = due.reason in ("run_timeout", "released")
+    seq = await connection.fetchval(_TAKE_OVER, run_id, force, run["epoch"] + 1)
+    if seq is None:
+        if run["status"] == "running":
             return None
+        seq = run["last_seq"] + 1  # never claimed
     entry = Entry(seq, run["at"], _TYPES[due.move], _told(run, due))
     error = failure_data(due.error) if due.error else None
     text = dumps([{"seq": seq, "at": entry.at.isoformat(), "type": entry.type, **entry.data}])

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors import IdempotencyMismatch, UnknownRun, UnknownWorkflow
+from flowyard.errors import CommitRefused, IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.runs.entries import failure_of
 from flowyard.runs.run import NewRun, Run, Spending, State
 from flowyard.storage.claims import fork_data
-from flowyard.storage.database import Database
+from flowyard.storage.database import Database, dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,15 @@ class Runs:
         `steps_before`: a fork takes along the steps that had ended before this event of its origin.
 
         Returns when it is on disk. Raises IdempotencyMismatch for the key of another request, and UnknownWorkflow if
-        the workflow was deleted meanwhile.
+        the workflow was deleted meanwhile; InvalidInputs for what JSON can't hold.
         """
-        fork = fork_data(run.fork) if run.fork else None
+        try:
+            inputs, fork = dumps(dict(run.inputs)), dumps(fork_data(run.fork)) if run.fork else None
+        except CommitRefused as error:
+            raise InvalidInputs([str(error.__cause__)]) from error
         origin = run.fork.origin if run.fork else None
         numbers = run.priority, run.max_attempts, run.timeout_s
-        asked = run.key, run.fingerprint, dict(run.inputs), fork, origin
+        asked = run.key, run.fingerprint, inputs, fork, origin
         row = await self._database.row(
             _ADD, run.id, run.workflow, run.revision, run.definition, *numbers, *asked, steps_before
         )
@@ -135,8 +138,8 @@ _ADD: Final = """
 WITH added AS (
     INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
         fork, forked_from, status, last_seq)
-    SELECT $1::uuid, w.name, $3::int, $4::int, $5::smallint, $6::smallint, $7::real, $8::text, $9::bytea, $10::json,
-        $11::json, $12::uuid, 'queued', 1
+    SELECT $1::uuid, w.name, $3::int, $4::int, $5::smallint, $6::smallint, $7::real, $8::text, $9::bytea,
+        $10::text::json, $11::text::json, $12::uuid, 'queued', 1
     FROM workflows w WHERE w.name = $2
     ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
     RETURNING id, created_at, forked_from

@@ -50,7 +50,7 @@ def alembic_config() -> Config:
 async def migrate(url: str, *, patience_s: float = 60.0) -> Migrated:
     """Brings the database to VERSION. Only one process does so at a time; the others wait up to `patience_s`.
 
-    Raises TimeoutError if the lock isn't free by then.
+    Raises TimeoutError if the lock isn't free by then, UnknownSchema for the schema of a newer version.
     """
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # inline: see above
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
@@ -75,10 +75,14 @@ async def migrate(url: str, *, patience_s: float = 60.0) -> Migrated:
 def _upgrade(connection: Connection) -> Migrated:
     from alembic import command  # noqa: PLC0415  # inline: see above
     from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     before = MigrationContext.configure(connection).get_current_revision()
     connection.commit()
     config = alembic_config()
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    if before is not None and before not in known:
+        raise UnknownSchema(found=before, needed=VERSION)
     config.attributes["connection"] = connection
     command.upgrade(config, VERSION)
     connection.commit()

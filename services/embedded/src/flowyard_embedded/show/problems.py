@@ -12,16 +12,7 @@ from flowyard.language.problems import Problem
 
 
 def problems_as_data(document: Loaded) -> Iterator[dict[str, Any]]:
-    for p in document.problems:
-        yield {
-            "file": document.file,
-            "line": p.position.line,
-            "column": p.position.column,
-            "severity": p.severity,
-            "code": p.code,
-            "message": p.message,
-            "suggestion": p.suggestion,
-        }
+    return (problem.as_data(document.file) for problem in document.problems)
 
 
 def sarif(documents: Sequence[Loaded]) -> dict[str, Any]:

@@ -37,23 +37,23 @@ BEGIN
     ),
     taken AS (
         UPDATE runs r SET status = 'running', attempt = r.attempt + 1, epoch = r.epoch + 1, wake_at = NULL,
-            started_at = coalesce(r.started_at, now()),
-            deadline = coalesce(r.deadline, now() + make_interval(secs => r.timeout_s))
+            started_at = coalesce(r.started_at, clock_timestamp()),
+            deadline = coalesce(r.deadline, clock_timestamp() + make_interval(secs => r.timeout_s))
         FROM free WHERE r.id = free.id
         RETURNING r.*
     ),
     held AS (
         INSERT INTO claims AS c (run_id, epoch, last_seq, lease_until, executor)
-        SELECT t.id, t.epoch, t.last_seq, now() + p_lease, p_executor FROM taken t
+        SELECT t.id, t.epoch, t.last_seq, clock_timestamp() + p_lease, p_executor FROM taken t
         ON CONFLICT ON CONSTRAINT pk_claims DO UPDATE
             SET epoch = excluded.epoch, lease_until = excluded.lease_until, executor = excluded.executor
         RETURNING c.run_id, c.last_seq, c.head_checkpoint
     )
     SELECT t.id, t.epoch, t.workflow, t.revision, t.definition, d.digest, t.inputs, t.fork, t.attempt, t.max_attempts,
         h.last_seq, h.head_checkpoint, EXISTS (SELECT 1 FROM steps s WHERE s.run_id = t.id), t.timeout_s,
-        extract(epoch FROM t.deadline - now())::double precision,
-        extract(epoch FROM now() - t.queued_at)::double precision,
-        t.cancel_requested_at IS NOT NULL, t.started_at, now()
+        extract(epoch FROM t.deadline - clock_timestamp())::double precision,
+        extract(epoch FROM clock_timestamp() - t.queued_at)::double precision,
+        t.cancel_requested_at IS NOT NULL, t.started_at, clock_timestamp()
     FROM taken t JOIN held h ON h.run_id = t.id JOIN definitions d ON d.id = t.definition
     ORDER BY t.priority DESC, t.queued_at, t.id;
 END

@@ -1,0 +1,106 @@
+"""What has happened in a run: events, steps, model calls."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowyard.api import run_examples as examples
+from flowyard.api.runs import FailureView
+from flowyard.runs.run import Entry, Step
+
+Seq: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class EventView(BaseModel):
+    """Something that happened to a run. `seq` counts from 1; what `data` holds depends on `type`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.EVENT]})
+
+    seq: int
+    at: datetime
+    type: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, entry: Entry) -> EventView:
+        return cls.model_construct(seq=entry.seq, at=entry.at, type=entry.type, data=dict(entry.data))
+
+
+class EventPage(BaseModel):
+    """In order."""
+
+    items: list[EventView]
+    next_after: Annotated[int, Field(description="Give it as `after` to see what comes then")]
+
+
+class TokenView(BaseModel):
+    """A piece of a model's reply, as it comes. A greater `epoch`: the text of the step begins anew."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TOKEN]})
+
+    node: str
+    visit: int
+    item: int | None
+    epoch: int
+    text: str
+
+
+class StepView(BaseModel):
+    """One execution of one node that has ended, or that waits for its next try. `item`: its index in a map."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.STEP]})
+
+    node: str
+    visit: int
+    item: int | None
+    status: Literal["succeeded", "failed", "waiting"]
+    seq: Annotated[int, Field(description="The number of the event that ended it")]
+    started_at: datetime
+    duration_s: float
+    outputs: dict[str, Any] | None
+    error: FailureView | None
+    handled: Annotated[str | None, Field(description="How the run went on: fail, continue, goto, skip or collect")]
+    tries: int
+
+    @classmethod
+    def of(cls, step: Step) -> StepView:
+        values: dict[str, Any] = {name: getattr(step, name) for name in cls.model_fields}
+        error = FailureView.of(step.error) if step.error is not None else None
+        outputs = dict(step.outputs) if step.outputs is not None else None
+        return cls.model_construct(**values | {"error": error, "outputs": outputs})
+
+
+class StepList(BaseModel):
+    """In the order in which they ended."""
+
+    items: list[StepView]
+
+
+class CallView(BaseModel):
+    """One call to one model. null: unknown, which is not zero."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CALL]})
+
+    seq: int
+    node: str
+    visit: int
+    item: int | None
+    provider: str
+    model: str
+    at: datetime
+    duration_s: float
+    first_token_s: float | None
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    cost_usd: Annotated[str | None, Field(description="A decimal number, in US dollars")]
+    error: Annotated[str | None, Field(description="Its code")]
+
+
+class CallList(BaseModel):
+    """In the order in which they ended."""
+
+    items: list[CallView]

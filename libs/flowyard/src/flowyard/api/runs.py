@@ -1,0 +1,177 @@
+"""Runs, as the gateway speaks of them: what it is asked, and what it answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, TypeAlias
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowyard.api import run_examples as examples
+from flowyard.api.pages import Page
+from flowyard.api.workflows import WorkflowName
+from flowyard.language.reading.document import IDENTIFIER
+from flowyard.runs.events import Failure
+from flowyard.runs.run import Run, Spending, State
+
+NodeId: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=64)]
+Priority: TypeAlias = Annotated[int, Field(ge=-100, le=100)]
+OpenState: TypeAlias = Literal["queued", "running", "waiting"]
+MOST_CANCELLED: Final = 500
+"""How many runs one request may cancel."""
+
+
+class Asked(BaseModel):
+    """A body that says what is wanted: an unknown key in it is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunRequest(Asked):
+    """A run to make."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.REQUEST]})
+
+    inputs: Annotated[
+        dict[str, Any],
+        Field(default_factory=dict, description="A value for each input of the workflow, by its name"),
+    ]
+    priority: Annotated[
+        Priority | None, Field(description="Higher goes first; null: as the workflow says (`config.execution`)")
+    ] = None
+
+
+class ForkPoint(Asked):
+    """The step before which a fork leaves its origin. `visit`: in a loop, the how manieth time."""
+
+    node: NodeId
+    visit: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
+
+
+class ForkRequest(Asked):
+    """With `from` and `state`: go on from that step, with these fields changed. Without: begin anew, with `inputs`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.FORK]}, validate_by_name=True)
+
+    point: Annotated[ForkPoint | None, Field(alias="from", description="null: the fork begins at the start")] = None
+    state: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="Fields to change before that step, by name")
+    ]
+    inputs: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="Inputs that differ from the origin's, by name")
+    ]
+
+
+class CancelRequest(Asked):
+    """Which open runs to cancel: those that fit all that is given. At least one of `ids`, `workflow`, `status`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [examples.CANCEL],
+            "anyOf": [{"required": [name]} for name in ("ids", "workflow", "status")],
+        }
+    )
+
+    ids: Annotated[list[UUID] | None, Field(min_length=1, max_length=MOST_CANCELLED)] = None
+    workflow: WorkflowName | None = None
+    status: Annotated[list[OpenState] | None, Field(min_length=1, max_length=3)] = None
+    cursor: Annotated[UUID | None, Field(description="The `next_cursor` of the answer before this one")] = None
+
+
+class CancelledRuns(BaseModel):
+    """`run_ids`: those that are cancelled now, or will be by their executors. `skipped`: why the others aren't."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CANCELLED]})
+
+    count: int
+    run_ids: list[UUID]
+    skipped: Annotated[dict[str, str], Field(description="Error codes by run: `illegal_move`, `unknown_run`")]
+    next_cursor: Annotated[
+        UUID | None, Field(description="There may be more: send the same request again with this as `cursor`")
+    ]
+
+
+class FailureView(BaseModel):
+    """Why something failed."""
+
+    code: str
+    message: str
+    node: str | None = None
+    reply: Annotated[str | None, Field(description="A model's reply that didn't fit")] = None
+
+    @classmethod
+    def of(cls, failure: Failure) -> FailureView:
+        return cls(code=failure.code, message=failure.message, node=failure.node, reply=failure.reply)
+
+
+class SpendingView(BaseModel):
+    """What the model calls came to. null: at least one part is unknown, which is not zero."""
+
+    calls: int
+    tokens_in: int | None
+    tokens_out: int | None
+    cost_usd: Annotated[str | None, Field(description="A decimal number, in US dollars")]
+
+    @classmethod
+    def of(cls, spent: Spending) -> SpendingView:
+        cost_usd = money(spent.cost_usd)
+        return cls(calls=spent.calls, tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, cost_usd=cost_usd)
+
+
+class RunSummary(BaseModel):
+    """A run, without its inputs and outputs. Times are UTC; null: not yet."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SUMMARY]})
+
+    id: UUID
+    workflow: str
+    revision: int
+    digest: str
+    status: State
+    priority: int
+    attempt: Annotated[int, Field(description="How often an executor has taken it up")]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    wake_at: Annotated[datetime | None, Field(description="When it goes on, if it is `waiting`")]
+    cancel_requested: bool
+    executor: Annotated[str | None, Field(description="Who works on it now")]
+    last_seq: Annotated[int, Field(description="The number of its newest event")]
+    error: FailureView | None
+    spending: SpendingView
+    forked_from: UUID | None
+
+    @classmethod
+    def of(cls, run: Run) -> RunSummary:
+        return cls.model_construct(**_summary(run))
+
+
+class RunPage(Page[RunSummary]):
+    """Newest first."""
+
+
+class RunView(RunSummary):
+    """A run."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
+
+    inputs: dict[str, Any]
+    outputs: Annotated[dict[str, Any] | None, Field(description="The fields that its nodes wrote; null: not yet")]
+
+    @classmethod
+    def of(cls, run: Run) -> RunView:
+        outputs = None if run.outputs is None else dict(run.outputs)
+        return cls.model_construct(**_summary(run), inputs=dict(run.inputs), outputs=outputs)
+
+
+def money(amount: Decimal | None) -> str | None:
+    """Without an exponent: a decimal number, as people write it."""
+    return None if amount is None else f"{amount:f}"
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    values = {name: getattr(run, name) for name in RunSummary.model_fields}
+    error = FailureView.of(run.error) if run.error is not None else None
+    return values | {"error": error, "spending": SpendingView.of(run.spending)}

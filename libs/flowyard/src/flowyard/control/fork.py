@@ -1,0 +1,111 @@
+"""Fork a run: a new one that takes along what its origin had done before some step, and goes on differently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from flowyard.control.parts import Control
+from flowyard.control.submit import Once, answered, asked, enqueue, small_enough
+from flowyard.errors import InvalidInputs, InvalidRequest, UnknownStep
+from flowyard.language.inputs import valid_inputs
+from flowyard.language.problems import suggest
+from flowyard.language.values.conform import conform
+from flowyard.language.workflow import START, Workflow
+from flowyard.runs.run import Fork, NewRun
+from flowyard.storage.submissions import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The step before which the fork leaves its origin, and the fields of the state that it changes there."""
+
+    node: str
+    visit: int = 1
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ForkOrder:
+    """`point` None: the fork begins at the start, with `inputs` in place of its origin's."""
+
+    origin: UUID
+    point: Point | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    once: Once | None = None
+
+
+async def fork_run(control: Control, wanted: ForkOrder, *, run_id: UUID) -> tuple[UUID, bool]:
+    """The new run's id, and whether it is new: not `run_id` and not new if the same request has come before.
+
+    It is of the same revision as its origin, which may still be at work. Raises UnknownRun; UnknownStep for one that
+    hasn't begun; InvalidRequest, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch, UnknownWorkflow.
+    """
+    if (before := await answered(control, wanted.once)) is not None:
+        return before, False
+    origin = await control.submissions.origin(wanted.origin)
+    workflow = await control.documents.get(origin.workflow, origin.definition, origin.digest)
+    if wanted.point is None:
+        inputs = valid_inputs(workflow, {**origin.inputs, **wanted.inputs})
+        fork, steps_before = Fork(origin.run_id, START, 1, {}), 0
+    else:
+        inputs = dict(origin.inputs)
+        fork = _fork(origin, workflow, wanted.point)
+        steps_before = await _begun_at(control, fork)
+    small_enough({**inputs, **fork.state}, "the fork's inputs and state", control.inputs_limit)
+    run = _new_run(run_id, origin, workflow, inputs, fork, wanted.once)
+    return await enqueue(control, run, steps_before=steps_before)
+
+
+def _fork(origin: Origin, workflow: Workflow, point: Point) -> Fork:
+    if origin.fork is not None and origin.fork.node != START:
+        # Its steps are numbered by its own origin, and what it changed in the state is told by no step.
+        hint = f"it took steps along from run {origin.fork.origin}: fork that one, or this one from its start"
+        raise InvalidRequest([{"where": "from", "message": f"run {origin.run_id} is itself such a fork: {hint}"}])
+    if point.node not in workflow.nodes:
+        raise UnknownStep(point.node, hint=suggest(point.node, workflow.nodes, "nodes"))
+    if point.node in workflow.maps:
+        hint = "it runs once per item of a map, with the others: fork from the step before"
+        raise InvalidRequest([{"where": "from.node", "message": f"no fork begins at '{point.node}': {hint}"}])
+    return Fork(origin.run_id, point.node, point.visit, _valid_state(workflow, point.state))
+
+
+def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises InvalidInputs with every fault."""
+    problems: list[str] = []
+    state: dict[str, Any] = {}
+    for name, value in given.items():
+        known = workflow.fields.get(name)
+        if known is None:
+            problems.append(f"{name}: isn't known ({suggest(name, workflow.fields, 'fields')})")
+        else:
+            state[name] = conform(known.type, value, name, problems)
+    if problems:
+        raise InvalidInputs(problems)
+    return state
+
+
+async def _begun_at(control: Control, fork: Fork) -> int:
+    try:
+        return await control.history.started_at_seq(fork.origin, fork.node, fork.visit)
+    except UnknownStep as error:
+        raise UnknownStep(error.name, hint=f"run {fork.origin} hasn't begun it") from None
+
+
+def _new_run(
+    run_id: UUID, origin: Origin, workflow: Workflow, inputs: Mapping[str, Any], fork: Fork, once: Once | None
+) -> NewRun:
+    return NewRun(
+        run_id,
+        origin.workflow,
+        origin.revision,
+        origin.definition,
+        inputs,
+        origin.priority,
+        workflow.execution.max_attempts,
+        workflow.execution.timeout,
+        **asked(once),
+        fork=fork,
+    )

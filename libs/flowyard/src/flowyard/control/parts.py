@@ -1,0 +1,57 @@
+"""What the verbs need, built once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flowyard.bus.connection import Bus
+from flowyard.control.documents import Documents
+from flowyard.control.queue_gate import QueueGate
+from flowyard.storage.database import Database
+from flowyard.storage.history import History
+from flowyard.storage.moves import Moves
+from flowyard.storage.runs import Runs
+from flowyard.storage.submissions import Submissions
+from flowyard.storage.workflows import Workflows
+from flowyard.telemetry.metrics import RunMetrics
+
+QUEUE_LIMIT: Final = 10_000
+"""How many runs may be queued."""
+INPUTS_LIMIT: Final = 1024 * 1024
+"""Bytes that the inputs of a run may have, as they are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    documents: Documents
+    runs: Runs
+    moves: Moves
+    history: History
+    submissions: Submissions
+    queue: QueueGate
+    bus: Bus
+    metrics: RunMetrics
+    inputs_limit: int
+
+
+def make_control(
+    database: Database,
+    bus: Bus,
+    metrics: RunMetrics,
+    *,
+    queue_limit: int = QUEUE_LIMIT,
+    inputs_limit: int = INPUTS_LIMIT,
+) -> Control:
+    runs = Runs(database)
+    return Control(
+        documents=Documents(Workflows(database)),
+        runs=runs,
+        moves=Moves(database),
+        history=History(database),
+        submissions=Submissions(database),
+        queue=QueueGate(runs, limit=queue_limit),
+        bus=bus,
+        metrics=metrics,
+        inputs_limit=inputs_limit,
+    )

@@ -1,0 +1,38 @@
+"""The queue has a limit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from flowyard.errors import QueueFull
+from flowyard.storage.runs import Runs
+
+_RETRY_AFTER_S: Final = 2.0
+
+
+class QueueGate:
+    """Counts at most every `seconds`; in between it adds those that it has let in itself.
+
+    Several processes together may let in a few more than `limit`: as many as they take within `seconds`.
+    """
+
+    def __init__(self, runs: Runs, *, limit: int, seconds: float = 0.5) -> None:
+        self._runs = runs
+        self._limit = limit
+        self._seconds = seconds
+        self._queued = 0
+        self._until = 0.0
+        self._counting = asyncio.Lock()
+
+    async def enter(self) -> None:
+        """For one run. Raises QueueFull."""
+        clock = asyncio.get_running_loop().time
+        if clock() >= self._until:
+            async with self._counting:
+                if clock() >= self._until:
+                    self._queued = await self._runs.queued(self._limit)
+                    self._until = clock() + self._seconds
+        if self._queued >= self._limit:
+            raise QueueFull(limit=self._limit, retry_after=_RETRY_AFTER_S)
+        self._queued += 1

@@ -1,0 +1,19 @@
+"""Retry a failed run: it goes on from its failed step."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flowyard.bus.messages import RunQueued
+from flowyard.control.announce import announce_events
+from flowyard.control.parts import Control
+from flowyard.runs.run import Run
+
+
+async def retry_run(control: Control, run_id: UUID) -> Run:
+    """Raises UnknownRun, IllegalMove."""
+    moved = await control.moves.retry(run_id)
+    announce_events(control, moved)
+    run = await control.runs.get(run_id)
+    control.bus.publish(RunQueued(workflow=run.workflow, priority=run.priority))
+    return run

@@ -1,0 +1,105 @@
+"""Submit a run: it is on disk when this returns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from flowyard.bus.messages import RunQueued
+from flowyard.control.parts import Control
+from flowyard.errors import TooLarge
+from flowyard.ids import uuid7
+from flowyard.language.inputs import valid_inputs
+from flowyard.runs.run import NewRun
+from flowyard.storage.database import dumps
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A request that may come twice and must lead to one run. `key`: the caller's; `owner`: whose key it is.
+
+    `asked`: all that was asked for, as JSON.
+    """
+
+    owner: str
+    key: str
+    asked: Any
+
+    @property
+    def scoped_key(self) -> str:
+        return f"{self.owner}:{self.key}"
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of what was asked for, however it was spelled."""
+        return hashlib.sha256(json.dumps(self.asked, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """`priority`: None is as the workflow says."""
+
+    workflow: str
+    inputs: Mapping[str, Any]
+    priority: int | None = None
+    once: Once | None = None
+
+
+def new_run_id() -> UUID:
+    return uuid7(time.time_ns() // 1_000_000, secrets.token_bytes(10))
+
+
+async def submit_run(control: Control, wanted: Submission, *, run_id: UUID) -> tuple[UUID, bool]:
+    """The run's id, and whether it is new: not `run_id` and not new if the same request has come before.
+
+    Raises UnknownWorkflow, InvalidDocument, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch.
+    """
+    if (before := await answered(control, wanted.once)) is not None:
+        return before, False
+    current = await control.documents.current(wanted.workflow)
+    execution = current.workflow.execution
+    run = NewRun(
+        run_id,
+        wanted.workflow,
+        current.revision,
+        current.definition,
+        small_enough(valid_inputs(current.workflow, wanted.inputs), "the inputs", control.inputs_limit),
+        execution.priority if wanted.priority is None else wanted.priority,
+        execution.max_attempts,
+        execution.timeout,
+        **asked(wanted.once),
+    )
+    return await enqueue(control, run)
+
+
+async def answered(control: Control, once: Once | None) -> UUID | None:
+    """The run that the same request has led to. It comes first: what was fine then may not be so any more."""
+    return await control.submissions.answered(once.scoped_key, once.fingerprint) if once is not None else None
+
+
+async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
+    """The run's id, and whether it is new. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch."""
+    await control.queue.enter()
+    # Saved first: a lost message is found again by a poll, a lost row is not.
+    run_id, is_new = await control.runs.add(run, steps_before=steps_before)
+    if is_new:
+        control.metrics.submitted.labels(run.workflow).inc()
+        control.bus.publish(RunQueued(workflow=run.workflow, priority=run.priority))
+    return run_id, is_new
+
+
+def small_enough(values: dict[str, Any], what: str, limit: int) -> dict[str, Any]:
+    """Raises TooLarge."""
+    if len(dumps(values)) > limit:
+        raise TooLarge(what, limit=limit)
+    return values
+
+
+def asked(once: Once | None) -> dict[str, Any]:
+    return {"key": once.scoped_key, "fingerprint": once.fingerprint} if once is not None else {}

@@ -1,0 +1,31 @@
+"""`flowyard agents`: who is there to do work."""
+
+from __future__ import annotations
+
+import argparse
+
+from flowyard.api.agents import AgentInfo
+from flowyard.api.client import Client
+from flowyard_embedded import exits
+from flowyard_embedded.remote.stack import at_the_stack
+from flowyard_embedded.remote.tables import ago, print_items, print_table
+from flowyard_embedded.show.format import count
+
+
+def execute(args: argparse.Namespace) -> int:
+    return at_the_stack(args, _list)
+
+
+def _list(client: Client, args: argparse.Namespace) -> int:
+    agents = list(client.agents())
+    if args.json:
+        print_items(agents)
+        return exits.OK
+    columns = ("agent", "name", "kind", "version", "host", "slots", "last seen")
+    print_table(columns, map(_row, agents), empty="no agents")
+    return exits.OK
+
+
+def _row(agent: AgentInfo) -> tuple[object, ...]:
+    slots = f"{count(agent.slots_used)} of {count(agent.slots)}" if agent.slots is not None else None
+    return agent.id, agent.name, agent.kind, agent.version, agent.host, slots, ago(agent.heartbeat_at)

@@ -1,0 +1,40 @@
+"""Runs, by their ids or the beginnings of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import UUID
+
+from flowyard.api.client import Client
+from flowyard.errors import FlowyardError, UnknownRun
+
+LEAST: Final = 6
+_BEGINNING: Final = re.compile(r"[0-9a-f]{6,32}")
+_DIGITS: Final = 32
+
+
+class AmbiguousRun(FlowyardError):
+    """Several runs begin like this: those made within the same seconds do."""
+
+    code = "ambiguous_run"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"several runs begin with '{text}': give more of the id")
+
+
+def find_run(client: Client, text: str) -> UUID:
+    """Raises UnknownRun, AmbiguousRun, and as Client."""
+    digits = text.lower().replace("-", "")
+    if not _BEGINNING.fullmatch(digits):
+        raise UnknownRun(text, hint=f"an id is a UUID; its first {LEAST} characters or more are enough")
+    if len(digits) == _DIGITS:
+        return UUID(digits)
+    # Ids grow with time, and runs come newest first: those that begin like this come together.
+    above = UUID(digits.ljust(_DIGITS, "f"))
+    found = [run.id for run in client.runs(before=above, most=2) if run.id.hex.startswith(digits)]
+    if not found:
+        raise UnknownRun(text)
+    if len(found) > 1:
+        raise AmbiguousRun(text)
+    return found[0]

@@ -1,0 +1,41 @@
+"""Brings a database to the schema of this version, without the wait for Alembic where it has it already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flowyard.errors import Unavailable, UnknownSchema
+from flowyard.storage.database import UNREACHABLE, open_database
+from flowyard.storage.schema import VERSION, check_schema, migrate
+from flowyard_embedded.stack.faults import MigrationBusy
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """`before`: None for a database that was empty."""
+
+    before: str | None
+    now: str
+
+    def __str__(self) -> str:
+        if self.before == self.now:
+            return f"schema {self.now}, as it was"
+        return f"schema {self.now}, made new" if self.before is None else f"schema {self.before} → {self.now}"
+
+
+async def bring_to_schema(url: str, *, patience_s: float = 30.0) -> Schema:
+    """Waits up to `patience_s` for a server that is starting. Raises Unavailable, MigrationBusy."""
+    async with open_database(url, service="migrate", most=1, patience_s=patience_s) as database:
+        try:
+            await check_schema(database)
+        except UnknownSchema:
+            pass
+        else:
+            return Schema(VERSION, VERSION)
+    try:
+        done = await migrate(url)
+    except TimeoutError as error:
+        raise MigrationBusy from error
+    except UNREACHABLE as error:
+        raise Unavailable("Postgres") from error
+    return Schema(done.before, done.after)

@@ -1,0 +1,91 @@
+"""Apply a document, or bring an older one back."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, NamedTuple
+
+from flowyard.api.workflows import Applied, Validated
+from flowyard.bus.messages import WorkflowChanged
+from flowyard.errors import InvalidRequest
+from flowyard.language.load import Loaded
+from flowyard.language.reading.source import decode
+from flowyard.language.workflow import Workflow
+from flowyard.storage.workflows import Revision
+from flowyard_registry.documents import read_document, shown, valid_workflow
+from flowyard_registry.parts import Parts
+
+log = logging.getLogger(__name__)
+
+_LARGEST: Final = 2**31 - 1
+
+
+async def apply_document(parts: Parts, name: str, body: bytes, *, file: str) -> Applied:
+    """Makes the document the workflow's current revision. Raises InvalidDocument, InvalidRequest."""
+    loaded = await read_document(body, file)
+    workflow = valid_workflow(loaded)
+    if workflow.name != name:
+        raise InvalidRequest([_other_name(workflow.name, name)])
+    limits = _limits(workflow)
+    revision, is_new = await parts.workflows.apply(
+        name, digest=workflow.digest, document=decode(body), concurrency=limits.concurrency, priority=limits.priority
+    )
+    return _told(parts, revision, loaded, is_new=is_new)
+
+
+async def roll_back(parts: Parts, name: str, number: int) -> Applied:
+    """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one took."""
+    loaded = await parts.documents.read(await parts.workflows.revision(name, number))
+    limits = _limits(valid_workflow(loaded))
+    revision, is_new = await parts.workflows.roll_back(
+        name, number, concurrency=limits.concurrency, priority=limits.priority
+    )
+    return _told(parts, revision, loaded, is_new=is_new)
+
+
+async def validate(body: bytes, *, file: str) -> Validated:
+    """Raises InvalidRequest if there is nothing to look at."""
+    if not body:
+        raise InvalidRequest([{"where": "body", "message": "the document is missing"}])
+    loaded = await read_document(body, file)
+    name = loaded.workflow.name if loaded.workflow is not None else None
+    return Validated(valid=name is not None, name=name, problems=shown(file, loaded.problems))
+
+
+class _Limits(NamedTuple):
+    concurrency: int | None
+    priority: int
+
+
+def _limits(workflow: Workflow) -> _Limits:
+    """Of the workflow's runs, as the database can count them."""
+    concurrency = workflow.execution.concurrency
+    return _Limits(None if concurrency is None else min(concurrency, _LARGEST), workflow.execution.priority)
+
+
+def _other_name(its: str, asked: str) -> dict[str, str]:
+    message = (
+        f"the document describes the workflow '{its}', not '{asked}': change one of them (flow.name or the address)"
+    )
+    return {"where": "path.name", "message": message}
+
+
+def _told(parts: Parts, revision: Revision, loaded: Loaded, *, is_new: bool) -> Applied:
+    name = revision.workflow
+    if is_new:
+        parts.bus.publish(WorkflowChanged(name=name))
+        facts = {
+            "workflow": name,
+            "revision": revision.number,
+            "digest": revision.digest,
+            "restores": revision.restores,
+        }
+        log.info("workflow applied", extra=facts)
+    return Applied(
+        name=name,
+        revision=revision.number,
+        digest=revision.digest,
+        created=is_new,
+        restores=revision.restores,
+        warnings=shown(loaded.file, loaded.warnings),
+    )

@@ -1,0 +1,48 @@
+"""Delete a workflow, and see to runs that have lost theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import NoReturn
+
+from flowyard.api.workflows import Deleted
+from flowyard.bus.messages import RunControl, RunEvents, WorkflowChanged
+from flowyard.errors import Unavailable
+from flowyard.storage.moves import Moved
+from flowyard_registry.parts import Parts
+
+log = logging.getLogger(__name__)
+
+
+async def delete_workflow(parts: Parts, name: str, *, force: bool) -> Deleted:
+    """Raises UnknownWorkflow, WorkflowInUse."""
+    moved = await parts.workflows.delete(name, force=force)
+    parts.bus.publish(WorkflowChanged(name=name))
+    log.info("workflow deleted", extra={"workflow": name, "open_runs": len(moved)})
+    _announce(parts, moved)
+    ended = [one.run_id for one in moved if one.entry is not None]
+    return Deleted(name=name, cancelled=ended, cancelling=[one.run_id for one in moved if one.entry is None])
+
+
+async def sweep(parts: Parts) -> NoReturn:
+    """Forgets agents that are gone and cancels runs whose workflow is, until it is cancelled itself."""
+    while True:
+        await asyncio.sleep(parts.settings.sweep_s)
+        try:
+            for agent in await parts.agents.sweep():
+                log.info("agent gone", extra={"agent": agent})
+            _announce(parts, await parts.workflows.cancel_abandoned())
+        except Unavailable as error:
+            log.warning("sweep failed: %s", error.message)
+
+
+def _announce(parts: Parts, moved: Sequence[Moved]) -> None:
+    for one in moved:
+        log.info("run cancelled: its workflow is gone", extra={"run_id": str(one.run_id), "workflow": one.workflow})
+        if one.entry is None:
+            parts.bus.publish(RunControl(run_id=one.run_id, action="cancel"))
+        else:
+            parts.bus.publish(RunEvents(run_id=one.run_id, epoch=0, entries=(one.entry,)))
+            parts.metrics.runs.finished.labels(one.workflow, one.status).inc()

@@ -1,0 +1,101 @@
+"""A workflow as answers show it: its inputs, and its graph to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from flowyard.api.workflows import Graph, GraphEdge, GraphNode, InputField, WorkflowDetail
+from flowyard.language.load import Loaded
+from flowyard.language.values.json_schema import json_schema
+from flowyard.language.values.types import describe
+from flowyard.language.workflow import END, START, Field, Goto, Loop, Map, Next, Node, Routes, Way, Workflow
+from flowyard.storage.workflows import Listed
+from flowyard_registry.documents import shown
+
+
+def described(listed: Listed, document: str, loaded: Loaded) -> WorkflowDetail:
+    """Without inputs and graph where this version can't read the document any more."""
+    workflow = loaded.workflow
+    return WorkflowDetail(
+        name=listed.name,
+        revision=listed.revision,
+        digest=listed.digest,
+        concurrency=listed.concurrency,
+        priority=listed.priority,
+        created_at=listed.created_at,
+        updated_at=listed.updated_at,
+        description=workflow.description if workflow else None,
+        version=workflow.version if workflow else None,
+        tags=list(workflow.tags) if workflow else [],
+        author=workflow.author if workflow else None,
+        document=document,
+        inputs=[_input(field) for field in workflow.inputs.values()] if workflow else [],
+        graph=graph_of(workflow) if workflow else Graph(nodes=[], edges=[]),
+        problems=shown(listed.name, loaded.problems),
+    )
+
+
+def _input(field: Field) -> InputField:
+    return InputField(
+        name=field.name,
+        type=describe(field.type),
+        required=field.required,
+        default=field.default if field.has_default else None,
+        description=field.description,
+        json_schema=json_schema(field.type),
+    )
+
+
+def graph_of(workflow: Workflow) -> Graph:
+    nodes = [
+        GraphNode(id=START, kind="start"),
+        *map(_node, workflow.nodes.values()),
+        *(GraphNode(id=join, kind="join") for join in workflow.joins),
+        GraphNode(id=END, kind="end"),
+    ]
+    return Graph(nodes=nodes, edges=list(_edges(workflow)))
+
+
+def _node(node: Node) -> GraphNode:
+    return GraphNode(
+        id=node.id,
+        kind="prompt",
+        name=node.name,
+        description=node.description,
+        model=str(node.settings),
+        outputs=[output.field for output in node.outputs],
+    )
+
+
+def _edges(workflow: Workflow) -> Iterator[GraphEdge]:
+    """Each node's together, from START on."""
+    for source in (START, *workflow.nodes, *workflow.joins):
+        if source in workflow.ways:
+            yield from _edges_of(source, workflow.ways[source])
+        node = workflow.nodes.get(source)
+        if node is not None and isinstance(node.on_error, Goto):
+            yield GraphEdge(source=source, target=node.on_error.node, kind="error")
+
+
+def _edges_of(source: str, way: Way) -> Iterator[GraphEdge]:
+    match way:
+        case Next(to):
+            yield from (GraphEdge(source=source, target=target, kind="next") for target in to)
+        case Routes(routes, default):
+            for route in routes:
+                yield GraphEdge(source=source, target=route.to, kind="route", label=_line(route.condition.text))
+            yield GraphEdge(source=source, target=default, kind="else")
+        case Loop():
+            again = f"at most {way.max_iterations} times"
+            yield GraphEdge(source=source, target=way.to, kind="again", label=again)
+            yield GraphEdge(source=source, target=way.exit_to, kind="exit", label=_line(way.until.text))
+        case Map():
+            each = f"{way.item} of {way.items_field}, into {way.collect_field}"
+            yield GraphEdge(source=source, target=way.target, kind="each", label=each)
+        case _:
+            assert_never(way)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,28 @@
+"""What the registry is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from flowyard.bus.connection import Bus
+from flowyard.storage.agents import Agents
+from flowyard.storage.database import Database
+from flowyard.storage.keys import CachedKeys
+from flowyard.storage.workflows import Workflows
+from flowyard.telemetry.metrics import Metrics
+from flowyard_registry.documents import Documents
+from flowyard_registry.settings import RegistrySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: RegistrySettings
+    metrics: Metrics
+    database: Database
+    bus: Bus
+    keys: CachedKeys
+    workflows: Workflows
+    documents: Documents
+    agents: Agents
+    shutting_down: asyncio.Event

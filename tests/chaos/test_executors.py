@@ -1,0 +1,203 @@
+"""Executors that die, freeze, or have a wrong clock: no run is lost, and no step that was committed runs again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from flowyard.runs.entries import ENDINGS
+from support.executors import LEASE_S, Yard, open_yard, prompt_of, until
+from support.wire.behaviour import Behaviour, Late, Text
+from support.wire.server import Request
+
+CHAIN = """
+flow: {name: chain}
+state:
+  fields:
+    topic: {type: str, required: true}
+    a: str
+    b: str
+    c: str
+nodes:
+  - {id: one, prompt: "one {topic}", outputs: [a]}
+  - {id: two, prompt: "two {a}", outputs: [b]}
+  - {id: three, prompt: "three {b}", outputs: [c]}
+config: {llm: MODEL}
+"""
+MAP = """
+flow: {name: many}
+state:
+  fields:
+    topics: {type: "list[str]", required: true}
+    poems: list
+    poem: str
+nodes:
+  - {id: write, prompt: "write {item}", outputs: [poem]}
+edges:
+  - {from: START, parallel: {items_field: topics, target_node: write, collect_field: poems, max_concurrency: 4}}
+  - {from: write, to: END}
+config: {llm: MODEL}
+"""
+SLOW_S = 0.4
+
+
+def slow_second(request: Request) -> Behaviour:
+    """The second step takes a while: long enough to be interrupted."""
+    word = prompt_of(request).split()[0]
+    return Late(Text("two"), SLOW_S) if word == "two" else Text(word)
+
+
+def slow_items(request: Request) -> Behaviour:
+    return Late(Text(prompt_of(request).upper()), 0.1)
+
+
+@pytest.fixture
+async def yard(database_url: str, nats_url: str) -> AsyncIterator[Yard]:
+    async with open_yard(database_url, nats_url, slow_second) as opened:
+        yield opened
+
+
+async def in_second_step(yard: Yard) -> None:
+    await until(lambda: any(p.startswith("two") for p in yard.prompts), 10)
+
+
+async def assert_ended_once(yard: Yard, run_id: UUID) -> None:
+    entries = await yard.entries(run_id)
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    assert [entry.type for entry in entries if entry.type in ENDINGS] == [entries[-1].type]
+    finished = Counter(
+        (e.data["node"], e.data["visit"], e.data.get("item")) for e in entries if e.type == "step.finished"
+    )
+    assert set(finished.values()) <= {1}
+    assert await yard.runs.orphaned() == 0
+
+
+async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_elsewhere(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    first = await yard.executor("first")
+    await in_second_step(yard)
+    await first.kill()
+    await yard.executor("second")
+    run = await yard.ended(run_id)
+    assert (run.status, run.attempt, run.outputs) == ("succeeded", 2, {"a": "one", "b": "two", "c": "three"})
+    assert yard.prompts == {"one rain": 1, "two one": 2, "three two": 1}
+    await assert_ended_once(yard, run_id)
+
+
+async def test_an_executor_that_comes_back_takes_up_its_runs_at_once(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    first = await yard.executor("first", lease_s="60")
+    await in_second_step(yard)
+    await first.kill()
+    await yard.executor("first", lease_s="60")
+    run = await yard.ended(run_id, within_s=5)
+    assert run.status == "succeeded"
+    assert yard.prompts["one rain"] == 1
+
+
+async def test_items_of_a_map_that_were_committed_are_not_asked_again(database_url: str, nats_url: str) -> None:
+    async with open_yard(database_url, nats_url, slow_items) as yard:
+        run_id = await yard.submit(await yard.apply(MAP), topics=[f"t{n}" for n in range(16)])
+        first = await yard.executor("first")
+        await yard.steps_done(run_id, 5)
+        await first.kill()
+        committed = {f"write t{step.item}" for step in await yard.history.steps(run_id)}
+        await yard.executor("second")
+        run = await yard.ended(run_id)
+        assert run.outputs is not None
+        assert run.outputs["poems"] == [f"WRITE T{n}" for n in range(16)]
+        assert {prompt: count for prompt, count in yard.prompts.items() if count > 1 and prompt in committed} == {}
+        assert sum(yard.prompts.values()) <= 16 + 4
+        await assert_ended_once(yard, run_id)
+
+
+async def test_a_frozen_executor_can_not_change_a_run_that_has_gone_on_without_it(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    frozen = await yard.executor("frozen")
+    await in_second_step(yard)
+    frozen.send(signal.SIGSTOP)
+    await yard.executor("other")
+    run = await yard.ended(run_id)
+    await asyncio.sleep(3 * LEASE_S - SLOW_S)
+    before = await yard.entries(run_id)
+    frozen.send(signal.SIGCONT)
+    assert (await frozen.said("claim lost"))["run_id"] == str(run_id)
+    assert await yard.entries(run_id) == before
+    assert await yard.runs.get(run_id) == run
+    assert (run.status, yard.prompts["one rain"], yard.prompts["three two"]) == ("succeeded", 1, 1)
+    await assert_ended_once(yard, run_id)
+
+
+async def test_two_executors_with_the_same_run_end_it_once(yard: Yard) -> None:
+    executors = {name: await yard.executor(name, slots="1") for name in ("one", "two")}
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    await in_second_step(yard)
+    owner = (await yard.runs.get(run_id)).executor
+    assert owner is not None
+    # As if its lease had run out early: the run is offered again while its executor is alive and at work.
+    await yard.database.execute("UPDATE runs SET status = 'queued', queued_at = now() WHERE id = $1", run_id)
+    run = await yard.ended(run_id)
+    await executors[owner].said("claim lost")
+    assert (run.status, yard.prompts["one rain"], yard.prompts["three two"]) == ("succeeded", 1, 1)
+    await assert_ended_once(yard, run_id)
+
+
+@pytest.mark.parametrize("off_s", [-60, 60])
+async def test_an_executor_with_a_wrong_clock_neither_steals_nor_loses_runs(yard: Yard, off_s: int) -> None:
+    name = await yard.apply(CHAIN)
+    right = await yard.executor("right", slots="2")
+    wrong = await yard.executor("wrong", slots="2", clock_off_s=off_s)
+    runs = [await yard.submit(name, topic=f"t{n}") for n in range(4)]
+    ended = [await yard.ended(run_id) for run_id in runs]
+    assert [(run.status, run.attempt) for run in ended] == [("succeeded", 1)] * 4
+    for run_id in runs:
+        await assert_ended_once(yard, run_id)
+        times = [entry.at for entry in await yard.entries(run_id)]
+        assert times == sorted(times)
+        assert (times[-1] - times[0]).total_seconds() < 30
+    assert max(yard.prompts.values()) == 4  # of `two one`, which all four ask
+    assert not [line for line in right.lines + wrong.lines if "lost" in line["event"]]
+
+
+async def test_a_run_is_cancelled_although_its_executor_is_dead(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    first = await yard.executor("first")
+    await in_second_step(yard)
+    await first.kill()
+    await yard.moves.cancel(run_id)
+    await yard.executor("second")
+    run = await yard.ended(run_id)
+    assert (run.status, yard.prompts["two one"]) == ("cancelled", 1)
+    await assert_ended_once(yard, run_id)
+
+
+async def test_a_run_that_kills_each_executor_ends_as_failed(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain", max_attempts=2)
+    for attempt in (1, 2):
+        killed = await yard.executor(f"e{attempt}")
+        await until(lambda attempt=attempt: yard.prompts["two one"] == attempt, 10)
+        await killed.kill()
+    await yard.executor("last")
+    run = await yard.ended(run_id)
+    assert run.error is not None
+    assert (run.status, run.error.code, yard.prompts["two one"]) == ("failed", "executor_lost", 2)
+    await assert_ended_once(yard, run_id)
+
+
+async def test_a_stopping_executor_hands_its_run_back_between_two_steps(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    leaving = await yard.executor("leaving")
+    await in_second_step(yard)
+    leaving.send(signal.SIGTERM)
+    assert await asyncio.wait_for(leaving.process.wait(), 5) == 0
+    assert (await yard.runs.get(run_id)).status == "queued"
+    await yard.executor("staying")
+    run = await yard.ended(run_id)
+    assert (run.status, run.attempt) == ("succeeded", 1)
+    assert yard.prompts == {"one rain": 1, "two one": 1, "three two": 1}
+    await assert_ended_once(yard, run_id)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from flowyard.errors import UnknownAgent
+from flowyard.storage.agents import Agents, NewAgent
+from flowyard.storage.database import Database, open_database
+
+EXECUTOR = NewAgent("executor-1", "executor", "executor", "0.1.0", "box", {"slots": 32})
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(database_url, service="test") as database:
+        yield database
+
+
+@pytest.fixture
+def agents(database: Database) -> Agents:
+    return Agents(database)
+
+
+async def grow_old(database: Database, seconds: float) -> None:
+    await database.execute("UPDATE agents SET heartbeat_at = heartbeat_at - make_interval(secs => $1)", seconds)
+
+
+async def test_a_registered_agent_is_there(agents: Agents) -> None:
+    agent, is_new = await agents.register(EXECUTOR)
+    assert is_new
+    assert (agent.id, agent.kind, agent.capabilities, agent.load) == ("executor-1", "executor", {"slots": 32}, {})
+    assert await agents.get("executor-1") == agent
+    assert await agents.page() == [agent]
+
+
+async def test_to_register_again_brings_it_up_to_date(agents: Agents) -> None:
+    first, _ = await agents.register(EXECUTOR)
+    again, is_new = await agents.register(replace(EXECUTOR, version="0.2.0"))
+    assert not is_new
+    assert (again.version, again.registered_at) == ("0.2.0", first.registered_at)
+    assert again.heartbeat_at >= first.heartbeat_at
+    assert len(await agents.page()) == 1
+
+
+async def test_a_heartbeat_keeps_it_there_and_tells_its_load(database: Database, agents: Agents) -> None:
+    await agents.register(EXECUTOR)
+    await grow_old(database, 50)
+    await agents.heartbeat("executor-1", {"slots_used": 3})
+    await grow_old(database, 50)
+    assert (await agents.get("executor-1")).load == {"slots_used": 3}
+    assert await agents.sweep() == []
+
+
+async def test_without_a_heartbeat_it_is_gone_when_its_time_is_over_swept_or_not(
+    database: Database, agents: Agents
+) -> None:
+    await agents.register(EXECUTOR)
+    await grow_old(database, 61)
+    for ask in (agents.get("executor-1"), agents.heartbeat("executor-1", {}), agents.deregister("executor-1")):
+        with pytest.raises(UnknownAgent):
+            await ask
+    assert await agents.page() == []
+
+
+async def test_a_sweep_forgets_who_is_gone_and_nobody_else(database: Database, agents: Agents) -> None:
+    await agents.register(EXECUTOR)
+    await grow_old(database, 61)
+    await agents.register(replace(EXECUTOR, id="executor-2"))
+    assert await agents.sweep() == ["executor-1"]
+    assert await database.value("SELECT count(*) FROM agents") == 1
+
+
+async def test_one_that_was_gone_and_comes_back_is_new(database: Database, agents: Agents) -> None:
+    first, _ = await agents.register(EXECUTOR)
+    await grow_old(database, 61)
+    again, is_new = await agents.register(EXECUTOR)
+    assert is_new
+    assert again.registered_at > first.registered_at
+
+
+async def test_one_that_leaves_is_gone_at_once(agents: Agents) -> None:
+    await agents.register(EXECUTOR)
+    await agents.deregister("executor-1")
+    with pytest.raises(UnknownAgent):
+        await agents.heartbeat("executor-1", {})
+    with pytest.raises(UnknownAgent):
+        await agents.deregister("executor-1")
+
+
+async def test_the_list_comes_in_pages_and_by_kind(agents: Agents) -> None:
+    for name in ("c", "a", "b"):
+        await agents.register(replace(EXECUTOR, id=name, kind="http" if name == "b" else "executor"))
+    assert [a.id for a in await agents.page(limit=2)] == ["a", "b"]
+    assert [a.id for a in await agents.page(after="b")] == ["c"]
+    assert [a.id for a in await agents.page(kind="executor")] == ["a", "c"]
+
+
+async def test_many_registrations_of_one_agent_are_one_agent(agents: Agents) -> None:
+    await asyncio.gather(*(agents.register(EXECUTOR) for _ in range(10)))
+    assert len(await agents.page()) == 1
+
+
+async def test_capabilities_may_hold_what_jsonb_refuses(agents: Agents) -> None:
+    agent, _ = await agents.register(replace(EXECUTOR, capabilities={"odd": "\0\ud800"}))
+    assert agent.capabilities == {"odd": "\0\ud800"}

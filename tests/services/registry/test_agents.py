@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from flowyard.bus.connection import Bus
+from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
+from flowyard.storage.database import Database
+from services.registry.conftest import Registry, Starting, until
+from services.registry.test_workflows import problem
+
+TRANSLATOR: dict[str, Any] = {
+    "id": "translator-1",
+    "name": "translator",
+    "kind": "http",
+    "version": "1.4.0",
+    "host": "http://127.0.0.1:9000",
+    "capabilities": {"languages": ["de"]},
+}
+EXECUTOR = AgentRegistration(
+    id="executor-1", name="executor", kind="executor", version="0.1.0", host="box", capabilities={"slots": 32}
+)
+
+
+async def test_an_agent_registers_and_is_found(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/agents", json=TRANSLATOR)
+    assert (response.status_code, response.headers["location"]) == (201, "/v1/agents/translator-1")
+    agent = response.json()
+    assert {name: agent[name] for name in TRANSLATOR} == TRANSLATOR
+    assert (agent["ttl_s"], agent["heartbeat_s"], agent["slots"], agent["slots_used"]) == (60, 20, None, None)
+    assert (await client.get("/v1/agents/translator-1")).json() == agent
+    assert (await client.get("/v1/agents")).json() == {"items": [agent], "next_cursor": None}
+
+
+async def test_to_register_again_is_an_update(client: httpx.AsyncClient) -> None:
+    first = (await client.post("/v1/agents", json=TRANSLATOR)).json()
+    again = await client.post("/v1/agents", json={**TRANSLATOR, "version": "1.5.0"})
+    assert (again.status_code, again.json()["version"]) == (200, "1.5.0")
+    assert again.json()["registered_at"] == first["registered_at"]
+
+
+async def test_a_heartbeat_tells_the_load(client: httpx.AsyncClient) -> None:
+    before = (await client.post("/v1/agents", json=TRANSLATOR)).json()
+    response = await client.post("/v1/agents/translator-1/heartbeat", json={"slots": 4, "slots_used": 1})
+    assert response.status_code == 200
+    after = (await client.get("/v1/agents/translator-1")).json()
+    assert (after["slots"], after["slots_used"]) == (4, 1)
+    assert after["heartbeat_at"] > before["heartbeat_at"]
+    for wrong in ({"slots": True}, {"slots": -1}, {"slotz": 1}):
+        response = await client.post("/v1/agents/translator-1/heartbeat", json=wrong)
+        assert problem(response) == (422, "invalid_request")
+
+
+async def test_an_agent_that_nobody_knows_is_told_so(client: httpx.AsyncClient) -> None:
+    for response in (
+        await client.post("/v1/agents/stranger/heartbeat", json={}),
+        await client.get("/v1/agents/stranger"),
+        await client.delete("/v1/agents/stranger"),
+    ):
+        assert problem(response) == (404, "unknown_agent")
+
+
+async def test_an_agent_that_leaves_is_gone(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/agents", json=TRANSLATOR)
+    response = await client.delete("/v1/agents/translator-1")
+    assert (response.status_code, response.content) == (204, b"")
+    assert problem(await client.post("/v1/agents/translator-1/heartbeat", json={})) == (404, "unknown_agent")
+
+
+async def test_a_silent_agent_is_swept_away(starting: Starting, database: Database) -> None:
+    async with starting(agent_ttl_s=1, sweep_s=0.05) as registry:
+        await registry.client.post("/v1/agents", json=TRANSLATOR)
+        await until(lambda: database.value("SELECT count(*) = 0 FROM agents"))
+        assert (await registry.client.get("/v1/agents")).json()["items"] == []
+
+
+async def test_lists_come_in_pages_and_by_kind(client: httpx.AsyncClient) -> None:
+    for name, kind in (("a", "http"), ("b", "nats"), ("c", "http")):
+        await client.post("/v1/agents", json={**TRANSLATOR, "id": name, "kind": kind})
+    first = (await client.get("/v1/agents", params={"limit": 2})).json()
+    assert [a["id"] for a in first["items"]] == ["a", "b"]
+    rest = (await client.get("/v1/agents", params={"cursor": first["next_cursor"]})).json()
+    assert ([a["id"] for a in rest["items"]], rest["next_cursor"]) == (["c"], None)
+    assert [a["id"] for a in (await client.get("/v1/agents", params={"kind": "nats"})).json()["items"]] == ["b"]
+
+
+DEEP = "[" * 900 + "]" * 900
+
+
+NO_REGISTRATION = [
+    '{"id": "a.b", "name": "a", "kind": "http"}',
+    '{"id": "a", "name": "a", "kind": "cook"}',
+    '{"id": "a", "name": "", "kind": "http"}',
+    '{"id": "a", "name": "a\\u0000", "kind": "http"}',
+    '{"id": "a", "name": "\\ud83d", "kind": "http"}',
+    '{"id": "a", "name": "a", "kind": "http", "hosst": "b"}',
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": "\\ud83d"}}',
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"\\ud83d": 1}}',
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": NaN}}',
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": 1e999}}',
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": ' + DEEP + "}}",
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": "' + "x" * 70_000 + '"}}',
+    "{",
+    "",
+]
+
+
+async def test_what_is_no_registration_is_refused(client: httpx.AsyncClient) -> None:
+    for body in NO_REGISTRATION:
+        response = await client.post("/v1/agents", content=body, headers={"content-type": "application/json"})
+        assert problem(response) == (422, "invalid_request"), body[:80]
+
+
+async def test_capabilities_may_hold_any_text(client: httpx.AsyncClient) -> None:
+    odd = {"text": "\0 ☃ 😀", "number": 10**30}
+    response = await client.post("/v1/agents", json={**TRANSLATOR, "capabilities": odd})
+    assert (response.status_code, response.json()["capabilities"]) == (201, odd)
+
+
+async def test_an_agent_needs_no_more_than_the_right_to_run(registry: Registry) -> None:
+    async with registry.as_one_who_may("run") as client:
+        assert (await client.post("/v1/agents", json=TRANSLATOR)).status_code == 201
+        assert (await client.post("/v1/agents/translator-1/heartbeat", json={})).status_code == 200
+        assert problem(await client.delete("/v1/agents/translator-1")) == (403, "forbidden")
+    async with registry.as_one_who_may("read") as client:
+        assert problem(await client.post("/v1/agents", json=TRANSLATOR)) == (403, "forbidden")
+        assert (await client.get("/v1/agents")).status_code == 200
+
+
+async def test_an_executor_registers_lives_and_leaves_over_nats(client: httpx.AsyncClient, bus: Bus) -> None:
+    heartbeat = AgentHeartbeat(id="executor-1", slots=32, slots_used=5)
+    assert await bus.request(heartbeat, AgentReply) == AgentReply(known=False)
+    assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
+    assert await bus.request(heartbeat, AgentReply) == AgentReply(known=True)
+    agent = (await client.get("/v1/agents/executor-1")).json()
+    assert (agent["kind"], agent["slots"], agent["slots_used"]) == ("executor", 32, 5)
+    await bus.request(AgentDeparture(id="executor-1"), AgentReply)
+    assert problem(await client.get("/v1/agents/executor-1")) == (404, "unknown_agent")
+
+
+async def test_what_http_would_refuse_is_refused_over_nats(client: httpx.AsyncClient, bus: Bus) -> None:
+    for wrong in ({"name": "a\0"}, {"capabilities": {"x": "x" * 70_000}}):
+        assert await bus.request(EXECUTOR.model_copy(update=wrong), AgentReply) == AgentReply(known=False)
+    assert (await client.get("/v1/agents")).json()["items"] == []
+    assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
+
+
+async def test_of_two_registries_one_answers(starting: Starting, bus: Bus) -> None:
+    async with starting(), starting():
+        for _ in range(5):
+            assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)

@@ -1,0 +1,180 @@
+"""Real executor processes, to be killed, stopped, and told a wrong time; and the runs that they work on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from flowyard.ids import uuid7
+from flowyard.language.load import load_text
+from flowyard.runs.run import Entry, NewRun, Run
+from flowyard.storage.claims import Claims
+from flowyard.storage.database import Database, open_database
+from flowyard.storage.history import History
+from flowyard.storage.moves import Moves
+from flowyard.storage.runs import Runs
+from flowyard.storage.workflows import Workflows
+from support.wire.behaviour import Behaviour, Text
+from support.wire.openai import openai_server
+from support.wire.server import Request, WireServer
+
+LEASE_S: Final = 1.0
+QUICK: Final = {"LEASE_S": str(LEASE_S), "SWEEP_S": "0.2", "POLL_S": "0.3", "DRAIN_S": "5", "PORT": "0"}
+"""Settings with which a lost run is found again in a second or two."""
+_WRONG_CLOCK: Final = Path(__file__).parent / "wrong_clock.py"
+
+
+@dataclass
+class ExecutorProcess:
+    """One executor. `lines`: what it has logged so far, as facts."""
+
+    name: str
+    process: Process
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def send(self, number: signal.Signals) -> None:
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        await self.process.wait()
+
+    async def said(self, text: str, *, within_s: float = 10) -> dict[str, Any]:
+        """The first line whose event holds `text`."""
+        return await until(lambda: next((line for line in self.lines if text in line["event"]), None), within_s)
+
+    async def listen(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                self.lines.append({"event": line.decode(errors="replace")})
+
+
+class Yard:
+    """A database with workflows and runs, a model that counts, and executors by the name."""
+
+    def __init__(self, database: Database, environ: Mapping[str, str], model: WireServer) -> None:
+        self.database = database
+        self.model = model
+        self.runs = Runs(database)
+        self.moves = Moves(database)
+        self.history = History(database)
+        self.claims = Claims(database, lease_s=LEASE_S)
+        self.executors: list[ExecutorProcess] = []
+        self._environ = environ
+        self._listeners: list[asyncio.Task[None]] = []
+
+    @property
+    def prompts(self) -> Counter[str]:
+        """How often the model was asked what."""
+        return Counter(prompt_of(request) for request in self.model.requests)
+
+    async def executor(self, name: str, *, clock_off_s: int = 0, **settings: str) -> ExecutorProcess:
+        """Starts one, and returns when it takes runs."""
+        told = {f"FLOWYARD_{key.upper()}": value for key, value in {**QUICK, **settings}.items()}
+        start = [str(_WRONG_CLOCK), str(clock_off_s)] if clock_off_s else ["-c", "from flowyard_executor.main import main; main()"]
+        environ = {**self._environ, **told, "FLOWYARD_EXECUTOR_NAME": name}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *start, env=environ, stdout=PIPE, stderr=STDOUT, limit=2**20
+        )
+        found = ExecutorProcess(name, process)
+        self.executors.append(found)
+        self._listeners.append(asyncio.create_task(found.listen()))
+        await found.said("listening", within_s=20)
+        return found
+
+    async def apply(self, document: str) -> str:
+        """The workflow's name. `MODEL` in the document becomes settings that ask the counting model."""
+        text = document.replace("MODEL", f"{{provider: hosted_vllm, model: m, api_base: '{self.model.url}'}}")
+        loaded = load_text(text, "test")
+        assert loaded.workflow is not None, [problem.render("test") for problem in loaded.problems]
+        execution = loaded.workflow.execution
+        await Workflows(self.database).apply(
+            loaded.workflow.name,
+            digest=loaded.workflow.digest,
+            document=text,
+            concurrency=execution.concurrency,
+            priority=execution.priority,
+        )
+        return loaded.workflow.name
+
+    async def submit(self, workflow: str, /, max_attempts: int = 5, **inputs: Any) -> UUID:
+        revision = await Workflows(self.database).current(workflow)
+        run_id = uuid7(time.time_ns() // 1_000_000, secrets.token_bytes(10))
+        run = NewRun(run_id, workflow, revision.number, revision.definition, inputs, 0, max_attempts, None)
+        await self.runs.add(run)
+        return run_id
+
+    async def ended(self, run_id: UUID, *, within_s: float = 15) -> Run:
+        async def look() -> Run | None:
+            run = await self.runs.get(run_id)
+            return None if run.is_open else run
+
+        return await until_async(look, within_s)
+
+    async def entries(self, run_id: UUID) -> list[Entry]:
+        return await self.history.entries(run_id)
+
+    async def steps_done(self, run_id: UUID, count: int) -> None:
+        """Returns when so many of the run's steps are on disk."""
+
+        async def look() -> bool:
+            return len(await self.history.steps(run_id)) >= count
+
+        await until_async(look, 10)
+
+    async def close(self) -> None:
+        for executor in self.executors:
+            executor.send(signal.SIGCONT)
+            executor.send(signal.SIGKILL)
+            await executor.process.wait()
+        await asyncio.gather(*self._listeners)
+
+
+@asynccontextmanager
+async def open_yard(
+    database_url: str, nats_url: str, replies: Callable[[Request], Behaviour] = lambda _: Text("done")
+) -> AsyncIterator[Yard]:
+    environ = {**os.environ, "FLOWYARD_DATABASE_URL": database_url, "FLOWYARD_NATS_URL": nats_url}
+    async with open_database(database_url, service="tests") as database, openai_server(replies) as model:
+        yard = Yard(database, environ, model)
+        try:
+            yield yard
+        finally:
+            await yard.close()
+
+
+def prompt_of(request: Request) -> str:
+    return str(request.body["messages"][-1]["content"])
+
+
+async def until(look: Callable[[], Any], within_s: float) -> Any:
+    """What `look` finds, as soon as it finds something."""
+
+    async def look_again() -> Any:
+        return look()
+
+    return await until_async(look_again, within_s)
+
+
+async def until_async(look: Callable[[], Any], within_s: float) -> Any:
+    async with asyncio.timeout(within_s):
+        while not (found := await look()):  # noqa: ASYNC110  # what another process does sets no event here
+            await asyncio.sleep(0.02)
+        return found

@@ -1,0 +1,92 @@
+"""An executor without an engine: it claims runs, and then does and tells just what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from flowyard.bus.connection import Bus
+from flowyard.bus.messages import RunEvents, RunTokens
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import failure_data
+from flowyard.runs.events import Failure
+from flowyard.runs.run import Entry
+from flowyard.storage.claims import Claims
+from flowyard.storage.commits import Committer, Part
+from flowyard.storage.database import Database, dumps
+
+
+class Hands:
+    """`silent`: what it commits is told to nobody, as if NATS had lost it."""
+
+    def __init__(self, database: Database, bus: Bus, committer: Committer) -> None:
+        self.silent = False
+        self._claims = Claims(database, lease_s=60)
+        self._bus = bus
+        self._committer = committer
+        self._seqs: dict[UUID, int] = {}
+
+    async def take(self) -> Claim:
+        """The next queued run, as soon as there is one."""
+        async with asyncio.timeout(5):
+            while not (claims := await self._claims.take("hands", 1)):  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+        self._seqs[claims[0].run_id] = claims[0].last_seq
+        return claims[0]
+
+    async def tell(self, claim: Claim, kind: str, **data: Any) -> None:
+        """An event."""
+        await self._commit(self._part(claim), claim, [(kind, data)])
+
+    async def step(self, claim: Claim, node: str, outputs: Mapping[str, Any], *, visit: int = 1) -> None:
+        """A step begins, and in a second commit it succeeds."""
+        place = {"node": node, "visit": visit}
+        await self.tell(claim, "step.started", **place)
+        part = self._part(claim)
+        seq = self._seqs[claim.run_id] + 1
+        part.steps = [(node, visit, -1, "succeeded", seq, 1, datetime.now(UTC), 0.1, None, dumps(dict(outputs)), None)]
+        sums = {"duration_s": 0.1, "calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": "0"}
+        await self._commit(part, claim, [("step.finished", {**place, **sums, "outputs": dict(outputs)})])
+
+    def say(self, claim: Claim, node: str, text: str) -> None:
+        """A token."""
+        self._bus.publish(RunTokens(run_id=claim.run_id, epoch=claim.epoch, node=node, visit=1, text=text))
+
+    async def succeed(self, claim: Claim, outputs: Mapping[str, Any]) -> None:
+        part = self._part(claim)
+        part.status, part.outputs = "succeeded", dumps(dict(outputs))
+        await self._commit(part, claim, [("run.succeeded", {"duration_s": 0.1, "outputs": dict(outputs)})])
+
+    async def fail(self, claim: Claim, failure: Failure) -> None:
+        part = self._part(claim)
+        part.status, part.outputs, part.error = "failed", "{}", dumps(failure_data(failure))
+        await self._commit(part, claim, [("run.failed", {"duration_s": 0.1, "error": failure_data(failure)})])
+
+    def _part(self, claim: Claim) -> Part:
+        return Part(claim.run_id, claim.epoch, self._seqs[claim.run_id])
+
+    async def _commit(self, part: Part, claim: Claim, events: list[tuple[str, dict[str, Any]]]) -> None:
+        entries = []
+        for kind, data in events:
+            part.last_seq += 1
+            entries.append(Entry(part.last_seq, datetime.now(UTC), kind, data))
+        self._seqs[claim.run_id] = part.last_seq
+        part.entries = dumps([{"seq": e.seq, "at": e.at.isoformat(), "type": e.type, **e.data} for e in entries])
+        await self._committer.commit(part)
+        if not self.silent:
+            self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=tuple(entries)))
+
+
+@asynccontextmanager
+async def working_hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
+    committer = Committer(database, lease_s=60)
+    running = asyncio.create_task(committer.run())
+    try:
+        yield Hands(database, bus, committer)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})

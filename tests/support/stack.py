@@ -1,0 +1,205 @@
+"""`flowyard up` and `flowyard down` as processes, with small stand-ins for the services.
+
+`python -m support.stack up …` is `flowyard up …` with stand-ins. What they do beside answering is told by STANDINS in
+the environment: `{"gateway": {"stop_s": 1}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Final
+
+import psutil  # type: ignore[import-untyped]
+
+from flowyard_embedded.stack import leash
+from flowyard_embedded.stack.place import Place
+from flowyard_embedded.stack.service import ServiceSpec
+from flowyard_embedded.stack.services import Surroundings, our_services
+from flowyard_embedded.stack.state import Part, StackState, read_state
+from support.cli import clean_environment
+
+TESTS: Final = Path(__file__).parents[1]
+SERVICES: Final = ("gateway", "dashboard", "executor-1", "registry")
+HEALTHY_WITHIN_S: Final = 2.0
+WITHIN_S: Final = 20.0
+
+
+def stand_ins(around: Surroundings) -> list[ServiceSpec]:
+    """Told what the real ones are told. Impatient: a stand-in is healthy at once or never."""
+    return [
+        replace(
+            spec, command=leash.command(around.data, spec.name, "support.standin"), healthy_within_s=HEALTHY_WITHIN_S
+        )
+        for spec in our_services(around)
+    ]
+
+
+@dataclass(frozen=True)
+class Up:
+    """A `flowyard up` that runs, with what it has written so far in `out` and `err`."""
+
+    process: subprocess.Popen[bytes]
+    place: Place
+    out_file: Path
+    err_file: Path
+
+    @property
+    def out(self) -> str:
+        return self.out_file.read_text()
+
+    @property
+    def err(self) -> str:
+        return self.err_file.read_text()
+
+    @property
+    def state(self) -> StackState:
+        state = read_state(self.place.state)
+        assert state is not None
+        return state
+
+    def part(self, name: str) -> Part:
+        (part,) = [part for part in self.state.parts if part.name == name]
+        return part
+
+    def pid(self, name: str) -> int:
+        pid = self.part(name).pid
+        assert pid is not None
+        return pid
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.place.logs / f"{name}.log").read_text().splitlines()]
+
+    def until(self, happened: Callable[[], object]) -> None:
+        until(happened, lambda: self.err + self.out)
+
+    def wait_until_up(self) -> None:
+        def is_up() -> bool:
+            assert self.process.poll() is None, self.err
+            return "flowyard: up after" in self.out + self.err
+
+        self.until(is_up)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(WITHIN_S)
+
+
+def until(happened: Callable[[], object], told: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not happened():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.02)
+
+
+def free_ports() -> int:
+    """A port that is free, and so is the next."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+@contextmanager
+def started(place: Place, *args: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+    """`flowyard up`, which has begun, and has been ended when the block is left."""
+    out, err = place.path.with_name("up.out"), place.path.with_name("up.err")
+    with (
+        out.open("wb") as to_out,
+        err.open("wb") as to_err,
+        launched(place, *args, env=env, out=to_out, err=to_err) as up,
+    ):
+        yield Up(up, place, out, err)
+    told = out.read_text() + err.read_text()
+    assert "Traceback" not in told, told
+
+
+@contextmanager
+def launched(
+    place: Place, *args: str, out: IO[bytes] | int, err: IO[bytes] | int, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        _command("up", place, *args), env=_environment(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(WITHIN_S)
+
+
+@contextmanager
+def running(place: Place, *args: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+    """`flowyard up` once it is up."""
+    with started(place, "--port", "0", *args, env=env) as up:
+        up.wait_until_up()
+        yield up
+
+
+def command(name: str, place: Place, *args: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Runs one command to its end: its exit code, its output, its errors."""
+    done = subprocess.run(
+        _command(name, place, *args), env=_environment(env), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def behaving(standins: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """An environment."""
+    return {"STANDINS": json.dumps(standins)}
+
+
+def living(place: Place) -> list[str]:
+    """What runs in the place: services and servers, by their command lines."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or ())
+        is_ours = leash.MODULE in line or re.search(r"/(postgres|nats-server)\b", line.split(" ")[0])
+        if str(place.path) in line and is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(line)
+    return found
+
+
+def _command(name: str, place: Place, *args: str) -> Sequence[str]:
+    return [sys.executable, "-m", "support.stack", name, "--data", str(place.path), *args]
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    ours = {name: value for name, value in clean_environment().items() if not name.startswith("FLOWYARD_")}
+    return {**ours, "PYTHONPATH": str(TESTS), **(env or {})}
+
+
+def _main() -> int:
+    from flowyard_embedded import streams  # noqa: PLC0415  # only where this file is a program
+    from flowyard_embedded.arguments import build_parser  # noqa: PLC0415
+    from flowyard_embedded.commands import down, up  # noqa: PLC0415
+    from flowyard_embedded.failures import tell  # noqa: PLC0415
+
+    streams.make_safe()
+    args = build_parser().parse_args()
+    try:
+        return up.execute(args, stand_ins) if args.command == "up" else down.execute(args)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # as the command line's own top does
+        return tell(error, as_json=False)
+
+
+if __name__ == "__main__":
+    code = _main()
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,25 @@
+"""Starts an executor whose clock is wrong: `wrong_clock.py SECONDS`."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+
+OFF = int(sys.argv.pop(1))
+_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
+
+
+class _WrongDatetime(_datetime):
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> _WrongDatetime:
+        return super().now(tz) + datetime.timedelta(seconds=OFF)
+
+
+time.time = lambda: _time() + OFF
+time.time_ns = lambda: _time_ns() + OFF * 1_000_000_000
+datetime.datetime = _WrongDatetime  # type: ignore[misc]
+
+from flowyard_executor.main import main  # noqa: E402  # after the clock
+
+main()
