@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from flowyard.errors import Unavailable
 from flowyard.ids import uuid7
 from flowyard.language.load import load_text
 from flowyard.runs.run import Entry, NewRun, Run
@@ -123,7 +124,10 @@ class Yard:
 
     async def ended(self, run_id: UUID, *, within_s: float = 15) -> Run:
         async def look() -> Run | None:
-            run = await self.runs.get(run_id)
+            try:
+                run = await self.runs.get(run_id)
+            except Unavailable:
+                return None
             return None if run.is_open else run
 
         return await until_async(look, within_s)

@@ -1,0 +1,121 @@
+"""Postgres and NATS that die under running runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flowyard.storage.schema import migrate
+from flowyard_embedded.servers.nats import NatsServer, start_nats
+from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
+from support.executors import Yard, open_yard, prompt_of, until
+from support.servers import EVERYTHING
+from support.wire.behaviour import Behaviour, Late, Text
+from support.wire.server import Request
+
+CHAIN = """
+flow: {name: chain}
+state:
+  fields:
+    topic: {type: str, required: true}
+    a: str
+    b: str
+    c: str
+nodes:
+  - {id: one, prompt: "one {topic}", outputs: [a]}
+  - {id: two, prompt: "two {topic}", outputs: [b]}
+  - {id: three, prompt: "three {topic}", outputs: [c]}
+config: {llm: MODEL}
+"""
+RUNS = 6
+
+
+@dataclass
+class Servers:
+    home: Path
+    postgres: PostgresServer
+    nats: NatsServer
+    yard: Yard
+
+    def restart_postgres(self) -> None:
+        self.postgres = start_postgres(self.home / "postgres", port=self.postgres.port)
+
+    def restart_nats(self) -> None:
+        self.nats = start_nats(self.home / "nats", users={"all": EVERYTHING}, port=self.nats.port)
+
+
+def slow(request: Request) -> Behaviour:
+    return Late(Text(prompt_of(request).split()[0]), 0.25)
+
+
+@pytest.fixture
+async def servers(server_home: Path) -> AsyncIterator[Servers]:
+    postgres = start_postgres(server_home / "postgres")
+    nats = start_nats(server_home / "nats", users={"all": EVERYTHING})
+    url = postgres.url.get_secret_value()
+    await migrate(url)
+    try:
+        async with open_yard(url, nats.url("all").get_secret_value(), slow) as yard:
+            opened = Servers(server_home, postgres, nats, yard)
+            try:
+                yield opened
+            finally:
+                postgres, nats = opened.postgres, opened.nats
+                await yard.close()
+    finally:
+        nats.process.stop()
+        postgres.process.stop()
+
+
+async def test_postgres_killed_under_running_runs_costs_nothing_but_a_moment(servers: Servers) -> None:
+    yard = servers.yard
+    name = await yard.apply(CHAIN)
+    runs = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
+    executor = await yard.executor("only", lease_s="10")
+    await until(lambda: sum(count for prompt, count in yard.prompts.items() if "two" in prompt) >= 2, 10)
+    servers.postgres.process.kill()
+    servers.restart_postgres()
+    ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
+    assert [run.status for run in ended] == ["succeeded"] * RUNS
+    # Each step was asked for once: its result waited for Postgres.
+    assert set(yard.prompts.values()) == {1}
+    assert executor.process.returncode is None
+    assert await yard.runs.orphaned() == 0
+
+
+async def test_runs_go_on_while_nats_is_dead_and_its_whole_store_is_deleted(servers: Servers) -> None:
+    yard = servers.yard
+    name = await yard.apply(CHAIN)
+    await yard.executor("only")
+    before = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
+    await until(lambda: len(yard.prompts) >= 2, 10)
+    servers.nats.process.kill()
+    shutil.rmtree(servers.nats.store)
+    # Nobody rings now: the run is found by looking for it.
+    meanwhile = await yard.submit(name, topic="meanwhile")
+    ended = [await yard.ended(run_id) for run_id in (*before, meanwhile)]
+    servers.restart_nats()
+    after = await yard.ended(await yard.submit(name, topic="after"))
+    assert [run.status for run in (*ended, after)] == ["succeeded"] * (RUNS + 2)
+    assert set(yard.prompts.values()) == {1}
+
+
+async def test_an_executor_killed_after_a_commit_that_nobody_heard_of_loses_no_event(servers: Servers) -> None:
+    """Between the commit and its announcement: NATS is dead when the step is committed, then the executor is too."""
+    yard = servers.yard
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    first = await yard.executor("first")
+    await until(lambda: yard.prompts["one rain"] == 1, 10)
+    servers.nats.process.kill()
+    await yard.steps_done(run_id, 1)
+    await first.kill()
+    servers.restart_nats()
+    await yard.executor("second")
+    run = await yard.ended(run_id)
+    told = [(e.type, e.data.get("node")) for e in await yard.entries(run_id) if e.type == "step.finished"]
+    assert told == [("step.finished", "one"), ("step.finished", "two"), ("step.finished", "three")]
+    assert (run.status, yard.prompts["one rain"]) == ("succeeded", 1)
