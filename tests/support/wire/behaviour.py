@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,15 @@ class Late:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A reply that comes when the test says so. `after`: the words that a stream sends before."""
+
+    reply: Text | Json
+    until: asyncio.Event
+    after: int = 0
+
+
+@dataclass(frozen=True)
 class CutStream:
     """The connection dies in the middle: after some words of a stream, or after half of a whole body.
 
@@ -86,5 +96,5 @@ class Hang:
     after: int = 0
 
 
-Behaviour: TypeAlias = Text | Json | Status | Malformed | Odd | Late | CutStream | HangUp | Hang
+Behaviour: TypeAlias = Text | Json | Status | Malformed | Odd | Late | Held | CutStream | HangUp | Hang
 Reply: TypeAlias = Text | Json

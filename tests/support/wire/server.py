@@ -13,7 +13,7 @@ from typing import Any, Protocol, assert_never
 
 from aiohttp import web
 
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Late, Malformed, Odd, Reply, Status, Text
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Held, Json, Late, Malformed, Odd, Reply, Status, Text
 
 LONG_REPLY = Text("one two three four five six seven eight")
 """What is cut or hangs in the middle."""
@@ -124,6 +124,8 @@ async def _behave(dialect: Dialect, asked: web.Request, request: Request, behavi
         case Late():
             await asyncio.sleep(behaviour.seconds)
             return await _behave(dialect, asked, request, behaviour.reply)
+        case Held():
+            return await _hold(dialect, asked, request, behaviour)
         case CutStream():
             return await _cut(dialect, asked, request, behaviour)
         case HangUp():
@@ -149,6 +151,19 @@ async def _stream(
         await response.write(piece.encode())
     if words is None:
         await response.write_eof()
+    return response
+
+
+async def _hold(dialect: Dialect, asked: web.Request, request: Request, how: Held) -> web.StreamResponse:
+    if not (dialect.is_streamed(request) and how.after):
+        await how.until.wait()
+        return await _behave(dialect, asked, request, how.reply)
+    response = await _stream(dialect, asked, request, how.reply, words=how.after)
+    await how.until.wait()
+    _, pieces, after = dialect.stream(request, how.reply, word_list(how.reply.text))
+    for piece in [*pieces[how.after :], *after]:
+        await response.write(piece.encode())
+    await response.write_eof()
     return response
 
 

@@ -6,6 +6,8 @@ import argparse
 from importlib.metadata import version
 from typing import Any, Final
 
+from flowyard_embedded.remote.arguments import add_run_options, add_stack_commands
+
 _ABOUT: Final = "Flowyard runs workflows of LLM agents, written in YAML, on your own machine."
 _START: Final = """\
 start here:
@@ -13,7 +15,12 @@ start here:
   flowyard run haiku.yaml -i topic=rain    run it on a small local model: no key, no network
   flowyard validate haiku.yaml             find what is wrong before it costs anything
 
-exit codes: 0 done, 1 the run failed, 2 the document or the inputs are wrong, 130 cancelled
+and with a server that loses nothing:
+  flowyard up --detach                     start Postgres, NATS and the services on this machine
+  flowyard apply haiku.yaml                give it the workflow
+  flowyard run haiku -i topic=rain         run it there, by its name; `flowyard runs` lists what ran
+
+exit codes: 0 done, 1 the run or the stack failed, 2 the document, the inputs or the command are wrong, 130 cancelled
 """
 
 
@@ -25,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for add in (_run, _validate, _test, _graph, _schema, _init, _up, _down, _migrate):
         add(commands)
+    add_stack_commands(commands, _command)
     return parser
 
 
@@ -50,17 +58,21 @@ def _run(commands: Any) -> None:
   flowyard run report.yaml --inputs in.json -i n=3 --json > result.json
   flowyard run haiku.yaml -i topic=rain --model ollama/llama3.2
   flowyard run haiku.yaml -i topic=rain --model scripted/replies.yaml
+  flowyard run haiku -i topic=rain
 
+A file runs in this process; any other name is that of a workflow of the running stack (see `flowyard apply`),
+which goes on with it whatever becomes of this command: Ctrl-C leaves the run, `flowyard runs cancel` ends it.
 Inputs are read by the types of the workflow's fields: -i n=3 is a number where n is an int, and
 -i tags='["a", "b"]' a list. An input given by -i wins over one in --inputs.
 Progress goes to standard error, outputs to standard output.""",
     )
-    parser.add_argument("file", metavar="FILE", help="a workflow; - reads standard input")
+    parser.add_argument("file", metavar="FILE|NAME", help="a workflow: a file, - for standard input, or its name")
     parser.add_argument("-i", "--input", metavar="NAME=VALUE", action="append", default=[], help="an input of the run")
     parser.add_argument("--inputs", metavar="FILE", help="a JSON object with inputs; - reads standard input")
     parser.add_argument("--model", metavar="PROVIDER/MODEL", help="ask this model instead of those of the document")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--stream", action="store_true", help="print replies word by word as they come")
+    add_run_options(parser)
 
 
 def _validate(commands: Any) -> None:

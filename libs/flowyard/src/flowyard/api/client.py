@@ -19,6 +19,7 @@ from flowyard.api.following import Heard, follow_run
 from flowyard.api.health import HealthView
 from flowyard.api.history import CallList, CallView, EventPage, EventView, StepList, StepView
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
+from flowyard.api.refusals import refusal
 from flowyard.api.runs import (
     CancelledRuns,
     CancelRequest,
@@ -162,7 +163,10 @@ class Client(Transport):
 
     def health(self) -> HealthView:
         """The gateway's own, also if it isn't well."""
-        return self.ask(HealthView, "GET", "/health/ready", also=httpx.codes.SERVICE_UNAVAILABLE)
+        response = self.send(self.http.build_request("GET", "/health/ready"), again=False)
+        if response.status_code not in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE):
+            raise refusal(self.url, response)
+        return self.read(HealthView, response.content)
 
 
 def _workflow(name: str) -> str:

@@ -79,10 +79,11 @@ def refusal(url: str, response: httpx.Response) -> FlowyardError:
         return InvalidInputs([str(one) for one in problems])
     if problems and problem["code"] == InvalidDocument.code:
         return InvalidDocument(problems)
-    return Refused(problem, status=response.status_code, retry_after=_seconds(response))
+    return Refused(problem, status=response.status_code, retry_after=retry_after(response))
 
 
-def _seconds(response: httpx.Response) -> float | None:
+def retry_after(response: httpx.Response) -> float | None:
+    """In seconds."""
     try:
         return max(0.0, float(response.headers["retry-after"]))
     except (KeyError, ValueError):

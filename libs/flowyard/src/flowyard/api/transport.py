@@ -14,8 +14,8 @@ import httpx
 from pydantic import BaseModel, SecretStr
 
 from flowyard.api.pages import MOST, Page
-from flowyard.api.refusals import AWAY, Unintelligible, refusal, unreachable
-from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.api.refusals import AWAY, Unintelligible, refusal, retry_after, unreachable
+from flowyard.errors import InvalidInputs
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -86,11 +86,8 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = _TIMEOUT_S,
         again: bool = False,
-        also: int | None = None,
     ) -> M:
         """The answer. `again`: the request may come twice, so it is sent again, for `patience_s`, if it gets lost.
-
-        `also`: a status that comes with an answer, though it stands for an error.
 
         Raises Unreachable, Unintelligible, Refused; InvalidInputs and InvalidDocument with what is wrong in them.
         """
@@ -105,8 +102,8 @@ class Transport:
             },
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
         )
-        response = self._send(request, again=again, also=also)
-        if not response.is_success and response.status_code != also:
+        response = self.send(request, again=again)
+        if not response.is_success:
             raise refusal(self.url, response)
         return self.read(kind, response.content)
 
@@ -118,24 +115,24 @@ class Transport:
         except (ValueError, RecursionError) as error:
             raise Unintelligible(self.url, f"it isn't the JSON of {kind.__name__}") from error
 
-    def _send(self, request: httpx.Request, *, again: bool, also: int | None) -> httpx.Response:
+    def send(self, request: httpx.Request, *, again: bool) -> httpx.Response:
+        """The answer, whatever it is; the last one, if it was sent several times. Raises Unreachable."""
         until, pause = time.monotonic() + self._patience_s, _PAUSE_S
         was_there = False
         while True:
-            wait = pause
+            wait, response, failure = pause, None, None
             try:
                 response = self.http.send(request)
             except httpx.TransportError as error:
-                failure: FlowyardError = unreachable(self.url, error)
-                if isinstance(error, _NOT_REACHED) and not was_there:
-                    raise failure from error
+                failure = unreachable(self.url, error)
+                was_there |= not isinstance(error, _NOT_REACHED)
             else:
-                if response.status_code not in AWAY or response.status_code == also:
-                    return response
-                failure = refusal(self.url, response)
-                wait = max(pause, failure.retry_after or 0.0)
-            was_there = True
-            if not again or time.monotonic() + wait > until:
+                was_there = True
+                wait = max(pause, retry_after(response) or 0.0)
+            is_over = not again or not was_there or time.monotonic() + wait > until
+            if response is not None and (is_over or response.status_code not in AWAY):
+                return response
+            if failure is not None and is_over:
                 raise failure
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -90,6 +90,8 @@ async def _of_http(request: Request, error: Exception) -> Response:
     request_id = request_id_of(request)
     if isinstance(error.__cause__, FlowyardError):  # FastAPI wraps what is raised while it reads a body
         return problem_of(error.__cause__, request_id)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that it can't even begin to read
+        return problem_of(InvalidRequest([{"where": "body", "message": "it can't be read as JSON"}]), request_id)
     status = HTTPStatus(error.status_code)
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     code, title, detail = status.phrase.lower().replace(" ", "_"), status.phrase, error.detail

@@ -34,7 +34,13 @@ def _list(client: Client, args: argparse.Namespace) -> int:
         print_items(keys)
         return exits.OK
     rows = [
-        (key.id, key.name, ", ".join(key.scopes), ago(key.created_at), f"revoked {ago(key.revoked_at)}" if key.revoked_at else "valid")
+        (
+            key.id,
+            key.name,
+            ", ".join(key.scopes),
+            ago(key.created_at),
+            f"revoked {ago(key.revoked_at)}" if key.revoked_at else "valid",
+        )
         for key in keys
     ]
     print_table(("id", "name", "scopes", "created", "status"), rows, empty="no keys")

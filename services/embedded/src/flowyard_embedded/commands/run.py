@@ -1,4 +1,4 @@
-"""`flowyard run`: one run of one document, in this process."""
+"""`flowyard run`: one run of one document, in this process; or of a workflow of the running stack, by its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowyard.errors import ModelError
+from flowyard.errors import InvalidInputs, ModelError
 from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
 from flowyard.language.workflow import ModelSettings, Workflow
@@ -47,6 +47,16 @@ class Prepared:
 
 
 def execute(args: argparse.Namespace) -> int:
+    if not _is_file(args.file):
+        # Inline: a run in this process has no use for it.
+        with quick_imports():
+            from flowyard_embedded.remote.running import run_by_name  # noqa: PLC0415
+
+        return run_by_name(args)
+    if options := _only_by_name(args):
+        raise InvalidInputs(
+            [f"{option}: a file runs in this process; this is for a workflow's name" for option in options]
+        )
     document = read_document(args.file)
     if not args.json:
         for problem in document.problems:
@@ -56,6 +66,16 @@ def execute(args: argparse.Namespace) -> int:
             print_json({"status": "invalid", "problems": list(problems_as_data(document))})
         return exits.WRONG_INPUT
     return _show(args, document, _prepare(args, document, document.workflow))
+
+
+def _is_file(name: str) -> bool:
+    """Names of workflows have no slash; what looks like a document is one, even if it isn't there."""
+    return name == "-" or "/" in name or name.endswith((".yaml", ".yml")) or Path(name).is_file()
+
+
+def _only_by_name(args: argparse.Namespace) -> list[str]:
+    names = ("url", "data", "detach", "wait", "priority", "idempotency_key")
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
 
 
 def _prepare(args: argparse.Namespace, document: Loaded, workflow: Workflow) -> Prepared:

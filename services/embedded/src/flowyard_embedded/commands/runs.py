@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
 
 from flowyard.api.client import Client
-from flowyard.api.refusals import Refused
 from flowyard.api.runs import CancelRequest, ForkRequest, RunSummary, RunView
 from flowyard.errors import FlowyardError, InvalidInputs
 from flowyard_embedded import exits
-from flowyard_embedded.remote.ids import find_run
+from flowyard_embedded.remote.ids import AmbiguousRun, find_run
 from flowyard_embedded.remote.inputs import fields_to_set, fork_point
 from flowyard_embedded.remote.stack import Work, at_the_stack
 from flowyard_embedded.remote.tables import ago, as_data, print_items, print_table
@@ -59,43 +59,49 @@ def _follow(client: Client, args: argparse.Namespace) -> int:
 def _cancel(client: Client, args: argparse.Namespace) -> int:
     if bool(args.runs) == bool(args.all or args.workflow) or bool(args.all) != bool(args.workflow):
         raise InvalidInputs(["say which: either ids of runs, or --workflow NAME --all"])
-    cancelled, refused = _cancel_all(client, args.workflow) if args.all else _cancel_each(client, args.runs)
-    if args.json:
-        print_json({"cancelled": [str(run_id) for run_id in cancelled], "refused": refused})
-    elif args.all:
-        put(f"{args.workflow}: {plural(len(cancelled), 'run')} cancelled")
-    return exits.WRONG_INPUT if refused and not args.all else exits.OK
+    if args.all:
+        run_ids = _cancelled(client, args.workflow)
+        if args.json:
+            print_json({"cancelled": [str(run_id) for run_id in run_ids], "refused": {}})
+        else:
+            put(f"{args.workflow}: {plural(len(run_ids), 'run')} cancelled")
+        return exits.OK
+    return _cancel_each(client, args)
 
 
-def _cancel_all(client: Client, workflow: str) -> tuple[list[UUID], dict[str, Any]]:
-    """Those that end meanwhile by themselves are none to be told about."""
+def _cancelled(client: Client, workflow: str) -> list[UUID]:
+    """All open runs of the workflow. Those that end by themselves meanwhile are no matter."""
     done = client.cancel_many(CancelRequest(workflow=workflow))
-    cancelled = list(done.run_ids)
+    run_ids = list(done.run_ids)
     while done.next_cursor is not None:
         done = client.cancel_many(CancelRequest(workflow=workflow, cursor=done.next_cursor))
-        cancelled += done.run_ids
-    return cancelled, {}
+        run_ids += done.run_ids
+    return run_ids
 
 
-def _cancel_each(client: Client, texts: list[str]) -> tuple[list[UUID], dict[str, Any]]:
-    cancelled: list[UUID] = []
+def _cancel_each(client: Client, args: argparse.Namespace) -> int:
+    cancelled: list[str] = []
     refused: dict[str, Any] = {}
-    for text in texts:
+    for text in args.runs:
         try:
             run = client.cancel(find_run(client, text))
         except FlowyardError as error:
-            if len(texts) == 1 or _concerns_all(error):
+            if len(args.runs) == 1 or _concerns_all(error):
                 raise
             refused[text] = {"code": error.code, "message": error.message}
             say(f"flowyard: {error.message} [{error.code}]")
         else:
-            cancelled.append(run.id)
-            say(f"{run.workflow}: run {run.id} {'is cancelled' if run.status == 'cancelled' else 'is being cancelled'}")
-    return cancelled, refused
+            cancelled.append(str(run.id))
+            if not args.json:
+                put(f"run {run.id} {'is cancelled' if run.status == 'cancelled' else 'is being cancelled'}")
+    if args.json:
+        print_json({"cancelled": cancelled, "refused": refused})
+    return exits.WRONG_INPUT if refused else exits.OK
 
 
 def _concerns_all(error: FlowyardError) -> bool:
-    return not (isinstance(error, Refused) and error.status in (404, 409)) and error.status != 404
+    """The next run would meet with it, too."""
+    return error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT) and not isinstance(error, AmbiguousRun)
 
 
 def _retry(client: Client, args: argparse.Namespace) -> int:
@@ -107,9 +113,9 @@ def _fork(client: Client, args: argparse.Namespace) -> int:
     origin = client.run(find_run(client, args.run))
     values = fields_to_set(client, origin, args.set)
     if args.point is None:
-        request = ForkRequest(inputs=values)
+        request = ForkRequest(inputs=values, state={})
     else:
-        request = ForkRequest(point=fork_point(args.point), state=values)
+        request = ForkRequest(point=fork_point(args.point), state=values, inputs={})
     return _begun(client, args, client.fork(origin.id, request))
 
 

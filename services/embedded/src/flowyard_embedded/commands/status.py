@@ -50,6 +50,9 @@ def _facts(status: StatusView) -> list[tuple[str, object]]:
     oldest = f" (the oldest for {seconds(queue.oldest_queued_s)})" if queue.queued else ""
     return [
         ("runs", f"{queue.queued:,} queued{oldest}, {queue.running:,} running, {queue.waiting:,} waiting"),
-        ("executors", f"{plural(len(status.executors), 'executor')}, {status.slots_used} of {status.slots} slots in use"),
+        (
+            "executors",
+            f"{plural(len(status.executors), 'executor')}, {status.slots_used} of {status.slots} slots in use",
+        ),
         ("orphaned", f"{queue.orphaned}" + (": a defect, please report it" if queue.orphaned else "")),
     ]

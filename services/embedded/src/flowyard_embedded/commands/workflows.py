@@ -65,7 +65,7 @@ def _diff(client: Client, args: argparse.Namespace) -> int:
     elif found.text:
         put(found.text)
     else:
-        put(f"{args.name}: nothing differs between revisions {found.older} and {found.newer}")
+        put(f"{args.name}: nothing differs from revision {found.older} to revision {found.newer}")
     return exits.OK
 
 

@@ -31,9 +31,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--follow", action="store_true", help="show its progress and wait for its end (the default)")
     options.add_argument("--detach", action="store_true", help="print its id and leave it to the stack")
     options.add_argument(
-        "--wait", metavar="SECONDS", type=_seconds, help=f"wait no longer than this, without progress (0 to {_LONGEST_WAIT})"
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds,
+        help=f"wait no longer than this, without progress (0 to {_LONGEST_WAIT})",
     )
-    options.add_argument("--priority", metavar="N", type=int, help="higher goes first (-100 to 100)")
+    options.add_argument("--priority", metavar="N", type=_priority, help="higher goes first (-100 to 100)")
     options.add_argument(
         "--idempotency-key", metavar="KEY", help="the same key with the same inputs leads to the same run"
     )
@@ -143,7 +146,10 @@ The first six characters of an id or more are enough where only one run has them
 def _agents(commands: Any, command: Command) -> None:
     _top(
         command(
-            commands, "agents", "List the agents that have registered: executors, and programs elsewhere.", "  flowyard agents" + _WHERE
+            commands,
+            "agents",
+            "List the agents that have registered: executors, and programs elsewhere.",
+            "  flowyard agents" + _WHERE,
         )
     )
 
@@ -225,12 +231,20 @@ def _follow(parser: argparse.ArgumentParser) -> None:
 
 def _limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--limit", metavar="N", type=_most, default=argparse.SUPPRESS, help=f"show no more than this (default: {_LIMIT})"
+        "--limit",
+        metavar="N",
+        type=_most,
+        default=argparse.SUPPRESS,
+        help=f"show no more than this (default: {_LIMIT})",
     )
 
 
 def _most(text: str) -> int:
     return _between(text, 1, _MOST_LISTED)
+
+
+def _priority(text: str) -> int:
+    return -_between(text[1:], 1, 100) if text.startswith("-") else _between(text, 0, 100)
 
 
 def _revision(text: str) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
+from pydantic import ValidationError
+
 from flowyard.api.client import Client
 from flowyard.api.refusals import Refused, Unreachable
 from flowyard.api.transport import PATIENCE_S
@@ -35,6 +37,10 @@ def at_the_stack(
         address = find_address(args.url, args.data, os.environ)
         with Client(address.url, address.key, patience_s=patience_s) as client:
             return work(client, args)
+    except ValidationError as error:
+        # Of a request: what was asked for has a limit that the service would tell of, too.
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        return _tell(InvalidInputs(faults), address, as_json=args.json)
     except FlowyardError as error:
         return _tell(reworded(_explained(error, address, args)), address, as_json=args.json)
 

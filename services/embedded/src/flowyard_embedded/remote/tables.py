@@ -68,7 +68,9 @@ def _cell(value: object) -> str:
 
 def _plain(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)) for row in rows)
+    lines = (
+        "  ".join(text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)) for row in rows
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 

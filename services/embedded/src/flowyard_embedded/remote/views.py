@@ -58,7 +58,12 @@ def print_workflow(workflow: WorkflowDetail) -> None:
     )
     put()
     rows = [
-        (field.name, field.type, "required" if field.required else f"default {json.dumps(field.default)}", field.description)
+        (
+            field.name,
+            field.type,
+            "required" if field.required else f"default {json.dumps(field.default)}",
+            field.description,
+        )
         for field in workflow.inputs
     ]
     print_table(("input", "type", "", "description"), rows, empty="no inputs")
@@ -85,7 +90,7 @@ def _status(run: RunView) -> str:
 
 
 def _spent(spending: SpendingView) -> str:
-    tokens = f"{count(spending.tokens_in)} + {count(spending.tokens_out)} tokens"
+    tokens = f"{count(spending.tokens_in)} tokens in, {count(spending.tokens_out)} out"
     return f"{plural(spending.calls, 'model call')}, {tokens}, {cost(spending)}"
 
 

@@ -1,0 +1,31 @@
+"""Answers that hold what users and models have written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import Response
+from pydantic import BaseModel
+
+
+def answer(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(as_json(model.model_dump()), status, headers, "application/json")
+
+
+def as_json(data: Any) -> str:
+    """In ASCII: a model may have replied half of a surrogate pair, which UTF-8, and so Pydantic's JSON, can't carry."""
+    return json.dumps(data, separators=(",", ":"), default=_text)
+
+
+def _text(value: object) -> str:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} isn't JSON")

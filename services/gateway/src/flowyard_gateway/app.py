@@ -1,0 +1,65 @@
+"""The gateway's HTTP."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from flowyard.storage.schema import VERSION, check_schema
+from flowyard.web.app import About, make_app
+from flowyard.web.health import Check
+from flowyard_gateway.guard import Guard
+from flowyard_gateway.key_routes import key_routes
+from flowyard_gateway.openapi import document_all
+from flowyard_gateway.parts import Parts
+from flowyard_gateway.proxy import proxy_routes, registry_api
+from flowyard_gateway.run_routes import run_routes
+from flowyard_gateway.status import status_routes
+from flowyard_gateway.view_routes import view_routes
+
+ABOUT: Final = "The public door of Flowyard: run workflows, follow their runs, and manage all that belongs to them."
+_TEXT: Final = f"""\
+{ABOUT}
+
+Send an API key with every request: `Authorization: Bearer fy_…`. Errors are `application/problem+json` (RFC 9457) with
+a stable `code`. Times are UTC, durations seconds, amounts of money decimal numbers in texts; null is unknown, or not
+yet. Answers may gain keys: ignore what you don't know."""
+
+
+def gateway_app(parts: Parts) -> FastAPI:
+    registry = registry_api()
+    app = make_app(
+        About("Flowyard", version("flowyard"), _TEXT),
+        routers=[
+            run_routes(parts),
+            view_routes(parts),
+            key_routes(parts),
+            status_routes(parts),
+            proxy_routes(parts, registry),
+        ],
+        checks=_checks(parts),
+        metrics=parts.metrics,
+        shutting_down=parts.shutting_down,
+        verify=parts.callers.verify,
+        body_limit=parts.settings.body_limit,
+    )
+    # The innermost: what it answers is counted and gets its headers, as every answer does.
+    app.user_middleware.append(Middleware(Guard, verify=parts.callers.verify))
+    document_all(app, registry)
+    return app
+
+
+def _checks(parts: Parts) -> list[Check]:
+    async def postgres() -> str:
+        await check_schema(parts.database)
+        return f"reachable, schema {VERSION}"
+
+    async def nats() -> str:
+        if parts.bus.connected:
+            return "connected"
+        return "degraded: not connected, so events come once a second, and tokens don't come"
+
+    return [Check("postgres", postgres), Check("nats", nats)]

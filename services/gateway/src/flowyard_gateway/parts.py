@@ -1,0 +1,32 @@
+"""What the gateway is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import httpx
+
+from flowyard.bus.connection import Bus
+from flowyard.control.live import Live
+from flowyard.control.parts import Control
+from flowyard.storage.agents import Agents
+from flowyard.storage.database import Database
+from flowyard.storage.keys import CachedKeys, Keys
+from flowyard.telemetry.metrics import Metrics
+from flowyard_gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: GatewaySettings
+    metrics: Metrics
+    database: Database
+    bus: Bus
+    control: Control
+    live: Live
+    agents: Agents
+    keys: Keys
+    callers: CachedKeys
+    registry: httpx.AsyncClient
+    shutting_down: asyncio.Event

@@ -1,0 +1,75 @@
+"""The registry's routes under the gateway's address, so that a client knows one service.
+
+Which routes those are is in `registry.json`, taken from the registry's OpenAPI and kept true by a test: so the gateway
+knows and documents them while the registry is away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, quote_from_bytes
+
+import httpx
+from fastapi import APIRouter, Depends, Request, Response
+
+from flowyard.errors import Unavailable
+from flowyard.web.auth import require
+from flowyard.web.problems import request_id_of
+from flowyard_gateway.parts import Parts
+
+log = logging.getLogger(__name__)
+
+REGISTRY_API: Final = Path(__file__).parent / "registry.json"
+_METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
+_SENT: Final = frozenset({"accept", "authorization", "content-type", "if-match", "if-none-match", "user-agent"})
+"""Headers of a request that are passed on. All others concern this connection, or nobody."""
+_RETURNED: Final = frozenset({"content-type", "etag", "location", "retry-after", "www-authenticate"})
+
+_DOTS: Final = {".": "%2E", "..": "%2E%2E"}
+_IN_QUERIES: Final = "%=&+;:/?@!$'()*,~-._"
+
+
+def registry_api() -> dict[str, Any]:
+    """The paths and the schemas of the registry's OpenAPI."""
+    api: dict[str, Any] = json.loads(REGISTRY_API.read_text(encoding="utf-8"))
+    return api
+
+
+def proxy_routes(parts: Parts, api: Mapping[str, Any]) -> APIRouter:
+    # The registry looks at scopes. Who has no key at all doesn't get that far.
+    router = APIRouter(dependencies=[Depends(require("read"))], include_in_schema=False)
+
+    async def forward(request: Request) -> Response:
+        return await forwarded(parts.registry, request)
+
+    for path, operations in api["paths"].items():
+        for method in operations.keys() & _METHODS:
+            router.add_api_route(path, forward, methods=[method.upper()], name=operations[method]["operationId"])
+    return router
+
+
+async def forwarded(registry: httpx.AsyncClient, request: Request) -> Response:
+    """The registry's answer to the same request. Raises Unavailable."""
+    body = await request.body()
+    headers = _only(_SENT, request.headers.items()) | {"x-request-id": request_id_of(request)}
+    try:
+        told = await registry.request(request.method, _target(request), headers=headers, content=body)
+    except httpx.HTTPError as error:
+        log.warning("can't reach the registry", extra={"reason": type(error).__name__})
+        raise Unavailable("the registry") from error
+    return Response(told.content, told.status_code, _only(_RETURNED, told.headers.items()))
+
+
+def _target(request: Request) -> str:
+    """Written anew, from a path that has matched a route: `..` in it is a name and leads nowhere."""
+    path = "/".join(_DOTS.get(part, quote(part, safe="")) for part in request.scope["path"].split("/"))
+    query = quote_from_bytes(request.scope["query_string"], safe=_IN_QUERIES)
+    return f"{path}?{query}" if query else path
+
+
+def _only(names: frozenset[str], headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers if name.lower() in names}

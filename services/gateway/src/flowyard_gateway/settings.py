@@ -1,0 +1,39 @@
+"""What the gateway is told."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, Field
+
+from flowyard.control.parts import INPUTS_LIMIT, QUEUE_LIMIT
+from flowyard.settings import Port, ServiceSettings
+
+
+def _http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("should begin with http:// or https://")
+    return url.rstrip("/")
+
+
+HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http)]
+
+
+class GatewaySettings(ServiceSettings):
+    port: Port = 8400
+    registry_url: Annotated[HttpUrl, Field(description="The registry: http://host:port")] = "http://127.0.0.1:8402"
+    queue_limit: Annotated[
+        int, Field(ge=1, le=10_000_000, description="Runs that may be queued; beyond that, submits are answered 429")
+    ] = QUEUE_LIMIT
+    inputs_limit: Annotated[
+        int, Field(ge=1024, le=64 * 1024 * 1024, description="Bytes that the inputs of a run may have")
+    ] = INPUTS_LIMIT
+    body_limit: Annotated[
+        int, Field(ge=1024, le=128 * 1024 * 1024, description="Bytes that the body of a request may have")
+    ] = 2 * 1024 * 1024
+    wait_max_s: Annotated[
+        float, Field(ge=0, le=300, description="Seconds that a submit may wait for its run, whatever it asks for")
+    ] = 300.0
+    poll_s: Annotated[
+        float, Field(gt=0, le=60, description="Seconds between looks at the runs that somebody follows, behind NATS")
+    ] = 1.0

@@ -1,0 +1,230 @@
+"""Cancel, retry, fork: as a client sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from flowyard.runs.claim import Claim
+from flowyard.runs.events import Failure
+from flowyard.storage.database import Database
+from flowyard.storage.history import History
+from services.gateway.conftest import POEM, apply
+from support.hands import Hands
+
+BROKEN = Failure("provider_error", "it is down", "write")
+MAPPED = """\
+flow: {name: mapped}
+state:
+  fields:
+    topics: {type: 'list[str]', required: true}
+    text: str
+    texts: {type: 'list[str]', default: []}
+nodes:
+  - {id: each, prompt: 'Write {item}.', outputs: [text]}
+edges:
+  - {from: START, parallel: {items_field: topics, target_node: each, collect_field: texts}}
+  - {from: each, to: END}
+config:
+  llm: {provider: scripted}
+"""
+
+pytestmark = pytest.mark.usefixtures("poem")
+
+
+async def submit(client: httpx.AsyncClient, topic: str = "rain", **more: Any) -> str:
+    response = await client.post("/v1/workflows/poem/runs", json={"inputs": {"topic": topic}, **more})
+    run_id: str = response.json()["id"]
+    return run_id
+
+
+async def status(client: httpx.AsyncClient, run_id: str) -> str:
+    found: str = (await client.get(f"/v1/runs/{run_id}")).json()["status"]
+    return found
+
+
+async def failed_run(client: httpx.AsyncClient, hands: Hands) -> Claim:
+    """One whose `draft` has succeeded and whose `write` has failed."""
+    await submit(client)
+    claim = await hands.take()
+    await hands.step(claim, "draft", {"draft": "a draft"})
+    await hands.tell(claim, "step.started", node="write", visit=1)
+    await hands.fail(claim, BROKEN)
+    return claim
+
+
+async def test_a_queued_run_is_cancelled_at_once(client: httpx.AsyncClient) -> None:
+    run_id = await submit(client)
+    response = await client.post(f"/v1/runs/{run_id}/cancel")
+    assert (response.status_code, response.json()["status"]) == (200, "cancelled")
+
+
+async def test_a_running_run_is_cancelled_by_its_executor(client: httpx.AsyncClient, hands: Hands) -> None:
+    run_id = await submit(client)
+    await hands.take()
+    response = await client.post(f"/v1/runs/{run_id}/cancel")
+    assert response.status_code == 202
+    assert (response.json()["status"], response.json()["cancel_requested"]) == ("running", True)
+    # As often as one likes.
+    assert (await client.post(f"/v1/runs/{run_id}/cancel")).status_code == 202
+
+
+async def test_a_run_that_has_ended_cannot_be_cancelled(client: httpx.AsyncClient, hands: Hands) -> None:
+    run_id = await submit(client)
+    await hands.succeed(await hands.take(), {})
+    response = await client.post(f"/v1/runs/{run_id}/cancel")
+    assert (response.status_code, response.json()["code"]) == (409, "illegal_move")
+    assert response.json()["run_status"] == "succeeded"
+
+
+async def test_many_are_cancelled_by_workflow_and_status(client: httpx.AsyncClient, hands: Hands) -> None:
+    queued = [await submit(client) for _ in range(3)]
+    running = await submit(client, priority=100)
+    await hands.take()
+    response = await client.post("/v1/runs/cancel", json={"workflow": "poem", "status": ["queued"]})
+    assert response.status_code == 200
+    assert response.json() == {"count": 3, "run_ids": queued[::-1], "skipped": {}, "next_cursor": None}
+    assert await status(client, running) == "running"
+
+
+async def test_many_are_cancelled_by_id_and_the_others_are_told(client: httpx.AsyncClient, hands: Hands) -> None:
+    ended = await submit(client)
+    await hands.succeed(await hands.take(), {})
+    queued, unknown = await submit(client), str(uuid4())
+    response = await client.post("/v1/runs/cancel", json={"ids": [queued, ended, unknown, queued]})
+    assert response.json()["run_ids"] == [queued]
+    assert response.json()["skipped"] == {ended: "illegal_move", unknown: "unknown_run"}
+
+
+async def test_nothing_is_cancelled_by_a_request_that_does_not_say_which(client: httpx.AsyncClient) -> None:
+    run_id = await submit(client)
+    bodies: list[dict[str, Any]] = [{}, {"status": []}, {"ids": []}, {"status": ["failed"]}, {"cursor": run_id}]
+    for body in bodies:
+        assert (await client.post("/v1/runs/cancel", json=body)).status_code == 422, body
+    assert await status(client, run_id) == "queued"
+
+
+async def test_a_retried_run_keeps_what_it_has_done(client: httpx.AsyncClient, hands: Hands) -> None:
+    run_id = (await failed_run(client, hands)).run_id
+    response = await client.post(f"/v1/runs/{run_id}/retry")
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    claim = await hands.take()
+    assert (claim.run_id, claim.has_steps) == (run_id, True)
+    await hands.step(claim, "write", {"poem": "a poem"})
+    await hands.succeed(claim, {"poem": "a poem"})
+    steps = (await client.get(f"/v1/runs/{run_id}/steps")).json()["items"]
+    assert [(step["node"], step["status"]) for step in steps] == [("draft", "succeeded"), ("write", "succeeded")]
+
+
+async def test_only_a_failed_run_can_be_retried(client: httpx.AsyncClient) -> None:
+    run_id = await submit(client)
+    response = await client.post(f"/v1/runs/{run_id}/retry")
+    assert (response.status_code, response.json()["code"]) == (409, "illegal_move")
+
+
+async def fork(client: httpx.AsyncClient, run_id: object, **body: Any) -> httpx.Response:
+    return await client.post(f"/v1/runs/{run_id}/fork", json=body)
+
+
+async def test_a_fork_goes_on_from_its_step_with_what_was_changed(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
+    origin = await failed_run(client, hands)
+    response = await fork(client, origin.run_id, **{"from": {"node": "write"}, "state": {"draft": "another"}})
+    assert response.status_code == 202, response.text
+    assert response.headers["location"] == f"/v1/runs/{response.json()['id']}"
+    assert response.json()["forked_from"] == str(origin.run_id)
+    claim = await hands.take()
+    assert claim.fork is not None
+    assert (claim.fork.node, claim.fork.visit, claim.fork.state) == ("write", 1, {"draft": "another"})
+    steps = await History(database).steps(claim.run_id)
+    assert [step.node for step in steps] == ["draft"]
+    assert claim.inputs == {"topic": "rain"}
+
+
+async def test_a_fork_from_the_first_step_takes_nothing_along(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
+    origin = await failed_run(client, hands)
+    await fork(client, origin.run_id, **{"from": {"node": "draft"}})
+    assert await History(database).steps((await hands.take()).run_id) == []
+
+
+async def test_a_fork_stays_with_its_origins_revision(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
+    origin = await failed_run(client, hands)
+    await apply(database, POEM.replace("Draft {topic}", "Sketch {topic}"))
+    assert (await fork(client, origin.run_id, **{"from": {"node": "write"}})).json()["revision"] == 1
+
+
+async def test_a_run_that_is_at_work_can_be_forked(client: httpx.AsyncClient, hands: Hands) -> None:
+    await submit(client)
+    claim = await hands.take()
+    await hands.step(claim, "draft", {"draft": "d"})
+    assert (await fork(client, claim.run_id, **{"from": {"node": "draft"}})).status_code == 202
+    early = await fork(client, claim.run_id, **{"from": {"node": "write"}})
+    assert (early.status_code, early.json()["code"]) == (404, "unknown_step")
+    assert "hasn't begun" in early.json()["detail"]
+
+
+async def test_a_fork_of_the_whole_run_changes_inputs(client: httpx.AsyncClient, hands: Hands) -> None:
+    origin = await failed_run(client, hands)
+    response = await fork(client, origin.run_id, inputs={"lines": 5})
+    assert response.json()["inputs"] == {"topic": "rain", "lines": 5}
+    assert response.json()["forked_from"] == str(origin.run_id)
+    assert not (await hands.take()).has_steps
+    wrong = await fork(client, origin.run_id, inputs={"lines": "five"})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_inputs")
+
+
+async def test_a_fork_that_makes_no_sense_is_refused(client: httpx.AsyncClient, hands: Hands) -> None:
+    origin, at = (await failed_run(client, hands)).run_id, {"node": "write"}
+    bodies: list[tuple[dict[str, Any], str, str]] = [
+        ({"from": {"node": "wirte"}}, "unknown_step", "did you mean 'write'"),
+        ({"from": at | {"visit": 2}}, "unknown_step", "write#2"),
+        ({"from": at, "state": {"draft": 3}}, "invalid_inputs", "draft: expected str, got int 3"),
+        ({"from": at, "state": {"darft": ""}}, "invalid_inputs", "did you mean 'draft'"),
+        ({"from": at, "inputs": {"topic": ""}}, "invalid_request", "body.inputs"),
+        ({"state": {"draft": ""}}, "invalid_request", "body.state"),
+        ({"from": at | {"visit": 0}}, "invalid_request", "visit"),
+    ]
+    for body, code, told in bodies:
+        response = await fork(client, origin, **body)
+        assert response.json()["code"] == code, body
+        assert told in response.json()["detail"]
+
+
+async def test_no_fork_begins_within_a_map(client: httpx.AsyncClient, hands: Hands, database: Database) -> None:
+    await apply(database, MAPPED)
+    await client.post("/v1/workflows/mapped/runs", json={"inputs": {"topics": ["a"]}})
+    response = await fork(client, (await hands.take()).run_id, **{"from": {"node": "each"}})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert "fork from the step before" in response.json()["detail"]
+
+
+async def test_a_fork_that_took_steps_along_is_forked_only_as_a_whole(client: httpx.AsyncClient, hands: Hands) -> None:
+    origin = await failed_run(client, hands)
+    child = (await fork(client, origin.run_id, **{"from": {"node": "write"}})).json()["id"]
+    refused = await fork(client, child, **{"from": {"node": "write"}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    assert str(origin.run_id) in refused.json()["detail"]
+    assert (await fork(client, child)).status_code == 202
+
+
+async def test_the_same_fork_twice_is_one(client: httpx.AsyncClient, hands: Hands) -> None:
+    origin = await failed_run(client, hands)
+    url, key = f"/v1/runs/{origin.run_id}/fork", {"Idempotency-Key": "k"}
+    first = await client.post(url, json={}, headers=key)
+    again = await client.post(url, json={}, headers=key)
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert first.json()["id"] == again.json()["id"]
+
+
+async def test_an_unknown_run_is_404(client: httpx.AsyncClient) -> None:
+    for verb in ("cancel", "retry", "fork"):
+        response = await client.post(f"/v1/runs/{uuid4()}/{verb}", json={})
+        assert (response.status_code, response.json()["code"]) == (404, "unknown_run")

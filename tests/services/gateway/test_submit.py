@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import httpx
+import pytest
+
+from flowyard.runs.events import Failure
+from flowyard.storage.database import Database
+from services.gateway.conftest import POEM, Gateway, Starting, apply
+from support.hands import Hands
+
+RUNS = "/v1/workflows/poem/runs"
+RAIN: dict[str, Any] = {"inputs": {"topic": "rain"}}
+JSON = {"content-type": "application/json"}
+
+pytestmark = pytest.mark.usefixtures("poem")
+
+
+def once(key: str = "a") -> dict[str, str]:
+    return {"Idempotency-Key": key}
+
+
+async def submit(
+    client: httpx.AsyncClient, body: dict[str, Any] = RAIN, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
+    response = await client.post(RUNS, json=body, headers=headers)
+    assert response.status_code in (200, 202), response.text
+    run: dict[str, Any] = response.json()
+    return run
+
+
+def poem_with(fields: str) -> str:
+    nodes = "nodes: [{id: write, prompt: Write., outputs: [poem]}]\nconfig: {llm: {provider: scripted}}"
+    return f"flow: {{name: poem}}\nstate: {{fields: {{{fields}, poem: str}}}}\n{nodes}"
+
+
+def same(runs: list[dict[str, Any]]) -> bool:
+    return len({run["id"] for run in runs}) == 1
+
+
+async def test_a_submitted_run_is_there_where_its_location_says(client: httpx.AsyncClient) -> None:
+    accepted = await client.post(RUNS, json=RAIN)
+    assert accepted.status_code == 202
+    run = (await client.get(accepted.headers["location"])).json()
+    assert run == accepted.json()
+    assert run["status"] == "queued"
+    assert run["inputs"] == {"topic": "rain"}
+    assert (run["workflow"], run["revision"], run["priority"]) == ("poem", 1, 7)
+    assert run["spending"] == {"calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": "0"}
+
+
+async def test_who_waits_gets_the_finished_run(client: httpx.AsyncClient, hands: Hands) -> None:
+    waiting = asyncio.create_task(client.post(RUNS, json=RAIN, params={"wait": 5}))
+    claim = await hands.take()
+    await hands.step(claim, "draft", {"draft": "d"})
+    await hands.succeed(claim, {"poem": "p"})
+    response = await waiting
+    assert response.status_code == 200
+    run = response.json()
+    assert (run["id"], run["status"], run["outputs"]) == (str(claim.run_id), "succeeded", {"poem": "p"})
+
+
+async def test_who_waits_is_told_of_a_failure_too(client: httpx.AsyncClient, hands: Hands) -> None:
+    waiting = asyncio.create_task(client.post(RUNS, json=RAIN, params={"wait": 5}))
+    await hands.fail(await hands.take(), Failure("provider_error", "it is down", "draft"))
+    response = await waiting
+    assert response.status_code == 200
+    assert response.json()["error"]["code"] == "provider_error"
+
+
+async def test_a_run_that_takes_longer_than_the_wait_goes_on(client: httpx.AsyncClient, hands: Hands) -> None:
+    response = await client.post(RUNS, json=RAIN, params={"wait": 0.1})
+    assert response.status_code == 202
+    claim = await hands.take()
+    assert str(claim.run_id) == response.json()["id"]
+    await hands.succeed(claim, {"poem": "p"})
+    assert (await client.get(response.headers["location"])).json()["status"] == "succeeded"
+
+
+async def test_the_wait_is_over_soon_after_the_run_even_if_no_message_comes(starting: Starting, hands: Hands) -> None:
+    hands.silent = True
+    async with starting(poll_s=0.1) as gateway:
+        waiting = asyncio.create_task(gateway.client.post(RUNS, json=RAIN, params={"wait": 5}))
+        await hands.succeed(await hands.take(), {})
+        async with asyncio.timeout(1):
+            assert (await waiting).status_code == 200
+
+
+async def test_a_shutdown_answers_who_waits_at_once(gateway: Gateway, hands: Hands) -> None:
+    waiting = asyncio.create_task(gateway.client.post(RUNS, json=RAIN, params={"wait": 60}))
+    await hands.take()
+    gateway.ending.set()
+    async with asyncio.timeout(1):
+        assert (await waiting).status_code == 202
+
+
+async def test_the_same_request_leads_to_the_same_run(client: httpx.AsyncClient) -> None:
+    first = await client.post(RUNS, json=RAIN, headers=once())
+    again = await client.post(RUNS, content=b'{ "inputs": {"topic": "ra\\u0069n"} }', headers=JSON | once())
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert same([first.json(), again.json()])
+    assert len((await client.get("/v1/runs")).json()["items"]) == 1
+
+
+async def test_many_at_once_with_the_same_key_make_one_run(client: httpx.AsyncClient) -> None:
+    runs = await asyncio.gather(*(submit(client, headers=once()) for _ in range(10)))
+    assert same(list(runs))
+
+
+async def test_the_same_request_waits_for_the_run_that_is_there(client: httpx.AsyncClient, hands: Hands) -> None:
+    await submit(client, headers=once())
+    waiting = asyncio.create_task(client.post(RUNS, json=RAIN, headers=once(), params={"wait": 5}))
+    claim = await hands.take()
+    await hands.step(claim, "draft", {"draft": "d"})
+    await hands.succeed(claim, {"poem": "p"})
+    assert (await waiting).json()["status"] == "succeeded"
+
+
+async def test_a_key_with_another_body_is_refused(client: httpx.AsyncClient) -> None:
+    await submit(client, headers=once())
+    other = await client.post(RUNS, json={"inputs": {"topic": "snow"}}, headers=once())
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert "'a'" in other.json()["detail"]
+
+
+async def test_keys_of_different_callers_have_nothing_to_do_with_each_other(gateway: Gateway) -> None:
+    mine = await submit(gateway.client, headers=once())
+    async with gateway.as_one_who_may("admin") as other:
+        theirs = await submit(other, {"inputs": {"topic": "snow"}}, headers=once())
+    assert not same([mine, theirs])
+
+
+async def test_a_repeated_request_finds_its_run_though_the_workflow_has_changed(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    first = await submit(client, headers=once())
+    await apply(database, poem_with("other: {type: str, required: true}"))
+    assert same([first, await submit(client, headers=once())])
+    refused = await client.post(RUNS, json=RAIN)
+    assert refused.json()["code"] == "invalid_inputs"
+
+
+async def test_every_fault_of_the_inputs_is_told(client: httpx.AsyncClient) -> None:
+    response = await client.post(RUNS, json={"inputs": {"topik": "rain", "lines": "many", "poem": "x"}})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_inputs")
+    problems = response.json()["problems"]
+    assert len(problems) == 4
+    assert any("did you mean 'topic'" in problem for problem in problems)
+
+
+async def test_an_unknown_workflow_is_404_with_a_hint(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/workflows/peom/runs", json=RAIN)
+    assert (response.status_code, response.json()["code"]) == (404, "unknown_workflow")
+    assert "did you mean 'poem'" in response.json()["detail"]
+
+
+async def test_a_full_queue_says_when_to_come_back(starting: Starting) -> None:
+    async with starting(queue_limit=3) as gateway:
+        answers = await asyncio.gather(*(gateway.client.post(RUNS, json=RAIN) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [202, 202, 202, 429, 429, 429]
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["code"] == "queue_full"
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_a_queue_that_has_room_again_takes_runs_again(starting: Starting, hands: Hands) -> None:
+    async with starting(queue_limit=1) as gateway:
+        await submit(gateway.client)
+        assert (await gateway.client.post(RUNS, json=RAIN)).status_code == 429
+        await hands.take()
+        await asyncio.sleep(0.6)
+        await submit(gateway.client)
+
+
+async def test_strange_inputs_are_kept_or_refused_and_never_a_bug(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await apply(database, poem_with("topic: {type: str, default: ''}, anything: {type: any, default: 1}"))
+    deep = "[" * 5000 + "]" * 5000
+    values = ['"\\u0000"', '"\\ud800"', '"' + "\\u00e9" * 100 + '"', "1e999", "NaN", "-Infinity", "9" * 5000, deep]
+    for field, value in itertools.product(("topic", "anything", "\\ud800", "\\u0000"), values):
+        body = f'{{"inputs": {{"{field}": {value}}}}}'.encode()
+        response = await client.post(RUNS, content=body, headers=JSON)
+        assert response.status_code in (202, 400, 422), (field, value[:20], response.text)
+        if response.status_code == 202:
+            again = await client.get(response.headers["location"])
+            assert again.json()["inputs"] == response.json()["inputs"]
+
+
+async def test_keys_of_values_may_be_any_text(client: httpx.AsyncClient, database: Database) -> None:
+    await apply(database, poem_with("x: {type: any, default: 1}"))
+    body = b'{"inputs": {"x": {"\\ud800": 1, "\\u0000": [null, {"": 2}]}}}'
+    response = await client.post(RUNS, content=body, headers=JSON)
+    assert response.status_code == 202
+    run = (await client.get(response.headers["location"])).json()
+    assert run["inputs"] == {"x": {"\ud800": 1, "\x00": [None, {"": 2}]}}
+
+
+async def test_inputs_and_bodies_have_limits(starting: Starting) -> None:
+    async with starting(inputs_limit=2000, body_limit=4000) as gateway:
+        inputs = await gateway.client.post(RUNS, json={"inputs": {"topic": "x" * 2500}})
+        body = await gateway.client.post(RUNS, json={"inputs": {"topic": "x" * 5000}})
+    assert (inputs.status_code, inputs.json()["limit_bytes"]) == (413, 2000)
+    assert (body.status_code, body.json()["limit_bytes"]) == (413, 4000)
+
+
+async def test_a_body_of_another_shape_is_refused(client: httpx.AsyncClient) -> None:
+    bodies: list[tuple[Any, str]] = [
+        ({"inputs": {}, "input": {}}, "body.input"),
+        ({"priority": 101}, "body.priority"),
+        ({"inputs": []}, "body.inputs"),
+        ([], "body"),
+    ]
+    for body, where in bodies:
+        response = await client.post(RUNS, json=body)
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+        assert response.json()["problems"][0]["where"] == where
+
+
+async def test_a_priority_of_its_own_goes_first(client: httpx.AsyncClient, hands: Hands) -> None:
+    await submit(client)
+    urgent = await submit(client, RAIN | {"priority": 50})
+    assert str((await hands.take()).run_id) == urgent["id"]
+
+
+async def test_a_run_uses_the_newest_revision_at_once(client: httpx.AsyncClient, database: Database) -> None:
+    await submit(client)
+    await apply(database, POEM.replace("Draft {topic}", "Sketch {topic}"))
+    assert (await submit(client))["revision"] == 2
