@@ -144,7 +144,7 @@ async def test_no_page_loads_from_elsewhere(client: httpx.AsyncClient, path: str
     assert (await client.get(path)).status_code == 404
 
 
-@pytest.mark.parametrize("body", [b"\xff\xfe", b"[" * 5000 + b"]" * 5000], ids=["no-utf8", "too-deep"])
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"{"], ids=["no-utf8", "cut-off"])
 async def test_a_body_that_can_not_be_read_is_an_invalid_request(client: httpx.AsyncClient, body: bytes) -> None:
     answer = await client.post("/v1/items", content=body, headers={"content-type": "application/json"})
     assert problem(answer)["code"] == "invalid_request"

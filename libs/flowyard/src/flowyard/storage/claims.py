@@ -88,7 +88,7 @@ told AS (
     INSERT INTO events (run_id, seq, entries) SELECT run_id, $4, $3::text::json FROM held
 )
 UPDATE runs r SET status = CASE WHEN $5::float8 IS NULL THEN 'queued' ELSE 'waiting' END, epoch = r.epoch + 1,
-    queued_at = now(), last_seq = $4,
+    attempt = r.attempt - 1, queued_at = now(), last_seq = $4,
     wake_at = now() + make_interval(secs => $5::float8)
 FROM held WHERE r.id = held.run_id
 RETURNING r.id
