@@ -24,8 +24,16 @@ from support.stack import Up
 EXECUTORS: Final = ("executor-1", "executor-2")
 SERVICES: Final = (*EXECUTORS, "gateway", "dashboard", "registry")
 QUEUE_LIMIT: Final = 60
+SLOTS: Final = 16
+ALL_SLOTS: Final = SLOTS * len(EXECUTORS)
 ENDS_WITHIN_S: Final = 10
-_SETTINGS: Final = {"LEASE_S": "2", "SWEEP_S": "0.2", "POLL_S": "0.3", "QUEUE_LIMIT": str(QUEUE_LIMIT)}
+_SETTINGS: Final = {
+    "LEASE_S": "2",
+    "SWEEP_S": "0.2",
+    "POLL_S": "0.3",
+    "QUEUE_LIMIT": str(QUEUE_LIMIT),
+    "SLOTS": str(SLOTS),
+}
 """With them a lost run is found again in a second or two."""
 
 

@@ -54,6 +54,9 @@ class WireServer:
     """Set when the first request has come."""
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client left before its answer was complete."""
+    open: int = 0
+    busiest: int = 0
+    """The most requests that were open at a time."""
 
 
 Script = Sequence[Behaviour] | Callable[[Request], Behaviour]
@@ -70,11 +73,15 @@ async def serve(
         request = await _read(asked)
         server.requests.append(request)
         server.asked.set()
+        server.open += 1
+        server.busiest = max(server.busiest, server.open)
         try:
             return await _behave(dialect, asked, request, _choose(replies, request, len(server.requests)))
         except (asyncio.CancelledError, ConnectionError):
             server.hung_up.set()
             raise
+        finally:
+            server.open -= 1
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)

@@ -182,6 +182,8 @@ class Attempt:
 
     def _announce(self, entries: Sequence[Entry]) -> None:
         run = self.claim.run_id
+        # Streams end with the run's last event: tokens that came after it would be lost.
+        self.parts.tokens.flush(run)
         self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=tuple(entries)))
 
     def _lost(self) -> None:

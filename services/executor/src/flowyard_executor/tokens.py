@@ -18,19 +18,23 @@ class TokenStream:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._texts: dict[tuple[UUID, int, StepId], list[str]] = {}
+        self._texts: dict[UUID, dict[tuple[int, StepId], list[str]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, run_id: UUID, epoch: int, token: Token) -> None:
-        self._texts.setdefault((run_id, epoch, token.step), []).append(token.text)
+        self._texts.setdefault(run_id, {}).setdefault((epoch, token.step), []).append(token.text)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_S, self.flush)
+            self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._flush)
 
-    def flush(self) -> None:
-        self._timer = None
-        texts, self._texts = self._texts, {}
-        for (run_id, epoch, step), pieces in texts.items():
+    def flush(self, run_id: UUID) -> None:
+        """Now: what is published next of this run comes after its tokens."""
+        for (epoch, step), pieces in self._texts.pop(run_id, {}).items():
             text = "".join(pieces)
             self._bus.publish(
                 RunTokens(run_id=run_id, epoch=epoch, node=step.node, visit=step.visit, item=step.item, text=text)
             )
+
+    def _flush(self) -> None:
+        self._timer = None
+        for run_id in list(self._texts):
+            self.flush(run_id)

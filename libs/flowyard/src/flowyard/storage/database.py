@@ -73,6 +73,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except UNREACHABLE as error:
+        if isinstance(error, ValueError):  # asyncpg's own word for an argument of the wrong type: a bug of ours
+            raise
         raise Unavailable("Postgres") from error
 
 
@@ -89,6 +91,10 @@ def dumps(value: Any) -> str:
 
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec("json", schema="pg_catalog", encoder=dumps, decoder=json.loads)
+
+
+async def _nothing(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Our statements leave nothing behind in a session. asyncpg would ask the server to clean up after each of them."""
 
 
 @asynccontextmanager
@@ -123,6 +129,7 @@ async def _connect(
                 timeout=5,
                 max_inactive_connection_lifetime=60,
                 init=_prepare,
+                reset=_nothing,
                 server_settings={**_SETTINGS, "application_name": f"flowyard-{service}"},
             )
         except UNREACHABLE as error:

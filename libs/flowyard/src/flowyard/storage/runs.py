@@ -174,7 +174,7 @@ CROSS JOIN LATERAL (
 
 _ORPHANED: Final = """
 SELECT count(*) FROM runs r LEFT JOIN claims c ON c.run_id = r.id
-WHERE CASE r.status
+WHERE r.status IN ('queued', 'running', 'waiting') AND CASE r.status
     WHEN 'running' THEN c.executor IS NULL OR c.lease_until IS NULL OR c.lease_until < now() - interval '1 minute'
     WHEN 'waiting' THEN r.wake_at < now() - interval '1 minute'
     WHEN 'queued' THEN c.executor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM workflows w WHERE w.name = r.workflow)

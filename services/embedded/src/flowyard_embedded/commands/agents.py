@@ -27,5 +27,8 @@ def _list(client: Client, args: argparse.Namespace) -> int:
 
 
 def _row(agent: AgentInfo) -> tuple[object, ...]:
-    slots = f"{count(agent.slots_used)} of {count(agent.slots)}" if agent.slots is not None else None
-    return agent.id, agent.name, agent.kind, agent.version, agent.host, slots, ago(agent.heartbeat_at)
+    return agent.id, agent.name, agent.kind, agent.version, agent.host, _slots(agent), ago(agent.heartbeat_at)
+
+
+def _slots(agent: AgentInfo) -> object:
+    return agent.slots if agent.slots_used is None else f"{agent.slots_used} of {count(agent.slots)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
 from flowyard.api.client import Client
 from flowyard.api.refusals import Refused, Unreachable
@@ -14,8 +15,8 @@ from flowyard_embedded.remote.tables import ago
 from flowyard_embedded.stack.place import Place, owner_of
 from flowyard_embedded.stack.state import read_state
 
-HEALTHY = "healthy"
-DOWN = "down"
+HEALTHY: Final = "healthy"
+DOWN: Final = "down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +110,4 @@ def _told(status: StatusView, *, is_supervised: bool) -> Iterator[Service]:
 
 
 def _is_away(error: FlowyardError) -> bool:
-    return error.status == 503
+    return error.status == HTTPStatus.SERVICE_UNAVAILABLE
