@@ -64,7 +64,7 @@ class Engine:
         self.draining = asyncio.Event()
         self.journals: list[Journal] = []
         self.announced: list[Entry] = []
-        self.lost = self.cancelled = False
+        self.lost = asyncio.Event()
         self.at_work: asyncio.Task[RunResult | None] | None = None
 
     async def take(self) -> Claim:
@@ -102,8 +102,8 @@ class Engine:
             now=lambda: datetime.now(UTC),
             announce=self.announced.extend,
             stream=lambda _token: None,
-            on_lost=lambda: setattr(self, "lost", True),
-            on_cancel=lambda: setattr(self, "cancelled", True),
+            on_lost=self.lost.set,
+            on_cancel=lambda: None,
         )
         self.journals.append(journal)
         return journal
@@ -116,11 +116,11 @@ class Engine:
         waits = compiled.workflow.execution.durability == "sync"
         recorder = Durable(journal, recorded, self.draining, waits_for_commits=waits, long_wait_s=30.0)
         written = Written(start or head or {}, compiled.plan.merging)
-        for step in recorded if head is not None else ():
+        for step in recorded if head else ():
             fields = [o.field for o in compiled.workflow.nodes[step.node].outputs]
             if step.node in compiled.plan.maps:
                 fields = [compiled.plan.maps[step.node].collect_field]
-            written.values |= {name: head.get(name) for name in fields}
+            written.values |= {name: (head or {}).get(name) for name in fields}
         context = RunContext(self.model, recorder, False, lambda: 0.0, time.perf_counter, written)  # noqa: FBT003  # no tokens
         return await drive(compiled, start, context, run_id=str(claim.run_id), timeout_s=None)
 

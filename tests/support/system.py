@@ -86,9 +86,8 @@ def embedded() -> Iterator[System]:
     with temporary_home() as home:
         place, out, err = Place(home / "data"), home / "up.out", home / "up.err"
         with out.open("wb") as to_out, err.open("wb") as to_err:
-            environment = clean_environment() | {f"FLOWYARD_{name}": value for name, value in _SETTINGS.items()}
             process = subprocess.Popen(
-                _command(place), env=environment, stdin=subprocess.DEVNULL, stdout=to_out, stderr=to_err
+                _command(place), env=_environment(), stdin=subprocess.DEVNULL, stdout=to_out, stderr=to_err
             )
             up = Up(process, place, out, err)
             try:
@@ -104,6 +103,11 @@ def embedded() -> Iterator[System]:
 def _command(place: Place) -> Sequence[str]:
     more = ["--data", str(place.path), "--port", "0", "--executors", str(len(EXECUTORS))]
     return [sys.executable, "-m", "flowyard_embedded", "up", *more]
+
+
+def _environment() -> dict[str, str]:
+    others = {name: value for name, value in clean_environment().items() if not name.startswith("FLOWYARD_")}
+    return others | {f"FLOWYARD_{name}": value for name, value in _SETTINGS.items()}
 
 
 def _system(up: Up) -> System:

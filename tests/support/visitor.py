@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from support.executors import prompt_of, until
+from support.executors import prompt_of, until, until_async
 from support.wire.behaviour import Behaviour, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -69,7 +68,12 @@ class Visitor:
         return str(_found(response)["id"])
 
     async def post(
-        self, path: str, /, headers: Mapping[str, str] | None = None, params: Mapping[str, Any] | None = None, **body: Any
+        self,
+        path: str,
+        /,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        **body: Any,
     ) -> httpx.Response:
         return await self.http.post(path, json=body, headers=headers, params=params)
 
@@ -88,17 +92,13 @@ class Visitor:
         """The nodes, in the order in which they ended."""
         return [step["node"] for step in (await self.get(f"/v1/runs/{run_id}/steps"))["items"]]
 
-    async def has(self, run_id: str, status: str) -> None:
-        """Returns when the run has this status."""
-        async with asyncio.timeout(_TIMEOUT_S):
-            while (await self.run(run_id))["status"] != status:
-                await asyncio.sleep(0.02)
-
     async def ended(self, run_id: str) -> Found:
-        async with asyncio.timeout(_TIMEOUT_S):
-            while (run := await self.run(run_id))["finished_at"] is None:
-                await asyncio.sleep(0.02)
-        return run
+        async def look() -> Found | None:
+            run = await self.run(run_id)
+            return run if run["finished_at"] else None
+
+        found: Found = await until_async(look, _TIMEOUT_S)
+        return found
 
     async def all_ended(self, run_ids: list[str]) -> list[Found]:
         return [await self.ended(run_id) for run_id in run_ids]
@@ -109,7 +109,9 @@ class Visitor:
         return items
 
     @asynccontextmanager
-    async def stream(self, run_id: str, *, after: str | None = None) -> AsyncIterator[AsyncGenerator[ServerSentEvent, None]]:
+    async def stream(
+        self, run_id: str, *, after: str | None = None
+    ) -> AsyncIterator[AsyncGenerator[ServerSentEvent, None]]:
         """The events as they come; `after`: the last id that was seen."""
         headers = {"accept": "text/event-stream"} | ({"last-event-id": after} if after else {})
         async with self.http.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:

@@ -13,7 +13,20 @@ from typing import Any, Protocol, assert_never
 
 from aiohttp import web
 
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Held, Json, Late, Malformed, Odd, Reply, Status, Text
+from support.wire.behaviour import (
+    Behaviour,
+    CutStream,
+    Hang,
+    HangUp,
+    Held,
+    Json,
+    Late,
+    Malformed,
+    Odd,
+    Reply,
+    Status,
+    Text,
+)
 
 LONG_REPLY = Text("one two three four five six seven eight")
 """What is cut or hangs in the middle."""

@@ -61,6 +61,9 @@ class Durable:
                 raise GiveBack
             await self._changed.wait()
         self._at_work.add(step)
+        before = self.recorded.get(step)
+        if before is not None:
+            self._journal.tried(step, before.tries)
 
     def end(self, step: StepId) -> None:
         self._at_work.discard(step)

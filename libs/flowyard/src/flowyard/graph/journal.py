@@ -95,6 +95,10 @@ class Journal:
         self._add(event)
         self._write_within(EVENT_DELAY)
 
+    def tried(self, step: StepId, tries: int) -> None:
+        """How often a step was tried under earlier claims, and once more now."""
+        self._tries[step] = tries
+
     def note(self, kind: str, **data: Any) -> None:
         """An event that isn't the engine's: `run.started` and the like."""
         self._entry(kind, data)

@@ -150,7 +150,8 @@ def encode_checkpoint(
 
 
 def _may_be_large(value: Any) -> bool:
-    return len(value) > LARGE // 6 if isinstance(value, str) else isinstance(value, (list, dict)) and bool(value)
+    # A character takes up to 12 bytes of JSON: the two halves of a surrogate pair, escaped.
+    return len(value) > LARGE // 12 if isinstance(value, str) else isinstance(value, (list, dict)) and bool(value)
 
 
 def _large(stored: Stored) -> dict[str, tuple[Any, str]]:

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+import pytest
+
+from flowyard.errors import ClaimLost
+from flowyard.runs.claim import Claim
+from support.stored import Stored, ending, entries_json, open_stored, telling
+
+
+async def give_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
+    seq = claim.last_seq + 1
+    if seconds is None:
+        entries = entries_json(seq, "run.queued")
+        return await stored.claims.give_back(claim.run_id, claim.epoch, entries=entries, last_seq=seq)
+    entries = entries_json(seq, "run.waiting")
+    return await stored.claims.put_to_sleep(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
+
+
+async def test_only_one_of_two_executors_can_take_a_run(database_url: str) -> None:
+    async with open_stored(database_url) as one, open_stored(database_url) as other:
+        for _ in range(10):
+            run_id = await one.run()
+            taken = await asyncio.gather(one.claims.take("one", 5), other.claims.take("other", 5))
+            assert [claim.run_id for claims in taken for claim in claims] == [run_id]
+
+
+async def test_a_claim_says_what_its_run_is(stored: Stored) -> None:
+    revision = await stored.workflow("poems")
+    claim = await stored.claimed("poems", inputs={"topic": "sea"}, timeout_s=60.0)
+    assert (claim.workflow, claim.revision, claim.digest) == ("poems", revision.number, revision.digest)
+    assert (claim.inputs, claim.attempt, claim.epoch, claim.last_seq) == ({"topic": "sea"}, 1, 1, 1)
+    assert (claim.head_checkpoint, claim.has_steps, claim.cancel_requested) == (None, False, False)
+    assert claim.left_s == pytest.approx(60.0, abs=1)
+    assert claim.waited_s >= 0
+    run = await stored.runs.get(claim.run_id)
+    assert (run.status, run.executor, run.started_at) == ("running", "one", claim.started_at)
+
+
+async def test_the_limit_of_a_workflow_holds_while_many_claim_at_once(database_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        executors = [await stack.enter_async_context(open_stored(database_url)) for _ in range(4)]
+        await executors[0].workflow("narrow", concurrency=3)
+        runs = [await executors[0].run("narrow") for _ in range(24)]
+        running: set[UUID] = set()
+        most = 0
+
+        async def work(stored: Stored, name: str) -> list[UUID]:
+            nonlocal most
+            done: list[UUID] = []
+            while len(ended) < len(runs):
+                for claim in await stored.claims.take(name, 2):
+                    running.add(claim.run_id)
+                    most = max(most, len(running))
+                    await asyncio.sleep(0)
+                    running.remove(claim.run_id)
+                    await stored.finish(claim)
+                    ended.append(claim.run_id)
+                    done.append(claim.run_id)
+                counted = await stored.database.value("SELECT count(*) FROM runs WHERE status = 'running'")
+                assert counted <= 3
+            return done
+
+        ended: list[UUID] = []
+        done = await asyncio.gather(*(work(stored, f"e{i}") for i, stored in enumerate(executors)))
+    assert sorted(run for mine in done for run in mine) == sorted(runs)
+    assert most <= 3
+
+
+async def test_the_highest_priority_comes_first_and_then_the_oldest(stored: Stored) -> None:
+    low = [await stored.run(priority=-1), await stored.run(priority=-1)]
+    middle = [await stored.run(), await stored.run()]
+    high = await stored.run("other", priority=5)
+    taken = [claim.run_id for claim in await stored.claims.take("one", 4)]
+    assert taken == [high, *middle, low[0]]
+    assert [claim.run_id for claim in await stored.claims.take("one", 4)] == [low[1]]
+
+
+async def test_a_workflow_with_a_thousand_queued_runs_does_not_starve_one_with_a_single_run(stored: Stored) -> None:
+    await stored.run("crowd")
+    await stored.database.execute(
+        "INSERT INTO runs (id, definition, revision, last_seq, priority, max_attempts, workflow, status, inputs)"
+        " SELECT gen_random_uuid(), definition, revision, 1, 0, 3, workflow, status, inputs"
+        " FROM runs CROSS JOIN generate_series(2, 1000)"
+    )
+    await stored.run("lonely")
+    assert {claim.workflow for claim in await stored.claims.take("one", 2)} == {"crowd", "lonely"}
+    # What runs already counts: each has its second run before anybody has a third.
+    await stored.run("lonely")
+    assert {claim.workflow for claim in await stored.claims.take("one", 2)} == {"crowd", "lonely"}
+    assert {claim.workflow for claim in await stored.claims.take("one", 2)} == {"crowd"}
+
+
+async def test_an_executor_gets_no_more_runs_than_it_asks_for(stored: Stored) -> None:
+    for _ in range(5):
+        await stored.run()
+    assert [len(await stored.claims.take("one", 2)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_a_run_whose_lease_is_over_goes_back_and_on_elsewhere(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await stored.expire(claim.run_id)
+    [moved] = await stored.moves.sweep()
+    assert (moved.run_id, moved.status) == (claim.run_id, "queued")
+    [again] = await stored.claims.take("other", 1)
+    assert (again.run_id, again.attempt, again.last_seq) == (claim.run_id, 2, claim.last_seq + 1)
+    assert again.epoch > claim.epoch
+    with pytest.raises(ClaimLost):
+        await stored.committer.commit(telling(claim))
+    assert not (await stored.claims.renew({claim.run_id: claim.epoch})).held
+
+
+async def test_a_live_lease_is_left_alone(stored: Stored) -> None:
+    claim = await stored.claimed()
+    assert await stored.moves.sweep() == []
+    assert (await stored.runs.get(claim.run_id)).status == "running"
+
+
+async def test_a_run_that_loses_its_executor_too_often_fails(stored: Stored) -> None:
+    run_id = await stored.run(max_attempts=2)
+    for attempt in (1, 2):
+        assert [claim.attempt for claim in await stored.claims.take("one", 1)] == [attempt]
+        await stored.expire(run_id)
+        await stored.moves.sweep()
+    run = await stored.runs.get(run_id)
+    assert (run.status, run.error and run.error.code) == ("failed", "executor_lost")
+    assert [entry.type for entry in await stored.entries(run_id)] == ["run.queued", "run.queued", "run.failed"]
+
+
+async def test_to_hand_a_run_back_uses_up_no_attempt(stored: Stored) -> None:
+    run_id = await stored.run(max_attempts=1)
+    for _ in range(3):
+        [claim] = await stored.claims.take("one", 1)
+        assert claim.attempt == 1
+        assert await give_back(stored, claim)
+        assert not await give_back(stored, claim)
+        assert (await stored.runs.get(run_id)).status == "queued"
+    [claim] = await stored.claims.take("one", 1)
+    assert await give_back(stored, claim, seconds=60)
+    assert (await stored.runs.get(run_id)).status == "waiting"
+    await stored.database.execute("UPDATE runs SET wake_at = now()")
+    assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
+    assert [claim.attempt for claim in await stored.claims.take("one", 1)] == [1]
+
+
+async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored) -> None:
+    claim = await stored.claimed()
+    assert await give_back(stored, claim, seconds=0.05)
+    assert await stored.claims.take("one", 1) == []
+    assert await stored.moves.sweep() == []
+    await asyncio.sleep(0.06)
+    assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
+    assert len(await stored.claims.take("one", 1)) == 1
+
+
+async def test_a_renewal_tells_what_is_held_and_what_should_end(stored: Stored) -> None:
+    kept, cancelled, lost = [await stored.claimed() for _ in range(3)]
+    assert (await stored.moves.cancel(cancelled.run_id)).entry is None
+    await stored.expire(lost.run_id)
+    await stored.moves.sweep()
+    renewed = await stored.claims.renew({c.run_id: c.epoch for c in (kept, cancelled, lost)})
+    assert renewed.held == {kept.run_id, cancelled.run_id}
+    assert renewed.cancelled == {cancelled.run_id}
+    assert renewed.at >= kept.at
+
+
+async def test_renewals_and_commits_of_the_same_runs_never_wait_for_each_other(stored: Stored) -> None:
+    for _ in range(64):
+        await stored.run()
+    claims = await stored.claims.take("one", 64)
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+    async def commit() -> None:
+        for turn in range(2, 22):
+            await asyncio.gather(*(stored.committer.commit(telling(claim, seq=turn)) for claim in reversed(claims)))
+
+    async def renew() -> None:
+        while not committing.done():
+            renewed = await stored.claims.renew({claim.run_id: claim.epoch for claim in claims})
+            assert len(renewed.held) == 64
+
+    committing = asyncio.create_task(commit())
+    async with asyncio.timeout(10):
+        await asyncio.gather(committing, renew(), renew())
+    assert await stored.database.value(deadlocks) == 0
+
+
+async def test_an_executor_that_starts_again_finds_the_runs_of_its_former_life(stored: Stored) -> None:
+    mine, other = await stored.claimed(executor="one"), await stored.claimed(executor="other")
+    assert await stored.claims.held_by("one") == [mine.run_id]
+    assert await stored.moves.release(other.run_id, "one") is None
+    moved = await stored.moves.release(mine.run_id, "one")
+    assert moved is not None
+    assert (moved.status, await stored.claims.held_by("one")) == ("queued", [])
+    with pytest.raises(ClaimLost):
+        await stored.committer.commit(ending(mine))

@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from flowyard.errors import ClaimLost, CommitRefused
+from flowyard.runs.claim import Claim
+from flowyard.storage.commits import MOST_RUNS, Committer, Part, Told
+from flowyard.storage.database import dumps
+from flowyard.storage.schema import migrate
+from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
+from support.servers import FORGETFUL
+from support.stored import LEASE_S, Stored, ending, open_stored, telling
+
+AT = "2026-01-01T00:00:00+00:00"
+
+
+async def claims_of(stored: Stored, count: int) -> list[Claim]:
+    for _ in range(count):
+        await stored.run()
+    return await stored.claims.take("one", count)
+
+
+@asynccontextmanager
+async def committing(stored: Stored, batches: list[int] | None = None) -> AsyncIterator[Committer]:
+    """Another committer, which tells how many parts each of its statements had."""
+    told: list[int] = [] if batches is None else batches
+    committer = Committer(stored.database, lease_s=LEASE_S, on_batch=lambda _seconds, parts: told.append(parts))
+    task = asyncio.create_task(committer.run())
+    try:
+        yield committer
+    finally:
+        task.cancel()
+
+
+def whole(claim: Claim, now: object) -> Part:
+    """A part with a row for every table."""
+    part = telling(claim)
+    part.head = "c1"
+    part.checkpoints = [("", "c1", None, "{}", "{}")]
+    part.writes = [("", "c1", "task", 0, "path", "channel", "[1,null]")]
+    part.values = [("digest", '"large"')]
+    part.steps = [("write", 1, -1, "succeeded", part.last_seq, 1, now, 0.5, None, "{}", None)]
+    part.calls = [(part.last_seq, "write", 1, -1, "p", "m", now, 0.5, None, 1, 2, None, None, None)]
+    return part
+
+
+WRITTEN = ("events", "steps", "model_calls", "checkpoints", "checkpoint_writes", "checkpoint_values")
+
+
+async def test_what_many_runs_commit_together_is_one_statement(stored: Stored) -> None:
+    claims = await claims_of(stored, 40)
+    batches: list[int] = []
+    async with committing(stored, batches) as committer:
+        told = await asyncio.gather(*(committer.commit(telling(claim)) for claim in claims))
+    assert told == [Told(cancel_requested=False)] * 40
+    assert sum(batches) == 40
+    assert len(batches) <= 2
+    for claim in claims:
+        assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2]
+
+
+async def test_a_statement_takes_no_more_runs_than_it_should(stored: Stored) -> None:
+    claims = await claims_of(stored, MOST_RUNS + 10)
+    batches: list[int] = []
+    async with committing(stored, batches) as committer:
+        await asyncio.gather(*(committer.commit(telling(claim)) for claim in claims))
+    assert max(batches) <= MOST_RUNS
+    assert sum(batches) == MOST_RUNS + 10
+
+
+async def test_the_parts_of_one_run_are_written_in_their_order(stored: Stored) -> None:
+    [claim] = await claims_of(stored, 1)
+    await asyncio.gather(*(stored.committer.commit(telling(claim, seq=seq)) for seq in range(2, 8)))
+    assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2, 3, 4, 5, 6, 7]
+    assert (await stored.runs.get(claim.run_id)).last_seq == 7
+
+
+async def test_a_part_is_written_into_every_table_and_renews_the_lease(stored: Stored) -> None:
+    [claim] = await claims_of(stored, 1)
+    await stored.expire(claim.run_id)
+    before = await stored.counts()
+    await stored.committer.commit(whole(claim, claim.at))
+    after = await stored.counts()
+    assert {table: after[table] - before[table] for table in WRITTEN} == dict.fromkeys(WRITTEN, 1)
+    held = await stored.database.row("SELECT *, lease_until > now() AS live FROM claims")
+    assert held is not None
+    assert (held["live"], held["last_seq"], held["head_checkpoint"]) == (True, 2, "c1")
+
+
+async def test_the_part_of_a_stale_claim_changes_nothing_while_others_of_its_batch_are_written(stored: Stored) -> None:
+    stale, good = await claims_of(stored, 2)
+    await stored.expire(stale.run_id)
+    await stored.moves.sweep()
+    [again] = await stored.claims.take("other", 1)
+    before = await stored.everything()
+    lost, told = await asyncio.gather(
+        stored.committer.commit(whole(stale, stale.at)),
+        stored.committer.commit(whole(good, good.at)),
+        return_exceptions=True,
+    )
+    assert isinstance(lost, ClaimLost)
+    assert told == Told(cancel_requested=False)
+    after = await stored.everything()
+    for table, rows in after.items():
+        new = set(rows) - set(before[table])
+        assert all(str(good.run_id) in row for row in new), table
+    with pytest.raises(ClaimLost):
+        await stored.committer.commit(ending(stale))
+    assert await stored.everything() == after
+    assert (await stored.claims.renew({again.run_id: again.epoch})).held == {again.run_id}
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
+async def test_a_run_that_has_ended_takes_no_part_any_more(stored: Stored, status: str) -> None:
+    claim = await stored.claimed()
+    await stored.committer.commit(whole(claim, claim.at))
+    await stored.finish(claim, status, seq=3)
+    ended = await stored.everything()
+    for late in (telling(claim, seq=4), ending(claim, seq=4)):
+        with pytest.raises(ClaimLost):
+            await stored.committer.commit(late)
+    assert await stored.everything() == ended
+    assert (await stored.runs.get(claim.run_id)).status == status
+    assert ended["claims"] == ended["checkpoints"] == ended["checkpoint_writes"] == ended["checkpoint_values"] == []
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        pytest.param("[" * 100_000 + "]" * 100_000, id="nested too deeply"),
+        pytest.param('{"a": ', id="no JSON"),
+        pytest.param("\ud800", id="no UTF-8"),
+        pytest.param("\x00", id="NUL"),
+    ],
+)
+async def test_a_part_that_postgres_refuses_fails_alone(stored: Stored, poison: str) -> None:
+    claims = await claims_of(stored, 9)
+    parts = [whole(claim, claim.at) for claim in claims]
+    row = parts[4].steps[0]
+    parts[4].steps = [(*row[:-2], poison, None)]
+    told = await asyncio.gather(*(stored.committer.commit(part) for part in parts), return_exceptions=True)
+    assert isinstance(told.pop(4), CommitRefused)
+    assert told == [Told(cancel_requested=False)] * 8
+    written = [len(await stored.entries(claim.run_id)) for claim in claims]
+    assert written == [2, 2, 2, 2, 1, 2, 2, 2, 2]
+    # The claim is as it was, and what follows is taken.
+    assert await stored.committer.commit(telling(claims[4])) == Told(cancel_requested=False)
+
+
+async def test_a_number_that_fits_no_column_is_refused_and_not_tried_for_ever(stored: Stored) -> None:
+    claim = await stored.claimed()
+    part = whole(claim, claim.at)
+    part.calls = [(*part.calls[0][:9], 2**40, *part.calls[0][10:])]
+    async with asyncio.timeout(5):
+        with pytest.raises(CommitRefused):
+            await stored.committer.commit(part)
+
+
+async def test_a_refusal_tells_nobody_the_values(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    claim = await stored.claimed()
+    part = whole(claim, claim.at)
+    part.outputs, part.status = '{"a": my-secret', "succeeded"
+    with pytest.raises(CommitRefused) as refused:
+        await stored.committer.commit(part)
+    assert "my-secret" not in str(refused.value)
+    assert [record.message for record in caplog.records] == ["commit refused"]
+    assert "my-secret" not in str([vars(record) for record in caplog.records])
+
+
+async def test_to_commit_the_same_again_changes_nothing(stored: Stored) -> None:
+    claim = await stored.claimed()
+    part = whole(claim, claim.at)
+    await stored.committer.commit(part)
+    once = await without_lease(stored)
+    await stored.committer.commit(part)
+    assert await without_lease(stored) == once
+
+
+async def without_lease(stored: Stored) -> dict[str, list[str]]:
+    await stored.database.execute("UPDATE claims SET lease_until = NULL")
+    return await stored.everything()
+
+
+async def test_a_step_that_has_succeeded_stays_as_it_is(stored: Stored) -> None:
+    claim = await stored.claimed()
+    part = whole(claim, claim.at)
+    await stored.committer.commit(part)
+    late = telling(claim, "step.failed", seq=3)
+    late.steps = [("write", 1, -1, "failed", 3, 1, claim.at, 0.5, "fail", None, dumps({"code": "a", "message": "b"}))]
+    await stored.committer.commit(late)
+    assert [(step.status, step.seq) for step in await stored.history.steps(claim.run_id)] == [("succeeded", 2)]
+
+
+async def test_a_commit_says_that_somebody_wants_the_run_cancelled(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await stored.moves.cancel(claim.run_id)
+    assert await stored.committer.commit(telling(claim)) == Told(cancel_requested=True)
+
+
+async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Stored) -> None:
+    claims = await claims_of(stored, 6)
+    committer = Committer(stored.database, lease_s=LEASE_S, most_waiting=2)
+    waiting = [asyncio.create_task(committer.commit(telling(claim))) for claim in claims]
+    await asyncio.sleep(0.02)
+    assert committer._queue.qsize() == 2
+    assert not any(task.done() for task in waiting)
+    task = asyncio.create_task(committer.run())
+    assert await asyncio.gather(*waiting) == [Told(cancel_requested=False)] * 6
+    task.cancel()
+
+
+async def test_a_part_whose_run_gave_up_waiting_is_not_written(stored: Stored) -> None:
+    claim = await stored.claimed()
+    committer = Committer(stored.database, lease_s=LEASE_S)
+    waiting = asyncio.create_task(committer.commit(telling(claim)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    task = asyncio.create_task(committer.run())
+    await asyncio.sleep(0.02)
+    task.cancel()
+    assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1]
+
+
+# ---- Postgres goes away
+
+
+class Restarted:
+    """A Postgres that can be killed, and started again where it was."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.server: PostgresServer = start_postgres(home, settings={**FORGETFUL, "synchronous_commit": "on"})
+
+    @property
+    def url(self) -> str:
+        return self.server.url.get_secret_value()
+
+    async def crash(self) -> None:
+        self.server.process.child.kill()
+        await asyncio.to_thread(self.server.process.stop)
+
+    async def start(self) -> None:
+        settings = {**FORGETFUL, "synchronous_commit": "on"}
+        self.server = await asyncio.to_thread(start_postgres, self.home, port=self.server.port, settings=settings)
+
+
+@pytest.fixture
+async def own_server(server_home: Path) -> AsyncIterator[Restarted]:
+    restarted = await asyncio.to_thread(Restarted, server_home / "postgres")
+    await migrate(restarted.url)
+    yield restarted
+    await asyncio.to_thread(restarted.server.process.stop)
+
+
+async def test_commits_wait_while_postgres_is_away_and_succeed_when_it_is_back(own_server: Restarted) -> None:
+    async with open_stored(own_server.url) as stored:
+        claims = await claims_of(stored, 8)
+        seqs = {claim.run_id: claim.last_seq for claim in claims}
+        crashed = asyncio.Event()
+
+        async def work(claim: Claim) -> None:
+            while not crashed.is_set() or seqs[claim.run_id] < 20:
+                await stored.committer.commit(telling(claim, seq=seqs[claim.run_id] + 1))
+                seqs[claim.run_id] += 1
+            await stored.finish(claim, seq=seqs[claim.run_id] + 1)
+
+        at_work = [asyncio.create_task(work(claim)) for claim in claims]
+        await asyncio.sleep(0.05)
+        await own_server.crash()
+        crashed.set()
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in at_work)
+        await own_server.start()
+        async with asyncio.timeout(15):
+            await asyncio.gather(*at_work)
+        for claim in claims:
+            entries = await stored.entries(claim.run_id)
+            assert [entry.seq for entry in entries] == list(range(1, seqs[claim.run_id] + 2))
+            assert entries[-1].type == "run.succeeded"
+
+
+class AnswersLost:
+    """A database whose server goes away just after it has written: the first `times` answers are lost."""
+
+    def __init__(self, stored: Stored, times: int = 1) -> None:
+        self.stored = stored
+        self.times = times
+
+    async def rows(self, statement: str, *args: object) -> list[object]:
+        rows = await self.stored.database.rows(statement, *args)
+        if self.times:
+            self.times -= 1
+            await self.stored.database.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return list(rows)
+
+    async def value(self, statement: str, *args: object) -> object:
+        return await self.stored.database.value(statement, *args)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_end_whose_answer_was_lost_is_not_taken_for_a_lost_claim(stored: Stored, times: int) -> None:
+    claim = await stored.claimed()
+    await stored.committer.commit(whole(claim, claim.at))
+    database: object = AnswersLost(stored, times)
+    committer = Committer(database, lease_s=LEASE_S)  # type: ignore[arg-type]  # the part of it that is used
+    task = asyncio.create_task(committer.run())
+    async with asyncio.timeout(5):
+        assert await committer.commit(ending(claim, seq=3)) == Told(cancel_requested=False)
+    task.cancel()
+    assert [entry.type for entry in await stored.entries(claim.run_id)][-1] == "run.succeeded"
+
+
+async def test_a_step_whose_answer_was_lost_is_there_once(stored: Stored) -> None:
+    claim = await stored.claimed()
+    database: object = AnswersLost(stored)
+    committer = Committer(database, lease_s=LEASE_S)  # type: ignore[arg-type]  # as above
+    task = asyncio.create_task(committer.run())
+    async with asyncio.timeout(5):
+        await committer.commit(whole(claim, claim.at))
+    task.cancel()
+    assert len(await stored.history.steps(claim.run_id)) == 1
+    assert len(await stored.history.calls(claim.run_id)) == 1
+    assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2]
+
+
+async def test_an_end_that_somebody_else_made_while_its_answer_was_lost_is_a_lost_claim(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await stored.expire(claim.run_id)
+    await stored.moves.sweep()
+    database: object = AnswersLost(stored)
+    committer = Committer(database, lease_s=LEASE_S)  # type: ignore[arg-type]  # as above
+    task = asyncio.create_task(committer.run())
+    async with asyncio.timeout(5):
+        with pytest.raises(ClaimLost):
+            await committer.commit(ending(claim, seq=3))
+    task.cancel()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from flowyard.errors import UnknownStep
+from flowyard.runs.claim import Claim
+from flowyard.storage.database import dumps
+from support.stored import Stored, entries_json, new_id, telling
+
+
+async def tell(stored: Stored, claim: Claim, seq: int, *kinds: str) -> None:
+    part = telling(claim, seq=seq + len(kinds) - 1)
+    part.entries = entries_json(seq, *kinds)
+    await stored.committer.commit(part)
+
+
+async def step(stored: Stored, claim: Claim, seq: int, **about: object) -> None:
+    part = telling(claim, seq=seq)
+    at = "2026-01-01T00:00:00+00:00"
+    part.entries = dumps([{"seq": seq, "at": at, **about}])
+    await stored.committer.commit(part)
+
+
+async def seqs(stored: Stored, claim: Claim, after: int, most: int = 1000) -> list[int]:
+    return [entry.seq for entry in await stored.history.entries(claim.run_id, after=after, most=most)]
+
+
+async def test_a_reader_goes_on_from_any_event_though_they_were_written_in_batches(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await tell(stored, claim, 2, "a", "b", "c")
+    await tell(stored, claim, 5, "d", "e")
+    for after in range(8):
+        assert await seqs(stored, claim, after) == list(range(after + 1, 7))
+    assert await seqs(stored, claim, 0, most=3) == [1, 2, 3]
+    assert await seqs(stored, claim, 3, most=2) == [4, 5]
+
+
+async def test_nobody_has_a_history_before_it_happens(stored: Stored) -> None:
+    assert await stored.history.entries(new_id()) == []
+    assert await stored.history.steps(new_id()) == []
+    assert await stored.history.calls(new_id()) == []
+
+
+async def test_a_step_is_found_where_it_last_began(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await step(stored, claim, 2, type="step.started", node="write", visit=1)
+    await step(stored, claim, 3, type="step.started", node="write", visit=2)
+    await step(stored, claim, 4, type="step.finished", node="write", visit=1)
+    await step(stored, claim, 5, type="step.started", node="write", visit=1)
+    await step(stored, claim, 6, type="step.started", node="écrire", visit=1)
+    assert await stored.history.started_at_seq(claim.run_id, "write", 1) == 5
+    assert await stored.history.started_at_seq(claim.run_id, "write", 2) == 3
+    assert await stored.history.started_at_seq(claim.run_id, "écrire", 1) == 6
+    for node, visit in (("write", 3), ("rite", 1)):
+        with pytest.raises(UnknownStep):
+            await stored.history.started_at_seq(claim.run_id, node, visit)
+
+
+@pytest.mark.parametrize("text", ["\u0000", "\ud800", '"node":"write"'])
+async def test_a_step_is_found_whatever_characters_a_model_replied(stored: Stored, text: str) -> None:
+    claim = await stored.claimed()
+    part = telling(claim, seq=3)
+    at = "2026-01-01T00:00:00+00:00"
+    started = {"seq": 2, "at": at, "type": "step.started", "node": "write", "visit": 1}
+    part.entries = dumps([started, {"seq": 3, "at": at, "type": "step.finished", "outputs": {text: text}}])
+    await stored.committer.commit(part)
+    assert await stored.history.started_at_seq(claim.run_id, "write", 1) == 2
+    assert (await stored.entries(claim.run_id))[-1].data["outputs"] == {text: text}
+
+
+async def test_a_fork_finds_the_steps_that_it_took_along_by_their_end(stored: Stored) -> None:
+    claim = await stored.claimed()
+    part = telling(claim, seq=2)
+    part.steps = [("write", 1, -1, "succeeded", 2, 1, claim.at, 0.5, None, '{"x": 1}', None)]
+    await stored.committer.commit(part)
+    assert await stored.history.started_at_seq(claim.run_id, "write", 1) == 2

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowyard.errors import ClaimLost, IllegalMove, UnknownRun
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import ENDINGS
+from flowyard.runs.run import OPEN
+from support.stored import Stored, ending, entries_json, new_id, open_stored, telling
+
+
+async def sleeping(stored: Stored, seconds: float = 60) -> Claim:
+    claim = await stored.claimed()
+    entries, seq = entries_json(2, "run.waiting"), 2
+    assert await stored.claims.put_to_sleep(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
+    return claim
+
+
+async def failed(stored: Stored, *, max_attempts: int = 3) -> Claim:
+    claim = await stored.claimed(max_attempts=max_attempts)
+    await stored.finish(claim, "failed")
+    return claim
+
+
+async def types(stored: Stored, claim: Claim) -> list[str]:
+    entries = await stored.entries(claim.run_id)
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    return [entry.type for entry in entries]
+
+
+async def test_a_queued_run_is_cancelled_at_once(stored: Stored) -> None:
+    run_id = await stored.run()
+    moved = await stored.moves.cancel(run_id)
+    assert (moved.status, moved.entry and moved.entry.type) == ("cancelled", "run.cancelled")
+    assert await stored.claims.take("one", 1) == []
+    assert (await stored.runs.get(run_id)).finished_at is not None
+
+
+async def test_a_sleeping_run_is_cancelled_at_once(stored: Stored) -> None:
+    claim = await sleeping(stored)
+    assert (await stored.moves.cancel(claim.run_id)).status == "cancelled"
+    assert await types(stored, claim) == ["run.queued", "run.waiting", "run.cancelled"]
+    assert (await stored.counts())["claims"] == 0
+
+
+async def test_a_running_run_is_left_to_its_executor(stored: Stored) -> None:
+    claim = await stored.claimed()
+    moved = await stored.moves.cancel(claim.run_id)
+    assert (moved.status, moved.entry) == ("running", None)
+    assert (await stored.runs.get(claim.run_id)).cancel_requested
+    await stored.finish(claim, "cancelled")
+    assert await types(stored, claim) == ["run.queued", "run.cancelled"]
+
+
+async def test_to_cancel_works_when_the_owner_is_dead(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await stored.expire(claim.run_id)
+    assert (await stored.moves.cancel(claim.run_id)).status == "cancelled"
+    with pytest.raises(ClaimLost):
+        await stored.finish(claim)
+    assert await types(stored, claim) == ["run.queued", "run.cancelled"]
+
+
+async def test_a_run_that_should_be_cancelled_is_when_its_executor_dies(stored: Stored) -> None:
+    claim = await stored.claimed(max_attempts=1)
+    await stored.moves.cancel(claim.run_id)
+    await stored.expire(claim.run_id)
+    assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
+
+
+async def test_a_run_that_is_handed_back_while_it_is_cancelled_does_not_run_again(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await stored.moves.cancel(claim.run_id)
+    await stored.claims.give_back(claim.run_id, claim.epoch, entries=entries_json(2, "run.queued"), last_seq=2)
+    assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
+
+
+async def test_a_failed_run_goes_on_when_it_is_retried(stored: Stored) -> None:
+    claim = await failed(stored, max_attempts=1)
+    moved = await stored.moves.retry(claim.run_id)
+    assert (moved.status, moved.entry and moved.entry.data["reason"]) == ("queued", "retried")
+    run = await stored.runs.get(claim.run_id)
+    assert (run.status, run.error, run.outputs, run.finished_at) == ("queued", None, None, None)
+    [again] = await stored.claims.take("one", 1)
+    assert (again.attempt, again.last_seq, again.started_at) == (1, 3, claim.started_at)
+    await stored.finish(again)
+    assert await types(stored, claim) == ["run.queued", "run.failed", "run.queued", "run.succeeded"]
+
+
+async def test_a_retry_has_the_whole_time_again(stored: Stored) -> None:
+    claim = await stored.claimed(timeout_s=100.0)
+    await stored.moves.cancel(claim.run_id)
+    await stored.database.execute("UPDATE runs SET deadline = now() - interval '1 hour'")
+    await stored.finish(claim, "failed")
+    await stored.moves.retry(claim.run_id)
+    [again] = await stored.claims.take("one", 1)
+    assert again.left_s == pytest.approx(100.0, abs=1)
+    assert not again.cancel_requested
+
+
+async def test_a_run_whose_time_is_over_fails_though_its_executor_hangs(stored: Stored) -> None:
+    claim = await stored.claimed(timeout_s=2.0)
+    await stored.database.execute("UPDATE runs SET deadline = now() - interval '1 hour'")
+    [moved] = await stored.moves.sweep()
+    assert (moved.run_id, moved.status) == (claim.run_id, "failed")
+    run = await stored.runs.get(claim.run_id)
+    assert run.error is not None
+    assert (run.error.code, run.error.message) == ("run_timeout", "the run took longer than its timeout of 2 s")
+    with pytest.raises(ClaimLost):
+        await stored.committer.commit(telling(claim))
+    assert (await types(stored, claim))[-1] == "run.failed"
+
+
+async def test_a_runs_own_executor_is_the_first_to_notice_that_its_time_is_over(stored: Stored) -> None:
+    await stored.claimed(timeout_s=2.0)
+    await stored.database.execute("UPDATE runs SET deadline = now() - interval '1 second'")
+    assert await stored.moves.sweep() == []
+
+
+async def test_the_time_of_a_run_goes_on_while_it_sleeps_or_is_queued(stored: Stored) -> None:
+    asleep = await sleeping(stored)
+    handed_back = await stored.claimed()
+    await stored.claims.give_back(
+        handed_back.run_id, handed_back.epoch, entries=entries_json(2, "run.queued"), last_seq=2
+    )
+    await stored.database.execute("UPDATE runs SET deadline = now() - interval '1 hour'")
+    moved = await stored.moves.sweep()
+    assert {(one.run_id, one.status) for one in moved} == {(c.run_id, "failed") for c in (asleep, handed_back)}
+
+
+async def test_a_run_that_nobody_knows_can_not_be_moved(stored: Stored) -> None:
+    for move in (stored.moves.cancel, stored.moves.retry):
+        with pytest.raises(UnknownRun):
+            await move(new_id())
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
+async def test_what_has_ended_can_not_be_cancelled(stored: Stored, status: str) -> None:
+    claim = await stored.claimed()
+    await stored.finish(claim, status)
+    with pytest.raises(IllegalMove, match=f"is {status}: it can't be cancelled"):
+        await stored.moves.cancel(claim.run_id)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "cancelled"])
+async def test_only_a_failed_run_can_be_retried(stored: Stored, status: str) -> None:
+    claim = await stored.claimed()
+    with pytest.raises(IllegalMove, match="is running"):
+        await stored.moves.retry(claim.run_id)
+    await stored.finish(claim, status)
+    with pytest.raises(IllegalMove, match=f"is {status}: it can't be retried"):
+        await stored.moves.retry(claim.run_id)
+
+
+async def test_many_who_sweep_at_once_move_each_run_once(database_url: str) -> None:
+    async with open_stored(database_url) as one, open_stored(database_url) as other:
+        for _ in range(20):
+            await one.run()
+        claims = await one.claims.take("one", 20)
+        await one.database.execute("UPDATE claims SET lease_until = now() - interval '1 s'")
+        swept = await asyncio.gather(*(stored.moves.sweep() for stored in (one, other, one, other)))
+        assert sorted(m.run_id for moved in swept for m in moved) == sorted(c.run_id for c in claims)
+        for claim in claims:
+            assert await types(one, claim) == ["run.queued", "run.queued"]
+
+
+async def test_of_an_end_and_everything_that_comes_at_the_same_moment_one_wins(database_url: str) -> None:
+    async with open_stored(database_url) as one, open_stored(database_url) as other:
+        for turn in range(12):
+            claim = await one.claimed()
+            if turn % 2:
+                await one.expire(claim.run_id)
+            await asyncio.gather(
+                one.committer.commit(ending(claim)),
+                other.moves.cancel(claim.run_id),
+                other.moves.sweep(),
+                other.claims.take("other", 1),
+                return_exceptions=True,
+            )
+            run = await one.runs.get(claim.run_id)
+            told = await types(one, claim)
+            ended = [kind for kind in told if kind in ENDINGS]
+            assert ended == ([] if run.status in OPEN else [f"run.{run.status}"]), turn
+            assert run.last_seq == len(told)
+            if run.status in OPEN:
+                await one.moves.cancel(claim.run_id)
+                await one.expire(claim.run_id)
+                await one.moves.sweep()
+            assert (await one.runs.get(claim.run_id)).status not in OPEN
+            assert (await one.counts())["claims"] == 0

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, get_args
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowyard.runs import events
+from flowyard.runs.entries import ENDINGS, decoded, encoded, failure_data, failure_of
+from flowyard.runs.events import Event, Failure, RunFinished, StepId
+
+TEXT = st.text(max_size=8)
+NUMBERS = st.none() | st.integers(0, 10**12)
+SECONDS = st.integers(0, 10**10).map(lambda micros: round(micros / 1e6, 6))
+COSTS = st.none() | st.decimals(min_value=0, allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+OUTPUTS = st.dictionaries(TEXT, VALUES, max_size=3)
+STEPS = st.builds(StepId, TEXT, st.integers(1, 1000), st.none() | st.integers(0, 1000))
+FAILURES = st.builds(Failure, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT)
+MESSAGES = st.none() | st.lists(st.dictionaries(TEXT, TEXT), max_size=2).map(tuple)
+
+EVENTS: dict[type, st.SearchStrategy[Any]] = {
+    events.RunStarted: st.builds(events.RunStarted, st.just("run-1"), TEXT, TEXT, st.just({})),
+    events.StepStarted: st.builds(events.StepStarted, STEPS),
+    events.Token: st.builds(events.Token, STEPS, TEXT),
+    events.ModelCalled: st.builds(
+        events.ModelCalled,
+        *(STEPS, TEXT, TEXT, SECONDS, st.none() | SECONDS, NUMBERS, NUMBERS, NUMBERS, COSTS),
+        *(st.none() | FAILURES, MESSAGES),
+    ),
+    events.RetryScheduled: st.builds(
+        events.RetryScheduled, STEPS, st.integers(1, 99), st.integers(0, 10**6).map(lambda ms: ms / 1000), FAILURES
+    ),
+    events.StepFinished: st.builds(
+        events.StepFinished, STEPS, SECONDS, OUTPUTS, st.integers(0, 99), NUMBERS, NUMBERS, COSTS
+    ),
+    events.StepFailed: st.builds(
+        events.StepFailed,
+        *(STEPS, SECONDS, FAILURES, st.sampled_from(["fail", "continue", "goto", "skip", "collect"])),
+    ),
+    events.RouteTaken: st.builds(events.RouteTaken, TEXT, TEXT, st.none() | TEXT),
+    events.LoopTurned: st.builds(
+        events.LoopTurned,
+        *(TEXT, st.integers(1, 99), st.integers(1, 99), TEXT, st.sampled_from(["again", "done", "exhausted"])),
+    ),
+    events.RunFinished: st.builds(
+        events.RunFinished,
+        *(st.sampled_from(["succeeded", "failed", "cancelled"]), SECONDS, OUTPUTS, st.none() | FAILURES),
+    ),
+}
+
+
+def test_every_kind_of_event_is_tried_here() -> None:
+    assert EVENTS.keys() == set(get_args(Event))
+
+
+@given(event=st.one_of(*EVENTS.values()))
+def test_an_event_comes_back_from_json_as_it_was(event: Event) -> None:
+    kind, data = encoded(event)
+    assert decoded(kind, json.loads(json.dumps(data)), run_id="run-1") == event
+    # An entry is `{seq, at, type, …data}`: nothing may take the place of these.
+    assert not data.keys() & {"seq", "at", "type"}
+
+
+@given(failure=FAILURES)
+def test_a_failure_comes_back_as_it_was(failure: Failure) -> None:
+    assert failure_of(json.loads(json.dumps(failure_data(failure)))) == failure
+
+
+def test_a_cost_that_is_unknown_is_told_as_such_and_zero_is_zero() -> None:
+    step = StepId("a", 1)
+    for cost, told in ((None, None), (Decimal(0), "0"), (Decimal("0.0000001"), "1E-7")):
+        data = encoded(events.StepFinished(step, 0.0, {}, 1, None, None, cost))[1]
+        assert (data["cost_usd"], data["tokens_in"]) == (told, None)
+
+
+def test_the_ends_of_a_run_are_the_events_of_its_end() -> None:
+    statuses: tuple[Any, ...] = ("succeeded", "failed", "cancelled")
+    assert {encoded(RunFinished(status, 0.0, {}))[0] for status in statuses} == ENDINGS
+
+
+def test_what_no_executor_emits_is_none() -> None:
+    assert decoded("run.queued", {"reason": "retried"}) is None
+    assert decoded("something.new", {}) is None
