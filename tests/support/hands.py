@@ -18,6 +18,7 @@ from flowyard.runs.run import Entry
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer, Part
 from flowyard.storage.database import Database, dumps
+from flowyard.storage.packing import packed
 
 
 class Hands:
@@ -75,7 +76,7 @@ class Hands:
             part.last_seq += 1
             entries.append(Entry(part.last_seq, datetime.now(UTC), kind, data))
         self._seqs[claim.run_id] = part.last_seq
-        part.entries = dumps([{"seq": e.seq, "at": e.at.isoformat(), "type": e.type, **e.data} for e in entries])
+        part.entries = packed(entries)
         await self._committer.commit(part)
         if not self.silent:
             self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=tuple(entries)))

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from flowyard.storage.commits import Committer, Part
 from flowyard.storage.database import Database, dumps, open_database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
+from flowyard.storage.packing import packed
 from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
 from flowyard.storage.tables import metadata
@@ -143,10 +145,12 @@ async def open_stored(url: str, *, lease_s: float = LEASE_S, **settings: Any) ->
                 await at_work
 
 
+LONG_AGO: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 def entries_json(first: int, *types: str) -> str:
     """Events as a part carries them, numbered from `first`."""
-    at = "2026-01-01T00:00:00+00:00"
-    return dumps([{"seq": seq, "at": at, "type": kind} for seq, kind in enumerate(types, first)])
+    return packed([Entry(seq, LONG_AGO, kind, {}) for seq, kind in enumerate(types, first)])
 
 
 def telling(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -58,8 +59,7 @@ class System:
         """How often the service had been started by then."""
         part = self._up.part(service)
         assert part.pid is not None
-        # Its process alone; the supervisor has to notice by itself.
-        subprocess.run(["kill", f"-{number.value}", str(part.pid)], check=True)
+        os.kill(part.pid, number)
         return part.starts
 
     async def back(self, service: str, *, after: int) -> None:

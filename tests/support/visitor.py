@@ -33,11 +33,6 @@ class Model:
         return [prompt_of(request) for request in self.server.requests]
 
     @property
-    def busiest(self) -> int:
-        """The most questions that it had to answer at a time."""
-        return self.server.busiest
-
-    @property
     def asked_twice(self) -> dict[str, int]:
         return {prompt: times for prompt, times in Counter(self.prompts).items() if times > 1}
 

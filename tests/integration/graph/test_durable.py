@@ -153,7 +153,7 @@ async def test_a_result_and_the_checkpoint_that_knows_of_it_are_written_together
     statement = """
         SELECT (SELECT count(*) FROM steps WHERE node = 'b'),
             (SELECT count(*) FROM checkpoint_writes WHERE channel = 'b'),
-            (SELECT count(*) FROM events WHERE strpos(entries::text, '"step.finished","node":"b"') > 0)
+            (SELECT count(*) FROM events WHERE strpos(entries::text, '"step.finished",{"n":"b"') > 0)
     """
     seen = set()
     async with asyncio.timeout(5):

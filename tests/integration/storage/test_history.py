@@ -4,8 +4,9 @@ import pytest
 
 from flowyard.errors import UnknownStep
 from flowyard.runs.claim import Claim
-from flowyard.storage.database import dumps
-from support.stored import Stored, entries_json, new_id, telling
+from flowyard.runs.run import Entry
+from flowyard.storage.packing import packed
+from support.stored import LONG_AGO, Stored, entries_json, new_id, telling
 
 
 async def tell(stored: Stored, claim: Claim, seq: int, *kinds: str) -> None:
@@ -14,10 +15,9 @@ async def tell(stored: Stored, claim: Claim, seq: int, *kinds: str) -> None:
     await stored.committer.commit(part)
 
 
-async def step(stored: Stored, claim: Claim, seq: int, **about: object) -> None:
+async def step(stored: Stored, claim: Claim, seq: int, *, type: str, **about: object) -> None:  # noqa: A002
     part = telling(claim, seq=seq)
-    at = "2026-01-01T00:00:00+00:00"
-    part.entries = dumps([{"seq": seq, "at": at, **about}])
+    part.entries = packed([Entry(seq, LONG_AGO, type, about)])
     await stored.committer.commit(part)
 
 
@@ -60,9 +60,8 @@ async def test_a_step_is_found_where_it_last_began(stored: Stored) -> None:
 async def test_a_step_is_found_whatever_characters_a_model_replied(stored: Stored, text: str) -> None:
     claim = await stored.claimed()
     part = telling(claim, seq=3)
-    at = "2026-01-01T00:00:00+00:00"
-    started = {"seq": 2, "at": at, "type": "step.started", "node": "write", "visit": 1}
-    part.entries = dumps([started, {"seq": 3, "at": at, "type": "step.finished", "outputs": {text: text}}])
+    started = Entry(2, LONG_AGO, "step.started", {"node": "write", "visit": 1})
+    part.entries = packed([started, Entry(3, LONG_AGO, "step.finished", {"outputs": {text: text}})])
     await stored.committer.commit(part)
     assert await stored.history.started_at_seq(claim.run_id, "write", 1) == 2
     assert (await stored.entries(claim.run_id))[-1].data["outputs"] == {text: text}

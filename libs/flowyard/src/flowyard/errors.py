@@ -347,7 +347,9 @@ class UnknownSchema(FlowyardError):
 
     def __init__(self, *, found: str | None, needed: str) -> None:
         has = f"has schema {found}" if found else "has no tables yet"
-        super().__init__(f"the database {has}, this version needs {needed}: run `flowyard migrate`")
+        newer = found is not None and found > needed
+        do = "it was made by a newer version of Flowyard: use that one" if newer else "run `flowyard migrate`"
+        super().__init__(f"the database {has}, this version needs {needed}: {do}")
 
 
 class CannotListen(FlowyardError):

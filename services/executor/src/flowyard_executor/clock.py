@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-
 _NEAR = timedelta(seconds=1)
 """An answer that is older than that isn't slow: the database's clock was set back."""
 

@@ -32,6 +32,7 @@ from flowyard.runs.events import (
 from flowyard.runs.run import Entry
 from flowyard.storage.commits import Committer, Part
 from flowyard.storage.database import dumps
+from flowyard.storage.packing import packed
 
 RESULT_DELAY: Final = 0.002
 """Seconds that a step's result may wait for company: its superstep's checkpoint usually follows at once."""
@@ -275,7 +276,7 @@ class Journal:
             self._on_cancel()
 
     def _entries_json(self) -> str:
-        return dumps([{"seq": e.seq, "at": e.at.isoformat(), "type": e.type, **e.data} for e in self._entries])
+        return packed(self._entries)
 
     async def _rest(self) -> None:
         """Waits for what is being written, so that nothing else of this run is on its way. What has ended is told."""

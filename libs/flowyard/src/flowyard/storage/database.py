@@ -121,9 +121,9 @@ async def _connect(
     give_up = loop.time() + patience_s
     while True:
         try:
-            return await asyncpg.create_pool(
+            pool = await asyncpg.create_pool(
                 url,
-                min_size=1,
+                min_size=0,
                 max_size=most,
                 command_timeout=timeout_s,
                 timeout=5,
@@ -132,6 +132,8 @@ async def _connect(
                 reset=_nothing,
                 server_settings={**_SETTINGS, "application_name": f"flowyard-{service}"},
             )
+            await pool.fetchval("SELECT 1")
+            return pool
         except UNREACHABLE as error:
             if loop.time() > give_up:
                 raise Unavailable("Postgres") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +15,7 @@ from flowyard.runs.entries import failure_of
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Entry, Step
 from flowyard.storage.database import Database, dumps
+from flowyard.storage.packing import unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class History:
     async def entries(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> list[Entry]:
         """The run's events after number `after`, in order. About `most`: what was committed together stays so."""
         rows = await self._database.rows(
-            "SELECT entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3", run_id, after, most
+            "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3", run_id, after, most
         )
-        told = [entry_of(data) for row in rows for data in row["entries"]]
+        told = [entry for row in rows for entry in unpacked(row["seq"], row["entries"])]
         return [entry for entry in told if entry.seq > after][:most]
 
     async def steps(self, run_id: UUID) -> list[Step]:
@@ -66,8 +66,8 @@ class History:
     async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:
         """The number of the event with which a step began. Raises UnknownStep."""
         rows = await self._database.rows(_MAY_TELL, run_id, dumps(node))
-        told = [data for row in rows for data in row["entries"] if data["type"] == "step.started"]
-        began = [data["seq"] for data in told if (data["node"], data["visit"]) == (node, visit)]
+        told = [entry for row in rows for entry in unpacked(row["seq"], row["entries"]) if entry.type == "step.started"]
+        began = [entry.seq for entry in told if (entry.data["node"], entry.data["visit"]) == (node, visit)]
         if began:
             # The last time: before that, a retried run may have begun it and failed.
             return int(max(began))
@@ -80,15 +80,10 @@ class History:
 
 # As text: Postgres can't look into JSON that holds the character U+0000.
 _MAY_TELL = """
-SELECT entries FROM events
+SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """
 _ENDED = "SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3"
-
-
-def entry_of(data: Mapping[str, Any]) -> Entry:
-    rest = {name: value for name, value in data.items() if name not in ("seq", "at", "type")}
-    return Entry(data["seq"], datetime.fromisoformat(data["at"]), data["type"], rest)
 
 
 def _step(row: asyncpg.Record) -> Step:

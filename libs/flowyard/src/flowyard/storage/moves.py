@@ -15,7 +15,8 @@ from flowyard.errors import Unavailable, UnknownRun
 from flowyard.runs.entries import failure_data
 from flowyard.runs.recovery import Due, Held, due_move
 from flowyard.runs.run import OPEN, Entry, Move, State, after
-from flowyard.storage.database import Database, dumps
+from flowyard.storage.database import Database
+from flowyard.storage.packing import packed
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -162,7 +163,7 @@ async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved 
         seq = run["last_seq"] + 1  # never claimed
     entry = Entry(seq, run["at"], _TYPES[due.move], _told(run, due))
     error = failure_data(due.error) if due.error else None
-    text = dumps([{"seq": seq, "at": entry.at.isoformat(), "type": entry.type, **entry.data}])
+    text = packed([entry])
     again = due.move == "retry"
     await connection.execute(_MOVE, run_id, status, seq, run["epoch"] + 1, error, text, again)
     return Moved(run_id, run["workflow"], status, entry)

@@ -152,7 +152,8 @@ copied AS (
     WHERE s.seq < $13::int AND (s.status = 'succeeded' OR s.handled <> 'fail')
 )
 INSERT INTO events (run_id, seq, entries)
-SELECT id, 1, json_build_array(json_build_object('seq', 1, 'at', created_at, 'type', 'run.queued')) FROM added
+SELECT id, 1, json_build_array(json_build_array(
+    (extract(epoch FROM created_at) * 1000000)::bigint, 'run.queued', json_build_object())) FROM added
 RETURNING run_id
 """
 

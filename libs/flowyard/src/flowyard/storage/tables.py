@@ -139,7 +139,7 @@ events = Table(
     metadata,
     Column("run_id", Uuid, nullable=False),
     Column("seq", Integer, nullable=False, comment="of the last entry"),
-    Column("entries", JSON, nullable=False, comment="a list of {seq, at, type, …}"),
+    Column("entries", JSON, nullable=False, comment="see `packing`"),
     PrimaryKeyConstraint("run_id", "seq"),
     comment="What was committed together is one row.",
 )

@@ -98,9 +98,7 @@ def upgrade() -> None:
         "events",
         sa.Column("run_id", sa.Uuid(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False, comment="of the last entry"),
-        sa.Column(
-            "entries", postgresql.JSON(astext_type=sa.Text()), nullable=False, comment="a list of {seq, at, type, …}"
-        ),
+        sa.Column("entries", postgresql.JSON(astext_type=sa.Text()), nullable=False, comment="see `packing`"),
         sa.PrimaryKeyConstraint("run_id", "seq", name=op.f("pk_events")),
         comment="What was committed together is one row.",
     )
