@@ -1,11 +1,9 @@
 # Everything that can be done with this checkout. `make` alone prints the list.
 
-# What `make demo` shows: a prompt that runs on a local model, and a workflow that chooses its way.
-DEMO_HAIKU  = flowyard run examples/haiku.yaml -i topic=rain
-DEMO_TRIAGE = flowyard run examples/triage.yaml -i message="My invoice is wrong"
-
 # The Python that .venv is made from: `make setup PYTHON=python3.13`.
 PYTHON ?= python3
+# Set, it leaves the demo running: `make demo KEEP=1`.
+KEEP ?=
 # Handed to pytest: `make test TESTS="-k template -x"`.
 TESTS ?=
 # Handed to the resolver: `make lock LOCK=--upgrade`.
@@ -38,6 +36,38 @@ if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}
 if [ -n "$$cert" ]; then export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$cert}"; fi
 endef
 
+# A stack of its own, in a directory of its own and on any free ports. What was started ends, however this does.
+define DEMO
+set -eu
+unset FLOWYARD_URL FLOWYARD_API_KEY FLOWYARD_DATABASE_URL FLOWYARD_DATABASE_URL_FILE FLOWYARD_NATS_URL FLOWYARD_NATS_URL_FILE
+data=$$(mktemp -d "$${TMPDIR:-/tmp}/flowyard-demo.XXXXXX")
+export FLOWYARD_DATA="$$data"
+end() {
+    flowyard down >/dev/null 2>&1 || flowyard down || true
+    rm -rf "$$data"
+}
+show() {
+    printf '\n==> flowyard %s\n' "$$*"
+    flowyard "$$@"
+}
+trap end EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+show up --detach --port 0
+show apply examples/haiku.yaml
+show run haiku -i topic=rain
+show runs show "$$(flowyard runs list --limit 1 | awk 'NR == 2 {print $$1}')"
+show status
+if [ "$$KEEP" ]; then
+    trap - EXIT
+    printf '\nIt runs on. For flowyard in another terminal: export FLOWYARD_DATA=%s\n' "$$data"
+    printf 'To end it: %s down --data %s && rm -r %s\n' "$$(command -v flowyard)" "$$data" "$$data"
+else
+    show down
+fi
+endef
+export DEMO
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -49,11 +79,8 @@ help: ## Print this list.
 setup: $(TOOLS) $(MODEL) $(ASSETS) ## Make .venv with the product, the local model, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
-demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Install what the product needs and run two example workflows, offline and without a key.
-	@echo '==> $(DEMO_HAIKU)'
-	@$(BIN)/$(DEMO_HAIKU)
-	@echo '==> $(DEMO_TRIAGE)'
-	@$(BIN)/$(DEMO_TRIAGE)
+demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it, offline and without a key (KEEP=1 leaves it running).
+	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
 test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests (TESTS="..." goes to pytest).
 	@$(BIN)/pytest $(TESTS)

@@ -1,0 +1,59 @@
+"""Scripts and styles, served by us. Their addresses hold a hash of their content: browsers may keep them for ever."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flowyard.errors import FlowyardError
+
+PREFIX: Final = "/static/"
+_HERE: Final = Path(__file__).with_name("static")
+_NAMES: Final = ("app.css", "app.js", "icon.svg", "vendor/htmx.min.js", "vendor/sse.min.js")
+
+
+class AssetsMissing(FlowyardError):
+    """The scripts that come from elsewhere weren't fetched when this was built."""
+
+    code = "assets_missing"
+    title = "The scripts of the pages are missing"
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(f"the pages lack {missing}: run `make setup` in the checkout that this was installed from")
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    url: str
+    media_type: str
+    body: bytes
+    zipped: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    by_name: Mapping[str, Asset]
+    by_url: Mapping[str, Asset]
+
+    def url(self, name: str) -> str:
+        return self.by_name[name].url
+
+
+def load_assets(folder: Path = _HERE) -> Assets:
+    """Raises AssetsMissing."""
+    found = {name: _load(folder, name) for name in _NAMES}
+    return Assets(found, {asset.url: asset for asset in found.values()})
+
+
+def _load(folder: Path, name: str) -> Asset:
+    try:
+        body = (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise AssetsMissing(name) from None
+    url = f"{PREFIX}{hashlib.sha256(body).hexdigest()[:16]}/{name.rpartition('/')[2]}"
+    return Asset(url, mimetypes.guess_type(name)[0] or "application/octet-stream", body, gzip.compress(body, mtime=0))

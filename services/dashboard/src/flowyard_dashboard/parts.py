@@ -1,0 +1,39 @@
+"""What the dashboard is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from flowyard.bus.connection import Bus
+from flowyard.control.live import Live
+from flowyard.control.parts import Control
+from flowyard.storage.database import Database
+from flowyard.storage.keys import Keys, Sessions
+from flowyard.storage.workflows import Workflows
+from flowyard.telemetry.metrics import Metrics
+from flowyard_dashboard.assets import Assets
+from flowyard_dashboard.attempts import Attempts
+from flowyard_dashboard.overview import Overview
+from flowyard_dashboard.pages import Pages
+from flowyard_dashboard.pulse import Pulse
+from flowyard_dashboard.settings import DashboardSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: DashboardSettings
+    metrics: Metrics
+    database: Database
+    bus: Bus
+    control: Control
+    live: Live
+    pulse: Pulse
+    workflows: Workflows
+    overview: Overview
+    keys: Keys
+    sessions: Sessions
+    attempts: Attempts
+    assets: Assets
+    pages: Pages
+    shutting_down: asyncio.Event

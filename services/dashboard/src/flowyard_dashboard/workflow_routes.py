@@ -1,0 +1,155 @@
+"""The list of workflows, one workflow, and its form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from typing import Annotated, Any, Final, TypeAlias
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from flowyard.api.workflows import WorkflowName
+from flowyard.control.submit import Once, Submission, new_run_id, submit_run
+from flowyard.errors import IdempotencyMismatch, InvalidDocument, QueueFull, TooLarge
+from flowyard.language.workflow import Workflow
+from flowyard.storage.runs import RunFilter
+from flowyard_dashboard.form import Asked, empty_form, read_form
+from flowyard_dashboard.forms import read
+from flowyard_dashboard.graph.drawing import draw
+from flowyard_dashboard.guard import may_run
+from flowyard_dashboard.pages import caller_of
+from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.run_list import look_at_runs
+from flowyard_dashboard.streaming import follow_list, stream
+from flowyard_dashboard.view import Rows, View
+
+Name: TypeAlias = Annotated[WorkflowName, Path()]
+Search: TypeAlias = Annotated[str, Query(alias="q", max_length=128, pattern=r"^[^\x00]*$")]
+_MOST_WORKFLOWS: Final = 50
+_MOST_RECENT: Final = 10
+
+
+def workflow_routes(parts: Parts) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    _add_list(router, parts)
+    _add_one(router, parts)
+    return router
+
+
+def _add_list(router: APIRouter, parts: Parts) -> None:
+    @router.get("/workflows")
+    async def list_workflows(request: Request, q: Search = "", after: str = "") -> Response:
+        view, last = await _look(parts, q, after)
+        more = urlencode({"q": q, "after": last}) if last else None
+        live = f"/workflows/live?{urlencode({'q': q, 'after': after, 'seen': view.digest})}"
+        return parts.pages.page(request, "workflows", view=view, q=q, more=more, is_first=not after, live=live)
+
+    @router.get("/workflows/live")
+    async def live_workflows(request: Request, q: Search = "", after: str = "", seen: str = "") -> Response:
+        async def look() -> View:
+            return (await _look(parts, q, after))[0]
+
+        return stream(parts, follow_list(parts, request, look, seen=seen))
+
+
+def _add_one(router: APIRouter, parts: Parts) -> None:
+    @router.get("/workflows/{name}")
+    async def one_workflow(request: Request, name: Name) -> Response:
+        return await _page(parts, request, name)
+
+    @router.get("/workflows/{name}/live")
+    async def live_workflow(request: Request, name: Name, seen: str = "") -> Response:
+        async def look() -> View:
+            return (await look_at_runs(parts, RunFilter(workflow=name), most=_MOST_RECENT))[0]
+
+        return stream(parts, follow_list(parts, request, look, seen=seen))
+
+    @router.post("/workflows/{name}/runs")
+    async def run_workflow(request: Request, name: Name) -> Response:
+        may_run(request)
+        return await _run(parts, request, name, await read(parts, request))
+
+
+async def _look(parts: Parts, search: str, after: str) -> tuple[View, str | None]:
+    """The list, and the name after which it goes on."""
+    after = after.replace("\0", "")
+    found = await parts.workflows.page(after=after or None, search=search.strip() or None, limit=_MOST_WORKFLOWS)
+    activity = await parts.overview.activity([listed.name for listed in found], now_ms=time.time_ns() // 1_000_000)
+    rows = {
+        (row := _row_id(listed.name)): parts.pages.part("workflow_row", row, listed, activity[listed.name])
+        for listed in found
+    }
+    if not rows:
+        rows["no-workflows"] = parts.pages.part("no_workflows", search)
+    last = found[-1].name if len(found) == _MOST_WORKFLOWS else None
+    return View(lists=[Rows("workflows", "tbody", "above", rows)]), last
+
+
+def _row_id(name: str) -> str:
+    """A name may hold what an id may not."""
+    return f"workflow-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+async def _page(
+    parts: Parts,
+    request: Request,
+    name: str,
+    *,
+    asked: list[Asked] | None = None,
+    problem: str | None = None,
+    status: int = 200,
+) -> Response:
+    listed, revision = await parts.workflows.get(name)
+    view, _ = await look_at_runs(parts, RunFilter(workflow=name), most=_MOST_RECENT)
+    workflow, refused = await _current(parts, name)
+    values: dict[str, Any] = {}
+    if workflow is not None:
+        values = {"drawing": draw(workflow), "asked": asked if asked is not None else empty_form(workflow)}
+    return parts.pages.page(
+        request,
+        "workflow",
+        status=status,
+        listed=listed,
+        document=revision.document,
+        workflow=workflow,
+        refused=refused,
+        problem=problem,
+        view=view,
+        once=secrets.token_urlsafe(12),
+        live=f"/workflows/{quote(name, safe='')}/live?{urlencode({'seen': view.digest})}",
+        **values,
+    )
+
+
+async def _current(parts: Parts, name: str) -> tuple[Workflow | None, str]:
+    """The workflow; None, and why, if this version of Flowyard refuses what an older one took."""
+    try:
+        return (await parts.control.documents.current(name)).workflow, ""
+    except InvalidDocument as error:
+        return None, error.message
+
+
+async def _run(parts: Parts, request: Request, name: str, typed: dict[str, str]) -> Response:
+    current = await parts.control.documents.current(name)
+    filled = read_form(current.workflow, typed)
+    if not filled.is_valid:
+        return await _page(parts, request, name, asked=list(filled.asked), status=422)
+    wanted = Submission(name, filled.inputs, once=_once(request, typed, dict(filled.inputs)))
+    try:
+        run_id, _ = await submit_run(parts.control, wanted, run_id=new_run_id())
+    except (QueueFull, TooLarge, IdempotencyMismatch) as error:
+        return await _page(parts, request, name, asked=list(filled.asked), problem=error.message, status=error.status)
+    return RedirectResponse(f"/runs/{run_id}", 303)
+
+
+def _once(request: Request, typed: dict[str, str], inputs: dict[str, Any]) -> Once | None:
+    """A form that is sent twice, by two clicks, leads to one run; sent with other inputs, to another."""
+    caller, once = caller_of(request), typed.get("once", "")
+    if caller is None or not once:
+        return None
+    key = hashlib.sha256(json.dumps([once, inputs], sort_keys=True).encode()).hexdigest()
+    return Once(caller.key_id, f"dashboard-{key}", inputs)

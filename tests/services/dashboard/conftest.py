@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import httpx
+import pytest
+import yaml
+
+from flowyard.access import Scope
+from flowyard.bus.connection import Bus, open_bus
+from flowyard.control.parts import Control, make_control
+from flowyard.control.submit import Submission, new_run_id, submit_run
+from flowyard.language.load import load_text
+from flowyard.storage.database import Database, open_database
+from flowyard.storage.keys import Keys
+from flowyard.storage.workflows import Workflows
+from flowyard.telemetry.metrics import Metrics
+from flowyard_dashboard.main import run_dashboard
+from flowyard_dashboard.settings import DashboardSettings
+
+OURS = {"sec-fetch-site": "same-origin"}
+"""What a browser sends with the forms of our pages."""
+HAIKU = {
+    "flow": {"name": "haiku", "description": "Writes a poem."},
+    "state": {"fields": {"topic": {"type": "str", "required": True}, "poem": "str"}},
+    "nodes": [{"id": "write", "prompt": "A haiku about {topic}.", "outputs": ["poem"]}],
+    "config": {"llm": {"provider": "openai", "model": "gpt-4o-mini"}},
+}
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A running one. `keys`: by scope, the text of a key. `client`: logged in as one who may run workflows."""
+
+    client: httpx.AsyncClient
+    keys: Mapping[Scope, str]
+    settings: DashboardSettings
+
+    @property
+    def url(self) -> str:
+        return str(self.client.base_url).rstrip("/")
+
+    def stranger(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.client.base_url, timeout=10, headers=OURS)
+
+    @asynccontextmanager
+    async def as_one_who_may(self, scope: Scope) -> AsyncIterator[httpx.AsyncClient]:
+        async with self.stranger() as client:
+            answer = await client.post("/login", data={"key": self.keys[scope]})
+            assert answer.status_code == 303, answer.text
+            yield client
+
+
+Starting: TypeAlias = Callable[..., AbstractAsyncContextManager[Dashboard]]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(database_url, service="test") as database:
+        yield database
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    connected = asyncio.Event()
+    async with open_bus(nats_url, name="test", on_connect=connected.set) as bus:
+        await connected.wait()
+        yield bus
+
+
+@pytest.fixture
+def control(database: Database, bus: Bus) -> Control:
+    """The verbs as another service uses them."""
+    return make_control(database, bus, Metrics(service="test", version="0").runs)
+
+
+@pytest.fixture
+def starting(database: Database, database_url: str, nats_url: str) -> Starting:
+    @asynccontextmanager
+    async def start(**settings: Any) -> AsyncIterator[Dashboard]:
+        given = {"database_url": database_url, "nats_url": nats_url, "port": 0, **settings}
+        running = DashboardSettings.model_validate(given)
+        ending, port = asyncio.Event(), asyncio.get_running_loop().create_future()
+        scopes: tuple[Scope, ...] = ("read", "run", "admin")
+        keys = {scope: (await Keys(database).create(scope, frozenset({scope})))[1] for scope in scopes}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_dashboard(running, ending, on_listening=port.set_result))
+            url = f"http://127.0.0.1:{await port}"
+            async with httpx.AsyncClient(base_url=url, timeout=10, headers=OURS) as client:
+                await client.post("/login", data={"key": keys["run"]})
+                yield Dashboard(client, keys, running)
+            ending.set()
+
+    return start
+
+
+@pytest.fixture
+async def dashboard(starting: Starting) -> AsyncIterator[Dashboard]:
+    async with starting() as dashboard:
+        yield dashboard
+
+
+@pytest.fixture
+def client(dashboard: Dashboard) -> httpx.AsyncClient:
+    return dashboard.client
+
+
+async def apply(database: Database, document: Mapping[str, Any]) -> str:
+    """Its name."""
+    text = yaml.safe_dump(dict(document), sort_keys=False)
+    workflow = load_text(text, "test.yaml").workflow
+    assert workflow is not None, load_text(text, "test.yaml").problems
+    await Workflows(database).apply(workflow.name, digest=workflow.digest, document=text, concurrency=None, priority=0)
+    return workflow.name
+
+
+async def submit(control: Control, name: str, **inputs: Any) -> str:
+    """The run's id."""
+    run_id, _ = await submit_run(control, Submission(name, inputs), run_id=new_run_id())
+    return str(run_id)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowyard.language.load import load_text
+from flowyard.language.workflow import END, START, Workflow
+from flowyard.runs.events import StepId
+from flowyard.runs.run import Entry
+from flowyard_dashboard.graph.drawing import HEIGHT, WIDTH, draw
+from flowyard_dashboard.picture import at_work
+from flowyard_dashboard.view import Rows, View, difference
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
+
+
+def workflow_of(path: Path) -> Workflow:
+    workflow = load_text(path.read_text(), path.name).workflow
+    assert workflow is not None
+    return workflow
+
+
+def named(stem: str) -> Workflow:
+    return workflow_of(next(path for path in EXAMPLES if path.stem == stem))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_drawn_with_nothing_on_anything_else(path: Path) -> None:
+    workflow = workflow_of(path)
+    drawing = draw(workflow)
+    assert {box.name for box in drawing.boxes} == {START, END, *workflow.nodes, *workflow.joins}
+    for one, other in itertools.combinations([box for box in drawing.boxes if box.is_node], 2):
+        assert abs(one.x - other.x) >= WIDTH or abs(one.y - other.y) >= HEIGHT
+    for box in drawing.boxes:
+        assert 0 <= box.x <= drawing.width
+        assert 0 <= box.y <= drawing.height
+
+
+def test_who_comes_later_stands_lower() -> None:
+    drawing = draw(named("triage"))
+    y = {box.name: box.y for box in drawing.boxes}
+    assert y[START] < y["sort"] < y["billing"] == y["technical"] == y["other"] < y[END]
+
+
+def test_conditions_stand_at_their_edges() -> None:
+    labels = {(line.source, line.target): line.title for line in draw(named("triage")).lines}
+    assert labels["sort", "billing"] == "contains(lower(category), 'billing')"
+    assert labels["sort", "other"] == "otherwise"
+    loop = {(line.source, line.target): (line.kind, line.title) for line in draw(named("refine")).lines}
+    assert loop["judge", "write"] == ("back", "again, at most 3 turns")
+    assert loop["judge", END] == ("way", "score >= 8")
+
+
+def told(kind: str, **data: Any) -> Entry:
+    return Entry(1, datetime(2026, 1, 1, tzinfo=UTC), kind, data)
+
+
+def test_a_step_is_at_work_from_its_start_to_its_end_or_to_that_of_its_executor() -> None:
+    begun = told("step.started", node="a", visit=1)
+    assert [one.id for one in at_work([begun])] == [StepId("a", 1)]
+    assert at_work([begun, told("step.finished", node="a", visit=1)]) == []
+    assert at_work([begun, told("step.failed", node="a", visit=1)]) == []
+    assert at_work([begun, told("run.queued", reason="lease_expired")]) == []
+    (again,) = at_work([begun, told("step.retrying", node="a", visit=1, attempt=2)])
+    assert again.tries == 2
+
+
+def rows(*given: str, grows: Any = "above") -> View:
+    return View(lists=[Rows("list", "tbody", grows, {f"r{row[0]}": f'<tr id="r{row[0]}">{row}</tr>' for row in given})])
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "sent"),
+    [
+        (rows("1"), rows("1"), ""),
+        (rows("1"), rows("1 new"), '<template><tr hx-swap-oob="true" id="r1">1 new</tr></template>'),
+        (
+            rows("2", "1"),
+            rows("3", "2"),
+            (
+                '<template><tr id="r1" hx-swap-oob="delete"></tr></template>'
+                '<template><tbody hx-swap-oob="afterbegin:#list"><tr id="r3">3</tr></tbody></template>'
+            ),
+        ),
+        (
+            rows("1", grows="below"),
+            rows("1", "2", grows="below"),
+            '<template><tbody hx-swap-oob="beforeend:#list"><tr id="r2">2</tr></tbody></template>',
+        ),
+        (
+            rows("1", "2"),
+            rows("2", "1"),
+            '<template><tbody hx-swap-oob="innerHTML:#list"><tr id="r2">2</tr><tr id="r1">1</tr></tbody></template>',
+        ),
+    ],
+)
+def test_only_what_has_changed_is_sent(before: View, now: View, sent: str) -> None:
+    assert difference(before, now) == sent
