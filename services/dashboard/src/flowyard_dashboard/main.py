@@ -15,6 +15,7 @@ from flowyard.settings import read_settings
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
 from flowyard.storage.keys import Keys, Sessions
+from flowyard.storage.overview import Overview
 from flowyard.storage.progress import Progress
 from flowyard.storage.schema import check_schema
 from flowyard.storage.workflows import Workflows
@@ -26,7 +27,6 @@ from flowyard.web.serve import serve
 from flowyard_dashboard.app import ABOUT, dashboard_app
 from flowyard_dashboard.assets import load_assets
 from flowyard_dashboard.attempts import Attempts
-from flowyard_dashboard.overview import Overview
 from flowyard_dashboard.pages import Pages
 from flowyard_dashboard.parts import Parts
 from flowyard_dashboard.pulse import Pulse

@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
 from flowyard.access import Caller
+from flowyard.storage.overview import MOST_COUNTED
 from flowyard_dashboard.assets import Assets
-from flowyard_dashboard.overview import MOST_COUNTED
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (

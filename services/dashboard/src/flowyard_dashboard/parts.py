@@ -10,11 +10,11 @@ from flowyard.control.live import Live
 from flowyard.control.parts import Control
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys, Sessions
+from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_dashboard.assets import Assets
 from flowyard_dashboard.attempts import Attempts
-from flowyard_dashboard.overview import Overview
 from flowyard_dashboard.pages import Pages
 from flowyard_dashboard.pulse import Pulse
 from flowyard_dashboard.settings import DashboardSettings

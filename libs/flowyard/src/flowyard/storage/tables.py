@@ -116,7 +116,7 @@ runs = Table(
     Index("ix_runs_workflow_id", "workflow", "id"),
     Index("ix_runs_queued", "workflow", text("priority DESC"), "queued_at", postgresql_where=text("status = 'queued'")),
     Index("ix_runs_held", "status", "id", postgresql_where=text("status IN ('running', 'waiting')")),
-    Index("ix_runs_failed", "id", postgresql_where=text("status = 'failed'")),
+    Index("ix_runs_broken", "status", "id", postgresql_where=text("status IN ('failed', 'cancelled')")),
     Index("ix_runs_key", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
 )
 

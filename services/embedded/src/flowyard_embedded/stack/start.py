@@ -74,8 +74,9 @@ async def _postgres(start: Starting) -> SecretStr:
     if (url := external_url(DATABASE_URL, os.environ)) is not None:
         start.output.progress("  postgres: the one that FLOWYARD_DATABASE_URL names")
         return url
-    # A service has up to ten connections, and for a moment so has its successor.
-    settings = {"max_connections": str(60 + 20 * start.order.executors)}
+    # A service has up to ten connections, and for a moment so has its successor. What a step replaces is worth clearing
+    # away soon: the tables of open runs are small and change all the time.
+    settings = {"max_connections": str(60 + 20 * start.order.executors), "autovacuum_naptime": "10s"}
 
     def launch(port: int | None, give_up: threading.Event) -> PostgresServer:
         return start_postgres(start.order.place.postgres, port=port, settings=settings, give_up=give_up)

@@ -164,7 +164,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
-    op.create_index("ix_runs_failed", "runs", ["id"], unique=False, postgresql_where=sa.text("status = 'failed'"))
+    op.create_index(
+        "ix_runs_broken",
+        "runs",
+        ["status", "id"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('failed', 'cancelled')"),
+    )
     op.create_index(
         "ix_runs_held",
         "runs",
