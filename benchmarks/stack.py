@@ -26,7 +26,7 @@ from typing import Any, Final, TypedDict
 
 import aiohttp
 import asyncpg
-import psutil
+import psutil  # type: ignore[import-untyped]
 from langgraph.graph import END, START, StateGraph
 
 from flowyard_embedded.stack.state import read_state
@@ -231,7 +231,7 @@ def database_url(data: Path) -> str:
     pid = next(pid for name, pid in _pids(data).items() if name.startswith("executor"))
     for process in _family(pid):
         if url := process.environ().get("FLOWYARD_DATABASE_URL"):
-            return url
+            return str(url)
     raise SystemExit("no executor has FLOWYARD_DATABASE_URL")
 
 

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from flowyard_embedded.servers.postgres import PostgresServer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--system",
+        choices=["embedded", "compose"],
+        default="embedded",
+        help="what the stories of tests/e2e are told on",
+    )
+
+
 @pytest.fixture(scope="session")
 def session_home() -> Iterator[Path]:
     from support.servers import sweep, temporary_home

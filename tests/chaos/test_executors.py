@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -86,6 +87,9 @@ async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_el
     run = await yard.ended(run_id)
     assert (run.status, run.attempt, run.outputs) == ("succeeded", 2, {"a": "one", "b": "two", "c": "three"})
     assert yard.prompts == {"one rain": 1, "two one": 2, "three two": 1}
+    # The model can tell that it is asked the same again.
+    keys = [r.headers["idempotency-key"] for r in yard.model.requests if prompt_of(r) == "two one"]
+    assert keys == [f"{run_id}:two:1"] * 2
     await assert_ended_once(yard, run_id)
 
 
@@ -180,7 +184,7 @@ async def test_a_run_that_kills_each_executor_ends_as_failed(yard: Yard) -> None
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain", max_attempts=2)
     for attempt in (1, 2):
         killed = await yard.executor(f"e{attempt}")
-        await until(lambda attempt=attempt: yard.prompts["two one"] == attempt, 10)
+        await until(partial(lambda wanted: yard.prompts["two one"] == wanted, attempt), 10)
         await killed.kill()
     await yard.executor("last")
     run = await yard.ended(run_id)

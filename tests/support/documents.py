@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterator
@@ -49,15 +50,31 @@ class Block:
 
 
 def yaml_blocks(file: Path) -> Iterator[Block]:
+    return (block for block in _blocks(file) if block.info.split(" ")[0] in ("yaml", "yml"))
+
+
+def commands(file: Path) -> list[Block]:
+    """What the page says can be typed, in this order."""
+    return [block for block in _blocks(file) if block.info == "sh run"]
+
+
+def table(file: Path, *header: str) -> list[list[str]]:
+    """The cells of the table with this header, without the backquotes of code."""
+    head = f"| {' | '.join(header)} |\n"
+    _, found, after = file.read_text(encoding="utf-8").partition(head)
+    assert found, f"{file.name} has no table {header}"
+    rows = itertools.takewhile(lambda line: line.startswith("|"), after.splitlines()[1:])
+    return [[cell.strip().replace("`", "") for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def _blocks(file: Path) -> Iterator[Block]:
     source = file.read_text(encoding="utf-8")
     found = list(_FENCE.finditer(source))
     for i, block in enumerate(found):
-        info = block["info"].strip()
-        if info.split(" ")[0] in ("yaml", "yml"):
-            after = found[i + 1] if i + 1 < len(found) else None
-            following = after["text"] if after is not None and after["info"].strip() == "text" else None
-            line = source.count("\n", 0, block.start("text")) + 1
-            yield Block(file, line, info, textwrap.dedent(block["text"]), following)
+        after = found[i + 1] if i + 1 < len(found) else None
+        following = after["text"] if after is not None and after["info"].strip() == "text" else None
+        line = source.count("\n", 0, block.start("text")) + 1
+        yield Block(file, line, block["info"].strip(), textwrap.dedent(block["text"]), following)
 
 
 def whole(kind: str, text: str) -> str:

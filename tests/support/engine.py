@@ -121,7 +121,7 @@ class Engine:
             if step.node in compiled.plan.maps:
                 fields = [compiled.plan.maps[step.node].collect_field]
             written.values |= {name: (head or {}).get(name) for name in fields}
-        context = RunContext(self.model, recorder, False, lambda: 0.0, time.perf_counter, written)  # noqa: FBT003  # no tokens
+        context = RunContext(str(claim.run_id), self.model, recorder, False, lambda: 0.0, time.perf_counter, written)  # noqa: FBT003  # no tokens
         return await drive(compiled, start, context, run_id=str(claim.run_id), timeout_s=None)
 
     async def _give_back(self, claim: Claim, journal: Journal, back: GiveBack) -> None:

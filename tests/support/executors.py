@@ -56,7 +56,10 @@ class ExecutorProcess:
 
     async def said(self, text: str, *, within_s: float = 10) -> dict[str, Any]:
         """The first line whose event holds `text`."""
-        return await until(lambda: next((line for line in self.lines if text in line["event"]), None), within_s)
+        found: dict[str, Any] = await until(
+            lambda: next((line for line in self.lines if text in line["event"]), None), within_s
+        )
+        return found
 
     async def listen(self) -> None:
         assert self.process.stdout is not None
@@ -134,7 +137,8 @@ class Yard:
                 return None
             return None if run.is_open else run
 
-        return await until_async(look, within_s)
+        ended: Run = await until_async(look, within_s)
+        return ended
 
     async def entries(self, run_id: UUID) -> list[Entry]:
         return await self.history.entries(run_id)

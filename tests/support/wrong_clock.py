@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime
 import sys
 import time
+from typing import Self
 
 OFF = int(sys.argv.pop(1))
-_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
+_time, _time_ns = time.time, time.time_ns
 
 
-class _WrongDatetime(_datetime):
+class _WrongDatetime(datetime.datetime):
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> _WrongDatetime:
+    def now(cls, tz: datetime.tzinfo | None = None) -> Self:
         return super().now(tz) + datetime.timedelta(seconds=OFF)
 
 

@@ -12,7 +12,9 @@ from flowyard.storage.packing import packed, unpacked
 
 TIMES = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 PLACES = st.fixed_dictionaries({"node": st.text(), "visit": st.integers(1, 3)}, optional={"item": st.integers(0, 9)})
-DATA = st.one_of(PLACES, st.just({}), st.just({"node": "write", "to": "END"}), st.just({"visit": 1}))
+DATA: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    PLACES, st.just({}), st.just({"node": "write", "to": "END"}), st.just({"visit": 1})
+)
 
 
 @given(st.integers(1, 10_000), st.lists(st.tuples(TIMES, st.sampled_from(["step.started", "a"]), DATA), max_size=6))

@@ -9,7 +9,7 @@ import pytest
 
 from flowyard.errors import ProviderError
 from flowyard.llm.calls import ModelCall
-from flowyard.runs.run import Fork
+from flowyard.runs.run import Change, Fork
 from support.engine import Asked, Engine, Engines, orphan, submitted
 from support.stored import Stored
 from support.workflows import document
@@ -267,6 +267,22 @@ async def test_what_a_fork_changes_replaces_a_field_whose_writes_merge(stored: S
     assert result is not None
     assert result.outputs["notes"] == ["other", "b", "c"]
     assert model.calls == {"b": 1, "c": 1}
+
+
+async def test_what_two_forks_in_a_row_changed_is_all_there(stored: Stored, engine: Engines) -> None:
+    text = document("a b c").replace("{id: c,", "{id: c, inputs: {seen: '{a} and {b}'},")
+    origin = await submitted(stored, text)
+    await engine(Asked()).run()
+    child = await forked(stored, origin, "b", 1, {"a": "first"})
+    await engine(Asked()).run()
+    earlier = (Change("b", 1, {"a": "first"}),)
+    before = await stored.history.started_at_seq(child, "c", 1)
+    await stored.run(fork=Fork(child, "c", 1, {"b": "second"}, earlier), steps_before=before)
+    model = Asked()
+    result = await engine(model).run()
+    assert result is not None
+    assert model.calls == {"c": 1}
+    assert (result.state["a"], result.state["b"]) == ("first", "second")
 
 
 async def test_a_fork_can_begin_at_a_later_turn_of_a_loop(stored: Stored, engine: Engines) -> None:

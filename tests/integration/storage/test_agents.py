@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flowyard.errors import UnknownAgent
+from flowyard.errors import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agents, NewAgent
 from flowyard.storage.database import Database, open_database
 
@@ -106,3 +106,10 @@ async def test_many_registrations_of_one_agent_are_one_agent(agents: Agents) -> 
 async def test_capabilities_may_hold_what_jsonb_refuses(agents: Agents) -> None:
     agent, _ = await agents.register(replace(EXECUTOR, capabilities={"odd": "\0\ud800"}))
     assert agent.capabilities == {"odd": "\0\ud800"}
+
+
+async def test_nobody_takes_the_place_of_an_agent_of_another_kind(agents: Agents) -> None:
+    await agents.register(EXECUTOR)
+    with pytest.raises(AgentTaken):
+        await agents.register(replace(EXECUTOR, kind="http"))
+    assert (await agents.get("executor-1")).kind == "executor"

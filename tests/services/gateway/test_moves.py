@@ -206,13 +206,27 @@ async def test_no_fork_begins_within_a_map(client: httpx.AsyncClient, hands: Han
     assert "fork from the step before" in response.json()["detail"]
 
 
-async def test_a_fork_that_took_steps_along_is_forked_only_as_a_whole(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_a_fork_can_be_forked_with_what_it_had_changed(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
     origin = await failed_run(client, hands)
-    child = (await fork(client, origin.run_id, **{"from": {"node": "write"}})).json()["id"]
-    refused = await fork(client, child, **{"from": {"node": "write"}})
-    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
-    assert str(origin.run_id) in refused.json()["detail"]
-    assert (await fork(client, child)).status_code == 202
+    first = await fork(client, origin.run_id, **{"from": {"node": "write"}, "state": {"draft": "another"}})
+    child = await hands.take()
+    assert str(child.run_id) == first.json()["id"]
+    await hands.step(child, "write", {"text": "new"})
+    second = await fork(client, child.run_id, **{"from": {"node": "write"}, "state": {"lines": 5}})
+    assert second.status_code == 202, second.text
+    grandchild = await hands.take()
+    assert grandchild.fork is not None
+    assert grandchild.fork.changes_before("write", 1) == {"draft": "another", "lines": 5}
+    assert [step.node for step in await History(database).steps(grandchild.run_id)] == ["draft"]
+    # From a step that both were given: what the child changed comes after it, and stays behind.
+    third = await fork(client, child.run_id, **{"from": {"node": "draft"}})
+    assert third.status_code == 202, third.text
+    last = await hands.take()
+    assert last.fork is not None
+    assert last.fork.earlier == ()
+    assert await History(database).steps(last.run_id) == []
 
 
 async def test_the_same_fork_twice_is_one(client: httpx.AsyncClient, hands: Hands) -> None:

@@ -44,7 +44,7 @@ async def test_headers_of_extra_are_headers_and_the_rest_is_body(models: Models)
 
 
 async def test_no_error_spells_a_secret_header(models: Models) -> None:
-    async with OPENAI.serve([Status(401, "wrong team: a-secret-of-the-team")]) as server:
+    async with OPENAI.serve([Status(401, message="wrong team: a-secret-of-the-team")]) as server:
         with pytest.raises(ModelError) as caught:
             await models.reply(ask(server.url, extra=HEADERS))
     assert "a-secret-of-the-team" not in str(caught.value)

@@ -55,6 +55,12 @@ async def test_a_call_is_one_request_with_the_key_in_its_header(provider: Provid
     assert [request.headers.get(provider.key_header) for request in server.requests] == [provider.key_value]
 
 
+async def test_a_call_tells_the_provider_by_its_key_that_it_may_come_twice(provider: Provider, models: Models) -> None:
+    async with provider.serve([Text("hi")]) as server:
+        await models.reply(ModelCall("write", provider.settings(server), ASKED, key="run:write:1"))
+    assert [request.headers.get("idempotency-key") for request in server.requests] == ["run:write:1"]
+
+
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 async def test_a_schema_travels_in_the_providers_own_form(
     provider: Provider, models: Models, *, streamed: bool

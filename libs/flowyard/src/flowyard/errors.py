@@ -250,6 +250,17 @@ class WorkflowInUse(FlowyardError):
         super().__init__(f"workflow '{name}' has {runs}: wait for them, cancel them, or force the deletion")
 
 
+class AgentTaken(FlowyardError):
+    """An id belongs to an agent of another kind, which is there."""
+
+    code = "agent_taken"
+    status = 409
+    title = "Another agent has this id"
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(f"'{agent_id}' is an agent of another kind: choose another id")
+
+
 class IdempotencyMismatch(FlowyardError):
     """An idempotency key came a second time, with another request."""
 

@@ -148,7 +148,7 @@ def _explained(cls: type[ServiceSettings]) -> str:
 
 
 def _notes(field: FieldInfo) -> str:
-    need = "required" if field.is_required() else f"default: {_shown(field.default)}"
+    need = "required" if field.is_required() else f"default: {_shown(field.get_default(call_default_factory=True))}"
     values = getattr(field.annotation, "__args__", None)
     return ", ".join(
         [need, *(["secret"] if _is_secret(field) else []), *([" | ".join(map(str, values))] if values else [])]
@@ -156,6 +156,8 @@ def _notes(field: FieldInfo) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 

@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 async def claim_runs(parts: Parts, bell: Doorbell) -> None:
     """Until the executor drains: takes as many runs as there are free slots, whenever the bell rings."""
     while not parts.draining.is_set():
-        await bell.wait()
+        rung_at = await bell.wait()
         try:
-            while not parts.draining.is_set() and await _claim_some(parts, bell):
-                pass
+            while not parts.draining.is_set() and await _claim_some(parts, bell, rung_at):
+                rung_at = None
         except Unavailable:
             log.warning("can't claim: Postgres is away")
 
 
-async def _claim_some(parts: Parts, bell: Doorbell) -> bool:
-    """Whether there may be more."""
+async def _claim_some(parts: Parts, bell: Doorbell, rung_at: float | None) -> bool:
+    """Whether there may be more. `rung_at`: when somebody rang for it."""
     free = parts.settings.slots - len(parts.running)
     if free <= 0:
         return False
@@ -36,6 +36,8 @@ async def _claim_some(parts: Parts, bell: Doorbell) -> bool:
     claims = await parts.claims.take(parts.settings.executor_name, free)
     metrics = parts.metrics.executor
     metrics.claim_duration.observe(time.perf_counter() - started)
+    if claims and rung_at is not None:
+        metrics.doorbell_lag.observe(time.monotonic() - rung_at)
     for claim in claims:
         parts.clock.set(claim.at)
         metrics.claimed.inc()

@@ -7,10 +7,11 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from flowyard.bus.messages import RunEvents, RunQueued
 from flowyard.errors import ClaimLost, FlowyardError, ModelError, Unavailable
@@ -24,6 +25,7 @@ from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.runs.events import Failure, RunFinished, Status, StepId
 from flowyard.runs.run import Entry, Step
+from flowyard.telemetry.metrics import ModelMetrics
 from flowyard_executor.parts import Parts, Running
 
 log = logging.getLogger(__name__)
@@ -111,9 +113,8 @@ class Attempt:
             waits_for_commits=workflow.execution.durability == "sync",
             long_wait_s=parts.settings.long_wait_s if keeps else math.inf,
         )
-        context = RunContext(
-            parts.models, recorder, parts.settings.stream_tokens, random.random, time.perf_counter, self.written
-        )
+        world = parts.settings.stream_tokens, random.random, time.perf_counter
+        context = RunContext(str(self.claim.run_id), parts.models, recorder, *world, self.written)
         # What can't be opened now is told by the step that needs it, which may have a fallback.
         with suppress(ModelError):
             await parts.models.prepare({str(n.settings): n.settings for n in workflow.nodes.values()}.values())
@@ -189,6 +190,9 @@ class Attempt:
         run = self.claim.run_id
         # Streams end with the run's last event: tokens that came after it would be lost.
         self.parts.tokens.flush(run)
+        for entry in entries:
+            if entry.type == "model.called":
+                _count_call(entry.data, self.parts.metrics.models)
         self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=tuple(entries)))
 
     def _lost(self) -> None:
@@ -210,6 +214,21 @@ async def patiently(work: Callable[[], Awaitable[T]]) -> T:
             return await work()
         except Unavailable:
             await asyncio.sleep(_PAUSE_S)
+
+
+def _count_call(told: Mapping[str, Any], metrics: ModelMetrics) -> None:
+    provider, model = told["provider"], told["model"]
+    if (error := told.get("error")) is not None:
+        metrics.failed(provider, model, code=error["code"])
+        return
+    metrics.answered(
+        provider,
+        model,
+        duration_s=told["duration_s"],
+        tokens_in=told["tokens_in"],
+        tokens_out=told["tokens_out"],
+        cost_usd=Decimal(told["cost_usd"]) if told["cost_usd"] is not None else None,
+    )
 
 
 def _fields_of(workflow: Workflow, steps: Iterable[Step]) -> set[str]:

@@ -159,7 +159,9 @@ def _assembled(
         moves=Moves(database),
         history=History(database),
         retention=Retention(database),
-        committer=Committer(database, lease_s=settings.lease_s, on_batch=committed),
+        committer=Committer(
+            database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc
+        ),
         documents=Documents(Workflows(database)),
         graphs=Graphs(saver=saver),
         saver=saver,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from flowyard.api.agents import AgentId, AgentInfo, AgentKind, AgentPage, Heartbeat, Registration
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
-from flowyard.errors import Forbidden, Unauthorized, Unavailable, UnknownAgent
+from flowyard.errors import AgentTaken, Forbidden, Unauthorized, Unavailable, UnknownAgent
 from flowyard.storage.agents import Agent, NewAgent
 from flowyard.web.auth import require
 from flowyard.web.problems import problem_responses
@@ -35,7 +35,7 @@ def _add_presence(router: APIRouter, parts: Parts) -> None:
         summary="Register an agent",
         description="Again, with the same id, it brings what is known of the agent up to date.",
         dependencies=_RUN,
-        responses={201: {"model": AgentInfo, "description": "A new agent"}, **problem_responses(*_GUARDED)},
+        responses={201: {"model": AgentInfo, "description": "A new agent"}, **problem_responses(*_GUARDED, AgentTaken)},
     )
     async def register_agent(registration: Registration, response: Response) -> AgentInfo:
         agent, is_new = await parts.agents.register(NewAgent(**registration.model_dump()))

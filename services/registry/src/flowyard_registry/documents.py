@@ -51,4 +51,4 @@ def valid_workflow(loaded: Loaded) -> Workflow:
 
 def shown(file: str, problems: Sequence[Problem]) -> list[DocumentProblem]:
     """Problems as an answer has them."""
-    return [DocumentProblem(**problem.as_data(file)) for problem in problems]
+    return [DocumentProblem(**problem.as_data(file)) for problem in problems if problem.code != _NOT_HERE]

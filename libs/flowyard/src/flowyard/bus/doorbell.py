@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -14,17 +15,22 @@ class Doorbell:
     def __init__(self, *, poll_s: float = 1.0) -> None:
         self._poll_s = poll_s
         self._rung = asyncio.Event()
+        self._rung_at: float | None = None
 
     def ring(self) -> None:
         """Many rings are one. One that comes while its hearer is at work isn't lost: the next wait returns at once."""
+        if self._rung_at is None:
+            self._rung_at = time.monotonic()
         self._rung.set()
 
-    async def wait(self) -> None:
-        """Until it is rung, or `poll_s` is over."""
+    async def wait(self) -> float | None:
+        """Until it is rung, or `poll_s` is over. When it rang, by the monotonic clock; None: it didn't."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_s):
                 await self._rung.wait()
         self._rung.clear()
+        rung_at, self._rung_at = self._rung_at, None
+        return rung_at
 
 
 @asynccontextmanager

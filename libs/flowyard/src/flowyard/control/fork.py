@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from flowyard.language.inputs import valid_inputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
 from flowyard.language.workflow import START, Workflow
-from flowyard.runs.run import Fork, NewRun
+from flowyard.runs.run import Change, Fork, NewRun
 from flowyard.storage.submissions import Origin
 
 
@@ -49,21 +50,18 @@ async def fork_run(control: Control, wanted: ForkOrder, *, run_id: UUID) -> tupl
     workflow = await control.documents.get(origin.workflow, origin.definition, origin.digest)
     if wanted.point is None:
         inputs = valid_inputs(workflow, {**origin.inputs, **wanted.inputs})
-        fork, steps_before = Fork(origin.run_id, START, 1, {}), 0
+        fork, steps_before = Fork(origin.run_id, START, 1, {}), None
     else:
         inputs = dict(origin.inputs)
         fork = _fork(origin, workflow, wanted.point)
         steps_before = await _begun_at(control, fork)
+        fork = replace(fork, earlier=await _earlier(control, origin, steps_before))
     small_enough({**inputs, **fork.state}, "the fork's inputs and state", control.inputs_limit)
     run = _new_run(run_id, origin, workflow, inputs, fork, wanted.once)
     return await enqueue(control, run, steps_before=steps_before)
 
 
 def _fork(origin: Origin, workflow: Workflow, point: Point) -> Fork:
-    if origin.fork is not None and origin.fork.node != START:
-        # Its steps are numbered by its own origin, and what it changed in the state is told by no step.
-        hint = f"it took steps along from run {origin.fork.origin}: fork that one, or this one from its start"
-        raise InvalidRequest([{"where": "from", "message": f"run {origin.run_id} is itself such a fork: {hint}"}])
     if point.node not in workflow.nodes:
         raise UnknownStep(point.node, hint=suggest(point.node, workflow.nodes, "nodes"))
     if point.node in workflow.maps:
@@ -85,6 +83,20 @@ def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
     if problems:
         raise InvalidInputs(problems)
     return state
+
+
+async def _earlier(control: Control, origin: Origin, before: int) -> tuple[Change, ...]:
+    """What the origin, a fork itself, had changed by then: no step that is taken along tells of it."""
+    if origin.fork is None or origin.fork.node == START:
+        return ()
+    own = Change(origin.fork.node, origin.fork.visit, origin.fork.state)
+    made = []
+    for change in (*origin.fork.earlier, own):
+        # A step that the origin hasn't begun is none that comes before the chosen one.
+        with suppress(UnknownStep):
+            if await control.history.started_at_seq(origin.run_id, change.node, change.visit) <= before:
+                made.append(change)
+    return tuple(made)
 
 
 async def _begun_at(control: Control, fork: Fork) -> int:

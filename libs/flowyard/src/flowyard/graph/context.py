@@ -16,6 +16,7 @@ from flowyard.llm.calls import Model
 class RunContext:
     """`stream`: whether tokens are wanted as they come. `chance` and `clock` are given so that tests know them."""
 
+    run_id: str
     model: Model
     recorder: Recorder
     stream: bool

@@ -106,7 +106,7 @@ def _visits(state: State, node: str) -> int:
 def _changed(step: StepId, context: RunContext) -> Mapping[str, Any]:
     """The fields that a fork changes before this step."""
     fork = context.recorder.fork
-    return fork.state if fork is not None and (fork.node, fork.visit) == (step.node, step.visit) else {}
+    return fork.changes_before(step.node, step.visit) if fork is not None else {}
 
 
 def _overwriting(plan: Plan, changed: Mapping[str, Any], update: Update) -> Update:

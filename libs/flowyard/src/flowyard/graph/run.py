@@ -66,7 +66,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
         emit(RunFinished(status, clock() - started, outputs, error))
 
     written = Written(start, compiled.plan.merging)
-    context = RunContext(model, InMemory(emit, sleep), stream, chance, clock, written)
+    context = RunContext(run_id, model, InMemory(emit, sleep), stream, chance, clock, written)
     try:
         result = await drive(compiled, start, context, run_id=run_id, timeout_s=workflow.execution.timeout)
     except asyncio.CancelledError:

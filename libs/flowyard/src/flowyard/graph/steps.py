@@ -61,7 +61,8 @@ async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context:
     started = context.clock()
     context.recorder.emit(StepStarted(step))
     node = work.node
-    call = ModelCall(node.id, node.settings, build_messages(node, values), work.schema)
+    key = f"{context.run_id}:{step.node}:{step.visit}" + (f":{step.item}" if step.item is not None else "")
+    call = ModelCall(node.id, node.settings, build_messages(node, values), work.schema, key)
     asker = _Asker(node, step, context)
     if node.timeout is None:
         outputs = await asker.ask(call)
@@ -141,13 +142,13 @@ class _Asker:
                 failure = failure_of(error, self.node.id)
                 self.context.recorder.emit(RetryScheduled(self.step, tries + 1, delay, failure))
                 if isinstance(error, InvalidOutput):
-                    call = self._corrected(asked, error)
+                    call = self._corrected(asked, error, tries)
             await self.context.recorder.wait(self.step, delay, failure)
 
-    def _corrected(self, asked: ModelCall, error: InvalidOutput) -> ModelCall:
-        """The call again, with the reply that doesn't fit and what is wrong with it."""
+    def _corrected(self, asked: ModelCall, error: InvalidOutput, tries: int) -> ModelCall:
+        """The call again, with the reply that doesn't fit and what is wrong with it: that is another question."""
         told = (Message("assistant", error.reply or "(empty)"), Message("user", correction(self.node, error)))
-        return replace(asked, messages=asked.messages + told)
+        return replace(asked, messages=asked.messages + told, key=f"{asked.key}:{tries}")
 
     async def _any_model(self, call: ModelCall) -> ModelReply:
         """The first reply of the node's model and its fallbacks, asked in order.

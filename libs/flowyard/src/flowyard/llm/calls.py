@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from flowyard.language.workflow import ModelSettings
 
 JsonSchema: TypeAlias = Mapping[str, Any]
 OnToken: TypeAlias = Callable[[str], None]
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One question to one model. `schema`: the JSON Schema the reply must fit, or None for plain text."""
+    """One question to one model. `schema`: the JSON Schema the reply must fit, or None for plain text.
+
+    `key`: the same whenever the same question is asked again, after a crash too; sent as `Idempotency-Key`, so that the
+    other side can answer it once.
+    """
 
     node: str
     settings: ModelSettings
     messages: tuple[Message, ...]
     schema: JsonSchema | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from flowyard.errors import MissingApiKey, ModelError, ModelNotInstalled, ModelR
 from flowyard.language.problems import did_you_mean
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures, keys
-from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_errors import Odd, translate
 from flowyard.llm.litellm_prices import cost_of
@@ -140,6 +140,7 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
         "response_format": response_format(call.schema) if call.schema is not None else None,
         "stream": stream or None,
         "stream_options": {"include_usage": True} if stream else None,
+        "extra_headers": _headers(call),
     }
     return {
         **settings.extra,
@@ -151,6 +152,12 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
         "max_retries": 0,
         **{name: value for name, value in optional.items() if value is not None},
     }
+
+
+def _headers(call: ModelCall) -> dict[str, str] | None:
+    if call.key is None:
+        return None
+    return {**(call.settings.extra.get("extra_headers") or {}), IDEMPOTENCY_KEY: call.key}
 
 
 async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) -> tuple[str, Any, float | None]:

@@ -18,7 +18,7 @@ import httpx
 from flowyard.errors import ModelError
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures
-from flowyard.llm.calls import JsonSchema, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.failures import Secrets
 
 
@@ -49,6 +49,8 @@ async def chat(
     """
     body = _body(endpoint, call, stream=on_token is not None, max_tokens=max_tokens)
     headers = {**({"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}), **endpoint.headers}
+    if call.key is not None:
+        headers[IDEMPOTENCY_KEY] = call.key
     secrets |= {endpoint.key} if endpoint.key else set()
     try:
         async with asyncio.timeout(call.settings.timeout):

@@ -52,13 +52,33 @@ def after(move: Move, state: State, run_id: UUID) -> State:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """Fields of the state that were changed from outside, before a step."""
+
+    node: str
+    visit: int
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Fork:
-    """Where a forked run leaves its origin: before this step, with these fields of the state changed."""
+    """Where a forked run leaves its origin: before this step, with these fields of the state changed.
+
+    `earlier`: what its origin had changed, if that was a fork too.
+    """
 
     origin: UUID
     node: str
     visit: int
     state: Mapping[str, Any]
+    earlier: tuple[Change, ...] = ()
+
+    def changes_before(self, node: str, visit: int) -> dict[str, Any]:
+        """The fields that are changed before a step; a later change wins."""
+        made = (*self.earlier, Change(self.node, self.visit, self.state))
+        return {
+            k: v for change in made if (change.node, change.visit) == (node, visit) for k, v in change.state.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)

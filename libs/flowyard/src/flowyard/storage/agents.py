@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
-from flowyard.errors import UnknownAgent
+from flowyard.errors import AgentTaken, UnknownAgent
 from flowyard.storage.database import Database
 
 AgentKind: TypeAlias = Literal["executor", "http", "nats"]
@@ -55,10 +55,14 @@ class Agents:
         self._ttl_s = ttl_s
 
     async def register(self, agent: NewAgent) -> tuple[Agent, bool]:
-        """The agent, and whether it is new. One that is there already is brought up to date."""
+        """The agent, and whether it is new. One that is there already is brought up to date.
+
+        Raises AgentTaken if one of another kind has the id: nobody takes an executor's place by its name.
+        """
         described = agent.name, agent.kind, agent.version, agent.host, dict(agent.capabilities)
         row = await self._database.row(_REGISTER, self._ttl_s, agent.id, *described)
-        assert row is not None  # noqa: S101  # it is inserted or updated
+        if row is None:
+            raise AgentTaken(agent.id)
         values: dict[str, Any] = dict(row)
         is_new = values.pop("is_new")
         return Agent(**values), is_new
@@ -103,6 +107,7 @@ VALUES ($2, $3, $4, $5, $6, $7, '{{}}')
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, version = excluded.version,
     host = excluded.host, capabilities = excluded.capabilities, heartbeat_at = now(),
     registered_at = coalesce((SELECT registered_at FROM known), now())
+WHERE a.kind = excluded.kind OR NOT EXISTS (SELECT FROM known)
 RETURNING {_COLUMNS}, NOT EXISTS (SELECT FROM known) AS is_new
 """
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.runs.claim import Claim
-from flowyard.runs.run import Fork
+from flowyard.runs.run import Change, Fork
 from flowyard.storage.database import Database
 
 
@@ -102,8 +102,13 @@ def _claim(row: asyncpg.Record) -> Claim:
 
 
 def fork_of(data: Mapping[str, Any] | None) -> Fork | None:
-    return Fork(UUID(data["origin"]), data["node"], data["visit"], data["state"]) if data else None
+    if not data:
+        return None
+    earlier = tuple(Change(**change) for change in data.get("earlier", ()))
+    return Fork(UUID(data["origin"]), data["node"], data["visit"], data["state"], earlier)
 
 
 def fork_data(fork: Fork) -> dict[str, Any]:
-    return {"origin": str(fork.origin), "node": fork.node, "visit": fork.visit, "state": dict(fork.state)}
+    earlier = [{"node": c.node, "visit": c.visit, "state": dict(c.state)} for c in fork.earlier]
+    told = {"origin": str(fork.origin), "node": fork.node, "visit": fork.visit, "state": dict(fork.state)}
+    return {**told, "earlier": earlier} if earlier else told

@@ -71,7 +71,8 @@ class Committer:
     """One per process. `run` works until it is cancelled; `commit` waits for its part to be on disk.
 
     At most `most_waiting` parts wait at a time: who comes later waits for a place, so that memory is bounded while
-    Postgres is slow or away. `on_batch(seconds, parts)` is told of each statement.
+    Postgres is slow or away. `on_batch(seconds, parts)` is told of each statement, `on_trouble` of each that
+    has to be sent again or split.
     """
 
     def __init__(
@@ -81,11 +82,18 @@ class Committer:
         lease_s: float,
         most_waiting: int = 1000,
         on_batch: Callable[[float, int], None] = lambda _s, _n: None,
+        on_trouble: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._lease_s = lease_s
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(most_waiting)
         self._on_batch = on_batch
+        self._on_trouble = on_trouble
+
+    @property
+    def waiting(self) -> int:
+        """How many parts wait for their turn."""
+        return self._queue.qsize()
 
     async def commit(self, part: Part) -> Told:
         """Raises ClaimLost if the claim isn't held any more, CommitRefused if Postgres can't store the part.
@@ -120,6 +128,7 @@ class Committer:
         try:
             told, repeated = await self._send([waiting.part for waiting in batch])
         except asyncpg.PostgresError as error:
+            self._on_trouble()
             if len(batch) > 1:
                 half = len(batch) // 2
                 await self._write(batch[:half])
@@ -148,6 +157,7 @@ class Committer:
                 rows = await self._database.rows(COMMIT, *_arguments(parts), self._lease_s)
             except Unavailable:
                 repeated = True
+                self._on_trouble()
                 await asyncio.sleep(_PAUSE_S)
                 continue
             self._on_batch(perf_counter() - started, len(parts))

@@ -38,7 +38,7 @@ class Runs:
     async def add(self, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
         """The run's id, and whether it is new: False if one with the same key and fingerprint was there.
 
-        `steps_before`: a fork takes along the steps that had ended before this event of its origin.
+        `steps_before`: a fork takes along the steps that had ended before this event of its origin; None: no steps.
 
         Returns when it is on disk. Raises IdempotencyMismatch for the key of another request, and UnknownWorkflow if
         the workflow was deleted meanwhile; InvalidInputs for what JSON can't hold.
@@ -146,8 +146,9 @@ WITH added AS (
 ),
 copied AS (
     INSERT INTO steps (run_id, node, visit, item, status, seq, tries, started_at, duration_s, handled, outputs, error)
-    SELECT a.id, s.node, s.visit, s.item, s.status, s.seq, s.tries, s.started_at, s.duration_s, s.handled, s.outputs,
-        s.error
+    -- Their numbers are below those of the fork's own events, which begin at 1.
+    SELECT a.id, s.node, s.visit, s.item, s.status, s.seq - $13::int, s.tries, s.started_at, s.duration_s,
+        s.handled, s.outputs, s.error
     FROM added a JOIN steps s ON s.run_id = a.forked_from
     WHERE s.seq < $13::int AND (s.status = 'succeeded' OR s.handled <> 'fail')
 )

@@ -73,7 +73,7 @@ def _gateway(around: Surroundings) -> ServiceSpec:
 
 
 def _dashboard(around: Surroundings) -> ServiceSpec:
-    told = {"GATEWAY_URL": url_of(around.ports.gateway), "GRACE_S": str(_PUBLIC_GRACE_S)}
+    told = {"GRACE_S": str(_PUBLIC_GRACE_S)}
     patience = _PUBLIC_GRACE_S + _SLACK_S
     return _spec(
         around, "dashboard", port=around.ports.dashboard, ends=PUBLIC_END_FIRST, patience_s=patience, told=told

@@ -1,0 +1,133 @@
+"""Every service does what its OpenAPI document says, and nothing else, whatever it's asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from support.cli import clean_environment
+from support.system import System
+
+UNDOCUMENTED: Final = {"/metrics", "/openapi.json"}
+METHODS: Final = {"get", "put", "post", "delete", "patch"}
+HEALTH: Final = {"/health/live", "/health/ready"}
+OPEN: Final = {
+    "gateway": HEALTH,
+    "dashboard": HEALTH,
+    # Only other services can reach these.
+    "registry": HEALTH | UNDOCUMENTED,
+    "executor-1": HEALTH | UNDOCUMENTED,
+}
+# Nobody listens there: its runs have failed at once.
+HAIKU: Final = """\
+flow: {name: haiku}
+state:
+  fields:
+    topic: {type: str, default: rain}
+    poem: str
+nodes:
+  - {id: write, prompt: 'Write {topic}.', outputs: [poem], retry: 0}
+config:
+  llm: {provider: hosted_vllm, model: m, api_base: 'http://127.0.0.1:1/v1'}
+"""
+# What is invalid for reasons that no schema can tell is refused all the same, so valid data isn't always accepted. And
+# a GET of /v1/runs/cancel asks for a run with that name.
+SETTINGS: Final = """\
+continue-on-failure = true
+request-timeout = 10
+headers = {{ Authorization = "Bearer {key}" }}
+generation = {{ deterministic = true, max-examples = 6 }}
+phases.stateful.enabled = false
+checks.positive_data_acceptance.enabled = false
+checks.allow_header_conformance.enabled = false
+warnings = false
+
+[dictionaries]
+names = {{ values = ["haiku"] }}
+runs = {{ values = ["{run_id}"] }}
+nodes = {{ values = ["write"] }}
+
+[parameters]
+"path.name" = {{ dictionary = "names", probability = 0.7 }}
+"path.run_id" = {{ dictionary = "runs", probability = 0.7 }}
+"body.from.node" = {{ dictionary = "nodes", probability = 0.7 }}
+
+# A document that fits its name would be run, by the small model on this machine.
+[[operations]]
+include-method = "PUT"
+parameters = {{ "path.name" = "other" }}
+
+[[operations]]
+include-path = "/v1/runs/cancel"
+checks.unsupported_method.enabled = false
+
+[[operations]]
+include-path = ["/v1/validate", "/v1/runs"]
+checks.negative_data_rejection.enabled = false
+"""
+# They are asked at length where they are answered.
+OF_THE_REGISTRY: Final = """
+[[operations]]
+include-path-regex = '^/v1/(agents|schema|validate|workflows(?!/[^/]+/runs))'
+phases.coverage.enabled = false
+"""
+
+
+@pytest.fixture
+def told(system: System) -> str:
+    """The settings, with the names of things that there are."""
+    with httpx.Client(base_url=system.url, headers=system.headers, timeout=20) as client:
+        for document in (HAIKU, HAIKU.replace("Write", "Sing")):
+            assert client.put("/v1/workflows/haiku", content=document).status_code in {200, 201}
+        run = client.post("/v1/workflows/haiku/runs", params={"wait": 20}, json={}).json()
+    assert run["status"] == "failed"
+    return SETTINGS.format(key=system.key, run_id=run["id"])
+
+
+# Not the dashboard: its document tells of its health alone.
+@pytest.mark.parametrize(
+    ("service", "more"),
+    [("gateway", OF_THE_REGISTRY), ("registry", ""), ("executor-1", "")],
+    ids=["gateway", "registry", "executor"],
+)
+def test_a_service_answers_as_its_document_says(
+    system: System, told: str, service: str, more: str, tmp_path: Path
+) -> None:
+    file, program = tmp_path / "schemathesis.toml", Path(sys.executable).with_name("schemathesis")
+    file.write_text(told + more, encoding="utf-8")
+    done = subprocess.run(
+        [program, "--config-file", file, "run", f"{system.address(service)}/openapi.json", "--no-color"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert system.bugs() == []
+
+
+@pytest.mark.parametrize("service", OPEN)
+def test_no_route_answers_without_a_key_but_health(system: System, service: str) -> None:
+    documented = {path: operations.keys() & METHODS for path, operations in paths_of(system, service).items()}
+    paths = documented | {path: {"get"} for path in UNDOCUMENTED}
+    with httpx.Client(base_url=system.address(service)) as stranger:
+        answered = {path for path in paths for method in paths[path] if lets_in(stranger.request(method, path))}
+    assert answered == OPEN[service]
+
+
+def paths_of(system: System, service: str) -> dict[str, dict[str, Any]]:
+    document = httpx.get(f"{system.address(service)}/openapi.json", headers=system.headers).json()
+    paths: dict[str, dict[str, Any]] = document["paths"]
+    return paths
+
+
+def lets_in(response: httpx.Response) -> bool:
+    """The dashboard sends people to its login."""
+    return response.status_code != 401 and not response.headers.get("location", "").startswith("/login")
