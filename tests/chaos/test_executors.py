@@ -82,6 +82,7 @@ async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_el
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     first = await yard.executor("first")
     await in_second_step(yard)
+    await yard.told(run_id, "step.started", "two")
     await first.kill()
     await yard.executor("second")
     run = await yard.ended(run_id)
@@ -90,6 +91,8 @@ async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_el
     # The model can tell that it is asked the same again.
     keys = [r.headers["idempotency-key"] for r in yard.model.requests if prompt_of(r) == "two one"]
     assert keys == [f"{run_id}:two:1"] * 2
+    # What the call came to that died with its executor, nobody knows: it is no zero.
+    assert (run.spending.calls, run.spending.tokens_in) == (4, None)
     await assert_ended_once(yard, run_id)
 
 

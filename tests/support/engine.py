@@ -111,7 +111,7 @@ class Engine:
     async def _drive(self, claim: Claim, compiled: Compiled, journal: Journal) -> RunResult:
         steps = await self.stored.history.steps(claim.run_id)
         recorded = {StepId(s.node, s.visit, s.item): s for s in steps if s.status != "failed" or s.handled != "fail"}
-        head = await self.saver.values_of(str(claim.run_id))
+        head = await self.saver.values_of(str(claim.run_id), compiled.plan.merging)
         start = compiled.plan.start(valid_inputs(compiled.workflow, claim.inputs)) if head is None else None
         waits = compiled.workflow.execution.durability == "sync"
         recorder = Durable(journal, recorded, self.draining, waits_for_commits=waits, long_wait_s=30.0)

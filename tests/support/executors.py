@@ -151,6 +151,14 @@ class Yard:
 
         await until_async(look, 10)
 
+    async def told(self, run_id: UUID, kind: str, node: str) -> None:
+        """Returns when such an event is on disk."""
+
+        async def look() -> bool:
+            return any((e.type, e.data.get("node")) == (kind, node) for e in await self.entries(run_id))
+
+        await until_async(look, 10)
+
     async def close(self) -> None:
         for executor in self.executors:
             executor.send(signal.SIGCONT)

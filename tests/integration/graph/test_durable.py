@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.errors import ProviderError
+from flowyard.errors import ModelRefused, ProviderError
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.run import Change, Fork
 from support.engine import Asked, Engine, Engines, orphan, submitted
@@ -165,6 +165,26 @@ async def test_a_result_and_the_checkpoint_that_knows_of_it_are_written_together
     again = Asked()
     await engine(again).run()
     assert again.calls == {"c": 1, "d": 1}
+
+
+async def test_a_run_that_fails_after_a_crash_tells_what_was_written_before(stored: Stored, engine: Engines) -> None:
+    """One branch is done and on disk, in a superstep that isn't over; the other fails in the next life."""
+    run_id = await submitted(stored, FORK)
+    one = engine(Asked(hold={"c"}))
+    one.start(await one.take())
+    await one.model.came.wait()
+    async with asyncio.timeout(5):
+        while len(await stored.history.steps(run_id)) < 2:  # noqa: ASYNC110  # another process would tell no more
+            await asyncio.sleep(0.01)
+    await one.crash()
+    await orphan(stored, run_id)
+
+    async def fail(call: ModelCall) -> str:
+        raise ModelRefused("no", provider="p", model="m")
+
+    result = await engine(Asked({"c": fail})).run()
+    assert result is not None
+    assert (result.status, dict(result.outputs)) == ("failed", {"a": "a", "b": "b"})
 
 
 async def test_a_result_that_was_not_written_is_not_half_there(stored: Stored, engine: Engines) -> None:

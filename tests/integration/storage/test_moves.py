@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from flowyard.errors import ClaimLost, IllegalMove, UnknownRun
+from flowyard.errors import ClaimLost, IllegalMove, UnknownRun, UnknownWorkflow
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import OPEN
@@ -75,6 +75,22 @@ async def test_a_run_that_is_handed_back_while_it_is_cancelled_does_not_run_agai
     await stored.moves.cancel(claim.run_id)
     await stored.claims.give_back(claim.run_id, claim.epoch, entries=entries_json(2, "run.queued"), last_seq=2)
     assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
+
+
+async def test_a_run_that_goes_to_sleep_while_it_is_cancelled_does_not_sleep_on(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await stored.moves.cancel(claim.run_id)
+    about = {"entries": entries_json(2, "run.waiting"), "last_seq": 2, "seconds": 600.0}
+    assert await stored.claims.put_to_sleep(claim.run_id, claim.epoch, **about)
+    assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
+
+
+async def test_a_run_whose_workflow_is_gone_is_not_retried(stored: Stored) -> None:
+    claim = await failed(stored, max_attempts=1)
+    await stored.workflows.delete("test")
+    with pytest.raises(UnknownWorkflow):
+        await stored.moves.retry(claim.run_id)
+    assert (await stored.runs.get(claim.run_id)).status == "failed"
 
 
 async def test_a_failed_run_goes_on_when_it_is_retried(stored: Stored) -> None:

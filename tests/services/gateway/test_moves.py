@@ -206,6 +206,39 @@ async def test_no_fork_begins_within_a_map(client: httpx.AsyncClient, hands: Han
     assert "fork from the step before" in response.json()["detail"]
 
 
+BESIDE = """\
+flow: {name: beside}
+state:
+  fields:
+    ideas: {type: "list[str]", reduce: append}
+    note: str
+    other: str
+nodes:
+  - {id: bold, prompt: Be bold, outputs: [ideas]}
+  - {id: careful, prompt: Be careful, outputs: [ideas, other]}
+edges:
+  - {from: START, to: [bold, careful]}
+  - {from: bold, to: END}
+  - {from: careful, to: END}
+"""
+
+
+async def test_what_a_branch_beside_the_step_writes_can_not_be_changed_by_a_fork(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
+    await apply(database, BESIDE)
+    await client.post("/v1/workflows/beside/runs", json={"inputs": {}})
+    claim = await hands.take()
+    await hands.tell(claim, "step.started", node="bold", visit=1)
+    for field, value in (("ideas", ["mine"]), ("other", "mine")):
+        body = {"from": {"node": "bold"}, "state": {field: value}}
+        refused = await fork(client, claim.run_id, **body)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+        assert "'careful', which runs beside 'bold', writes it" in refused.text
+    fine = await fork(client, claim.run_id, **{"from": {"node": "bold"}, "state": {"note": "mine"}})
+    assert fine.status_code == 202
+
+
 async def test_a_fork_can_be_forked_with_what_it_had_changed(
     client: httpx.AsyncClient, hands: Hands, database: Database
 ) -> None:

@@ -310,7 +310,7 @@ class TooLarge(FlowyardError):
 
     def __init__(self, what: str, *, limit: int) -> None:
         self.limit_bytes = limit
-        super().__init__(f"{what} is larger than {limit} bytes")
+        super().__init__(f"{what}: larger than the limit of {limit} bytes")
 
 
 class QueueFull(FlowyardError):

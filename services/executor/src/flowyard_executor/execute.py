@@ -21,9 +21,10 @@ from flowyard.graph.durable import Durable, GiveBack
 from flowyard.graph.journal import Journal
 from flowyard.graph.run import RunResult, drive, outputs_of
 from flowyard.graph.state import Update, Written
+from flowyard.graph.steps import UNPAID
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
-from flowyard.runs.events import Failure, RunFinished, Status, StepId
+from flowyard.runs.events import Failure, ModelCalled, RunFinished, Status, StepId
 from flowyard.runs.run import Entry, Step
 from flowyard.telemetry.metrics import ModelMetrics
 from flowyard_executor.parts import Parts, Running
@@ -31,6 +32,8 @@ from flowyard_executor.parts import Parts, Running
 log = logging.getLogger(__name__)
 
 _PAUSE_S: Final = 0.2
+MOST_TOLD: Final = 100_000
+"""Events of a run that are looked through for what its last executor left open."""
 T = TypeVar("T")
 
 
@@ -105,6 +108,8 @@ class Attempt:
         keeps = workflow.execution.durability != "exit"
         self.journal.keep = keeps
         recorded = await patiently(self._recorded) if self.claim.has_steps else {}
+        if self.claim.attempt > 1:
+            await patiently(lambda: self._tell_lost_calls(workflow))
         start = await patiently(lambda: self._start(compiled, recorded.values()))
         recorder = Durable(
             self.journal,
@@ -125,10 +130,22 @@ class Attempt:
         # The step that a run failed with is what a retry is for.
         return {StepId(s.node, s.visit, s.item): s for s in steps if s.status != "failed" or s.handled != "fail"}
 
+    async def _tell_lost_calls(self, workflow: Workflow) -> None:
+        """A call that the last executor had made when it died: what it came to, nobody knows."""
+        steps = last_told(await self.parts.history.entries(self.claim.run_id, most=MOST_TOLD))
+        for step, told in steps.items():
+            node = workflow.nodes.get(step.node)
+            if node is not None and told in ("step.started", "step.retrying"):
+                asked, why = node.settings, Failure("executor_lost", "its executor died during the call", step.node)
+                cost = Decimal(0) if asked.provider in UNPAID else None
+                self.journal.emit(
+                    ModelCalled(step, asked.provider, asked.model, 0.0, None, None, None, None, cost, why)
+                )
+
     async def _start(self, compiled: Compiled, steps: Iterable[Step]) -> Update | None:
         """The first state, or None to go on from the run's head."""
         plan, workflow = compiled.plan, compiled.workflow
-        head = await self.parts.saver.values_of(str(self.claim.run_id))
+        head = await self.parts.saver.values_of(str(self.claim.run_id), plan.merging)
         if head is None:
             start = plan.start(valid_inputs(workflow, self.claim.inputs))
             self.written = Written(start, plan.merging)
@@ -167,13 +184,13 @@ class Attempt:
         claim, metrics = self.claim, self.parts.metrics.runs
         self.running.ending = True
         duration = (self.parts.clock.now() - claim.started_at).total_seconds()
-        await self.journal.finish(RunFinished(result.status, duration, result.outputs, result.error))
-        metrics.finished.labels(claim.workflow, result.status).inc()
-        metrics.duration.labels(claim.workflow, result.status).observe(duration)
-        told = {"code": result.error.code} if result.error is not None else {}
+        ending = await self.journal.finish(RunFinished(result.status, duration, result.outputs, result.error))
+        metrics.finished.labels(claim.workflow, ending.status).inc()
+        metrics.duration.labels(claim.workflow, ending.status).observe(duration)
+        told = {"code": ending.error.code} if ending.error is not None else {}
         log.info(
             "run %s",
-            result.status,
+            ending.status,
             extra={"run_id": str(claim.run_id), "workflow": claim.workflow, "duration_s": round(duration, 3), **told},
         )
 
@@ -205,6 +222,15 @@ class Attempt:
 
     def _about(self) -> dict[str, object]:
         return {"run_id": str(self.claim.run_id), "workflow": self.claim.workflow, "epoch": self.claim.epoch}
+
+
+def last_told(entries: Iterable[Entry]) -> dict[StepId, str]:
+    """Per step the type of its last event, a run's restarts left out."""
+    found: dict[StepId, str] = {}
+    for entry in entries:
+        if (entry.type.startswith("step.") or entry.type == "model.called") and "node" in entry.data:
+            found[StepId(entry.data["node"], entry.data["visit"], entry.data.get("item"))] = entry.type
+    return found
 
 
 async def patiently(work: Callable[[], Awaitable[T]]) -> T:

@@ -11,6 +11,7 @@ from uuid import UUID
 from flowyard.control.parts import Control
 from flowyard.control.submit import Once, answered, asked, enqueue, small_enough
 from flowyard.errors import InvalidInputs, InvalidRequest, UnknownStep
+from flowyard.language.flow import Flow
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
@@ -67,7 +68,19 @@ def _fork(origin: Origin, workflow: Workflow, point: Point) -> Fork:
     if point.node in workflow.maps:
         hint = "it runs once per item of a map, with the others: fork from the step before"
         raise InvalidRequest([{"where": "from.node", "message": f"no fork begins at '{point.node}': {hint}"}])
-    return Fork(origin.run_id, point.node, point.visit, _valid_state(workflow, point.state))
+    state = _valid_state(workflow, point.state)
+    _refuse_beside(workflow, point.node, state)
+    return Fork(origin.run_id, point.node, point.visit, state)
+
+
+def _refuse_beside(workflow: Workflow, node: str, state: Mapping[str, Any]) -> None:
+    """What a branch beside the step writes can't be changed there: one of the two would be lost."""
+    maps = workflow.maps
+    for other in sorted(Flow(workflow.nodes, workflow.ways).beside(node) & workflow.nodes.keys()):
+        written = {maps[other].collect_field} if other in maps else {o.field for o in workflow.nodes[other].outputs}
+        for name in sorted(written & state.keys()):
+            message = f"'{other}', which runs beside '{node}', writes it: fork from a step before the two"
+            raise InvalidRequest([{"where": f"state.{name}", "message": message}])
 
 
 def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,10 +95,16 @@ async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = N
 
 
 def small_enough(values: dict[str, Any], what: str, limit: int) -> dict[str, Any]:
-    """Raises TooLarge."""
-    if len(dumps(values)) > limit:
+    """Counted in the bytes of UTF-8, as a client sends them. Raises TooLarge."""
+    # As it is stored it is ASCII, and never shorter: nearly always that settles it.
+    if len(dumps(values)) > limit and _utf8_bytes(values) > limit:
         raise TooLarge(what, limit=limit)
     return values
+
+
+def _utf8_bytes(values: dict[str, Any]) -> int:
+    text = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+    return len(text.encode(errors="surrogatepass"))
 
 
 def asked(once: Once | None) -> dict[str, Any]:

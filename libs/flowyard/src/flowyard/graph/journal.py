@@ -151,16 +151,17 @@ class Journal:
         if self._failed is not None:
             raise self._failed
 
-    async def finish(self, event: RunFinished) -> None:
-        """Ends the run, with all that is left to write. Raises ClaimLost."""
+    async def finish(self, event: RunFinished) -> RunFinished:
+        """Ends the run, with all that is left to write; the end that was written. Raises ClaimLost."""
         try:
             await self._rest()
             await self._end(event)
         except CommitRefused as refused:
             # What can't be stored isn't stored; that the run has ended must be.
             self._forget_the_rest()
-            failure = Failure(refused.code, str(refused))
-            await self._end(RunFinished("failed", event.duration_s, {}, failure))
+            event = RunFinished("failed", event.duration_s, {}, Failure(refused.code, str(refused)))
+            await self._end(event)
+        return event
 
     async def close(self, kind: str, **data: Any) -> tuple[str, int]:
         """Writes what there is, and makes the entry with which the run is given back: its JSON, and its number.
@@ -168,7 +169,8 @@ class Journal:
         Raises ClaimLost, CommitRefused.
         """
         await self._rest()
-        if self.keep and (self._entries or self._part.steps or self._part.head):
+        # With `durability: exit`, too: what has ended needn't be done again, and what was paid for is told.
+        if self._entries or self._part.steps or self._part.head:
             await self._commit()
         self._entry(kind, data)
         text = self._entries_json()

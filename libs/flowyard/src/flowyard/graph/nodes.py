@@ -67,7 +67,9 @@ def node_runner(node: Node, plan: Plan) -> Runner:
             update = {**update, VISITS: {node.id: step.visit}}
         if fixed:
             return update
-        onward = Onward((goto,)) if goto else _onward(plan, node.id, state, update, context=context)
+        onward = Onward((goto,)) if goto else _onward(plan, node.id, state, update)
+        if not _is_replayed(step, context):
+            _tell(onward, context)
         return plan.command(node.id, onward, update, state)
 
     return run
@@ -78,8 +80,8 @@ async def perform(
 ) -> Update | Failure:
     """A step's outputs, or why it failed: from what is recorded of it, else by executing it."""
     recorder = context.recorder
-    recorded = recorder.recorded.get(step)
-    if recorded is not None and recorded.status != "waiting":
+    if _is_replayed(step, context):
+        recorded = recorder.recorded[step]
         return recorded.error or dict(recorded.outputs or {})
     await recorder.begin(step)
     started = context.clock()
@@ -93,6 +95,17 @@ async def perform(
         recorder.end(step)
     recorder.settle(task, finished)
     return dict(finished.outputs)
+
+
+def _is_replayed(step: StepId, context: RunContext) -> bool:
+    """Whether the step has ended before: what came of it has been told, too."""
+    recorded = context.recorder.recorded.get(step)
+    return recorded is not None and recorded.status != "waiting"
+
+
+def _tell(onward: Onward, context: RunContext) -> None:
+    for event in onward.events:
+        context.recorder.emit(event)
 
 
 def _task(config: RunnableConfig) -> str:
@@ -126,22 +139,13 @@ def _after_failure(node: Node, failure: Failure) -> str | None:
             raise NodeFailed(failure)
 
 
-def _onward(plan: Plan, node: str, state: State, update: Update, *, context: RunContext) -> Onward:
+def _onward(plan: Plan, node: str, state: State, update: Update) -> Onward:
     way = plan.workflow.ways[node]
-    seen = state if isinstance(way, Next) else _after(state, update, plan)
+    seen = state if isinstance(way, Next) else after_update(state, update, plan.merging)
     try:
-        onward = go_on(node, way, seen, plan.inner_loops)
+        return go_on(node, way, seen, plan.inner_loops)
     except FlowyardError as error:
         raise NodeFailed(failure_of(error, node)) from error
-    for event in onward.events:
-        context.recorder.emit(event)
-    return onward
-
-
-def _after(state: State, update: Update, plan: Plan) -> State:
-    written = {name: value for name, value in update.items() if not isinstance(value, Overwrite)}
-    replaced = {name: value.value for name, value in update.items() if isinstance(value, Overwrite)}
-    return {**after_update(state, written, plan.merging), **replaced}
 
 
 def passage(place: str, source: str, plan: Plan) -> Runner:
@@ -151,7 +155,9 @@ def passage(place: str, source: str, plan: Plan) -> Runner:
     async def run(state: State, runtime: Runtime[RunContext]) -> Any:
         if _must_wait(others, state):
             return Command(goto=[place])
-        return plan.command(place, _onward(plan, source, state, {}, context=runtime.context), {}, state)
+        onward = _onward(plan, source, state, {})
+        _tell(onward, runtime.context)
+        return plan.command(place, onward, {}, state)
 
     return run
 
@@ -207,7 +213,8 @@ def collecting(node: Node, plan: Plan) -> Runner:
         update: Update = {**collected, VISITS: {node.id: _visits(state, node.id) + 1}}
         if fixed:
             return update
-        onward = _onward(plan, node.id, state, update, context=runtime.context)
+        onward = _onward(plan, node.id, state, update)
+        _tell(onward, runtime.context)
         return plan.command(place, onward, update, state)
 
     return run

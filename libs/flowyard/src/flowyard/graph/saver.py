@@ -19,6 +19,7 @@ from langgraph.checkpoint.base import (
 
 from flowyard.graph.encoding import LARGE, decode, encode, plain, restored
 from flowyard.graph.journal import Journal
+from flowyard.graph.state import Reducer, after_update
 from flowyard.storage.checkpoints import Checkpoints, Stored
 from flowyard.storage.database import dumps
 
@@ -51,10 +52,15 @@ class Saver(BaseCheckpointSaver[int]):
             journal.resume(_large(stored))
         return _tuple(stored) if stored is not None else None
 
-    async def values_of(self, run_id: str) -> dict[str, Any] | None:
-        """The state that a run resumes with; None: it begins anew."""
+    async def values_of(self, run_id: str, merging: Mapping[str, Reducer]) -> dict[str, Any] | None:
+        """The state that a run resumes with, and what steps of its unfinished superstep wrote; None: it begins anew."""
         head = await self.aget_tuple({"configurable": {"thread_id": run_id}})
-        return dict(head.checkpoint["channel_values"]) if head is not None else None
+        if head is None:
+            return None
+        values = dict(head.checkpoint["channel_values"])
+        for _, channel, value in head.pending_writes or ():
+            values = after_update(values, {channel: value}, merging)
+        return values
 
     async def alist(
         self,

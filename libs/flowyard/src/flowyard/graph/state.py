@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, TypeAlias, TypedDict
 
 from langgraph.channels import Topic
+from langgraph.types import Overwrite
 
 from flowyard.language.workflow import Reduce, Workflow
 
@@ -94,7 +95,10 @@ def after_update(state: State, update: Mapping[str, Any], merging: Mapping[str, 
     seen = dict(state)
     for name, value in update.items():
         reducer = merging.get(name)
-        seen[name] = value if reducer is None else reducer(state.get(name), value)
+        if isinstance(value, Overwrite):
+            seen[name] = value.value
+        else:
+            seen[name] = value if reducer is None else reducer(state.get(name), value)
     return seen
 
 

@@ -9,12 +9,20 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from flowyard.errors import FlowyardError, InvalidOutput, ModelError, StepError, StepTimeout
+from flowyard.errors import (
+    FlowyardError,
+    InvalidOutput,
+    ModelError,
+    ModelTimeout,
+    ProviderError,
+    StepError,
+    StepTimeout,
+)
 from flowyard.graph.context import RunContext
 from flowyard.graph.replies import correction, read_reply, reply_schema
 from flowyard.language.values.templates import Template
 from flowyard.language.workflow import PromptNode
-from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, NotAtWork, OnToken, Usage
 from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinished, StepId, StepStarted, Token
 from flowyard.runs.retry import retry_delay
 from flowyard.runs.summary import add_known
@@ -172,18 +180,19 @@ class _Asker:
         try:
             reply = await self.context.model.reply(call, self._on_token())
         except FlowyardError as error:
-            self._report(call, started, self._lost(call, error.code), failure_of(error, call.node))
+            self._report(call, started, self._lost(call, error), failure_of(error, call.node))
             raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             failure = Failure("cancelled", "the call was cut off", call.node)
-            self._report(call, started, self._lost(call, failure.code), failure)
+            self._report(call, started, self._lost(call, error), failure)
             raise
         self._report(call, started, reply, None)
         return reply
 
-    def _lost(self, call: ModelCall, code: str) -> ModelReply:
-        """What a failed call has used: unknown if the model was at work, nothing if it refused at once."""
-        at_work = self.heard or code in ("cancelled", "timeout")
+    def _lost(self, call: ModelCall, error: BaseException) -> ModelReply:
+        """What a failed call has used: unknown if a model may have worked on it, nothing if none has."""
+        open_ended = isinstance(error, asyncio.CancelledError | ModelTimeout | ProviderError)
+        at_work = self.heard or (open_ended and not isinstance(error, NotAtWork))
         unpaid = call.settings.provider in UNPAID or not at_work
         return ModelReply("", _UNKNOWN if at_work else _NOTHING, Decimal(0) if unpaid else None)
 

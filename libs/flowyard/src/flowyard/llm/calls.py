@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from flowyard.errors import ProviderError
 from flowyard.language.workflow import ModelSettings
 
 JsonSchema: TypeAlias = Mapping[str, Any]
 OnToken: TypeAlias = Callable[[str], None]
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+MOST_TOKENS: Final = 2**31 - 1
+"""More than this is no number of tokens of one call, and no column holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,17 @@ class Usage:
     tokens_cached: int | None = None
 
 
+def told_tokens(value: object) -> int | None:
+    """A number of tokens as a provider told it. None for what is no whole number from 0 to MOST_TOKENS."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value) if 0 <= value <= MOST_TOKENS else None
+
+
+class NotAtWork(ProviderError):
+    """A provider's failure before which no model worked on the call: 5xx was the answer, or there was no connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelReply:
     """`cost_usd` is None where no price is known; `first_token_s` is None where nothing was streamed."""
@@ -55,6 +69,9 @@ class ModelReply:
 
 
 class Model(Protocol):
-    """Anything that answers a call. Raises ModelError; may be cancelled at any await."""
+    """Anything that answers a call. Raises ModelError; may be cancelled at any await.
+
+    A ProviderError that isn't NotAtWork leaves open whether a model has worked, and what that costs.
+    """
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply: ...

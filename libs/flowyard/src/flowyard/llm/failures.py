@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import NotAtWork
 from flowyard.llm.keys import key_variable
 
 Secrets: TypeAlias = frozenset[str]
@@ -25,19 +26,36 @@ def timed_out(settings: ModelSettings) -> ModelTimeout:
 
 
 def broken(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ProviderError:
+    """The answer broke off or is nonsense, or the connection was lost before it: a model may have worked."""
     return ProviderError(brief(detail, secrets), provider=settings.provider, model=settings.model)
 
 
+def unreached(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> NotAtWork:
+    """The call was never sent."""
+    return NotAtWork(brief(detail, secrets), provider=settings.provider, model=settings.model)
+
+
 def from_status(
-    settings: ModelSettings, status: int, detail: str, *, headers: Mapping[str, str], secrets: Secrets, now: datetime
+    settings: ModelSettings,
+    status: int,
+    detail: str,
+    *,
+    headers: Mapping[str, str],
+    secrets: Secrets,
+    now: datetime,
+    in_answer: bool = False,
 ) -> ModelError:
-    """The error of an HTTP answer. `detail` is what the provider wrote, `headers` are the answer's."""
+    """The error of an HTTP answer. `detail` is what the provider wrote, `headers` are the answer's.
+
+    `in_answer`: the status isn't the answer's own, but was found inside of it or made up from it.
+    """
     said = brief(f"{_advice(settings, status)}{_said(detail)}", secrets)
     wait = retry_after(headers, now)
     if status == 429:
         return RateLimited(said, provider=settings.provider, model=settings.model, retry_after=wait)
     if status >= 500 or status in _WORTH_ANOTHER_TRY:
-        return ProviderError(said, provider=settings.provider, model=settings.model, retry_after=wait)
+        kind = ProviderError if in_answer else NotAtWork
+        return kind(said, provider=settings.provider, model=settings.model, retry_after=wait)
     return ModelRefused(said, provider=settings.provider, model=settings.model)
 
 

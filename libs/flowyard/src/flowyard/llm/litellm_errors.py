@@ -23,6 +23,8 @@ from flowyard.llm.litellm_setup import litellm
 Timeouts = (httpx.TimeoutException, openai.APITimeoutError, TimeoutError)
 Odd = (LookupError, TypeError, AttributeError)
 Lost = (httpx.TransportError, aiohttp.ClientError, ConnectionError)
+# Not httpx.ConnectError: LiteLLM turns a connection that is lost after the request into one, too.
+NeverSent = (aiohttp.ClientConnectorError, httpx.UnsupportedProtocol)
 
 
 def translate(error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime) -> ModelError:
@@ -37,9 +39,8 @@ def translate(error: BaseException, settings: ModelSettings, *, secrets: Secrets
         return failures.timed_out(settings)
     lost = next((each for each in chain if isinstance(each, Lost)), None)
     if lost is not None:
-        return failures.broken(
-            settings, f"lost the connection or got none: {str(lost) or type(lost).__name__}", secrets
-        )
+        kind = failures.unreached if any(isinstance(each, NeverSent) for each in chain) else failures.broken
+        return kind(settings, f"lost the connection or got none: {str(lost) or type(lost).__name__}", secrets)
     if any(isinstance(each, json.JSONDecodeError) for each in chain):
         return failures.broken(settings, "the answer is no valid JSON")
     if _is_odd(error, chain):
@@ -63,7 +64,9 @@ def _of_litellm(error: BaseException, settings: ModelSettings, *, secrets: Secre
     if isinstance(error, litellm.UnsupportedParamsError):
         said = said.partition("To drop these")[0]
     headers: Mapping[str, str] = getattr(error, "litellm_response_headers", None) or {}
-    return failures.from_status(settings, int(status), said, headers=headers, secrets=secrets, now=now)
+    return failures.from_status(
+        settings, int(status), said, headers=headers, secrets=secrets, now=now, in_answer=True
+    )
 
 
 def _without_names(message: str) -> str:

@@ -18,7 +18,7 @@ from flowyard.errors import MissingApiKey, ModelError, ModelNotInstalled, ModelR
 from flowyard.language.problems import did_you_mean
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures, keys
-from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, told_tokens
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_errors import Odd, translate
 from flowyard.llm.litellm_prices import cost_of
@@ -126,8 +126,8 @@ async def _ask(call: ModelCall, key: str | None, on_token: OnToken | None) -> Mo
     else:
         text, usage, first_at = await _read_stream(answer, call.settings, on_token)
         first = first_at - started if first_at is not None else None
-    told = usage if usage is not None and (usage.prompt_tokens or usage.completion_tokens) else None
-    return ModelReply(text, _usage(told), cost_of(provider, call.settings.model, told), first)
+    tokens, priced = _usage(usage)
+    return ModelReply(text, tokens, cost_of(provider, call.settings.model, priced), first)
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
@@ -181,8 +181,12 @@ async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) 
     return "".join(parts), usage, first_at
 
 
-def _usage(usage: Any) -> Usage:
-    if usage is None:
-        return Usage()
+def _usage(usage: Any) -> tuple[Usage, Any]:
+    """LiteLLM's usage as ours, and once more as it is for the price, or None where it tells nothing to go by."""
     details = getattr(usage, "prompt_tokens_details", None)
-    return Usage(usage.prompt_tokens, usage.completion_tokens, getattr(details, "cached_tokens", None))
+    named = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    if not any(named):
+        return Usage(), None
+    told = (*named, getattr(details, "cached_tokens", None))
+    read = tuple(told_tokens(value) for value in told)
+    return Usage(*read), usage if read == told else None

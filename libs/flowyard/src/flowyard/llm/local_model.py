@@ -110,11 +110,11 @@ async def _start(process: Process, key: str, settings: ModelSettings) -> str:
             stdin.write(f"{key}\n".encode())
             return (await stdout.readline()).decode().strip()
     except TimeoutError as error:
-        raise failures.broken(settings, f"the local server didn't start within {START_TIMEOUT_S:g} s") from error
+        raise failures.unreached(settings, f"the local server didn't start within {START_TIMEOUT_S:g} s") from error
 
 
 def _not_started(settings: ModelSettings, log: deque[str]) -> ProviderError:
-    return failures.broken(settings, f"the local server didn't start: {log[-1] if log else 'it said nothing'}")
+    return failures.unreached(settings, f"the local server didn't start: {log[-1] if log else 'it said nothing'}")
 
 
 async def _drain(process: Process, log: deque[str]) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 
-from flowyard.errors import ModelError
+from flowyard.errors import ModelError, ProviderError
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures
-from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, told_tokens
 from flowyard.llm.failures import Secrets
 
 
@@ -64,7 +64,7 @@ async def chat(
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except httpx.HTTPError as error:
-        raise failures.broken(call.settings, _lost(error, endpoint.url), secrets) from error
+        raise _lost(error, endpoint.url, call.settings, secrets) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise failures.broken(call.settings, "the answer is no chat completion") from error
 
@@ -127,10 +127,12 @@ async def _events(response: httpx.Response) -> AsyncIterator[str]:
 
 
 def _usage(usage: Any) -> Usage:
-    if not usage:
+    """What can't be read is unknown: it is no reason to lose a good reply."""
+    if not isinstance(usage, dict):
         return Usage()
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    return Usage(usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Usage(*(told_tokens(n) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
 
 
 async def _refused(response: httpx.Response, settings: ModelSettings, secrets: Secrets) -> ModelError:
@@ -142,6 +144,8 @@ async def _refused(response: httpx.Response, settings: ModelSettings, secrets: S
     )
 
 
-def _lost(error: httpx.HTTPError, url: str) -> str:
-    what = "can't connect to" if isinstance(error, httpx.ConnectError) else "lost the connection to"
-    return f"{what} {url} ({str(error) or type(error).__name__})"
+def _lost(error: httpx.HTTPError, url: str, settings: ModelSettings, secrets: Secrets) -> ProviderError:
+    said = f"{url} ({str(error) or type(error).__name__})"
+    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol):
+        return failures.unreached(settings, f"can't connect to {said}", secrets)
+    return failures.broken(settings, f"lost the connection to {said}", secrets)

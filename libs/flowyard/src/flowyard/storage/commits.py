@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
 """How many runs one statement takes at most."""
+_ENDED: Final = "SELECT status = $3 AND last_seq = $4 FROM runs WHERE id = $1 AND epoch = $2"
 _PAUSE_S: Final = 0.1
 """Between tries while Postgres is away."""
 
@@ -127,7 +128,7 @@ class Committer:
             return
         try:
             told, repeated = await self._send([waiting.part for waiting in batch])
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, ValueError, OverflowError, TypeError) as error:
             self._on_trouble()
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -165,14 +166,12 @@ class Committer:
 
     async def _ended_by(self, part: Part) -> bool:
         """Whether an earlier try of this part, whose answer was lost, has ended the run."""
-        found = await self._database.value(
-            "SELECT status = $3 AND last_seq = $4 FROM runs WHERE id = $1 AND epoch = $2",
-            part.run_id,
-            part.epoch,
-            part.status,
-            part.last_seq,
-        )
-        return bool(found)
+        asked = part.run_id, part.epoch, part.status, part.last_seq
+        while True:
+            try:
+                return bool(await self._database.value(_ENDED, *asked))
+            except Unavailable:
+                await asyncio.sleep(_PAUSE_S)
 
 
 def _succeed(waiting: _Waiting, told: Told) -> None:

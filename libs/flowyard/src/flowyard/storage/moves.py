@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors import Unavailable, UnknownRun
+from flowyard.errors import Unavailable, UnknownRun, UnknownWorkflow
 from flowyard.runs.entries import failure_data
 from flowyard.runs.recovery import Due, Held, due_move
 from flowyard.runs.run import OPEN, Entry, Move, State, after
@@ -50,10 +50,12 @@ class Moves:
             return moved or Moved(run_id, run["workflow"], run["status"], None)
 
     async def retry(self, run_id: UUID) -> Moved:
-        """A failed run goes on from its failed step. Raises UnknownRun, IllegalMove."""
+        """A failed run goes on from its failed step. Raises UnknownRun, IllegalMove, UnknownWorkflow."""
         async with self._database.transaction() as connection:
             run = await _locked(connection, run_id)
             after("retry", run["status"], run_id)
+            if not await connection.fetchval("SELECT EXISTS (SELECT FROM workflows WHERE name = $1)", run["workflow"]):
+                raise UnknownWorkflow(run["workflow"])
             moved = await _move(connection, run, Due("retry", "retried"))
         if moved is None:
             raise Unavailable("the run")
@@ -91,7 +93,7 @@ FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF 
 
 _DUE: Final = """
 SELECT r.id FROM runs r LEFT JOIN claims c ON c.run_id = r.id
-WHERE r.status = 'waiting' AND (r.deadline < now() OR r.wake_at <= now())
+WHERE r.status = 'waiting' AND (r.deadline < now() OR r.wake_at <= now() OR r.cancel_requested_at IS NOT NULL)
    OR r.status = 'running' AND (r.deadline < now() OR c.lease_until IS NULL OR c.lease_until < now())
 UNION ALL
 SELECT r.id FROM runs r WHERE r.status = 'queued' AND (r.deadline < now() OR r.cancel_requested_at IS NOT NULL)
