@@ -80,8 +80,8 @@ async def test_a_run_that_is_handed_back_while_it_is_cancelled_does_not_run_agai
 async def test_a_run_that_goes_to_sleep_while_it_is_cancelled_does_not_sleep_on(stored: Stored) -> None:
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
-    about = {"entries": entries_json(2, "run.waiting"), "last_seq": 2, "seconds": 600.0}
-    assert await stored.claims.put_to_sleep(claim.run_id, claim.epoch, **about)
+    entries = entries_json(2, "run.waiting")
+    assert await stored.claims.put_to_sleep(claim.run_id, claim.epoch, entries=entries, last_seq=2, seconds=600.0)
     assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
 
 

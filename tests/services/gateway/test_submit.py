@@ -207,6 +207,22 @@ async def test_inputs_and_bodies_have_limits(starting: Starting) -> None:
     assert (body.status_code, body.json()["limit_bytes"]) == (413, 4000)
 
 
+@pytest.mark.parametrize(("text", "most"), [("é", 990), ("雨", 660), ("🌧", 495), ("\\ud800", 660)], ids=ascii)
+async def test_inputs_are_measured_in_the_bytes_of_utf_8(
+    starting: Starting, database: Database, text: str, most: int
+) -> None:
+    def body(times: int) -> bytes:
+        # As a key: half of a surrogate pair is refused elsewhere.
+        return f'{{"inputs": {{"topic": {{"{text * times}": 1}}}}}}'.encode()
+
+    await apply(database, poem_with("topic: {type: any, default: 1}"))
+    async with starting(inputs_limit=2000, body_limit=64_000) as gateway:
+        fits = await gateway.client.post(RUNS, content=body(most), headers=JSON)
+        over = await gateway.client.post(RUNS, content=body(most + 20), headers=JSON)
+    assert (fits.status_code, over.status_code) == (202, 413), fits.text[:500]
+    assert over.json()["detail"] == "the inputs: larger than the limit of 2000 bytes"
+
+
 async def test_a_body_of_another_shape_is_refused(client: httpx.AsyncClient) -> None:
     bodies: list[tuple[Any, str]] = [
         ({"inputs": {}, "input": {}}, "body.input"),

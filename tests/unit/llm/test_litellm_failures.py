@@ -11,7 +11,7 @@ import pytest
 
 from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.workflow import ModelSettings
-from flowyard.llm.calls import Message, ModelCall, OnToken
+from flowyard.llm.calls import Message, ModelCall, NotAtWork, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status
 from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI, Provider
@@ -51,11 +51,12 @@ async def fail(models: Models, provider: Provider, behaviour: Behaviour, on_toke
         (Status(403), ModelRefused),
         (Status(404), ModelRefused),
         (Status(429), RateLimited),
-        (Status(500), ProviderError),
-        (Status(503), ProviderError),
-        (Status(529), ProviderError),
+        (Status(500), NotAtWork),
+        (Status(503), NotAtWork),
+        (Status(529), NotAtWork),
         (Malformed(), ProviderError),
         (CutStream(), ProviderError),
+        (CutStream(after=0), ProviderError),
         (HangUp(), ProviderError),
     ],
     ids=lambda value: f"{type(value).__name__}{getattr(value, 'code', '')}" if isinstance(value, Behaviour) else "",
@@ -168,7 +169,7 @@ async def test_an_address_where_nobody_listens_is_a_provider_error(provider: Pro
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         settings = ModelSettings(provider.name, provider.model, api_base=f"http://127.0.0.1:{unused.getsockname()[1]}")
-        with pytest.raises(ProviderError, match="connect"):
+        with pytest.raises(NotAtWork, match="connect"):
             await models.reply(ask(settings))
 
 

@@ -12,7 +12,7 @@ import pytest
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, Usage
 from flowyard.llm.models import Models
-from support.wire.behaviour import Json, Text
+from support.wire.behaviour import Json, Odd, Text
 from support.wire.providers import ANTHROPIC, GOOGLE, OLLAMA, OPENAI, Provider
 
 SCHEMA = {
@@ -137,6 +137,29 @@ async def test_a_usage_that_nobody_told_is_none(models: Models, *, streamed: boo
     async with OPENAI.serve([Text("hi there", counted=False)]) as server:
         reply = await models.reply(ask(OPENAI.settings(server)), (lambda token: None) if streamed else None)
     assert (reply.text, reply.usage, reply.cost_usd) == ("hi there", Usage(), None)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        ({"prompt_tokens": 3_000_000_000}, Usage(None, 5)),
+        ({"prompt_tokens": 10**30}, Usage(None, 5)),
+        ({"prompt_tokens": -1}, Usage(None, 5)),
+        ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": -4}}, Usage(3, 5)),
+    ],
+    ids=str,
+)
+async def test_a_usage_that_cant_be_so_is_unknown_and_has_no_price(
+    models: Models, told: dict[str, Any], known: Usage, *, streamed: bool
+) -> None:
+    said = {"role": "assistant", "content": "a reply"}
+    choice = {"index": 0, "message": said, "delta": said, "finish_reason": "stop"}
+    answer = {"id": "x", "created": 1, "model": "gpt-4o-mini", "choices": [choice]}
+    usage = {"completion_tokens": 5, "total_tokens": 8, **told}
+    async with OPENAI.serve([Odd({**answer, "usage": usage})]) as server:
+        reply = await models.reply(ask(OPENAI.settings(server)), (lambda token: None) if streamed else None)
+    assert (reply.text, reply.usage, reply.cost_usd) == ("a reply", known, None)
 
 
 async def test_an_empty_reply_is_empty_text(provider: Provider, models: Models) -> None:

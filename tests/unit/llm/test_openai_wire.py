@@ -12,7 +12,7 @@ import pytest
 
 from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.workflow import ModelSettings
-from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import MOST_TOKENS, Message, ModelCall, ModelReply, NotAtWork, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Odd, Status, Text
 from support.wire.openai import openai_server
@@ -45,6 +45,35 @@ async def test_a_reply_comes_with_its_usage(*, streamed: bool) -> None:
     assert (reply.first_token_s is not None) == streamed
 
 
+@STREAMED
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        ({"prompt_tokens": "3", "completion_tokens": 5}, Usage(None, 5)),
+        ({"prompt_tokens": 3, "completion_tokens": 3_000_000_000}, Usage(3, None)),
+        ({"prompt_tokens": MOST_TOKENS, "completion_tokens": -1}, Usage(MOST_TOKENS, None)),
+        ({"prompt_tokens": 3.5, "completion_tokens": 5.0}, Usage(None, 5)),
+        ({"prompt_tokens": True, "completion_tokens": [5]}, Usage()),
+        ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Usage()),
+        ({"prompt_tokens": 0, "prompt_tokens_details": {"cached_tokens": -1}}, Usage(0)),
+        ({"prompt_tokens": 3, "prompt_tokens_details": [4]}, Usage(3)),
+        ("plenty", Usage()),
+        ([1], Usage()),
+        (7, Usage()),
+        (None, Usage()),
+    ],
+    ids=str,
+)
+async def test_a_usage_that_cant_be_so_is_unknown_and_the_reply_is_kept(
+    told: object, known: Usage, on_token: OnToken | None
+) -> None:
+    said = {"content": "a reply"}
+    answer = {"choices": [{"message": said, "delta": said, "finish_reason": "stop"}], "usage": told}
+    async with asking(Odd(answer)) as (_, ask):
+        reply = await ask(on_token)
+    assert (reply.text, reply.usage) == ("a reply", known)
+
+
 async def test_the_request_carries_key_schema_and_settings() -> None:
     async with asking(Json({"n": 1})) as (server, ask):
         await ask(schema=SCHEMA, temperature=0, extra={"seed": 7, "model": "other"})
@@ -63,9 +92,10 @@ async def test_the_request_carries_key_schema_and_settings() -> None:
         (Status(401, message="wrong {key}"), ModelRefused),
         (Status(404), ModelRefused),
         (Status(429, {"retry-after-ms": "1500"}), RateLimited),
-        (Status(500), ProviderError),
+        (Status(500), NotAtWork),
         (Malformed(), ProviderError),
         (CutStream(), ProviderError),
+        (CutStream(after=0), ProviderError),
         (HangUp(), ProviderError),
         (Hang(after=2), ModelTimeout),
     ],

@@ -22,6 +22,7 @@ from flowyard.web.serve import serve
 from flowyard.web.sse import EventStream, ServerEvent
 
 BODY_LIMIT = 1000
+KEY = {"authorization": "Bearer fy_admin"}
 
 
 class Item(BaseModel):
@@ -51,7 +52,7 @@ class Service:
         )
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app()), base_url="http://test")
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app()), base_url="http://test", headers=KEY)
 
     async def events(self) -> AsyncGenerator[ServerEvent, None]:
         try:
@@ -142,7 +143,7 @@ def running(service: Service) -> Running:
                 on_listening=port.set_result,
             )
         )
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{await port}", timeout=5) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{await port}", timeout=5, headers=KEY) as client:
             yield client
         service.shutting_down.set()
         await serving

@@ -5,6 +5,7 @@ import pytest
 
 
 async def ask(client: httpx.AsyncClient, authorization: str | None) -> httpx.Response:
+    client.headers.pop("authorization", None)
     headers = {} if authorization is None else {"authorization": authorization}
     return await client.get("/v1/secret", headers=headers)
 
@@ -40,3 +41,10 @@ async def test_the_openapi_tells_that_a_key_is_needed(client: httpx.AsyncClient)
     (scheme,) = document["components"]["securitySchemes"].values()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     assert document["paths"]["/v1/secret"]["get"]["security"] == [{"api_key": []}]
+
+
+async def test_without_a_key_no_body_is_read_and_nothing_but_health_answers(client: httpx.AsyncClient) -> None:
+    client.headers.pop("authorization")
+    for path in ("/metrics", "/openapi.json", "/v1/items", "/nowhere"):
+        assert (await client.post(path, content=b"{bad")).status_code == 401
+    assert (await client.get("/health/live")).status_code == 200

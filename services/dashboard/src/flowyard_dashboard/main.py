@@ -6,22 +6,18 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
-from flowyard.bus.connection import Bus, open_bus
+from flowyard.control.core import Core, open_core
 from flowyard.control.live import Live
 from flowyard.control.parts import make_control
 from flowyard.settings import read_settings
-from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
 from flowyard.storage.keys import Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.progress import Progress
-from flowyard.storage.schema import check_schema
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.telemetry.metrics import Metrics
 from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 from flowyard_dashboard.app import ABOUT, dashboard_app
@@ -72,24 +68,12 @@ async def run_dashboard(
 
 @asynccontextmanager
 async def _parts(settings: DashboardSettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
-    metrics = Metrics(service="dashboard", version=version("flowyard"))
-    async with (
-        open_database(settings.database_url.get_secret_value(), service="dashboard") as database,
-        open_bus(
-            settings.nats_url.get_secret_value(),
-            name="flowyard-dashboard",
-            on_drop=lambda reason, _kind: metrics.bus.dropped.labels(reason).inc(),
-            on_connect=metrics.bus.reconnects.inc,
-        ) as bus,
-    ):
-        await check_schema(database)
-        metrics.bus.connected.set_function(lambda: float(bus.connected))
-        yield _assembled(settings, metrics, database, bus, ending)
+    async with open_core(settings, "dashboard") as core:
+        yield _assembled(settings, core, ending)
 
 
-def _assembled(
-    settings: DashboardSettings, metrics: Metrics, database: Database, bus: Bus, ending: asyncio.Event
-) -> Parts:
+def _assembled(settings: DashboardSettings, core: Core, ending: asyncio.Event) -> Parts:
+    metrics, database, bus = core.metrics, core.database, core.bus
     assets = load_assets()
     limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
     return Parts(

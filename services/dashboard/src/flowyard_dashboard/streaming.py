@@ -21,7 +21,7 @@ END: Final = "end"
 """Tells the page that there is no more to come."""
 _LIST_PAUSE_S: Final = 0.3
 """The least between two looks at a list."""
-_SESSION_CHECKED_S: Final = 5.0
+_SESSION_CHECKED_S: Final = 0.5
 
 
 class Session:

@@ -5,34 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from flowyard.bus import subjects
-from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import Doorbell, doorbell
 from flowyard.bus.messages import RunControl, RunQueued
+from flowyard.control.core import Core, open_core
 from flowyard.control.documents import Documents
 from flowyard.graph.compile import Graphs
 from flowyard.graph.saver import Saver
 from flowyard.llm.models import Models, open_models
-from flowyard.settings import read_settings
+from flowyard.settings import PREFIX, read_settings
 from flowyard.storage.checkpoints import Checkpoints
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
-from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
+from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.moves import Moves
 from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
-from flowyard.storage.schema import check_schema
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.telemetry.metrics import Metrics
 from flowyard.web.app import About, make_app
 from flowyard.web.health import Check
 from flowyard.web.process import ends_on_signals, run_process
@@ -72,14 +70,13 @@ def main() -> None:
 async def _run(settings: ExecutorSettings) -> None:
     draining, stopped = asyncio.Event(), asyncio.Event()
     with ends_on_signals(draining):
-        async with _parts(settings, draining) as (parts, database):
-            await check_schema(database)
+        async with _parts(settings, draining) as parts:
             await take_up(parts)
             async with (
                 doorbell(parts.bus, subjects.RUNS_QUEUED, RunQueued, poll_s=settings.poll_s) as bell,
                 parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _controlled(parts)),
             ):
-                await _work(parts, bell, _app(parts, database), stopped)
+                await _work(parts, bell, _app(parts), stopped)
 
 
 async def _work(parts: Parts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
@@ -121,29 +118,21 @@ def _controlled(parts: Parts) -> Callable[[RunControl], Awaitable[None]]:
 
 
 @asynccontextmanager
-async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[tuple[Parts, Database]]:
-    metrics = Metrics(service="executor", version=version("flowyard"))
+async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[Parts]:
     async with (
-        open_database(settings.database_url.get_secret_value(), service="executor") as database,
-        open_bus(
-            settings.nats_url.get_secret_value(),
-            name=settings.executor_name,
-            on_drop=lambda reason, _kind: metrics.bus.dropped.labels(reason).inc(),
-            on_connect=metrics.bus.reconnects.inc,
-        ) as bus,
-        open_models(os.environ) as models,
+        open_core(settings, "executor", name=settings.executor_name) as core,
+        open_models(_own_secrets_apart(os.environ)) as models,
     ):
-        yield _assembled(settings, metrics, database, bus, models, draining), database
+        yield _assembled(settings, core, models, draining)
 
 
-def _assembled(
-    settings: ExecutorSettings,
-    metrics: Metrics,
-    database: Database,
-    bus: Bus,
-    models: Models,
-    draining: asyncio.Event,
-) -> Parts:
+def _own_secrets_apart(environ: Mapping[str, str]) -> dict[str, str]:
+    """What documents may name as the source of a key: never what gives access to our own servers."""
+    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+
+
+def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining: asyncio.Event) -> Parts:
+    metrics, database = core.metrics, core.database
     saver = Saver(Checkpoints(database))
 
     def committed(seconds: float, parts: int) -> None:
@@ -153,7 +142,8 @@ def _assembled(
     return Parts(
         settings=settings,
         metrics=metrics,
-        bus=bus,
+        database=database,
+        bus=core.bus,
         runs=Runs(database),
         claims=Claims(database, lease_s=settings.lease_s),
         moves=Moves(database),
@@ -166,17 +156,18 @@ def _assembled(
         graphs=Graphs(saver=saver),
         saver=saver,
         models=models,
-        tokens=TokenStream(bus),
+        tokens=TokenStream(core.bus),
         clock=DatabaseClock(),
         draining=draining,
+        callers=CachedKeys(Keys(database)),
     )
 
 
-def _app(parts: Parts, database: Database) -> FastAPI:
+def _app(parts: Parts) -> FastAPI:
     """Health and metrics: an executor answers nothing else."""
 
     async def postgres() -> str:
-        await database.value("SELECT 1")
+        await parts.database.value("SELECT 1")
         return "reachable"
 
     async def nats() -> str:
@@ -184,4 +175,11 @@ def _app(parts: Parts, database: Database) -> FastAPI:
 
     about = About("Flowyard executor", version("flowyard"), _ABOUT)
     checks = [Check("postgres", postgres), Check("nats", nats)]
-    return make_app(about, routers=[], checks=checks, metrics=parts.metrics, shutting_down=parts.draining)
+    return make_app(
+        about,
+        routers=[],
+        checks=checks,
+        metrics=parts.metrics,
+        shutting_down=parts.draining,
+        verify=parts.callers.verify,
+    )

@@ -14,7 +14,9 @@ from flowyard.llm.models import Models
 from flowyard.runs.claim import Claim
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
+from flowyard.storage.database import Database
 from flowyard.storage.history import History
+from flowyard.storage.keys import CachedKeys
 from flowyard.storage.moves import Moves
 from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
@@ -44,6 +46,7 @@ class Running:
 class Parts:
     settings: ExecutorSettings
     metrics: Metrics
+    database: Database
     bus: Bus
     runs: Runs
     claims: Claims
@@ -58,4 +61,5 @@ class Parts:
     tokens: TokenStream
     clock: DatabaseClock
     draining: asyncio.Event
+    callers: CachedKeys
     running: dict[UUID, Running] = field(default_factory=dict)

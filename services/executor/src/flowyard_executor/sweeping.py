@@ -61,7 +61,6 @@ async def measure(parts: Parts, *, every_s: float = 5.0) -> None:
     """The gauges of the queue, and of what this process waits for."""
     while True:
         parts.metrics.commits.waiting.set(parts.committer.waiting)
-        parts.metrics.bus.connected.set(parts.bus.connected)
         try:
             for status, depth in (await parts.runs.depths()).items():
                 parts.metrics.runs.depth.labels(status).set(depth)

@@ -6,12 +6,10 @@ from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.middleware import Middleware
 
 from flowyard.storage.schema import VERSION, check_schema
 from flowyard.web.app import About, make_app
 from flowyard.web.health import Check
-from flowyard_gateway.guard import Guard
 from flowyard_gateway.key_routes import key_routes
 from flowyard_gateway.openapi import document_all
 from flowyard_gateway.parts import Parts
@@ -46,8 +44,6 @@ def gateway_app(parts: Parts) -> FastAPI:
         verify=parts.callers.verify,
         body_limit=parts.settings.body_limit,
     )
-    # The innermost: what it answers is counted and gets its headers, as every answer does.
-    app.user_middleware.append(Middleware(Guard, verify=parts.callers.verify))
     document_all(app, registry)
     return app
 

@@ -6,26 +6,20 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Final
 
 import httpx
 
-from flowyard.bus import subjects
-from flowyard.bus.connection import Bus, open_bus
-from flowyard.bus.messages import KeyChanged
+from flowyard.control.core import Core, hears_of_keys, open_core
 from flowyard.control.live import Live
 from flowyard.control.parts import make_control
 from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
-from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.progress import Progress
-from flowyard.storage.schema import check_schema
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.telemetry.metrics import Metrics
 from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 from flowyard_gateway.app import ABOUT, gateway_app
@@ -34,7 +28,7 @@ from flowyard_gateway.settings import GatewaySettings
 
 _CONNECTIONS: Final = 20
 """To Postgres: the most that requests use at a time."""
-_TIMEOUT: Final = httpx.Timeout(30, connect=2)
+_TIMEOUT: Final = httpx.Timeout(10, connect=2)
 
 
 def main() -> None:
@@ -55,7 +49,7 @@ async def run_gateway(
     """Until `ending` is set. `on_listening` is told the port. Raises UnknownSchema, Unavailable, CannotListen."""
     async with (
         _parts(settings, ending) as parts,
-        _hears_of_keys(parts),
+        hears_of_keys(parts.bus, parts.callers),
         parts.live.running(ending),
         asyncio.TaskGroup() as tasks,
     ):
@@ -73,31 +67,16 @@ async def run_gateway(
 
 @asynccontextmanager
 async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
-    metrics = Metrics(service="gateway", version=version("flowyard"))
     async with (
-        open_database(settings.database_url.get_secret_value(), service="gateway", most=_CONNECTIONS) as database,
-        open_bus(
-            settings.nats_url.get_secret_value(),
-            name="flowyard-gateway",
-            on_drop=lambda reason, _kind: metrics.bus.dropped.labels(reason).inc(),
-            on_connect=metrics.bus.reconnects.inc,
-        ) as bus,
+        open_core(settings, "gateway", connections=_CONNECTIONS) as core,
         # No proxy of the environment's: the registry is one of ours.
         httpx.AsyncClient(base_url=settings.registry_url, timeout=_TIMEOUT, trust_env=False) as registry,
     ):
-        await check_schema(database)
-        metrics.bus.connected.set_function(lambda: float(bus.connected))
-        yield _assembled(settings, metrics, database, bus, registry, ending)
+        yield _assembled(settings, core, registry, ending)
 
 
-def _assembled(
-    settings: GatewaySettings,
-    metrics: Metrics,
-    database: Database,
-    bus: Bus,
-    registry: httpx.AsyncClient,
-    ending: asyncio.Event,
-) -> Parts:
+def _assembled(settings: GatewaySettings, core: Core, registry: httpx.AsyncClient, ending: asyncio.Event) -> Parts:
+    metrics, database, bus = core.metrics, core.database, core.bus
     limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
     keys = Keys(database)
     return Parts(
@@ -113,14 +92,3 @@ def _assembled(
         registry=registry,
         shutting_down=ending,
     )
-
-
-@asynccontextmanager
-async def _hears_of_keys(parts: Parts) -> AsyncIterator[None]:
-    """A revoked key is refused at once, and soon anyway."""
-
-    async def changed(message: KeyChanged) -> None:
-        parts.callers.forget(message.id)
-
-    async with parts.bus.subscribe(subjects.KEYS_CHANGED, KeyChanged, changed, missed=parts.callers.forget_all):
-        yield

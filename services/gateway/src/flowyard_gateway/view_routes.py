@@ -98,6 +98,7 @@ def _add_events(router: APIRouter, parts: Parts) -> None:
         after: After = 0,
         limit: Annotated[int, Query(ge=1, le=1000, description="The most that a page holds; not for streams")] = 200,
         accept: Annotated[str, Header(include_in_schema=False)] = "",
+        authorization: Annotated[str, Header(include_in_schema=False)] = "",
         last_event_id: Annotated[
             Seq | None, Header(alias="Last-Event-ID", description="As `after`, for streams")
         ] = None,
@@ -111,8 +112,11 @@ def _add_events(router: APIRouter, parts: Parts) -> None:
         if not run.is_open and seen >= run.last_seq:
             # To a browser's EventSource this alone means: don't connect again.
             return Response(status_code=204)
+        key = authorization.partition(" ")[2].strip()
         return EventStream(
-            stream_events(parts, run, after=seen), shutting_down=parts.shutting_down, metrics=parts.metrics.http
+            stream_events(parts, run, after=seen, key=key),
+            shutting_down=parts.shutting_down,
+            metrics=parts.metrics.http,
         )
 
 

@@ -6,20 +6,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
-from flowyard.bus import subjects
-from flowyard.bus.connection import open_bus
-from flowyard.bus.messages import KeyChanged
+from flowyard.control.core import hears_of_keys, open_core
 from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
-from flowyard.storage.database import open_database
 from flowyard.storage.keys import CachedKeys, Keys
-from flowyard.storage.schema import check_schema
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.telemetry.metrics import Metrics
 from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 from flowyard_registry.app import ABOUT, registry_app
@@ -48,7 +42,7 @@ async def run_registry(
     """Until `ending` is set. `on_listening` is told the port. Raises UnknownSchema, Unavailable, CannotListen."""
     async with (
         _parts(settings, ending) as parts,
-        _hears_of_keys(parts),
+        hears_of_keys(parts.bus, parts.keys),
         hears_agents(parts),
         asyncio.TaskGroup() as tasks,
     ):
@@ -67,37 +61,15 @@ async def run_registry(
 
 @asynccontextmanager
 async def _parts(settings: RegistrySettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
-    metrics = Metrics(service="registry", version=version("flowyard"))
-    async with (
-        open_database(settings.database_url.get_secret_value(), service="registry") as database,
-        open_bus(
-            settings.nats_url.get_secret_value(),
-            name="flowyard-registry",
-            on_drop=lambda reason, _kind: metrics.bus.dropped.labels(reason).inc(),
-            on_connect=metrics.bus.reconnects.inc,
-        ) as bus,
-    ):
-        await check_schema(database)
-        metrics.bus.connected.set_function(lambda: float(bus.connected))
+    async with open_core(settings, "registry") as core:
         yield Parts(
             settings=settings,
-            metrics=metrics,
-            database=database,
-            bus=bus,
-            keys=CachedKeys(Keys(database)),
-            workflows=Workflows(database),
+            metrics=core.metrics,
+            database=core.database,
+            bus=core.bus,
+            keys=CachedKeys(Keys(core.database)),
+            workflows=Workflows(core.database),
             documents=Documents(),
-            agents=Agents(database, ttl_s=settings.agent_ttl_s),
+            agents=Agents(core.database, ttl_s=settings.agent_ttl_s),
             shutting_down=ending,
         )
-
-
-@asynccontextmanager
-async def _hears_of_keys(parts: Parts) -> AsyncIterator[None]:
-    """A revoked key is refused at once, and soon anyway."""
-
-    async def changed(message: KeyChanged) -> None:
-        parts.keys.forget(message.id)
-
-    async with parts.bus.subscribe(subjects.KEYS_CHANGED, KeyChanged, changed, missed=parts.keys.forget_all):
-        yield

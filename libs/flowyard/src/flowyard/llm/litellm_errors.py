@@ -64,9 +64,7 @@ def _of_litellm(error: BaseException, settings: ModelSettings, *, secrets: Secre
     if isinstance(error, litellm.UnsupportedParamsError):
         said = said.partition("To drop these")[0]
     headers: Mapping[str, str] = getattr(error, "litellm_response_headers", None) or {}
-    return failures.from_status(
-        settings, int(status), said, headers=headers, secrets=secrets, now=now, in_answer=True
-    )
+    return failures.from_status(settings, int(status), said, headers=headers, secrets=secrets, now=now, in_answer=True)
 
 
 def _without_names(message: str) -> str:

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from flowyard.telemetry.metrics import Metrics
 from flowyard.web.auth import Verify
+from flowyard.web.guard import Guard
 from flowyard.web.health import Check, health_routes
 from flowyard.web.limits import BodyLimit
 from flowyard.web.openapi import DocumentedApp
@@ -44,7 +45,7 @@ def make_app(
 ) -> FastAPI:
     """An application with health, metrics, problems, limits and request ids; its OpenAPI is at `/openapi.json`.
 
-    `verify`: needed by routes that `require` a scope. `headers`: what every answer
+    `verify`: with it, every path but health needs a key, and routes may `require` a scope. `headers`: what every answer
     gets that doesn't say otherwise. `shutting_down`: while set, the service isn't ready.
     """
     app = DocumentedApp(
@@ -63,6 +64,8 @@ def make_app(
         app.include_router(router)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=body_limit)
+    if verify is not None:
+        app.add_middleware(Guard, verify=verify)
     app.add_middleware(Requests, metrics=metrics.http, headers=headers, shutting_down=shutting_down)
     return app
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowyard.errors import ShuttingDown
@@ -51,6 +52,9 @@ class Requests:
         answer = _Answer(send, [(b"x-request-id", request_id.encode()), *self._headers])
         try:
             await self._app(scope, receive, answer.send)
+        except ClientDisconnect:
+            # It went away in the middle of its own request: nobody waits for an answer.
+            pass
         except Exception:
             # The process's top: what gets here is a bug. The answer names the line that this writes.
             logger.exception("request failed", extra=_facts(scope, request_id))

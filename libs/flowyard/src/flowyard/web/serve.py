@@ -11,6 +11,7 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flowyard.errors import CannotListen
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
 # Longer than clients keep idle connections (5 s in httpx): one that the server closes first fails a request.
 _KEEP_ALIVE_S: Final = 65
+_MOST_HEADERS: Final = 64 * 1024
+"""Bytes of a request's headers."""
 
 
 async def serve(
@@ -53,6 +56,25 @@ async def serve(
     logger.info("stopped listening", extra={"host": host, "port": bound})
 
 
+class _Bounded(HttpToolsProtocol):
+    """A request's headers are read into memory before anybody is asked who sends it: there is an end to them."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _MOST_HEADERS:
+            self.transport.close()
+        else:
+            super().on_header(name, value)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
+
+
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,7 +86,7 @@ def _config(app: ASGIApp, grace_s: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=_Bounded,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -105,7 +105,20 @@ def _spec(
     }
     name = name or service
     line = command(around.data, name, f"flowyard_{service}.main")
-    return ServiceSpec(name, line, _environment(around.environment, all_told), port, ends, patience_s)
+    ours = around.environment if service == "executor" else _without_keys(around.environment)
+    return ServiceSpec(name, line, _environment(ours, all_told), port, ends, patience_s)
+
+
+def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Only executors talk to models: nobody else is given what may be a key."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) or not any(word in name.upper() for word in _SECRET)
+    }
+
+
+_SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
 def _environment(ours: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
