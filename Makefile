@@ -61,7 +61,7 @@ show status
 if [ "$$KEEP" ]; then
     trap - EXIT
     printf '\nIt runs on. For flowyard in another terminal: export FLOWYARD_DATA=%s\n' "$$data"
-    printf 'To end it: %s down --data %s && rm -r %s\n' "$$(command -v flowyard)" "$$data" "$$data"
+    printf "To end it: '%s' down --data '%s' && rm -r '%s'\n" "$$(command -v flowyard)" "$$data" "$$data"
 else
     show down
 fi
@@ -175,7 +175,7 @@ $(ASSETS): $(PAGES)/package.json $(PAGES)/package-lock.json $(VENV)/.done-uv
 	@echo 'Fetching the scripts of the dashboard'
 	@$(NPM) ci --loglevel=error --prefix $(PAGES)
 	@mkdir -p $(VENDOR)
-	@cd $(PAGES)/node_modules && cp htmx.org/dist/htmx.min.js htmx-ext-sse/dist/sse.min.js $(CURDIR)/$(VENDOR)
+	@cd $(PAGES)/node_modules && cp htmx.org/dist/htmx.min.js htmx-ext-sse/dist/sse.min.js '$(CURDIR)/$(VENDOR)'
 	@touch $@
 
 $(TOOLS): requirements/dev.txt $(PRODUCT)

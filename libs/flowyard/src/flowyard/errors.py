@@ -349,6 +349,17 @@ class ShuttingDown(FlowyardError):
         super().__init__("the service shut down before this was done: try again")
 
 
+class WrongDatabase(FlowyardError):
+    """Postgres is there, and its address or its answer isn't what we need: no such database, a wrong password."""
+
+    code = "wrong_database"
+    status = 503
+    title = "The database's address is wrong"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"FLOWYARD_DATABASE_URL doesn't lead to a database that can be used: {reason}")
+
+
 class UnknownSchema(FlowyardError):
     """The database's tables aren't those that this version works with. None: there are none."""
 

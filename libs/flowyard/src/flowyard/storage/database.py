@@ -7,10 +7,11 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from flowyard.errors import CommitRefused, Unavailable
+from flowyard.errors import CommitRefused, FlowyardError, Unavailable, WrongDatabase
 
 _SETTINGS: Final = {
     "timezone": "UTC",
@@ -114,6 +115,16 @@ async def open_database(
             await asyncio.wait_for(pool.close(), 2)
 
 
+def not_connected(url: str, error: Exception) -> FlowyardError:
+    """What a failed attempt to connect is to a person: where it went, and why it failed. Never a password."""
+    address, reason = urlsplit(url), str(error).partition("\n")[0] or type(error).__name__
+    if address.password:
+        reason = reason.replace(unquote(address.password), "…")
+    if isinstance(error, UNREACHABLE) and not isinstance(error, ValueError):
+        return Unavailable(f"Postgres at {address.hostname}:{address.netloc.rpartition(':')[2]} ({reason})")
+    return WrongDatabase(reason)
+
+
 async def _connect(
     url: str, service: str, *, most: int, timeout_s: float, patience_s: float
 ) -> asyncpg.Pool[asyncpg.Record]:
@@ -134,9 +145,7 @@ async def _connect(
             )
             await pool.fetchval("SELECT 1")
             return pool
-        except UNREACHABLE as error:
-            if loop.time() > give_up:
-                raise Unavailable("Postgres") from error
-        except asyncpg.InvalidAuthorizationSpecificationError as error:
-            raise Unavailable("Postgres") from error
+        except (asyncpg.PostgresError, ValueError, OverflowError, *UNREACHABLE) as error:
+            if not isinstance(error, UNREACHABLE) or isinstance(error, ValueError) or loop.time() > give_up:
+                raise not_connected(url, error) from error
         await asyncio.sleep(0.2)

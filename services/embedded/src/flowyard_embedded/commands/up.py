@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 from collections.abc import Callable
+from shlex import quote
 from typing import Final
 
 from flowyard.errors import FlowyardError
@@ -60,7 +61,7 @@ def _already(args: argparse.Namespace, place: Place, error: ServerRunning) -> in
     if state is None or state.gateway_url is None:
         return exits.OK
     put(f"  dashboard   {state.dashboard_url}\n  API         {state.gateway_url}/v1")
-    put(f"  to end it   flowyard down --data {place.path}")
+    put(f"  to end it   flowyard down --data {quote(str(place.path))}")
     if differences := _differences(args, state):
         raise RunningOtherwise(differences)
     return exits.OK

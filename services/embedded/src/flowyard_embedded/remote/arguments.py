@@ -244,7 +244,7 @@ def _most(text: str) -> int:
 
 
 def _priority(text: str) -> int:
-    return -_between(text[1:], 1, 100) if text.startswith("-") else _between(text, 0, 100)
+    return _between(text, -100, 100)
 
 
 def _revision(text: str) -> int:
@@ -252,7 +252,7 @@ def _revision(text: str) -> int:
 
 
 def _between(text: str, least: int, most: int) -> int:
-    if text.isascii() and text.isdecimal() and least <= int(text) <= most:
+    if text.isascii() and text.removeprefix("-").isdecimal() and least <= int(text) <= most:
         return int(text)
     raise argparse.ArgumentTypeError(f"should be a number from {least} to {most}, not '{text}'")
 

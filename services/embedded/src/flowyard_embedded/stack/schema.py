@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowyard.errors import Unavailable, UnknownSchema
-from flowyard.storage.database import UNREACHABLE, open_database
+from flowyard.errors import FlowyardError, UnknownSchema, WrongDatabase
+from flowyard.storage.database import UNREACHABLE, not_connected, open_database
 from flowyard.storage.schema import VERSION, check_schema, migrate
 from flowyard_embedded.stack.faults import MigrationBusy
 
@@ -36,6 +36,10 @@ async def bring_to_schema(url: str, *, patience_s: float = 30.0) -> Schema:
         done = await migrate(url)
     except TimeoutError as error:
         raise MigrationBusy from error
-    except UNREACHABLE as error:
-        raise Unavailable("Postgres") from error
+    except FlowyardError:
+        raise
+    except (*UNREACHABLE, OSError, ValueError, OverflowError) as error:
+        raise not_connected(url, error) from error
+    except Exception as error:  # SQLAlchemy's own, of which this room knows nothing
+        raise WrongDatabase(str(getattr(error, "orig", error)).partition("\n")[0]) from error
     return Schema(done.before, done.after)

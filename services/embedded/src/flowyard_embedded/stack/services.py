@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from pydantic import SecretStr
 
 from flowyard.settings import PREFIX
 from flowyard_embedded.servers.ports import LOOPBACK
+from flowyard_embedded.stack.external import DATABASE_URL, external_url
 from flowyard_embedded.stack.leash import command
 from flowyard_embedded.stack.ports import Ports
 from flowyard_embedded.stack.service import ServiceSpec
@@ -52,6 +55,7 @@ def url_of(port: int) -> str:
 
 
 def _executors(around: Surroundings) -> list[ServiceSpec]:
+    mine = _mark(around)
     return [
         _spec(
             around,
@@ -60,10 +64,18 @@ def _executors(around: Surroundings) -> list[ServiceSpec]:
             port=port,
             ends=EXECUTORS_END,
             patience_s=_DRAIN_S + _GRACE_S + _SLACK_S,
-            told={"EXECUTOR_NAME": f"executor-{number}", "DRAIN_S": str(_DRAIN_S), "GRACE_S": str(_GRACE_S)},
+            told={"EXECUTOR_NAME": f"executor-{number}{mine}", "DRAIN_S": str(_DRAIN_S), "GRACE_S": str(_GRACE_S)},
         )
         for number, port in enumerate(around.ports.executors, start=1)
     ]
+
+
+def _mark(around: Surroundings) -> str:
+    """Sets the executors of this stack apart where the database may have others: a name is one executor's alone."""
+    if external_url(DATABASE_URL, around.environment) is None:
+        return ""
+    place = f"{socket.gethostname()}:{around.data}"
+    return f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
 
 
 def _gateway(around: Surroundings) -> ServiceSpec:

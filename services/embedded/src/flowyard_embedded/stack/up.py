@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from shlex import quote
 from typing import Literal, TypeAlias
 
 from flowyard_embedded.servers.faults import told_of
@@ -80,7 +81,7 @@ def _welcome(order: Order, started: Started, *, seconds: float) -> str:
     once = (
         [f"  API key     {key}", "              shown this once; the flowyard command uses it by itself"] if key else []
     )
-    end = f"flowyard down --data {order.place.path}"
+    end = f"flowyard down --data {quote(str(order.place.path))}"
     return "\n".join(
         [
             f"flowyard: up after {seconds:.1f} s",
