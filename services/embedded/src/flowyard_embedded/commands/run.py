@@ -70,7 +70,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _is_file(name: str) -> bool:
     """Names of workflows have no slash; what looks like a document is one, even if it isn't there."""
-    return name == "-" or "/" in name or name.endswith((".yaml", ".yml")) or Path(name).is_file()
+    return name in ("-", ".", "..") or "/" in name or name.endswith((".yaml", ".yml")) or Path(name).is_file()
 
 
 def _only_by_name(args: argparse.Namespace) -> list[str]:
