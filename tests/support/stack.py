@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -106,9 +107,10 @@ def free_ports() -> int:
     """A port that is free, and so is the next."""
     while True:
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+            # Below those that outgoing connections are given.
+            port = random.randrange(20_000, 32_000)
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
             except (OSError, OverflowError):
                 continue

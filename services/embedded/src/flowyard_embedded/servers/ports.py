@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -11,6 +12,9 @@ from flowyard_embedded.servers.faults import PortTaken, ServerFailed
 
 LOOPBACK: Final = "127.0.0.1"
 _ATTEMPTS: Final = 5
+_QUIET: Final = range(20_000, 32_000)
+"""Below the ports that Linux (32768 and more) and macOS (49152 and more) give to outgoing connections."""
+_LOOKS: Final = 50
 
 Started = TypeVar("Started")
 
@@ -51,6 +55,10 @@ def _is_taken(port: int) -> bool:
 
 
 def _free_port() -> int:
+    """Until something listens on it, only a port that no outgoing connection is given stays free."""
+    for port in random.sample(_QUIET, _LOOKS):
+        if not _is_taken(port):
+            return port
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
