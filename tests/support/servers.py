@@ -9,17 +9,18 @@ from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 import asyncpg
+from pydantic import SecretStr
 
 from flowyard.errors import FlowyardError
 from flowyard_embedded.servers.accounts import make_directory
 from flowyard_embedded.servers.home import taken
 from flowyard_embedded.servers.nats import end_nats
 from flowyard_embedded.servers.nats_config import Subjects
-from flowyard_embedded.servers.postgres import PostgresServer, end_postgres
+from flowyard_embedded.servers.postgres import end_postgres
 
 FORGETFUL: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 """Settings of a Postgres whose data nobody will miss."""
@@ -30,6 +31,14 @@ _PLACE: Final = Path("/tmp")
 _PREFIX: Final = "flowyard-tests-"
 
 T = TypeVar("T")
+
+
+class Postgres(Protocol):
+    """A server with any databases: from the wheels, or from an image. `url`: of its superuser."""
+
+    @property
+    def url(self) -> SecretStr: ...
+    def url_of(self, database: str) -> SecretStr: ...
 
 
 @contextmanager
@@ -66,14 +75,14 @@ def in_its_own_loop(work: Coroutine[Any, Any, T]) -> T:
         return threads.submit(asyncio.run, work).result()
 
 
-def create_database(server: PostgresServer, template: str = "template1") -> str:
+def create_database(server: Postgres, template: str = "template1") -> str:
     """Its name."""
     name = f"test_{uuid4().hex}"
     in_its_own_loop(execute(server.url.get_secret_value(), f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
     return name
 
 
-def drop_database(server: PostgresServer, name: str) -> None:
+def drop_database(server: Postgres, name: str) -> None:
     in_its_own_loop(execute(server.url.get_secret_value(), f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 

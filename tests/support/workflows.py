@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from flowyard.graph.compile import Compiled, Graphs
 from flowyard.graph.run import RunResult, run_workflow
+from flowyard.graph.spending import TermsOf, nothing_spent
 from flowyard.language.canned import read_reply
 from flowyard.language.load import load_text
 from flowyard.language.workflow import Workflow
@@ -121,8 +122,12 @@ async def run(
     stream: bool = False,
     chance: float = 0.0,
     clock: Callable[[], float] | None = None,
+    terms: TermsOf | None = None,
 ) -> Outcome:
-    """Runs a document. `replies` are written as in a document's tests; other nodes answer with their own names."""
+    """Runs a document. `replies` are written as in a document's tests; other nodes answer with their own names.
+
+    `terms`: what models cost; without it they are free.
+    """
     graph = compiled(text)
     canned = {node: node for node in graph.workflow.nodes} | dict(replies or {})
     answering = model or ScriptedModel({node: read_reply(reply) for node, reply in canned.items()})
@@ -143,6 +148,7 @@ async def run(
         stream=stream,
         sleep=sleep,
         chance=lambda: chance,
+        terms=terms or nothing_spent,
         **({"clock": clock} if clock else {}),
     )
     return Outcome(result, events, recorded.calls, sleeps)

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.errors import ModelRefused, ProviderError
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.run import Change, Fork
+from flowyard.step_errors import ModelRefused, ProviderError
 from support.engine import Asked, Engine, Engines, orphan, submitted
 from support.stored import Stored
 from support.workflows import document

@@ -45,7 +45,7 @@ def whole(claim: Claim, now: object) -> Part:
     part.writes = [("", "c1", "task", 0, "path", "channel", "[1,null]")]
     part.values = [("digest", '"large"')]
     part.steps = [("write", 1, -1, "succeeded", part.last_seq, 1, now, 0.5, None, "{}", None)]
-    part.calls = [(part.last_seq, "write", 1, -1, "p", "m", now, 0.5, None, 1, 2, None, None, None)]
+    part.calls = [(part.last_seq, "write", 1, -1, "p", "m", now, 0.5, None, 1, 2, None, None, None, 0)]
     return part
 
 

@@ -22,7 +22,7 @@ async def full(stored: Stored) -> Claim:
     part.head, part.checkpoints = "c1", [("", "c1", None, "{}", "{}")]
     part.writes, part.values = [("", "c1", "task", 0, "", "x", "[1,null]")], [("digest", '"large"')]
     part.steps = [("write", 1, -1, "succeeded", 2, 1, claim.at, 0.5, None, "{}", None)]
-    part.calls = [(2, "write", 1, -1, "p", "m", claim.at, 0.5, None, 1, 2, None, None, None)]
+    part.calls = [(2, "write", 1, -1, "p", "m", claim.at, 0.5, None, 1, 2, None, None, None, 0)]
     await stored.committer.commit(part)
     return claim
 
@@ -51,7 +51,7 @@ async def test_old_runs_go_with_all_that_belongs_to_them_and_younger_and_open_on
     before = await grown(stored)
     old = [await ended(stored, days_ago=31) for _ in range(3)]
     deleted = await stored.retention.delete_runs(older_than_s=30 * DAY_S)
-    assert deleted == {"runs": 3, "events": 9, "steps": 3, "model_calls": 3, "checkpoints": 0}
+    assert deleted == {"runs": 3, "events": 9, "steps": 3, "model_calls": 3, "checkpoints": 0, "exports": 0}
     assert await grown(stored) == before
     for run_id in old:
         with pytest.raises(UnknownRun):

@@ -48,6 +48,11 @@ async def test_what_is_down_is_named_and_ends_with_code_1(remote: Remote) -> Non
     assert ended.code == 1
     down = {service["name"] for service in json.loads(ended.out)["services"] if service["state"] == "down"}
     assert down == {"registry", "executors"}
+    as_text = await remote.cli("status")
+    assert as_text.code == 1
+    assert "\nwrong  registry is down: nobody answers there\n" in as_text.out
+    assert "\nwrong  executors is down: none has registered: runs wait\n" in as_text.out
+    assert json.loads(ended.out)["wrong"] == [line[7:] for line in as_text.out.splitlines() if line.startswith("wrong")]
 
 
 async def test_a_gateway_that_is_not_there_is_told_in_one_line(remote: Remote) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from flowyard.errors import MissingApiKey
 from flowyard.runs.events import Failure
 from flowyard.runs.summary import RunSummary
+from flowyard.step_errors import MissingApiKey
 from flowyard_embedded import exits
 from flowyard_embedded.failures import tell
 from flowyard_embedded.main import run_command

@@ -11,6 +11,7 @@ import pytest
 
 from flowyard.access import Scope
 from flowyard.bus.connection import Bus, open_bus
+from flowyard.export.addresses import OtelSettings
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.keys import Keys
 from flowyard_registry.main import run_registry
@@ -60,14 +61,14 @@ def starting(database: Database, database_url: str, nats_url: str) -> Starting:
     """The registry on a free port, as an administrator's client finds it."""
 
     @asynccontextmanager
-    async def start(**settings: float) -> AsyncIterator[Registry]:
+    async def start(otel: OtelSettings | None = None, **settings: float | str) -> AsyncIterator[Registry]:
         given = {"database_url": database_url, "nats_url": nats_url, "port": 0, **settings}
         ending, port = asyncio.Event(), asyncio.get_running_loop().create_future()
         scopes: tuple[Scope, ...] = ("read", "run", "admin")
         keys = {scope: (await Keys(database).create(scope, frozenset({scope})))[1] for scope in scopes}
         async with asyncio.TaskGroup() as tasks:
             running = RegistrySettings.model_validate(given)
-            tasks.create_task(run_registry(running, ending, on_listening=port.set_result))
+            tasks.create_task(run_registry(running, ending, otel=otel, on_listening=port.set_result))
             url, headers = f"http://127.0.0.1:{await port}", {"authorization": f"Bearer {keys['admin']}"}
             async with httpx.AsyncClient(base_url=url, timeout=10, headers=headers) as client:
                 yield Registry(client, keys)

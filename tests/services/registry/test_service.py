@@ -16,6 +16,7 @@ from flowyard.bus.connection import Bus
 from flowyard.bus.messages import KeyChanged
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
+from flowyard.storage.schema import VERSION
 from services.registry.conftest import Registry, Starting, until
 
 OPEN = {"/health/live", "/health/ready"}
@@ -86,7 +87,7 @@ async def test_it_works_while_nats_is_away_and_says_so(starting: Starting) -> No
         ready = await registry.client.get("/health/ready")
     assert ready.status_code == 200
     assert {c["name"]: c["detail"].partition(":")[0] for c in ready.json()["checks"]} == {
-        "postgres": "reachable, schema 0001",
+        "postgres": f"reachable, schema {VERSION}",
         "nats": "degraded",
     }
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors import EvaluationError
 from flowyard.language.values.expression_types import check_expression
 from flowyard.language.values.expressions import ExpressionSyntaxError, parse_expression
 from flowyard.language.values.types import (
@@ -20,6 +19,7 @@ from flowyard.language.values.types import (
     ObjectOf,
     Type,
 )
+from flowyard.step_errors import EvaluationError
 
 TYPES: dict[str, Type] = {
     "score": FLOAT,

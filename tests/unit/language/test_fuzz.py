@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from flowyard.errors import EvaluationError
 from flowyard.language.inputs import input_from_text
 from flowyard.language.load import Loaded, load_bytes, load_text
 from flowyard.language.values.conform import conform
@@ -42,6 +41,7 @@ from flowyard.language.values.types import (
     describe,
     parse_type,
 )
+from flowyard.step_errors import EvaluationError
 
 DATA = Path(__file__).parents[2] / "data"
 GOOD = [path.read_text(encoding="utf-8") for path in sorted((DATA / "good").glob("*.yaml"))]

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from flowyard.errors import ModelError
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, Usage
 from flowyard.llm.models import Models
+from flowyard.step_errors import ModelError
 from support.wire.behaviour import Status, Text
 from support.wire.providers import OPENAI
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors import MissingApiKey, ModelRefused
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.keys import secrets_of
 from flowyard.llm.models import check_keys
+from flowyard.step_errors import MissingApiKey, ModelRefused
 
 
 def settings(provider: str = "openai", **given: Any) -> ModelSettings:

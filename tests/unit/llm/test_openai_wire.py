@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.workflow import ModelSettings
-from flowyard.llm.calls import MOST_TOKENS, Message, ModelCall, ModelReply, NotAtWork, OnToken, Usage
+from flowyard.llm.calls import MOST_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
+from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors import InvalidInputs, ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.errors import InvalidInputs
 from flowyard.language.canned import read_reply
 from flowyard.language.workflow import ErrorReply, ModelSettings
 from flowyard.llm.calls import Message, ModelCall, ModelReply, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.scripted import Replies, ScriptedModel, load_replies
+from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 
 
 def ask(node: str = "write") -> ModelCall:

@@ -27,12 +27,13 @@ MESSAGES = st.none() | st.lists(st.dictionaries(TEXT, TEXT), max_size=2).map(tup
 
 EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.RunStarted: st.builds(events.RunStarted, st.just("run-1"), TEXT, TEXT, st.just({})),
-    events.StepStarted: st.builds(events.StepStarted, STEPS),
+    events.StepStarted: st.builds(events.StepStarted, STEPS, SECONDS),
+    events.ModelReserved: st.builds(events.ModelReserved, STEPS, TEXT, TEXT, NUMBERS, COSTS),
     events.Token: st.builds(events.Token, STEPS, TEXT),
     events.ModelCalled: st.builds(
         events.ModelCalled,
         *(STEPS, TEXT, TEXT, SECONDS, st.none() | SECONDS, NUMBERS, NUMBERS, NUMBERS, COSTS),
-        *(st.none() | FAILURES, MESSAGES),
+        *(st.none() | FAILURES, MESSAGES, st.integers(0, 99), st.none() | TEXT),
     ),
     events.RetryScheduled: st.builds(
         events.RetryScheduled, STEPS, st.integers(1, 99), st.integers(0, 10**6).map(lambda ms: ms / 1000), FAILURES

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from flowyard.telemetry.logs import JsonLines, redact, setup_logs
+from flowyard.telemetry.logs import JsonLines, about_run, is_about_run, redact, setup_logs
 
 
 class Lines:
@@ -38,6 +40,33 @@ def test_a_line_is_a_fact_with_fields() -> None:
         "run_id": "r1",
         "epoch": 2,
     }
+
+
+def test_a_line_about_a_run_bears_the_id_of_its_trace() -> None:
+    lines, run_id = Lines(), uuid4()
+    for told in (run_id, str(run_id)):
+        lines.logger.info("run claimed", extra={"run_id": told})
+        line = lines.last()
+        assert (line["run_id"], line["trace_id"]) == (str(run_id), run_id.hex)
+
+
+async def test_what_anybody_logs_in_the_task_of_a_run_bears_its_id() -> None:
+    lines, mine, other = Lines(), uuid4(), uuid4()
+
+    async def library() -> None:
+        lines.logger.warning("slow")
+
+    async def attempt() -> None:
+        is_about_run(mine)
+        await asyncio.create_task(library())
+
+    await asyncio.create_task(attempt())
+    assert (lines.last()["run_id"], lines.last()["trace_id"]) == (str(mine), mine.hex)
+    await library()
+    assert "run_id" not in lines.last()
+    with about_run(mine):
+        lines.logger.info("found", extra={"run_id": str(other)})
+    assert (lines.last()["run_id"], lines.last()["trace_id"]) == (str(other), other.hex)
 
 
 def test_an_exception_stays_in_its_line() -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.telemetry.metrics import Metrics
+from flowyard.telemetry.metrics import MOST_NAMES, OTHER, Metrics
 
 FORBIDDEN_LABELS = {"run_id", "id", "key", "path", "url"}
 BASE_UNITS = re.compile(r"_(ms|millis|milliseconds|minutes|kb|mb)(_|$)")
@@ -77,3 +77,56 @@ async def test_a_blocked_loop_is_seen() -> None:
     lag = metrics.value("flowyard_event_loop_lag_seconds_sum")
     assert lag is not None
     assert lag > 0.03
+
+
+def series(metrics: Metrics, name: str, label: str) -> set[str]:
+    families = text_string_to_metric_families(metrics.render()[0].decode())
+    return {sample.labels[label] for family in families for sample in family.samples if sample.name == name}
+
+
+def test_more_workflows_than_prometheus_can_bear_share_a_name() -> None:
+    metrics = make()
+    for number in range(MOST_NAMES + 50):
+        metrics.runs.submitted.labels(f"w{number}").inc()
+        metrics.runs.finished.labels(f"w{number}", "failed").inc()
+    metrics.runs.submitted.labels("w0").inc()
+    assert len(series(metrics, "flowyard_runs_submitted_total", "workflow")) == MOST_NAMES + 1
+    assert metrics.value("flowyard_runs_submitted_total", workflow="w0") == 2
+    assert metrics.value("flowyard_runs_submitted_total", workflow=OTHER) == 50
+    assert metrics.value("flowyard_runs_finished_total", workflow=OTHER, status="failed") == 50
+
+
+def test_more_models_than_prometheus_can_bear_share_a_name() -> None:
+    metrics = make()
+    for number in range(MOST_NAMES + 50):
+        metrics.models.failed("openai", f"m{number}", code="timeout")
+    assert metrics.value("flowyard_model_errors_total", provider="openai", model=OTHER, code="timeout") == 50
+    assert metrics.value("flowyard_model_errors_total", provider="openai", model="m0", code="timeout") == 1
+
+
+def test_a_workflow_has_failed_no_time_before_it_fails() -> None:
+    metrics = make()
+    metrics.runs.expect("haiku")
+    assert metrics.value("flowyard_runs_finished_total", workflow="haiku", status="failed") == 0
+
+
+def test_what_few_models_tell_is_counted_when_they_do() -> None:
+    metrics, model = make(), {"provider": "openai", "model": "m"}
+    answered(metrics, None)
+    assert metrics.value("flowyard_model_call_first_token_seconds_count", **model) is None
+    metrics.models.answered(
+        "openai", "m", duration_s=1, tokens_in=9, tokens_out=1, cost_usd=None, tokens_cached=8, first_token_s=0.2
+    )
+    metrics.models.retried("openai", "m")
+    assert metrics.value("flowyard_model_call_first_token_seconds_sum", **model) == 0.2
+    assert metrics.value("flowyard_model_tokens_total", **model, direction="cached") == 8
+    assert metrics.value("flowyard_model_retries_total", **model) == 1
+
+
+def test_a_target_of_exports_begins_with_zeros() -> None:
+    metrics = make()
+    metrics.exports.expect("mlflow", failures=("timeout",), drops=("too_old",))
+    assert metrics.value("flowyard_export_runs_total", target="mlflow") == 0
+    assert metrics.value("flowyard_export_lag_seconds", target="mlflow") == 0
+    assert metrics.value("flowyard_export_failures_total", target="mlflow", reason="timeout") == 0
+    assert metrics.value("flowyard_export_dropped_runs_total", target="mlflow", reason="too_old") == 0

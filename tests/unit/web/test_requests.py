@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from flowyard.telemetry.logs import JsonLines
 from unit.web.conftest import BODY_LIMIT, Running, Service
 
 LARGE = b"x" * (BODY_LIMIT + 1)
@@ -87,14 +90,33 @@ async def test_a_bug_is_counted_as_a_500(service: Service) -> None:
     assert service.metrics.value("flowyard_http_requests_total", method="GET", route="/v1/bug", status="500") == 1
 
 
-async def test_a_request_is_a_line_but_health_and_metrics_are_none(
+def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == "flowyard.web.requests"]
+
+
+async def test_a_request_is_a_line_and_those_of_machines_are_for_who_looks_closely(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="flowyard.web.requests")
-    for path in ("/health/live", "/health/ready", "/metrics", "/v1/runs/r1"):
+    for path in ("/health/live", "/health/ready", "/metrics", "/v1/runs/r1?secret=x"):
         await client.get(path)
-    (line,) = [record for record in caplog.records if record.name == "flowyard.web.requests"]
-    assert (line.__dict__["route"], line.__dict__["status"]) == ("/v1/runs/{run_id}", 404)
+    assert [line.levelno for line in lines(caplog)] == [logging.DEBUG] * 3 + [logging.INFO]
+    told = lines(caplog)[-1].__dict__
+    assert (told["method"], told["route"], told["status"]) == ("GET", "/v1/runs/{run_id}", 404)
+    assert "secret" not in str(told)
+
+
+async def test_what_is_logged_of_a_request_about_a_run_bears_its_id(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caplog.handler, "formatter", JsonLines("gateway"))
+    caplog.set_level(logging.INFO, logger="flowyard.web.requests")
+    run_id = uuid4()
+    for path in (f"/v1/runs/{run_id}", f"/v1/runs/{run_id}/nothing", "/v1/runs/r1", f"/v1/items/{run_id}"):
+        await client.get(path)
+    written = [json.loads(line) for line in caplog.text.splitlines() if "request answered" in line]
+    ids = [(line.get("run_id"), line.get("trace_id")) for line in written]
+    assert ids == [(str(run_id), run_id.hex)] * 2 + [(None, None)] * 2
 
 
 async def test_who_cancels_a_request_sees_it_cancelled(service: Service) -> None:

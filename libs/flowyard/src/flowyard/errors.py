@@ -43,108 +43,29 @@ class InvalidInputs(FlowyardError):
         super().__init__("; ".join(self.problems))
 
 
-class MissingApiKey(FlowyardError):
-    """A model needs a key that the environment doesn't hold."""
+class SecretsNotConfigured(FlowyardError):
+    """A workflow has secret inputs, and there is no key to seal them with."""
 
-    code = "missing_api_key"
+    code = "secrets_not_configured"
     status = 422
-    title = "A model's API key is missing"
+    title = "There is no key for secret inputs"
 
-    def __init__(self, *, provider: str, model: str, variable: str) -> None:
-        self.variable = variable
-        super().__init__(f"{provider}/{model} needs an API key: set the environment variable {variable}")
-
-
-class ModelNotInstalled(FlowyardError):
-    """A provider needs a package that isn't installed."""
-
-    code = "model_not_installed"
-    status = 422
-    title = "A model's package isn't installed"
-
-    def __init__(self, *, provider: str, package: str, install: str) -> None:
-        super().__init__(f"provider '{provider}' needs the package {package}: {install}")
+    def __init__(self, workflow: str) -> None:
+        do = "set FLOWYARD_SECRET_KEY, the same for gateway, dashboard and executors"
+        how = "32 random bytes in Base64, as `openssl rand -base64 32` makes them"
+        super().__init__(f"workflow '{workflow}' has secret inputs, and there is no key to seal them: {do} ({how})")
 
 
-class StepError(FlowyardError):
-    """A step failed. `code` is the class of error that `retry.on` names."""
+class UnreadableSecret(FlowyardError):
+    """A sealed value can't be opened. `reason` doesn't spell it."""
 
-    code = "step_error"
-    title = "A step failed"
+    code = "unreadable_secret"
+    status = 500
+    title = "A secret input can't be read"
 
-
-class ModelError(StepError):
-    """A model call failed. `retry_after` is the wait in seconds that the provider asked for."""
-
-    code = "provider_error"
-    status = 502
-    title = "A model call failed"
-
-    def __init__(self, detail: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
-        self.detail = detail
-        self.provider = provider
-        self.model = model
-        self.retry_after = retry_after
-        super().__init__(f"{provider}/{model}: {detail}")
-
-
-class ProviderError(ModelError):
-    """The provider answered 5xx, answered nonsense, hung up, or can't be reached: worth another try."""
-
-    code = "provider_error"
-
-
-class RateLimited(ModelError):
-    """The provider answered 429."""
-
-    code = "rate_limited"
-    status = 429
-    title = "The model provider limits the rate"
-
-
-class ModelTimeout(ModelError):
-    """The provider didn't answer within the call's timeout."""
-
-    code = "timeout"
-    status = 504
-    title = "A model took too long"
-
-
-class ModelRefused(ModelError):
-    """The provider won't take this call however often it is made: bad key, unknown model, bad request."""
-
-    code = "model_refused"
-    title = "The model provider refused the call"
-
-
-class InvalidOutput(StepError):
-    """The model's reply doesn't fit the node's outputs. `reply` is kept for the reader."""
-
-    code = "invalid_output"
-    status = 502
-    title = "The model's reply doesn't fit"
-
-    def __init__(self, detail: str, *, reply: str) -> None:
-        self.reply = reply
-        super().__init__(detail)
-
-
-class EvaluationError(StepError):
-    """A template or an expression met a value that it can't work with. It never falls to another route."""
-
-    code = "expression_error"
-    title = "A template or an expression failed"
-
-
-class StepTimeout(StepError):
-    """A node's `timeout` is over."""
-
-    code = "timeout"
-    status = 504
-    title = "A step took too long"
-
-    def __init__(self, node: str, seconds: float) -> None:
-        super().__init__(f"node '{node}' took longer than its timeout of {seconds:g} s")
+    def __init__(self, name: str, *, reason: str) -> None:
+        hint = "FLOWYARD_SECRET_KEY has to be the one that gateway and dashboard have, or list it among its keys"
+        super().__init__(f"the secret input '{name}' can't be opened: {reason} ({hint})")
 
 
 class NotFound(FlowyardError):
@@ -406,3 +327,33 @@ class CommitRefused(FlowyardError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the step's results can't be stored: {reason}")
+
+
+class TargetAway(FlowyardError):
+    """A system that is told of finished runs doesn't take any now. `untouched`: it can't have heard anything.
+
+    `reason`: `unreachable`, `timeout` or `unavailable`.
+    """
+
+    code = "target_away"
+    status = 503
+    title = "A system that is told of runs can't be reached"
+
+    def __init__(
+        self, target: str, why: str, *, reason: str, untouched: bool, retry_after: float | None = None
+    ) -> None:
+        self.reason = reason
+        self.untouched = untouched
+        self.retry_after = retry_after
+        super().__init__(f"{target} takes no runs now: {why}")
+
+
+class ExportRefused(FlowyardError):
+    """A system that is told of finished runs doesn't want this one."""
+
+    code = "export_refused"
+    status = 502
+    title = "A run was refused by a system that is told of runs"
+
+    def __init__(self, target: str, why: str) -> None:
+        super().__init__(f"{target} refused a run: {why}")

@@ -9,11 +9,13 @@ import textwrap
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from flowyard.sealing import read_keys
 
 PREFIX: Final = "FLOWYARD_"
 
@@ -30,11 +32,38 @@ def _nats(url: SecretStr) -> SecretStr:
     return url
 
 
+def _http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("should begin with http:// or https://")
+    return url.rstrip("/")
+
+
+def _http_or_nothing(url: str) -> str:
+    return _http(url) if url else url
+
+
+def _keys(text: SecretStr) -> SecretStr:
+    if text.get_secret_value():
+        read_keys(text.get_secret_value())
+    return text
+
+
 DatabaseUrl: TypeAlias = Annotated[
     SecretStr, AfterValidator(_postgres), Field(description="Postgres: postgresql://user:password@host:port/database")
 ]
 NatsUrl: TypeAlias = Annotated[
     SecretStr, AfterValidator(_nats), Field(description="NATS: nats://user:password@host:port")
+]
+HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http)]
+OptionalUrl: TypeAlias = Annotated[str, AfterValidator(_http_or_nothing)]
+"""Empty: there is none."""
+SecretKey: TypeAlias = Annotated[
+    SecretStr,
+    AfterValidator(_keys),
+    Field(
+        description="Seals secret inputs: 32 random bytes in Base64; several with commas between: the first one seals, "
+        "all open"
+    ),
 ]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535, description="TCP port to listen on; 0: any free one")]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -149,7 +178,7 @@ def _explained(cls: type[ServiceSettings]) -> str:
 
 def _notes(field: FieldInfo) -> str:
     need = "required" if field.is_required() else f"default: {_shown(field.get_default(call_default_factory=True))}"
-    values = getattr(field.annotation, "__args__", None)
+    values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return ", ".join(
         [need, *(["secret"] if _is_secret(field) else []), *([" | ".join(map(str, values))] if values else [])]
     )
@@ -158,7 +187,7 @@ def _notes(field: FieldInfo) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+    return f"{value:g}" if isinstance(value, float) else "none" if value in ("", {}) else str(value) or "none"
 
 
 def _is_secret(field: FieldInfo) -> bool:

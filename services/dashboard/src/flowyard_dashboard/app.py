@@ -17,6 +17,7 @@ from flowyard_dashboard.failures import add_failure_pages
 from flowyard_dashboard.forms import body_limit
 from flowyard_dashboard.guard import Guard
 from flowyard_dashboard.login import login_routes
+from flowyard_dashboard.mlflow_page import mlflow_routes
 from flowyard_dashboard.pages import HEADERS
 from flowyard_dashboard.parts import Parts
 from flowyard_dashboard.run_routes import run_routes
@@ -27,7 +28,14 @@ ABOUT: Final = "The pages of Flowyard: workflows and their runs, live in a brows
 
 
 def dashboard_app(parts: Parts) -> FastAPI:
-    routers = [_own_routes(parts), login_routes(parts), workflow_routes(parts), runs_routes(parts), run_routes(parts)]
+    routers = [
+        _own_routes(parts),
+        login_routes(parts),
+        workflow_routes(parts),
+        runs_routes(parts),
+        run_routes(parts),
+        mlflow_routes(parts),
+    ]
     app = make_app(
         About("Flowyard dashboard", version("flowyard"), ABOUT),
         routers=routers,

@@ -11,7 +11,7 @@ from flowyard.language.inputs import check_inputs
 from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Nullable, describe, without_null
 from flowyard.language.workflow import Field, Workflow
 
-Control: TypeAlias = Literal["line", "text", "whole", "number", "box", "choice", "json"]
+Control: TypeAlias = Literal["line", "text", "whole", "number", "box", "choice", "json", "secret"]
 
 PREFIX: Final = "input."
 """Before the name of a field, so that the form's own fields have names of their own."""
@@ -20,7 +20,8 @@ _LONGEST_LINE: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One input. `typed` is what is in its control now; `problem` what is wrong with that."""
+    """One input. `typed` is what is in its control now, but for secrets, which aren't sent back; `problem`: what is
+    wrong with that."""
 
     name: str
     control: Control
@@ -89,13 +90,15 @@ def _asked(field: Field, typed: str, problem: str | None = None) -> Asked:
         field.required and not is_nullable,
         is_nullable,
         field.description,
-        typed,
+        "" if field.secret else typed,
         problem,
     )
 
 
 def _control(field: Field) -> Control:
     inner = without_null(field.type)
+    if field.secret:
+        return "secret"
     if inner == STR:
         default = field.default if isinstance(field.default, str) else ""
         return "line" if default and "\n" not in default and len(default) <= _LONGEST_LINE else "text"
@@ -124,7 +127,7 @@ def _read(field: Field, text: str) -> tuple[Any] | None:
         if without_null(field.type) == STR and field.has_default and not isinstance(field.type, Nullable):
             return (text,)
         return (None,) if isinstance(field.type, Nullable) else None
-    if control in ("line", "text"):
+    if control in ("line", "text", "secret"):
         return (text,)
     if control in ("whole", "number"):
         return (_number(text),)

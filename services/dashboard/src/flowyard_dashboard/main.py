@@ -23,7 +23,7 @@ from flowyard.web.serve import serve
 from flowyard_dashboard.app import ABOUT, dashboard_app
 from flowyard_dashboard.assets import load_assets
 from flowyard_dashboard.attempts import Attempts
-from flowyard_dashboard.pages import Pages
+from flowyard_dashboard.pages import Elsewhere, Pages
 from flowyard_dashboard.parts import Parts
 from flowyard_dashboard.pulse import Pulse
 from flowyard_dashboard.settings import DashboardSettings
@@ -81,7 +81,7 @@ def _assembled(settings: DashboardSettings, core: Core, ending: asyncio.Event) -
         metrics=metrics,
         database=database,
         bus=bus,
-        control=make_control(database, bus, metrics.runs, **limits),
+        control=make_control(database, bus, metrics.runs, secret_key=settings.secret_key.get_secret_value(), **limits),
         live=Live(bus, History(database), Progress(database), poll_s=settings.poll_s),
         pulse=Pulse(bus, poll_s=settings.poll_s),
         workflows=Workflows(database),
@@ -90,6 +90,6 @@ def _assembled(settings: DashboardSettings, core: Core, ending: asyncio.Event) -
         sessions=Sessions(database),
         attempts=Attempts(),
         assets=assets,
-        pages=Pages(assets),
+        pages=Pages(assets, Elsewhere(settings.mlflow_public_url, settings.grafana_public_url)),
         shutting_down=ending,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -46,10 +47,18 @@ LONGEST_SHOWN: Final = 20_000
 """Characters of one value."""
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Where browsers find what isn't ours. Empty: there is none."""
+
+    mlflow_url: str = ""
+    grafana_url: str = ""
+
+
 class Pages:
     """One per process. Templates are read once each."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, elsewhere: Elsewhere) -> None:
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
@@ -58,7 +67,7 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.globals |= {"asset": assets.url, "most_counted": MOST_COUNTED}
+        self._templates.globals |= {"asset": assets.url, "elsewhere": elsewhere, "most_counted": MOST_COUNTED}
         self._templates.filters |= {
             "cut": cut,
             "cut_short": cut_short,

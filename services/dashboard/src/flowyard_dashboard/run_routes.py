@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,11 +18,13 @@ from flowyard.errors import (
     InvalidInputs,
     InvalidRequest,
     QueueFull,
+    SecretsNotConfigured,
     TooLarge,
     UnknownStep,
     UnknownWorkflow,
 )
 from flowyard.language.workflow import START
+from flowyard.masking import MASK
 from flowyard_dashboard.form import read_json
 from flowyard_dashboard.forms import read
 from flowyard_dashboard.guard import may_run, may_run_here
@@ -31,7 +34,15 @@ from flowyard_dashboard.run_stream import NO_TEXTS, follow_run
 from flowyard_dashboard.run_view import view_of
 from flowyard_dashboard.streaming import stream
 
-_FORK_FAILS: Final = (InvalidInputs, InvalidRequest, QueueFull, TooLarge, UnknownStep, UnknownWorkflow)
+_FORK_FAILS: Final = (
+    InvalidInputs,
+    InvalidRequest,
+    QueueFull,
+    SecretsNotConfigured,
+    TooLarge,
+    UnknownStep,
+    UnknownWorkflow,
+)
 
 
 def run_routes(parts: Parts) -> APIRouter:
@@ -78,6 +89,7 @@ async def _page(
     status: int = 200,
 ) -> Response:
     picture = await take_picture(parts, run_id)
+    changes = _without_secrets(picture, changes)
     view = view_of(parts.pages, picture, may_run=may_run_here(request))
     return parts.pages.page(
         request,
@@ -90,6 +102,22 @@ async def _page(
         hidden_steps=len(picture.steps) - len(picture.steps_shown),
         hidden_calls=len(picture.calls) - len(picture.calls_shown),
         fork={"points": _points(picture), "chosen": fork, "changes": changes, "problem": problem},
+    )
+
+
+def _without_secrets(picture: Picture, typed: str) -> str:
+    """What was typed, to be shown again: a secret that is `***` there stays what it was."""
+    secrets = picture.workflow.secrets if picture.workflow is not None else frozenset()
+    if not secrets or not typed.strip():
+        return typed
+    try:
+        changes = read_json(typed)
+    except ValueError:
+        return ""
+    if not isinstance(changes, dict) or not changes.keys() & secrets:
+        return typed
+    return json.dumps(
+        {name: MASK if name in secrets else value for name, value in changes.items()}, indent=2, ensure_ascii=False
     )
 
 

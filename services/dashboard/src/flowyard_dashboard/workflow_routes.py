@@ -13,10 +13,19 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from flowyard.api.workflows import WorkflowName
+from flowyard.control.secret_inputs import box_for
 from flowyard.control.submit import Once, Submission, new_run_id, submit_run
-from flowyard.errors import IdempotencyMismatch, InvalidDocument, QueueFull, TooLarge
+from flowyard.errors import (
+    IdempotencyMismatch,
+    InvalidDocument,
+    InvalidInputs,
+    QueueFull,
+    SecretsNotConfigured,
+    TooLarge,
+)
 from flowyard.language.workflow import Workflow
 from flowyard.storage.runs import RunFilter
+from flowyard.telemetry.logs import is_about_run
 from flowyard_dashboard.form import Asked, empty_form, read_form
 from flowyard_dashboard.forms import read
 from flowyard_dashboard.graph.drawing import draw
@@ -138,18 +147,23 @@ async def _run(parts: Parts, request: Request, name: str, typed: dict[str, str])
     filled = read_form(current.workflow, typed)
     if not filled.is_valid:
         return await _page(parts, request, name, asked=list(filled.asked), status=422)
-    wanted = Submission(name, filled.inputs, once=_once(request, typed, dict(filled.inputs)))
     try:
-        run_id, _ = await submit_run(parts.control, wanted, run_id=new_run_id())
-    except (QueueFull, TooLarge, IdempotencyMismatch) as error:
+        once = _once(parts, request, typed, current.workflow, dict(filled.inputs))
+        run_id, _ = await submit_run(parts.control, Submission(name, filled.inputs, once=once), run_id=new_run_id())
+    except (QueueFull, TooLarge, IdempotencyMismatch, InvalidInputs, SecretsNotConfigured) as error:
         return await _page(parts, request, name, asked=list(filled.asked), problem=error.message, status=error.status)
+    is_about_run(run_id)
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
-def _once(request: Request, typed: dict[str, str], inputs: dict[str, Any]) -> Once | None:
+def _once(
+    parts: Parts, request: Request, typed: dict[str, str], workflow: Workflow, inputs: dict[str, Any]
+) -> Once | None:
     """A form that is sent twice, by two clicks, leads to one run; sent with other inputs, to another."""
     caller, once = caller_of(request), typed.get("once", "")
     if caller is None or not once:
         return None
-    key = hashlib.sha256(json.dumps([once, inputs], sort_keys=True).encode()).hexdigest()
-    return Once(caller.key_id, f"dashboard-{key}", inputs)
+    content = json.dumps([once, inputs], sort_keys=True).encode()
+    # The key is stored: of secrets, nothing may be that could be guessed at.
+    mark = box_for(parts.control, workflow).marks(content)[0] if workflow.secrets else hashlib.sha256(content).digest()
+    return Once(caller.key_id, f"dashboard-{mark.hex()}", inputs)

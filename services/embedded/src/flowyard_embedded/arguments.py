@@ -193,7 +193,7 @@ Waits until all has ended. Where nothing runs it says so, and ends what a killed
 
 
 def _migrate(commands: Any) -> None:
-    _command(
+    parser = _command(
         commands,
         "migrate",
         "Bring the tables of a database to this version.",
@@ -201,6 +201,11 @@ def _migrate(commands: Any) -> None:
   FLOWYARD_DATABASE_URL=postgresql://user:password@host/database flowyard migrate
 
 `flowyard up` does so by itself. Services refuse to start on any other version of the tables.""",
+    )
+    parser.add_argument(
+        "--keys-from",
+        metavar="DIR",
+        help="also make these API keys valid: files NAME.SCOPE, each with one key that was made elsewhere",
     )
 
 

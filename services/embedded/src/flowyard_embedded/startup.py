@@ -23,6 +23,6 @@ def quick_imports() -> Iterator[None]:
 def load_command(name: str) -> Callable[[argparse.Namespace], int]:
     """Imported by name, so that a command pays only for what it imports itself."""
     with quick_imports():
-        command = import_module(f"flowyard_embedded.commands.{name}")
+        command = import_module(f"flowyard_embedded.commands.{name.replace('-', '_')}")
     execute: Callable[[argparse.Namespace], int] = command.execute
     return execute

@@ -42,6 +42,7 @@ async def _claim_some(parts: Parts, bell: Doorbell, rung_at: float | None) -> bo
         parts.clock.set(claim.at)
         metrics.claimed.inc()
         metrics.claim_latency.observe(claim.waited_s)
+        parts.metrics.runs.expect(claim.workflow)
         _start(claim, parts, bell)
     return len(claims) == free
 

@@ -7,34 +7,37 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from flowyard.bus.messages import RunEvents, RunQueued
-from flowyard.errors import ClaimLost, FlowyardError, ModelError, Unavailable
+from flowyard.errors import ClaimLost, FlowyardError
 from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
 from flowyard.graph.durable import Durable, GiveBack
 from flowyard.graph.journal import Journal
 from flowyard.graph.run import RunResult, drive, outputs_of
 from flowyard.graph.state import Update, Written
-from flowyard.graph.steps import UNPAID
+from flowyard.graph.vault import SealedVault
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
-from flowyard.runs.events import Failure, ModelCalled, RunFinished, Status, StepId
+from flowyard.runs.events import Failure, RunFinished, Status, StepId
 from flowyard.runs.run import Entry, Step
+from flowyard.step_errors import ModelError
+from flowyard.telemetry.logs import is_about_run
 from flowyard.telemetry.metrics import ModelMetrics
 from flowyard_executor.parts import Parts, Running
+from flowyard_executor.patience import patiently
+from flowyard_executor.spending import lost_call, open_spending
+from flowyard_executor.telling import tell_steps
 
 log = logging.getLogger(__name__)
 
-_PAUSE_S: Final = 0.2
 MOST_TOLD: Final = 100_000
 """Events of a run that are looked through for what its last executor left open."""
-T = TypeVar("T")
 
 
 class Attempt:
@@ -59,8 +62,10 @@ class Attempt:
     async def run(self) -> None:
         """Never raises: what goes wrong is the run's end, or a line in the log."""
         claim, journals = self.claim, self.parts.saver.journals
+        is_about_run(claim.run_id)
         journals[str(claim.run_id)] = self.journal
         me = self.parts.settings.executor_name
+        log.info("run started", extra={**self._about(), "attempt": claim.attempt, "executor": me})
         self.journal.note("run.started", workflow=claim.workflow, attempt=claim.attempt, executor=me)
         try:
             await self._to_its_end()
@@ -108,7 +113,9 @@ class Attempt:
         keeps = workflow.execution.durability != "exit"
         self.journal.keep = keeps
         recorded = await patiently(self._recorded) if self.claim.has_steps else {}
-        if self.claim.attempt > 1:
+        spending = await open_spending(workflow, self.claim, self.journal, parts)
+        # With a budget, each call was told before it was made, and there is nothing to guess.
+        if self.claim.attempt > 1 and workflow.budget is None:
             await patiently(lambda: self._tell_lost_calls(workflow))
         start = await patiently(lambda: self._start(compiled, recorded.values()))
         recorder = Durable(
@@ -119,11 +126,19 @@ class Attempt:
             long_wait_s=parts.settings.long_wait_s if keeps else math.inf,
         )
         world = parts.settings.stream_tokens, random.random, time.perf_counter
-        context = RunContext(str(self.claim.run_id), parts.models, recorder, *world, self.written)
+        run_id, vault = str(self.claim.run_id), self._vault(workflow)
+        context = RunContext(run_id, parts.models, recorder, *world, self.written, spending, vault=vault)
         # What can't be opened now is told by the step that needs it, which may have a fallback.
         with suppress(ModelError):
             await parts.models.prepare({str(n.settings): n.settings for n in workflow.nodes.values()}.values())
         return await drive(compiled, start, context, run_id=str(self.claim.run_id), timeout_s=self._seconds_left())
+
+    def _vault(self, workflow: Workflow) -> SealedVault:
+        """Raises SecretsNotConfigured, UnreadableSecret: before anything has cost something."""
+        vault = SealedVault(workflow.name, self.parts.box)
+        for name in workflow.secrets:
+            vault.open(name, str(self.claim.inputs.get(name, "")))
+        return vault
 
     async def _recorded(self) -> dict[StepId, Step]:
         steps = await self.parts.history.steps(self.claim.run_id)
@@ -136,11 +151,7 @@ class Attempt:
         for step, told in steps.items():
             node = workflow.nodes.get(step.node)
             if node is not None and told in ("step.started", "step.retrying"):
-                asked, why = node.settings, Failure("executor_lost", "its executor died during the call", step.node)
-                cost = Decimal(0) if asked.provider in UNPAID else None
-                self.journal.emit(
-                    ModelCalled(step, asked.provider, asked.model, 0.0, None, None, None, None, cost, why)
-                )
+                self.journal.emit(lost_call(step, node.settings.provider, node.settings.model))
 
     async def _start(self, compiled: Compiled, steps: Iterable[Step]) -> Update | None:
         """The first state, or None to go on from the run's head."""
@@ -187,6 +198,8 @@ class Attempt:
         ending = await self.journal.finish(RunFinished(result.status, duration, result.outputs, result.error))
         metrics.finished.labels(claim.workflow, ending.status).inc()
         metrics.duration.labels(claim.workflow, ending.status).observe(duration)
+        if ending.error is not None:
+            metrics.failures.labels(claim.workflow, ending.error.code).inc()
         told = {"code": ending.error.code} if ending.error is not None else {}
         log.info(
             "run %s",
@@ -211,6 +224,7 @@ class Attempt:
             if entry.type == "model.called":
                 _count_call(entry.data, self.parts.metrics.models)
         self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=tuple(entries)))
+        tell_steps(run, entries)
 
     def _lost(self) -> None:
         self.parts.metrics.executor.fenced.inc()
@@ -233,17 +247,10 @@ def last_told(entries: Iterable[Entry]) -> dict[StepId, str]:
     return found
 
 
-async def patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Tries again while Postgres is away: whoever renews the leases decides for how long that makes sense."""
-    while True:
-        try:
-            return await work()
-        except Unavailable:
-            await asyncio.sleep(_PAUSE_S)
-
-
 def _count_call(told: Mapping[str, Any], metrics: ModelMetrics) -> None:
     provider, model = told["provider"], told["model"]
+    if told.get("retries"):
+        metrics.retried(provider, model)
     if (error := told.get("error")) is not None:
         metrics.failed(provider, model, code=error["code"])
         return
@@ -253,6 +260,8 @@ def _count_call(told: Mapping[str, Any], metrics: ModelMetrics) -> None:
         duration_s=told["duration_s"],
         tokens_in=told["tokens_in"],
         tokens_out=told["tokens_out"],
+        tokens_cached=told.get("tokens_cached"),
+        first_token_s=told.get("first_token_s"),
         cost_usd=Decimal(told["cost_usd"]) if told["cost_usd"] is not None else None,
     )
 

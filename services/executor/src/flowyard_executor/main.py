@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -19,7 +20,9 @@ from flowyard.control.documents import Documents
 from flowyard.graph.compile import Graphs
 from flowyard.graph.saver import Saver
 from flowyard.llm.models import Models, open_models
+from flowyard.sealing import box_of
 from flowyard.settings import PREFIX, read_settings
+from flowyard.storage.budgets import DailySpending
 from flowyard.storage.checkpoints import Checkpoints
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
@@ -37,6 +40,7 @@ from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 from flowyard_executor.claiming import claim_runs, drain, renew_leases
 from flowyard_executor.clock import DatabaseClock
+from flowyard_executor.days import Days
 from flowyard_executor.parts import Parts
 from flowyard_executor.presence import be_present
 from flowyard_executor.settings import ExecutorSettings
@@ -102,6 +106,7 @@ async def _work(parts: Parts, bell: Doorbell, app: FastAPI, stopped: asyncio.Eve
         await parts.draining.wait()
         bell.ring()
         await drain(parts)
+        await parts.days.settled(within_s=1)
         stopped.set()
         await serving
         for loop in loops:
@@ -121,7 +126,7 @@ def _controlled(parts: Parts) -> Callable[[RunControl], Awaitable[None]]:
 async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[Parts]:
     async with (
         open_core(settings, "executor", name=settings.executor_name) as core,
-        open_models(_own_secrets_apart(os.environ)) as models,
+        open_models(_own_secrets_apart(os.environ), files=_folder(settings.referenced_files)) as models,
     ):
         yield _assembled(settings, core, models, draining)
 
@@ -129,6 +134,10 @@ async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIt
 def _own_secrets_apart(environ: Mapping[str, str]) -> dict[str, str]:
     """What documents may name as the source of a key: never what gives access to our own servers."""
     return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+
+
+def _folder(name: str) -> Path | None:
+    return Path(name) if name else None
 
 
 def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining: asyncio.Event) -> Parts:
@@ -149,6 +158,7 @@ def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining:
         moves=Moves(database),
         history=History(database),
         retention=Retention(database),
+        days=Days(DailySpending(database), settings.daily_budgets),
         committer=Committer(
             database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc
         ),
@@ -160,6 +170,7 @@ def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining:
         clock=DatabaseClock(),
         draining=draining,
         callers=CachedKeys(Keys(database)),
+        box=box_of(settings.secret_key.get_secret_value()),
     )
 
 

@@ -12,6 +12,7 @@ from flowyard.graph.compile import Graphs
 from flowyard.graph.saver import Saver
 from flowyard.llm.models import Models
 from flowyard.runs.claim import Claim
+from flowyard.sealing import Box
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
 from flowyard.storage.database import Database
@@ -22,6 +23,7 @@ from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.clock import DatabaseClock
+from flowyard_executor.days import Days
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_executor.tokens import TokenStream
 
@@ -53,6 +55,7 @@ class Parts:
     moves: Moves
     history: History
     retention: Retention
+    days: Days
     committer: Committer
     documents: Documents
     graphs: Graphs
@@ -62,4 +65,5 @@ class Parts:
     clock: DatabaseClock
     draining: asyncio.Event
     callers: CachedKeys
+    box: Box | None = field(repr=False)
     running: dict[UUID, Running] = field(default_factory=dict)

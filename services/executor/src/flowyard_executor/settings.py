@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, SecretStr
+from pydantic_settings import NoDecode
 
-from flowyard.settings import Port, ServiceSettings
+from flowyard.runs.budget import Budget
+from flowyard.settings import Port, SecretKey, ServiceSettings
+from flowyard_executor.daily_budgets import read_daily_budgets
 
 
 def _own_name() -> str:
@@ -41,7 +45,20 @@ class ExecutorSettings(ServiceSettings):
         float, Field(gt=0, description="A step that waits longer for its next try gives its slot back (seconds)")
     ] = 30.0
     stream_tokens: Annotated[bool, Field(description="Publish replies of models as they come")] = True
+    secret_key: SecretKey = SecretStr("")
+    referenced_files: Annotated[
+        str, Field(description="Folder of the files that documents may refer to in headers, as ${file:NAME}")
+    ] = ""
     retention_days: Annotated[
         float, Field(gt=0, description="Days that finished runs are kept, with their events, steps and model calls")
     ] = 30.0
     retention_every_s: Annotated[float, Field(gt=0, description="Seconds between deletions of old runs")] = 600.0
+    daily_budgets: Annotated[
+        Mapping[str, Budget],
+        NoDecode,
+        PlainValidator(read_daily_budgets),
+        Field(
+            description="What workflows may spend per day (UTC), as JSON: "
+            '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each other workflow'
+        ),
+    ] = Field(default_factory=dict)

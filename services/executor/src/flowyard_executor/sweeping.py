@@ -50,6 +50,8 @@ def _tell(moved: Moved, parts: Parts) -> None:
     elif moved.status not in OPEN:
         parts.bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
         parts.metrics.runs.finished.labels(moved.workflow, moved.status).inc()
+        if (error := moved.entry.data.get("error")) is not None:
+            parts.metrics.runs.failures.labels(moved.workflow, error["code"]).inc()
 
 
 def _about(moved: Moved) -> dict[str, str]:
@@ -94,3 +96,4 @@ async def _forget_all(parts: Parts, older_than_s: float) -> None:
         await parts.retention.delete_definitions(older_than_s=max(older_than_s, 3600))
     )
     parts.metrics.runs.deleted.labels("sessions").inc(await parts.retention.delete_sessions())
+    parts.metrics.runs.deleted.labels("days").inc(await parts.retention.delete_days(older_than_s=2 * DAY_S))

@@ -14,6 +14,7 @@ from flowyard_gateway.key_routes import key_routes
 from flowyard_gateway.openapi import document_all
 from flowyard_gateway.parts import Parts
 from flowyard_gateway.proxy import proxy_routes, registry_api
+from flowyard_gateway.report_routes import report_routes
 from flowyard_gateway.run_routes import run_routes
 from flowyard_gateway.status import status_routes
 from flowyard_gateway.view_routes import view_routes
@@ -34,6 +35,7 @@ def gateway_app(parts: Parts) -> FastAPI:
         routers=[
             run_routes(parts),
             view_routes(parts),
+            report_routes(parts),
             key_routes(parts),
             status_routes(parts),
             proxy_routes(parts, registry),

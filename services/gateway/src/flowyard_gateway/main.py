@@ -17,12 +17,14 @@ from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
+from flowyard.storage.overview import Overview
 from flowyard.storage.progress import Progress
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
 from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 from flowyard_gateway.app import ABOUT, gateway_app
+from flowyard_gateway.neighbours import WITHIN_S, Neighbours
 from flowyard_gateway.parts import Parts
 from flowyard_gateway.settings import GatewaySettings
 
@@ -71,11 +73,14 @@ async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncItera
         open_core(settings, "gateway", connections=_CONNECTIONS) as core,
         # No proxy of the environment's: the registry is one of ours.
         httpx.AsyncClient(base_url=settings.registry_url, timeout=_TIMEOUT, trust_env=False) as registry,
+        httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as beside,
     ):
-        yield _assembled(settings, core, registry, ending)
+        yield _assembled(settings, core, registry, Neighbours(settings, beside), ending)
 
 
-def _assembled(settings: GatewaySettings, core: Core, registry: httpx.AsyncClient, ending: asyncio.Event) -> Parts:
+def _assembled(
+    settings: GatewaySettings, core: Core, registry: httpx.AsyncClient, neighbours: Neighbours, ending: asyncio.Event
+) -> Parts:
     metrics, database, bus = core.metrics, core.database, core.bus
     limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
     keys = Keys(database)
@@ -84,11 +89,13 @@ def _assembled(settings: GatewaySettings, core: Core, registry: httpx.AsyncClien
         metrics=metrics,
         database=database,
         bus=bus,
-        control=make_control(database, bus, metrics.runs, **limits),
+        control=make_control(database, bus, metrics.runs, secret_key=settings.secret_key.get_secret_value(), **limits),
         live=Live(bus, History(database), Progress(database), poll_s=settings.poll_s),
         agents=Agents(database),
+        overview=Overview(database),
         keys=keys,
         callers=CachedKeys(keys),
         registry=registry,
+        neighbours=neighbours,
         shutting_down=ending,
     )

@@ -8,16 +8,23 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from flowyard.api.costs import CostGroup, CostReport, CostSums
 from flowyard.api.history import CallView, EventView, StepView
 from flowyard.api.keys import KeyView, NewKeyView
+from flowyard.api.profiles import ProfileReport, RunProfile
 from flowyard.api.runs import CancelledRuns, RunSummary, RunView
 
 _WITH_NULLS: Final[tuple[type[BaseModel], ...]] = (
     CallView,
     CancelledRuns,
+    CostGroup,
+    CostReport,
+    CostSums,
     EventView,
     KeyView,
     NewKeyView,
+    ProfileReport,
+    RunProfile,
     RunSummary,
     RunView,
     StepView,

@@ -13,7 +13,9 @@ from flowyard.control.parts import Control
 from flowyard.storage.agents import Agents
 from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys, Keys
+from flowyard.storage.overview import Overview
 from flowyard.telemetry.metrics import Metrics
+from flowyard_gateway.neighbours import Neighbours
 from flowyard_gateway.settings import GatewaySettings
 
 
@@ -26,7 +28,9 @@ class Parts:
     control: Control
     live: Live
     agents: Agents
+    overview: Overview
     keys: Keys
     callers: CachedKeys
     registry: httpx.AsyncClient
+    neighbours: Neighbours
     shutting_down: asyncio.Event

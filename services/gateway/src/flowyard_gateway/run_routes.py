@@ -23,6 +23,7 @@ from flowyard.errors import (
     InvalidInputs,
     InvalidRequest,
     QueueFull,
+    SecretsNotConfigured,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -73,7 +74,15 @@ def _add_submit(router: APIRouter, parts: Parts) -> None:
         responses={
             200: {"description": "The run has ended, or the same request has come before", "headers": _LOCATION},
             202: {"model": RunView, "description": "The run is queued, or still at work", "headers": _LOCATION},
-            **problems(UnknownWorkflow, InvalidInputs, InvalidDocument, IdempotencyMismatch, TooLarge, QueueFull),
+            **problems(
+                UnknownWorkflow,
+                InvalidInputs,
+                InvalidDocument,
+                IdempotencyMismatch,
+                TooLarge,
+                QueueFull,
+                SecretsNotConfigured,
+            ),
         },
     )
     async def submit_run(
@@ -112,6 +121,7 @@ def _add_fork(router: APIRouter, parts: Parts) -> None:
                 IdempotencyMismatch,
                 TooLarge,
                 QueueFull,
+                SecretsNotConfigured,
             ),
         },
     )

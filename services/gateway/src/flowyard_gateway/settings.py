@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, SecretStr
 
 from flowyard.control.parts import INPUTS_LIMIT, QUEUE_LIMIT
-from flowyard.settings import Port, ServiceSettings
-
-
-def _http(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("should begin with http:// or https://")
-    return url.rstrip("/")
-
-
-HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http)]
+from flowyard.settings import HttpUrl, OptionalUrl, Port, SecretKey, ServiceSettings
 
 
 class GatewaySettings(ServiceSettings):
     port: Port = 8400
+    secret_key: SecretKey = SecretStr("")
     registry_url: Annotated[HttpUrl, Field(description="The registry: http://host:port")] = "http://127.0.0.1:8402"
+    dashboard_url: Annotated[OptionalUrl, Field(description="The dashboard, whose health status tells")] = ""
+    mlflow_url: Annotated[OptionalUrl, Field(description="MLflow, whose health status tells")] = ""
+    prometheus_url: Annotated[OptionalUrl, Field(description="Prometheus, whose firing alerts status tells")] = ""
     queue_limit: Annotated[
         int, Field(ge=1, le=10_000_000, description="Runs that may be queued; beyond that, submits are answered 429")
     ] = QUEUE_LIMIT

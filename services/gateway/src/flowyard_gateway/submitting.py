@@ -10,6 +10,7 @@ from uuid import UUID
 from flowyard.control.ear import Ear
 from flowyard.control.submit import Submission, new_run_id, submit_run
 from flowyard.runs.run import Run
+from flowyard.telemetry.logs import is_about_run
 from flowyard_gateway.parts import Parts
 
 
@@ -26,10 +27,12 @@ async def submit_and_wait(parts: Parts, wanted: Submission, *, wait_s: float) ->
     run_id = new_run_id()
     if not wait_s:
         found, is_new = await submit_run(parts.control, wanted, run_id=run_id)
+        is_about_run(found)
         return Submitted(await parts.control.runs.get(found), is_new)
     # Listened to before it exists, so that nothing has to be read again. Its first event says that it is queued.
     with parts.live.listen(run_id, after=1) as ear:
         found, is_new = await submit_run(parts.control, wanted, run_id=run_id)
+        is_about_run(found)
         if is_new:
             await _until_ended(parts, ear, wait_s)
     run = await parts.control.runs.get(found) if is_new else await _wait_for(parts, found, wait_s)

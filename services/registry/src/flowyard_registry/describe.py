@@ -43,7 +43,8 @@ def _input(field: Field) -> InputField:
         required=field.required,
         default=field.default if field.has_default else None,
         description=field.description,
-        json_schema=json_schema(field.type),
+        # As OpenAPI tells forms that a value is taken and never given back.
+        json_schema=json_schema(field.type) | ({"writeOnly": True, "format": "password"} if field.secret else {}),
     )
 
 

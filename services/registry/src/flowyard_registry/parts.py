@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from flowyard.bus.connection import Bus
+from flowyard.export.addresses import OtelSettings
 from flowyard.storage.agents import Agents
 from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys
@@ -18,6 +19,7 @@ from flowyard_registry.settings import RegistrySettings
 @dataclass(frozen=True, slots=True)
 class Parts:
     settings: RegistrySettings
+    otel: OtelSettings
     metrics: Metrics
     database: Database
     bus: Bus

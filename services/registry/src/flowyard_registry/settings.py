@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from flowyard.export.addresses import http_address
 from flowyard.settings import Port, ServiceSettings
+
+
+def _url(text: str) -> str:
+    return http_address(text) if text else text
 
 
 class RegistrySettings(ServiceSettings):
@@ -20,3 +25,9 @@ class RegistrySettings(ServiceSettings):
     sweep_s: Annotated[
         float, Field(gt=0, le=3600, description="Seconds between looks for agents that are gone, and for stray runs")
     ] = 10.0
+    mlflow_url: Annotated[
+        str, AfterValidator(_url), Field(description="MLflow, which is told of finished runs: http://host:port")
+    ] = ""
+    export_most_waiting: Annotated[
+        int, Field(ge=1, description="Finished runs that may wait to be told; beyond that, the oldest are dropped")
+    ] = 100_000

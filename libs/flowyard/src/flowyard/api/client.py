@@ -20,6 +20,7 @@ from flowyard.api.health import HealthView
 from flowyard.api.history import CallList, CallView, EventPage, EventView, StepList, StepView
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
 from flowyard.api.refusals import refusal
+from flowyard.api.reports import Reports
 from flowyard.api.runs import (
     CancelledRuns,
     CancelRequest,
@@ -30,7 +31,6 @@ from flowyard.api.runs import (
     RunView,
 )
 from flowyard.api.status import StatusView
-from flowyard.api.transport import Transport
 from flowyard.api.workflows import (
     Applied,
     Deleted,
@@ -53,7 +53,7 @@ _EVENTS: Final = 1000
 _SLACK_S: Final = 30.0
 
 
-class Client(Transport):
+class Client(Reports):
     """A Flowyard, as somebody sees it who has an API key."""
 
     def validate(self, document: bytes) -> Validated:

@@ -14,8 +14,9 @@ class CheckView(BaseModel):
 
 
 class HealthView(BaseModel):
-    """`ready`: all checks are well, and the service isn't about to end."""
+    """`ready`: all checks are well, and the service isn't about to end. `version`: None: it is too old to tell."""
 
+    version: str | None = None
     ready: bool
     draining: bool
     checks: list[CheckView]

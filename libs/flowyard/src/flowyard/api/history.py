@@ -98,6 +98,7 @@ class CallView(BaseModel):
     tokens_cached: int | None
     cost_usd: Annotated[str | None, Field(description="A decimal number, in US dollars")]
     error: Annotated[str | None, Field(description="Its code")]
+    retries: Annotated[int, Field(description="How often its step had been tried before")]
 
 
 class CallList(BaseModel):

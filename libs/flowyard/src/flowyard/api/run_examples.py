@@ -71,4 +71,5 @@ CALL: Final[Example] = {
     "tokens_cached": 0,
     "cost_usd": "0.00012",
     "error": None,
+    "retries": 0,
 }

@@ -44,6 +44,11 @@ class Bus:
     def connected(self) -> bool:
         return self._link.connected
 
+    @property
+    def server_version(self) -> str | None:
+        """None while it isn't connected."""
+        return self._link.server_version
+
     def publish(self, message: Announcement) -> None:
         """Returns at once and never raises. While NATS is down it is kept; beyond 10,000 or 8 MB the oldest go."""
         self._send_to(message.subject, message)

@@ -57,6 +57,11 @@ class Link:
     def connected(self) -> bool:
         return self._up.is_set() and self.client is not None and self.client.is_connected
 
+    @property
+    def server_version(self) -> str | None:
+        server = self.client.connected_server_version if self.client is not None and self.connected else None
+        return f"{server.major}.{server.minor}.{server.patch}" if server is not None else None
+
     async def next_client(self) -> Client:
         """The client, as soon as there is one."""
         while self.client is None or not self._up.is_set():

@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.control.parts import Control
+from flowyard.control.secret_inputs import sealed, touched
 from flowyard.control.submit import Once, answered, asked, enqueue, small_enough
 from flowyard.errors import InvalidInputs, InvalidRequest, UnknownStep
 from flowyard.language.flow import Flow
-from flowyard.language.inputs import valid_inputs
+from flowyard.language.inputs import conform_field, valid_inputs
 from flowyard.language.problems import suggest
-from flowyard.language.values.conform import conform
 from flowyard.language.workflow import START, Workflow
+from flowyard.masking import shown
 from flowyard.runs.run import Change, Fork, NewRun
 from flowyard.storage.submissions import Origin
 
@@ -31,7 +32,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class ForkOrder:
-    """`point` None: the fork begins at the start, with `inputs` in place of its origin's."""
+    """`point` None: the fork begins at the start, with `inputs` in place of its origin's.
+
+    A secret that is given as it is shown, `***`, stays what it is.
+    """
 
     origin: UUID
     point: Point | None = None
@@ -43,22 +47,27 @@ async def fork_run(control: Control, wanted: ForkOrder, *, run_id: UUID) -> tupl
     """The new run's id, and whether it is new: not `run_id` and not new if the same request has come before.
 
     It is of the same revision as its origin, which may still be at work. Raises UnknownRun; UnknownStep for one that
-    hasn't begun; InvalidRequest, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch, UnknownWorkflow.
+    hasn't begun; InvalidRequest, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch, UnknownWorkflow,
+    SecretsNotConfigured.
     """
     if (before := await answered(control, wanted.once)) is not None:
         return before, False
     origin = await control.submissions.origin(wanted.origin)
     workflow = await control.documents.get(origin.workflow, origin.definition, origin.digest)
     if wanted.point is None:
-        inputs = valid_inputs(workflow, {**origin.inputs, **wanted.inputs})
+        changed = touched(workflow, wanted.inputs)
+        inputs = valid_inputs(workflow, {**origin.inputs, **changed})
         fork, steps_before = Fork(origin.run_id, START, 1, {}), None
     else:
-        inputs = dict(origin.inputs)
+        inputs, changed = dict(origin.inputs), {}
         fork = _fork(origin, workflow, wanted.point)
         steps_before = await _begun_at(control, fork)
         fork = replace(fork, earlier=await _earlier(control, origin, steps_before))
-    small_enough({**inputs, **fork.state}, "the fork's inputs and state", control.inputs_limit)
-    run = _new_run(run_id, origin, workflow, inputs, fork, wanted.once)
+    kept = {name: value for name, value in inputs.items() if name not in changed}
+    small_enough({**inputs, **shown(kept), **fork.state}, "the fork's inputs and state", control.inputs_limit)
+    fork = replace(fork, state=sealed(control, workflow, fork.state))
+    inputs = sealed(control, workflow, inputs, changed)
+    run = _new_run(run_id, origin, workflow, inputs, fork, asked(control, workflow, wanted.once))
     return await enqueue(control, run, steps_before=steps_before)
 
 
@@ -68,7 +77,7 @@ def _fork(origin: Origin, workflow: Workflow, point: Point) -> Fork:
     if point.node in workflow.maps:
         hint = "it runs once per item of a map, with the others: fork from the step before"
         raise InvalidRequest([{"where": "from.node", "message": f"no fork begins at '{point.node}': {hint}"}])
-    state = _valid_state(workflow, point.state)
+    state = _valid_state(workflow, touched(workflow, point.state))
     _refuse_beside(workflow, point.node, state)
     return Fork(origin.run_id, point.node, point.visit, state)
 
@@ -92,7 +101,7 @@ def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
         if known is None:
             problems.append(f"{name}: isn't known ({suggest(name, workflow.fields, 'fields')})")
         else:
-            state[name] = conform(known.type, value, name, problems)
+            state[name] = conform_field(known, value, problems)
     if problems:
         raise InvalidInputs(problems)
     return state
@@ -120,7 +129,7 @@ async def _begun_at(control: Control, fork: Fork) -> int:
 
 
 def _new_run(
-    run_id: UUID, origin: Origin, workflow: Workflow, inputs: Mapping[str, Any], fork: Fork, once: Once | None
+    run_id: UUID, origin: Origin, workflow: Workflow, inputs: Mapping[str, Any], fork: Fork, known_by: dict[str, Any]
 ) -> NewRun:
     return NewRun(
         run_id,
@@ -131,6 +140,6 @@ def _new_run(
         origin.priority,
         workflow.execution.max_attempts,
         workflow.execution.timeout,
-        **asked(once),
+        **known_by,
         fork=fork,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from flowyard.bus.connection import Bus
 from flowyard.control.documents import Documents
 from flowyard.control.queue_gate import QueueGate
+from flowyard.sealing import Box, box_of
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
@@ -33,6 +34,8 @@ class Control:
     bus: Bus
     metrics: RunMetrics
     inputs_limit: int
+    box: Box | None = field(repr=False)
+    """For secret inputs; None where there is no key."""
 
 
 def make_control(
@@ -42,7 +45,9 @@ def make_control(
     *,
     queue_limit: int = QUEUE_LIMIT,
     inputs_limit: int = INPUTS_LIMIT,
+    secret_key: str = "",
 ) -> Control:
+    """`secret_key`: as `sealing.box_of` takes it."""
     runs = Runs(database)
     return Control(
         documents=Documents(Workflows(database)),
@@ -54,4 +59,5 @@ def make_control(
         bus=bus,
         metrics=metrics,
         inputs_limit=inputs_limit,
+        box=box_of(secret_key),
     )

@@ -13,9 +13,10 @@ from uuid import UUID
 
 from flowyard.bus.messages import RunQueued
 from flowyard.control.parts import Control
+from flowyard.control.secret_inputs import box_for, new_inputs, sealed
 from flowyard.errors import TooLarge
 from flowyard.ids import uuid7
-from flowyard.language.inputs import valid_inputs
+from flowyard.language.workflow import Workflow
 from flowyard.runs.run import NewRun
 from flowyard.storage.database import dumps
 
@@ -36,9 +37,14 @@ class Once:
         return f"{self.owner}:{self.key}"
 
     @property
+    def content(self) -> bytes:
+        """What was asked for, however it was spelled."""
+        return json.dumps(self.asked, sort_keys=True, separators=(",", ":")).encode()
+
+    @property
     def fingerprint(self) -> bytes:
-        """SHA-256 of what was asked for, however it was spelled."""
-        return hashlib.sha256(json.dumps(self.asked, sort_keys=True, separators=(",", ":")).encode()).digest()
+        """SHA-256 of the content. Only of one without secrets: they could be guessed."""
+        return hashlib.sha256(self.content).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +64,34 @@ def new_run_id() -> UUID:
 async def submit_run(control: Control, wanted: Submission, *, run_id: UUID) -> tuple[UUID, bool]:
     """The run's id, and whether it is new: not `run_id` and not new if the same request has come before.
 
-    Raises UnknownWorkflow, InvalidDocument, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch.
+    Raises UnknownWorkflow, InvalidDocument, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch,
+    SecretsNotConfigured.
     """
     if (before := await answered(control, wanted.once)) is not None:
         return before, False
     current = await control.documents.current(wanted.workflow)
-    execution = current.workflow.execution
+    workflow, execution = current.workflow, current.workflow.execution
+    inputs = small_enough(new_inputs(workflow, wanted.inputs), "the inputs", control.inputs_limit)
     run = NewRun(
         run_id,
         wanted.workflow,
         current.revision,
         current.definition,
-        small_enough(valid_inputs(current.workflow, wanted.inputs), "the inputs", control.inputs_limit),
+        sealed(control, workflow, inputs),
         execution.priority if wanted.priority is None else wanted.priority,
         execution.max_attempts,
         execution.timeout,
-        **asked(wanted.once),
+        **asked(control, workflow, wanted.once),
     )
     return await enqueue(control, run)
 
 
 async def answered(control: Control, once: Once | None) -> UUID | None:
     """The run that the same request has led to. It comes first: what was fine then may not be so any more."""
-    return await control.submissions.answered(once.scoped_key, once.fingerprint) if once is not None else None
+    if once is None:
+        return None
+    marks = control.box.marks(once.content) if control.box is not None else ()
+    return await control.submissions.answered(once.scoped_key, {once.fingerprint, *marks})
 
 
 async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
@@ -107,5 +118,9 @@ def _utf8_bytes(values: dict[str, Any]) -> int:
     return len(text.encode(errors="surrogatepass"))
 
 
-def asked(once: Once | None) -> dict[str, Any]:
-    return {"key": once.scoped_key, "fingerprint": once.fingerprint} if once is not None else {}
+def asked(control: Control, workflow: Workflow, once: Once | None) -> dict[str, Any]:
+    """By what the request is known again. Raises SecretsNotConfigured."""
+    if once is None:
+        return {}
+    fingerprint = box_for(control, workflow).marks(once.content)[0] if workflow.secrets else once.fingerprint
+    return {"key": once.scoped_key, "fingerprint": fingerprint}

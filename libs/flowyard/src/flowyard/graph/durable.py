@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from time import perf_counter
 
 from flowyard.graph.journal import Journal
-from flowyard.runs.events import Event, Failure, StepFailed, StepFinished, StepId
+from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
 from flowyard.runs.run import Fork, Step
 
 
@@ -49,13 +50,18 @@ class Durable:
     def emit(self, event: Event) -> None:
         self._journal.emit(event)
 
+    async def reserve(self, event: ModelReserved) -> None:
+        await self._journal.tell(event)
+
     def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
         self._journal.settle(task_id, event)
 
-    async def begin(self, step: StepId) -> None:
+    async def begin(self, step: StepId) -> float:
         """Raises GiveBack where the executor is going away, once no step of the run is at work."""
+        asked = perf_counter()
         if self._waits:
             await self._journal.settled()
+        waited = perf_counter() - asked
         while self._draining.is_set():
             if not self._at_work:
                 raise GiveBack
@@ -64,6 +70,7 @@ class Durable:
         before = self.recorded.get(step)
         if before is not None:
             self._journal.tried(step, before.tries)
+        return waited
 
     def end(self, step: StepId) -> None:
         self._at_work.discard(step)

@@ -70,7 +70,7 @@ class Journal:
         self._on_lost = on_lost
         self._on_cancel = on_cancel
         self.keep = True
-        """False for `durability: exit`: nothing is written before the run's end."""
+        """False for `durability: exit`: nothing is written before the run's end, but what `tell` has to say."""
         self._seq = self._results_seq = self._durable_seq = claim.last_seq
         self._committed = asyncio.Event()
         self._entries: list[Entry] = []
@@ -95,6 +95,11 @@ class Journal:
             self._tries[event.step] = event.attempt
         self._add(event)
         self._write_within(EVENT_DELAY)
+
+    async def tell(self, event: Event) -> None:
+        """As `emit`, but returns when it is on disk, whatever the durability. Raises ClaimLost, CommitRefused."""
+        self._add(event)
+        await self._on_disk(self._seq)
 
     def tried(self, step: StepId, tries: int) -> None:
         """How often a step was tried under earlier claims, and once more now."""
@@ -144,8 +149,10 @@ class Journal:
 
     async def settled(self) -> None:
         """Returns when the results of all steps that have ended are on disk. Raises ClaimLost, CommitRefused."""
-        wanted = self._results_seq
-        while self.keep and self._durable_seq < wanted and self._failed is None:
+        await self._on_disk(self._results_seq if self.keep else self._durable_seq)
+
+    async def _on_disk(self, seq: int) -> None:
+        while self._durable_seq < seq and self._failed is None:
             self._write_now()
             await self._committed.wait()
         if self._failed is not None:
@@ -219,7 +226,17 @@ class Journal:
         code = event.error.code if event.error is not None else None
         tokens = event.tokens_in, event.tokens_out, event.tokens_cached
         durations = self._now(), event.duration_s, event.first_token_s
-        return (seq, *_place(event.step), event.provider, event.model, *durations, *tokens, event.cost_usd, code)
+        return (
+            seq,
+            *_place(event.step),
+            event.provider,
+            event.model,
+            *durations,
+            *tokens,
+            event.cost_usd,
+            code,
+            event.retries,
+        )
 
     def _release(self, task_id: str) -> None:
         for event in self._held.pop(task_id, ()):
@@ -249,7 +266,7 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.keep and not self._is_writing and self._failed is None:
+        if not self._is_writing and self._failed is None:
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:

@@ -9,14 +9,15 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite
 
-from flowyard.errors import FlowyardError
+from flowyard.errors import ClaimLost, FlowyardError
 from flowyard.graph.context import RunContext
 from flowyard.graph.plan import Plan, collector
 from flowyard.graph.state import RESULTS, TOKENS, VISITS, State, Update, after_update
 from flowyard.graph.steps import Work, failure_of, names_read, run_step, work_of
 from flowyard.graph.ways import Onward, go_on
 from flowyard.language.workflow import Goto, Map, Next, Node
-from flowyard.runs.events import Failure, StepFailed, StepId
+from flowyard.runs.events import Failure, StepFailed, StepId, StepStarted
+from flowyard.step_errors import BudgetExceeded
 
 _READ: Final = "__pregel_read"
 """LangGraph's own name for the function by which a task reads channels: an item of a map is handed that item alone."""
@@ -38,7 +39,7 @@ class NodeFailed(Exception):
 
 
 def node_runner(node: Node, plan: Plan) -> Runner:
-    work = work_of(node)
+    work = work_of(node, plan.workflow.secrets)
     fixed = plan.fixed(node.id) is not None
     repeated = node.id in plan.repeated
     others = plan.meeting.get(node.id)
@@ -83,10 +84,15 @@ async def perform(
     if _is_replayed(step, context):
         recorded = recorder.recorded[step]
         return recorded.error or dict(recorded.outputs or {})
-    await recorder.begin(step)
+    waited = await recorder.begin(step)
     started = context.clock()
+    recorder.emit(StepStarted(step, waited))
     try:
         finished = await run_step(work, values, step, context)
+    except ClaimLost:
+        raise
+    except BudgetExceeded as error:
+        raise _ended(error, step, started, task=task, context=context) from error
     except FlowyardError as error:
         failure = failure_of(error, step.node)
         recorder.settle(task, StepFailed(step, context.clock() - started, failure, handled))
@@ -95,6 +101,15 @@ async def perform(
         recorder.end(step)
     recorder.settle(task, finished)
     return dict(finished.outputs)
+
+
+def _ended(error: BudgetExceeded, step: StepId, started: float, *, task: str, context: RunContext) -> Exception:
+    """What ends the run, whatever it says about errors: the first step that the budget stops tells why."""
+    if context.failed is None:
+        failure = failure_of(error, step.node)
+        context.recorder.settle(task, StepFailed(step, context.clock() - started, failure, "fail"))
+        context.failed = NodeFailed(failure)
+    return context.failed
 
 
 def _is_replayed(step: StepId, context: RunContext) -> bool:
@@ -169,8 +184,8 @@ def _must_wait(others: frozenset[str] | None, state: State) -> bool:
 
 def item_runner(node: Node, plan: Plan) -> Runner:
     """Runs a map's node for the item that it is handed; the fields that its templates name are read from the state."""
-    work = work_of(node)
     way = plan.maps[node.id]
+    work = work_of(node, plan.workflow.secrets - {way.item})
     names = [*(plan.workflow.fields.keys() & names_read(node)), VISITS]
 
     async def run(task: dict[str, Any], config: RunnableConfig, runtime: Runtime[RunContext]) -> Update:

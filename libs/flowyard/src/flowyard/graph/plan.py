@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from langgraph.types import Command, Send
 
-from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, Reducer, State, Update, initial_state, reducers
+from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, initial_state, reducers
 from flowyard.graph.ways import Onward, nested_loops
 from flowyard.language.flow import Flow
+from flowyard.language.values.reducers import Reducer
 from flowyard.language.workflow import END, START, Goto, Loop, Map, Next, Workflow
 
 ENTRY: Final = "~start"

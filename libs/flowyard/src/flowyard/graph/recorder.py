@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flowyard.runs.events import Emit, Event, Failure, StepFailed, StepFinished, StepId
+from flowyard.runs.events import Emit, Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
 from flowyard.runs.run import Fork, Step
 
 
@@ -22,11 +22,14 @@ class Recorder(Protocol):
     def emit(self, event: Event) -> None:
         """Anything but the end of a step."""
 
+    async def reserve(self, event: ModelReserved) -> None:
+        """Returns when it can't be forgotten any more."""
+
     def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
         """The end of a step, and the task of LangGraph's in which it ran."""
 
-    async def begin(self, step: StepId) -> None:
-        """Returns when the step may begin: when the results of those before it are safe."""
+    async def begin(self, step: StepId) -> float:
+        """Returns when the step may begin: when the results of those before it are safe. The seconds that took."""
 
     def end(self, step: StepId) -> None:
         """The step isn't at work any more, however it ended."""
@@ -44,11 +47,14 @@ class InMemory:
     recorded: Mapping[StepId, Step] = field(default_factory=dict)
     fork: Fork | None = None
 
+    async def reserve(self, event: ModelReserved) -> None:
+        self.emit(event)
+
     def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
         self.emit(event)
 
-    async def begin(self, step: StepId) -> None:
-        pass
+    async def begin(self, step: StepId) -> float:
+        return 0.0
 
     def end(self, step: StepId) -> None:
         pass

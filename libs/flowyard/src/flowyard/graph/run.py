@@ -18,10 +18,13 @@ from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
 from flowyard.graph.nodes import NodeFailed
 from flowyard.graph.recorder import InMemory
+from flowyard.graph.spending import Spending, TermsOf, nothing_spent
 from flowyard.graph.state import Update, Written
+from flowyard.graph.vault import InMemoryVault
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.llm.calls import Model
+from flowyard.masking import MASK
 from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
 
 _MANY: Final = 10_000_000
@@ -47,17 +50,22 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     model: Model,
     emit: Emit,
     stream: bool = False,
+    terms: TermsOf = nothing_spent,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
     clock: Callable[[], float] = time.perf_counter,
 ) -> RunResult:
     """Runs to the end in memory and reports everything to `emit`. Raises InvalidInputs; a failed run is a result.
 
+    `terms`: what models cost, to keep the workflow's budget. Without it they are free, as canned replies are.
+
     If the calling task is cancelled, the model calls in flight are aborted, RunFinished says `cancelled`, and the
     cancellation goes on.
     """
     workflow = compiled.workflow
-    checked = valid_inputs(workflow, inputs)
+    given = valid_inputs(workflow, inputs)
+    vault = InMemoryVault({name: given[name] for name in workflow.secrets})
+    checked = {**given, **dict.fromkeys(workflow.secrets, MASK)}
     start = compiled.plan.start(checked)
     started = clock()
     emit(RunStarted(run_id, workflow.name, workflow.digest, checked))
@@ -66,7 +74,9 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
         emit(RunFinished(status, clock() - started, outputs, error))
 
     written = Written(start, compiled.plan.merging)
-    context = RunContext(run_id, model, InMemory(emit, sleep), stream, chance, clock, written)
+    spending = Spending(workflow.budget, terms) if workflow.budget is not None else None
+    recorder = InMemory(emit, sleep)
+    context = RunContext(run_id, model, recorder, stream, chance, clock, written, spending, vault=vault)
     try:
         result = await drive(compiled, start, context, run_id=run_id, timeout_s=workflow.execution.timeout)
     except asyncio.CancelledError:

@@ -19,7 +19,8 @@ from langgraph.checkpoint.base import (
 
 from flowyard.graph.encoding import LARGE, decode, encode, plain, restored
 from flowyard.graph.journal import Journal
-from flowyard.graph.state import Reducer, after_update
+from flowyard.graph.state import after_update
+from flowyard.language.values.reducers import Reducer
 from flowyard.storage.checkpoints import Checkpoints, Stored
 from flowyard.storage.database import dumps
 

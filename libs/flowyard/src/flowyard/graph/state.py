@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, TypeAlias, TypedDict
 
 from langgraph.channels import Topic
 from langgraph.types import Overwrite
 
-from flowyard.language.workflow import Reduce, Workflow
+from flowyard.language.values.reducers import REDUCERS, Reducer, merge
+from flowyard.language.workflow import Workflow
 
 State: TypeAlias = Mapping[str, Any]
 Update: TypeAlias = dict[str, Any]
-Reducer: TypeAlias = Callable[[Any, Any], Any]
 
 TOKENS: Final = "~tokens"
 """Node → how many branches of the run stand before it; kept only where branches meet."""
@@ -22,43 +22,6 @@ VISITS: Final = "~visits"
 """Node → how often it has run; kept only for nodes that can run more than once."""
 RESULTS: Final = "~results"
 """[map target, index of the item, its result] of each item that ran in the superstep before this one."""
-
-
-# An optional field may be given null: that adds nothing.
-
-
-def _append(old: Any, new: Any) -> Any:
-    return [*(old or ()), new]
-
-
-def _extend(old: Any, new: Any) -> Any:
-    return [*(old or ()), *(new or ())]
-
-
-def _merge(old: Any, new: Any) -> Any:
-    return {**(old or {}), **(new or {})}
-
-
-def _add(old: Any, new: Any) -> Any:
-    return (old if new is None else new) if None in (old, new) else old + new
-
-
-def _max(old: Any, new: Any) -> Any:
-    return (old if new is None else new) if None in (old, new) else max(old, new)
-
-
-def _min(old: Any, new: Any) -> Any:
-    return (old if new is None else new) if None in (old, new) else min(old, new)
-
-
-REDUCERS: Final[Mapping[Reduce, Reducer]] = {
-    "append": _append,
-    "extend": _extend,
-    "merge": _merge,
-    "add": _add,
-    "max": _max,
-    "min": _min,
-}
 
 
 def count_tokens(old: Any, new: Any) -> Any:
@@ -71,7 +34,7 @@ def count_tokens(old: Any, new: Any) -> Any:
 def reducers(workflow: Workflow) -> dict[str, Reducer]:
     """Per channel how writes merge; a channel that isn't here keeps the last write."""
     own = {name: REDUCERS[f.reduce] for name, f in workflow.fields.items() if f.reduce != "replace"}
-    return {**own, TOKENS: count_tokens, LOOPS: _merge, VISITS: _merge}
+    return {**own, TOKENS: count_tokens, LOOPS: merge, VISITS: merge}
 
 
 def state_schema(workflow: Workflow, bookkeeping: Iterable[str]) -> type:

@@ -9,26 +9,28 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from flowyard.errors import (
-    FlowyardError,
+from flowyard.errors import FlowyardError
+from flowyard.graph.context import RunContext
+from flowyard.graph.replies import correction, read_reply, reply_schema
+from flowyard.graph.spending import Held
+from flowyard.language.values.templates import Template
+from flowyard.language.workflow import PromptNode
+from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.terms import UNPAID
+from flowyard.masking import Masker
+from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinished, StepId, Token
+from flowyard.runs.retry import retry_delay
+from flowyard.runs.summary import add_known
+from flowyard.step_errors import (
     InvalidOutput,
     ModelError,
     ModelTimeout,
+    NotAtWork,
     ProviderError,
     StepError,
     StepTimeout,
 )
-from flowyard.graph.context import RunContext
-from flowyard.graph.replies import correction, read_reply, reply_schema
-from flowyard.language.values.templates import Template
-from flowyard.language.workflow import PromptNode
-from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, NotAtWork, OnToken, Usage
-from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinished, StepId, StepStarted, Token
-from flowyard.runs.retry import retry_delay
-from flowyard.runs.summary import add_known
 
-UNPAID: Final = frozenset({"local", "scripted", "ollama"})
-"""Providers that cost nothing, whatever happens to a call."""
 _UNKNOWN: Final = Usage()
 _NOTHING: Final = Usage(0, 0, 0)
 
@@ -39,6 +41,8 @@ class Work:
 
     node: PromptNode
     schema: JsonSchema | None
+    secrets: frozenset[str] = frozenset()
+    """The secret inputs that its templates name."""
 
 
 @dataclass(slots=True)
@@ -56,8 +60,9 @@ class Spent:
         self.cost_usd = add_known(self.cost_usd, reply.cost_usd)
 
 
-def work_of(node: PromptNode) -> Work:
-    return Work(node, reply_schema(node))
+def work_of(node: PromptNode, secrets: frozenset[str]) -> Work:
+    """`secrets`: the workflow's secret inputs."""
+    return Work(node, reply_schema(node), names_read(node) & secrets)
 
 
 def failure_of(error: FlowyardError, node: str) -> Failure:
@@ -67,11 +72,12 @@ def failure_of(error: FlowyardError, node: str) -> Failure:
 async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context: RunContext) -> StepFinished:
     """One execution of a node. `values`: what its templates may name. Raises FlowyardError."""
     started = context.clock()
-    context.recorder.emit(StepStarted(step))
     node = work.node
     key = f"{context.run_id}:{step.node}:{step.visit}" + (f":{step.item}" if step.item is not None else "")
-    call = ModelCall(node.id, node.settings, build_messages(node, values), work.schema, key)
-    asker = _Asker(node, step, context)
+    secrets = {name: context.vault.open(name, values[name]) for name in work.secrets}
+    messages = build_messages(node, {**values, **secrets} if secrets else values)
+    call = ModelCall(node.id, node.settings, messages, work.schema, key, frozenset(secrets.values()))
+    asker = _Asker(node, step, context, Masker(call.secrets))
     if node.timeout is None:
         outputs = await asker.ask(call)
     else:
@@ -125,38 +131,41 @@ def _example_reply(node: PromptNode, outputs: Mapping[str, Any]) -> str:
 class _Asker:
     """Asks until there is a reply that fits, or no try is left."""
 
-    __slots__ = ("context", "heard", "node", "spent", "step")
+    __slots__ = ("context", "heard", "masker", "node", "sent", "spent", "step", "tries")
 
-    def __init__(self, node: PromptNode, step: StepId, context: RunContext) -> None:
+    def __init__(self, node: PromptNode, step: StepId, context: RunContext, masker: Masker) -> None:
         self.node = node
+        self.masker = masker
         self.step = step
         self.context = context
         self.spent = Spent()
-        self.heard = False
+        self.heard = self.sent = False
+        before = context.recorder.recorded.get(step)
+        self.tries = before.tries - 1 if before is not None else 0
 
     async def ask(self, asked: ModelCall) -> dict[str, Any]:
-        before = self.context.recorder.recorded.get(self.step)
-        tries = before.tries - 1 if before is not None else 0
         call = asked
         while True:
-            tries += 1
+            self.tries += 1
             try:
                 reply = await self._any_model(call)
-                return read_reply(self.node, reply.text)
+                outputs = read_reply(self.node, reply.text)
+                # Once more: JSON can spell a text in many ways, and has been read only now.
+                return {name: self.masker.value(value) for name, value in outputs.items()} if self.masker else outputs
             except StepError as error:
-                delay = retry_delay(self.node.retry, error, tries, self.context.chance())
+                delay = retry_delay(self.node.retry, error, self.tries, self.context.chance())
                 if delay is None:
                     raise
                 failure = failure_of(error, self.node.id)
-                self.context.recorder.emit(RetryScheduled(self.step, tries + 1, delay, failure))
+                self.context.recorder.emit(RetryScheduled(self.step, self.tries + 1, delay, failure))
                 if isinstance(error, InvalidOutput):
-                    call = self._corrected(asked, error, tries)
+                    call = self._corrected(asked, error)
             await self.context.recorder.wait(self.step, delay, failure)
 
-    def _corrected(self, asked: ModelCall, error: InvalidOutput, tries: int) -> ModelCall:
+    def _corrected(self, asked: ModelCall, error: InvalidOutput) -> ModelCall:
         """The call again, with the reply that doesn't fit and what is wrong with it: that is another question."""
         told = (Message("assistant", error.reply or "(empty)"), Message("user", correction(self.node, error)))
-        return replace(asked, messages=asked.messages + told, key=f"{asked.key}:{tries}")
+        return replace(asked, messages=asked.messages + told, key=f"{asked.key}:{self.tries}")
 
     async def _any_model(self, call: ModelCall) -> ModelReply:
         """The first reply of the node's model and its fallbacks, asked in order.
@@ -173,26 +182,42 @@ class _Asker:
                 errors.append(error)
         raise next((e for e in errors if e.code in self.node.retry.errors), errors[-1])
 
-    async def _one_model(self, call: ModelCall) -> ModelReply:
+    async def _one_model(self, asked: ModelCall) -> ModelReply:
+        spending = self.context.spending
+        held = await spending.admit(asked) if spending is not None else None
+        call = held.call if held is not None else asked
         started = self.context.clock()
         self.spent.calls += 1
-        self.heard = False
+        self.heard = self.sent = False
         try:
+            if held is not None:
+                started = await self._reserve(held)
+            self.sent = True
             reply = await self.context.model.reply(call, self._on_token())
         except FlowyardError as error:
-            self._report(call, started, self._lost(call, error), failure_of(error, call.node))
+            self._report(call, started, self._lost(call, error), failure_of(error, call.node), held)
             raise
         except asyncio.CancelledError as error:
             failure = Failure("cancelled", "the call was cut off", call.node)
-            self._report(call, started, self._lost(call, error), failure)
+            self._report(call, started, self._lost(call, error), failure, held)
             raise
-        self._report(call, started, reply, None)
+        self._report(call, started, reply, None, held)
         return reply
+
+    def _shown(self, call: ModelCall) -> tuple[dict[str, str], ...]:
+        return tuple({"role": m.role, "content": self.masker.text(m.content)} for m in call.messages)
+
+    async def _reserve(self, held: Held) -> float:
+        """Returns when the call may be made: no crash can make it free any more. The time of the clock then."""
+        told = self.context.spending.told(held, self.step) if self.context.spending is not None else None
+        if told is not None:
+            await self.context.recorder.reserve(told)
+        return self.context.clock()
 
     def _lost(self, call: ModelCall, error: BaseException) -> ModelReply:
         """What a failed call has used: unknown if a model may have worked on it, nothing if none has."""
         open_ended = isinstance(error, asyncio.CancelledError | ModelTimeout | ProviderError)
-        at_work = self.heard or (open_ended and not isinstance(error, NotAtWork))
+        at_work = self.sent and (self.heard or (open_ended and not isinstance(error, NotAtWork)))
         unpaid = call.settings.provider in UNPAID or not at_work
         return ModelReply("", _UNKNOWN if at_work else _NOTHING, Decimal(0) if unpaid else None)
 
@@ -207,10 +232,14 @@ class _Asker:
 
         return heard
 
-    def _report(self, call: ModelCall, started: float, reply: ModelReply, failure: Failure | None) -> None:
+    def _report(
+        self, call: ModelCall, started: float, reply: ModelReply, failure: Failure | None, held: Held | None
+    ) -> None:
         self.spent.add(reply)
+        if held is not None and self.context.spending is not None:
+            self.context.spending.settle(held, reply)
         usage = reply.usage
-        shown = tuple({"role": m.role, "content": m.content} for m in call.messages) if self.node.log_prompts else None
+        shown = self._shown(call) if self.node.log_prompts else None
         self.context.recorder.emit(
             ModelCalled(
                 self.step,
@@ -224,5 +253,7 @@ class _Asker:
                 reply.cost_usd,
                 failure,
                 shown,
+                self.tries - 1,
+                reply.text if self.node.log_prompts and failure is None else None,
             )
         )

@@ -10,7 +10,7 @@ from typing import Any
 from flowyard.errors import InvalidInputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
-from flowyard.language.values.types import Simple, Type, describe, without_null
+from flowyard.language.values.types import Simple, Type, describe, type_of, without_null
 from flowyard.language.workflow import Field, Workflow
 
 
@@ -31,7 +31,7 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
     for name, value in given.items():
         if name in inputs:
             problems: list[str] = []
-            checked[name] = conform(inputs[name].type, value, name, problems)
+            checked[name] = conform_field(inputs[name], value, problems)
             faults.extend(InputFault(name, problem) for problem in problems)
         else:
             reason = "is written by the workflow, it is no input" if name in fields else "isn't known"
@@ -40,6 +40,15 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
         if f.required and name not in given:
             faults.append(InputFault(name, f"{name}: missing ({_described(f)})", missing=True))
     return checked, faults
+
+
+def conform_field(f: Field, value: Any, problems: list[str]) -> Any:
+    """The value as the field's type wants it. No problem spells a secret."""
+    if f.secret and not isinstance(value, str):
+        # Whoever sends a secret as a number has sent the secret all the same.
+        problems.append(f"{f.name}: expected {describe(f.type)}, got {type_of(value)}")
+        return value
+    return conform(f.type, value, f.name, problems)
 
 
 def _described(f: Field) -> str:

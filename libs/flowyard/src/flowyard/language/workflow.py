@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template
 from flowyard.language.values.types import Type
+from flowyard.runs.budget import Budget
 
 START: Final = "START"
 END: Final = "END"
@@ -20,7 +21,7 @@ OnItemError: TypeAlias = Literal["fail", "skip", "collect"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of the state. `default` counts only if `has_default`."""
+    """One field of the state. `default` counts only if `has_default`. `secret`: an input that is never shown."""
 
     name: str
     type: Type
@@ -29,6 +30,7 @@ class Field:
     default: Any = None
     description: str | None = None
     reduce: Reduce = "replace"
+    secret: bool = False
 
     @property
     def is_input(self) -> bool:
@@ -217,6 +219,7 @@ class Workflow:
     nodes: Mapping[str, Node]
     ways: Mapping[str, Way]
     execution: Execution = Execution()
+    budget: Budget | None = None
     cases: tuple[Case, ...] = ()
     description: str | None = None
     version: str | None = None
@@ -236,3 +239,8 @@ class Workflow:
     @property
     def inputs(self) -> Mapping[str, Field]:
         return {name: f for name, f in self.fields.items() if f.is_input}
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The fields that are secret inputs."""
+        return frozenset(name for name, f in self.fields.items() if f.secret)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from flowyard.errors import ProviderError
 from flowyard.language.workflow import ModelSettings
 
 JsonSchema: TypeAlias = Mapping[str, Any]
@@ -28,7 +27,7 @@ class ModelCall:
     """One question to one model. `schema`: the JSON Schema the reply must fit, or None for plain text.
 
     `key`: the same whenever the same question is asked again, after a crash too; sent as `Idempotency-Key`, so that the
-    other side can answer it once.
+    other side can answer it once. `secrets`: what is in the messages and in no reply, token or error.
     """
 
     node: str
@@ -36,6 +35,7 @@ class ModelCall:
     messages: tuple[Message, ...]
     schema: JsonSchema | None = None
     key: str | None = None
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,6 @@ def told_tokens(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
     return int(value) if 0 <= value <= MOST_TOKENS else None
-
-
-class NotAtWork(ProviderError):
-    """A provider's failure before which no model worked on the call: 5xx was the answer, or there was no connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final
 
 import httpx
 
+from flowyard.language.outside import HEADERS
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import keys
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken
 from flowyard.llm.openai_wire import Endpoint, chat
-
-_HEADERS: Final = ("headers", "extra_headers")
 
 
 class DirectModel:
@@ -30,8 +28,8 @@ class DirectModel:
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         settings = call.settings
-        extra = {name: value for name, value in settings.extra.items() if name not in _HEADERS}
-        headers = {k: str(v) for name in _HEADERS for k, v in dict(settings.extra.get(name) or {}).items()}
+        extra = {name: value for name, value in settings.extra.items() if name not in HEADERS}
+        headers = {k: str(v) for name in HEADERS for k, v in dict(settings.extra.get(name) or {}).items()}
         key = keys.find_key(settings, self._environ)
         endpoint = Endpoint(str(settings.api_base).rstrip("/"), settings.model, key, headers)
         asked = replace(call, settings=replace(settings, extra=extra)) if headers else call

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeAlias
 
-from flowyard.errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.workflow import ModelSettings
-from flowyard.llm.calls import NotAtWork
 from flowyard.llm.keys import key_variable
+from flowyard.masking import Masker
+from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited
 
 Secrets: TypeAlias = frozenset[str]
 NO_SECRETS: Final[Secrets] = frozenset()
@@ -90,10 +90,7 @@ def brief(text: str, secrets: Secrets = NO_SECRETS) -> str:
 
 
 def redact(text: str, secrets: Secrets) -> str:
-    # The longest first: one secret may be a part of another.
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "[key]")
-    return text
+    return Masker(secrets).text(text) if secrets else text
 
 
 def cause_of(error: BaseException, secrets: Secrets) -> BaseException | None:

@@ -5,19 +5,23 @@ Source: https://docs.litellm.ai/docs/providers, checked against litellm 1.106.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from flowyard.errors import MissingApiKey
+from flowyard.language.outside import HEADERS
 from flowyard.language.workflow import ModelSettings
+from flowyard.step_errors import MissingApiKey
 
 NO_KEY: Final = "no-key"
 """Sent to a keyless server on this machine: most clients refuse to call without any key."""
 
 _SECRET: Final = ("_KEY", "_TOKEN", "_SECRET")
 _SHORTEST: Final = 8
+_LONG: Final = 16
+_TELLING: Final = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
 KEYLESS: Final = frozenset(
     {
@@ -111,6 +115,23 @@ def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
     raise MissingApiKey(provider=settings.provider, model=settings.model, variable=names[0])
 
 
+def sent(settings: ModelSettings, environ: Mapping[str, str], referred: frozenset[str]) -> frozenset[str]:
+    """What goes to the provider with a call and must not come back in its reply: the key, and secrets in headers.
+
+    `referred`: what headers refer to. Of others, those count whose name tells that they are secret.
+    """
+    names = (settings.api_key_env,) if settings.api_key_env else KEY_VARIABLES.get(settings.provider, ())
+    told = [environ.get(name, "") for name in names]
+    if not names and not is_known(settings.provider):
+        # LiteLLM finds its key by itself. Only long values: a short one may be a word of any reply.
+        told += [value for value in _secrets_in(environ) if len(value) >= _LONG]
+    for name in HEADERS:
+        headers = settings.extra.get(name)
+        if isinstance(headers, Mapping):
+            told += [str(value) for header, value in headers.items() if _TELLING.search(header)]
+    return _parts([*told, *referred]) | referred
+
+
 def is_loopback(api_base: str | None) -> bool:
     """Whether the address is on this machine. One that can't be read isn't: the call itself will tell."""
     try:
@@ -130,10 +151,18 @@ def secrets_of(settings: ModelSettings, *environments: Mapping[str, str]) -> fro
 
     Only values of 8 characters and more: shorter ones are words of any sentence.
     """
-    told = [value for environ in environments for name, value in environ.items() if name.upper().endswith(_SECRET)]
-    for name in ("headers", "extra_headers"):
+    told = [value for environ in environments for value in _secrets_in(environ)]
+    for name in HEADERS:
         headers = settings.extra.get(name)
         if isinstance(headers, Mapping):
             told += [str(value) for value in headers.values()]
+    return _parts(told)
+
+
+def _secrets_in(environ: Mapping[str, str]) -> list[str]:
+    return [value for name, value in environ.items() if name.upper().endswith(_SECRET)]
+
+
+def _parts(told: Iterable[str]) -> frozenset[str]:
     # The word alone as well: of `Bearer abc`, a server repeats `abc`.
     return frozenset(part for value in told for part in (value.strip(), *value.split()) if len(part) >= _SHORTEST)

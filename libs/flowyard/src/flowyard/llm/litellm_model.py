@@ -14,18 +14,19 @@ import aiohttp
 import httpx
 import openai
 
-from flowyard.errors import MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
 from flowyard.language.problems import did_you_mean
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures, keys
 from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, told_tokens
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_errors import Odd, translate
-from flowyard.llm.litellm_prices import cost_of
+from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_setup import litellm, logging_worker
 from flowyard.llm.litellm_warm_up import warm_up
 from flowyard.llm.openai_wire import response_format
+from flowyard.llm.terms import Terms
 from flowyard.llm.threads import in_daemon_thread
+from flowyard.step_errors import MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
 
 OUR_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
 """Providers that a document names otherwise than LiteLLM. Every other name is LiteLLM's own."""
@@ -57,7 +58,7 @@ class LiteLLMModel:
         settings = call.settings
         _known(settings)
         key = keys.find_key(settings, self._environ)
-        secrets = self._secrets(settings, key)
+        secrets = self._secrets(settings, key) | call.secrets
         try:
             async with asyncio.timeout(settings.timeout):
                 return await _ask(call, key, on_token)
@@ -94,6 +95,11 @@ async def open_litellm(environ: Mapping[str, str]) -> AsyncIterator[LiteLLMModel
         await logging_worker.GLOBAL_LOGGING_WORKER.stop()
         # A closed client that stayed in the cache would be handed to the next block.
         litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+def terms_of(settings: ModelSettings, *, prompt: int) -> Terms:
+    provider = OUR_NAMES.get(settings.provider, settings.provider)
+    return Terms(price_of(provider, settings.model, prompt=prompt), longest_reply(provider, settings.model))
 
 
 def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:

@@ -30,6 +30,8 @@ with warnings.catch_warnings():
     litellm: Any = import_module("litellm")
     litellm.ModelResponse()
     litellm.ModelResponseStream()
+# They spell the answer in which something is odd, and LiteLLM's own types make them of good answers, too.
+warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
 _http: Any = import_module("litellm.llms.custom_httpx.http_handler")
 logging_worker: Any = import_module("litellm.litellm_core_utils.logging_worker")
 _logging: Any = import_module("litellm.litellm_core_utils.litellm_logging")
@@ -42,7 +44,8 @@ litellm.disable_token_counter = True
 # A model may well say the same hundred times, and a person may have asked for it: max_tokens bounds a reply, not this.
 litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
 # What it logs on a failure may hold prompts and keys; the failure itself reaches us as an exception.
-logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+for _name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 async def _no_second_request(*_: object, **__: object) -> NoReturn:

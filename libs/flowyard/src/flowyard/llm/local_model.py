@@ -17,22 +17,19 @@ from typing import Final, cast
 
 import httpx
 
-from flowyard.errors import ProviderError
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_schema import bounded
 from flowyard.llm.openai_wire import Endpoint, chat
+from flowyard.llm.terms import LOCAL_SCHEMA_TOKENS, LOCAL_TEXT_TOKENS
+from flowyard.step_errors import ProviderError
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0
 SLOTS: Final = 4
 """Calls that a server answers at once. They share the context's memory, so more of them cost next to nothing."""
-
-# A tiny model may never end by itself: a reply is bounded even where the document doesn't say so.
-TEXT_TOKENS: Final = 256
-SCHEMA_TOKENS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class LocalModel:
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         server = await self._server(call.settings)
-        tokens = TEXT_TOKENS if call.schema is None else SCHEMA_TOKENS
+        tokens = LOCAL_TEXT_TOKENS if call.schema is None else LOCAL_SCHEMA_TOKENS
         asked = replace(call, schema=bounded(call.schema)) if call.schema is not None else call
         # Waiting for a slot isn't counted as part of the call's timeout.
         async with server.slots:

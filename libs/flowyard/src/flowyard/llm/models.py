@@ -6,15 +6,21 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
-from flowyard.errors import ModelNotInstalled, ModelRefused
 from flowyard.language.workflow import ModelSettings
-from flowyard.llm import keys, local_files
+from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
+from flowyard.llm.terms import Terms, terms_at_hand
 from flowyard.llm.threads import in_daemon_thread
+from flowyard.masking import Masker, Stream
+from flowyard.step_errors import ModelNotInstalled, ModelRefused
+
+_MOST_MASKERS: Final = 256
 
 
 class PreparedModel(Model, Protocol):
@@ -26,8 +32,12 @@ class PreparedModel(Model, Protocol):
 class Models:
     """Answers each call with the model that `call.settings.provider` names. Made by `open_models`."""
 
-    def __init__(self, environ: Mapping[str, str], scripted: Model | None, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], scripted: Model | None, stack: AsyncExitStack, files: Path | None = None
+    ) -> None:
         self._environ = environ
+        self._files = files
+        self._maskers: dict[frozenset[str], Masker] = {}
         self._scripted = scripted
         self._stack = stack
         self._opened: dict[str, PreparedModel] = {}
@@ -36,10 +46,43 @@ class Models:
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         """One call is at most one request: retries and fallbacks are the caller's.
 
+        What was sent in secret comes back in no reply: the key, headers, `call.secrets`.
+
         Raises ModelError; MissingApiKey and ModelNotInstalled if `check_keys` wasn't asked before.
         """
-        model = await self._model(call.settings)
-        return await model.reply(call, on_token)
+        settings, referred = references.resolve(call.settings, self._environ, self._files)
+        asked = replace(call, settings=settings) if referred else call
+        model = await self._model(settings)
+        masker = self._masker(asked, referred)
+        stream = Stream(masker, on_token) if on_token is not None and masker else None
+        reply = await model.reply(asked, stream.add if stream is not None else on_token)
+        if stream is not None:
+            stream.end()
+        return replace(reply, text=masker.text(reply.text)) if masker else reply
+
+    def _masker(self, call: ModelCall, referred: frozenset[str]) -> Masker:
+        own = keys.sent(call.settings, self._environ, referred)
+        if call.secrets:
+            # Not kept: it goes with its call.
+            return Masker(own | call.secrets)
+        if own not in self._maskers:
+            if len(self._maskers) >= _MOST_MASKERS:
+                self._maskers.clear()
+            self._maskers[own] = Masker(own)
+        return self._maskers[own]
+
+    async def terms(self, call: ModelCall, prompt: int) -> Terms:
+        """What the model of a call costs, for a prompt of at most `prompt` tokens. Raises what `reply` raises."""
+        known = terms_at_hand(call)
+        if known is not None:
+            return known
+        if _kind(call.settings) == "direct":
+            return Terms(None)
+        await self._open(call.settings)
+        # Inline: it is imported by now, see _open_litellm.
+        from flowyard.llm.litellm_model import terms_of  # noqa: PLC0415
+
+        return terms_of(call.settings, prompt=prompt)
 
     async def prepare(self, settings: Iterable[ModelSettings]) -> None:
         """Opens now what the first call would open otherwise, so that no timeout counts it: LiteLLM, the local server.
@@ -94,23 +137,27 @@ class Models:
 
 
 @asynccontextmanager
-async def open_models(environ: Mapping[str, str], *, scripted: Model | None = None) -> AsyncIterator[Models]:
+async def open_models(
+    environ: Mapping[str, str], *, scripted: Model | None = None, files: Path | None = None
+) -> AsyncIterator[Models]:
     """Opens every model on demand and closes what it opened: the local model's process, the HTTP connections.
 
-    `environ` holds the API keys; `scripted` answers `provider: scripted`. No call may outlive the block.
+    `environ` holds the API keys; `scripted` answers `provider: scripted`; `files`: the one folder whose files headers
+    may refer to. No call may outlive the block.
     """
     async with AsyncExitStack() as stack:
-        yield Models(environ, scripted, stack)
+        yield Models(environ, scripted, stack, files)
 
 
-def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str]) -> None:
+def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], files: Path | None = None) -> None:
     """Tells before a run what would stop it: every model and each of its fallbacks has its key and its package.
 
     Costs nothing for the well-known providers; LiteLLM is imported to judge any other name. Raises MissingApiKey,
-    ModelNotInstalled, or ModelRefused for a provider that nobody knows.
+    ModelNotInstalled, or ModelRefused for a provider that nobody knows, or a header that refers to nothing.
     """
     for each in _with_fallbacks(settings):
         keys.find_key(each, environ)
+        references.resolve(each, environ, files)
         if each.provider == "local":
             local_files.find_model_file(each)
         elif _kind(each) == "litellm":

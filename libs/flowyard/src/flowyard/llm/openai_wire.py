@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
-from flowyard.errors import ModelError, ProviderError
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, told_tokens
 from flowyard.llm.failures import Secrets
+from flowyard.step_errors import ModelError, ProviderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ async def chat(
 ) -> ModelReply:
     """One request. `max_tokens` counts where the settings name none. The client must have no timeout of its own.
 
-    `secrets`: what no error may spell, besides the endpoint's key.
+    `secrets`: what no error may spell, besides the endpoint's key and the call's own.
 
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
     """
@@ -51,7 +51,7 @@ async def chat(
     headers = {**({"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}), **endpoint.headers}
     if call.key is not None:
         headers[IDEMPOTENCY_KEY] = call.key
-    secrets |= {endpoint.key} if endpoint.key else set()
+    secrets |= call.secrets | ({endpoint.key} if endpoint.key else set())
     try:
         async with asyncio.timeout(call.settings.timeout):
             request = client.stream("POST", f"{endpoint.url}/chat/completions", json=body, headers=headers)
@@ -60,7 +60,7 @@ async def chat(
                     raise await _refused(response, call.settings, secrets)
                 if on_token is None:
                     return _read_reply(json.loads(await response.aread()))
-                return await _read_stream(response, call.settings, on_token)
+                return await _read_stream(response, call.settings, on_token, secrets)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except httpx.HTTPError as error:
@@ -95,7 +95,9 @@ def _read_reply(answer: Any) -> ModelReply:
     return ModelReply(text, _usage(answer.get("usage")), None)
 
 
-async def _read_stream(response: httpx.Response, settings: ModelSettings, on_token: OnToken) -> ModelReply:
+async def _read_stream(
+    response: httpx.Response, settings: ModelSettings, on_token: OnToken, secrets: Secrets
+) -> ModelReply:
     started = perf_counter()
     parts: list[str] = []
     usage, first, finished = Usage(), None, False
@@ -105,7 +107,7 @@ async def _read_stream(response: httpx.Response, settings: ModelSettings, on_tok
             break
         event = json.loads(data)
         if "error" in event:
-            raise failures.broken(settings, failures.error_text(json.dumps(event)))
+            raise failures.broken(settings, failures.error_text(json.dumps(event)), secrets)
         usage = _usage(event["usage"]) if event.get("usage") else usage
         for choice in event.get("choices", ()):
             finished = finished or choice.get("finish_reason") is not None

@@ -12,6 +12,7 @@ from flowyard.runs.events import (
     Failure,
     LoopTurned,
     ModelCalled,
+    ModelReserved,
     RetryScheduled,
     RouteTaken,
     RunFinished,
@@ -33,9 +34,13 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
         case RunStarted():
             return "run.started", {"workflow": event.workflow, "digest": event.digest}
         case StepStarted():
-            return "step.started", _step(event.step)
+            waited = {"commit_s": _seconds(event.commit_s)} if event.commit_s else {}
+            return "step.started", {**_step(event.step), **waited}
         case Token():
             return "token", {**_step(event.step), "text": event.text}
+        case ModelReserved():
+            asked = {"provider": event.provider, "model": event.model}
+            return "model.reserved", {**_step(event.step), **asked, "tokens": event.tokens, "usd": _cost(event.usd)}
         case ModelCalled():
             return "model.called", {**_step(event.step), **_call(event)}
         case RetryScheduled():
@@ -66,9 +71,12 @@ def decoded(kind: str, data: Mapping[str, Any], *, run_id: str = "") -> Event | 
         case "run.started":
             return RunStarted(run_id, data.get("workflow", ""), data.get("digest", ""), {})
         case "step.started":
-            return StepStarted(_step_id(data))
+            return StepStarted(_step_id(data), data.get("commit_s", 0.0))
         case "token":
             return Token(_step_id(data), data["text"])
+        case "model.reserved":
+            reserved = data["tokens"], _decimal(data["usd"])
+            return ModelReserved(_step_id(data), data["provider"], data["model"], *reserved)
         case "model.called":
             return _model_called(data)
         case "step.retrying":
@@ -146,8 +154,12 @@ def _call(event: ModelCalled) -> dict[str, Any]:
         told["tokens_cached"] = event.tokens_cached
     if event.error is not None:
         told["error"] = failure_data(event.error)
+    if event.retries:
+        told["retries"] = event.retries
     if event.messages is not None:
         told["messages"] = [dict(message) for message in event.messages]
+    if event.reply is not None:
+        told["reply"] = event.reply
     return told
 
 
@@ -166,4 +178,6 @@ def _model_called(data: Mapping[str, Any]) -> ModelCalled:
         _decimal(data["cost_usd"]),
         error,
         messages,
+        data.get("retries", 0),
+        data.get("reply"),
     )

@@ -43,7 +43,21 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
+    """`commit_s`: how long the step waited for the results before it to be on disk."""
+
     step: StepId
+    commit_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReserved:
+    """A call of a run with a budget is about to be made, and may come to this much. None: without a limit on it."""
+
+    step: StepId
+    provider: str
+    model: str
+    tokens: int | None
+    usd: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ModelCalled:
-    """One call to one model has ended. None where nobody can say; `messages` only if `log_prompts`."""
+    """One call to one model has ended. None where nobody can say; `messages` and `reply` only if `log_prompts`.
+
+    `retries`: how often the step had been tried before.
+    """
 
     step: StepId
     provider: str
@@ -69,6 +86,8 @@ class ModelCalled:
     cost_usd: Decimal | None
     error: Failure | None = None
     messages: tuple[Mapping[str, str], ...] | None = None
+    retries: int = 0
+    reply: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +155,7 @@ Event: TypeAlias = (
     RunStarted
     | StepStarted
     | Token
+    | ModelReserved
     | ModelCalled
     | RetryScheduled
     | StepFinished

@@ -12,6 +12,7 @@ from flowyard.runs.events import (
     Failure,
     LoopTurned,
     ModelCalled,
+    ModelReserved,
     RetryScheduled,
     RouteTaken,
     RunFinished,
@@ -87,7 +88,7 @@ class RunSummary:
                 self.duration_s = event.duration_s
                 for step in list(self._running):
                     self._end(step, at)
-            case Token() | RouteTaken() | LoopTurned():
+            case Token() | ModelReserved() | RouteTaken() | LoopTurned():
                 pass
             case _:
                 assert_never(event)

@@ -1,6 +1,6 @@
 -- One statement, one transaction: what several runs have to say, each under its claim.
--- Arrays of one row each: given $1-$9, steps $10-$21, calls $22-$36, checkpoints $37-$42, writes $43-$50,
--- values $51-$53, replaced values $54-$55; $56: the lease in seconds.
+-- Arrays of one row each: given $1-$9, steps $10-$21, calls $22-$37, checkpoints $38-$43, writes $44-$51,
+-- values $52-$54, replaced values $55-$56; $57: the lease in seconds.
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::boolean[]) AS g (run_id, epoch, last_seq, head, entries, status, outputs, error, moves_on)
@@ -8,7 +8,7 @@ WITH given AS (
 -- The two ways to hold a claim through this statement: go on with it, or end the run and give it up.
 continued AS (
     UPDATE claims c SET last_seq = g.last_seq, head_checkpoint = coalesce(g.head, c.head_checkpoint),
-        lease_until = now() + make_interval(secs => $56)
+        lease_until = now() + make_interval(secs => $57)
     FROM given g WHERE g.status IS NULL AND c.run_id = g.run_id AND c.epoch = g.epoch AND c.executor IS NOT NULL
     RETURNING c.run_id
 ),
@@ -44,11 +44,12 @@ stepped AS (
 ),
 called AS (
     INSERT INTO model_calls (run_id, seq, node, visit, item, provider, model, at, duration_s, first_token_s, tokens_in,
-        tokens_out, tokens_cached, cost_usd, error)
+        tokens_out, tokens_cached, cost_usd, error, retries)
     SELECT m.* FROM unnest($22::uuid[], $23::int[], $24::text[], $25::int[], $26::int[], $27::text[], $28::text[],
-        $29::timestamptz[], $30::real[], $31::real[], $32::int[], $33::int[], $34::int[], $35::numeric[], $36::text[])
+        $29::timestamptz[], $30::real[], $31::real[], $32::int[], $33::int[], $34::int[], $35::numeric[], $36::text[],
+        $37::smallint[])
         AS m (run_id, seq, node, visit, item, provider, model, at, duration_s, first_token_s, tokens_in, tokens_out,
-            tokens_cached, cost_usd, error)
+            tokens_cached, cost_usd, error, retries)
     JOIN held USING (run_id)
     ON CONFLICT DO NOTHING
 ),
@@ -65,13 +66,13 @@ pruned_values AS (
     DELETE FROM checkpoint_values k USING ended WHERE k.thread_id = ended.run_id::text
 ),
 replaced AS (
-    DELETE FROM checkpoint_values k USING unnest($54::uuid[], $55::text[]) AS v (run_id, digest) JOIN held USING (run_id)
+    DELETE FROM checkpoint_values k USING unnest($55::uuid[], $56::text[]) AS v (run_id, digest) JOIN held USING (run_id)
     WHERE k.thread_id = v.run_id::text AND k.digest = v.digest
 ),
 saved AS (
     INSERT INTO checkpoints (thread_id, ns, id, parent, checkpoint, metadata)
     SELECT k.run_id::text, k.ns, k.id, k.parent, k.checkpoint::json, k.metadata::json
-    FROM unnest($37::uuid[], $38::text[], $39::text[], $40::text[], $41::text[], $42::text[])
+    FROM unnest($38::uuid[], $39::text[], $40::text[], $41::text[], $42::text[], $43::text[])
         AS k (run_id, ns, id, parent, checkpoint, metadata)
     JOIN held USING (run_id)
     ON CONFLICT DO NOTHING
@@ -79,7 +80,7 @@ saved AS (
 wrote AS (
     INSERT INTO checkpoint_writes (thread_id, ns, checkpoint_id, task_id, index, task_path, channel, value)
     SELECT w.run_id::text, w.ns, w.checkpoint_id, w.task_id, w.index, w.task_path, w.channel, w.value::json
-    FROM unnest($43::uuid[], $44::text[], $45::text[], $46::text[], $47::int[], $48::text[], $49::text[], $50::text[])
+    FROM unnest($44::uuid[], $45::text[], $46::text[], $47::text[], $48::int[], $49::text[], $50::text[], $51::text[])
         AS w (run_id, ns, checkpoint_id, task_id, index, task_path, channel, value)
     JOIN held USING (run_id)
     ON CONFLICT DO NOTHING
@@ -87,7 +88,7 @@ wrote AS (
 kept AS (
     INSERT INTO checkpoint_values (thread_id, digest, value)
     SELECT v.run_id::text, v.digest, v.value::json
-    FROM unnest($51::uuid[], $52::text[], $53::text[]) AS v (run_id, digest, value)
+    FROM unnest($52::uuid[], $53::text[], $54::text[]) AS v (run_id, digest, value)
     JOIN held USING (run_id)
     ON CONFLICT DO NOTHING
 )

@@ -198,7 +198,7 @@ def _arguments(parts: Sequence[Part]) -> list[Any]:
     return [
         *_columns(heads, 9),
         *_columns(((p.run_id, *row) for p in parts for row in p.steps), 12),
-        *_columns(((p.run_id, *row) for p in parts for row in p.calls), 15),
+        *_columns(((p.run_id, *row) for p in parts for row in p.calls), 16),
         *_columns(((p.run_id, *row) for p in parts if not p.status for row in p.checkpoints), 6),
         *_columns(((p.run_id, *row) for p in parts if not p.status for row in p.writes), 8),
         *_columns(((p.run_id, *row) for p in parts if not p.status for row in p.values), 3),

@@ -34,6 +34,7 @@ class CallRecord:
     tokens_cached: int | None
     cost_usd: Decimal | None
     error: str | None
+    retries: int
 
 
 class History:

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 import asyncpg
 
-from flowyard.access import KEY_RANDOM, Caller, Scope, new_key, parse_key, same_digest
+from flowyard.access import KEY_RANDOM, Caller, NewKey, Scope, new_key, parse_key, same_digest
 from flowyard.errors import UnknownKey
 from flowyard.storage.database import Database
 
@@ -46,6 +46,10 @@ class Keys:
             row = await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes))
             if row is not None:  # else another key has this id
                 return _info(row), key.text
+
+    async def keep(self, key: NewKey, name: str, scopes: frozenset[Scope]) -> bool:
+        """Makes a key valid that was made elsewhere. False: one of its id is there already, maybe revoked."""
+        return await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes)) is not None
 
     async def list(self) -> Sequence[KeyInfo]:
         """Newest first."""

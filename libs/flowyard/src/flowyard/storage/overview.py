@@ -1,10 +1,11 @@
-"""What the list of workflows shows of their runs, in one statement that never reads more than some of them."""
+"""What is shown of all runs at once: per workflow, of today, and who works on them. Each is one statement."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -33,6 +34,26 @@ class Activity:
         return self.total - self.succeeded - self.failed - self.cancelled
 
 
+@dataclass(frozen=True, slots=True)
+class Today:
+    """The runs made since `since`, by what they are now, and what the model calls came to that ended since then."""
+
+    since: datetime
+    runs: Mapping[str, int]
+    calls: int
+    known_cost_usd: Decimal
+    unknown_cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An executor that has runs under leases that are good."""
+
+    executor: str
+    runs: int
+    lease_until: datetime
+
+
 class Overview:
     """Reads only."""
 
@@ -45,6 +66,30 @@ class Overview:
         rows = await self._database.rows(_ACTIVITY, list(names), since, MOST_COUNTED)
         return {row["name"]: Activity(*list(row)[1:]) for row in rows}
 
+    async def since(self, at: datetime) -> Today:
+        """`at`: when the day began."""
+        first = uuid7(int(at.timestamp() * 1000), bytes(10))
+        runs = await self._database.rows("SELECT status, count(*) AS n FROM runs WHERE id >= $1 GROUP BY status", first)
+        spent = await self._database.row(_SPENT, at)
+        return Today(at, {row["status"]: row["n"] for row in runs}, *spent or (0, Decimal(0), 0))
+
+    async def holders(self) -> list[Holder]:
+        rows = await self._database.rows(
+            "SELECT executor, count(*) AS runs, max(lease_until) AS lease_until FROM claims"
+            " WHERE executor IS NOT NULL AND lease_until > now() GROUP BY executor ORDER BY executor"
+        )
+        return [Holder(**row) for row in rows]
+
+    async def server_version(self) -> str:
+        """Of Postgres."""
+        told = str(await self._database.value("SHOW server_version"))
+        # Distributions add who has built it.
+        return told.partition(" ")[0]
+
+
+_SPENT: Final = """
+SELECT count(*), coalesce(sum(cost_usd), 0), count(*) - count(cost_usd) FROM model_calls WHERE at >= $1
+"""
 
 # Pairs are compared and ordered by, so that one index alone will do. By `workflow = …` and the newest id, Postgres
 # would look for the runs of a workflow that has few, or none, among everybody's.

@@ -26,6 +26,10 @@ class Retention:
         """Documents that no revision and no run refers to."""
         return await self._database.execute(_DELETE_DEFINITIONS, older_than_s)
 
+    async def delete_days(self, *, older_than_s: float) -> int:
+        """What days have cost that are over."""
+        return await self._database.execute(_DELETE_DAYS, older_than_s)
+
     async def delete_sessions(self) -> int:
         """Sessions of the dashboard that have ended."""
         return await self._database.execute("DELETE FROM sessions WHERE expires_at < now()")
@@ -44,11 +48,15 @@ m AS (DELETE FROM model_calls USING old WHERE run_id = old.id RETURNING 1),
 k AS (DELETE FROM checkpoints USING old WHERE thread_id = old.id::text RETURNING 1),
 w AS (DELETE FROM checkpoint_writes USING old WHERE thread_id = old.id::text RETURNING 1),
 v AS (DELETE FROM checkpoint_values USING old WHERE thread_id = old.id::text RETURNING 1),
+x AS (DELETE FROM exports USING old WHERE run_id = old.id RETURNING 1),
 r AS (DELETE FROM runs USING old WHERE runs.id = old.id RETURNING 1)
 SELECT (SELECT count(*) FROM r) AS runs, (SELECT count(*) FROM e) AS events, (SELECT count(*) FROM s) AS steps,
     (SELECT count(*) FROM m) AS model_calls,
-    (SELECT count(*) FROM k) + (SELECT count(*) FROM w) + (SELECT count(*) FROM v) AS checkpoints
+    (SELECT count(*) FROM k) + (SELECT count(*) FROM w) + (SELECT count(*) FROM v) AS checkpoints,
+    (SELECT count(*) FROM x) AS exports
 """
+
+_DELETE_DAYS: Final = "DELETE FROM daily_spending WHERE day < (now() - make_interval(secs => $1))::date"
 
 _DELETE_DEFINITIONS: Final = """
 DELETE FROM definitions d

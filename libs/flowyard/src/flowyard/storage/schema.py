@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-VERSION: Final = "0001"
+VERSION: Final = "0002"
 """Of the newest migration. Written here so that services need not import Alembic to know it."""
 _LOCK: Final = 4_611_921_703
 """The advisory lock under which migrations run: any number that nobody else uses."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -33,12 +33,15 @@ class Submissions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def answered(self, key: str, fingerprint: bytes) -> UUID | None:
-        """The run that this request has led to before. Raises IdempotencyMismatch for the key of another request."""
+    async def answered(self, key: str, fingerprints: Collection[bytes]) -> UUID | None:
+        """The run that this request has led to before. Raises IdempotencyMismatch for the key of another request.
+
+        `fingerprints`: all that the request may have been recognised by then.
+        """
         row = await self._database.row("SELECT id, fingerprint FROM runs WHERE key = $1", key)
         if row is None:
             return None
-        if row["fingerprint"] != fingerprint:
+        if row["fingerprint"] not in fingerprints:
             raise IdempotencyMismatch(key.partition(":")[2])
         run_id: UUID = row["id"]
         return run_id

@@ -13,8 +13,10 @@ from typing import Final
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -180,9 +182,44 @@ model_calls = Table(
     Column("provider", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("error", Text, comment="its code"),
+    Column("retries", SmallInteger, nullable=False, server_default=text("0"), comment="tries of its step before it"),
     Column("cost_usd", Numeric, comment="null: unknown, which is not zero"),
     PrimaryKeyConstraint("run_id", "seq"),
     Index("ix_model_calls_at", "at", postgresql_using="brin"),
+)
+
+daily_spending = Table(
+    "daily_spending",
+    metadata,
+    Column("workflow", Text, nullable=False),
+    Column("day", Date, nullable=False, comment="of UTC"),
+    Column("tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("model_calls", Integer, nullable=False, server_default=text("0")),
+    Column("usd", Numeric, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("workflow", "day"),
+    # Rewritten in place, with each call of a workflow whose day is limited.
+    postgresql_with={"fillfactor": "50"},
+    comment="What the calls of a day have come to, and what those in flight may come to at most.",
+)
+
+export_targets = Table(
+    "export_targets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _time("created_at", default_now=True),
+    comment="Where finished runs are sent to. Without a row here, `exports` stays empty.",
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("target", Text, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    _time("finished_at"),
+    _time("taken_until", nullable=True),
+    Column("tries", SmallInteger, nullable=False, server_default=text("0"), comment="how often it was refused"),
+    PrimaryKeyConstraint("target", "run_id"),
+    comment="Finished runs that still have to be sent. A trigger on `runs` writes it.",
 )
 
 checkpoints = Table(

@@ -1,12 +1,19 @@
-"""JSON logs on standard error, a fact a line: `logger.info("run claimed", extra={"run_id": …})`. Never a prompt."""
+"""JSON logs on standard error, a fact a line: `logger.info("run claimed", extra={"run_id": …})`. Never a prompt.
+
+What is logged in a task that is about one run, by whomever, bears that run's id: see `about_run`.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -25,18 +32,49 @@ _LEFT_OUT: Final = (*RESERVED_ATTRS, "taskName", "color_message")
 _QUIET: Final = ("httpcore", "httpx", "uvicorn")
 
 _SECRETS: Final = (
+    # First what a line holds, in small letters, that needs a closer look: nearly none does, and looking takes a while.
     # The id of a key stays: it tells which one, and opens nothing.
-    (re.compile(r"\bfy_([A-Za-z0-9]{1,32})_[A-Za-z0-9]+"), r"fy_\1_***"),
-    (re.compile(r"(://[^/\s:@\"]*:)[^\s\"@/][^\s\"]*@"), r"\1***@"),
-    (re.compile(r"\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=*-]{6,}", re.IGNORECASE), r"\1\2***"),
-    (re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), "sk-***"),
+    (("fy_",), re.compile(r"\bfy_([A-Za-z0-9]{1,32})_[A-Za-z0-9]+"), r"fy_\1_***"),
+    (("://",), re.compile(r"(://[^/\s:@\"]*:)[^\s\"@/][^\s\"]*@"), r"\1***@"),
     (
+        ("bearer", "basic"),
+        re.compile(r"\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=*-]{6,}", re.IGNORECASE),
+        r"\1\2***",
+    ),
+    (("sk-",), re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), "sk-***"),
+    (
+        ("password", "secret", "token", "key", "authorization", "cookie"),
         re.compile(
             r'"([\w-]*(?:password|secret|token|api[_-]?key|authorization|cookie))": "(?:[^"\\]|\\.)*"', re.IGNORECASE
         ),
         r'"\1": "***"',
     ),
 )
+
+_run: ContextVar[UUID | None] = ContextVar("run", default=None)
+
+
+def is_about_run(run_id: UUID) -> None:
+    """From now on this task is about one run: its lines, and those of tasks that it begins, bear the run's id."""
+    _run.set(run_id)
+
+
+@contextmanager
+def about_run(run_id: UUID | None) -> Iterator[None]:
+    """As `is_about_run`, for a block. None: about none in particular."""
+    before = _run.set(run_id)
+    try:
+        yield
+    finally:
+        _run.reset(before)
+
+
+def trace_id_of(run_id: object) -> str | None:
+    """The id of a run's trace: the run's own, as OpenTelemetry spells it. None for what is no run's id."""
+    try:
+        return (run_id if isinstance(run_id, UUID) else UUID(str(run_id))).hex
+    except ValueError:
+        return None
 
 
 def setup_logs(service: str, level: str) -> None:
@@ -45,7 +83,10 @@ def setup_logs(service: str, level: str) -> None:
     handler.setFormatter(JsonLines(service))
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    # What libraries tell at debug holds requests, with their headers and bodies: that is asked for of ours alone.
+    root.setLevel(max(logging.getLevelName(level.upper()), logging.INFO))
+    for name in ("flowyard", f"flowyard_{service}"):
+        logging.getLogger(name).setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)
@@ -68,9 +109,19 @@ class JsonLines(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        super().add_fields(log_data, record, message_dict)
+        run_id = log_data.get("run_id") or _run.get()
+        if run_id is not None:
+            log_data["run_id"] = str(run_id)
+            if (trace_id := trace_id_of(run_id)) is not None:
+                log_data["trace_id"] = trace_id
+
 
 def redact(line: str) -> str:
     """The line without what looks like a secret: a second line of defence, the first is not to log one."""
-    for pattern, replacement in _SECRETS:
-        line = pattern.sub(replacement, line)
+    small = line.lower()
+    for hints, pattern, replacement in _SECRETS:
+        if any(hint in small for hint in hints):
+            line = pattern.sub(replacement, line)
     return line

@@ -60,7 +60,7 @@ def make_app(
     )
     app.state.verify = verify
     add_problem_handlers(app)
-    for router in (health_routes(checks, shutting_down, metrics), *routers):
+    for router in (health_routes(checks, shutting_down, metrics, version=about.version), *routers):
         app.include_router(router)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=body_limit)

@@ -33,6 +33,7 @@ class CheckResult(BaseModel):
 
 
 class Readiness(BaseModel):
+    version: Annotated[str, Field(description="Of the service")]
     ready: Annotated[bool, Field(description="All checks are well and the service isn't about to end")]
     draining: Annotated[bool, Field(description="The service ends what it has begun and takes nothing new")]
     checks: list[CheckResult]
@@ -42,7 +43,7 @@ class Liveness(BaseModel):
     live: bool = True
 
 
-def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Metrics) -> APIRouter:
+def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Metrics, *, version: str) -> APIRouter:
     """Routes that need no key. `draining`: set when the service takes nothing new."""
     router = APIRouter(tags=["health"])
     recent = _Recent(checks)
@@ -60,7 +61,7 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
         results = await recent.results()
         is_ready = not draining.is_set() and all(result.ok for result in results)
         response.status_code = 200 if is_ready else 503
-        return Readiness(ready=is_ready, draining=draining.is_set(), checks=list(results))
+        return Readiness(version=version, ready=is_ready, draining=draining.is_set(), checks=list(results))
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics_page() -> Response:

@@ -1,4 +1,4 @@
-"""What every request gets: an id, headers that make browsers careful, a count, and an answer even to a bug."""
+"""What every request gets: an id, headers that make browsers careful, a count, a line, and an answer even to a bug."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import secrets
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
+from uuid import UUID
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowyard.errors import ShuttingDown
+from flowyard.telemetry.logs import about_run
 from flowyard.telemetry.metrics import HttpMetrics
 from flowyard.web.problems import internal_problem, problem_of
 
@@ -28,8 +30,9 @@ API_HEADERS: Final[Mapping[str, str]] = {
 }
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Asked every few seconds by machines: counted, but not worth a line.
-_UNLOGGED: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
+# Asked every few seconds by machines: counted, but hardly worth a line.
+_ROUTINE: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
+_RUN: Final = re.compile(r"/runs/([0-9A-Fa-f-]{32,36})(?:/|$)")
 
 
 class Requests:
@@ -50,6 +53,10 @@ class Requests:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, [(b"x-request-id", request_id.encode()), *self._headers])
+        with about_run(_run_of(scope["path"])):
+            await self._answer(scope, receive, answer, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
         try:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
@@ -74,10 +81,11 @@ class Requests:
         # No status: the client went away before there was an answer.
         self._metrics.requests.labels(method, route, str(answer.status or "none")).inc()
         self._metrics.duration.labels(method, route).observe(answer.delay_s)
-        if route not in _UNLOGGED:
-            level = logging.WARNING if answer.status >= 500 else logging.DEBUG
-            facts = {"status": answer.status, "duration_s": round(answer.delay_s, 6)}
-            logger.log(level, "request answered", extra=_facts(scope, request_id) | facts)
+        level = logging.WARNING if answer.status >= 500 else logging.INFO
+        facts = {"status": answer.status, "duration_s": round(answer.delay_s, 6)}
+        logger.log(
+            logging.DEBUG if route in _ROUTINE else level, "request answered", extra=_facts(scope, request_id) | facts
+        )
 
 
 class _Answer:
@@ -102,6 +110,15 @@ class _Answer:
             said = {name.lower() for name, _ in own}
             message = {**message, "headers": own + [header for header in self._headers if header[0] not in said]}
         await self._send(message)
+
+
+def _run_of(path: str) -> UUID | None:
+    """The run that a request is about."""
+    found = _RUN.search(path)
+    try:
+        return UUID(found[1]) if found else None
+    except ValueError:
+        return None
 
 
 def _request_id(scope: Scope) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowyard.errors import InvalidInputs, ModelError
+from flowyard.errors import InvalidInputs
 from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
 from flowyard.language.workflow import ModelSettings, Workflow
@@ -23,6 +23,7 @@ from flowyard.llm.models import check_keys, open_models
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
+from flowyard.step_errors import ModelError
 from flowyard_embedded import exits
 from flowyard_embedded.models import replies_for, with_model
 from flowyard_embedded.reading import read_document, read_inputs
@@ -84,8 +85,14 @@ def _prepare(args: argparse.Namespace, document: Loaded, workflow: Workflow) -> 
     inputs = read_inputs(workflow, args.input, args.inputs)
     replies = replies_for(workflow, Path(document.file).parent)
     prepared = Prepared(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
-    check_keys(prepared.settings, os.environ)
+    check_keys(prepared.settings, os.environ, _referenced_files())
     return prepared
+
+
+def _referenced_files() -> Path | None:
+    """The folder that an executor would be told by the same variable."""
+    named = os.environ.get("FLOWYARD_REFERENCED_FILES")
+    return Path(named) if named else None
 
 
 def _show(args: argparse.Namespace, document: Loaded, prepared: Prepared) -> int:
@@ -113,7 +120,7 @@ async def _run(prepared: Prepared, summary: RunSummary, progress: Progress, *, s
 
     terminated = _cancel_on_sigterm()
     try:
-        async with open_models(os.environ, scripted=prepared.scripted) as models:
+        async with open_models(os.environ, scripted=prepared.scripted, files=_referenced_files()) as models:
             # What can't be opened now is told by the run itself, which may have a fallback for it.
             with suppress(ModelError):
                 await models.prepare({str(settings): settings for settings in prepared.settings}.values())
@@ -124,6 +131,7 @@ async def _run(prepared: Prepared, summary: RunSummary, progress: Progress, *, s
                 model=models,
                 emit=emit,
                 stream=stream,
+                terms=models.terms,
             )
     except asyncio.CancelledError:
         if summary.status is None:

@@ -6,11 +6,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from flowyard_embedded.remote.report_arguments import add_report_commands
+
 Command: TypeAlias = Callable[[Any, str, str, str], argparse.ArgumentParser]
 """Adds a parser: to what, the command's name, what it does, examples."""
 
 _STATES: Final = ("queued", "running", "waiting", "succeeded", "failed", "cancelled")
 _SCOPES: Final = ("read", "run", "admin")
+_LEVELS: Final = ("debug", "info", "warning", "error")
 _LIMIT: Final = 50
 _MOST_LISTED: Final = 100_000
 _LONGEST_WAIT: Final = 300
@@ -21,8 +24,14 @@ FLOWYARD_API_KEY."""
 
 
 def add_stack_commands(commands: Any, command: Command) -> None:
-    for add in (_apply, _workflows, _runs, _agents, _keys, _status):
+    for add in (_apply, _workflows, _runs, _agents, _keys, _logs, _status):
         add(commands, command)
+
+    def at_the_stack(*told: Any) -> argparse.ArgumentParser:
+        commands, name, summary, examples = told
+        return _top(command(commands, name, summary, examples + _WHERE))
+
+    add_report_commands(commands, at_the_stack)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +184,37 @@ def _keys(commands: Any, command: Command) -> None:
     )
     _leaf(actions, "list", "All keys")
     _leaf(actions, "revoke", "Make a key worthless, at once").add_argument("id", metavar="ID", help="see `keys list`")
+
+
+def _logs(commands: Any, command: Command) -> None:
+    parser = _top(
+        command(
+            commands,
+            "logs",
+            "Show the newest log lines of all services, or all that is known of one run.",
+            """\
+  flowyard logs
+  flowyard logs --service executor --level warning --follow
+  flowyard logs 019adf3c
+  flowyard logs last --follow
+  flowyard logs last --compose            of a stack in containers, in the directory of its docker-compose.yml
+
+Of a run: what happened in it, and the lines of all services about it, in the order of their times; with --follow, up
+to its end. Logs are read on this machine: from the directory of `flowyard up`, or, with --compose or
+COMPOSE_PROJECT_NAME, by docker compose."""
+            + _WHERE,
+        )
+    )
+    parser.add_argument("run", metavar="RUN", nargs="?", help="an id, the beginning of one, or: last")
+    parser.add_argument("--follow", action="store_true", help="go on with what comes")
+    parser.add_argument("--level", choices=_LEVELS, default="info", help="the least (default: info)")
+    parser.add_argument("--service", metavar="NAME", help="only this one: gateway, executor, executor-2, events, …")
+    parser.add_argument(
+        "--lines", metavar="N", type=_most, default=_LIMIT, help=f"without RUN: how many (default: {_LIMIT})"
+    )
+    parser.add_argument(
+        "--compose", metavar="PROJECT", nargs="?", const="", help="the stack is in containers, of this project"
+    )
 
 
 def _status(commands: Any, command: Command) -> None:

@@ -14,11 +14,11 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from flowyard.errors import InvalidOutput
 from flowyard.runs.events import (
     Event,
     LoopTurned,
     ModelCalled,
+    ModelReserved,
     RetryScheduled,
     RouteTaken,
     RunFinished,
@@ -29,6 +29,7 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
+from flowyard.step_errors import InvalidOutput
 from flowyard_embedded.show.format import money, plural, printable, seconds
 from flowyard_embedded.streams import say
 
@@ -230,7 +231,7 @@ def _line_of(event: Event) -> str | None:
             return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
         case ModelCalled():
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
-        case Token() | RunFinished():
+        case Token() | ModelReserved() | RunFinished():
             return None
         case _:
             assert_never(event)

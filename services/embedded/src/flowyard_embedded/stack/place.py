@@ -41,6 +41,11 @@ class Place:
         return self.path / "stack.json"
 
     @property
+    def secret_key(self) -> Path:
+        """With it secret inputs are sealed: without it, those of the runs that are kept can't be opened any more."""
+        return self.path / "secret.key"
+
+    @property
     def client(self) -> Path:
         """The address and the key that the command line uses itself."""
         return self.path / "cli.json"

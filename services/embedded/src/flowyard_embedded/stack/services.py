@@ -16,6 +16,7 @@ from flowyard_embedded.servers.ports import LOOPBACK
 from flowyard_embedded.stack.external import DATABASE_URL, external_url
 from flowyard_embedded.stack.leash import command
 from flowyard_embedded.stack.ports import Ports
+from flowyard_embedded.stack.sealing_key import VARIABLE
 from flowyard_embedded.stack.service import ServiceSpec
 
 PUBLIC_END_FIRST: Final = 0
@@ -33,13 +34,17 @@ _SLACK_S: Final = 0.5
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What services are told of each other. `nats_url`: by the name of the service that uses it."""
+    """What services are told of each other. `nats_url`: by the name of the service that uses it.
+
+    `secret_key`: the file of the key for secret inputs; None: there is none, or the environment names it.
+    """
 
     data: Path
     ports: Ports
     database_url: SecretStr
     nats_url: Callable[[str], SecretStr]
     environment: Mapping[str, str] = field(repr=False)
+    secret_key: Path | None = None
 
 
 Services: TypeAlias = Callable[[Surroundings], Sequence[ServiceSpec]]
@@ -79,7 +84,8 @@ def _mark(around: Surroundings) -> str:
 
 
 def _gateway(around: Surroundings) -> ServiceSpec:
-    told = {"REGISTRY_URL": url_of(around.ports.registry), "GRACE_S": str(_PUBLIC_GRACE_S)}
+    beside = {"REGISTRY_URL": url_of(around.ports.registry), "DASHBOARD_URL": url_of(around.ports.dashboard)}
+    told = {**beside, "GRACE_S": str(_PUBLIC_GRACE_S)}
     patience = _PUBLIC_GRACE_S + _SLACK_S
     return _spec(around, "gateway", port=around.ports.gateway, ends=PUBLIC_END_FIRST, patience_s=patience, told=told)
 
@@ -113,11 +119,14 @@ def _spec(
         "NATS_URL": around.nats_url(service).get_secret_value(),
         "HOST": LOOPBACK,
         "PORT": str(port),
+        **({"SECRET_KEY_FILE": str(around.secret_key)} if around.secret_key and service in _SEAL else {}),
         **told,
     }
     name = name or service
     line = command(around.data, name, f"flowyard_{service}.main")
     ours = around.environment if service == "executor" else _without_keys(around.environment)
+    if service not in _SEAL:
+        ours = {key: value for key, value in ours.items() if not key.startswith(VARIABLE)}
     return ServiceSpec(name, line, _environment(ours, all_told), port, ends, patience_s)
 
 
@@ -130,6 +139,8 @@ def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+_SEAL: Final = ("executor", "gateway", "dashboard")
+"""Who takes secret inputs, and who opens them."""
 _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 

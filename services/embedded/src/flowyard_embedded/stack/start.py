@@ -25,6 +25,7 @@ from flowyard_embedded.stack.order import Order
 from flowyard_embedded.stack.output import Output
 from flowyard_embedded.stack.ports import Ports, choose_ports
 from flowyard_embedded.stack.schema import bring_to_schema
+from flowyard_embedded.stack.sealing_key import sealing_key
 from flowyard_embedded.stack.server import KeptServer, S, Start
 from flowyard_embedded.stack.service import Service
 from flowyard_embedded.stack.services import NATS_ENDS, POSTGRES_ENDS, Surroundings, url_of
@@ -59,7 +60,9 @@ async def start_stack(start: Starting) -> Started:
     start.journal.set_ports(ports)
     database_url, nats_url = await asyncio.gather(_postgres(start), _nats(start))
     key = await _prepare_database(start, database_url.get_secret_value(), gateway_url=url_of(ports.gateway))
-    await _start_services(start, Surroundings(start.order.place.path, ports, database_url, nats_url, os.environ))
+    sealed_by = sealing_key(start.order.place, os.environ)
+    around = Surroundings(start.order.place.path, ports, database_url, nats_url, os.environ, sealed_by)
+    await _start_services(start, around)
     return Started(ports, key)
 
 

@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flowyard.language.building.budget import read_budget
 from flowyard.language.building.cases import read_cases
 from flowyard.language.building.edges import read_edges
 from flowyard.language.building.flow_checks import check_flow
 from flowyard.language.building.models import Models
 from flowyard.language.building.nodes import NodeReader
+from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
 from flowyard.language.problems import suggest
 from flowyard.language.reading.document import VERSIONS, DocumentShape
@@ -45,6 +47,7 @@ def build(shape: DocumentShape, places: Places) -> Workflow:
         places.error("too-many-nodes", ("nodes",), message, "use a map over a list for many alike")
     else:
         check_flow(places, fields, nodes, edges)
+    check_secrets(shape, places, fields, nodes, maps)
     cases = read_cases(shape, places, fields, nodes)
     return Workflow(
         name=shape.flow.name,
@@ -53,6 +56,7 @@ def build(shape: DocumentShape, places: Places) -> Workflow:
         nodes=nodes,
         ways=edges.ways,
         execution=_execution(shape, places),
+        budget=read_budget(shape, places),
         cases=cases,
         description=shape.flow.description,
         version=_spelled(places, ("flow", "version")),

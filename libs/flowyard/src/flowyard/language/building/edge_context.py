@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowyard.language.building.expressions import read_condition
+from flowyard.language.building.secrets import check_expression_secrets
 from flowyard.language.problems import suggest
 from flowyard.language.reading.places import Path, Places
 from flowyard.language.values.expressions import Expression
@@ -80,6 +81,8 @@ class EdgeContext:
             return None
         where = (*path, "logic") if self.places.has((*path, "logic")) else path
         expression = read_condition(self.places, where, logic, self.types, self.loops)
+        if expression is not None:
+            check_expression_secrets(self.places, where, expression, self.fields)
         self.edges.sound = self.edges.sound and expression is not None
         return expression
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from flowyard.language import outside
 from flowyard.language.problems import did_you_mean
 from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
 from flowyard.language.reading.document import LlmShape, ModelShape
@@ -74,6 +75,19 @@ class Models:
             where = (*path, "extra", name)
             if self.places.has(where):
                 self.places.error("reserved-name", where, f"'{name}' can't stand in extra", _OWN_EXTRAS[name], key=True)
+        for name, value in extra.items():
+            if name in outside.HEADERS and isinstance(value, Mapping):
+                self._check_headers(value, (*path, "extra", name))
+            elif outside.anywhere(value) and self.places.has((*path, "extra", name)):
+                message = f"references are resolved in headers only, not in '{name}'"
+                hint = "write it into extra.headers, or name the key's variable in api_key_env"
+                self.places.error("bad-reference", (*path, "extra", name), message, hint)
+
+    def _check_headers(self, headers: Mapping[str, Any], path: Path) -> None:
+        for header, value in headers.items():
+            wrong = outside.fault(value) if isinstance(value, str) else None
+            if wrong is not None and self.places.has((*path, header)):
+                self.places.error("bad-reference", (*path, header), wrong, "write ${env:NAME} or ${file:NAME}")
 
     def _provider_of(self, model: str, path: Path) -> tuple[str, str]:
         head, slash, tail = model.partition("/")

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flowyard.language.building.secrets import check_secret_field
 from flowyard.language.reading.document import DocumentShape, FieldShape
 from flowyard.language.reading.places import Path, Places
 from flowyard.language.reading.source import Scalar
@@ -69,17 +70,18 @@ def _read_field(places: Places, path: Path, name: str, given: FieldShape) -> Fie
     has_default = "default" in given.model_fields_set or places.lost_a_key(path)
     reduce = given.reduce or "replace"
     _check_reduce(places, path, kind, reduce)
+    check_secret_field(places, path, name, given, kind)
     default = given.default
     if has_default and default is None:
         kind = nullable(kind)
     elif has_default:
         default = check_value(places, (*path, "default"), kind, default, "default", code="bad-default")
-    if given.required and "default" in given.model_fields_set:
+    if given.required and "default" in given.model_fields_set and not given.secret:
         message = f"'{name}' is required, so its default would never be used"
         places.error("required-with-default", (*path, "default"), message, "remove one of the two", key=True)
     if not has_default and not given.required and reduce in _EMPTY:
         return Field(name, kind, default=_EMPTY[reduce], description=given.description, reduce=reduce)
-    return Field(name, kind, given.required, has_default, default, given.description, reduce)
+    return Field(name, kind, given.required, has_default, default, given.description, reduce, given.secret)
 
 
 def read_type(places: Places, path: Path, text: str, schema: Mapping[str, str | FieldShape] | None = None) -> Type:
@@ -106,6 +108,9 @@ def _object_field(places: Places, path: Path, name: str, given: FieldShape) -> O
     if given.reduce is not None:
         message = "'reduce' belongs to fields of the state, not to fields of an object"
         places.error("unknown-key", (*path, "reduce"), message, "remove it", key=True)
+    if given.secret:
+        message = "'secret' belongs to fields of the state, not to fields of an object"
+        places.error("unknown-key", (*path, "secret"), message, "make it a field of its own", key=True)
     kind = read_type(places, path, given.type, given.schema_)
     has_default = "default" in given.model_fields_set
     default = given.default

@@ -67,7 +67,7 @@ Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
 ErrorCode: TypeAlias = Literal["rate_limited", "timeout", "provider_error", "invalid_output", "model_refused"]
 RunErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
-    "expression_error", "run_timeout", "parallel_writes",
+    "expression_error", "run_timeout", "parallel_writes", "budget_exceeded",
 ]  # fmt: skip
 
 
@@ -97,6 +97,10 @@ class FieldShape(Shape):
         None, alias="schema", description="The fields of an object.", json_schema_extra=_FIELD_NAMES
     )
     reduce: Reduce | None = Field(None, description="How parallel writes merge.")
+    secret: bool = Field(
+        default=False,
+        description="A required str that is sealed where it is stored, never shown, and used in prompts only.",
+    )
 
 
 FieldForm: TypeAlias = Annotated[
@@ -134,7 +138,9 @@ class ModelShape(Shape):
     api_base: str | None = Field(None, pattern=r"^https?://", description="Address of the API, for example of a proxy.")
     api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
     timeout: Seconds | None = Field(None, description="Seconds that one call may take.")
-    extra: dict[str, Any] | None = Field(None, description="Passed to the provider as it is.")
+    extra: dict[str, Any] | None = Field(
+        None, description="Passed to the provider as it is; in headers, ${env:NAME} is what that variable holds."
+    )
 
 
 class LlmShape(ModelShape):
@@ -259,9 +265,16 @@ class ExecutionShape(Shape):
     max_attempts: int | None = Field(None, ge=1, le=100, description="How often a lost run is taken up again.")
 
 
+class BudgetShape(Shape):
+    usd: float | None = Field(None, gt=0, le=1_000_000_000, description="Most US dollars that a run may cost.")
+    tokens: int | None = Field(None, ge=1, le=10**15, description="Most tokens of its prompts and replies together.")
+    model_calls: int | None = Field(None, ge=1, le=2**31 - 1, description="Most calls of models.")
+
+
 class ConfigShape(Shape):
     llm: LlmShape | None = Field(None, description="The model of every node that doesn't name its own.")
     execution: ExecutionShape | None = None
+    budget: BudgetShape | None = Field(None, description="What a run may spend; it fails before it spends more.")
     storage: Any = Field(None, json_schema_extra=OLD_KEY)
     observability: Any = Field(None, json_schema_extra=OLD_KEY)
 
@@ -306,7 +319,7 @@ NOT_YET: Final[Mapping[type[Shape], Mapping[str, str]]] = {
         "form": "human steps", "on_timeout": "human steps", "wait": "waiting", "cache": "caching", "memory": "memory",
     },
     ConfigShape: {
-        "budget": "budgets", "memory": "memory", "sandbox": "the sandbox", "profiling": "profiling",
+        "memory": "memory", "sandbox": "the sandbox", "profiling": "profiling",
         "ab_test": "A/B tests", "gates": "quality gates",
     },
 }  # fmt: skip

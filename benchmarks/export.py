@@ -1,0 +1,172 @@
+"""What it costs runs that MLflow is told of them: nobody to tell, MLflow up, MLflow down, MLflow a black hole.
+
+Four stacks run side by side and are measured in turns, run by run and second by second, so that the machine's moods
+hit all four alike: what counts are the ratios within a turn. The work is that of `benchmarks/stack.py`. MLflow's own
+server runs on the same cores; what it and the registry take of them per run that is told is printed apart.
+
+    .venv/bin/python benchmarks/export.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import psutil  # type: ignore[import-untyped]
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from benchmarks.stack import Client, database_url, latencies, sessions, stack, throughput  # noqa: E402  # see above
+
+from flowyard_embedded.stack.state import read_state  # noqa: E402  # see above
+from support.mlflow import mlflow_server  # noqa: E402  # see above
+
+
+@contextmanager
+def hole() -> Iterator[str]:
+    """Takes connections and all that is said, and never answers."""
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
+
+        def take() -> None:
+            while True:
+                try:
+                    kept.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        for one in kept:
+            one.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@dataclass
+class Variant:
+    """One stack, and what was measured of it."""
+
+    name: str
+    data: Path
+    url: str
+    key: str
+    rates: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+    async def waiting(self) -> int:
+        connection = await asyncpg.connect(database_url(self.data))
+        try:
+            return int(await connection.fetchval("SELECT count(*) FROM exports"))
+        finally:
+            await connection.close()
+
+    def registry_cpu_s(self) -> float:
+        state = read_state(self.data / "stack.json")
+        assert state is not None
+        [pid] = [part.pid for part in state.parts if part.name == "registry"]
+        return cpu_s(pid)
+
+
+def cpu_s(pid: int | None) -> float:
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
+
+
+@contextmanager
+def variants(home: Path, addresses: dict[str, str], executors: int) -> Iterator[list[Variant]]:
+    found = []
+    with ExitStack() as opened:
+        for name, address in addresses.items():
+            os.environ["FLOWYARD_MLFLOW_URL"] = address
+            data = home / name
+            url, key, _ = opened.enter_context(stack(data, executors))
+            found.append(Variant(name, data, url, key))
+        yield found
+
+
+def telling(variant: Variant, mlflow_pid: int, seconds: float) -> None:
+    """While nothing else happens."""
+    waiting, registry, mlflow = asyncio.run(variant.waiting()), variant.registry_cpu_s(), cpu_s(mlflow_pid)
+    began = time.perf_counter()
+    time.sleep(seconds)
+    told = waiting - asyncio.run(variant.waiting())
+    registry, mlflow = variant.registry_cpu_s() - registry, cpu_s(mlflow_pid) - mlflow
+    print(f"MLflow is told of {told / (time.perf_counter() - began):.0f} runs/s")
+    if told > 0:
+        ours, theirs = registry / told * 1000, mlflow / told * 1000
+        print(f"for each, the registry takes {ours:.1f} ms of a core, MLflow {theirs:.1f} ms")
+
+
+async def measure(found: Sequence[Variant], args: argparse.Namespace) -> None:
+    async with AsyncExitStack() as opened:
+        clients = []
+        for variant in found:
+            session, model_url = await opened.enter_async_context(sessions(variant.key))
+            clients.append(Client(session, variant.url))
+            await clients[-1].apply(model_url)
+            await asyncio.gather(*(clients[-1].run() for _ in range(16)))
+        order = list(zip(found, clients, strict=True))
+        for number in range(args.singles):
+            for variant, client in order[number % 4 :] + order[: number % 4]:
+                variant.times += await latencies(client.run, 1)
+        for number in range(args.rounds):
+            for variant, client in order[number % 4 :] + order[: number % 4]:
+                variant.rates.append(await throughput(client.run, args.clients, args.seconds))
+
+
+def report(found: Sequence[Variant]) -> None:
+    nobody = found[0]
+    for its in found:
+        rate = statistics.median(ours / base for ours, base in zip(its.rates, nobody.rates, strict=True))
+        slower = statistics.median(ours / base for ours, base in zip(its.times, nobody.times, strict=True))
+        rates, times = statistics.median(its.rates), statistics.median(its.times)
+        print(
+            f"{its.name:7} {rates:6.1f} runs/s ({rate:4.2f} of nobody's)"
+            f", one at a time p50 {times:5.1f} ms ({slower:4.2f}), {asyncio.run(its.waiting())} runs wait"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--executors", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement of throughput")
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--singles", type=int, default=200, help="runs, one at a time")
+    args = parser.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="flowyard-bench-"))
+    home.chmod(0o755)
+    try:
+        with hole() as deaf, mlflow_server(home / "mlflow", free_port()) as server:
+            addresses = {"nobody": "", "up": server.url, "down": f"http://127.0.0.1:{free_port()}", "hole": deaf}
+            with variants(home, addresses, args.executors) as found:
+                asyncio.run(measure(found, args))
+                report(found)
+                telling(found[1], server.pid, 10.0)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("LANGSMITH_TRACING", "false")
+    main()

@@ -1,0 +1,49 @@
+"""Times as people give them: `7d` ago, a day, or a time with its zone. Pure, and quick to import."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+HOW_TO_WRITE: Final = (
+    "a duration such as 7d, 24h or 30m, a day such as 2026-11-23, or a time such as 2026-11-23T08:00:00Z"
+)
+
+_DURATION: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EARLIEST: Final = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def read_moment(text: str) -> datetime | timedelta:
+    """A time, or how long ago it is. A day begins as UTC has it. Raises ValueError with what would be right."""
+    text = text.strip()
+    if found := _DURATION.fullmatch(text):
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        at = _midnight(text) if _DAY.fullmatch(text) else datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"should be {HOW_TO_WRITE}") from None
+    if at.tzinfo is None:
+        raise ValueError("has no time zone: end it with Z for UTC, or with another one's offset")
+    return as_utc(at)
+
+
+def moment(given: datetime | timedelta | None, now: datetime) -> datetime | None:
+    """What was read, as a time."""
+    if not isinstance(given, timedelta):
+        return given
+    return now - given if given < now - _EARLIEST else _EARLIEST
+
+
+def as_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # a zone that leads out of the years 1 to 9999
+        return at.replace(tzinfo=UTC)
+
+
+def _midnight(text: str) -> datetime:
+    day = date.fromisoformat(text)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,0 +1,202 @@
+"""Where the time of runs went, as the gateway tells it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, TypeAlias
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowyard.api import profile_examples as examples
+from flowyard.runs.profile import NodeProfile, Profile
+from flowyard.runs.profiles import NodeSpread, ProfiledRun, ProfileSummary, Spread
+from flowyard.runs.run import Run, State
+
+DEFAULT_RUNS: Final = 200
+MOST_RUNS: Final = 1000
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+class SpentView(BaseModel):
+    """Seconds. They add up to the wall time; where steps run at the same time, the first that applies counts:
+    model, tool, commit, waiting, claim, code."""
+
+    queued: Annotated[float, Field(description="Nobody had it, and an executor could have")]
+    claim: Annotated[float, Field(description="From being taken up to the first step")]
+    model: Annotated[float, Field(description="At least one step asked a model")]
+    tool: float
+    code: Annotated[float, Field(description="Own work: steps, and what is between them")]
+    commit: Annotated[float, Field(description="Until results were on disk")]
+    waiting: Annotated[
+        float, Field(description="For a step's next try, a time, the lease of a lost executor, or somebody's retry")
+    ]
+
+
+class NodeTimes(BaseModel):
+    """One node. `busy_s`: how long at least one of its steps was at work; `model_s`: asked a model."""
+
+    node: str
+    steps: int
+    retries: int
+    busy_s: float
+    model_s: float
+    share: Annotated[float, Field(description="Of the run's time at work, from 0 to 1")]
+
+    @classmethod
+    def of(cls, node: NodeProfile) -> NodeTimes:
+        return cls(
+            node=node.node,
+            steps=node.steps,
+            retries=node.retries,
+            busy_s=node.busy.total_seconds(),
+            model_s=node.model.total_seconds(),
+            share=_share(node.share),
+        )
+
+
+class RunProfile(BaseModel):
+    """Where a run's time went; up to now, if it is open."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
+
+    run_id: UUID
+    workflow: str
+    status: State
+    created_at: datetime
+    finished_at: datetime | None
+    wall_s: Annotated[float, Field(description="From its making to its end")]
+    spent_s: SpentView
+    at_work_s: Annotated[float, Field(description="How long an executor had it")]
+    nodes: Annotated[list[NodeTimes], Field(description="Slowest first")]
+    threshold: float
+    bottleneck: Annotated[
+        str | None, Field(description="The node that more than `threshold` of the time at work went to")
+    ]
+
+    @classmethod
+    def of(cls, run: Run, profile: Profile, *, threshold: float) -> RunProfile:
+        bottleneck = profile.bottleneck(threshold)
+        return cls(
+            run_id=run.id,
+            workflow=run.workflow,
+            status=run.status,
+            created_at=run.created_at,
+            finished_at=run.finished_at,
+            wall_s=profile.wall.total_seconds(),
+            spent_s=SpentView(**{name: time.total_seconds() for name, time in profile.spent.items()}),
+            at_work_s=profile.at_work.total_seconds(),
+            nodes=[NodeTimes.of(node) for node in profile.nodes],
+            threshold=threshold,
+            bottleneck=bottleneck.node if bottleneck is not None else None,
+        )
+
+
+class SpreadView(BaseModel):
+    """Seconds. Means add up, percentiles don't."""
+
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+    @classmethod
+    def of(cls, spread: Spread) -> SpreadView:
+        told = {f"{name}_s": round(getattr(spread, name), 6) for name in ("mean", "p50", "p95", "p99")}
+        return cls(**told)
+
+
+class SpreadOfSpent(BaseModel):
+    """As in the profile of a run, over the runs."""
+
+    queued: SpreadView
+    claim: SpreadView
+    model: SpreadView
+    tool: SpreadView
+    code: SpreadView
+    commit: SpreadView
+    waiting: SpreadView
+
+
+class NodeSpreadView(BaseModel):
+    """One node, over the runs that had it."""
+
+    workflow: str
+    node: str
+    runs: int
+    retries: int
+    busy: SpreadView
+    model: SpreadView
+    share: Annotated[float, Field(description="Of the time at work of all the workflow's runs, from 0 to 1")]
+    bottleneck: Annotated[bool, Field(description="The slowest of its workflow, above the threshold")]
+
+    @classmethod
+    def of(cls, node: NodeSpread, *, is_bottleneck: bool) -> NodeSpreadView:
+        return cls(
+            workflow=node.workflow,
+            node=node.node,
+            runs=node.runs,
+            retries=node.retries,
+            busy=SpreadView.of(node.busy),
+            model=SpreadView.of(node.model),
+            share=_share(node.share),
+            bottleneck=is_bottleneck,
+        )
+
+
+class SlowRun(BaseModel):
+    """One of the slowest runs."""
+
+    run_id: UUID
+    workflow: str
+    status: State
+    created_at: datetime
+    wall_s: float
+    bottleneck: Annotated[str | None, Field(description="Its node above the threshold")]
+
+    @classmethod
+    def of(cls, run: ProfiledRun, *, threshold: float) -> SlowRun:
+        bottleneck = run.profile.bottleneck(threshold)
+        return cls(
+            run_id=run.run_id,
+            workflow=run.workflow,
+            status=run.status,
+            created_at=run.created_at,
+            wall_s=run.profile.wall.total_seconds(),
+            bottleneck=bottleneck.node if bottleneck is not None else None,
+        )
+
+
+class ProfileReport(BaseModel):
+    """The newest finished runs that an executor has had. `nodes`: largest share first; `slowest`: by wall time."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.REPORT]})
+
+    workflow: str | None
+    since: Annotated[datetime | None, Field(description="Runs made then or later; null: all that are kept")]
+    threshold: float
+    runs: Annotated[int, Field(description="How many were looked at: no more than `limit`")]
+    wall: SpreadView
+    spent: SpreadOfSpent
+    nodes: list[NodeSpreadView]
+    slowest: list[SlowRun]
+
+    @classmethod
+    def of(
+        cls, summary: ProfileSummary, *, workflow: str | None, since: datetime | None, threshold: float
+    ) -> ProfileReport:
+        bottlenecks = {id(node) for node in summary.bottlenecks(threshold)}
+        return cls(
+            workflow=workflow,
+            since=since,
+            threshold=threshold,
+            runs=summary.runs,
+            wall=SpreadView.of(summary.wall),
+            spent=SpreadOfSpent(**{name: SpreadView.of(spread) for name, spread in summary.spent.items()}),
+            nodes=[NodeSpreadView.of(node, is_bottleneck=id(node) in bottlenecks) for node in summary.nodes],
+            slowest=[SlowRun.of(run, threshold=threshold) for run in summary.slowest],
+        )
+
+
+def _share(share: float) -> float:
+    return round(share, 4)

@@ -1,0 +1,138 @@
+"""Where traces go: OpenTelemetry's own environment variables, read as its specification says.
+
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
+https://opentelemetry.io/docs/specs/otel/protocol/exporter
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Annotated, Any, Final, Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Protocol: TypeAlias = Literal["http/protobuf", "http/json"]
+
+MLFLOW: Final = "mlflow"
+OTLP: Final = "otlp"
+"""The targets there are, as the database, metrics and logs call them."""
+PREFIX: Final = "OTEL_"
+_TIMEOUT_MS: Final = 10_000.0
+
+
+def http_address(url: str) -> str:
+    """Checks it. Raises ValueError."""
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError("should be http://host:port or https://host")
+    if address.username or address.password:
+        raise ValueError("should not hold a password")
+    return url
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`name=value,name=value`, values percent-encoded."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if any(not name.strip() or not equals for name, equals, _ in pairs):
+        raise ValueError("should be name=value,name=value")
+    return {unquote(name.strip()): unquote(value.strip()) for name, _, value in pairs}
+
+
+def _checked_pairs(text: str) -> str:
+    _pairs(text)
+    return text
+
+
+def _checked_secret_pairs(text: SecretStr) -> SecretStr:
+    _pairs(text.get_secret_value())
+    return text
+
+
+_Url: TypeAlias = Annotated[str, AfterValidator(http_address)]
+_Pairs: TypeAlias = Annotated[str, AfterValidator(_checked_pairs)]
+_Headers: TypeAlias = Annotated[SecretStr, AfterValidator(_checked_secret_pairs)]
+_Timeout: TypeAlias = Annotated[float, Field(gt=0, le=600_000, description="Milliseconds")]
+_Compression: TypeAlias = Literal["none", "gzip"]
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpAddress:
+    """Where spans go. `url`: of the traces themselves. `headers` may hold keys."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    protocol: Protocol = "http/protobuf"
+    compressed: bool = False
+
+
+class OtelSettings(BaseSettings):
+    """What OpenTelemetry's variables say. Those about traces go before those about everything."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    sdk_disabled: str = "false"
+    traces_exporter: str = "otlp"
+    service_name: str | None = None
+    resource_attributes: _Pairs = ""
+    exporter_otlp_endpoint: _Url | None = None
+    exporter_otlp_traces_endpoint: _Url | None = None
+    exporter_otlp_headers: _Headers | None = None
+    exporter_otlp_traces_headers: _Headers | None = None
+    exporter_otlp_timeout: _Timeout | None = None
+    exporter_otlp_traces_timeout: _Timeout | None = None
+    exporter_otlp_protocol: Protocol | None = None
+    exporter_otlp_traces_protocol: Protocol | None = None
+    exporter_otlp_compression: _Compression | None = None
+    exporter_otlp_traces_compression: _Compression | None = None
+
+    @property
+    def address(self) -> OtlpAddress | None:
+        """None: traces go to no OTLP endpoint."""
+        everything, traces = self.exporter_otlp_endpoint, self.exporter_otlp_traces_endpoint
+        url = traces or (f"{everything.rstrip('/')}/v1/traces" if everything else None)
+        exporters = {name.strip() for name in self.traces_exporter.split(",")}
+        if url is None or self.sdk_disabled.strip().lower() == "true" or "otlp" not in exporters:
+            return None
+        headers = self.exporter_otlp_traces_headers or self.exporter_otlp_headers
+        compression = self.exporter_otlp_traces_compression or self.exporter_otlp_compression
+        return OtlpAddress(
+            url,
+            _pairs(headers.get_secret_value()) if headers is not None else {},
+            self.exporter_otlp_traces_protocol or self.exporter_otlp_protocol or "http/protobuf",
+            compressed=compression == "gzip",
+        )
+
+    @property
+    def timeout_s(self) -> float:
+        return (self.exporter_otlp_traces_timeout or self.exporter_otlp_timeout or _TIMEOUT_MS) / 1000
+
+    @property
+    def resource(self) -> dict[str, str]:
+        """What all spans have in common."""
+        given = {"service.name": "flowyard", "service.version": version("flowyard"), **_pairs(self.resource_attributes)}
+        return given | ({"service.name": self.service_name} if self.service_name else {})
+
+
+def read_otel(*, program: str) -> OtelSettings:
+    """The settings, or the end of the process: 2, and a line for each wrong value."""
+    try:
+        return OtelSettings()
+    except ValidationError as error:
+        sys.stderr.writelines(f"{program}: {_wrong(found)}\n" for found in error.errors(include_url=False))
+        raise SystemExit(2) from None
+
+
+def _wrong(found: Any) -> str:
+    name = str(found["loc"][0])
+    variable = PREFIX + name.upper()
+    value = os.environ.get(variable, "")
+    given = "" if name.endswith("headers") or "@" in value else f" is '{value}'"
+    return f"{variable}{given}: {found['msg'].removeprefix('Value error, ').removeprefix('Input ')}"

@@ -1,0 +1,92 @@
+"""One model call in the words of OpenTelemetry's conventions for generative AI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flowyard.export.text import as_json, clean
+from flowyard.language.workflow import ModelSettings, PromptNode
+from flowyard.runs.events import ModelCalled
+
+PROVIDERS: Final[Mapping[str, str]] = {
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "google": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "vertex_ai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+"""`gen_ai.provider.name` where it isn't the name that we use."""
+_MOST_MESSAGES: Final = 100_000
+
+
+def call_attributes(call: ModelCalled, node: PromptNode | None) -> dict[str, str | bool | int | float]:
+    """What is unknown is left out. Prompts and replies are told if the node logs them."""
+    told: dict[str, Any] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": PROVIDERS.get(call.provider, clean(call.provider)),
+        "gen_ai.request.model": clean(call.model),
+        "gen_ai.usage.input_tokens": call.tokens_in,
+        "gen_ai.usage.output_tokens": call.tokens_out,
+        "gen_ai.usage.cache_read.input_tokens": call.tokens_cached,
+        "gen_ai.response.time_to_first_chunk": call.first_token_s,
+        "error.type": call.error.code if call.error is not None else None,
+        "flowyard.provider": clean(call.provider),
+        "flowyard.retries": call.retries,
+        **_asked_with(_settings_of(call, node)),
+        **_said(call),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _settings_of(call: ModelCalled, node: PromptNode | None) -> ModelSettings | None:
+    asked = (node.settings, *node.settings.fallbacks) if node is not None else ()
+    return next((one for one in asked if (one.provider, one.model) == (call.provider, call.model)), None)
+
+
+def _asked_with(settings: ModelSettings | None) -> dict[str, Any]:
+    if settings is None:
+        return {}
+    address = urlsplit(settings.api_base or "")
+    try:
+        port = address.port
+    except ValueError:
+        port = None
+    return {
+        "gen_ai.request.temperature": settings.temperature,
+        "gen_ai.request.max_tokens": settings.max_tokens,
+        "server.address": address.hostname,
+        "server.port": port,
+    }
+
+
+def _said(call: ModelCalled) -> dict[str, str]:
+    said: dict[str, str] = {}
+    if call.messages is not None:
+        system = [_part(message) for message in call.messages if message.get("role") == "system"]
+        others = [
+            {"role": message.get("role"), "parts": [_part(message)]}
+            for message in call.messages
+            if message.get("role") != "system"
+        ]
+        said["gen_ai.input.messages"] = _json(others)
+        if system:
+            said["gen_ai.system_instructions"] = _json(system)
+    if call.reply is not None:
+        # Why the model stopped isn't recorded.
+        reply = {"role": "assistant", "parts": [{"type": "text", "content": call.reply}], "finish_reason": "unknown"}
+        said["gen_ai.output.messages"] = _json([reply])
+    return said
+
+
+def _part(message: Mapping[str, str]) -> dict[str, str | None]:
+    return {"type": "text", "content": message.get("content")}
+
+
+def _json(value: Sequence[Any]) -> str:
+    return as_json(value, most=_MOST_MESSAGES)

@@ -1,0 +1,107 @@
+"""What MLflow keeps of one run beside its trace: params, metrics and tags, within MLflow's own limits. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from flowyard.export.spans import Span, ns_of, trace_id
+from flowyard.export.text import as_json, clean, shortened
+from flowyard.export.told import Told
+from flowyard.storage.history import CallRecord
+
+RUN_ID: Final = "flowyard.run_id"
+STATUS: Final[Mapping[str, str]] = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
+MOST_KEY: Final = 250
+MOST_PARAM: Final = 6000
+MOST_TAG: Final = 8000
+_FORBIDDEN: Final = re.compile(r"[^\w\-. :]")
+
+
+def params_of(told: Told) -> dict[str, str]:
+    """They can't be changed once MLflow has them: only what is the same however often the run is retried."""
+    run, workflow = told.run, told.workflow
+    params = {f"input.{name}": _shown(value) for name, value in run.inputs.items()}
+    params |= {"revision": str(run.revision), "digest": run.digest}
+    if workflow is not None:
+        asked = [str(one) for node in workflow.nodes.values() for one in (node.settings, *node.settings.fallbacks)]
+        params["models"] = shortened(clean(", ".join(dict.fromkeys(asked))), most=MOST_PARAM)
+    return {_key(name): value for name, value in params.items()}
+
+
+def metrics_of(told: Told, spans: Sequence[Span]) -> dict[str, float]:
+    """What is unknown isn't here."""
+    run = told.run
+    numbers: dict[str, float | int | Decimal | None] = {
+        "duration_ms": _ms(ns_of(told.finished_at) - ns_of(run.started_at or run.created_at)),
+        "total_cost_usd": run.spending.cost_usd,
+        "tokens_in": run.spending.tokens_in,
+        "tokens_out": run.spending.tokens_out,
+        "model_calls": run.spending.calls,
+    }
+    for provider, cost in _costs((call.provider, call) for call in told.calls).items():
+        numbers[f"provider_{provider}_cost_usd"] = cost
+    busy = _busy(spans)
+    costs = _costs((call.step.node, call) for call in told.calls)
+    for node in sorted(busy.keys() | costs.keys()):
+        numbers[f"node_{node}_duration_ms"] = _ms(busy[node]) if node in busy else None
+        # A node that has asked no model has cost nothing.
+        numbers[f"node_{node}_cost_usd"] = costs.get(node, Decimal(0))
+    return {_key(name): float(number) for name, number in numbers.items() if number is not None}
+
+
+def tags_of(told: Told) -> dict[str, str]:
+    run = told.run
+    called = dict.fromkeys(f"{call.provider}/{call.model}" for call in told.calls)
+    tags = {
+        RUN_ID: str(run.id),
+        "flowyard.workflow": run.workflow,
+        "flowyard.status": run.status,
+        "flowyard.trace_id": trace_id(run.id),
+        "flowyard.cost": "unknown" if run.spending.cost_usd is None else "known",
+        "flowyard.models_called": shortened(clean(", ".join(called)), most=MOST_TAG),
+        "flowyard.error": run.error.code if run.error is not None else "",
+        "mlflow.source.name": f"flowyard/{run.workflow}",
+    }
+    if run.forked_from is not None:
+        tags["flowyard.forked_from"] = str(run.forked_from)
+    return tags
+
+
+def _costs(calls: Iterable[tuple[str, CallRecord]]) -> dict[str, Decimal | None]:
+    """Sums by name; None where a part is unknown."""
+    sums: dict[str, Decimal | None] = {}
+    for name, call in calls:
+        before = sums.get(name, Decimal(0))
+        sums[name] = None if before is None or call.cost_usd is None else before + call.cost_usd
+    return sums
+
+
+def _busy(spans: Collection[Span]) -> dict[str, int]:
+    """Nanoseconds in which at least one step of the node was at work."""
+    steps = sorted((span for span in spans if span.role == "step"), key=lambda span: span.start_ns)
+    busy: dict[str, int] = {}
+    until: dict[str, int] = {}
+    for span in steps:
+        node = str(span.attributes["flowyard.node"])
+        begin = max(span.start_ns, until.get(node, 0))
+        busy[node] = busy.get(node, 0) + max(0, span.end_ns - begin)
+        until[node] = max(span.end_ns, begin)
+    return busy
+
+
+def _ms(ns: int) -> float:
+    return ns / 1_000_000
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return shortened(clean(value), most=MOST_PARAM)
+    return shortened(as_json(value, most=MOST_PARAM), most=MOST_PARAM)
+
+
+def _key(name: str) -> str:
+    """MLflow takes words, dashes, dots, spaces and colons."""
+    return _FORBIDDEN.sub("_", name)[:MOST_KEY]

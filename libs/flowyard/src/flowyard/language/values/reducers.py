@@ -1,0 +1,46 @@
+"""How writes to one field of the state merge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+Reducer: TypeAlias = Callable[[Any, Any], Any]
+
+
+# An optional field may be given null: that adds nothing.
+
+
+def append(old: Any, new: Any) -> Any:
+    return [*(old or ()), new]
+
+
+def extend(old: Any, new: Any) -> Any:
+    return [*(old or ()), *(new or ())]
+
+
+def merge(old: Any, new: Any) -> Any:
+    return {**(old or {}), **(new or {})}
+
+
+def add(old: Any, new: Any) -> Any:
+    return (old if new is None else new) if None in (old, new) else old + new
+
+
+def larger(old: Any, new: Any) -> Any:
+    return (old if new is None else new) if None in (old, new) else max(old, new)
+
+
+def smaller(old: Any, new: Any) -> Any:
+    return (old if new is None else new) if None in (old, new) else min(old, new)
+
+
+REDUCERS: Final[Mapping[str, Reducer]] = {
+    "append": append,
+    "extend": extend,
+    "merge": merge,
+    "add": add,
+    "max": larger,
+    "min": smaller,
+}
+"""By the word of `reduce`. What isn't here keeps the last write."""

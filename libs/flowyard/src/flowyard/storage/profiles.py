@@ -1,0 +1,69 @@
+"""What profiles are made of: finished runs, and their events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from flowyard.ids import uuid7
+from flowyard.runs.run import Entry, State
+from flowyard.storage.database import Database
+from flowyard.storage.packing import unpacked
+
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    id: UUID
+    workflow: str
+    status: State
+    created_at: datetime
+    finished_at: datetime
+
+
+class Profiles:
+    """Reads only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def finished(self, *, workflow: str | None, since: datetime | None, most: int) -> list[FinishedRun]:
+        """The newest ones that an executor has had. `since`: when they were made, or later."""
+        after = uuid7(max(0, _ms(since)) if since is not None else 0, bytes(10))
+        if workflow is None:
+            rows = await self._database.rows(_NEWEST, after, most)
+        else:
+            rows = await self._database.rows(_NEWEST_OF, workflow, after, most)
+        return [FinishedRun(**row) for row in rows]
+
+    async def entries(self, run_ids: Collection[UUID]) -> Mapping[UUID, list[Entry]]:
+        """All events of some runs, in order."""
+        rows = await self._database.rows(
+            "SELECT run_id, seq, entries FROM events WHERE run_id = ANY($1) ORDER BY run_id, seq", list(run_ids)
+        )
+        found: dict[UUID, list[Entry]] = {run_id: [] for run_id in run_ids}
+        for row in rows:
+            found[row["run_id"]] += unpacked(row["seq"], row["entries"])
+        return found
+
+
+_NEWEST: Final = """
+SELECT id, workflow, status, created_at, finished_at FROM runs
+WHERE id >= $1 AND finished_at IS NOT NULL AND started_at IS NOT NULL
+ORDER BY id DESC LIMIT $2
+"""
+# Pairs, so that the index by workflow alone will do: see `overview`.
+_NEWEST_OF: Final = """
+SELECT id, workflow, status, created_at, finished_at FROM runs
+WHERE (workflow, id) BETWEEN ($1::text, $2::uuid) AND ($1::text, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+    AND finished_at IS NOT NULL AND started_at IS NOT NULL
+ORDER BY workflow DESC, id DESC LIMIT $3
+"""
+
+
+def _ms(at: datetime) -> int:
+    return int((at - _FIRST).total_seconds() * 1000)

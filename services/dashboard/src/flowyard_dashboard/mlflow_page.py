@@ -1,0 +1,32 @@
+"""MLflow, on a page of ours."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from flowyard_dashboard.pages import CONTENT_SECURITY_POLICY
+from flowyard_dashboard.parts import Parts
+
+
+def mlflow_routes(parts: Parts) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    policy = policy_for(parts.settings.mlflow_public_url)
+
+    @router.get("/mlflow")
+    async def mlflow(request: Request) -> Response:
+        page = parts.pages.page(request, "mlflow")
+        page.headers["content-security-policy"] = policy
+        return page
+
+    return router
+
+
+def policy_for(framed: str) -> str:
+    """Of the one page that has a frame: it may show what comes from this address, and nothing else."""
+    if not framed:
+        return CONTENT_SECURITY_POLICY
+    parts = urlsplit(framed)
+    return f"{CONTENT_SECURITY_POLICY}; frame-src {parts.scheme}://{parts.netloc}"

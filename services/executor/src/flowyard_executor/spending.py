@@ -1,0 +1,66 @@
+"""What a claimed run may spend: what is left of its own budget, and of its workflow's day."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from flowyard.graph.journal import Journal
+from flowyard.graph.spending import Spending
+from flowyard.language.workflow import Workflow
+from flowyard.llm.terms import UNPAID
+from flowyard.runs.budget import Account, Budget, Retold
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import decoded
+from flowyard.runs.events import Failure, ModelCalled, StepId
+from flowyard.runs.run import Entry
+from flowyard.step_errors import BudgetExceeded
+from flowyard.storage.history import History
+from flowyard_executor.parts import Parts
+from flowyard_executor.patience import patiently
+
+PAGE: Final = 5_000
+
+
+async def open_spending(workflow: Workflow, claim: Claim, journal: Journal, parts: Parts) -> Spending | None:
+    """None: nothing is limited. Tells the calls that were lost with the executors before."""
+    day = parts.days.of(claim.workflow)
+    if workflow.budget is None and day is None:
+        return None
+
+    def refused(error: BudgetExceeded) -> None:
+        limit = error.limit if error.per == "run" else f"daily_{error.limit}"
+        parts.metrics.runs.budget_refusals.labels(claim.workflow, limit).inc()
+
+    account = await _account(workflow.budget, claim, journal, parts.history) if workflow.budget is not None else None
+    return Spending(workflow.budget, parts.models.terms, account=account, day=day, on_refusal=refused)
+
+
+def lost_call(step: StepId, provider: str, model: str) -> ModelCalled:
+    """A call that was in flight when its executor died: what it came to, nobody knows."""
+    why = Failure("executor_lost", "its executor died during the call", step.node)
+    cost = Decimal(0) if provider in UNPAID else None
+    return ModelCalled(step, provider, model, 0.0, None, None, None, None, cost, why)
+
+
+async def _account(budget: Budget, claim: Claim, journal: Journal, history: History) -> Account:
+    if claim.epoch == 1:
+        return Account(budget)
+    retold = Retold(budget)
+    async for entry in every_entry(history, claim.run_id):
+        retold.hear(decoded(entry.type, entry.data))
+    for lost in retold.lost():
+        journal.emit(lost_call(lost.step, lost.provider, lost.model))
+    return retold.account
+
+
+async def every_entry(history: History, run_id: UUID) -> AsyncIterator[Entry]:
+    """All that a run has told so far, in order."""
+    after = 0
+    while page := await patiently(partial(history.entries, run_id, after=after, most=PAGE)):
+        for entry in page:
+            yield entry
+        after = page[-1].seq

@@ -1,0 +1,319 @@
+"""How runs get to those who want to know of them: in spite of outages, and not twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+
+from flowyard.export import exporter
+from flowyard.storage.exports import Exports
+from flowyard_embedded.servers.ports import _free_port
+from support.executors import until, until_async
+from support.exporting import all_told, exporters, listening, otlp_target
+from support.otlp import Got, otlp_receiver
+from support.stored import Stored, entries_json, telling
+from support.told import ORIGIN
+
+
+async def ended(stored: Stored, status: str = "succeeded") -> UUID:
+    claim = await stored.claimed()
+    await stored.finish(claim, status)
+    return claim.run_id
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_run_comes_over_the_wire_as_the_protocol_has_it(
+    stored: Stored,
+    protocol: str,
+    compressed: bool,  # noqa: FBT001
+) -> None:
+    await listening(stored.database, "otlp")
+    headers = {"authorization": "Bearer abc"}
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url, protocol=protocol, compressed=compressed, headers=headers) as target,
+        exporters(stored.database, target) as metrics,
+    ):
+        run_id = await ended(stored)
+        await all_told(stored.database, "otlp")
+    [span] = receiver.spans
+    assert (span.trace_id, span.name, span.error) == (run_id.hex, "invoke_workflow test", None)
+    assert span.resource == {"service.name": "flowyard"}
+    assert (receiver.paths, receiver.headers[0]["authorization"]) == (["/v1/traces"], "Bearer abc")
+    run = await stored.runs.get(run_id)
+    assert run.finished_at is not None
+    assert span.end_ns - span.start_ns == round((run.finished_at - run.created_at).total_seconds() * 1e6) * 1000
+    assert metrics.value("flowyard_export_runs_total", target="otlp") == 1
+
+
+async def test_a_fork_points_to_the_span_of_its_origin(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    origin = await ended(stored)
+    run_id = await ended(stored)
+    await stored.database.execute("UPDATE runs SET forked_from = $1 WHERE id = $2", origin, run_id)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target),
+    ):
+        await all_told(stored.database, "otlp")
+    [first], [fork] = receiver.of(origin), receiver.of(run_id)
+    assert fork.links == [(first.trace_id, first.span_id)]
+    assert origin != ORIGIN
+
+
+async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(stored: Stored) -> None:
+    port = _free_port()
+    await listening(stored.database, "otlp")
+    async with (
+        otlp_target(f"http://127.0.0.1:{port}") as target,
+        exporters(stored.database, target) as metrics,
+    ):
+        runs = [await ended(stored) for _ in range(20)]
+        failed = "flowyard_export_failures_total"
+        await until(lambda: metrics.value(failed, target="otlp", reason="unreachable"), 5)
+        async with otlp_receiver(port) as receiver:
+            await all_told(stored.database, "otlp")
+            assert receiver.trace_ids == {run_id.hex for run_id in runs}
+            assert len(receiver.spans) == len(runs)
+    assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 0
+
+
+async def test_one_who_never_answers_holds_nobody_else_up(stored: Stored) -> None:
+    await listening(stored.database, "hole", "otlp")
+    async with (
+        otlp_receiver() as hole,
+        otlp_receiver() as receiver,
+        otlp_target(hole.url, name="hole", timeout_s=0.5) as deaf,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, deaf, target) as metrics,
+    ):
+        hole.hangs = True
+        began = time.monotonic()
+        runs = [await ended(stored) for _ in range(10)]
+        await all_told(stored.database, "otlp", within_s=10)
+        assert receiver.trace_ids == {run_id.hex for run_id in runs}
+        await until(lambda: metrics.value("flowyard_export_failures_total", target="hole", reason="timeout"), 5)
+        assert time.monotonic() - began < 10
+        hole.hangs = False
+        await all_told(stored.database, "hole", within_s=20)
+    assert hole.trace_ids == receiver.trace_ids
+
+
+async def test_a_target_in_trouble_is_left_alone_as_long_as_it_asks_for(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target) as metrics,
+    ):
+        receiver.answer = lambda _: web.Response(status=429, headers={"retry-after": "3"})
+        await ended(stored)
+        await until(lambda: receiver.paths, 5)
+        asked_at = time.monotonic()
+        receiver.answer = lambda _: None
+        await all_told(stored.database, "otlp")
+        assert time.monotonic() - asked_at > 2.5
+    assert metrics.value("flowyard_export_failures_total", target="otlp", reason="unavailable") == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+async def test_what_is_wrong_with_a_target_costs_no_run(stored: Stored, status: int) -> None:
+    await listening(stored.database, "otlp")
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target, first_pause_s=0.001) as metrics,
+    ):
+        receiver.answer = lambda _: web.Response(status=status)
+        run_id = await ended(stored)
+        await until(lambda: len(receiver.paths) > exporter.MOST_TRIES, 10)
+        receiver.answer = lambda _: None
+        await all_told(stored.database, "otlp")
+    assert receiver.trace_ids == {run_id.hex}
+    assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 0
+
+
+async def test_a_run_that_is_refused_five_times_is_dropped_and_counted_and_others_pass_it(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    bad, good = await ended(stored), await ended(stored)
+
+    def picky(spans: list[Got]) -> web.Response | None:
+        return web.Response(status=400, text="not this one") if spans[0].trace_id == bad.hex else None
+
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target, refused_pauses_s=(0.01,)) as metrics,
+    ):
+        receiver.answer = picky
+        await all_told(stored.database, "otlp")
+    assert receiver.trace_ids == {good.hex}
+    assert len(receiver.paths) == exporter.MOST_TRIES + 1
+    assert metrics.value("flowyard_export_failures_total", target="otlp", reason="refused") == exporter.MOST_TRIES
+    assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "partly"),
+    [
+        ("http/protobuf", b"\n\x04\x08\x01\x12\x00"),
+        ("http/json", b'{"partialSuccess": {"rejectedSpans": "1", "errorMessage": "too odd"}}'),
+    ],
+)
+async def test_a_yes_that_means_no_is_a_refusal(stored: Stored, protocol: str, partly: bytes) -> None:
+    await listening(stored.database, "otlp")
+    await ended(stored)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url, protocol=protocol) as target,
+        exporters(stored.database, target, refused_pauses_s=(0.01,)) as metrics,
+    ):
+        receiver.answer = lambda _: web.Response(body=partly)
+        await all_told(stored.database, "otlp")
+    assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
+
+
+async def test_beyond_its_bound_the_oldest_of_a_backlog_are_dropped_and_counted(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    runs = [await ended(stored) for _ in range(7)]
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target, most_waiting=3) as metrics,
+    ):
+        await all_told(stored.database, "otlp")
+    assert receiver.trace_ids == {run_id.hex for run_id in runs[4:]}
+    assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="backlog") == 4
+
+
+async def test_a_run_that_is_gone_is_counted(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    run_id = await ended(stored)
+    await stored.database.execute("DELETE FROM runs WHERE id = $1", run_id)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target) as metrics,
+    ):
+        await all_told(stored.database, "otlp")
+    assert receiver.spans == []
+    assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="gone") == 1
+
+
+async def test_two_who_send_for_one_target_send_each_run_once(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    runs = [await ended(stored) for _ in range(30)]
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as one,
+        otlp_target(receiver.url) as other,
+        exporters(stored.database, one, other),
+    ):
+        await all_told(stored.database, "otlp")
+    assert sorted(span.trace_id for span in receiver.spans) == sorted(run_id.hex for run_id in runs)
+
+
+async def test_a_retried_run_is_told_again_with_the_ids_that_it_had(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target),
+    ):
+        run_id = await ended(stored, "failed")
+        await all_told(stored.database, "otlp")
+        await stored.moves.retry(run_id)
+        [claim] = await stored.claims.take("one", 1)
+        await stored.finish(claim)
+        await all_told(stored.database, "otlp")
+    before, after = receiver.of(run_id)
+    assert (before.span_id, before.error is None, after.error) == (after.span_id, False, None)
+    assert [name for name, _ in after.events] == ["run.queued", "run.failed", "run.queued", "run.succeeded"]
+
+
+async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_has_ended(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    run_id = await ended(stored, "failed")
+    await stored.moves.retry(run_id)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target),
+    ):
+        await all_told(stored.database, "otlp")
+        assert receiver.spans == []
+        [claim] = await stored.claims.take("one", 1)
+        await stored.finish(claim)
+        await until(lambda: receiver.spans, 10)
+    assert [span.error for span in receiver.spans] == [None]
+
+
+async def test_a_run_whose_export_meets_a_bug_harms_no_other(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    broken, good = await ended(stored), await ended(stored)
+    nonsense = json.dumps([[0, "step.started", {"visit": "no node"}]])
+    await stored.database.execute("UPDATE events SET entries = $2::text::json WHERE run_id = $1", broken, nonsense)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target, refused_pauses_s=(0.01,)) as metrics,
+    ):
+        await all_told(stored.database, "otlp")
+    assert receiver.trace_ids == {good.hex}
+    assert metrics.value("flowyard_export_failures_total", target="otlp", reason="bug") == exporter.MOST_TRIES
+
+
+async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    claim = await stored.claimed()
+    kinds = ["step.started", "step.failed"] * 700
+    part = telling(claim, seq=claim.last_seq + len(kinds))
+    entries = json.loads(entries_json(claim.last_seq + 1, *kinds))
+    for number, entry in enumerate(entries):
+        entry[2].update(node="write", visit=number // 2 + 1)
+        if entry[1] == "step.failed":
+            entry[2].update(duration_s=1.0, handled="continue", error={"code": "timeout", "message": "slow"})
+    part.entries = json.dumps(entries)
+    await stored.committer.commit(part)
+    await stored.finish(claim, seq=part.last_seq + 1)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target),
+    ):
+        await all_told(stored.database, "otlp")
+    assert len(receiver.paths) == 2
+    assert len({span.span_id for span in receiver.of(claim.run_id)}) == 701
+
+
+async def test_exports_outlive_an_outage_of_postgres(stored: Stored) -> None:
+    exports = await listening(stored.database, "otlp")
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target),
+    ):
+        await asyncio.sleep(0.1)
+        await stored.database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'flowyard-test' AND pid <> pg_backend_pid()"
+        )
+
+        async def one_more() -> bool:
+            await ended(stored)
+            return True
+
+        await until_async(one_more, 5)
+        await until_async(lambda: _is_empty(exports), 10)
+        assert len(receiver.spans) == 1
+
+
+async def _is_empty(exports: Exports) -> bool:
+    return (await exports.backlog("otlp")).runs == 0

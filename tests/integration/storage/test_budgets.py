@@ -1,0 +1,60 @@
+"""A day's limit holds, however many ask at once."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from flowyard.runs.budget import Amount, Budget
+from flowyard.storage.budgets import DailySpending
+from support.stored import Stored
+
+CALL = Amount(Decimal("0.10"), 100, 1)
+
+
+async def test_no_more_is_reserved_than_a_day_allows_however_many_ask_at_once(stored: Stored) -> None:
+    days = DailySpending(stored.database)
+    for workflow, limits in [
+        ("usd", Budget(usd=Decimal("1.05"))),
+        ("tokens", Budget(tokens=1000)),
+        ("calls", Budget(model_calls=10, usd=Decimal(50))),
+    ]:
+        taken = await asyncio.gather(*(days.reserve(workflow, CALL, limits) for _ in range(50)))
+        assert sum(day is not None for day in taken) == 10
+        assert await days.today(workflow) == Amount(Decimal("1.00"), 1000, 10)
+
+
+async def test_the_first_call_of_a_day_is_measured_too(stored: Stored) -> None:
+    days = DailySpending(stored.database)
+    for limits in (Budget(usd=Decimal("0.09")), Budget(tokens=99)):
+        assert await days.reserve("test", CALL, limits) is None
+    assert await days.today("test") == Amount()
+    assert await days.reserve("test", CALL, Budget(usd=Decimal("0.1"), tokens=100, model_calls=1)) is not None
+
+
+async def test_what_a_call_did_not_need_is_there_for_others(stored: Stored) -> None:
+    days, limits = DailySpending(stored.database), Budget(tokens=150)
+    day = await days.reserve("test", CALL, limits)
+    assert day is not None
+    assert await days.reserve("test", CALL, limits) is None
+    await days.settle("test", day, CALL, Amount(Decimal("0.012"), 50, 1))
+    assert await days.today("test") == Amount(Decimal("0.012"), 50, 1)
+    assert await days.reserve("test", CALL, limits) is not None
+
+
+async def test_each_day_and_each_workflow_has_its_own(stored: Stored) -> None:
+    days, limits = DailySpending(stored.database), Budget(model_calls=1)
+    assert await days.reserve("one", CALL, limits) is not None
+    assert await days.reserve("two", CALL, limits) is not None
+    assert await days.reserve("one", CALL, limits) is None
+    await stored.database.execute("UPDATE daily_spending SET day = day - 1")
+    assert await days.reserve("one", CALL, limits) is not None
+
+
+async def test_days_that_are_over_are_forgotten(stored: Stored) -> None:
+    days = DailySpending(stored.database)
+    await days.reserve("old", CALL, Budget())
+    await stored.database.execute("UPDATE daily_spending SET day = day - 3")
+    await days.reserve("new", CALL, Budget())
+    assert await stored.retention.delete_days(older_than_s=2 * 86_400) == 1
+    assert await days.today("new") == CALL

@@ -1,0 +1,46 @@
+"""The key for secret inputs of a stack of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from flowyard.sealing import read_keys
+from flowyard_embedded.stack.place import Place
+from flowyard_embedded.stack.ports import Ports
+from flowyard_embedded.stack.sealing_key import sealing_key
+from flowyard_embedded.stack.services import Surroundings, our_services
+
+
+def test_it_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    file = sealing_key(Place(tmp_path), {})
+    assert file is not None
+    made = file.read_text()
+    assert len(read_keys(made.strip())) == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sealing_key(Place(tmp_path), {}) == file
+    assert file.read_text() == made
+
+
+@pytest.mark.parametrize("variable", ["FLOWYARD_SECRET_KEY", "FLOWYARD_SECRET_KEY_FILE", "FLOWYARD_DATABASE_URL"])
+def test_none_is_made_where_there_is_another_or_others_share_the_database(tmp_path: Path, variable: str) -> None:
+    assert sealing_key(Place(tmp_path), {variable: "postgresql://x"}) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_only_those_who_seal_or_open_are_told(tmp_path: Path, *, own: bool) -> None:
+    file = tmp_path / "secret.key"
+    environment = {} if own else {"FLOWYARD_SECRET_KEY_FILE": str(file)}
+    around = Surroundings(
+        tmp_path,
+        Ports(gateway=1, dashboard=2, registry=3, executors=(4,)),
+        SecretStr("postgresql://x"),
+        lambda _: SecretStr("nats://x"),
+        environment,
+        file if own else None,
+    )
+    told = {spec.name: spec.environment.get("FLOWYARD_SECRET_KEY_FILE") for spec in our_services(around)}
+    assert told == {"executor-1": str(file), "gateway": str(file), "dashboard": str(file), "registry": None}

@@ -1,0 +1,49 @@
+"""What an executor logs of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.executors import ExecutorProcess, open_yard
+from support.wire.behaviour import Behaviour, Status, Text
+from support.wire.server import Request
+
+SECRET_TOPIC, SECRET_REPLY = "a topic that nobody may read", "a reply that nobody may read"
+POEM = """\
+flow: {name: poem}
+state: {fields: {topic: {type: str, required: true}, poem: str}}
+nodes:
+  - {id: write, prompt: 'About {topic}.', outputs: [poem], retry: 1}
+config:
+  llm: MODEL
+"""
+
+
+def about(executor: ExecutorProcess, run_id: object) -> list[dict[str, Any]]:
+    return [line for line in executor.lines if line.get("run_id") == str(run_id)]
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+async def test_a_run_is_a_few_facts_and_its_steps_are_for_who_looks_closely(
+    database_url: str, nats_url: str, level: str
+) -> None:
+    answers: list[Behaviour] = [Status(500, message=SECRET_REPLY), Text(SECRET_REPLY)]
+
+    def reply(_: Request) -> Behaviour:
+        return answers.pop(0)
+
+    async with open_yard(database_url, nats_url, reply) as yard:
+        executor = await yard.executor("one", log_level=level)
+        run_id = await yard.submit(await yard.apply(POEM), topic=SECRET_TOPIC)
+        await yard.ended(run_id)
+        await executor.said("run succeeded")
+        lines = about(executor, run_id)
+        assert {line["trace_id"] for line in lines} == {run_id.hex}
+        ours = [line["event"] for line in lines if line["logger"].startswith("flowyard")]
+        steps = ["step started", "model called", "step retrying", "model called", "step finished"]
+        wanted = ["run started", *(steps if level == "debug" else ()), "run succeeded"]
+        assert sorted(ours) == sorted(wanted)
+        assert SECRET_TOPIC not in str(executor.lines)
+        assert SECRET_REPLY not in str(executor.lines)

@@ -1,0 +1,74 @@
+"""Exporters at work on a test's database, as the registry runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from flowyard.export.addresses import MLFLOW, OTLP, OtlpAddress
+from flowyard.export.exporter import Exporter, Exporting, Target
+from flowyard.export.mlflow import MlflowTarget
+from flowyard.export.otlp import OtlpTarget
+from flowyard.export.sending import open_door
+from flowyard.export.told import Teller
+from flowyard.storage.database import Database
+from flowyard.storage.exports import Exports
+from flowyard.telemetry.metrics import Metrics
+from support.executors import until_async
+
+RESOURCE = {"service.name": "flowyard"}
+
+
+@asynccontextmanager
+async def otlp_target(url: str, *, timeout_s: float = 5, name: str = OTLP, **about: Any) -> AsyncIterator[OtlpTarget]:
+    async with open_door(name, timeout_s=timeout_s) as door:
+        yield OtlpTarget(OtlpAddress(f"{url}/v1/traces", **about), RESOURCE, door)
+
+
+@asynccontextmanager
+async def mlflow_target(url: str, *, timeout_s: float = 20) -> AsyncIterator[MlflowTarget]:
+    async with open_door(MLFLOW, timeout_s=timeout_s) as door:
+        yield MlflowTarget(url, RESOURCE, door)
+
+
+@asynccontextmanager
+async def exporters(
+    database: Database, *targets: Target, most_waiting: int = 100_000, **patience: Any
+) -> AsyncIterator[Metrics]:
+    """One for each target. The metrics are those of their process. `patience`: pauses as `Exporting` has them."""
+    metrics = Metrics(service="registry", version="0")
+    parts = Exporting(Exports(database), Teller(database), metrics.exports, most_waiting, every_s=0.05, **patience)
+    tasks = [asyncio.create_task(Exporter(target, parts).run()) for target in targets]
+    try:
+        yield metrics
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def listening(database: Database, *names: str) -> Exports:
+    """From now on finished runs wait for these."""
+    exports = Exports(database)
+    await exports.set_targets(names)
+    return exports
+
+
+async def all_told(database: Database, target: str, *, within_s: float = 30) -> None:
+    """Returns when nothing waits any more."""
+    exports = Exports(database)
+
+    async def nothing_waits() -> bool:
+        return (await exports.backlog(target)).runs == 0
+
+    await until_async(nothing_waits, within_s)
+
+
+@asynccontextmanager
+async def told_to_mlflow(database: Database, url: str) -> AsyncIterator[Metrics]:
+    async with AsyncExitStack() as stack:
+        target = await stack.enter_async_context(mlflow_target(url))
+        yield await stack.enter_async_context(exporters(database, target))

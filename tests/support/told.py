@@ -1,0 +1,82 @@
+"""Finished runs that never ran: their events are written down by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from flowyard.export.told import Told
+from flowyard.language.load import load_text
+from flowyard.runs.entries import encoded
+from flowyard.runs.events import Event, Failure, ModelCalled, StepFinished, StepId
+from flowyard.runs.run import Entry, Run, Spending
+from flowyard.storage.history import CallRecord
+
+BEGIN: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+RUN: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+ORIGIN: Final = UUID("01890a5d-0000-774b-bcce-b302099a8057")
+Happened = tuple[float, Event | str] | tuple[float, str, Mapping[str, Any]]
+"""At which second, what: an event of the engine, or the type of another entry, maybe with its data."""
+
+
+def told_of(
+    *happened: Happened,
+    document: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    status: Any = "succeeded",
+    error: Failure | None = None,
+    forked_from: UUID | None = None,
+) -> Told:
+    entries = [_entry(number, *one) for number, one in enumerate(happened, 1)]
+    calls = [
+        _call(entry, one[1]) for entry, one in zip(entries, happened, strict=True) if isinstance(one[1], ModelCalled)
+    ]
+    end = entries[-1].at if entries else BEGIN
+    workflow = load_text(document, "test").workflow if document is not None else None
+    assert document is None or workflow is not None
+    costs = [call.cost_usd for call in calls]
+    tokens = [[call.tokens_in for call in calls], [call.tokens_out for call in calls]]
+    spending = Spending(len(calls), _sum(tokens[0]), _sum(tokens[1]), _sum(costs, Decimal(0)))
+    run = Run(
+        RUN, "test", 3, "d1ge57", status, 0, 1, BEGIN, BEGIN + timedelta(seconds=0.5), end, None, False, None,  # noqa: FBT003
+        len(entries), inputs or {}, {"poem": "rain"}, error, spending, forked_from,
+    )  # fmt: skip
+    return Told(run, end, entries, calls, workflow)
+
+
+def called(step: StepId, *, seconds: float = 1.0, cost: str | None = "0.1", **about: Any) -> ModelCalled:
+    usual: dict[str, Any] = {
+        "provider": "openai",
+        "model": "gpt",
+        "first_token_s": None,
+        "tokens_in": 10,
+        "tokens_out": 5,
+        "tokens_cached": None,
+        "cost_usd": Decimal(cost) if cost is not None else None,
+    }
+    return ModelCalled(step, duration_s=seconds, **{**usual, **about})
+
+
+def finished(step: StepId, cost: str | None = "0.1", **outputs: Any) -> StepFinished:
+    return StepFinished(step, 1.0, outputs, 1, 10, 5, Decimal(cost) if cost is not None else None)
+
+
+def _entry(seq: int, at: float, event: Event | str, data: Mapping[str, Any] | None = None) -> Entry:
+    kind, said = (event, data or {}) if isinstance(event, str) else encoded(event)
+    return Entry(seq, BEGIN + timedelta(seconds=at), kind, said)
+
+
+def _call(entry: Entry, call: Any) -> CallRecord:
+    error = call.error.code if call.error is not None else None
+    tokens = call.tokens_in, call.tokens_out, call.tokens_cached
+    times = entry.at, call.duration_s, call.first_token_s
+    return CallRecord(
+        entry.seq, call.step, call.provider, call.model, *times, *tokens, call.cost_usd, error, call.retries
+    )
+
+
+def _sum(values: list[Any], start: Any = 0) -> Any:
+    return None if None in values else sum(values, start)

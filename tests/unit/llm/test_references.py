@@ -1,0 +1,106 @@
+"""What headers refer to, and that it doesn't come back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.models import check_keys, open_models
+from flowyard.step_errors import ModelRefused
+from support.wire.behaviour import Odd, Status, Text
+from support.wire.openai import openai_server
+from support.wire.server import Request
+
+KEY, TENANT, SECRET = "sesame-open-now", "tenant-4711-abc", "s3cret-of-somebody"
+ENVIRON = {"OWN_KEY": KEY, "TENANT": TENANT, "FLOWYARD_SECRET_KEY": "never", "TWO_LINES": "a\nb"}
+
+
+def settings(url: str = "http://127.0.0.1:9", **headers: str) -> ModelSettings:
+    extra = {"extra_headers": headers}
+    return ModelSettings("openai_like", "m", api_base=url, api_key_env="OWN_KEY", extra=extra)
+
+
+def call(asked: ModelSettings) -> ModelCall:
+    return ModelCall("n", asked, (Message("user", f"my token is {SECRET}"),), secrets=frozenset({SECRET}))
+
+
+def everything(request: Request) -> str:
+    return f"{json.dumps(dict(request.headers))} {request.body['messages'][0]['content']} done"
+
+
+async def test_headers_hold_what_they_refer_to(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "signature").write_text("v1-signature\n")
+    asked = {"X-Tenant": "t ${env:TENANT}!", "X-Signature": "${file:deep/signature}", "X-Plain": "$TENANT {TENANT}"}
+    async with openai_server([Text("done")]) as server, open_models(ENVIRON, files=tmp_path) as models:
+        await models.reply(call(settings(server.url, **asked)))
+    sent = server.requests[0].headers
+    assert (sent["x-tenant"], sent["x-signature"]) == (f"t {TENANT}!", "v1-signature")
+    assert sent["x-plain"] == "$TENANT {TENANT}"
+
+
+@pytest.mark.parametrize(
+    ("value", "because"),
+    [
+        ("${env:NOTHING}", "needs the environment variable NOTHING"),
+        ("${env:FLOWYARD_SECRET_KEY}", "is Flowyard's own"),
+        ("${env:flowyard_secret_key}", "is Flowyard's own"),
+        ("${env:TWO_LINES}", "a character that no header can have"),
+        ("${file:nothing}", "needs the file nothing in the folder that FLOWYARD_REFERENCED_FILES names"),
+        ("${file:../outside}", "needs the file ../outside"),
+        ("${file:/etc/hostname}", "needs the file /etc/hostname"),
+        ("${file:link}", "needs the file link"),
+        ("${vault:x}", r"no reference '\$\{vault:…\}'"),
+    ],
+)
+def test_what_cannot_be_resolved_is_told_before_the_call(tmp_path: Path, value: str, because: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "outside").write_text("private")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(ModelRefused, match=because) as told:
+        check_keys([settings(**{"X-Tenant": value})], ENVIRON, folder)
+    assert "private" not in str(told.value)
+
+
+def test_without_a_folder_no_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("private")
+    with pytest.raises(ModelRefused, match="FLOWYARD_REFERENCED_FILES"):
+        check_keys([settings(**{"X-Tenant": f"${{file:{tmp_path}/file}}"})], ENVIRON)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_reply_spells_nothing_that_was_sent_in_secret(*, streamed: bool) -> None:
+    tokens: list[str] = []
+    asked = {"X-Tenant": "${env:TENANT}", "X-Auth": "Bearer by-hand-12345", "X-Title": "our workflow"}
+    async with (
+        openai_server(lambda request: Text(everything(request))) as server,
+        open_models(ENVIRON) as models,
+    ):
+        reply = await models.reply(call(settings(server.url, **asked)), tokens.append if streamed else None)
+    told = reply.text + "".join(tokens)
+    assert not [word for word in (KEY, TENANT, SECRET, "by-hand-12345") if word in told]
+    assert "our workflow" in told
+    assert "my token is ***" in told
+    assert not streamed or "".join(tokens) == reply.text
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_error_spells_nothing_that_was_sent_in_secret(*, streamed: bool) -> None:
+    async with (
+        openai_server(
+            lambda request: (
+                Odd({"error": {"message": everything(request)}})
+                if streamed
+                else Status(400, message=everything(request))
+            )
+        ) as server,
+        open_models(ENVIRON) as models,
+    ):
+        with pytest.raises(Exception, match=r"\*\*\*") as told:
+            await models.reply(call(settings(server.url, **{"X-Tenant": "${env:TENANT}"})), print if streamed else None)
+    assert not [word for word in (KEY, TENANT, SECRET) if word in str(told.value)]

@@ -1,0 +1,63 @@
+"""What a call can cost is known before it is made, and is never less than what it then costs."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from flowyard.language.workflow import ModelSettings
+from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.models import Models, open_models
+from flowyard.llm.terms import CANNED, FREE, Price, Terms
+from flowyard.runs.budget import Quote
+from support.wire.behaviour import Text
+from support.wire.providers import Provider
+
+
+def call(provider: str, model: str = "m", *, schema: Any = None, **settings: Any) -> ModelCall:
+    return ModelCall("a", ModelSettings(provider, model, **settings), (Message("user", "go"),), schema)
+
+
+@pytest.mark.parametrize("cached", [0, 900])
+async def test_no_call_costs_more_than_its_terms_say(models: Models, provider: Provider, cached: int) -> None:
+    async with provider.serve([Text("done", tokens_in=1000, tokens_out=500, cached=cached)]) as server:
+        asked = ModelCall("a", provider.settings(server), (Message("user", "go"),))
+        terms = await models.terms(asked, 1000)
+        reply = await models.reply(asked)
+    assert terms.price is not None
+    assert reply.cost_usd is not None
+    assert reply.cost_usd <= Quote(1000, terms.price.usd_in, terms.price.usd_out).amount(500).usd
+    assert terms.uses_tokens
+
+
+async def test_a_long_prompt_is_priced_as_one(models: Models) -> None:
+    asked = call("google", "gemini-2.5-pro")
+    assert (await models.terms(asked, 200_000)).price == Price(Decimal("0.00000125"), Decimal("0.00001"))
+    assert (await models.terms(asked, 200_001)).price == Price(Decimal("0.0000025"), Decimal("0.000015"))
+
+
+async def test_what_goes_into_a_cache_may_cost_more(models: Models) -> None:
+    terms = await models.terms(call("anthropic", "claude-haiku-4-5"), 10)
+    assert terms.price == Price(Decimal("0.00000125"), Decimal("0.000005"))
+
+
+async def test_how_long_a_reply_can_be_is_known_of_known_models(models: Models) -> None:
+    assert (await models.terms(call("openai", "gpt-4o-mini"), 10)).longest == 16_384
+    assert (await models.terms(call("openai", "no-such-model"), 10)) == Terms(None)
+
+
+async def test_a_server_of_ones_own_has_no_price(models: Models) -> None:
+    asked = call("hosted_vllm", api_base="http://127.0.0.1:9/v1")
+    assert await models.terms(asked, 10) == Terms(None)
+
+
+async def test_what_is_free_is_free_without_a_look_at_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "flowyard.llm.litellm_model", None)
+    async with open_models({}) as models:
+        assert await models.terms(call("scripted"), 10) == CANNED
+        assert await models.terms(call("ollama"), 10) == Terms(FREE)
+        assert await models.terms(call("local"), 10) == Terms(FREE, 256)
+        assert await models.terms(call("local", schema={}), 10) == Terms(FREE, 512)

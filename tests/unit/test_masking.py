@@ -1,0 +1,84 @@
+"""Secrets in texts: whole, in pieces, and as other formats spell them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import pairwise
+from urllib.parse import quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowyard.masking import MASK, SEALED, Masker, Stream, shown
+
+SECRET = 'k=7/"é" +\nline two of it'
+
+
+def streamed(secrets: list[str], pieces: list[str]) -> list[str]:
+    told: list[str] = []
+    stream = Stream(Masker(secrets), told.append)
+    for piece in pieces:
+        stream.add(piece)
+    stream.end()
+    return told
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        SECRET,
+        json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        quote_plus(SECRET),
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.urlsafe_b64encode(SECRET.encode()).decode(),
+        SECRET.encode().hex(),
+        SECRET.replace("\n", " "),
+        "line two of it",
+    ],
+)
+def test_a_secret_is_found_however_it_is_spelled(spelled: str) -> None:
+    assert Masker([SECRET]).text(f"it is <{spelled}>").replace("=", "") == f"it is <{MASK}>"
+
+
+def test_short_words_are_left_alone() -> None:
+    assert Masker(["abc", ""]).text("abc") == "abc"
+    assert not Masker(["abc"])
+
+
+def test_a_secret_inside_of_another_leaves_nothing_of_the_other() -> None:
+    assert Masker(["abcd", "abcdefgh"]).text("abcdefgh abcd") == f"{MASK} {MASK}"
+
+
+def test_every_text_of_a_value_is_masked() -> None:
+    value = {"a": ["x s3cret", 1, None], "s3cret": {"b": True}}
+    assert Masker(["s3cret"]).value(value) == {"a": [f"x {MASK}", 1, None], MASK: {"b": True}}
+
+
+def test_what_cannot_become_a_secret_is_told_at_once() -> None:
+    told: list[str] = []
+    stream = Stream(Masker(["secret"]), told.append)
+    for piece in ("one ", "se", "ven ", "sec"):
+        stream.add(piece)
+    assert told == ["one ", "seven "]
+    stream.end()
+    assert told == ["one ", "seven ", "sec"]
+
+
+@given(
+    st.lists(st.text("ab", min_size=4, max_size=8), min_size=1, max_size=3),
+    st.text("abc", max_size=40),
+    st.lists(st.integers(0, 40), max_size=6),
+)
+def test_no_secret_gets_through_a_stream_wherever_it_is_cut(secrets: list[str], text: str, cuts: list[int]) -> None:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    told = "".join(streamed(secrets, [text[a:b] for a, b in pairwise(places)]))
+    assert not any(secret in told for secret in secrets)
+    if not any(secret in text for secret in secrets):
+        assert told == text
+
+
+def test_sealed_values_are_shown_as_stars() -> None:
+    assert shown({"token": f"{SEALED}…", "topic": "rain", "n": 1}) == {"token": MASK, "topic": "rain", "n": 1}
