@@ -1,0 +1,117 @@
+"""The dashboards as files. What their queries find is told by a running system: see test_panels."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from flowyard.telemetry.metrics import Metrics
+from support.panels import FOLDER, dashboards, panels
+from support.prometheus import DEPLOY
+
+NAMES: Final = ("executors", "models_and_cost", "overview", "workflows")
+SOURCE: Final = {"type": "prometheus", "uid": "flowyard-prometheus"}
+FUNCTIONS: Final = {"histogram_quantile", "label_values", "sort_desc"}
+PROVISIONING: Final = FOLDER.parent / "provisioning"
+
+
+def panel_cases() -> list[Any]:
+    found = [(name, panel) for name, dashboard in dashboards().items() for panel in panels(dashboard)]
+    return [pytest.param(panel, id=f"{name}-{panel['title']}") for name, panel in found]
+
+
+@pytest.mark.parametrize("panel", panel_cases())
+def test_a_panel_says_what_it_shows_in_which_unit_and_where_from(panel: dict[str, Any]) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith("."), "a sentence"
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"] == SOURCE
+    assert panel["targets"]
+    for target in panel["targets"]:
+        assert target["expr"]
+        assert target["datasource"] == SOURCE
+    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+def test_there_are_the_four_dashboards_and_their_names_are_their_own() -> None:
+    assert tuple(dashboards()) == NAMES
+    assert {dashboard["uid"] for dashboard in dashboards().values()} == {
+        f"flowyard-{name.replace('_', '-')}" for name in NAMES
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_panel_lies_on_another(name: str) -> None:
+    dashboard = dashboards()[name]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        assert not taken & cells, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_is_used_and_every_one_that_is_used_is_there(name: str) -> None:
+    dashboard = dashboards()[name]
+    there = {variable["name"] for variable in dashboard["templating"]["list"]}
+    asked = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+    used = {found for expr in asked for found in re.findall(r"\$(\w+)", expr) if not found.startswith("__")}
+    assert used == there
+    for variable in dashboard["templating"]["list"]:
+        assert variable["allValue"] == ".*", "All includes what comes while somebody looks"
+
+
+def test_every_metric_that_is_asked_for_is_one_of_ours() -> None:
+    page, _ = Metrics(service="tests", version="0").render()
+    ours = set(re.findall(r"^# TYPE (\S+)", page.decode(), re.MULTILINE))
+    there = ours | {f"{name}_{part}" for name in ours for part in ("bucket", "sum", "count")} | _recorded()
+    exprs = [rule["expr"] for rule in _rules()]
+    for dashboard in dashboards().values():
+        exprs += [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+        exprs += [variable["query"]["query"] for variable in dashboard["templating"]["list"]]
+    missing = {name for expr in exprs for name in _metrics(expr)} - there
+    assert missing == set()
+
+
+def test_what_executors_measure_for_all_is_never_added_up() -> None:
+    of_the_system = r"flowyard_(?:queue_depth|queue_oldest_age_seconds|runs_orphaned)"
+    for dashboard in dashboards().values():
+        for panel in panels(dashboard):
+            for target in panel["targets"]:
+                for before in re.findall(rf"(.*?){of_the_system}", target["expr"]):
+                    assert re.search(r"max( by \(status\) )?\($", before), target["expr"]
+
+
+def test_grafana_finds_the_source_that_the_panels_name_and_the_dashboards_where_they_are() -> None:
+    (source,) = _provisioned("datasources/prometheus.yml")["datasources"]
+    assert {"type": source["type"], "uid": source["uid"]} == SOURCE
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = _provisioned("dashboards/flowyard.yml")["providers"]
+    assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
+
+
+def _provisioned(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((PROVISIONING / name).read_text())
+    assert read["apiVersion"] == 1
+    return read
+
+
+def _rules() -> list[dict[str, Any]]:
+    files = [yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "rules").glob("*.yml"))]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
+
+
+def _recorded() -> set[str]:
+    return {rule["record"] for rule in _rules() if "record" in rule}
+
+
+def _metrics(expr: str) -> set[str]:
+    """The names in an expression. Of all that it may hold, only metrics and functions have `_` or `:` in them."""
+    bare = re.sub(r"{[^}]*}|\$\w+", " ", expr)
+    return {name for name in re.findall(r"[\w:]*[_:][\w:]*", bare) if name not in FUNCTIONS}

@@ -1,0 +1,89 @@
+"""The panels of our Grafana dashboards, and what a Prometheus has to say to their queries."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+FOLDER: Final = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
+RANGE_S: Final = 300
+_STEP_S: Final = 5
+_VARIABLES: Final = {"$__rate_interval": "1m", "$__range": f"{RANGE_S}s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a panel, or of a variable of the dashboard. `where`: for people."""
+
+    where: str
+    expr: str
+    instant: bool
+
+
+def dashboards() -> dict[str, dict[str, Any]]:
+    """By the name of the file."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    """All but the rows that only head others."""
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+def queries() -> Iterator[Query]:
+    """As Grafana sends them with every variable at "All"."""
+    for name, dashboard in dashboards().items():
+        variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+        everything = {f"${variable}": told["allValue"] for variable, told in variables.items()}
+        for panel in panels(dashboard):
+            for target in panel["targets"]:
+                where = f"{name}: {panel['title']} ({target['refId']})"
+                yield Query(where, _filled(target["expr"], everything), instant="instant" in target)
+        for variable, told in variables.items():
+            found = re.fullmatch(r"label_values\((.+), (\w+)\)", told["query"]["query"])
+            assert found is not None, told
+            yield Query(
+                f"{name}: ${variable}", _filled(f"count by ({found[2]}) ({found[1]})", everything), instant=True
+            )
+
+
+def empty_or_broken(prometheus_url: str) -> list[str]:
+    """What Grafana could show nothing for, and why. Asks about the last five minutes."""
+    with httpx.Client(base_url=prometheus_url, timeout=20) as http:
+        return [f"{query.where}: {wrong}" for query in queries() if (wrong := _wrong(http, query)) is not None]
+
+
+def _filled(expr: str, everything: dict[str, str]) -> str:
+    # Longest first: no name may be taken for the beginning of another.
+    for name, value in sorted((_VARIABLES | everything).items(), key=lambda item: -len(item[0])):
+        expr = expr.replace(name, value)
+    assert "$" not in expr, expr
+    return expr
+
+
+def _wrong(http: httpx.Client, query: Query) -> str | None:
+    now = time.time()
+    if query.instant:
+        response = http.get("/api/v1/query", params={"query": query.expr, "time": now})
+    else:
+        during = {"start": now - RANGE_S, "end": now, "step": _STEP_S}
+        response = http.get("/api/v1/query_range", params={"query": query.expr, **during})
+    answer = response.json()
+    if answer["status"] != "success":
+        return f"{answer['error']}: {query.expr}"
+    # "PromQL info" is about rounding, and comes and goes with the numbers.
+    if warnings := [told for told in answer.get("warnings", ()) if not told.startswith("PromQL info:")]:
+        return f"{warnings}: {query.expr}"
+    series = answer["data"]["result"]
+    values = [float(value) for one in series for _, value in one.get("values") or [one["value"]]]
+    if not series:
+        return f"empty: {query.expr}"
+    return None if any(map(math.isfinite, values)) else f"no number: {query.expr}"
