@@ -8,6 +8,8 @@ KEEP ?=
 TESTS ?=
 # Handed to the resolver: `make lock LOCK=--upgrade`.
 LOCK ?=
+# How many executors: `make scale N=4`.
+N ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -72,9 +74,10 @@ export DEMO
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help setup demo test check fmt-check lint types boundaries format bench sizes lock clean
+.PHONY: images up down logs scale test-compose
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(TOOLS) $(MODEL) $(ASSETS) ## Make .venv with the product, the local model, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
@@ -82,8 +85,14 @@ setup: $(TOOLS) $(MODEL) $(ASSETS) ## Make .venv with the product, the local mod
 demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it, offline and without a key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
-test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests (TESTS="..." goes to pytest).
+test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
 	@$(BIN)/pytest $(TESTS)
+
+test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
+	@failed=0; \
+	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/compose --system=compose $(TESTS) || failed=1; \
+	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images $(TESTS) || failed=1; \
+	exit $$failed
 
 check: fmt-check lint types boundaries ## Check without running: format, lint, types, boundaries. The tests are `make test`.
 
@@ -107,6 +116,26 @@ format: $(TOOLS) ## Format the code and fix what can be fixed safely.
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 
+images: ## Build the container images.
+	@docker compose build
+
+up: ## Start the stack in containers, with Docker, and say where it is (docs/compose.md).
+	@docker compose up --detach --build --wait
+	@for door in 'dashboard 8401' 'gateway 8400' 'mlflow 5000' 'prometheus 9090'; do \
+		set -- $$door; printf '  %-11s http:%s%s\n' "$$1" // "$$(docker compose port "$$1" "$$2")"; \
+	done
+	@echo '  API key     docker compose run --rm cli key'
+
+down: ## End the stack in containers. Its data stay.
+	@docker compose --profile '*' down
+
+logs: ## Follow the logs of the stack in containers.
+	@docker compose logs --follow --tail 100
+
+scale: ## Have this many executors in containers: make scale N=4.
+	@test -n '$(N)' || { echo 'How many? make scale N=4' >&2; exit 2; }
+	@docker compose up --detach --wait --no-recreate --scale executor='$(N)' executor
+
 bench: $(TOOLS) ## Measure the engine against bare LangGraph.
 	@$(BIN)/python benchmarks/engine.py
 
@@ -119,6 +148,12 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 	@$(call COMPILE,runtime) --constraints requirements/dev.txt requirements/runtime.in
 	@$(call COMPILE,build) --constraints requirements/dev.txt requirements/build.in
 	@$(call COMPILE,local-model) --no-deps requirements/local-model.in
+	@$(call COMPILE,registry) --constraints requirements/runtime.txt requirements/registry.in
+	@$(call COMPILE,gateway) --constraints requirements/runtime.txt requirements/gateway.in
+	@$(call COMPILE,dashboard) --constraints requirements/runtime.txt requirements/dashboard.in
+	@$(call COMPILE,executor) --no-emit-package xllamacpp --constraints requirements/runtime.txt requirements/executor.in
+	@$(call COMPILE,cli) --constraints requirements/runtime.txt requirements/cli.in
+	@$(call COMPILE,mlflow) requirements/mlflow.in
 
 clean: ## Remove .venv and everything else that can be made again.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache

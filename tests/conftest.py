@@ -1,17 +1,24 @@
-"""One real Postgres and one real NATS for all tests, started when the first test asks."""
+"""One real Postgres and one real NATS for all tests, started when the first test asks; one system for all stories."""
 
 # ruff: noqa: PLC0415  # imported where used: tests that need no server don't wait for its libraries
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from flowyard_embedded.servers.postgres import PostgresServer
+    from support.servers import Postgres
+    from support.system import System
+    from support.visitor import Model, Visitor
+
+IN_CONTAINERS = {"system": "compose", "servers": "images"}
+"""The options that need a Docker engine."""
+MEASURED = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,6 +28,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="what the stories of tests/e2e are told on",
     )
+    parser.addoption(
+        "--servers",
+        choices=["wheels", "images"],
+        default="wheels",
+        help="where the Postgres and the NATS of tests come from: from pip, or from the images that compose takes",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Else testcontainers looks for another way to its containers when we are in one ourselves.
+    os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
+    config.stash[MEASURED] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[MEASURED]:
+        terminalreporter.write_line(line)
+    if any(config.getoption(name) == value for name, value in IN_CONTAINERS.items()):
+        from support.compose import lacking
+
+        if reason := lacking():
+            terminalreporter.write_line(reason, yellow=True, bold=True)
+
+
+def in_containers(config: pytest.Config, option: str) -> bool:
+    """Skips the test where that is asked for and impossible."""
+    if config.getoption(option) != IN_CONTAINERS[option]:
+        return False
+    from support.compose import lacking
+
+    if reason := lacking():
+        pytest.skip(reason)
+    return True
+
+
+@pytest.fixture(scope="session")
+def from_images(request: pytest.FixtureRequest) -> bool:
+    """Where servers come from."""
+    return in_containers(request.config, "servers")
 
 
 @pytest.fixture(scope="session")
@@ -33,32 +79,40 @@ def session_home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def server_home() -> Iterator[Path]:
+def server_home(*, from_images: bool) -> Iterator[Path]:
     """Where a test starts servers of its own, to crash them. It has to stop them too."""
     from support.servers import temporary_home
 
+    if from_images:
+        pytest.skip("crashes a server of its own, which is a process and no container")
     with temporary_home() as home:
         yield home
 
 
 @pytest.fixture(scope="session")
-def postgres(session_home: Path) -> Iterator[PostgresServer]:
+def postgres(request: pytest.FixtureRequest, *, from_images: bool) -> Iterator[Postgres]:
+    if from_images:
+        from support.images import postgres_image
+
+        with postgres_image() as image:
+            yield image
+        return
     from flowyard_embedded.servers.postgres import start_postgres
     from support.servers import FORGETFUL
 
-    server = start_postgres(session_home / "postgres", settings=FORGETFUL)
+    server = start_postgres(request.getfixturevalue("session_home") / "postgres", settings=FORGETFUL)
     yield server
     server.process.stop()
 
 
 @pytest.fixture(scope="session")
-def postgres_url(postgres: PostgresServer) -> str:
+def postgres_url(postgres: Postgres) -> str:
     """Of the superuser, with the right to make databases."""
     return postgres.url.get_secret_value()
 
 
 @pytest.fixture(scope="session")
-def template_database(postgres: PostgresServer) -> str:
+def template_database(postgres: Postgres) -> str:
     """What every test's database is a copy of. Nobody may stay connected to it."""
     from flowyard.storage.schema import migrate
     from support.servers import create_database, in_its_own_loop
@@ -69,7 +123,7 @@ def template_database(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-def database_url(postgres: PostgresServer, template_database: str) -> Iterator[str]:
+def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
     """A database for one test."""
     from support.servers import create_database, drop_database
 
@@ -79,11 +133,48 @@ def database_url(postgres: PostgresServer, template_database: str) -> Iterator[s
 
 
 @pytest.fixture(scope="session")
-def nats_url(session_home: Path) -> Iterator[str]:
+def nats_url(request: pytest.FixtureRequest, *, from_images: bool) -> Iterator[str]:
     """Of a user who may do everything."""
+    if from_images:
+        from support.images import nats_image
+
+        with nats_image() as url:
+            yield url
+        return
     from flowyard_embedded.servers.nats import start_nats
     from support.servers import EVERYTHING
 
-    server = start_nats(session_home / "nats", users={"tests": EVERYTHING})
+    server = start_nats(request.getfixturevalue("session_home") / "nats", users={"tests": EVERYTHING})
     yield server.url("tests").get_secret_value()
     server.process.stop()
+
+
+@pytest.fixture(scope="session")
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """What `--system` says. One for all stories."""
+    from support.system import embedded, look_after
+
+    if in_containers(request.config, "system"):
+        from support.compose import composed
+
+        with composed() as system:
+            request.config.stash[MEASURED] = system.measured
+            yield system
+            look_after(system)
+        return
+    with embedded() as system:
+        yield system
+        look_after(system)
+
+
+@pytest.fixture
+async def visitor(system: System) -> AsyncIterator[Visitor]:
+    from support.visitor import visitor_of
+
+    async with visitor_of(system.url, system.key, model_host=system.model_host) as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def model(visitor: Visitor) -> Model:
+    return visitor.model

@@ -9,6 +9,7 @@ import pytest
 
 from flowyard.language.load import load_text
 from flowyard.language.reading.document import (
+    BudgetShape,
     CaseShape,
     DocumentShape,
     EdgeShape,
@@ -35,7 +36,7 @@ MODELS = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 ROOM = ROOT / "libs" / "flowyard" / "src" / "flowyard" / "language"
 SHAPES = (
     DocumentShape, FlowShape, FieldShape, NodeShape, RetryShape, EdgeShape, LoopShape, ParallelShape, LlmShape,
-    ExecutionShape, CaseShape, ExpectShape,
+    ExecutionShape, BudgetShape, CaseShape, ExpectShape,
 )  # fmt: skip
 NO_CODES = {"smollm2-135m", "utf-8", "utf-8-sig"}
 

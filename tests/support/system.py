@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import httpx
@@ -39,55 +42,90 @@ _SETTINGS: Final = {
 
 
 @dataclass(frozen=True)
-class System:
-    """`url`: of the gateway, which is all that a client knows. `key`: may do everything."""
+class System(ABC):
+    """`url`: of the gateway, which is all that a client knows. `key`: may do everything.
+
+    `model_host`: the address of this machine at which its executors reach a model.
+    """
 
     url: str
     dashboard_url: str
     key: str = field(repr=False)
-    _up: Up
+    model_host: str
 
     @property
     def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.key}"}
 
+    @abstractmethod
     def address(self, service: str) -> str:
         """Where it listens itself."""
+
+    @abstractmethod
+    def send(self, service: str, number: signal.Signals) -> int:
+        """To the process of a service, or of the executor with that name. How often it had been started by then."""
+
+    @abstractmethod
+    async def back(self, service: str, *, after: int) -> None:
+        """Returns when the service has been started more than `after` times, and is healthy."""
+
+    @abstractmethod
+    def log_lines(self) -> Iterator[tuple[str, str]]:
+        """All that was logged: the service, the line."""
+
+    def bugs(self) -> list[dict[str, Any]]:
+        """What the services have logged of errors that nobody had thought of."""
+        lines = list(self.log_lines())
+        facts = [{"service": service, **json.loads(line)} for service, line in lines if line.startswith("{")]
+        strays = [{"service": service, "event": line} for service, line in lines if not line.startswith("{")]
+        return strays + [told for told in facts if "exception" in told]
+
+
+@dataclass(frozen=True)
+class Embedded(System):
+    _up: Up
+
+    def address(self, service: str) -> str:
         return f"http://127.0.0.1:{self._up.part(service).port}"
 
     def send(self, service: str, number: signal.Signals) -> int:
-        """How often the service had been started by then."""
         part = self._up.part(service)
         assert part.pid is not None
         os.kill(part.pid, number)
         return part.starts
 
     async def back(self, service: str, *, after: int) -> None:
-        """Returns when the service has been started more than `after` times, and is healthy."""
-
         def is_back() -> bool:
             part = self._up.part(service)
             return part.starts > after and part.state == "healthy"
 
         await until(is_back, 20)
 
-    def bugs(self) -> list[dict[str, Any]]:
-        """What the services have logged of errors that nobody had thought of."""
-        logs = {file.stem: file.read_text() for file in self._up.place.logs.glob("*.log")}
-        lines = [(service, line) for service, log in logs.items() for line in log.splitlines()]
-        facts = [{"service": service, **json.loads(line)} for service, line in lines if line.startswith("{")]
-        strays = [{"service": service, "event": line} for service, line in lines if not line.startswith("{")]
-        return strays + [told for told in facts if "exception" in told]
+    @property
+    def home(self) -> Path:
+        """Where it keeps everything."""
+        return self._up.place.path
+
+    def log_lines(self) -> Iterator[tuple[str, str]]:
+        for file in self._up.place.logs.glob("*.log"):
+            yield from ((file.stem, line) for line in file.read_text().splitlines())
 
 
 @contextmanager
-def embedded() -> Iterator[System]:
-    """`flowyard up`. At the end of the block it's told to end, and has to, in time and without a complaint."""
+def embedded(more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Embedded]:
+    """`flowyard up`. At the end of the block it's told to end, and has to, in time and without a complaint.
+
+    `more`: variables of its environment.
+    """
     with temporary_home() as home:
         place, out, err = Place(home / "data"), home / "up.out", home / "up.err"
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
-                _command(place), env=_environment(), stdin=subprocess.DEVNULL, stdout=to_out, stderr=to_err
+                _command(place),
+                env={**environment_of_services(), **more},
+                stdin=subprocess.DEVNULL,
+                stdout=to_out,
+                stderr=to_err,
             )
             up = Up(process, place, out, err)
             try:
@@ -100,29 +138,10 @@ def embedded() -> Iterator[System]:
                 process.wait(2 * ENDS_WITHIN_S)
 
 
-def _command(place: Place) -> Sequence[str]:
-    more = ["--data", str(place.path), "--port", "0", "--executors", str(len(EXECUTORS))]
-    return [sys.executable, "-m", "flowyard_embedded", "up", *more]
-
-
-def _environment() -> dict[str, str]:
+def environment_of_services() -> dict[str, str]:
+    """Without this machine's settings and keys, with ours."""
     others = {name: value for name, value in clean_environment().items() if not name.startswith("FLOWYARD_")}
     return others | {f"FLOWYARD_{name}": value for name, value in _SETTINGS.items()}
-
-
-def _system(up: Up) -> System:
-    client, state = read_client(up.place.client), up.state
-    assert client is not None
-    assert state.dashboard_url is not None
-    assert client.key.get_secret_value() in up.out, "the first key is shown"
-    return System(client.url, state.dashboard_url, client.key.get_secret_value(), up)
-
-
-def _end(up: Up) -> None:
-    begun = time.monotonic()
-    code = up.end(signal.SIGINT)
-    assert (code, time.monotonic() - begun < ENDS_WITHIN_S) == (0, True), up.err
-    assert "Traceback" not in up.out + up.err
 
 
 def look_after(system: System) -> None:
@@ -130,3 +149,23 @@ def look_after(system: System) -> None:
     status = httpx.get(f"{system.url}/v1/status", headers=system.headers).json()
     assert status["queue"] == {"queued": 0, "running": 0, "waiting": 0, "oldest_queued_s": 0, "orphaned": 0}
     assert system.bugs() == []
+
+
+def _command(place: Place) -> Sequence[str]:
+    more = ["--data", str(place.path), "--port", "0", "--executors", str(len(EXECUTORS))]
+    return [sys.executable, "-m", "flowyard_embedded", "up", *more]
+
+
+def _system(up: Up) -> Embedded:
+    client, state = read_client(up.place.client), up.state
+    assert client is not None
+    assert state.dashboard_url is not None
+    assert client.key.get_secret_value() in up.out, "the first key is shown"
+    return Embedded(client.url, state.dashboard_url, client.key.get_secret_value(), "127.0.0.1", up)
+
+
+def _end(up: Up) -> None:
+    begun = time.monotonic()
+    code = up.end(signal.SIGINT)
+    assert (code, time.monotonic() - begun < ENDS_WITHIN_S) == (0, True), up.err
+    assert "Traceback" not in up.out + up.err

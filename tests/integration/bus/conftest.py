@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from integration.bus.server import NatsServer
+from integration.bus.server import NatsFromImage, NatsServer
 
 
 @pytest.fixture
-def stopped_nats(tmp_path: Path) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path)
+def stopped_nats(tmp_path: Path, *, from_images: bool) -> Iterator[NatsServer]:
+    server = NatsFromImage(tmp_path) if from_images else NatsServer(tmp_path)
     yield server
     server.kill()
 

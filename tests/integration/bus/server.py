@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
@@ -13,13 +14,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from testcontainers.core.container import DockerContainer
+
 from flowyard.bus.subjects import Permissions
+from support.images import image_of
 
 BINARY = Path(sys.executable).with_name("nats-server")
 
 
 class NatsServer:
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._store = directory / "store"
         self._config = directory / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,6 +75,31 @@ class NatsServer:
     def go_on(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+class NatsFromImage(NatsServer):
+    """In a container, on this machine's own network and in the same directory as it would be without."""
+
+    _container: DockerContainer | None = None
+
+    def start(self) -> None:
+        container = DockerContainer(image_of("nats")).with_command(["--config", str(self._config)])
+        container.with_volume_mapping(self._directory, str(self._directory), "rw")
+        self._container = container.with_kwargs(network_mode="host", user=f"{os.getuid()}:{os.getgid()}")
+        self._container.start()
+
+    def kill(self) -> None:
+        if self._container is not None:
+            self._container.stop()
+            self._container = None
+
+    def hang(self) -> None:
+        assert self._container is not None
+        self._container.get_wrapped_container().pause()
+
+    def go_on(self) -> None:
+        assert self._container is not None
+        self._container.get_wrapped_container().unpause()
 
 
 def _user(name: str, password: str, permissions: Permissions) -> str:

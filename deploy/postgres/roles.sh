@@ -1,0 +1,12 @@
+#!/bin/bash
+# Makes the databases and the roles, with the passwords of the volume of secrets. Repeated at each start of the stack, it
+# changes what has changed and nothing else.
+set -euo pipefail
+secrets=/run/flowyard/postgres
+PGPASSWORD=$(cat $secrets/postgres_password)
+OWNER=$(cat $secrets/postgres_owner_password)
+SERVICES=$(cat $secrets/postgres_services_password)
+MLFLOW=$(cat $secrets/postgres_mlflow_password)
+export PGPASSWORD OWNER SERVICES MLFLOW
+exec psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --host postgres --username postgres --dbname postgres \
+    --file /etc/flowyard/roles.sql

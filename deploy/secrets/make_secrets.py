@@ -1,0 +1,170 @@
+#!/opt/flowyard/bin/python
+"""Makes the secrets of a stack, each a file that only its reader can read. What is there already stays.
+
+Runs as root in a container without a network, before all others. A secret may be given instead of made: as a file of
+its name in GIVEN, or as an environment variable, FLOWYARD_ and its name in capitals. What is given replaces what was
+made.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from flowyard.access import KEY_RANDOM, new_key, parse_key
+
+HOME = Path("/run/flowyard")
+GIVEN = Path("/given")
+VOLUMES = Path("/volumes")
+"""Those that are given to their users, by name."""
+
+# As the Dockerfile and the images of others have them.
+UIDS = {
+    "registry": 10001,
+    "executor": 10002,
+    "gateway": 10003,
+    "dashboard": 10004,
+    "cli": 10005,
+    "nats": 10006,
+    "mlflow": 10007,
+    "ollama": 10008,
+    "postgres": 999,
+    "prometheus": 65534,
+    "grafana": 472,
+}
+BUS = ("registry", "executor", "gateway", "dashboard")
+SECRET_INPUTS = ("executor", "gateway", "dashboard")
+PASSWORDS = (
+    "postgres_password",
+    "postgres_owner_password",
+    "postgres_services_password",
+    "postgres_mlflow_password",
+    *(f"nats_{service}_password" for service in BUS),
+    "grafana_password",
+)
+KEYS = ("admin_key", "prometheus_key")
+
+
+def main() -> None:
+    HOME.chmod(0o755)
+    kept = HOME / "made"
+    kept.mkdir(mode=0o700, exist_ok=True)
+    found = {name: find(kept, name, password) for name in PASSWORDS}
+    found |= {name: find(kept, name, api_key) for name in KEYS}
+    found["secret_key"] = find(kept, "secret_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+    check(found)
+    for name, value in found.items():
+        write(kept / name, value)
+    for reader, uid in UIDS.items():
+        hand_over(reader, uid, files_of(reader, found))
+    for volume in VOLUMES.iterdir():
+        os.chown(volume, UIDS[volume.name], UIDS[volume.name])
+
+
+def find(kept: Path, name: str, make: Callable[[], str]) -> str:
+    file = kept / name
+    return given(name) or (file.read_text().strip() if file.exists() else "") or make()
+
+
+def given(name: str) -> str:
+    file = GIVEN / name
+    if file.is_file():
+        return file.read_text().strip()
+    return os.environ.get(f"FLOWYARD_{name.upper()}", "").strip()
+
+
+def password() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def api_key() -> str:
+    return new_key(secrets.token_bytes(KEY_RANDOM)).text
+
+
+def check(found: dict[str, str]) -> None:
+    """A wrong one would be noticed late, and far from here."""
+    # They stand in addresses and in statements as they are.
+    rules = [(name, is_plain, "8 to 200 letters, digits, - and _, and nothing else") for name in PASSWORDS]
+    rules += [(name, is_key, "an API key, which looks like fy_abcdefgh_…") for name in KEYS]
+    rules.append(("secret_key", is_secret_key, "32 bytes in base64, as of `openssl rand -base64 32`"))
+    wrong = [f"{name} should be {what}" for name, is_right, what in rules if not is_right(found[name])]
+    if wrong:
+        sys.exit("\n".join(wrong))
+
+
+def is_plain(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_-]{8,200}", text) is not None
+
+
+def is_key(text: str) -> bool:
+    return parse_key(text) is not None
+
+
+def is_secret_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        return False
+
+
+def files_of(reader: str, found: dict[str, str]) -> dict[str, str]:
+    """What one reader is given, by the names of the files."""
+    files: dict[str, str] = {}
+    if reader in BUS:
+        files["database_url"] = database_url("flowyard", found["postgres_services_password"], "flowyard")
+        files["nats_url"] = f"nats://{reader}:{found[f'nats_{reader}_password']}@nats:4222"
+    if reader in SECRET_INPUTS:
+        files["secret_key"] = found["secret_key"]
+    match reader:
+        case "cli":
+            files["database_url"] = database_url("flowyard_owner", found["postgres_owner_password"], "flowyard")
+            files["admin_key"] = found["admin_key"]
+            # <name>.<scope>: what `flowyard migrate` puts into the database.
+            files["keys/admin.admin"] = found["admin_key"]
+            files["keys/prometheus.read"] = found["prometheus_key"]
+        case "nats":
+            lines = [f'{service}_password = "{found[f"nats_{service}_password"]}"' for service in BUS]
+            files["passwords.conf"] = "\n".join(lines)
+        case "postgres":
+            names = ("postgres", "postgres_owner", "postgres_services", "postgres_mlflow")
+            files |= {f"{name}_password": found[f"{name}_password"] for name in names}
+        case "mlflow":
+            files["database_url"] = database_url("mlflow", found["postgres_mlflow_password"], "mlflow", "+psycopg")
+        case "prometheus":
+            files["key"] = found["prometheus_key"]
+        case "grafana":
+            files["password"] = found["grafana_password"]
+    return files
+
+
+def database_url(user: str, password: str, database: str, driver: str = "") -> str:
+    return f"postgresql{driver}://{user}:{password}@postgres:5432/{database}"
+
+
+def hand_over(reader: str, uid: int, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        file = HOME / reader / name
+        for folder in (HOME / reader, file.parent):
+            folder.mkdir(mode=0o500, exist_ok=True)
+            os.chown(folder, uid, uid)
+        write(file, text)
+        os.chown(file, uid, uid)
+
+
+def write(file: Path, text: str) -> None:
+    """Whole or not at all, and only if it is new."""
+    if file.exists() and file.read_text() == f"{text}\n":
+        return
+    new = file.with_name(f".{file.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as out:
+        out.write(f"{text}\n")
+    new.replace(file)
+
+
+main()
