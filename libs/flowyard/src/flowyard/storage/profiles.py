@@ -13,6 +13,8 @@ from flowyard.runs.run import Entry, State
 from flowyard.storage.database import Database
 from flowyard.storage.packing import unpacked
 
+_SLACK_MS: Final = 5 * 60 * 1000
+"""How far the clock of a service may be off."""
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,11 +35,12 @@ class Profiles:
 
     async def finished(self, *, workflow: str | None, since: datetime | None, most: int) -> list[FinishedRun]:
         """The newest ones that an executor has had. `since`: when they were made, or later."""
-        after = uuid7(max(0, _ms(since)) if since is not None else 0, bytes(10))
+        # Whoever submits makes the id, by its own clock and before the row: the index finds about where to begin.
+        after = uuid7(max(0, _ms(since) - _SLACK_MS) if since is not None else 0, bytes(10))
         if workflow is None:
-            rows = await self._database.rows(_NEWEST, after, most)
+            rows = await self._database.rows(_NEWEST, after, since, most)
         else:
-            rows = await self._database.rows(_NEWEST_OF, workflow, after, most)
+            rows = await self._database.rows(_NEWEST_OF, workflow, after, since, most)
         return [FinishedRun(**row) for row in rows]
 
     async def entries(self, run_ids: Collection[UUID]) -> Mapping[UUID, list[Entry]]:
@@ -53,15 +56,15 @@ class Profiles:
 
 _NEWEST: Final = """
 SELECT id, workflow, status, created_at, finished_at FROM runs
-WHERE id >= $1 AND finished_at IS NOT NULL AND started_at IS NOT NULL
-ORDER BY id DESC LIMIT $2
+WHERE id >= $1 AND finished_at IS NOT NULL AND started_at IS NOT NULL AND ($2::timestamptz IS NULL OR created_at >= $2)
+ORDER BY id DESC LIMIT $3
 """
 # Pairs, so that the index by workflow alone will do: see `overview`.
 _NEWEST_OF: Final = """
 SELECT id, workflow, status, created_at, finished_at FROM runs
 WHERE (workflow, id) BETWEEN ($1::text, $2::uuid) AND ($1::text, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-    AND finished_at IS NOT NULL AND started_at IS NOT NULL
-ORDER BY workflow DESC, id DESC LIMIT $3
+    AND finished_at IS NOT NULL AND started_at IS NOT NULL AND ($3::timestamptz IS NULL OR created_at >= $3)
+ORDER BY workflow DESC, id DESC LIMIT $4
 """
 
 
