@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from itertools import pairwise
 from urllib.parse import quote_plus
@@ -37,10 +38,19 @@ def streamed(secrets: list[str], pieces: list[str]) -> list[str]:
         SECRET.encode().hex(),
         SECRET.replace("\n", " "),
         "line two of it",
+        "k%3d7%2f%22%c3%a9%22+%2b%0aline+two+of+it",
+        html.escape(SECRET),
     ],
 )
 def test_a_secret_is_found_however_it_is_spelled(spelled: str) -> None:
     assert Masker([SECRET]).text(f"it is <{spelled}>").replace("=", "") == f"it is <{MASK}>"
+
+
+@pytest.mark.parametrize("user", ["u", "ab", "abc"])
+def test_a_password_is_found_inside_of_what_base64_makes_of_more(user: str) -> None:
+    told = Masker(["hunter2-hunter2"]).text(base64.b64encode(f"{user}:hunter2-hunter2".encode()).decode())
+    assert MASK in told
+    assert b"unter2-hunt" not in base64.b64decode(told.replace(MASK, "AAAA") + "====")
 
 
 def test_short_words_are_left_alone() -> None:
@@ -82,3 +92,20 @@ def test_no_secret_gets_through_a_stream_wherever_it_is_cut(secrets: list[str], 
 
 def test_sealed_values_are_shown_as_stars() -> None:
     assert shown({"token": f"{SEALED}…", "topic": "rain", "n": 1}) == {"token": MASK, "topic": "rain", "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("secret", "reply", "shown_as"),
+    [
+        ("4711", '{"a": "4711", "b": 14711}', '{"a": "***", "b": 14711}'),
+        ("4711", '{"a": 4711}', '{"a": "***"}'),
+        ("true", '```json\n{"a": "true", "b": true}\n```', '```json\n{"a": "***", "b": true}\n```'),
+        ("name", '{"name": "name"}', '{"name": "***"}'),
+        ("p/w&é", r'Here: {"a": "p\/w\u0026\u00E9"}', 'Here: {"a": "***"}'),
+        ("p/w&é", r'{"a": "p/w&é", "a": "x"}', '{"a": "x"}'),
+        ("s3cret", '{"a": "s3cret"', '{"a": "***"'),
+        ("s3cret", '{"a": 1.0,  "b": 2}', '{"a": 1.0,  "b": 2}'),
+    ],
+)
+def test_a_reply_that_is_json_stays_json(secret: str, reply: str, shown_as: str) -> None:
+    assert Masker([secret]).json(reply, {"name"}) == shown_as

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from flowyard.graph.run import run_workflow
 from flowyard.graph.spending import SHORTEST_REPLY, TermsOf, prompt_bound
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.terms import FREE, Price, Terms
-from flowyard.runs.events import ModelCalled, ModelReserved, StepFailed
+from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepFailed
 from flowyard.step_errors import ModelRefused, ProviderError
 from support.wire.anthropic import anthropic_server
 from support.wire.behaviour import Behaviour, CutStream, Text
 from support.wire.openai import openai_server
-from support.workflows import Answering, Outcome, document, run
+from support.workflows import Answering, Outcome, compiled, document, run
 
 CENT = Decimal("0.01")
 ITEMS = [f"{n:02}" for n in range(50)]
@@ -344,3 +345,38 @@ async def test_a_stream_that_breaks_counts_as_it_was_reserved() -> None:
         assert outcome.result.error is not None
         assert outcome.result.error.code == "budget_exceeded"
         assert len(server.requests) == 10
+
+
+async def test_waiting_for_what_others_leave_over_is_no_time_of_the_step() -> None:
+    """Three calls fit side by side, so that the last ones wait for longer than a step may take."""
+
+    async def answer(_: ModelCall) -> ModelReply:
+        await asyncio.sleep(0.05)
+        return ModelReply("done", Usage(10, 5, 0), Decimal(0))
+
+    async def free(_: ModelCall, __: int) -> Terms:
+        return Terms(FREE)
+
+    node = "- {id: each, prompt: '{item}', outputs: [texts], timeout: 0.15, retry: 0, llm: {max_tokens: 1000}}"
+    edges = """
+    - {from: START, parallel: {items_field: items, target_node: each, collect_field: texts, on_item_error: skip}}
+    - {from: each, to: END}
+    """
+    fields = "items: {type: 'list[int]', required: true}\ntexts: list[str]"
+    text = document("", edges, fields=fields, nodes=node, config="budget: {tokens: 3500}")
+    outcome = await run(text, {"items": list(range(24))}, model=Answering(answer), terms=free)
+    assert outcome.result.outputs == {"texts": ["done"] * 24}
+
+
+async def test_a_call_that_a_bug_ends_is_told_and_holds_up_no_other() -> None:
+    async def answer(_: ModelCall) -> str:
+        raise RuntimeError("a bug")
+
+    events: list[Event] = []
+    node = "- {id: a, prompt: a, outputs: [a], llm: {provider: openai, model: m}}"
+    graph = compiled(document("", fields="a: str", nodes=node, config="budget: {model_calls: 5}"))
+    with pytest.raises(RuntimeError):
+        await run_workflow(graph, {}, run_id="r", model=Answering(answer), emit=events.append)
+    (call,) = [event for event in events if isinstance(event, ModelCalled)]
+    assert call.error is not None
+    assert (call.error.code, call.cost_usd) == ("internal_error", None)

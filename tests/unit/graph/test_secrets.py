@@ -75,3 +75,20 @@ async def test_a_name_that_means_something_else_in_a_node_is_no_secret() -> None
     """
     outcome = await run(document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(refuse))
     assert outcome.asked("each")[0] == "a"
+
+
+async def test_what_is_wrong_with_a_reply_is_told_without_the_secret() -> None:
+    async def answer(_: ModelCall) -> str:
+        return r'{"said": "x", "s3cr\u00E9t-of-somebody": 1, "more": "s3cr\u00E9t-of-somebody"}'
+
+    text = document(
+        "",
+        fields=f"said: str\nmore: int\n{FIELDS.strip()}",
+        nodes=ASKING.replace("[said]", "[said, more]").replace("log_prompts: true", "log_prompts: true, retry: 1"),
+    )
+    outcome = await run(text, {"token": SECRET}, model=Answering(answer))
+    assert outcome.result.error is not None
+    assert outcome.result.error.message == "***: no such field; more: expected int, got str '***'"
+    told = [repr(event) for event in outcome.events if not isinstance(event, ModelCalled)]
+    assert SECRET not in json.dumps(told, ensure_ascii=False)
+    assert "u00E9t-of" not in json.dumps(told)

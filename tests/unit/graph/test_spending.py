@@ -35,7 +35,17 @@ def used(call: ModelCalled) -> tuple[int | None, int | None, int | None, Decimal
 @STREAMED
 @pytest.mark.parametrize(
     "behaviour",
-    [CutStream(after=0), CutStream(after=2), HangUp(), Malformed(), Odd({}), Odd({"error": "down"}), Hang()],
+    [
+        CutStream(after=0),
+        CutStream(after=2),
+        HangUp(),
+        Malformed(),
+        Odd({}),
+        Odd({"error": "down"}),
+        Hang(),
+        Status(502),
+        Status(504),
+    ],
     ids=str,
 )
 async def test_a_model_that_may_have_worked_has_used_nobody_knows_what(behaviour: Behaviour, *, stream: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, Usage
 from flowyard.llm.models import Models
-from flowyard.step_errors import ModelError
+from flowyard.step_errors import ModelError, ProviderError
 from support.wire.behaviour import Status, Text
 from support.wire.providers import OPENAI
 
@@ -69,3 +69,15 @@ asyncio.run(main())
             subprocess.run, [sys.executable, "-c", program, server.url], capture_output=True, text=True, timeout=30
         )
     assert told.stdout.split() == ["hello", "False"], told.stderr
+
+
+async def test_an_answer_that_nests_too_deeply_is_a_failure_like_any_other(models: Models) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]}")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 200_000)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ProviderError):
+            await models.reply(ask(f"http://127.0.0.1:{port}/v1"))

@@ -208,3 +208,14 @@ async def test_ollama_is_asked_at_its_address_and_nowhere_else(models: Models, m
     async with OLLAMA.serve([Text("a small reply")]) as server:
         await models.reply(ask(OLLAMA.settings(server)))
     assert 11434 not in connected
+
+
+async def test_a_price_that_litellm_looks_for_in_vain_is_unknown_and_costs_no_reply(models: Models) -> None:
+    """Its map has the model under another provider: so with Vertex AI's DeepSeek, Kimi, GLM, MiniMax, too."""
+    async with OPENAI.serve([Text("hi")]) as server:
+        extra = {"api_version": "2024-06-01"}
+        settings = ModelSettings(
+            "azure", "gpt-35-turbo-instruct", api_base=server.url, api_key_env="OPENAI_API_KEY", extra=extra
+        )
+        reply = await models.reply(ask(settings))
+    assert (reply.text, reply.cost_usd, reply.usage.tokens_out) == ("hi", None, 5)

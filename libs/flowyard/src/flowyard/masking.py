@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -15,6 +17,8 @@ SHORTEST: Final = 4
 """Characters that a secret has at least to be looked for in texts: shorter ones are parts of many words."""
 _LINE: Final = 8
 """Characters of a line that is looked for by itself, where a secret has several."""
+_PERCENT: Final = re.compile("%[0-9A-F]{2}")
+_ESCAPED: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 
 
 def is_sealed(value: object) -> bool:
@@ -45,17 +49,38 @@ class Masker:
                 text = text.replace(form, MASK)
         return text
 
-    def value(self, value: Any) -> Any:
-        """JSON with every text in it masked, keys included."""
+    def value(self, value: Any, known: Collection[str] = ()) -> Any:
+        """JSON with every text in it masked, keys included, but for those that are `known` by a document.
+
+        A number that is a secret becomes a text; one that only holds its digits is as it was.
+        """
         match value:
             case str():
                 return self.text(value)
             case list():
-                return [self.value(each) for each in value]
+                return [self.value(each, known) for each in value]
             case dict():
-                return {self.text(name): self.value(each) for name, each in value.items()}
+                return {
+                    name if name in known else self.text(name): self.value(each, known) for name, each in value.items()
+                }
+            case int() | float() if not isinstance(value, bool) and repr(value) in self._forms:
+                return MASK
             case _:
                 return value
+
+    def json(self, text: str, known: Collection[str]) -> str:
+        """A reply that should hold JSON, masked so that it still does. `known`: as for `value`."""
+        # Between fences or words, too: what stands around it is a text like any other.
+        begin, end = min((at for at in map(text.find, "{[") if at >= 0), default=0), max(map(text.rfind, "}]")) + 1
+        try:
+            data = json.loads(text[begin:end])
+            hidden = json.dumps(self.value(data, known), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return self.text(text)
+        around = text[:begin], text[end:]
+        if hidden == json.dumps(data, ensure_ascii=False) and not any(f in text for f in self._forms):
+            return text
+        return hidden.join(self.text(part) for part in around)
 
     def settled(self, text: str) -> int:
         """How many of the text's first characters are no part of a secret that only begins in it."""
@@ -105,6 +130,8 @@ def _forms(secret: str) -> Iterator[str]:
     for text in own:
         if len(text) >= SHORTEST:
             yield from _spellings(text)
+    if len(secret) >= SHORTEST:
+        yield from _rare_spellings(secret)
 
 
 def _spellings(text: str) -> Iterator[str]:
@@ -114,3 +141,21 @@ def _spellings(text: str) -> Iterator[str]:
     yield from (quote(data), quote(data, safe=""), quote_plus(data))
     yield from (encode(data).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode))
     yield from (data.hex(), data.hex().upper())
+
+
+def _rare_spellings(text: str) -> Iterator[str]:
+    """Those of other writers of JSON, URLs and HTML; and in Base64 as a part of more, as in `Basic …`."""
+    data = text.encode(errors="surrogatepass")
+    for ascii_only in (True, False):
+        spelled = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        for each in (spelled, _ESCAPED.sub(lambda digits: digits[0].upper(), spelled)):
+            yield from (each, each.replace("/", "\\/"))
+    for url in (quote(data), quote(data, safe=""), quote_plus(data)):
+        yield _PERCENT.sub(lambda found: found[0].lower(), url)
+    yield html.escape(text)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            # The digits that its neighbours can't change.
+            core = encode(b"\0" * before + data).decode()[(8 * before + 5) // 6 : 8 * (before + len(data)) // 6]
+            if len(core) >= _LINE:
+                yield core

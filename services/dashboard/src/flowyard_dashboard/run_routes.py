@@ -106,7 +106,10 @@ async def _page(
 
 
 def _without_secrets(picture: Picture, typed: str) -> str:
-    """What was typed, to be shown again: a secret that is `***` there stays what it was."""
+    """What was typed, to be shown again. A new secret is not, and `null` is refused: it has to be typed once more.
+
+    `***` would be the old one.
+    """
     secrets = picture.workflow.secrets if picture.workflow is not None else frozenset()
     if not secrets or not typed.strip():
         return typed
@@ -117,7 +120,9 @@ def _without_secrets(picture: Picture, typed: str) -> str:
     if not isinstance(changes, dict) or not changes.keys() & secrets:
         return typed
     return json.dumps(
-        {name: MASK if name in secrets else value for name, value in changes.items()}, indent=2, ensure_ascii=False
+        {name: None if name in secrets and value != MASK else value for name, value in changes.items()},
+        indent=2,
+        ensure_ascii=False,
     )
 
 

@@ -79,6 +79,9 @@ class _Days:
             raise refusal(found, per="day")
 
     async def _try(self, amount: Amount) -> date | None:
+        if excess(self._limits, Amount(), amount) is not None:
+            # Not even alone. A document can ask for more tokens than a column holds.
+            return None
         # If an answer gets lost, it is reserved twice: too much, and never too little.
         return await patiently(lambda: self._spending.reserve(self._workflow, amount, self._limits))
 

@@ -13,6 +13,7 @@ from flowyard.errors import FlowyardError
 from flowyard.graph.context import RunContext
 from flowyard.graph.replies import correction, read_reply, reply_schema
 from flowyard.graph.spending import Held
+from flowyard.language.values.json_schema import property_names
 from flowyard.language.values.templates import Template
 from flowyard.language.workflow import PromptNode
 from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
@@ -95,7 +96,7 @@ def names_read(node: PromptNode) -> frozenset[str]:
 
 
 async def _in_time(asker: _Asker, call: ModelCall, seconds: float) -> dict[str, Any]:
-    limit = asyncio.timeout(seconds)
+    asker.limit = limit = asyncio.timeout(seconds)
     try:
         async with limit:
             return await asker.ask(call)
@@ -131,7 +132,7 @@ def _example_reply(node: PromptNode, outputs: Mapping[str, Any]) -> str:
 class _Asker:
     """Asks until there is a reply that fits, or no try is left."""
 
-    __slots__ = ("context", "heard", "masker", "node", "sent", "spent", "step", "tries")
+    __slots__ = ("context", "heard", "limit", "masker", "node", "sent", "spent", "step", "tries")
 
     def __init__(self, node: PromptNode, step: StepId, context: RunContext, masker: Masker) -> None:
         self.node = node
@@ -140,6 +141,7 @@ class _Asker:
         self.context = context
         self.spent = Spent()
         self.heard = self.sent = False
+        self.limit: asyncio.Timeout | None = None
         before = context.recorder.recorded.get(step)
         self.tries = before.tries - 1 if before is not None else 0
 
@@ -149,9 +151,7 @@ class _Asker:
             self.tries += 1
             try:
                 reply = await self._any_model(call)
-                outputs = read_reply(self.node, reply.text)
-                # Once more: JSON can spell a text in many ways, and has been read only now.
-                return {name: self.masker.value(value) for name, value in outputs.items()} if self.masker else outputs
+                return self._outputs(reply.text, asked)
             except StepError as error:
                 delay = retry_delay(self.node.retry, error, self.tries, self.context.chance())
                 if delay is None:
@@ -161,6 +161,17 @@ class _Asker:
                 if isinstance(error, InvalidOutput):
                     call = self._corrected(asked, error)
             await self.context.recorder.wait(self.step, delay, failure)
+
+    def _outputs(self, text: str, asked: ModelCall) -> dict[str, Any]:
+        if not self.masker:
+            return read_reply(self.node, text)
+        # Once more: JSON can spell a text in many ways, and is read only now.
+        try:
+            outputs = read_reply(self.node, text)
+        except InvalidOutput as error:
+            raise InvalidOutput(self.masker.text(str(error)), reply=self.masker.text(text)) from None
+        known = frozenset(property_names(asked.schema))
+        return {name: self.masker.value(value, known) for name, value in outputs.items()}
 
     def _corrected(self, asked: ModelCall, error: InvalidOutput) -> ModelCall:
         """The call again, with the reply that doesn't fit and what is wrong with it: that is another question."""
@@ -183,8 +194,7 @@ class _Asker:
         raise next((e for e in errors if e.code in self.node.retry.errors), errors[-1])
 
     async def _one_model(self, asked: ModelCall) -> ModelReply:
-        spending = self.context.spending
-        held = await spending.admit(asked) if spending is not None else None
+        held = await self._admitted(asked)
         call = held.call if held is not None else asked
         started = self.context.clock()
         self.spent.calls += 1
@@ -197,12 +207,28 @@ class _Asker:
         except FlowyardError as error:
             self._report(call, started, self._lost(call, error), failure_of(error, call.node), held)
             raise
-        except asyncio.CancelledError as error:
-            failure = Failure("cancelled", "the call was cut off", call.node)
-            self._report(call, started, self._lost(call, error), failure, held)
+        except BaseException as error:
+            # A bug, too: it may have cost something, and other calls wait for the end of this one.
+            is_cut_off = isinstance(error, asyncio.CancelledError)
+            why = ("cancelled", "the call was cut off") if is_cut_off else ("internal_error", "a bug ended the call")
+            self._report(call, started, self._lost(call, error), Failure(*why, call.node), held)
             raise
         self._report(call, started, reply, None, held)
         return reply
+
+    async def _admitted(self, asked: ModelCall) -> Held | None:
+        """None: nothing is limited. To wait for what other calls leave over takes none of the step's own time."""
+        if self.context.spending is None:
+            return None
+        until = self.limit.when() if self.limit is not None else None
+        if self.limit is None or until is None:
+            return await self.context.spending.admit(asked)
+        now = asyncio.get_running_loop().time
+        left = until - now()
+        self.limit.reschedule(None)
+        held = await self.context.spending.admit(asked)
+        self.limit.reschedule(now() + left)
+        return held
 
     def _shown(self, call: ModelCall) -> tuple[dict[str, str], ...]:
         return tuple({"role": m.role, "content": self.masker.text(m.content)} for m in call.messages)
@@ -216,7 +242,7 @@ class _Asker:
 
     def _lost(self, call: ModelCall, error: BaseException) -> ModelReply:
         """What a failed call has used: unknown if a model may have worked on it, nothing if none has."""
-        open_ended = isinstance(error, asyncio.CancelledError | ModelTimeout | ProviderError)
+        open_ended = not isinstance(error, FlowyardError) or isinstance(error, ModelTimeout | ProviderError)
         at_work = self.sent and (self.heard or (open_ended and not isinstance(error, NotAtWork)))
         unpaid = call.settings.provider in UNPAID or not at_work
         return ModelReply("", _UNKNOWN if at_work else _NOTHING, Decimal(0) if unpaid else None)

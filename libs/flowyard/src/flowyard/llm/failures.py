@@ -19,6 +19,8 @@ NO_SECRETS: Final[Secrets] = frozenset()
 _LONGEST: Final = 300
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 409, 425})
 """Request timeout, conflict, too early: temporary although the number begins with 4."""
+_MAYBE_AT_WORK: Final = frozenset({408, 502, 504, 520, 524})
+"""Told by what stands before a model, of one that was asked and didn't answer in time, or not to the end."""
 
 
 def timed_out(settings: ModelSettings) -> ModelTimeout:
@@ -54,7 +56,7 @@ def from_status(
     if status == 429:
         return RateLimited(said, provider=settings.provider, model=settings.model, retry_after=wait)
     if status >= 500 or status in _WORTH_ANOTHER_TRY:
-        kind = ProviderError if in_answer else NotAtWork
+        kind = ProviderError if in_answer or status in _MAYBE_AT_WORK else NotAtWork
         return kind(said, provider=settings.provider, model=settings.model, retry_after=wait)
     return ModelRefused(said, provider=settings.provider, model=settings.model)
 

@@ -31,7 +31,9 @@ from flowyard.step_errors import MissingApiKey, ModelError, ModelNotInstalled, M
 OUR_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
 """Providers that a document names otherwise than LiteLLM. Every other name is LiteLLM's own."""
 
-_Failed: Final = (openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, *Odd)
+_Failed: Final = (
+    openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, RecursionError, *Odd,
+)  # fmt: skip
 """LiteLLM's own exceptions are OpenAIErrors; the others are what it sometimes forgets to wrap."""
 
 

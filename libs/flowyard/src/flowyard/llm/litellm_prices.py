@@ -12,6 +12,7 @@ from flowyard.llm.litellm_setup import litellm
 from flowyard.llm.terms import Price
 
 FREE: Final = frozenset({"ollama_chat"})
+_Unpriced: Final = (litellm.ModelNotMappedError, LookupError, TypeError, ValueError, AttributeError)
 _DIGITS: Final = Decimal("1e-12")
 _IN: Final = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)(?:_above_(\d+)k_tokens)?$")
 _OUT: Final = re.compile(r"output_cost_per_(?:reasoning_)?token(?:_above_(\d+)k_tokens)?$")
@@ -23,7 +24,11 @@ def cost_of(provider: str, model: str, usage: Any) -> Decimal | None:
         return Decimal(0)
     if usage is None or not _is_priced(provider, model):
         return None
-    costs = litellm.cost_per_token(model=model, custom_llm_provider=provider, usage_object=usage)
+    try:
+        costs = litellm.cost_per_token(model=model, custom_llm_provider=provider, usage_object=usage)
+    except _Unpriced:
+        # It is in the map, and LiteLLM looks for it elsewhere: no reason to lose a reply that is paid for.
+        return None
     return sum((Decimal(str(cost)) for cost in costs), Decimal(0)).quantize(_DIGITS).normalize()
 
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
+from flowyard.language.values.json_schema import property_names
 from flowyard.language.workflow import ModelSettings
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
@@ -58,7 +59,7 @@ class Models:
         reply = await model.reply(asked, stream.add if stream is not None else on_token)
         if stream is not None:
             stream.end()
-        return replace(reply, text=masker.text(reply.text)) if masker else reply
+        return replace(reply, text=_masked(reply.text, asked, masker)) if masker else reply
 
     def _masker(self, call: ModelCall, referred: frozenset[str]) -> Masker:
         own = keys.sent(call.settings, self._environ, referred)
@@ -167,6 +168,12 @@ def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], fi
             from flowyard.llm.litellm_model import check_provider  # noqa: PLC0415
 
             check_provider(each, environ)
+
+
+def _masked(text: str, call: ModelCall, masker: Masker) -> str:
+    if call.schema is None:
+        return masker.text(text)
+    return masker.json(text, frozenset(property_names(call.schema)))
 
 
 def _kind(settings: ModelSettings) -> str:

@@ -65,7 +65,7 @@ async def chat(
         raise failures.timed_out(call.settings) from error
     except httpx.HTTPError as error:
         raise _lost(error, endpoint.url, call.settings, secrets) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise failures.broken(call.settings, "the answer is no chat completion") from error
 
 

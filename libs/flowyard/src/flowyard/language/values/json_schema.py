@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, assert_never
 
 from flowyard.language.values.types import ANY, DictOf, ListOf, Nullable, ObjectOf, Simple, Type
@@ -32,6 +32,20 @@ def _schema(kind: Type) -> dict[str, Any]:
             return {"anyOf": [_schema(inner), {"type": "null"}]}
         case _:
             assert_never(kind)
+
+
+def property_names(schema: Any) -> Iterator[str]:
+    """Each name that a document gives to a part of a reply."""
+    match schema:
+        case dict():
+            yield from schema.get("properties") or ()
+            for each in schema.values():
+                yield from property_names(each)
+        case list():
+            for each in schema:
+                yield from property_names(each)
+        case _:
+            pass
 
 
 def object_schema(fields: Mapping[str, tuple[Type, str | None]]) -> dict[str, Any]:
