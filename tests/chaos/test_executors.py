@@ -93,6 +93,8 @@ async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_el
     assert keys == [f"{run_id}:two:1"] * 2
     # What the call came to that died with its executor, nobody knows: it is no zero.
     assert (run.spending.calls, run.spending.tokens_in) == (4, None)
+    [told] = [e for e in await yard.history.entries(run_id) if e.type == "step.finished" and e.data["node"] == "two"]
+    assert (told.data["calls"], told.data["tokens_in"]) == (2, None)
     await assert_ended_once(yard, run_id)
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -129,6 +131,27 @@ async def test_what_has_ended_when_the_run_is_given_back_is_kept(stored: Stored,
     assert await stored.claims.give_back(journal.claim.run_id, journal.claim.epoch, entries=entries, last_seq=seq)
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.queued"]
     assert [step.node for step in await stored.history.steps(journal.claim.run_id)] == ["a"]
+
+
+async def test_a_step_came_to_what_all_its_calls_did_whoever_made_them(
+    stored: Stored, engine: Engines, journal: Journal
+) -> None:
+    call = ModelCalled(A, "openai", "m", 0.5, 0.1, 10, 3, None, Decimal("0.1"))
+    run_id = journal.claim.run_id
+    journal.emit(call)
+    entry, seq = await journal.close("run.queued", reason="drained")
+    assert await stored.claims.give_back(run_id, journal.claim.epoch, entries=entry, last_seq=seq)
+    one = engine(Asked())
+    second = one.journal(await one.take())
+    second.called_before(await stored.history.calls(run_id))
+    second.emit(replace(call, tokens_out=None, cost_usd=Decimal("0.2")))
+    second.settle("task", ended(A))
+    second.settle("other", ended(B))
+    await second.finish(SUCCEEDED)
+    told = [entry.data for entry in await stored.entries(run_id) if entry.type == "step.finished"]
+    sums = {data["node"]: (data["calls"], data["tokens_in"], data["tokens_out"], data["cost_usd"]) for data in told}
+    # Nobody has called a model for B: its figures are the engine's.
+    assert sums == {"a": (2, 20, None, "0.3"), "b": (1, 1, 1, None)}
 
 
 async def test_every_kind_of_event_gets_into_its_tables(stored: Stored, journal: Journal) -> None:

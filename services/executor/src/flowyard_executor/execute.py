@@ -113,6 +113,8 @@ class Attempt:
         keeps = workflow.execution.durability != "exit"
         self.journal.keep = keeps
         recorded = await patiently(self._recorded) if self.claim.has_steps else {}
+        if self.claim.epoch > 1:
+            self.journal.called_before(await patiently(lambda: parts.history.calls(self.claim.run_id)))
         spending = await open_spending(workflow, self.claim, self.journal, parts)
         # With a budget, each call was told before it was made, and there is nothing to guess.
         if self.claim.attempt > 1 and workflow.budget is None:

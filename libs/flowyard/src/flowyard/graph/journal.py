@@ -8,7 +8,8 @@ before it are on disk: `settled` waits for that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -29,9 +30,11 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard.runs.run import Entry
+from flowyard.runs.run import Entry, Spending
+from flowyard.runs.summary import add_known
 from flowyard.storage.commits import Committer, Part
 from flowyard.storage.database import dumps
+from flowyard.storage.history import CallRecord
 from flowyard.storage.packing import packed
 
 RESULT_DELAY: Final = 0.002
@@ -78,6 +81,7 @@ class Journal:
         self._held: dict[str, list[Event]] = {}
         self._started: dict[StepId, datetime] = {}
         self._tries: dict[StepId, int] = {}
+        self._spent: dict[StepId, Spending] = {}
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failed: Exception | None = None
@@ -104,6 +108,11 @@ class Journal:
     def tried(self, step: StepId, tries: int) -> None:
         """How often a step was tried under earlier claims, and once more now."""
         self._tries[step] = tries
+
+    def called_before(self, calls: Iterable[CallRecord]) -> None:
+        """The calls that were made under earlier claims: what a step came to includes them."""
+        for call in calls:
+            self._count(call)
 
     def note(self, kind: str, **data: Any) -> None:
         """An event that isn't the engine's: `run.started` and the like."""
@@ -195,11 +204,23 @@ class Journal:
             (*_place(step), "waiting", self._seq, self._tries.get(step, 1), started, 0.0, None, None, error)
         )
 
+    def _count(self, call: ModelCalled | CallRecord) -> None:
+        spent = self._spent.get(call.step, Spending())
+        self._spent[call.step] = Spending(
+            spent.calls + 1,
+            add_known(spent.tokens_in, call.tokens_in),
+            add_known(spent.tokens_out, call.tokens_out),
+            add_known(spent.cost_usd, call.cost_usd),
+        )
+
     def _add(self, event: Event) -> None:
+        if isinstance(event, StepFinished | StepFailed):
+            event = _summed(event, self._spent.pop(event.step, None))
         kind, data = encoded(event)
         seq = self._entry(kind, data)
         match event:
             case ModelCalled():
+                self._count(event)
                 self._part.calls.append(self._call_row(seq, event))
             case StepFinished():
                 outputs = dumps(dict(event.outputs))
@@ -322,6 +343,19 @@ class Journal:
         part.status, part.outputs = event.status, dumps(dict(event.outputs))
         part.error = dumps(failure_data(event.error)) if event.error is not None else None
         await self._commit()
+
+
+def _summed(event: StepFinished | StepFailed, spent: Spending | None) -> StepFinished | StepFailed:
+    """With what all calls of the step came to, whoever made them."""
+    if spent is None or isinstance(event, StepFailed):
+        return event
+    return replace(
+        event,
+        calls=spent.calls,
+        tokens_in=spent.tokens_in,
+        tokens_out=spent.tokens_out,
+        cost_usd=spent.cost_usd,
+    )
 
 
 def _place(step: StepId) -> tuple[str, int, int]:
