@@ -73,7 +73,7 @@ async def profile_of(yard: Yard, run_id: UUID) -> tuple[Run, Profile]:
     run = await yard.ended(run_id)
     assert run.status == "succeeded", run.error
     assert run.finished_at is not None
-    profile = await profile_run(yard.history, run, run.finished_at)
+    profile = await profile_run(Profiles(yard.database), run, run.finished_at)
     wall = run.finished_at - run.created_at
     assert abs(sum(profile.spent.values(), timedelta()) - wall) <= 0.01 * wall
     return run, profile
@@ -82,6 +82,18 @@ async def profile_of(yard: Yard, run_id: UUID) -> tuple[Run, Profile]:
 def near(time: timedelta, seconds: float) -> bool:
     """A loaded machine may take longer; nothing may take shorter."""
     return seconds - 0.02 <= time.total_seconds() <= seconds + 0.3
+
+
+async def test_a_profile_reads_all_events_and_nothing_of_what_they_say(yard: Yard) -> None:
+    await yard.executor("one")
+    await yard.apply(WORK)
+    run_id = await yard.submit("work", topic="x", topics=TOPICS)
+    await yard.ended(run_id)
+    read = await Profiles(yard.database).entries(run_id)
+    told = await yard.history.entries(run_id)
+    assert [(one.seq, one.at, one.type) for one in read] == [(one.seq, one.at, one.type) for one in told]
+    assert any("outputs" in one.data for one in told)
+    assert not any("outputs" in one.data for one in read)
 
 
 async def test_the_time_of_a_real_run_adds_up_and_its_models_took_what_they_slept(yard: Yard) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
@@ -14,7 +16,7 @@ from flowyard.export import exporter
 from flowyard.storage.exports import Exports
 from flowyard_embedded.servers.ports import _free_port
 from support.executors import until, until_async
-from support.exporting import all_told, exporters, listening, otlp_target
+from support.exporting import all_told, exporters, listening, mlflow_target, otlp_target
 from support.otlp import Got, otlp_receiver
 from support.stored import Stored, entries_json, telling
 from support.told import ORIGIN
@@ -158,6 +160,74 @@ async def test_a_run_that_is_refused_five_times_is_dropped_and_counted_and_other
     assert len(receiver.paths) == exporter.MOST_TRIES + 1
     assert metrics.value("flowyard_export_failures_total", target="otlp", reason="refused") == exporter.MOST_TRIES
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
+
+
+async def test_a_run_that_brings_the_target_down_each_time_holds_no_other_up_and_is_dropped(stored: Stored) -> None:
+    exports = await listening(stored.database, "otlp")
+    bad = await ended(stored)
+    good = {(await ended(stored)).hex for _ in range(10)}
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target, first_pause_s=0.05, refused_pauses_s=(0.01,)) as metrics,
+    ):
+        receiver.answer = lambda spans: web.Response(status=500) if spans[0].trace_id == bad.hex else None
+        await until(lambda: receiver.trace_ids == good, 10)
+        while (await exports.backlog("otlp")).runs:
+            good.add((await ended(stored)).hex)
+            await until(lambda: receiver.trace_ids == good, 10)
+    assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
+
+
+@asynccontextmanager
+async def somebody_else() -> AsyncIterator[str]:
+    """The address of a page that says yes to everything: a login, say."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<title>Log in</title>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("name", ["otlp", "mlflow"])
+async def test_somebody_else_at_the_address_is_no_reason_to_drop_runs_or_to_call_them_told(
+    stored: Stored, name: str
+) -> None:
+    exports = await listening(stored.database, name)
+    await ended(stored)
+    async with (
+        somebody_else() as url,
+        otlp_target(url) if name == "otlp" else mlflow_target(url) as target,
+        exporters(stored.database, target, first_pause_s=0.001) as metrics,
+    ):
+        failed = "flowyard_export_failures_total"
+        await until(lambda: (metrics.value(failed, target=name, reason="unavailable") or 0) > exporter.MOST_TRIES, 10)
+        assert (await exports.backlog(name)).runs == 1
+        assert metrics.value("flowyard_export_runs_total", target=name) == 0
+
+
+async def test_a_registry_that_was_started_without_a_target_ends_it_for_no_other(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter, "_MEASURE_EVERY_S", 0.1)
+    await listening(stored.database, "otlp")
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target),
+    ):
+        await listening(stored.database)
+        await asyncio.sleep(0.5)
+        run_id = await ended(stored)
+        await until(lambda: receiver.trace_ids == {run_id.hex}, 5)
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,18 @@ def test_a_service_is_named_by_its_own_variable_first(monkeypatch: pytest.Monkey
         ("EXPORTER_OTLP_ENDPOINT", "http://me:secret@here", "OTEL_EXPORTER_OTLP_ENDPOINT: should not hold a password"),
         ("EXPORTER_OTLP_TIMEOUT", "soon", "'soon': should be a valid number"),
         ("EXPORTER_OTLP_HEADERS", "secret", "OTEL_EXPORTER_OTLP_HEADERS: should be name=value,name=value"),
+        (
+            "EXPORTER_OTLP_HEADERS",
+            "x-key=secret%0A",
+            "OTEL_EXPORTER_OTLP_HEADERS: should hold names and values that HTTP",
+        ),
+        ("EXPORTER_OTLP_HEADERS", "x-key=secret%C3%A9", "should hold names and values that HTTP headers may have"),
     ],
 )
 def test_a_wrong_value_ends_the_start_with_one_line_and_no_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, said: str
 ) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://here")
     monkeypatch.setenv(f"OTEL_{variable}", value)
     with pytest.raises(SystemExit) as ended:
         read_otel(program="flowyard-registry")
@@ -98,3 +105,18 @@ def test_a_wrong_value_ends_the_start_with_one_line_and_no_secret(
     assert ended.value.code == 2
     assert said in shown
     assert (shown.count("\n"), "secret" in shown) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"EXPORTER_OTLP_ENDPOINT": "http://here", "SDK_DISABLED": "true"},
+        {"EXPORTER_OTLP_ENDPOINT": "http://here", "TRACES_EXPORTER": "none"},
+    ],
+)
+def test_what_other_programs_are_told_stops_nobody_who_sends_no_traces(
+    monkeypatch: pytest.MonkeyPatch, others: dict[str, str]
+) -> None:
+    found = settings(monkeypatch, EXPORTER_OTLP_PROTOCOL="grpc", EXPORTER_OTLP_TIMEOUT="0", SERVICE_NAME="b", **others)
+    assert (found.address, found.resource["service.name"]) == (None, "b")

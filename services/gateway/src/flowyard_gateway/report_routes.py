@@ -77,7 +77,7 @@ def _add_profiles(router: APIRouter, parts: Parts) -> None:
     )
     async def get_profile(run_id: RunId, threshold: Threshold = BOTTLENECK) -> Response:
         run = await parts.control.runs.get(run_id)
-        profile = await profile_run(parts.control.history, run, datetime.now(UTC))
+        profile = await profile_run(profiles, run, datetime.now(UTC))
         return answer(RunProfile.of(run, profile, threshold=threshold))
 
     @router.get(

@@ -21,14 +21,15 @@ _MLFLOW_TIMEOUT_S: Final = 10.0
 
 async def export_runs(parts: Parts) -> None:
     """Until it is cancelled. Whatever happens to a target is no concern of the others, or of the registry."""
-    exporting = Exporting(
-        exports=Exports(parts.database),
-        teller=Teller(parts.database),
-        metrics=parts.metrics.exports,
-        most_waiting=parts.settings.export_most_waiting,
-    )
     async with _targets(parts) as targets, asyncio.TaskGroup() as tasks:
         for target in targets:
+            exporting = Exporting(
+                exports=Exports(parts.database),
+                # One each: large runs wait for each other, and not for a target that is away.
+                teller=Teller(parts.database),
+                metrics=parts.metrics.exports,
+                most_waiting=parts.settings.export_most_waiting,
+            )
             tasks.create_task(Exporter(target, exporting).run())
 
 

@@ -7,6 +7,7 @@ https://opentelemetry.io/docs/specs/otel/protocol/exporter
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ MLFLOW: Final = "mlflow"
 OTLP: Final = "otlp"
 """The targets there are, as the database, metrics and logs call them."""
 PREFIX: Final = "OTEL_"
+_ENDPOINTS: Final = ("EXPORTER_OTLP_ENDPOINT", "EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUT_MS: Final = 10_000.0
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def http_address(url: str) -> str:
@@ -49,14 +52,17 @@ def _checked_pairs(text: str) -> str:
     return text
 
 
-def _checked_secret_pairs(text: SecretStr) -> SecretStr:
-    _pairs(text.get_secret_value())
+def _checked_headers(text: SecretStr) -> SecretStr:
+    for name, value in _pairs(text.get_secret_value()).items():
+        # What HTTP can't send would be refused for each run, and told to the log with the value.
+        if not _HEADER.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise ValueError("should hold names and values that HTTP headers may have")
     return text
 
 
 _Url: TypeAlias = Annotated[str, AfterValidator(http_address)]
 _Pairs: TypeAlias = Annotated[str, AfterValidator(_checked_pairs)]
-_Headers: TypeAlias = Annotated[SecretStr, AfterValidator(_checked_secret_pairs)]
+_Headers: TypeAlias = Annotated[SecretStr, AfterValidator(_checked_headers)]
 _Timeout: TypeAlias = Annotated[float, Field(gt=0, le=600_000, description="Milliseconds")]
 _Compression: TypeAlias = Literal["none", "gzip"]
 
@@ -122,12 +128,26 @@ class OtelSettings(BaseSettings):
 
 
 def read_otel(*, program: str) -> OtelSettings:
-    """The settings, or the end of the process: 2, and a line for each wrong value."""
+    """The settings, or the end of the process: 2, and a line for each wrong value.
+
+    Where no traces are to be sent, what can't be used is meant for other programs, and left out.
+    """
     try:
         return OtelSettings()
     except ValidationError as error:
+        wrong = {str(found["loc"][0]) for found in error.errors()}
+        if not _are_traces_wanted():
+            return OtelSettings(**{name: OtelSettings.model_fields[name].default for name in wrong})
         sys.stderr.writelines(f"{program}: {_wrong(found)}\n" for found in error.errors(include_url=False))
         raise SystemExit(2) from None
+
+
+def _are_traces_wanted() -> bool:
+    told = {
+        name: os.environ.get(PREFIX + name, "").strip() for name in ("SDK_DISABLED", "TRACES_EXPORTER", *_ENDPOINTS)
+    }
+    exporters = [name.strip() for name in (told["TRACES_EXPORTER"] or "otlp").split(",")]
+    return told["SDK_DISABLED"].lower() != "true" and "otlp" in exporters and any(told[name] for name in _ENDPOINTS)
 
 
 def _wrong(found: Any) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
+from uuid import UUID
 
 from flowyard.errors import ExportRefused, TargetAway, Unavailable, UnknownRun
 from flowyard.export.told import Teller, Told
@@ -24,9 +25,11 @@ MOST_TRIES: Final = 5
 
 _AT_ONCE: Final = 4
 _ONE_S: Final = 60.0
-"""The longest that one run may take."""
+_ENTRY_S: Final = 0.02
+"""The longest that one run may take, and each of its events: MLflow needs some milliseconds for a span."""
 _LEASE_S: Final = 90.0
 _LONGEST_PAUSE_S: Final = 60.0
+_MOST_SUSPECTS: Final = 1000
 _MEASURE_EVERY_S: Final = 5.0
 
 
@@ -61,6 +64,8 @@ class Exporter:
         self._target = target
         self._parts = parts
         self._failures = 0
+        self._taken = 0
+        self._suspects: dict[UUID, int] = {}
         self._measured_at = -_MEASURE_EVERY_S
         parts.metrics.expect(target.name, failures=FAILURES, drops=DROPS)
 
@@ -99,8 +104,13 @@ class Exporter:
         try:
             await self._send(waiting)
         except TargetAway as away:
+            if self._is_to_blame(waiting, away):
+                await self._refused(waiting, away.reason, away.message)
+                return
             parts.metrics.failures.labels(name, away.reason).inc()
-            await parts.exports.put_back(name, waiting, untouched=away.untouched)
+            # Others come first: it may be this run that the target can't bear.
+            pause = 0.0 if away.untouched else 2.0 * self._pause_s
+            await parts.exports.put_back(name, waiting, untouched=away.untouched, pause_s=pause)
             raise
         except UnknownRun:
             await self._drop(waiting, "gone")
@@ -117,23 +127,36 @@ class Exporter:
 
     async def _send(self, waiting: Waiting) -> None:
         name, parts = self._target.name, self._parts
-        told = await parts.teller.read(waiting.run_id)
-        if told is None:
-            # Retried meanwhile: it will be put down anew when it ends.
-            await parts.exports.drop(name, waiting)
-            return
-        try:
-            async with asyncio.timeout(_ONE_S):
-                await self._target.send(told, again=waiting.again)
-        except TimeoutError as error:
-            raise TargetAway(name, "it takes too long", reason="timeout", untouched=False) from error
+        async with parts.teller.read(waiting.run_id) as told:
+            if told is None:
+                # Retried meanwhile: it will be put down anew when it ends.
+                await parts.exports.drop(name, waiting)
+                return
+            try:
+                async with asyncio.timeout(max(_ONE_S, _ENTRY_S * len(told.entries))):
+                    await self._target.send(told, again=waiting.again)
+            except TimeoutError as error:
+                raise TargetAway(name, "it takes too long", reason="timeout", untouched=False) from error
+        self._taken += 1
+        self._suspects.pop(waiting.run_id, None)
         if await parts.exports.done(name, waiting):
             parts.metrics.runs.labels(name).inc()
+
+    def _is_to_blame(self, waiting: Waiting, away: TargetAway) -> bool:
+        """Whether the target went away at this run before, and has taken others since."""
+        if away.untouched:
+            return False
+        before = self._suspects.pop(waiting.run_id, None)
+        self._suspects[waiting.run_id] = self._taken
+        while len(self._suspects) > _MOST_SUSPECTS:
+            del self._suspects[next(iter(self._suspects))]
+        return before is not None and before < self._taken
 
     async def _refused(self, waiting: Waiting, reason: str, why: str) -> None:
         name, parts = self._target.name, self._parts
         parts.metrics.failures.labels(name, reason).inc()
         if waiting.tries + 1 >= MOST_TRIES:
+            self._suspects.pop(waiting.run_id, None)
             await self._drop(waiting, "refused")
             return
         log.warning("a run was refused: %s", why, extra={**self._about(waiting), "tries": waiting.tries + 1})
@@ -150,6 +173,8 @@ class Exporter:
         if time.monotonic() - self._measured_at < _MEASURE_EVERY_S:
             return
         name, parts = self._target.name, self._parts
+        # A registry that was started without it, on the same database, has struck it off.
+        await parts.exports.add_targets([name])
         backlog = await parts.exports.backlog(name)
         if backlog.runs > parts.most_waiting:
             dropped = await parts.exports.drop_oldest(name, keep=parts.most_waiting)
@@ -162,11 +187,15 @@ class Exporter:
 
     def _away(self, away: TargetAway) -> float:
         """How long to leave the target alone."""
-        pause = min(_LONGEST_PAUSE_S, self._parts.first_pause_s * 2.0**self._failures)
+        pause = self._pause_s
         if self._failures == 0:
             log.warning("export waits: %s", away.message, extra={"target": self._target.name})
         self._failures = min(self._failures + 1, 10)
         return max(pause * random.uniform(0.5, 1.0), away.retry_after or 0.0)  # noqa: S311  # not a secret
+
+    @property
+    def _pause_s(self) -> float:
+        return min(_LONGEST_PAUSE_S, self._parts.first_pause_s * 2.0**self._failures)
 
     def _about(self, waiting: Waiting) -> dict[str, object]:
         return {"run_id": str(waiting.run_id), "target": self._target.name}

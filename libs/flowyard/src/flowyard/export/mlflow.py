@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from math import isnan, nan
@@ -88,7 +89,7 @@ class MlflowTarget:
         if found is None:
             made = await self._answer("POST", f"{_API}/experiments/create", {"name": name})
             if made.is_success:
-                return str(made.json()["experiment_id"])
+                return str(self._read(made)["experiment_id"])
             # Another registry was quicker.
             found = await self._by_name(name)
             if found is None:
@@ -101,7 +102,7 @@ class MlflowTarget:
         query = urlencode({"experiment_name": name})
         answer = await self._answer("GET", f"{_API}/experiments/get-by-name?{query}", None)
         if answer.is_success:
-            found: dict[str, Any] = answer.json()["experiment"]
+            found: dict[str, Any] = self._read(answer)["experiment"]
             return found
         if _code(answer) == "RESOURCE_DOES_NOT_EXIST":
             return None
@@ -185,12 +186,19 @@ class MlflowTarget:
     async def _ask(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
         answer = await self._answer(method, path, body)
         if answer.is_success:
-            return answer.json()
+            return self._read(answer)
         raise self._refusal(answer)
 
     async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
         content = json.dumps(body).encode() if body is not None else None
         return await self._door.answer(method, self._url + path, content=content, headers=_JSON)
+
+    def _read(self, answer: httpx.Response) -> dict[str, Any]:
+        """Raises TargetAway if it is no JSON object: the page of a login, say, or of another server."""
+        with suppress(ValueError):
+            if isinstance(body := answer.json(), dict):
+                return body
+        raise self._door.stranger()
 
     def _refusal(self, answer: httpx.Response) -> Exception:
         """A 404 with MLflow's own code isn't a wrong address: what the run belongs to is gone."""

@@ -70,6 +70,8 @@ async def send_spans(
     for part in parts_of(spans):
         body = await asyncio.to_thread(_body, told, part, resource, view, address)
         answer = await door.post(address.url, body, headers)
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            raise door.stranger()
         _check(door.name, answer.content, address.protocol)
 
 

@@ -65,6 +65,11 @@ class Door:
             self.name, why, reason="unavailable", untouched=False, retry_after=_pause(answer.headers.get("retry-after"))
         )
 
+    def stranger(self) -> TargetAway:
+        """It says yes, and not in the words that were asked for."""
+        why = "what answers there is something else"
+        return TargetAway(self.name, why, reason="unavailable", untouched=False)
+
 
 @asynccontextmanager
 async def open_door(name: str, *, timeout_s: float) -> AsyncIterator[Door]:

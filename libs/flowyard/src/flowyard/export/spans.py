@@ -216,7 +216,7 @@ class _Tracer:
         told: dict[str, Value] = {"flowyard.model_calls": event.calls, **cost_attributes(event.cost_usd)}
         tokens = {"flowyard.tokens_in": event.tokens_in, "flowyard.tokens_out": event.tokens_out}
         told |= {name: number for name, number in tokens.items() if number is not None}
-        self._end(event.step, at, told, outputs=self._text(dict(event.outputs)))
+        self._end(event.step, at, told, outputs=self._text(dict(event.outputs)) if event.outputs else None)
 
     def _cut_off(self, at: int, how: str, why: str) -> None:
         """Steps at work end where their claim ends: under the next one they begin once more."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,11 +15,17 @@ from flowyard.language.load import load_text
 from flowyard.language.workflow import Workflow
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Entry, Run
-from flowyard.storage.database import Database
+from flowyard.storage.database import Database, dumps
 from flowyard.storage.history import CallRecord, History
 from flowyard.storage.runs import Runs
 
-_PAGE: Final = 1000
+_ROWS: Final = 16
+"""Commits that are read at a time: one may tell a megabyte."""
+_LARGE: Final = 2000
+"""Events of a run that is read and told only when no other large one is."""
+_MOST_TEXTS: Final = 16_000_000
+"""Characters of what steps wrote and models were asked that are kept in memory; what comes after them is left out."""
+_TEXTS: Final = ("outputs", "messages", "reply")
 _MOST_WORKFLOWS: Final = 64
 
 
@@ -45,19 +52,30 @@ class Teller:
         self._runs = Runs(database)
         self._history = History(database)
         self._workflows: OrderedDict[str, Workflow | None] = OrderedDict()
+        self._large = asyncio.Lock()
 
-    async def read(self, run_id: UUID) -> Told | None:
-        """None: the run is open again, and will be told when it has ended. Raises UnknownRun."""
+    @asynccontextmanager
+    async def read(self, run_id: UUID) -> AsyncIterator[Told | None]:
+        """None: the run is open again, and will be told when it has ended. Raises UnknownRun.
+
+        Large runs are read one after the other: each waits until the block of the one before is over.
+        """
         run = await self._runs.get(run_id)
         if run.finished_at is None:
-            return None
-        workflow = await self._workflow(run)
-        return Told(run, run.finished_at, await self._entries(run_id), await self._history.calls(run_id), workflow)
+            yield None
+            return
+        async with self._large if run.last_seq > _LARGE else nullcontext():
+            workflow = await self._workflow(run)
+            calls = await self._history.calls(run_id)
+            yield Told(run, run.finished_at, await self._entries(run_id), calls, workflow)
 
     async def _entries(self, run_id: UUID) -> list[Entry]:
         found: list[Entry] = []
-        while page := await self._history.entries(run_id, after=found[-1].seq if found else 0, most=_PAGE):
-            found += page
+        left = _MOST_TEXTS
+        async for page in self._history.pages(run_id, rows=_ROWS):
+            for entry in page:
+                left -= sum(len(dumps(entry.data[name])) for name in _TEXTS if name in entry.data)
+                found.append(entry if left >= 0 else _without_texts(entry))
         return found
 
     async def _workflow(self, run: Run) -> Workflow | None:
@@ -69,3 +87,9 @@ class Teller:
             while len(self._workflows) > _MOST_WORKFLOWS:
                 self._workflows.popitem(last=False)
         return self._workflows[run.digest]
+
+
+def _without_texts(entry: Entry) -> Entry:
+    """An end of a step keeps its outputs' place, empty: a step that wrote something never has none."""
+    data = {name: value for name, value in entry.data.items() if name not in _TEXTS}
+    return replace(entry, data={**data, "outputs": {}} if "outputs" in entry.data else data)

@@ -42,9 +42,13 @@ class Exports:
 
     async def set_targets(self, names: Collection[str]) -> None:
         """From now on runs are kept for these, and for no others: what waited for others is forgotten."""
-        await self._database.execute(_ADD_TARGETS, sorted(names))
+        await self.add_targets(names)
         await self._database.execute("DELETE FROM export_targets WHERE name <> ALL($1::text[])", sorted(names))
         await self._database.execute("DELETE FROM exports WHERE target <> ALL($1::text[])", sorted(names))
+
+    async def add_targets(self, names: Collection[str]) -> None:
+        """From now on runs are kept for these too."""
+        await self._database.execute(_ADD_TARGETS, sorted(names))
 
     async def take(self, target: str, most: int, *, lease_s: float) -> list[Waiting]:
         """The runs that were made first. They are the caller's for `lease_s` seconds."""
@@ -58,9 +62,10 @@ class Exports:
         await self.put_back(target, waiting, untouched=False)
         return False
 
-    async def put_back(self, target: str, waiting: Waiting, *, untouched: bool) -> None:
-        """Whoever comes next may take it. `untouched`: the target has heard nothing of it."""
-        await self._database.execute(_PUT_BACK, target, waiting.run_id, untouched and not waiting.again)
+    async def put_back(self, target: str, waiting: Waiting, *, untouched: bool, pause_s: float = 0.0) -> None:
+        """Whoever comes after the pause may take it. `untouched`: the target has heard nothing of it."""
+        is_new = untouched and not waiting.again
+        await self._database.execute(_PUT_BACK, target, waiting.run_id, is_new, pause_s)
 
     async def refused(self, target: str, waiting: Waiting, *, pause_s: float) -> None:
         """Once more. It may be taken after a pause."""
@@ -98,7 +103,8 @@ RETURNING e.run_id, e.finished_at, e.tries, next.again
 _DONE: Final = "DELETE FROM exports WHERE target = $1 AND run_id = $2 AND finished_at = $3"
 
 _PUT_BACK: Final = """
-UPDATE exports SET taken_until = CASE WHEN $3 THEN NULL ELSE now() END WHERE target = $1 AND run_id = $2
+UPDATE exports SET taken_until = CASE WHEN $3 THEN NULL ELSE now() + make_interval(secs => $4) END
+WHERE target = $1 AND run_id = $2
 """
 
 _REFUSED: Final = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -51,6 +52,15 @@ class History:
         told = [entry for row in rows for entry in unpacked(row["seq"], row["entries"])]
         return [entry for entry in told if entry.seq > after][:most]
 
+    async def pages(self, run_id: UUID, *, rows: int) -> AsyncIterator[list[Entry]]:
+        """All events, in order; what so many commits have told at a time. A commit may tell a megabyte."""
+        after = 0
+        while found := await self._database.rows(_PAGE, run_id, after, rows):
+            yield [entry for row in found for entry in unpacked(row["seq"], row["entries"])]
+            after = found[-1]["seq"]
+            if len(found) < rows:
+                return
+
     async def steps(self, run_id: UUID) -> list[Step]:
         """In the order in which they ended."""
         rows = await self._database.rows(
@@ -79,6 +89,7 @@ class History:
         return int(seq)
 
 
+_PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
 # As text: Postgres can't look into JSON that holds the character U+0000.
 _MAY_TELL = """
 SELECT seq, entries FROM events

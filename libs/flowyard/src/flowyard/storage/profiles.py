@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -43,15 +42,25 @@ class Profiles:
             rows = await self._database.rows(_NEWEST_OF, workflow, after, since, most)
         return [FinishedRun(**row) for row in rows]
 
-    async def entries(self, run_ids: Collection[UUID]) -> Mapping[UUID, list[Entry]]:
-        """All events of some runs, in order."""
-        rows = await self._database.rows(
-            "SELECT run_id, seq, entries FROM events WHERE run_id = ANY($1) ORDER BY run_id, seq", list(run_ids)
-        )
-        found: dict[UUID, list[Entry]] = {run_id: [] for run_id in run_ids}
-        for row in rows:
-            found[row["run_id"]] += unpacked(row["seq"], row["entries"])
+    async def entries(self, run_id: UUID) -> list[Entry]:
+        """All events of a run, in order, without what steps wrote and models said: that may be a hundred megabytes."""
+        found: list[Entry] = []
+        after = 0
+        while rows := await self._database.rows(_PAGE, run_id, after, _ROWS):
+            after = rows[-1]["seq"]
+            found += [_slim(entry) for row in rows for entry in unpacked(row["seq"], row["entries"])]
         return found
+
+
+_ROWS: Final = 200
+_TEXTS: Final = frozenset({"inputs", "outputs", "messages", "reply"})
+_PAGE: Final = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+
+
+def _slim(entry: Entry) -> Entry:
+    if _TEXTS.isdisjoint(entry.data):
+        return entry
+    return replace(entry, data={name: value for name, value in entry.data.items() if name not in _TEXTS})
 
 
 _NEWEST: Final = """

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+import pytest
+
+from flowyard.export.told import Teller
+from support.stored import Stored
+
+_PAGE = "INSERT INTO events (run_id, seq, entries) VALUES ($1, $2, $3::text::json)"
+_END = "UPDATE runs SET status = 'succeeded', finished_at = now(), last_seq = $2 WHERE id = $1"
+
+
+async def _finished(stored: Stored, *, steps: int, characters: int, at_once: int) -> UUID:
+    """A run whose steps wrote so much each, told by so many in one commit."""
+    run_id = await stored.run()
+    data = {"node": "a", "visit": 1, "duration_s": 0.1, "outputs": {"x": "o" * characters}}
+    for first in range(2, steps + 2, at_once):
+        last = min(first + at_once, steps + 2) - 1
+        rows = [[0, "step.finished", data] for _ in range(first, last + 1)]
+        await stored.database.execute(_PAGE, run_id, last, json.dumps(rows))
+    await stored.database.execute(_END, run_id, steps + 1)
+    return run_id
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+async def test_what_the_steps_of_a_huge_run_wrote_is_kept_up_to_a_bound(stored: Stored, at_once: int) -> None:
+    run_id = await _finished(stored, steps=30, characters=1_000_000, at_once=at_once)
+    async with Teller(stored.database).read(run_id) as told:
+        assert told is not None
+    ended = [entry for entry in told.entries if entry.type == "step.finished"]
+    assert [entry.seq for entry in told.entries] == list(range(1, 32))
+    kept = [entry.seq for entry in ended if entry.data["outputs"]]
+    assert kept == list(range(2, 17))
+    assert all(entry.data["duration_s"] == 0.1 for entry in ended)
+
+
+async def test_two_large_runs_are_not_in_memory_at_once(stored: Stored) -> None:
+    teller = Teller(stored.database)
+    runs = [await _finished(stored, steps=2100, characters=1, at_once=2100) for _ in range(2)]
+    small = await _finished(stored, steps=2, characters=1, at_once=2)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(teller.read(runs[0]))
+        assert teller._large.locked()
+        # Small ones don't wait.
+        await stack.enter_async_context(teller.read(small))
+    async with teller.read(runs[1]) as told:
+        assert told is not None
