@@ -48,6 +48,8 @@ PASSWORDS = (
     "grafana_password",
 )
 KEYS = ("admin_key", "prometheus_key")
+# What was made or encrypted with the old one can't be had with a new one.
+IRREPLACEABLE = ("postgres_password", "secret_key")
 
 
 def main() -> None:
@@ -58,6 +60,8 @@ def main() -> None:
     found |= {name: find(kept, name, api_key) for name in KEYS}
     found["secret_key"] = find(kept, "secret_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
     check(found)
+    for name in IRREPLACEABLE:
+        keep_before(kept / name, found[name])
     for name, value in found.items():
         write(kept / name, value)
     for reader, uid in UIDS.items():
@@ -154,6 +158,14 @@ def hand_over(reader: str, uid: int, files: dict[str, str]) -> None:
             os.chown(folder, uid, uid)
         write(file, text)
         os.chown(file, uid, uid)
+
+
+def keep_before(file: Path, text: str) -> None:
+    """A wrong one that is given by mistake must not be the end of the right one."""
+    if file.exists() and (old := file.read_text().strip()) != text:
+        before = file.with_name(f"{file.name}.before")
+        sys.stderr.write(f"{file.name} is another one now; the one before is kept as {before}\n")
+        write(before, old)
 
 
 def write(file: Path, text: str) -> None:

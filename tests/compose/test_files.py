@@ -146,6 +146,11 @@ def test_passwords_come_from_files() -> None:
     assert given == {"secrets"}
 
 
+def test_what_the_docker_command_sets_for_itself_is_nobodys_setting() -> None:
+    taken = [name for name in SERVICES if environment(name).get("OTEL_RESOURCE_ATTRIBUTES", "") is None]
+    assert taken == []
+
+
 def test_the_example_of_settings_names_every_knob_with_its_default() -> None:
     written = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
     assert written == knobs()

@@ -156,6 +156,11 @@ async def test_what_is_wrong_is_said_before_anything_runs(remote: Remote) -> Non
     assert (await remote.cli("runs")).out == "no runs yet\n"
 
 
+async def test_a_name_that_no_file_can_have_is_asked_for_at_the_stack(remote: Remote) -> None:
+    ended = await remote.cli("run", "a" * 300)
+    assert (ended.code, "at most 128 characters" in ended.err) == (2, True)
+
+
 async def test_a_file_of_the_same_name_runs_here(remote: Remote) -> None:
     (remote.folder / "poem").write_text((remote.folder / "poem.yaml").read_text())
     ended = await remote.cli(*RAIN)

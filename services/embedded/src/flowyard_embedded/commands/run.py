@@ -71,7 +71,9 @@ def execute(args: argparse.Namespace) -> int:
 
 def _is_file(name: str) -> bool:
     """Names of workflows have no slash; what looks like a document is one, even if it isn't there."""
-    return name in ("-", ".", "..") or "/" in name or name.endswith((".yaml", ".yml")) or Path(name).is_file()
+    # Not Path.is_file, which raises in a folder that may not be read: in a container, a checkout of another user.
+    looks_like_one = name in ("-", ".", "..") or "/" in name or name.endswith((".yaml", ".yml"))
+    return looks_like_one or os.path.isfile(name)  # noqa: PTH113
 
 
 def _only_by_name(args: argparse.Namespace) -> list[str]:
