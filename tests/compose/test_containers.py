@@ -75,3 +75,10 @@ def test_images_are_small(compose: Composed) -> None:
     mb = {name: (inspect(f"flowyard/{name}:{VERSION}")["Size"] - base) / 1e6 for name in (*MOST_MB, "cli", "mlflow")}
     compose.measured.append(f"MB above {BASE}: {', '.join(f'{name} {size:.0f}' for name, size in mb.items())}")
     assert {name: size for name, size in mb.items() if size > MOST_MB.get(name, size)} == {}
+
+
+def test_the_pages_of_mlflow_fetch_nothing_from_the_web(compose: Composed) -> None:
+    """Their JavaScript names addresses of pictures and films; links that people follow are others."""
+    look = "grep -rhoE 'https://mlflow[.]org/[^\"]*[.](mp4|png|svg|gif|jpg|webm)' /opt/flowyard/lib || true"
+    image = f"flowyard/mlflow:{VERSION}"
+    assert docker("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", look) == ""
