@@ -8,5 +8,10 @@ OWNER=$(cat $secrets/postgres_owner_password)
 SERVICES=$(cat $secrets/postgres_services_password)
 MLFLOW=$(cat $secrets/postgres_mlflow_password)
 export PGPASSWORD OWNER SERVICES MLFLOW
+# `docker compose restart` starts both at once.
+for _ in {1..60}; do
+    pg_isready --quiet --host postgres && break
+    sleep 1
+done
 exec psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --host postgres --username postgres --dbname postgres \
     --file /etc/flowyard/roles.sql
