@@ -40,6 +40,7 @@ def test_nothing_is_limited_unless_somebody_says_so(monkeypatch: pytest.MonkeyPa
         ('{"a": {"usd": NaN}}', "NaN is no amount"),
         ("[" * 100_000, "should be JSON such as"),
         ("[]", "should be a mapping of workflows to limits"),
+        ('{"a": {"usd": 1}, "a": {"usd": 2}}', "'a' is there twice"),
         ('{"a": 5}', "should have a mapping for 'a' with some of usd, tokens, model_calls"),
         ('{"a": {}}', "should have a mapping for 'a'"),
         ('{"a": {"tokes": 5}}', "has 'tokes' for 'a', which is no limit (did you mean 'tokens'?)"),

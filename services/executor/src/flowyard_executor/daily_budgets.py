@@ -22,12 +22,20 @@ def read_daily_budgets(text: str | Mapping[str, Budget]) -> Mapping[str, Budget]
         return text
     try:
         # Amounts are read as they are written: 0.1 is no binary fraction.
-        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"should be JSON such as {_EXAMPLE}: {error}") from error
     if not isinstance(given, dict):
         raise ValueError(f"should be a mapping of workflows to limits, such as {_EXAMPLE}")  # noqa: TRY004  # pydantic's
     return {workflow: _read_budget(workflow, limits) for workflow, limits in given.items()}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is there twice")
+    return found
 
 
 def _read_budget(workflow: str, limits: Any) -> Budget:
