@@ -31,7 +31,10 @@ class ModelNotInstalled(FlowyardError):
     title = "A model's package isn't installed"
 
     def __init__(self, *, provider: str, package: str, install: str) -> None:
-        super().__init__(f"provider '{provider}' needs the package {package}: {install}")
+        instead = ", or name another model in the document's config.llm"
+        super().__init__(
+            f"provider '{provider}' needs the package {package}, which isn't installed: {install}{instead}"
+        )
 
 
 class StepError(FlowyardError):
