@@ -45,7 +45,7 @@ async def answering(answers: Mapping[str, Any]) -> AsyncIterator[str]:
     app = web.Application()
     for path in answers:
         app.router.add_get(path, handle)
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
