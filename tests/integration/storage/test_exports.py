@@ -54,7 +54,7 @@ async def test_nothing_waits_where_there_is_no_target(stored: Stored, exports: E
 
 async def test_what_waited_for_a_target_goes_with_it(stored: Stored, exports: Exports) -> None:
     await ended(stored)
-    await exports.set_targets(["b", "c"])
+    assert await exports.set_targets(["b", "c"]) == {"a": 1}
     assert ((await exports.backlog("a")).runs, (await exports.backlog("b")).runs) == (0, 1)
     run_id = await ended(stored)
     assert await taken(exports, "c") == [run_id]

@@ -35,13 +35,14 @@ def run(number: int, workflow: str = "w", *, queued: float = 0, **busy: float) -
 
 def test_of_no_runs_there_is_nothing_to_tell() -> None:
     summary = summed_up([])
-    assert (summary.runs, summary.nodes, summary.slowest, summary.wall.p99) == (0, [], [], 0.0)
+    assert (summary.runs, summary.wall, summary.spent, summary.nodes, summary.slowest) == (0, None, {}, (), ())
     assert summary.bottlenecks(0.5) == []
 
 
 def test_each_category_and_each_node_has_its_spread_over_the_runs_that_had_it() -> None:
     summary = summed_up([run(1, queued=1, a=2), run(2, queued=3, a=4, b=6)])
     assert summary.spent["queued"].mean == 2
+    assert summary.wall is not None
     assert (summary.wall.p50, summary.spent["model"].p50) == (8, 6)
     assert [(node.node, node.runs, node.busy.mean) for node in summary.nodes] == [("a", 2, 3), ("b", 1, 6)]
     assert [node.share for node in summary.nodes] == [0.5, 0.5]
@@ -62,7 +63,7 @@ def test_the_slowest_runs_are_told_by_their_wall_time() -> None:
 
 @pytest.mark.parametrize(
     ("values", "percentiles"),
-    [([], (0, 0, 0)), ([3], (3, 3, 3)), ([1, 2], (1.5, 1.95, 1.99)), (range(101), (50, 95, 99))],
+    [([3], (3, 3, 3)), ([1, 2], (1.5, 1.95, 1.99)), (range(101), (50, 95, 99))],
 )
 def test_percentiles_are_interpolated_as_postgres_does(
     values: list[float], percentiles: tuple[float, float, float]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from flowyard_registry.documents import Documents
 from flowyard_registry.parts import Parts
 from flowyard_registry.presence import hears_agents
 from flowyard_registry.settings import RegistrySettings
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -71,7 +74,9 @@ async def run_registry(
 async def _exports(parts: Parts) -> list[Coroutine[Any, Any, None]]:
     """What tells other systems of finished runs. From here on, runs are kept for those systems and for no others."""
     names = [name for name, wanted in ((MLFLOW, parts.settings.mlflow_url), (OTLP, parts.otel.address)) if wanted]
-    await Exports(parts.database).set_targets(names)
+    for target, runs in (await Exports(parts.database).set_targets(names)).items():
+        log.warning("runs will not be told", extra={"target": target, "runs": runs, "reason": "unconfigured"})
+        parts.metrics.exports.dropped.labels(target, "unconfigured").inc(runs)
     if not names:
         return []
     # Imported here: a registry that tells nobody needs neither httpx nor protobuf.

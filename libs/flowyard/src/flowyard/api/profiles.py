@@ -176,8 +176,8 @@ class ProfileReport(BaseModel):
     since: Annotated[datetime | None, Field(description="Runs made then or later; null: all that are kept")]
     threshold: float
     runs: Annotated[int, Field(description="How many were looked at: no more than `limit`")]
-    wall: SpreadView
-    spent: SpreadOfSpent
+    wall: Annotated[SpreadView | None, Field(description="null where there are no runs")]
+    spent: Annotated[SpreadOfSpent | None, Field(description="null where there are no runs")]
     nodes: list[NodeSpreadView]
     slowest: list[SlowRun]
 
@@ -186,13 +186,14 @@ class ProfileReport(BaseModel):
         cls, summary: ProfileSummary, *, workflow: str | None, since: datetime | None, threshold: float
     ) -> ProfileReport:
         bottlenecks = {id(node) for node in summary.bottlenecks(threshold)}
+        spent = {name: SpreadView.of(spread) for name, spread in summary.spent.items()}
         return cls(
             workflow=workflow,
             since=since,
             threshold=threshold,
             runs=summary.runs,
-            wall=SpreadView.of(summary.wall),
-            spent=SpreadOfSpent(**{name: SpreadView.of(spread) for name, spread in summary.spent.items()}),
+            wall=SpreadView.of(summary.wall) if summary.wall is not None else None,
+            spent=SpreadOfSpent(**spent) if spent else None,
             nodes=[NodeSpreadView.of(node, is_bottleneck=id(node) in bottlenecks) for node in summary.nodes],
             slowest=[SlowRun.of(run, threshold=threshold) for run in summary.slowest],
         )

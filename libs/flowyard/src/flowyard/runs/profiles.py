@@ -54,10 +54,13 @@ class NodeSpread:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
-    """`nodes`: those that took most of their workflow's time first. `slowest`: by wall time."""
+    """`nodes`: those that took most of their workflow's time first. `slowest`: by wall time.
+
+    `wall` is None, and nothing in `spent`, where there are no runs.
+    """
 
     runs: int
-    wall: Spread
+    wall: Spread | None
     spent: Mapping[Category, Spread]
     nodes: Sequence[NodeSpread]
     slowest: Sequence[ProfiledRun]
@@ -69,6 +72,8 @@ class ProfileSummary:
 
 
 def summed_up(runs: Sequence[ProfiledRun]) -> ProfileSummary:
+    if not runs:
+        return ProfileSummary(0, None, {}, (), ())
     return ProfileSummary(
         len(runs),
         spread([run.profile.wall for run in runs]),
@@ -79,9 +84,7 @@ def summed_up(runs: Sequence[ProfiledRun]) -> ProfileSummary:
 
 
 def spread(durations: Sequence[timedelta]) -> Spread:
-    """Between two values it is interpolated, as Postgres' `percentile_cont` does. Of nothing it is 0."""
-    if not durations:
-        return Spread(0.0, 0.0, 0.0, 0.0)
+    """Of at least one. Between two values it is interpolated, as Postgres' `percentile_cont` does."""
     values = sorted(duration.total_seconds() for duration in durations)
     mean = sum(durations, timedelta()).total_seconds() / len(values)
     return Spread(mean, *(_percentile(values, part) for part in (0.5, 0.95, 0.99)))

@@ -40,11 +40,11 @@ class Exports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def set_targets(self, names: Collection[str]) -> None:
-        """From now on runs are kept for these, and for no others: what waited for others is forgotten."""
+    async def set_targets(self, names: Collection[str]) -> dict[str, int]:
+        """From now on runs are kept for these, and for no others: how many were waiting for each of those."""
         await self.add_targets(names)
         await self._database.execute("DELETE FROM export_targets WHERE name <> ALL($1::text[])", sorted(names))
-        await self._database.execute("DELETE FROM exports WHERE target <> ALL($1::text[])", sorted(names))
+        return {row["target"]: row["runs"] for row in await self._database.rows(_DROP_OTHERS, sorted(names))}
 
     async def add_targets(self, names: Collection[str]) -> None:
         """From now on runs are kept for these too."""
@@ -86,6 +86,11 @@ class Exports:
 
 _ADD_TARGETS: Final = """
 INSERT INTO export_targets (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING
+"""
+
+_DROP_OTHERS: Final = """
+WITH dropped AS (DELETE FROM exports WHERE target <> ALL($1::text[]) RETURNING target)
+SELECT target, count(*) AS runs FROM dropped GROUP BY target
 """
 
 # By the run's id, which begins with the time of its making: that order is the primary key's.

@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 
 from flowyard.api.client import Client
-from flowyard.api.profiles import NodeSpreadView, NodeTimes, ProfileReport, RunProfile, SlowRun, SpreadView
+from flowyard.api.profiles import (
+    NodeSpreadView,
+    NodeTimes,
+    ProfileReport,
+    RunProfile,
+    SlowRun,
+    SpreadOfSpent,
+    SpreadView,
+)
 from flowyard.runs.profile import CATEGORIES
 from flowyard_embedded import exits
 from flowyard_embedded.remote.ids import find_run
@@ -34,10 +42,10 @@ def _many(client: Client, args: argparse.Namespace) -> int:
     report = client.profiles(workflow=args.workflow, since=args.since, threshold=args.threshold, limit=args.limit)
     if args.json:
         print_json(as_data(report))
-    elif not report.runs:
+    elif report.wall is None or report.spent is None:
         put(f"no finished runs{_of(report.workflow)} that were made since {when(report.since)}")
     else:
-        _print_runs(report)
+        _print_runs(report, report.spent, report.wall)
     return exits.OK
 
 
@@ -87,10 +95,10 @@ def _words(profile: RunProfile) -> str:
     return f"no bottleneck: no node took more than {percent(profile.threshold)}; {took}"
 
 
-def _print_runs(report: ProfileReport) -> None:
+def _print_runs(report: ProfileReport, spent: SpreadOfSpent, wall: SpreadView) -> None:
     put(f"{plural(report.runs, 'finished run')}{_of(report.workflow)}, made since {when(report.since)}\n")
-    spent = [(name, *_spread(getattr(report.spent, name))) for name in CATEGORIES]
-    print_table(("where", "mean", "p50", "p95", "p99"), [*spent, ("wall time", *_spread(report.wall))], empty="")
+    parts = [(name, *_spread(getattr(spent, name))) for name in CATEGORIES]
+    print_table(("where", "mean", "p50", "p95", "p99"), [*parts, ("wall time", *_spread(wall))], empty="")
     put()
     rows = [_node_spread(node, report) for node in report.nodes]
     print_table(("node", "runs", "retries", "busy", "p50", "p95", "p99", "share", " "), rows, empty="no steps")
