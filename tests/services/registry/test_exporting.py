@@ -92,9 +92,11 @@ async def test_runs_are_kept_for_those_who_are_configured_and_for_nobody_else(
         await yard.executor("one")
         await yard.ended(await yard.submit(await yard.apply(DOCUMENT), topic="dawn"))
         assert await database.value("SELECT count(*) FROM exports") == 2
-    async with starting(mlflow_url=nowhere):
+    async with starting(mlflow_url=nowhere) as registry:
         assert await targets(database) == ["mlflow"]
         assert await database.value("SELECT count(*) FROM exports") == 1
+        dropped = 'flowyard_export_dropped_runs_total{reason="unconfigured",target="otlp"} 1.0'
+        assert dropped in await metrics(registry)
     async with starting():
         assert (await targets(database), await database.value("SELECT count(*) FROM exports")) == ([], 0)
 
@@ -127,7 +129,6 @@ async def metrics(registry: Any) -> str:
 
 @pytest.mark.parametrize("url", ["mlflow:5000", "http://me:secret@mlflow:5000", "ftp://mlflow"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-
     given = {"database_url": "postgresql://x", "nats_url": "nats://x", "mlflow_url": url}
     with pytest.raises(ValueError, match="should") as refused:
         RegistrySettings.model_validate(given)
