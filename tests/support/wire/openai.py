@@ -51,7 +51,8 @@ def openai_server(
 
 
 def _object(request: Request, kind: str) -> dict[str, Any]:
-    return {**_IDENTITY, "object": kind, "model": request.body["model"]}
+    tier = {"priority": "priority", "flex": "flex"}.get(request.body.get("service_tier"), "default")
+    return {**_IDENTITY, "object": kind, "model": request.body["model"], "service_tier": tier}
 
 
 def _delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

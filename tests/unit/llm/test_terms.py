@@ -14,7 +14,7 @@ from flowyard.llm.models import Models, open_models
 from flowyard.llm.terms import CANNED, FREE, Price, Terms
 from flowyard.runs.budget import Quote
 from support.wire.behaviour import Text
-from support.wire.providers import Provider
+from support.wire.providers import OPENAI, Provider
 
 
 def call(provider: str, model: str = "m", *, schema: Any = None, **settings: Any) -> ModelCall:
@@ -42,6 +42,54 @@ async def test_a_long_prompt_is_priced_as_one(models: Models) -> None:
 async def test_what_goes_into_a_cache_may_cost_more(models: Models) -> None:
     terms = await models.terms(call("anthropic", "claude-haiku-4-5"), 10)
     assert terms.price == Price(Decimal("0.00000125"), Decimal("0.000005"))
+
+
+async def test_what_stays_in_a_cache_for_an_hour_costs_twice_as_much(models: Models) -> None:
+    extra = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    terms = await models.terms(call("anthropic", "claude-haiku-4-5", extra=extra), 10)
+    assert terms.price == Price(Decimal("0.000002"), Decimal("0.000005"))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("extra", "tokens", "cost"),
+    [
+        ({}, ("0.00000015", "0.0000006"), "0.00045"),
+        ({"service_tier": "auto"}, ("0.00000025", "0.000001"), "0.00045"),
+        ({"service_tier": "priority"}, ("0.00000025", "0.000001"), "0.00075"),
+        # The map has no price of it for this model.
+        ({"service_tier": "flex"}, ("0.00000025", "0.000001"), None),
+    ],
+)
+async def test_a_service_tier_has_prices_of_its_own(
+    models: Models, extra: dict[str, str], tokens: tuple[str, str], cost: str | None, *, streamed: bool
+) -> None:
+    async with OPENAI.serve([Text("done", tokens_in=1000, tokens_out=500)]) as server:
+        asked = ModelCall("a", OPENAI.settings(server, extra=extra), (Message("user", "go"),))
+        terms = await models.terms(asked, 1000)
+        reply = await models.reply(asked, (lambda _: None) if streamed else None)
+    assert terms.price == Price(Decimal(tokens[0]), Decimal(tokens[1]))
+    assert reply.cost_usd == (Decimal(cost) if cost else None)
+
+
+@pytest.mark.parametrize(
+    ("model", "extra"),
+    [
+        ("gpt-4o-search-preview", {}),
+        ("gpt-4o", {"web_search_options": {}}),
+        ("gpt-4o", {"extra_body": {"tools": [{"type": "web_search"}]}}),
+    ],
+)
+async def test_what_searches_come_to_nobody_knows(models: Models, model: str, extra: dict[str, Any]) -> None:
+    async with OPENAI.serve([Text("done")]) as server:
+        asked = ModelCall("a", OPENAI.settings(server, model=model, extra=extra), (Message("user", "go"),))
+        terms = await models.terms(asked, 10)
+        reply = await models.reply(asked)
+    assert (terms.price, reply.cost_usd) == (None, None)
+
+
+async def test_a_provider_that_always_searches_has_no_price_before_the_call(models: Models) -> None:
+    assert (await models.terms(call("perplexity", "sonar"), 10)).price is None
 
 
 async def test_how_long_a_reply_can_be_is_known_of_known_models(models: Models) -> None:

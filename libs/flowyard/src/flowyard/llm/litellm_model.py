@@ -101,7 +101,7 @@ async def open_litellm(environ: Mapping[str, str]) -> AsyncIterator[LiteLLMModel
 
 def terms_of(settings: ModelSettings, *, prompt: int) -> Terms:
     provider = OUR_NAMES.get(settings.provider, settings.provider)
-    return Terms(price_of(provider, settings.model, prompt=prompt), longest_reply(provider, settings.model))
+    return Terms(price_of(provider, settings, prompt=prompt), longest_reply(provider, settings.model))
 
 
 def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
@@ -130,12 +130,13 @@ async def _ask(call: ModelCall, key: str | None, on_token: OnToken | None) -> Mo
     started = perf_counter()
     answer = await litellm.acompletion(**asked)
     if on_token is None:
-        text, usage, first = answer.choices[0].message.content or "", getattr(answer, "usage", None), None
+        text, end, first = answer.choices[0].message.content or "", answer, None
     else:
-        text, usage, first_at = await _read_stream(answer, call.settings, on_token)
+        text, end, first_at = await _read_stream(answer, call.settings, on_token)
         first = first_at - started if first_at is not None else None
-    tokens, priced = _usage(usage)
-    return ModelReply(text, tokens, cost_of(provider, call.settings.model, priced), first)
+    tokens, priced = _usage(getattr(end, "usage", None))
+    tier = getattr(end, "service_tier", None) or call.settings.extra.get("service_tier")
+    return ModelReply(text, tokens, cost_of(provider, call.settings, priced, tier=tier), first)
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
@@ -169,12 +170,15 @@ def _headers(call: ModelCall) -> dict[str, str] | None:
 
 
 async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) -> tuple[str, Any, float | None]:
-    """The text, LiteLLM's usage object, and the clock at the first token. `stream` is LiteLLM's CustomStreamWrapper."""
+    """The text, the chunk that tells the usage, and the clock at the first token.
+
+    `stream` is LiteLLM's CustomStreamWrapper.
+    """
     parts: list[str] = []
-    usage, first_at = None, None
+    end, first_at = None, None
     try:
         async for chunk in stream:
-            usage = getattr(chunk, "usage", None) or usage
+            end = chunk if getattr(chunk, "usage", None) else end
             text = chunk.choices[0].delta.content if chunk.choices else None
             if text:
                 first_at = perf_counter() if first_at is None else first_at
@@ -186,7 +190,7 @@ async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) 
     # the second is made up as well once a word has come: there we know of a cut only if the connection broke, too.
     if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
         raise failures.broken(settings, "the stream ended in the middle of the reply")
-    return "".join(parts), usage, first_at
+    return "".join(parts), end, first_at
 
 
 def _usage(usage: Any) -> tuple[Usage, Any]:
