@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from flowyard.errors import Unavailable
-from flowyard.graph.spending import Day, Settle, refusal
+from flowyard.graph.spending import Day, GoingAway, Leaves, Settle, refusal
 from flowyard.runs.budget import Amount, Budget, excess
 from flowyard.storage.budgets import DailySpending
 from flowyard_executor.patience import patiently
@@ -56,16 +56,21 @@ class _Days:
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
 
-    async def reserve(self, amount: Amount) -> Settle:
-        """Waits as long as calls of this process may leave more than they reserved. Raises BudgetExceeded."""
+    async def reserve(self, amount: Amount, leaves: Leaves) -> Settle:
+        """Waits as long as calls of this process may leave more than they reserved. Raises BudgetExceeded, GoingAway.
+
+        Who leaves waits for them, too: whoever takes up its run would be refused because of what they have reserved.
+        """
         async with self._turn:
             while True:
                 settled = self._settled
-                day = await self._try(amount)
+                day = await self._try(amount) if not leaves() else None
                 if day is not None:
                     break
                 if self._in_flight:
                     await settled.wait()
+                elif leaves():
+                    raise GoingAway
                 else:
                     await self._refuse(amount)
             self._in_flight += 1

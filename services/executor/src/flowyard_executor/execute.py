@@ -241,10 +241,12 @@ class Attempt:
 
 
 def last_told(entries: Iterable[Entry]) -> dict[StepId, str]:
-    """Per step the type of its last event, a run's restarts left out."""
+    """Per step the type of its last event, a run's restarts left out: where it is given back, none is at work."""
     found: dict[StepId, str] = {}
     for entry in entries:
-        if (entry.type.startswith("step.") or entry.type == "model.called") and "node" in entry.data:
+        if entry.type == "run.waiting" or entry.data.get("reason") == "drained":
+            found.clear()
+        elif (entry.type.startswith("step.") or entry.type == "model.called") and "node" in entry.data:
             found[StepId(entry.data["node"], entry.data["visit"], entry.data.get("item"))] = entry.type
     return found
 

@@ -36,7 +36,8 @@ async def open_spending(workflow: Workflow, claim: Claim, journal: Journal, part
         parts.metrics.runs.budget_refusals.labels(claim.workflow, limit).inc()
 
     account = await _account(workflow.budget, claim, journal, parts.history) if workflow.budget is not None else None
-    return Spending(workflow.budget, parts.models.terms, account=account, day=day, on_refusal=refused)
+    drains = parts.draining.is_set
+    return Spending(workflow.budget, parts.models.terms, account=account, day=day, drains=drains, on_refusal=refused)
 
 
 def lost_call(step: StepId, provider: str, model: str) -> ModelCalled:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowyard.language.values.reducers import REDUCERS
-from flowyard.language.values.templates import Template
-from flowyard.language.workflow import PromptNode, Workflow
+from flowyard.language.workflow import Workflow
 from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import Run
 
@@ -29,7 +28,7 @@ class KnownState:
         if node is None:
             return None
         known = self._values.keys() | self._collected.keys()
-        given = {name: self._value(name) for name in sorted(_names(node) & known)}
+        given = {name: self._value(name) for name in sorted(node.names_read & known)}
         return {**given, **self._item(step)}
 
     def ended(self, step: StepId, outputs: Mapping[str, Any]) -> None:
@@ -68,9 +67,3 @@ class KnownState:
     def _reducer(self, name: str) -> Any:
         known = self._workflow.fields.get(name) if self._workflow is not None else None
         return REDUCERS.get(known.reduce) if known is not None else None
-
-
-def _names(node: PromptNode) -> frozenset[str]:
-    templates = [node.prompt, *([node.system] if node.system else [])]
-    templates += [value for value in node.inputs.values() if isinstance(value, Template)]
-    return frozenset().union(*(template.names for template in templates))

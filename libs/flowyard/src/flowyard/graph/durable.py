@@ -41,6 +41,7 @@ class Durable:
         self._waits = waits_for_commits
         self._long_wait_s = long_wait_s
         self._at_work: set[StepId] = set()
+        self._has_failed = False
         self._changed = asyncio.Event()
 
     @property
@@ -54,16 +55,21 @@ class Durable:
         await self._journal.tell(event)
 
     def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
+        if isinstance(event, StepFailed) and event.handled == "fail":
+            self._has_failed = True
         self._journal.settle(task_id, event)
 
     async def begin(self, step: StepId) -> float:
-        """Raises GiveBack where the executor is going away, once no step of the run is at work."""
+        """Raises GiveBack where the executor is going away, once no step of the run is at work.
+
+        Where one of them has failed the run, that is what ends it: the others wait to be cancelled.
+        """
         asked = perf_counter()
         if self._waits:
             await self._journal.settled()
         waited = perf_counter() - asked
         while self._draining.is_set():
-            if not self._at_work:
+            if not self._at_work and not self._has_failed:
                 raise GiveBack
             await self._changed.wait()
         self._at_work.add(step)

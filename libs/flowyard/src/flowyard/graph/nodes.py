@@ -13,7 +13,7 @@ from flowyard.errors import ClaimLost, FlowyardError
 from flowyard.graph.context import RunContext
 from flowyard.graph.plan import Plan, collector
 from flowyard.graph.state import RESULTS, TOKENS, VISITS, State, Update, after_update
-from flowyard.graph.steps import Work, failure_of, names_read, run_step, work_of
+from flowyard.graph.steps import Work, failure_of, run_step, work_of
 from flowyard.graph.ways import Onward, go_on
 from flowyard.language.workflow import Goto, Map, Next, Node
 from flowyard.runs.events import Failure, StepFailed, StepId, StepStarted
@@ -186,7 +186,7 @@ def item_runner(node: Node, plan: Plan) -> Runner:
     """Runs a map's node for the item that it is handed; the fields that its templates name are read from the state."""
     way = plan.maps[node.id]
     work = work_of(node, plan.workflow.secrets - {way.item})
-    names = [*(plan.workflow.fields.keys() & names_read(node)), VISITS]
+    names = [*(plan.workflow.fields.keys() & node.names_read), VISITS]
 
     async def run(task: dict[str, Any], config: RunnableConfig, runtime: Runtime[RunContext]) -> Update:
         context, index = runtime.context, task["index"]

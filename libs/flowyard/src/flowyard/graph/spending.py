@@ -27,16 +27,25 @@ _LENGTHS: Final = ("max_completion_tokens", "max_output_tokens", "num_predict")
 _NUMBERS: Final = ("n", "best_of", "candidate_count")
 
 Settle: TypeAlias = Callable[[Amount], None]
+Leaves: TypeAlias = Callable[[], bool]
+"""Whether a call that still waits isn't to be made here any more."""
 TermsOf: TypeAlias = Callable[[ModelCall, int], Awaitable[Terms]]
 """What is known of a call's model before the call; the number: tokens of its prompt, at most."""
 
 
+class GoingAway(Exception):
+    """The executor drains, and the call still waited: it isn't made, and nothing is reserved for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What all runs of a workflow may spend on one day. `reserve` returns what settles it, or raises BudgetExceeded."""
+    """What all runs of a workflow may spend on one day.
+
+    `reserve` returns what settles it. Raises BudgetExceeded, GoingAway.
+    """
 
     limits: Budget
-    reserve: Callable[[Amount], Awaitable[Settle]]
+    reserve: Callable[[Amount, Leaves], Awaitable[Settle]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,10 @@ class _Asked:
 
 
 class Spending:
-    """What one run spends. `budget`: None if only its workflow's `day` is limited."""
+    """What one run spends. `budget`: None if only its workflow's `day` is limited.
+
+    `drains`: whether the executor does, so that no step makes its first call any more.
+    """
 
     def __init__(
         self,
@@ -70,29 +82,38 @@ class Spending:
         *,
         account: Account | None = None,
         day: Day | None = None,
+        drains: Leaves = lambda: False,
         on_refusal: Callable[[BudgetExceeded], None] = lambda _: None,
     ) -> None:
         self.budget = budget
         self.account = account or Account(budget or Budget())
         self._terms = terms
         self._day = day
+        self._drains = drains
         self._on_refusal = on_refusal
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
         self._refused: BudgetExceeded | None = None
 
-    async def admit(self, call: ModelCall) -> Held:
+    async def admit(self, call: ModelCall, *, begun: bool = False) -> Held:
         """Reserves what the call may come to. Waits as long as calls in flight may leave more than they reserved.
 
-        Raises BudgetExceeded: now, and for every call after that.
+        `begun`: the call's step has made one before, and is finished here even if the executor drains.
+        Raises BudgetExceeded: now, and for every call after that. Raises GoingAway.
         """
+
+        def leaves() -> bool:
+            return not begun and self._drains()
+
         try:
             asked = await self._asked(call)
             # One at a time, in the order in which they came: small calls can't overtake a large one for ever.
             async with self._turn:
                 if self._refused is not None:
                     raise self._refused
-                return await self._reserve(asked)
+                if leaves():
+                    raise GoingAway
+                return await self._reserve(asked, leaves)
         except BudgetExceeded as error:
             if self._refused is None:
                 self._refused = error
@@ -133,22 +154,22 @@ class Spending:
             return "run"
         return "day" if self._day is not None and getattr(self._day.limits, kind) is not None else None
 
-    async def _reserve(self, asked: _Asked) -> Held:
-        call, amount = await self._fitted(asked)
+    async def _reserve(self, asked: _Asked, leaves: Leaves) -> Held:
+        call, amount = await self._fitted(asked, leaves)
         self.account.reserve(amount)
         try:
-            return Held(call, amount, await self._day.reserve(amount) if self._day is not None else None)
+            return Held(call, amount, await self._day.reserve(amount, leaves) if self._day is not None else None)
         except BaseException:
             self._close(amount, Amount())
             raise
 
-    async def _fitted(self, asked: _Asked) -> tuple[ModelCall, Amount]:
+    async def _fitted(self, asked: _Asked, leaves: Leaves) -> tuple[ModelCall, Amount]:
         """The call, with a bound for its reply if that has none, and what it may come to."""
         call, quote = asked.call, asked.quote
         said = _said(call)
         longest = said or asked.most
         amount = quote.amount(longest) if quote is not None else Amount(model_calls=1)
-        lacking = await self._lacking(amount)
+        lacking = await self._lacking(amount, leaves)
         if lacking is not None and quote is not None and said is None:
             longest = quote.longest(self.account.budget, self.account.spent) or 0
             amount = quote.amount(longest)
@@ -159,10 +180,13 @@ class Spending:
             call = replace(call, settings=replace(call.settings, max_tokens=longest))
         return call, amount
 
-    async def _lacking(self, amount: Amount) -> Excess | None:
+    async def _lacking(self, amount: Amount, leaves: Leaves) -> Excess | None:
         """What keeps it from fitting, once no call in flight can change that."""
         while (found := self.account.excess(amount)) is not None and self.account.in_flight:
             await self._settled.wait()
+            # Soon enough: until calls in flight have ended, their run can't be given back.
+            if leaves():
+                raise GoingAway
         return found
 
     def _close(self, reserved: Amount, came_to: Amount) -> None:

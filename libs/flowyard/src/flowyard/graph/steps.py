@@ -12,7 +12,7 @@ from typing import Any, Final
 from flowyard.errors import FlowyardError
 from flowyard.graph.context import RunContext
 from flowyard.graph.replies import correction, read_reply, reply_schema
-from flowyard.graph.spending import Held
+from flowyard.graph.spending import GoingAway, Held, Spending
 from flowyard.language.values.json_schema import property_names
 from flowyard.language.values.templates import Template
 from flowyard.language.workflow import PromptNode
@@ -63,7 +63,7 @@ class Spent:
 
 def work_of(node: PromptNode, secrets: frozenset[str]) -> Work:
     """`secrets`: the workflow's secret inputs."""
-    return Work(node, reply_schema(node), names_read(node) & secrets)
+    return Work(node, reply_schema(node), node.names_read & secrets)
 
 
 def failure_of(error: FlowyardError, node: str) -> Failure:
@@ -86,13 +86,6 @@ async def run_step(work: Work, values: Mapping[str, Any], step: StepId, context:
     spent = asker.spent
     sums = spent.calls, spent.tokens_in, spent.tokens_out, spent.cost_usd
     return StepFinished(step, context.clock() - started, outputs, *sums)
-
-
-def names_read(node: PromptNode) -> frozenset[str]:
-    """The names that a node's templates may look up."""
-    templates = [node.prompt, *([node.system] if node.system else [])]
-    templates += [value for value in node.inputs.values() if isinstance(value, Template)]
-    return frozenset().union(*(template.names for template in templates))
 
 
 async def _in_time(asker: _Asker, call: ModelCall, seconds: float) -> dict[str, Any]:
@@ -218,17 +211,27 @@ class _Asker:
 
     async def _admitted(self, asked: ModelCall) -> Held | None:
         """None: nothing is limited. To wait for what other calls leave over takes none of the step's own time."""
-        if self.context.spending is None:
+        spending = self.context.spending
+        if spending is None:
             return None
         until = self.limit.when() if self.limit is not None else None
         if self.limit is None or until is None:
-            return await self.context.spending.admit(asked)
+            return await self._admitted_by(spending, asked)
         now = asyncio.get_running_loop().time
         left = until - now()
         self.limit.reschedule(None)
-        held = await self.context.spending.admit(asked)
+        held = await self._admitted_by(spending, asked)
         self.limit.reschedule(now() + left)
         return held
+
+    async def _admitted_by(self, spending: Spending, asked: ModelCall) -> Held:
+        while True:
+            try:
+                return await spending.admit(asked, begun=self.spent.calls > 0)
+            except GoingAway:
+                # The step stands before its beginning again, and is given back there with all others.
+                self.context.recorder.end(self.step)
+                await self.context.recorder.begin(self.step)
 
     def _shown(self, call: ModelCall) -> tuple[dict[str, str], ...]:
         return tuple({"role": m.role, "content": self.masker.text(m.content)} for m in call.messages)

@@ -115,6 +115,13 @@ class PromptNode:
     name: str | None = None
     description: str | None = None
 
+    @property
+    def names_read(self) -> frozenset[str]:
+        """The names that its templates may look up."""
+        templates = [self.prompt, *([self.system] if self.system else [])]
+        templates += [value for value in self.inputs.values() if isinstance(value, Template)]
+        return frozenset().union(*(template.names for template in templates))
+
 
 Node: TypeAlias = PromptNode
 """Every kind of node. Kinds to come join this union, and every `match` over it must then learn them."""
