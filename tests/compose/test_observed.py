@@ -10,15 +10,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import httpx
-import pytest
 
 from support.compose import Composed
 from support.executors import until_async
 from support.mlflow import Mlflow, pairs
-from support.panels import empty_or_broken
+from support.panels import until_all_show_something
+from support.prometheus import measures
 from support.system import EXECUTORS
 from support.visitor import Found, Visitor
-from support.wire.behaviour import Behaviour, Status, Text
 
 WITHIN_S: Final = 90
 PRICED: Final = """\
@@ -34,20 +33,6 @@ nodes:
 config:
   llm: {provider: openai, model: gpt-4o-mini, api_base: 'URL'}
 """
-SOMETIMES: Final = """\
-flow: {name: sometimes}
-state:
-  fields:
-    topic: {type: str, required: true}
-    draft: str
-    poem: str
-nodes:
-  - {id: draft, prompt: 'Draft {topic}.', outputs: [draft]}
-  - {id: write, prompt: 'Write {topic}.', outputs: [poem], retry: 0}
-config:
-  llm: MODEL
-"""
-REPLIES: Final[dict[str, Behaviour]] = {"Draft fog.": Text("a draft", cached=8), "Write fog.": Status(500)}
 
 
 async def priced_run(visitor: Visitor) -> Found:
@@ -69,22 +54,6 @@ async def traced(mlflow: Mlflow, run_id: str) -> Any:
 
 def attributes(span: dict[str, Any]) -> dict[str, Any]:
     return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}
-
-
-async def measures(prometheus: httpx.AsyncClient, query: str, wanted: float) -> None:
-    """Returns when it does: it looks every few seconds."""
-    seen: list[str] = []
-
-    async def look() -> bool:
-        found = (await prometheus.get("/api/v1/query", params={"query": query})).json()["data"]["result"]
-        seen.append(found[0]["value"][1] if found else "nothing")
-        await asyncio.sleep(0.5)
-        return bool(found) and float(seen[-1]) == pytest.approx(wanted)
-
-    try:
-        await until_async(look, WITHIN_S)
-    except TimeoutError:
-        pytest.fail(f"{query}: {seen[-1]}, and not {wanted}")
 
 
 async def test_the_ledger_mlflow_and_prometheus_agree_on_a_run(visitor: Visitor, compose: Composed) -> None:
@@ -109,28 +78,15 @@ async def test_the_ledger_mlflow_and_prometheus_agree_on_a_run(visitor: Visitor,
     assert Decimal(str(pairs(kept, "metrics")["total_cost_usd"])) == cost
 
     model = '{provider="openai", model="gpt-4o-mini"}'
-    async with httpx.AsyncClient(base_url=compose.project.url("prometheus"), timeout=20) as prometheus:
-        finished = 'flowyard_runs_finished_total{workflow="priced", status="succeeded"}'
-        await measures(prometheus, f"sum({finished})", 1)
-        await measures(prometheus, f"sum(flowyard_model_calls_total{model})", 2)
-        await measures(prometheus, f"sum(flowyard_model_cost_usd_total{model})", float(cost))
-        await measures(prometheus, 'count(up{job="executor"} == 1)', len(EXECUTORS))
+    finished = 'flowyard_runs_finished_total{workflow="priced", status="succeeded"}'
+    for query, wanted in (
+        (f"sum({finished})", 1),
+        (f"sum(flowyard_model_calls_total{model})", 2),
+        (f"sum(flowyard_model_cost_usd_total{model})", float(cost)),
+        ('count(up{job="executor"} == 1)', len(EXECUTORS)),
+    ):
+        await measures(compose.project.url("prometheus"), query, wanted, within_s=WITHIN_S)
 
 
 async def test_no_panel_of_the_dashboards_is_empty_or_broken(visitor: Visitor, compose: Composed) -> None:
-    visitor.model.replies.update(REPLIES)
-    await visitor.apply("sometimes", SOMETIMES)
-    seen: list[list[str]] = []
-
-    async def all_show_something() -> bool:
-        # What never changes has no rate.
-        runs = [await visitor.submit("sometimes", topic=topic) for topic in ("fog", "rain")]
-        assert {run["status"] for run in await visitor.all_ended(runs)} == {"failed", "succeeded"}
-        seen.append(await asyncio.to_thread(empty_or_broken, compose.project.url("prometheus")))
-        await asyncio.sleep(2 * bool(seen[-1]))
-        return not seen[-1]
-
-    try:
-        await until_async(all_show_something, WITHIN_S)
-    except TimeoutError:
-        pytest.fail("\n".join(seen[-1]))
+    await until_all_show_something(visitor, compose.project.url("prometheus"), within_s=WITHIN_S)

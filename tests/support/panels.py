@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -12,11 +13,30 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import pytest
+
+from support.executors import until_async
+from support.visitor import Visitor
+from support.wire.behaviour import Behaviour, Status, Text
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
 RANGE_S: Final = 300
 _STEP_S: Final = 5
 _VARIABLES: Final = {"$__rate_interval": "1m", "$__range": f"{RANGE_S}s"}
+SOMETIMES: Final = """\
+flow: {name: sometimes}
+state:
+  fields:
+    topic: {type: str, required: true}
+    draft: str
+    poem: str
+nodes:
+  - {id: draft, prompt: 'Draft {topic}.', outputs: [draft]}
+  - {id: write, prompt: 'Write {topic}.', outputs: [poem], retry: 0}
+config:
+  llm: MODEL
+"""
+_REPLIES: Final[dict[str, Behaviour]] = {"Draft fog.": Text("a fine draft", cached=8), "Write fog.": Status(500)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +79,30 @@ def empty_or_broken(prometheus_url: str) -> list[str]:
     """What Grafana could show nothing for, and why. Asks about the last five minutes."""
     with httpx.Client(base_url=prometheus_url, timeout=20) as http:
         return [f"{query.where}: {wrong}" for query in queries() if (wrong := _wrong(http, query)) is not None]
+
+
+async def run_some(visitor: Visitor) -> None:
+    """Two ordinary runs, and one that fails. Comes back when they have ended."""
+    visitor.model.replies.update(_REPLIES)
+    await visitor.apply("sometimes", SOMETIMES)
+    runs = [await visitor.submit("sometimes", topic=topic) for topic in ("fog", "rain", "rain")]
+    assert {run["status"] for run in await visitor.all_ended(runs)} == {"failed", "succeeded"}
+
+
+async def until_all_show_something(visitor: Visitor, prometheus_url: str, *, within_s: float) -> None:
+    """No panel is empty or broken any more. Between the looks there are runs: what never changes has no rate."""
+    wrong = ["nobody has looked yet"]
+
+    async def look() -> bool:
+        await run_some(visitor)
+        wrong[:] = await asyncio.to_thread(empty_or_broken, prometheus_url)
+        await asyncio.sleep(2 * bool(wrong))
+        return not wrong
+
+    try:
+        await until_async(look, within_s)
+    except TimeoutError:
+        pytest.fail("\n".join(wrong))
 
 
 def _filled(expr: str, everything: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import time
@@ -15,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from support.executors import until_async
 from support.stack import free_ports
 
 IMAGE: Final = "prom/prometheus:v2.53.3"
@@ -78,6 +80,31 @@ def config() -> dict[str, Any]:
     """What the containers run with."""
     read: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
     return read
+
+
+async def ask(url: str, query: str) -> list[dict[str, Any]]:
+    """The series that the Prometheus at `url` finds now."""
+    async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+        found = (await http.get("/api/v1/query", params={"query": query})).json()
+    result: list[dict[str, Any]] = found["data"]["result"]
+    return result
+
+
+async def measures(url: str, query: str, wanted: float, *, within_s: float) -> None:
+    """Returns when it does: Prometheus reads its targets every few seconds."""
+    seen = "nothing"
+
+    async def look() -> bool:
+        nonlocal seen
+        found = await ask(url, query)
+        seen = found[0]["value"][1] if found else "nothing"
+        await asyncio.sleep(0.5)
+        return bool(found) and float(seen) == pytest.approx(wanted)
+
+    try:
+        await until_async(look, within_s)
+    except TimeoutError:
+        pytest.fail(f"{query}: {seen}, and not {wanted}")
 
 
 def _configured(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> Path:

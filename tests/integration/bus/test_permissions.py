@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from contextlib import AsyncExitStack
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -24,13 +26,18 @@ from flowyard.bus.subjects import PERMISSIONS
 from integration.bus.server import NatsServer, until
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
+NATS_CONF = Path(__file__).parents[3] / "deploy" / "nats" / "nats.conf"
 PASSWORD = "p@ss/w:rd%"
 QUOTED = "p%40ss%2Fw%3Ard%25"
 
 
 @pytest.fixture
 def guarded_nats(stopped_nats: NatsServer) -> NatsServer:
-    stopped_nats.let_in({service: (PASSWORD, permissions) for service, permissions in PERMISSIONS.items()})
+    """Lets in whom the containers' own lets in, to just the same."""
+    passwords = "".join(f"{service}_password: {json.dumps(PASSWORD)}\n" for service in PERMISSIONS)
+    conf = NATS_CONF.read_text()
+    with stopped_nats._config.open("a") as config:
+        config.write(passwords + conf[conf.index("authorization {") :])
     stopped_nats.start()
     stopped_nats.wait()
     return stopped_nats
@@ -92,6 +99,15 @@ async def test_what_a_service_may_not_use_is_refused_counted_and_logged(
             await until(lambda: len(dropped) == 2)
     assert dropped == [("not_permitted", "any")] * 2
     assert subjects.KEYS_CHANGED in "".join(str(vars(record).get("detail")) for record in caplog.records)
+
+
+async def test_who_answers_requests_may_say_nothing_to_who_made_none(guarded_nats: NatsServer) -> None:
+    dropped: list[tuple[str, str]] = []
+    async with open_bus(
+        _url(guarded_nats, "registry"), name="registry", on_drop=lambda *drop: dropped.append(drop)
+    ) as bus:
+        bus._send_to("_INBOX.somebody", AgentReply(known=True))
+        await until(lambda: dropped == [("not_permitted", "any")])
 
 
 async def test_a_wrong_password_is_said_once_never_shown_and_tried_again(

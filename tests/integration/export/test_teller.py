@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import AsyncExitStack
 from uuid import UUID
 
 import pytest
@@ -39,12 +39,18 @@ async def test_what_the_steps_of_a_huge_run_wrote_is_kept_up_to_a_bound(stored: 
 
 async def test_two_large_runs_are_not_in_memory_at_once(stored: Stored) -> None:
     teller = Teller(stored.database)
-    runs = [await _finished(stored, steps=2100, characters=1, at_once=2100) for _ in range(2)]
+    large = [await _finished(stored, steps=2100, characters=1, at_once=2100) for _ in range(2)]
     small = await _finished(stored, steps=2, characters=1, at_once=2)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(teller.read(runs[0]))
-        assert teller._large.locked()
+    async with asyncio.TaskGroup() as tasks, teller.read(large[0]):
+        second = tasks.create_task(_entries_told(teller, large[1]))
         # Small ones don't wait.
-        await stack.enter_async_context(teller.read(small))
-    async with teller.read(runs[1]) as told:
+        assert await _entries_told(teller, small) == 3
+        await asyncio.wait({second}, timeout=1)
+        assert not second.done()
+    assert second.result() == 2101
+
+
+async def _entries_told(teller: Teller, run_id: UUID) -> int:
+    async with teller.read(run_id) as told:
         assert told is not None
+        return len(told.entries)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import httpx
@@ -11,16 +11,16 @@ import pytest
 import yaml
 
 from flowyard.access import Scope
-from flowyard.bus.connection import Bus, open_bus
+from flowyard.bus.connection import Bus
 from flowyard.control.parts import Control, make_control
 from flowyard.control.submit import Submission, new_run_id, submit_run
 from flowyard.language.load import load_text
-from flowyard.storage.database import Database, open_database
-from flowyard.storage.keys import Keys
+from flowyard.storage.database import Database
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_dashboard.main import run_dashboard
 from flowyard_dashboard.settings import DashboardSettings
+from services.conftest import serving
 
 OURS = {"sec-fetch-site": "same-origin"}
 """What a browser sends with the forms of our pages."""
@@ -59,20 +59,6 @@ Starting: TypeAlias = Callable[..., AbstractAsyncContextManager[Dashboard]]
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    connected = asyncio.Event()
-    async with open_bus(nats_url, name="test", on_connect=connected.set) as bus:
-        await connected.wait()
-        yield bus
-
-
-@pytest.fixture
 def control(database: Database, bus: Bus) -> Control:
     """The verbs as another service uses them."""
     return make_control(database, bus, Metrics(service="test", version="0").runs)
@@ -84,16 +70,12 @@ def starting(database: Database, database_url: str, nats_url: str) -> Starting:
     async def start(**settings: Any) -> AsyncIterator[Dashboard]:
         given = {"database_url": database_url, "nats_url": nats_url, "port": 0, **settings}
         running = DashboardSettings.model_validate(given)
-        ending, port = asyncio.Event(), asyncio.get_running_loop().create_future()
-        scopes: tuple[Scope, ...] = ("read", "run", "admin")
-        keys = {scope: (await Keys(database).create(scope, frozenset({scope})))[1] for scope in scopes}
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(run_dashboard(running, ending, on_listening=port.set_result))
-            url = f"http://127.0.0.1:{await port}"
-            async with httpx.AsyncClient(base_url=url, timeout=10, headers=OURS) as client:
-                await client.post("/login", data={"key": keys["run"]})
-                yield Dashboard(client, keys, running)
-            ending.set()
+        async with (
+            serving(partial(run_dashboard, running), database, scope="run") as service,
+            httpx.AsyncClient(base_url=service.client.base_url, timeout=10, headers=OURS) as client,
+        ):
+            await client.post("/login", data={"key": service.keys["run"]})
+            yield Dashboard(client, service.keys, running)
 
     return start
 

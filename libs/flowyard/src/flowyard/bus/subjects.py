@@ -71,7 +71,7 @@ _PRESENCE: Final = (AGENTS_REGISTER, ANY_AGENT_HEARTBEAT, ANY_AGENT_DEREGISTER)
 
 PERMISSIONS: Final[Mapping[str, Permissions]] = {
     "registry": Permissions(
-        publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS, _REPLIES),
+        publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS),
         subscribe=(*_PRESENCE, *_CACHES),
     ),
     "executor": Permissions(
