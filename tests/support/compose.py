@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +28,7 @@ OURS: Final = ("registry", "executor", "gateway", "dashboard")
 PORTS: Final = {"gateway": 8400, "dashboard": 8401, "registry": 8402, "executor": 8403}
 VERSION: Final = "test"
 """The tag of our images."""
+NO_FILE: Final = Path("/dev/null")
 _PREFIX: Final = "flowyard-test-"
 _LOCKS: Final = Path(tempfile.gettempdir())
 # Containers that start take all processors for a while: no lease may run out for that.
@@ -60,7 +61,9 @@ def docker(
         env=env and {**env, "COMPOSE_ANSI": "never", "COMPOSE_PROGRESS": "plain"},
         input=given or "",
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        # Files of all kinds come this way, too.
+        errors="replace",
         timeout=within_s,
         check=False,
     )
@@ -75,15 +78,16 @@ def inspect(container: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Project:
-    """`folder`: where its compose file is. `settings`: variables of the compose file."""
+    """`folder`: where its compose file is. `settings`: variables of the compose file. `env_file`: more of them."""
 
     name: str
     folder: Path
     settings: Mapping[str, str]
+    env_file: Path = NO_FILE
 
     def compose(self, *args: str, within_s: float = _WITHIN_S) -> str:
         """The output of `docker compose …`. Nobody's .env or overriding file has a say."""
-        files = ["--env-file", "/dev/null", "--file", str(self.folder / "docker-compose.yml")]
+        files = ["--env-file", str(self.env_file), "--file", str(self.folder / "docker-compose.yml")]
         environment = {**environment_of_services(), **_SETTINGS, **self.settings}
         return docker("compose", "--project-name", self.name, *files, *args, within_s=within_s, env=environment)
 
@@ -95,10 +99,10 @@ class Project:
             error.add_note(self.logs("--tail", "8"))
             raise
 
-    def logs(self, *args: str) -> str:
-        """Of our own services: `executor-1  | {…}`."""
+    def logs(self, *args: str, of: Sequence[str] = OURS) -> str:
+        """`executor-1  | {…}`. `of`: services; all, if it is empty."""
         # Even without colours it moves the cursor.
-        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.compose("logs", "--no-color", *args, *OURS))
+        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.compose("logs", "--no-color", *args, *of))
 
     async def does(self, *args: str) -> str:
         """As `compose`, while the model and the test go on."""

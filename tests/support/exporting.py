@@ -23,8 +23,9 @@ RESOURCE = {"service.name": "flowyard"}
 
 @asynccontextmanager
 async def otlp_target(url: str, *, timeout_s: float = 5, name: str = OTLP, **about: Any) -> AsyncIterator[OtlpTarget]:
-    async with open_door(name, timeout_s=timeout_s) as door:
-        yield OtlpTarget(OtlpAddress(f"{url}/v1/traces", **about), RESOURCE, door)
+    address = OtlpAddress(f"{url}/v1/traces", **about)
+    async with open_door(name, timeout_s=timeout_s, secrets=address.secrets) as door:
+        yield OtlpTarget(address, RESOURCE, door)
 
 
 @asynccontextmanager

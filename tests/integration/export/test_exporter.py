@@ -250,6 +250,30 @@ async def test_a_yes_that_means_no_is_a_refusal(stored: Stored, protocol: str, p
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        web.Response(status=400, text="no such key: sk-1234-5678"),
+        web.Response(status=401, text="x" * 295 + "sk-1234-5678"),
+        web.Response(body=b"\n\x11\x08\x01\x12\rsk-1234-5678!"),
+    ],
+    ids=["refused", "away", "partly"],
+)
+async def test_what_a_system_repeats_of_its_key_is_in_no_log(
+    stored: Stored, answer: web.Response, caplog: pytest.LogCaptureFixture
+) -> None:
+    await listening(stored.database, "otlp")
+    await ended(stored)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url, headers={"authorization": "Bearer sk-1234-5678"}) as target,
+        exporters(stored.database, target),
+    ):
+        receiver.answer = lambda _: web.Response(status=answer.status, body=answer.body)
+        await until(lambda: "***" in caplog.text or "sk-1" in caplog.text, 5)
+    assert "sk-1" not in caplog.text
+
+
 async def test_beyond_its_bound_the_oldest_of_a_backlog_are_dropped_and_counted(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     runs = [await ended(stored) for _ in range(7)]

@@ -42,6 +42,7 @@ async def _targets(parts: Parts) -> AsyncIterator[list[Target]]:
             door = await stack.enter_async_context(open_door(MLFLOW, timeout_s=_MLFLOW_TIMEOUT_S))
             found.append(MlflowTarget(url, resource, door))
         if address is not None:
-            door = await stack.enter_async_context(open_door(OTLP, timeout_s=parts.otel.timeout_s))
+            timeout_s, secrets = parts.otel.timeout_s, address.secrets
+            door = await stack.enter_async_context(open_door(OTLP, timeout_s=timeout_s, secrets=secrets))
             found.append(OtlpTarget(address, resource, door))
         yield found

@@ -76,6 +76,11 @@ class OtlpAddress:
     protocol: Protocol = "http/protobuf"
     compressed: bool = False
 
+    @property
+    def secrets(self) -> set[str]:
+        """The values of its headers, and what comes after the `Bearer` of one."""
+        return {secret for value in self.headers.values() for secret in (value, value.rpartition(" ")[2])}
+
 
 class OtelSettings(BaseSettings):
     """What OpenTelemetry's variables say. Those about traces go before those about everything."""

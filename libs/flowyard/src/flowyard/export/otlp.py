@@ -72,7 +72,7 @@ async def send_spans(
         answer = await door.post(address.url, body, headers)
         if answer.headers.get("content-type", "").startswith("text/html"):
             raise door.stranger()
-        _check(door.name, answer.content, address.protocol)
+        _check(door, answer.content, address.protocol)
 
 
 def plain_view(span: Span) -> Mapping[str, Value]:
@@ -161,7 +161,7 @@ def _in_hex(value: Any) -> Any:
     return {name: base64.b64decode(inner).hex() if name in _IDS else _in_hex(inner) for name, inner in value.items()}
 
 
-def _check(name: str, content: bytes, protocol: Protocol) -> None:
+def _check(door: Door, content: bytes, protocol: Protocol) -> None:
     """A system may say yes and mean: all but these. Raises ExportRefused."""
     answer = ExportTraceServiceResponse()
     try:
@@ -173,4 +173,4 @@ def _check(name: str, content: bytes, protocol: Protocol) -> None:
         return  # it said yes
     partly = answer.partial_success
     if partly.rejected_spans:
-        raise ExportRefused(name, f"{partly.rejected_spans} spans: {partly.error_message}")
+        raise ExportRefused(door.name, f"{partly.rejected_spans} spans: {door.shown(partly.error_message)}")
