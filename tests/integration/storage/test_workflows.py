@@ -126,6 +126,12 @@ async def test_lists_come_in_pages(workflows: Workflows) -> None:
     assert await workflows.revisions("a", before=1) == []
 
 
+async def test_what_changed_last_comes_first(workflows: Workflows) -> None:
+    for name, content in (("a", "1"), ("b", "1"), ("c", "1"), ("a", "2")):
+        await apply(workflows, name, content)
+    assert [(w.name, w.revision) for w in await workflows.recent(2)] == [("a", 2), ("c", 1)]
+
+
 async def test_a_rollback_is_a_new_revision_with_the_old_document(workflows: Workflows) -> None:
     first, _ = await apply(workflows, content="a", concurrency=5)
     await apply(workflows, content="b")

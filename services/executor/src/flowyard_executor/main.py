@@ -46,6 +46,7 @@ from flowyard_executor.presence import be_present
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_executor.sweeping import forget, measure, sweep, take_up
 from flowyard_executor.tokens import TokenStream
+from flowyard_executor.warming import warm_up
 
 _ABOUT = "Claims runs and executes them. Start as many as there is work for, each under a name of its own."
 _QUIET = {
@@ -103,7 +104,9 @@ async def _work(parts: Parts, bell: Doorbell, app: FastAPI, stopped: asyncio.Eve
             serve(app, host=settings.host, port=settings.port, grace_s=settings.grace_s, shutting_down=stopped)
         )
         tasks.create_task(claim_runs(parts, bell))
+        warming = tasks.create_task(warm_up(parts))
         await parts.draining.wait()
+        warming.cancel()
         bell.ring()
         await drain(parts)
         await parts.days.settled(within_s=1)
@@ -142,7 +145,7 @@ def _folder(name: str) -> Path | None:
 
 def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining: asyncio.Event) -> Parts:
     metrics, database = core.metrics, core.database
-    saver = Saver(Checkpoints(database))
+    saver, workflows = Saver(Checkpoints(database)), Workflows(database)
 
     def committed(seconds: float, parts: int) -> None:
         metrics.commits.duration.observe(seconds)
@@ -162,7 +165,8 @@ def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining:
         committer=Committer(
             database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc
         ),
-        documents=Documents(Workflows(database)),
+        workflows=workflows,
+        documents=Documents(workflows),
         graphs=Graphs(saver=saver),
         saver=saver,
         models=models,

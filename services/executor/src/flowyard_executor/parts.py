@@ -21,6 +21,7 @@ from flowyard.storage.keys import CachedKeys
 from flowyard.storage.moves import Moves
 from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
+from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.clock import DatabaseClock
 from flowyard_executor.days import Days
@@ -57,6 +58,7 @@ class Parts:
     retention: Retention
     days: Days
     committer: Committer
+    workflows: Workflows
     documents: Documents
     graphs: Graphs
     saver: Saver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.terms import Terms, terms_at_hand
 from flowyard.llm.threads import in_daemon_thread
 from flowyard.masking import Masker, Stream
-from flowyard.step_errors import ModelNotInstalled, ModelRefused
+from flowyard.step_errors import MissingApiKey, ModelNotInstalled, ModelRefused
 
 _MOST_MASKERS: Final = 256
 
@@ -42,7 +43,8 @@ class Models:
         self._scripted = scripted
         self._stack = stack
         self._opened: dict[str, PreparedModel] = {}
-        self._opening = asyncio.Lock()
+        # One each: who asks a server directly need not wait for LiteLLM's import.
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         """One call is at most one request: retries and fallbacks are the caller's.
@@ -95,6 +97,15 @@ class Models:
                 if one.provider != "scripted" and (one is each or one.provider != "local"):
                     await (await self._open(one)).prepare(one)
 
+    def worth_preparing(self, settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:
+        """What of these and their fallbacks to prepare before there is a run: LiteLLM's that have their key.
+
+        They take seconds, and only the first one takes memory. A local server would take it for each model.
+        """
+        for one in _with_fallbacks(settings):
+            if _kind(one) == "litellm" and _has_key(one, self._environ):
+                yield replace(one, fallbacks=())
+
     async def _model(self, settings: ModelSettings) -> Model:
         if settings.provider == "scripted":
             return self._scripted or _no_script(settings)
@@ -103,7 +114,7 @@ class Models:
     async def _open(self, settings: ModelSettings) -> PreparedModel:
         kind = _kind(settings)
         if kind not in self._opened:
-            async with self._opening:
+            async with self._opening[kind]:
                 if kind not in self._opened:
                     self._opened[kind] = await self._open_kind(kind, settings)
         return self._opened[kind]
@@ -180,6 +191,14 @@ def _kind(settings: ModelSettings) -> str:
     if settings.provider in ("local", "scripted"):
         return settings.provider
     return "direct" if keys.is_direct(settings) else "litellm"
+
+
+def _has_key(settings: ModelSettings, environ: Mapping[str, str]) -> bool:
+    try:
+        keys.find_key(settings, environ)
+    except MissingApiKey:
+        return False
+    return True
 
 
 def _with_fallbacks(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:

@@ -125,6 +125,10 @@ class Workflows:
         """By name. `after`: only those whose names come later; `search`: a part of the name, in either case."""
         return [Listed(**row) for row in await self._database.rows(_PAGE, after, search, limit)]
 
+    async def recent(self, limit: int) -> list[Listed]:
+        """Those that changed last, the last one first."""
+        return [Listed(**row) for row in await self._database.rows(_RECENT, limit)]
+
     async def roll_back(
         self, name: str, number: int, *, concurrency: int | None, priority: int
     ) -> tuple[Revision, bool]:
@@ -211,10 +215,16 @@ _GET: Final = _CURRENT.replace(
     " w.updated_at AS w_updated_at",
 )
 
-_PAGE: Final = """
+_LISTED: Final = """
 SELECT w.name, w.revision, d.digest, w.concurrency, w.priority, w.created_at, w.updated_at FROM workflows w
 JOIN revisions r ON r.workflow = w.name AND r.number = w.revision
 JOIN definitions d ON d.id = r.definition
+"""
+
+_RECENT: Final = f"{_LISTED} ORDER BY w.updated_at DESC, w.name LIMIT $1"
+
+_PAGE: Final = f"""
+{_LISTED}
 WHERE ($1::text IS NULL OR w.name > $1) AND ($2::text IS NULL OR position(lower($2) IN lower(w.name)) > 0)
 ORDER BY w.name LIMIT $3
 """

@@ -1,0 +1,53 @@
+"""Prepares models before there is a run that needs them: LiteLLM takes seconds, for which the first one would wait."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final, NoReturn
+
+from flowyard.bus import subjects
+from flowyard.bus.doorbell import doorbell
+from flowyard.bus.messages import WorkflowChanged
+from flowyard.errors import FlowyardError
+from flowyard_executor.parts import Parts
+from flowyard_executor.patience import patiently
+
+log = logging.getLogger(__name__)
+
+MOST_READ: Final = 20
+"""Workflows, of those that were applied last: documents are long, and beyond these the first run waits."""
+_POLL_S: Final = 60.0
+
+
+async def warm_up(parts: Parts) -> NoReturn:
+    """At the start, and whenever a workflow has changed. It only saves time: nobody waits for it, no failure counts."""
+    known: set[str] = set()
+    ready: set[str] = set()
+    async with doorbell(parts.bus, subjects.WORKFLOWS_CHANGED, WorkflowChanged, poll_s=_POLL_S) as bell:
+        while True:
+            await bell.wait()
+            newest = await patiently(lambda: parts.workflows.recent(MOST_READ))
+            for workflow in newest:
+                if workflow.digest not in known:
+                    await _warm_up_for(workflow.name, ready, parts)
+            known = {workflow.digest for workflow in newest}
+            log.debug("prepared ahead", extra={"workflows": len(newest), "providers": sorted(ready)})
+
+
+async def _warm_up_for(name: str, ready: set[str], parts: Parts) -> None:
+    try:
+        workflow = (await patiently(lambda: parts.documents.current(name))).workflow
+        for settings in parts.models.worth_preparing(node.settings for node in workflow.nodes.values()):
+            if settings.provider not in ready:
+                log.debug("preparing a provider", extra={"provider": settings.provider, "workflow": name})
+                started = time.perf_counter()
+                await parts.models.prepare([settings])
+                ready.add(settings.provider)
+                took = round(time.perf_counter() - started, 3)
+                log.info("provider prepared", extra={"provider": settings.provider, "duration_s": took})
+    except FlowyardError as error:
+        log.info("nothing prepared for a workflow", extra={"workflow": name, "code": error.code})
+    except Exception:
+        # A worker's loop: whatever is wrong with an installation, the run will tell that needs it.
+        log.info("nothing prepared for a workflow", extra={"workflow": name}, exc_info=True)
