@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -14,7 +14,7 @@ from flowyard.language.workflow import ModelSettings
 from flowyard.llm.calls import MOST_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
 from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Malformed, Odd, Status, Text
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Late, Malformed, Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer
 
@@ -43,6 +43,43 @@ async def test_a_reply_comes_with_its_usage(*, streamed: bool) -> None:
     assert (reply.text, reply.usage, reply.cost_usd) == ("a small reply", Usage(20, 5, 4), None)
     assert tokens == (["a", " small", " reply"] if streamed else [])
     assert (reply.first_token_s is not None) == streamed
+
+
+async def test_the_first_token_is_timed_from_the_request_on() -> None:
+    async with asking(Late(Text("a small reply"), 0.2)) as (_, ask):
+        reply = await ask(lambda _: None)
+    assert reply.first_token_s >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("rest", "connections"), [(b"0\r\n\r\n", 1), (b"", 3), (b"no chunk", 3)], ids=["ended", "open", "broken"]
+)
+async def test_a_connection_is_used_again_once_its_stream_has_ended(rest: bytes, connections: int) -> None:
+    made: list[asyncio.StreamWriter] = []
+    gone = asyncio.Semaphore(0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.append(writer)
+        events = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n'
+        chunk = b"%x\r\n%s\r\n" % (len(events), events)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+                await reader.readexactly(int(lengths[0][15:]))
+                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + rest)
+        writer.close()
+        gone.release()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    endpoint = Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "m", None)
+    call = ModelCall("write", ModelSettings("local", "m"), (Message("user", "Hello?"),), None)
+    async with httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
+        replies = [await chat(client, endpoint, call, lambda _: None, max_tokens=9) for _ in range(3)]
+    server.close()
+    for _ in made:
+        await asyncio.wait_for(gone.acquire(), 5)
+    assert [reply.text for reply in replies] == ["hi"] * 3
+    assert len(made) == connections
 
 
 @STREAMED

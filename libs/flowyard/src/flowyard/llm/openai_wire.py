@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -20,6 +21,8 @@ from flowyard.llm import failures
 from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, told_tokens
 from flowyard.llm.failures import Secrets
 from flowyard.step_errors import ModelError, ProviderError
+
+_REST_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ async def chat(
     if call.key is not None:
         headers[IDEMPOTENCY_KEY] = call.key
     secrets |= call.secrets | ({endpoint.key} if endpoint.key else set())
+    asked_at = perf_counter()
     try:
         async with asyncio.timeout(call.settings.timeout):
             request = client.stream("POST", f"{endpoint.url}/chat/completions", json=body, headers=headers)
@@ -60,7 +64,7 @@ async def chat(
                     raise await _refused(response, call.settings, secrets)
                 if on_token is None:
                     return _read_reply(json.loads(await response.aread()))
-                return await _read_stream(response, call.settings, on_token, secrets)
+                return await _read_stream(response, call.settings, on_token, secrets, asked_at=asked_at)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except httpx.HTTPError as error:
@@ -96,14 +100,15 @@ def _read_reply(answer: Any) -> ModelReply:
 
 
 async def _read_stream(
-    response: httpx.Response, settings: ModelSettings, on_token: OnToken, secrets: Secrets
+    response: httpx.Response, settings: ModelSettings, on_token: OnToken, secrets: Secrets, *, asked_at: float
 ) -> ModelReply:
-    started = perf_counter()
     parts: list[str] = []
     usage, first, finished = Usage(), None, False
-    async for data in _events(response):
+    events = _events(response)
+    async for data in events:
         if data == "[DONE]":
             finished = True
+            await _read_rest(events)
             break
         event = json.loads(data)
         if "error" in event:
@@ -113,12 +118,20 @@ async def _read_stream(
             finished = finished or choice.get("finish_reason") is not None
             text = choice["delta"].get("content")
             if text:
-                first = perf_counter() - started if first is None else first
+                first = perf_counter() - asked_at if first is None else first
                 parts.append(text)
                 on_token(text)
     if not finished:
         raise failures.broken(settings, "the stream ended in the middle of the reply")
     return ModelReply("".join(parts), usage, None, first)
+
+
+async def _read_rest(events: AsyncIterator[str]) -> None:
+    """Only a connection whose answer was read to its end is used again. Some servers never end it: not for long."""
+    with suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(_REST_S):
+            async for _ in events:
+                pass
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:
