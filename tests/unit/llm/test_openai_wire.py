@@ -22,6 +22,7 @@ KEY = "sk-sesame-0123456789"
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 Ask = Callable[..., Any]
+END = b"0\r\n\r\n"
 
 
 @asynccontextmanager
@@ -52,9 +53,13 @@ async def test_the_first_token_is_timed_from_the_request_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rest", "connections"), [(b"0\r\n\r\n", 1), (b"", 3), (b"no chunk", 3)], ids=["ended", "open", "broken"]
+    ("server", "rest", "connections"),
+    [(b"uvicorn", END, 1), (b"uvicorn", b"", 3), (b"uvicorn", b"no chunk", 3), (b"llama.cpp", END, 3)],
+    ids=["ended", "open", "broken", "one that leaves"],
 )
-async def test_a_connection_is_used_again_once_its_stream_has_ended(rest: bytes, connections: int) -> None:
+async def test_a_connection_is_used_again_once_its_stream_has_ended(
+    server: bytes, rest: bytes, connections: int
+) -> None:
     made: list[asyncio.StreamWriter] = []
     gone = asyncio.Semaphore(0)
 
@@ -66,16 +71,17 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(rest: bytes,
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
                 await reader.readexactly(int(lengths[0][15:]))
-                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + rest)
+                writer.write(b"HTTP/1.1 200 OK\r\nServer: %s\r\nTransfer-Encoding: chunked\r\n\r\n" % server)
+                writer.write(chunk + rest)
         writer.close()
         gone.release()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    endpoint = Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "m", None)
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    endpoint = Endpoint(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", "m", None)
     call = ModelCall("write", ModelSettings("local", "m"), (Message("user", "Hello?"),), None)
     async with httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
         replies = [await chat(client, endpoint, call, lambda _: None, max_tokens=9) for _ in range(3)]
-    server.close()
+    listening.close()
     for _ in made:
         await asyncio.wait_for(gone.acquire(), 5)
     assert [reply.text for reply in replies] == ["hi"] * 3

@@ -23,6 +23,8 @@ from flowyard.llm.failures import Secrets
 from flowyard.step_errors import ModelError, ProviderError
 
 _REST_S: Final = 0.05
+_LEAVE: Final = frozenset({"llama.cpp"})
+"""Servers that close the connection after each stream, although they say that they keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ async def _read_stream(
     async for data in events:
         if data == "[DONE]":
             finished = True
-            await _read_rest(events)
+            if response.headers.get("server") not in _LEAVE:
+                await _read_rest(events)
             break
         event = json.loads(data)
         if "error" in event:
