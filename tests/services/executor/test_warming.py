@@ -68,6 +68,13 @@ async def test_what_a_known_workflow_needs_is_prepared_before_its_first_run(data
         assert await until_started(yard, await yard.submit("wide")) < 1
 
 
+async def test_what_is_needed_is_prepared_without_nats(database_url: str) -> None:
+    async with open_yard(database_url, "nats://127.0.0.1:1") as yard:
+        await yard.apply(through_litellm(yard))
+        executor = await yard.executor("one")
+        await executor.said("provider prepared", within_s=30)
+
+
 async def test_an_executor_imports_nothing_that_no_workflow_can_use(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(DIRECT)

@@ -223,7 +223,8 @@ async def test_a_reply_shrinks_to_what_is_left() -> None:
 
 
 async def test_a_reply_whose_length_the_document_says_does_not_shrink() -> None:
-    for said in (", max_tokens: 500", ", extra: {max_completion_tokens: 500}"):
+    told = ", extra: {max_completion_tokens: 500}", ", extra: {extra_body: {max_tokens: 500}}"
+    for said in (", max_tokens: 500", *told, ", max_tokens: 5, extra: {generationConfig: {maxOutputTokens: 500}}"):
         outcome = await sent("{tokens: 400}", llm=said)
         ended_by_its_budget(outcome)
         assert outcome.calls == []
@@ -233,7 +234,8 @@ async def test_a_reply_whose_length_the_document_says_does_not_shrink() -> None:
 async def test_several_replies_to_one_call_are_reserved_as_several() -> None:
     outcome = await sent("{tokens: 10000}", llm=", max_tokens: 1000, extra: {n: 9}")
     assert outcome.result.status == "succeeded"
-    ended_by_its_budget(await sent("{tokens: 10000}", llm=", max_tokens: 1000, extra: {n: 10}"))
+    for extra in ("n: 10", "extra_body: {n: 10}"):
+        ended_by_its_budget(await sent("{tokens: 10000}", llm=f", max_tokens: 1000, extra: {{{extra}}}"))
 
 
 async def test_free_models_keep_a_limit_on_money_and_are_asked_as_ever() -> None:

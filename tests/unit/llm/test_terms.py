@@ -13,7 +13,7 @@ from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.models import Models, open_models
 from flowyard.llm.terms import CANNED, FREE, Price, Terms
 from flowyard.runs.budget import Quote
-from support.wire.behaviour import Text
+from support.wire.behaviour import Odd, Text
 from support.wire.providers import OPENAI, Provider
 
 
@@ -50,6 +50,23 @@ async def test_what_stays_in_a_cache_for_an_hour_costs_twice_as_much(models: Mod
     assert terms.price == Price(Decimal("0.000002"), Decimal("0.000005"))
 
 
+async def test_what_is_answered_faster_costs_more(models: Models) -> None:
+    usual, fast = [
+        (await models.terms(call("anthropic", "claude-opus-4-8", extra=extra), 10)).price
+        for extra in ({}, {"speed": "fast"})
+    ]
+    assert usual is not None
+    assert fast == Price(2 * usual.usd_in, 2 * usual.usd_out)
+
+
+async def test_a_call_that_brings_prices_along_changes_none(models: Models) -> None:
+    free = {"input_cost_per_token": 0, "output_cost_per_token": 0}
+    async with OPENAI.serve([Text("done", tokens_in=1000, tokens_out=500)]) as server:
+        settings = [OPENAI.settings(server, extra=extra) for extra in (free, {})]
+        replies = [await models.reply(ModelCall("a", each, (Message("user", "go"),))) for each in settings]
+    assert [reply.cost_usd for reply in replies] == [Decimal("0.00045")] * 2
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
     ("extra", "tokens", "cost"),
@@ -57,6 +74,7 @@ async def test_what_stays_in_a_cache_for_an_hour_costs_twice_as_much(models: Mod
         ({}, ("0.00000015", "0.0000006"), "0.00045"),
         ({"service_tier": "auto"}, ("0.00000025", "0.000001"), "0.00045"),
         ({"service_tier": "priority"}, ("0.00000025", "0.000001"), "0.00075"),
+        ({"extra_body": {"service_tier": "priority"}}, ("0.00000025", "0.000001"), "0.00075"),
         # The map has no price of it for this model.
         ({"service_tier": "flex"}, ("0.00000025", "0.000001"), None),
     ],
@@ -70,6 +88,16 @@ async def test_a_service_tier_has_prices_of_its_own(
         reply = await models.reply(asked, (lambda _: None) if streamed else None)
     assert terms.price == Price(Decimal(tokens[0]), Decimal(tokens[1]))
     assert reply.cost_usd == (Decimal(cost) if cost else None)
+
+
+@pytest.mark.parametrize("told", [["priority"], {"name": "default"}, 7])
+async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models: Models, told: object) -> None:
+    answer = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop", "index": 0}]}
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+    identity = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "service_tier": told}
+    async with OPENAI.serve([Odd({**identity, **answer, "usage": usage})]) as server:
+        reply = await models.reply(ModelCall("a", OPENAI.settings(server), (Message("user", "go"),)))
+    assert (reply.text, reply.cost_usd) == ("hi", None)
 
 
 @pytest.mark.parametrize(

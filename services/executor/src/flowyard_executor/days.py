@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import date
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from flowyard.errors import Unavailable
 from flowyard.graph.spending import Day, GoingAway, Leaves, Settle, refusal
@@ -88,11 +88,30 @@ class _Days:
             # Not even alone. A document can ask for more tokens than a column holds.
             return None
         # If an answer gets lost, it is reserved twice: too much, and never too little.
-        return await patiently(lambda: self._spending.reserve(self._workflow, amount, self._limits))
+        asked = asyncio.create_task(patiently(lambda: self._spending.reserve(self._workflow, amount, self._limits)))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            self._take_back_later(asked, amount)
+            raise
+
+    def _take_back_later(self, asked: asyncio.Task[date | None], amount: Amount) -> None:
+        """Its run was ended while Postgres was asked, and makes no call: nobody else would settle it."""
+
+        async def take_back() -> None:
+            day = await asked
+            if day is not None:
+                self._in_flight += 1
+                await self._settle(day, amount, Amount())
+
+        self._keep(take_back())
 
     def _settle_later(self, day: date, reserved: Amount, came_to: Amount) -> None:
         """No run waits for it."""
-        task = asyncio.create_task(self._settle(day, reserved, came_to))
+        self._keep(self._settle(day, reserved, came_to))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self.settling.add(task)
         task.add_done_callback(self.settling.discard)
 

@@ -26,13 +26,14 @@ async def warm_up(parts: Parts) -> NoReturn:
     ready: set[str] = set()
     async with doorbell(parts.bus, subjects.WORKFLOWS_CHANGED, WorkflowChanged, poll_s=_POLL_S) as bell:
         while True:
-            await bell.wait()
             newest = await patiently(lambda: parts.workflows.recent(MOST_READ))
             for workflow in newest:
                 if workflow.digest not in known:
                     await _warm_up_for(workflow.name, ready, parts)
             known = {workflow.digest for workflow in newest}
             log.debug("prepared ahead", extra={"workflows": len(newest), "providers": sorted(ready)})
+            # Not first: where NATS is away, nobody rings.
+            await bell.wait()
 
 
 async def _warm_up_for(name: str, ready: set[str], parts: Parts) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, TypeGuard
 
@@ -23,8 +23,10 @@ _PER_CALL: Final = 64
 """What the template of a chat puts around the messages: some bring a system message of their own."""
 _PER_SCHEMA: Final = 600
 """Tokens that providers add to a prompt to ask for JSON; Anthropic's up to 530."""
-_LENGTHS: Final = ("max_completion_tokens", "max_output_tokens", "num_predict")
-_NUMBERS: Final = ("n", "best_of", "candidate_count")
+_LENGTHS: Final = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "num_predict"}
+)
+_NUMBERS: Final = frozenset({"n", "best_of", "candidate_count", "candidateCount"})
 
 Settle: TypeAlias = Callable[[Amount], None]
 Leaves: TypeAlias = Callable[[], bool]
@@ -197,13 +199,22 @@ class Spending:
 
 def _replies(extra: Mapping[str, Any]) -> int:
     """How many replies are asked for at once: OpenAI's `n`, and what others call it."""
-    return max([1, *(count for name in _NUMBERS if _is_count(count := extra.get(name)))])
+    return max([1, *_counts(extra, _NUMBERS)])
 
 
 def _said(call: ModelCall) -> int | None:
     """Tokens that a document allows a reply: `max_tokens`, or what `extra` says in words of the provider."""
-    words = (call.settings.max_tokens, *(call.settings.extra.get(name) for name in _LENGTHS))
-    return max((said for said in words if _is_count(said)), default=None)
+    said = call.settings.max_tokens
+    return max([*_counts(call.settings.extra, _LENGTHS), *([said] if said is not None else [])], default=None)
+
+
+def _counts(value: Any, names: frozenset[str]) -> Iterator[int]:
+    """What stands under these names, however deep: `extra_body` and the like are a part of the request, too."""
+    if isinstance(value, Mapping):
+        yield from (count for name, count in value.items() if name in names and _is_count(count))
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for each in inner:
+        yield from _counts(each, names)
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

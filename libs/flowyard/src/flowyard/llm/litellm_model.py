@@ -135,8 +135,8 @@ async def _ask(call: ModelCall, key: str | None, on_token: OnToken | None) -> Mo
         text, end, first_at = await _read_stream(answer, call.settings, on_token)
         first = first_at - started if first_at is not None else None
     tokens, priced = _usage(getattr(end, "usage", None))
-    tier = getattr(end, "service_tier", None) or call.settings.extra.get("service_tier")
-    return ModelReply(text, tokens, cost_of(provider, call.settings, priced, tier=tier), first)
+    cost = cost_of(provider, call.settings, priced, tier=getattr(end, "service_tier", None))
+    return ModelReply(text, tokens, cost, first)
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:

@@ -20,18 +20,21 @@ _IN: Final = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cos
 _OUT: Final = re.compile(r"output_cost_per_(?:reasoning_)?token" + _VARIANT)
 _STANDARD: Final = frozenset({None, "auto", "default", "standard", "standard_only"})
 """What providers call the service tier that has no price of its own."""
+_TIERS: Final = frozenset({"service_tier", "serviceTier"})
 _SEARCHES: Final = frozenset({"web_search_options", "tools", "search_parameters", "plugins"})
 """Keys of `extra` for what a provider does, and charges for, on its own."""
 
 
-def cost_of(provider: str, settings: ModelSettings, usage: Any, *, tier: str | None = None) -> Decimal | None:
+def cost_of(provider: str, settings: ModelSettings, usage: Any, *, tier: Any = None) -> Decimal | None:
     """US dollars. `provider` is LiteLLM's name; `usage` is its own object, which also tells cached tokens apart.
 
-    `tier`: the service tier that the reply names.
+    `tier`: the service tier that the reply names, whatever that is. Where it names none, it is the one asked for.
     """
     model = settings.model
     if provider in FREE:
         return Decimal(0)
+    asked = tier if tier is not None else next((v for k, v in _entries(settings.extra) if k in _TIERS), None)
+    tier = None if asked is None else str(asked)
     if usage is None or not _is_priced(provider, model, tier):
         return None
     # Perplexity says what its searches came to.
@@ -56,11 +59,14 @@ def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | 
     entry = _entry(provider, settings.model)
     if "input_cost_per_token" not in entry or _is_beyond_tokens(provider, settings):
         return None
-    asked = set(_keys(settings.extra))
-    variants = {"tier": asked & {"service_tier", "serviceTier"}, "hour": asked & {"cache_control"}}
+    asked = {name for name, _ in _entries(settings.extra)}
+    variants = {"tier": asked & _TIERS, "hour": asked & {"cache_control"}}
     left_out = [variant for variant, keys in variants.items() if not keys]
     usd_in, usd_out = (_highest(entry, names, prompt, left_out) for names in (_IN, _OUT))
-    return Price(usd_in, usd_out) if usd_in is not None and usd_out is not None else None
+    if usd_in is None or usd_out is None:
+        return None
+    factor = _factor(entry, is_fast="speed" in asked)
+    return Price(usd_in * factor, usd_out * factor)
 
 
 def longest_reply(provider: str, model: str) -> int | None:
@@ -77,6 +83,17 @@ def _highest(
     return max((Decimal(str(price)) for match, price in usual if prompt > int(match["k"] or 0) * 1000), default=None)
 
 
+def _factor(entry: Mapping[str, Any], *, is_fast: bool) -> Decimal:
+    """What a model's prices are multiplied by, at most: where it runs may be decided elsewhere, its speed is asked for.
+
+    Source: `cost_per_token` in litellm/llms/anthropic/cost_calculation.py.
+    """
+    told: Mapping[str, Any] = entry.get("provider_specific_entry") or {}
+    factors = {name: Decimal(str(value)) for name, value in told.items() if isinstance(value, int | float)}
+    fast = factors.pop("fast", Decimal(1))
+    return max(factors.values(), default=Decimal(1)) * (fast if is_fast else 1)
+
+
 def _is_priced(provider: str, model: str, tier: str | None) -> bool:
     name = "input_cost_per_token" if tier in _STANDARD else f"input_cost_per_token_{tier}"
     return name in _entry(provider, model)
@@ -85,15 +102,15 @@ def _is_priced(provider: str, model: str, tier: str | None) -> bool:
 def _is_beyond_tokens(provider: str, settings: ModelSettings) -> bool:
     """Whether searches and the like are charged, which nobody can bound before the call."""
     always = provider == "perplexity" or "-search" in settings.model or "deep-research" in settings.model
-    return always or not _SEARCHES.isdisjoint(_keys(settings.extra))
+    return always or any(name in _SEARCHES for name, _ in _entries(settings.extra))
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
     """Of all mappings in it."""
     if isinstance(value, Mapping):
-        yield from value
+        yield from value.items()
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from _keys(inner)
+        yield from _entries(inner)
 
 
 def _entry(provider: str, model: str) -> Mapping[str, Any]:

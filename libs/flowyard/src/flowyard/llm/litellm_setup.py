@@ -35,6 +35,7 @@ warnings.filterwarnings("ignore", message="Pydantic serializer warnings", catego
 _http: Any = import_module("litellm.llms.custom_httpx.http_handler")
 logging_worker: Any = import_module("litellm.litellm_core_utils.logging_worker")
 _logging: Any = import_module("litellm.litellm_core_utils.litellm_logging")
+_main: Any = import_module("litellm.main")
 _ollama: Any = import_module("litellm.llms.ollama.common_utils")
 
 litellm.suppress_debug_info = True
@@ -78,6 +79,11 @@ def _ollama_unasked(_: object, model: str, **__: object) -> dict[str, Any]:
     }
 
 
+def _no_prices(*_: object, **__: object) -> None:
+    """Stands in for what takes prices out of a call's parameters and keeps them, for all calls of this process."""
+
+
+_main._register_custom_pricing_for_request = _no_prices  # noqa: SLF001  # it has no switch for it
 _http.AsyncHTTPHandler.single_connection_post_request = _no_second_request
 _logging.get_standard_logging_object_payload = _no_report
 _ollama.OllamaModelInfo.get_runtime_model_info = _ollama_unasked

@@ -71,10 +71,10 @@ class Models:
             self.places.error("invalid-value", where, message, "write http://HOST:PORT or https://HOST")
 
     def _check_extra(self, extra: Mapping[str, Any], path: Path) -> None:
-        for name in extra.keys() & _OWN_EXTRAS.keys():
-            where = (*path, "extra", name)
-            if self.places.has(where):
-                self.places.error("reserved-name", where, f"'{name}' can't stand in extra", _OWN_EXTRAS[name], key=True)
+        for name in extra:
+            where, hint = (*path, "extra", name), _PRICE if "cost_per_" in name else _OWN_EXTRAS.get(name)
+            if hint is not None and self.places.has(where):
+                self.places.error("reserved-name", where, f"'{name}' can't stand in extra", hint, key=True)
         for name, value in extra.items():
             if name in outside.HEADERS and isinstance(value, Mapping):
                 self._check_headers(value, (*path, "extra", name))
@@ -106,12 +106,14 @@ class Models:
             self.places.error("unknown-provider", (*path, "provider"), f"no provider '{provider}'", hint)
 
 
+_PRICE: Final = "prices are those of LiteLLM's list"
 _OWN_EXTRAS: Final = {
     "api_key": "name its variable in api_key_env", "api_base": "write it beside extra", "base_url": "write api_base",
     "model": "write it beside extra", "temperature": "write it beside extra", "max_tokens": "write it beside extra",
     "timeout": "write it beside extra", "messages": "write prompt, system and examples", "stream": "leave it out",
     "stream_options": "leave it out", "response_format": "it follows from the outputs", "num_retries": "write retry",
     "max_retries": "write retry", "fallbacks": "write it beside extra", "mock_response": "write provider: scripted",
+    "custom_llm_provider": "write provider beside extra", "deployment_id": "write model beside extra",
 }  # fmt: skip
 """What a call gets from elsewhere: in `extra` it would be ignored, or a key would stand in a document."""
 
