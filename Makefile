@@ -133,7 +133,7 @@ logs: ## Follow the logs of the stack in containers.
 	@docker compose logs --follow --tail 100
 
 scale: ## Have this many executors in containers: make scale N=4.
-	@test -n '$(N)' || { echo 'How many? make scale N=4' >&2; exit 2; }
+	@case '$(N)' in ''|*[!0-9]*) echo 'How many? make scale N=4' >&2; exit 2;; esac
 	@docker compose up --detach --wait --no-recreate --scale executor='$(N)' executor
 
 bench: $(TOOLS) ## Measure the engine against bare LangGraph.

@@ -9,6 +9,7 @@ made.
 from __future__ import annotations
 
 import base64
+import difflib
 import os
 import re
 import secrets
@@ -53,6 +54,7 @@ IRREPLACEABLE = ("postgres_password", "secret_key")
 
 
 def main() -> None:
+    refuse_unknown_files()
     HOME.chmod(0o755)
     kept = HOME / "made"
     kept.mkdir(mode=0o700, exist_ok=True)
@@ -70,16 +72,29 @@ def main() -> None:
         os.chown(volume, UIDS[volume.name], UIDS[volume.name])
 
 
+def refuse_unknown_files() -> None:
+    """A wrong name would mean a secret that was made is used instead, without a word."""
+    known = [*PASSWORDS, *KEYS, "secret_key"]
+    for file in sorted(GIVEN.iterdir()) if GIVEN.is_dir() else ():
+        if file.name not in known and file.name != "README.md" and not file.name.startswith("."):
+            near = difflib.get_close_matches(file.name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+            sys.exit(f"{file.name} in deploy/secrets/own is no secret ({hint})")
+
+
 def find(kept: Path, name: str, make: Callable[[], str]) -> str:
     file = kept / name
     return given(name) or (file.read_text().strip() if file.exists() else "") or make()
 
 
 def given(name: str) -> str:
-    file = GIVEN / name
-    if file.is_file():
-        return file.read_text().strip()
-    return os.environ.get(f"FLOWYARD_{name.upper()}", "").strip()
+    """The file goes first. An empty one, and an empty variable, is none."""
+    try:
+        # Some editors of Windows begin a file with a mark.
+        text = (GIVEN / name).read_text(encoding="utf-8-sig").strip() if (GIVEN / name).exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"{name} in deploy/secrets/own can't be read as a text in UTF-8: {error}")
+    return text or os.environ.get(f"FLOWYARD_{name.upper()}", "").strip()
 
 
 def password() -> str:
@@ -161,11 +176,12 @@ def hand_over(reader: str, uid: int, files: dict[str, str]) -> None:
 
 
 def keep_before(file: Path, text: str) -> None:
-    """A wrong one that is given by mistake must not be the end of the right one."""
+    """A wrong one that is given by mistake, once or more often, must not be the end of the right one."""
     if file.exists() and (old := file.read_text().strip()) != text:
         before = file.with_name(f"{file.name}.before")
-        sys.stderr.write(f"{file.name} is another one now; the one before is kept as {before}\n")
-        write(before, old)
+        sys.stderr.write(f"{file.name} is another one now; the one before is the last line of {before}\n")
+        earlier = before.read_text().split() if before.exists() else []
+        write(before, "\n".join([*(line for line in earlier if line != old), old]))
 
 
 def write(file: Path, text: str) -> None:

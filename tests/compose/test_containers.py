@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +77,40 @@ def test_images_are_small(compose: Composed) -> None:
     mb = {name: (inspect(f"flowyard/{name}:{VERSION}")["Size"] - base) / 1e6 for name in (*MOST_MB, "cli", "mlflow")}
     compose.measured.append(f"MB above {BASE}: {', '.join(f'{name} {size:.0f}' for name, size in mb.items())}")
     assert {name: size for name, size in mb.items() if size > MOST_MB.get(name, size)} == {}
+
+
+def test_a_key_that_was_replaced_by_mistake_twice_can_still_be_had(compose: Composed) -> None:
+    volume = f"{compose.project.name}_keys"
+    root = ("run", "--rm", "--network=none", "--user=0", f"--volume={volume}:/run/flowyard", "--volume=/volumes")
+    image = f"flowyard/cli:{VERSION}"
+    keys = [base64.b64encode(bytes([number]) * 32).decode() for number in range(3)]
+    try:
+        for key in keys:
+            docker(*root, "--entrypoint=make_secrets.py", f"--env=FLOWYARD_SECRET_KEY={key}", image)
+        before = docker(*root, "--entrypoint=cat", image, "/run/flowyard/made/secret_key.before")
+    finally:
+        docker("volume", "rm", "--force", volume)
+    assert before.split() == keys[:2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("admin_kye", b"fy_", "admin_kye in deploy/secrets/own is no secret (did you mean admin_key?)"),
+        ("admin_key", "fy_ä".encode("utf-16"), "admin_key in deploy/secrets/own can't be read as a text in UTF-8"),
+        ("admin_key", b"\xef\xbb\xbffy_", "admin_key should be an API key"),
+    ],
+)
+def test_a_given_secret_that_can_not_be_used_is_named(
+    compose: Composed, tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    tmp_path.chmod(0o755)
+    given = ("--network=none", "--user=0", f"--volume={tmp_path}:/given:ro", "--entrypoint=make_secrets.py")
+    with pytest.raises(AssertionError) as refused:
+        docker("run", "--rm", *given, "--volume=/run/flowyard", "--volume=/volumes", f"flowyard/cli:{VERSION}")
+    assert said in str(refused.value)
+    assert "Traceback" not in str(refused.value)
 
 
 def test_the_pages_of_mlflow_fetch_nothing_from_the_web(compose: Composed) -> None:

@@ -114,8 +114,9 @@ async def test_metrics_can_be_read_with_a_key(dashboard: Dashboard) -> None:
     async with dashboard.stranger() as stranger:
         answer = await stranger.get("/metrics", headers={"authorization": f"Bearer {dashboard.keys['read']}"})
         pages = await stranger.get("/runs", headers={"authorization": f"Bearer {dashboard.keys['read']}"})
+        refused = await stranger.get("/metrics", headers={"authorization": "Bearer fy_wrong"})
     assert "flowyard_build_info" in answer.text
-    assert pages.status_code == 303
+    assert (pages.status_code, refused.status_code) == (303, 401)
 
 
 @pytest.mark.parametrize(

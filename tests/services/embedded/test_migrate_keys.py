@@ -28,9 +28,11 @@ async def test_keys_from_files_are_valid_and_a_revoked_one_stays_revoked(databas
         caller = await Keys(database).verify(key.text)
         assert caller is not None
         assert (caller.name, sorted(caller.scopes)) == ("metrics", ["read"])
-        await Keys(database).revoke(key.key_id)
         again = flowyard("migrate", "--keys-from", str(tmp_path), cwd=tmp_path, env=env)
         assert again.out.splitlines()[1:] == [f"flowyard: key 'metrics' with the id {key.key_id}, as it was"]
+        await Keys(database).revoke(key.key_id)
+        again = flowyard("migrate", "--keys-from", str(tmp_path), cwd=tmp_path, env=env)
+        assert f"key 'metrics' with the id {key.key_id}, NOT VALID: it was revoked" in again.out
         assert await Keys(database).verify(key.text) is None
     assert key.text not in first.out + first.err + again.out + again.err
 

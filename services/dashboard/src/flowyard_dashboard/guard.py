@@ -66,16 +66,20 @@ class Guard:
             return None
         caller = await self._caller(request)
         if caller is None:
-            return _to_login(request)
+            return Response(status_code=401) if _comes_with_key(request) else _to_login(request)
         request.state.caller = caller
         return None
 
     async def _caller(self, request: Request) -> Caller | None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if request.scope["path"] in _BY_KEY and scheme.lower() == "bearer":
-            return await self._parts.keys.verify(key.strip())
+        if _comes_with_key(request):
+            return await self._parts.keys.verify(request.headers["authorization"].partition(" ")[2].strip())
         token = request.cookies.get(COOKIE)
         return await self._parts.sessions.find(token) if token else None
+
+
+def _comes_with_key(request: Request) -> bool:
+    scheme = request.headers.get("authorization", "").partition(" ")[0]
+    return request.scope["path"] in _BY_KEY and scheme.lower() == "bearer"
 
 
 def may_run_here(request: Request) -> bool:

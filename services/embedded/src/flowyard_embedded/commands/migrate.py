@@ -60,8 +60,15 @@ async def _migrate(url: str, given: Sequence[_Given]) -> None:
         return
     async with open_database(url, service="migrate", most=1) as database:
         for each in given:
-            is_new = await Keys(database).keep(each.key, each.name, frozenset({each.scope}))
-            put(f"flowyard: key '{each.name}' with the id {each.key.key_id}, {'made valid' if is_new else 'as it was'}")
+            put(f"flowyard: key '{each.name}' with the id {each.key.key_id}, {await _keep(Keys(database), each)}")
+
+
+async def _keep(keys: Keys, given: _Given) -> str:
+    if await keys.keep(given.key, given.name, frozenset({given.scope})):
+        return "made valid"
+    if await keys.verify(given.key.text) is not None:
+        return "as it was"
+    return "NOT VALID: it was revoked, or another key has its id. Give another one"
 
 
 def _read_keys(folder: Path) -> list[_Given]:

@@ -26,7 +26,7 @@ from flowyard_embedded.streams import print_json, put
 
 def execute(args: argparse.Namespace) -> int:
     """`args`: workflow, run, since, threshold, limit."""
-    return at_the_stack(args, _one if args.run else _many)
+    return at_the_stack(args, _one if args.run is not None else _many)
 
 
 def _one(client: Client, args: argparse.Namespace) -> int:
