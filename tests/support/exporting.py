@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
+from uuid import UUID
 
 from flowyard.export.addresses import MLFLOW, OTLP, OtlpAddress
 from flowyard.export.exporter import Exporter, Exporting, Target
@@ -17,6 +18,7 @@ from flowyard.storage.database import Database
 from flowyard.storage.exports import Exports
 from flowyard.telemetry.metrics import Metrics
 from support.executors import until_async
+from support.stored import Stored
 
 RESOURCE = {"service.name": "flowyard"}
 
@@ -73,3 +75,9 @@ async def told_to_mlflow(database: Database, url: str) -> AsyncIterator[Metrics]
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(mlflow_target(url))
         yield await stack.enter_async_context(exporters(database, target))
+
+
+async def ended(stored: Stored, status: str = "succeeded") -> UUID:
+    claim = await stored.claimed()
+    await stored.finish(claim, status)
+    return claim.run_id

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,9 +16,9 @@ from flowyard.errors import FlowyardError
 try:
     import uvloop
 except ModuleNotFoundError:  # there is none for Windows
-    _new_loop = asyncio.new_event_loop
+    _fresh_loop = asyncio.new_event_loop
 else:
-    _new_loop = uvloop.new_event_loop
+    _fresh_loop = uvloop.new_event_loop
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,22 @@ def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = _fresh_loop()
+    loop.set_exception_handler(_unheard)
+    return loop
+
+
+def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What went wrong where nobody waited for it. It is a bug of ours, with one exception."""
+    error = context.get("exception")
+    if isinstance(error, socket.gaierror):
+        # Of a connection that was given up meanwhile: uvloop lets its look-up go on.
+        logger.debug("a name was looked up in vain", extra={"detail": str(error)})
+    else:
+        loop.default_exception_handler(context)
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:
