@@ -7,11 +7,13 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import pytest
 from aiohttp import web
 
 from flowyard.export import exporter
+from flowyard.export.told import Teller, Told
 from flowyard.storage.exports import Exports
 from flowyard_embedded.servers.ports import _free_port
 from support.executors import until, until_async
@@ -242,6 +244,30 @@ async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_ha
         await stored.finish(claim)
         await until(lambda: receiver.spans, 10)
     assert [span.error for span in receiver.spans] == [None]
+
+
+async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_told_at_once(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await listening(stored.database, "otlp")
+    run_id = await ended(stored, "failed")
+    await stored.moves.retry(run_id)
+    read = Teller.read
+
+    @asynccontextmanager
+    async def read_and_look_away(teller: Teller, run_id: UUID) -> AsyncIterator[Told | None]:
+        async with read(teller, run_id) as told:
+            for claim in await stored.claims.take("one", 1):
+                await stored.finish(claim)
+            yield told
+
+    monkeypatch.setattr(Teller, "read", read_and_look_away)
+    async with (
+        otlp_receiver() as receiver,
+        otlp_target(receiver.url) as target,
+        exporters(stored.database, target),
+    ):
+        await until(lambda: receiver.spans, 10)
 
 
 async def test_a_run_whose_export_meets_a_bug_harms_no_other(stored: Stored) -> None:

@@ -122,7 +122,7 @@ def test_redacting_a_long_line_is_quick() -> None:
 
 @pytest.fixture
 def _own_root() -> Iterator[None]:
-    names = [None, "uvicorn", "httpx", "httpcore"]
+    names = [None, "uvicorn", "httpx", "httpcore", "flowyard", "flowyard_executor"]
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger.handlers, logger.level) for logger in loggers]
     yield

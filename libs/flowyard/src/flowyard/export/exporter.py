@@ -130,7 +130,7 @@ class Exporter:
         async with parts.teller.read(waiting.run_id) as told:
             if told is None:
                 # Retried meanwhile: it will be put down anew when it ends.
-                await parts.exports.drop(name, waiting)
+                await parts.exports.done(name, waiting)
                 return
             try:
                 async with asyncio.timeout(max(_ONE_S, _ENTRY_S * len(told.entries))):
@@ -164,7 +164,7 @@ class Exporter:
         await parts.exports.refused(name, waiting, pause_s=pauses[min(waiting.tries, len(pauses) - 1)])
 
     async def _drop(self, waiting: Waiting, reason: str) -> None:
-        if await self._parts.exports.drop(self._target.name, waiting):
+        if await self._parts.exports.done(self._target.name, waiting):
             self._parts.metrics.dropped.labels(self._target.name, reason).inc()
             log.warning("a run is not exported", extra={**self._about(waiting), "reason": reason})
 

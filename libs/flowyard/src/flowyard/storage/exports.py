@@ -56,7 +56,7 @@ class Exports:
         return [Waiting(row["run_id"], row["finished_at"], row["tries"], row["again"]) for row in rows]
 
     async def done(self, target: str, waiting: Waiting) -> bool:
-        """False if the run has ended once more since it was taken: then it waits on."""
+        """It was sent, or never will be. False if the run has ended once more since it was taken: then it waits on."""
         if await self._database.execute(_DONE, target, waiting.run_id, waiting.finished_at):
             return True
         await self.put_back(target, waiting, untouched=False)
@@ -70,10 +70,6 @@ class Exports:
     async def refused(self, target: str, waiting: Waiting, *, pause_s: float) -> None:
         """Once more. It may be taken after a pause."""
         await self._database.execute(_REFUSED, target, waiting.run_id, waiting.finished_at, pause_s)
-
-    async def drop(self, target: str, waiting: Waiting) -> int:
-        """How many were there to be dropped: 0 or 1."""
-        return await self._database.execute(_DONE, target, waiting.run_id, waiting.finished_at)
 
     async def drop_oldest(self, target: str, *, keep: int) -> int:
         """All but the newest `keep`; how many those were."""
