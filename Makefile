@@ -11,6 +11,9 @@ LOCK ?=
 # How many executors: `make scale N=4`.
 N ?=
 
+# Most tests wait for servers more than they compute. Those of one file share their servers, and slow files come first.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 VENV := .venv
 BIN  := $(VENV)/bin
 MODEL := $(VENV)/.done-model
@@ -86,7 +89,7 @@ demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it,
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
 test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \
