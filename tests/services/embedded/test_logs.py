@@ -149,6 +149,7 @@ def test_containers_tell_their_lines_through_docker_compose(docker: Path) -> Non
     common = "compose --project-name mine logs --no-color --timestamps"
     since = "--follow --since 2026-11-23T06:00:02.000000002Z"
     assert docker.read_text().splitlines() == [f"{common} --tail 20", common, f"{common} {since}"]
+    assert source.names == {"postgres-1", "gateway-1"}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,19 @@ async def test_a_run_is_told_by_its_events_and_by_the_lines_of_all_services(remo
     assert {(one["run_id"], one["trace_id"]) for one in found} == {(run_id, about["trace_id"])}
     assert found[-1]["process"] == "executor-1"
     assert (await remote.cli("logs", run_id, "--level", "error", "--service", "executor")).out.count("\n") == 1
+
+
+async def test_a_name_that_no_process_has_is_no_silence(remote: Remote) -> None:
+    run_id = await failed(remote)
+    beside(remote, {"gateway": [line(0, "hello")], "executor-1": [line(1, "run started", run_id=run_id)]})
+    misspelt = [await remote.cli("logs", *run, "--service", "executer") for run in ((), (run_id,))]
+    assert [(ended.code, ended.out, "did you mean 'executor'?" in ended.err) for ended in misspelt] == [
+        (2, "", True)
+    ] * 2
+    unknown = await remote.cli("logs", run_id, "--service", "nope")
+    assert "'nope'; known are events, executor, executor-1, gateway" in unknown.err
+    quiet = await remote.cli("logs", "--service", "executor", "--level", "error")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
 async def test_without_the_logs_of_services_there_are_the_events_and_a_word(remote: Remote) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import threading
+from collections.abc import Sequence, Set
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -13,12 +14,14 @@ from flowyard.api.client import Client
 from flowyard.api.history import EventView
 from flowyard.api.refusals import Unreachable
 from flowyard.errors import UnknownRun
+from flowyard.language.problems import did_you_mean
 from flowyard_embedded import exits
 from flowyard_embedded.logs.compose import Compose
+from flowyard_embedded.logs.events import NAME as EVENTS
 from flowyard_embedded.logs.events import line_of
 from flowyard_embedded.logs.files import Files
 from flowyard_embedded.logs.following import Work, follow_all
-from flowyard_embedded.logs.line import Wanted, in_order
+from flowyard_embedded.logs.line import Line, Wanted, in_order
 from flowyard_embedded.logs.showing import Shown
 from flowyard_embedded.logs.source import Hear, NoLogs, Source
 from flowyard_embedded.remote.address import URL, own_place
@@ -45,7 +48,9 @@ def _of_all(args: argparse.Namespace) -> int:
         raise NoLogs("there are none on this machine: name its directory by --data, or its containers by --compose")
     wanted = Wanted(None, args.level, args.service)
     shown = Shown(as_json=args.json, of_one_run=False)
-    shown.show(in_order(source.newest(wanted, args.lines))[-args.lines :])
+    found = in_order(source.newest(wanted, args.lines))
+    _check_service(args.service, source.names, found)
+    shown.show(found[-args.lines :])
     return _follow([partial(source.follow, wanted)], None, shown) if args.follow else exits.OK
 
 
@@ -58,8 +63,10 @@ def _of_run(client: Client, args: argparse.Namespace) -> int:
         say(f"flowyard: only what happened in the run: the logs of {client.url} aren't on this machine (see --compose)")
     events = _events(client, run_id, is_alone=source is None)
     lines = [line_of(event, run_id) for event in events]
-    found = [line for line in lines if wanted.wants(line)]
-    shown.show(in_order([*found, *(source.newest(wanted, None) if source else ())]))
+    told = source.newest(wanted, None) if source else ()
+    found = in_order([*filter(wanted.wants, lines), *told])
+    _check_service(args.service, {EVENTS, *(source.names if source else ())}, found)
+    shown.show(found)
     if not args.follow:
         return exits.OK
     after = events[-1].seq if events else 0
@@ -73,6 +80,15 @@ def _source(args: argparse.Namespace, place: Place | None) -> Source | None:
     if place is not None and place.logs.is_dir():
         return Files(place.logs)
     return Compose("") if os.environ.get(PROJECT) else None
+
+
+def _check_service(name: str | None, names: Set[str], found: Sequence[Line]) -> None:
+    """Raises NoLogs where nobody has this name: else a misspelt one looks like silence."""
+    known = sorted({*names, *(process.rstrip("0123456789").removesuffix("-") for process in names)})
+    if name is None or found or name in known:
+        return
+    hint = did_you_mean(name, known)
+    raise NoLogs(f"nothing here has the name '{name}'" + (f" ({hint})" if hint else f"; known are {', '.join(known)}"))
 
 
 def _run(client: Client, text: str) -> UUID:

@@ -33,6 +33,7 @@ class Compose:
         mine = ["--project-name", project] if project else []
         self.where = " ".join(["docker compose", *mine, "logs"])
         self._command = ["docker", "compose", *mine, "logs", "--no-color", "--timestamps"]
+        self.names: set[str] = set()
         self._last = ""
         self._seen: set[_Told] = set()
 
@@ -41,6 +42,7 @@ class Compose:
         some = ["--tail", str(_SPARE * most)] if most else []
         for told in _told([*self._command, *some]):
             self._remember(told)
+            self.names.add(told.container)
             if (line := _line(told, wanted)) is not None:
                 found[line.name].append(line)
         if not self._seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,10 @@ class Files:
         self.where = str(folder)
         self._folder = folder
         self._tails: dict[str, _Tail] = {}
+
+    @property
+    def names(self) -> Set[str]:
+        return self._tails.keys()
 
     def newest(self, wanted: Wanted, most: int | None) -> Sequence[Line]:
         return [line for tail in self._known() for line in tail.newest(wanted, most)]

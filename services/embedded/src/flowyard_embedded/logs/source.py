@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Protocol, TypeAlias
 
 from flowyard.errors import FlowyardError
@@ -25,6 +25,10 @@ class Source(Protocol):
     """The lines of all processes of a stack. `where`: for people."""
 
     where: str
+
+    @property
+    def names(self) -> Set[str]:
+        """The processes that have been heard of."""
 
     def newest(self, wanted: Wanted, most: int | None) -> Sequence[Line]:
         """Those that are wanted, in any order; `most`: no more than so many of each process. Raises NoLogs."""
