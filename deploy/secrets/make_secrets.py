@@ -1,4 +1,4 @@
-#!/opt/flowyard/bin/python
+#!/usr/local/bin/python
 """Makes the secrets of a stack, each a file that only its reader can read. What is there already stays.
 
 Runs as root in a container without a network, before all others. A secret may be given instead of made: as a file of

@@ -16,6 +16,7 @@ HEALTHY_WITHIN_S = 90
 BASE = "python:3.13-slim-trixie"
 MOST_MB = {"registry": 100, "gateway": 100, "dashboard": 100, "executor": 400}
 """Above the image of Python."""
+SECRETS = "flowyard/secrets:1"
 TOOLS = "pip pip3 uv uvx gcc cc g++ make ld npm node curl git"
 
 
@@ -65,10 +66,10 @@ def test_postgres_and_nats_are_out_of_reach_of_who_has_no_business_there(compose
         assert found["NetworkSettings"]["Networks"].keys() == {f"{compose.project.name}_{name}" for name in networks}
 
 
-@pytest.mark.parametrize("image", [*MOST_MB, "cli", "mlflow"])
+@pytest.mark.parametrize("image", [SECRETS, *(f"flowyard/{name}:{VERSION}" for name in (*MOST_MB, "cli", "mlflow"))])
 def test_no_image_has_tools_to_build_or_to_fetch_anything(compose: Composed, image: str) -> None:
     look = f"for tool in {TOOLS}; do command -v $tool; done; find / -xdev -name 'pip' -path '*-packages*'; true"
-    told = docker("run", "--rm", "--network=none", "--entrypoint=sh", f"flowyard/{image}:{VERSION}", "-c", look)
+    told = docker("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", look)
     assert told == ""
 
 
@@ -81,13 +82,12 @@ def test_images_are_small(compose: Composed) -> None:
 
 def test_a_key_that_was_replaced_by_mistake_twice_can_still_be_had(compose: Composed) -> None:
     volume = f"{compose.project.name}_keys"
-    root = ("run", "--rm", "--network=none", "--user=0", f"--volume={volume}:/run/flowyard", "--volume=/volumes")
-    image = f"flowyard/cli:{VERSION}"
+    root = ("run", "--rm", "--network=none", f"--volume={volume}:/run/flowyard", "--volume=/volumes")
     keys = [base64.b64encode(bytes([number]) * 32).decode() for number in range(3)]
     try:
         for key in keys:
-            docker(*root, "--entrypoint=make_secrets.py", f"--env=FLOWYARD_SECRET_KEY={key}", image)
-        before = docker(*root, "--entrypoint=cat", image, "/run/flowyard/made/secret_key.before")
+            docker(*root, f"--env=FLOWYARD_SECRET_KEY={key}", SECRETS)
+        before = docker(*root, "--entrypoint=cat", SECRETS, "/run/flowyard/made/secret_key.before")
     finally:
         docker("volume", "rm", "--force", volume)
     assert before.split() == keys[:2]
@@ -106,9 +106,9 @@ def test_a_given_secret_that_can_not_be_used_is_named(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     tmp_path.chmod(0o755)
-    given = ("--network=none", "--user=0", f"--volume={tmp_path}:/given:ro", "--entrypoint=make_secrets.py")
+    given = ("--network=none", f"--volume={tmp_path}:/given:ro", "--volume=/run/flowyard", "--volume=/volumes")
     with pytest.raises(AssertionError) as refused:
-        docker("run", "--rm", *given, "--volume=/run/flowyard", "--volume=/volumes", f"flowyard/cli:{VERSION}")
+        docker("run", "--rm", *given, SECRETS)
     assert said in str(refused.value)
     assert "Traceback" not in str(refused.value)
 

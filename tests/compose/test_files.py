@@ -62,6 +62,26 @@ def test_no_container_can_take_more_than_its_share_or_gain_rights(service: str) 
     assert not described.keys() & {"privileged", "mem_limit", "pids_limit", "cpus"}
 
 
+def test_whoever_asks_addresses_of_users_finds_this_machine() -> None:
+    found = {name for name, service in SERVICES.items() if "extra_hosts" in service}
+    assert found == {"executor", "registry", "gateway"}
+
+
+def test_the_image_of_postgres_leaves_no_volume_without_a_name_behind() -> None:
+    data = "/var/lib/postgresql/data"
+    users = [service for service in SERVICES.values() if "FLOWYARD_POSTGRES_IMAGE" in service["image"]]
+    assert len(users) == 2
+    for service in users:
+        assert any(str(one).partition(data)[1] for one in (*service["volumes"], *service["tmpfs"]))
+
+
+def test_an_upgrade_replaces_nothing_that_postgres_and_nats_wait_for() -> None:
+    assert SERVICES["postgres"]["depends_on"].keys() == SERVICES["nats"]["depends_on"].keys() == {"secrets"}
+    assert "$" not in SERVICES["secrets"]["image"]
+    stage = DOCKERFILE.partition(" AS secrets\n")[2].partition("\nFROM ")[0]
+    assert "VERSION" not in stage + DOCKERFILE.partition(" AS base\n")[2].partition("\nFROM ")[0]
+
+
 def test_only_the_making_of_secrets_runs_as_root_and_it_has_no_network() -> None:
     # Our own images name their user in the Dockerfile.
     without = {name for name, service in SERVICES.items() if "user" not in service and "build" not in service}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from support.compose import ROOT, Composed, Project, bridge, docker, project
+from support.compose import OURS, ROOT, VERSION, Composed, Project, bridge, docker, inspect, project
+from support.executors import until, until_async
 from support.stack import free_ports
 from support.upgrade import ASKED, DUMP, OUTPUTS, asked, reply
 from support.visitor import Visitor, visitor_of
+from support.wire.behaviour import Held, Text
 from support.wire.ollama import ollama_server
 
+WITHIN_S = 60
 SERVICES = ("gateway", "dashboard", "registry", "executor")
 POEM = """\
 flow: {name: poem}
@@ -63,6 +67,42 @@ async def test_runs_that_waited_when_the_version_changed_are_finished_and_nothin
         run_id: ("succeeded", outputs) for run_id, outputs in OUTPUTS.items()
     }
     assert asked(model) == ASKED
+
+
+@pytest.fixture
+def next_version() -> Iterator[str]:
+    """The same images by another tag."""
+    tags = {f"flowyard/{name}:{VERSION}": f"flowyard/{name}:next" for name in (*OURS, "cli")}
+    for image, tag in tags.items():
+        docker("tag", image, tag)
+    yield "next"
+    docker("rmi", "--force", *tags.values())
+
+
+async def test_a_step_that_is_at_work_when_the_version_changes_is_finished_where_it_began(
+    neighbour: Neighbour, next_version: str
+) -> None:
+    old, held = neighbour.project, asyncio.Event()
+    new = replace(old, settings={**old.settings, "FLOWYARD_VERSION": next_version})
+    async with (
+        visitor_of(old.url("gateway"), old.key) as visitor,
+        ollama_server(lambda _: Held(Text("new"), held), host=bridge(), port=neighbour.ollama_port) as model,
+    ):
+        slow = POEM.replace("name: poem", "name: slow").replace("MODEL", "{provider: ollama, model: any}")
+        await visitor.apply("slow", slow)
+        run_id = await visitor.submit("slow")
+        await until(lambda: model.requests, WITHIN_S)
+        upgrading = asyncio.create_task(asyncio.to_thread(new.up, "--no-build", *SERVICES))
+
+        async def is_told_to_end() -> bool:
+            return "told to end" in await asyncio.to_thread(old.logs, of=("executor",))
+
+        await until_async(is_told_to_end, WITHIN_S)
+        held.set()
+        await upgrading
+        run = await visitor.ended(run_id)
+    assert (run["status"], run["attempt"], len(model.requests)) == ("succeeded", 1, 1)
+    assert inspect(new.container("executor"))["Config"]["Image"] == f"flowyard/executor:{next_version}"
 
 
 async def test_two_stacks_side_by_side_have_nothing_in_common(visitor: Visitor, neighbour: Neighbour) -> None:

@@ -84,7 +84,7 @@ async def test_services_are_told_with_their_versions_and_whether_they_are_well(
     async with (
         answering({"/health/ready": health}) as registry,
         answering({"/health/ready": sick}) as dashboard,
-        answering({"/health": "OK", "/version": "3.17.2"}) as mlflow,
+        answering({"/api/2.0/mlflow/experiments/search": {}, "/version": "3.17.2"}) as mlflow,
         answering(prometheus()) as metrics,
         starting(registry_url=registry, dashboard_url=dashboard, mlflow_url=mlflow, prometheus_url=metrics) as gateway,
     ):
@@ -105,6 +105,12 @@ async def test_services_are_told_with_their_versions_and_whether_they_are_well(
         is_there, found, _ = told[server]
         assert is_there
         assert int(found.partition(".")[0]) >= 2
+
+
+async def test_an_mlflow_that_answers_but_has_no_database_is_not_well(starting: Starting) -> None:
+    async with answering({"/health": "OK", "/version": "3.17.2"}) as url, starting(mlflow_url=url) as gateway:
+        mlflow = service(await status_of(gateway), "mlflow")
+    assert not mlflow["healthy"]
 
 
 async def test_what_nobody_has_named_is_not_asked_for(starting: Starting) -> None:

@@ -59,6 +59,20 @@ def test_tokens_that_nobody_tells_are_not_counted_as_zero() -> None:
     assert metrics.value("flowyard_model_tokens_unknown_total", **out) == 1
 
 
+def failed(metrics: Metrics, cost: Decimal | None, tokens: int | None, *, model: str = "m") -> None:
+    metrics.models.failed("openai", model, code="timeout", tokens_in=tokens, tokens_out=tokens, cost_usd=cost)
+
+
+def test_a_call_that_was_cut_off_is_of_unknown_cost_as_in_the_ledger_and_one_that_was_refused_is_free() -> None:
+    metrics, model = make(), {"provider": "openai", "model": "m"}
+    failed(metrics, Decimal(0), 0)
+    assert metrics.value("flowyard_model_cost_unknown_total", **model) is None
+    failed(metrics, None, None)
+    assert metrics.value("flowyard_model_cost_unknown_total", **model) == 1
+    assert metrics.value("flowyard_model_tokens_unknown_total", **model, direction="in") == 1
+    assert metrics.value("flowyard_model_cost_usd_total", **model) == 0
+
+
 def test_the_queue_is_empty_before_it_is_anything_else() -> None:
     assert make().value("flowyard_queue_depth", status="queued") == 0
 
@@ -99,7 +113,7 @@ def test_more_workflows_than_prometheus_can_bear_share_a_name() -> None:
 def test_more_models_than_prometheus_can_bear_share_a_name() -> None:
     metrics = make()
     for number in range(MOST_NAMES + 50):
-        metrics.models.failed("openai", f"m{number}", code="timeout")
+        failed(metrics, None, None, model=f"m{number}")
     assert metrics.value("flowyard_model_errors_total", provider="openai", model=OTHER, code="timeout") == 50
     assert metrics.value("flowyard_model_errors_total", provider="openai", model="m0", code="timeout") == 1
 

@@ -252,21 +252,23 @@ def last_told(entries: Iterable[Entry]) -> dict[StepId, str]:
 
 
 def _count_call(told: Mapping[str, Any], metrics: ModelMetrics) -> None:
-    provider, model = told["provider"], told["model"]
+    provider, model, tokens_in, tokens_out = told["provider"], told["model"], told["tokens_in"], told["tokens_out"]
+    cost_usd = Decimal(told["cost_usd"]) if told["cost_usd"] is not None else None
     if told.get("retries"):
         metrics.retried(provider, model)
     if (error := told.get("error")) is not None:
-        metrics.failed(provider, model, code=error["code"])
+        code = error["code"]
+        metrics.failed(provider, model, code=code, tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd)
         return
     metrics.answered(
         provider,
         model,
         duration_s=told["duration_s"],
-        tokens_in=told["tokens_in"],
-        tokens_out=told["tokens_out"],
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
         tokens_cached=told.get("tokens_cached"),
         first_token_s=told.get("first_token_s"),
-        cost_usd=Decimal(told["cost_usd"]) if told["cost_usd"] is not None else None,
+        cost_usd=cost_usd,
     )
 
 

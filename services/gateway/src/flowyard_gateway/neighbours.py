@@ -81,7 +81,8 @@ class Neighbours:
         return HealthView.model_validate_json(answer.content)
 
     async def _mlflow(self, url: str) -> ServiceView:
-        (await self._http.get(f"{url}/health")).raise_for_status()
+        # Not /health: that one is fine without a database, too.
+        (await self._http.get(f"{url}/api/2.0/mlflow/experiments/search?max_results=1")).raise_for_status()
         version = (await self._http.get(f"{url}/version")).text.strip()[:_LONGEST_VERSION]
         return ServiceView(name="mlflow", healthy=True, version=version or None, address=_address(url))
 

@@ -179,14 +179,23 @@ class ModelMetrics:
         if first_token_s is not None:
             self._first_token.labels(*labels).observe(first_token_s)
         self._count_tokens(labels, tokens_in, tokens_out, tokens_cached)
-        if cost_usd is None:
-            self._unpriced.labels(*labels).inc()
-        else:
-            self._cost.labels(*labels).inc(float(cost_usd))
+        self._count_cost(labels, cost_usd)
 
-    def failed(self, provider: str, model: str, *, code: str) -> None:
-        """`code`: that of the error."""
-        self._errors.labels(*self._labels(provider, model), code).inc()
+    def failed(
+        self,
+        provider: str,
+        model: str,
+        *,
+        code: str,
+        tokens_in: int | None,
+        tokens_out: int | None,
+        cost_usd: Decimal | None,
+    ) -> None:
+        """`code`: that of the error. None: a model may have worked on it, and nobody knows how much."""
+        labels = self._labels(provider, model)
+        self._errors.labels(*labels, code).inc()
+        self._count_tokens(labels, tokens_in, tokens_out, None)
+        self._count_cost(labels, cost_usd)
 
     def retried(self, provider: str, model: str) -> None:
         """A call, answered or failed, of a step that had been tried before."""
@@ -194,6 +203,12 @@ class ModelMetrics:
 
     def _labels(self, provider: str, model: str) -> tuple[str, str]:
         return provider, model if self._few(f"{provider}/{model}") != OTHER else OTHER
+
+    def _count_cost(self, labels: tuple[str, str], cost_usd: Decimal | None) -> None:
+        if cost_usd is None:
+            self._unpriced.labels(*labels).inc()
+        else:
+            self._cost.labels(*labels).inc(float(cost_usd))
 
     def _count_tokens(
         self, labels: tuple[str, str], tokens_in: int | None, tokens_out: int | None, tokens_cached: int | None
