@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from flowyard.storage.budgets import DailySpending
 from flowyard.storage.schema import migrate
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
-from support.executors import Yard, open_yard, prompt_of, until
+from support.executors import Yard, open_yard, prompt_of, until, until_async
 from support.servers import EVERYTHING
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
@@ -32,6 +35,7 @@ nodes:
 config: {llm: MODEL}
 """
 RUNS = 6
+CALL_S = 0.25
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Servers:
 
 
 def slow(request: Request) -> Behaviour:
-    return Late(Text(prompt_of(request).split()[0]), 0.25)
+    return Late(Text(prompt_of(request).split()[0]), CALL_S)
 
 
 @pytest.fixture
@@ -85,6 +89,27 @@ async def test_postgres_killed_under_running_runs_costs_nothing_but_a_moment(ser
     assert set(yard.prompts.values()) == {1}
     assert executor.process.returncode is None
     assert await yard.runs.orphaned() == 0
+
+
+async def test_a_call_that_ends_while_postgres_is_away_is_taken_off_the_day_when_it_is_back(servers: Servers) -> None:
+    yard = servers.yard
+    name = await yard.apply(CHAIN)
+    await yard.executor("only", lease_s="10", daily_budgets=json.dumps({"*": {"tokens": 1_000_000}}))
+    runs = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
+    await until(lambda: len(yard.prompts) >= RUNS, 10)
+    servers.postgres.process.kill()
+    await asyncio.sleep(2 * CALL_S)
+    servers.restart_postgres()
+    ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
+    assert [run.status for run in ended] == ["succeeded"] * RUNS
+    days = DailySpending(yard.database)
+    came_to = sum((run.spending.tokens_in or 0) + (run.spending.tokens_out or 0) for run in ended)
+
+    async def settled() -> bool:
+        return (await days.today("chain")).tokens == came_to
+
+    await until_async(settled, 5)
+    assert came_to > 0
 
 
 async def test_runs_go_on_while_nats_is_dead_and_its_whole_store_is_deleted(servers: Servers) -> None:

@@ -82,6 +82,24 @@ async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(store
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 0
 
 
+async def test_what_a_registry_was_telling_when_it_ended_is_told_by_the_next_one_at_once(stored: Stored) -> None:
+    await listening(stored.database, "otlp")
+    async with otlp_receiver() as receiver, otlp_target(receiver.url) as target:
+        receiver.hangs = True
+        run_id = await ended(stored)
+        async with exporters(stored.database, target):
+            await until_async(lambda: taken(stored, run_id), 5)
+        receiver.hangs = False
+        async with exporters(stored.database, target):
+            await all_told(stored.database, "otlp", within_s=5)
+    assert receiver.trace_ids == {run_id.hex}
+
+
+async def taken(stored: Stored, run_id: UUID) -> bool:
+    statement = "SELECT taken_until IS NOT NULL FROM exports WHERE run_id = $1"
+    return bool(await stored.database.value(statement, run_id))
+
+
 async def test_one_who_never_answers_holds_nobody_else_up(stored: Stored) -> None:
     await listening(stored.database, "hole", "otlp")
     async with (

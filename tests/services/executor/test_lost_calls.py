@@ -22,8 +22,19 @@ def test_a_step_is_open_across_the_loss_of_its_executor() -> None:
     assert told(("step.started", STEP), lost, ("run.started", {})) == {StepId("a", 1): "step.started"}
 
 
+def test_a_step_is_open_where_others_have_ended_its_run_that_is_now_retried() -> None:
+    ended = ("run.failed", {"reason": "executor_lost"})
+    retried = ("run.queued", {"reason": "retried"})
+    assert told(("step.started", STEP), ended, retried, ("run.started", {})) == {StepId("a", 1): "step.started"}
+
+
 @pytest.mark.parametrize(
-    ("kind", "why"), [("run.queued", {"reason": "drained"}), ("run.waiting", {"reason": "retry", "node": "a"})]
+    ("kind", "why"),
+    [
+        ("run.queued", {"reason": "drained"}),
+        ("run.waiting", {"reason": "retry", "node": "a"}),
+        ("run.failed", {"duration_s": 1.0}),
+    ],
 )
 def test_what_was_given_back_between_two_steps_has_no_call_open(kind: str, why: dict[str, Any]) -> None:
     assert told(("step.started", STEP), (kind, why), ("run.started", {})) == {}

@@ -197,6 +197,16 @@ def test_a_cancelled_run_isnt_shown_as_a_success() -> None:
     assert [(span.error, span.attributes["error.type"]) for span in spans_of(told)] == [("cancelled", "cancelled")] * 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("run.queued", "executor_lost"), ("run.queued", "released"), ("run.failed", "executor_lost")],
+)
+def test_a_step_took_no_time_after_the_last_word_of_an_executor_that_was_lost(kind: str, why: str) -> None:
+    told = told_of((0, StepStarted(THINK)), (1, called(THINK)), (30, kind, {"reason": why}))
+    [_, *spans] = spans_of(told)
+    assert seconds(next(span for span in spans if span.role == "step")) == (0.0, 1.0)
+
+
 def test_a_step_whose_executor_died_is_two_spans_and_the_lost_call_belongs_to_the_first() -> None:
     lost = called(THINK, seconds=0.0, cost=None, error=Failure("executor_lost", "it died", "think"))
     told = told_of(

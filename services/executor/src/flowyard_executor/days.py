@@ -117,6 +117,8 @@ class _Days:
 
     async def _settle(self, day: date, reserved: Amount, came_to: Amount) -> None:
         try:
+            # A call that ends while Postgres is away would stay counted as it was reserved.
+            await patiently(self._spending.reached)
             # Once: if the answer gets lost, nobody can tell whether it has been taken off.
             await self._spending.settle(self._workflow, day, reserved, came_to)
         except Unavailable:

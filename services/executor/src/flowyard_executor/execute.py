@@ -24,6 +24,7 @@ from flowyard.graph.state import Update, Written
 from flowyard.graph.vault import SealedVault
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
+from flowyard.runs.entries import ENDINGS
 from flowyard.runs.events import Failure, RunFinished, Status, StepId
 from flowyard.runs.run import Entry, Step
 from flowyard.step_errors import ModelError
@@ -117,7 +118,7 @@ class Attempt:
             self.journal.called_before(await patiently(lambda: parts.history.calls(self.claim.run_id)))
         spending = await open_spending(workflow, self.claim, self.journal, parts)
         # With a budget, each call was told before it was made, and there is nothing to guess.
-        if self.claim.attempt > 1 and workflow.budget is None:
+        if self.claim.epoch > 1 and workflow.budget is None:
             await patiently(lambda: self._tell_lost_calls(workflow))
         start = await patiently(lambda: self._start(compiled, recorded.values()))
         recorder = Durable(
@@ -244,7 +245,9 @@ def last_told(entries: Iterable[Entry]) -> dict[StepId, str]:
     """Per step the type of its last event, a run's restarts left out: where it is given back, none is at work."""
     found: dict[StepId, str] = {}
     for entry in entries:
-        if entry.type == "run.waiting" or entry.data.get("reason") == "drained":
+        reason = entry.data.get("reason")
+        ended_by_its_executor = entry.type in ENDINGS and reason is None
+        if entry.type == "run.waiting" or reason == "drained" or ended_by_its_executor:
             found.clear()
         elif (entry.type.startswith("step.") or entry.type == "model.called") and "node" in entry.data:
             found[StepId(entry.data["node"], entry.data["visit"], entry.data.get("item"))] = entry.type

@@ -8,7 +8,8 @@ import random
 
 from flowyard.bus.messages import RunControl, RunEvents, RunQueued
 from flowyard.errors import Unavailable
-from flowyard.runs.run import OPEN
+from flowyard.runs.run import OPEN, Entry, State
+from flowyard.runs.timeline import LOST
 from flowyard.storage.moves import Moved
 from flowyard.storage.retention import BATCH
 from flowyard_executor.parts import Parts
@@ -39,9 +40,10 @@ async def take_up(parts: Parts) -> None:
 
 
 def _tell(moved: Moved, parts: Parts) -> None:
-    parts.metrics.executor.leases_expired.inc()
     if moved.entry is None:
         return
+    if is_of_the_dead(moved.status, moved.entry):
+        parts.metrics.executor.leases_expired.inc()
     log.info("run %s", moved.entry.type.removeprefix("run."), extra=_about(moved))
     # Whoever thought that it had the run need not wait for its next renewal.
     parts.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(moved.entry,)))
@@ -52,6 +54,11 @@ def _tell(moved: Moved, parts: Parts) -> None:
         parts.metrics.runs.finished.labels(moved.workflow, moved.status).inc()
         if (error := moved.entry.data.get("error")) is not None:
             parts.metrics.runs.failures.labels(moved.workflow, error["code"]).inc()
+
+
+def is_of_the_dead(status: State, entry: Entry) -> bool:
+    """Whether it was put back for want of its executor. A run that has waited long enough comes back, too."""
+    return status == "queued" and entry.data.get("reason") in LOST
 
 
 def _about(moved: Moved) -> dict[str, str]:

@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 from uuid import UUID
@@ -29,6 +30,7 @@ _ENTRY_S: Final = 0.02
 """The longest that one run may take, and each of its events: MLflow needs some milliseconds for a span."""
 _LEASE_S: Final = 90.0
 _LONGEST_PAUSE_S: Final = 60.0
+_LAST_WORD_S: Final = 1.0
 _MOST_SUSPECTS: Final = 1000
 _MEASURE_EVERY_S: Final = 5.0
 
@@ -111,6 +113,12 @@ class Exporter:
             # Others come first: it may be this run that the target can't bear.
             pause = 0.0 if away.untouched else 2.0 * self._pause_s
             await parts.exports.put_back(name, waiting, untouched=away.untouched, pause_s=pause)
+            raise
+        except asyncio.CancelledError:
+            # The process ends, and whoever looks next needn't wait for the lease.
+            with suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await parts.exports.put_back(name, waiting, untouched=False)
             raise
         except UnknownRun:
             await self._drop(waiting, "gone")

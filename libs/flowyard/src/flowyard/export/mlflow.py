@@ -60,8 +60,11 @@ class MlflowTarget:
         spans = await asyncio.to_thread(spans_of, told)
         experiment = await self._experiment(told.run.workflow)
         try:
-            run = await self._run(told, experiment, look=again or told.was_over_before)
+            look = again or told.was_over_before
+            run = await self._run(told, experiment, look=look)
             await self._tell(told, spans, experiment, run)
+            if look and run.is_new:
+                await self._delete_others(told, experiment, run)
         except ExportRefused:
             # Somebody may have deleted the experiment: it is looked up again.
             self._experiments.pop(told.run.workflow, None)
@@ -124,9 +127,20 @@ class MlflowTarget:
         made = await self._ask("POST", f"{_API}/runs/create", asked)
         return _Run(str(made["run"]["info"]["run_id"]))
 
+    async def _delete_others(self, told: Told, experiment: str, run: _Run) -> None:
+        """A request to make it that was given up may have been heard all the same, after it had been looked for."""
+        for other in await self._runs_of(told, experiment, most=100):
+            if other["info"]["run_id"] != run.id and not _names(other, "metrics"):
+                await self._ask("POST", f"{_API}/runs/delete", {"run_id": other["info"]["run_id"]})
+
+    async def _runs_of(self, told: Told, experiment: str, *, most: int) -> Sequence[Mapping[str, Any]]:
+        wanted = f"tags.`{RUN_ID}` = '{told.run.id}'"
+        asked = {"experiment_ids": [experiment], "filter": wanted, "max_results": most}
+        found: list[Mapping[str, Any]] = (await self._ask("POST", f"{_API}/runs/search", asked)).get("runs", [])
+        return found
+
     async def _find_run(self, told: Told, experiment: str) -> _Run | None:
-        asked = {"experiment_ids": [experiment], "filter": f"tags.`{RUN_ID}` = '{told.run.id}'", "max_results": 1}
-        for found in (await self._ask("POST", f"{_API}/runs/search", asked)).get("runs", []):
+        for found in await self._runs_of(told, experiment, most=1):
             params, metrics = _names(found, "params"), _names(found, "metrics")
             return _Run(str(found["info"]["run_id"]), params, metrics, is_new=False)
         return None
@@ -162,13 +176,19 @@ class MlflowTarget:
             await self._renew_trace(told, spans[0], experiment)
 
     async def _renew_trace(self, told: Told, root: Span, experiment: str) -> None:
-        """MLflow keeps the state that a trace had at first, and sums up what it is sent: it is told what holds now."""
+        """MLflow keeps the state that a trace had at first, and sums up what it is sent: it is told what holds now.
+
+        Its sums are of what is known, also where a part isn't: else it would keep those that it was told before.
+        """
         spending = told.run.spending
+        costs = [call.cost_usd for call in told.calls if call.cost_usd is not None]
+        tokens_in = [call.tokens_in for call in told.calls if call.tokens_in is not None]
+        tokens_out = [call.tokens_out for call in told.calls if call.tokens_out is not None]
         about: dict[str, str] = {}
-        if spending.cost_usd is not None:
-            about["mlflow.trace.cost"] = json.dumps({"total_cost": float(spending.cost_usd)})
-        if spending.tokens_in is not None and spending.tokens_out is not None:
-            sums = {"input_tokens": spending.tokens_in, "output_tokens": spending.tokens_out}
+        if costs:
+            about["mlflow.trace.cost"] = json.dumps({"total_cost": float(sum(costs))})
+        if tokens_in or tokens_out:
+            sums = {"input_tokens": sum(tokens_in), "output_tokens": sum(tokens_out)}
             about["mlflow.trace.tokenUsage"] = json.dumps({**sums, "total_tokens": sum(sums.values())})
         info = {
             "trace_id": f"tr-{trace_id(told.run.id)}",

@@ -19,7 +19,7 @@ from flowyard.export.calls import call_attributes
 from flowyard.export.known import KnownState
 from flowyard.export.text import as_json, clean
 from flowyard.export.told import Told
-from flowyard.runs.entries import decoded
+from flowyard.runs.entries import ENDINGS, decoded
 from flowyard.runs.events import (
     Failure,
     LoopTurned,
@@ -36,6 +36,7 @@ from flowyard.runs.events import (
     Token,
 )
 from flowyard.runs.run import Entry
+from flowyard.runs.timeline import LOST
 
 Value: TypeAlias = str | bool | int | float
 Role: TypeAlias = Literal["run", "step", "call"]
@@ -124,6 +125,7 @@ class _Tracer:
         self._last: dict[StepId, str] = {}
         self._begun: Counter[StepId] = Counter()
         self._events: list[SpanEvent] = []
+        self._heard_at = 0
 
     def hear(self, entry: Entry) -> None:
         event, at = decoded(entry.type, entry.data), ns_of(entry.at)
@@ -142,14 +144,21 @@ class _Tracer:
             case ModelReserved() | Token():
                 pass
             case RunFinished():
-                self._cut_off(at, event.status, event.status)
+                self._cut_off(self._left_at(entry, at), event.status, event.status)
                 self._note(entry, at)
             case RunStarted() | RouteTaken() | LoopTurned() | None:
                 if entry.type in _CUT_OFF:
-                    self._cut_off(at, _CUT_OFF[entry.type], str(entry.data.get("reason") or "given back"))
+                    why = str(entry.data.get("reason") or "given back")
+                    self._cut_off(self._left_at(entry, at), _CUT_OFF[entry.type], why)
                 self._note(entry, at)
             case _:
                 assert_never(event)
+        self._heard_at = at
+
+    def _left_at(self, entry: Entry, at: int) -> int:
+        """When an executor left its run: what it did after its last word, if others took the run, nobody knows."""
+        reason = entry.data.get("reason")
+        return self._heard_at if reason in LOST or (reason and entry.type in ENDINGS) else at
 
     def root(self) -> Span:
         run, finished = self._told.run, ns_of(self._told.finished_at)

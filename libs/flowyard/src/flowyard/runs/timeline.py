@@ -20,7 +20,7 @@ Condition: TypeAlias = Literal["claimed", "preparing", "model", "tool", "committ
 """`claimed`: an executor has the run; `preparing`: it has not begun a step. `resting`: a step, between two tries."""
 
 _CALLS: Final[Mapping[str, Literal["model", "tool"]]] = {"model.called": "model", "tool.called": "tool"}
-_LOST: Final = frozenset({"executor_lost", "released"})
+LOST: Final = frozenset({"executor_lost", "released"})
 """Reasons to take a run from an executor that had long stopped to work on it."""
 
 
@@ -96,7 +96,7 @@ class Timeline:
     def _leave(self, kind: str, data: Mapping[str, Any], at: datetime) -> None:
         # Those who end a run that is somebody else's say why: nobody knows what that one did since its last word.
         was_ended_by_others = kind in ENDINGS and "reason" in data and self._claimed is not None
-        if data.get("reason") in _LOST or was_ended_by_others:
+        if data.get("reason") in LOST or was_ended_by_others:
             self._give_up(at)
         else:
             self._pass(at)

@@ -33,6 +33,10 @@ class DailySpending:
         more = came_to - reserved
         await self._database.execute(_SETTLE, workflow, day, more.usd, more.tokens, more.model_calls)
 
+    async def reached(self) -> None:
+        """Raises Unavailable where a settlement would be lost now."""
+        await self._database.value("SELECT 1")
+
     async def today(self, workflow: str) -> Amount:
         """What is settled and reserved of this day."""
         row = await self._database.row(_TODAY, workflow)
