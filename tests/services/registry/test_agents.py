@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
@@ -144,6 +145,16 @@ async def test_what_http_would_refuse_is_refused_over_nats(client: httpx.AsyncCl
         assert await bus.request(EXECUTOR.model_copy(update=wrong), AgentReply) == AgentReply(known=False)
     assert (await client.get("/v1/agents")).json()["items"] == []
     assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
+
+
+async def test_an_executor_whose_id_another_agent_has_is_told_no(
+    client: httpx.AsyncClient, bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await client.post("/v1/agents", json={**TRANSLATOR, "id": "executor-1"})).status_code == 201
+    assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=False)
+    assert (await client.get("/v1/agents/executor-1")).json()["kind"] == TRANSLATOR["kind"]
+    assert "agent of another kind" in caplog.text
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_of_two_registries_one_answers(starting: Starting, bus: Bus) -> None:

@@ -13,7 +13,7 @@ from flowyard.api.agents import Registration
 from flowyard.bus import subjects
 from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply, M
 from flowyard.bus.subscription import Handler
-from flowyard.errors import Unavailable, UnknownAgent
+from flowyard.errors import AgentTaken, Unavailable, UnknownAgent
 from flowyard.storage.agents import NewAgent
 from flowyard_registry.parts import Parts
 
@@ -51,7 +51,11 @@ class _Told:
             wrong = sorted({str(found["loc"][0]) for found in error.errors(include_input=False, include_context=False)})
             log.warning("agent refused", extra={"agent": message.id, "wrong": wrong})
             return False
-        _, is_new = await self._agents.register(NewAgent(**given.model_dump()))
+        try:
+            _, is_new = await self._agents.register(NewAgent(**given.model_dump()))
+        except AgentTaken as error:
+            log.warning("agent refused: %s", error.message, extra={"agent": message.id})
+            return False
         log.info("agent registered", extra={"agent": message.id, "kind": message.kind, "is_new": is_new})
         return True
 
