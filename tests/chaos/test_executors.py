@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from flowyard.runs.entries import ENDINGS
+from flowyard.runs.run import Run
 from support.executors import LEASE_S, Yard, open_yard, prompt_of, until
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
@@ -45,6 +46,8 @@ edges:
 config: {llm: MODEL}
 """
 SLOW_S = 0.4
+TOLD_WITHIN_S = 0.15
+"""That a step has begun is on disk."""
 
 
 def slow_second(request: Request) -> Behaviour:
@@ -76,6 +79,17 @@ async def assert_ended_once(yard: Yard, run_id: UUID) -> None:
     )
     assert set(finished.values()) <= {1}
     assert await yard.runs.orphaned() == 0
+
+
+async def assert_ledger_has(yard: Yard, run: Run, *, lost: int) -> None:
+    """Every call that a model heard of, and `lost` of them with nothing known but that."""
+    calls = await yard.history.calls(run.id)
+    told = [entry.seq for entry in await yard.entries(run.id) if entry.type == "model.called"]
+    assert [call.seq for call in calls] == told
+    assert len(calls) == run.spending.calls == sum(yard.prompts.values())
+    nothing = [call for call in calls if call.error == "executor_lost"]
+    assert [(call.cost_usd, call.tokens_in) for call in nothing] == [(None, None)] * lost
+    assert run.spending.cost_usd is None
 
 
 async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_elsewhere(yard: Yard) -> None:
@@ -177,12 +191,14 @@ async def test_a_run_is_cancelled_although_its_executor_is_dead(yard: Yard) -> N
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     first = await yard.executor("first")
     await in_second_step(yard)
+    await asyncio.sleep(TOLD_WITHIN_S)
     await first.kill()
     await yard.moves.cancel(run_id)
     await yard.executor("second")
     run = await yard.ended(run_id)
     assert (run.status, yard.prompts["two one"]) == ("cancelled", 1)
     await assert_ended_once(yard, run_id)
+    await assert_ledger_has(yard, run, lost=1)
 
 
 async def test_a_run_that_kills_each_executor_ends_as_failed(yard: Yard) -> None:
@@ -190,12 +206,18 @@ async def test_a_run_that_kills_each_executor_ends_as_failed(yard: Yard) -> None
     for attempt in (1, 2):
         killed = await yard.executor(f"e{attempt}")
         await until(partial(lambda wanted: yard.prompts["two one"] == wanted, attempt), 10)
+        await asyncio.sleep(TOLD_WITHIN_S)
         await killed.kill()
     await yard.executor("last")
     run = await yard.ended(run_id)
     assert run.error is not None
     assert (run.status, run.error.code, yard.prompts["two one"]) == ("failed", "executor_lost", 2)
     await assert_ended_once(yard, run_id)
+    await assert_ledger_has(yard, run, lost=2)
+    # A retry knows of them, and tells none once more.
+    await yard.moves.retry(run_id)
+    again = await yard.ended(run_id)
+    assert (again.status, again.spending.calls) == ("succeeded", sum(yard.prompts.values()))
 
 
 async def test_a_stopping_executor_hands_its_run_back_between_two_steps(yard: Yard) -> None:

@@ -24,15 +24,15 @@ from flowyard.graph.state import Update, Written
 from flowyard.graph.vault import SealedVault
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
-from flowyard.runs.entries import ENDINGS
 from flowyard.runs.events import Failure, RunFinished, Status, StepId
+from flowyard.runs.lost import OpenCalls
 from flowyard.runs.run import Entry, Step
 from flowyard.step_errors import ModelError
 from flowyard.telemetry.logs import is_about_run
 from flowyard.telemetry.metrics import ModelMetrics
 from flowyard_executor.parts import Parts, Running
 from flowyard_executor.patience import patiently
-from flowyard_executor.spending import lost_call, open_spending
+from flowyard_executor.spending import open_spending
 from flowyard_executor.telling import tell_steps
 
 log = logging.getLogger(__name__)
@@ -117,8 +117,7 @@ class Attempt:
         if self.claim.epoch > 1:
             self.journal.called_before(await patiently(lambda: parts.history.calls(self.claim.run_id)))
         spending = await open_spending(workflow, self.claim, self.journal, parts)
-        # With a budget, each call was told before it was made, and there is nothing to guess.
-        if self.claim.epoch > 1 and workflow.budget is None:
+        if self.claim.attempt > 1 and workflow.budget is None:
             await patiently(lambda: self._tell_lost_calls(workflow))
         start = await patiently(lambda: self._start(compiled, recorded.values()))
         recorder = Durable(
@@ -149,12 +148,12 @@ class Attempt:
         return {StepId(s.node, s.visit, s.item): s for s in steps if s.status != "failed" or s.handled != "fail"}
 
     async def _tell_lost_calls(self, workflow: Workflow) -> None:
-        """A call that the last executor had made when it died: what it came to, nobody knows."""
-        steps = last_told(await self.parts.history.entries(self.claim.run_id, most=MOST_TOLD))
-        for step, told in steps.items():
-            node = workflow.nodes.get(step.node)
-            if node is not None and told in ("step.started", "step.retrying"):
-                self.journal.emit(lost_call(step, node.settings.provider, node.settings.model))
+        """The calls that the last executor had made when it died. With a budget, its account tells them."""
+        opened = OpenCalls()
+        for entry in await self.parts.history.entries(self.claim.run_id, most=MOST_TOLD):
+            opened.hear(entry)
+        for call in opened.lost(workflow):
+            self.journal.emit(call)
 
     async def _start(self, compiled: Compiled, steps: Iterable[Step]) -> Update | None:
         """The first state, or None to go on from the run's head."""
@@ -225,7 +224,7 @@ class Attempt:
         self.parts.tokens.flush(run)
         for entry in entries:
             if entry.type == "model.called":
-                _count_call(entry.data, self.parts.metrics.models)
+                count_call(entry.data, self.parts.metrics.models)
         self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=tuple(entries)))
         tell_steps(run, entries)
 
@@ -241,20 +240,8 @@ class Attempt:
         return {"run_id": str(self.claim.run_id), "workflow": self.claim.workflow, "epoch": self.claim.epoch}
 
 
-def last_told(entries: Iterable[Entry]) -> dict[StepId, str]:
-    """Per step the type of its last event, a run's restarts left out: where it is given back, none is at work."""
-    found: dict[StepId, str] = {}
-    for entry in entries:
-        reason = entry.data.get("reason")
-        ended_by_its_executor = entry.type in ENDINGS and reason is None
-        if entry.type == "run.waiting" or reason == "drained" or ended_by_its_executor:
-            found.clear()
-        elif (entry.type.startswith("step.") or entry.type == "model.called") and "node" in entry.data:
-            found[StepId(entry.data["node"], entry.data["visit"], entry.data.get("item"))] = entry.type
-    return found
-
-
-def _count_call(told: Mapping[str, Any], metrics: ModelMetrics) -> None:
+def count_call(told: Mapping[str, Any], metrics: ModelMetrics) -> None:
+    """What a `model.called` tells."""
     provider, model, tokens_in, tokens_out = told["provider"], told["model"], told["tokens_in"], told["tokens_out"]
     cost_usd = Decimal(told["cost_usd"]) if told["cost_usd"] is not None else None
     if told.get("retries"):

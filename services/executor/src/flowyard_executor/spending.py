@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -11,11 +10,10 @@ from uuid import UUID
 from flowyard.graph.journal import Journal
 from flowyard.graph.spending import Spending
 from flowyard.language.workflow import Workflow
-from flowyard.llm.terms import UNPAID
 from flowyard.runs.budget import Account, Budget, Retold
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decoded
-from flowyard.runs.events import Failure, ModelCalled, StepId
+from flowyard.runs.lost import lost_call
 from flowyard.runs.run import Entry
 from flowyard.step_errors import BudgetExceeded
 from flowyard.storage.history import History
@@ -38,13 +36,6 @@ async def open_spending(workflow: Workflow, claim: Claim, journal: Journal, part
     account = await _account(workflow.budget, claim, journal, parts.history) if workflow.budget is not None else None
     drains = parts.draining.is_set
     return Spending(workflow.budget, parts.models.terms, account=account, day=day, drains=drains, on_refusal=refused)
-
-
-def lost_call(step: StepId, provider: str, model: str) -> ModelCalled:
-    """A call that was in flight when its executor died: what it came to, nobody knows."""
-    why = Failure("executor_lost", "its executor died during the call", step.node)
-    cost = Decimal(0) if provider in UNPAID else None
-    return ModelCalled(step, provider, model, 0.0, None, None, None, None, cost, why)
 
 
 async def _account(budget: Budget, claim: Claim, journal: Journal, history: History) -> Account:

@@ -12,6 +12,7 @@ from flowyard.runs.run import OPEN, Entry, State
 from flowyard.runs.timeline import LOST
 from flowyard.storage.moves import Moved
 from flowyard.storage.retention import BATCH
+from flowyard_executor.execute import count_call
 from flowyard_executor.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,11 @@ def _tell(moved: Moved, parts: Parts) -> None:
         return
     if is_of_the_dead(moved.status, moved.entry):
         parts.metrics.executor.leases_expired.inc()
+    for call in moved.lost:
+        count_call(call.data, parts.metrics.models)
     log.info("run %s", moved.entry.type.removeprefix("run."), extra=_about(moved))
     # Whoever thought that it had the run need not wait for its next renewal.
-    parts.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(moved.entry,)))
+    parts.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*moved.lost, moved.entry)))
     if moved.status == "queued":
         parts.bus.publish(RunQueued(workflow=moved.workflow, priority=0))
     elif moved.status not in OPEN:

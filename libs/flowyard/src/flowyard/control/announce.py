@@ -19,4 +19,4 @@ def announce_cancel(control: Control, moved: Moved) -> None:
 def announce_events(control: Control, moved: Moved) -> None:
     if moved.entry is not None:
         # No claim, no epoch: nobody has the run now.
-        control.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(moved.entry,)))
+        control.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*moved.lost, moved.entry)))

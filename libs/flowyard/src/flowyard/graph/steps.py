@@ -17,9 +17,9 @@ from flowyard.language.values.json_schema import property_names
 from flowyard.language.values.templates import Template
 from flowyard.language.workflow import PromptNode
 from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
-from flowyard.llm.terms import UNPAID
 from flowyard.masking import Masker
 from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinished, StepId, Token
+from flowyard.runs.lost import UNPAID
 from flowyard.runs.retry import retry_delay
 from flowyard.runs.summary import add_known
 from flowyard.step_errors import (

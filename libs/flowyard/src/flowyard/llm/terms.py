@@ -7,9 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from flowyard.llm.calls import ModelCall
-
-UNPAID: Final = frozenset({"local", "scripted", "ollama"})
-"""Providers that cost nothing, whatever happens to a call."""
+from flowyard.runs.lost import UNPAID
 
 # A tiny model may never end by itself: a reply is bounded even where the document doesn't say so.
 LOCAL_TEXT_TOKENS: Final = 256

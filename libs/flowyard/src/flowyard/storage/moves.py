@@ -5,6 +5,7 @@ The run's row is locked, the move is looked up in the one table of legal moves, 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -12,23 +13,29 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.errors import Unavailable, UnknownRun, UnknownWorkflow
-from flowyard.runs.entries import failure_data
+from flowyard.language.load import load_text
+from flowyard.runs.entries import encoded, failure_data
+from flowyard.runs.lost import OpenCalls
 from flowyard.runs.recovery import Due, Held, due_move
 from flowyard.runs.run import OPEN, Entry, Move, State, after
 from flowyard.storage.database import Database
-from flowyard.storage.packing import packed
+from flowyard.storage.packing import packed, unpacked
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What has happened to a run. `entry` is None where nothing happened yet: its executor will see to it."""
+    """What has happened to a run. `entry` is None where nothing happened yet: its executor will see to it.
+
+    `lost`: the calls that were told just before the run's end, because whoever had made them is no more.
+    """
 
     run_id: UUID
     workflow: str
     status: State
     entry: Entry | None
+    lost: tuple[Entry, ...] = ()
 
 
 class Moves:
@@ -86,7 +93,7 @@ class Moves:
 _LOCK: Final = """
 SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
-    c.executor, c.lease_until
+    r.definition, c.executor, c.lease_until
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
 """Locks the run. Its claim is read again by whoever changes it: a commit of its executor doesn't lock the run."""
@@ -133,6 +140,12 @@ INSERT INTO events (run_id, seq, entries) SELECT id, $3, $6::text::json FROM mov
 """
 
 
+_LOST_CALL: Final = """
+INSERT INTO model_calls (run_id, seq, node, visit, item, provider, model, at, duration_s, cost_usd, error)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+"""
+
+
 async def _locked(connection: Connection, run_id: UUID) -> asyncpg.Record:
     run = await connection.fetchrow(_LOCK, run_id)
     if run is None:
@@ -163,12 +176,37 @@ async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved 
         if run["status"] == "running":
             return None
         seq = run["last_seq"] + 1  # never claimed
+    lost = await _tell_lost_calls(connection, run, seq) if due.move in ("fail", "cancel") else ()
+    seq += len(lost)
     entry = Entry(seq, run["at"], _TYPES[due.move], _told(run, due))
     error = failure_data(due.error) if due.error else None
-    text = packed([entry])
+    text = packed([*lost, entry])
     again = due.move == "retry"
     await connection.execute(_MOVE, run_id, status, seq, run["epoch"] + 1, error, text, again)
-    return Moved(run_id, run["workflow"], status, entry)
+    return Moved(run_id, run["workflow"], status, entry, lost)
+
+
+async def _tell_lost_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[Entry, ...]:
+    """Of a run that is ended without its executor: into the ledger, and as its last events, from `seq` on."""
+    if run["started_at"] is None:
+        return ()
+    opened, at = OpenCalls(), run["at"]
+    async for row in connection.cursor("SELECT seq, entries FROM events WHERE run_id = $1 ORDER BY seq", run["id"]):
+        for entry in unpacked(row["seq"], row["entries"]):
+            opened.hear(entry)
+            # What an executor did after its last word, nobody knows.
+            at = entry.at
+    if not opened:
+        return ()
+    document = await connection.fetchval("SELECT document FROM definitions WHERE id = $1", run["definition"])
+    loaded = await asyncio.to_thread(load_text, document, f"{run['workflow']}.yaml")
+    lost = opened.lost(loaded.workflow)
+    for number, call in enumerate(lost, seq):
+        step, code = call.step, call.error.code if call.error is not None else None
+        item = -1 if step.item is None else step.item
+        made_by = step.node, step.visit, item, call.provider, call.model
+        await connection.execute(_LOST_CALL, run["id"], number, *made_by, at, call.duration_s, call.cost_usd, code)
+    return tuple(Entry(number, at, *encoded(call)) for number, call in enumerate(lost, seq))
 
 
 def _told(run: asyncpg.Record, due: Due) -> dict[str, Any]:
