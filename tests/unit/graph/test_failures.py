@@ -223,7 +223,7 @@ async def test_a_step_that_is_over_its_timeout_fails_and_its_call_is_aborted() -
     assert outcome.of(RetryScheduled) == []
     (call,) = outcome.of(ModelCalled)
     assert call.error is not None
-    assert (call.error.code, call.tokens_in, call.cost_usd) == ("cancelled", None, Decimal(0))
+    assert (call.error.code, call.tokens_in, call.cost_usd) == ("timeout", None, Decimal(0))
 
 
 async def test_a_timed_out_step_may_be_handled() -> None:

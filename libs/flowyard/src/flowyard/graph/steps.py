@@ -202,9 +202,7 @@ class _Asker:
             raise
         except BaseException as error:
             # A bug, too: it may have cost something, and other calls wait for the end of this one.
-            is_cut_off = isinstance(error, asyncio.CancelledError)
-            why = ("cancelled", "the call was cut off") if is_cut_off else ("internal_error", "a bug ended the call")
-            self._report(call, started, self._lost(call, error), Failure(*why, call.node), held)
+            self._report(call, started, self._lost(call, error), Failure(*self._why(error), call.node), held)
             raise
         self._report(call, started, reply, None, held)
         return reply
@@ -242,6 +240,14 @@ class _Asker:
         if told is not None:
             await self.context.recorder.reserve(told)
         return self.context.clock()
+
+    def _why(self, error: BaseException) -> tuple[str, str]:
+        """Code and message of what ended a call from outside."""
+        if not isinstance(error, asyncio.CancelledError):
+            return "internal_error", "a bug ended the call"
+        if self.limit is not None and self.limit.expired():
+            return "timeout", "the node's timeout cut the call off"
+        return "cancelled", "the call was cut off"
 
     def _lost(self, call: ModelCall, error: BaseException) -> ModelReply:
         """What a failed call has used: unknown if a model may have worked on it, nothing if none has."""

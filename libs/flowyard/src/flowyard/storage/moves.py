@@ -191,7 +191,9 @@ async def _tell_lost_calls(connection: Connection, run: asyncpg.Record, seq: int
     if run["started_at"] is None:
         return ()
     opened, at = OpenCalls(), run["at"]
-    async for row in connection.cursor("SELECT seq, entries FROM events WHERE run_id = $1 ORDER BY seq", run["id"]):
+    told = "SELECT seq, entries FROM events WHERE run_id = $1 ORDER BY seq"
+    # Few at a time: one may be of a megabyte.
+    async for row in connection.cursor(told, run["id"], prefetch=16):
         for entry in unpacked(row["seq"], row["entries"]):
             opened.hear(entry)
             # What an executor did after its last word, nobody knows.
