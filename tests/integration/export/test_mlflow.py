@@ -194,6 +194,26 @@ async def test_a_retried_run_is_brought_up_to_date_and_not_told_twice(
     assert str(pairs(after, "metrics")["total_cost_usd"]).lower() == "nan"
 
 
+async def test_the_cost_that_mlflow_shows_of_a_retried_run_is_what_is_known_of_it_now(
+    yard: Yard, mlflow: Mlflow, model: Replying
+) -> None:
+    model.says = Status(400)
+    await listening(yard.database, MLFLOW)
+    await yard.executor("one")
+    run_id = await finished(yard, MIXED.replace("mixed", "mixed_later"), topic="rain")
+    async with told_to_mlflow(yard.database, mlflow.url):
+        await all_told(yard.database, MLFLOW)
+        for reply in (Status(400), Text("done")):
+            model.says = reply
+            await yard.moves.retry(run_id)
+            await yard.ended(run_id)
+            await all_told(yard.database, MLFLOW)
+    *free, known, unknown = [call.cost_usd for call in await yard.history.calls(run_id)]
+    assert (free, unknown) == ([Decimal(0)] * 2, None)
+    assert known
+    assert shown(mlflow.trace(run_id), "mlflow.trace.cost")["total_cost"] == pytest.approx(float(known))
+
+
 @asynccontextmanager
 async def reachable_at(port: int, server: Mlflow) -> AsyncIterator[None]:
     """The server can be reached at this port, too, as long as the block lasts."""
