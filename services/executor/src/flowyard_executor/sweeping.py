@@ -8,7 +8,7 @@ import random
 
 from flowyard.bus.messages import RunControl, RunEvents, RunQueued
 from flowyard.errors import Unavailable
-from flowyard.runs.run import OPEN, Entry, State
+from flowyard.runs.run import OPEN, Entry
 from flowyard.runs.timeline import LOST
 from flowyard.storage.moves import Moved
 from flowyard.storage.retention import BATCH
@@ -43,7 +43,7 @@ async def take_up(parts: Parts) -> None:
 def _tell(moved: Moved, parts: Parts) -> None:
     if moved.entry is None:
         return
-    if is_of_the_dead(moved.status, moved.entry):
+    if is_of_the_dead(moved.entry):
         parts.metrics.executor.leases_expired.inc()
     for call in moved.lost:
         count_call(call.data, parts.metrics.models)
@@ -59,9 +59,9 @@ def _tell(moved: Moved, parts: Parts) -> None:
             parts.metrics.runs.failures.labels(moved.workflow, error["code"]).inc()
 
 
-def is_of_the_dead(status: State, entry: Entry) -> bool:
-    """Whether it was put back for want of its executor. A run that has waited long enough comes back, too."""
-    return status == "queued" and entry.data.get("reason") in LOST
+def is_of_the_dead(entry: Entry) -> bool:
+    """Whether a run was moved for want of its executor. One that has waited long enough comes back, too."""
+    return entry.data.get("reason") in LOST
 
 
 def _about(moved: Moved) -> dict[str, str]:

@@ -18,8 +18,8 @@ from flowyard.language.values.templates import Template
 from flowyard.language.workflow import PromptNode
 from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.masking import Masker
+from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, RetryScheduled, StepFinished, StepId, Token
-from flowyard.runs.lost import UNPAID
 from flowyard.runs.retry import retry_delay
 from flowyard.runs.summary import add_known
 from flowyard.step_errors import (

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from flowyard.llm.calls import ModelCall
-from flowyard.runs.lost import UNPAID
+from flowyard.runs.costs import UNPAID
 
 # A tiny model may never end by itself: a reply is bounded even where the document doesn't say so.
 LOCAL_TEXT_TOKENS: Final = 256

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+UNPAID: Final = frozenset({"local", "scripted", "ollama"})
+"""Providers that cost nothing, whatever happens to a call."""
 
 Grouping: TypeAlias = Literal["provider", "model", "workflow", "node", "day", "run"]
 

@@ -6,12 +6,11 @@ from decimal import Decimal
 from typing import Final
 
 from flowyard.language.workflow import Workflow
+from flowyard.runs.costs import UNPAID
 from flowyard.runs.entries import ENDINGS, decoded
 from flowyard.runs.events import Failure, ModelCalled, ModelReserved, StepId
 from flowyard.runs.run import Entry
 
-UNPAID: Final = frozenset({"local", "scripted", "ollama"})
-"""Providers that cost nothing, whatever happens to a call."""
 _AT_WORK: Final = ("step.started", "step.retrying")
 
 
@@ -59,7 +58,7 @@ class OpenCalls:
 
 
 def lost_call(step: StepId, provider: str, model: str) -> ModelCalled:
-    """As it is told."""
+    """A call that was in flight when its executor died."""
     why = Failure("executor_lost", "its executor died during the call", step.node)
     cost = Decimal(0) if provider in UNPAID else None
     return ModelCalled(step, provider, model, 0.0, None, None, None, None, cost, why)
