@@ -24,7 +24,7 @@ from langgraph.graph import END, START, StateGraph
 from flowyard.graph.compile import Compiled, compile_workflow
 from flowyard.graph.run import run_workflow
 from flowyard.language.load import load_text
-from flowyard.language.workflow import PromptNode
+from flowyard.language.nodes import PromptNode
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.scripted import ScriptedModel
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from support.wire.anthropic import anthropic_server
 from support.wire.gemini import gemini_server
 from support.wire.ollama import ollama_server

@@ -11,7 +11,7 @@ import pytest
 
 from flowyard.graph.run import run_workflow
 from flowyard.graph.spending import SHORTEST_REPLY, TermsOf, prompt_bound
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.terms import FREE, Price, Terms

@@ -6,21 +6,10 @@ from itertools import combinations
 import pytest
 
 from flowyard.language.flow import Flow, targets
+from flowyard.language.nodes import Goto, ModelSettings, PromptNode
 from flowyard.language.values.expressions import parse_expression
 from flowyard.language.values.templates import parse_template
-from flowyard.language.workflow import (
-    END,
-    START,
-    Goto,
-    Loop,
-    Map,
-    ModelSettings,
-    Next,
-    PromptNode,
-    Route,
-    Routes,
-    Way,
-)
+from flowyard.language.workflow import END, START, Loop, Map, Next, Route, Routes, Way
 
 TRUE = parse_expression("true")
 
@@ -31,8 +20,12 @@ def flow(ways: dict[str, Way], **gotos: str) -> Flow:
 
 
 def node(name: str, goto: str | None) -> PromptNode:
-    on_error = Goto(goto) if goto else "fail"
-    return PromptNode(name, parse_template("x"), (), ModelSettings("local", "m"), on_error=on_error)  # type: ignore[arg-type]
+    return PromptNode(
+        id=name,
+        prompt=parse_template("x"),
+        settings=ModelSettings("local", "m"),
+        on_error=Goto(goto) if goto else "fail",
+    )
 
 
 def fork() -> Flow:

@@ -5,20 +5,9 @@ from pathlib import Path
 import pytest
 
 from flowyard.language.load import load_file, load_text
+from flowyard.language.nodes import Goto
 from flowyard.language.values.types import INT, STR, ListOf, ObjectField, ObjectOf, Simple, nullable
-from flowyard.language.workflow import (
-    END,
-    START,
-    ErrorReply,
-    Execution,
-    Goto,
-    Loop,
-    Map,
-    Next,
-    Routes,
-    Way,
-    Workflow,
-)
+from flowyard.language.workflow import END, START, ErrorReply, Execution, Loop, Map, Next, Routes, Way, Workflow
 
 GOOD = Path(__file__).parents[2] / "data" / "good"
 EXAMPLES = Path(__file__).parents[3] / "examples"

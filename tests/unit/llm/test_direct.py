@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, Usage
 from flowyard.llm.models import Models
 from flowyard.step_errors import ModelError, ProviderError
@@ -53,7 +53,7 @@ async def test_no_error_spells_a_secret_header(models: Models) -> None:
 async def test_litellm_is_never_imported() -> None:
     program = """
 import asyncio, sys
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.models import open_models
 async def main():

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.keys import secrets_of
 from flowyard.llm.models import check_keys
 from flowyard.step_errors import MissingApiKey, ModelRefused

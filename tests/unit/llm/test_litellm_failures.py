@@ -9,7 +9,7 @@ from time import perf_counter
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, OnToken
 from flowyard.llm.models import Models
 from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited

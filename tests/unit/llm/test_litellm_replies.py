@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, Usage
 from flowyard.llm.models import Models
 from support.wire.behaviour import Json, Odd, Text

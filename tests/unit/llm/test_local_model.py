@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_model import SLOTS, LocalModel, Server, open_local_model
@@ -139,7 +139,7 @@ async def test_a_file_that_is_no_model_is_a_provider_error(model: LocalModel, tm
 async def test_the_server_dies_with_a_parent_that_is_killed() -> None:
     program = """
 import asyncio
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.local_model import open_local_model
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import MOST_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
 from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited

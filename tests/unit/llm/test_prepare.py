@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.models import Models, open_models
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.step_errors import MissingApiKey, ModelRefused
@@ -52,7 +52,7 @@ asyncio.run(main())
 """
 INTERRUPTED = """
 import asyncio
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.models import open_models
 
 async def main():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.models import check_keys, open_models
 from flowyard.step_errors import ModelRefused

@@ -8,7 +8,8 @@ import pytest
 
 from flowyard.errors import InvalidInputs
 from flowyard.language.canned import read_reply
-from flowyard.language.workflow import ErrorReply, ModelSettings
+from flowyard.language.nodes import ModelSettings
+from flowyard.language.workflow import ErrorReply
 from flowyard.llm.calls import Message, ModelCall, ModelReply, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.scripted import Replies, ScriptedModel, load_replies

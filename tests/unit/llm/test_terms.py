@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.models import Models, open_models
 from flowyard.llm.terms import CANNED, FREE, Price, Terms

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.language.workflow import RetryPolicy
+from flowyard.language.nodes import RetryPolicy
 from flowyard.runs.retry import retry_delay
 from flowyard.step_errors import InvalidOutput, ModelRefused, ProviderError, RateLimited, StepError, StepTimeout
 

@@ -8,9 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from flowyard.errors import InvalidInputs
+from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
-from flowyard.language.workflow import ModelSettings, Reply, Workflow
+from flowyard.language.workflow import Reply, Workflow
 from flowyard.llm.scripted import load_replies
 
 
@@ -26,7 +27,9 @@ def with_model(workflow: Workflow, given: str) -> Workflow:
     model = model or DEFAULT_MODELS.get(provider, "")
     if not model:
         raise InvalidInputs([f"--model {given}: which model of {provider}? write {provider}/MODEL"])
-    nodes = {n: replace(node, settings=_settings(node.settings, provider, model)) for n, node in workflow.nodes.items()}
+    nodes = {
+        name: node.with_model(lambda old: _settings(old, provider, model)) for name, node in workflow.nodes.items()
+    }
     # Another model, another workflow: what is compiled for the one must not run for the other.
     digest = sha256(f"{workflow.digest} {provider}/{model}".encode()).hexdigest()
     return replace(workflow, nodes=nodes, digest=digest)
@@ -47,7 +50,7 @@ def replies_for(workflow: Workflow, folder: Path) -> Mapping[str, Reply | tuple[
     scripts = {
         settings.model
         for node in workflow.nodes.values()
-        for settings in (node.settings, *node.settings.fallbacks)
+        for settings in node.models
         if settings.provider == "scripted"
     }
     replies: dict[str, Reply | tuple[Reply, ...]] = {}

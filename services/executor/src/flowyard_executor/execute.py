@@ -132,7 +132,7 @@ class Attempt:
         context = RunContext(run_id, parts.models, recorder, *world, self.written, spending, vault=vault)
         # What can't be opened now is told by the step that needs it, which may have a fallback.
         with suppress(ModelError):
-            await parts.models.prepare({str(n.settings): n.settings for n in workflow.nodes.values()}.values())
+            await parts.models.prepare(workflow.models)
         return await drive(compiled, start, context, run_id=str(self.claim.run_id), timeout_s=self._seconds_left())
 
     def _vault(self, workflow: Workflow) -> SealedVault:

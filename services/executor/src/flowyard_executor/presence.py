@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
+from flowyard.language.nodes import KINDS
 from flowyard.language.providers import PROVIDERS
 from flowyard_executor.parts import Parts
 
@@ -36,7 +37,7 @@ async def be_present(parts: Parts) -> None:
 
 def _registration(parts: Parts) -> AgentRegistration:
     me = parts.settings.executor_name
-    can: dict[str, Any] = {"slots": parts.settings.slots, "nodes": ["prompt"], "providers": sorted(PROVIDERS)}
+    can: dict[str, Any] = {"slots": parts.settings.slots, "nodes": list(KINDS), "providers": sorted(PROVIDERS)}
     return AgentRegistration(
         id=me, name=me, kind="executor", version=version("flowyard"), host=socket.gethostname(), capabilities=can
     )

@@ -7,9 +7,10 @@ from typing import assert_never
 
 from flowyard.api.workflows import Graph, GraphEdge, GraphNode, InputField, WorkflowDetail
 from flowyard.language.load import Loaded
+from flowyard.language.nodes import Goto, Node
 from flowyard.language.values.json_schema import json_schema
 from flowyard.language.values.types import describe
-from flowyard.language.workflow import END, START, Field, Goto, Loop, Map, Next, Node, Routes, Way, Workflow
+from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Way, Workflow
 from flowyard.storage.workflows import Listed
 from flowyard_registry.documents import shown
 
@@ -61,10 +62,10 @@ def graph_of(workflow: Workflow) -> Graph:
 def _node(node: Node) -> GraphNode:
     return GraphNode(
         id=node.id,
-        kind="prompt",
+        kind=node.kind,
         name=node.name,
         description=node.description,
-        model=str(node.settings),
+        model=str(node.models[0]) if node.models else None,
         outputs=[output.field for output in node.outputs],
     )
 

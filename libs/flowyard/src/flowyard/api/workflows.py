@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowyard.api.pages import Page
+from flowyard.language.nodes import Kind
 
 WorkflowName: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=128, pattern=r"^[^/\x00-\x1f\x7f]+$", examples=["haiku"])
@@ -81,8 +82,11 @@ class InputField(BaseModel):
 class GraphNode(BaseModel):
     id: str
     kind: Annotated[
-        Literal["start", "end", "prompt", "join"],
-        Field(description="`join`: a place without work, where branches meet and the run goes on by a choice"),
+        Literal["start", "end", "join", Kind],
+        Field(
+            description="What a node does; or `start`, `end`, or `join`: a place without work, where branches meet and "
+            "a route is chosen"
+        ),
     ]
     name: str | None = None
     description: str | None = None

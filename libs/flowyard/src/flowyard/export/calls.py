@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowyard.export.text import as_json, clean
-from flowyard.language.workflow import ModelSettings, PromptNode
+from flowyard.language.nodes import ModelSettings, Node
 from flowyard.runs.events import ModelCalled
 
 PROVIDERS: Final[Mapping[str, str]] = {
@@ -25,7 +25,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
 _MOST_MESSAGES: Final = 100_000
 
 
-def call_attributes(call: ModelCalled, node: PromptNode | None) -> dict[str, str | bool | int | float]:
+def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | bool | int | float]:
     """What is unknown is left out. Prompts and replies are told if the node logs them."""
     told: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
@@ -44,9 +44,9 @@ def call_attributes(call: ModelCalled, node: PromptNode | None) -> dict[str, str
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _settings_of(call: ModelCalled, node: PromptNode | None) -> ModelSettings | None:
-    asked = (node.settings, *node.settings.fallbacks) if node is not None else ()
-    return next((one for one in asked if (one.provider, one.model) == (call.provider, call.model)), None)
+def _settings_of(call: ModelCalled, node: Node | None) -> ModelSettings | None:
+    models = node.models if node is not None else ()
+    return next((model for model in models if (model.provider, model.model) == (call.provider, call.model)), None)
 
 
 def _asked_with(settings: ModelSettings | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def params_of(told: Told) -> dict[str, str]:
     params = {f"input.{name}": _shown(value) for name, value in run.inputs.items()}
     params |= {"revision": str(run.revision), "digest": run.digest}
     if workflow is not None:
-        asked = [str(one) for node in workflow.nodes.values() for one in (node.settings, *node.settings.fallbacks)]
+        asked = [str(model) for node in workflow.nodes.values() for model in node.models]
         params["models"] = shortened(clean(", ".join(dict.fromkeys(asked))), most=MOST_PARAM)
     return {_key(name): value for name, value in params.items()}
 

@@ -15,7 +15,8 @@ from flowyard.graph.plan import Plan, collector
 from flowyard.graph.state import RESULTS, TOKENS, VISITS, State, Update, after_update
 from flowyard.graph.steps import Work, failure_of, run_step, work_of
 from flowyard.graph.ways import Onward, go_on
-from flowyard.language.workflow import Goto, Map, Next, Node
+from flowyard.language.nodes import Goto, Node
+from flowyard.language.workflow import Map, Next
 from flowyard.runs.events import Failure, StepFailed, StepId, StepStarted
 from flowyard.step_errors import BudgetExceeded
 

@@ -17,8 +17,9 @@ from langgraph.types import Command, Send
 from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, initial_state, reducers
 from flowyard.graph.ways import Onward, nested_loops
 from flowyard.language.flow import Flow
+from flowyard.language.nodes import Goto
 from flowyard.language.values.reducers import Reducer
-from flowyard.language.workflow import END, START, Goto, Loop, Map, Next, Workflow
+from flowyard.language.workflow import END, START, Loop, Map, Next, Workflow
 
 ENTRY: Final = "~start"
 """Stands in the graph for a START that chooses."""

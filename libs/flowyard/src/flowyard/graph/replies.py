@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flowyard.language.nodes import PromptNode
 from flowyard.language.values.conform import conform
 from flowyard.language.values.json_schema import object_schema
-from flowyard.language.workflow import PromptNode
 from flowyard.step_errors import InvalidOutput
 
 _FENCE: Final = "```"

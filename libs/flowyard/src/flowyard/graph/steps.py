@@ -13,9 +13,9 @@ from flowyard.errors import FlowyardError
 from flowyard.graph.context import RunContext
 from flowyard.graph.replies import correction, read_reply, reply_schema
 from flowyard.graph.spending import GoingAway, Held, Spending
+from flowyard.language.nodes import PromptNode
 from flowyard.language.values.json_schema import property_names
 from flowyard.language.values.templates import Template
-from flowyard.language.workflow import PromptNode
 from flowyard.llm.calls import JsonSchema, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.masking import Masker
 from flowyard.runs.costs import UNPAID

@@ -7,7 +7,8 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import assert_never
 
-from flowyard.language.workflow import END, START, Goto, Loop, Map, Next, Node, Routes, Way
+from flowyard.language.nodes import Goto, Node
+from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Way
 
 
 def targets(way: Way) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from flowyard.language.nodes import ModelSettings, Node
 from flowyard.language.values.expressions import Expression
-from flowyard.language.values.templates import Template
 from flowyard.language.values.types import Type
 from flowyard.runs.budget import Budget
 
@@ -35,96 +35,6 @@ class Field:
     @property
     def is_input(self) -> bool:
         return self.required or self.has_default
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """Which model answers, and how it is asked. `timeout`: seconds of one call. `extra` goes to the provider as is."""
-
-    provider: str
-    model: str
-    temperature: float | None = None
-    max_tokens: int | None = None
-    timeout: float = 120.0
-    api_base: str | None = None
-    api_key_env: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    fallbacks: tuple[ModelSettings, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.model}"
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a failed step is tried again. Times are seconds. `errors`: the codes that are worth it."""
-
-    max_retries: int = 3
-    errors: frozenset[str] = frozenset({"rate_limited", "timeout", "provider_error", "invalid_output"})
-    initial_delay: float = 1.0
-    multiplier: float = 2.0
-    max_delay: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Goto:
-    """`on_error: {goto: node}`."""
-
-    node: str
-
-
-OnError: TypeAlias = Literal["fail", "continue"] | Goto
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One value that a node writes. For a field with `reduce: append` the type is that of one element."""
-
-    field: str
-    type: Type
-    description: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A question and its answer that are shown to the model before the real question."""
-
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class PromptNode:
-    """A node whose work is one question to a model. `timeout`: seconds of the step, its retries included.
-
-    `reply_as`: whether the reply is the one output's text itself, or a JSON object of the outputs.
-    """
-
-    id: str
-    prompt: Template
-    outputs: tuple[Output, ...]
-    settings: ModelSettings
-    reply_as: Literal["text", "object"] = "text"
-    system: Template | None = None
-    inputs: Mapping[str, Template | int | float | bool | None] = field(default_factory=dict)
-    examples: tuple[Example, ...] = ()
-    timeout: float | None = None
-    retry: RetryPolicy = RetryPolicy()
-    on_error: OnError = "fail"
-    log_prompts: bool = False
-    name: str | None = None
-    description: str | None = None
-
-    @property
-    def names_read(self) -> frozenset[str]:
-        """The names that its templates may look up."""
-        templates = [self.prompt, *([self.system] if self.system else [])]
-        templates += [value for value in self.inputs.values() if isinstance(value, Template)]
-        return frozenset().union(*(template.names for template in templates))
-
-
-Node: TypeAlias = PromptNode
-"""Every kind of node. Kinds to come join this union, and every `match` over it must then learn them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +152,11 @@ class Workflow:
     def joins(self) -> tuple[str, ...]:
         """Places without work, where branches meet and the run goes on by a choice."""
         return tuple(place for place in self.ways if place != START and place not in self.nodes)
+
+    @property
+    def models(self) -> tuple[ModelSettings, ...]:
+        """The models that its nodes ask first, each once; their fallbacks are in their settings."""
+        return tuple({str(node.models[0]): node.models[0] for node in self.nodes.values() if node.models}.values())
 
     @property
     def inputs(self) -> Mapping[str, Field]:

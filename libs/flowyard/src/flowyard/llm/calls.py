@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 
 JsonSchema: TypeAlias = Mapping[str, Any]
 OnToken: TypeAlias = Callable[[str], None]

@@ -11,8 +11,8 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from flowyard.language.nodes import ModelSettings
 from flowyard.language.outside import HEADERS
-from flowyard.language.workflow import ModelSettings
 from flowyard.step_errors import MissingApiKey
 
 NO_KEY: Final = "no-key"

@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 import openai
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_setup import litellm

@@ -14,8 +14,8 @@ import aiohttp
 import httpx
 import openai
 
+from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean
-from flowyard.language.workflow import ModelSettings
 from flowyard.llm import failures, keys
 from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, told_tokens
 from flowyard.llm.failures import Secrets

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm import terms
 from flowyard.llm.litellm_setup import litellm
 from flowyard.llm.terms import Price

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from flowyard.language.nodes import ModelSettings
 from flowyard.language.providers import DEFAULT_MODELS
-from flowyard.language.workflow import ModelSettings
 from flowyard.step_errors import ModelNotInstalled, ModelRefused
 
 DEFAULT_MODEL: Final = DEFAULT_MODELS["local"]

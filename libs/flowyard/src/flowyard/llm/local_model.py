@@ -17,7 +17,7 @@ from typing import Final, cast
 
 import httpx
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken
 from flowyard.llm.local_files import find_model_file

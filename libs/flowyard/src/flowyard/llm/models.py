@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
+from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
-from flowyard.language.workflow import ModelSettings
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.terms import Terms, terms_at_hand

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, told_tokens
 from flowyard.llm.failures import Secrets

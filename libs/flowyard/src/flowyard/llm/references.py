@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowyard.language import outside
-from flowyard.language.workflow import ModelSettings
+from flowyard.language.nodes import ModelSettings
 from flowyard.step_errors import ModelRefused
 
 _NOT_IN_A_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -43,7 +43,7 @@ class OpenCalls:
         if workflow is None or workflow.budget is not None:
             return []
         steps = [step for step, told in self._steps.items() if told in _AT_WORK and step.node in workflow.nodes]
-        settings = [workflow.nodes[step.node].settings for step in steps]
+        settings = [workflow.nodes[step.node].models[0] for step in steps]
         return [lost_call(step, one.provider, one.model) for step, one in zip(steps, settings, strict=True)]
 
     def _hear_of_step(self, step: StepId, entry: Entry) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowyard.language.workflow import RetryPolicy
+from flowyard.language.nodes import RetryPolicy
 from flowyard.step_errors import InvalidOutput, ModelError, StepError
 
 LONGEST_WAIT: Final = 600.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeAlias
 
+from flowyard.language.nodes import Node
 from flowyard.language.workflow import END, START, Workflow
 from flowyard_dashboard.graph.edges import Edge, Kind, edges, places
 from flowyard_dashboard.graph.layers import Layers, layers
@@ -149,7 +150,11 @@ def _tall(name: str, workflow: Workflow) -> float:
 def _box(name: str, at: Point, workflow: Workflow) -> Box:
     node = workflow.nodes.get(name)
     label = (node.name or node.id) if node is not None else {START: "start", END: "end"}.get(name, "join")
-    return Box(name, label, node.settings.model if node is not None else "", *at, node is not None)
+    return Box(name, label, _work(node) if node is not None else "", *at, node is not None)
+
+
+def _work(node: Node) -> str:
+    return node.models[0].model if node.models else node.kind
 
 
 def _line(edge: Edge, rows: Layers, at: Mapping[str, Point], workflow: Workflow, *, crowded: bool) -> Line:

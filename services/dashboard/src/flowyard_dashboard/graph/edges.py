@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never
 
 from flowyard.language.flow import Flow
-from flowyard.language.workflow import END, START, Goto, Loop, Map, Next, Routes, Way, Workflow
+from flowyard.language.nodes import Goto
+from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Way, Workflow
 
 Kind: TypeAlias = Literal["way", "back", "error"]
 

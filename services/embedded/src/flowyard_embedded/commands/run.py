@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 from flowyard.errors import InvalidInputs
 from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
-from flowyard.language.workflow import ModelSettings, Workflow
+from flowyard.language.nodes import ModelSettings
+from flowyard.language.workflow import Workflow
 from flowyard.llm.models import check_keys, open_models
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, RunFinished
@@ -43,8 +44,8 @@ class Prepared:
     scripted: ScriptedModel | None
 
     @property
-    def settings(self) -> Iterator[ModelSettings]:
-        return (node.settings for node in self.workflow.nodes.values())
+    def settings(self) -> tuple[ModelSettings, ...]:
+        return self.workflow.models
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -125,7 +126,7 @@ async def _run(prepared: Prepared, summary: RunSummary, progress: Progress, *, s
         async with open_models(os.environ, scripted=prepared.scripted, files=_referenced_files()) as models:
             # What can't be opened now is told by the run itself, which may have a fallback for it.
             with suppress(ModelError):
-                await models.prepare({str(settings): settings for settings in prepared.settings}.values())
+                await models.prepare(prepared.settings)
             result = await run_workflow(
                 compile_workflow(prepared.workflow),
                 prepared.inputs,

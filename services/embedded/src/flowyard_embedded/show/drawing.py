@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-from flowyard.language.workflow import END, START, Goto, Loop, Map, Next, Routes, Way, Workflow
+from flowyard.language.nodes import Goto
+from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Way, Workflow
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,17 @@ from flowyard.language.building.cases import read_cases
 from flowyard.language.building.edges import read_edges
 from flowyard.language.building.flow_checks import check_flow
 from flowyard.language.building.models import Models
-from flowyard.language.building.nodes import NodeReader
+from flowyard.language.building.node_context import NodeContext
+from flowyard.language.building.nodes import read_node
 from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
+from flowyard.language.nodes import Node, RetryPolicy
 from flowyard.language.problems import suggest
 from flowyard.language.reading.document import VERSIONS, DocumentShape
 from flowyard.language.reading.places import Path, Places, plain
 from flowyard.language.reading.source import Mapping as MappingNode
 from flowyard.language.reading.source import Scalar
-from flowyard.language.workflow import Execution, Map, Node, RetryPolicy, Workflow
+from flowyard.language.workflow import Execution, Loop, Map, Workflow
 
 MAX_WORKFLOW_NODES: Final = 1_000
 _OF_A_SERVER: Final = ("durability", "concurrency", "priority", "max_attempts")
@@ -38,10 +40,19 @@ def build(shape: DocumentShape, places: Places) -> Workflow:
     models = Models(config.llm if config else None, places)
     edges = read_edges(shape, places, fields)
     maps = {way.target: way for way in edges.ways.values() if isinstance(way, Map)}
-    reader = NodeReader(places, fields, models, retry, maps, edges.loose_items, edges.names)
+    context = NodeContext(
+        places=places,
+        fields=fields,
+        models=models,
+        retry=retry,
+        maps=maps,
+        loops=frozenset(source for source, way in edges.ways.items() if isinstance(way, Loop)),
+        loose_items=edges.loose_items,
+        names=edges.names,
+    )
     nodes: dict[str, Node] = {}
     for i, node in enumerate(shape.nodes):
-        nodes.setdefault(node.id, reader.read(node, ("nodes", i)))
+        nodes.setdefault(node.id, read_node(context, node, ("nodes", i)))
     if len(nodes) > MAX_WORKFLOW_NODES:
         message = f"a workflow has at most {MAX_WORKFLOW_NODES:,} nodes, this one has {len(nodes):,}"
         places.error("too-many-nodes", ("nodes",), message, "use a map over a list for many alike")

@@ -8,10 +8,11 @@ from typing import Any
 from flowyard.language.building.state import check_value
 from flowyard.language.canned import read_reply
 from flowyard.language.inputs import check_inputs
+from flowyard.language.nodes import Node
 from flowyard.language.problems import suggest
 from flowyard.language.reading.document import CaseShape, DocumentShape
 from flowyard.language.reading.places import Path, Places
-from flowyard.language.workflow import Case, Expectation, Field, Node, Reply
+from flowyard.language.workflow import Case, Expectation, Field, Reply
 
 
 def read_cases(

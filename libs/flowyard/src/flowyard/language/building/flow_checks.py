@@ -8,12 +8,12 @@ from typing import Final, assert_never
 
 from flowyard.language.building.edge_context import Edges
 from flowyard.language.flow import Flow
+from flowyard.language.nodes import Goto, Node, NodeText, Output
 from flowyard.language.reading.places import Path, Places
-from flowyard.language.values.expressions import Expression, roots
+from flowyard.language.values.expressions import Expression
 from flowyard.language.values.references import Finding
-from flowyard.language.values.templates import Template
 from flowyard.language.values.types import ANY, ListOf, ObjectField, ObjectOf, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Field, Goto, Loop, Map, Next, Node, Output, Routes, Way
+from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Way
 
 _FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name", "map-target"})
 
@@ -214,15 +214,9 @@ class _Checker:
         """Who reads which field, and where that is written."""
         maps = {way.target: way for way in self.edges.ways.values() if isinstance(way, Map)}
         for i, node in enumerate(self.nodes.values()):
-            local = {maps[node.id].item} if node.id in maps else set()
-            path: Path = ("nodes", i)
-            for name, value in node.inputs.items():
-                if isinstance(value, Template):
-                    yield from _template_reads(node.id, value, (*path, "inputs", name), local)
-            local |= set(node.inputs)
-            yield from _template_reads(node.id, node.prompt, (*path, "prompt"), local)
-            if node.system is not None:
-                yield from _template_reads(node.id, node.system, (*path, "system"), local)
+            item = {maps[node.id].item} if node.id in maps else set()
+            for text in node.texts():
+                yield from _text_reads(node.id, text, ("nodes", i, *text.path), item | text.local)
         for source, way in self.edges.ways.items():
             yield from self._way_reads(source, way)
 
@@ -233,10 +227,10 @@ class _Checker:
                 yield _Read(source, way.items_field, where, 0, after=True)
             case Loop():
                 where = self._loop_path(source, way)
-                yield from _expression_reads(source, way.until, where)
+                yield from _condition_reads(source, way.until, where)
             case Routes():
                 for route in way.routes:
-                    yield from _expression_reads(
+                    yield from _condition_reads(
                         source, route.condition, self._route_path(source, route.condition, route.to)
                     )
             case Next():
@@ -272,23 +266,22 @@ class _Checker:
 
     def _output_path(self, node: str, field: str) -> Path:
         """Where a node says that it writes a field; a map's results are named at its edge."""
-        names = [output.field for output in self.nodes[node].outputs]
         for source, way in self.edges.ways.items():
             if isinstance(way, Map) and way.target == node:
                 return self._collect_path(source, way)
-        return (*self.path(node)[:-1], "outputs", names.index(field))
+        return (*self.path(node)[:-1], *self.nodes[node].output_path(field))
 
 
 def _whole(output: Output) -> ObjectField:
     return ObjectField(output.type, required=True)
 
 
-def _template_reads(node: str, template: Template, path: Path, local: set[str]) -> Iterator[_Read]:
-    for placeholder in template.placeholders:
-        if placeholder.root not in local:
-            yield _Read(node, placeholder.root, path, placeholder.offset + 1)
+def _text_reads(node: str, text: NodeText, path: Path, local: set[str]) -> Iterator[_Read]:
+    for name, offset in text.value.references():
+        if name not in local:
+            yield _Read(node, name, path, offset)
 
 
-def _expression_reads(node: str, expression: Expression, path: Path) -> Iterator[_Read]:
-    for name, place in roots(expression.tree):
-        yield _Read(node, name, path, place.col_offset, after=True)
+def _condition_reads(node: str, condition: Expression, path: Path) -> Iterator[_Read]:
+    for name, offset in condition.references():
+        yield _Read(node, name, path, offset, after=True)

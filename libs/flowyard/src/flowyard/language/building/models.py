@@ -7,11 +7,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowyard.language import outside
+from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean
 from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
 from flowyard.language.reading.document import LlmShape, ModelShape
 from flowyard.language.reading.places import Path, Places
-from flowyard.language.workflow import ModelSettings
 
 DEFAULT_PROVIDER: Final = "local"
 _FAMILIES: Final = {

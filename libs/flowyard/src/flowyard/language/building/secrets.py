@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+from flowyard.language.nodes import Node
 from flowyard.language.reading.document import DocumentShape, FieldShape
 from flowyard.language.reading.places import Path, Places
 from flowyard.language.values.expressions import Expression, roots
 from flowyard.language.values.references import Finding
 from flowyard.language.values.templates import Template
 from flowyard.language.values.types import STR, Type, describe
-from flowyard.language.workflow import Field, Map, Node
+from flowyard.language.workflow import Field, Map
 
 FIELD = "secret-field"
 USE = "secret-use"
@@ -64,24 +65,19 @@ def check_secrets(
                 message = f"'{name}' is secret: it is an input, and no node may write it"
                 places.error(USE, ("nodes", i, "outputs", k), message, "write another field")
         if len(nodes) == len(shape.nodes):
-            _check_templates(places, nodes[given.id], ("nodes", i), secrets, maps.get(given.id))
+            _check_texts(places, nodes[given.id], ("nodes", i), secrets, maps.get(given.id))
 
 
-def _check_templates(places: Places, node: Node, path: Path, secrets: set[str], way: Map | None) -> None:
-    for template, where, local in _templates(node, path, way):
-        for placeholder in template.placeholders:
-            if placeholder.steps and placeholder.root in secrets - local:
-                message = f"'{placeholder.root}' is secret, and used as a whole or not at all"
-                hint = f"write {{{placeholder.root}}}"
-                places.inside(where, Finding(USE, message, placeholder.offset + 1, hint))
-
-
-def _templates(node: Node, path: Path, way: Map | None) -> Iterator[tuple[Template, Path, set[str]]]:
-    """Each template, where it stands, and the names that mean something else there than fields do."""
+def _check_texts(places: Places, node: Node, path: Path, secrets: set[str], way: Map | None) -> None:
     item = {way.item} if way is not None else set()
-    for name, value in node.inputs.items():
-        if isinstance(value, Template):
-            yield value, (*path, "inputs", name), item
-    yield node.prompt, (*path, "prompt"), item | set(node.inputs)
-    if node.system is not None:
-        yield node.system, (*path, "system"), item | set(node.inputs)
+    for text in node.texts():
+        if isinstance(text.value, Template):
+            _check_template(places, text.value, (*path, *text.path), secrets - item - text.local)
+
+
+def _check_template(places: Places, template: Template, path: Path, secrets: set[str]) -> None:
+    for placeholder in template.placeholders:
+        if placeholder.steps and placeholder.root in secrets:
+            message = f"'{placeholder.root}' is secret, and used as a whole or not at all"
+            hint = f"write {{{placeholder.root}}}"
+            places.inside(path, Finding(USE, message, placeholder.offset + 1, hint))

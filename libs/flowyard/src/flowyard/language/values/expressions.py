@@ -67,6 +67,10 @@ class Expression:
         """The fields that it reads."""
         return frozenset(name for name, _ in roots(self.tree))
 
+    def references(self) -> Iterator[tuple[str, int]]:
+        """Each field that is read, and the character of the text at which its name begins."""
+        return ((name, node.col_offset) for name, node in roots(self.tree))
+
     def holds(self, lookup: Lookup, iterations: Iterations) -> bool:
         """Whether the condition is true now. Raises EvaluationError, also where the value is no bool."""
         value = _Evaluator(lookup, iterations, self.text).value(self.tree)

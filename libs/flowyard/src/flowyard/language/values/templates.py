@@ -50,6 +50,10 @@ class Template:
     def names(self) -> frozenset[str]:
         return frozenset(p.root for p in self.placeholders)
 
+    def references(self) -> Iterator[tuple[str, int]]:
+        """Each name that is read, and the character of the text at which it begins."""
+        return ((p.root, p.offset + 1) for p in self.placeholders)
+
     def render(self, lookup: Lookup) -> str:
         """The filled text. A value's own braces stay as they are. Raises EvaluationError."""
         return "".join([part if isinstance(part, str) else as_text(part.value(lookup)) for part in self.parts])

@@ -1,0 +1,197 @@
+"""Prompt nodes: templates, inputs, outputs with their types, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flowyard.language.building.node_context import NodeContext
+from flowyard.language.building.state import check_value, read_type
+from flowyard.language.nodes import Example, Output, PromptNode
+from flowyard.language.problems import suggest
+from flowyard.language.reading.document import ExampleShape, NodeShape, OutputSchemaShape
+from flowyard.language.reading.places import Path, Places
+from flowyard.language.values.templates import Template, template_type
+from flowyard.language.values.types import (
+    ANY,
+    BOOL,
+    FLOAT,
+    INT,
+    STR,
+    Nullable,
+    ObjectOf,
+    Type,
+    accepts,
+    describe,
+    type_of,
+)
+
+
+def read_prompt_node(context: NodeContext, shape: NodeShape, path: Path) -> PromptNode:
+    if shape.prompt is None and not context.is_incomplete(path):
+        message = f"node '{shape.id}' has no work to do"
+        context.places.error("missing-key", path, message, "add 'prompt:'", key=True)
+    if not shape.outputs and not context.is_incomplete(path):
+        message = f"node '{shape.id}' writes nothing"
+        context.places.error("missing-key", path, message, "add 'outputs:' with the fields that it fills", key=True)
+    reader = _PromptReader(context, shape, path)
+    types = context.types(shape.id)
+    inputs = reader.inputs(types)
+    local = {**types, **{name: _input_type(value, types) for name, value in inputs.items()}}
+    outputs = reader.outputs()
+    return PromptNode(
+        **context.head(shape, path),
+        outputs=outputs,
+        prompt=context.template(shape.prompt or "", (*path, "prompt"), local),
+        settings=context.models.of(shape.llm, (*path, "llm")),
+        reply_as=_reply_as(shape, outputs),
+        system=context.template(shape.system, (*path, "system"), local) if shape.system is not None else None,
+        inputs=inputs,
+        examples=tuple(
+            reader.example(example, (*path, "examples", i), local, outputs)
+            for i, example in enumerate(shape.examples or ())
+        ),
+        log_prompts=bool(shape.log_prompts),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _PromptReader:
+    context: NodeContext
+    shape: NodeShape
+    path: Path
+
+    @property
+    def places(self) -> Places:
+        return self.context.places
+
+    def inputs(self, types: Mapping[str, Type]) -> dict[str, Any]:
+        inputs: dict[str, Any] = {}
+        for name, value in (self.shape.inputs or {}).items():
+            where = (*self.path, "inputs", name)
+            if not name.isidentifier() or name == "state":
+                self.places.error(
+                    "bad-name", where, f"'{name}' can't be a local name", "use letters, digits and _", key=True
+                )
+            if isinstance(value, (list, dict)):
+                message = f"the input '{name}' must be a template or a plain value, not a {type_of(value)}"
+                self.places.error("wrong-type", where, message, "put it into a state field with a default")
+            inputs[name] = self.context.template(value, where, types) if isinstance(value, str) else value
+        return inputs
+
+    def outputs(self) -> tuple[Output, ...]:
+        schema, names = self._schema(), self.shape.outputs or []
+        outputs = []
+        for i, name in enumerate(names):
+            where = (*self.path, "outputs", i)
+            if name in names[:i]:
+                self.places.error("duplicate-output", where, f"'{name}' is listed twice", "remove one of them")
+                continue
+            kind = self.context.output_type(self.shape.id, name, where, alone=len(names) == 1)
+            given, description = schema.get(name, (kind, None))
+            self._check_fit(name, kind, given)
+            declared = self.context.fields.get(name)
+            outputs.append(
+                Output(
+                    name,
+                    kind if accepts(given, kind) else given,
+                    description or (declared.description if declared else None),
+                )
+            )
+        return tuple(outputs)
+
+    def _schema(self) -> dict[str, tuple[Type, str | None]]:
+        """The outputs' types as `output_schema` gives them."""
+        schema, where = self.shape.output_schema, (*self.path, "output_schema")
+        if schema is None:
+            return {}
+        names = self.shape.outputs or []
+        if not names:
+            return {}
+        if schema.fields is None:
+            return self._simple_schema(schema, where, names)
+        if schema.type != "object":
+            message = f"'fields' describe an object, but the type is {schema.type}"
+            self.places.error("schema-without-object", (*where, "fields"), message, "write type: object", key=True)
+        types: dict[str, tuple[Type, str | None]] = {}
+        for i, f in enumerate(schema.fields):
+            here = (*where, "fields", i)
+            types[f.name] = (read_type(self.places, here, f.type, f.schema_), f.description)
+            if f.name not in names and "nodes" not in self.places.damaged:
+                message = f"'{f.name}' is no output of node '{self.shape.id}'"
+                self.places.error("schema-mismatch", (*here, "name"), message, suggest(f.name, names, "outputs"))
+        complete = "nodes" not in self.places.damaged and types.keys() <= set(names)
+        for i, name in enumerate(names if complete else ()):
+            if name not in types:
+                message = f"the output '{name}' is missing in the node's output_schema"
+                self.places.error(
+                    "schema-mismatch", (*self.path, "outputs", i), message, "add it there, or leave output_schema out"
+                )
+        return types
+
+    def _simple_schema(
+        self, schema: OutputSchemaShape, where: Path, names: list[str]
+    ) -> dict[str, tuple[Type, str | None]]:
+        kind = read_type(self.places, where, schema.type)
+        if len(names) == 1:
+            return {names[0]: (kind, schema.description)}
+        if isinstance(kind, ObjectOf):
+            return {}
+        message = f"{len(names)} outputs need an object, not {describe(kind)}"
+        self.places.error(
+            "schema-mismatch", where, message, "write type: object with fields, or leave it out", key=True
+        )
+        return {}
+
+    def _check_fit(self, name: str, wanted: Type, given: Type) -> None:
+        if accepts(wanted, given) or (isinstance(given, ObjectOf) and given.fields is None and accepts(given, wanted)):
+            return
+        fields = (self.shape.output_schema.fields if self.shape.output_schema else None) or []
+        index = next((i for i, f in enumerate(fields) if f.name == name), None)
+        inner = ("type",) if index is None else ("fields", index, "type")
+        message = f"'{name}' is {describe(wanted)} in the state, but {describe(given)} here"
+        self.places.error("type-mismatch", (*self.path, "output_schema", *inner), message, f"write {describe(wanted)}")
+
+    def example(
+        self, shape: ExampleShape, path: Path, names: Mapping[str, Type], outputs: tuple[Output, ...]
+    ) -> Example:
+        for name in shape.inputs:
+            if name not in names:
+                hint = suggest(name, names, "names")
+                self.places.error("unknown-field", (*path, "inputs", name), f"no field '{name}'", hint, key=True)
+        types = {o.field: o.type for o in outputs}
+        for name in shape.outputs if types else ():
+            if name not in types:
+                hint = suggest(name, types, "outputs")
+                self.places.error("schema-mismatch", (*path, "outputs", name), f"'{name}' is no output", hint, key=True)
+        lacking = [name for name in types if name not in shape.outputs]
+        for name in lacking if shape.outputs.keys() <= types.keys() else ():
+            self.places.error("missing-key", (*path, "outputs"), f"the example lacks the output '{name}'", key=True)
+        fitting = {
+            name: check_value(self.places, (*path, "outputs", name), types[name], value, name, code="bad-example")
+            for name, value in shape.outputs.items()
+            if name in types
+        }
+        return Example(shape.inputs, fitting)
+
+
+def _input_type(value: Any, types: Mapping[str, Type]) -> Type:
+    match value:
+        case Template():
+            return template_type(value, types)
+        case bool():
+            return BOOL
+        case int():
+            return INT
+        case float():
+            return FLOAT
+        case _:
+            return Nullable(ANY)
+
+
+def _reply_as(shape: NodeShape, outputs: tuple[Output, ...]) -> Literal["text", "object"]:
+    """One text takes the reply itself, unless the document asks for an object in so many words."""
+    asked = shape.output_schema is not None and shape.output_schema.fields is not None
+    alone = len(outputs) == 1 and outputs[0].type == STR
+    return "text" if alone and not asked else "object"

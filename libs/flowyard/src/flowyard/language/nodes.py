@@ -1,0 +1,161 @@
+"""The kinds of nodes: a closed union with a shared head, which answers what the rest of the house asks of any node.
+
+A new kind is a class here that joins `Node`, a reader in `language/building`, and a file in `steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
+
+from flowyard.language.values.expressions import Expression
+from flowyard.language.values.templates import Template
+from flowyard.language.values.types import Type
+
+Kind: TypeAlias = Literal["prompt"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""The keys and indices that lead from a node to one of its parts, such as `('inputs', 'text')`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which model answers, and how it is asked. `timeout`: seconds of one call. `extra` goes to the provider as is."""
+
+    provider: str
+    model: str
+    temperature: float | None = None
+    max_tokens: int | None = None
+    timeout: float = 120.0
+    api_base: str | None = None
+    api_key_env: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    fallbacks: tuple[ModelSettings, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a failed step is retried. Times are seconds. `errors`: the codes of the errors that are retried."""
+
+    max_retries: int = 3
+    errors: frozenset[str] = frozenset({"rate_limited", "timeout", "provider_error", "invalid_output"})
+    initial_delay: float = 1.0
+    multiplier: float = 2.0
+    max_delay: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """`on_error: {goto: node}`."""
+
+    node: str
+
+
+OnError: TypeAlias = Literal["fail", "continue"] | Goto
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One value that a node writes. For a field with `reduce: append` the type is that of one element."""
+
+    field: str
+    type: Type
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question and its answer that are shown to the model before the real question."""
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeText:
+    """A template or an expression of a node. `local`: names that stand for something else than a field in it."""
+
+    path: KeyPath
+    value: Template | Expression
+    local: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeHead:
+    """What every kind of node has. `timeout`: seconds of one step, its retries included."""
+
+    kind: ClassVar[Kind]
+
+    id: str
+    outputs: tuple[Output, ...] = ()
+    timeout: float | None = None
+    retry: RetryPolicy = RetryPolicy()
+    on_error: OnError = "fail"
+    name: str | None = None
+    description: str | None = None
+
+    @property
+    def models(self) -> tuple[ModelSettings, ...]:
+        """The models that its steps may call: the node's own first, then its fallbacks. Empty if it calls none."""
+        return ()
+
+    def with_model(self, change: Callable[[ModelSettings], ModelSettings]) -> Self:
+        """The node with its own model's settings changed; itself if it calls none."""
+        del change
+        return self
+
+    def texts(self) -> Iterator[NodeText]:
+        """Every template and expression that its steps evaluate."""
+        return iter(())
+
+    def output_path(self, field: str) -> KeyPath:
+        """Where the document says that the node writes this field."""
+        return ("outputs", [output.field for output in self.outputs].index(field))
+
+    @property
+    def names_read(self) -> frozenset[str]:
+        """The fields that its texts read; in a map also the local name of the item."""
+        return frozenset(name for text in self.texts() for name in text.value.names - text.local)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptNode(NodeHead):
+    """Asks a model one question per step.
+
+    `reply_as`: whether the reply is the text of the one output, or a JSON object of the outputs.
+    """
+
+    kind: ClassVar[Kind] = "prompt"
+
+    prompt: Template
+    settings: ModelSettings
+    reply_as: Literal["text", "object"] = "text"
+    system: Template | None = None
+    inputs: Mapping[str, Template | int | float | bool | None] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+    log_prompts: bool = False
+
+    @property
+    def models(self) -> tuple[ModelSettings, ...]:
+        return (self.settings, *self.settings.fallbacks)
+
+    def with_model(self, change: Callable[[ModelSettings], ModelSettings]) -> Self:
+        return replace(self, settings=change(self.settings))
+
+    def texts(self) -> Iterator[NodeText]:
+        for name, value in self.inputs.items():
+            if isinstance(value, Template):
+                yield NodeText(("inputs", name), value)
+        local = frozenset(self.inputs)
+        yield NodeText(("prompt",), self.prompt, local)
+        if self.system is not None:
+            yield NodeText(("system",), self.system, local)
+
+
+Node: TypeAlias = PromptNode
+"""Every kind of node. A `match` over it ends in `assert_never`: a new kind is a type error until it is handled."""
