@@ -15,14 +15,15 @@ from flowyard.graph.compile import Compiled, Graphs
 from flowyard.graph.context import RunContext
 from flowyard.graph.durable import Durable, GiveBack
 from flowyard.graph.journal import Journal
+from flowyard.graph.outputs import RunOutputs
 from flowyard.graph.run import RunResult, drive
 from flowyard.graph.saver import Saver
-from flowyard.graph.state import Written
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import RunFinished, StepId
 from flowyard.runs.run import Entry
+from flowyard.steps.context import StepContext
 from flowyard.storage.commits import Committer
 from support.stored import LEASE_S, Stored
 from support.workflows import load
@@ -115,13 +116,21 @@ class Engine:
         start = compiled.plan.start(valid_inputs(compiled.workflow, claim.inputs)) if head is None else None
         waits = compiled.workflow.execution.durability == "sync"
         recorder = Durable(journal, recorded, self.draining, waits_for_commits=waits, long_wait_s=30.0)
-        written = Written(start or head or {}, compiled.plan.merging)
+        outputs = RunOutputs(start or head or {}, compiled.plan.merging)
         for step in recorded if head else ():
             fields = [o.field for o in compiled.workflow.nodes[step.node].outputs]
             if step.node in compiled.plan.maps:
                 fields = [compiled.plan.maps[step.node].collect_field]
-            written.values |= {name: (head or {}).get(name) for name in fields}
-        context = RunContext(str(claim.run_id), self.model, recorder, False, lambda: 0.0, time.perf_counter, written)  # noqa: FBT003  # no tokens
+            outputs.values |= {name: (head or {}).get(name) for name in fields}
+        given = StepContext(
+            run_id=str(claim.run_id),
+            model=self.model,
+            recorder=recorder,
+            stream=False,
+            chance=lambda: 0.0,
+            clock=time.perf_counter,
+        )
+        context = RunContext(given, outputs)
         return await drive(compiled, start, context, run_id=str(claim.run_id), timeout_s=None)
 
     async def _give_back(self, claim: Claim, journal: Journal, back: GiveBack) -> None:

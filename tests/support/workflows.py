@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from flowyard.graph.compile import Compiled, Graphs
 from flowyard.graph.run import RunResult, run_workflow
-from flowyard.graph.spending import TermsOf, nothing_spent
 from flowyard.language.canned import read_reply
 from flowyard.language.load import load_text
 from flowyard.language.workflow import Workflow
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, StepStarted
+from flowyard.steps.budget_gate import TermsOf, canned_terms
 
 T = TypeVar("T")
 
@@ -148,7 +148,7 @@ async def run(
         stream=stream,
         sleep=sleep,
         chance=lambda: chance,
-        terms=terms or nothing_spent,
+        terms=terms or canned_terms,
         **({"clock": clock} if clock else {}),
     )
     return Outcome(result, events, recorded.calls, sleeps)

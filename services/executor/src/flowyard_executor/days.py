@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, Final
 
 from flowyard.errors import Unavailable
-from flowyard.graph.spending import Day, GoingAway, Leaves, Settle, refusal
 from flowyard.runs.budget import Amount, Budget, excess
+from flowyard.steps.budget_gate import DailyLimit, GoingAway, IsLeaving, Settle, refusal
 from flowyard.storage.budgets import DailySpending
 from flowyard_executor.patience import patiently
 
@@ -29,13 +29,13 @@ class Days:
         self._budgets = budgets
         self._known: dict[str, _Days] = {}
 
-    def of(self, workflow: str) -> Day | None:
+    def of(self, workflow: str) -> DailyLimit | None:
         """None: it may spend any amount."""
         limits = self._budgets.get(workflow) or self._budgets.get(ANY_OTHER)
         if limits is None:
             return None
         known = self._known.setdefault(workflow, _Days(workflow, limits, self._spending))
-        return Day(limits, known.reserve)
+        return DailyLimit(limits, known.reserve)
 
     async def settled(self, *, within_s: float) -> None:
         """Returns when what has ended is settled. What isn't stays counted as it was reserved."""
@@ -56,7 +56,7 @@ class _Days:
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
 
-    async def reserve(self, amount: Amount, leaves: Leaves) -> Settle:
+    async def reserve(self, amount: Amount, is_leaving: IsLeaving) -> Settle:
         """Waits as long as calls of this process may leave more than they reserved. Raises BudgetExceeded, GoingAway.
 
         Who leaves waits for them, too: whoever takes up its run would be refused because of what they have reserved.
@@ -64,12 +64,12 @@ class _Days:
         async with self._turn:
             while True:
                 settled = self._settled
-                day = await self._try(amount) if not leaves() else None
+                day = await self._try(amount) if not is_leaving() else None
                 if day is not None:
                     break
                 if self._in_flight:
                     await settled.wait()
-                elif leaves():
+                elif is_leaving():
                     raise GoingAway
                 else:
                     await self._refuse(amount)

@@ -19,20 +19,22 @@ from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
 from flowyard.graph.durable import Durable, GiveBack
 from flowyard.graph.journal import Journal
-from flowyard.graph.run import RunResult, drive, outputs_of
-from flowyard.graph.state import Update, Written
-from flowyard.graph.vault import SealedVault
+from flowyard.graph.outputs import RunOutputs
+from flowyard.graph.run import RunResult, drive
+from flowyard.graph.state import Update
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.runs.events import Failure, RunFinished, Status, StepId
 from flowyard.runs.lost import OpenCalls
 from flowyard.runs.run import Entry, Step
 from flowyard.step_errors import ModelError
+from flowyard.steps.context import StepContext
+from flowyard.steps.vault import SealedVault
 from flowyard.telemetry.logs import is_about_run
 from flowyard.telemetry.metrics import ModelMetrics
 from flowyard_executor.parts import Parts, Running
 from flowyard_executor.patience import patiently
-from flowyard_executor.spending import open_spending
+from flowyard_executor.spending import open_budget_gate
 from flowyard_executor.telling import tell_steps
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ class Attempt:
         self.claim = running.claim
         self.parts = parts
         self.workflow: Workflow | None = None
-        self.written = Written({}, {})
+        self.outputs = RunOutputs({}, {})
         self.journal = Journal(
             self.claim,
             parts.committer,
@@ -116,7 +118,7 @@ class Attempt:
         recorded = await patiently(self._recorded) if self.claim.has_steps else {}
         if self.claim.epoch > 1:
             self.journal.called_before(await patiently(lambda: parts.history.calls(self.claim.run_id)))
-        spending = await open_spending(workflow, self.claim, self.journal, parts)
+        budget_gate = await open_budget_gate(workflow, self.claim, self.journal, parts)
         if self.claim.attempt > 1 and workflow.budget is None:
             await patiently(lambda: self._tell_lost_calls(workflow))
         start = await patiently(lambda: self._start(compiled, recorded.values()))
@@ -127,9 +129,17 @@ class Attempt:
             waits_for_commits=workflow.execution.durability == "sync",
             long_wait_s=parts.settings.long_wait_s if keeps else math.inf,
         )
-        world = parts.settings.stream_tokens, random.random, time.perf_counter
-        run_id, vault = str(self.claim.run_id), self._vault(workflow)
-        context = RunContext(run_id, parts.models, recorder, *world, self.written, spending, vault=vault)
+        steps = StepContext(
+            run_id=str(self.claim.run_id),
+            model=parts.models,
+            recorder=recorder,
+            stream=parts.settings.stream_tokens,
+            chance=random.random,
+            clock=time.perf_counter,
+            budget_gate=budget_gate,
+            vault=self._vault(workflow),
+        )
+        context = RunContext(steps, self.outputs)
         # What can't be opened now is told by the step that needs it, which may have a fallback.
         with suppress(ModelError):
             await parts.models.prepare(workflow.models)
@@ -161,10 +171,10 @@ class Attempt:
         head = await self.parts.saver.values_of(str(self.claim.run_id), plan.merging)
         if head is None:
             start = plan.start(valid_inputs(workflow, self.claim.inputs))
-            self.written = Written(start, plan.merging)
+            self.outputs = RunOutputs(start, plan.merging)
             return start
-        self.written = Written(head, plan.merging)
-        self.written.values = {name: head.get(name) for name in _fields_of(workflow, steps)}
+        self.outputs = RunOutputs(head, plan.merging)
+        self.outputs.values = {name: head.get(name) for name in _fields_of(workflow, steps)}
         return None
 
     async def _give_back(self, back: GiveBack) -> None:
@@ -210,7 +220,7 @@ class Attempt:
         )
 
     def _ended(self, status: Status, error: Failure | None) -> RunResult:
-        outputs = outputs_of(self.workflow, self.written) if self.workflow is not None else {}
+        outputs = self.outputs.of(self.workflow) if self.workflow is not None else {}
         return RunResult(str(self.claim.run_id), status, outputs, error)
 
     def _seconds_left(self) -> float | None:

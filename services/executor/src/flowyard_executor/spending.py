@@ -8,7 +8,6 @@ from typing import Final
 from uuid import UUID
 
 from flowyard.graph.journal import Journal
-from flowyard.graph.spending import Spending
 from flowyard.language.workflow import Workflow
 from flowyard.runs.budget import Account, Budget, Retold
 from flowyard.runs.claim import Claim
@@ -16,6 +15,7 @@ from flowyard.runs.entries import decoded
 from flowyard.runs.lost import lost_call
 from flowyard.runs.run import Entry
 from flowyard.step_errors import BudgetExceeded
+from flowyard.steps.budget_gate import BudgetGate
 from flowyard.storage.history import History
 from flowyard_executor.parts import Parts
 from flowyard_executor.patience import patiently
@@ -23,7 +23,7 @@ from flowyard_executor.patience import patiently
 PAGE: Final = 5_000
 
 
-async def open_spending(workflow: Workflow, claim: Claim, journal: Journal, parts: Parts) -> Spending | None:
+async def open_budget_gate(workflow: Workflow, claim: Claim, journal: Journal, parts: Parts) -> BudgetGate | None:
     """None: nothing is limited. Tells the calls that were lost with the executors before."""
     day = parts.days.of(claim.workflow)
     if workflow.budget is None and day is None:
@@ -34,8 +34,14 @@ async def open_spending(workflow: Workflow, claim: Claim, journal: Journal, part
         parts.metrics.runs.budget_refusals.labels(claim.workflow, limit).inc()
 
     account = await _account(workflow.budget, claim, journal, parts.history) if workflow.budget is not None else None
-    drains = parts.draining.is_set
-    return Spending(workflow.budget, parts.models.terms, account=account, day=day, drains=drains, on_refusal=refused)
+    return BudgetGate(
+        workflow.budget,
+        parts.models.terms,
+        account=account,
+        day=day,
+        is_draining=parts.draining.is_set,
+        on_refusal=refused,
+    )
 
 
 async def _account(budget: Budget, claim: Claim, journal: Journal, history: History) -> Account:

@@ -1,41 +1,32 @@
-"""What every step of one run shares."""
+"""What LangGraph hands to every place of the graph of one run."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from flowyard.graph.recorder import Recorder
-from flowyard.graph.spending import Spending
-from flowyard.graph.state import Written
-from flowyard.graph.vault import InMemoryVault, Vault
-from flowyard.llm.calls import Model
+from flowyard.graph.outputs import RunOutputs
+from flowyard.steps.context import StepContext
+from flowyard.steps.recorder import Recorder
 
 
 @dataclass(slots=True)
 class RunContext:
-    """`stream`: whether tokens are wanted as they come. `chance` and `clock` are given so that tests know them.
+    """`outputs` collects what the nodes write."""
 
-    `spending`: the gate before each call of a model; None: nothing is limited. `vault`: the run's secret inputs.
-    """
-
-    run_id: str
-    model: Model
-    recorder: Recorder
-    stream: bool
-    chance: Callable[[], float]
-    clock: Callable[[], float]
-    written: Written
-    spending: Spending | None = None
+    steps: StepContext
+    outputs: RunOutputs
     failed: Exception | None = None
     """The error that ends the run, from then until everything else that is at work is cancelled."""
     limits: dict[str, asyncio.Semaphore] = field(default_factory=dict)
-    vault: Vault = field(default_factory=lambda: InMemoryVault({}))
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.steps.recorder
 
     def limit(self, target: str, most: int | None) -> AbstractAsyncContextManager[None]:
-        """The gate through which the items of one map pass, at most `most` at a time."""
+        """The gate for the items of one map, at most `most` at a time."""
         if most is None:
             return nullcontext()
         return self.limits.setdefault(target, asyncio.Semaphore(most))

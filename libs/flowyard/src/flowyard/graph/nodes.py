@@ -12,13 +12,14 @@ from langgraph.types import Command, Overwrite
 from flowyard.errors import ClaimLost, FlowyardError
 from flowyard.graph.context import RunContext
 from flowyard.graph.plan import Plan, collector
-from flowyard.graph.state import RESULTS, TOKENS, VISITS, State, Update, after_update
-from flowyard.graph.steps import Work, failure_of, run_step, work_of
-from flowyard.graph.ways import Onward, go_on
+from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, after_update
+from flowyard.graph.ways import Onward, go_on, turns_of
 from flowyard.language.nodes import Goto, Node
 from flowyard.language.workflow import Map, Next
 from flowyard.runs.events import Failure, StepFailed, StepId, StepStarted
 from flowyard.step_errors import BudgetExceeded
+from flowyard.steps.failures import failure_of
+from flowyard.steps.step import Work, run_step, work_of
 
 _READ: Final = "__pregel_read"
 """LangGraph's own name for the function by which a task reads channels: an item of a map is handed that item alone."""
@@ -62,7 +63,7 @@ def node_runner(node: Node, plan: Plan) -> Runner:
             goto = _after_failure(node, outcome)
         else:
             update = outcome
-            context.written.add(update)
+            context.outputs.add(update)
         if changed:
             update = _overwriting(plan, changed, update)
         if repeated:
@@ -86,17 +87,20 @@ async def perform(
         recorded = recorder.recorded[step]
         return recorded.error or dict(recorded.outputs or {})
     waited = await recorder.begin(step)
-    started = context.clock()
+    clock = context.steps.clock
+    started = clock()
     recorder.emit(StepStarted(step, waited))
     try:
-        finished = await run_step(work, values, step, context)
+        finished = await run_step(
+            work, step, context.steps, values=values, loop_turns=lambda node: turns_of(values, node)
+        )
     except ClaimLost:
         raise
     except BudgetExceeded as error:
         raise _ended(error, step, started, task=task, context=context) from error
     except FlowyardError as error:
         failure = failure_of(error, step.node)
-        recorder.settle(task, StepFailed(step, context.clock() - started, failure, handled))
+        recorder.settle(task, StepFailed(step, clock() - started, failure, handled))
         return failure
     finally:
         recorder.end(step)
@@ -108,7 +112,7 @@ def _ended(error: BudgetExceeded, step: StepId, started: float, *, task: str, co
     """What ends the run, whatever it says about errors: the first step that the budget stops tells why."""
     if context.failed is None:
         failure = failure_of(error, step.node)
-        context.recorder.settle(task, StepFailed(step, context.clock() - started, failure, "fail"))
+        context.recorder.settle(task, StepFailed(step, context.steps.clock() - started, failure, "fail"))
         context.failed = NodeFailed(failure)
     return context.failed
 
@@ -187,7 +191,7 @@ def item_runner(node: Node, plan: Plan) -> Runner:
     """Runs a map's node for the item that it is handed; the fields that its templates name are read from the state."""
     way = plan.maps[node.id]
     work = work_of(node, plan.workflow.secrets - {way.item})
-    names = [*(plan.workflow.fields.keys() & node.names_read), VISITS]
+    names = [*(plan.workflow.fields.keys() & node.names_read), VISITS, *({LOOPS} & set(plan.bookkeeping))]
 
     async def run(task: dict[str, Any], config: RunnableConfig, runtime: Runtime[RunContext]) -> Update:
         context, index = runtime.context, task["index"]
@@ -225,7 +229,7 @@ def collecting(node: Node, plan: Plan) -> Runner:
     async def run(state: State, runtime: Runtime[RunContext]) -> Any:
         results = sorted(r[1:] for r in state.get(RESULTS) or () if r[0] == node.id)
         collected = {way.collect_field: [value for _, result in results for value in result]}
-        runtime.context.written.add(collected)
+        runtime.context.outputs.add(collected)
         update: Update = {**collected, VISITS: {node.id: _visits(state, node.id) + 1}}
         if fixed:
             return update

@@ -17,15 +17,16 @@ from flowyard.errors import ClaimLost, FlowyardError
 from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
 from flowyard.graph.nodes import NodeFailed
-from flowyard.graph.recorder import InMemory
-from flowyard.graph.spending import Spending, TermsOf, nothing_spent
-from flowyard.graph.state import Update, Written
-from flowyard.graph.vault import InMemoryVault
+from flowyard.graph.outputs import RunOutputs
+from flowyard.graph.state import Update
 from flowyard.language.inputs import valid_inputs
-from flowyard.language.workflow import Workflow
 from flowyard.llm.calls import Model
 from flowyard.masking import MASK
 from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
+from flowyard.steps.budget_gate import BudgetGate, TermsOf, canned_terms
+from flowyard.steps.context import StepContext
+from flowyard.steps.recorder import InMemory
+from flowyard.steps.vault import InMemoryVault
 
 _MANY: Final = 10_000_000
 """LangGraph's own limit is out of the way: every cycle of a valid workflow is bounded by its loop."""
@@ -50,7 +51,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     model: Model,
     emit: Emit,
     stream: bool = False,
-    terms: TermsOf = nothing_spent,
+    terms: TermsOf = canned_terms,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
     clock: Callable[[], float] = time.perf_counter,
@@ -73,14 +74,21 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     def finish(status: Status, outputs: Mapping[str, Any], error: Failure | None = None) -> None:
         emit(RunFinished(status, clock() - started, outputs, error))
 
-    written = Written(start, compiled.plan.merging)
-    spending = Spending(workflow.budget, terms) if workflow.budget is not None else None
-    recorder = InMemory(emit, sleep)
-    context = RunContext(run_id, model, recorder, stream, chance, clock, written, spending, vault=vault)
+    steps = StepContext(
+        run_id=run_id,
+        model=model,
+        recorder=InMemory(emit, sleep),
+        stream=stream,
+        chance=chance,
+        clock=clock,
+        budget_gate=BudgetGate(workflow.budget, terms) if workflow.budget is not None else None,
+        vault=vault,
+    )
+    context = RunContext(steps, RunOutputs(start, compiled.plan.merging))
     try:
         result = await drive(compiled, start, context, run_id=run_id, timeout_s=workflow.execution.timeout)
     except asyncio.CancelledError:
-        finish("cancelled", outputs_of(workflow, written))
+        finish("cancelled", context.outputs.of(workflow))
         raise
     finish(result.status, result.outputs, result.error)
     return result
@@ -99,14 +107,9 @@ async def drive(
     except (NodeFailed, FlowyardError, InvalidUpdateError, _RunTimeout) as error:
         if isinstance(error, ClaimLost):
             raise
-        return RunResult(run_id, "failed", outputs_of(workflow, context.written), _failure(error))
-    outputs = {name: state.get(name) for name in outputs_of(workflow, context.written)}
+        return RunResult(run_id, "failed", context.outputs.of(workflow), _failure(error))
+    outputs = {name: state.get(name) for name in context.outputs.of(workflow)}
     return RunResult(run_id, "succeeded", outputs, None, {name: state.get(name) for name in workflow.fields})
-
-
-def outputs_of(workflow: Workflow, written: Written) -> dict[str, Any]:
-    """What the nodes of a run have written so far, in the order of the fields."""
-    return {name: written.values[name] for name in workflow.fields if name in written.values}
 
 
 class _RunTimeout(Exception):

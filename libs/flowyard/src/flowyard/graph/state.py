@@ -63,18 +63,3 @@ def after_update(state: State, update: Mapping[str, Any], merging: Mapping[str, 
         else:
             seen[name] = value if reducer is None else reducer(state.get(name), value)
     return seen
-
-
-class Written:
-    """The outputs of a run so far, as `after_update` would have them: what is left of a run that doesn't succeed."""
-
-    def __init__(self, start: State, merging: Mapping[str, Reducer]) -> None:
-        self._start = start
-        self._merging = merging
-        self.values: dict[str, Any] = {}
-
-    def add(self, outputs: Mapping[str, Any]) -> None:
-        for name, value in outputs.items():
-            reducer = self._merging.get(name)
-            old = self.values.get(name, self._start.get(name))
-            self.values[name] = value if reducer is None else reducer(old, value)

@@ -61,7 +61,7 @@ def _items(field: str, state: State) -> list[Any]:
 
 def _route(source: str, way: Routes, state: State) -> Onward:
     for route in way.routes:
-        if route.condition.holds(state.get, lambda node: _turns(state, node)):
+        if route.condition.holds(state.get, lambda node: turns_of(state, node)):
             return _onward(route.to, RouteTaken(source, route.to, route.condition.text))
     return _onward(way.default, RouteTaken(source, way.default, None))
 
@@ -70,13 +70,14 @@ def _onward(to: str, event: Event, update: Update | None = None) -> Onward:
     return Onward(() if to == END else (to,), update or {}, (event,))
 
 
-def _turns(state: State, node: str) -> int:
+def turns_of(state: State, node: str) -> int:
+    """How many turns the loop of a node has made."""
     return int((state.get(LOOPS) or {}).get(node, 0))
 
 
 def _turn(source: str, way: Loop, state: State, inner: tuple[str, ...]) -> Onward:
-    turn = _turns(state, source) + 1
-    if way.until.holds(state.get, lambda node: turn if node == source else _turns(state, node)):
+    turn = turns_of(state, source) + 1
+    if way.until.holds(state.get, lambda node: turn if node == source else turns_of(state, node)):
         event = LoopTurned(source, turn, way.max_iterations, way.exit_to, "done")
     elif turn >= way.max_iterations:
         event = LoopTurned(source, turn, way.max_iterations, way.exit_to, "exhausted")

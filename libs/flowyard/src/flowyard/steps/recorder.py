@@ -1,4 +1,4 @@
-"""Who is told what a run does, and what it did before: in memory here, durably in `durable`."""
+"""Where the events of a run go, and what is known of its earlier steps. In memory here; `durable` has the other one."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ class Recorder(Protocol):
     def fork(self) -> Fork | None: ...
 
     def emit(self, event: Event) -> None:
-        """Anything but the end of a step."""
+        """Records anything but the end of a step."""
 
     async def reserve(self, event: ModelReserved) -> None:
-        """Returns when it can't be forgotten any more."""
+        """Returns when the reservation is durable."""
 
     def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
-        """The end of a step, and the task of LangGraph's in which it ran."""
+        """Records the end of a step. `task_id`: the task of LangGraph in which it ran."""
 
     async def begin(self, step: StepId) -> float:
-        """Returns when the step may begin: when the results of those before it are safe. The seconds that took."""
+        """Returns when the step may begin: when the results before it are durable. The seconds that this took."""
 
     def end(self, step: StepId) -> None:
         """The step isn't at work any more, however it ended."""
 
     async def wait(self, step: StepId, seconds: float, error: Failure) -> None:
-        """Between two tries of a step."""
+        """Between two tries of a step; `error`: why the last try failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """Tells everything at once and keeps nothing."""
+    """Emits each event at once, and keeps nothing."""
 
     emit: Emit
     sleep: Callable[[float], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""Where the secret inputs of a run are while it runs: its state holds what stands for them, and no more."""
+"""The secret inputs of a run while it runs: the state holds only placeholders, never the secrets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from flowyard.sealing import Box
 
 class Vault(Protocol):
     def open(self, name: str, value: str) -> str:
-        """The secret for which `value` stands in the field `name`. Raises UnreadableSecret, SecretsNotConfigured."""
+        """The secret of the field `name`, whose placeholder is `value`.
+
+        Raises UnreadableSecret, SecretsNotConfigured.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class InMemoryVault:
-    """Of a run in one process: its state says `***`."""
+    """Of a run in one process: the placeholder is `***`."""
 
     values: Mapping[str, str] = field(repr=False)
 
@@ -28,7 +31,7 @@ class InMemoryVault:
 
 @dataclass(frozen=True, slots=True)
 class SealedVault:
-    """Of a stored run: its state has the sealed values. `box`: None where there is no key."""
+    """Of a stored run: the placeholder is the sealed value. `box`: None if no key is configured."""
 
     workflow: str
     box: Box | None = field(repr=False)

@@ -1,0 +1,28 @@
+"""What all steps of one run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flowyard.llm.calls import Model
+from flowyard.steps.budget_gate import BudgetGate
+from flowyard.steps.recorder import Recorder
+from flowyard.steps.vault import InMemoryVault, Vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """`stream`: whether tokens are emitted as they arrive. `budget_gate`: None if the run has no limits.
+
+    `chance` returns a random number in [0, 1), `clock` seconds: parameters, so that tests control them.
+    """
+
+    run_id: str
+    model: Model
+    recorder: Recorder
+    stream: bool
+    chance: Callable[[], float]
+    clock: Callable[[], float]
+    budget_gate: BudgetGate | None = None
+    vault: Vault = field(default_factory=lambda: InMemoryVault({}))

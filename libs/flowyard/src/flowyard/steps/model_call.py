@@ -1,0 +1,158 @@
+"""The model calls of one step: the node's model and its fallbacks, each behind the budget gate, each reported."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from flowyard.errors import FlowyardError
+from flowyard.language.nodes import PromptNode
+from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.masking import Masker
+from flowyard.runs.costs import UNPAID
+from flowyard.runs.events import Failure, ModelCalled, Token
+from flowyard.step_errors import ModelError, ModelTimeout, NotAtWork, ProviderError
+from flowyard.steps.budget_gate import BudgetGate, GoingAway, Reservation
+from flowyard.steps.failures import failure_of
+from flowyard.steps.running import RunningStep
+
+_UNKNOWN: Final = Usage()
+_NOTHING: Final = Usage(0, 0, 0)
+
+
+class ModelCaller:
+    """Makes the calls of one step. Each is emitted as ModelCalled, also one that failed."""
+
+    __slots__ = ("_masker", "_node", "_received_tokens", "_running", "_sent")
+
+    def __init__(self, node: PromptNode, running: RunningStep, masker: Masker) -> None:
+        self._node = node
+        self._running = running
+        self._masker = masker
+        self._sent = self._received_tokens = False
+
+    async def reply(self, call: ModelCall) -> ModelReply:
+        """The first reply of the node's model and its fallbacks, called in order.
+
+        If all of them fail, raises the first ModelError that is worth a retry, so that the step is retried.
+        """
+        if not call.settings.fallbacks:
+            return await self._call_model(call)
+        errors: list[ModelError] = []
+        for settings in (call.settings, *call.settings.fallbacks):
+            try:
+                return await self._call_model(replace(call, settings=settings))
+            except ModelError as error:
+                errors.append(error)
+        raise next((error for error in errors if error.code in self._node.retry.errors), errors[-1])
+
+    async def _call_model(self, wanted: ModelCall) -> ModelReply:
+        context = self._running.context
+        reservation = await self._admitted(wanted)
+        call = reservation.call if reservation is not None else wanted
+        started = context.clock()
+        self._running.sums.calls += 1
+        self._received_tokens = self._sent = False
+        try:
+            if reservation is not None:
+                started = await self._record(reservation)
+            self._sent = True
+            reply = await context.model.reply(call, self._on_token())
+        except FlowyardError as error:
+            failure = failure_of(error, call.node)
+            self._report(call, started, self._usage_of_failed(call, error), failure, reservation)
+            raise
+        except BaseException as error:
+            # A bug, too: the call may have cost something, and other calls wait until it is settled.
+            failure = Failure(*self._interruption(error), call.node)
+            self._report(call, started, self._usage_of_failed(call, error), failure, reservation)
+            raise
+        self._report(call, started, reply, None, reservation)
+        return reply
+
+    async def _admitted(self, call: ModelCall) -> Reservation | None:
+        """None if the run has no limits. Waiting for other calls to be settled takes none of the step's time."""
+        gate = self._running.context.budget_gate
+        if gate is None:
+            return None
+        async with self._running.time_stopped():
+            return await self._admitted_by(gate, call)
+
+    async def _admitted_by(self, gate: BudgetGate, call: ModelCall) -> Reservation:
+        recorder, step = self._running.context.recorder, self._running.step
+        while True:
+            try:
+                return await gate.admit(call, begun=self._running.sums.calls > 0)
+            except GoingAway:
+                # Un-begin the step, so that draining hands the run back at a step boundary.
+                recorder.end(step)
+                await recorder.begin(step)
+
+    async def _record(self, reservation: Reservation) -> float:
+        """Returns the clock's time once the reservation is durable: from then on no crash makes the call free."""
+        context = self._running.context
+        event = context.budget_gate.event(reservation, self._running.step) if context.budget_gate is not None else None
+        if event is not None:
+            await context.recorder.reserve(event)
+        return context.clock()
+
+    def _interruption(self, error: BaseException) -> tuple[str, str]:
+        """Code and message of what ended a call from outside."""
+        if not isinstance(error, asyncio.CancelledError):
+            return "internal_error", "a bug ended the call"
+        if self._running.is_out_of_time:
+            return "timeout", "the node's timeout cut the call off"
+        return "cancelled", "the call was cut off"
+
+    def _usage_of_failed(self, call: ModelCall, error: BaseException) -> ModelReply:
+        """What a failed call used: unknown if a model may have worked on it, nothing if none has."""
+        open_ended = not isinstance(error, FlowyardError) or isinstance(error, ModelTimeout | ProviderError)
+        at_work = self._sent and (self._received_tokens or (open_ended and not isinstance(error, NotAtWork)))
+        unpaid = call.settings.provider in UNPAID or not at_work
+        return ModelReply("", _UNKNOWN if at_work else _NOTHING, Decimal(0) if unpaid else None)
+
+    def _on_token(self) -> OnToken | None:
+        if not self._running.context.stream:
+            return None
+        emit, step = self._running.context.recorder.emit, self._running.step
+
+        def on_token(text: str) -> None:
+            self._received_tokens = True
+            emit(Token(step, text))
+
+        return on_token
+
+    def _report(
+        self,
+        call: ModelCall,
+        started: float,
+        reply: ModelReply,
+        failure: Failure | None,
+        reservation: Reservation | None,
+    ) -> None:
+        context, logs = self._running.context, self._node.log_prompts
+        self._running.sums.add(reply)
+        if reservation is not None and context.budget_gate is not None:
+            context.budget_gate.settle(reservation, reply)
+        context.recorder.emit(
+            ModelCalled(
+                step=self._running.step,
+                provider=call.settings.provider,
+                model=call.settings.model,
+                duration_s=context.clock() - started,
+                first_token_s=reply.first_token_s,
+                tokens_in=reply.usage.tokens_in,
+                tokens_out=reply.usage.tokens_out,
+                tokens_cached=reply.usage.tokens_cached,
+                cost_usd=reply.cost_usd,
+                error=failure,
+                messages=self._masked_messages(call) if logs else None,
+                retries=self._running.tries - 1,
+                reply=reply.text if logs and failure is None else None,
+            )
+        )
+
+    def _masked_messages(self, call: ModelCall) -> tuple[dict[str, str], ...]:
+        return tuple({"role": m.role, "content": self._masker.text(m.content)} for m in call.messages)

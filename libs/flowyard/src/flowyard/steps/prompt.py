@@ -1,0 +1,107 @@
+"""A prompt node's step: the conversation that the model is shown, its reply read, an unusable reply corrected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flowyard.language.nodes import PromptNode
+from flowyard.language.values.json_schema import property_names
+from flowyard.language.values.templates import Template
+from flowyard.llm.calls import JsonSchema, Message, ModelCall
+from flowyard.masking import Masker
+from flowyard.step_errors import InvalidOutput
+from flowyard.steps.model_call import ModelCaller
+from flowyard.steps.replies import correction, read_reply, reply_schema
+from flowyard.steps.running import RunningStep
+
+
+@dataclass(frozen=True, slots=True)
+class PromptWork:
+    """`schema`: of the reply; None for plain text. `secrets`: the secret inputs that the node's templates name."""
+
+    node: PromptNode
+    schema: JsonSchema | None
+    secrets: frozenset[str]
+
+    @classmethod
+    def of(cls, node: PromptNode, secrets: frozenset[str]) -> PromptWork:
+        """`secrets`: the workflow's secret inputs."""
+        return cls(node, reply_schema(node), node.names_read & secrets)
+
+    def start(self, running: RunningStep) -> Conversation:
+        values, vault = running.values, running.context.vault
+        secrets = {name: vault.open(name, values[name]) for name in self.secrets}
+        messages = build_messages(self.node, {**values, **secrets} if secrets else values)
+        call = ModelCall(
+            node=self.node.id,
+            settings=self.node.settings,
+            messages=messages,
+            schema=self.schema,
+            key=running.key,
+            secrets=frozenset(secrets.values()),
+        )
+        return Conversation(self.node, call, running)
+
+
+class Conversation:
+    """Called for each try of a step. After a reply that doesn't fit, the next try shows the model what is wrong."""
+
+    __slots__ = ("_call", "_caller", "_masker", "_node", "_question", "_running")
+
+    def __init__(self, node: PromptNode, question: ModelCall, running: RunningStep) -> None:
+        self._node = node
+        self._question = self._call = question
+        self._running = running
+        self._masker = Masker(question.secrets)
+        self._caller = ModelCaller(node, running, self._masker)
+
+    async def __call__(self) -> dict[str, Any]:
+        reply = await self._caller.reply(self._call)
+        try:
+            return self._outputs(reply.text)
+        except InvalidOutput as error:
+            self._call = self._corrected(error)
+            raise
+
+    def _outputs(self, text: str) -> dict[str, Any]:
+        if not self._masker:
+            return read_reply(self._node, text)
+        # The text was masked already, but JSON can spell a secret in many ways, and is decoded only here.
+        try:
+            outputs = read_reply(self._node, text)
+        except InvalidOutput as error:
+            raise InvalidOutput(self._masker.text(str(error)), reply=self._masker.text(text)) from None
+        known = frozenset(property_names(self._question.schema))
+        return {name: self._masker.value(value, known) for name, value in outputs.items()}
+
+    def _corrected(self, error: InvalidOutput) -> ModelCall:
+        """The question with the unusable reply and what is wrong with it: another question, so another key."""
+        added = (Message("assistant", error.reply or "(empty)"), Message("user", correction(self._node, error)))
+        question = self._question
+        return replace(question, messages=question.messages + added, key=f"{question.key}:{self._running.tries}")
+
+
+def build_messages(node: PromptNode, values: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The conversation that the model is shown. Raises EvaluationError for a value that isn't there."""
+    named = values
+    if node.inputs:
+        inputs = {n: v.value(values.get) if isinstance(v, Template) else v for n, v in node.inputs.items()}
+        named = {**values, **inputs}
+    prompt = Message("user", node.prompt.render(named.get))
+    if node.system is None and not node.examples:
+        return (prompt,)
+    messages = [Message("system", node.system.render(named.get))] if node.system is not None else []
+    for example in node.examples:
+        shown = {**named, **example.inputs}
+        messages.append(Message("user", node.prompt.render(shown.get)))
+        messages.append(Message("assistant", _example_reply(node, example.outputs)))
+    return (*messages, prompt)
+
+
+def _example_reply(node: PromptNode, outputs: Mapping[str, Any]) -> str:
+    if node.reply_as == "text":
+        return str(next(iter(outputs.values())))
+    return json.dumps(outputs, ensure_ascii=False)

@@ -1,0 +1,88 @@
+"""One step: its kind of work, retried where that may help, within its time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from flowyard.language.nodes import Node, PromptNode
+from flowyard.runs.events import RetryScheduled, StepFinished, StepId
+from flowyard.runs.retry import retry_delay
+from flowyard.step_errors import StepError, StepTimeout
+from flowyard.steps.context import StepContext
+from flowyard.steps.failures import failure_of
+from flowyard.steps.prompt import PromptWork
+from flowyard.steps.running import RunningStep
+
+Outputs: TypeAlias = dict[str, Any]
+Try: TypeAlias = Callable[[], Awaitable[Outputs]]
+"""One try of a step. Raises StepError."""
+
+
+class Work(Protocol):
+    """What the steps of one node do; made once per compiled workflow."""
+
+    @property
+    def node(self) -> Node: ...
+
+    def start(self, running: RunningStep) -> Try:
+        """Raises EvaluationError for a value that a template needs and that isn't there."""
+
+
+def work_of(node: Node, secrets: frozenset[str]) -> Work:
+    """`secrets`: the workflow's secret inputs."""
+    match node:
+        case PromptNode():
+            return PromptWork.of(node, secrets)
+
+
+async def run_step(
+    work: Work, step: StepId, context: StepContext, *, values: Mapping[str, Any], loop_turns: Callable[[str], int]
+) -> StepFinished:
+    """Executes a node once. `values` and `loop_turns`: see RunningStep. Raises FlowyardError."""
+    started = context.clock()
+    recorded = context.recorder.recorded.get(step)
+    running = RunningStep(step=step, context=context, values=values, loop_turns=loop_turns)
+    running.tries = recorded.tries - 1 if recorded is not None else 0
+    outputs = await _in_time(work, running)
+    sums = running.sums
+    return StepFinished(
+        step=step,
+        duration_s=context.clock() - started,
+        outputs=outputs,
+        calls=sums.calls,
+        tokens_in=sums.tokens_in,
+        tokens_out=sums.tokens_out,
+        cost_usd=sums.cost_usd,
+    )
+
+
+async def _in_time(work: Work, running: RunningStep) -> Outputs:
+    seconds = work.node.timeout
+    if seconds is None:
+        return await _retried(work, running)
+    running.time_limit = limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await _retried(work, running)
+    except TimeoutError as error:
+        if limit.expired():
+            raise StepTimeout(work.node.id, seconds) from error
+        raise
+
+
+async def _retried(work: Work, running: RunningStep) -> Outputs:
+    context, node = running.context, work.node
+    attempt = work.start(running)
+    while True:
+        running.tries += 1
+        try:
+            return await attempt()
+        except StepError as error:
+            delay = retry_delay(node.retry, error, running.tries, context.chance())
+            if delay is None:
+                raise
+            failure = failure_of(error, node.id)
+            context.recorder.emit(RetryScheduled(running.step, running.tries + 1, delay, failure))
+        await context.recorder.wait(running.step, delay, failure)
