@@ -118,6 +118,7 @@ def bare(graph: Compiled) -> Once:
     builder: Any = StateGraph(State)
     names = list(graph.workflow.nodes)
     for node in graph.workflow.nodes.values():
+        assert isinstance(node, PromptNode)
         builder.add_node(node.id, node_of(node))
     for source, target in zip([START, *names], [*names, END], strict=True):
         builder.add_edge(source, target)

@@ -12,6 +12,7 @@ from flowyard.graph.compile import Compiled, Graphs
 from flowyard.graph.run import RunResult, run_workflow
 from flowyard.language.canned import read_reply
 from flowyard.language.load import load_text
+from flowyard.language.nodes import PromptNode
 from flowyard.language.workflow import Workflow
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.scripted import ScriptedModel
@@ -152,3 +153,9 @@ async def run(
         **({"clock": clock} if clock else {}),
     )
     return Outcome(result, events, recorded.calls, sleeps)
+
+
+def prompt_node(workflow: Workflow, name: str) -> PromptNode:
+    node = workflow.nodes[name]
+    assert isinstance(node, PromptNode)
+    return node

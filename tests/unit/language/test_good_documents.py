@@ -8,6 +8,7 @@ from flowyard.language.load import load_file, load_text
 from flowyard.language.nodes import Goto
 from flowyard.language.values.types import INT, STR, ListOf, ObjectField, ObjectOf, Simple, nullable
 from flowyard.language.workflow import END, START, ErrorReply, Execution, Loop, Map, Next, Routes, Way, Workflow
+from support.workflows import prompt_node
 
 GOOD = Path(__file__).parents[2] / "data" / "good"
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -81,7 +82,7 @@ def test_a_version_is_kept_as_it_is_written(written: str, version: str) -> None:
 
 
 def test_a_nodes_own_inputs_and_templates_are_read() -> None:
-    node = good("article").nodes["research"]
+    node = prompt_node(good("article"), "research")
     values = {"subject": "bees", "audience": "all", "many": 3}
     assert node.prompt.render(values.__getitem__) == (
         'Research bees for all, 3 facts.\nReply as JSON: {"research": "..."} and keep {braces}.\n'
@@ -90,7 +91,8 @@ def test_a_nodes_own_inputs_and_templates_are_read() -> None:
 
 
 def test_the_reply_is_text_for_one_text_and_an_object_otherwise() -> None:
-    assert {name: node.reply_as for name, node in good("article").nodes.items()} == {
+    article = good("article")
+    assert {name: prompt_node(article, name).reply_as for name in article.nodes} == {
         "research": "object",
         "write": "text",
     }
@@ -109,13 +111,13 @@ def test_the_reply_is_text_for_one_text_and_an_object_otherwise() -> None:
     ],
 )
 def test_a_node_asks_the_model_that_the_document_means(document: str, node: str, model: str) -> None:
-    assert str(good(document).nodes[node].settings) == model
+    assert str(prompt_node(good(document), node).settings) == model
 
 
 def test_a_nodes_model_settings_override_key_by_key() -> None:
-    settings = good("article").nodes["research"].settings
+    settings = prompt_node(good("article"), "research").settings
     assert (settings.temperature, settings.max_tokens) == (0.2, 2048)
-    assert [str(fallback) for fallback in good("tested").nodes["write"].settings.fallbacks] == [
+    assert [str(fallback) for fallback in prompt_node(good("tested"), "write").settings.fallbacks] == [
         "openai/gpt-4o-mini",
         "anthropic/claude-3-haiku",
     ]

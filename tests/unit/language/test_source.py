@@ -8,6 +8,7 @@ from flowyard.language.load import load_text
 from flowyard.language.problems import Position
 from flowyard.language.reading.places import plain
 from flowyard.language.reading.source import Mapping, Scalar, SourceError, decode, read_tree
+from support.workflows import prompt_node
 
 
 def scalar(text: str, key: str = "a") -> Scalar:
@@ -123,7 +124,7 @@ def json_document(prompt: str) -> str:
 def test_json_may_spell_a_character_as_two_halves() -> None:
     loaded = load_text(json_document("\U0001f600 {topic} \\ud83d\\ude00"), "x.yaml")
     assert loaded.workflow is not None
-    assert loaded.workflow.nodes["write"].prompt.text == "\U0001f600 {topic} \\ud83d\\ude00"
+    assert prompt_node(loaded.workflow, "write").prompt.text == "\U0001f600 {topic} \\ud83d\\ude00"
 
 
 def test_a_problem_behind_two_halves_is_placed_where_it_stands() -> None:

@@ -111,6 +111,13 @@ class EvaluationError(StepError):
     title = "A template or an expression failed"
 
 
+class AssertionFailed(StepError):
+    """The condition of an assert node doesn't hold."""
+
+    code = "assertion_failed"
+    title = "An assertion failed"
+
+
 class StepTimeout(StepError):
     """A node's `timeout` is over."""
 

@@ -13,7 +13,7 @@ from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template
 from flowyard.language.values.types import Type
 
-Kind: TypeAlias = Literal["prompt"]
+Kind: TypeAlias = Literal["prompt", "set", "assert"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -78,11 +78,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class NodeText:
-    """A template or an expression of a node. `local`: names that stand for something else than a field in it."""
+    """A template or an expression of a node. `local`: names that stand for something else than a field in it.
+
+    `takes_secrets`: whether it may name secret inputs.
+    """
 
     path: KeyPath
     value: Template | Expression
     local: frozenset[str] = frozenset()
+    takes_secrets: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +154,60 @@ class PromptNode(NodeHead):
     def texts(self) -> Iterator[NodeText]:
         for name, value in self.inputs.items():
             if isinstance(value, Template):
-                yield NodeText(("inputs", name), value)
+                yield NodeText(("inputs", name), value, takes_secrets=True)
         local = frozenset(self.inputs)
-        yield NodeText(("prompt",), self.prompt, local)
+        yield NodeText(("prompt",), self.prompt, local, takes_secrets=True)
         if self.system is not None:
-            yield NodeText(("system",), self.system, local)
+            yield NodeText(("system",), self.system, local, takes_secrets=True)
 
 
-Node: TypeAlias = PromptNode
+SetValue: TypeAlias = Any
+"""A Template, an Expression, a plain value of JSON, or a list or mapping of such values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetNode(NodeHead):
+    """Writes fields without a model. `values`: what to write, by field."""
+
+    kind: ClassVar[Kind] = "set"
+
+    values: Mapping[str, SetValue]
+
+    def texts(self) -> Iterator[NodeText]:
+        return _texts_in(self.values, ("set",))
+
+    def output_path(self, field: str) -> KeyPath:
+        return ("set", field)
+
+
+def _texts_in(value: SetValue, path: KeyPath) -> Iterator[NodeText]:
+    match value:
+        case Template() | Expression():
+            yield NodeText(path, value)
+        case Mapping():
+            for name, inner in value.items():
+                yield from _texts_in(inner, (*path, name))
+        case list():
+            for i, inner in enumerate(value):
+                yield from _texts_in(inner, (*path, i))
+        case _:
+            pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssertNode(NodeHead):
+    """Fails its step unless `condition` holds, with `message` if it has one."""
+
+    kind: ClassVar[Kind] = "assert"
+
+    condition: Expression
+    message: Template | None = None
+
+    def texts(self) -> Iterator[NodeText]:
+        yield NodeText(("assert",), self.condition)
+        if self.message is not None:
+            yield NodeText(("message",), self.message)
+
+
+Node: TypeAlias = PromptNode | SetNode | AssertNode
 """Every kind of node. A `match` over it ends in `assert_never`: a new kind is a type error until it is handled."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from flowyard.llm.calls import ModelReply
 from flowyard.runs.events import StepId
 from flowyard.runs.summary import add_known
 from flowyard.steps.context import StepContext
+
+Outputs: TypeAlias = dict[str, Any]
+Try: TypeAlias = Callable[[], Awaitable[Outputs]]
+"""One try of a step. Raises StepError."""
 
 
 @dataclass(slots=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, assert_never
 
-from flowyard.language.nodes import Node, PromptNode
+from flowyard.language.nodes import AssertNode, Node, PromptNode, SetNode
 from flowyard.runs.events import RetryScheduled, StepFinished, StepId
 from flowyard.runs.retry import retry_delay
 from flowyard.step_errors import StepError, StepTimeout
+from flowyard.steps.assertion import AssertWork
 from flowyard.steps.context import StepContext
 from flowyard.steps.failures import failure_of
 from flowyard.steps.prompt import PromptWork
-from flowyard.steps.running import RunningStep
-
-Outputs: TypeAlias = dict[str, Any]
-Try: TypeAlias = Callable[[], Awaitable[Outputs]]
-"""One try of a step. Raises StepError."""
+from flowyard.steps.running import Outputs, RunningStep, Try
+from flowyard.steps.set_fields import SetWork
 
 
 class Work(Protocol):
@@ -35,6 +33,12 @@ def work_of(node: Node, secrets: frozenset[str]) -> Work:
     match node:
         case PromptNode():
             return PromptWork.of(node, secrets)
+        case SetNode():
+            return SetWork(node)
+        case AssertNode():
+            return AssertWork(node)
+        case _:
+            assert_never(node)
 
 
 async def run_step(

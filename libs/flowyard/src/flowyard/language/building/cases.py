@@ -44,6 +44,9 @@ def _read_case(
         if node not in nodes:
             hint = suggest(node, nodes, "nodes")
             places.error("unknown-node", (*path, "replies", node), f"no node '{node}'", hint, key=True)
+        elif not nodes[node].models:
+            message = f"'{node}' calls no model, so it has no replies"
+            places.error("wrong-kind", (*path, "replies", node), message, "remove it", key=True)
     replies = _read_replies(places, (*path, "replies"), case.replies or {})
     return Case(case.name, inputs, replies, _expectation(case, path, places, fields, nodes))
 

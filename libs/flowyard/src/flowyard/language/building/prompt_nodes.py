@@ -31,7 +31,7 @@ from flowyard.language.values.types import (
 def read_prompt_node(context: NodeContext, shape: NodeShape, path: Path) -> PromptNode:
     if shape.prompt is None and not context.is_incomplete(path):
         message = f"node '{shape.id}' has no work to do"
-        context.places.error("missing-key", path, message, "add 'prompt:'", key=True)
+        context.places.error("missing-key", path, message, "add 'prompt:', 'set:' or 'assert:'", key=True)
     if not shape.outputs and not context.is_incomplete(path):
         message = f"node '{shape.id}' writes nothing"
         context.places.error("missing-key", path, message, "add 'outputs:' with the fields that it fills", key=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from flowyard.language.nodes import Node
-from flowyard.language.reading.document import DocumentShape, FieldShape
+from flowyard.language.reading.document import DocumentShape, FieldShape, NodeShape
 from flowyard.language.reading.places import Path, Places
 from flowyard.language.values.expressions import Expression, roots
 from flowyard.language.values.references import Finding
@@ -60,18 +60,27 @@ def check_secrets(
             message = f"'{name}' is secret: no run shows what it is"
             places.error(USE, ("tests", i, "expect", "outputs", name), message, "remove it", key=True)
     for i, given in enumerate(shape.nodes):
-        for k, name in enumerate(given.outputs or ()):
+        for name, where in _written(given):
             if name in secrets:
                 message = f"'{name}' is secret: it is an input, and no node may write it"
-                places.error(USE, ("nodes", i, "outputs", k), message, "write another field")
+                places.error(USE, ("nodes", i, *where), message, "write another field", key=where[0] == "set")
         if len(nodes) == len(shape.nodes):
             _check_texts(places, nodes[given.id], ("nodes", i), secrets, maps.get(given.id))
+
+
+def _written(given: NodeShape) -> Iterator[tuple[str, Path]]:
+    yield from ((name, ("outputs", k)) for k, name in enumerate(given.outputs or ()))
+    yield from ((name, ("set", name)) for name in given.set_ or ())
 
 
 def _check_texts(places: Places, node: Node, path: Path, secrets: set[str], way: Map | None) -> None:
     item = {way.item} if way is not None else set()
     for text in node.texts():
-        if isinstance(text.value, Template):
+        for name, offset in text.value.references():
+            if not text.takes_secrets and name in secrets - item - text.local:
+                message = f"'{name}' is secret: it can't be used here"
+                places.inside((*path, *text.path), Finding(USE, message, offset, _WHERE))
+        if text.takes_secrets and isinstance(text.value, Template):
             _check_template(places, text.value, (*path, *text.path), secrets - item - text.local)
 
 

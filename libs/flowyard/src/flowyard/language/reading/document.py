@@ -67,7 +67,7 @@ Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
 ErrorCode: TypeAlias = Literal["rate_limited", "timeout", "provider_error", "invalid_output", "model_refused"]
 RunErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
-    "expression_error", "run_timeout", "parallel_writes", "budget_exceeded",
+    "expression_error", "assertion_failed", "run_timeout", "parallel_writes", "budget_exceeded",
 ]  # fmt: skip
 
 
@@ -177,7 +177,11 @@ class ExampleShape(Shape):
 
 
 class NodeShape(Shape):
-    model_config = ConfigDict(json_schema_extra={"required": ["id", "prompt", "outputs"]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["prompt", "outputs"]}, {"required": ["set"]}, {"required": ["assert"]}]
+        }
+    )
 
     id: Identifier = Field(
         description="The node's name in edges.", json_schema_extra={"not": {"enum": ["START", "END", "configurable"]}}
@@ -195,6 +199,16 @@ class NodeShape(Shape):
     retry: RetryForm | None = Field(None, description="A number of retries, or how to retry.")
     on_error: OnErrorForm | None = Field(None, description="fail (default), continue, or {goto: node}.")
     log_prompts: bool | None = Field(None, description="Put the messages into the run's events.")
+    set_: dict[str, Any] | None = Field(
+        None,
+        alias="set",
+        min_length=1,
+        description="Fields to write, without a model: templates, plain values, or {expr: expression}.",
+    )
+    assert_: str | None = Field(
+        None, alias="assert", min_length=1, description="An expression; the step fails unless it holds."
+    )
+    message: str | None = Field(None, min_length=1, description="With assert: why the step fails.")
 
 
 class LogicShape(Shape):

@@ -39,6 +39,14 @@ def check_expression(expression: Expression, types: Mapping[str, Type], loops: C
     return checker.findings
 
 
+def expression_type(
+    expression: Expression, types: Mapping[str, Type], loops: Collection[str]
+) -> tuple[Type, list[Finding]]:
+    """The type of an expression's value, and what is wrong with it. `types`, `loops`: see `check_expression`."""
+    checker = _Checker(types, loops)
+    return checker.infer(expression.tree), checker.findings
+
+
 @dataclass(slots=True)
 class _Checker:
     types: Mapping[str, Type]

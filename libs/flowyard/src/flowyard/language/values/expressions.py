@@ -71,9 +71,13 @@ class Expression:
         """Each field that is read, and the character of the text at which its name begins."""
         return ((name, node.col_offset) for name, node in roots(self.tree))
 
+    def value(self, lookup: Lookup, iterations: Iterations) -> Any:
+        """Its value now, as JSON has it. Raises EvaluationError."""
+        return _Evaluator(lookup, iterations, self.text).value(self.tree)
+
     def holds(self, lookup: Lookup, iterations: Iterations) -> bool:
         """Whether the condition is true now. Raises EvaluationError, also where the value is no bool."""
-        value = _Evaluator(lookup, iterations, self.text).value(self.tree)
+        value = self.value(lookup, iterations)
         if not isinstance(value, bool):
             raise EvaluationError(f"'{self.text}' is {type_of(value)}, not true or false")
         return value

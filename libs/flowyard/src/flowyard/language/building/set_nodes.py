@@ -1,0 +1,77 @@
+"""Set nodes: fields from templates, expressions and plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowyard.language.building.expressions import parse_at
+from flowyard.language.building.node_context import NodeContext
+from flowyard.language.building.state import check_value
+from flowyard.language.nodes import Output, SetNode, SetValue
+from flowyard.language.reading.document import NodeShape
+from flowyard.language.reading.places import Path
+from flowyard.language.values.expression_types import expression_type
+from flowyard.language.values.expressions import Expression
+from flowyard.language.values.templates import Template, template_type
+from flowyard.language.values.types import Type, accepts, describe
+
+EXPRESSION_KEY: Final = "expr"
+_UNREADABLE: Final = ()
+"""Stands for an expression that was reported."""
+
+
+def read_set_node(context: NodeContext, shape: NodeShape, path: Path) -> SetNode:
+    given = shape.set_ or {}
+    reader = _SetReader(context, context.types(shape.id))
+    values, outputs = {}, []
+    for name, value in given.items():
+        where = (*path, "set", name)
+        kind = context.output_type(shape.id, name, where, alone=len(given) == 1, key=True)
+        values[name] = reader.value(value, where)
+        reader.check(name, values[name], kind, where)
+        declared = context.fields.get(name)
+        outputs.append(Output(name, kind, declared.description if declared else None))
+    return SetNode(**context.head(shape, path), outputs=tuple(outputs), values=values)
+
+
+@dataclass(frozen=True, slots=True)
+class _SetReader:
+    context: NodeContext
+    types: Mapping[str, Type]
+
+    def value(self, given: Any, path: Path) -> SetValue:
+        """Texts become templates and `{expr: …}` an expression, at any depth."""
+        match given:
+            case str():
+                return self.context.template(given, path, self.types)
+            case {"expr": str(text)} if len(given) == 1:
+                expression = parse_at(self.context.places, (*path, EXPRESSION_KEY), text)
+                return _UNREADABLE if expression is None else expression
+            case dict():
+                return {name: self.value(inner, (*path, name)) for name, inner in given.items()}
+            case list():
+                return [self.value(inner, (*path, i)) for i, inner in enumerate(given)]
+            case _:
+                return given
+
+    def check(self, name: str, value: SetValue, wanted: Type, path: Path) -> None:
+        """Reports what can never be a value of the field. Lists and mappings of texts are checked by each step."""
+        match value:
+            case Expression():
+                kind, findings = expression_type(value, self.types, self.context.loops)
+                for finding in findings:
+                    self.context.places.inside((*path, EXPRESSION_KEY), finding)
+                self._check_type(name, kind, wanted, path)
+            case Template():
+                self._check_type(name, template_type(value, self.types), wanted, path)
+            case dict() | list() | tuple():
+                pass
+            case _:
+                check_value(self.context.places, path, wanted, value, name, code="type-mismatch")
+
+    def _check_type(self, name: str, kind: Type, wanted: Type, path: Path) -> None:
+        if not accepts(wanted, kind):
+            message = f"'{name}' is {describe(wanted)} in the state, but {describe(kind)} here"
+            self.context.places.error("type-mismatch", path, message, f"the field takes {describe(wanted)}")

@@ -1,0 +1,28 @@
+"""An assert node's step: it fails unless its condition holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flowyard.language.nodes import AssertNode
+from flowyard.step_errors import AssertionFailed
+from flowyard.steps.running import RunningStep, Try
+
+
+@dataclass(frozen=True, slots=True)
+class AssertWork:
+    node: AssertNode
+
+    def start(self, running: RunningStep) -> Try:
+        return partial(check, self.node, running)
+
+
+async def check(node: AssertNode, running: RunningStep) -> dict[str, Any]:
+    """No outputs. Raises AssertionFailed; EvaluationError where the condition can't be evaluated."""
+    if node.condition.holds(running.values.get, running.loop_turns):
+        return {}
+    if node.message is not None:
+        raise AssertionFailed(node.message.render(running.values.get))
+    raise AssertionFailed(f"'{node.condition.text}' doesn't hold")
