@@ -13,12 +13,13 @@ from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, RunTokens
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import failure_data
-from flowyard.runs.events import Failure
+from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import Entry
 from flowyard.storage.claims import Claims
-from flowyard.storage.commits import Committer, Part
+from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import packed
+from support.rows import step_row
 
 
 class Hands:
@@ -41,43 +42,44 @@ class Hands:
 
     async def tell(self, claim: Claim, kind: str, **data: Any) -> None:
         """An event."""
-        await self._commit(self._part(claim), claim, [(kind, data)])
+        await self._commit(self._begun(claim), claim, [(kind, data)])
 
     async def step(self, claim: Claim, node: str, outputs: Mapping[str, Any], *, visit: int = 1) -> None:
         """A step begins, and in a second commit it succeeds."""
         place = {"node": node, "visit": visit}
         await self.tell(claim, "step.started", **place)
-        part = self._part(claim)
+        commit = self._begun(claim)
         seq = self._seqs[claim.run_id] + 1
-        part.steps = [(node, visit, -1, "succeeded", seq, 1, datetime.now(UTC), 0.1, None, dumps(dict(outputs)), None)]
+        about = {"started_at": datetime.now(UTC), "duration_s": 0.1, "outputs": outputs}
+        commit.add_step(step_row(seq, StepId(node, visit), **about))
         sums = {"duration_s": 0.1, "calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": "0"}
-        await self._commit(part, claim, [("step.finished", {**place, **sums, "outputs": dict(outputs)})])
+        await self._commit(commit, claim, [("step.finished", {**place, **sums, "outputs": dict(outputs)})])
 
     def say(self, claim: Claim, node: str, text: str) -> None:
         """A token."""
         self._bus.publish(RunTokens(run_id=claim.run_id, epoch=claim.epoch, node=node, visit=1, text=text))
 
     async def succeed(self, claim: Claim, outputs: Mapping[str, Any]) -> None:
-        part = self._part(claim)
-        part.status, part.outputs = "succeeded", dumps(dict(outputs))
-        await self._commit(part, claim, [("run.succeeded", {"duration_s": 0.1, "outputs": dict(outputs)})])
+        commit = self._begun(claim)
+        commit.status, commit.outputs = "succeeded", dumps(dict(outputs))
+        await self._commit(commit, claim, [("run.succeeded", {"duration_s": 0.1, "outputs": dict(outputs)})])
 
     async def fail(self, claim: Claim, failure: Failure) -> None:
-        part = self._part(claim)
-        part.status, part.outputs, part.error = "failed", "{}", dumps(failure_data(failure))
-        await self._commit(part, claim, [("run.failed", {"duration_s": 0.1, "error": failure_data(failure)})])
+        commit = self._begun(claim)
+        commit.status, commit.outputs, commit.error = "failed", "{}", dumps(failure_data(failure))
+        await self._commit(commit, claim, [("run.failed", {"duration_s": 0.1, "error": failure_data(failure)})])
 
-    def _part(self, claim: Claim) -> Part:
-        return Part(claim.run_id, claim.epoch, self._seqs[claim.run_id])
+    def _begun(self, claim: Claim) -> RunCommit:
+        return RunCommit(claim.run_id, claim.epoch, self._seqs[claim.run_id])
 
-    async def _commit(self, part: Part, claim: Claim, events: list[tuple[str, dict[str, Any]]]) -> None:
+    async def _commit(self, commit: RunCommit, claim: Claim, events: list[tuple[str, dict[str, Any]]]) -> None:
         entries = []
         for kind, data in events:
-            part.last_seq += 1
-            entries.append(Entry(part.last_seq, datetime.now(UTC), kind, data))
-        self._seqs[claim.run_id] = part.last_seq
-        part.entries = packed(entries)
-        await self._committer.commit(part)
+            commit.last_seq += 1
+            entries.append(Entry(commit.last_seq, datetime.now(UTC), kind, data))
+        self._seqs[claim.run_id] = commit.last_seq
+        commit.entries = packed(entries)
+        await self._committer.commit(commit)
         if not self.silent:
             self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=tuple(entries)))
 

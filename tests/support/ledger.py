@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from flowyard.runs.claim import Claim
 from flowyard.storage.commits import Committer
+from support.rows import call_row
 from support.stored import LONG_AGO, telling
 
 
@@ -37,8 +37,18 @@ class Book:
         error: str | None = None,
     ) -> None:
         self.seq += 1
-        part = telling(self.claim, "model.called", seq=self.seq)
-        durations: tuple[Any, ...] = (at, duration_s, first_token_s)
-        usd = None if cost is None else Decimal(cost)
-        part.calls = [(self.seq, node, 1, -1, provider, model, *durations, *tokens, usd, error, 0)]
-        await self.committer.commit(part)
+        commit = telling(self.claim, "model.called", seq=self.seq)
+        row = call_row(
+            self.seq,
+            node,
+            provider=provider,
+            model=model,
+            at=at,
+            duration_s=duration_s,
+            first_token_s=first_token_s,
+            **dict(zip(("tokens_in", "tokens_out", "tokens_cached"), tokens, strict=True)),
+            cost_usd=None if cost is None else Decimal(cost),
+            error=error,
+        )
+        commit.add_call(row)
+        await self.committer.commit(commit)

@@ -18,7 +18,7 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.run import Entry, Fork, NewRun
 from flowyard.storage.checkpoints import Checkpoints
 from flowyard.storage.claims import Claims
-from flowyard.storage.commits import Committer, Part
+from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import Database, dumps, open_database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
@@ -95,8 +95,8 @@ class Stored:
 
     async def finish(self, claim: Claim, status: str = "succeeded", *, seq: int | None = None) -> None:
         """`seq`: of its last event; the one after the claim's unless others were committed since."""
-        part = ending(claim, status, seq=seq or claim.last_seq + 1)
-        await self.committer.commit(part)
+        commit = ending(claim, status, seq=seq or claim.last_seq + 1)
+        await self.committer.commit(commit)
 
     async def expire(self, run_id: UUID) -> None:
         """As if its lease had been over for a second."""
@@ -149,19 +149,19 @@ LONG_AGO: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def entries_json(first: int, *types: str) -> str:
-    """Events as a part carries them, numbered from `first`."""
+    """Events as a commit carries them, numbered from `first`."""
     return packed([Entry(seq, LONG_AGO, kind, {}) for seq, kind in enumerate(types, first)])
 
 
-def telling(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> Part:
-    """A part with one event. `seq`: its number; the one after the claim's if nothing was committed since."""
+def telling(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> RunCommit:
+    """A commit with one event. `seq`: its number; the one after the claim's if nothing was committed since."""
     seq = seq or claim.last_seq + 1
-    return Part(claim.run_id, claim.epoch, seq, entries=entries_json(seq, kind))
+    return RunCommit(claim.run_id, claim.epoch, seq, entries=entries_json(seq, kind))
 
 
-def ending(claim: Claim, status: str = "succeeded", *, seq: int | None = None) -> Part:
-    part = telling(claim, f"run.{status}", seq=seq)
-    part.status, part.outputs = status, "{}"
+def ending(claim: Claim, status: str = "succeeded", *, seq: int | None = None) -> RunCommit:
+    commit = telling(claim, f"run.{status}", seq=seq)
+    commit.status, commit.outputs = status, "{}"
     if status == "failed":
-        part.error = dumps({"code": "test", "message": "a test wants it so"})
-    return part
+        commit.error = dumps({"code": "test", "message": "a test wants it so"})
+    return commit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -13,7 +14,7 @@ from flowyard.language.load import load_text
 from flowyard.runs.entries import encoded
 from flowyard.runs.events import Event, Failure, ModelCalled, StepFinished, StepId
 from flowyard.runs.run import Entry, Run, Spending
-from flowyard.storage.history import CallRecord
+from flowyard.storage.rows import CallRow
 
 BEGIN: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
@@ -69,13 +70,10 @@ def _entry(seq: int, at: float, event: Event | str, data: Mapping[str, Any] | No
     return Entry(seq, BEGIN + timedelta(seconds=at), kind, said)
 
 
-def _call(entry: Entry, call: Any) -> CallRecord:
+def _call(entry: Entry, call: Any) -> CallRow:
     error = call.error.code if call.error is not None else None
-    tokens = call.tokens_in, call.tokens_out, call.tokens_cached
-    times = entry.at, call.duration_s, call.first_token_s
-    return CallRecord(
-        entry.seq, call.step, call.provider, call.model, *times, *tokens, call.cost_usd, error, call.retries
-    )
+    same = {field.name: getattr(call, field.name) for field in fields(CallRow) if hasattr(call, field.name)}
+    return CallRow(**{**same, "seq": entry.seq, "at": entry.at, "error": error})
 
 
 def _sum(values: list[Any], start: Any = 0) -> Any:

@@ -9,10 +9,11 @@ import pytest
 
 from flowyard.errors import ClaimLost, CommitRefused
 from flowyard.runs.claim import Claim
-from flowyard.storage.commits import MOST_RUNS, Committer, Part, Told
-from flowyard.storage.database import dumps
+from flowyard.runs.events import Failure
+from flowyard.storage.commits import MOST_RUNS, CommitResult, Committer
 from flowyard.storage.schema import migrate
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
+from support.rows import call_row, full_commit, step_row
 from support.servers import FORGETFUL
 from support.stored import LEASE_S, Stored, ending, open_stored, telling
 
@@ -27,26 +28,14 @@ async def claims_of(stored: Stored, count: int) -> list[Claim]:
 
 @asynccontextmanager
 async def committing(stored: Stored, batches: list[int] | None = None) -> AsyncIterator[Committer]:
-    """Another committer, which tells how many parts each of its statements had."""
-    told: list[int] = [] if batches is None else batches
-    committer = Committer(stored.database, lease_s=LEASE_S, on_batch=lambda _seconds, parts: told.append(parts))
+    """Another committer, which appends to `batches` how many commits each of its statements had."""
+    sizes: list[int] = [] if batches is None else batches
+    committer = Committer(stored.database, lease_s=LEASE_S, on_batch=lambda _seconds, commits: sizes.append(commits))
     task = asyncio.create_task(committer.run())
     try:
         yield committer
     finally:
         task.cancel()
-
-
-def whole(claim: Claim, now: object) -> Part:
-    """A part with a row for every table."""
-    part = telling(claim)
-    part.head = "c1"
-    part.checkpoints = [("", "c1", None, "{}", "{}")]
-    part.writes = [("", "c1", "task", 0, "path", "channel", "[1,null]")]
-    part.values = [("digest", '"large"')]
-    part.steps = [("write", 1, -1, "succeeded", part.last_seq, 1, now, 0.5, None, "{}", None)]
-    part.calls = [(part.last_seq, "write", 1, -1, "p", "m", now, 0.5, None, 1, 2, None, None, None, 0)]
-    return part
 
 
 WRITTEN = ("events", "steps", "model_calls", "checkpoints", "checkpoint_writes", "checkpoint_values")
@@ -56,8 +45,8 @@ async def test_what_many_runs_commit_together_is_one_statement(stored: Stored) -
     claims = await claims_of(stored, 40)
     batches: list[int] = []
     async with committing(stored, batches) as committer:
-        told = await asyncio.gather(*(committer.commit(telling(claim)) for claim in claims))
-    assert told == [Told(cancel_requested=False)] * 40
+        results = await asyncio.gather(*(committer.commit(telling(claim)) for claim in claims))
+    assert results == [CommitResult(cancel_requested=False)] * 40
     assert sum(batches) == 40
     assert len(batches) <= 2
     for claim in claims:
@@ -73,18 +62,18 @@ async def test_a_statement_takes_no_more_runs_than_it_should(stored: Stored) -> 
     assert sum(batches) == MOST_RUNS + 10
 
 
-async def test_the_parts_of_one_run_are_written_in_their_order(stored: Stored) -> None:
+async def test_the_commits_of_one_run_are_written_in_their_order(stored: Stored) -> None:
     [claim] = await claims_of(stored, 1)
     await asyncio.gather(*(stored.committer.commit(telling(claim, seq=seq)) for seq in range(2, 8)))
     assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2, 3, 4, 5, 6, 7]
     assert (await stored.runs.get(claim.run_id)).last_seq == 7
 
 
-async def test_a_part_is_written_into_every_table_and_renews_the_lease(stored: Stored) -> None:
+async def test_a_commit_is_written_into_every_table_and_renews_the_lease(stored: Stored) -> None:
     [claim] = await claims_of(stored, 1)
     await stored.expire(claim.run_id)
     before = await stored.counts()
-    await stored.committer.commit(whole(claim, claim.at))
+    await stored.committer.commit(full_commit(claim))
     after = await stored.counts()
     assert {table: after[table] - before[table] for table in WRITTEN} == dict.fromkeys(WRITTEN, 1)
     held = await stored.database.row("SELECT *, lease_until > now() AS live FROM claims")
@@ -92,19 +81,21 @@ async def test_a_part_is_written_into_every_table_and_renews_the_lease(stored: S
     assert (held["live"], held["last_seq"], held["head_checkpoint"]) == (True, 2, "c1")
 
 
-async def test_the_part_of_a_stale_claim_changes_nothing_while_others_of_its_batch_are_written(stored: Stored) -> None:
+async def test_a_commit_under_a_stale_claim_changes_nothing_and_others_of_its_batch_are_written(
+    stored: Stored,
+) -> None:
     stale, good = await claims_of(stored, 2)
     await stored.expire(stale.run_id)
     await stored.moves.sweep()
     [again] = await stored.claims.take("other", 1)
     before = await stored.everything()
-    lost, told = await asyncio.gather(
-        stored.committer.commit(whole(stale, stale.at)),
-        stored.committer.commit(whole(good, good.at)),
+    lost, result = await asyncio.gather(
+        stored.committer.commit(full_commit(stale)),
+        stored.committer.commit(full_commit(good)),
         return_exceptions=True,
     )
     assert isinstance(lost, ClaimLost)
-    assert told == Told(cancel_requested=False)
+    assert result == CommitResult(cancel_requested=False)
     after = await stored.everything()
     for table, rows in after.items():
         new = set(rows) - set(before[table])
@@ -116,9 +107,9 @@ async def test_the_part_of_a_stale_claim_changes_nothing_while_others_of_its_bat
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
-async def test_a_run_that_has_ended_takes_no_part_any_more(stored: Stored, status: str) -> None:
+async def test_a_run_that_has_ended_takes_no_commit_any_more(stored: Stored, status: str) -> None:
     claim = await stored.claimed()
-    await stored.committer.commit(whole(claim, claim.at))
+    await stored.committer.commit(full_commit(claim))
     await stored.finish(claim, status, seq=3)
     ended = await stored.everything()
     for late in (telling(claim, seq=4), ending(claim, seq=4)):
@@ -138,35 +129,34 @@ async def test_a_run_that_has_ended_takes_no_part_any_more(stored: Stored, statu
         pytest.param("\x00", id="NUL"),
     ],
 )
-async def test_a_part_that_postgres_refuses_fails_alone(stored: Stored, poison: str) -> None:
+async def test_a_commit_that_postgres_refuses_fails_alone(stored: Stored, poison: str) -> None:
     claims = await claims_of(stored, 9)
-    parts = [whole(claim, claim.at) for claim in claims]
-    row = parts[4].steps[0]
-    parts[4].steps = [(*row[:-2], poison, None)]
-    told = await asyncio.gather(*(stored.committer.commit(part) for part in parts), return_exceptions=True)
-    assert isinstance(told.pop(4), CommitRefused)
-    assert told == [Told(cancel_requested=False)] * 8
+    commits = [full_commit(claim) for claim in claims]
+    commits[4].entries = poison
+    results = await asyncio.gather(*(stored.committer.commit(commit) for commit in commits), return_exceptions=True)
+    assert isinstance(results.pop(4), CommitRefused)
+    assert results == [CommitResult(cancel_requested=False)] * 8
     written = [len(await stored.entries(claim.run_id)) for claim in claims]
     assert written == [2, 2, 2, 2, 1, 2, 2, 2, 2]
     # The claim is as it was, and what follows is taken.
-    assert await stored.committer.commit(telling(claims[4])) == Told(cancel_requested=False)
+    assert await stored.committer.commit(telling(claims[4])) == CommitResult(cancel_requested=False)
 
 
 async def test_a_number_that_fits_no_column_is_refused_and_not_tried_for_ever(stored: Stored) -> None:
     claim = await stored.claimed()
-    part = whole(claim, claim.at)
-    part.calls = [(*part.calls[0][:9], 2**40, *part.calls[0][10:])]
+    commit = full_commit(claim)
+    commit.add_call(call_row(99, tokens_in=2**40))
     async with asyncio.timeout(5):
         with pytest.raises(CommitRefused):
-            await stored.committer.commit(part)
+            await stored.committer.commit(commit)
 
 
 async def test_a_refusal_tells_nobody_the_values(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     claim = await stored.claimed()
-    part = whole(claim, claim.at)
-    part.outputs, part.status = '{"a": my-secret', "succeeded"
+    commit = full_commit(claim)
+    commit.outputs, commit.status = '{"a": my-secret', "succeeded"
     with pytest.raises(CommitRefused) as refused:
-        await stored.committer.commit(part)
+        await stored.committer.commit(commit)
     assert "my-secret" not in str(refused.value)
     assert [record.message for record in caplog.records] == ["commit refused"]
     assert "my-secret" not in str([vars(record) for record in caplog.records])
@@ -174,10 +164,10 @@ async def test_a_refusal_tells_nobody_the_values(stored: Stored, caplog: pytest.
 
 async def test_to_commit_the_same_again_changes_nothing(stored: Stored) -> None:
     claim = await stored.claimed()
-    part = whole(claim, claim.at)
-    await stored.committer.commit(part)
+    commit = full_commit(claim)
+    await stored.committer.commit(commit)
     once = await without_lease(stored)
-    await stored.committer.commit(part)
+    await stored.committer.commit(commit)
     assert await without_lease(stored) == once
 
 
@@ -188,10 +178,10 @@ async def without_lease(stored: Stored) -> dict[str, list[str]]:
 
 async def test_a_step_that_has_succeeded_stays_as_it_is(stored: Stored) -> None:
     claim = await stored.claimed()
-    part = whole(claim, claim.at)
-    await stored.committer.commit(part)
+    commit = full_commit(claim)
+    await stored.committer.commit(commit)
     late = telling(claim, "step.failed", seq=3)
-    late.steps = [("write", 1, -1, "failed", 3, 1, claim.at, 0.5, "fail", None, dumps({"code": "a", "message": "b"}))]
+    late.add_step(step_row(3, status="failed", handled="fail", error=Failure("a", "b")))
     await stored.committer.commit(late)
     assert [(step.status, step.seq) for step in await stored.history.steps(claim.run_id)] == [("succeeded", 2)]
 
@@ -199,7 +189,7 @@ async def test_a_step_that_has_succeeded_stays_as_it_is(stored: Stored) -> None:
 async def test_a_commit_says_that_somebody_wants_the_run_cancelled(stored: Stored) -> None:
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
-    assert await stored.committer.commit(telling(claim)) == Told(cancel_requested=True)
+    assert await stored.committer.commit(telling(claim)) == CommitResult(cancel_requested=True)
 
 
 async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Stored) -> None:
@@ -207,14 +197,14 @@ async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Store
     committer = Committer(stored.database, lease_s=LEASE_S, most_waiting=2)
     waiting = [asyncio.create_task(committer.commit(telling(claim))) for claim in claims]
     await asyncio.sleep(0.02)
-    assert committer._queue.qsize() == 2
+    assert committer.waiting == 2
     assert not any(task.done() for task in waiting)
     task = asyncio.create_task(committer.run())
-    assert await asyncio.gather(*waiting) == [Told(cancel_requested=False)] * 6
+    assert await asyncio.gather(*waiting) == [CommitResult(cancel_requested=False)] * 6
     task.cancel()
 
 
-async def test_a_part_whose_run_gave_up_waiting_is_not_written(stored: Stored) -> None:
+async def test_a_commit_whose_run_gave_up_waiting_is_not_written(stored: Stored) -> None:
     claim = await stored.claimed()
     committer = Committer(stored.database, lease_s=LEASE_S)
     waiting = asyncio.create_task(committer.commit(telling(claim)))
@@ -305,12 +295,12 @@ class AnswersLost:
 @pytest.mark.parametrize("times", [1, 2])
 async def test_an_end_whose_answer_was_lost_is_not_taken_for_a_lost_claim(stored: Stored, times: int) -> None:
     claim = await stored.claimed()
-    await stored.committer.commit(whole(claim, claim.at))
+    await stored.committer.commit(full_commit(claim))
     database: object = AnswersLost(stored, times)
     committer = Committer(database, lease_s=LEASE_S)  # type: ignore[arg-type]  # the part of it that is used
     task = asyncio.create_task(committer.run())
     async with asyncio.timeout(5):
-        assert await committer.commit(ending(claim, seq=3)) == Told(cancel_requested=False)
+        assert await committer.commit(ending(claim, seq=3)) == CommitResult(cancel_requested=False)
     task.cancel()
     assert [entry.type for entry in await stored.entries(claim.run_id)][-1] == "run.succeeded"
 
@@ -321,7 +311,7 @@ async def test_a_step_whose_answer_was_lost_is_there_once(stored: Stored) -> Non
     committer = Committer(database, lease_s=LEASE_S)  # type: ignore[arg-type]  # as above
     task = asyncio.create_task(committer.run())
     async with asyncio.timeout(5):
-        await committer.commit(whole(claim, claim.at))
+        await committer.commit(full_commit(claim))
     task.cancel()
     assert len(await stored.history.steps(claim.run_id)) == 1
     assert len(await stored.history.calls(claim.run_id)) == 1

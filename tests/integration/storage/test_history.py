@@ -1,24 +1,29 @@
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
 
 from flowyard.errors import UnknownStep
 from flowyard.runs.claim import Claim
-from flowyard.runs.run import Entry
+from flowyard.runs.events import Failure, StepId
+from flowyard.runs.run import Entry, Step
 from flowyard.storage.packing import packed
+from support.rows import call_row, step_row
 from support.stored import LONG_AGO, Stored, entries_json, new_id, telling
 
 
 async def tell(stored: Stored, claim: Claim, seq: int, *kinds: str) -> None:
-    part = telling(claim, seq=seq + len(kinds) - 1)
-    part.entries = entries_json(seq, *kinds)
-    await stored.committer.commit(part)
+    commit = telling(claim, seq=seq + len(kinds) - 1)
+    commit.entries = entries_json(seq, *kinds)
+    await stored.committer.commit(commit)
 
 
 async def step(stored: Stored, claim: Claim, seq: int, *, type: str, **about: object) -> None:  # noqa: A002
-    part = telling(claim, seq=seq)
-    part.entries = packed([Entry(seq, LONG_AGO, type, about)])
-    await stored.committer.commit(part)
+    commit = telling(claim, seq=seq)
+    commit.entries = packed([Entry(seq, LONG_AGO, type, about)])
+    await stored.committer.commit(commit)
 
 
 async def seqs(stored: Stored, claim: Claim, after: int, most: int = 1000) -> list[int]:
@@ -59,17 +64,36 @@ async def test_a_step_is_found_where_it_last_began(stored: Stored) -> None:
 @pytest.mark.parametrize("text", ["\u0000", "\ud800", '"node":"write"'])
 async def test_a_step_is_found_whatever_characters_a_model_replied(stored: Stored, text: str) -> None:
     claim = await stored.claimed()
-    part = telling(claim, seq=3)
+    commit = telling(claim, seq=3)
     started = Entry(2, LONG_AGO, "step.started", {"node": "write", "visit": 1})
-    part.entries = packed([started, Entry(3, LONG_AGO, "step.finished", {"outputs": {text: text}})])
-    await stored.committer.commit(part)
+    commit.entries = packed([started, Entry(3, LONG_AGO, "step.finished", {"outputs": {text: text}})])
+    await stored.committer.commit(commit)
     assert await stored.history.started_at_seq(claim.run_id, "write", 1) == 2
     assert (await stored.entries(claim.run_id))[-1].data["outputs"] == {text: text}
 
 
 async def test_a_fork_finds_the_steps_that_it_took_along_by_their_end(stored: Stored) -> None:
     claim = await stored.claimed()
-    part = telling(claim, seq=2)
-    part.steps = [("write", 1, -1, "succeeded", 2, 1, claim.at, 0.5, None, '{"x": 1}', None)]
-    await stored.committer.commit(part)
+    commit = telling(claim, seq=2)
+    commit.add_step(step_row(2, outputs={"x": 1}))
+    await stored.committer.commit(commit)
     assert await stored.history.started_at_seq(claim.run_id, "write", 1) == 2
+
+
+async def test_a_step_and_a_call_come_back_as_they_were_committed(stored: Stored) -> None:
+    claim = await stored.claimed()
+    about: dict[str, Any] = {"tries": 3, "started_at": claim.at, "duration_s": 0.25}
+    failure = Failure("provider_error", "it said no", "write", "no")
+    tokens: dict[str, Any] = {"tokens_in": 1, "tokens_out": 2, "tokens_cached": 3}
+    call = call_row(2, StepId("write", 2, 0), at=claim.at, first_token_s=0.125, **tokens, error="timeout", retries=4)
+    commit = telling(claim)
+    commit.add_step(step_row(2, StepId("write", 2, 0), **about, outputs={"x": 1}))
+    commit.add_step(step_row(3, StepId("check", 1), **about, status="failed", handled="goto", error=failure))
+    commit.add_call(call)
+    commit.add_call(unknown := call_row(3, cost_usd=Decimal("0.10"), tokens_in=None))
+    await stored.committer.commit(commit)
+    assert await stored.history.steps(claim.run_id) == [
+        Step("write", 2, 0, "succeeded", 2, claim.at, 0.25, {"x": 1}, None, None, 3),
+        Step("check", 1, None, "failed", 3, claim.at, 0.25, None, failure, "goto", 3),
+    ]
+    assert await stored.history.calls(claim.run_id) == [call, unknown]

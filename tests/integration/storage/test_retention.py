@@ -8,7 +8,8 @@ import pytest
 from flowyard.errors import UnknownRun
 from flowyard.runs.claim import Claim
 from support.engine import Asked, Engine, submitted
-from support.stored import Stored, telling
+from support.rows import full_commit
+from support.stored import Stored
 from support.workflows import document
 
 DAY_S = 86_400
@@ -18,12 +19,7 @@ GROWS = ("runs", "claims", "events", "steps", "model_calls", "checkpoints", "che
 async def full(stored: Stored) -> Claim:
     """A run with rows in every table."""
     claim = await stored.claimed()
-    part = telling(claim)
-    part.head, part.checkpoints = "c1", [("", "c1", None, "{}", "{}")]
-    part.writes, part.values = [("", "c1", "task", 0, "", "x", "[1,null]")], [("digest", '"large"')]
-    part.steps = [("write", 1, -1, "succeeded", 2, 1, claim.at, 0.5, None, "{}", None)]
-    part.calls = [(2, "write", 1, -1, "p", "m", claim.at, 0.5, None, 1, 2, None, None, None, 0)]
-    await stored.committer.commit(part)
+    await stored.committer.commit(full_commit(claim))
     return claim
 
 

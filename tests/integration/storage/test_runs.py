@@ -113,9 +113,9 @@ async def test_the_depth_of_the_queue_is_counted_as_far_as_asked(stored: Stored)
 async def test_inputs_and_outputs_come_back_as_they_were(stored: Stored, value: Any) -> None:
     claim = await stored.claimed(inputs={"value": value})
     assert claim.inputs == {"value": value}
-    part = ending(claim)
-    part.outputs = dumps({"value": value})
-    await stored.committer.commit(part)
+    commit = ending(claim)
+    commit.outputs = dumps({"value": value})
+    await stored.committer.commit(commit)
     run = await stored.runs.get(claim.run_id)
     assert (run.inputs, run.outputs) == ({"value": value}, {"value": value})
 

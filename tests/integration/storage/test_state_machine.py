@@ -182,8 +182,8 @@ class Life(RuleBasedStateMachine):
         claim = self.a_claim(pick, stale=True)
         if claim is not None:
             seq = len(self.runs[claim.run_id].told) + 1
-            part = telling(claim, seq=seq) if status is None else ending(claim, status, seq=seq)
-            assert isinstance(self.changes_nothing(self.stored.committer.commit(part)), ClaimLost)
+            commit = telling(claim, seq=seq) if status is None else ending(claim, status, seq=seq)
+            assert isinstance(self.changes_nothing(self.stored.committer.commit(commit)), ClaimLost)
 
     @rule(pick=PICK)
     def commit(self, pick: int) -> None:
@@ -191,8 +191,8 @@ class Life(RuleBasedStateMachine):
         if claim is None:
             return
         run = self.runs[claim.run_id]
-        part = telling(claim, seq=len(run.told) + 1)
-        told = self.wait(self.stored.committer.commit(part))
+        commit = telling(claim, seq=len(run.told) + 1)
+        told = self.wait(self.stored.committer.commit(commit))
         assert told.cancel_requested == run.cancelled
         run.told.append("step.started")
         run.over = False
@@ -203,8 +203,8 @@ class Life(RuleBasedStateMachine):
         if claim is None:
             return
         run = self.runs[claim.run_id]
-        part = ending(claim, status, seq=len(run.told) + 1)
-        self.wait(self.stored.committer.commit(part))
+        commit = ending(claim, status, seq=len(run.told) + 1)
+        self.wait(self.stored.committer.commit(commit))
         run.status, run.owner, run.over = status, None, False
         run.told.append(f"run.{status}")
 

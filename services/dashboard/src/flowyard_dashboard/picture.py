@@ -13,7 +13,7 @@ from flowyard.errors import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Entry, Run, Step
-from flowyard.storage.history import CallRecord
+from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import Line
 from flowyard_dashboard.parts import Parts
 
@@ -43,7 +43,7 @@ class Picture:
     run: Run
     workflow: Workflow | None
     steps: Sequence[Step]
-    calls: Sequence[CallRecord]
+    calls: Sequence[CallRow]
     entries: Sequence[Entry]
     at_work: Sequence[AtWork]
 
@@ -52,7 +52,7 @@ class Picture:
         return self.steps[-MOST_STEPS:]
 
     @property
-    def calls_shown(self) -> Sequence[CallRecord]:
+    def calls_shown(self) -> Sequence[CallRow]:
         return self.calls[-MOST_CALLS:]
 
     @property

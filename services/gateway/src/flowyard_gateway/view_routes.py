@@ -16,7 +16,7 @@ from flowyard.api.runs import RunPage, RunSummary, RunView, money
 from flowyard.api.workflows import WorkflowName
 from flowyard.errors import UnknownRun
 from flowyard.runs.run import State
-from flowyard.storage.history import CallRecord
+from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import RunFilter
 from flowyard.web.auth import require
 from flowyard.web.sse import EventStream
@@ -146,7 +146,7 @@ def _add_history(router: APIRouter, parts: Parts) -> None:
         return answer(CallList(items=[_call(call) for call in calls]))
 
 
-def _call(call: CallRecord) -> CallView:
+def _call(call: CallRow) -> CallView:
     step = {"node": call.step.node, "visit": call.step.visit, "item": call.step.item}
     values: dict[str, Any] = {name: getattr(call, name) for name in CallView.model_fields if name not in step}
     return CallView(**values | step | {"cost_usd": money(call.cost_usd)})

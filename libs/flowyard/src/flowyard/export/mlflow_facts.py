@@ -10,7 +10,7 @@ from typing import Any, Final
 from flowyard.export.spans import Span, ns_of, trace_id
 from flowyard.export.text import as_json, clean, shortened
 from flowyard.export.told import Told
-from flowyard.storage.history import CallRecord
+from flowyard.storage.rows import CallRow
 
 RUN_ID: Final = "flowyard.run_id"
 STATUS: Final[Mapping[str, str]] = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
@@ -70,7 +70,7 @@ def tags_of(told: Told) -> dict[str, str]:
     return tags
 
 
-def _costs(calls: Iterable[tuple[str, CallRecord]]) -> dict[str, Decimal | None]:
+def _costs(calls: Iterable[tuple[str, CallRow]]) -> dict[str, Decimal | None]:
     """Sums by name; None where a part is unknown."""
     sums: dict[str, Decimal | None] = {}
     for name, call in calls:

@@ -16,7 +16,8 @@ from flowyard.language.workflow import Workflow
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Entry, Run
 from flowyard.storage.database import Database, dumps
-from flowyard.storage.history import CallRecord, History
+from flowyard.storage.history import History
+from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import Runs
 
 _ROWS: Final = 16
@@ -36,7 +37,7 @@ class Told:
     run: Run
     finished_at: datetime
     entries: Sequence[Entry]
-    calls: Sequence[CallRecord]
+    calls: Sequence[CallRow]
     workflow: Workflow | None
 
     @property

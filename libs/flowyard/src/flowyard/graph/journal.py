@@ -32,10 +32,10 @@ from flowyard.runs.events import (
 )
 from flowyard.runs.run import Entry, Spending
 from flowyard.runs.summary import add_known
-from flowyard.storage.commits import Committer, Part
+from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import dumps
-from flowyard.storage.history import CallRecord
 from flowyard.storage.packing import packed
+from flowyard.storage.rows import CallRow, StepRow
 
 RESULT_DELAY: Final = 0.002
 """Seconds that a step's result may wait for company: its superstep's checkpoint usually follows at once."""
@@ -109,7 +109,7 @@ class Journal:
         """How often a step was tried under earlier claims, and once more now."""
         self._tries[step] = tries
 
-    def called_before(self, calls: Iterable[CallRecord]) -> None:
+    def called_before(self, calls: Iterable[CallRow]) -> None:
         """The calls that were made under earlier claims: what a step came to includes them."""
         for call in calls:
             self._count(call)
@@ -199,12 +199,19 @@ class Journal:
     def waiting_step(self, step: StepId, failure: Failure | None) -> None:
         """A step that gives up its slot until its next try: how often it was tried must outlast this claim."""
         started = self._started.get(step) or self._now()
-        error = dumps(failure_data(failure)) if failure is not None else None
-        self._part.steps.append(
-            (*_place(step), "waiting", self._seq, self._tries.get(step, 1), started, 0.0, None, None, error)
+        self._part.add_step(
+            StepRow(
+                step=step,
+                status="waiting",
+                seq=self._seq,
+                tries=self._tries.get(step, 1),
+                started_at=started,
+                duration_s=0.0,
+                error=failure,
+            )
         )
 
-    def _count(self, call: ModelCalled | CallRecord) -> None:
+    def _count(self, call: ModelCalled | CallRow) -> None:
         spent = self._spent.get(call.step, Spending())
         self._spent[call.step] = Spending(
             spent.calls + 1,
@@ -221,13 +228,9 @@ class Journal:
         match event:
             case ModelCalled():
                 self._count(event)
-                self._part.calls.append(self._call_row(seq, event))
-            case StepFinished():
-                outputs = dumps(dict(event.outputs))
-                self._part.steps.append(self._step_row(seq, event, "succeeded", None, outputs, None))
-            case StepFailed():
-                error = dumps(failure_data(event.error))
-                self._part.steps.append(self._step_row(seq, event, "failed", event.handled, None, error))
+                self._part.add_call(self._call_row(seq, event))
+            case StepFinished() | StepFailed():
+                self._part.add_step(self._step_row(seq, event))
             case _:
                 pass
 
@@ -236,27 +239,35 @@ class Journal:
         self._entries.append(Entry(self._seq, self._now(), kind, data))
         return self._seq
 
-    def _step_row(
-        self, seq: int, event: StepFinished | StepFailed, status: str, handled: str | None, *values: str | None
-    ) -> tuple[Any, ...]:
-        started = self._started.pop(event.step, None) or self._now() - timedelta(seconds=event.duration_s)
-        tries = self._tries.pop(event.step, 1)
-        return (*_place(event.step), status, seq, tries, started, event.duration_s, handled, *values)
+    def _step_row(self, seq: int, event: StepFinished | StepFailed) -> StepRow:
+        started = self._started.pop(event.step, None)
+        row = StepRow(
+            step=event.step,
+            status="succeeded",
+            seq=seq,
+            tries=self._tries.pop(event.step, 1),
+            started_at=started or self._now() - timedelta(seconds=event.duration_s),
+            duration_s=event.duration_s,
+        )
+        if isinstance(event, StepFailed):
+            return replace(row, status="failed", handled=event.handled, error=event.error)
+        return replace(row, outputs=event.outputs)
 
-    def _call_row(self, seq: int, event: ModelCalled) -> tuple[Any, ...]:
-        code = event.error.code if event.error is not None else None
-        tokens = event.tokens_in, event.tokens_out, event.tokens_cached
-        durations = self._now(), event.duration_s, event.first_token_s
-        return (
-            seq,
-            *_place(event.step),
-            event.provider,
-            event.model,
-            *durations,
-            *tokens,
-            event.cost_usd,
-            code,
-            event.retries,
+    def _call_row(self, seq: int, event: ModelCalled) -> CallRow:
+        return CallRow(
+            seq=seq,
+            step=event.step,
+            provider=event.provider,
+            model=event.model,
+            at=self._now(),
+            duration_s=event.duration_s,
+            first_token_s=event.first_token_s,
+            tokens_in=event.tokens_in,
+            tokens_out=event.tokens_out,
+            tokens_cached=event.tokens_cached,
+            cost_usd=event.cost_usd,
+            error=event.error.code if event.error is not None else None,
+            retries=event.retries,
         )
 
     def _release(self, task_id: str) -> None:
@@ -270,8 +281,8 @@ class Journal:
     def _is_writing(self) -> bool:
         return self._writing is not None and not self._writing.done()
 
-    def _new_part(self) -> Part:
-        return Part(self.claim.run_id, self.claim.epoch, self._seq)
+    def _new_part(self) -> RunCommit:
+        return RunCommit(self.claim.run_id, self.claim.epoch, self._seq)
 
     def _write_within(self, seconds: float) -> None:
         if not self.keep or self._is_writing or self._failed is not None:
@@ -356,7 +367,3 @@ def _summed(event: StepFinished | StepFailed, spent: Spending | None) -> StepFin
         tokens_out=spent.tokens_out,
         cost_usd=spent.cost_usd,
     )
-
-
-def _place(step: StepId) -> tuple[str, int, int]:
-    return step.node, step.visit, -1 if step.item is None else step.item

@@ -1,6 +1,6 @@
-"""Group commit: what many runs of one process have to say goes to Postgres in one statement.
+"""Group commit: what many runs of one process have to write goes to Postgres in one statement.
 
-Each run's part carries its claim. A part whose claim isn't held any more matches no row, and nothing of it is written.
+What a run commits carries its claim. If the claim isn't held any more, nothing of that run is written.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ import asyncpg
 
 from flowyard.errors import ClaimLost, CommitRefused, Unavailable
 from flowyard.storage.database import Database
+from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, CallRow, StepRow, values_of
 
 log = logging.getLogger(__name__)
 
 COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
-"""How many runs one statement takes at most."""
+"""How many runs one statement writes at most."""
+COMMIT_COLUMNS: Final = "run_id", "epoch", "last_seq", "head", "entries", "status", "outputs", "error", "new_head"
+"""Fields of RunCommit, in the order of their columns in `commit.sql`."""
 _ENDED: Final = "SELECT status = $3 AND last_seq = $4 FROM runs WHERE id = $1 AND epoch = $2"
 _PAUSE_S: Final = 0.1
 """Between tries while Postgres is away."""
 
-Row = tuple[Any, ...]
+Values = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class Part:
-    """What one run has to commit. Rows are in the order of the columns in `commit.sql`.
+class RunCommit:
+    """What one run has to commit. `last_seq`: the number of the last of `entries`, its events as `packing` stores them.
 
-    `status`: the run ends with it. `head`: the checkpoint from which it would resume now. `replaces`: digests of large
-    values that no checkpoint refers to any more.
+    `status`: None unless the run ends; `outputs` and `error` are JSON. `head`: the checkpoint from which it would
+    resume now. `replaces`: digests of large values to which no checkpoint refers any more.
     """
 
     run_id: UUID
@@ -44,36 +47,48 @@ class Part:
     last_seq: int
     entries: str | None = None
     head: str | None = None
-    checkpoints: list[Row] = field(default_factory=list)
-    writes: list[Row] = field(default_factory=list)
-    values: list[Row] = field(default_factory=list)
-    replaces: list[Row] = field(default_factory=list)
-    steps: list[Row] = field(default_factory=list)
-    calls: list[Row] = field(default_factory=list)
+    checkpoints: list[Values] = field(default_factory=list)
+    writes: list[Values] = field(default_factory=list)
+    values: list[Values] = field(default_factory=list)
+    replaces: list[Values] = field(default_factory=list)
     status: str | None = None
     outputs: str | None = None
     error: str | None = None
+    steps: list[Values] = field(default_factory=list, init=False)
+    calls: list[Values] = field(default_factory=list, init=False)
+
+    def add_step(self, row: StepRow) -> None:
+        """Raises CommitRefused for outputs that JSON can't hold."""
+        self.steps.append(values_of(self.run_id, row))
+
+    def add_call(self, row: CallRow) -> None:
+        self.calls.append(values_of(self.run_id, row))
+
+    @property
+    def new_head(self) -> bool:
+        """Whether another checkpoint becomes the run's head."""
+        return bool(self.checkpoints)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What Postgres says of a part that it took."""
+class CommitResult:
+    """What Postgres answers to a commit that it has written. `cancel_requested`: somebody wants the run cancelled."""
 
     cancel_requested: bool
 
 
 @dataclass(slots=True)
 class _Waiting:
-    part: Part
-    done: asyncio.Future[Told]
+    commit: RunCommit
+    result: asyncio.Future[CommitResult]
 
 
 class Committer:
-    """One per process. `run` works until it is cancelled; `commit` waits for its part to be on disk.
+    """Writes what runs commit, many at once. One per process.
 
-    At most `most_waiting` parts wait at a time: who comes later waits for a place, so that memory is bounded while
-    Postgres is slow or away. `on_batch(seconds, parts)` is told of each statement, `on_trouble` of each that
-    has to be sent again or split.
+    `run` works until it is cancelled. At most `most_waiting` commits wait at a time, and further callers of `commit`
+    are held up, so that memory is bounded while Postgres is slow or away. `on_batch(seconds, commits)` is called after
+    each statement, `on_trouble` for each that has to be sent again or split.
     """
 
     def __init__(
@@ -93,41 +108,42 @@ class Committer:
 
     @property
     def waiting(self) -> int:
-        """How many parts wait for their turn."""
+        """How many commits wait for their turn."""
         return self._queue.qsize()
 
-    async def commit(self, part: Part) -> Told:
-        """Raises ClaimLost if the claim isn't held any more, CommitRefused if Postgres can't store the part.
+    async def commit(self, commit: RunCommit) -> CommitResult:
+        """Returns when it is on disk. Raises ClaimLost if the claim isn't held any more, CommitRefused if Postgres
+        can't store it.
 
         While Postgres is away it waits: the caller's lease decides for how long that makes sense.
         """
-        waiting = _Waiting(part, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(commit, asyncio.get_running_loop().create_future())
         await self._queue.put(waiting)
-        return await waiting.done
+        return await waiting.result
 
     async def run(self) -> None:
         while True:
             batch = [await self._queue.get()]
-            # What is ready in this turn of the loop travels along.
+            # Other runs that are ready in this turn of the loop shall be part of this batch.
             await asyncio.sleep(0)
-            taken = {batch[0].part.run_id}
+            run_ids = {batch[0].commit.run_id}
             later: list[_Waiting] = []
             while not self._queue.empty() and len(batch) < MOST_RUNS:
                 waiting = self._queue.get_nowait()
-                # A run's parts go one after the other: one row can't be changed twice in one statement.
-                (later if waiting.part.run_id in taken else batch).append(waiting)
-                taken.add(waiting.part.run_id)
+                # Commits of one run go one after the other: one row can't be changed twice in one statement.
+                (later if waiting.commit.run_id in run_ids else batch).append(waiting)
+                run_ids.add(waiting.commit.run_id)
             await self._write(batch)
             for waiting in later:
                 await self._write([waiting])
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
-        """Postgres refuses a whole statement for one bad row: the batch is halved until the row is alone."""
-        batch = [waiting for waiting in batch if not waiting.done.done()]
+        """Postgres refuses a whole statement for one bad row: the batch is halved until that row's commit is alone."""
+        batch = [waiting for waiting in batch if not waiting.result.done()]
         if not batch:
             return
         try:
-            told, repeated = await self._send([waiting.part for waiting in batch])
+            cancel_requested, repeated = await self._send([waiting.commit for waiting in batch])
         except (asyncpg.PostgresError, ValueError, OverflowError, TypeError) as error:
             self._on_trouble()
             if len(batch) > 1:
@@ -135,72 +151,70 @@ class Committer:
                 await self._write(batch[:half])
                 await self._write(batch[half:])
                 return
-            # The lines after the first, and the traceback, may tell a user's values.
+            # The lines after the first, and the traceback, may contain a user's values.
             reason = str(error).partition("\n")[0]
-            log.error("commit refused", extra={"run_id": str(batch[0].part.run_id), "reason": reason})  # noqa: TRY400
+            log.error("commit refused", extra={"run_id": str(batch[0].commit.run_id), "reason": reason})  # noqa: TRY400
             _fail(batch[0], CommitRefused(reason))
             return
         for waiting in batch:
-            part = waiting.part
-            if part.run_id in told:
-                _succeed(waiting, Told(told[part.run_id]))
-            elif repeated and part.status and await self._ended_by(part):
-                _succeed(waiting, Told(cancel_requested=False))
+            commit = waiting.commit
+            if commit.run_id in cancel_requested:
+                _succeed(waiting, CommitResult(cancel_requested[commit.run_id]))
+            elif repeated and commit.status and await self._ended_by(commit):
+                _succeed(waiting, CommitResult(cancel_requested=False))
             else:
-                _fail(waiting, ClaimLost(str(part.run_id), epoch=part.epoch))
+                _fail(waiting, ClaimLost(str(commit.run_id), epoch=commit.epoch))
 
-    async def _send(self, parts: Sequence[Part]) -> tuple[dict[UUID, bool], bool]:
-        """Which runs were written, and whether the statement was sent more than once."""
+    async def _send(self, commits: Sequence[RunCommit]) -> tuple[dict[UUID, bool], bool]:
+        """By run that was written: whether its cancellation is wanted. And whether the statement was sent twice."""
         repeated = False
         while True:
             started = perf_counter()
             try:
-                rows = await self._database.rows(COMMIT, *_arguments(parts), self._lease_s)
+                rows = await self._database.rows(COMMIT, self._lease_s, *_arrays(commits))
             except Unavailable:
                 repeated = True
                 self._on_trouble()
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            self._on_batch(perf_counter() - started, len(parts))
+            self._on_batch(perf_counter() - started, len(commits))
             return {row["run_id"]: row["cancel_requested"] for row in rows}, repeated
 
-    async def _ended_by(self, part: Part) -> bool:
-        """Whether an earlier try of this part, whose answer was lost, has ended the run."""
-        asked = part.run_id, part.epoch, part.status, part.last_seq
+    async def _ended_by(self, commit: RunCommit) -> bool:
+        """Whether an earlier try of this commit, whose answer was lost, has ended the run."""
+        expected = commit.run_id, commit.epoch, commit.status, commit.last_seq
         while True:
             try:
-                return bool(await self._database.value(_ENDED, *asked))
+                return bool(await self._database.value(_ENDED, *expected))
             except Unavailable:
                 await asyncio.sleep(_PAUSE_S)
 
 
-def _succeed(waiting: _Waiting, told: Told) -> None:
-    if not waiting.done.done():
-        waiting.done.set_result(told)
+def _succeed(waiting: _Waiting, result: CommitResult) -> None:
+    if not waiting.result.done():
+        waiting.result.set_result(result)
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:
-    if not waiting.done.done():
-        waiting.done.set_exception(error)
+    if not waiting.result.done():
+        waiting.result.set_exception(error)
 
 
-def _columns(rows: Iterable[Row], width: int) -> tuple[list[Any], ...]:
+def _columns(rows: Iterable[Values], width: int) -> tuple[list[Any], ...]:
     """Rows → one array per column, as `unnest` takes them."""
     columns = tuple(list(column) for column in zip(*rows, strict=True))
     return columns or tuple([] for _ in range(width))
 
 
-def _arguments(parts: Sequence[Part]) -> list[Any]:
-    heads = [
-        (p.run_id, p.epoch, p.last_seq, p.head, p.entries, p.status, p.outputs, p.error, bool(p.checkpoints))
-        for p in parts
-    ]
+def _arrays(commits: Sequence[RunCommit]) -> list[Any]:
+    """The arrays of `commit.sql`, in the order of their numbers."""
+    going_on = [commit for commit in commits if not commit.status]
     return [
-        *_columns(heads, 9),
-        *_columns(((p.run_id, *row) for p in parts for row in p.steps), 12),
-        *_columns(((p.run_id, *row) for p in parts for row in p.calls), 16),
-        *_columns(((p.run_id, *row) for p in parts if not p.status for row in p.checkpoints), 6),
-        *_columns(((p.run_id, *row) for p in parts if not p.status for row in p.writes), 8),
-        *_columns(((p.run_id, *row) for p in parts if not p.status for row in p.values), 3),
-        *_columns(((p.run_id, *row) for p in parts if not p.status for row in p.replaces), 2),
+        *([getattr(commit, name) for commit in commits] for name in COMMIT_COLUMNS),
+        *_columns((row for commit in commits for row in commit.steps), len(STEP_COLUMNS)),
+        *_columns((row for commit in commits for row in commit.calls), len(CALL_COLUMNS)),
+        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.checkpoints), 6),
+        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.writes), 8),
+        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.values), 3),
+        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.replaces), 2),
     ]

@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from flowyard.errors import UnknownStep
-from flowyard.runs.entries import failure_of
-from flowyard.runs.events import StepId
 from flowyard.runs.run import Entry, Step
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """One line of the ledger. Durations are seconds; None is unknown."""
-
-    seq: int
-    step: StepId
-    provider: str
-    model: str
-    at: datetime
-    duration_s: float
-    first_token_s: float | None
-    tokens_in: int | None
-    tokens_out: int | None
-    tokens_cached: int | None
-    cost_usd: Decimal | None
-    error: str | None
-    retries: int
+from flowyard.storage.rows import CallRow, call_of, step_of
 
 
 class History:
@@ -68,11 +42,11 @@ class History:
             " FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item",
             run_id,
         )
-        return [_step(row) for row in rows]
+        return [step_of(row) for row in rows]
 
-    async def calls(self, run_id: UUID) -> list[CallRecord]:
+    async def calls(self, run_id: UUID) -> list[CallRow]:
         rows = await self._database.rows("SELECT * FROM model_calls WHERE run_id = $1 ORDER BY seq", run_id)
-        return [_call(row) for row in rows]
+        return [call_of(row) for row in rows]
 
     async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:
         """The number of the event with which a step began. Raises UnknownStep."""
@@ -96,18 +70,3 @@ SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """
 _ENDED = "SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3"
-
-
-def _step(row: asyncpg.Record) -> Step:
-    values: dict[str, Any] = dict(row)
-    values["item"] = None if row["item"] < 0 else row["item"]
-    values["error"] = failure_of(row["error"]) if row["error"] else None
-    return Step(**values)
-
-
-def _call(row: asyncpg.Record) -> CallRecord:
-    values: dict[str, Any] = dict(row)
-    item = values.pop("item")
-    values.pop("run_id")
-    step = StepId(values.pop("node"), values.pop("visit"), None if item < 0 else item)
-    return CallRecord(step=step, **values)
