@@ -78,7 +78,7 @@ async def assert_ended_once(yard: Yard, run_id: UUID) -> None:
         (e.data["node"], e.data["visit"], e.data.get("item")) for e in entries if e.type == "step.finished"
     )
     assert set(finished.values()) <= {1}
-    assert await yard.runs.orphaned() == 0
+    assert await yard.queue.orphaned() == 0
 
 
 async def assert_ledger_has(yard: Yard, run: Run, *, lost: int) -> None:

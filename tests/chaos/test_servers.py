@@ -88,7 +88,7 @@ async def test_postgres_killed_under_running_runs_costs_nothing_but_a_moment(ser
     # Each step was asked for once: its result waited for Postgres.
     assert set(yard.prompts.values()) == {1}
     assert executor.process.returncode is None
-    assert await yard.runs.orphaned() == 0
+    assert await yard.queue.orphaned() == 0
 
 
 async def test_a_call_that_ends_while_postgres_is_away_is_taken_off_the_day_when_it_is_back(servers: Servers) -> None:

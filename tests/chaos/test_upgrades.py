@@ -31,7 +31,7 @@ async def test_runs_that_waited_when_the_version_changed_are_finished_and_nothin
         async with open_yard(old_database_url, nats_url) as yard:
             await yard.executor("new")
             runs = {run_id: await yard.ended(UUID(run_id), within_s=30) for run_id in OUTPUTS}
-            assert await yard.runs.orphaned() == 0
+            assert await yard.queue.orphaned() == 0
     assert {run_id: (run.status, run.outputs) for run_id, run in runs.items()} == {
         run_id: ("succeeded", outputs) for run_id, outputs in OUTPUTS.items()
     }

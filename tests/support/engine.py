@@ -81,7 +81,7 @@ class Engine:
         return self.at_work
 
     async def go(self, claim: Claim) -> RunResult | None:
-        compiled = self.graphs.get(load(await self.stored.runs.document(claim.definition)))
+        compiled = self.graphs.get(load(await self.stored.workflows.document(claim.definition)))
         journal = self.journal(claim)
         journal.keep = compiled.workflow.execution.durability != "exit"
         self.saver.journals[str(claim.run_id)] = journal

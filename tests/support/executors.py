@@ -26,6 +26,7 @@ from flowyard.storage.claims import Claims
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
+from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from support.wire.behaviour import Behaviour, Text
@@ -77,6 +78,7 @@ class Yard:
         self.database = database
         self.model = model
         self.runs = Runs(database)
+        self.queue = QueueMeasures(database)
         self.moves = Moves(database)
         self.history = History(database)
         self.claims = Claims(database, lease_s=LEASE_S)

@@ -23,6 +23,7 @@ from flowyard.storage.database import Database, dumps, open_database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
 from flowyard.storage.packing import packed
+from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
 from flowyard.storage.tables import metadata
@@ -41,6 +42,7 @@ class Stored:
 
     database: Database
     runs: Runs
+    queue: QueueMeasures
     claims: Claims
     moves: Moves
     history: History
@@ -131,6 +133,7 @@ async def open_stored(url: str, *, lease_s: float = LEASE_S, **settings: Any) ->
             yield Stored(
                 database,
                 Runs(database),
+                QueueMeasures(database),
                 Claims(database, lease_s=lease_s),
                 Moves(database),
                 History(database),

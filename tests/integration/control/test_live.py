@@ -18,7 +18,6 @@ from flowyard.ids import uuid7
 from flowyard.runs.run import Entry, NewRun
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
-from flowyard.storage.progress import Progress
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from support.hands import Hands, working_hands
@@ -49,7 +48,7 @@ async def hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
 
 
 def live_of(database: Database, bus: Bus, *, poll_s: float = SLOW_POLL_S) -> Live:
-    return Live(bus, History(database), Progress(database), poll_s=poll_s)
+    return Live(bus, History(database), poll_s=poll_s)
 
 
 async def new_run(database: Database) -> UUID:

@@ -99,13 +99,13 @@ async def test_a_list_is_narrowed_by_everything_that_it_is_asked_for(stored: Sto
 
 
 async def test_the_depth_of_the_queue_is_counted_as_far_as_asked(stored: Stored) -> None:
-    assert await stored.runs.oldest_queued_s() == 0
+    assert await stored.queue.oldest_queued_s() == 0
     for _ in range(4):
         await stored.run()
     await stored.claims.take("one", 1)
-    assert (await stored.runs.queued(2), await stored.runs.queued(100)) == (2, 3)
-    assert await stored.runs.depths() == {"queued": 3, "running": 1, "waiting": 0}
-    assert await stored.runs.oldest_queued_s() > 0
+    assert (await stored.queue.queued(2), await stored.queue.queued(100)) == (2, 3)
+    assert await stored.queue.depths() == {"queued": 3, "running": 1, "waiting": 0}
+    assert await stored.queue.oldest_queued_s() > 0
 
 
 @given(value=JSON)
@@ -168,8 +168,8 @@ async def test_orphans_would_be_seen(stored: Stored) -> None:
         )
     ):
         claim = await stored.claimed()
-        assert await stored.runs.orphaned() == 0
+        assert await stored.queue.orphaned() == 0
         await stored.database.execute(harm)
-        assert await stored.runs.orphaned() == 1, number
+        assert await stored.queue.orphaned() == 1, number
         await stored.database.execute("DELETE FROM runs WHERE id = $1", claim.run_id)
         await stored.database.execute("DELETE FROM claims")

@@ -314,7 +314,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def no_run_is_orphaned(self) -> None:
-        assert self.wait(self.stored.runs.orphaned()) == 0
+        assert self.wait(self.stored.queue.orphaned()) == 0
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from flowyard.runs.run import NewRun
 from flowyard.storage.claims import Claims
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.moves import Moves
+from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Revision, Workflows
 
@@ -209,7 +210,7 @@ async def test_a_run_that_comes_back_after_the_deletion_is_cancelled_and_not_stu
     (moved,) = await workflows.cancel_abandoned()
     assert (moved.run_id, moved.status) == (run_id, "cancelled")
     assert await workflows.cancel_abandoned() == []
-    assert await Runs(database).orphaned() == 0
+    assert await QueueMeasures(database).orphaned() == 0
 
 
 async def test_submits_that_race_with_a_deletion_are_refused_or_cancelled(
@@ -229,7 +230,7 @@ async def test_submits_that_race_with_a_deletion_are_refused_or_cancelled(
     for run_id in taken:
         if isinstance(run_id, UUID):
             assert await status(database, run_id) == "cancelled"
-    assert await Runs(database).orphaned() == 0
+    assert await QueueMeasures(database).orphaned() == 0
 
 
 async def test_a_deleted_workflow_may_be_applied_again(workflows: Workflows) -> None:

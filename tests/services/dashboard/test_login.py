@@ -141,7 +141,7 @@ async def test_only_our_own_pages_may_change_something(
             answer = await foreign.post(path, data={"input.topic": "snow"})
             assert answer.status_code == 403
             assert "didn&#39;t come from our pages" in answer.text
-    assert (await control.runs.depths())["queued"] == 1
+    assert (await control.queue_measures.depths())["queued"] == 1
 
 
 async def test_a_browser_that_tells_the_origin_alone_is_believed(dashboard: Dashboard) -> None:
@@ -162,7 +162,7 @@ async def test_who_may_only_read_sees_no_buttons_and_is_refused(
             answer = await reader.post(path, data={"input.topic": "snow"})
             assert answer.status_code == 403
             assert "needs the scope &#39;run&#39;" in answer.text
-    assert (await control.runs.depths())["queued"] == 1
+    assert (await control.queue_measures.depths())["queued"] == 1
 
 
 async def test_a_session_lasts_as_long_as_it_is_set_to(starting: Starting) -> None:

@@ -153,7 +153,7 @@ async def test_what_is_wrong_is_told_beside_its_field(
     assert told in place
     assert 'role="alert"' in place
     assert 'value="-2"' in answer.text or field == "whole"
-    assert (await control.runs.depths())["queued"] == 0
+    assert (await control.queue_measures.depths())["queued"] == 0
 
 
 async def test_a_form_that_is_sent_twice_leads_to_one_run(
@@ -167,7 +167,7 @@ async def test_a_form_that_is_sent_twice_leads_to_one_run(
     ]
     assert both[0] == both[1]
     await client.post("/workflows/haiku/runs", data={"once": once, "input.topic": "snow"})
-    assert (await control.runs.depths())["queued"] == 2
+    assert (await control.queue_measures.depths())["queued"] == 2
 
 
 def hostile() -> dict[str, Any]:

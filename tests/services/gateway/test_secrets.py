@@ -13,7 +13,7 @@ import pytest
 from flowyard.masking import SEALED
 from flowyard.sealing import Box, new_key, read_keys
 from flowyard.storage.database import Database
-from flowyard.storage.submissions import Submissions
+from flowyard.storage.runs import Runs
 from services.gateway.conftest import Gateway, Starting, apply
 
 LOGIN: Final = """\
@@ -164,6 +164,6 @@ async def test_what_a_fork_changes_at_a_step_is_sealed_too(
     wrong = await client.post(f"/v1/runs/{run['id']}/fork", json={**order, "state": {"token": 123456789}})
     assert (wrong.status_code, "123456789" in wrong.text) == (422, False)
     fork = (await client.post(f"/v1/runs/{run['id']}/fork", json=order)).json()
-    origin = await Submissions(database).origin(fork["id"])
+    origin = await Runs(database).fork_origin(fork["id"])
     assert origin.fork is not None
     assert opened(origin.fork.state["token"]) == "another"

@@ -14,7 +14,6 @@ from flowyard.settings import read_settings
 from flowyard.storage.history import History
 from flowyard.storage.keys import Keys, Sessions
 from flowyard.storage.overview import Overview
-from flowyard.storage.progress import Progress
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
@@ -82,7 +81,7 @@ def _assembled(settings: DashboardSettings, core: Core, ending: asyncio.Event) -
         database=database,
         bus=bus,
         control=make_control(database, bus, metrics.runs, secret_key=settings.secret_key.get_secret_value(), **limits),
-        live=Live(bus, History(database), Progress(database), poll_s=settings.poll_s),
+        live=Live(bus, History(database), poll_s=settings.poll_s),
         pulse=Pulse(bus, poll_s=settings.poll_s),
         workflows=Workflows(database),
         overview=Overview(database),

@@ -82,7 +82,7 @@ async def _workflow(parts: Parts, run_id: UUID, before: Picture | None) -> Workf
     """The revision that the run is of."""
     if before is not None:
         return before.workflow
-    origin = await parts.control.submissions.origin(run_id)
+    origin = await parts.control.runs.fork_origin(run_id)
     try:
         return await parts.control.documents.get(origin.workflow, origin.definition, origin.digest)
     except InvalidDocument:

@@ -29,8 +29,8 @@ from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.moves import Moves
+from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
-from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
@@ -156,7 +156,7 @@ def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining:
         metrics=metrics,
         database=database,
         bus=core.bus,
-        runs=Runs(database),
+        queue=QueueMeasures(database),
         claims=Claims(database, lease_s=settings.lease_s),
         moves=Moves(database),
         history=History(database),

@@ -19,8 +19,8 @@ from flowyard.storage.database import Database
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys
 from flowyard.storage.moves import Moves
+from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
-from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.clock import DatabaseClock
@@ -51,7 +51,7 @@ class Parts:
     metrics: Metrics
     database: Database
     bus: Bus
-    runs: Runs
+    queue: QueueMeasures
     claims: Claims
     moves: Moves
     history: History

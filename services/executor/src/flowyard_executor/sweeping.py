@@ -74,10 +74,10 @@ async def measure(parts: Parts, *, every_s: float = 5.0) -> None:
     while True:
         parts.metrics.commits.waiting.set(parts.committer.waiting)
         try:
-            for status, depth in (await parts.runs.depths()).items():
+            for status, depth in (await parts.queue.depths()).items():
                 parts.metrics.runs.depth.labels(status).set(depth)
-            parts.metrics.runs.oldest_queued.set(await parts.runs.oldest_queued_s())
-            parts.metrics.runs.orphaned.set(await parts.runs.orphaned())
+            parts.metrics.runs.oldest_queued.set(await parts.queue.oldest_queued_s())
+            parts.metrics.runs.orphaned.set(await parts.queue.orphaned())
         except Unavailable:
             log.debug("can't measure the queue: Postgres is away")
         await asyncio.sleep(every_s)

@@ -18,7 +18,6 @@ from flowyard.storage.agents import Agents
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.overview import Overview
-from flowyard.storage.progress import Progress
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
 from flowyard.web.process import ends_on_signals, run_process
@@ -90,7 +89,7 @@ def _assembled(
         database=database,
         bus=bus,
         control=make_control(database, bus, metrics.runs, secret_key=settings.secret_key.get_secret_value(), **limits),
-        live=Live(bus, History(database), Progress(database), poll_s=settings.poll_s),
+        live=Live(bus, History(database), poll_s=settings.poll_s),
         agents=Agents(database),
         overview=Overview(database),
         keys=keys,

@@ -61,20 +61,20 @@ async def status_of(parts: Parts, now: datetime) -> StatusView:
 
 
 async def _queue(parts: Parts) -> QueueView:
-    runs = parts.control.runs
-    depths = await runs.depths()
+    measures = parts.control.queue_measures
+    depths = await measures.depths()
     return QueueView(
         queued=depths["queued"],
         running=depths["running"],
         waiting=depths["waiting"],
-        oldest_queued_s=await runs.oldest_queued_s(),
-        orphaned=await runs.orphaned(),
+        oldest_queued_s=await measures.oldest_queued_s(),
+        orphaned=await measures.orphaned(),
     )
 
 
 async def _servers(parts: Parts) -> list[ServiceView]:
     postgres = ServiceView(
-        name="postgres", healthy=True, version=await parts.overview.server_version(), detail=f"schema {VERSION}"
+        name="postgres", healthy=True, version=await parts.database.server_version(), detail=f"schema {VERSION}"
     )
     is_there = parts.bus.connected
     detail = "" if is_there else "not connected: events come once a second, and tokens don't come"

@@ -18,7 +18,7 @@ from flowyard.language.problems import suggest
 from flowyard.language.workflow import START, Workflow
 from flowyard.masking import shown
 from flowyard.runs.run import Change, Fork, NewRun
-from flowyard.storage.submissions import Origin
+from flowyard.storage.runs import ForkOrigin
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ async def fork_run(control: Control, wanted: ForkOrder, *, run_id: UUID) -> tupl
     """
     if (before := await answered(control, wanted.once)) is not None:
         return before, False
-    origin = await control.submissions.origin(wanted.origin)
+    origin = await control.runs.fork_origin(wanted.origin)
     workflow = await control.documents.get(origin.workflow, origin.definition, origin.digest)
     if wanted.point is None:
         changed = touched(workflow, wanted.inputs)
@@ -71,7 +71,7 @@ async def fork_run(control: Control, wanted: ForkOrder, *, run_id: UUID) -> tupl
     return await enqueue(control, run, steps_before=steps_before)
 
 
-def _fork(origin: Origin, workflow: Workflow, point: Point) -> Fork:
+def _fork(origin: ForkOrigin, workflow: Workflow, point: Point) -> Fork:
     if point.node not in workflow.nodes:
         raise UnknownStep(point.node, hint=suggest(point.node, workflow.nodes, "nodes"))
     if point.node in workflow.maps:
@@ -107,7 +107,7 @@ def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
     return state
 
 
-async def _earlier(control: Control, origin: Origin, before: int) -> tuple[Change, ...]:
+async def _earlier(control: Control, origin: ForkOrigin, before: int) -> tuple[Change, ...]:
     """What the origin, a fork itself, had changed by then: no step that is taken along tells of it."""
     if origin.fork is None or origin.fork.node == START:
         return ()
@@ -129,7 +129,12 @@ async def _begun_at(control: Control, fork: Fork) -> int:
 
 
 def _new_run(
-    run_id: UUID, origin: Origin, workflow: Workflow, inputs: Mapping[str, Any], fork: Fork, known_by: dict[str, Any]
+    run_id: UUID,
+    origin: ForkOrigin,
+    workflow: Workflow,
+    inputs: Mapping[str, Any],
+    fork: Fork,
+    known_by: dict[str, Any],
 ) -> NewRun:
     return NewRun(
         run_id,

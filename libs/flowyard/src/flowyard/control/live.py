@@ -21,7 +21,6 @@ from flowyard.errors import Unavailable
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Entry
 from flowyard.storage.history import History
-from flowyard.storage.progress import Progress
 
 Heard: TypeAlias = Entry | RunTokens
 _PAGE: Final = 100
@@ -33,10 +32,9 @@ log = logging.getLogger(__name__)
 class Live:
     """One per process. `running` has to be entered by who lets others follow runs."""
 
-    def __init__(self, bus: Bus, history: History, progress: Progress, *, poll_s: float = 1.0) -> None:
+    def __init__(self, bus: Bus, history: History, *, poll_s: float = 1.0) -> None:
         self._bus = bus
         self._history = history
-        self._progress = progress
         self._poll_s = poll_s
         self._ears: dict[UUID, set[Ear]] = {}
         self._is_over = False
@@ -139,7 +137,7 @@ class Live:
             if not followed:
                 continue
             try:
-                last_seqs = await self._progress.last_seqs({ear.run_id for ear in followed})
+                last_seqs = await self._history.last_seqs({ear.run_id for ear in followed})
             except Unavailable as error:
                 log.warning("can't look how far runs are", extra={"reason": error.message})
                 continue

@@ -12,8 +12,8 @@ from flowyard.sealing import Box, box_of
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
+from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
-from flowyard.storage.submissions import Submissions
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import RunMetrics
 
@@ -29,7 +29,7 @@ class Control:
     runs: Runs
     moves: Moves
     history: History
-    submissions: Submissions
+    queue_measures: QueueMeasures
     queue: QueueGate
     bus: Bus
     metrics: RunMetrics
@@ -48,14 +48,14 @@ def make_control(
     secret_key: str = "",
 ) -> Control:
     """`secret_key`: as `sealing.box_of` takes it."""
-    runs = Runs(database)
+    measures = QueueMeasures(database)
     return Control(
         documents=Documents(Workflows(database)),
-        runs=runs,
+        runs=Runs(database),
         moves=Moves(database),
         history=History(database),
-        submissions=Submissions(database),
-        queue=QueueGate(runs, limit=queue_limit),
+        queue_measures=measures,
+        queue=QueueGate(measures, limit=queue_limit),
         bus=bus,
         metrics=metrics,
         inputs_limit=inputs_limit,

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from flowyard.errors import QueueFull
-from flowyard.storage.runs import Runs
+from flowyard.storage.queue import QueueMeasures
 
 _RETRY_AFTER_S: Final = 2.0
 
@@ -17,8 +17,8 @@ class QueueGate:
     Several processes together may let in a few more than `limit`: as many as they take within `seconds`.
     """
 
-    def __init__(self, runs: Runs, *, limit: int, seconds: float = 0.5) -> None:
-        self._runs = runs
+    def __init__(self, measures: QueueMeasures, *, limit: int, seconds: float = 0.5) -> None:
+        self._measures = measures
         self._limit = limit
         self._seconds = seconds
         self._queued = 0
@@ -31,7 +31,7 @@ class QueueGate:
         if clock() >= self._until:
             async with self._counting:
                 if clock() >= self._until:
-                    self._queued = await self._runs.queued(self._limit)
+                    self._queued = await self._measures.queued(self._limit)
                     self._until = clock() + self._seconds
         if self._queued >= self._limit:
             raise QueueFull(limit=self._limit, retry_after=_RETRY_AFTER_S)

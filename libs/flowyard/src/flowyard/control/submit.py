@@ -91,7 +91,7 @@ async def answered(control: Control, once: Once | None) -> UUID | None:
     if once is None:
         return None
     marks = control.box.marks(once.content) if control.box is not None else ()
-    return await control.submissions.answered(once.scoped_key, {once.fingerprint, *marks})
+    return await control.runs.by_idempotency_key(once.scoped_key, {once.fingerprint, *marks})
 
 
 async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:

@@ -11,8 +11,8 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.runs.claim import Claim
-from flowyard.runs.run import Change, Fork
 from flowyard.storage.database import Database
+from flowyard.storage.forks import fork_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +99,3 @@ def _claim(row: asyncpg.Record) -> Claim:
     values: dict[str, Any] = dict(row)
     values["fork"] = fork_of(values["fork"])
     return Claim(**values)
-
-
-def fork_of(data: Mapping[str, Any] | None) -> Fork | None:
-    if not data:
-        return None
-    earlier = tuple(Change(**change) for change in data.get("earlier", ()))
-    return Fork(UUID(data["origin"]), data["node"], data["visit"], data["state"], earlier)
-
-
-def fork_data(fork: Fork) -> dict[str, Any]:
-    earlier = [{"node": c.node, "visit": c.visit, "state": dict(c.state)} for c in fork.earlier]
-    told = {"origin": str(fork.origin), "node": fork.node, "visit": fork.visit, "state": dict(fork.state)}
-    return {**told, "earlier": earlier} if earlier else told

@@ -58,8 +58,12 @@ class Database:
     async def execute(self, statement: str, *args: Any) -> int:
         """The number of rows that the statement changed."""
         with _translated():
-            told = await self._pool.execute(statement, *args)
-        return int(told.rpartition(" ")[2] or 0)
+            tag = await self._pool.execute(statement, *args)
+        return int(tag.rpartition(" ")[2] or 0)
+
+    async def server_version(self) -> str:
+        """Of Postgres, such as `17.2`, without the name of the distribution that has built it."""
+        return str(await self.value("SHOW server_version")).partition(" ")[0]
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from uuid import UUID
 
 from flowyard.errors import UnknownStep
@@ -13,26 +13,29 @@ from flowyard.storage.rows import CallRow, call_of, step_of
 
 
 class History:
-    """Reads only: what is here was written under a claim."""
+    """Answers what has happened in a run, and how far it is. Reads only: executors write it under a claim."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def entries(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> list[Entry]:
-        """The run's events after number `after`, in order. About `most`: what was committed together stays so."""
-        rows = await self._database.rows(
-            "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3", run_id, after, most
-        )
-        told = [entry for row in rows for entry in unpacked(row["seq"], row["entries"])]
-        return [entry for entry in told if entry.seq > after][:most]
+        """Up to `most` of the run's events, in order: those with numbers greater than `after`."""
+        rows = await self._database.rows(_PAGE, run_id, after, most)
+        entries = [entry for row in rows for entry in unpacked(row["seq"], row["entries"])]
+        return [entry for entry in entries if entry.seq > after][:most]
+
+    async def last_seqs(self, run_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """By run: the number of its newest event. Runs that don't exist are left out."""
+        rows = await self._database.rows(_LAST_SEQS, list(run_ids))
+        return {row["id"]: row["seq"] for row in rows}
 
     async def pages(self, run_id: UUID, *, rows: int) -> AsyncIterator[list[Entry]]:
-        """All events, in order; what so many commits have told at a time. A commit may tell a megabyte."""
+        """All events of the run, in order: those of so many commits at a time. A commit's may be a megabyte."""
         after = 0
-        while found := await self._database.rows(_PAGE, run_id, after, rows):
-            yield [entry for row in found for entry in unpacked(row["seq"], row["entries"])]
-            after = found[-1]["seq"]
-            if len(found) < rows:
+        while page := await self._database.rows(_PAGE, run_id, after, rows):
+            yield [entry for row in page for entry in unpacked(row["seq"], row["entries"])]
+            after = page[-1]["seq"]
+            if len(page) < rows:
                 return
 
     async def steps(self, run_id: UUID) -> list[Step]:
@@ -49,23 +52,28 @@ class History:
         return [call_of(row) for row in rows]
 
     async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:
-        """The number of the event with which a step began. Raises UnknownStep."""
-        rows = await self._database.rows(_MAY_TELL, run_id, dumps(node))
-        told = [entry for row in rows for entry in unpacked(row["seq"], row["entries"]) if entry.type == "step.started"]
-        began = [entry.seq for entry in told if (entry.data["node"], entry.data["visit"]) == (node, visit)]
-        if began:
-            # The last time: before that, a retried run may have begun it and failed.
-            return int(max(began))
-        # A fork has no events of the steps that it took along: they ended in the order of their numbers.
+        """The number of the event with which a step last began. Raises UnknownStep."""
+        rows = await self._database.rows(_MAY_HAVE_STARTED, run_id, dumps(node))
+        entries = [entry for row in rows for entry in unpacked(row["seq"], row["entries"])]
+        started = [entry for entry in entries if entry.type == "step.started"]
+        seqs = [entry.seq for entry in started if (entry.data["node"], entry.data["visit"]) == (node, visit)]
+        if seqs:
+            # The last one: before a retry of the run, the step may have begun and failed.
+            return max(seqs)
+        # A fork has copies of its origin's steps without their events: instead, the number with which the step ended.
         seq = await self._database.value(_ENDED, run_id, node, visit)
         if seq is None:
             raise UnknownStep(f"{node}#{visit}" if visit > 1 else node)
         return int(seq)
 
 
+_LAST_SEQS = """
+SELECT r.id, coalesce(c.last_seq, r.last_seq) AS seq FROM runs r LEFT JOIN claims c ON c.run_id = r.id
+WHERE r.id = ANY($1)
+"""
 _PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
 # As text: Postgres can't look into JSON that holds the character U+0000.
-_MAY_TELL = """
+_MAY_HAVE_STARTED = """
 SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """

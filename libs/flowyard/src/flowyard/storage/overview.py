@@ -1,4 +1,4 @@
-"""What is shown of all runs at once: per workflow, of today, and who works on them. Each is one statement."""
+"""Summaries of all runs: per workflow, of today, and per executor. Each is one statement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Of one workflow: its newest run, and its runs of the last 24 hours, of which MOST_COUNTED are looked at."""
+    """One workflow's newest run, and how many runs it had in the last 24 hours, counted up to MOST_COUNTED."""
 
     last_run: UUID | None
     last_status: State | None
@@ -36,7 +36,10 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """The runs made since `since`, by what they are now, and what the model calls came to that ended since then."""
+    """The runs made since `since`, by their status, and the model calls that have ended since then.
+
+    `unknown_cost`: how many of the calls have no known cost.
+    """
 
     since: datetime
     runs: Mapping[str, int]
@@ -47,7 +50,7 @@ class Today:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An executor that has runs under leases that are good."""
+    """An executor that has claims whose leases aren't over, and how many. `lease_until`: the end of the last one."""
 
     executor: str
     runs: int
@@ -55,19 +58,20 @@ class Holder:
 
 
 class Overview:
-    """Reads only."""
+    """Answers what pages show of all runs at once: per workflow, of today, per executor. Reads only."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def activity(self, names: Collection[str], *, now_ms: int) -> Mapping[str, Activity]:
-        """By workflow. Ids begin with the time of their making, so a range of them is a range of time."""
+        """By workflow, for the last 24 hours before `now_ms`, in milliseconds since 1970."""
+        # Ids begin with the time at which they were made, so a range of ids is a range of time.
         since = uuid7(now_ms - _DAY_MS, bytes(10))
         rows = await self._database.rows(_ACTIVITY, list(names), since, MOST_COUNTED)
         return {row["name"]: Activity(*list(row)[1:]) for row in rows}
 
     async def since(self, at: datetime) -> Today:
-        """`at`: when the day began."""
+        """What has happened since `at`, the beginning of the day."""
         first = uuid7(int(at.timestamp() * 1000), bytes(10))
         runs = await self._database.rows("SELECT status, count(*) AS n FROM runs WHERE id >= $1 GROUP BY status", first)
         spent = await self._database.row(_SPENT, at)
@@ -80,19 +84,13 @@ class Overview:
         )
         return [Holder(**row) for row in rows]
 
-    async def server_version(self) -> str:
-        """Of Postgres."""
-        told = str(await self._database.value("SHOW server_version"))
-        # Distributions add who has built it.
-        return told.partition(" ")[0]
-
 
 _SPENT: Final = """
 SELECT count(*), coalesce(sum(cost_usd), 0), count(*) - count(cost_usd) FROM model_calls WHERE at >= $1
 """
 
-# Pairs are compared and ordered by, so that one index alone will do. By `workflow = …` and the newest id, Postgres
-# would look for the runs of a workflow that has few, or none, among everybody's.
+# Compares and orders pairs of workflow and id, so that one index is enough. With `workflow = …` and an order by id
+# alone, Postgres would search all runs, newest first, for those of a workflow that has few or none.
 _ACTIVITY: Final = """
 SELECT w.name, last.id, last.status, last.created_at, day.*
 FROM unnest($1::text[]) AS w(name)

@@ -1,4 +1,4 @@
-"""What profiles are made of: finished runs, and their events."""
+"""What profiles are computed from: finished runs, and their events without the texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedRun:
+class RunTimes:
+    """When a finished run was made, and when it ended."""
+
     id: UUID
     workflow: str
     status: State
@@ -27,29 +29,32 @@ class FinishedRun:
 
 
 class Profiles:
-    """Reads only."""
+    """Answers what profiles are computed from. Reads only."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def finished(self, *, workflow: str | None, since: datetime | None, most: int) -> list[FinishedRun]:
-        """The newest ones that an executor has had. `since`: when they were made, or later."""
-        # Whoever submits makes the id, by its own clock and before the row: the index finds about where to begin.
+    async def finished(self, *, workflow: str | None, since: datetime | None, most: int) -> list[RunTimes]:
+        """Up to `most` runs that have ended after an executor had worked on them, the newest first.
+
+        `since`: only those made at this time or later.
+        """
+        # The id is made by the service that takes the run, by its own clock: the index only finds about where to begin.
         after = uuid7(max(0, _ms(since) - _SLACK_MS) if since is not None else 0, bytes(10))
         if workflow is None:
             rows = await self._database.rows(_NEWEST, after, since, most)
         else:
             rows = await self._database.rows(_NEWEST_OF, workflow, after, since, most)
-        return [FinishedRun(**row) for row in rows]
+        return [RunTimes(**row) for row in rows]
 
     async def entries(self, run_id: UUID) -> list[Entry]:
-        """All events of a run, in order, without what steps wrote and models said: that may be a hundred megabytes."""
-        found: list[Entry] = []
+        """All events of a run, in order, without the texts that steps and models wrote: they may be 100 MB."""
+        entries: list[Entry] = []
         after = 0
         while rows := await self._database.rows(_PAGE, run_id, after, _ROWS):
             after = rows[-1]["seq"]
-            found += [_slim(entry) for row in rows for entry in unpacked(row["seq"], row["entries"])]
-        return found
+            entries += [_slim(entry) for row in rows for entry in unpacked(row["seq"], row["entries"])]
+        return entries
 
 
 _ROWS: Final = 200
@@ -68,7 +73,7 @@ SELECT id, workflow, status, created_at, finished_at FROM runs
 WHERE id >= $1 AND finished_at IS NOT NULL AND started_at IS NOT NULL AND ($2::timestamptz IS NULL OR created_at >= $2)
 ORDER BY id DESC LIMIT $3
 """
-# Pairs, so that the index by workflow alone will do: see `overview`.
+# Compares pairs, so that the index by workflow and id is enough: see `overview`.
 _NEWEST_OF: Final = """
 SELECT id, workflow, status, created_at, finished_at FROM runs
 WHERE (workflow, id) BETWEEN ($1::text, $2::uuid) AND ($1::text, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)

@@ -1,4 +1,4 @@
-"""Runs: add, look at, list. Their moves are in `moves`, their claims in `claims`."""
+"""Runs: add, read, list. Their moves are in `moves`, their claims in `claims`, counts of them in `queue`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import asyncpg
 from flowyard.errors import CommitRefused, IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.masking import shown
 from flowyard.runs.entries import failure_of
-from flowyard.runs.run import NewRun, Run, Spending, State
-from flowyard.storage.claims import fork_data
+from flowyard.runs.run import Fork, NewRun, Run, Spending, State
 from flowyard.storage.database import Database, dumps
+from flowyard.storage.forks import fork_data, fork_of
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """What a list of runs is narrowed to. `before`: only runs made before this one."""
+    """Which runs a list contains: those that have all of this. `before`: only runs that were made before this one."""
 
     workflow: str | None = None
     statuses: Collection[State] = ()
@@ -30,38 +30,73 @@ class RunFilter:
     before: UUID | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ForkOrigin:
+    """What a fork takes over from the run that it leaves. `definition`: the stored document."""
+
+    run_id: UUID
+    workflow: str
+    revision: int
+    definition: int
+    digest: str
+    inputs: Mapping[str, Any]
+    priority: int
+    fork: Fork | None
+
+
 class Runs:
-    """All runs, of every state."""
+    """Answers which runs there are, and what each was given and came to; adds new ones."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
-        """The run's id, and whether it is new: False if one with the same key and fingerprint was there.
+        """The run's id, and whether it is new: False if the same request has already made a run under this key.
 
-        `steps_before`: a fork takes along the steps that had ended before this event of its origin; None: no steps.
+        `steps_before`: a fork gets a copy of the steps that had ended before this event of its origin; None: no steps.
 
-        Returns when it is on disk. Raises IdempotencyMismatch for the key of another request, and UnknownWorkflow if
-        the workflow was deleted meanwhile; InvalidInputs for what JSON can't hold.
+        Returns when it is on disk. Raises IdempotencyMismatch if another request came with the key, UnknownWorkflow if
+        the workflow was deleted meanwhile, InvalidInputs for what JSON can't hold.
         """
         try:
             inputs, fork = dumps(dict(run.inputs)), dumps(fork_data(run.fork)) if run.fork else None
         except CommitRefused as error:
             raise InvalidInputs([str(error.__cause__)]) from error
-        origin = run.fork.origin if run.fork else None
-        numbers = run.priority, run.max_attempts, run.timeout_s
-        asked = run.key, run.fingerprint, inputs, fork, origin
-        row = await self._database.row(
-            _ADD, run.id, run.workflow, run.revision, run.definition, *numbers, *asked, steps_before
+        added = await self._database.value(
+            _ADD,
+            run.id,
+            run.workflow,
+            run.revision,
+            run.definition,
+            run.priority,
+            run.max_attempts,
+            run.timeout_s,
+            run.key,
+            run.fingerprint,
+            inputs,
+            fork,
+            run.fork.origin if run.fork else None,
+            steps_before,
         )
-        if row is not None:
+        if added is not None:
             return run.id, True
-        found = await self._database.row("SELECT id, fingerprint FROM runs WHERE key = $1", run.key)
-        if found is None:
+        earlier = await self.by_idempotency_key(run.key, {run.fingerprint}) if run.key is not None else None
+        if earlier is None:
             raise UnknownWorkflow(run.workflow)
-        if found["fingerprint"] != run.fingerprint:
-            raise IdempotencyMismatch(str(run.key).partition(":")[2])
-        return found["id"], False
+        return earlier, False
+
+    async def by_idempotency_key(self, key: str, fingerprints: Collection[bytes | None]) -> UUID | None:
+        """The run that was made by a request with this key; None if there is none.
+
+        `fingerprints`: all that may be stored if it was the same request. Raises IdempotencyMismatch if it was another.
+        """
+        row = await self._database.row("SELECT id, fingerprint FROM runs WHERE key = $1", key)
+        if row is None:
+            return None
+        if row["fingerprint"] not in fingerprints:
+            raise IdempotencyMismatch(key.partition(":")[2])
+        run_id: UUID = row["id"]
+        return run_id
 
     async def get(self, run_id: UUID) -> Run:
         """Raises UnknownRun."""
@@ -69,10 +104,6 @@ class Runs:
         if row is None:
             raise UnknownRun(str(run_id))
         return _run(row)
-
-    async def document(self, definition: int) -> str:
-        """The text of a definition that a run refers to."""
-        return str(await self._database.value("SELECT document FROM definitions WHERE id = $1", definition))
 
     async def document_of(self, run_id: UUID) -> str:
         """The document of a run's revision. Raises UnknownRun."""
@@ -82,6 +113,14 @@ class Runs:
         if text is None:
             raise UnknownRun(str(run_id))
         return str(text)
+
+    async def fork_origin(self, run_id: UUID) -> ForkOrigin:
+        """What a fork of this run begins from. Its inputs are still sealed. Raises UnknownRun."""
+        row = await self._database.row(_FORK_ORIGIN, run_id)
+        if row is None:
+            raise UnknownRun(str(run_id))
+        values: dict[str, Any] = dict(row)
+        return ForkOrigin(**values | {"fork": fork_of(values["fork"])})
 
     async def page(self, wanted: RunFilter, limit: int) -> list[Run]:
         """Newest first, at most `limit`."""
@@ -105,35 +144,6 @@ class Runs:
         )
         return [row["id"] for row in rows]
 
-    async def queued(self, most: int) -> int:
-        """How many runs are queued; counts no further than `most`."""
-        return int(
-            await self._database.value(
-                "SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = 'queued' LIMIT $1) q", most
-            )
-        )
-
-    async def depths(self) -> Mapping[str, int]:
-        """How many open runs there are, per status."""
-        rows = await self._database.rows(
-            "SELECT status, count(*) AS n FROM runs WHERE status IN ('queued', 'running', 'waiting') GROUP BY status"
-        )
-        return {"queued": 0, "running": 0, "waiting": 0} | {row["status"]: row["n"] for row in rows}
-
-    async def oldest_queued_s(self) -> float:
-        """For how many seconds the oldest queued run has been waiting; 0 if there is none."""
-        age = await self._database.value(
-            "SELECT extract(epoch FROM now() - min(queued_at))::float8 FROM runs WHERE status = 'queued'"
-        )
-        return float(age or 0.0)
-
-    async def orphaned(self) -> int:
-        """Open runs that nobody will ever touch again. Anything but 0 is a defect of Flowyard.
-
-        A lease that is over, or a time that has come, is somebody's next sweep: a minute is granted.
-        """
-        return int(await self._database.value(_ORPHANED))
-
 
 _ADD: Final = """
 WITH added AS (
@@ -147,7 +157,7 @@ WITH added AS (
 ),
 copied AS (
     INSERT INTO steps (run_id, node, visit, item, status, seq, tries, started_at, duration_s, handled, outputs, error)
-    -- Their numbers are below those of the fork's own events, which begin at 1.
+    -- Their numbers become smaller than those of the fork's own events, which begin at 1.
     SELECT a.id, s.node, s.visit, s.item, s.status, s.seq - $13::int, s.tries, s.started_at, s.duration_s,
         s.handled, s.outputs, s.error
     FROM added a JOIN steps s ON s.run_id = a.forked_from
@@ -175,18 +185,14 @@ CROSS JOIN LATERAL (
 ) spent
 """
 
-_ORPHANED: Final = """
-SELECT count(*) FROM runs r LEFT JOIN claims c ON c.run_id = r.id
-WHERE r.status IN ('queued', 'running', 'waiting') AND CASE r.status
-    WHEN 'running' THEN c.executor IS NULL OR c.lease_until IS NULL OR c.lease_until < now() - interval '1 minute'
-    WHEN 'waiting' THEN r.wake_at < now() - interval '1 minute'
-    WHEN 'queued' THEN c.executor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM workflows w WHERE w.name = r.workflow)
-    ELSE false END
+_FORK_ORIGIN: Final = """
+SELECT r.id AS run_id, r.workflow, r.revision, r.definition, d.digest, r.inputs, r.priority, r.fork
+FROM runs r JOIN definitions d ON d.id = r.definition WHERE r.id = $1
 """
 
 
 def _conditions(wanted: RunFilter) -> tuple[list[str], list[Any]]:
-    found: list[tuple[str, Any]] = [
+    candidates: list[tuple[str, Any]] = [
         ("r.workflow = {}", wanted.workflow),
         ("r.status = ANY({})", list(wanted.statuses) or None),
         ("r.created_at >= {}", wanted.created_from),
@@ -194,7 +200,7 @@ def _conditions(wanted: RunFilter) -> tuple[list[str], list[Any]]:
         ("r.forked_from = {}", wanted.forked_from),
         ("r.id < {}", wanted.before),
     ]
-    used = [(condition, value) for condition, value in found if value is not None]
+    used = [(condition, value) for condition, value in candidates if value is not None]
     conditions = [condition.format(f"${place}") for place, (condition, _) in enumerate(used, 1)]
     return conditions, [value for _, value in used]
 

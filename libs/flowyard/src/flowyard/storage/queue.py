@@ -1,0 +1,53 @@
+"""How full the queue is: how many runs are open, how long they wait, and whether one was forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from flowyard.storage.database import Database
+
+
+class QueueMeasures:
+    """Answers how many runs wait or are at work, all workflows together. Reads only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def queued(self, most: int) -> int:
+        """How many runs are queued; counts no further than `most`."""
+        statement = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = 'queued' LIMIT $1) q"
+        return int(await self._database.value(statement, most))
+
+    async def depths(self) -> Mapping[str, int]:
+        """How many open runs there are, per status."""
+        rows = await self._database.rows(_DEPTHS)
+        return {"queued": 0, "running": 0, "waiting": 0} | {row["status"]: row["n"] for row in rows}
+
+    async def oldest_queued_s(self) -> float:
+        """For how many seconds the oldest queued run has been waiting; 0 if there is none."""
+        age = await self._database.value(_OLDEST)
+        return float(age or 0.0)
+
+    async def orphaned(self) -> int:
+        """How many open runs nobody will ever touch again. Anything but 0 is a defect of Flowyard.
+
+        A run whose lease is over, or whose time has come, is moved by the next sweep: it counts only after a minute.
+        """
+        return int(await self._database.value(_ORPHANED))
+
+
+_DEPTHS: Final = """
+SELECT status, count(*) AS n FROM runs WHERE status IN ('queued', 'running', 'waiting') GROUP BY status
+"""
+
+_OLDEST: Final = "SELECT extract(epoch FROM now() - min(queued_at))::float8 FROM runs WHERE status = 'queued'"
+
+_ORPHANED: Final = """
+SELECT count(*) FROM runs r LEFT JOIN claims c ON c.run_id = r.id
+WHERE r.status IN ('queued', 'running', 'waiting') AND CASE r.status
+    WHEN 'running' THEN c.executor IS NULL OR c.lease_until IS NULL OR c.lease_until < now() - interval '1 minute'
+    WHEN 'waiting' THEN r.wake_at < now() - interval '1 minute'
+    WHEN 'queued' THEN c.executor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM workflows w WHERE w.name = r.workflow)
+    ELSE false END
+"""
