@@ -140,11 +140,9 @@ class Engine:
         kind = "run.queued" if back.seconds is None else "run.waiting"
         entries, seq = await journal.close(kind)
         if back.seconds is None:
-            kept = await claims.give_back(claim.run_id, claim.epoch, entries=entries, last_seq=seq)
+            kept = await claims.hand_back(claim.run_id, claim.epoch, entries=entries, last_seq=seq)
         else:
-            kept = await claims.put_to_sleep(
-                claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=back.seconds
-            )
+            kept = await claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=back.seconds)
         if not kept:
             raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
         journal.given_back()

@@ -128,7 +128,7 @@ async def test_settled_means_on_disk(stored: Stored, journal: Journal) -> None:
 async def test_what_has_ended_when_the_run_is_given_back_is_kept(stored: Stored, journal: Journal) -> None:
     journal.settle("task", ended(A))
     entries, seq = await journal.close("run.queued", reason="drained")
-    assert await stored.claims.give_back(journal.claim.run_id, journal.claim.epoch, entries=entries, last_seq=seq)
+    assert await stored.claims.hand_back(journal.claim.run_id, journal.claim.epoch, entries=entries, last_seq=seq)
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.queued"]
     assert [step.node for step in await stored.history.steps(journal.claim.run_id)] == ["a"]
 
@@ -140,7 +140,7 @@ async def test_a_step_came_to_what_all_its_calls_did_whoever_made_them(
     run_id = journal.claim.run_id
     journal.emit(call)
     entry, seq = await journal.close("run.queued", reason="drained")
-    assert await stored.claims.give_back(run_id, journal.claim.epoch, entries=entry, last_seq=seq)
+    assert await stored.claims.hand_back(run_id, journal.claim.epoch, entries=entry, last_seq=seq)
     one = engine(Asked())
     second = one.journal(await one.take())
     second.called_before(await stored.history.calls(run_id))

@@ -11,13 +11,13 @@ from flowyard.runs.claim import Claim
 from support.stored import Stored, ending, entries_json, open_stored, telling
 
 
-async def give_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
+async def hand_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
     seq = claim.last_seq + 1
     if seconds is None:
         entries = entries_json(seq, "run.queued")
-        return await stored.claims.give_back(claim.run_id, claim.epoch, entries=entries, last_seq=seq)
+        return await stored.claims.hand_back(claim.run_id, claim.epoch, entries=entries, last_seq=seq)
     entries = entries_json(seq, "run.waiting")
-    return await stored.claims.put_to_sleep(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
+    return await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
 
 
 async def test_only_one_of_two_executors_can_take_a_run(database_url: str) -> None:
@@ -135,11 +135,11 @@ async def test_to_hand_a_run_back_uses_up_no_attempt(stored: Stored) -> None:
     for _ in range(3):
         [claim] = await stored.claims.take("one", 1)
         assert claim.attempt == 1
-        assert await give_back(stored, claim)
-        assert not await give_back(stored, claim)
+        assert await hand_back(stored, claim)
+        assert not await hand_back(stored, claim)
         assert (await stored.runs.get(run_id)).status == "queued"
     [claim] = await stored.claims.take("one", 1)
-    assert await give_back(stored, claim, seconds=60)
+    assert await hand_back(stored, claim, seconds=60)
     assert (await stored.runs.get(run_id)).status == "waiting"
     await stored.database.execute("UPDATE runs SET wake_at = now()")
     assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
@@ -148,7 +148,7 @@ async def test_to_hand_a_run_back_uses_up_no_attempt(stored: Stored) -> None:
 
 async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored) -> None:
     claim = await stored.claimed()
-    assert await give_back(stored, claim, seconds=0.05)
+    assert await hand_back(stored, claim, seconds=0.05)
     assert await stored.claims.take("one", 1) == []
     assert await stored.moves.sweep() == []
     await asyncio.sleep(0.06)
@@ -190,10 +190,10 @@ async def test_renewals_and_commits_of_the_same_runs_never_wait_for_each_other(s
 
 async def test_an_executor_that_starts_again_finds_the_runs_of_its_former_life(stored: Stored) -> None:
     mine, other = await stored.claimed(executor="one"), await stored.claimed(executor="other")
-    assert await stored.claims.held_by("one") == [mine.run_id]
+    assert await stored.claims.claimed_by("one") == [mine.run_id]
     assert await stored.moves.release(other.run_id, "one") is None
     moved = await stored.moves.release(mine.run_id, "one")
     assert moved is not None
-    assert (moved.status, await stored.claims.held_by("one")) == ("queued", [])
+    assert (moved.status, await stored.claims.claimed_by("one")) == ("queued", [])
     with pytest.raises(ClaimLost):
         await stored.committer.commit(ending(mine))

@@ -14,7 +14,7 @@ from support.stored import Stored, ending, entries_json, new_id, open_stored, te
 async def sleeping(stored: Stored, seconds: float = 60) -> Claim:
     claim = await stored.claimed()
     entries, seq = entries_json(2, "run.waiting"), 2
-    assert await stored.claims.put_to_sleep(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
+    assert await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
     return claim
 
 
@@ -73,7 +73,7 @@ async def test_a_run_that_should_be_cancelled_is_when_its_executor_dies(stored: 
 async def test_a_run_that_is_handed_back_while_it_is_cancelled_does_not_run_again(stored: Stored) -> None:
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
-    await stored.claims.give_back(claim.run_id, claim.epoch, entries=entries_json(2, "run.queued"), last_seq=2)
+    await stored.claims.hand_back(claim.run_id, claim.epoch, entries=entries_json(2, "run.queued"), last_seq=2)
     assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
 
 
@@ -81,7 +81,7 @@ async def test_a_run_that_goes_to_sleep_while_it_is_cancelled_does_not_sleep_on(
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
     entries = entries_json(2, "run.waiting")
-    assert await stored.claims.put_to_sleep(claim.run_id, claim.epoch, entries=entries, last_seq=2, seconds=600.0)
+    assert await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=2, seconds=600.0)
     assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
 
 
@@ -138,7 +138,7 @@ async def test_a_runs_own_executor_is_the_first_to_notice_that_its_time_is_over(
 async def test_the_time_of_a_run_goes_on_while_it_sleeps_or_is_queued(stored: Stored) -> None:
     asleep = await sleeping(stored)
     handed_back = await stored.claimed()
-    await stored.claims.give_back(
+    await stored.claims.hand_back(
         handed_back.run_id, handed_back.epoch, entries=entries_json(2, "run.queued"), last_seq=2
     )
     await stored.database.execute("UPDATE runs SET deadline = now() - interval '1 hour'")

@@ -19,6 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from flowyard.errors import ClaimLost, IllegalMove
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS
+from flowyard.runs.run import MOVES
 from support.stored import Stored, ending, entries_json, open_stored, telling
 
 PICK: Final = st.integers(0, 11)
@@ -35,6 +36,7 @@ SELECT r.id, r.status, r.epoch, r.attempt, r.cancel_requested_at IS NOT NULL AS 
     coalesce(c.last_seq, r.last_seq) AS last_seq, c.epoch AS held, c.run_id IS NOT NULL AS claimed
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id
 """
+LEGAL: Final = {(state, to) for moves in MOVES.values() for state, to in moves.items()}
 T = TypeVar("T")
 
 
@@ -84,6 +86,7 @@ class Life(RuleBasedStateMachine):
         self.runs: dict[UUID, Model] = {}
         self.claims: list[Claim] = []
         self.epochs: dict[UUID, int] = {}
+        self.statuses: dict[UUID, str] = {}
         self.clock = 0
         self.wait(self.stored.database.execute("DELETE FROM runs"))
         self.wait(self.stored.database.execute("DELETE FROM claims"))
@@ -209,7 +212,7 @@ class Life(RuleBasedStateMachine):
         run.told.append(f"run.{status}")
 
     @rule(pick=PICK, stale=st.booleans(), seconds=st.sampled_from([None, 1000.0]))
-    def give_back(self, pick: int, stale: bool, seconds: float | None) -> None:  # noqa: FBT001  # hypothesis' way
+    def hand_back(self, pick: int, stale: bool, seconds: float | None) -> None:  # noqa: FBT001  # hypothesis' way
         claim = self.a_claim(pick, stale=stale)
         if claim is None:
             return
@@ -217,9 +220,9 @@ class Life(RuleBasedStateMachine):
         seq, status = len(run.told) + 1, "queued" if seconds is None else "waiting"
         about: dict[str, Any] = {"entries": entries_json(seq, f"run.{status}"), "last_seq": seq}
         if seconds is None:
-            work = claims.give_back(claim.run_id, claim.epoch, **about)
+            work = claims.hand_back(claim.run_id, claim.epoch, **about)
         else:
-            work = claims.put_to_sleep(claim.run_id, claim.epoch, **about, seconds=seconds)
+            work = claims.suspend(claim.run_id, claim.epoch, **about, seconds=seconds)
         if stale:
             assert self.changes_nothing(work) is False
             return
@@ -241,7 +244,7 @@ class Life(RuleBasedStateMachine):
     @rule(executor=EXECUTORS)
     def restart(self, executor: str) -> None:
         mine = {run_id for run_id, run in self.runs.items() if run.owner == executor}
-        assert set(self.wait(self.stored.claims.held_by(executor))) == mine
+        assert set(self.wait(self.stored.claims.claimed_by(executor))) == mine
         for run_id in mine:
             run = self.runs[run_id]
             run.over = True
@@ -294,6 +297,9 @@ class Life(RuleBasedStateMachine):
         for row in rows:
             run = self.runs[row["id"]]
             assert (row["status"], row["attempt"], row["epoch"]) == (run.status, run.attempt, run.epoch)
+            before = self.statuses.get(row["id"], "queued")
+            assert row["status"] == before or (before, row["status"]) in LEGAL
+            self.statuses[row["id"]] = row["status"]
             assert (row["cancelled"], row["executor"]) == (run.cancelled, run.owner)
             assert row["epoch"] >= self.epochs.get(row["id"], 0)
             self.epochs[row["id"]] = row["epoch"]

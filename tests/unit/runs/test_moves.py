@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import get_args
+from typing import Final, get_args
 from uuid import UUID
 
 import pytest
@@ -11,12 +11,27 @@ from flowyard.runs.run import MOVES, OPEN, STATES, Move, State, after
 RUN = UUID(int=1)
 
 
+LEGAL: Final[dict[tuple[Move, State], State]] = {
+    ("claim", "queued"): "running",
+    ("hand_back", "running"): "queued",
+    ("wait", "running"): "waiting",
+    ("wake", "waiting"): "queued",
+    ("succeed", "running"): "succeeded",
+    ("fail", "queued"): "failed",
+    ("fail", "running"): "failed",
+    ("fail", "waiting"): "failed",
+    ("cancel", "queued"): "cancelled",
+    ("cancel", "running"): "cancelled",
+    ("cancel", "waiting"): "cancelled",
+    ("retry", "failed"): "queued",
+}
+
+
 @pytest.mark.parametrize("move", get_args(Move))
 @pytest.mark.parametrize("state", STATES)
-def test_a_move_leads_where_the_table_says_or_is_refused(move: Move, state: State) -> None:
-    to = MOVES[move].get(state)
-    if to is not None:
-        assert after(move, state, RUN) == to
+def test_a_move_leads_to_one_state_or_is_refused(move: Move, state: State) -> None:
+    if (move, state) in LEGAL:
+        assert after(move, state, RUN) == LEGAL[move, state]
     else:
         with pytest.raises(IllegalMove, match=f"is {state}: it can't be") as refused:
             after(move, state, RUN)

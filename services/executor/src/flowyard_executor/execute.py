@@ -185,16 +185,14 @@ class Attempt:
         if back.seconds is None:
             entry, seq = await self.journal.close("run.queued", reason="drained")
             kept = await patiently(
-                lambda: parts.claims.give_back(claim.run_id, claim.epoch, entries=entry, last_seq=seq)
+                lambda: parts.claims.hand_back(claim.run_id, claim.epoch, entries=entry, last_seq=seq)
             )
         else:
             told = {"node": back.step.node} if back.step is not None else {}
             entry, seq = await self.journal.close("run.waiting", reason="retry", seconds=round(back.seconds, 3), **told)
             seconds = back.seconds
             kept = await patiently(
-                lambda: parts.claims.put_to_sleep(
-                    claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=seconds
-                )
+                lambda: parts.claims.suspend(claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=seconds)
             )
         if not kept:
             raise ClaimLost(str(claim.run_id), epoch=claim.epoch)

@@ -34,7 +34,7 @@ async def sweep(parts: Parts) -> None:
 
 async def take_up(parts: Parts) -> None:
     """The runs that an executor of our name had when it died: it isn't worth waiting for their leases."""
-    for run_id in await parts.claims.held_by(parts.settings.executor_name):
+    for run_id in await parts.claims.claimed_by(parts.settings.executor_name):
         moved = await parts.moves.release(run_id, parts.settings.executor_name)
         if moved is not None:
             _tell(moved, parts)

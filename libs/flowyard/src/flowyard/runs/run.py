@@ -28,7 +28,12 @@ MOVES: Final[Mapping[Move, Mapping[State, State]]] = {
     "cancel": {"queued": "cancelled", "running": "cancelled", "waiting": "cancelled"},
     "retry": {"failed": "queued"},
 }
-"""Every legal move of a run: from which state, to which. What isn't here can't happen."""
+"""Every legal move of a run: from which state, to which.
+
+`storage.moves` looks moves up here. Those of a run's executor are written into SQL: `claim` into claim_runs.sql,
+`hand_back` and `wait` into `storage.claims`, `succeed` and the other ends into commit.sql. The test that compares the
+database with a model of it (test_state_machine.py) checks that they, too, are in this table.
+"""
 
 
 _DONE: Final[Mapping[Move, str]] = {

@@ -1,4 +1,4 @@
-"""Who may work on which run: take, renew, give back. The database's clock alone decides."""
+"""Claims: which executor may work on which run: take, renew, hand back. The database's clock alone decides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowyard.storage.forks import fork_of
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """What a renewal says. `cancelled`: of the runs that are still held, those that somebody wants cancelled."""
+    """The runs whose claims are still `held`, and those of them that somebody wants `cancelled`. `at`: when."""
 
     held: frozenset[UUID]
     cancelled: frozenset[UUID]
@@ -25,72 +25,82 @@ class Renewed:
 
 
 class Claims:
-    """The claims of all executors."""
+    """Answers which runs an executor may work on, and changes that. `lease_s`: how long a claim holds unrenewed."""
 
     def __init__(self, database: Database, *, lease_s: float) -> None:
         self._database = database
         self._lease_s = lease_s
 
     async def take(self, executor: str, most: int) -> list[Claim]:
-        """Up to `most` queued runs, now running: highest priority first, then oldest, fair between workflows."""
+        """Claims up to `most` queued runs: the highest priority first, then fair between workflows, then the oldest."""
         rows = await self._database.rows(
             "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3))", executor, most, self._lease_s
         )
         return [_claim(row) for row in rows]
 
     async def renew(self, claims: Mapping[UUID, int]) -> Renewed:
-        """`claims`: run → epoch. A run that isn't in the answer's `held` belongs to somebody else by now."""
+        """Begins the leases again. `claims`: by run, the epoch. A claim that isn't in `held` was lost."""
         rows = await self._database.rows(_RENEW, list(claims), list(claims.values()), self._lease_s)
         held = frozenset(row["run_id"] for row in rows if row["run_id"] is not None)
         cancelled = frozenset(row["run_id"] for row in rows if row["cancelled"])
         return Renewed(held, cancelled, rows[0]["at"])
 
-    async def give_back(self, run_id: UUID, epoch: int, *, entries: str, last_seq: int) -> bool:
-        """The run goes on elsewhere, at once. False if it wasn't ours any more. It doesn't count as an attempt."""
-        row = await self._database.row(_GIVE_BACK, run_id, epoch, entries, last_seq, None)
-        return row is not None
+    async def hand_back(self, run_id: UUID, epoch: int, *, entries: str, last_seq: int) -> bool:
+        """Puts the run back into the queue, without counting an attempt. False if the claim was lost.
 
-    async def put_to_sleep(self, run_id: UUID, epoch: int, *, entries: str, last_seq: int, seconds: float) -> bool:
-        """The run waits, without a slot, until its time has come. False if it wasn't ours any more."""
-        row = await self._database.row(_GIVE_BACK, run_id, epoch, entries, last_seq, seconds)
-        return row is not None
+        `entries`: the event that records it, packed, with the number `last_seq`.
+        """
+        return await self._release(run_id, epoch, entries, last_seq, None)
 
-    async def held_by(self, executor: str) -> list[UUID]:
-        """The runs that an executor of this name has claimed; after its restart: those of its former life."""
+    async def suspend(self, run_id: UUID, epoch: int, *, entries: str, last_seq: int, seconds: float) -> bool:
+        """As `hand_back`, but the run waits for so many seconds before it is queued."""
+        return await self._release(run_id, epoch, entries, last_seq, seconds)
+
+    async def claimed_by(self, executor: str) -> list[UUID]:
+        """The runs that an executor of this name has claimed; just after its start: those that it had before."""
         rows = await self._database.rows("SELECT run_id FROM claims WHERE executor = $1", executor)
         return [row["run_id"] for row in rows]
 
+    async def _release(self, run_id: UUID, epoch: int, entries: str, last_seq: int, seconds: float | None) -> bool:
+        return await self._database.row(_RELEASE, run_id, epoch, entries, last_seq, seconds) is not None
+
 
 _RENEW = """
-WITH given AS (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g (run_id, epoch)),
+WITH
+-- The claims to renew.
+claimed AS (SELECT * FROM unnest($1::uuid[], $2::int[]) AS c (run_id, epoch)),
+-- Those that are still held.
 held AS (
-    SELECT c.run_id FROM claims c JOIN given g USING (run_id) WHERE c.epoch = g.epoch AND c.executor IS NOT NULL
+    SELECT c.run_id FROM claims c JOIN claimed USING (run_id) WHERE c.epoch = claimed.epoch AND c.executor IS NOT NULL
 ),
--- What is locked is being committed, which renews it too: to wait for it might be to wait for each other.
-free AS (
-    SELECT c.run_id FROM claims c JOIN given g USING (run_id) WHERE c.epoch = g.epoch AND c.executor IS NOT NULL
+-- Those that no commit has locked. A commit renews the lease itself, and might wait for us as we would wait for it.
+locked AS (
+    SELECT c.run_id FROM claims c JOIN claimed USING (run_id) WHERE c.epoch = claimed.epoch AND c.executor IS NOT NULL
     FOR UPDATE OF c SKIP LOCKED
 ),
 renewed AS (
-    UPDATE claims c SET lease_until = now() + make_interval(secs => $3) FROM free WHERE c.run_id = free.run_id
+    UPDATE claims c SET lease_until = now() + make_interval(secs => $3) FROM locked WHERE c.run_id = locked.run_id
 )
-SELECT now() AS at, h.run_id, r.cancel_requested_at IS NOT NULL AND r.id IS NOT NULL AS cancelled
-FROM (SELECT 1) one LEFT JOIN held h ON true LEFT JOIN runs r ON r.id = h.run_id
+-- One row per held claim; if there is none, one row with the time alone.
+SELECT now() AS at, held.run_id, r.cancel_requested_at IS NOT NULL AND r.id IS NOT NULL AS cancelled
+FROM (SELECT 1) clock LEFT JOIN held ON true LEFT JOIN runs r ON r.id = held.run_id
 """
 
-_GIVE_BACK = """
-WITH held AS (
+_RELEASE = """
+WITH
+-- The claim, if it is still held: nobody has it now, and its epoch is over.
+released AS (
     UPDATE claims SET executor = NULL, lease_until = NULL, last_seq = $4, epoch = epoch + 1
     WHERE run_id = $1 AND epoch = $2 AND executor IS NOT NULL
     RETURNING run_id
 ),
-told AS (
-    INSERT INTO events (run_id, seq, entries) SELECT run_id, $4, $3::text::json FROM held
+new_event AS (
+    INSERT INTO events (run_id, seq, entries) SELECT run_id, $4, $3::text::json FROM released
 )
 UPDATE runs r SET status = CASE WHEN $5::float8 IS NULL THEN 'queued' ELSE 'waiting' END, epoch = r.epoch + 1,
     attempt = r.attempt - 1, queued_at = now(), last_seq = $4,
     wake_at = now() + make_interval(secs => $5::float8)
-FROM held WHERE r.id = held.run_id
+FROM released WHERE r.id = released.run_id
 RETURNING r.id
 """
 

@@ -89,7 +89,7 @@ new_calls AS (
     ON CONFLICT DO NOTHING
 ),
 
--- Only the newest checkpoint of a run, its head, is kept, and none of a run that has ended: no other is ever resumed from.
+-- Only the newest checkpoint of a run is kept, its head, and none of a run that has ended.
 old_checkpoints AS (
     DELETE FROM checkpoints k USING commits c JOIN accepted USING (run_id)
     WHERE (c.new_head AND k.id <> c.head OR c.status IS NOT NULL) AND k.thread_id = c.run_id::text

@@ -1,6 +1,6 @@
-"""Moves of a run by anybody but its executor: cancel, retry, and what a sweep finds due.
+"""Moves of a run that its executor doesn't make: cancel, retry, and those that a sweep finds due.
 
-The run's row is locked, the move is looked up in the one table of legal moves, and everything is one transaction.
+Each is one transaction: it locks the run's row, and looks the move up in the table of legal moves.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors import Unavailable, UnknownRun, UnknownWorkflow
+from flowyard.errors import UnknownRun, UnknownWorkflow
 from flowyard.language.load import load_text
 from flowyard.runs.entries import encoded, failure_data
 from flowyard.runs.lost import OpenCalls
@@ -26,9 +26,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What has happened to a run. `entry` is None where nothing happened yet: its executor will see to it.
+    """A run after a move, and the event that records it. `entry` is None where its executor still has to act.
 
-    `lost`: the calls that were told just before the run's end, because whoever had made them is no more.
+    `lost`: events of model calls that were in flight when the run's executor died. They come before `entry`.
     """
 
     run_id: UUID
@@ -39,13 +39,13 @@ class Moved:
 
 
 class Moves:
-    """Changes runs that no executor of this process holds."""
+    """Moves runs that no executor of this process has claimed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def cancel(self, run_id: UUID) -> Moved:
-        """At once, or by its executor if it has one that is alive. Raises UnknownRun, IllegalMove."""
+        """Ends the run, or requests it from its executor if that is alive. Raises UnknownRun, IllegalMove."""
         async with self._database.transaction() as connection:
             run = await _locked(connection, run_id)
             after("cancel", run["status"], run_id)
@@ -57,25 +57,26 @@ class Moves:
             return moved or Moved(run_id, run["workflow"], run["status"], None)
 
     async def retry(self, run_id: UUID) -> Moved:
-        """A failed run goes on from its failed step. Raises UnknownRun, IllegalMove, UnknownWorkflow."""
+        """Queues a failed run to go on from its failed step. Raises UnknownRun, IllegalMove, UnknownWorkflow."""
         async with self._database.transaction() as connection:
             run = await _locked(connection, run_id)
             after("retry", run["status"], run_id)
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM workflows WHERE name = $1)", run["workflow"]):
                 raise UnknownWorkflow(run["workflow"])
-            moved = await _move(connection, run, Due("retry", "retried"))
-        if moved is None:
-            raise Unavailable("the run")
-        return moved
+            # A run that has ended has no claim that would have to be taken away.
+            return await _write_move(connection, run, Due("retry", "retried"), run["last_seq"] + 1)
 
     async def sweep(self, most: int = 100) -> list[Moved]:
-        """Finds runs whose time has come or whose executor is gone, and moves them. Many may sweep at once."""
+        """Moves up to `most` runs whose time has come or whose executor is gone. Many processes may sweep at once."""
         rows = await self._database.rows(_DUE, most)
-        moved = [await self._sweep_one(row["id"]) for row in rows]
-        return [one for one in moved if one is not None]
+        swept = [await self._sweep_run(row["id"]) for row in rows]
+        return [moved for moved in swept if moved is not None]
 
     async def release(self, run_id: UUID, executor: str) -> Moved | None:
-        """Takes a run from an executor of this name that is no more: its successor says so, and needs no lease."""
+        """Takes a run from an executor that was restarted under the same name: its lease need not be waited for.
+
+        None if the run isn't claimed by it. Raises UnknownRun.
+        """
         async with self._database.transaction() as connection:
             run = await _locked(connection, run_id)
             if run["executor"] != executor or run["status"] != "running":
@@ -83,7 +84,7 @@ class Moves:
             due = due_move(_held(run, lease_until=None), run["at"])
             return await _move(connection, run, replace(due, reason="released")) if due else None
 
-    async def _sweep_one(self, run_id: UUID) -> Moved | None:
+    async def _sweep_run(self, run_id: UUID) -> Moved | None:
         async with self._database.transaction() as connection:
             run = await connection.fetchrow(f"{_LOCK} SKIP LOCKED", run_id)
             due = due_move(_held(run), run["at"]) if run is not None and run["status"] in OPEN else None
@@ -96,7 +97,7 @@ SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadl
     r.definition, c.executor, c.lease_until
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
-"""Locks the run. Its claim is read again by whoever changes it: a commit of its executor doesn't lock the run."""
+"""Locks the run, but not its claim, which its executor may change meanwhile: `_TAKE_OVER` looks at it again."""
 
 _DUE: Final = """
 SELECT r.id FROM runs r LEFT JOIN claims c ON c.run_id = r.id
@@ -108,16 +109,16 @@ LIMIT $1
 """
 
 _TAKE_OVER: Final = """
-WITH mine AS (
+WITH abandoned AS (
     SELECT run_id FROM claims
     WHERE run_id = $1 AND ($2 OR executor IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp())
     FOR UPDATE SKIP LOCKED
 )
 UPDATE claims c SET executor = NULL, lease_until = NULL, epoch = $3, last_seq = last_seq + 1
-FROM mine WHERE c.run_id = mine.run_id
+FROM abandoned WHERE c.run_id = abandoned.run_id
 RETURNING c.last_seq
 """
-"""Skips what is locked: its executor is writing, and waits for the run's row that we hold."""
+"""Skips a claim that is locked: the executor is committing, and waits for the run's row that we have locked."""
 
 _MOVE: Final = """
 WITH moved AS (
@@ -125,17 +126,17 @@ WITH moved AS (
         queued_at = CASE WHEN $2 = 'queued' THEN now() ELSE queued_at END,
         finished_at = CASE WHEN $2 IN ('failed', 'cancelled') THEN now() END,
         wake_at = NULL,
-        -- A retry begins anew: its attempts, its time, and what was asked of the run before.
+        -- A retry resets the run's attempts and its deadline, and forgets an earlier request to cancel it.
         attempt = CASE WHEN $7 THEN 0 ELSE attempt END,
         deadline = CASE WHEN $7 THEN NULL ELSE deadline END,
         cancel_requested_at = CASE WHEN $7 THEN NULL ELSE cancel_requested_at END
     WHERE id = $1 RETURNING id, status
 ),
-over AS (SELECT id FROM moved WHERE status <> 'queued'),
-freed AS (DELETE FROM claims USING over WHERE run_id = over.id),
-pruned AS (DELETE FROM checkpoints USING over WHERE thread_id = over.id::text),
-pruned_writes AS (DELETE FROM checkpoint_writes USING over WHERE thread_id = over.id::text),
-pruned_values AS (DELETE FROM checkpoint_values USING over WHERE thread_id = over.id::text)
+ended AS (SELECT id FROM moved WHERE status <> 'queued'),
+old_claim AS (DELETE FROM claims USING ended WHERE run_id = ended.id),
+old_checkpoints AS (DELETE FROM checkpoints USING ended WHERE thread_id = ended.id::text),
+old_writes AS (DELETE FROM checkpoint_writes USING ended WHERE thread_id = ended.id::text),
+old_values AS (DELETE FROM checkpoint_values USING ended WHERE thread_id = ended.id::text)
 INSERT INTO events (run_id, seq, entries) SELECT id, $3, $6::text::json FROM moved
 """
 
@@ -168,17 +169,21 @@ _TYPES: Final[dict[Move, str]] = {
 
 
 async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved | None:
-    """Takes the claim away, and writes what happened. None if the run's executor is alive after all."""
-    run_id, status = run["id"], after(due.move, run["status"], run["id"])
+    """Takes the claim away, and writes the move. None if the run's executor is alive after all."""
     force = due.reason in ("run_timeout", "released")
-    seq = await connection.fetchval(_TAKE_OVER, run_id, force, run["epoch"] + 1)
-    if seq is None:
-        if run["status"] == "running":
-            return None
-        seq = run["last_seq"] + 1  # never claimed
+    seq = await connection.fetchval(_TAKE_OVER, run["id"], force, run["epoch"] + 1)
+    if seq is None and run["status"] == "running":
+        return None
+    # Without a claim, the number of the last event is in the run's row.
+    return await _write_move(connection, run, due, run["last_seq"] + 1 if seq is None else seq)
+
+
+async def _write_move(connection: Connection, run: asyncpg.Record, due: Due, seq: int) -> Moved:
+    """`seq`: the number of the event that records it. Raises IllegalMove."""
+    run_id, status = run["id"], after(due.move, run["status"], run["id"])
     lost = await _tell_lost_calls(connection, run, seq) if due.move in ("fail", "cancel") else ()
     seq += len(lost)
-    entry = Entry(seq, run["at"], _TYPES[due.move], _told(run, due))
+    entry = Entry(seq, run["at"], _TYPES[due.move], _entry_data(run, due))
     error = failure_data(due.error) if due.error else None
     text = packed([*lost, entry])
     again = due.move == "retry"
@@ -211,12 +216,12 @@ async def _tell_lost_calls(connection: Connection, run: asyncpg.Record, seq: int
     return tuple(Entry(number, at, *encoded(call)) for number, call in enumerate(lost, seq))
 
 
-def _told(run: asyncpg.Record, due: Due) -> dict[str, Any]:
-    told: dict[str, Any] = {"reason": due.reason}
+def _entry_data(run: asyncpg.Record, due: Due) -> dict[str, Any]:
+    data: dict[str, Any] = {"reason": due.reason}
     if due.move == "hand_back":
-        told["attempt"] = run["attempt"]
+        data["attempt"] = run["attempt"]
     if due.error is not None:
-        told["error"] = failure_data(due.error)
+        data["error"] = failure_data(due.error)
     if due.move in ("fail", "cancel") and run["started_at"] is not None:
-        told["duration_s"] = round((run["at"] - run["started_at"]).total_seconds(), 6)
-    return told
+        data["duration_s"] = round((run["at"] - run["started_at"]).total_seconds(), 6)
+    return data

@@ -1,3 +1,4 @@
+-- Claims up to `p_most` queued runs for an executor, and returns them, the first to be executed first.
 CREATE FUNCTION claim_runs(p_executor text, p_most integer, p_lease interval)
 RETURNS TABLE (
     run_id uuid, epoch integer, workflow text, revision integer, definition integer, digest text, inputs json,
@@ -7,14 +8,17 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql AS $$
 BEGIN
-    -- One claim at a time: how many runs of a workflow are running must not change between counting and taking. Each
-    -- statement below sees what was committed before it began, so it has to come after the lock and not beside it.
+    -- One claim at a time: how many runs of a workflow are running must not change between counting and claiming. Each
+    -- statement sees what was committed before it began, so the query has to begin after the lock is taken.
     PERFORM pg_advisory_xact_lock(4611921704);
     RETURN QUERY
-    WITH running AS (
+    WITH
+    -- How many runs of each workflow are at work.
+    running AS (
         SELECT r.workflow, count(*)::integer AS n FROM runs r WHERE r.status = 'running' GROUP BY r.workflow
     ),
-    offered AS (
+    -- The first queued runs of each workflow, as many as its concurrency still permits.
+    eligible AS (
         SELECT q.id, q.priority, q.queued_at,
             -- The first run of each workflow comes before the second run of any; what runs already counts.
             coalesce(running.n, 0) + row_number() OVER (
@@ -29,32 +33,36 @@ BEGIN
             LIMIT greatest(0, least(p_most, w.concurrency - coalesce(running.n, 0)))
         ) q
     ),
-    chosen AS (
-        SELECT o.id FROM offered o ORDER BY o.priority DESC, o.turn, o.queued_at, o.id LIMIT p_most
+    -- The best of them over all workflows: by priority, then fair between workflows, then the oldest.
+    selected AS (
+        SELECT e.id FROM eligible e ORDER BY e.priority DESC, e.turn, e.queued_at, e.id LIMIT p_most
     ),
-    free AS (
-        SELECT r.id FROM runs r JOIN chosen USING (id) WHERE r.status = 'queued' FOR UPDATE OF r SKIP LOCKED
+    -- Those that nobody else is changing just now, a cancellation for example.
+    locked AS (
+        SELECT r.id FROM runs r JOIN selected USING (id) WHERE r.status = 'queued' FOR UPDATE OF r SKIP LOCKED
     ),
-    taken AS (
+    -- Their runs are at work from now on: the next attempt, under the next epoch.
+    started AS (
         UPDATE runs r SET status = 'running', attempt = r.attempt + 1, epoch = r.epoch + 1, wake_at = NULL,
             started_at = coalesce(r.started_at, clock_timestamp()),
             deadline = coalesce(r.deadline, clock_timestamp() + make_interval(secs => r.timeout_s))
-        FROM free WHERE r.id = free.id
+        FROM locked WHERE r.id = locked.id
         RETURNING r.*
     ),
-    held AS (
+    -- Their claims. One from an earlier attempt is taken over with its last event and its checkpoint.
+    claimed AS (
         INSERT INTO claims AS c (run_id, epoch, last_seq, lease_until, executor)
-        SELECT t.id, t.epoch, t.last_seq, clock_timestamp() + p_lease, p_executor FROM taken t
+        SELECT s.id, s.epoch, s.last_seq, clock_timestamp() + p_lease, p_executor FROM started s
         ON CONFLICT ON CONSTRAINT pk_claims DO UPDATE
             SET epoch = excluded.epoch, lease_until = excluded.lease_until, executor = excluded.executor
         RETURNING c.run_id, c.last_seq, c.head_checkpoint
     )
-    SELECT t.id, t.epoch, t.workflow, t.revision, t.definition, d.digest, t.inputs, t.fork, t.attempt, t.max_attempts,
-        h.last_seq, h.head_checkpoint, EXISTS (SELECT 1 FROM steps s WHERE s.run_id = t.id), t.timeout_s,
-        extract(epoch FROM t.deadline - clock_timestamp())::double precision,
-        extract(epoch FROM clock_timestamp() - t.queued_at)::double precision,
-        t.cancel_requested_at IS NOT NULL, t.started_at, clock_timestamp()
-    FROM taken t JOIN held h ON h.run_id = t.id JOIN definitions d ON d.id = t.definition
-    ORDER BY t.priority DESC, t.queued_at, t.id;
+    SELECT s.id, s.epoch, s.workflow, s.revision, s.definition, d.digest, s.inputs, s.fork, s.attempt, s.max_attempts,
+        c.last_seq, c.head_checkpoint, EXISTS (SELECT 1 FROM steps WHERE steps.run_id = s.id), s.timeout_s,
+        extract(epoch FROM s.deadline - clock_timestamp())::double precision,
+        extract(epoch FROM clock_timestamp() - s.queued_at)::double precision,
+        s.cancel_requested_at IS NOT NULL, s.started_at, clock_timestamp()
+    FROM started s JOIN claimed c ON c.run_id = s.id JOIN definitions d ON d.id = s.definition
+    ORDER BY s.priority DESC, s.queued_at, s.id;
 END
 $$
