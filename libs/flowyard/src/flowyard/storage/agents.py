@@ -1,4 +1,4 @@
-"""Agents: who can do work, and was there lately. The database's clock decides who is gone."""
+"""Agents: processes that can do work and send heartbeats. The database's clock decides which are gone."""
 
 # ruff: noqa: S608  # statements are put together from words of this file
 
@@ -17,12 +17,12 @@ from flowyard.storage.database import Database
 AgentKind: TypeAlias = Literal["executor", "http", "nats"]
 
 TTL_S: Final = 60.0
-"""How long an agent is known without a heartbeat."""
+"""Seconds after its last heartbeat until an agent counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewAgent:
-    """Who registers. `capabilities`: what it says that it can do, as JSON."""
+    """An agent that registers. `capabilities`: what it can do, by its own account, as JSON."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class NewAgent:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """`load`: what its last heartbeat told, such as `{"slots": 32, "slots_used": 3}`; empty before the first."""
+    """A registered agent. `load`: as in its last heartbeat, such as `{"slots": 32}`; empty before the first."""
 
     id: str
     name: str
@@ -48,27 +48,27 @@ class Agent:
 
 
 class Agents:
-    """The agents that are there. One whose last sign is older than `ttl_s` is gone, swept or not."""
+    """Answers which agents are there. One whose last heartbeat is older than `ttl_s` seconds is gone, swept or not."""
 
     def __init__(self, database: Database, *, ttl_s: float = TTL_S) -> None:
         self._database = database
         self._ttl_s = ttl_s
 
     async def register(self, agent: NewAgent) -> tuple[Agent, bool]:
-        """The agent, and whether it is new. One that is there already is brought up to date.
+        """The agent, and whether it is new. If it is there already, it is updated.
 
-        Raises AgentTaken if one of another kind has the id: nobody takes an executor's place by its name.
+        Raises AgentTaken if an agent of another kind has the id: an executor can't be replaced by using its name.
         """
-        described = agent.name, agent.kind, agent.version, agent.host, dict(agent.capabilities)
-        row = await self._database.row(_REGISTER, self._ttl_s, agent.id, *described)
+        values = agent.name, agent.kind, agent.version, agent.host, dict(agent.capabilities)
+        row = await self._database.row(_REGISTER, self._ttl_s, agent.id, *values)
         if row is None:
             raise AgentTaken(agent.id)
-        values: dict[str, Any] = dict(row)
-        is_new = values.pop("is_new")
-        return Agent(**values), is_new
+        stored: dict[str, Any] = dict(row)
+        is_new = stored.pop("is_new")
+        return Agent(**stored), is_new
 
     async def heartbeat(self, agent_id: str, load: Mapping[str, Any]) -> Agent:
-        """Raises UnknownAgent: then it has to register again."""
+        """Keeps the agent for another `ttl_s`. Raises UnknownAgent if it is gone: it has to register again."""
         row = await self._database.row(_HEARTBEAT, self._ttl_s, agent_id, dict(load))
         return _agent(agent_id, row)
 
@@ -80,18 +80,18 @@ class Agents:
         return _agent(agent_id, row)
 
     async def page(self, *, after: str | None = None, limit: int = 50, kind: AgentKind | None = None) -> list[Agent]:
-        """By id. `after`: only those whose ids come later."""
+        """Up to `limit` agents, in the order of their ids. `after`: only agents whose ids are greater."""
         rows = await self._database.rows(_PAGE, self._ttl_s, after, kind, limit)
         return [Agent(**row) for row in rows]
 
     async def deregister(self, agent_id: str) -> None:
         """Raises UnknownAgent."""
-        there = await self._database.value(_DEREGISTER, self._ttl_s, agent_id)
-        if not there:
+        was_there = await self._database.value(_DEREGISTER, self._ttl_s, agent_id)
+        if not was_there:
             raise UnknownAgent(agent_id)
 
     async def sweep(self) -> list[str]:
-        """Forgets who is gone, and tells their ids."""
+        """Deletes the agents that are gone, and returns their ids."""
         rows = await self._database.rows(f"DELETE FROM agents WHERE NOT ({_THERE}) RETURNING id", self._ttl_s)
         return [row["id"] for row in rows]
 

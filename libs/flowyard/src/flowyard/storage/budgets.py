@@ -1,4 +1,4 @@
-"""What the runs of a workflow have spent on one day, all executors together. A day is one of UTC."""
+"""What the runs of a workflow have spent on one day, with all executors. Days are those of UTC."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from flowyard.storage.database import Database
 
 
 class DailySpending:
-    """One row per workflow and day: what is settled, and what is reserved for calls in flight.
+    """Answers how much a workflow has spent on a day: by calls that have ended, and reserved for those in flight.
 
-    A reservation whose executor dies stays counted.
+    The reservation of an executor that dies stays counted.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def reserve(self, workflow: str, amount: Amount, limits: Budget) -> date | None:
-        """The day on which it is reserved now, or None where it would pass a limit of today."""
+        """Reserves an amount for a call. The day for which it counts, or None if it would exceed a limit of today."""
         reserved: date | None = await self._database.value(
             _RESERVE,
             workflow,
@@ -28,22 +28,22 @@ class DailySpending:
         )
         return reserved
 
-    async def settle(self, workflow: str, day: date, reserved: Amount, came_to: Amount) -> None:
-        """The end of a call. To be sent once: a second time would take more off than was reserved."""
-        more = came_to - reserved
+    async def settle(self, workflow: str, day: date, reserved: Amount, cost: Amount) -> None:
+        """Replaces a reservation by what the call cost. Must not be repeated: it would be subtracted twice."""
+        more = cost - reserved
         await self._database.execute(_SETTLE, workflow, day, more.usd, more.tokens, more.model_calls)
 
     async def reached(self) -> None:
-        """Raises Unavailable where a settlement would be lost now."""
+        """Raises Unavailable if Postgres can't be reached, so that `settle` would fail now."""
         await self._database.value("SELECT 1")
 
     async def today(self, workflow: str) -> Amount:
-        """What is settled and reserved of this day."""
+        """What is spent and reserved today."""
         row = await self._database.row(_TODAY, workflow)
         return Amount(*row) if row is not None else Amount()
 
 
-# Two that come at once are put in order by the lock of the row, and the second sees what the first has taken.
+# The lock of the row puts two concurrent reservations in order, and the second sees what the first has reserved.
 _RESERVE: Final = """
 INSERT INTO daily_spending AS d (workflow, day, usd, tokens, model_calls)
 SELECT $1, (now() AT TIME ZONE 'UTC')::date, $2::numeric, $3::bigint, $4::int

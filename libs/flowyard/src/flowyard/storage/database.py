@@ -1,4 +1,4 @@
-"""Connections to Postgres. Every store is given a Database; errors of the connection become Unavailable here."""
+"""Connections to Postgres. Every store takes a Database, which raises Unavailable for errors of the connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SETTINGS: Final = {
     "timezone": "UTC",
     # The hot statements are long and quick: compiling them would take longer than running them.
     "jit": "off",
-    # A process that is stopped within a transaction must not hold others up.
+    # A process that is frozen within a transaction must not hold up others.
     "idle_in_transaction_session_timeout": "5s",
 }
 UNREACHABLE: Final = (
@@ -30,10 +30,10 @@ UNREACHABLE: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
-    # What a pool says of a connection whose server was killed in the middle of an answer.
+    # Raised by the pool if the server was killed in the middle of an answer.
     asyncpg.InternalClientError,
 )
-"""What asyncpg raises when the server is away, going away, coming back, full, or busy: worth another try."""
+"""What asyncpg raises when the server is away, shuts down, starts, is full, or is busy: another try may succeed."""
 
 
 class Database:
@@ -67,7 +67,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """For what takes several statements. Not for what is hot: a stopped process would hold its locks."""
+        """For several statements. Not for those that run often: a process that is frozen in between keeps its locks."""
         with _translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield connection
@@ -78,13 +78,13 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except UNREACHABLE as error:
-        if isinstance(error, ValueError):  # asyncpg's own word for an argument of the wrong type: a bug of ours
+        if isinstance(error, ValueError):  # an argument of the wrong type: our bug
             raise
         raise Unavailable("Postgres") from error
 
 
 def dumps(value: Any) -> str:
-    """JSON as it is stored: compact, and ASCII, so that even half a surrogate pair is kept as it is.
+    """JSON as it is stored: compact, and ASCII, so that even half a surrogate pair is preserved.
 
     Raises CommitRefused for what JSON can't hold: infinity, numbers of thousands of digits, what is nested too deeply.
     """
@@ -99,7 +99,7 @@ async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
 
 
 async def _nothing(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Our statements leave nothing behind in a session. asyncpg would ask the server to clean up after each of them."""
+    """Instead of asyncpg's reset, which would be a round trip after each statement: ours leave nothing in a session."""
 
 
 @asynccontextmanager
@@ -108,19 +108,19 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """At most `most` connections, opened on demand. Waits up to `patience_s` for a server that is starting.
 
-    `timeout_s`: the longest that one statement may take. Raises Unavailable; ValueError for an address that is none.
+    `timeout_s`: the longest that one statement may take. Raises Unavailable; ValueError for an invalid address.
     """
     pool = await _connect(url, service, most=most, timeout_s=timeout_s, patience_s=patience_s)
     try:
         yield Database(pool)
     finally:
-        # A pool whose server is gone has nothing left to close.
+        # If the server is gone, there is nothing left to close.
         with suppress(*UNREACHABLE):
             await asyncio.wait_for(pool.close(), 2)
 
 
 def not_connected(url: str, error: Exception) -> FlowyardError:
-    """What a failed attempt to connect is to a person: where it went, and why it failed. Never a password."""
+    """The error to show for a failed attempt to connect: the address and the reason, never a password."""
     address, reason = urlsplit(url), str(error).partition("\n")[0] or type(error).__name__
     if address.password:
         reason = reason.replace(unquote(address.password), "…")

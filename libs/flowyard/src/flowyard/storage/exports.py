@@ -1,7 +1,7 @@
-"""Finished runs that wait to be sent to other systems. A trigger on `runs` puts them here, once per target.
+"""Finished runs that wait to be exported to other systems. A trigger on `runs` inserts them, once per target.
 
-A row stays until its run was taken by the target as it is now: a run that is retried and ends again meanwhile has
-another `finished_at`, and is sent again. Several processes may send: who takes a row has it for a while.
+A row is deleted when the target has accepted the run as it is now: a run that was retried and has ended again has
+another `finished_at`, and is sent again. Several processes may export: a row that one of them takes is leased to it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from flowyard.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One run for one target. `again`: somebody has begun to send it before, and nobody knows how far that came.
+    """A run that waits for one target. `tries`: how often the target has refused it.
 
-    `tries`: how often the target has refused it.
+    `again`: it was taken before, and the target may have received it, or a part of it.
     """
 
     run_id: UUID
@@ -29,55 +29,57 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
-    """`lag_s`: for how long the one that ended first has been waiting; 0 where nothing waits."""
+class ExportBacklog:
+    """How many runs wait for a target. `lag_s`: how many seconds ago the first of them ended; 0 if there is none."""
 
     runs: int
     lag_s: float
 
 
 class Exports:
+    """Answers which finished runs still have to be sent to which target."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def set_targets(self, names: Collection[str]) -> dict[str, int]:
-        """From now on runs are kept for these, and for no others: how many were waiting for each of those."""
+        """From now on runs are kept for these targets only. By target that was dropped: how many runs waited for it."""
         await self.add_targets(names)
         await self._database.execute("DELETE FROM export_targets WHERE name <> ALL($1::text[])", sorted(names))
         return {row["target"]: row["runs"] for row in await self._database.rows(_DROP_OTHERS, sorted(names))}
 
     async def add_targets(self, names: Collection[str]) -> None:
-        """From now on runs are kept for these too."""
+        """From now on runs are kept for these targets, too."""
         await self._database.execute(_ADD_TARGETS, sorted(names))
 
     async def take(self, target: str, most: int, *, lease_s: float) -> list[Waiting]:
-        """The runs that were made first. They are the caller's for `lease_s` seconds."""
+        """Up to `most` runs, those that were made first. No other process gets them for `lease_s` seconds."""
         rows = await self._database.rows(_TAKE, target, most, lease_s)
         return [Waiting(row["run_id"], row["finished_at"], row["tries"], row["again"]) for row in rows]
 
     async def done(self, target: str, waiting: Waiting) -> bool:
-        """It was sent, or never will be. False if the run has ended once more since it was taken: then it waits on."""
+        """Removes a run that was sent, or never will be. False if it has ended again since it was taken: it stays."""
         if await self._database.execute(_DONE, target, waiting.run_id, waiting.finished_at):
             return True
         await self.put_back(target, waiting, untouched=False)
         return False
 
     async def put_back(self, target: str, waiting: Waiting, *, untouched: bool, pause_s: float = 0.0) -> None:
-        """Whoever comes after the pause may take it. `untouched`: the target has heard nothing of it."""
+        """It may be taken again after `pause_s` seconds. `untouched`: the target can't have received any of it."""
         is_new = untouched and not waiting.again
         await self._database.execute(_PUT_BACK, target, waiting.run_id, is_new, pause_s)
 
     async def refused(self, target: str, waiting: Waiting, *, pause_s: float) -> None:
-        """Once more. It may be taken after a pause."""
+        """Counts that the target has refused it. It may be taken again after `pause_s` seconds."""
         await self._database.execute(_REFUSED, target, waiting.run_id, waiting.finished_at, pause_s)
 
     async def drop_oldest(self, target: str, *, keep: int) -> int:
-        """All but the newest `keep`; how many those were."""
+        """Removes all but the newest `keep` runs, and returns how many it has removed."""
         return await self._database.execute(_DROP_OLDEST, target, keep)
 
-    async def backlog(self, target: str) -> Backlog:
+    async def backlog(self, target: str) -> ExportBacklog:
         row = await self._database.row(_BACKLOG, target)
-        return Backlog(row["runs"], row["lag_s"]) if row is not None else Backlog(0, 0.0)
+        return ExportBacklog(row["runs"], row["lag_s"]) if row is not None else ExportBacklog(0, 0.0)
 
 
 _ADD_TARGETS: Final = """
@@ -89,7 +91,7 @@ WITH dropped AS (DELETE FROM exports WHERE target <> ALL($1::text[]) RETURNING t
 SELECT target, count(*) AS runs FROM dropped GROUP BY target
 """
 
-# By the run's id, which begins with the time of its making: that order is the primary key's.
+# In the order of the primary key: a run's id begins with the time at which it was made.
 _TAKE: Final = """
 WITH next AS (
     SELECT target, run_id, taken_until IS NOT NULL AS again FROM exports

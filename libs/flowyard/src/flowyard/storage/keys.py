@@ -1,4 +1,4 @@
-"""API keys and the sessions of browsers. Only digests are kept: who reads the tables can't use what is in them."""
+"""API keys and sessions of browsers. Only digests are stored: a reader of the tables can't use them to log in."""
 
 # ruff: noqa: S608  # statements are put together from words of this file
 
@@ -24,7 +24,7 @@ _MOST_REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What may be known of a key. `revoked_at`: None while it is valid."""
+    """What is shown of a key. `revoked_at`: None while it is valid."""
 
     id: str
     name: str
@@ -34,13 +34,13 @@ class KeyInfo:
 
 
 class Keys:
-    """All API keys, the revoked ones included."""
+    """Answers whose API key a text is. Revoked keys are kept."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, name: str, scopes: frozenset[Scope]) -> tuple[KeyInfo, str]:
-        """The key, and its text: to be shown once, and known to nobody afterwards."""
+        """The new key, and its text. The text is stored nowhere: show it now."""
         while True:
             key = new_key(secrets.token_bytes(KEY_RANDOM))
             row = await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes))
@@ -48,7 +48,7 @@ class Keys:
                 return _info(row), key.text
 
     async def keep(self, key: NewKey, name: str, scopes: frozenset[Scope]) -> bool:
-        """Makes a key valid that was made elsewhere. False: one of its id is there already, maybe revoked."""
+        """Adds a key that was made elsewhere. False if its id is there already, possibly revoked."""
         return await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes)) is not None
 
     async def list(self) -> Sequence[KeyInfo]:
@@ -57,14 +57,14 @@ class Keys:
         return [_info(row) for row in rows]
 
     async def revoke(self, key_id: str) -> KeyInfo:
-        """Ends the key and its sessions. Again, it changes nothing. Raises UnknownKey."""
+        """Ends the key and its sessions. May be repeated. Raises UnknownKey."""
         row = await self._database.row(_REVOKE, key_id)
         if row is None:
             raise UnknownKey(key_id)
         return _info(row)
 
     async def verify(self, text: str) -> Caller | None:
-        """Whose key this is. None: it is none, or isn't valid any more."""
+        """The owner of the key; None if it isn't a key, or isn't valid any more."""
         if (parsed := parse_key(text)) is None:
             return None
         key_id, digest = parsed
@@ -79,39 +79,39 @@ class Keys:
 
 
 class CachedKeys:
-    """Keys that are looked up at most once in `seconds`, however many requests bring them.
+    """Looks up each key at most once in `seconds`, however many requests come with it.
 
-    A revoked one is refused within `seconds` at the latest, and at once where `forget` is called.
+    A revoked key is accepted for `seconds` at most, and not at all once `forget` was called.
     """
 
     def __init__(self, keys: Keys, *, seconds: float = 0.5) -> None:
         self._keys = keys
         self._seconds = seconds
-        self._found: OrderedDict[tuple[str, bytes], tuple[float, asyncio.Task[Caller | None]]] = OrderedDict()
+        self._looked_up: OrderedDict[tuple[str, bytes], tuple[float, asyncio.Task[Caller | None]]] = OrderedDict()
 
     async def verify(self, text: str) -> Caller | None:
         """As `Keys.verify`."""
         if (place := parse_key(text)) is None:
             return None
         now = asyncio.get_running_loop().time()
-        until, look_up = self._found.get(place, (0.0, None))
+        until, look_up = self._looked_up.get(place, (0.0, None))
         if look_up is None or now >= until:
-            # Many requests wait for one query; one of them that goes away doesn't end it.
+            # Many requests wait for one query. It goes on when one of them is cancelled.
             look_up = asyncio.create_task(self._look_up(text, place))
-            self._found[place] = now + self._seconds, look_up
-            self._found.move_to_end(place)
-            while len(self._found) > _MOST_REMEMBERED:
-                self._found.popitem(last=False)
+            self._looked_up[place] = now + self._seconds, look_up
+            self._looked_up.move_to_end(place)
+            while len(self._looked_up) > _MOST_REMEMBERED:
+                self._looked_up.popitem(last=False)
         return await asyncio.shield(look_up)
 
     def forget(self, key_id: str) -> None:
-        """The key has changed."""
-        for place in [place for place in self._found if place[0] == key_id]:
-            del self._found[place]
+        """Call it when this key has changed."""
+        for place in [place for place in self._looked_up if place[0] == key_id]:
+            del self._looked_up[place]
 
     def forget_all(self) -> None:
-        """Some may have changed."""
-        self._found.clear()
+        """Call it when any key may have changed."""
+        self._looked_up.clear()
 
     async def _look_up(self, text: str, place: tuple[str, bytes]) -> Caller | None:
         caller = None
@@ -119,19 +119,19 @@ class CachedKeys:
             caller = await self._keys.verify(text)
             return caller
         finally:
-            # Only what is valid is worth remembering.
+            # Only valid keys are remembered.
             if caller is None:
-                self._found.pop(place, None)
+                self._looked_up.pop(place, None)
 
 
 class Sessions:
-    """Browsers that are logged in by a key. The token goes into a cookie; a key that is revoked ends its sessions."""
+    """Answers with which key a browser has logged in, by the token in its cookie. A revoked key ends its sessions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def open(self, key_id: str, ttl_s: float) -> str:
-        """The token of a new session, for `ttl_s` seconds. Raises UnknownKey. Forgets those whose time is over."""
+        """The token of a new session of `ttl_s` seconds. Also deletes expired sessions. Raises UnknownKey."""
         token = secrets.token_urlsafe(32)
         opened = await self._database.value(_OPEN_SESSION, _digest(token), key_id, ttl_s)
         if not opened:
@@ -139,7 +139,7 @@ class Sessions:
         return token
 
     async def find(self, token: str) -> Caller | None:
-        """None: there is no such session, its time is over, or its key was revoked."""
+        """The owner of the key; None if there is no such session, it has expired, or its key was revoked."""
         row = await self._database.row(_FIND_SESSION, _digest(token))
         return _caller(row) if row is not None else None
 
@@ -159,7 +159,7 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETUR
 """
 
 _OPEN_SESSION: Final = """
-WITH over AS (DELETE FROM sessions WHERE expires_at < now())
+WITH expired AS (DELETE FROM sessions WHERE expires_at < now())
 INSERT INTO sessions (hash, key_id, expires_at)
 SELECT $1, id, now() + make_interval(secs => $3) FROM api_keys WHERE id = $2 AND revoked_at IS NULL
 RETURNING true
@@ -184,5 +184,5 @@ def _scopes(row: asyncpg.Record) -> frozenset[Scope]:
 
 
 def _digest(token: str) -> bytes:
-    # A token has 256 random bits: no slow hash is needed. Whatever a cookie holds has a digest.
+    # A token has 256 random bits: no slow hash is needed. `surrogatepass`: a cookie may hold any characters.
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

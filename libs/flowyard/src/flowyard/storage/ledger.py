@@ -1,22 +1,23 @@
-"""What model calls came to: sums over the ledger, exact to the last digit."""
+"""What model calls cost: sums over the ledger, exact to the last digit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
 
 from flowyard.runs.costs import Costs, Grouping, Sums
 from flowyard.storage.database import Database
+from flowyard.storage.filters import where
 
 
 @dataclass(frozen=True, slots=True)
 class CallFilter:
-    """Which calls are summed up: by when they ended, from `since` to before `until`, and by whose they were."""
+    """Which calls are summed up: those that ended from `since` on and before `until`, of this workflow and this run."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -25,19 +26,26 @@ class CallFilter:
 
 
 class Ledger:
-    """Reads only: its lines are written with the steps that they belong to."""
+    """Answers what model calls cost. Reads only: executors write each call together with its step."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def costs(self, by: Grouping, wanted: CallFilter, *, most: int) -> Costs:
-        """One statement, so that the total is that of the groups whatever is being written meanwhile."""
+        """The sums of up to `most` groups, the number of all groups, and the total of all calls.
+
+        It is one statement, so that groups and total agree although calls are written meanwhile.
+        """
         name = _NAMES[by]
-        conditions, args = _conditions(wanted)
+        clause, args = where(
+            ("m.at >= {}", wanted.since),
+            ("m.at < {}", wanted.until),
+            ("r.workflow = {}", wanted.workflow),
+            ("m.run_id = {}", wanted.run_id),
+        )
         runs = "JOIN runs r ON r.id = m.run_id" if "r." in name or wanted.workflow is not None else ""
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         order = "name DESC" if by == "day" else "known_cost_usd DESC, calls DESC, name"
-        statement = _COSTS.format(name=name, runs=runs, where=where, order=order, most=f"${len(args) + 1}")
+        statement = _COSTS.format(name=name, runs=runs, where=clause, order=order, most=f"${len(args) + 1}")
         rows = await self._database.rows(statement, *args, most)
         total, groups = rows[0], rows[1:]
         return Costs([(row["name"], _sums(row)) for row in groups], total["group_count"], _sums(total))
@@ -52,7 +60,7 @@ _NAMES: Final[Mapping[Grouping, str]] = {
     "run": "m.run_id::text",
 }
 
-# Each of these groups is sorted once, for its percentiles. The total comes first.
+# The total comes first, then the groups. Calls are sorted once per group, for the percentiles.
 _COSTS: Final = """
 WITH calls AS (
     SELECT {name} AS name, m.* FROM model_calls m {runs} {where}
@@ -75,18 +83,6 @@ sums AS (
 )
 SELECT *, count(*) OVER () - 1 AS group_count FROM sums ORDER BY is_total DESC, {order} LIMIT {most} + 1
 """
-
-
-def _conditions(wanted: CallFilter) -> tuple[list[str], list[Any]]:
-    found: list[tuple[str, Any]] = [
-        ("m.at >= {}", wanted.since),
-        ("m.at < {}", wanted.until),
-        ("r.workflow = {}", wanted.workflow),
-        ("m.run_id = {}", wanted.run_id),
-    ]
-    used = [(condition, value) for condition, value in found if value is not None]
-    conditions = [condition.format(f"${place}") for place, (condition, _) in enumerate(used, 1)]
-    return conditions, [value for _, value in used]
 
 
 def _sums(row: asyncpg.Record) -> Sums:

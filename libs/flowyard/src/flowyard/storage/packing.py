@@ -1,8 +1,8 @@
-"""How the entries of one commit are stored: a short JSON list, since a database holds more of them than of anything.
+"""How the events of one commit are stored: as a short JSON list, since most of a database is events.
 
-`[[at, type, data], …]`: `at` is in microseconds: of the first entry since 1970, of the others since the one before.
-Numbers are counted back from that of the row, which is the last one's. A step's first visit is left out, and the node
-is `n` then.
+`[[at, type, data], …]`: `at` is in microseconds, for the first entry since 1970, for each other since the entry before
+it. The row has the number of its last entry, and the others are counted back from it. Where `visit` is 1, it is left
+out, and `node` is written as `n`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def packed(entries: Sequence[Entry]) -> str:
-    """JSON text. The entries are numbered one after the other. Raises CommitRefused for what JSON can't hold."""
+    """JSON text. `entries` must be numbered without a gap. Raises CommitRefused for what JSON can't hold."""
     before = 0
     rows = []
     for entry in entries:
@@ -30,7 +30,7 @@ def packed(entries: Sequence[Entry]) -> str:
 
 
 def unpacked(last_seq: int, rows: Sequence[Any]) -> list[Entry]:
-    """`last_seq`: the number of the row."""
+    """The entries of a row of `events`. `last_seq`: its number; `rows`: its list."""
     entries = []
     at = 0
     for seq, (since, kind, data) in enumerate(rows, last_seq - len(rows) + 1):

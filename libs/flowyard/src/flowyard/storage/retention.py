@@ -1,4 +1,4 @@
-"""What is stored is bounded: finished runs go when their time is over, with all that belongs to them."""
+"""Deletes what is old: finished runs with all that belongs to them, documents without runs, days, sessions."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Final
 from flowyard.storage.database import Database
 
 BATCH: Final = 500
-"""Runs that one statement deletes: short enough that nobody waits for it."""
+"""Runs that one statement deletes: few enough that no other statement waits for it noticeably."""
 
 
 class Retention:
-    """Deletes in small batches. Several processes may do so at once: none waits for another."""
+    """Deletes old rows in small batches. Several processes may do so at once: none waits for another."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def delete_runs(self, *, older_than_s: float, most: int = BATCH) -> Mapping[str, int]:
-        """Up to `most` runs that ended longer ago, with their events, steps and calls. How many rows of each kind."""
+        """Up to `most` runs that have ended more than `older_than_s` seconds ago. By kind: how many rows it deleted."""
         row = await self._database.row(_DELETE_RUNS, older_than_s, most)
         return dict(row) if row is not None else {}
 
     async def delete_definitions(self, *, older_than_s: float) -> int:
-        """Documents that no revision and no run refers to."""
+        """Documents to which no revision and no run refers. Returns how many."""
         return await self._database.execute(_DELETE_DEFINITIONS, older_than_s)
 
     async def delete_days(self, *, older_than_s: float) -> int:
-        """What days have cost that are over."""
+        """The daily spending of days that are over. Returns how many rows."""
         return await self._database.execute(_DELETE_DAYS, older_than_s)
 
     async def delete_sessions(self) -> int:
-        """Sessions of the dashboard that have ended."""
+        """Expired sessions of the dashboard. Returns how many."""
         return await self._database.execute("DELETE FROM sessions WHERE expires_at < now()")
 
 
-# By id first: ids sort by the time of their making, which is before that of their end.
+# In the order of the ids, which begin with the time at which the run was made.
 _DELETE_RUNS: Final = """
 WITH old AS (
     SELECT id FROM runs

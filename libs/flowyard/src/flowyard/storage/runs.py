@@ -15,6 +15,7 @@ from flowyard.masking import shown
 from flowyard.runs.entries import failure_of
 from flowyard.runs.run import Fork, NewRun, Run, Spending, State
 from flowyard.storage.database import Database, dumps
+from flowyard.storage.filters import where
 from flowyard.storage.forks import fork_data, fork_of
 
 
@@ -124,25 +125,15 @@ class Runs:
 
     async def page(self, wanted: RunFilter, limit: int) -> list[Run]:
         """Newest first, at most `limit`."""
-        conditions, args = _conditions(wanted)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        rows = await self._database.rows(
-            f"{_SELECT} {where} ORDER BY r.id DESC LIMIT ${len(args) + 1}",  # placeholders only
-            *args,
-            limit,
-        )
+        clause, args = _where(wanted)
+        rows = await self._database.rows(f"{_SELECT} {clause} ORDER BY r.id DESC LIMIT ${len(args) + 1}", *args, limit)
         return [_run(row) for row in rows]
 
     async def ids(self, wanted: RunFilter, limit: int) -> list[UUID]:
         """As `page`, the ids alone."""
-        conditions, args = _conditions(wanted)
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        rows = await self._database.rows(
-            f"SELECT r.id FROM runs r {where} ORDER BY r.id DESC LIMIT ${len(args) + 1}",  # noqa: S608  # see above
-            *args,
-            limit,
-        )
-        return [row["id"] for row in rows]
+        clause, args = _where(wanted)
+        statement = f"SELECT r.id FROM runs r {clause} ORDER BY r.id DESC LIMIT ${len(args) + 1}"  # noqa: S608  # no value
+        return [row["id"] for row in await self._database.rows(statement, *args, limit)]
 
 
 _ADD: Final = """
@@ -191,18 +182,15 @@ FROM runs r JOIN definitions d ON d.id = r.definition WHERE r.id = $1
 """
 
 
-def _conditions(wanted: RunFilter) -> tuple[list[str], list[Any]]:
-    candidates: list[tuple[str, Any]] = [
+def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
+    return where(
         ("r.workflow = {}", wanted.workflow),
         ("r.status = ANY({})", list(wanted.statuses) or None),
         ("r.created_at >= {}", wanted.created_from),
         ("r.created_at < {}", wanted.created_to),
         ("r.forked_from = {}", wanted.forked_from),
         ("r.id < {}", wanted.before),
-    ]
-    used = [(condition, value) for condition, value in candidates if value is not None]
-    conditions = [condition.format(f"${place}") for place, (condition, _) in enumerate(used, 1)]
-    return conditions, [value for _, value in used]
+    )
 
 
 def _run(row: asyncpg.Record) -> Run:

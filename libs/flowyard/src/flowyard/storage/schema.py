@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 VERSION: Final = "0002"
-"""Of the newest migration. Written here so that services need not import Alembic to know it."""
+"""The number of the newest migration. It is repeated here so that services need not import Alembic."""
 _LOCK: Final = 4_611_921_703
-"""The advisory lock under which migrations run: any number that nobody else uses."""
+"""The advisory lock under which migrations run: any number that nothing else uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """`before` is None for a database that was empty."""
+    """The versions of the schema. `before` is None if the database was empty."""
 
     before: str | None
     after: str
@@ -33,13 +33,13 @@ class Migrated:
 async def check_schema(database: Database) -> None:
     """Raises UnknownSchema unless the database has just this version."""
     known = await database.value("SELECT to_regclass('alembic_version') IS NOT NULL")
-    found = await database.value("SELECT version_num FROM alembic_version") if known else None
-    if found != VERSION:
-        raise UnknownSchema(found=found, needed=VERSION)
+    version = await database.value("SELECT version_num FROM alembic_version") if known else None
+    if version != VERSION:
+        raise UnknownSchema(found=version, needed=VERSION)
 
 
 def alembic_config() -> Config:
-    # Inline: only what migrates pays for Alembic and SQLAlchemy, 0.3 s and 40 MB.
+    # Imported here: Alembic and SQLAlchemy cost 0.3 s and 40 MB, and only `migrate` needs them.
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
@@ -48,21 +48,21 @@ def alembic_config() -> Config:
 
 
 async def migrate(url: str, *, patience_s: float = 60.0) -> Migrated:
-    """Brings the database to VERSION. Only one process does so at a time; the others wait up to `patience_s`.
+    """Migrates the database to VERSION. One process at a time: others wait up to `patience_s` seconds.
 
     Raises TimeoutError if the lock isn't free by then, UnknownSchema for the schema of a newer version.
     """
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # inline: see above
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # see above
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
-    # By asyncpg's own reading of the address, as everywhere else: SQLAlchemy has another idea of `sslmode`.
+    # asyncpg parses the address, as everywhere else: SQLAlchemy treats `sslmode` differently.
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
     )
     try:
         async with engine.connect() as connection:
             async with asyncio.timeout(patience_s):
-                # Polled: whoever waits inside pg_advisory_lock deadlocks with CREATE INDEX CONCURRENTLY.
+                # Polled: a session that waits in pg_advisory_lock deadlocks with CREATE INDEX CONCURRENTLY.
                 while not (await connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})")).scalar():
                     await connection.rollback()
                     await asyncio.sleep(0.1)
@@ -73,7 +73,7 @@ async def migrate(url: str, *, patience_s: float = 60.0) -> Migrated:
 
 
 def _upgrade(connection: Connection) -> Migrated:
-    from alembic import command  # noqa: PLC0415  # inline: see above
+    from alembic import command  # noqa: PLC0415  # see above
     from alembic.migration import MigrationContext  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 

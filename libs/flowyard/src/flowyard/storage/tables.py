@@ -3,8 +3,8 @@
 What grows with every step (`events`, `steps`, `model_calls`, `checkpoints`) has no foreign key to `runs`: each insert
 would lock and rewrite the run's row. They are written under the run's claim, and deleted with the run in one statement.
 
-`json` and not `jsonb` where a user's values are kept: `jsonb` refuses the characters U+0000 and U+D800 to U+DFFF, which
-a model may well reply.
+Users' values are `json` and not `jsonb`, which refuses the characters U+0000 and U+D800 to U+DFFF: a model's reply may
+contain them.
 """
 
 from __future__ import annotations

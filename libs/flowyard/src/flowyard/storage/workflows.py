@@ -1,4 +1,4 @@
-"""Workflows and their revisions: apply, look at, roll back, delete."""
+"""Workflows and their revisions: apply, read, roll back, delete."""
 
 # ruff: noqa: S608  # statements are put together from words of this file
 
@@ -25,7 +25,7 @@ _CANCELS_AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A revision without its document. `definition`: the stored document; `restores`: what a rollback brought back."""
+    """A revision without its document. `definition`: id of the document; `restores`: the revision rolled back to."""
 
     workflow: str
     number: int
@@ -37,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Revision(Head):
-    """One content of a workflow. The document of a digest is kept as it was written when it first came."""
+    """A revision with its document, spelled as when a document with this digest was first applied."""
 
     document: str
 
@@ -56,7 +56,7 @@ class Listed:
 
 
 class Workflows:
-    """The catalogue."""
+    """Answers which workflows there are, and what each of their revisions contains."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -65,7 +65,7 @@ class Workflows:
     async def apply(
         self, name: str, *, digest: str, document: str, concurrency: int | None, priority: int
     ) -> tuple[Revision, bool]:
-        """The workflow's revision with this digest, and whether it is new: not if it is the current one already."""
+        """Makes the document current. Returns its revision, and whether it is new: False if it was current already."""
         known = await self._database.row(f"{_CURRENT} AND d.digest = $2", name, digest)
         if known is not None:
             return Revision(**known), False
@@ -86,14 +86,14 @@ class Workflows:
         return Revision(**row)
 
     async def head(self, name: str) -> Head:
-        """As `current`, without the document: one small read. Raises UnknownWorkflow."""
+        """As `current`, without the document, which may be large. Raises UnknownWorkflow."""
         row = await self._database.row(_HEAD, name)
         if row is None:
             raise await self._unknown(name)
         return Head(**row)
 
     async def document(self, definition: int) -> str:
-        """The text of a definition that a revision or a run refers to."""
+        """The text of a document. `definition`: its id, which a revision or a run refers to."""
         return str(await self._database.value("SELECT document FROM definitions WHERE id = $1", definition))
 
     async def revision(self, name: str, number: int) -> Revision:
@@ -105,7 +105,7 @@ class Workflows:
         return Revision(**row)
 
     async def revisions(self, name: str, *, before: int | None = None, limit: int = 50) -> list[Head]:
-        """Newest first. `before`: only those with a smaller number. Raises UnknownWorkflow."""
+        """Up to `limit` revisions, newest first. `before`: only those with smaller numbers. Raises UnknownWorkflow."""
         rows = await self._database.rows(_REVISIONS, name, before, limit)
         if not rows:
             await self.head(name)
@@ -122,19 +122,19 @@ class Workflows:
         return Listed(name=revision.workflow, revision=revision.number, digest=revision.digest, **listed), revision
 
     async def page(self, *, after: str | None = None, limit: int = 50, search: str | None = None) -> list[Listed]:
-        """By name. `after`: only those whose names come later; `search`: a part of the name, in either case."""
+        """In the order of their names. `after`: only greater names; `search`: a part of the name, in any case."""
         return [Listed(**row) for row in await self._database.rows(_PAGE, after, search, limit)]
 
     async def recent(self, limit: int) -> list[Listed]:
-        """Those that changed last, the last one first."""
+        """Up to `limit` workflows, the one that was changed last first."""
         return [Listed(**row) for row in await self._database.rows(_RECENT, limit)]
 
     async def roll_back(
         self, name: str, number: int, *, concurrency: int | None, priority: int
     ) -> tuple[Revision, bool]:
-        """A new revision with the document of an old one, and whether it is new: not if it is current already.
+        """Makes a new revision with the document of revision `number`. False if that document is current already.
 
-        `concurrency` and `priority`: what that document says. Raises UnknownWorkflow, UnknownRevision.
+        `concurrency` and `priority`: as in that document. Raises UnknownWorkflow, UnknownRevision.
         """
         async with self._database.transaction() as connection:
             await connection.execute("SELECT FROM workflows WHERE name = $1 FOR UPDATE", name)
@@ -148,9 +148,9 @@ class Workflows:
         raise UnknownRevision(f"{name}/{number}")
 
     async def delete(self, name: str, *, force: bool = False) -> list[Moved]:
-        """What became of its open runs. Raises UnknownWorkflow; WorkflowInUse if runs are open, unless forced.
+        """Raises UnknownWorkflow, and WorkflowInUse if it has open runs.
 
-        Forced, its open runs are cancelled: at once, or by their executors.
+        `force`: they are cancelled instead, at once or by their executors. Returns the runs that were moved.
         """
         async with self._database.transaction() as connection:
             known = await connection.fetchval("SELECT name FROM workflows WHERE name = $1 FOR UPDATE", name)
@@ -161,27 +161,27 @@ class Workflows:
                 await connection.execute("DELETE FROM workflows WHERE name = $1", name)
         if known is None:
             raise await self._unknown(name)
-        # Now nobody can claim or add one. What isn't cancelled here, for whatever reason, is by `cancel_abandoned`.
+        # Now no run can be added or claimed. Runs that aren't cancelled here are cancelled by `cancel_abandoned`.
         rows = await self._database.rows(f"SELECT id FROM ({_OPEN}) o WHERE o.workflow = $1", name)
         return await self._cancel([row["id"] for row in rows])
 
     async def cancel_abandoned(self, most: int = 1000) -> list[Moved]:
-        """Cancels open runs whose workflow is gone: one that was submitted, or retried, while it was being deleted."""
+        """Cancels up to `most` open runs that were submitted or retried while their workflow was being deleted."""
         rows = await self._database.rows(_ABANDONED, most)
         return await self._cancel([row["id"] for row in rows])
 
     async def _cancel(self, run_ids: Collection[UUID]) -> list[Moved]:
-        few = asyncio.Semaphore(_CANCELS_AT_ONCE)
+        slots = asyncio.Semaphore(_CANCELS_AT_ONCE)
 
         async def cancel(run_id: UUID) -> Moved | None:
-            async with few:
+            async with slots:
                 try:
                     return await self._moves.cancel(run_id)
                 except (IllegalMove, UnknownRun):
                     return None  # it ended by itself meanwhile
 
-        moved = await asyncio.gather(*map(cancel, run_ids))
-        return [one for one in moved if one is not None]
+        cancelled = await asyncio.gather(*map(cancel, run_ids))
+        return [moved for moved in cancelled if moved is not None]
 
     async def _unknown(self, name: str) -> UnknownWorkflow:
         rows = await self._database.rows("SELECT name FROM workflows ORDER BY updated_at DESC LIMIT 200")
@@ -231,7 +231,7 @@ ORDER BY w.name LIMIT $3
 
 _DEFINE: Final = """
 INSERT INTO definitions (digest, document) VALUES ($1, $2)
--- Young again: what sweeps old definitions that nobody refers to must leave this one.
+-- New again: the retention deletes old definitions without a revision, and must leave this one.
 ON CONFLICT (digest) DO UPDATE SET created_at = now()
 RETURNING id
 """
@@ -240,7 +240,7 @@ _LOCK_OR_MAKE: Final = """
 INSERT INTO workflows (name, revision, priority) VALUES ($1, 0, $2)
 ON CONFLICT (name) DO UPDATE SET name = excluded.name
 """
-"""Two who make the same workflow come one after the other."""
+"""The lock of the row puts two concurrent changes of a workflow in order."""
 
 _ADD_REVISION: Final = """
 WITH changed AS (
