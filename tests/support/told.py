@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -33,7 +32,9 @@ def told_of(
 ) -> Told:
     entries = [_entry(number, *one) for number, one in enumerate(happened, 1)]
     calls = [
-        _call(entry, one[1]) for entry, one in zip(entries, happened, strict=True) if isinstance(one[1], ModelCalled)
+        CallRow.of(one[1], seq=entry.seq, at=entry.at)
+        for entry, one in zip(entries, happened, strict=True)
+        if isinstance(one[1], ModelCalled)
     ]
     end = entries[-1].at if entries else BEGIN
     workflow = load_text(document, "test").workflow if document is not None else None
@@ -68,12 +69,6 @@ def finished(step: StepId, cost: str | None = "0.1", **outputs: Any) -> StepFini
 def _entry(seq: int, at: float, event: Event | str, data: Mapping[str, Any] | None = None) -> Entry:
     kind, said = (event, data or {}) if isinstance(event, str) else encoded(event)
     return Entry(seq, BEGIN + timedelta(seconds=at), kind, said)
-
-
-def _call(entry: Entry, call: Any) -> CallRow:
-    error = call.error.code if call.error is not None else None
-    same = {field.name: getattr(call, field.name) for field in fields(CallRow) if hasattr(call, field.name)}
-    return CallRow(**{**same, "seq": entry.seq, "at": entry.at, "error": error})
 
 
 def _sum(values: list[Any], start: Any = 0) -> Any:

@@ -228,7 +228,7 @@ class Journal:
         match event:
             case ModelCalled():
                 self._count(event)
-                self._part.add_call(self._call_row(seq, event))
+                self._part.add_call(CallRow.of(event, seq=seq, at=self._now()))
             case StepFinished() | StepFailed():
                 self._part.add_step(self._step_row(seq, event))
             case _:
@@ -252,23 +252,6 @@ class Journal:
         if isinstance(event, StepFailed):
             return replace(row, status="failed", handled=event.handled, error=event.error)
         return replace(row, outputs=event.outputs)
-
-    def _call_row(self, seq: int, event: ModelCalled) -> CallRow:
-        return CallRow(
-            seq=seq,
-            step=event.step,
-            provider=event.provider,
-            model=event.model,
-            at=self._now(),
-            duration_s=event.duration_s,
-            first_token_s=event.first_token_s,
-            tokens_in=event.tokens_in,
-            tokens_out=event.tokens_out,
-            tokens_cached=event.tokens_cached,
-            cost_usd=event.cost_usd,
-            error=event.error.code if event.error is not None else None,
-            retries=event.retries,
-        )
 
     def _release(self, task_id: str) -> None:
         for event in self._held.pop(task_id, ()):

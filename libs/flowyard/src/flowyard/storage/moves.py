@@ -20,6 +20,7 @@ from flowyard.runs.recovery import Due, Held, due_move
 from flowyard.runs.run import OPEN, Entry, Move, State, after
 from flowyard.storage.database import Database
 from flowyard.storage.packing import packed, unpacked
+from flowyard.storage.rows import CALL_COLUMNS, CallRow, values_of
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -140,11 +141,10 @@ old_values AS (DELETE FROM checkpoint_values USING ended WHERE thread_id = ended
 INSERT INTO events (run_id, seq, entries) SELECT id, $3, $6::text::json FROM moved
 """
 
-
-_LOST_CALL: Final = """
-INSERT INTO model_calls (run_id, seq, node, visit, item, provider, model, at, duration_s, cost_usd, error)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-"""
+_LOST_CALL: Final = f"""
+INSERT INTO model_calls ({", ".join(CALL_COLUMNS)})
+VALUES ({", ".join(f"${number}" for number in range(1, len(CALL_COLUMNS) + 1))})
+"""  # noqa: S608  # names of columns
 
 
 async def _locked(connection: Connection, run_id: UUID) -> asyncpg.Record:
@@ -209,10 +209,7 @@ async def _tell_lost_calls(connection: Connection, run: asyncpg.Record, seq: int
     loaded = await asyncio.to_thread(load_text, document, f"{run['workflow']}.yaml")
     lost = opened.lost(loaded.workflow)
     for number, call in enumerate(lost, seq):
-        step, code = call.step, call.error.code if call.error is not None else None
-        item = -1 if step.item is None else step.item
-        made_by = step.node, step.visit, item, call.provider, call.model
-        await connection.execute(_LOST_CALL, run["id"], number, *made_by, at, call.duration_s, call.cost_usd, code)
+        await connection.execute(_LOST_CALL, *values_of(run["id"], CallRow.of(call, seq=number, at=at)))
     return tuple(Entry(number, at, *encoded(call)) for number, call in enumerate(lost, seq))
 
 

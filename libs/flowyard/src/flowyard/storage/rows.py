@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.runs.entries import failure_data, failure_of
-from flowyard.runs.events import Failure, StepId
+from flowyard.runs.events import Failure, ModelCalled, StepId
 from flowyard.runs.run import Step
 from flowyard.storage.database import dumps
 
@@ -60,6 +60,25 @@ class CallRow:
     cost_usd: Decimal | None
     error: str | None
     retries: int = 0
+
+    @classmethod
+    def of(cls, call: ModelCalled, *, seq: int, at: datetime) -> CallRow:
+        """The row of a call whose event has the number `seq`."""
+        return cls(
+            seq=seq,
+            step=call.step,
+            provider=call.provider,
+            model=call.model,
+            at=at,
+            duration_s=call.duration_s,
+            first_token_s=call.first_token_s,
+            tokens_in=call.tokens_in,
+            tokens_out=call.tokens_out,
+            tokens_cached=call.tokens_cached,
+            cost_usd=call.cost_usd,
+            error=call.error.code if call.error is not None else None,
+            retries=call.retries,
+        )
 
 
 def columns_of(kind: type[StepRow | CallRow]) -> tuple[str, ...]:
