@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
-from flowyard.bus.messages import AgentHeartbeat, AgentReply, KeyChanged, RunQueued, RunTokens
+from flowyard.bus.messages import AgentHeartbeat, AgentReply, KeyChanged, RunTokens, WorkQueued
 from integration.bus.server import until
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
@@ -207,8 +207,8 @@ async def test_hundreds_can_listen_at_once(bus: Bus) -> None:
 
 
 async def test_a_doorbell_rings_with_each_message(bus: Bus) -> None:
-    async with doorbell(bus, subjects.RUNS_QUEUED, RunQueued, poll_s=60) as bell:
+    async with doorbell(bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=60) as bell:
         await bell.wait()
         for _ in range(3):
-            bus.publish(RunQueued(workflow="haiku", priority=0))
+            bus.publish(WorkQueued(workflow="haiku", priority=0))
             await asyncio.wait_for(bell.wait(), 1)

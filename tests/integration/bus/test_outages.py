@@ -10,10 +10,10 @@ import pytest
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import Doorbell, doorbell
-from flowyard.bus.messages import AgentHeartbeat, AgentReply, RunQueued
+from flowyard.bus.messages import AgentHeartbeat, AgentReply, WorkQueued
 from integration.bus.server import NatsServer, until
 
-WORK = RunQueued(workflow="haiku", priority=0)
+WORK = WorkQueued(workflow="haiku", priority=0)
 
 
 @asynccontextmanager
@@ -21,7 +21,7 @@ async def _listening(nats: NatsServer) -> AsyncIterator[tuple[Bus, Doorbell]]:
     """A bus, and a bell whose poll doesn't come in the time of a test."""
     async with (
         open_bus(nats.url, name="test") as bus,
-        doorbell(bus, subjects.RUNS_QUEUED, RunQueued, poll_s=60) as bell,
+        doorbell(bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=60) as bell,
     ):
         yield bus, bell
 
@@ -80,18 +80,18 @@ async def test_without_nats_publishing_returns_at_once_and_the_newest_is_kept(st
     dropped: list[tuple[str, str]] = []
     heard: list[int] = []
 
-    async def hear(message: RunQueued) -> None:
+    async def hear(message: WorkQueued) -> None:
         heard.append(message.priority)
 
     async with open_bus(stopped_nats.url, name="test", on_drop=lambda *drop: dropped.append(drop)) as bus:
         slowest = 0.0
         for number in range(10_100):
             before = time.perf_counter()
-            bus.publish(RunQueued(workflow="haiku", priority=number))
+            bus.publish(WorkQueued(workflow="haiku", priority=number))
             slowest = max(slowest, time.perf_counter() - before)
         assert slowest < 0.1
-        assert dropped == [("outbox_full", "RunQueued")] * 100
-        async with bus.subscribe(subjects.RUNS_QUEUED, RunQueued, hear):
+        assert dropped == [("outbox_full", "WorkQueued")] * 100
+        async with bus.subscribe(subjects.RUNS_QUEUED, WorkQueued, hear):
             stopped_nats.start()
             await until(lambda: heard[-1:] == [10_099])
     assert heard[-2000:] == list(range(8100, 10_100))
@@ -119,12 +119,12 @@ async def test_a_request_made_just_before_nats_comes_up_is_answered(stopped_nats
 async def test_a_handler_at_work_is_not_disturbed_by_a_lost_connection(nats: NatsServer) -> None:
     at_work, may_end, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def work(_message: RunQueued) -> None:
+    async def work(_message: WorkQueued) -> None:
         at_work.set()
         await may_end.wait()
         done.set()
 
-    async with open_bus(nats.url, name="test") as bus, bus.subscribe(subjects.RUNS_QUEUED, RunQueued, work):
+    async with open_bus(nats.url, name="test") as bus, bus.subscribe(subjects.RUNS_QUEUED, WorkQueued, work):
         bus.publish(WORK)
         await at_work.wait()
         nats.kill()
@@ -145,7 +145,7 @@ async def test_closing_takes_less_than_two_seconds_whatever_nats_does(stopped_na
         elif way.startswith("hung"):
             stopped_nats.hang()
         for _ in range(200 if way == "hung with much to send" else 1):
-            bus.publish(RunQueued(workflow="x" * 100_000, priority=0))
+            bus.publish(WorkQueued(workflow="x" * 100_000, priority=0))
         await asyncio.sleep(0.05)
         closing = time.perf_counter()
     assert time.perf_counter() - closing < 2
@@ -157,7 +157,7 @@ async def test_a_hung_nats_stops_neither_publishers_nor_listeners_and_may_come_b
         nats.hang()
         before = time.perf_counter()
         for _ in range(100):
-            bus.publish(RunQueued(workflow="x" * 100_000, priority=0))
+            bus.publish(WorkQueued(workflow="x" * 100_000, priority=0))
             await asyncio.sleep(0)
         assert time.perf_counter() - before < 1
         nats.go_on()

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-from flowyard.bus.messages import RunEvents, RunQueued
+from flowyard.bus.messages import RunEvents, WorkQueued
 from flowyard.errors import ClaimLost, FlowyardError
 from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
@@ -198,7 +198,7 @@ class Attempt:
             raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
         self.journal.given_back()
         if back.seconds is None:
-            parts.bus.publish(RunQueued(workflow=claim.workflow, priority=0))
+            parts.bus.publish(WorkQueued(workflow=claim.workflow, priority=0))
         log.info("run given back", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
 
     async def _finish(self, result: RunResult) -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from flowyard.bus import subjects
 from flowyard.bus.doorbell import Doorbell, doorbell
-from flowyard.bus.messages import RunControl, RunQueued
+from flowyard.bus.messages import RunControl, WorkQueued
 from flowyard.control.core import Core, open_core
 from flowyard.control.documents import Documents
 from flowyard.graph.compile import Graphs
@@ -78,7 +78,7 @@ async def _run(settings: ExecutorSettings) -> None:
         async with _parts(settings, draining) as parts:
             await take_up(parts)
             async with (
-                doorbell(parts.bus, subjects.RUNS_QUEUED, RunQueued, poll_s=settings.poll_s) as bell,
+                doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=settings.poll_s) as bell,
                 parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _controlled(parts)),
             ):
                 await _work(parts, bell, _app(parts), stopped)

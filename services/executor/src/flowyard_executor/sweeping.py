@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 
-from flowyard.bus.messages import RunControl, RunEvents, RunQueued
+from flowyard.bus.messages import RunControl, RunEvents, WorkQueued
 from flowyard.errors import Unavailable
 from flowyard.runs.run import OPEN, Entry
 from flowyard.runs.timeline import LOST
@@ -51,7 +51,7 @@ def _tell(moved: Moved, parts: Parts) -> None:
     # Whoever thought that it had the run need not wait for its next renewal.
     parts.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*moved.lost, moved.entry)))
     if moved.status == "queued":
-        parts.bus.publish(RunQueued(workflow=moved.workflow, priority=0))
+        parts.bus.publish(WorkQueued(workflow=moved.workflow, priority=0))
     elif moved.status not in OPEN:
         parts.bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
         parts.metrics.runs.finished.labels(moved.workflow, moved.status).inc()

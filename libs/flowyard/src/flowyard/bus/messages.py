@@ -28,7 +28,7 @@ class Announcement(Message):
     def subject(self) -> str: ...
 
 
-class RunQueued(Announcement):
+class WorkQueued(Announcement):
     """There is work."""
 
     workflow: str

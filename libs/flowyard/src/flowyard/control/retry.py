@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flowyard.bus.messages import RunQueued
+from flowyard.bus.messages import WorkQueued
 from flowyard.control.announce import announce_events
 from flowyard.control.parts import Control
 from flowyard.runs.run import Run
@@ -15,5 +15,5 @@ async def retry_run(control: Control, run_id: UUID) -> Run:
     moved = await control.moves.retry(run_id)
     announce_events(control, moved)
     run = await control.runs.get(run_id)
-    control.bus.publish(RunQueued(workflow=run.workflow, priority=run.priority))
+    control.bus.publish(WorkQueued(workflow=run.workflow, priority=run.priority))
     return run

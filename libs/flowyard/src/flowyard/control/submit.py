@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flowyard.bus.messages import RunQueued
+from flowyard.bus.messages import WorkQueued
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import box_for, new_inputs, sealed
 from flowyard.errors import TooLarge
@@ -101,7 +101,7 @@ async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = N
     run_id, is_new = await control.runs.add(run, steps_before=steps_before)
     if is_new:
         control.metrics.submitted.labels(run.workflow).inc()
-        control.bus.publish(RunQueued(workflow=run.workflow, priority=run.priority))
+        control.bus.publish(WorkQueued(workflow=run.workflow, priority=run.priority))
     return run_id, is_new
 
 
