@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
-from flowyard.runs.budget import Amount, Budget
+from flowyard.language.workflow import Budget
+from flowyard.runs.budget import Amount
 from flowyard.storage.budgets import DailySpending
 from support.stored import Stored
 

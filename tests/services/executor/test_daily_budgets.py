@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from flowyard.runs.budget import Budget
+from flowyard.language.workflow import Budget
 from flowyard.settings import read_settings
 from flowyard_executor.settings import ExecutorSettings
 

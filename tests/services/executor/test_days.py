@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from flowyard.runs.budget import Amount, Budget
+from flowyard.language.workflow import Budget
+from flowyard.runs.budget import Amount
 from flowyard.storage.budgets import DailySpending
 from flowyard.storage.database import open_database
 from flowyard_executor.days import Days

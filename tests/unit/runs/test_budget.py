@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.runs.budget import Account, Amount, Budget, Excess, Quote, Retold, actual, excess
+from flowyard.language.workflow import Budget
+from flowyard.runs.budget import Account, Amount, Excess, Quote, Retold, actual, excess
 from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepId
 
 USD = st.decimals(0, 10, places=6)

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from flowyard.language.problems import suggest
-from flowyard.runs.budget import Budget
+from flowyard.language.workflow import Budget
 
 _KEYS: Final = tuple(field.name for field in fields(Budget))
 _MOST: Final = {"usd": 10**9, "tokens": 10**15, "model_calls": 2**31 - 1}

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Final
 
 from flowyard.errors import Unavailable
-from flowyard.runs.budget import Amount, Budget, excess
+from flowyard.language.workflow import Budget
+from flowyard.runs.budget import Amount, excess
 from flowyard.steps.budget_gate import DailyLimit, GoingAway, IsLeaving, Settle, refusal
 from flowyard.storage.budgets import DailySpending
 from flowyard_executor.patience import patiently

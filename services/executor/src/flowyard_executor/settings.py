@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, PlainValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from flowyard.runs.budget import Budget
+from flowyard.language.workflow import Budget
 from flowyard.settings import Port, SecretKey, ServiceSettings
 from flowyard_executor.daily_budgets import read_daily_budgets
 

@@ -8,8 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from flowyard.graph.journal import Journal
-from flowyard.language.workflow import Workflow
-from flowyard.runs.budget import Account, Budget, Retold
+from flowyard.language.workflow import Budget, Workflow
+from flowyard.runs.budget import Account, Retold
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decoded
 from flowyard.runs.lost import lost_call

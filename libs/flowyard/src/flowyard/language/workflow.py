@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 from flowyard.language.nodes import ModelSettings, Node
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.types import Type
-from flowyard.runs.budget import Budget
 
 START: Final = "START"
 END: Final = "END"
@@ -93,6 +93,15 @@ class Execution:
     concurrency: int | None = None
     priority: int = 0
     max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that may be spent; None: no limit. `tokens`: those of prompts and of replies."""
+
+    usd: Decimal | None = None
+    tokens: int | None = None
+    model_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

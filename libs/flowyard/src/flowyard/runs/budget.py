@@ -6,18 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from flowyard.language.workflow import Budget
 from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepId
 
 Limit: TypeAlias = Literal["usd", "tokens", "model_calls"]
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """The most that may be spent; None: no limit. `tokens`: those of prompts and of replies."""
-
-    usd: Decimal | None = None
-    tokens: int | None = None
-    model_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Final
 
-from flowyard.runs.budget import Amount, Budget
+from flowyard.language.workflow import Budget
+from flowyard.runs.budget import Amount
 from flowyard.storage.database import Database
 
 

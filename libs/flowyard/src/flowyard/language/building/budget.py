@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from flowyard.language.reading.document import DocumentShape
 from flowyard.language.reading.places import Places
 from flowyard.language.reading.source import Scalar
-from flowyard.runs.budget import Budget
+from flowyard.language.workflow import Budget
 
 
 def read_budget(shape: DocumentShape, places: Places) -> Budget | None:
