@@ -32,7 +32,7 @@ async def submitted(visitor: Visitor, topic: str) -> str:
 
 async def executors_of(visitor: Visitor, run_ids: list[str]) -> set[str]:
     events = [event for run_id in run_ids for event in await visitor.events(run_id)]
-    return {event["data"]["executor"] for event in events if event["type"] == "run.started"}
+    return {event["data"]["executor"] for event in events if event["type"] == "run.claimed"}
 
 
 async def test_scaling_from_one_to_four_and_back_under_load_loses_nothing_and_repeats_nothing(

@@ -21,7 +21,7 @@ from flowyard.graph.saver import Saver
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.claim import Claim
-from flowyard.runs.events import RunFinished, StepId
+from flowyard.runs.events import RunClaimed, RunFinished, RunQueued, RunWaiting, StepId
 from flowyard.runs.run import Entry
 from flowyard.steps.context import StepContext
 from flowyard.storage.commits import Committer
@@ -85,7 +85,7 @@ class Engine:
         journal = self.journal(claim)
         journal.keep = compiled.workflow.execution.durability != "exit"
         self.saver.journals[str(claim.run_id)] = journal
-        journal.note("run.started", attempt=claim.attempt)
+        journal.emit(RunClaimed(claim.attempt, "one"))
         try:
             result = await self._drive(claim, compiled, journal)
         except GiveBack as back:
@@ -101,7 +101,7 @@ class Engine:
             claim,
             self.committer,
             now=lambda: datetime.now(UTC),
-            announce=self.announced.extend,
+            announce=lambda events: self.announced.extend(event.entry for event in events),
             stream=lambda _token: None,
             on_lost=self.lost.set,
             on_cancel=lambda: None,
@@ -137,8 +137,8 @@ class Engine:
         claims = self.stored.claims
         if back.step is not None:
             journal.waiting_step(back.step, back.error)
-        kind = "run.queued" if back.seconds is None else "run.waiting"
-        entries, seq = await journal.close(kind)
+        event = RunQueued("drained") if back.seconds is None else RunWaiting(back.seconds)
+        entries, seq = await journal.close(event)
         if back.seconds is None:
             kept = await claims.hand_back(claim.run_id, claim.epoch, entries=entries, last_seq=seq)
         else:

@@ -153,7 +153,8 @@ LONG_AGO: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 def entries_json(first: int, *types: str) -> str:
     """Events as a commit carries them, numbered from `first`."""
-    return packed([Entry(seq, LONG_AGO, kind, {}) for seq, kind in enumerate(types, first)])
+    data = {"step.started": {"node": "a", "visit": 1}}
+    return packed([Entry(seq, LONG_AGO, kind, data.get(kind, {})) for seq, kind in enumerate(types, first)])
 
 
 def telling(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> RunCommit:

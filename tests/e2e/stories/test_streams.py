@@ -24,7 +24,7 @@ config:
 """
 WHOLE = [
     "run.queued",
-    "run.started",
+    "run.claimed",
     "step.started",
     "model.called",
     "step.finished",

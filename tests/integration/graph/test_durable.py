@@ -6,11 +6,15 @@ from collections import Counter
 import pytest
 
 from flowyard.llm.calls import ModelCall
+from flowyard.runs.entries import encoded
+from flowyard.runs.events import RouteTaken
 from flowyard.step_errors import ModelRefused
 from support.engine import Asked, Engine, Engines, orphan, submitted
 from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
 from support.stored import Stored
 from support.workflows import document
+
+LATE = RouteTaken("late", "late", None)
 
 # ---- crashes
 
@@ -149,11 +153,11 @@ async def test_a_stale_executor_is_told_and_changes_nothing(stored: Stored, engi
     assert result is not None
     before = await stored.everything()
     journal = stale.saver.journals[str(run_id)]
-    journal.note("late")
+    journal.emit(LATE)
     async with asyncio.timeout(5):
         await stale.lost.wait()
     assert await stored.everything() == before
-    assert [entry.type for entry in stale.announced if entry.type == "late"] == []
+    assert [entry for entry in stale.announced if entry.data == encoded(LATE)[1]] == []
     work.cancel()
 
 

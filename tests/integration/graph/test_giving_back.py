@@ -32,7 +32,7 @@ async def test_who_drains_begins_no_step_and_gives_the_run_back(stored: Stored, 
     assert result is not None
     assert going.model.calls + model.calls == Counter("abcd")
     kinds = [entry.type for entry in await stored.entries(run_id)]
-    assert kinds.count("run.queued") == kinds.count("run.started") == 2
+    assert kinds.count("run.queued") == kinds.count("run.claimed") == 2
     assert len(await finished(stored, run_id)) == 4
 
 

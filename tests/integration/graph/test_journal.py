@@ -17,6 +17,7 @@ from flowyard.runs.events import (
     ModelCalled,
     RouteTaken,
     RunFinished,
+    RunQueued,
     StepFailed,
     StepFinished,
     StepId,
@@ -86,7 +87,7 @@ async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, 
     step = ["step.started", "model.called", "step.finished"]
     told = [entry.type for entry in await stored.entries(run_id)]
     assert told == [
-        *("run.queued", "run.started", *step, "route.taken"),
+        *("run.queued", "run.claimed", *step, "route.taken"),
         *(*step, "loop.turned", *step, "loop.turned", *step, "run.succeeded"),
     ]
     assert one.announced == (await stored.entries(run_id))[1:]
@@ -127,7 +128,7 @@ async def test_settled_means_on_disk(stored: Stored, journal: Journal) -> None:
 
 async def test_what_has_ended_when_the_run_is_given_back_is_kept(stored: Stored, journal: Journal) -> None:
     journal.settle("task", ended(A))
-    entries, seq = await journal.close("run.queued", reason="drained")
+    entries, seq = await journal.close(RunQueued("drained"))
     assert await stored.claims.hand_back(journal.claim.run_id, journal.claim.epoch, entries=entries, last_seq=seq)
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.queued"]
     assert [step.node for step in await stored.history.steps(journal.claim.run_id)] == ["a"]
@@ -139,7 +140,7 @@ async def test_a_step_came_to_what_all_its_calls_did_whoever_made_them(
     call = ModelCalled(A, "openai", "m", 0.5, 0.1, 10, 3, None, Decimal("0.1"))
     run_id = journal.claim.run_id
     journal.emit(call)
-    entry, seq = await journal.close("run.queued", reason="drained")
+    entry, seq = await journal.close(RunQueued("drained"))
     assert await stored.claims.hand_back(run_id, journal.claim.epoch, entries=entry, last_seq=seq)
     one = engine(Asked())
     second = one.journal(await one.take())
@@ -247,7 +248,7 @@ async def test_a_lost_claim_is_told_once_and_stops_everything(stored: Stored, jo
     with pytest.raises(ClaimLost):
         await journal.finish(SUCCEEDED)
     with pytest.raises(ClaimLost):
-        await journal.close("run.queued")
+        await journal.close(RunQueued("drained"))
     assert await kinds(stored, journal) == ["run.queued", "run.queued"]
 
 

@@ -6,9 +6,13 @@ import pytest
 
 from flowyard.errors import ClaimLost, IllegalMove, UnknownRun, UnknownWorkflow
 from flowyard.runs.claim import Claim
-from flowyard.runs.entries import ENDINGS
+from flowyard.runs.entries import ENDINGS, decode_all
+from flowyard.runs.entries import stored as stored_event
+from flowyard.runs.events import ModelCalled, RunFinished, StepId, StepStarted
 from flowyard.runs.run import OPEN
-from support.stored import Stored, ending, entries_json, new_id, open_stored, telling
+from flowyard.storage.commits import RunCommit
+from flowyard.storage.packing import packed
+from support.stored import LONG_AGO, Stored, ending, entries_json, new_id, open_stored, telling
 
 
 async def sleeping(stored: Stored, seconds: float = 60) -> Claim:
@@ -52,6 +56,21 @@ async def test_a_running_run_is_left_to_its_executor(stored: Stored) -> None:
     assert (await stored.runs.get(claim.run_id)).cancel_requested
     await stored.finish(claim, "cancelled")
     assert await types(stored, claim) == ["run.queued", "run.cancelled"]
+
+
+@pytest.mark.parametrize("move", ["cancel", "sweep"])
+async def test_calls_of_a_lost_executor_are_in_the_ledger_when_its_run_is_ended(stored: Stored, move: str) -> None:
+    claim = await stored.claimed(max_attempts=1)
+    started = stored_event(2, LONG_AGO, StepStarted(StepId("a", 1), provider="openai", model="m"))
+    await stored.committer.commit(RunCommit(claim.run_id, claim.epoch, 2, entries=packed([started.entry])))
+    await stored.expire(claim.run_id)
+    await (stored.moves.cancel(claim.run_id) if move == "cancel" else stored.moves.sweep())
+    [call] = await stored.history.calls(claim.run_id)
+    assert (call.provider, call.model, call.cost_usd, call.error) == ("openai", "m", None, "executor_lost")
+    [_, _, called, ended] = decode_all(await stored.entries(claim.run_id))
+    assert isinstance(called.event, ModelCalled)
+    assert isinstance(ended.event, RunFinished)
+    assert ended.event.reason == ("cancelled" if move == "cancel" else "executor_lost")
 
 
 async def test_to_cancel_works_when_the_owner_is_dead(stored: Stored) -> None:

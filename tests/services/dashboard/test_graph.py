@@ -9,10 +9,19 @@ import pytest
 
 from flowyard.language.load import load_text
 from flowyard.language.workflow import END, START, Workflow
-from flowyard.runs.events import StepId
-from flowyard.runs.run import Entry
+from flowyard.runs.entries import stored
+from flowyard.runs.events import (
+    Event,
+    Failure,
+    RetryScheduled,
+    RunQueued,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+)
 from flowyard_dashboard.graph.drawing import HEIGHT, WIDTH, draw
-from flowyard_dashboard.picture import at_work
+from flowyard_dashboard.picture import AtWork, at_work
 from flowyard_dashboard.view import Rows, View, difference
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
@@ -55,17 +64,17 @@ def test_conditions_stand_at_their_edges() -> None:
     assert loop["judge", END] == ("way", "score >= 8")
 
 
-def told(kind: str, **data: Any) -> Entry:
-    return Entry(1, datetime(2026, 1, 1, tzinfo=UTC), kind, data)
-
-
 def test_a_step_is_at_work_from_its_start_to_its_end_or_to_that_of_its_executor() -> None:
-    begun = told("step.started", node="a", visit=1)
-    assert [one.id for one in at_work([begun])] == [StepId("a", 1)]
-    assert at_work([begun, told("step.finished", node="a", visit=1)]) == []
-    assert at_work([begun, told("step.failed", node="a", visit=1)]) == []
-    assert at_work([begun, told("run.queued", reason="lease_expired")]) == []
-    (again,) = at_work([begun, told("step.retrying", node="a", visit=1, attempt=2)])
+    step, failure = StepId("a", 1), Failure("rate_limited", "slow down")
+
+    def working(*events: Event) -> list[AtWork]:
+        return at_work(stored(seq, datetime(2026, 1, 1, tzinfo=UTC), event) for seq, event in enumerate(events, 1))
+
+    assert [each.id for each in working(StepStarted(step))] == [step]
+    assert working(StepStarted(step), StepFinished(step, 1.0, {}, 1, 1, 1, None)) == []
+    assert working(StepStarted(step), StepFailed(step, 1.0, failure, "fail")) == []
+    assert working(StepStarted(step), RunQueued("executor_lost", 1)) == []
+    (again,) = working(StepStarted(step), RetryScheduled(step, 2, 1.0, failure))
     assert again.tries == 2
 
 

@@ -98,7 +98,7 @@ async def test_a_step_that_lost_its_executor_counts_once(remote: Remote) -> None
         claim = await remote.hands.take()
         await remote.hands.tell(claim, "step.started", node="draft", visit=1)
         await remote.hands.tell(claim, "run.queued", reason="executor_lost", attempt=1)
-        await remote.hands.tell(claim, "run.started", workflow="poem", attempt=2, executor="executor-2")
+        await remote.hands.tell(claim, "run.claimed", attempt=2, executor="executor-2")
         await remote.hands.step(claim, "draft", {"draft": "Drops"})
         await remote.hands.succeed(claim, {"draft": "Drops"})
         ended = await command.ended()

@@ -90,7 +90,7 @@ async def test_costs_are_grouped_and_limited_as_asked(remote: Remote) -> None:
 async def ran(remote: Remote) -> str:
     run_id = (await remote.cli("run", "poem", "-i", "topic=rain", "--detach")).out.strip()
     claim = await remote.hands.take()
-    await remote.hands.tell(claim, "run.started", attempt=1)
+    await remote.hands.tell(claim, "run.claimed", attempt=1, executor="hands")
     await remote.hands.step(claim, "draft", {"draft": "d"})
     await remote.hands.succeed(claim, {"poem": "p"})
     return run_id

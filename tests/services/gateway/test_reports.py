@@ -127,7 +127,7 @@ async def ran(client: httpx.AsyncClient, hands: Hands, workflow: str = "poem") -
     """A run whose first step took nearly no time, and whose second one asked a model for a tenth of a second."""
     run_id = await submit(client, workflow)
     claim = await hands.take()
-    await hands.tell(claim, "run.started", attempt=1)
+    await hands.tell(claim, "run.claimed", attempt=1, executor="hands")
     await hands.step(claim, "draft", {"draft": "d"})
     await hands.tell(claim, "step.started", node="write", visit=1)
     await hands.succeed(claim, {"poem": "p"})

@@ -49,7 +49,7 @@ config: {llm: {provider: openai, model: gpt}}
 ENDED = RunFinished("succeeded", 3.0, {"poem": "rain"})
 CHAIN = (
     (0.0, "run.queued"),
-    (0.5, "run.started", {"attempt": 1, "executor": "one"}),
+    (0.5, "run.claimed", {"attempt": 1, "executor": "one"}),
     (1.0, StepStarted(THINK)),
     (2.0, called(THINK)),
     (2.1, finished(THINK, plan="soft")),
@@ -82,7 +82,7 @@ def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
     assert texts(root) == ({"topic": "dawn"}, {"poem": "rain"})
     assert texts(think) == ({"topic": "dawn"}, {"plan": "soft"})
     assert texts(write) == ({"plan": "soft"}, {"poem": "rain"})
-    assert [event.name for event in root.events] == ["run.queued", "run.started", "run.succeeded"]
+    assert [event.name for event in root.events] == ["run.queued", "run.claimed", "run.succeeded"]
 
 
 def test_the_trace_is_the_runs_id_and_spans_have_the_same_ids_each_time() -> None:
@@ -212,7 +212,7 @@ def test_a_step_whose_executor_died_is_two_spans_and_the_lost_call_belongs_to_th
     told = told_of(
         (0, StepStarted(THINK)),
         (5, "run.queued", {"reason": "lease_expired"}),
-        (6, "run.started", {"attempt": 2}),
+        (6, "run.claimed", {"attempt": 2, "executor": "two"}),
         (6, lost),
         (6, StepStarted(THINK)),
         (7, called(THINK)),

@@ -14,7 +14,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.terms import FREE, Price, Terms
-from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepFailed
+from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepFailed, StepStarted
 from flowyard.step_errors import ModelRefused, ProviderError
 from flowyard.steps.budget_gate import TermsOf
 from flowyard.steps.token_bounds import SHORTEST_REPLY, prompt_bound
@@ -279,10 +279,14 @@ async def test_what_is_reserved_is_told_before_each_call() -> None:
     assert (reserved.provider, reserved.model, reserved.usd) == ("openai", "m", None)
     assert reserved.tokens == prompt_bound(outcome.calls[0]) + 100
     assert outcome.events.index(reserved) < outcome.events.index(called)
+    [started] = outcome.of(StepStarted)
+    assert (started.provider, started.model, started.reserves) == ("openai", "m", True)
 
 
 async def test_without_a_budget_nothing_is_reserved() -> None:
-    assert (await run(document("a b"))).of(ModelReserved) == []
+    outcome = await run(document("a b"))
+    assert outcome.of(ModelReserved) == []
+    assert [started.reserves for started in outcome.of(StepStarted)] == [False, False]
 
 
 class Hanging:

@@ -45,8 +45,8 @@ async def test_a_run_reports_its_steps_from_start_to_end() -> None:
         *[StepStarted, ModelCalled, StepFinished] * 2,
         RunFinished,
     ]
-    assert outcome.events[0] == RunStarted("run-1", "test", load(text).digest, {"topic": "rain"})
-    assert outcome.events[1] == StepStarted(StepId("a", 1))
+    assert outcome.events[0] == RunStarted("run-1", "test", load(text).digest)
+    assert outcome.events[1] == StepStarted(StepId("a", 1), provider="scripted", model="tests")
 
 
 async def test_durations_are_taken_from_the_given_clock() -> None:

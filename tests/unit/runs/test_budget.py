@@ -1,4 +1,4 @@
-"""What is reserved and settled never passes a limit, and an account can be told again from a run's events."""
+"""What is reserved and settled never exceeds a limit."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyard.language.workflow import Budget
-from flowyard.runs.budget import Account, Amount, Excess, Quote, Retold, actual, excess
-from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepId
+from flowyard.runs.budget import Amount, BudgetAccount, Excess, Quote, actual, excess
 
 USD = st.decimals(0, 10, places=6)
 COUNTS = st.integers(0, 1000)
@@ -20,7 +19,6 @@ LIMITS = st.builds(
 )
 CALLS = st.builds(Amount, USD, COUNTS, st.just(1))
 TOLD = st.tuples(st.none() | COUNTS, st.none() | COUNTS, st.none() | USD)
-STEP = StepId("write", 1)
 
 
 def keeps(budget: Budget, spent: Amount) -> bool:
@@ -36,7 +34,7 @@ def never_more(reserved: Amount, told: Any) -> Amount:
 
 @given(budget=LIMITS, calls=st.lists(st.tuples(CALLS, TOLD, st.booleans()), max_size=30))
 def test_no_order_of_calls_passes_a_limit(budget: Budget, calls: list[tuple[Amount, Any, bool]]) -> None:
-    account, flying = Account(budget), list[tuple[Amount, Any]]()
+    account, flying = BudgetAccount(budget), list[tuple[Amount, Any]]()
     for amount, told, lands_first in calls:
         if lands_first and flying:
             reserved, earlier = flying.pop(0)
@@ -95,47 +93,3 @@ def test_the_limit_that_would_be_passed_is_told_with_its_figures() -> None:
     )
     assert excess(Budget(tokens=19), spent, coming) == Excess("tokens", 19, 10, 10)
     assert excess(Budget(model_calls=3), spent, coming) == Excess("model_calls", 3, 3, 1)
-
-
-# ---- told again
-
-
-def reserved(tokens: int | None = 100, usd: str | None = "0.5", step: StepId = STEP) -> ModelReserved:
-    return ModelReserved(step, "openai", "m", tokens, Decimal(usd) if usd else None)
-
-
-def called(tokens: int | None = 10, usd: str | None = "0.1", step: StepId = STEP) -> ModelCalled:
-    cost = Decimal(usd) if usd else None
-    return ModelCalled(step, "openai", "m", 1.0, None, tokens, 0 if tokens else None, None, cost)
-
-
-def heard(*events: Event) -> Retold:
-    retold = Retold(Budget(tokens=1000))
-    for event in events:
-        retold.hear(event)
-    return retold
-
-
-def test_an_account_is_told_again_from_what_a_run_has_told() -> None:
-    other = StepId("write", 1, 3)
-    retold = heard(reserved(), reserved(step=other), called(), called(None, None, other), reserved(), called(20, "0.2"))
-    assert retold.lost() == []
-    assert retold.account.spent == Amount(Decimal("0.8"), 130, 3)
-
-
-def test_a_call_of_which_nobody_heard_again_counts_in_full() -> None:
-    retold = heard(reserved(), called(), reserved(70, "0.7"))
-    assert retold.lost() == [reserved(70, "0.7")]
-    assert (retold.account.spent, retold.account.in_flight) == (Amount(Decimal("0.8"), 80, 2), 0)
-
-
-def test_a_lost_call_that_was_told_of_is_lost_no_more() -> None:
-    lost = called(None, None)
-    retold = heard(reserved(), lost, reserved(), called())
-    assert retold.lost() == []
-    assert retold.account.spent == Amount(Decimal("0.6"), 110, 2)
-
-
-def test_what_was_not_limited_then_counts_as_it_came_to() -> None:
-    retold = heard(reserved(None, None), called(40, "0.4"), called(5, None))
-    assert retold.account.spent == Amount(Decimal("0.4"), 45, 2)

@@ -1,19 +1,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowyard.runs import events
-from flowyard.runs.entries import ENDINGS, decoded, encoded, failure_data, failure_of
+from flowyard.runs.entries import (
+    ENDINGS,
+    StoredEvent,
+    decode_all,
+    decoded,
+    encoded,
+    failure_data,
+    failure_of,
+    stored,
+    without_texts,
+)
 from flowyard.runs.events import Event, Failure, RunFinished, StepId
+from flowyard.runs.run import Entry
 
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT = st.text(max_size=8)
 NUMBERS = st.none() | st.integers(0, 10**12)
 SECONDS = st.integers(0, 10**10).map(lambda micros: round(micros / 1e6, 6))
+MILLIS = st.integers(0, 10**6).map(lambda ms: ms / 1000)
+REASONS = st.sampled_from(get_args(events.Reason))
 COSTS = st.none() | st.decimals(min_value=0, allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -26,8 +43,15 @@ FAILURES = st.builds(Failure, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT)
 MESSAGES = st.none() | st.lists(st.dictionaries(TEXT, TEXT), max_size=2).map(tuple)
 
 EVENTS: dict[type, st.SearchStrategy[Any]] = {
-    events.RunStarted: st.builds(events.RunStarted, st.just("run-1"), TEXT, TEXT, st.just({})),
-    events.StepStarted: st.builds(events.StepStarted, STEPS, SECONDS),
+    events.RunQueued: st.builds(events.RunQueued, REASONS, st.none() | st.integers(0, 99)),
+    events.RunClaimed: st.builds(events.RunClaimed, st.integers(1, 99), TEXT),
+    events.RunWaiting: st.builds(
+        events.RunWaiting, MILLIS, st.sampled_from(get_args(events.WaitReason)), st.none() | TEXT
+    ),
+    events.RunStarted: st.builds(events.RunStarted, TEXT, TEXT, TEXT),
+    events.StepStarted: st.builds(
+        events.StepStarted, STEPS, SECONDS, st.none() | TEXT, st.none() | TEXT, st.booleans()
+    ),
     events.ModelReserved: st.builds(events.ModelReserved, STEPS, TEXT, TEXT, NUMBERS, COSTS),
     events.Token: st.builds(events.Token, STEPS, TEXT),
     events.ModelCalled: st.builds(
@@ -35,9 +59,7 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         *(STEPS, TEXT, TEXT, SECONDS, st.none() | SECONDS, NUMBERS, NUMBERS, NUMBERS, COSTS),
         *(st.none() | FAILURES, MESSAGES, st.integers(0, 99), st.none() | TEXT),
     ),
-    events.RetryScheduled: st.builds(
-        events.RetryScheduled, STEPS, st.integers(1, 99), st.integers(0, 10**6).map(lambda ms: ms / 1000), FAILURES
-    ),
+    events.RetryScheduled: st.builds(events.RetryScheduled, STEPS, st.integers(1, 99), MILLIS, FAILURES),
     events.StepFinished: st.builds(
         events.StepFinished, STEPS, SECONDS, OUTPUTS, st.integers(0, 99), NUMBERS, NUMBERS, COSTS
     ),
@@ -52,7 +74,13 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
     ),
     events.RunFinished: st.builds(
         events.RunFinished,
-        *(st.sampled_from(["succeeded", "failed", "cancelled"]), SECONDS, OUTPUTS, st.none() | FAILURES),
+        *(
+            st.sampled_from(["succeeded", "failed", "cancelled"]),
+            SECONDS,
+            OUTPUTS,
+            st.none() | FAILURES,
+            st.none() | REASONS,
+        ),
     ),
 }
 
@@ -64,7 +92,7 @@ def test_every_kind_of_event_is_tried_here() -> None:
 @given(event=st.one_of(*EVENTS.values()))
 def test_an_event_comes_back_from_json_as_it_was(event: Event) -> None:
     kind, data = encoded(event)
-    assert decoded(kind, json.loads(json.dumps(data)), run_id="run-1") == event
+    assert decoded(kind, json.loads(json.dumps(data))) == event
     # An entry is `{seq, at, type, …data}`: nothing may take the place of these.
     assert not data.keys() & {"seq", "at", "type"}
 
@@ -86,6 +114,35 @@ def test_the_ends_of_a_run_are_the_events_of_its_end() -> None:
     assert {encoded(RunFinished(status, 0.0, {}))[0] for status in statuses} == ENDINGS
 
 
-def test_what_no_executor_emits_is_none() -> None:
-    assert decoded("run.queued", {"reason": "retried"}) is None
+def test_a_type_that_this_version_does_not_know_is_none() -> None:
     assert decoded("something.new", {}) is None
+    entries = [Entry(1, AT, "something.new", {}), Entry(2, AT, "run.claimed", {"attempt": 1, "executor": "e"})]
+    assert list(decode_all(entries)) == [StoredEvent(entries[1], events.RunClaimed(1, "e"))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "event"),
+    [
+        ("run.queued", {}, events.RunQueued("submitted")),
+        ("run.started", {"workflow": "w", "attempt": 2, "executor": "e"}, events.RunClaimed(2, "e")),
+        ("run.cancelled", {"reason": "cancelled"}, RunFinished("cancelled", 0.0, {}, None, "cancelled")),
+        ("step.started", {"node": "a", "visit": 1}, events.StepStarted(StepId("a", 1))),
+    ],
+)
+def test_what_older_versions_have_stored_is_read(kind: str, data: dict[str, Any], event: Event) -> None:
+    assert decoded(kind, data) == event
+
+
+def test_a_reason_of_a_newer_version_is_kept() -> None:
+    assert decoded("run.queued", {"reason": "resumed"}) == events.RunQueued(cast("Any", "resumed"))
+
+
+def test_without_texts_an_event_can_still_be_read() -> None:
+    step = StepId("a", 1)
+    finished = events.StepFinished(step, 1.0, {"x": "long"}, 1, 2, 3, None)
+    called = events.ModelCalled(step, "p", "m", 1.0, None, 1, 1, None, None, None, ({"role": "user"},), 0, "long")
+    slim = [without_texts(stored(1, AT, event).entry) for event in (finished, called)]
+    assert [each.event for each in decode_all(slim)] == [
+        replace(finished, outputs={}),
+        replace(called, messages=None, reply=None),
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flowyard.runs.entries import decode_all
 from flowyard.runs.profile import CATEGORIES, Profile, profile_of
 from flowyard.runs.run import Entry
 
@@ -27,8 +28,11 @@ def at(seconds: float) -> datetime:
 
 
 def profile(*told: Told, end: float) -> Profile:
-    entries = [Entry(seq, at(seconds), kind, data) for seq, (seconds, kind, data) in enumerate(told, 1)]
-    found = profile_of(entries, BEGAN, at(end))
+    entries = [
+        Entry(seq, at(seconds), kind, {**USUAL.get(kind, {}), **data})
+        for seq, (seconds, kind, data) in enumerate(told, 1)
+    ]
+    found = profile_of(decode_all(entries), BEGAN, at(end))
     assert_adds_up(found, end)
     return found
 
@@ -66,7 +70,7 @@ def finished(seconds: float, step: dict[str, Any]) -> Told:
 
 
 def claimed(seconds: float) -> Told:
-    return seconds, "run.started", {"attempt": 1}
+    return seconds, "run.claimed", {"attempt": 1, "executor": "e"}
 
 
 def succeeded(seconds: float) -> Told:
@@ -75,6 +79,15 @@ def succeeded(seconds: float) -> Told:
 
 QUEUED: Told = (0, "run.queued", {})
 BROKEN = {"code": "rate_limited", "message": "slow down"}
+UNKNOWN = {"tokens_in": None, "tokens_out": None, "cost_usd": None}
+USUAL: dict[str, dict[str, Any]] = {
+    "model.called": {"provider": "p", "model": "m", **UNKNOWN},
+    "step.finished": {"duration_s": 1.0, "outputs": {}, "calls": 1, **UNKNOWN},
+    "step.failed": {"duration_s": 1.0, "error": BROKEN, "handled": "fail"},
+    "step.retrying": {"attempt": 2, "error": BROKEN},
+    "route.taken": {"node": "a", "to": "b"},
+}
+"""What an entry has beside what a test says."""
 
 
 def test_each_instant_goes_to_what_the_run_did_then() -> None:
@@ -336,7 +349,7 @@ SECONDS = st.floats(0, 30)
 ENTRIES = st.one_of(
     st.sampled_from(
         [
-            ("run.started", {}),
+            ("run.claimed", {"attempt": 1, "executor": "e"}),
             ("run.waiting", {"reason": "retry"}),
             ("run.queued", {"reason": "drained"}),
             ("run.queued", {"reason": "executor_lost"}),

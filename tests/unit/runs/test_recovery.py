@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.runs.recovery import GRACE, Due, Held, due_move
+from flowyard.runs.recovery import GRACE, Due, RunSnapshot, due_move
 from flowyard.runs.run import MOVES, OPEN, STATES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-HEALTHY = Held("running", 1, 3, False, NOW + SECOND, None, None, None)  # noqa: FBT003  # no cancellation
+HEALTHY = RunSnapshot("running", 1, 3, False, NOW + SECOND, None, None, None)  # noqa: FBT003  # no cancellation
 LOST = replace(HEALTHY, lease_until=NOW - SECOND)
 TIMES = st.none() | st.integers(-10, 10).map(lambda seconds: NOW + seconds * SECOND)
 
 
-def move(run: Held) -> tuple[str, str] | None:
+def move(run: RunSnapshot) -> tuple[str, str] | None:
     due = due_move(run, NOW)
     return (due.move, due.reason) if due else None
 
@@ -33,7 +33,7 @@ def move(run: Held) -> tuple[str, str] | None:
         replace(HEALTHY, status="waiting", lease_until=None, wake_at=NOW + SECOND),
     ],
 )
-def test_a_run_that_is_looked_after_is_left_alone(run: Held) -> None:
+def test_a_run_that_is_looked_after_is_left_alone(run: RunSnapshot) -> None:
     assert due_move(run, NOW) is None
 
 
@@ -52,7 +52,7 @@ def test_a_run_that_is_looked_after_is_left_alone(run: Held) -> None:
         (replace(HEALTHY, status="waiting", wake_at=NOW + SECOND, cancel_requested=True), ("cancel", "cancelled")),
     ],
 )
-def test_what_is_due_and_why(run: Held, expected: tuple[str, str]) -> None:
+def test_what_is_due_and_why(run: RunSnapshot, expected: tuple[str, str]) -> None:
     assert move(run) == expected
 
 
@@ -69,7 +69,7 @@ def test_the_error_says_what_was_allowed() -> None:
 
 @given(
     run=st.builds(
-        Held,
+        RunSnapshot,
         status=st.sampled_from(STATES),
         attempt=st.integers(0, 4),
         max_attempts=st.integers(1, 4),
@@ -80,7 +80,7 @@ def test_the_error_says_what_was_allowed() -> None:
         timeout_s=st.none() | st.floats(0, 100),
     ).filter(lambda run: run.status in OPEN)
 )
-def test_what_is_due_is_always_a_legal_move(run: Held) -> None:
+def test_what_is_due_is_always_a_legal_move(run: RunSnapshot) -> None:
     due: Due | None = due_move(run, NOW)
     if due is not None:
         assert run.status in MOVES[due.move]

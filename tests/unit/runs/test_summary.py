@@ -49,7 +49,7 @@ def _summary(*timed: tuple[float, Event]) -> RunSummary:
 
 def test_a_summary_begins_and_ends_with_the_run() -> None:
     summary = _summary(
-        (0, RunStarted("r1", "triage", "d", {"x": 1})),
+        (0, RunStarted("r1", "triage", "d")),
         (1, RouteTaken("a", "b", None)),
         (2, LoopTurned("a", 1, 3, "a", "again")),
         (3, Token(StepId("a", 1), "x")),

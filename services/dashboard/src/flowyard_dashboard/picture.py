@@ -11,7 +11,24 @@ from uuid import UUID
 
 from flowyard.errors import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
-from flowyard.runs.events import StepId
+from flowyard.runs.entries import StoredEvent, decode_all
+from flowyard.runs.events import (
+    LoopTurned,
+    ModelCalled,
+    ModelReserved,
+    RetryScheduled,
+    RouteTaken,
+    RunClaimed,
+    RunFinished,
+    RunQueued,
+    RunStarted,
+    RunWaiting,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
 from flowyard.runs.run import Entry, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import Line
@@ -46,6 +63,8 @@ class Picture:
     calls: Sequence[CallRow]
     entries: Sequence[Entry]
     at_work: Sequence[AtWork]
+    chosen: frozenset[tuple[str, str]]
+    """The routes that were taken: a node, and where it led to."""
 
     @property
     def steps_shown(self) -> Sequence[Step]:
@@ -74,8 +93,10 @@ async def take_picture(parts: Parts, run_id: UUID, before: Picture | None = None
         control.history.calls(run_id),
         control.history.entries(run_id, after=after, most=_WINDOW),
     )
-    told = [*known, *(entry for entry in entries if entry.seq <= run.last_seq)][-_WINDOW:]
-    return Picture(run, workflow, steps, calls, told, at_work(told) if run.status == "running" else ())
+    shown = [*known, *(entry for entry in entries if entry.seq <= run.last_seq)][-_WINDOW:]
+    events = list(decode_all(shown))
+    working = at_work(events) if run.status == "running" else ()
+    return Picture(run, workflow, steps, calls, shown, working, _chosen(events))
 
 
 async def _workflow(parts: Parts, run_id: UUID, before: Picture | None) -> Workflow | None:
@@ -89,23 +110,25 @@ async def _workflow(parts: Parts, run_id: UUID, before: Picture | None) -> Workf
         return None
 
 
-def at_work(entries: Iterable[Entry]) -> list[AtWork]:
-    """What has begun and not ended. Whatever happens to the run as a whole ends what was begun before."""
-    found: dict[StepId, AtWork] = {}
-    for entry in entries:
-        if entry.type.startswith("run."):
-            found.clear()
-            continue
-        if not entry.type.startswith("step."):
-            continue
-        step = StepId(entry.data["node"], entry.data["visit"], entry.data.get("item"))
-        if entry.type == "step.started":
-            found[step] = AtWork(step, entry.at, 1)
-        elif entry.type == "step.retrying" and step in found:
-            found[step] = AtWork(step, found[step].since, entry.data["attempt"])
-        elif entry.type in ("step.finished", "step.failed"):
-            found.pop(step, None)
-    return list(found.values())
+def at_work(events: Iterable[StoredEvent]) -> list[AtWork]:
+    """The steps that have begun and not ended. Whatever happens to the run as a whole ends those begun before."""
+    steps: dict[StepId, AtWork] = {}
+    for stored in events:
+        match event := stored.event:
+            case RunQueued() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
+                steps.clear()
+            case StepStarted():
+                steps[event.step] = AtWork(event.step, stored.at, 1)
+            case RetryScheduled():
+                if event.step in steps:
+                    steps[event.step] = AtWork(event.step, steps[event.step].since, event.attempt)
+            case StepFinished() | StepFailed():
+                steps.pop(event.step, None)
+            case ModelReserved() | ModelCalled() | Token() | RouteTaken() | LoopTurned():
+                pass
+            case _:
+                assert_never(event)
+    return list(steps.values())
 
 
 def looks(picture: Picture) -> Mapping[str, Look]:
@@ -124,7 +147,7 @@ def looks(picture: Picture) -> Mapping[str, Look]:
         found[START] = "done"
     if picture.run.status == "succeeded":
         found[END] = "done"
-    for _, to in _chosen(picture.entries):
+    for _, to in picture.chosen:
         if to in picture.workflow.joins:
             found[to] = "done"
     return found
@@ -152,9 +175,10 @@ def is_taken(line: Line, picture: Picture, found: Mapping[str, Look]) -> bool:
     way = picture.workflow.ways.get(line.source)
     if isinstance(way, (Next, Map)):
         return found[line.source] in ("done", "passed") and found[line.target] in begun
-    return (line.source, line.target) in _chosen(picture.entries)
+    return (line.source, line.target) in picture.chosen
 
 
-def _chosen(entries: Iterable[Entry]) -> set[tuple[str, str]]:
-    chosen = (entry for entry in entries if entry.type in ("route.taken", "loop.turned"))
-    return {(entry.data["node"], entry.data["to"]) for entry in chosen}
+def _chosen(events: Iterable[StoredEvent]) -> frozenset[tuple[str, str]]:
+    """The routes that the run has taken, as a node and where it led to."""
+    choices = (stored.event for stored in events if isinstance(stored.event, RouteTaken | LoopTurned))
+    return frozenset((event.node, event.to) for event in choices)

@@ -7,11 +7,10 @@ import logging
 import math
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from flowyard.bus.messages import RunEvents, WorkQueued
 from flowyard.errors import ClaimLost, FlowyardError
@@ -24,9 +23,10 @@ from flowyard.graph.run import RunResult, drive
 from flowyard.graph.state import Update
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
-from flowyard.runs.events import Failure, RunFinished, Status, StepId
-from flowyard.runs.lost import OpenCalls
-from flowyard.runs.run import Entry, Step
+from flowyard.runs.entries import StoredEvent, decode_all
+from flowyard.runs.events import Failure, ModelCalled, RunClaimed, RunFinished, RunQueued, RunWaiting, Status, StepId
+from flowyard.runs.open_calls import OpenCalls
+from flowyard.runs.run import Step
 from flowyard.step_errors import ModelError
 from flowyard.steps.context import StepContext
 from flowyard.steps.vault import SealedVault
@@ -35,7 +35,7 @@ from flowyard.telemetry.metrics import ModelMetrics
 from flowyard_executor.parts import Parts, Running
 from flowyard_executor.patience import patiently
 from flowyard_executor.spending import open_budget_gate
-from flowyard_executor.telling import tell_steps
+from flowyard_executor.step_log import log_steps
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Attempt:
         journals[str(claim.run_id)] = self.journal
         me = self.parts.settings.executor_name
         log.info("run started", extra={**self._about(), "attempt": claim.attempt, "executor": me})
-        self.journal.note("run.started", workflow=claim.workflow, attempt=claim.attempt, executor=me)
+        self.journal.emit(RunClaimed(claim.attempt, me))
         try:
             await self._to_its_end()
         except (ClaimLost, asyncio.CancelledError):
@@ -120,7 +120,7 @@ class Attempt:
             self.journal.called_before(await patiently(lambda: parts.history.calls(self.claim.run_id)))
         budget_gate = await open_budget_gate(workflow, self.claim, self.journal, parts)
         if self.claim.attempt > 1 and workflow.budget is None:
-            await patiently(lambda: self._tell_lost_calls(workflow))
+            await patiently(self._add_lost_calls)
         start = await patiently(lambda: self._start(compiled, recorded.values()))
         recorder = Durable(
             self.journal,
@@ -157,12 +157,12 @@ class Attempt:
         # The step that a run failed with is what a retry is for.
         return {StepId(s.node, s.visit, s.item): s for s in steps if s.status != "failed" or s.handled != "fail"}
 
-    async def _tell_lost_calls(self, workflow: Workflow) -> None:
-        """The calls that the last executor had made when it died. With a budget, its account tells them."""
-        opened = OpenCalls()
-        for entry in await self.parts.history.entries(self.claim.run_id, most=MOST_TOLD):
-            opened.hear(entry)
-        for call in opened.lost(workflow):
+    async def _add_lost_calls(self) -> None:
+        """The calls that the last executor had made when it died. With a budget, `open_spending` adds them."""
+        calls = OpenCalls()
+        for event in decode_all(await self.parts.history.entries(self.claim.run_id, most=MOST_TOLD)):
+            calls.add(event.event)
+        for call in calls.lost():
             self.journal.emit(call)
 
     async def _start(self, compiled: Compiled, steps: Iterable[Step]) -> Update | None:
@@ -183,14 +183,13 @@ class Attempt:
         if back.step is not None:
             self.journal.waiting_step(back.step, back.error)
         if back.seconds is None:
-            entry, seq = await self.journal.close("run.queued", reason="drained")
+            entry, seq = await self.journal.close(RunQueued("drained"))
             kept = await patiently(
                 lambda: parts.claims.hand_back(claim.run_id, claim.epoch, entries=entry, last_seq=seq)
             )
         else:
-            told = {"node": back.step.node} if back.step is not None else {}
-            entry, seq = await self.journal.close("run.waiting", reason="retry", seconds=round(back.seconds, 3), **told)
-            seconds = back.seconds
+            seconds, node = back.seconds, back.step.node if back.step is not None else None
+            entry, seq = await self.journal.close(RunWaiting(seconds, node=node))
             kept = await patiently(
                 lambda: parts.claims.suspend(claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=seconds)
             )
@@ -226,15 +225,16 @@ class Attempt:
             return None
         return max(0.0, self.claim.left_s - (self.parts.clock.now() - self.claim.at).total_seconds())
 
-    def _announce(self, entries: Sequence[Entry]) -> None:
+    def _announce(self, events: Sequence[StoredEvent]) -> None:
         run = self.claim.run_id
         # Streams end with the run's last event: tokens that came after it would be lost.
         self.parts.tokens.flush(run)
-        for entry in entries:
-            if entry.type == "model.called":
-                count_call(entry.data, self.parts.metrics.models)
-        self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=tuple(entries)))
-        tell_steps(run, entries)
+        for stored in events:
+            if isinstance(stored.event, ModelCalled):
+                count_call(stored.event, self.parts.metrics.models)
+        entries = tuple(stored.entry for stored in events)
+        self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=entries))
+        log_steps(run, events)
 
     def _lost(self) -> None:
         self.parts.metrics.executor.fenced.inc()
@@ -248,25 +248,22 @@ class Attempt:
         return {"run_id": str(self.claim.run_id), "workflow": self.claim.workflow, "epoch": self.claim.epoch}
 
 
-def count_call(told: Mapping[str, Any], metrics: ModelMetrics) -> None:
-    """What a `model.called` tells."""
-    provider, model, tokens_in, tokens_out = told["provider"], told["model"], told["tokens_in"], told["tokens_out"]
-    cost_usd = Decimal(told["cost_usd"]) if told["cost_usd"] is not None else None
-    if told.get("retries"):
-        metrics.retried(provider, model)
-    if (error := told.get("error")) is not None:
-        code = error["code"]
-        metrics.failed(provider, model, code=code, tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd)
+def count_call(call: ModelCalled, metrics: ModelMetrics) -> None:
+    """Adds an ended call to the metrics."""
+    usage = {"tokens_in": call.tokens_in, "tokens_out": call.tokens_out}
+    if call.retries:
+        metrics.retried(call.provider, call.model)
+    if call.error is not None:
+        metrics.failed(call.provider, call.model, code=call.error.code, **usage, cost_usd=call.cost_usd)
         return
     metrics.answered(
-        provider,
-        model,
-        duration_s=told["duration_s"],
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        tokens_cached=told.get("tokens_cached"),
-        first_token_s=told.get("first_token_s"),
-        cost_usd=cost_usd,
+        call.provider,
+        call.model,
+        duration_s=call.duration_s,
+        **usage,
+        tokens_cached=call.tokens_cached,
+        first_token_s=call.first_token_s,
+        cost_usd=call.cost_usd,
     )
 
 

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from flowyard.graph.journal import Journal
 from flowyard.language.workflow import Budget, Workflow
-from flowyard.runs.budget import Account, Retold
+from flowyard.runs.budget import BudgetAccount
 from flowyard.runs.claim import Claim
-from flowyard.runs.entries import decoded
-from flowyard.runs.lost import lost_call
-from flowyard.runs.run import Entry
+from flowyard.runs.entries import decode_all
+from flowyard.runs.events import Event
+from flowyard.runs.open_calls import OpenCalls
 from flowyard.step_errors import BudgetExceeded
 from flowyard.steps.budget_gate import BudgetGate
 from flowyard.storage.history import History
@@ -44,21 +44,21 @@ async def open_budget_gate(workflow: Workflow, claim: Claim, journal: Journal, p
     )
 
 
-async def _account(budget: Budget, claim: Claim, journal: Journal, history: History) -> Account:
+async def _account(budget: Budget, claim: Claim, journal: Journal, history: History) -> BudgetAccount:
     if claim.epoch == 1:
-        return Account(budget)
-    retold = Retold(budget)
-    async for entry in every_entry(history, claim.run_id):
-        retold.hear(decoded(entry.type, entry.data))
-    for lost in retold.lost():
-        journal.emit(lost_call(lost.step, lost.provider, lost.model))
-    return retold.account
+        return BudgetAccount(budget)
+    calls = OpenCalls()
+    async for event in every_event(history, claim.run_id):
+        calls.add(event)
+    for lost in calls.lost():
+        journal.emit(lost)
+    return BudgetAccount(budget, calls.spent())
 
 
-async def every_entry(history: History, run_id: UUID) -> AsyncIterator[Entry]:
-    """All that a run has told so far, in order."""
+async def every_event(history: History, run_id: UUID) -> AsyncIterator[Event]:
+    """All events of a run so far, in order."""
     after = 0
     while page := await patiently(partial(history.entries, run_id, after=after, most=PAGE)):
-        for entry in page:
-            yield entry
+        for stored in decode_all(page):
+            yield stored.event
         after = page[-1].seq

@@ -8,6 +8,8 @@ import random
 
 from flowyard.bus.messages import RunControl, RunEvents, WorkQueued
 from flowyard.errors import Unavailable
+from flowyard.runs.entries import decode_all
+from flowyard.runs.events import ModelCalled
 from flowyard.runs.run import OPEN, Entry
 from flowyard.runs.timeline import LOST
 from flowyard.storage.moves import Moved
@@ -45,8 +47,9 @@ def _tell(moved: Moved, parts: Parts) -> None:
         return
     if is_of_the_dead(moved.entry):
         parts.metrics.executor.leases_expired.inc()
-    for call in moved.lost:
-        count_call(call.data, parts.metrics.models)
+    for lost in decode_all(moved.lost):
+        if isinstance(lost.event, ModelCalled):
+            count_call(lost.event, parts.metrics.models)
     log.info("run %s", moved.entry.type.removeprefix("run."), extra=_about(moved))
     # Whoever thought that it had the run need not wait for its next renewal.
     parts.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*moved.lost, moved.entry)))

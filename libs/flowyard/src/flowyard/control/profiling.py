@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from flowyard.runs.entries import decode_all
 from flowyard.runs.profile import Profile, profile_of
 from flowyard.runs.profiles import ProfiledRun
 from flowyard.runs.run import Entry, Run
@@ -27,15 +28,16 @@ async def profile_runs(
     """Those of the newest runs that have finished and that an executor has had; made at `since`, or later."""
     found: list[ProfiledRun] = []
     for run in await profiles.finished(workflow=workflow, since=since, most=most):
-        told = await profiles.entries(run.id)
-        # One that was deleted meanwhile has no events any more.
-        if told:
-            profile = await _profile(told, run.created_at, run.finished_at)
+        entries = await profiles.entries(run.id)
+        # A run that was deleted meanwhile has no events any more.
+        if entries:
+            profile = await _profile(entries, run.created_at, run.finished_at)
             found.append(ProfiledRun(run.id, run.workflow, run.status, run.created_at, run.finished_at, profile))
     return found
 
 
-async def _profile(told: Sequence[Entry], created_at: datetime, ended_at: datetime) -> Profile:
-    if len(told) < _MANY:
-        return profile_of(told, created_at, ended_at)
-    return await asyncio.to_thread(profile_of, told, created_at, ended_at)
+async def _profile(entries: Sequence[Entry], created_at: datetime, ended_at: datetime) -> Profile:
+    events = decode_all(entries)
+    if len(entries) < _MANY:
+        return profile_of(events, created_at, ended_at)
+    return await asyncio.to_thread(profile_of, events, created_at, ended_at)

@@ -19,7 +19,7 @@ from flowyard.export.calls import call_attributes
 from flowyard.export.known import KnownState
 from flowyard.export.text import as_json, clean
 from flowyard.export.told import Told
-from flowyard.runs.entries import ENDINGS, decoded
+from flowyard.runs.entries import decoded
 from flowyard.runs.events import (
     Failure,
     LoopTurned,
@@ -27,8 +27,11 @@ from flowyard.runs.events import (
     ModelReserved,
     RetryScheduled,
     RouteTaken,
+    RunClaimed,
     RunFinished,
+    RunQueued,
     RunStarted,
+    RunWaiting,
     StepFailed,
     StepFinished,
     StepId,
@@ -46,7 +49,6 @@ MOST_TEXT: Final = 100_000
 MOST_TEXTS: Final = 8_000_000
 """Characters of all inputs and outputs of a run together; what comes after them is left out."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CUT_OFF: Final = {"run.queued": "given_back", "run.waiting": "waiting"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def spans_of(told: Told) -> list[Span]:
     """The run's span first, then the others as they ended."""
     tracer = _Tracer(told)
     for entry in told.entries:
-        tracer.hear(entry)
+        tracer.add(entry)
     return [tracer.root(), *tracer.spans]
 
 
@@ -125,9 +127,9 @@ class _Tracer:
         self._last: dict[StepId, str] = {}
         self._begun: Counter[StepId] = Counter()
         self._events: list[SpanEvent] = []
-        self._heard_at = 0
+        self._last_at = 0
 
-    def hear(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
         event, at = decoded(entry.type, entry.data), ns_of(entry.at)
         match event:
             case StepStarted():
@@ -144,21 +146,20 @@ class _Tracer:
             case ModelReserved() | Token():
                 pass
             case RunFinished():
-                self._cut_off(self._left_at(entry, at), event.status, event.status)
+                # When anybody else ends a run, nothing is known of what its executor did after its last event.
+                self._cut_off(at if event.reason is None else self._last_at, event.status, event.status)
                 self._note(entry, at)
-            case RunStarted() | RouteTaken() | LoopTurned() | None:
-                if entry.type in _CUT_OFF:
-                    why = str(entry.data.get("reason") or "given back")
-                    self._cut_off(self._left_at(entry, at), _CUT_OFF[entry.type], why)
+            case RunQueued():
+                self._cut_off(self._last_at if event.reason in LOST else at, "given_back", event.reason)
+                self._note(entry, at)
+            case RunWaiting():
+                self._cut_off(at, "waiting", event.reason)
+                self._note(entry, at)
+            case RunClaimed() | RunStarted() | RouteTaken() | LoopTurned() | None:
                 self._note(entry, at)
             case _:
                 assert_never(event)
-        self._heard_at = at
-
-    def _left_at(self, entry: Entry, at: int) -> int:
-        """When an executor left its run: what it did after its last word, if others took the run, nobody knows."""
-        reason = entry.data.get("reason")
-        return self._heard_at if reason in LOST or (reason and entry.type in ENDINGS) else at
+        self._last_at = at
 
     def root(self) -> Span:
         run, finished = self._told.run, ns_of(self._told.finished_at)

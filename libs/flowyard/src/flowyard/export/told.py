@@ -6,14 +6,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from flowyard.language.load import load_text
 from flowyard.language.workflow import Workflow
-from flowyard.runs.entries import ENDINGS
+from flowyard.runs.entries import ENDINGS, texts_in, without_texts
 from flowyard.runs.run import Entry, Run
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.history import History
@@ -26,7 +26,6 @@ _LARGE: Final = 2000
 """Events of a run that is read and told only when no other large one is."""
 _MOST_TEXTS: Final = 16_000_000
 """Characters of what steps wrote and models were asked that are kept in memory; what comes after them is left out."""
-_TEXTS: Final = ("outputs", "messages", "reply")
 _MOST_WORKFLOWS: Final = 64
 
 
@@ -75,8 +74,8 @@ class Teller:
         left = _MOST_TEXTS
         async for page in self._history.pages(run_id, rows=_ROWS):
             for entry in page:
-                left -= sum(len(dumps(entry.data[name])) for name in _TEXTS if name in entry.data)
-                found.append(entry if left >= 0 else _without_texts(entry))
+                left -= sum(len(dumps(text)) for text in texts_in(entry))
+                found.append(entry if left >= 0 else without_texts(entry))
         return found
 
     async def _workflow(self, run: Run) -> Workflow | None:
@@ -88,9 +87,3 @@ class Teller:
             while len(self._workflows) > _MOST_WORKFLOWS:
                 self._workflows.popitem(last=False)
         return self._workflows[run.digest]
-
-
-def _without_texts(entry: Entry) -> Entry:
-    """An end of a step keeps its outputs' place, empty: a step that wrote something never has none."""
-    data = {name: value for name, value in entry.data.items() if name not in _TEXTS}
-    return replace(entry, data={**data, "outputs": {}} if "outputs" in entry.data else data)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from flowyard.errors import ClaimLost, CommitRefused
 from flowyard.runs.claim import Claim
-from flowyard.runs.entries import encoded, failure_data
+from flowyard.runs.entries import StoredEvent, failure_data, stored
 from flowyard.runs.events import (
     Event,
     Failure,
@@ -24,13 +24,15 @@ from flowyard.runs.events import (
     RetryScheduled,
     RouteTaken,
     RunFinished,
+    RunQueued,
+    RunWaiting,
     StepFailed,
     StepFinished,
     StepId,
     StepStarted,
     Token,
 )
-from flowyard.runs.run import Entry, Spending
+from flowyard.runs.run import Spending
 from flowyard.runs.summary import add_known
 from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import dumps
@@ -42,13 +44,13 @@ RESULT_DELAY: Final = 0.002
 EVENT_DELAY: Final = 0.05
 """Seconds that an event without a result may wait."""
 
-Announce = Callable[[Sequence[Entry]], None]
+Announce = Callable[[Sequence[StoredEvent]], None]
 
 
 class Journal:
     """The only writer of one run, as long as its claim holds.
 
-    `now`: the database's time. `announce` is told of entries once they are on disk; `stream` of each token, at once.
+    `now`: the database's time. `announce` is called with events that are on disk; `stream` with each token, at once.
     `on_lost` is called once, when a commit finds that the claim isn't held any more; `on_cancel` when one finds that
     somebody wants the run cancelled.
     """
@@ -76,7 +78,7 @@ class Journal:
         """False for `durability: exit`: nothing is written before the run's end, but what `tell` has to say."""
         self._seq = self._results_seq = self._durable_seq = claim.last_seq
         self._committed = asyncio.Event()
-        self._entries: list[Entry] = []
+        self._events: list[StoredEvent] = []
         self._part = self._new_part()
         self._held: dict[str, list[Event]] = {}
         self._started: dict[StepId, datetime] = {}
@@ -113,11 +115,6 @@ class Journal:
         """The calls that were made under earlier claims: what a step came to includes them."""
         for call in calls:
             self._count(call)
-
-    def note(self, kind: str, **data: Any) -> None:
-        """An event that isn't the engine's: `run.started` and the like."""
-        self._entry(kind, data)
-        self._write_within(EVENT_DELAY)
 
     def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
         """The end of a step: it is written when LangGraph hands over the writes of its task."""
@@ -179,22 +176,22 @@ class Journal:
             await self._end(event)
         return event
 
-    async def close(self, kind: str, **data: Any) -> tuple[str, int]:
-        """Writes what there is, and makes the entry with which the run is given back: its JSON, and its number.
+    async def close(self, event: RunQueued | RunWaiting) -> tuple[str, int]:
+        """Writes what there is, and numbers the event with which the run is given back: its JSON, and its number.
 
         Raises ClaimLost, CommitRefused.
         """
         await self._rest()
         # With `durability: exit`, too: what has ended needn't be done again, and what was paid for is told.
-        if self._entries or self._part.steps or self._part.head:
+        if self._events or self._part.steps or self._part.head:
             await self._commit()
-        self._entry(kind, data)
-        text = self._entries_json()
+        self._number(event)
+        text = self._events_json()
         return text, self._seq
 
     def given_back(self) -> None:
-        """The entry made by `close` is on disk."""
-        self._announce(self._entries)
+        """The event that `close` was given is on disk."""
+        self._announce(self._events)
 
     def waiting_step(self, step: StepId, failure: Failure | None) -> None:
         """A step that gives up its slot until its next try: how often it was tried must outlast this claim."""
@@ -223,8 +220,7 @@ class Journal:
     def _add(self, event: Event) -> None:
         if isinstance(event, StepFinished | StepFailed):
             event = _summed(event, self._spent.pop(event.step, None))
-        kind, data = encoded(event)
-        seq = self._entry(kind, data)
+        seq = self._number(event)
         match event:
             case ModelCalled():
                 self._count(event)
@@ -234,9 +230,9 @@ class Journal:
             case _:
                 pass
 
-    def _entry(self, kind: str, data: dict[str, Any]) -> int:
+    def _number(self, event: Event) -> int:
         self._seq += 1
-        self._entries.append(Entry(self._seq, self._now(), kind, data))
+        self._events.append(stored(self._seq, self._now(), event))
         return self._seq
 
     def _step_row(self, seq: int, event: StepFinished | StepFailed) -> StepRow:
@@ -286,7 +282,7 @@ class Journal:
 
     async def _write(self) -> None:
         """Commits until nothing is left. Never raises: `_failed` tells."""
-        while (self._entries or self._part.head or self._part.writes) and self._failed is None:
+        while (self._events or self._part.head or self._part.writes) and self._failed is None:
             try:
                 await self._commit()
             except (ClaimLost, CommitRefused) as error:
@@ -296,21 +292,21 @@ class Journal:
                     self._on_lost()
 
     async def _commit(self) -> None:
-        part, entries = self._part, self._entries
-        part.entries = self._entries_json() if entries else None
+        part, events = self._part, self._events
+        part.entries = self._events_json() if events else None
         part.last_seq = self._seq
-        self._part, self._entries = self._new_part(), []
+        self._part, self._events = self._new_part(), []
         told = await self._committer.commit(part)
         self._durable_seq = part.last_seq
         self._committed.set()
         self._committed = asyncio.Event()
-        if entries:
-            self._announce(entries)
+        if events:
+            self._announce(events)
         if told.cancel_requested:
             self._on_cancel()
 
-    def _entries_json(self) -> str:
-        return packed(self._entries)
+    def _events_json(self) -> str:
+        return packed([event.entry for event in self._events])
 
     async def _rest(self) -> None:
         """Waits for what is being written, so that nothing else of this run is on its way. What has ended is told."""
@@ -327,7 +323,7 @@ class Journal:
     def _forget_the_rest(self) -> None:
         """Numbers begin again after the last event that is on disk: there must be no gap."""
         self._held.clear()
-        self._entries = []
+        self._events = []
         self._seq = self._durable_seq
         self._part = self._new_part()
 

@@ -89,7 +89,7 @@ async def perform(
     waited = await recorder.begin(step)
     clock = context.steps.clock
     started = clock()
-    recorder.emit(StepStarted(step, waited))
+    recorder.emit(_started(work, step, waited, context))
     try:
         finished = await run_step(
             work, step, context.steps, values=values, loop_turns=lambda node: turns_of(values, node)
@@ -106,6 +106,14 @@ async def perform(
         recorder.end(step)
     recorder.settle(task, finished)
     return dict(finished.outputs)
+
+
+def _started(work: Work, step: StepId, waited: float, context: RunContext) -> StepStarted:
+    gate = context.steps.budget_gate
+    reserves = gate is not None and gate.budget is not None
+    for first in work.node.models[:1]:
+        return StepStarted(step, waited, first.provider, first.model, reserves)
+    return StepStarted(step, waited)
 
 
 def _ended(error: BudgetExceeded, step: StepId, started: float, *, task: str, context: RunContext) -> Exception:

@@ -69,7 +69,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     checked = {**given, **dict.fromkeys(workflow.secrets, MASK)}
     start = compiled.plan.start(checked)
     started = clock()
-    emit(RunStarted(run_id, workflow.name, workflow.digest, checked))
+    emit(RunStarted(run_id, workflow.name, workflow.digest))
 
     def finish(status: Status, outputs: Mapping[str, Any], error: Failure | None = None) -> None:
         emit(RunFinished(status, clock() - started, outputs, error))

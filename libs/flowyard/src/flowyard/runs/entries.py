@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, assert_never
+from typing import Any, Final, TypeAlias, assert_never
 
 from flowyard.runs.events import (
     Event,
@@ -15,63 +16,128 @@ from flowyard.runs.events import (
     ModelReserved,
     RetryScheduled,
     RouteTaken,
+    RunClaimed,
     RunFinished,
+    RunQueued,
     RunStarted,
+    RunWaiting,
     StepFailed,
     StepFinished,
     StepId,
     StepStarted,
     Token,
 )
+from flowyard.runs.run import Entry
 
 ENDINGS: Final = frozenset({"run.succeeded", "run.failed", "run.cancelled"})
 """After one of these, nothing happens to a run unless it is retried."""
 
+_TEXTS: Final = ("outputs", "messages", "reply")
+_OfRun: TypeAlias = RunQueued | RunClaimed | RunWaiting | RunStarted | RunFinished
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event of a run, and the entry that it is stored as."""
+
+    entry: Entry
+    event: Event
+
+    @property
+    def at(self) -> datetime:
+        return self.entry.at
+
+
+def stored(seq: int, at: datetime, event: Event) -> StoredEvent:
+    """An event that is to be stored. `seq`: its number in the run, from 1."""
+    return StoredEvent(Entry(seq, at, *encoded(event)), event)
+
+
+def decode_all(entries: Iterable[Entry]) -> Iterator[StoredEvent]:
+    """In order, without those of types that this version doesn't know."""
+    for entry in entries:
+        event = decoded(entry.type, entry.data)
+        if event is not None:
+            yield StoredEvent(entry, event)
+
+
+def texts_in(entry: Entry) -> list[Any]:
+    """What a step wrote, or a model was asked and has replied: it may be large."""
+    return [entry.data[name] for name in _TEXTS if name in entry.data]
+
+
+def without_texts(entry: Entry) -> Entry:
+    """The same entry with empty outputs, and without messages and reply."""
+    if not texts_in(entry):
+        return entry
+    data = {name: value for name, value in entry.data.items() if name not in _TEXTS}
+    return replace(entry, data={**data, "outputs": {}} if "outputs" in entry.data else data)
+
 
 def encoded(event: Event) -> tuple[str, dict[str, Any]]:
-    """What is None is left out, but for costs and tokens: there None means unknown."""
+    """The type and the data of an event.
+
+    What is None or has its usual value is left out, except for costs and tokens: there None means unknown.
+    """
     match event:
-        case RunStarted():
-            return "run.started", {"workflow": event.workflow, "digest": event.digest}
+        case RunQueued() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
+            return _encoded_of_run(event)
         case StepStarted():
-            waited = {"commit_s": _seconds(event.commit_s)} if event.commit_s else {}
-            return "step.started", {**_step(event.step), **waited}
+            return "step.started", {**_step(event.step), **_start(event)}
         case Token():
             return "token", {**_step(event.step), "text": event.text}
         case ModelReserved():
-            asked = {"provider": event.provider, "model": event.model}
-            return "model.reserved", {**_step(event.step), **asked, "tokens": event.tokens, "usd": _cost(event.usd)}
+            model = {"provider": event.provider, "model": event.model}
+            return "model.reserved", {**_step(event.step), **model, "tokens": event.tokens, "usd": _cost(event.usd)}
         case ModelCalled():
             return "model.called", {**_step(event.step), **_call(event)}
         case RetryScheduled():
-            told = {"attempt": event.attempt, "delay_s": round(event.delay_s, 3), "error": failure_data(event.error)}
-            return "step.retrying", {**_step(event.step), **told}
+            retry = {"attempt": event.attempt, "delay_s": round(event.delay_s, 3), "error": failure_data(event.error)}
+            return "step.retrying", {**_step(event.step), **retry}
         case StepFinished():
             return "step.finished", {**_step(event.step), **_sums(event)}
         case StepFailed():
-            told = {"duration_s": _seconds(event.duration_s), "error": failure_data(event.error)}
-            return "step.failed", {**_step(event.step), **told, "handled": event.handled}
+            failed = {"duration_s": _seconds(event.duration_s), "error": failure_data(event.error)}
+            return "step.failed", {**_step(event.step), **failed, "handled": event.handled}
         case RouteTaken():
             chosen = {"condition": event.condition} if event.condition is not None else {}
             return "route.taken", {"node": event.node, "to": event.to, **chosen}
         case LoopTurned():
             return "loop.turned", asdict(event)
-        case RunFinished():
-            ending = {"duration_s": _seconds(event.duration_s), "outputs": dict(event.outputs)}
-            if event.error is not None:
-                ending["error"] = failure_data(event.error)
-            return f"run.{event.status}", ending
         case _:
             assert_never(event)
 
 
-def decoded(kind: str, data: Mapping[str, Any], *, run_id: str = "") -> Event | None:
-    """The event that an entry tells of; None for types that no executor emits: `run.queued` and the like."""
+def _encoded_of_run(event: _OfRun) -> tuple[str, dict[str, Any]]:
+    match event:
+        case RunQueued():
+            # The first entry of a run is written by SQL, as `{}`.
+            reason = event.reason if event.reason != "submitted" else None
+            return "run.queued", _known({"reason": reason, "attempt": event.attempt})
+        case RunClaimed():
+            return "run.claimed", asdict(event)
+        case RunWaiting():
+            wait = {"reason": event.reason, "seconds": round(event.seconds, 3)}
+            return "run.waiting", {**wait, **_known({"node": event.node})}
+        case RunStarted():
+            return "run.started", asdict(event)
+        case RunFinished():
+            end = {"duration_s": _seconds(event.duration_s), "outputs": dict(event.outputs)}
+            error = failure_data(event.error) if event.error is not None else None
+            return f"run.{event.status}", {**end, **_known({"error": error, "reason": event.reason})}
+        case _:
+            assert_never(event)
+
+
+def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
+    """The event of a stored entry; None for a type that this version doesn't know.
+
+    Entries of older versions are read, too. A reason that this version doesn't know is kept as it is.
+    """
     match kind:
-        case "run.started":
-            return RunStarted(run_id, data.get("workflow", ""), data.get("digest", ""), {})
         case "step.started":
-            return StepStarted(_step_id(data), data.get("commit_s", 0.0))
+            called = data.get("provider"), data.get("model")
+            return StepStarted(_step_id(data), data.get("commit_s", 0.0), *called, data.get("reserves", False))
         case "token":
             return Token(_step_id(data), data["text"])
         case "model.reserved":
@@ -91,19 +157,37 @@ def decoded(kind: str, data: Mapping[str, Any], *, run_id: str = "") -> Event | 
         case "loop.turned":
             turn = data["turn"], data["max_iterations"], data["to"], data["outcome"]
             return LoopTurned(data["node"], *turn)
+        case _:
+            return _decoded_of_run(kind, data)
+
+
+def _decoded_of_run(kind: str, data: Mapping[str, Any]) -> Event | None:
+    match kind:
+        case "run.queued":
+            return RunQueued(data.get("reason", "submitted"), data.get("attempt"))
+        case "run.started" if "digest" in data:
+            return RunStarted(data["run_id"], data["workflow"], data["digest"])
+        case "run.claimed" | "run.started":
+            # Older versions stored a claim as `run.started`.
+            return RunClaimed(data.get("attempt", 1), data.get("executor", ""))
+        case "run.waiting":
+            return RunWaiting(data.get("seconds", 0.0), data.get("reason", "retry"), data.get("node"))
         case "run.succeeded" | "run.failed" | "run.cancelled":
             error = failure_of(data["error"]) if data.get("error") else None
             status: Any = kind.removeprefix("run.")
-            return RunFinished(status, data.get("duration_s", 0.0), data.get("outputs") or {}, error)
+            end = data.get("duration_s", 0.0), data.get("outputs") or {}
+            return RunFinished(status, *end, error, data.get("reason"))
         case _:
             return None
 
 
 def failure_data(failure: Failure) -> dict[str, Any]:
-    return {name: value for name, value in asdict(failure).items() if value is not None}
+    """As JSON holds it."""
+    return _known(asdict(failure))
 
 
 def failure_of(data: Mapping[str, Any]) -> Failure:
+    """The reverse of `failure_data`."""
     return Failure(data["code"], data["message"], data.get("node"), data.get("reply"))
 
 
@@ -114,6 +198,15 @@ def _step(step: StepId) -> dict[str, Any]:
 
 def _step_id(data: Mapping[str, Any]) -> StepId:
     return StepId(data["node"], data["visit"], data.get("item"))
+
+
+def _known(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _start(event: StepStarted) -> dict[str, Any]:
+    commit_s, reserves = _seconds(event.commit_s) or None, event.reserves or None
+    return _known({"commit_s": commit_s, "provider": event.provider, "model": event.model, "reserves": reserves})
 
 
 def _seconds(duration: float) -> float:
@@ -140,27 +233,23 @@ def _sums(event: StepFinished) -> dict[str, Any]:
 
 
 def _call(event: ModelCalled) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    known = {
+        "first_token_s": _seconds(event.first_token_s) if event.first_token_s is not None else None,
+        "tokens_cached": event.tokens_cached,
+        "error": failure_data(event.error) if event.error is not None else None,
+        "retries": event.retries or None,
+        "messages": [dict(message) for message in event.messages] if event.messages is not None else None,
+        "reply": event.reply,
+    }
+    return {
         "provider": event.provider,
         "model": event.model,
         "duration_s": _seconds(event.duration_s),
         "tokens_in": event.tokens_in,
         "tokens_out": event.tokens_out,
         "cost_usd": _cost(event.cost_usd),
+        **_known(known),
     }
-    if event.first_token_s is not None:
-        told["first_token_s"] = _seconds(event.first_token_s)
-    if event.tokens_cached is not None:
-        told["tokens_cached"] = event.tokens_cached
-    if event.error is not None:
-        told["error"] = failure_data(event.error)
-    if event.retries:
-        told["retries"] = event.retries
-    if event.messages is not None:
-        told["messages"] = [dict(message) for message in event.messages]
-    if event.reply is not None:
-        told["reply"] = event.reply
-    return told
 
 
 def _model_called(data: Mapping[str, Any]) -> ModelCalled:

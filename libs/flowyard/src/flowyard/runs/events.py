@@ -1,4 +1,8 @@
-"""What happens to a run, as typed facts: the engine emits them, and everything that shows or stores runs reads them."""
+"""Everything that can happen to a run, as typed facts.
+
+A stored run begins with RunQueued, and each executor that takes it adds RunClaimed. A run in memory has neither: it
+begins with RunStarted. RunStarted and Token are never stored.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,14 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 Status: TypeAlias = Literal["succeeded", "failed", "cancelled"]
+Reason: TypeAlias = Literal[
+    "submitted", "drained", "executor_lost", "released", "woken", "retried", "cancelled", "run_timeout"
+]
+"""Why a run was queued, or ended by anybody but its executor. `drained`: its executor stops, and has handed it back.
+
+`executor_lost`: its lease ran out; `released`: its executor has restarted, and has no use for the lease any more.
+"""
+WaitReason: TypeAlias = Literal["retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +46,57 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class RunQueued:
+    """The run waits for an executor. `attempt`: how many claims were counted so far, where its executor was lost."""
+
+    reason: Reason = "submitted"
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunClaimed:
+    """An executor works on the run from now on. `attempt` counts from 1, and again after a retry."""
+
+    attempt: int
+    executor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunWaiting:
+    """The run is with no executor until `seconds` are over. `node`: the one whose step waits, where it is known."""
+
+    seconds: float
+    reason: WaitReason = "retry"
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
+    """A run in memory begins."""
+
     run_id: str
     workflow: str
     digest: str
-    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """`commit_s`: how long the step waited for the results before it to be on disk."""
+    """`commit_s`: how many seconds the step waited until the results before it were on disk.
+
+    `provider`, `model`: those that it calls first; None if it calls none, or an older version stored the event.
+    `reserves`: the run has a budget, so a ModelReserved is stored before each call.
+    """
 
     step: StepId
     commit_s: float = 0.0
+    provider: str | None = None
+    model: str | None = None
+    reserves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReserved:
-    """A call of a run with a budget is about to be made, and may come to this much. None: without a limit on it."""
+    """A call of a run with a budget is about to be made, and may cost at most this. None: there is no such limit."""
 
     step: StepId
     provider: str
@@ -70,7 +115,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ModelCalled:
-    """One call to one model has ended. None where nobody can say; `messages` and `reply` only if `log_prompts`.
+    """A call of a model has ended. Durations are seconds. None: unknown; `messages` and `reply` only if `log_prompts`.
 
     `retries`: how often the step had been tried before.
     """
@@ -92,7 +137,7 @@ class ModelCalled:
 
 @dataclass(frozen=True, slots=True)
 class RetryScheduled:
-    """The step is tried again after `delay_s`. `attempt` is the number of the coming try, from 2."""
+    """The step is tried again after `delay_s` seconds. `attempt`: the number of the next try, from 2."""
 
     step: StepId
     attempt: int
@@ -115,7 +160,11 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """`handled` tells how the run goes on: not at all, past the step, by another node, or without the item."""
+    """`handled`: how the run goes on.
+
+    `fail`: not at all; `continue`: past the step; `goto`: at another node; `skip`: without the item of the map;
+    `collect`: with the error in the item's place.
+    """
 
     step: StepId
     duration_s: float
@@ -134,7 +183,7 @@ class RouteTaken:
 
 @dataclass(frozen=True, slots=True)
 class LoopTurned:
-    """A turn of the loop at `node` is over; `to` is where the run goes on."""
+    """A turn of the loop at `node` has ended; the run goes on at `to`."""
 
     node: str
     turn: int
@@ -145,14 +194,20 @@ class LoopTurned:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
+    """`duration_s`: since the run's first claim. `reason`: why, if anybody but its executor ended it; else None."""
+
     status: Status
     duration_s: float
     outputs: Mapping[str, Any]
     error: Failure | None = None
+    reason: Reason | None = None
 
 
 Event: TypeAlias = (
-    RunStarted
+    RunQueued
+    | RunClaimed
+    | RunWaiting
+    | RunStarted
     | StepStarted
     | Token
     | ModelReserved

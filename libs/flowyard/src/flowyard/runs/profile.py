@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
-from flowyard.runs.run import Entry
+from flowyard.runs.entries import StoredEvent
 from flowyard.runs.summary import BOTTLENECK
-from flowyard.runs.timeline import Condition, NodeTimes, Span, Timeline
+from flowyard.runs.timeline import Condition, Interval, NodeIntervals, Timeline
 
 Category: TypeAlias = Literal["queued", "claim", "model", "tool", "code", "commit", "waiting"]
-"""`claim`: from taking the run up to its first step; `commit`: until results are on disk; `code`: the rest of the work.
+"""`claim`: from the claim of the run to its first step; `commit`: until results are on disk; `code`: all other work.
 
-`waiting`: between two tries of a step, for a time to come, for the lease of a lost executor to run out, for a retry.
+`tool`: 0 so far. `waiting`: for a step's next try, for the lease of a lost executor to run out, for a retry of the run.
 """
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 
@@ -24,9 +24,9 @@ _NONE: Final = timedelta()
 
 @dataclass(frozen=True, slots=True)
 class NodeProfile:
-    """`busy`: how long at least one of its steps was at work; `model`: how long at least one of them asked a model.
+    """`busy`: how long at least one of its steps was at work; `model`: how long at least one waited for a model.
 
-    `share`: of the run's time at work, from 0 to 1.
+    `share`: the part of the run's time at work that is `busy`, from 0 to 1.
     """
 
     node: str
@@ -39,9 +39,9 @@ class NodeProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`spent`: by every category; the parts are exactly `wall`. `at_work`: how long an executor had the run.
+    """`wall`: from the run's submission to its end; `spent`: the same time by category, which add up to `wall` exactly.
 
-    `nodes`: those that had steps, slowest first.
+    `at_work`: how long an executor had the run; `nodes`: those that had steps, slowest first.
     """
 
     wall: timedelta
@@ -54,20 +54,20 @@ class Profile:
         return next((node for node in self.nodes[:1] if node.share > threshold), None)
 
 
-def profile_of(entries: Iterable[Entry], created_at: datetime, ended_at: datetime) -> Profile:
-    """`ended_at`: when the run finished, or now. `entries`: what is there of it, from the first one on."""
+def profile_of(events: Iterable[StoredEvent], created_at: datetime, ended_at: datetime) -> Profile:
+    """`events`: all that the run has, in order. `ended_at`: when the run finished, or now for an open run."""
     timeline = Timeline(created_at, ended_at)
-    timeline.read(entries)
-    at_work = united(timeline.spans["claimed"])
+    timeline.read(events)
+    at_work = united(timeline.intervals["claimed"])
     nodes = [_node(name, times, at_work) for name, times in timeline.nodes.items()]
     nodes.sort(key=lambda node: (-node.busy, node.node))
     return Profile(timeline.ended - timeline.began, _spent(timeline), at_work, nodes)
 
 
-def united(spans: Iterable[Span]) -> timedelta:
-    """How long at least one of them lasted."""
+def united(intervals: Iterable[Interval]) -> timedelta:
+    """How long at least one of the intervals lasted."""
     total, covered = _NONE, None
-    for start, end in sorted(spans):
+    for start, end in sorted(intervals):
         begin = start if covered is None else max(start, covered)
         if end > begin:
             total += end - begin
@@ -75,18 +75,18 @@ def united(spans: Iterable[Span]) -> timedelta:
     return total
 
 
-def _node(name: str, times: NodeTimes, at_work: timedelta) -> NodeProfile:
+def _node(name: str, times: NodeIntervals, at_work: timedelta) -> NodeProfile:
     busy = united(times.steps)
     share = busy / at_work if at_work else 0.0
     return NodeProfile(name, len(times.ids), times.retries, busy, united(times.calls), share)
 
 
 def _spent(timeline: Timeline) -> dict[Category, timedelta]:
-    """Each instant goes to one category, so that they add up."""
+    """Each instant goes to one category, so that the categories add up."""
     edges = sorted(
         edge
-        for condition, spans in timeline.spans.items()
-        for start, end in spans
+        for condition, intervals in timeline.intervals.items()
+        for start, end in intervals
         for edge in ((start, condition, 1), (end, condition, -1))
     )
     spent = dict.fromkeys(CATEGORIES, _NONE)
@@ -101,11 +101,9 @@ def _spent(timeline: Timeline) -> dict[Category, timedelta]:
 
 
 def _category(holding: Counter[Condition]) -> Category:
-    """The first that applies."""
+    """The first that applies. `holding`: how many times each condition holds."""
     if holding["model"]:
         return "model"
-    if holding["tool"]:
-        return "tool"
     if holding["committing"]:
         return "commit"
     if holding["resting"] and holding["resting"] == holding["step"]:

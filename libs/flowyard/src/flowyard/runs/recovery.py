@@ -1,21 +1,24 @@
-"""What becomes of an open run that its executor doesn't look after any more. Pure: a run and a time → what is due."""
+"""Which move is due for an open run whose executor is lost, or whose time has come. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from flowyard.runs.events import Failure
-from flowyard.runs.run import Move, State
+from flowyard.runs.events import Failure, Reason
+from flowyard.runs.run import State
 
 GRACE: Final = timedelta(seconds=3)
-"""How long a run's own executor has to notice that the run's time is over, before others end it."""
+"""How long a run's own executor may take to end the run after its deadline, before others do."""
+
+DueMove: TypeAlias = Literal["hand_back", "wake", "retry", "cancel", "fail"]
+"""The moves that anybody but the run's executor may make."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What decides over an open run. Times are the database's. `lease_until` is None while nobody has it."""
+class RunSnapshot:
+    """An open run at one moment. Times are the database's. `lease_until`: None while no executor has the run."""
 
     status: State
     attempt: int
@@ -29,15 +32,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A move that is due, why, and the error that the run ends with, if it does."""
+    """A move that has to be made. `error`: what a run fails with; None for every other move."""
 
-    move: Move
-    reason: str
+    move: DueMove
+    reason: Reason
     error: Failure | None = None
 
 
-def due_move(run: Held, now: datetime) -> Due | None:
-    """What has to happen to a run now, whoever sees it; None: it is being looked after."""
+def due_move(run: RunSnapshot, now: datetime) -> Due | None:
+    """The move that anybody has to make now; None: the run's executor is alive, or the run waits its turn."""
     lost = run.status == "running" and (run.lease_until is None or run.lease_until < now)
     if run.cancel_requested and (lost or run.status in ("queued", "waiting")):
         return Due("cancel", "cancelled")

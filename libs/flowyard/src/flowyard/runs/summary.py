@@ -1,4 +1,4 @@
-"""A run's events → what it did, per node: how long, how many calls, how many tokens, what it cost."""
+"""From a run's events: what each node did, how long, with how many calls and tokens, and at what cost."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from flowyard.runs.events import (
     ModelReserved,
     RetryScheduled,
     RouteTaken,
+    RunClaimed,
     RunFinished,
+    RunQueued,
     RunStarted,
+    RunWaiting,
     Status,
     StepFailed,
     StepFinished,
@@ -26,17 +29,17 @@ from flowyard.runs.events import (
 )
 
 BOTTLENECK: Final = 0.5
-"""A node that was at work for more than this share of the run is its bottleneck."""
+"""A node that was at work for more than this share of the run's time is its bottleneck."""
 
 
 def add_known(a: Any, b: Any) -> Any:
-    """A sum in which unknown stays unknown."""
+    """The sum; None (unknown) if one part is."""
     return None if a is None or b is None else a + b
 
 
 @dataclass(slots=True)
 class NodeSummary:
-    """One node over the whole run. `duration_s`: how long at least one of its steps was at work."""
+    """One node over the whole run. `duration_s`: how long at least one of its steps was at work. None: unknown."""
 
     node: str
     steps: int = 0
@@ -68,7 +71,7 @@ class RunSummary:
     _running: set[StepId] = field(default_factory=set)
 
     def add(self, event: Event, at: float) -> None:
-        """`at`: seconds on the clock that all events of the run share."""
+        """`at`: seconds, on the same clock for all events of the run."""
         match event:
             case RunStarted():
                 self.run_id, self.workflow = event.run_id, event.workflow
@@ -88,7 +91,7 @@ class RunSummary:
                 self.duration_s = event.duration_s
                 for step in list(self._running):
                     self._end(step, at)
-            case Token() | ModelReserved() | RouteTaken() | LoopTurned():
+            case RunQueued() | RunClaimed() | RunWaiting() | Token() | ModelReserved() | RouteTaken() | LoopTurned():
                 pass
             case _:
                 assert_never(event)
@@ -108,7 +111,7 @@ class RunSummary:
 
     @property
     def bottleneck(self) -> str | None:
-        """The node that more than half of the run's time went to."""
+        """The node that took more than half of the run's time; None: no node did."""
         slowest = max(self.nodes.values(), key=lambda n: n.duration_s, default=None)
         return slowest.node if slowest is not None and slowest.share(self.duration_s) > BOTTLENECK else None
 

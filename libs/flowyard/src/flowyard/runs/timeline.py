@@ -1,89 +1,112 @@
-"""A run's entries → from when to when it was in which condition. Several may hold at once: steps run in parallel.
+"""From a run's events: from when to when it was in which condition. Several may hold at once: steps run in parallel.
 
-Executors have clocks that differ by milliseconds. No entry is taken to be earlier than the one before it, and nothing
-lies outside of the run.
+Executors have clocks that differ by milliseconds. So each event counts as no earlier than the one before it, and
+nothing lies outside of the run.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
-from flowyard.runs.entries import ENDINGS
-from flowyard.runs.events import StepId
-from flowyard.runs.run import Entry
+from flowyard.runs.entries import StoredEvent
+from flowyard.runs.events import (
+    Event,
+    LoopTurned,
+    ModelCalled,
+    ModelReserved,
+    Reason,
+    RetryScheduled,
+    RouteTaken,
+    RunClaimed,
+    RunFinished,
+    RunQueued,
+    RunStarted,
+    RunWaiting,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
 
-Condition: TypeAlias = Literal["claimed", "preparing", "model", "tool", "committing", "step", "resting", "waiting"]
+Condition: TypeAlias = Literal["claimed", "preparing", "model", "committing", "step", "resting", "waiting"]
 """`claimed`: an executor has the run; `preparing`: it has not begun a step. `resting`: a step, between two tries."""
 
-_CALLS: Final[Mapping[str, Literal["model", "tool"]]] = {"model.called": "model", "tool.called": "tool"}
-LOST: Final = frozenset({"executor_lost", "released"})
-"""Reasons to take a run from an executor that had long stopped to work on it."""
+LOST: Final[frozenset[Reason]] = frozenset({"executor_lost", "released"})
+"""Reasons to take a run from an executor that stopped working on it some time before."""
 
 
-class Span(NamedTuple):
+class Interval(NamedTuple):
+    """A part of the time of a run."""
+
     start: datetime
     end: datetime
 
 
 @dataclass(slots=True)
-class NodeTimes:
-    """Spans may overlap. `calls`: those to models."""
+class NodeIntervals:
+    """When steps of a node were at work, and calls of models in flight. Intervals may overlap."""
 
     ids: set[StepId] = field(default_factory=set)
     retries: int = 0
-    steps: list[Span] = field(default_factory=list)
-    calls: list[Span] = field(default_factory=list)
+    steps: list[Interval] = field(default_factory=list)
+    calls: list[Interval] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class _Open:
-    """A step at work. `asks`: since when it may be asking a model; None: it has its reply."""
+class _OpenStep:
+    """`calls_since`: since when it may be calling a model; None: it has its reply."""
 
     since: datetime
-    asks: datetime | None
-    rest: Span | None = None
+    calls_since: datetime | None
+    rest: Interval | None = None
 
 
 class Timeline:
-    """Of one run, from `began` to `ended`, which is now for one that is still open."""
+    """Of one run. `began`: when it was submitted; `ended`: now for a run that is still open."""
 
     def __init__(self, began: datetime, ended: datetime) -> None:
         self.began = began
         self.ended = max(began, ended)
-        self.spans: dict[Condition, list[Span]] = defaultdict(list)
-        self.nodes: dict[str, NodeTimes] = defaultdict(NodeTimes)
+        self.intervals: dict[Condition, list[Interval]] = defaultdict(list)
+        self.nodes: dict[str, NodeIntervals] = defaultdict(NodeIntervals)
         self._now = self._left = began
         self._claimed: datetime | None = None
         self._preparing = False
         self._waiting = False
         self._over = False
-        self._steps: dict[StepId, _Open] = {}
+        self._steps: dict[StepId, _OpenStep] = {}
 
-    def read(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            at = self._limited(entry.at)
-            self._read(entry, at)
+    def read(self, events: Iterable[StoredEvent]) -> None:
+        """All events of the run, in order. To be called once."""
+        for stored in events:
+            at = self._limited(stored.at)
+            self._read(stored.event, at)
             self._now = at
         self._close()
 
-    def _read(self, entry: Entry, at: datetime) -> None:
-        kind, data = entry.type, entry.data
-        if kind == "run.started":
-            self._claim(at)
-        elif kind in ("run.queued", "run.waiting") or kind in ENDINGS:
-            self._leave(kind, data, at)
-        elif kind == "step.started":
-            self._begin(_step_id(data), data.get("commit_s", 0.0), at)
-        elif kind == "step.retrying":
-            self._rest(_step_id(data), data["delay_s"], at)
-        elif kind in ("step.finished", "step.failed"):
-            self._end(_step_id(data), at)
-        elif kind in _CALLS:
-            self._called(_CALLS[kind], data, at)
+    def _read(self, event: Event, at: datetime) -> None:
+        match event:
+            case RunClaimed() | RunStarted():
+                self._claim(at)
+            case RunQueued() | RunWaiting() | RunFinished():
+                self._leave(event, at)
+            case StepStarted():
+                self._begin(event.step, event.commit_s, at)
+            case RetryScheduled():
+                self._rest(event.step, event.delay_s, at)
+            case StepFinished() | StepFailed():
+                self._end(event.step, at)
+            case ModelCalled():
+                self._called(event, at)
+            case Token() | ModelReserved() | RouteTaken() | LoopTurned():
+                pass
+            case _:
+                assert_never(event)
 
     # ---- the run
 
@@ -93,23 +116,23 @@ class Timeline:
         self._pass(at)
         self._claimed, self._preparing = at, True
 
-    def _leave(self, kind: str, data: Mapping[str, Any], at: datetime) -> None:
-        # Those who end a run that is somebody else's say why: nobody knows what that one did since its last word.
-        was_ended_by_others = kind in ENDINGS and "reason" in data and self._claimed is not None
-        if data.get("reason") in LOST or was_ended_by_others:
+    def _leave(self, event: RunQueued | RunWaiting | RunFinished, at: datetime) -> None:
+        # When anybody else ends a claimed run, nothing is known of what its executor did after its last event.
+        was_ended_by_others = isinstance(event, RunFinished) and event.reason is not None and self._claimed is not None
+        if event.reason in LOST or was_ended_by_others:
             self._give_up(at)
         else:
             self._pass(at)
             self._unclaim(at)
-        self._left, self._waiting, self._over = at, kind == "run.waiting", kind in ENDINGS
+        self._left, self._waiting, self._over = at, isinstance(event, RunWaiting), isinstance(event, RunFinished)
 
     def _give_up(self, at: datetime) -> None:
-        """The executor is gone since its last word, or soon after, and its lease has run out."""
+        """The executor was lost after its last event. Since then the run waited for its lease to run out."""
         self._unclaim(self._now)
         self._note("waiting", self._now, at)
 
     def _pass(self, at: datetime) -> None:
-        """What was, between two claims, ends. One that had failed was waiting for somebody to retry it."""
+        """The time between two claims ends. A failed run was waiting for a retry."""
         if self._claimed is None and (self._waiting or self._over):
             self._note("waiting", self._left, at)
         self._waiting = self._over = False
@@ -125,10 +148,10 @@ class Timeline:
         self._claimed, self._preparing = None, False
 
     def _close(self) -> None:
-        """What is so at the end. An open step that has no reply yet is taken to wait for it."""
+        """Ends what is still open. A step without a reply is taken to wait for one."""
         for step, opened in self._steps.items():
-            if opened.asks is not None:
-                self._call("model", step.node, min(opened.asks, self.ended), self.ended)
+            if opened.calls_since is not None:
+                self._note_call(step.node, min(opened.calls_since, self.ended), self.ended)
         self._unclaim(self.ended)
         if self._over:
             self._note("committing", self._left, self.ended)
@@ -139,7 +162,7 @@ class Timeline:
     # ---- its steps
 
     def _begin(self, step: StepId, commit_s: float, at: datetime) -> None:
-        if self._claimed is None:  # nothing tells of it, but a step has a claim
+        if self._claimed is None:  # there is no event of the claim, but a step has one
             self._claim(at)
         claimed = self._claimed or at
         ready = _before(at, commit_s, claimed)
@@ -148,7 +171,7 @@ class Timeline:
             self._preparing = False
         self._note("committing", ready, at)
         self._end(step, at)
-        self._steps[step] = _Open(at, at)
+        self._steps[step] = _OpenStep(at, at)
         self.nodes[step.node].ids.add(step)
 
     def _rest(self, step: StepId, delay_s: float, at: datetime) -> None:
@@ -156,29 +179,27 @@ class Timeline:
             self.nodes[step.node].retries += 1
             self._rested(opened, at)
             until = self._limited(at + timedelta(seconds=delay_s))
-            opened.rest, opened.asks = Span(at, until), until
+            opened.rest, opened.calls_since = Interval(at, until), until
 
-    def _called(self, condition: Literal["model", "tool"], data: Mapping[str, Any], at: datetime) -> None:
-        step = _step_id(data)
-        # Without an open step it is a call of a lost executor's, of which only that it was made is known.
-        if (opened := self._steps.get(step)) is not None:
-            self._call(condition, step.node, _before(at, data["duration_s"], opened.since), at)
-            # After a failure a fallback may be asked, at once.
-            opened.asks = at if data.get("error") is not None else None
+    def _called(self, call: ModelCalled, at: datetime) -> None:
+        # Without an open step it is a call of a lost executor: only that it was made is known.
+        if (opened := self._steps.get(call.step)) is not None:
+            self._note_call(call.step.node, _before(at, call.duration_s, opened.since), at)
+            # After a failure a fallback may be called at once.
+            opened.calls_since = at if call.error is not None else None
 
-    def _call(self, condition: Literal["model", "tool"], node: str, start: datetime, end: datetime) -> None:
-        self._note(condition, start, end)
-        if condition == "model":
-            self.nodes[node].calls.append(Span(start, end))
+    def _note_call(self, node: str, start: datetime, end: datetime) -> None:
+        self._note("model", start, end)
+        self.nodes[node].calls.append(Interval(start, end))
 
     def _end(self, step: StepId, at: datetime) -> None:
         opened = self._steps.pop(step, None)
         if opened is not None:
             self._rested(opened, at)
             self._note("step", opened.since, at)
-            self.nodes[step.node].steps.append(Span(opened.since, at))
+            self.nodes[step.node].steps.append(Interval(opened.since, at))
 
-    def _rested(self, opened: _Open, at: datetime) -> None:
+    def _rested(self, opened: _OpenStep, at: datetime) -> None:
         if opened.rest is not None:
             self._note("resting", opened.rest.start, min(opened.rest.end, at))
             opened.rest = None
@@ -190,12 +211,8 @@ class Timeline:
 
     def _note(self, condition: Condition, start: datetime, end: datetime) -> None:
         if start < end:
-            self.spans[condition].append(Span(start, end))
+            self.intervals[condition].append(Interval(start, end))
 
 
 def _before(at: datetime, seconds: float, earliest: datetime) -> datetime:
     return max(at - timedelta(seconds=seconds), earliest)
-
-
-def _step_id(data: Mapping[str, Any]) -> StepId:
-    return StepId(data["node"], data["visit"], data.get("item"))

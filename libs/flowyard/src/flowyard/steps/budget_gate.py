@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 from flowyard.language.workflow import Budget
 from flowyard.llm.calls import ModelCall, ModelReply
 from flowyard.llm.terms import CANNED, FREE, Terms
-from flowyard.runs.budget import Account, Amount, Excess, Quote, actual
+from flowyard.runs.budget import Amount, BudgetAccount, Excess, Quote, actual
 from flowyard.runs.events import ModelReserved, StepId
 from flowyard.step_errors import BudgetExceeded, LimitReached, UnpricedModel
 from flowyard.steps.token_bounds import SHORTEST_REPLY, prompt_bound, replies_per_call, reply_limit
@@ -72,13 +72,13 @@ class BudgetGate:
         budget: Budget | None,
         terms: TermsOf,
         *,
-        account: Account | None = None,
+        account: BudgetAccount | None = None,
         day: DailyLimit | None = None,
         is_draining: IsLeaving = lambda: False,
         on_refusal: Callable[[BudgetExceeded], None] = lambda _: None,
     ) -> None:
         self.budget = budget
-        self.account = account or Account(budget or Budget())
+        self.account = account or BudgetAccount(budget or Budget())
         self._terms = terms
         self._day = day
         self._is_draining = is_draining

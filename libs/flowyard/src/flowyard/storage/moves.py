@@ -5,19 +5,18 @@ Each is one transaction: it locks the run's row, and looks the move up in the ta
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, assert_never
 from uuid import UUID
 
 import asyncpg
 
 from flowyard.errors import UnknownRun, UnknownWorkflow
-from flowyard.language.load import load_text
-from flowyard.runs.entries import encoded, failure_data
-from flowyard.runs.lost import OpenCalls
-from flowyard.runs.recovery import Due, Held, due_move
-from flowyard.runs.run import OPEN, Entry, Move, State, after
+from flowyard.runs.entries import decode_all, failure_data, stored
+from flowyard.runs.events import RunFinished, RunQueued
+from flowyard.runs.open_calls import OpenCalls
+from flowyard.runs.recovery import Due, RunSnapshot, due_move
+from flowyard.runs.run import OPEN, Entry, State, after
 from flowyard.storage.database import Database
 from flowyard.storage.packing import packed, unpacked
 from flowyard.storage.rows import CALL_COLUMNS, CallRow, values_of
@@ -27,9 +26,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A run after a move, and the event that records it. `entry` is None where its executor still has to act.
+    """A run after a move. `entry`: the move's event; None if nothing happened yet, because its executor has to do it.
 
-    `lost`: events of model calls that were in flight when the run's executor died. They come before `entry`.
+    `lost`: the events before it, of calls whose end isn't known because the run's executor was lost.
     """
 
     run_id: UUID
@@ -51,7 +50,7 @@ class Moves:
             run = await _locked(connection, run_id)
             after("cancel", run["status"], run_id)
             await connection.execute("UPDATE runs SET cancel_requested_at = now() WHERE id = $1", run_id)
-            due = due_move(_held(run, cancel_requested=True), run["at"])
+            due = due_move(_snapshot(run, cancel_requested=True), run["at"])
             if due is None:
                 return Moved(run_id, run["workflow"], run["status"], None)
             moved = await _move(connection, run, due)
@@ -82,20 +81,20 @@ class Moves:
             run = await _locked(connection, run_id)
             if run["executor"] != executor or run["status"] != "running":
                 return None
-            due = due_move(_held(run, lease_until=None), run["at"])
+            due = due_move(_snapshot(run, lease_until=None), run["at"])
             return await _move(connection, run, replace(due, reason="released")) if due else None
 
     async def _sweep_run(self, run_id: UUID) -> Moved | None:
         async with self._database.transaction() as connection:
             run = await connection.fetchrow(f"{_LOCK} SKIP LOCKED", run_id)
-            due = due_move(_held(run), run["at"]) if run is not None and run["status"] in OPEN else None
+            due = due_move(_snapshot(run), run["at"]) if run is not None and run["status"] in OPEN else None
             return await _move(connection, run, due) if run is not None and due is not None else None
 
 
 _LOCK: Final = """
 SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
-    r.definition, c.executor, c.lease_until
+    c.executor, c.lease_until
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
 """Locks the run, but not its claim, which its executor may change meanwhile: `_TAKE_OVER` looks at it again."""
@@ -154,18 +153,9 @@ async def _locked(connection: Connection, run_id: UUID) -> asyncpg.Record:
     return run
 
 
-def _held(run: asyncpg.Record, **changes: Any) -> Held:
+def _snapshot(run: asyncpg.Record, **changes: Any) -> RunSnapshot:
     names = ("status", "attempt", "max_attempts", "cancel_requested", "lease_until", "wake_at", "deadline", "timeout_s")
-    return Held(**{**{name: run[name] for name in names}, **changes})
-
-
-_TYPES: Final[dict[Move, str]] = {
-    "hand_back": "run.queued",
-    "wake": "run.queued",
-    "retry": "run.queued",
-    "cancel": "run.cancelled",
-    "fail": "run.failed",
-}
+    return RunSnapshot(**{**{name: run[name] for name in names}, **changes})
 
 
 async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved | None:
@@ -181,9 +171,9 @@ async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved 
 async def _write_move(connection: Connection, run: asyncpg.Record, due: Due, seq: int) -> Moved:
     """`seq`: the number of the event that records it. Raises IllegalMove."""
     run_id, status = run["id"], after(due.move, run["status"], run["id"])
-    lost = await _tell_lost_calls(connection, run, seq) if due.move in ("fail", "cancel") else ()
+    lost = await _write_lost_calls(connection, run, seq) if due.move in ("fail", "cancel") else ()
     seq += len(lost)
-    entry = Entry(seq, run["at"], _TYPES[due.move], _entry_data(run, due))
+    entry = stored(seq, run["at"], _event(run, due)).entry
     error = failure_data(due.error) if due.error else None
     text = packed([*lost, entry])
     again = due.move == "retry"
@@ -191,34 +181,38 @@ async def _write_move(connection: Connection, run: asyncpg.Record, due: Due, seq
     return Moved(run_id, run["workflow"], status, entry, lost)
 
 
-async def _tell_lost_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[Entry, ...]:
-    """Of a run that is ended without its executor: into the ledger, and as its last events, from `seq` on."""
+async def _write_lost_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[Entry, ...]:
+    """Writes the calls of the run's lost executor into the ledger; their events, numbered from `seq` on."""
     if run["started_at"] is None:
         return ()
-    opened, at = OpenCalls(), run["at"]
-    told = "SELECT seq, entries FROM events WHERE run_id = $1 ORDER BY seq"
-    # Few at a time: one may be of a megabyte.
-    async for row in connection.cursor(told, run["id"], prefetch=16):
-        for entry in unpacked(row["seq"], row["entries"]):
-            opened.hear(entry)
-            # What an executor did after its last word, nobody knows.
-            at = entry.at
-    if not opened:
-        return ()
-    document = await connection.fetchval("SELECT document FROM definitions WHERE id = $1", run["definition"])
-    loaded = await asyncio.to_thread(load_text, document, f"{run['workflow']}.yaml")
-    lost = opened.lost(loaded.workflow)
+    calls, at = OpenCalls(), run["at"]
+    query = "SELECT seq, entries FROM events WHERE run_id = $1 ORDER BY seq"
+    # Few rows at a time: one may hold a megabyte.
+    async for row in connection.cursor(query, run["id"], prefetch=16):
+        for event in decode_all(unpacked(row["seq"], row["entries"])):
+            calls.add(event.event)
+            # Nothing is known of what an executor did after its last event.
+            at = event.at
+    lost = calls.lost()
     for number, call in enumerate(lost, seq):
         await connection.execute(_LOST_CALL, *values_of(run["id"], CallRow.of(call, seq=number, at=at)))
-    return tuple(Entry(number, at, *encoded(call)) for number, call in enumerate(lost, seq))
+    return tuple(stored(number, at, call).entry for number, call in enumerate(lost, seq))
 
 
-def _entry_data(run: asyncpg.Record, due: Due) -> dict[str, Any]:
-    data: dict[str, Any] = {"reason": due.reason}
-    if due.move == "hand_back":
-        data["attempt"] = run["attempt"]
-    if due.error is not None:
-        data["error"] = failure_data(due.error)
-    if due.move in ("fail", "cancel") and run["started_at"] is not None:
-        data["duration_s"] = round((run["at"] - run["started_at"]).total_seconds(), 6)
-    return data
+def _event(run: asyncpg.Record, due: Due) -> RunQueued | RunFinished:
+    match due.move:
+        case "hand_back":
+            return RunQueued(due.reason, run["attempt"])
+        case "wake" | "retry":
+            return RunQueued(due.reason)
+        case "cancel":
+            return RunFinished("cancelled", _duration_s(run), {}, due.error, due.reason)
+        case "fail":
+            return RunFinished("failed", _duration_s(run), {}, due.error, due.reason)
+        case _:
+            assert_never(due.move)
+
+
+def _duration_s(run: asyncpg.Record) -> float:
+    """Since its first claim; 0 for a run that was never claimed."""
+    return (run["at"] - run["started_at"]).total_seconds() if run["started_at"] is not None else 0.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from flowyard.ids import uuid7
+from flowyard.runs.entries import without_texts
 from flowyard.runs.run import Entry, State
 from flowyard.storage.database import Database
 from flowyard.storage.packing import unpacked
@@ -53,19 +54,12 @@ class Profiles:
         after = 0
         while rows := await self._database.rows(_PAGE, run_id, after, _ROWS):
             after = rows[-1]["seq"]
-            entries += [_slim(entry) for row in rows for entry in unpacked(row["seq"], row["entries"])]
+            entries += [without_texts(entry) for row in rows for entry in unpacked(row["seq"], row["entries"])]
         return entries
 
 
 _ROWS: Final = 200
-_TEXTS: Final = frozenset({"inputs", "outputs", "messages", "reply"})
 _PAGE: Final = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
-
-
-def _slim(entry: Entry) -> Entry:
-    if _TEXTS.isdisjoint(entry.data):
-        return entry
-    return replace(entry, data={name: value for name, value in entry.data.items() if name not in _TEXTS})
 
 
 _NEWEST: Final = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Final
+from typing import Final, assert_never
 
 from flowyard.api.client import Client
 from flowyard.api.following import Heard
@@ -11,7 +11,7 @@ from flowyard.api.history import EventView, TokenView
 from flowyard.api.runs import RunView
 from flowyard.errors import FlowyardError
 from flowyard.runs.entries import decoded
-from flowyard.runs.events import RunStarted, StepFailed, StepFinished, StepId, StepStarted, Token
+from flowyard.runs.events import RunClaimed, RunQueued, RunWaiting, StepFailed, StepFinished, StepId, StepStarted, Token
 from flowyard.runs.summary import RunSummary
 from flowyard_embedded import exits
 from flowyard_embedded.remote.stack import again
@@ -106,16 +106,21 @@ class Watched:
         if not self._quiet:
             say(f"flowyard: {error.message}; trying again, the run goes on meanwhile")
 
-    def _event(self, told: EventView) -> None:
-        event = decoded(told.type, told.data, run_id=self._summary.run_id)
-        is_news = told.seq > self._seen
-        if event is None or isinstance(event, RunStarted):
-            if is_news and not self._quiet and (line := _line(told)):
-                say(f"{self._summary.workflow}: {line}")
-            return
-        # A step that lost its executor begins a second time, and ends once.
-        if not (isinstance(event, StepStarted) and event.step in self._open):
-            self._summary.add(event, told.at.timestamp())
+    def _event(self, view: EventView) -> None:
+        event = decoded(view.type, view.data)
+        is_news = view.seq > self._seen
+        match event:
+            case None:
+                return
+            case RunQueued() | RunClaimed() | RunWaiting():
+                if is_news and not self._quiet and (line := _line(event)):
+                    say(f"{self._summary.workflow}: {line}")
+                return
+            case StepStarted() if event.step in self._open:
+                # Its executor was lost: it begins a second time, and ends once.
+                pass
+            case _:
+                self._summary.add(event, view.at.timestamp())
         if isinstance(event, StepStarted):
             self._open.add(event.step)
         elif isinstance(event, (StepFinished, StepFailed)):
@@ -124,15 +129,14 @@ class Watched:
             self._progress.show(event)
 
 
-def _line(told: EventView) -> str | None:
-    """What happens to a run beside its steps."""
-    data: dict[str, Any] = told.data
-    match told.type:
-        case "run.started" if data.get("attempt", 1) > 1:
-            return f"taken up again by {data.get('executor', 'an executor')}"
-        case "run.queued" if "reason" in data:
-            return f"queued again: {_REASONS.get(data['reason'], data['reason'])}"
-        case "run.waiting" if "seconds" in data:
-            return f"waits for {seconds(data['seconds'])}"
+def _line(event: RunQueued | RunClaimed | RunWaiting) -> str | None:
+    """What happens to the run as a whole; None: nothing new, it was submitted or claimed for the first time."""
+    match event:
+        case RunClaimed():
+            return f"taken up again by {event.executor or 'an executor'}" if event.attempt > 1 else None
+        case RunQueued():
+            return f"queued again: {_REASONS.get(event.reason, event.reason)}" if event.reason != "submitted" else None
+        case RunWaiting():
+            return f"waits for {seconds(event.seconds)}"
         case _:
-            return None
+            assert_never(event)

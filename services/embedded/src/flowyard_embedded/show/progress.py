@@ -21,8 +21,11 @@ from flowyard.runs.events import (
     ModelReserved,
     RetryScheduled,
     RouteTaken,
+    RunClaimed,
     RunFinished,
+    RunQueued,
     RunStarted,
+    RunWaiting,
     StepFailed,
     StepFinished,
     StepId,
@@ -231,7 +234,7 @@ def _line_of(event: Event) -> str | None:
             return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
         case ModelCalled():
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
-        case Token() | ModelReserved() | RunFinished():
+        case RunQueued() | RunClaimed() | RunWaiting() | Token() | ModelReserved() | RunFinished():
             return None
         case _:
             assert_never(event)

@@ -1,0 +1,116 @@
+"""The model calls of a run that have begun and not ended, as far as its events say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, assert_never
+
+from flowyard.runs.budget import Amount, actual
+from flowyard.runs.costs import UNPAID
+from flowyard.runs.events import (
+    Event,
+    Failure,
+    LoopTurned,
+    ModelCalled,
+    ModelReserved,
+    RetryScheduled,
+    RouteTaken,
+    RunClaimed,
+    RunFinished,
+    RunQueued,
+    RunStarted,
+    RunWaiting,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
+
+_LOST: Final = "executor_lost"
+
+
+@dataclass(slots=True)
+class _Step:
+    """A step at work. `first`: provider and model that each of its tries begins with; `now`: those of the open call."""
+
+    first: tuple[str, str]
+    now: tuple[str, str] | None
+
+
+class OpenCalls:
+    """Takes all events of a run in order. Afterwards: which calls are open, and how much all calls have cost.
+
+    With a budget each call is reserved before it is made, so it is known which are open. Without one, a step at work
+    is taken to have one call open until a reply is there. Steps that older versions stored don't name their model, so
+    their calls are left out.
+    """
+
+    def __init__(self) -> None:
+        self._spent = Amount()
+        self._reserved: dict[StepId, list[ModelReserved]] = {}
+        self._steps: dict[StepId, _Step] = {}
+
+    def add(self, event: Event) -> None:
+        match event:
+            case ModelReserved():
+                self._reserved.setdefault(event.step, []).append(event)
+            case ModelCalled():
+                self._end_call(event)
+            case StepStarted():
+                self._begin_step(event)
+            case RetryScheduled():
+                if (step := self._steps.get(event.step)) is not None:
+                    step.now = step.first
+            case StepFinished() | StepFailed():
+                self._steps.pop(event.step, None)
+            case RunWaiting() | RunFinished():
+                self._steps.clear()
+            case RunQueued():
+                # An executor that hands a run back has ended its calls; one that is lost hasn't.
+                if event.reason == "drained":
+                    self._steps.clear()
+            case RunClaimed() | RunStarted() | Token() | RouteTaken() | LoopTurned():
+                pass
+            case _:
+                assert_never(event)
+
+    def spent(self) -> Amount:
+        """At most: an open call counts as it was reserved."""
+        return sum((amount(event) for event in self._all_reserved()), self._spent)
+
+    def lost(self) -> list[ModelCalled]:
+        """How the open calls have ended if the run's executor is lost: with an error, and at an unknown cost."""
+        reserved = [_lost_call(event.step, event.provider, event.model) for event in self._all_reserved()]
+        return reserved + [_lost_call(id_, *step.now) for id_, step in self._steps.items() if step.now is not None]
+
+    def _all_reserved(self) -> list[ModelReserved]:
+        return [event for events in self._reserved.values() for event in events]
+
+    def _begin_step(self, event: StepStarted) -> None:
+        self._steps.pop(event.step, None)
+        if event.provider is not None and event.model is not None and not event.reserves:
+            first = event.provider, event.model
+            self._steps[event.step] = _Step(first, first)
+
+    def _end_call(self, event: ModelCalled) -> None:
+        opened = self._reserved.get(event.step)
+        reserved = amount(opened.pop(0)) if opened else Amount(model_calls=1)
+        usage = {"tokens_in": event.tokens_in, "tokens_out": event.tokens_out}
+        self._spent += actual(reserved, **usage, usd=event.cost_usd)
+        if (step := self._steps.get(event.step)) is not None:
+            # After an error a fallback is called at once. Which one isn't known, so the last known model stands for it.
+            has_fallback = event.error is not None and event.error.code != _LOST
+            step.now = (event.provider, event.model) if has_fallback else None
+
+
+def amount(event: ModelReserved) -> Amount:
+    """What is reserved; a limit that the budget doesn't have counts as 0."""
+    return Amount(event.usd or Decimal(0), event.tokens or 0, 1)
+
+
+def _lost_call(step: StepId, provider: str, model: str) -> ModelCalled:
+    error = Failure(_LOST, "its executor died during the call", step.node)
+    cost = Decimal(0) if provider in UNPAID else None
+    return ModelCalled(step, provider, model, 0.0, None, None, None, None, cost, error)
