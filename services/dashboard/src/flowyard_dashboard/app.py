@@ -9,9 +9,8 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse, Response
 
-from flowyard.storage.schema import VERSION, check_schema
+from flowyard.service.checks import postgres_and_nats
 from flowyard.web.app import About, make_app
-from flowyard.web.health import Check
 from flowyard_dashboard import assets
 from flowyard_dashboard.failures import add_failure_pages
 from flowyard_dashboard.forms import body_limit
@@ -26,6 +25,8 @@ from flowyard_dashboard.workflow_routes import workflow_routes
 
 ABOUT: Final = "The pages of Flowyard: workflows and their runs, live in a browser."
 
+_WITHOUT_NATS: Final = "pages learn of events once a second, and tokens don't come"
+
 
 def dashboard_app(parts: Parts) -> FastAPI:
     routers = [
@@ -39,7 +40,7 @@ def dashboard_app(parts: Parts) -> FastAPI:
     app = make_app(
         About("Flowyard dashboard", version("flowyard"), ABOUT),
         routers=routers,
-        checks=_checks(parts),
+        checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,
         body_limit=body_limit(parts),
@@ -69,16 +70,3 @@ def _own_routes(parts: Parts) -> APIRouter:
         return Response(found.body, headers=headers, media_type=found.media_type)
 
     return router
-
-
-def _checks(parts: Parts) -> list[Check]:
-    async def postgres() -> str:
-        await check_schema(parts.database)
-        return f"reachable, schema {VERSION}"
-
-    async def nats() -> str:
-        if parts.bus.connected:
-            return "connected"
-        return "degraded: not connected, so pages learn of events once a second, and tokens don't come"
-
-    return [Check("postgres", postgres), Check("nats", nats)]

@@ -6,19 +6,17 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
-from flowyard.control.core import Core, open_core
 from flowyard.control.live import Live
 from flowyard.control.parts import make_control
+from flowyard.service.connections import Connections, open_connections
+from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
 from flowyard.storage.history import History
 from flowyard.storage.keys import Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
-from flowyard.telemetry.logs import setup_logs
-from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.web.process import ends_on_signals, run_process
-from flowyard.web.serve import serve
 from flowyard_dashboard.app import ABOUT, dashboard_app
 from flowyard_dashboard.assets import load_assets
 from flowyard_dashboard.attempts import Attempts
@@ -30,20 +28,13 @@ from flowyard_dashboard.settings import DashboardSettings
 
 def main() -> None:
     settings = read_settings(DashboardSettings, sys.argv[1:], program="flowyard-dashboard", about=ABOUT)
-    setup_logs("dashboard", settings.log_level)
-    sys.exit(run_process(_run(settings)))
-
-
-async def _run(settings: DashboardSettings) -> None:
-    ending = asyncio.Event()
-    with ends_on_signals(ending):
-        await run_dashboard(settings, ending)
+    sys.exit(run_service("dashboard", settings, partial(run_dashboard, settings)))
 
 
 async def run_dashboard(
     settings: DashboardSettings, ending: asyncio.Event, *, on_listening: Callable[[int], None] | None = None
 ) -> None:
-    """Until `ending` is set. `on_listening` is told the port.
+    """Runs until `ending` is set; calls `on_listening` with the port.
 
     Raises AssetsMissing, UnknownSchema, Unavailable, CannotListen.
     """
@@ -51,28 +42,19 @@ async def run_dashboard(
         _parts(settings, ending) as parts,
         parts.live.running(ending),
         parts.pulse.running(ending),
-        asyncio.TaskGroup() as tasks,
     ):
-        watching = tasks.create_task(watch_loop_lag(parts.metrics.process))
-        await serve(
-            dashboard_app(parts),
-            host=settings.host,
-            port=settings.port,
-            grace_s=settings.grace_s,
-            shutting_down=ending,
-            on_listening=on_listening,
-        )
-        watching.cancel()
+        app = dashboard_app(parts)
+        await serve_until(ending, app, settings, metrics=parts.metrics.process, on_listening=on_listening)
 
 
 @asynccontextmanager
 async def _parts(settings: DashboardSettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
-    async with open_core(settings, "dashboard") as core:
-        yield _assembled(settings, core, ending)
+    async with open_connections(settings, "dashboard") as opened:
+        yield _assembled(settings, opened, ending)
 
 
-def _assembled(settings: DashboardSettings, core: Core, ending: asyncio.Event) -> Parts:
-    metrics, database, bus = core.metrics, core.database, core.bus
+def _assembled(settings: DashboardSettings, opened: Connections, ending: asyncio.Event) -> Parts:
+    metrics, database, bus = opened.metrics, opened.database, opened.bus
     assets = load_assets()
     limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
     return Parts(

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from fastapi import FastAPI
 from flowyard.bus import subjects
 from flowyard.bus.doorbell import Doorbell, doorbell
 from flowyard.bus.messages import RunControl, WorkQueued
-from flowyard.control.core import Core, open_core
-from flowyard.control.documents import Documents
 from flowyard.graph.compile import Graphs
 from flowyard.graph.saver import Saver
 from flowyard.llm.models import Models, open_models
 from flowyard.sealing import box_of
+from flowyard.service.connections import Connections, open_connections
+from flowyard.service.documents import Documents
+from flowyard.service.process import run_service
 from flowyard.settings import PREFIX, read_settings
 from flowyard.storage.budgets import DailySpending
 from flowyard.storage.checkpoints import Checkpoints
@@ -32,11 +34,9 @@ from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
-from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.loop_lag import watch_loop_lag
 from flowyard.web.app import About, make_app
 from flowyard.web.health import Check
-from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 from flowyard_executor.claiming import claim_runs, drain, renew_leases
 from flowyard_executor.clock import DatabaseClock
@@ -64,24 +64,21 @@ _QUIET = {
 def main() -> None:
     os.environ.update(_QUIET)
     settings = read_settings(ExecutorSettings, sys.argv[1:], program="flowyard-executor", about=_ABOUT)
-    setup_logs("executor", settings.log_level)
-    code = run_process(_run(settings))
+    code = run_service("executor", settings, partial(_run, settings))
     # LangGraph and LiteLLM take a second to be torn down, and everything that was opened has been closed.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-async def _run(settings: ExecutorSettings) -> None:
-    draining, stopped = asyncio.Event(), asyncio.Event()
-    with ends_on_signals(draining):
-        async with _parts(settings, draining) as parts:
-            await take_up(parts)
-            async with (
-                doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=settings.poll_s) as bell,
-                parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _controlled(parts)),
-            ):
-                await _work(parts, bell, _app(parts), stopped)
+async def _run(settings: ExecutorSettings, draining: asyncio.Event) -> None:
+    async with _parts(settings, draining) as parts:
+        await take_up(parts)
+        async with (
+            doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=settings.poll_s) as bell,
+            parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _controlled(parts)),
+        ):
+            await _work(parts, bell, _app(parts), asyncio.Event())
 
 
 async def _work(parts: Parts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
@@ -128,10 +125,10 @@ def _controlled(parts: Parts) -> Callable[[RunControl], Awaitable[None]]:
 @asynccontextmanager
 async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[Parts]:
     async with (
-        open_core(settings, "executor", name=settings.executor_name) as core,
+        open_connections(settings, "executor", name=settings.executor_name) as opened,
         open_models(_own_secrets_apart(os.environ), files=_folder(settings.referenced_files)) as models,
     ):
-        yield _assembled(settings, core, models, draining)
+        yield _assembled(settings, opened, models, draining)
 
 
 def _own_secrets_apart(environ: Mapping[str, str]) -> dict[str, str]:
@@ -143,8 +140,8 @@ def _folder(name: str) -> Path | None:
     return Path(name) if name else None
 
 
-def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining: asyncio.Event) -> Parts:
-    metrics, database = core.metrics, core.database
+def _assembled(settings: ExecutorSettings, opened: Connections, models: Models, draining: asyncio.Event) -> Parts:
+    metrics, database = opened.metrics, opened.database
     saver, workflows = Saver(Checkpoints(database)), Workflows(database)
 
     def committed(seconds: float, parts: int) -> None:
@@ -155,7 +152,7 @@ def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining:
         settings=settings,
         metrics=metrics,
         database=database,
-        bus=core.bus,
+        bus=opened.bus,
         queue=QueueMeasures(database),
         claims=Claims(database, lease_s=settings.lease_s),
         moves=Moves(database),
@@ -170,7 +167,7 @@ def _assembled(settings: ExecutorSettings, core: Core, models: Models, draining:
         graphs=Graphs(saver=saver),
         saver=saver,
         models=models,
-        tokens=TokenStream(core.bus),
+        tokens=TokenStream(opened.bus),
         clock=DatabaseClock(),
         draining=draining,
         callers=CachedKeys(Keys(database)),

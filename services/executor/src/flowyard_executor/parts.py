@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from flowyard.bus.connection import Bus
-from flowyard.control.documents import Documents
 from flowyard.graph.compile import Graphs
 from flowyard.graph.saver import Saver
 from flowyard.llm.models import Models
 from flowyard.runs.claim import Claim
 from flowyard.sealing import Box
+from flowyard.service.documents import Documents
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
 from flowyard.storage.database import Database

@@ -7,9 +7,8 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from flowyard.storage.schema import VERSION, check_schema
+from flowyard.service.checks import postgres_and_nats
 from flowyard.web.app import About, make_app
-from flowyard.web.health import Check
 from flowyard_gateway.key_routes import key_routes
 from flowyard_gateway.openapi import document_all
 from flowyard_gateway.parts import Parts
@@ -27,6 +26,8 @@ Send an API key with every request: `Authorization: Bearer fy_…`. Errors are `
 a stable `code`. Times are UTC, durations seconds, amounts of money decimal numbers in texts; null is unknown, or not
 yet. Answers may gain keys: ignore what you don't know."""
 
+_WITHOUT_NATS: Final = "events come once a second, and tokens don't come"
+
 
 def gateway_app(parts: Parts) -> FastAPI:
     registry = registry_api()
@@ -40,7 +41,7 @@ def gateway_app(parts: Parts) -> FastAPI:
             status_routes(parts),
             proxy_routes(parts, registry),
         ],
-        checks=_checks(parts),
+        checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,
         verify=parts.callers.verify,
@@ -48,16 +49,3 @@ def gateway_app(parts: Parts) -> FastAPI:
     )
     document_all(app, registry)
     return app
-
-
-def _checks(parts: Parts) -> list[Check]:
-    async def postgres() -> str:
-        await check_schema(parts.database)
-        return f"reachable, schema {VERSION}"
-
-    async def nats() -> str:
-        if parts.bus.connected:
-            return "connected"
-        return "degraded: not connected, so events come once a second, and tokens don't come"
-
-    return [Check("postgres", postgres), Check("nats", nats)]

@@ -11,8 +11,9 @@ from flowyard.errors import InvalidRequest
 from flowyard.language.load import Loaded
 from flowyard.language.reading.source import decode
 from flowyard.language.workflow import Workflow
+from flowyard.service.documents import valid_workflow
 from flowyard.storage.workflows import Revision
-from flowyard_registry.documents import read_document, shown, valid_workflow
+from flowyard_registry.documents import read_document, read_revision, shown
 from flowyard_registry.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ async def apply_document(parts: Parts, name: str, body: bytes, *, file: str) -> 
 
 async def roll_back(parts: Parts, name: str, number: int) -> Applied:
     """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one took."""
-    loaded = await parts.documents.read(await parts.workflows.revision(name, number))
+    loaded = await read_revision(parts.documents, await parts.workflows.revision(name, number))
     limits = _limits(valid_workflow(loaded))
     revision, is_new = await parts.workflows.roll_back(
         name, number, concurrency=limits.concurrency, priority=limits.priority

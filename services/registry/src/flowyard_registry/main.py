@@ -7,40 +7,33 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
-from flowyard.control.core import hears_of_keys, open_core
 from flowyard.export.addresses import MLFLOW, OTLP, OtelSettings, read_otel
+from flowyard.service.connections import drop_revoked_keys, open_connections
+from flowyard.service.documents import DocumentCache
+from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
 from flowyard.storage.exports import Exports
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.workflows import Workflows
-from flowyard.telemetry.logs import setup_logs
-from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.web.process import ends_on_signals, run_process
-from flowyard.web.serve import serve
 from flowyard_registry.app import ABOUT, registry_app
 from flowyard_registry.delete import sweep
-from flowyard_registry.documents import Documents
 from flowyard_registry.parts import Parts
 from flowyard_registry.presence import hears_agents
 from flowyard_registry.settings import RegistrySettings
 
 log = logging.getLogger(__name__)
 
+_MOST_DOCUMENTS: Final = 64
+
 
 def main() -> None:
     settings = read_settings(RegistrySettings, sys.argv[1:], program="flowyard-registry", about=ABOUT)
     otel = read_otel(program="flowyard-registry")
-    setup_logs("registry", settings.log_level)
-    sys.exit(run_process(_run(settings, otel)))
-
-
-async def _run(settings: RegistrySettings, otel: OtelSettings) -> None:
-    ending = asyncio.Event()
-    with ends_on_signals(ending):
-        await run_registry(settings, ending, otel=otel)
+    sys.exit(run_service("registry", settings, partial(run_registry, settings, otel=otel)))
 
 
 async def run_registry(
@@ -50,25 +43,14 @@ async def run_registry(
     otel: OtelSettings | None = None,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
-    """Until `ending` is set. `on_listening` is told the port. Raises UnknownSchema, Unavailable, CannotListen."""
+    """Runs until `ending` is set; `on_listening` gets the port. Raises UnknownSchema, Unavailable, CannotListen."""
     async with (
         _parts(settings, otel or OtelSettings(sdk_disabled="true"), ending) as parts,
-        hears_of_keys(parts.bus, parts.keys),
+        drop_revoked_keys(parts.bus, parts.keys),
         hears_agents(parts),
-        asyncio.TaskGroup() as tasks,
     ):
-        work = [sweep(parts), watch_loop_lag(parts.metrics.process), *await _exports(parts)]
-        loops = [tasks.create_task(loop) for loop in work]
-        await serve(
-            registry_app(parts),
-            host=settings.host,
-            port=settings.port,
-            grace_s=settings.grace_s,
-            shutting_down=ending,
-            on_listening=on_listening,
-        )
-        for loop in loops:
-            loop.cancel()
+        app, loops = registry_app(parts), [sweep(parts), *await _exports(parts)]
+        await serve_until(ending, app, settings, metrics=parts.metrics.process, loops=loops, on_listening=on_listening)
 
 
 async def _exports(parts: Parts) -> list[Coroutine[Any, Any, None]]:
@@ -87,16 +69,16 @@ async def _exports(parts: Parts) -> list[Coroutine[Any, Any, None]]:
 
 @asynccontextmanager
 async def _parts(settings: RegistrySettings, otel: OtelSettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
-    async with open_core(settings, "registry") as core:
+    async with open_connections(settings, "registry") as opened:
         yield Parts(
             settings=settings,
             otel=otel,
-            metrics=core.metrics,
-            database=core.database,
-            bus=core.bus,
-            keys=CachedKeys(Keys(core.database)),
-            workflows=Workflows(core.database),
-            documents=Documents(),
-            agents=Agents(core.database, ttl_s=settings.agent_ttl_s),
+            metrics=opened.metrics,
+            database=opened.database,
+            bus=opened.bus,
+            keys=CachedKeys(Keys(opened.database)),
+            workflows=Workflows(opened.database),
+            documents=DocumentCache(most=_MOST_DOCUMENTS),
+            agents=Agents(opened.database, ttl_s=settings.agent_ttl_s),
             shutting_down=ending,
         )

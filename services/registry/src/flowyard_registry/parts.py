@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from flowyard.bus.connection import Bus
 from flowyard.export.addresses import OtelSettings
+from flowyard.service.documents import DocumentCache
 from flowyard.storage.agents import Agents
 from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
-from flowyard_registry.documents import Documents
 from flowyard_registry.settings import RegistrySettings
 
 
@@ -25,6 +25,6 @@ class Parts:
     bus: Bus
     keys: CachedKeys
     workflows: Workflows
-    documents: Documents
+    documents: DocumentCache
     agents: Agents
     shutting_down: asyncio.Event

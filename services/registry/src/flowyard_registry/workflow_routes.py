@@ -41,6 +41,7 @@ from flowyard_registry.apply import apply_document, roll_back, validate
 from flowyard_registry.compare import compare
 from flowyard_registry.delete import delete_workflow
 from flowyard_registry.describe import described
+from flowyard_registry.documents import read_revision
 from flowyard_registry.parts import Parts
 
 _GUARDED: Final = (Unauthorized, Forbidden, Unavailable)
@@ -166,7 +167,7 @@ def _add_views(router: APIRouter, parts: Parts) -> None:
     @router.get("/{name}", summary="A workflow", dependencies=_READ, responses=_problems(UnknownWorkflow))
     async def get_workflow(name: Name) -> WorkflowDetail:
         listed, current = await parts.workflows.get(name)
-        return described(listed, current.document, await parts.documents.read(current))
+        return described(listed, current.document, await read_revision(parts.documents, current))
 
 
 def _add_revisions(router: APIRouter, parts: Parts) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
-from flowyard.language.load import load_text
 from flowyard.language.workflow import Workflow
 from flowyard.runs.entries import ENDINGS, texts_in, without_texts
 from flowyard.runs.run import Entry, Run
+from flowyard.service.documents import DocumentCache
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.history import History
 from flowyard.storage.rows import CallRow
@@ -51,7 +51,7 @@ class Teller:
     def __init__(self, database: Database) -> None:
         self._runs = Runs(database)
         self._history = History(database)
-        self._workflows: OrderedDict[str, Workflow | None] = OrderedDict()
+        self._documents = DocumentCache(most=_MOST_WORKFLOWS)
         self._large = asyncio.Lock()
 
     @asynccontextmanager
@@ -79,11 +79,5 @@ class Teller:
         return found
 
     async def _workflow(self, run: Run) -> Workflow | None:
-        if run.digest not in self._workflows:
-            text = await self._runs.document_of(run.id)
-            # In a thread: a long document takes a second to read.
-            loaded = await asyncio.to_thread(load_text, text, f"{run.workflow}.yaml")
-            self._workflows[run.digest] = loaded.workflow
-            while len(self._workflows) > _MOST_WORKFLOWS:
-                self._workflows.popitem(last=False)
-        return self._workflows[run.digest]
+        fetch = partial(self._runs.document_of, run.id)
+        return (await self._documents.load(run.digest, f"{run.workflow}.yaml", fetch)).workflow

@@ -18,20 +18,23 @@ from flowyard.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class Connections:
     metrics: Metrics
     database: Database
     bus: Bus
 
 
 @asynccontextmanager
-async def open_core(
-    settings: ServiceSettings, service: str, *, name: str | None = None, connections: int = 10
-) -> AsyncIterator[Core]:
-    """`name`: by which NATS reports it; `connections`: to Postgres, at most. Raises UnknownSchema, Unavailable."""
+async def open_connections(
+    settings: ServiceSettings, service: str, *, name: str | None = None, most: int = 10
+) -> AsyncIterator[Connections]:
+    """`name`: of the connection in NATS' own reports; `most`: connections to Postgres.
+
+    Raises UnknownSchema, Unavailable. NATS may be away.
+    """
     metrics = Metrics(service=service, version=version("flowyard"))
     async with (
-        open_database(settings.database_url.get_secret_value(), service=service, most=connections) as database,
+        open_database(settings.database_url.get_secret_value(), service=service, most=most) as database,
         open_bus(
             settings.nats_url.get_secret_value(),
             name=name or f"flowyard-{service}",
@@ -41,15 +44,15 @@ async def open_core(
     ):
         await check_schema(database)
         metrics.bus.connected.set_function(lambda: float(bus.connected))
-        yield Core(metrics, database, bus)
+        yield Connections(metrics, database, bus)
 
 
 @asynccontextmanager
-async def hears_of_keys(bus: Bus, callers: CachedKeys) -> AsyncIterator[None]:
-    """A revoked key is refused at once, and soon anyway."""
+async def drop_revoked_keys(bus: Bus, keys: CachedKeys) -> AsyncIterator[None]:
+    """Drops a key from the cache when NATS says that it was revoked. Without NATS, the cache expires by itself."""
 
     async def changed(message: KeyChanged) -> None:
-        callers.forget(message.id)
+        keys.forget(message.id)
 
-    async with bus.subscribe(subjects.KEYS_CHANGED, KeyChanged, changed, missed=callers.forget_all):
+    async with bus.subscribe(subjects.KEYS_CHANGED, KeyChanged, changed, missed=keys.forget_all):
         yield

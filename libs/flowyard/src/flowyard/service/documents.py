@@ -1,0 +1,75 @@
+"""Stored documents as workflows, each parsed once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from flowyard.errors import InvalidDocument
+from flowyard.language.load import Loaded, load_text
+from flowyard.language.workflow import Workflow
+from flowyard.storage.workflows import Workflows
+
+_MOST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The newest revision of a workflow. `definition`: the stored document's id."""
+
+    revision: int
+    definition: int
+    workflow: Workflow
+
+
+class DocumentCache:
+    """Parsed documents by their digest; the least recently used are dropped when there are more than `most`."""
+
+    def __init__(self, *, most: int = _MOST) -> None:
+        self._most = most
+        self._parsed: OrderedDict[str, Loaded] = OrderedDict()
+        self._parsing = asyncio.Lock()
+
+    async def load(self, digest: str, file: str, fetch: Callable[[], Awaitable[str]]) -> Loaded:
+        """`file`: the name in its problems. `fetch`: returns its text, called only if it isn't cached.
+
+        `workflow` of the result is None if this version of Flowyard refuses what an older one accepted.
+        """
+        if digest not in self._parsed:
+            async with self._parsing:
+                if digest not in self._parsed:
+                    # In a thread: a long document takes a second, and other requests needn't wait for that.
+                    self._parsed[digest] = await asyncio.to_thread(load_text, await fetch(), file)
+                    while len(self._parsed) > self._most:
+                        self._parsed.popitem(last=False)
+        self._parsed.move_to_end(digest)
+        return self._parsed[digest]
+
+
+class Documents:
+    """Reads stored documents from Postgres, through a cache."""
+
+    def __init__(self, workflows: Workflows, *, most: int = _MOST) -> None:
+        self._workflows = workflows
+        self._cache = DocumentCache(most=most)
+
+    async def current(self, name: str) -> Current:
+        """Raises UnknownWorkflow; InvalidDocument if this version of Flowyard refuses what an older one accepted."""
+        head = await self._workflows.head(name)
+        return Current(head.number, head.definition, await self.get(name, head.definition, head.digest))
+
+    async def get(self, name: str, definition: int, digest: str) -> Workflow:
+        """`name`: of the workflow, for the problems in its document. Raises InvalidDocument."""
+        fetch = partial(self._workflows.document, definition)
+        return valid_workflow(await self._cache.load(digest, f"{name}.yaml", fetch))
+
+
+def valid_workflow(loaded: Loaded) -> Workflow:
+    """Raises InvalidDocument with every error."""
+    if loaded.workflow is None:
+        raise InvalidDocument([problem.as_data(loaded.file) for problem in loaded.errors])
+    return loaded.workflow

@@ -1,0 +1,55 @@
+"""How a service runs: logs, signals, HTTP, and loops beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from flowyard.settings import ServiceSettings
+from flowyard.telemetry.logs import setup_logs
+from flowyard.telemetry.loop_lag import watch_loop_lag
+from flowyard.telemetry.metrics import ProcessMetrics
+from flowyard.web.process import ends_on_signals, run_process
+from flowyard.web.serve import serve
+
+
+def run_service(name: str, settings: ServiceSettings, run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    """Runs `run` until it returns; the first SIGINT or SIGTERM sets the event. Returns the process's exit code."""
+
+    async def until_signalled() -> None:
+        ending = asyncio.Event()
+        with ends_on_signals(ending):
+            await run(ending)
+
+    setup_logs(name, settings.log_level)
+    return run_process(until_signalled())
+
+
+async def serve_until(
+    ending: asyncio.Event,
+    app: ASGIApp,
+    settings: ServiceSettings,
+    *,
+    metrics: ProcessMetrics,
+    loops: Iterable[Coroutine[Any, Any, None]] = (),
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Serves HTTP until `ending` is set, and cancels `loops` after that. A loop that fails ends the service.
+
+    `on_listening` is called with the port. Raises CannotListen.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(loop) for loop in (watch_loop_lag(metrics), *loops)]
+        await serve(
+            app,
+            host=settings.host,
+            port=settings.port,
+            grace_s=settings.grace_s,
+            shutting_down=ending,
+            on_listening=on_listening,
+        )
+        for task in running:
+            task.cancel()
