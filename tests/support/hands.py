@@ -27,6 +27,7 @@ class Hands:
 
     def __init__(self, database: Database, bus: Bus, committer: Committer) -> None:
         self.silent = False
+        self._database = database
         self._claims = Claims(database, lease_s=60)
         self._bus = bus
         self._committer = committer
@@ -54,6 +55,14 @@ class Hands:
         commit.add_step(step_row(seq, StepId(node, visit), **about))
         sums = {"duration_s": 0.1, "calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": "0"}
         await self._commit(commit, claim, [("step.finished", {**place, **sums, "outputs": dict(outputs)})])
+
+    async def leave_in_a_call(self, claim: Claim, node: str, *, provider: str, model: str) -> None:
+        """A step makes a call, and the executor dies in the middle of it: its lease is over."""
+        await self.tell(claim, "step.started", node=node, visit=1)
+        call = {"provider": provider, "model": model, "tokens": None, "usd": None}
+        await self.tell(claim, "model.reserved", node=node, visit=1, **call)
+        expired = "UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1"
+        await self._database.execute(expired, claim.run_id)
 
     def say(self, claim: Claim, node: str, text: str) -> None:
         """A token."""

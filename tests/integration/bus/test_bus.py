@@ -210,5 +210,5 @@ async def test_a_doorbell_rings_with_each_message(bus: Bus) -> None:
     async with doorbell(bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=60) as bell:
         await bell.wait()
         for _ in range(3):
-            bus.publish(WorkQueued(workflow="haiku", priority=0))
+            bus.publish(WorkQueued())
             await asyncio.wait_for(bell.wait(), 1)

@@ -10,10 +10,10 @@ import pytest
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import Doorbell, doorbell
-from flowyard.bus.messages import AgentHeartbeat, AgentReply, WorkQueued
+from flowyard.bus.messages import AgentHeartbeat, AgentReply, WorkflowChanged, WorkQueued
 from integration.bus.server import NatsServer, until
 
-WORK = WorkQueued(workflow="haiku", priority=0)
+WORK = WorkQueued()
 
 
 @asynccontextmanager
@@ -80,18 +80,18 @@ async def test_without_nats_publishing_returns_at_once_and_the_newest_is_kept(st
     dropped: list[tuple[str, str]] = []
     heard: list[int] = []
 
-    async def hear(message: WorkQueued) -> None:
-        heard.append(message.priority)
+    async def hear(message: WorkflowChanged) -> None:
+        heard.append(int(message.name))
 
     async with open_bus(stopped_nats.url, name="test", on_drop=lambda *drop: dropped.append(drop)) as bus:
         slowest = 0.0
         for number in range(10_100):
             before = time.perf_counter()
-            bus.publish(WorkQueued(workflow="haiku", priority=number))
+            bus.publish(WorkflowChanged(name=str(number)))
             slowest = max(slowest, time.perf_counter() - before)
         assert slowest < 0.1
-        assert dropped == [("outbox_full", "WorkQueued")] * 100
-        async with bus.subscribe(subjects.RUNS_QUEUED, WorkQueued, hear):
+        assert dropped == [("outbox_full", "WorkflowChanged")] * 100
+        async with bus.subscribe(subjects.WORKFLOWS_CHANGED, WorkflowChanged, hear):
             stopped_nats.start()
             await until(lambda: heard[-1:] == [10_099])
     assert heard[-2000:] == list(range(8100, 10_100))
@@ -145,7 +145,7 @@ async def test_closing_takes_less_than_two_seconds_whatever_nats_does(stopped_na
         elif way.startswith("hung"):
             stopped_nats.hang()
         for _ in range(200 if way == "hung with much to send" else 1):
-            bus.publish(WorkQueued(workflow="x" * 100_000, priority=0))
+            bus.publish(WorkflowChanged(name="x" * 100_000))
         await asyncio.sleep(0.05)
         closing = time.perf_counter()
     assert time.perf_counter() - closing < 2
@@ -157,8 +157,9 @@ async def test_a_hung_nats_stops_neither_publishers_nor_listeners_and_may_come_b
         nats.hang()
         before = time.perf_counter()
         for _ in range(100):
-            bus.publish(WorkQueued(workflow="x" * 100_000, priority=0))
+            bus.publish(WorkflowChanged(name="x" * 100_000))
             await asyncio.sleep(0)
+        bus.publish(WORK)
         assert time.perf_counter() - before < 1
         nats.go_on()
         await _rings(bell)

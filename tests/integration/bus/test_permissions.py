@@ -66,7 +66,7 @@ async def test_services_reach_each_other_with_nothing_but_their_own_permissions(
         executor = AgentRegistration(id="e1", name="e1", kind="executor", version="1", host="h")
         assert await bus["executor"].request(executor, AgentReply) == AgentReply(known=True)
         for message, sender, hearer in (
-            (WorkQueued(workflow="haiku", priority=0), "gateway", "executor"),
+            (WorkQueued(), "gateway", "executor"),
             (RunControl(run_id=RUN, action="cancel"), "dashboard", "executor"),
             (RunEvents(run_id=RUN, epoch=1, entries=()), "executor", "gateway"),
             (RunTokens(run_id=RUN, epoch=1, node="write", visit=1, text="snow"), "executor", "dashboard"),

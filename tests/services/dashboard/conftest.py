@@ -61,7 +61,7 @@ Starting: TypeAlias = Callable[..., AbstractAsyncContextManager[Dashboard]]
 @pytest.fixture
 def control(database: Database, bus: Bus) -> Control:
     """The verbs as another service uses them."""
-    return make_control(database, bus, Metrics(service="test", version="0").runs)
+    return make_control(database, bus, Metrics(service="test", version="0"))
 
 
 @pytest.fixture

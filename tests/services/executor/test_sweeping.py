@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from flowyard.runs.run import Entry
-from flowyard_executor.sweeping import is_of_the_dead
+from flowyard_executor.sweeping import lost_its_executor
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from flowyard_executor.sweeping import is_of_the_dead
     ],
 )
 def test_executors_are_said_to_die_only_where_they_do(kind: str, reason: str, *, expected: bool) -> None:
-    assert is_of_the_dead(Entry(3, datetime(2026, 1, 1, tzinfo=UTC), kind, {"reason": reason})) is expected
+    assert lost_its_executor(Entry(3, datetime(2026, 1, 1, tzinfo=UTC), kind, {"reason": reason})) is expected

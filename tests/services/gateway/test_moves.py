@@ -72,6 +72,19 @@ async def test_a_running_run_is_cancelled_by_its_executor(client: httpx.AsyncCli
     assert (await client.post(f"/v1/runs/{run_id}/cancel")).status_code == 202
 
 
+async def test_the_calls_that_a_cancelled_run_lost_with_its_executor_are_counted(
+    client: httpx.AsyncClient, hands: Hands
+) -> None:
+    run_id = await submit(client)
+    await hands.leave_in_a_call(await hands.take(), "draft", provider="scripted", model="m")
+    assert (await client.post(f"/v1/runs/{run_id}/cancel")).json()["status"] == "cancelled"
+    calls = (await client.get(f"/v1/runs/{run_id}/calls")).json()["items"]
+    assert [call["error"] for call in calls] == ["executor_lost"]
+    metrics = (await client.get("/metrics")).text
+    assert 'flowyard_model_errors_total{code="executor_lost",model="m",provider="scripted"} 1.0' in metrics
+    assert 'flowyard_runs_finished_total{status="cancelled",workflow="poem"} 1.0' in metrics
+
+
 async def test_a_run_that_has_ended_cannot_be_cancelled(client: httpx.AsyncClient, hands: Hands) -> None:
     run_id = await submit(client)
     await hands.succeed(await hands.take(), {})

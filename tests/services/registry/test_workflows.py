@@ -17,6 +17,7 @@ from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from services.registry.conftest import Registry, Starting, until
+from support.hands import working_hands
 
 HAIKU = """\
 # A first workflow.
@@ -292,6 +293,23 @@ async def test_a_workflow_with_open_runs_is_deleted_only_by_force(
         assert response.json()["cancelled"] == [str(run_id)]
         message = await asyncio.wait_for(heard.get(), 5)
     assert (message.run_id, message.entries[0].type) == (run_id, "run.cancelled")
+
+
+async def test_the_calls_that_a_deleted_workflows_run_lost_with_its_executor_are_counted_and_announced(
+    client: httpx.AsyncClient, database: Database, bus: Bus
+) -> None:
+    await put(client)
+    run_id = await submit(database)
+    async with working_hands(database, bus) as hands:
+        await hands.leave_in_a_call(await hands.take(), "write", provider="scripted", model="m")
+    announced: asyncio.Queue[RunEvents] = asyncio.Queue()
+    async with bus.subscribe(subjects.run_events(run_id), RunEvents, announced.put):
+        response = await client.delete("/v1/workflows/haiku", params={"force": True})
+        assert response.json()["cancelled"] == [str(run_id)]
+        message = await asyncio.wait_for(announced.get(), 5)
+    assert [entry.type for entry in message.entries] == ["model.called", "run.cancelled"]
+    metrics = (await client.get("/metrics")).text
+    assert 'flowyard_model_errors_total{code="executor_lost",model="m",provider="scripted"} 1.0' in metrics
 
 
 async def test_a_run_whose_workflow_is_gone_is_cancelled_by_the_next_sweep(

@@ -30,7 +30,7 @@ RUN = UUID("01990000-0000-7000-8000-000000000001")
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 ANNOUNCEMENTS: Sequence[Announcement] = [
-    WorkQueued(workflow="haiku", priority=0),
+    WorkQueued(),
     RunEvents(run_id=RUN, epoch=1, entries=(Entry(7, NOON, "step.finished", {"node": "write", "costs": [None, 0.5]}),)),
     RunTokens(run_id=RUN, epoch=1, node="write", visit=1, item=2, text="snow"),
     RunControl(run_id=RUN, action="cancel"),

@@ -56,13 +56,19 @@ async def _parts(settings: DashboardSettings, ending: asyncio.Event) -> AsyncIte
 def _assembled(settings: DashboardSettings, opened: Connections, ending: asyncio.Event) -> Parts:
     metrics, database, bus = opened.metrics, opened.database, opened.bus
     assets = load_assets()
-    limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
     return Parts(
         settings=settings,
         metrics=metrics,
         database=database,
         bus=bus,
-        control=make_control(database, bus, metrics.runs, secret_key=settings.secret_key.get_secret_value(), **limits),
+        control=make_control(
+            database,
+            bus,
+            metrics,
+            queue_limit=settings.queue_limit,
+            inputs_limit=settings.inputs_limit,
+            secret_key=settings.secret_key.get_secret_value(),
+        ),
         live=Live(bus, History(database), poll_s=settings.poll_s),
         pulse=Pulse(bus, poll_s=settings.poll_s),
         workflows=Workflows(database),

@@ -24,14 +24,14 @@ from flowyard.graph.state import Update
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.runs.entries import StoredEvent, decode_all
-from flowyard.runs.events import Failure, ModelCalled, RunClaimed, RunFinished, RunQueued, RunWaiting, Status, StepId
+from flowyard.runs.events import Failure, RunClaimed, RunFinished, RunQueued, RunWaiting, Status, StepId
 from flowyard.runs.open_calls import OpenCalls
 from flowyard.runs.run import Step
 from flowyard.step_errors import ModelError
 from flowyard.steps.context import StepContext
 from flowyard.steps.vault import SealedVault
 from flowyard.telemetry.logs import is_about_run
-from flowyard.telemetry.metrics import ModelMetrics
+from flowyard.telemetry.model_calls import count_calls
 from flowyard_executor.parts import Parts, Running
 from flowyard_executor.patience import patiently
 from flowyard_executor.spending import open_budget_gate
@@ -197,7 +197,7 @@ class Attempt:
             raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
         self.journal.given_back()
         if back.seconds is None:
-            parts.bus.publish(WorkQueued(workflow=claim.workflow, priority=0))
+            parts.bus.publish(WorkQueued())
         log.info("run given back", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
 
     async def _finish(self, result: RunResult) -> None:
@@ -229,9 +229,7 @@ class Attempt:
         run = self.claim.run_id
         # Streams end with the run's last event: tokens that came after it would be lost.
         self.parts.tokens.flush(run)
-        for stored in events:
-            if isinstance(stored.event, ModelCalled):
-                count_call(stored.event, self.parts.metrics.models)
+        count_calls(events, self.parts.metrics.models)
         entries = tuple(stored.entry for stored in events)
         self.parts.bus.publish(RunEvents(run_id=run, epoch=self.claim.epoch, entries=entries))
         log_steps(run, events)
@@ -246,25 +244,6 @@ class Attempt:
 
     def _about(self) -> dict[str, object]:
         return {"run_id": str(self.claim.run_id), "workflow": self.claim.workflow, "epoch": self.claim.epoch}
-
-
-def count_call(call: ModelCalled, metrics: ModelMetrics) -> None:
-    """Adds an ended call to the metrics."""
-    usage = {"tokens_in": call.tokens_in, "tokens_out": call.tokens_out}
-    if call.retries:
-        metrics.retried(call.provider, call.model)
-    if call.error is not None:
-        metrics.failed(call.provider, call.model, code=call.error.code, **usage, cost_usd=call.cost_usd)
-        return
-    metrics.answered(
-        call.provider,
-        call.model,
-        duration_s=call.duration_s,
-        **usage,
-        tokens_cached=call.tokens_cached,
-        first_token_s=call.first_token_s,
-        cost_usd=call.cost_usd,
-    )
 
 
 def _fields_of(workflow: Workflow, steps: Iterable[Step]) -> set[str]:

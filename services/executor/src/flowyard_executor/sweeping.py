@@ -6,15 +6,12 @@ import asyncio
 import logging
 import random
 
-from flowyard.bus.messages import RunControl, RunEvents, WorkQueued
+from flowyard.control.announce import announce
 from flowyard.errors import Unavailable
-from flowyard.runs.entries import decode_all
-from flowyard.runs.events import ModelCalled
-from flowyard.runs.run import OPEN, Entry
+from flowyard.runs.run import Entry
 from flowyard.runs.timeline import LOST
 from flowyard.storage.moves import Moved
 from flowyard.storage.retention import BATCH
-from flowyard_executor.execute import count_call
 from flowyard_executor.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -29,7 +26,7 @@ async def sweep(parts: Parts) -> None:
         await asyncio.sleep(parts.settings.sweep_s * random.uniform(0.75, 1.25))  # noqa: S311  # no secret
         try:
             for moved in await parts.moves.sweep():
-                _tell(moved, parts)
+                _announce(moved, parts)
         except Unavailable:
             log.warning("can't sweep: Postgres is away")
 
@@ -39,37 +36,23 @@ async def take_up(parts: Parts) -> None:
     for run_id in await parts.claims.claimed_by(parts.settings.executor_name):
         moved = await parts.moves.release(run_id, parts.settings.executor_name)
         if moved is not None:
-            _tell(moved, parts)
+            _announce(moved, parts)
 
 
-def _tell(moved: Moved, parts: Parts) -> None:
+def _announce(moved: Moved, parts: Parts) -> None:
+    announce(moved, parts.bus, parts.metrics)
     if moved.entry is None:
         return
-    if is_of_the_dead(moved.entry):
+    if lost_its_executor(moved.entry):
         parts.metrics.executor.leases_expired.inc()
-    for lost in decode_all(moved.lost):
-        if isinstance(lost.event, ModelCalled):
-            count_call(lost.event, parts.metrics.models)
-    log.info("run %s", moved.entry.type.removeprefix("run."), extra=_about(moved))
-    # Whoever thought that it had the run need not wait for its next renewal.
-    parts.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*moved.lost, moved.entry)))
-    if moved.status == "queued":
-        parts.bus.publish(WorkQueued(workflow=moved.workflow, priority=0))
-    elif moved.status not in OPEN:
-        parts.bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
-        parts.metrics.runs.finished.labels(moved.workflow, moved.status).inc()
-        if (error := moved.entry.data.get("error")) is not None:
-            parts.metrics.runs.failures.labels(moved.workflow, error["code"]).inc()
+    reason = str(moved.entry.data.get("reason", ""))
+    facts = {"run_id": str(moved.run_id), "workflow": moved.workflow, "reason": reason}
+    log.info("run %s", moved.entry.type.removeprefix("run."), extra=facts)
 
 
-def is_of_the_dead(entry: Entry) -> bool:
-    """Whether a run was moved for want of its executor. One that has waited long enough comes back, too."""
+def lost_its_executor(entry: Entry) -> bool:
+    """Whether a run was moved because its executor is gone. A run that has waited long enough is moved, too."""
     return entry.data.get("reason") in LOST
-
-
-def _about(moved: Moved) -> dict[str, str]:
-    reason = str(moved.entry.data.get("reason", "")) if moved.entry else ""
-    return {"run_id": str(moved.run_id), "workflow": moved.workflow, "reason": reason}
 
 
 async def measure(parts: Parts, *, every_s: float = 5.0) -> None:

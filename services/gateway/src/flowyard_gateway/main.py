@@ -67,14 +67,20 @@ def _assembled(
     ending: asyncio.Event,
 ) -> Parts:
     metrics, database, bus = opened.metrics, opened.database, opened.bus
-    limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
     keys = Keys(database)
     return Parts(
         settings=settings,
         metrics=metrics,
         database=database,
         bus=bus,
-        control=make_control(database, bus, metrics.runs, secret_key=settings.secret_key.get_secret_value(), **limits),
+        control=make_control(
+            database,
+            bus,
+            metrics,
+            queue_limit=settings.queue_limit,
+            inputs_limit=settings.inputs_limit,
+            secret_key=settings.secret_key.get_secret_value(),
+        ),
         live=Live(bus, History(database), poll_s=settings.poll_s),
         agents=Agents(database),
         overview=Overview(database),

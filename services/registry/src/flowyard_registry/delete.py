@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from flowyard.api.workflows import Deleted
-from flowyard.bus.messages import RunControl, RunEvents, WorkflowChanged
+from flowyard.bus.messages import WorkflowChanged
+from flowyard.control.announce import announce
 from flowyard.errors import Unavailable
 from flowyard.storage.moves import Moved
 from flowyard_registry.parts import Parts
@@ -41,8 +42,4 @@ async def sweep(parts: Parts) -> NoReturn:
 def _announce(parts: Parts, moved: Sequence[Moved]) -> None:
     for one in moved:
         log.info("run cancelled: its workflow is gone", extra={"run_id": str(one.run_id), "workflow": one.workflow})
-        if one.entry is None:
-            parts.bus.publish(RunControl(run_id=one.run_id, action="cancel"))
-        else:
-            parts.bus.publish(RunEvents(run_id=one.run_id, epoch=0, entries=(one.entry,)))
-            parts.metrics.runs.finished.labels(one.workflow, one.status).inc()
+        announce(one, parts.bus, parts.metrics)

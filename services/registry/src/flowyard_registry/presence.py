@@ -46,7 +46,7 @@ class _Told:
     async def register(self, message: AgentRegistration) -> bool:
         try:
             # As strict as over HTTP.
-            given = Registration.model_validate(message.model_dump(exclude={"ttl_s"}))
+            given = Registration.model_validate(message.model_dump())
         except ValidationError as error:
             wrong = sorted({str(found["loc"][0]) for found in error.errors(include_input=False, include_context=False)})
             log.warning("agent refused", extra={"agent": message.id, "wrong": wrong})

@@ -29,10 +29,7 @@ class Announcement(Message):
 
 
 class WorkQueued(Announcement):
-    """There is work."""
-
-    workflow: str
-    priority: int
+    """A run is waiting for an executor: which one, the claim finds out."""
 
     @property
     def subject(self) -> str:
@@ -76,7 +73,7 @@ class RunControl(Announcement):
 
 
 class WorkflowChanged(Announcement):
-    """A workflow was applied, rolled back or deleted: who has cached it drops it."""
+    """A workflow was applied, rolled back or deleted. Executors prepare the models that it names."""
 
     name: str
 
@@ -86,7 +83,7 @@ class WorkflowChanged(Announcement):
 
 
 class KeyChanged(Announcement):
-    """An API key was revoked: who has cached it drops it at once. `id` is no secret."""
+    """An API key was revoked: services drop it from their caches. `id` is no secret."""
 
     id: str
 
@@ -96,7 +93,7 @@ class KeyChanged(Announcement):
 
 
 class AgentRegistration(Announcement):
-    """A request, answered with AgentReply. May be sent again. `ttl_s`: without a heartbeat for so long, it is gone."""
+    """A request, answered with AgentReply. May be sent again."""
 
     id: AgentId
     name: str
@@ -104,7 +101,6 @@ class AgentRegistration(Announcement):
     version: str
     host: str
     capabilities: Mapping[str, Any] = Field(default_factory=dict)
-    ttl_s: float = 60
 
     @property
     def subject(self) -> str:

@@ -21,7 +21,6 @@ ANY_RUN_TOKENS: Final = "flowyard.runs.*.tokens"
 ANY_RUN_CONTROL: Final = "flowyard.runs.*.control"
 ANY_AGENT_HEARTBEAT: Final = "flowyard.agents.*.heartbeat"
 ANY_AGENT_DEREGISTER: Final = "flowyard.agents.*.deregister"
-ANY_AGENT_INVOKE: Final = "flowyard.agents.*.invoke"
 
 _REPLIES: Final = "_INBOX.>"
 
@@ -44,10 +43,6 @@ def agent_heartbeat(agent_id: str) -> str:
 
 def agent_deregister(agent_id: str) -> str:
     return _one_of(ANY_AGENT_DEREGISTER, agent_id)
-
-
-def agent_invoke(name: str) -> str:
-    return _one_of(ANY_AGENT_INVOKE, name)
 
 
 def _one_of(pattern: str, token: str) -> str:
@@ -75,7 +70,7 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = {
         subscribe=(*_PRESENCE, *_CACHES),
     ),
     "executor": Permissions(
-        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, *_PRESENCE, ANY_AGENT_INVOKE),
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, *_PRESENCE),
         subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, WORKFLOWS_CHANGED, _REPLIES),
     ),
     "gateway": Permissions(

@@ -1,22 +1,29 @@
-"""Tell the world what has happened to a run, after it was saved."""
+"""Announces a run that others than its executor have moved: on the bus and in the metrics."""
 
 from __future__ import annotations
 
-from flowyard.bus.messages import RunControl, RunEvents
-from flowyard.control.parts import Control
+from flowyard.bus.connection import Bus
+from flowyard.bus.messages import RunControl, RunEvents, WorkQueued
+from flowyard.runs.run import OPEN
 from flowyard.storage.moves import Moved
+from flowyard.telemetry.metrics import Metrics
+from flowyard.telemetry.model_calls import count_calls
 
 
-def announce_cancel(control: Control, moved: Moved) -> None:
-    """To whoever follows the run, or to its executor, who will end it."""
+def announce(moved: Moved, bus: Bus, metrics: Metrics) -> None:
+    """To be called once, by whoever has made and saved the move."""
     if moved.entry is None:
-        control.bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
+        # Its executor is alive, and will end it.
+        bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
         return
-    control.metrics.finished.labels(moved.workflow, moved.status).inc()
-    announce_events(control, moved)
-
-
-def announce_events(control: Control, moved: Moved) -> None:
-    if moved.entry is not None:
-        # No claim, no epoch: nobody has the run now.
-        control.bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*moved.lost, moved.entry)))
+    count_calls(moved.lost, metrics.models)
+    # Epoch 0: nobody has claimed the run now.
+    bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*(call.entry for call in moved.lost), moved.entry)))
+    if moved.status == "queued":
+        bus.publish(WorkQueued())
+    elif moved.status not in OPEN:
+        # An executor that still works on the run needn't wait for its next renewal.
+        bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
+        metrics.runs.finished.labels(moved.workflow, moved.status).inc()
+        if (error := moved.entry.data.get("error")) is not None:
+            metrics.runs.failures.labels(moved.workflow, error["code"]).inc()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
-from flowyard.control.announce import announce_cancel
+from flowyard.control.announce import announce
 from flowyard.control.parts import Control
 from flowyard.errors import IllegalMove, UnknownRun
 from flowyard.runs.run import OPEN, Run
@@ -28,7 +28,7 @@ class Cancelled:
 
 async def cancel_run(control: Control, run_id: UUID) -> Run:
     """The run as it is then: cancelled, or still open with `cancel_requested`. Raises UnknownRun, IllegalMove."""
-    announce_cancel(control, await control.moves.cancel(run_id))
+    announce(await control.moves.cancel(run_id), control.bus, control.metrics)
     return await control.runs.get(run_id)
 
 
@@ -47,7 +47,7 @@ async def _cancel(control: Control, ids: Collection[UUID], *, more: UUID | None)
     # One after the other: it is one transaction each, and others need the database too.
     for run_id in dict.fromkeys(ids):
         try:
-            announce_cancel(control, await control.moves.cancel(run_id))
+            announce(await control.moves.cancel(run_id), control.bus, control.metrics)
         except (IllegalMove, UnknownRun) as error:
             skipped[run_id] = error.code
         else:

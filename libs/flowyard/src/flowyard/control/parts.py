@@ -15,7 +15,7 @@ from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
-from flowyard.telemetry.metrics import RunMetrics
+from flowyard.telemetry.metrics import Metrics
 
 QUEUE_LIMIT: Final = 10_000
 """How many runs may be queued."""
@@ -32,7 +32,7 @@ class Control:
     queue_measures: QueueMeasures
     queue: QueueGate
     bus: Bus
-    metrics: RunMetrics
+    metrics: Metrics
     inputs_limit: int
     box: Box | None = field(repr=False)
     """For secret inputs; None where there is no key."""
@@ -41,7 +41,7 @@ class Control:
 def make_control(
     database: Database,
     bus: Bus,
-    metrics: RunMetrics,
+    metrics: Metrics,
     *,
     queue_limit: int = QUEUE_LIMIT,
     inputs_limit: int = INPUTS_LIMIT,

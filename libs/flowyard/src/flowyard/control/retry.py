@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flowyard.bus.messages import WorkQueued
-from flowyard.control.announce import announce_events
+from flowyard.control.announce import announce
 from flowyard.control.parts import Control
 from flowyard.runs.run import Run
 
@@ -13,7 +12,6 @@ from flowyard.runs.run import Run
 async def retry_run(control: Control, run_id: UUID) -> Run:
     """Raises UnknownRun, IllegalMove."""
     moved = await control.moves.retry(run_id)
-    announce_events(control, moved)
     run = await control.runs.get(run_id)
-    control.bus.publish(WorkQueued(workflow=run.workflow, priority=run.priority))
+    announce(moved, control.bus, control.metrics)
     return run

@@ -100,8 +100,8 @@ async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = N
     # Saved first: a lost message is found again by a poll, a lost row is not.
     run_id, is_new = await control.runs.add(run, steps_before=steps_before)
     if is_new:
-        control.metrics.submitted.labels(run.workflow).inc()
-        control.bus.publish(WorkQueued(workflow=run.workflow, priority=run.priority))
+        control.metrics.runs.submitted.labels(run.workflow).inc()
+        control.bus.publish(WorkQueued())
     return run_id, is_new
 
 

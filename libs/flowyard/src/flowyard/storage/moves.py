@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.errors import UnknownRun, UnknownWorkflow
-from flowyard.runs.entries import decode_all, failure_data, stored
+from flowyard.runs.entries import StoredEvent, decode_all, failure_data, stored
 from flowyard.runs.events import RunFinished, RunQueued
 from flowyard.runs.open_calls import OpenCalls
 from flowyard.runs.recovery import Due, RunSnapshot, due_move
@@ -35,7 +35,7 @@ class Moved:
     workflow: str
     status: State
     entry: Entry | None
-    lost: tuple[Entry, ...] = ()
+    lost: tuple[StoredEvent, ...] = ()
 
 
 class Moves:
@@ -175,13 +175,13 @@ async def _write_move(connection: Connection, run: asyncpg.Record, due: Due, seq
     seq += len(lost)
     entry = stored(seq, run["at"], _event(run, due)).entry
     error = failure_data(due.error) if due.error else None
-    text = packed([*lost, entry])
+    text = packed([*(call.entry for call in lost), entry])
     again = due.move == "retry"
     await connection.execute(_MOVE, run_id, status, seq, run["epoch"] + 1, error, text, again)
     return Moved(run_id, run["workflow"], status, entry, lost)
 
 
-async def _write_lost_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[Entry, ...]:
+async def _write_lost_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[StoredEvent, ...]:
     """Writes the calls of the run's lost executor into the ledger; their events, numbered from `seq` on."""
     if run["started_at"] is None:
         return ()
@@ -196,7 +196,7 @@ async def _write_lost_calls(connection: Connection, run: asyncpg.Record, seq: in
     lost = calls.lost()
     for number, call in enumerate(lost, seq):
         await connection.execute(_LOST_CALL, *values_of(run["id"], CallRow.of(call, seq=number, at=at)))
-    return tuple(stored(number, at, call).entry for number, call in enumerate(lost, seq))
+    return tuple(stored(number, at, call) for number, call in enumerate(lost, seq))
 
 
 def _event(run: asyncpg.Record, due: Due) -> RunQueued | RunFinished:
