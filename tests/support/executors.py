@@ -127,7 +127,16 @@ class Yard:
     async def submit(self, workflow: str, /, max_attempts: int = 5, **inputs: Any) -> UUID:
         revision = await Workflows(self.database).current(workflow)
         run_id = uuid7(time.time_ns() // 1_000_000, secrets.token_bytes(10))
-        run = NewRun(run_id, workflow, revision.number, revision.definition, inputs, 0, max_attempts, None)
+        run = NewRun(
+            id=run_id,
+            workflow=workflow,
+            revision=revision.number,
+            definition=revision.definition,
+            inputs=inputs,
+            priority=0,
+            max_attempts=max_attempts,
+            timeout_s=None,
+        )
         await self.runs.add(run)
         return run_id
 

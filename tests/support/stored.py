@@ -76,14 +76,14 @@ class Stored:
             await self.workflow(workflow)
         head = await self.workflows.head(workflow)
         run = NewRun(
-            new_id(),
-            workflow,
-            head.number,
-            head.definition,
-            inputs or {},
-            priority,
-            max_attempts,
-            timeout_s,
+            id=new_id(),
+            workflow=workflow,
+            revision=head.number,
+            definition=head.definition,
+            inputs=inputs or {},
+            priority=priority,
+            max_attempts=max_attempts,
+            timeout_s=timeout_s,
             fork=fork,
         )
         return (await self.runs.add(run, steps_before=steps_before))[0]

@@ -43,9 +43,26 @@ def told_of(
     tokens = [[call.tokens_in for call in calls], [call.tokens_out for call in calls]]
     spending = Spending(len(calls), _sum(tokens[0]), _sum(tokens[1]), _sum(costs, Decimal(0)))
     run = Run(
-        RUN, "test", 3, "d1ge57", status, 0, 1, BEGIN, BEGIN + timedelta(seconds=0.5), end, None, False, None,  # noqa: FBT003
-        len(entries), inputs or {}, {"poem": "rain"}, error, spending, forked_from,
-    )  # fmt: skip
+        id=RUN,
+        workflow="test",
+        revision=3,
+        digest="d1ge57",
+        status=status,
+        priority=0,
+        attempt=1,
+        created_at=BEGIN,
+        started_at=BEGIN + timedelta(seconds=0.5),
+        finished_at=end,
+        wake_at=None,
+        cancel_requested=False,
+        executor=None,
+        last_seq=len(entries),
+        inputs=inputs or {},
+        outputs={"poem": "rain"},
+        error=error,
+        spending=spending,
+        forked_from=forked_from,
+    )
     return Told(run, end, entries, calls, workflow)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.messages import RunEvents, RunTokens
-from flowyard.control.ear import Ear
+from flowyard.control.listener import RunListener
 from flowyard.control.live import Live
 from flowyard.ids import uuid7
 from flowyard.runs.run import Entry, NewRun
@@ -53,7 +53,16 @@ def live_of(database: Database, bus: Bus, *, poll_s: float = SLOW_POLL_S) -> Liv
 
 async def new_run(database: Database) -> UUID:
     made, _ = await Workflows(database).apply("w", digest="d", document="doc", concurrency=None, priority=0)
-    run = NewRun(uuid7(0, uuid4().bytes), "w", made.number, made.definition, {}, 0, 3, None)
+    run = NewRun(
+        id=uuid7(0, uuid4().bytes),
+        workflow="w",
+        revision=made.number,
+        definition=made.definition,
+        inputs={},
+        priority=0,
+        max_attempts=3,
+        timeout_s=None,
+    )
     return (await Runs(database).add(run))[0]
 
 
@@ -62,48 +71,48 @@ def heard_of(run_id: UUID, *seqs: int) -> RunEvents:
     return RunEvents(run_id=run_id, epoch=1, entries=entries)
 
 
-def numbers(ear: Ear) -> list[int]:
-    return [heard.seq for heard in ear.take() if isinstance(heard, Entry)]
+def numbers(listener: RunListener) -> list[int]:
+    return [heard.seq for heard in listener.take() if isinstance(heard, Entry)]
 
 
 async def follow(live: Live, run_id: UUID) -> list[Any]:
-    with live.listen(run_id, after=0) as ear:
-        ear.wake()
-        return [one.seq async for one in live.follow(ear) if isinstance(one, Entry)]
+    with live.listen(run_id, after=0) as listener:
+        listener.read_again()
+        return [one.seq async for one in live.follow(listener) if isinstance(one, Entry)]
 
 
 def test_what_is_heard_twice_is_told_once() -> None:
-    ear = Ear(uuid4(), 1)
+    listener = RunListener(uuid4(), 1)
     for seqs in ((1,), (2, 3), (2, 3), (3, 4)):
-        ear.hear(heard_of(ear.run_id, *seqs).entries)
-    assert numbers(ear) == [2, 3, 4]
-    assert not ear.must_read
+        listener.add_entries(heard_of(listener.run_id, *seqs).entries)
+    assert numbers(listener) == [2, 3, 4]
+    assert not listener.must_read
 
 
 def test_a_gap_has_to_be_read() -> None:
-    ear = Ear(uuid4(), 1)
-    ear.hear(heard_of(ear.run_id, 2, 4).entries)
-    assert numbers(ear) == [2]
-    assert ear.must_read
+    listener = RunListener(uuid4(), 1)
+    listener.add_entries(heard_of(listener.run_id, 2, 4).entries)
+    assert numbers(listener) == [2]
+    assert listener.must_read
 
 
 def test_a_reader_who_takes_nothing_costs_a_bounded_amount() -> None:
-    ear = Ear(uuid4(), 0)
+    listener = RunListener(uuid4(), 0)
     for seq in range(1, 10_000):
-        ear.hear(heard_of(ear.run_id, seq).entries)
-        ear.hear_token(RunTokens(run_id=ear.run_id, epoch=1, node="n", visit=1, text="t"))
-    assert len(ear._heard) < 1000
-    assert ear.must_read
+        listener.add_entries(heard_of(listener.run_id, seq).entries)
+        listener.add_token(RunTokens(run_id=listener.run_id, epoch=1, node="n", visit=1, text="t"))
+    assert len(listener._arrived) < 1000
+    assert listener.must_read
 
 
 async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands: Hands) -> None:
     live, run_id = live_of(database, bus), await new_run(database)
     claim = await hands.take()
     async with live.running(asyncio.Event()):
-        with live.listen(run_id, after=0) as ear:
-            ear.wake()
+        with live.listen(run_id, after=0) as listener:
+            listener.read_again()
             seen = []
-            async for one in live.follow(ear):
+            async for one in live.follow(listener):
                 assert isinstance(one, Entry)
                 seen.append(one.seq)
                 if one.seq == 1:

@@ -22,7 +22,17 @@ JSON = st.recursive(SCALARS | TEXT, lambda inner: st.lists(inner) | st.dictionar
 
 async def new(stored: Stored, **about: Any) -> NewRun:
     revision = await stored.workflow()
-    return NewRun(new_id(), "test", revision.number, revision.definition, {}, 0, 3, None, **about)
+    return NewRun(
+        id=new_id(),
+        workflow="test",
+        revision=revision.number,
+        definition=revision.definition,
+        inputs={},
+        priority=0,
+        max_attempts=3,
+        timeout_s=None,
+        **about,
+    )
 
 
 async def ids(stored: Stored, wanted: RunFilter, limit: int = 100) -> list[UUID]:

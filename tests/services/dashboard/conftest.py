@@ -102,5 +102,5 @@ async def apply(database: Database, document: Mapping[str, Any]) -> str:
 
 async def submit(control: Control, name: str, **inputs: Any) -> str:
     """The run's id."""
-    run_id, _ = await submit_run(control, Submission(name, inputs), run_id=new_run_id())
+    run_id, _ = await submit_run(control, Submission(workflow=name, inputs=inputs), run_id=new_run_id())
     return str(run_id)

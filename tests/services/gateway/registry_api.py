@@ -9,7 +9,7 @@ from typing import Any, cast
 from flowyard.telemetry.metrics import Metrics
 from flowyard_gateway.proxy import REGISTRY_API
 from flowyard_registry.app import registry_app
-from flowyard_registry.parts import Parts
+from flowyard_registry.parts import RegistryParts
 from flowyard_registry.settings import RegistrySettings
 
 
@@ -25,20 +25,20 @@ def registry_api() -> dict[str, Any]:
     return {"paths": paths, "components": {"schemas": schemas}}
 
 
-def _no_parts() -> Parts:
+def _no_parts() -> RegistryParts:
     """Enough for an application that is never asked anything."""
     nothing = cast("Any", None)
     settings = RegistrySettings(
         database_url=cast("Any", "postgresql://nobody@nowhere/nothing"), nats_url=cast("Any", "nats://nowhere")
     )
-    names = Parts.__slots__
+    names = RegistryParts.__slots__
     values = dict.fromkeys(names, nothing) | {
         "settings": settings,
         "metrics": Metrics(service="registry", version="0"),
         "shutting_down": asyncio.Event(),
         "keys": _Keys(),
     }
-    return Parts(**values)
+    return RegistryParts(**values)
 
 
 class _Keys:

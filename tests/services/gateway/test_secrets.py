@@ -97,7 +97,7 @@ async def test_a_secret_of_a_wrong_type_is_not_spelled(client: httpx.AsyncClient
 
 async def test_how_a_secret_is_shown_is_no_secret(client: httpx.AsyncClient) -> None:
     response = await client.post(RUNS, json={"inputs": {**INPUTS, "token": "***"}})
-    assert response.json()["problems"] == ["token: '***' is how it is shown, not what it is"]
+    assert response.json()["problems"] == ["token: '***' is what a secret is shown as, not its value"]
 
 
 async def test_the_same_request_is_known_again_by_nothing_that_can_be_guessed(

@@ -49,7 +49,17 @@ async def put(client: httpx.AsyncClient, document: str = HAIKU, name: str = "hai
 async def submit(database: Database) -> UUID:
     head = await Workflows(database).head("haiku")
     run_id = uuid7(1_700_000_000_000, secrets.token_bytes(10))
-    return (await Runs(database).add(NewRun(run_id, "haiku", head.number, head.definition, {}, 0, 3, None)))[0]
+    run = NewRun(
+        id=run_id,
+        workflow="haiku",
+        revision=head.number,
+        definition=head.definition,
+        inputs={},
+        priority=0,
+        max_attempts=3,
+        timeout_s=None,
+    )
+    return (await Runs(database).add(run))[0]
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:

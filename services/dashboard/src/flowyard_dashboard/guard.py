@@ -15,7 +15,7 @@ from flowyard.access import Caller
 from flowyard.errors import FlowyardError, Forbidden
 from flowyard_dashboard import assets, failures
 from flowyard_dashboard.pages import caller_of
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
 
 COOKIE: Final = "flowyard_session"
 LOGIN: Final = "/login"
@@ -42,7 +42,7 @@ class ForeignOrigin(FlowyardError):
 class Guard:
     """ASGI middleware. Behind it `caller_of(request)` is who is logged in."""
 
-    def __init__(self, app: ASGIApp, *, parts: Parts) -> None:
+    def __init__(self, app: ASGIApp, *, parts: DashboardParts) -> None:
         self._app = app
         self._parts = parts
 

@@ -11,33 +11,33 @@ from starlette.responses import RedirectResponse, Response
 from flowyard.access import Caller
 from flowyard_dashboard.forms import read
 from flowyard_dashboard.guard import COOKIE, LOGIN, own_path
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
+from flowyard_dashboard.routing import InjectedParts
+
+router = APIRouter(include_in_schema=False)
 
 
-def login_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-
-    @router.get(LOGIN)
-    async def login_page(request: Request, to: Annotated[str, Query(alias="next")] = "/") -> Response:
-        return parts.pages.page(request, "login", next=own_path(to), problem=None)
-
-    @router.post(LOGIN)
-    async def log_in(request: Request) -> Response:
-        form = await read(parts, request)
-        to = own_path(form.get("next", "/"))
-        return await _log_in(parts, request, form.get("key", "").strip(), to)
-
-    @router.post("/logout")
-    async def log_out(request: Request) -> Response:
-        await parts.sessions.close(request.cookies.get(COOKIE, ""))
-        answer = RedirectResponse(LOGIN, 303)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
-        return answer
-
-    return router
+@router.get(LOGIN)
+async def login_page(parts: InjectedParts, request: Request, to: Annotated[str, Query(alias="next")] = "/") -> Response:
+    return parts.pages.page(request, "login", next=own_path(to), problem=None)
 
 
-async def _log_in(parts: Parts, request: Request, key: str, to: str) -> Response:
+@router.post(LOGIN)
+async def log_in(parts: InjectedParts, request: Request) -> Response:
+    form = await read(parts, request)
+    to = own_path(form.get("next", "/"))
+    return await _log_in(parts, request, form.get("key", "").strip(), to)
+
+
+@router.post("/logout")
+async def log_out(parts: InjectedParts, request: Request) -> Response:
+    await parts.sessions.close(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse(LOGIN, 303)
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer
+
+
+async def _log_in(parts: DashboardParts, request: Request, key: str, to: str) -> Response:
     address = request.client.host if request.client else ""
     wait_s = math.ceil(parts.attempts.wait_s(address))
     if wait_s:
@@ -55,7 +55,7 @@ async def _log_in(parts: Parts, request: Request, key: str, to: str) -> Response
     return await _opened(parts, request, caller, to)
 
 
-async def _opened(parts: Parts, request: Request, caller: Caller, to: str) -> Response:
+async def _opened(parts: DashboardParts, request: Request, caller: Caller, to: str) -> Response:
     ttl_s = parts.settings.session_hours * 3600
     token = await parts.sessions.open(caller.key_id, ttl_s)
     answer = RedirectResponse(to, 303)

@@ -21,7 +21,7 @@ from flowyard_dashboard.app import ABOUT, dashboard_app
 from flowyard_dashboard.assets import load_assets
 from flowyard_dashboard.attempts import Attempts
 from flowyard_dashboard.pages import Elsewhere, Pages
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.pulse import Pulse
 from flowyard_dashboard.settings import DashboardSettings
 
@@ -48,15 +48,15 @@ async def run_dashboard(
 
 
 @asynccontextmanager
-async def _parts(settings: DashboardSettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
+async def _parts(settings: DashboardSettings, ending: asyncio.Event) -> AsyncIterator[DashboardParts]:
     async with open_connections(settings, "dashboard") as opened:
         yield _assembled(settings, opened, ending)
 
 
-def _assembled(settings: DashboardSettings, opened: Connections, ending: asyncio.Event) -> Parts:
+def _assembled(settings: DashboardSettings, opened: Connections, ending: asyncio.Event) -> DashboardParts:
     metrics, database, bus = opened.metrics, opened.database, opened.bus
     assets = load_assets()
-    return Parts(
+    return DashboardParts(
         settings=settings,
         metrics=metrics,
         database=database,

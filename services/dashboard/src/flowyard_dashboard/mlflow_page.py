@@ -8,20 +8,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from flowyard_dashboard.pages import CONTENT_SECURITY_POLICY
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.routing import InjectedParts
+
+router = APIRouter(include_in_schema=False)
 
 
-def mlflow_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-    policy = policy_for(parts.settings.mlflow_public_url)
-
-    @router.get("/mlflow")
-    async def mlflow(request: Request) -> Response:
-        page = parts.pages.page(request, "mlflow")
-        page.headers["content-security-policy"] = policy
-        return page
-
-    return router
+@router.get("/mlflow")
+async def mlflow(parts: InjectedParts, request: Request) -> Response:
+    page = parts.pages.page(request, "mlflow")
+    page.headers["content-security-policy"] = policy_for(parts.settings.mlflow_public_url)
+    return page
 
 
 def policy_for(framed: str) -> str:

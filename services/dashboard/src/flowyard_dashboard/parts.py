@@ -21,7 +21,7 @@ from flowyard_dashboard.settings import DashboardSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class DashboardParts:
     settings: DashboardSettings
     metrics: Metrics
     database: Database

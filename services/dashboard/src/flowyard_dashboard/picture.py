@@ -32,7 +32,7 @@ from flowyard.runs.events import (
 from flowyard.runs.run import Entry, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import Line
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
 
 Look: TypeAlias = Literal["idle", "running", "waiting", "done", "failed", "passed", "skipped"]
 """Of a place in the graph. `passed`: it failed, and the run went on; `skipped`: the run has ended without it."""
@@ -80,7 +80,7 @@ class Picture:
         return self.entries[: -MOST_EVENTS - 1 : -1]
 
 
-async def take_picture(parts: Parts, run_id: UUID, before: Picture | None = None) -> Picture:
+async def take_picture(parts: DashboardParts, run_id: UUID, before: Picture | None = None) -> Picture:
     """`before`: what needn't be read again. Raises UnknownRun."""
     control = parts.control
     # First: what is read later may be newer, but never older, and then another event will tell of it.
@@ -99,7 +99,7 @@ async def take_picture(parts: Parts, run_id: UUID, before: Picture | None = None
     return Picture(run, workflow, steps, calls, shown, working, _chosen(events))
 
 
-async def _workflow(parts: Parts, run_id: UUID, before: Picture | None) -> Workflow | None:
+async def _workflow(parts: DashboardParts, run_id: UUID, before: Picture | None) -> Workflow | None:
     """The revision that the run is of."""
     if before is not None:
         return before.workflow

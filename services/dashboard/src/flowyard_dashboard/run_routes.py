@@ -28,8 +28,9 @@ from flowyard.masking import MASK
 from flowyard_dashboard.form import read_json
 from flowyard_dashboard.forms import read
 from flowyard_dashboard.guard import may_run, may_run_here
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.picture import Picture, take_picture
+from flowyard_dashboard.routing import InjectedParts
 from flowyard_dashboard.run_stream import NO_TEXTS, follow_run
 from flowyard_dashboard.run_view import view_of
 from flowyard_dashboard.streaming import stream
@@ -45,41 +46,43 @@ _FORK_FAILS: Final = (
 )
 
 
-def run_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
-    @router.get("/runs/{run_id}")
-    async def one_run(request: Request, run_id: UUID, fork: str = "") -> Response:
-        return await _page(parts, request, run_id, fork=fork)
 
-    @router.get("/runs/{run_id}/live")
-    async def live_run(request: Request, run_id: UUID, seen: str = "") -> Response:
-        await parts.control.runs.get(run_id)
-        return stream(parts, follow_run(parts, request, run_id, seen=seen))
+@router.get("/runs/{run_id}")
+async def one_run(parts: InjectedParts, request: Request, run_id: UUID, fork: str = "") -> Response:
+    return await _page(parts, request, run_id, fork=fork)
 
-    @router.post("/runs/{run_id}/cancel")
-    async def cancel(request: Request, run_id: UUID) -> Response:
-        may_run(request)
-        await cancel_run(parts.control, run_id)
-        return RedirectResponse(f"/runs/{run_id}", 303)
 
-    @router.post("/runs/{run_id}/retry")
-    async def retry(request: Request, run_id: UUID) -> Response:
-        may_run(request)
-        await retry_run(parts.control, run_id)
-        return RedirectResponse(f"/runs/{run_id}", 303)
+@router.get("/runs/{run_id}/live")
+async def live_run(parts: InjectedParts, request: Request, run_id: UUID, seen: str = "") -> Response:
+    await parts.control.runs.get(run_id)
+    return stream(parts, follow_run(parts, request, run_id, seen=seen))
 
-    @router.post("/runs/{run_id}/fork")
-    async def fork(request: Request, run_id: UUID) -> Response:
-        may_run(request)
-        form = await read(parts, request)
-        return await _fork(parts, request, run_id, form.get("from", START), form.get("changes", ""))
 
-    return router
+@router.post("/runs/{run_id}/cancel")
+async def cancel(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
+    may_run(request)
+    await cancel_run(parts.control, run_id)
+    return RedirectResponse(f"/runs/{run_id}", 303)
+
+
+@router.post("/runs/{run_id}/retry")
+async def retry(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
+    may_run(request)
+    await retry_run(parts.control, run_id)
+    return RedirectResponse(f"/runs/{run_id}", 303)
+
+
+@router.post("/runs/{run_id}/fork")
+async def fork(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
+    may_run(request)
+    form = await read(parts, request)
+    return await _fork(parts, request, run_id, form.get("from", START), form.get("changes", ""))
 
 
 async def _page(
-    parts: Parts,
+    parts: DashboardParts,
     request: Request,
     run_id: UUID,
     *,
@@ -140,7 +143,7 @@ def _points(picture: Picture) -> list[tuple[str, str]]:
     ]
 
 
-async def _fork(parts: Parts, request: Request, run_id: UUID, start: str, changes: str) -> Response:
+async def _fork(parts: DashboardParts, request: Request, run_id: UUID, start: str, changes: str) -> Response:
     try:
         order = _order(run_id, start, _changes(changes))
         forked, _ = await fork_run(parts.control, order, run_id=new_run_id())
@@ -163,11 +166,11 @@ def _changes(text: str) -> dict[str, Any]:
 def _order(run_id: UUID, start: str, changes: dict[str, Any]) -> ForkOrder:
     """Raises ValueError."""
     if start == START:
-        return ForkOrder(run_id, inputs=changes)
+        return ForkOrder(origin=run_id, inputs=changes)
     node, _, visit = start.rpartition(":")
     if not node or not visit.isascii() or not visit.isdigit() or len(visit) > 9:
         raise ValueError("Choose the step before which the fork begins.")
-    return ForkOrder(run_id, Point(node, int(visit), changes))
+    return ForkOrder(origin=run_id, point=Point(node, int(visit), changes))
 
 
 def _told(error: FlowyardError) -> str:

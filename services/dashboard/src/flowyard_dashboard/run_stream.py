@@ -12,12 +12,12 @@ from uuid import UUID
 from fastapi import Request
 
 from flowyard.bus.messages import RunTokens
-from flowyard.control.ear import Ear
+from flowyard.control.listener import RunListener
 from flowyard.errors import FlowyardError, Unavailable
 from flowyard.runs.events import StepId
 from flowyard.web.sse import ServerEvent
 from flowyard_dashboard.guard import may_run_here
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.picture import Picture, take_picture
 from flowyard_dashboard.run_view import id_of, step_key, view_of
 from flowyard_dashboard.streaming import END, UPDATE, Session, first_change
@@ -31,18 +31,20 @@ _MOST_TEXT: Final = 50_000
 NO_TEXTS: Final = '<div id="texts" aria-live="off"></div>'
 
 
-async def follow_run(parts: Parts, request: Request, run_id: UUID, *, seen: str) -> AsyncGenerator[ServerEvent, None]:
+async def follow_run(
+    parts: DashboardParts, request: Request, run_id: UUID, *, seen: str
+) -> AsyncGenerator[ServerEvent, None]:
     """Up to the run's end. `seen`: the digest of what the page shows."""
     session = Session(parts, request)
     clock = asyncio.get_running_loop().time
-    with parts.live.listen(run_id, after=0) as ear, suppress(FlowyardError):
+    with parts.live.listen(run_id, after=0) as listener, suppress(FlowyardError):
         picture = await take_picture(parts, run_id)
-        ear.last = picture.run.last_seq
-        ear.wake()
+        listener.last_seq = picture.run.last_seq
+        listener.read_again()
         view = view_of(parts.pages, picture, may_run=may_run_here(request))
         texts = Texts()
         yield ServerEvent(first_change(view, seen) + texts.cleared(), UPDATE)
-        async with _heard(parts, ear, is_open=picture.run.is_open) as heard:
+        async with _heard(parts, listener, is_open=picture.run.is_open) as heard:
             while not (heard.is_over and heard.is_empty) and not await session.is_over():
                 await heard.something()
                 began = clock()
@@ -59,7 +61,7 @@ async def follow_run(parts: Parts, request: Request, run_id: UUID, *, seen: str)
         yield ServerEvent("", END)
 
 
-async def _looked(parts: Parts, request: Request, before: Picture, view: View) -> tuple[Picture, View]:
+async def _looked(parts: DashboardParts, request: Request, before: Picture, view: View) -> tuple[Picture, View]:
     """Raises UnknownRun, if the run was deleted."""
     try:
         picture = await take_picture(parts, before.run.id, before)
@@ -82,8 +84,8 @@ class Heard:
     def is_empty(self) -> bool:
         return not self._tokens and not self._has_events
 
-    async def listen(self, parts: Parts, ear: Ear, *, tokens: bool) -> None:
-        async with aclosing(parts.live.follow(ear, tokens=tokens)) as all_heard:
+    async def listen(self, parts: DashboardParts, listener: RunListener, *, tokens: bool) -> None:
+        async with aclosing(parts.live.follow(listener, tokens=tokens)) as all_heard:
             async for one in all_heard:
                 if not isinstance(one, RunTokens):
                     self._has_events = True
@@ -109,13 +111,13 @@ class Heard:
 
 
 @asynccontextmanager
-async def _heard(parts: Parts, ear: Ear, *, is_open: bool) -> AsyncIterator[Heard]:
+async def _heard(parts: DashboardParts, listener: RunListener, *, is_open: bool) -> AsyncIterator[Heard]:
     heard = Heard()
     if not is_open:
         heard.is_over = True
         yield heard
         return
-    listening = asyncio.create_task(heard.listen(parts, ear, tokens=True))
+    listening = asyncio.create_task(heard.listen(parts, listener, tokens=True))
     try:
         yield heard
     finally:

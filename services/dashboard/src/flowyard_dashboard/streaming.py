@@ -11,7 +11,7 @@ from fastapi import Request
 from flowyard.errors import FlowyardError, Unavailable
 from flowyard.web.sse import EventStream, ServerEvent
 from flowyard_dashboard.guard import COOKIE
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.view import View, difference, everything
 
 Look: TypeAlias = Callable[[], Awaitable[View]]
@@ -27,7 +27,7 @@ _SESSION_CHECKED_S: Final = 0.5
 class Session:
     """Whether who has opened a stream is still logged in, asked now and then: a stream may be open for days."""
 
-    def __init__(self, parts: Parts, request: Request) -> None:
+    def __init__(self, parts: DashboardParts, request: Request) -> None:
         self._parts = parts
         self._token = request.cookies.get(COOKIE, "")
         self._clock = asyncio.get_running_loop().time
@@ -43,11 +43,13 @@ class Session:
             return False
 
 
-def stream(parts: Parts, events: AsyncGenerator[ServerEvent, None]) -> EventStream:
+def stream(parts: DashboardParts, events: AsyncGenerator[ServerEvent, None]) -> EventStream:
     return EventStream(events, shutting_down=parts.shutting_down, metrics=parts.metrics.http)
 
 
-async def follow_list(parts: Parts, request: Request, look: Look, *, seen: str) -> AsyncGenerator[ServerEvent, None]:
+async def follow_list(
+    parts: DashboardParts, request: Request, look: Look, *, seen: str
+) -> AsyncGenerator[ServerEvent, None]:
     """Changes of a list, until its reader goes. `seen`: the digest of what the page shows."""
     session = Session(parts, request)
     before: View | None = None

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from flowyard.api.workflows import WorkflowName
 from flowyard.control.secret_inputs import box_for
-from flowyard.control.submit import Once, Submission, new_run_id, submit_run
+from flowyard.control.submit import IdempotencyKey, Submission, new_run_id, submit_run
 from flowyard.errors import (
     IdempotencyMismatch,
     InvalidDocument,
@@ -31,7 +31,8 @@ from flowyard_dashboard.forms import read
 from flowyard_dashboard.graph.drawing import draw
 from flowyard_dashboard.guard import may_run
 from flowyard_dashboard.pages import caller_of
-from flowyard_dashboard.parts import Parts
+from flowyard_dashboard.parts import DashboardParts
+from flowyard_dashboard.routing import InjectedParts
 from flowyard_dashboard.run_list import look_at_runs
 from flowyard_dashboard.streaming import follow_list, stream
 from flowyard_dashboard.view import Rows, View
@@ -41,49 +42,47 @@ Search: TypeAlias = Annotated[str, Query(alias="q", max_length=128, pattern=r"^[
 _MOST_WORKFLOWS: Final = 50
 _MOST_RECENT: Final = 10
 
-
-def workflow_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-    _add_list(router, parts)
-    _add_one(router, parts)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
-def _add_list(router: APIRouter, parts: Parts) -> None:
-    @router.get("/workflows")
-    async def list_workflows(request: Request, q: Search = "", after: str = "") -> Response:
-        view, last = await _look(parts, q, after)
-        more = urlencode({"q": q, "after": last}) if last else None
-        live = f"/workflows/live?{urlencode({'q': q, 'after': after, 'seen': view.digest})}"
-        return parts.pages.page(request, "workflows", view=view, q=q, more=more, is_first=not after, live=live)
-
-    @router.get("/workflows/live")
-    async def live_workflows(request: Request, q: Search = "", after: str = "", seen: str = "") -> Response:
-        async def look() -> View:
-            return (await _look(parts, q, after))[0]
-
-        return stream(parts, follow_list(parts, request, look, seen=seen))
+@router.get("/workflows")
+async def list_workflows(parts: InjectedParts, request: Request, q: Search = "", after: str = "") -> Response:
+    view, last = await _look(parts, q, after)
+    more = urlencode({"q": q, "after": last}) if last else None
+    live = f"/workflows/live?{urlencode({'q': q, 'after': after, 'seen': view.digest})}"
+    return parts.pages.page(request, "workflows", view=view, q=q, more=more, is_first=not after, live=live)
 
 
-def _add_one(router: APIRouter, parts: Parts) -> None:
-    @router.get("/workflows/{name}")
-    async def one_workflow(request: Request, name: Name) -> Response:
-        return await _page(parts, request, name)
+@router.get("/workflows/live")
+async def live_workflows(
+    parts: InjectedParts, request: Request, q: Search = "", after: str = "", seen: str = ""
+) -> Response:
+    async def look() -> View:
+        return (await _look(parts, q, after))[0]
 
-    @router.get("/workflows/{name}/live")
-    async def live_workflow(request: Request, name: Name, seen: str = "") -> Response:
-        async def look() -> View:
-            return (await look_at_runs(parts, RunFilter(workflow=name), most=_MOST_RECENT))[0]
-
-        return stream(parts, follow_list(parts, request, look, seen=seen))
-
-    @router.post("/workflows/{name}/runs")
-    async def run_workflow(request: Request, name: Name) -> Response:
-        may_run(request)
-        return await _run(parts, request, name, await read(parts, request))
+    return stream(parts, follow_list(parts, request, look, seen=seen))
 
 
-async def _look(parts: Parts, search: str, after: str) -> tuple[View, str | None]:
+@router.get("/workflows/{name}")
+async def one_workflow(parts: InjectedParts, request: Request, name: Name) -> Response:
+    return await _page(parts, request, name)
+
+
+@router.get("/workflows/{name}/live")
+async def live_workflow(parts: InjectedParts, request: Request, name: Name, seen: str = "") -> Response:
+    async def look() -> View:
+        return (await look_at_runs(parts, RunFilter(workflow=name), most=_MOST_RECENT))[0]
+
+    return stream(parts, follow_list(parts, request, look, seen=seen))
+
+
+@router.post("/workflows/{name}/runs")
+async def run_workflow(parts: InjectedParts, request: Request, name: Name) -> Response:
+    may_run(request)
+    return await _run(parts, request, name, await read(parts, request))
+
+
+async def _look(parts: DashboardParts, search: str, after: str) -> tuple[View, str | None]:
     """The list, and the name after which it goes on."""
     after = after.replace("\0", "")
     found = await parts.workflows.page(after=after or None, search=search.strip() or None, limit=_MOST_WORKFLOWS)
@@ -104,7 +103,7 @@ def _row_id(name: str) -> str:
 
 
 async def _page(
-    parts: Parts,
+    parts: DashboardParts,
     request: Request,
     name: str,
     *,
@@ -134,7 +133,7 @@ async def _page(
     )
 
 
-async def _current(parts: Parts, name: str) -> tuple[Workflow | None, str]:
+async def _current(parts: DashboardParts, name: str) -> tuple[Workflow | None, str]:
     """The workflow; None, and why, if this version of Flowyard refuses what an older one took."""
     try:
         return (await parts.control.documents.current(name)).workflow, ""
@@ -142,23 +141,24 @@ async def _current(parts: Parts, name: str) -> tuple[Workflow | None, str]:
         return None, error.message
 
 
-async def _run(parts: Parts, request: Request, name: str, typed: dict[str, str]) -> Response:
+async def _run(parts: DashboardParts, request: Request, name: str, typed: dict[str, str]) -> Response:
     current = await parts.control.documents.current(name)
     filled = read_form(current.workflow, typed)
     if not filled.is_valid:
         return await _page(parts, request, name, asked=list(filled.asked), status=422)
     try:
-        once = _once(parts, request, typed, current.workflow, dict(filled.inputs))
-        run_id, _ = await submit_run(parts.control, Submission(name, filled.inputs, once=once), run_id=new_run_id())
+        idempotency = _idempotency(parts, request, typed, current.workflow, dict(filled.inputs))
+        submission = Submission(workflow=name, inputs=filled.inputs, idempotency=idempotency)
+        run_id, _ = await submit_run(parts.control, submission, run_id=new_run_id())
     except (QueueFull, TooLarge, IdempotencyMismatch, InvalidInputs, SecretsNotConfigured) as error:
         return await _page(parts, request, name, asked=list(filled.asked), problem=error.message, status=error.status)
     is_about_run(run_id)
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
-def _once(
-    parts: Parts, request: Request, typed: dict[str, str], workflow: Workflow, inputs: dict[str, Any]
-) -> Once | None:
+def _idempotency(
+    parts: DashboardParts, request: Request, typed: dict[str, str], workflow: Workflow, inputs: dict[str, Any]
+) -> IdempotencyKey | None:
     """A form that is sent twice, by two clicks, leads to one run; sent with other inputs, to another."""
     caller, once = caller_of(request), typed.get("once", "")
     if caller is None or not once:
@@ -166,4 +166,4 @@ def _once(
     content = json.dumps([once, inputs], sort_keys=True).encode()
     # The key is stored: of secrets, nothing may be that could be guessed at.
     mark = box_for(parts.control, workflow).marks(content)[0] if workflow.secrets else hashlib.sha256(content).digest()
-    return Once(caller.key_id, f"dashboard-{mark.hex()}", inputs)
+    return IdempotencyKey(caller.key_id, f"dashboard-{mark.hex()}", inputs)

@@ -11,12 +11,12 @@ from flowyard.bus.doorbell import Doorbell
 from flowyard.errors import Unavailable
 from flowyard.runs.claim import Claim
 from flowyard_executor.execute import Attempt
-from flowyard_executor.parts import Parts, Running
+from flowyard_executor.parts import ExecutorParts, Running
 
 log = logging.getLogger(__name__)
 
 
-async def claim_runs(parts: Parts, bell: Doorbell) -> None:
+async def claim_runs(parts: ExecutorParts, bell: Doorbell) -> None:
     """Until the executor drains: takes as many runs as there are free slots, whenever the bell rings."""
     while not parts.draining.is_set():
         rung_at = await bell.wait()
@@ -27,7 +27,7 @@ async def claim_runs(parts: Parts, bell: Doorbell) -> None:
             log.warning("can't claim: Postgres is away")
 
 
-async def _claim_some(parts: Parts, bell: Doorbell, rung_at: float | None) -> bool:
+async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | None) -> bool:
     """Whether there may be more. `rung_at`: when somebody rang for it."""
     free = parts.settings.slots - len(parts.running)
     if free <= 0:
@@ -47,7 +47,7 @@ async def _claim_some(parts: Parts, bell: Doorbell, rung_at: float | None) -> bo
     return len(claims) == free
 
 
-def _start(claim: Claim, parts: Parts, bell: Doorbell) -> None:
+def _start(claim: Claim, parts: ExecutorParts, bell: Doorbell) -> None:
     running = Running(claim)
     parts.running[claim.run_id] = running
     parts.metrics.executor.slots_used.set(len(parts.running))
@@ -63,7 +63,7 @@ def _start(claim: Claim, parts: Parts, bell: Doorbell) -> None:
     running.task.add_done_callback(ended)
 
 
-async def renew_leases(parts: Parts) -> None:
+async def renew_leases(parts: ExecutorParts) -> None:
     """Every third of a lease, all runs in one statement. What isn't ours any more is abandoned at once."""
     lease_s = parts.settings.lease_s
     renewed = time.monotonic()
@@ -81,7 +81,7 @@ async def renew_leases(parts: Parts) -> None:
             log.warning("leases are over", extra={"runs": len(parts.running)})
 
 
-async def _renew(parts: Parts) -> None:
+async def _renew(parts: ExecutorParts) -> None:
     claims = {run_id: running.claim.epoch for run_id, running in parts.running.items()}
     if not claims:
         return
@@ -99,7 +99,7 @@ async def _renew(parts: Parts) -> None:
             running.stop("cancelled")
 
 
-async def drain(parts: Parts) -> None:
+async def drain(parts: ExecutorParts) -> None:
     """Waits until it is time to go, then gives steps `drain_s` to end; cuts off what is left, and gives it back."""
     await parts.draining.wait()
     tasks = _tasks(parts)
@@ -116,5 +116,5 @@ async def drain(parts: Parts) -> None:
     log.info("drained", extra={"given_up": len(_tasks(parts))})
 
 
-def _tasks(parts: Parts) -> list[asyncio.Task[None]]:
+def _tasks(parts: ExecutorParts) -> list[asyncio.Task[None]]:
     return [running.task for running in parts.running.values() if running.task is not None]

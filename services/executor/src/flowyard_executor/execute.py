@@ -32,7 +32,7 @@ from flowyard.steps.context import StepContext
 from flowyard.steps.vault import SealedVault
 from flowyard.telemetry.logs import is_about_run
 from flowyard.telemetry.model_calls import count_calls
-from flowyard_executor.parts import Parts, Running
+from flowyard_executor.parts import ExecutorParts, Running
 from flowyard_executor.patience import patiently
 from flowyard_executor.spending import open_budget_gate
 from flowyard_executor.step_log import log_steps
@@ -46,7 +46,7 @@ MOST_TOLD: Final = 100_000
 class Attempt:
     """What an executor does with one claim."""
 
-    def __init__(self, running: Running, parts: Parts) -> None:
+    def __init__(self, running: Running, parts: ExecutorParts) -> None:
         self.running = running
         self.claim = running.claim
         self.parts = parts

@@ -41,7 +41,7 @@ from flowyard.web.serve import serve
 from flowyard_executor.claiming import claim_runs, drain, renew_leases
 from flowyard_executor.clock import DatabaseClock
 from flowyard_executor.days import Days
-from flowyard_executor.parts import Parts
+from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.presence import be_present
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_executor.sweeping import forget, measure, sweep, take_up
@@ -81,7 +81,7 @@ async def _run(settings: ExecutorSettings, draining: asyncio.Event) -> None:
             await _work(parts, bell, _app(parts), asyncio.Event())
 
 
-async def _work(parts: Parts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
+async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
     settings = parts.settings
     parts.metrics.executor.slots.set(settings.slots)
     async with asyncio.TaskGroup() as tasks:
@@ -113,7 +113,7 @@ async def _work(parts: Parts, bell: Doorbell, app: FastAPI, stopped: asyncio.Eve
             loop.cancel()
 
 
-def _controlled(parts: Parts) -> Callable[[RunControl], Awaitable[None]]:
+def _controlled(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]:
     async def told(message: RunControl) -> None:
         running = parts.running.get(message.run_id)
         if running is not None:
@@ -123,7 +123,7 @@ def _controlled(parts: Parts) -> Callable[[RunControl], Awaitable[None]]:
 
 
 @asynccontextmanager
-async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[Parts]:
+async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[ExecutorParts]:
     async with (
         open_connections(settings, "executor", name=settings.executor_name) as opened,
         open_models(_own_secrets_apart(os.environ), files=_folder(settings.referenced_files)) as models,
@@ -140,7 +140,9 @@ def _folder(name: str) -> Path | None:
     return Path(name) if name else None
 
 
-def _assembled(settings: ExecutorSettings, opened: Connections, models: Models, draining: asyncio.Event) -> Parts:
+def _assembled(
+    settings: ExecutorSettings, opened: Connections, models: Models, draining: asyncio.Event
+) -> ExecutorParts:
     metrics, database = opened.metrics, opened.database
     saver, workflows = Saver(Checkpoints(database)), Workflows(database)
 
@@ -148,7 +150,7 @@ def _assembled(settings: ExecutorSettings, opened: Connections, models: Models, 
         metrics.commits.duration.observe(seconds)
         metrics.commits.batch.observe(parts)
 
-    return Parts(
+    return ExecutorParts(
         settings=settings,
         metrics=metrics,
         database=database,
@@ -175,7 +177,7 @@ def _assembled(settings: ExecutorSettings, opened: Connections, models: Models, 
     )
 
 
-def _app(parts: Parts) -> FastAPI:
+def _app(parts: ExecutorParts) -> FastAPI:
     """Health and metrics: an executor answers nothing else."""
 
     async def postgres() -> str:

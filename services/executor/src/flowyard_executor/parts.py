@@ -46,7 +46,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ExecutorParts:
     settings: ExecutorSettings
     metrics: Metrics
     database: Database

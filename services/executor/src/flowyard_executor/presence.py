@@ -11,7 +11,7 @@ from typing import Any, Final
 from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
 from flowyard.language.nodes import KINDS
 from flowyard.language.providers import PROVIDERS
-from flowyard_executor.parts import Parts
+from flowyard_executor.parts import ExecutorParts
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ HEARTBEAT_S: Final = 20.0
 _AGAIN_S: Final = 2.0
 
 
-async def be_present(parts: Parts) -> None:
+async def be_present(parts: ExecutorParts) -> None:
     """Registers, then says every 20 s that it lives; registers again when nobody knows it. Leaves when cancelled."""
     me = parts.settings.executor_name
     known = False
@@ -35,7 +35,7 @@ async def be_present(parts: Parts) -> None:
         parts.bus.publish(AgentDeparture(id=me))
 
 
-def _registration(parts: Parts) -> AgentRegistration:
+def _registration(parts: ExecutorParts) -> AgentRegistration:
     me = parts.settings.executor_name
     can: dict[str, Any] = {"slots": parts.settings.slots, "nodes": list(KINDS), "providers": sorted(PROVIDERS)}
     return AgentRegistration(
@@ -43,5 +43,5 @@ def _registration(parts: Parts) -> AgentRegistration:
     )
 
 
-def _heartbeat(parts: Parts) -> AgentHeartbeat:
+def _heartbeat(parts: ExecutorParts) -> AgentHeartbeat:
     return AgentHeartbeat(id=parts.settings.executor_name, slots=parts.settings.slots, slots_used=len(parts.running))

@@ -17,13 +17,15 @@ from flowyard.runs.open_calls import OpenCalls
 from flowyard.step_errors import BudgetExceeded
 from flowyard.steps.budget_gate import BudgetGate
 from flowyard.storage.history import History
-from flowyard_executor.parts import Parts
+from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.patience import patiently
 
 PAGE: Final = 5_000
 
 
-async def open_budget_gate(workflow: Workflow, claim: Claim, journal: Journal, parts: Parts) -> BudgetGate | None:
+async def open_budget_gate(
+    workflow: Workflow, claim: Claim, journal: Journal, parts: ExecutorParts
+) -> BudgetGate | None:
     """None: nothing is limited. Tells the calls that were lost with the executors before."""
     day = parts.days.of(claim.workflow)
     if workflow.budget is None and day is None:

@@ -12,14 +12,14 @@ from flowyard.runs.run import Entry
 from flowyard.runs.timeline import LOST
 from flowyard.storage.moves import Moved
 from flowyard.storage.retention import BATCH
-from flowyard_executor.parts import Parts
+from flowyard_executor.parts import ExecutorParts
 
 log = logging.getLogger(__name__)
 
 DAY_S = 86_400
 
 
-async def sweep(parts: Parts) -> None:
+async def sweep(parts: ExecutorParts) -> None:
     """Runs whose lease or time is over, whoever had them."""
     while True:
         # Not all executors at once.
@@ -31,7 +31,7 @@ async def sweep(parts: Parts) -> None:
             log.warning("can't sweep: Postgres is away")
 
 
-async def take_up(parts: Parts) -> None:
+async def take_up(parts: ExecutorParts) -> None:
     """The runs that an executor of our name had when it died: it isn't worth waiting for their leases."""
     for run_id in await parts.claims.claimed_by(parts.settings.executor_name):
         moved = await parts.moves.release(run_id, parts.settings.executor_name)
@@ -39,7 +39,7 @@ async def take_up(parts: Parts) -> None:
             _announce(moved, parts)
 
 
-def _announce(moved: Moved, parts: Parts) -> None:
+def _announce(moved: Moved, parts: ExecutorParts) -> None:
     announce(moved, parts.bus, parts.metrics)
     if moved.entry is None:
         return
@@ -55,7 +55,7 @@ def lost_its_executor(entry: Entry) -> bool:
     return entry.data.get("reason") in LOST
 
 
-async def measure(parts: Parts, *, every_s: float = 5.0) -> None:
+async def measure(parts: ExecutorParts, *, every_s: float = 5.0) -> None:
     """The gauges of the queue, and of what this process waits for."""
     while True:
         parts.metrics.commits.waiting.set(parts.committer.waiting)
@@ -69,7 +69,7 @@ async def measure(parts: Parts, *, every_s: float = 5.0) -> None:
         await asyncio.sleep(every_s)
 
 
-async def forget(parts: Parts) -> None:
+async def forget(parts: ExecutorParts) -> None:
     """Retention: in small batches, until nothing is left that is old."""
     older_than_s = parts.settings.retention_days * DAY_S
     while True:
@@ -80,7 +80,7 @@ async def forget(parts: Parts) -> None:
         await asyncio.sleep(parts.settings.retention_every_s)
 
 
-async def _forget_all(parts: Parts, older_than_s: float) -> None:
+async def _forget_all(parts: ExecutorParts, older_than_s: float) -> None:
     while True:
         deleted = await parts.retention.delete_runs(older_than_s=older_than_s)
         for kind, rows in deleted.items():

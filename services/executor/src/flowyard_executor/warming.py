@@ -10,7 +10,7 @@ from flowyard.bus import subjects
 from flowyard.bus.doorbell import doorbell
 from flowyard.bus.messages import WorkflowChanged
 from flowyard.errors import FlowyardError
-from flowyard_executor.parts import Parts
+from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.patience import patiently
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ MOST_READ: Final = 20
 _POLL_S: Final = 60.0
 
 
-async def warm_up(parts: Parts) -> NoReturn:
+async def warm_up(parts: ExecutorParts) -> NoReturn:
     """At the start, and whenever a workflow has changed. It only saves time: nobody waits for it, no failure counts."""
     known: set[str] = set()
     ready: set[str] = set()
@@ -36,7 +36,7 @@ async def warm_up(parts: Parts) -> NoReturn:
             await bell.wait()
 
 
-async def _warm_up_for(name: str, ready: set[str], parts: Parts) -> None:
+async def _warm_up_for(name: str, ready: set[str], parts: ExecutorParts) -> None:
     try:
         workflow = (await patiently(lambda: parts.documents.current(name))).workflow
         for settings in parts.models.worth_preparing(workflow.models):

@@ -9,14 +9,10 @@ from fastapi import FastAPI
 
 from flowyard.service.checks import postgres_and_nats
 from flowyard.web.app import About, make_app
-from flowyard_gateway.key_routes import key_routes
+from flowyard_gateway import key_routes, report_routes, run_routes, status, view_routes
 from flowyard_gateway.openapi import document_all
-from flowyard_gateway.parts import Parts
+from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.proxy import proxy_routes, registry_api
-from flowyard_gateway.report_routes import report_routes
-from flowyard_gateway.run_routes import run_routes
-from flowyard_gateway.status import status_routes
-from flowyard_gateway.view_routes import view_routes
 
 ABOUT: Final = "The public door of Flowyard: run workflows, follow their runs, and manage all that belongs to them."
 _TEXT: Final = f"""\
@@ -29,17 +25,17 @@ yet. Answers may gain keys: ignore what you don't know."""
 _WITHOUT_NATS: Final = "events come once a second, and tokens don't come"
 
 
-def gateway_app(parts: Parts) -> FastAPI:
+def gateway_app(parts: GatewayParts) -> FastAPI:
     registry = registry_api()
     app = make_app(
         About("Flowyard", version("flowyard"), _TEXT),
         routers=[
-            run_routes(parts),
-            view_routes(parts),
-            report_routes(parts),
-            key_routes(parts),
-            status_routes(parts),
-            proxy_routes(parts, registry),
+            run_routes.router,
+            view_routes.router,
+            report_routes.router,
+            key_routes.router,
+            status.router,
+            proxy_routes(registry),
         ],
         checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
@@ -47,5 +43,6 @@ def gateway_app(parts: Parts) -> FastAPI:
         verify=parts.callers.verify,
         body_limit=parts.settings.body_limit,
     )
+    app.state.parts = parts
     document_all(app, registry)
     return app

@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
 from flowyard.bus.messages import KeyChanged
 from flowyard.errors import UnknownKey
 from flowyard.storage.keys import KeyInfo
-from flowyard.web.auth import require
-from flowyard_gateway.parts import Parts
-from flowyard_gateway.run_routes import problems
+from flowyard.web.auth import ADMIN
+from flowyard.web.problems import guarded_responses
+from flowyard_gateway.routing import InjectedParts
 
-_ADMIN: Final = [Depends(require("admin"))]
 KeyId: TypeAlias = Annotated[str, Path(pattern=r"^[a-z2-7]{8}$", description="The part between `fy_` and the secret")]
 
 
-def key_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
-    @router.post("", summary="Make a key", status_code=201, dependencies=_ADMIN, responses=problems())
-    async def create_key(request: KeyRequest) -> NewKeyView:
-        info, text = await parts.keys.create(request.name, frozenset(request.scopes))
-        return NewKeyView(**_facts(info), key=text)
 
-    @router.get("", summary="All keys", dependencies=_ADMIN, responses=problems())
-    async def list_keys() -> KeyList:
-        return KeyList(items=[KeyView(**_facts(info)) for info in await parts.keys.list()])
+@router.post("", summary="Make a key", status_code=201, dependencies=ADMIN, responses=guarded_responses())
+async def create_key(parts: InjectedParts, request: KeyRequest) -> NewKeyView:
+    info, text = await parts.keys.create(request.name, frozenset(request.scopes))
+    return NewKeyView(**_facts(info), key=text)
 
-    @router.delete(
-        "/{key_id}",
-        summary="Revoke a key",
-        description="It is refused everywhere within a second. Revoked again, nothing changes.",
-        dependencies=_ADMIN,
-        responses=problems(UnknownKey),
-    )
-    async def revoke_key(key_id: KeyId) -> KeyView:
-        info = await parts.keys.revoke(key_id)
-        parts.callers.forget(key_id)
-        parts.bus.publish(KeyChanged(id=key_id))
-        return KeyView(**_facts(info))
 
-    return router
+@router.get("", summary="All keys", dependencies=ADMIN, responses=guarded_responses())
+async def list_keys(parts: InjectedParts) -> KeyList:
+    return KeyList(items=[KeyView(**_facts(info)) for info in await parts.keys.list()])
+
+
+@router.delete(
+    "/{key_id}",
+    summary="Revoke a key",
+    description="It is refused everywhere within a second. Revoked again, nothing changes.",
+    dependencies=ADMIN,
+    responses=guarded_responses(UnknownKey),
+)
+async def revoke_key(parts: InjectedParts, key_id: KeyId) -> KeyView:
+    info = await parts.keys.revoke(key_id)
+    parts.callers.forget(key_id)
+    parts.bus.publish(KeyChanged(id=key_id))
+    return KeyView(**_facts(info))
 
 
 def _facts(info: KeyInfo) -> dict[str, Any]:

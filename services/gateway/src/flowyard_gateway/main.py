@@ -19,10 +19,12 @@ from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
+from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
+from flowyard.storage.profiles import Profiles
 from flowyard_gateway.app import ABOUT, gateway_app
 from flowyard_gateway.neighbours import WITHIN_S, Neighbours
-from flowyard_gateway.parts import Parts
+from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.settings import GatewaySettings
 
 _CONNECTIONS: Final = 20
@@ -49,7 +51,7 @@ async def run_gateway(
 
 
 @asynccontextmanager
-async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
+async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncIterator[GatewayParts]:
     async with (
         open_connections(settings, "gateway", most=_CONNECTIONS) as opened,
         # No proxy of the environment's: the registry is one of ours.
@@ -65,10 +67,10 @@ def _assembled(
     registry: httpx.AsyncClient,
     neighbours: Neighbours,
     ending: asyncio.Event,
-) -> Parts:
+) -> GatewayParts:
     metrics, database, bus = opened.metrics, opened.database, opened.bus
     keys = Keys(database)
-    return Parts(
+    return GatewayParts(
         settings=settings,
         metrics=metrics,
         database=database,
@@ -84,6 +86,8 @@ def _assembled(
         live=Live(bus, History(database), poll_s=settings.poll_s),
         agents=Agents(database),
         overview=Overview(database),
+        ledger=Ledger(database),
+        profiles=Profiles(database),
         keys=keys,
         callers=CachedKeys(keys),
         registry=registry,

@@ -13,14 +13,16 @@ from flowyard.control.parts import Control
 from flowyard.storage.agents import Agents
 from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys, Keys
+from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
+from flowyard.storage.profiles import Profiles
 from flowyard.telemetry.metrics import Metrics
 from flowyard_gateway.neighbours import Neighbours
 from flowyard_gateway.settings import GatewaySettings
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class GatewayParts:
     settings: GatewaySettings
     metrics: Metrics
     database: Database
@@ -29,6 +31,8 @@ class Parts:
     live: Live
     agents: Agents
     overview: Overview
+    ledger: Ledger
+    profiles: Profiles
     keys: Keys
     callers: CachedKeys
     registry: httpx.AsyncClient

@@ -14,12 +14,12 @@ from typing import Any, Final
 from urllib.parse import quote, quote_from_bytes
 
 import httpx
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from flowyard.errors import Unavailable
-from flowyard.web.auth import require
+from flowyard.web.auth import READ
 from flowyard.web.problems import request_id_of
-from flowyard_gateway.parts import Parts
+from flowyard_gateway.routing import InjectedParts
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,10 @@ def registry_api() -> dict[str, Any]:
     return api
 
 
-def proxy_routes(parts: Parts, api: Mapping[str, Any]) -> APIRouter:
+def proxy_routes(api: Mapping[str, Any]) -> APIRouter:
+    """A route for each of the registry's."""
     # The registry looks at scopes. Who has no key at all doesn't get that far.
-    router = APIRouter(dependencies=[Depends(require("read"))], include_in_schema=False)
-
-    async def forward(request: Request) -> Response:
-        return await forwarded(parts.registry, request)
+    router = APIRouter(dependencies=READ, include_in_schema=False)
 
     for path, operations in api["paths"].items():
         for method in operations.keys() & _METHODS:
@@ -52,12 +50,12 @@ def proxy_routes(parts: Parts, api: Mapping[str, Any]) -> APIRouter:
     return router
 
 
-async def forwarded(registry: httpx.AsyncClient, request: Request) -> Response:
+async def forward(parts: InjectedParts, request: Request) -> Response:
     """The registry's answer to the same request. Raises Unavailable."""
     body = await request.body()
     headers = _only(_SENT, request.headers.items()) | {"x-request-id": request_id_of(request)}
     try:
-        told = await registry.request(request.method, _target(request), headers=headers, content=body)
+        told = await parts.registry.request(request.method, _target(request), headers=headers, content=body)
     except httpx.HTTPError as error:
         log.warning("can't reach the registry", extra={"reason": type(error).__name__})
         raise Unavailable("the registry") from error

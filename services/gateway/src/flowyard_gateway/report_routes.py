@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, TypeAlias
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from flowyard.api.costs import DEFAULT_GROUPS, MOST_GROUPS, CostReport, Moment
 from flowyard.api.moments import moment
@@ -17,14 +17,12 @@ from flowyard.errors import InvalidRequest, UnknownRun
 from flowyard.runs.costs import Grouping
 from flowyard.runs.profiles import summed_up
 from flowyard.runs.summary import BOTTLENECK
-from flowyard.storage.ledger import CallFilter, Ledger
-from flowyard.storage.profiles import Profiles
-from flowyard.web.auth import require
+from flowyard.storage.ledger import CallFilter
+from flowyard.web.auth import READ
+from flowyard.web.problems import guarded_responses
 from flowyard_gateway.answers import answer
-from flowyard_gateway.parts import Parts
-from flowyard_gateway.run_routes import RunId, problems
+from flowyard_gateway.routing import InjectedParts, RunId
 
-_READ: Final = [Depends(require("read"))]
 _MOMENT: Final = "a duration before now (`7d`, `24h`, `30m`), a day of UTC (`2026-11-23`), or a time with its zone"
 
 Since: TypeAlias = Annotated[Moment | None, Query(description=f"From when on: {_MOMENT}; left out: all that is kept")]
@@ -34,65 +32,60 @@ Threshold: TypeAlias = Annotated[
     float, Query(ge=0, le=1, description="A bottleneck is a node that more than this share of the time at work went to")
 ]
 
-
-def report_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["reports"])
-    _add_costs(router, Ledger(parts.database))
-    _add_profiles(router, parts)
-    return router
+router = APIRouter(prefix="/v1", tags=["reports"])
 
 
-def _add_costs(router: APIRouter, ledger: Ledger) -> None:
-    @router.get(
-        "/costs",
-        summary="What model calls came to",
-        response_model=CostReport,
-        dependencies=_READ,
-        responses=problems(InvalidRequest),
-    )
-    async def get_costs(
-        by: Annotated[Grouping, Query(description="What to group by")] = "model",
-        since: Since = None,
-        until: Until = None,
-        workflow: OfWorkflow = None,
-        run_id: Annotated[UUID | None, Query(description="Only the calls of this run")] = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="The most groups told")] = DEFAULT_GROUPS,
-    ) -> Response:
-        now = datetime.now(UTC)
-        wanted = CallFilter(moment(since, now), moment(until, now), workflow, run_id)
-        costs = await ledger.costs(by, wanted, most=limit)
-        asked = {"since": wanted.since, "until": wanted.until, "workflow": workflow, "run_id": run_id}
-        return answer(CostReport.of(costs, by=by, **asked))
+@router.get(
+    "/costs",
+    summary="What model calls came to",
+    response_model=CostReport,
+    dependencies=READ,
+    responses=guarded_responses(InvalidRequest),
+)
+async def get_costs(
+    parts: InjectedParts,
+    *,
+    by: Annotated[Grouping, Query(description="What to group by")] = "model",
+    since: Since = None,
+    until: Until = None,
+    workflow: OfWorkflow = None,
+    run_id: Annotated[UUID | None, Query(description="Only the calls of this run")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="The most groups told")] = DEFAULT_GROUPS,
+) -> Response:
+    now = datetime.now(UTC)
+    wanted = CallFilter(moment(since, now), moment(until, now), workflow, run_id)
+    costs = await parts.ledger.costs(by, wanted, most=limit)
+    asked = {"since": wanted.since, "until": wanted.until, "workflow": workflow, "run_id": run_id}
+    return answer(CostReport.of(costs, by=by, **asked))
 
 
-def _add_profiles(router: APIRouter, parts: Parts) -> None:
-    profiles = Profiles(parts.database)
+@router.get(
+    "/runs/{run_id}/profile",
+    summary="Where a run's time went",
+    response_model=RunProfile,
+    dependencies=READ,
+    responses=guarded_responses(UnknownRun),
+)
+async def get_profile(parts: InjectedParts, run_id: RunId, threshold: Threshold = BOTTLENECK) -> Response:
+    run = await parts.control.runs.get(run_id)
+    profile = await profile_run(parts.profiles, run, datetime.now(UTC))
+    return answer(RunProfile.of(run, profile, threshold=threshold))
 
-    @router.get(
-        "/runs/{run_id}/profile",
-        summary="Where a run's time went",
-        response_model=RunProfile,
-        dependencies=_READ,
-        responses=problems(UnknownRun),
-    )
-    async def get_profile(run_id: RunId, threshold: Threshold = BOTTLENECK) -> Response:
-        run = await parts.control.runs.get(run_id)
-        profile = await profile_run(profiles, run, datetime.now(UTC))
-        return answer(RunProfile.of(run, profile, threshold=threshold))
 
-    @router.get(
-        "/profiles",
-        summary="Where the time of the newest finished runs went",
-        response_model=ProfileReport,
-        dependencies=_READ,
-        responses=problems(InvalidRequest),
-    )
-    async def get_profiles(
-        workflow: OfWorkflow = None,
-        since: Since = None,
-        threshold: Threshold = BOTTLENECK,
-        limit: Annotated[int, Query(ge=1, le=MOST_RUNS, description="The most runs looked at")] = DEFAULT_RUNS,
-    ) -> Response:
-        from_then = moment(since, datetime.now(UTC))
-        found = await profile_runs(profiles, workflow=workflow, since=from_then, most=limit)
-        return answer(ProfileReport.of(summed_up(found), workflow=workflow, since=from_then, threshold=threshold))
+@router.get(
+    "/profiles",
+    summary="Where the time of the newest finished runs went",
+    response_model=ProfileReport,
+    dependencies=READ,
+    responses=guarded_responses(InvalidRequest),
+)
+async def get_profiles(
+    parts: InjectedParts,
+    workflow: OfWorkflow = None,
+    since: Since = None,
+    threshold: Threshold = BOTTLENECK,
+    limit: Annotated[int, Query(ge=1, le=MOST_RUNS, description="The most runs looked at")] = DEFAULT_RUNS,
+) -> Response:
+    from_then = moment(since, datetime.now(UTC))
+    found = await profile_runs(parts.profiles, workflow=workflow, since=from_then, most=limit)
+    return answer(ProfileReport.of(summed_up(found), workflow=workflow, since=from_then, threshold=threshold))

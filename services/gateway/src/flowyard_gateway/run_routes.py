@@ -13,10 +13,8 @@ from flowyard.api.workflows import WorkflowName
 from flowyard.control.cancel import cancel_run, cancel_runs
 from flowyard.control.fork import ForkOrder, Point, fork_run
 from flowyard.control.retry import retry_run
-from flowyard.control.submit import Once, Submission, new_run_id
+from flowyard.control.submit import IdempotencyKey, Submission, new_run_id
 from flowyard.errors import (
-    FlowyardError,
-    Forbidden,
     IdempotencyMismatch,
     IllegalMove,
     InvalidDocument,
@@ -25,21 +23,19 @@ from flowyard.errors import (
     QueueFull,
     SecretsNotConfigured,
     TooLarge,
-    Unauthorized,
-    Unavailable,
     UnknownRun,
     UnknownStep,
     UnknownWorkflow,
 )
 from flowyard.runs.run import Run
 from flowyard.storage.runs import RunFilter
-from flowyard.web.auth import require
-from flowyard.web.problems import problem_responses
+from flowyard.web.auth import RUN, require
+from flowyard.web.problems import guarded_responses
 from flowyard_gateway.answers import answer
-from flowyard_gateway.parts import Parts
+from flowyard_gateway.parts import GatewayParts
+from flowyard_gateway.routing import InjectedParts, RunId
 from flowyard_gateway.submitting import submit_and_wait
 
-RunId: TypeAlias = Annotated[UUID, Path(description="The run's id")]
 Runner: TypeAlias = Annotated[Caller, Depends(require("run"))]
 Key: TypeAlias = Annotated[
     str | None,
@@ -56,145 +52,139 @@ Wait: TypeAlias = Annotated[
 ]
 _LOCATION: Final = {"Location": {"description": "Where the run is", "schema": {"type": "string"}}}
 
-
-def run_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["runs"])
-    _add_submit(router, parts)
-    _add_fork(router, parts)
-    _add_moves(router, parts)
-    return router
+router = APIRouter(prefix="/v1", tags=["runs"])
 
 
-def _add_submit(router: APIRouter, parts: Parts) -> None:
-    @router.post(
-        "/workflows/{name}/runs",
-        summary="Run a workflow",
-        description="It is saved when this answers. With `wait`, the answer comes when the run has ended, or with 202.",
-        response_model=RunView,
-        responses={
-            200: {"description": "The run has ended, or the same request has come before", "headers": _LOCATION},
-            202: {"model": RunView, "description": "The run is queued, or still at work", "headers": _LOCATION},
-            **problems(
-                UnknownWorkflow,
-                InvalidInputs,
-                InvalidDocument,
-                IdempotencyMismatch,
-                TooLarge,
-                QueueFull,
-                SecretsNotConfigured,
-            ),
-        },
-    )
-    async def submit_run(
-        name: Annotated[WorkflowName, Path(description="The workflow's name")],
-        request: RunRequest,
-        caller: Runner,
-        key: Key = None,
-        wait: Wait = 0.0,
-    ) -> Response:
-        asked = {"run": name, **request.model_dump()}
-        wanted = Submission(name, request.inputs, request.priority, _once(caller, key, asked))
-        done = await submit_and_wait(parts, wanted, wait_s=wait)
-        return _run(done.run, 202 if done.is_new and done.run.is_open else 200)
-
-
-def _add_fork(router: APIRouter, parts: Parts) -> None:
-    @router.post(
-        "/runs/{run_id}/fork",
-        summary="Fork a run",
-        description=(
-            "A new run of the same revision. With `from`, it takes along what the origin had done before that step"
-            " began, changes `state`, and goes on. Without, it begins at the start, with `inputs` changed."
+@router.post(
+    "/workflows/{name}/runs",
+    name="submit_run",
+    summary="Run a workflow",
+    description="It is saved when this answers. With `wait`, the answer comes when the run has ended, or with 202.",
+    response_model=RunView,
+    responses={
+        200: {"description": "The run has ended, or the same request has come before", "headers": _LOCATION},
+        202: {"model": RunView, "description": "The run is queued, or still at work", "headers": _LOCATION},
+        **guarded_responses(
+            UnknownWorkflow,
+            InvalidInputs,
+            InvalidDocument,
+            IdempotencyMismatch,
+            TooLarge,
+            QueueFull,
+            SecretsNotConfigured,
         ),
-        status_code=202,
-        response_model=RunView,
-        responses={
-            200: {"model": RunView, "description": "The same request has come before", "headers": _LOCATION},
-            202: {"description": "The fork is queued", "headers": _LOCATION},
-            **problems(
-                UnknownRun,
-                UnknownStep,
-                UnknownWorkflow,
-                InvalidInputs,
-                InvalidRequest,
-                InvalidDocument,
-                IdempotencyMismatch,
-                TooLarge,
-                QueueFull,
-                SecretsNotConfigured,
-            ),
-        },
+    },
+)
+async def submit(
+    parts: InjectedParts,
+    name: Annotated[WorkflowName, Path(description="The workflow's name")],
+    request: RunRequest,
+    caller: Runner,
+    key: Key = None,
+    wait: Wait = 0.0,
+) -> Response:
+    submission = Submission(
+        workflow=name,
+        inputs=request.inputs,
+        priority=request.priority,
+        idempotency=_idempotency(caller, key, {"run": name, **request.model_dump()}),
     )
-    async def fork(run_id: RunId, request: ForkRequest, caller: Runner, key: Key = None) -> Response:
-        asked = {"fork": str(run_id), **request.model_dump()}
-        wanted = _fork_order(run_id, request, _once(caller, key, asked))
-        found, is_new = await fork_run(parts.control, wanted, run_id=new_run_id())
-        return _run(await parts.control.runs.get(found), 202 if is_new else 200)
+    done = await submit_and_wait(parts, submission, wait_s=wait)
+    return _run(done.run, 202 if done.is_new and done.run.is_open else 200)
 
 
-def _add_moves(router: APIRouter, parts: Parts) -> None:
-    @router.post(
-        "/runs/cancel",
-        summary="Cancel many runs",
-        response_model=CancelledRuns,
-        dependencies=[Depends(require("run"))],
-        responses=problems(InvalidRequest),
-    )
-    async def cancel_many(request: CancelRequest) -> Response:
-        return answer(await _cancel_many(parts, request))
-
-    @router.post(
-        "/runs/{run_id}/cancel",
-        summary="Cancel a run",
-        response_model=RunView,
-        dependencies=[Depends(require("run"))],
-        responses={
-            200: {"description": "It is cancelled"},
-            202: {"model": RunView, "description": "Its executor will end it, within a moment"},
-            **problems(UnknownRun, IllegalMove),
-        },
-    )
-    async def cancel(run_id: RunId) -> Response:
-        run = await cancel_run(parts.control, run_id)
-        return _run(run, 202 if run.is_open else 200)
-
-    @router.post(
-        "/runs/{run_id}/retry",
-        summary="Retry a failed run",
-        description="It goes on from the step that failed; steps that have succeeded aren't executed again.",
-        status_code=202,
-        response_model=RunView,
-        dependencies=[Depends(require("run"))],
-        responses=problems(UnknownRun, IllegalMove),
-    )
-    async def retry(run_id: RunId) -> Response:
-        return _run(await retry_run(parts.control, run_id), 202)
+@router.post(
+    "/runs/{run_id}/fork",
+    summary="Fork a run",
+    description=(
+        "A new run of the same revision. With `from`, it takes along what the origin had done before that step"
+        " began, changes `state`, and goes on. Without, it begins at the start, with `inputs` changed."
+    ),
+    status_code=202,
+    response_model=RunView,
+    responses={
+        200: {"model": RunView, "description": "The same request has come before", "headers": _LOCATION},
+        202: {"description": "The fork is queued", "headers": _LOCATION},
+        **guarded_responses(
+            UnknownRun,
+            UnknownStep,
+            UnknownWorkflow,
+            InvalidInputs,
+            InvalidRequest,
+            InvalidDocument,
+            IdempotencyMismatch,
+            TooLarge,
+            QueueFull,
+            SecretsNotConfigured,
+        ),
+    },
+)
+async def fork(parts: InjectedParts, run_id: RunId, request: ForkRequest, caller: Runner, key: Key = None) -> Response:
+    idempotency = _idempotency(caller, key, {"fork": str(run_id), **request.model_dump()})
+    order = _fork_order(run_id, request, idempotency)
+    fork_id, is_new = await fork_run(parts.control, order, run_id=new_run_id())
+    return _run(await parts.control.runs.get(fork_id), 202 if is_new else 200)
 
 
-def problems(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
-    """Of a route that needs a key, and Postgres."""
-    return problem_responses(Unauthorized, Forbidden, Unavailable, *errors)
+@router.post(
+    "/runs/cancel",
+    summary="Cancel many runs",
+    response_model=CancelledRuns,
+    dependencies=RUN,
+    responses=guarded_responses(InvalidRequest),
+)
+async def cancel_many(parts: InjectedParts, request: CancelRequest) -> Response:
+    return answer(await _cancel_many(parts, request))
 
 
-def _once(caller: Caller, key: str | None, asked: dict[str, Any]) -> Once | None:
-    return Once(caller.key_id, key, asked) if key is not None else None
+@router.post(
+    "/runs/{run_id}/cancel",
+    summary="Cancel a run",
+    response_model=RunView,
+    dependencies=RUN,
+    responses={
+        200: {"description": "It is cancelled"},
+        202: {"model": RunView, "description": "Its executor will end it, within a moment"},
+        **guarded_responses(UnknownRun, IllegalMove),
+    },
+)
+async def cancel(parts: InjectedParts, run_id: RunId) -> Response:
+    run = await cancel_run(parts.control, run_id)
+    return _run(run, 202 if run.is_open else 200)
+
+
+@router.post(
+    "/runs/{run_id}/retry",
+    summary="Retry a failed run",
+    description="It goes on from the step that failed; steps that have succeeded aren't executed again.",
+    status_code=202,
+    response_model=RunView,
+    dependencies=RUN,
+    responses=guarded_responses(UnknownRun, IllegalMove),
+)
+async def retry(parts: InjectedParts, run_id: RunId) -> Response:
+    return _run(await retry_run(parts.control, run_id), 202)
+
+
+def _idempotency(caller: Caller, key: str | None, request: dict[str, Any]) -> IdempotencyKey | None:
+    return IdempotencyKey(caller.key_id, key, request) if key is not None else None
 
 
 def _run(run: Run, status: int) -> Response:
     return answer(RunView.of(run), status, {"location": f"/v1/runs/{run.id}"})
 
 
-def _fork_order(run_id: UUID, request: ForkRequest, once: Once | None) -> ForkOrder:
+def _fork_order(run_id: UUID, request: ForkRequest, idempotency: IdempotencyKey | None) -> ForkOrder:
     if request.point is None and request.state:
         raise InvalidRequest([{"where": "body.state", "message": "say with `from` before which step it is changed"}])
     if request.point is not None and request.inputs:
         message = "steps have seen them: change the fields with `state`, or begin anew without `from`"
         raise InvalidRequest([{"where": "body.inputs", "message": message}])
     point = Point(request.point.node, request.point.visit, request.state) if request.point is not None else None
-    return ForkOrder(run_id, point, request.inputs, once)
+    return ForkOrder(origin=run_id, point=point, inputs=request.inputs, idempotency=idempotency)
 
 
-async def _cancel_many(parts: Parts, request: CancelRequest) -> CancelledRuns:
+async def _cancel_many(parts: GatewayParts, request: CancelRequest) -> CancelledRuns:
     if request.ids is not None and (request.workflow is not None or request.status is not None):
         raise InvalidRequest([{"where": "body.ids", "message": "give either `ids`, or `workflow` and `status`"}])
     if request.ids is None and request.workflow is None and request.status is None:

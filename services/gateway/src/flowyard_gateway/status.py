@@ -8,38 +8,37 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from flowyard.api.runs import money
 from flowyard.api.status import ExecutorView, HolderView, QueueView, ServiceView, StatusView, TodayView
 from flowyard.storage.agents import Agent
 from flowyard.storage.overview import Holder
 from flowyard.storage.schema import VERSION
-from flowyard.web.auth import require
+from flowyard.web.auth import READ
+from flowyard.web.problems import guarded_responses
 from flowyard_gateway.neighbours import WITHIN_S
-from flowyard_gateway.parts import Parts
-from flowyard_gateway.run_routes import problems
+from flowyard_gateway.parts import GatewayParts
+from flowyard_gateway.routing import InjectedParts
 
 _MOST_EXECUTORS: Final = 1000
 
 
-def status_routes(parts: Parts) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["status"])
-
-    @router.get(
-        "/status",
-        summary="How it is going",
-        description="Services that the gateway knows of are asked, and given two seconds: what they don't say is null.",
-        dependencies=[Depends(require("read"))],
-        responses=problems(),
-    )
-    async def get_status() -> StatusView:
-        return await status_of(parts, datetime.now(UTC))
-
-    return router
+router = APIRouter(prefix="/v1", tags=["status"])
 
 
-async def status_of(parts: Parts, now: datetime) -> StatusView:
+@router.get(
+    "/status",
+    summary="How it is going",
+    description="Services that the gateway knows of are asked, and given two seconds: what they don't say is null.",
+    dependencies=READ,
+    responses=guarded_responses(),
+)
+async def get_status(parts: InjectedParts) -> StatusView:
+    return await status_of(parts, datetime.now(UTC))
+
+
+async def status_of(parts: GatewayParts, now: datetime) -> StatusView:
     executors = [_executor(agent) for agent in await parts.agents.page(kind="executor", limit=_MOST_EXECUTORS)]
     holders = await parts.overview.holders()
     queue = await _queue(parts)
@@ -60,7 +59,7 @@ async def status_of(parts: Parts, now: datetime) -> StatusView:
     )
 
 
-async def _queue(parts: Parts) -> QueueView:
+async def _queue(parts: GatewayParts) -> QueueView:
     measures = parts.control.queue_measures
     depths = await measures.depths()
     return QueueView(
@@ -72,7 +71,7 @@ async def _queue(parts: Parts) -> QueueView:
     )
 
 
-async def _servers(parts: Parts) -> list[ServiceView]:
+async def _servers(parts: GatewayParts) -> list[ServiceView]:
     postgres = ServiceView(
         name="postgres", healthy=True, version=await parts.database.server_version(), detail=f"schema {VERSION}"
     )
@@ -95,7 +94,7 @@ def _executors(executors: Sequence[ExecutorView], holders: Sequence[Holder], *, 
     return ServiceView(name="executor", healthy=False, replicas=0, detail="none has registered: runs wait")
 
 
-async def _today(parts: Parts, since: datetime) -> TodayView | None:
+async def _today(parts: GatewayParts, since: datetime) -> TodayView | None:
     """None where there is too much to be counted in time: a status must be quick when there is most to do."""
     try:
         async with asyncio.timeout(WITHIN_S):

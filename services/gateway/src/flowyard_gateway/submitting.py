@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from flowyard.control.ear import Ear
+from flowyard.control.listener import RunListener
 from flowyard.control.submit import Submission, new_run_id, submit_run
 from flowyard.runs.run import Run
 from flowyard.telemetry.logs import is_about_run
-from flowyard_gateway.parts import Parts
+from flowyard_gateway.parts import GatewayParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,36 +22,36 @@ class Submitted:
     is_new: bool
 
 
-async def submit_and_wait(parts: Parts, wanted: Submission, *, wait_s: float) -> Submitted:
+async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s: float) -> Submitted:
     """The run as it is when it has ended, or after `wait_s`: then it goes on. Raises as `submit_run`."""
     run_id = new_run_id()
     if not wait_s:
-        found, is_new = await submit_run(parts.control, wanted, run_id=run_id)
+        found, is_new = await submit_run(parts.control, submission, run_id=run_id)
         is_about_run(found)
         return Submitted(await parts.control.runs.get(found), is_new)
     # Listened to before it exists, so that nothing has to be read again. Its first event says that it is queued.
-    with parts.live.listen(run_id, after=1) as ear:
-        found, is_new = await submit_run(parts.control, wanted, run_id=run_id)
+    with parts.live.listen(run_id, after=1) as listener:
+        found, is_new = await submit_run(parts.control, submission, run_id=run_id)
         is_about_run(found)
         if is_new:
-            await _until_ended(parts, ear, wait_s)
+            await _until_ended(parts, listener, wait_s)
     run = await parts.control.runs.get(found) if is_new else await _wait_for(parts, found, wait_s)
     return Submitted(run, is_new)
 
 
-async def _wait_for(parts: Parts, run_id: UUID, wait_s: float) -> Run:
+async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
     """A run that was there already."""
-    with parts.live.listen(run_id, after=0) as ear:
+    with parts.live.listen(run_id, after=0) as listener:
         run = await parts.control.runs.get(run_id)
         if not run.is_open:
             return run
-        ear.last = run.last_seq
-        ear.wake()
-        await _until_ended(parts, ear, wait_s)
+        listener.last_seq = run.last_seq
+        listener.read_again()
+        await _until_ended(parts, listener, wait_s)
     return await parts.control.runs.get(run_id)
 
 
-async def _until_ended(parts: Parts, ear: Ear, wait_s: float) -> None:
+async def _until_ended(parts: GatewayParts, listener: RunListener, wait_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(min(wait_s, parts.settings.wait_max_s)):
-            await parts.live.until_ended(ear)
+            await parts.live.until_ended(listener)

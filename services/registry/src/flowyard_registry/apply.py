@@ -14,14 +14,14 @@ from flowyard.language.workflow import Workflow
 from flowyard.service.documents import valid_workflow
 from flowyard.storage.workflows import Revision
 from flowyard_registry.documents import read_document, read_revision, shown
-from flowyard_registry.parts import Parts
+from flowyard_registry.parts import RegistryParts
 
 log = logging.getLogger(__name__)
 
 _LARGEST: Final = 2**31 - 1
 
 
-async def apply_document(parts: Parts, name: str, body: bytes, *, file: str) -> Applied:
+async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: str) -> Applied:
     """Makes the document the workflow's current revision. Raises InvalidDocument, InvalidRequest."""
     loaded = await read_document(body, file)
     workflow = valid_workflow(loaded)
@@ -34,7 +34,7 @@ async def apply_document(parts: Parts, name: str, body: bytes, *, file: str) -> 
     return _told(parts, revision, loaded, is_new=is_new)
 
 
-async def roll_back(parts: Parts, name: str, number: int) -> Applied:
+async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
     """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one took."""
     loaded = await read_revision(parts.documents, await parts.workflows.revision(name, number))
     limits = _limits(valid_workflow(loaded))
@@ -71,7 +71,7 @@ def _other_name(its: str, asked: str) -> dict[str, str]:
     return {"where": "path.name", "message": message}
 
 
-def _told(parts: Parts, revision: Revision, loaded: Loaded, *, is_new: bool) -> Applied:
+def _told(parts: RegistryParts, revision: Revision, loaded: Loaded, *, is_new: bool) -> Applied:
     name = revision.workflow
     if is_new:
         parts.bus.publish(WorkflowChanged(name=name))

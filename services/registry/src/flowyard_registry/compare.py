@@ -12,13 +12,13 @@ from flowyard.language.reading.places import plain
 from flowyard.language.reading.source import SourceError, read_tree
 from flowyard.language.reading.surrogates import join_surrogates
 from flowyard.storage.workflows import Revision
-from flowyard_registry.parts import Parts
+from flowyard_registry.parts import RegistryParts
 
 # Beyond it difflib may take minutes; below it, a second.
 _MOST_PAIRS: Final = 25_000_000
 
 
-async def compare(parts: Parts, name: str, older: int | None, newer: int | None) -> Difference:
+async def compare(parts: RegistryParts, name: str, older: int | None, newer: int | None) -> Difference:
     """None: the current revision, and the one before it. Raises UnknownWorkflow, UnknownRevision."""
     new = await (parts.workflows.current(name) if newer is None else parts.workflows.revision(name, newer))
     old = await parts.workflows.revision(name, max(1, new.number - 1) if older is None else older)

@@ -12,12 +12,12 @@ from flowyard.bus.messages import WorkflowChanged
 from flowyard.control.announce import announce
 from flowyard.errors import Unavailable
 from flowyard.storage.moves import Moved
-from flowyard_registry.parts import Parts
+from flowyard_registry.parts import RegistryParts
 
 log = logging.getLogger(__name__)
 
 
-async def delete_workflow(parts: Parts, name: str, *, force: bool) -> Deleted:
+async def delete_workflow(parts: RegistryParts, name: str, *, force: bool) -> Deleted:
     """Raises UnknownWorkflow, WorkflowInUse."""
     moved = await parts.workflows.delete(name, force=force)
     parts.bus.publish(WorkflowChanged(name=name))
@@ -27,7 +27,7 @@ async def delete_workflow(parts: Parts, name: str, *, force: bool) -> Deleted:
     return Deleted(name=name, cancelled=ended, cancelling=[one.run_id for one in moved if one.entry is None])
 
 
-async def sweep(parts: Parts) -> NoReturn:
+async def sweep(parts: RegistryParts) -> NoReturn:
     """Forgets agents that are gone and cancels runs whose workflow is, until it is cancelled itself."""
     while True:
         await asyncio.sleep(parts.settings.sweep_s)
@@ -39,7 +39,7 @@ async def sweep(parts: Parts) -> NoReturn:
             log.warning("sweep failed: %s", error.message)
 
 
-def _announce(parts: Parts, moved: Sequence[Moved]) -> None:
+def _announce(parts: RegistryParts, moved: Sequence[Moved]) -> None:
     for one in moved:
         log.info("run cancelled: its workflow is gone", extra={"run_id": str(one.run_id), "workflow": one.workflow})
         announce(one, parts.bus, parts.metrics)

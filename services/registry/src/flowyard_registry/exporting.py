@@ -14,12 +14,12 @@ from flowyard.export.otlp import OtlpTarget
 from flowyard.export.sending import open_door
 from flowyard.export.told import Teller
 from flowyard.storage.exports import Exports
-from flowyard_registry.parts import Parts
+from flowyard_registry.parts import RegistryParts
 
 _MLFLOW_TIMEOUT_S: Final = 10.0
 
 
-async def export_runs(parts: Parts) -> None:
+async def export_runs(parts: RegistryParts) -> None:
     """Until it is cancelled. Whatever happens to a target is no concern of the others, or of the registry."""
     async with _targets(parts) as targets, asyncio.TaskGroup() as tasks:
         for target in targets:
@@ -34,7 +34,7 @@ async def export_runs(parts: Parts) -> None:
 
 
 @asynccontextmanager
-async def _targets(parts: Parts) -> AsyncIterator[list[Target]]:
+async def _targets(parts: RegistryParts) -> AsyncIterator[list[Target]]:
     url, address, resource = parts.settings.mlflow_url, parts.otel.address, parts.otel.resource
     found: list[Target] = []
     async with AsyncExitStack() as stack:

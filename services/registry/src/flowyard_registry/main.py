@@ -21,7 +21,7 @@ from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.workflows import Workflows
 from flowyard_registry.app import ABOUT, registry_app
 from flowyard_registry.delete import sweep
-from flowyard_registry.parts import Parts
+from flowyard_registry.parts import RegistryParts
 from flowyard_registry.presence import hears_agents
 from flowyard_registry.settings import RegistrySettings
 
@@ -53,7 +53,7 @@ async def run_registry(
         await serve_until(ending, app, settings, metrics=parts.metrics.process, loops=loops, on_listening=on_listening)
 
 
-async def _exports(parts: Parts) -> list[Coroutine[Any, Any, None]]:
+async def _exports(parts: RegistryParts) -> list[Coroutine[Any, Any, None]]:
     """What tells other systems of finished runs. From here on, runs are kept for those systems and for no others."""
     names = [name for name, wanted in ((MLFLOW, parts.settings.mlflow_url), (OTLP, parts.otel.address)) if wanted]
     for target, runs in (await Exports(parts.database).set_targets(names)).items():
@@ -68,9 +68,9 @@ async def _exports(parts: Parts) -> list[Coroutine[Any, Any, None]]:
 
 
 @asynccontextmanager
-async def _parts(settings: RegistrySettings, otel: OtelSettings, ending: asyncio.Event) -> AsyncIterator[Parts]:
+async def _parts(settings: RegistrySettings, otel: OtelSettings, ending: asyncio.Event) -> AsyncIterator[RegistryParts]:
     async with open_connections(settings, "registry") as opened:
-        yield Parts(
+        yield RegistryParts(
             settings=settings,
             otel=otel,
             metrics=opened.metrics,

@@ -17,7 +17,7 @@ from flowyard_registry.settings import RegistrySettings
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class RegistryParts:
     settings: RegistrySettings
     otel: OtelSettings
     metrics: Metrics

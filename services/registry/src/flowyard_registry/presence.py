@@ -15,7 +15,7 @@ from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistrat
 from flowyard.bus.subscription import Handler
 from flowyard.errors import AgentTaken, Unavailable, UnknownAgent
 from flowyard.storage.agents import NewAgent
-from flowyard_registry.parts import Parts
+from flowyard_registry.parts import RegistryParts
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _QUEUE: Final = "registry"
 
 
 @asynccontextmanager
-async def hears_agents(parts: Parts) -> AsyncIterator[None]:
+async def hears_agents(parts: RegistryParts) -> AsyncIterator[None]:
     """An agent that isn't answered asks again; one that isn't known is told so, and registers."""
     bus, told = parts.bus, _Told(parts)
     async with AsyncExitStack() as stack:
@@ -40,7 +40,7 @@ async def hears_agents(parts: Parts) -> AsyncIterator[None]:
 class _Told:
     """What becomes of each message. Whether the agent is known afterwards is the answer."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: RegistryParts) -> None:
         self._agents = parts.agents
 
     async def register(self, message: AgentRegistration) -> bool:

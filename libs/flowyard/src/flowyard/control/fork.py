@@ -1,4 +1,4 @@
-"""Fork a run: a new one that takes along what its origin had done before some step, and goes on differently."""
+"""Forks a run: a new run takes its origin's steps before some step along, and goes on differently from there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.control.parts import Control
-from flowyard.control.secret_inputs import sealed, touched
-from flowyard.control.submit import Once, answered, asked, enqueue, small_enough
+from flowyard.control.secret_inputs import seal_inputs, without_masked
+from flowyard.control.submit import IdempotencyKey, check_size, enqueue, find_earlier_run, idempotency_columns
 from flowyard.errors import InvalidInputs, InvalidRequest, UnknownStep
 from flowyard.language.flow import Flow
 from flowyard.language.inputs import conform_field, valid_inputs
@@ -30,44 +30,55 @@ class Point:
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForkOrder:
-    """`point` None: the fork begins at the start, with `inputs` in place of its origin's.
+    """`point` None: the fork begins at the start, with `inputs` replacing its origin's.
 
-    A secret that is given as it is shown, `***`, stays what it is.
+    A secret that is given masked, `***`, keeps its value.
     """
 
     origin: UUID
     point: Point | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    once: Once | None = None
+    idempotency: IdempotencyKey | None = None
 
 
-async def fork_run(control: Control, wanted: ForkOrder, *, run_id: UUID) -> tuple[UUID, bool]:
-    """The new run's id, and whether it is new: not `run_id` and not new if the same request has come before.
+async def fork_run(control: Control, order: ForkOrder, *, run_id: UUID) -> tuple[UUID, bool]:
+    """Returns the fork's id and whether it is new. If the same request came before, it is that run's id, and False.
 
-    It is of the same revision as its origin, which may still be at work. Raises UnknownRun; UnknownStep for one that
+    The fork has its origin's revision; the origin may still be running. Raises UnknownRun; UnknownStep for a step that
     hasn't begun; InvalidRequest, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch, UnknownWorkflow,
     SecretsNotConfigured.
     """
-    if (before := await answered(control, wanted.once)) is not None:
-        return before, False
-    origin = await control.runs.fork_origin(wanted.origin)
+    if (earlier := await find_earlier_run(control, order.idempotency)) is not None:
+        return earlier, False
+    origin = await control.runs.fork_origin(order.origin)
     workflow = await control.documents.get(origin.workflow, origin.definition, origin.digest)
-    if wanted.point is None:
-        changed = touched(workflow, wanted.inputs)
+    if order.point is None:
+        changed = without_masked(workflow, order.inputs)
         inputs = valid_inputs(workflow, {**origin.inputs, **changed})
         fork, steps_before = Fork(origin.run_id, START, 1, {}), None
     else:
         inputs, changed = dict(origin.inputs), {}
-        fork = _fork(origin, workflow, wanted.point)
+        fork = _fork(origin, workflow, order.point)
         steps_before = await _begun_at(control, fork)
         fork = replace(fork, earlier=await _earlier(control, origin, steps_before))
     kept = {name: value for name, value in inputs.items() if name not in changed}
-    small_enough({**inputs, **shown(kept), **fork.state}, "the fork's inputs and state", control.inputs_limit)
-    fork = replace(fork, state=sealed(control, workflow, fork.state))
-    inputs = sealed(control, workflow, inputs, changed)
-    run = _new_run(run_id, origin, workflow, inputs, fork, asked(control, workflow, wanted.once))
+    check_size({**inputs, **shown(kept), **fork.state}, "the fork's inputs and state", control.inputs_limit)
+    fork = replace(fork, state=seal_inputs(control, workflow, fork.state))
+    inputs = seal_inputs(control, workflow, inputs, changed)
+    run = NewRun(
+        id=run_id,
+        workflow=origin.workflow,
+        revision=origin.revision,
+        definition=origin.definition,
+        inputs=inputs,
+        priority=origin.priority,
+        max_attempts=workflow.execution.max_attempts,
+        timeout_s=workflow.execution.timeout,
+        fork=fork,
+        **idempotency_columns(control, workflow, order.idempotency),
+    )
     return await enqueue(control, run, steps_before=steps_before)
 
 
@@ -77,13 +88,13 @@ def _fork(origin: ForkOrigin, workflow: Workflow, point: Point) -> Fork:
     if point.node in workflow.maps:
         hint = "it runs once per item of a map, with the others: fork from the step before"
         raise InvalidRequest([{"where": "from.node", "message": f"no fork begins at '{point.node}': {hint}"}])
-    state = _valid_state(workflow, touched(workflow, point.state))
-    _refuse_beside(workflow, point.node, state)
+    state = _valid_state(workflow, without_masked(workflow, point.state))
+    _refuse_parallel_writes(workflow, point.node, state)
     return Fork(origin.run_id, point.node, point.visit, state)
 
 
-def _refuse_beside(workflow: Workflow, node: str, state: Mapping[str, Any]) -> None:
-    """What a branch beside the step writes can't be changed there: one of the two would be lost."""
+def _refuse_parallel_writes(workflow: Workflow, node: str, state: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for a field that a parallel branch writes: one of the two values would be lost."""
     maps = workflow.maps
     for other in sorted(Flow(workflow.nodes, workflow.ways).beside(node) & workflow.nodes.keys()):
         written = {maps[other].collect_field} if other in maps else {o.field for o in workflow.nodes[other].outputs}
@@ -93,7 +104,7 @@ def _refuse_beside(workflow: Workflow, node: str, state: Mapping[str, Any]) -> N
 
 
 def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Raises InvalidInputs with every fault."""
+    """Raises InvalidInputs with all problems."""
     problems: list[str] = []
     state: dict[str, Any] = {}
     for name, value in given.items():
@@ -108,13 +119,13 @@ def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
 
 
 async def _earlier(control: Control, origin: ForkOrigin, before: int) -> tuple[Change, ...]:
-    """What the origin, a fork itself, had changed by then: no step that is taken along tells of it."""
+    """The changes of an origin that is a fork itself, up to event `before`: its steps don't show them."""
     if origin.fork is None or origin.fork.node == START:
         return ()
     own = Change(origin.fork.node, origin.fork.visit, origin.fork.state)
     made = []
     for change in (*origin.fork.earlier, own):
-        # A step that the origin hasn't begun is none that comes before the chosen one.
+        # A step that the origin hasn't begun doesn't come before the chosen one.
         with suppress(UnknownStep):
             if await control.history.started_at_seq(origin.run_id, change.node, change.visit) <= before:
                 made.append(change)
@@ -126,25 +137,3 @@ async def _begun_at(control: Control, fork: Fork) -> int:
         return await control.history.started_at_seq(fork.origin, fork.node, fork.visit)
     except UnknownStep as error:
         raise UnknownStep(error.name, hint=f"run {fork.origin} hasn't begun it") from None
-
-
-def _new_run(
-    run_id: UUID,
-    origin: ForkOrigin,
-    workflow: Workflow,
-    inputs: Mapping[str, Any],
-    fork: Fork,
-    known_by: dict[str, Any],
-) -> NewRun:
-    return NewRun(
-        run_id,
-        origin.workflow,
-        origin.revision,
-        origin.definition,
-        inputs,
-        origin.priority,
-        workflow.execution.max_attempts,
-        workflow.execution.timeout,
-        **known_by,
-        fork=fork,
-    )

@@ -1,4 +1,4 @@
-"""Secret inputs on their way in: from here on they are sealed."""
+"""Secret inputs of a request: refused while masked, and sealed before they are stored."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from flowyard.sealing import Box
 def new_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a new run, not yet sealed. Raises InvalidInputs."""
     inputs = valid_inputs(workflow, given)
-    stars = [
-        f"{name}: '{MASK}' is how it is shown, not what it is"
+    masked = [
+        f"{name}: '{MASK}' is what a secret is shown as, not its value"
         for name in inputs
-        if is_untouched(workflow, name, inputs)
+        if _is_masked(workflow, name, inputs)
     ]
-    if stars:
-        raise InvalidInputs(stars)
+    if masked:
+        raise InvalidInputs(masked)
     return inputs
 
 
-def touched(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what a fork is to change, all but the secrets that came back as they are shown: those stay."""
-    return {name: value for name, value in given.items() if not is_untouched(workflow, name, given)}
+def without_masked(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a fork is to change. A secret that comes back masked isn't among them: it keeps its value."""
+    return {name: value for name, value in given.items() if not _is_masked(workflow, name, given)}
 
 
-def is_untouched(workflow: Workflow, name: str, given: Mapping[str, Any]) -> bool:
+def _is_masked(workflow: Workflow, name: str, given: Mapping[str, Any]) -> bool:
     return name in workflow.secrets and given[name] == MASK
 
 
-def sealed(
+def seal_inputs(
     control: Control, workflow: Workflow, values: Mapping[str, Any], names: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """The values, those of secret fields sealed. `names`: of the others it is known that they are.
+    """The values, those of secret fields sealed; with `names` only those: all other secrets are already sealed.
 
     Raises SecretsNotConfigured.
     """
@@ -50,7 +50,7 @@ def sealed(
 
 
 def box_for(control: Control, workflow: Workflow) -> Box:
-    """Raises SecretsNotConfigured."""
+    """Raises SecretsNotConfigured if there is no key. `workflow`: for the message."""
     if control.box is None:
         raise SecretsNotConfigured(workflow.name)
     return control.box

@@ -1,4 +1,4 @@
-"""Submit a run: it is on disk when this returns."""
+"""Submits a run: it is on disk when this returns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from flowyard.bus.messages import WorkQueued
 from flowyard.control.parts import Control
-from flowyard.control.secret_inputs import box_for, new_inputs, sealed
+from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
 from flowyard.errors import TooLarge
 from flowyard.ids import uuid7
 from flowyard.language.workflow import Workflow
@@ -22,15 +22,15 @@ from flowyard.storage.database import dumps
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
-    """A request that may come twice and must lead to one run. `key`: the caller's; `owner`: whose key it is.
+class IdempotencyKey:
+    """Of a request that may be sent twice and must lead to one run. `owner`: the id of the API key that sends it.
 
-    `asked`: all that was asked for, as JSON.
+    `request`: all that the request says, as JSON.
     """
 
     owner: str
     key: str
-    asked: Any
+    request: Any
 
     @property
     def scoped_key(self) -> str:
@@ -38,66 +38,75 @@ class Once:
 
     @property
     def content(self) -> bytes:
-        """What was asked for, however it was spelled."""
-        return json.dumps(self.asked, sort_keys=True, separators=(",", ":")).encode()
+        """The request, the same for every order of its keys."""
+        return json.dumps(self.request, sort_keys=True, separators=(",", ":")).encode()
 
     @property
     def fingerprint(self) -> bytes:
-        """SHA-256 of the content. Only of one without secrets: they could be guessed."""
+        """SHA-256 of the content. Only of a request without secrets: they could be guessed."""
         return hashlib.sha256(self.content).digest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """`priority`: None is as the workflow says."""
+    """`priority`: None for the workflow's own."""
 
     workflow: str
     inputs: Mapping[str, Any]
     priority: int | None = None
-    once: Once | None = None
+    idempotency: IdempotencyKey | None = None
+
+
+class IdempotencyColumns(TypedDict, total=False):
+    key: str
+    fingerprint: bytes
 
 
 def new_run_id() -> UUID:
     return uuid7(time.time_ns() // 1_000_000, secrets.token_bytes(10))
 
 
-async def submit_run(control: Control, wanted: Submission, *, run_id: UUID) -> tuple[UUID, bool]:
-    """The run's id, and whether it is new: not `run_id` and not new if the same request has come before.
+async def submit_run(control: Control, submission: Submission, *, run_id: UUID) -> tuple[UUID, bool]:
+    """Returns the run's id and whether the run is new. If the same request came before, it is that run's id, and False.
 
     Raises UnknownWorkflow, InvalidDocument, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch,
     SecretsNotConfigured.
     """
-    if (before := await answered(control, wanted.once)) is not None:
-        return before, False
-    current = await control.documents.current(wanted.workflow)
+    if (earlier := await find_earlier_run(control, submission.idempotency)) is not None:
+        return earlier, False
+    current = await control.documents.current(submission.workflow)
     workflow, execution = current.workflow, current.workflow.execution
-    inputs = small_enough(new_inputs(workflow, wanted.inputs), "the inputs", control.inputs_limit)
+    inputs = new_inputs(workflow, submission.inputs)
+    check_size(inputs, "the inputs", control.inputs_limit)
     run = NewRun(
-        run_id,
-        wanted.workflow,
-        current.revision,
-        current.definition,
-        sealed(control, workflow, inputs),
-        execution.priority if wanted.priority is None else wanted.priority,
-        execution.max_attempts,
-        execution.timeout,
-        **asked(control, workflow, wanted.once),
+        id=run_id,
+        workflow=submission.workflow,
+        revision=current.revision,
+        definition=current.definition,
+        inputs=seal_inputs(control, workflow, inputs),
+        priority=execution.priority if submission.priority is None else submission.priority,
+        max_attempts=execution.max_attempts,
+        timeout_s=execution.timeout,
+        **idempotency_columns(control, workflow, submission.idempotency),
     )
     return await enqueue(control, run)
 
 
-async def answered(control: Control, once: Once | None) -> UUID | None:
-    """The run that the same request has led to. It comes first: what was fine then may not be so any more."""
-    if once is None:
+async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None) -> UUID | None:
+    """The run that the same request has led to. Looked for before any check: what was valid then may not be now."""
+    if idempotency is None:
         return None
-    marks = control.box.marks(once.content) if control.box is not None else ()
-    return await control.runs.by_idempotency_key(once.scoped_key, {once.fingerprint, *marks})
+    marks = control.box.marks(idempotency.content) if control.box is not None else ()
+    return await control.runs.by_idempotency_key(idempotency.scoped_key, {idempotency.fingerprint, *marks})
 
 
 async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
-    """The run's id, and whether it is new. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch."""
+    """As `submit_run`, without its checks. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
+
+    `steps_before`: a fork takes its origin's steps along whose events are before this `seq`.
+    """
     await control.queue.enter()
-    # Saved first: a lost message is found again by a poll, a lost row is not.
+    # Saved first: a lost message is made up for by a poll, a lost row is not.
     run_id, is_new = await control.runs.add(run, steps_before=steps_before)
     if is_new:
         control.metrics.runs.submitted.labels(run.workflow).inc()
@@ -105,12 +114,11 @@ async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = N
     return run_id, is_new
 
 
-def small_enough(values: dict[str, Any], what: str, limit: int) -> dict[str, Any]:
-    """Counted in the bytes of UTF-8, as a client sends them. Raises TooLarge."""
-    # As it is stored it is ASCII, and never shorter: nearly always that settles it.
+def check_size(values: dict[str, Any], what: str, limit: int) -> None:
+    """Raises TooLarge if the values have more than `limit` bytes as JSON in UTF-8, which is how a client sends them."""
+    # They are stored in ASCII, which is never shorter: nearly always that settles it.
     if len(dumps(values)) > limit and _utf8_bytes(values) > limit:
         raise TooLarge(what, limit=limit)
-    return values
 
 
 def _utf8_bytes(values: dict[str, Any]) -> int:
@@ -118,9 +126,10 @@ def _utf8_bytes(values: dict[str, Any]) -> int:
     return len(text.encode(errors="surrogatepass"))
 
 
-def asked(control: Control, workflow: Workflow, once: Once | None) -> dict[str, Any]:
-    """By what the request is known again. Raises SecretsNotConfigured."""
-    if once is None:
+def idempotency_columns(control: Control, workflow: Workflow, idempotency: IdempotencyKey | None) -> IdempotencyColumns:
+    """The idempotency columns of the run's row; empty if the caller sent no key. Raises SecretsNotConfigured."""
+    if idempotency is None:
         return {}
-    fingerprint = box_for(control, workflow).marks(once.content)[0] if workflow.secrets else once.fingerprint
-    return {"key": once.scoped_key, "fingerprint": fingerprint}
+    has_secrets = bool(workflow.secrets)
+    marks = box_for(control, workflow).marks(idempotency.content) if has_secrets else [idempotency.fingerprint]
+    return {"key": idempotency.scoped_key, "fingerprint": marks[0]}

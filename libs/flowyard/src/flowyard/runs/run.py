@@ -96,7 +96,7 @@ class Spending:
     cost_usd: Decimal | None = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One execution of one revision. Times are UTC, from the database's clock. `attempt` counts claims, from 1."""
 
@@ -125,7 +125,7 @@ class Run:
         return self.status in OPEN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
     """What a run begins with. `definition`: the stored document.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from flowyard.access import Caller, Scope
@@ -42,3 +42,9 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         return found
 
     return caller
+
+
+READ: Final[list[Any]] = [Depends(require("read"))]
+"""For a route's `dependencies=`, where the handler doesn't need the caller."""
+RUN: Final[list[Any]] = [Depends(require("run"))]
+ADMIN: Final[list[Any]] = [Depends(require("admin"))]

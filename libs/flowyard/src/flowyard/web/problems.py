@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
-from flowyard.errors import FlowyardError, InvalidRequest, Unauthorized
+from flowyard.errors import FlowyardError, Forbidden, InvalidRequest, Unauthorized, Unavailable
 
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "internal_error"
@@ -49,6 +49,11 @@ def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str,
         response["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": error.title, "value": _example(error)}
         response["description"] = ", ".join(f"`{code}`" for code in response["content"][MEDIA_TYPE]["examples"])
     return found
+
+
+def guarded_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
+    """As `problem_responses`, of a route that needs a key, and Postgres."""
+    return problem_responses(Unauthorized, Forbidden, Unavailable, *errors)
 
 
 def problem_of(error: FlowyardError, request_id: str) -> Response:

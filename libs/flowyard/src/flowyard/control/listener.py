@@ -1,0 +1,82 @@
+"""What has arrived of one run for one reader, and wasn't taken yet. It is bounded: what doesn't fit is read again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Final
+from uuid import UUID
+
+from flowyard.bus.messages import RunTokens
+from flowyard.runs.run import Entry
+
+_MOST_ENTRIES: Final = 32
+"""Few: each may be large, and there may be many slow readers."""
+_MOST_TOKENS: Final = 500
+
+
+class RunListener:
+    """`last_seq`: of the last event that its reader has taken. `gone`: no more will come."""
+
+    def __init__(self, run_id: UUID, last_seq: int) -> None:
+        self.run_id = run_id
+        self.last_seq = last_seq
+        self.followed = False
+        self.gone = False
+        self.must_read = False
+        self._arrived: deque[Entry | RunTokens] = deque()
+        self._entries = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._arrived and not self.must_read
+
+    def add_entries(self, entries: Sequence[Entry]) -> None:
+        """Events that came over NATS. If its reader is too slow for them, they have to be read from the database."""
+        if self._entries + len(entries) > _MOST_ENTRIES:
+            self._arrived.clear()
+            self._entries = 0
+            self.read_again()
+            return
+        self._arrived.extend(entries)
+        self._entries += len(entries)
+        self._changed.set()
+
+    def add_token(self, token: RunTokens) -> None:
+        if len(self._arrived) - self._entries < _MOST_TOKENS:
+            self._arrived.append(token)
+            self._changed.set()
+
+    def read_again(self) -> None:
+        """Events may have been missed: they have to be read from the database."""
+        self.must_read = True
+        self._changed.set()
+
+    def compare(self, last_seq: int | None) -> None:
+        """`last_seq`: of the run's last event in the database; None: the run isn't there."""
+        if last_seq is None:
+            self.gone = True
+        if last_seq is None or last_seq > self.last_seq:
+            self.read_again()
+
+    async def wait(self) -> None:
+        """Returns when there is something to take or to read."""
+        while self.is_empty:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def take(self) -> Iterator[Entry | RunTokens]:
+        """What has arrived, in order, up to the first gap: then it has to be read from the database."""
+        while self._arrived and not self.must_read:
+            item = self._arrived.popleft()
+            if isinstance(item, RunTokens):
+                yield item
+                continue
+            self._entries -= 1
+            if item.seq == self.last_seq + 1:
+                self.last_seq = item.seq
+                yield item
+            elif item.seq > self.last_seq:
+                self.read_again()

@@ -1,0 +1,46 @@
+"""What the registry's routes share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeAlias
+
+from fastapi import Depends, Query, Request
+
+from flowyard_registry.parts import RegistryParts
+
+
+async def _parts(request: Request) -> RegistryParts:
+    parts: RegistryParts = request.app.state.parts
+    return parts
+
+
+InjectedParts: TypeAlias = Annotated[RegistryParts, Depends(_parts)]
+File: TypeAlias = Annotated[
+    str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="What problems call the document by")
+]
+
+_EXAMPLE: Final = """\
+flow: {name: haiku}
+state:
+  fields:
+    topic: {type: str, required: true}
+    poem: str
+nodes:
+  - id: write
+    prompt: Write a haiku about {topic}.
+    outputs: [poem]
+"""
+_AS_TEXT: Final = {"schema": {"type": "string", "minLength": 1}, "examples": {"haiku": {"value": _EXAMPLE}}}
+DOCUMENT: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "The document itself, as YAML or JSON. Its JSON Schema is at `/v1/schema`.",
+        "content": {
+            "application/yaml": _AS_TEXT,
+            "text/yaml": _AS_TEXT,
+            "text/plain": _AS_TEXT,
+            "application/json": {"schema": {}},
+        },
+    }
+}
+"""For `openapi_extra=` of a route that takes a document as its body."""
