@@ -93,7 +93,7 @@ async def test_a_profile_reads_all_events_and_nothing_of_what_they_say(yard: Yar
     told = await yard.history.entries(run_id)
     assert [(one.seq, one.at, one.type) for one in read] == [(one.seq, one.at, one.type) for one in told]
     assert any("outputs" in one.data for one in told)
-    assert not any("outputs" in one.data for one in read)
+    assert not any(one.data.get("outputs") for one in read)
 
 
 async def test_the_time_of_a_real_run_adds_up_and_its_models_took_what_they_slept(yard: Yard) -> None:
