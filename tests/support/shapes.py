@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from flowyard.llm.calls import ModelCall
-from flowyard.step_errors import ProviderError
 from support.stored import Stored
 from support.workflows import document
 
@@ -55,20 +53,6 @@ ROUTES: Final = document(
     """,
 )
 STEPS: Final = {CHAIN: 3, FORK: 4, LOOP: 7, MAP: 6, ROUTES: 2}
-
-
-def failing(times: int) -> Any:
-    """Answers, of which the first ones are errors that a retry may help against."""
-    asked = 0
-
-    async def answer(call: ModelCall) -> str:
-        nonlocal asked
-        asked += 1
-        if asked <= times:
-            raise ProviderError("down", provider="p", model="m")
-        return call.node
-
-    return answer
 
 
 async def finished(stored: Stored, run_id: UUID) -> list[str]:

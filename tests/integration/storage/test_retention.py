@@ -7,7 +7,7 @@ import pytest
 
 from flowyard.errors import UnknownRun
 from flowyard.runs.claim import Claim
-from support.engine import Asked, Engine, submitted
+from support.attempts import open_attempts
 from support.rows import full_commit
 from support.stored import Stored
 from support.workflows import document
@@ -115,16 +115,15 @@ async def test_documents_that_nobody_refers_to_go(stored: Stored) -> None:
 async def test_with_retention_no_table_grows_however_many_runs_there_are(stored: Stored) -> None:
     """Whole runs of a workflow that changes, with everything that they leave."""
     sizes = []
-    for turn in range(6):
-        for _ in range(3):
-            await submitted(stored, document("a b", config=f"execution: {{priority: {turn}}}"))
-            engine = Engine(stored, Asked())
-            assert await engine.run() is not None
-            await engine.crash()
-        await stored.retention.delete_runs(older_than_s=0)
-        await stored.retention.delete_definitions(older_than_s=0)
-        await stored.retention.delete_sessions()
-        sizes.append(await stored.counts())
+    async with open_attempts(stored) as attempts:
+        for turn in range(6):
+            for _ in range(3):
+                await attempts.submit(document("a b", config=f"execution: {{priority: {turn}}}"))
+                assert await attempts.executor().run() is not None
+            await stored.retention.delete_runs(older_than_s=0)
+            await stored.retention.delete_definitions(older_than_s=0)
+            await stored.retention.delete_sessions()
+            sizes.append(await stored.counts())
     # The catalogue keeps its revisions: they are made by hand.
     for size in sizes:
         assert {table: size[table] for table in GROWS} == dict.fromkeys(GROWS, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from socket import SO_LINGER, SOL_SOCKET
@@ -72,7 +72,7 @@ class WireServer:
     """The most requests that were open at a time."""
 
 
-Script = Sequence[Behaviour] | Callable[[Request], Behaviour]
+Script = Sequence[Behaviour] | Callable[[Request], Behaviour | Awaitable[Behaviour]]
 
 
 @asynccontextmanager
@@ -89,7 +89,8 @@ async def serve(
         server.open += 1
         server.busiest = max(server.busiest, server.open)
         try:
-            return await _behave(dialect, asked, request, _choose(replies, request, len(server.requests)))
+            behaviour = await _choose(replies, request, len(server.requests))
+            return await _behave(dialect, asked, request, behaviour)
         except (asyncio.CancelledError, ConnectionError):
             server.hung_up.set()
             raise
@@ -115,8 +116,11 @@ def word_list(text: str) -> list[str]:
     return [first, *(f" {word}" for word in rest)]
 
 
-def _choose(replies: Script, request: Request, number: int) -> Behaviour:
-    return replies(request) if callable(replies) else replies[min(number, len(replies)) - 1]
+async def _choose(replies: Script, request: Request, number: int) -> Behaviour:
+    if not callable(replies):
+        return replies[min(number, len(replies)) - 1]
+    chosen = replies(request)
+    return await chosen if isinstance(chosen, Awaitable) else chosen
 
 
 async def _read(asked: web.Request) -> Request:

@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 
 from flowyard.bus.doorbell import Doorbell
+from flowyard.durable.attempt import Attempt
 from flowyard.errors import Unavailable
 from flowyard.runs.claim import Claim
-from flowyard_executor.execute import Attempt
-from flowyard_executor.parts import ExecutorParts, Running
+from flowyard_executor.parts import ExecutorParts
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +48,18 @@ async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | Non
 
 
 def _start(claim: Claim, parts: ExecutorParts, bell: Doorbell) -> None:
-    running = Running(claim)
-    parts.running[claim.run_id] = running
+    attempt = Attempt(claim, parts.attempt)
+    parts.running[claim.run_id] = attempt
     parts.metrics.executor.slots_used.set(len(parts.running))
 
     def ended(_task: asyncio.Task[None]) -> None:
         # The same run may have been claimed again meanwhile, by us, under another epoch.
-        if parts.running.get(claim.run_id) is running:
+        if parts.running.get(claim.run_id) is attempt:
             del parts.running[claim.run_id]
         parts.metrics.executor.slots_used.set(len(parts.running))
         bell.ring()
 
-    running.task = asyncio.create_task(Attempt(running, parts).run(), name=f"run {claim.run_id}")
-    running.task.add_done_callback(ended)
+    attempt.start().add_done_callback(ended)
 
 
 async def renew_leases(parts: ExecutorParts) -> None:
@@ -82,21 +81,21 @@ async def renew_leases(parts: ExecutorParts) -> None:
 
 
 async def _renew(parts: ExecutorParts) -> None:
-    claims = {run_id: running.claim.epoch for run_id, running in parts.running.items()}
+    claims = {run_id: attempt.claim.epoch for run_id, attempt in parts.running.items()}
     if not claims:
         return
     renewed = await parts.claims.renew(claims)
     parts.clock.set(renewed.at)
     for run_id, epoch in claims.items():
-        running = parts.running.get(run_id)
-        # A run that is just ending isn't held either; its last commit finds out by itself.
-        if running is None or running.claim.epoch != epoch or running.ending:
+        attempt = parts.running.get(run_id)
+        # A claim whose last commit is under way isn't held any more either; that commit finds out by itself.
+        if attempt is None or attempt.claim.epoch != epoch or attempt.is_ending:
             continue
         if run_id not in renewed.held:
             parts.metrics.executor.leases_lost.inc()
-            running.stop("lost")
+            attempt.stop("lost")
         elif run_id in renewed.cancelled:
-            running.stop("cancelled")
+            attempt.stop("cancelled")
 
 
 async def drain(parts: ExecutorParts) -> None:
@@ -106,8 +105,8 @@ async def drain(parts: ExecutorParts) -> None:
     log.info("draining", extra={"runs": len(tasks), "drain_s": parts.settings.drain_s})
     if tasks:
         await asyncio.wait(tasks, timeout=parts.settings.drain_s)
-    for running in list(parts.running.values()):
-        running.stop("drained")
+    for attempt in list(parts.running.values()):
+        attempt.stop("drained")
     left = _tasks(parts)
     if left:
         with suppress(TimeoutError):
@@ -117,4 +116,4 @@ async def drain(parts: ExecutorParts) -> None:
 
 
 def _tasks(parts: ExecutorParts) -> list[asyncio.Task[None]]:
-    return [running.task for running in parts.running.values() if running.task is not None]
+    return [attempt.task for attempt in parts.running.values() if attempt.task is not None]

@@ -9,12 +9,12 @@ from datetime import date
 from functools import partial
 from typing import Any, Final
 
+from flowyard.durable.patience import patiently
 from flowyard.errors import Unavailable
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount, excess
 from flowyard.steps.budget_gate import DailyLimit, GoingAway, IsLeaving, Settle, refusal
 from flowyard.storage.budgets import DailySpending
-from flowyard_executor.patience import patiently
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,10 @@ from fastapi import FastAPI
 from flowyard.bus import subjects
 from flowyard.bus.doorbell import Doorbell, doorbell
 from flowyard.bus.messages import RunControl, WorkQueued
+from flowyard.durable.attempt import AttemptParts
+from flowyard.durable.clock import DatabaseClock
+from flowyard.durable.saver import Saver
 from flowyard.graph.compile import Graphs
-from flowyard.graph.saver import Saver
 from flowyard.llm.models import Models, open_models
 from flowyard.sealing import box_of
 from flowyard.service.connections import Connections, open_connections
@@ -39,10 +41,10 @@ from flowyard.web.app import About, make_app
 from flowyard.web.health import Check
 from flowyard.web.serve import serve
 from flowyard_executor.claiming import claim_runs, drain, renew_leases
-from flowyard_executor.clock import DatabaseClock
 from flowyard_executor.days import Days
 from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.presence import be_present
+from flowyard_executor.reporting import RunReporter
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_executor.sweeping import forget, measure, sweep, take_up
 from flowyard_executor.tokens import TokenStream
@@ -114,12 +116,12 @@ async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asy
 
 
 def _controlled(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]:
-    async def told(message: RunControl) -> None:
-        running = parts.running.get(message.run_id)
-        if running is not None:
-            running.stop("cancelled")
+    async def cancel(message: RunControl) -> None:
+        attempt = parts.running.get(message.run_id)
+        if attempt is not None:
+            attempt.stop("cancelled")
 
-    return told
+    return cancel
 
 
 @asynccontextmanager
@@ -144,36 +146,50 @@ def _assembled(
     settings: ExecutorSettings, opened: Connections, models: Models, draining: asyncio.Event
 ) -> ExecutorParts:
     metrics, database = opened.metrics, opened.database
-    saver, workflows = Saver(Checkpoints(database)), Workflows(database)
+    workflows = Workflows(database)
 
-    def committed(seconds: float, parts: int) -> None:
+    def committed(seconds: float, commits: int) -> None:
         metrics.commits.duration.observe(seconds)
-        metrics.commits.batch.observe(parts)
+        metrics.commits.batch.observe(commits)
 
+    committer = Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
+    claims, days = Claims(database, lease_s=settings.lease_s), Days(DailySpending(database), settings.daily_budgets)
+    documents, clock = Documents(workflows), DatabaseClock()
+    saver = Saver(Checkpoints(database))
     return ExecutorParts(
         settings=settings,
         metrics=metrics,
         database=database,
         bus=opened.bus,
         queue=QueueMeasures(database),
-        claims=Claims(database, lease_s=settings.lease_s),
+        claims=claims,
         moves=Moves(database),
-        history=History(database),
         retention=Retention(database),
-        days=Days(DailySpending(database), settings.daily_budgets),
-        committer=Committer(
-            database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc
-        ),
+        days=days,
+        committer=committer,
         workflows=workflows,
-        documents=Documents(workflows),
-        graphs=Graphs(saver=saver),
-        saver=saver,
+        documents=documents,
         models=models,
-        tokens=TokenStream(opened.bus),
-        clock=DatabaseClock(),
+        clock=clock,
         draining=draining,
         callers=CachedKeys(Keys(database)),
-        box=box_of(settings.secret_key.get_secret_value()),
+        attempt=AttemptParts(
+            executor=settings.executor_name,
+            committer=committer,
+            claims=claims,
+            history=History(database),
+            documents=documents,
+            graphs=Graphs(saver=saver),
+            saver=saver,
+            models=models,
+            clock=clock,
+            observer=RunReporter(settings.executor_name, opened.bus, TokenStream(opened.bus), metrics),
+            draining=draining,
+            daily_limit=days.of,
+            stream_tokens=settings.stream_tokens,
+            long_wait_s=settings.long_wait_s,
+            box=box_of(settings.secret_key.get_secret_value()),
+        ),
     )
 
 

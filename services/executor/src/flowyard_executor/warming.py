@@ -9,9 +9,9 @@ from typing import Final, NoReturn
 from flowyard.bus import subjects
 from flowyard.bus.doorbell import doorbell
 from flowyard.bus.messages import WorkflowChanged
+from flowyard.durable.patience import patiently
 from flowyard.errors import FlowyardError
 from flowyard_executor.parts import ExecutorParts
-from flowyard_executor.patience import patiently
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from flowyard.errors import IllegalMove
 from flowyard.runs.events import Failure
+from flowyard.runs.summary import add_known
 
 State: TypeAlias = Literal["queued", "running", "waiting", "succeeded", "failed", "cancelled"]
 Move: TypeAlias = Literal["claim", "hand_back", "wait", "wake", "succeed", "fail", "cancel", "retry"]
@@ -88,12 +89,21 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a run's model calls came to. None: at least one part is unknown, which is not zero."""
+    """What the model calls of a run or a step used. None: at least one part is unknown, which is not zero."""
 
     calls: int = 0
     tokens_in: int | None = 0
     tokens_out: int | None = 0
     cost_usd: Decimal | None = Decimal(0)
+
+    def with_call(self, *, tokens_in: int | None, tokens_out: int | None, cost_usd: Decimal | None) -> Spending:
+        """With one call more."""
+        return Spending(
+            self.calls + 1,
+            add_known(self.tokens_in, tokens_in),
+            add_known(self.tokens_out, tokens_out),
+            add_known(self.cost_usd, cost_usd),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,13 +25,13 @@ _NOTHING: Final = Usage(0, 0, 0)
 class ModelCaller:
     """Makes the calls of one step. Each is emitted as ModelCalled, also one that failed."""
 
-    __slots__ = ("_masker", "_node", "_received_tokens", "_running", "_sent")
+    __slots__ = ("_has_called", "_masker", "_node", "_received_tokens", "_running", "_sent")
 
     def __init__(self, node: PromptNode, running: RunningStep, masker: Masker) -> None:
         self._node = node
         self._running = running
         self._masker = masker
-        self._sent = self._received_tokens = False
+        self._has_called = self._sent = self._received_tokens = False
 
     async def reply(self, call: ModelCall) -> ModelReply:
         """The first reply of the node's model and its fallbacks, called in order.
@@ -53,7 +53,7 @@ class ModelCaller:
         reservation = await self._admitted(wanted)
         call = reservation.call if reservation is not None else wanted
         started = context.clock()
-        self._running.sums.calls += 1
+        self._has_called = True
         self._received_tokens = self._sent = False
         try:
             if reservation is not None:
@@ -84,7 +84,7 @@ class ModelCaller:
         recorder, step = self._running.context.recorder, self._running.step
         while True:
             try:
-                return await gate.admit(call, begun=self._running.sums.calls > 0)
+                return await gate.admit(call, begun=self._has_called)
             except GoingAway:
                 # Un-begin the step, so that draining hands the run back at a step boundary.
                 recorder.end(step)
@@ -133,7 +133,10 @@ class ModelCaller:
         reservation: Reservation | None,
     ) -> None:
         context, logs = self._running.context, self._node.log_prompts
-        self._running.sums.add(reply)
+        usage = reply.usage
+        self._running.spent = self._running.spent.with_call(
+            tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=reply.cost_usd
+        )
         if reservation is not None and context.budget_gate is not None:
             context.budget_gate.settle(reservation, reply)
         context.recorder.emit(
@@ -143,9 +146,9 @@ class ModelCaller:
                 model=call.settings.model,
                 duration_s=context.clock() - started,
                 first_token_s=reply.first_token_s,
-                tokens_in=reply.usage.tokens_in,
-                tokens_out=reply.usage.tokens_out,
-                tokens_cached=reply.usage.tokens_cached,
+                tokens_in=usage.tokens_in,
+                tokens_out=usage.tokens_out,
+                tokens_cached=usage.tokens_cached,
                 cost_usd=reply.cost_usd,
                 error=failure,
                 messages=self._masked_messages(call) if logs else None,

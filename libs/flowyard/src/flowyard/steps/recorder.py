@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flowyard.runs.events import Emit, Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import Fork, Step
+from flowyard.runs.run import Fork, Spending, Step
 
 
 class Recorder(Protocol):
@@ -18,6 +18,9 @@ class Recorder(Protocol):
 
     @property
     def fork(self) -> Fork | None: ...
+
+    def spent_before(self, step: StepId) -> Spending:
+        """What the step's calls used under earlier claims."""
 
     def emit(self, event: Event) -> None:
         """Records anything but the end of a step."""
@@ -46,6 +49,9 @@ class InMemory:
     sleep: Callable[[float], Awaitable[None]]
     recorded: Mapping[StepId, Step] = field(default_factory=dict)
     fork: Fork | None = None
+
+    def spent_before(self, step: StepId) -> Spending:
+        return Spending()
 
     async def reserve(self, event: ModelReserved) -> None:
         self.emit(event)

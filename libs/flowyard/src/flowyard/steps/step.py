@@ -49,16 +49,17 @@ async def run_step(
     recorded = context.recorder.recorded.get(step)
     running = RunningStep(step=step, context=context, values=values, loop_turns=loop_turns)
     running.tries = recorded.tries - 1 if recorded is not None else 0
+    running.spent = context.recorder.spent_before(step)
     outputs = await _in_time(work, running)
-    sums = running.sums
+    spent = running.spent
     return StepFinished(
         step=step,
         duration_s=context.clock() - started,
         outputs=outputs,
-        calls=sums.calls,
-        tokens_in=sums.tokens_in,
-        tokens_out=sums.tokens_out,
-        cost_usd=sums.cost_usd,
+        calls=spent.calls,
+        tokens_in=spent.tokens_in,
+        tokens_out=spent.tokens_out,
+        cost_usd=spent.cost_usd,
     )
 
 

@@ -17,8 +17,8 @@ from langgraph.checkpoint.base import (
     writes_sort_key,
 )
 
-from flowyard.graph.encoding import LARGE, decode, encode, plain, restored
-from flowyard.graph.journal import Journal
+from flowyard.durable.encoding import LARGE, decode, encode, plain, restored
+from flowyard.durable.journal import Journal
 from flowyard.graph.state import after_update
 from flowyard.language.values.reducers import Reducer
 from flowyard.storage.checkpoints import Checkpoints, Stored

@@ -6,24 +6,24 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.runs.run import Change, Fork
-from support.engine import Asked, Engines, submitted
-from support.shapes import LOOP, failing, finished
+from support.attempts import Attempts, WireModel, failing
+from support.shapes import LOOP, finished
 from support.stored import Stored
 from support.workflows import document
 
 
-async def test_a_retry_replays_what_succeeded_and_executes_the_failed_step(stored: Stored, engine: Engines) -> None:
-    run_id = await submitted(stored, document("a b c", nodes="", config="execution: {max_retries: 0}"))
-    failed = Asked({"b": failing(1)})
-    result = await engine(failed).run()
+async def test_a_retry_replays_what_succeeded_and_executes_the_failed_step(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(document("a b c", nodes="", config="execution: {max_retries: 0}"))
+    failed = WireModel({"b": failing(1)})
+    result = await attempts.executor(failed).run()
     assert result is not None
     assert (result.status, result.error and result.error.code) == ("failed", "provider_error")
     assert (await stored.counts())["checkpoints"] == 0
     await stored.moves.retry(run_id)
-    again = Asked()
-    result = await engine(again).run()
+    again = WireModel()
+    result = await attempts.executor(again).run()
     assert result is not None
-    assert (result.status, dict(result.outputs)) == ("succeeded", {"a": "a", "b": "b", "c": "c"})
+    assert (result.status, result.outputs) == ("succeeded", {"a": "a", "b": "b", "c": "c"})
     assert again.calls == {"b": 1, "c": 1}
     assert [(s.node, s.status) for s in await stored.history.steps(run_id)] == [(n, "succeeded") for n in "abc"]
     await finished(stored, run_id)
@@ -34,21 +34,21 @@ async def forked(stored: Stored, origin: UUID, node: str, visit: int, state: dic
     return await stored.run(fork=Fork(origin, node, visit, state), steps_before=before)
 
 
-async def test_a_fork_takes_steps_along_and_goes_on_from_a_changed_state(stored: Stored, engine: Engines) -> None:
+async def test_a_fork_takes_steps_along_and_goes_on_from_a_changed_state(stored: Stored, attempts: Attempts) -> None:
     text = document("a c", nodes="- {id: b, prompt: 'b after {a}', outputs: [b]}", fields="b: str").replace(
         "\n  - {id: c,", "\n  - {id: c, inputs: {seen: '{a}'},"
     )
-    origin = await submitted(stored, text)
-    await engine(Asked()).run()
+    origin = await attempts.submit(text)
+    await attempts.executor(WireModel()).run()
     await forked(stored, origin, "b", 1, {"a": "changed"})
-    model = Asked()
-    result = await engine(model).run()
+    model = WireModel()
+    result = await attempts.executor(model).run()
     assert result is not None
     assert "a" not in model.calls
     assert "b after changed" in model.prompts
 
 
-async def test_what_a_fork_changes_replaces_a_field_whose_writes_merge(stored: Stored, engine: Engines) -> None:
+async def test_what_a_fork_changes_replaces_a_field_whose_writes_merge(stored: Stored, attempts: Attempts) -> None:
     text = document(
         "a",
         fields="notes: {type: 'list[str]', reduce: append, default: [start]}",
@@ -57,40 +57,40 @@ async def test_what_a_fork_changes_replaces_a_field_whose_writes_merge(stored: S
         - {id: c, prompt: 'c sees {notes}', outputs: [notes]}
         """,
     )
-    origin = await submitted(stored, text)
-    result = await engine(Asked()).run()
+    origin = await attempts.submit(text)
+    result = await attempts.executor(WireModel()).run()
     assert result is not None
-    assert result.outputs["notes"] == ["start", "b", "c"]
+    assert (result.outputs or {})["notes"] == ["start", "b", "c"]
     await forked(stored, origin, "b", 1, {"notes": ["other"]})
-    model = Asked()
-    result = await engine(model).run()
+    model = WireModel()
+    result = await attempts.executor(model).run()
     assert result is not None
-    assert result.outputs["notes"] == ["other", "b", "c"]
+    assert (result.outputs or {})["notes"] == ["other", "b", "c"]
     assert model.calls == {"b": 1, "c": 1}
 
 
-async def test_what_two_forks_in_a_row_changed_is_all_there(stored: Stored, engine: Engines) -> None:
-    text = document("a b c").replace("{id: c,", "{id: c, inputs: {seen: '{a} and {b}'},")
-    origin = await submitted(stored, text)
-    await engine(Asked()).run()
+async def test_what_two_forks_in_a_row_changed_is_all_there(stored: Stored, attempts: Attempts) -> None:
+    text = document("a b", nodes="- {id: c, prompt: 'c after {a} and {b}', outputs: [c]}", fields="c: str")
+    origin = await attempts.submit(text)
+    await attempts.executor(WireModel()).run()
     child = await forked(stored, origin, "b", 1, {"a": "first"})
-    await engine(Asked()).run()
+    await attempts.executor(WireModel()).run()
     earlier = (Change("b", 1, {"a": "first"}),)
     before = await stored.history.started_at_seq(child, "c", 1)
     await stored.run(fork=Fork(child, "c", 1, {"b": "second"}, earlier), steps_before=before)
-    model = Asked()
-    result = await engine(model).run()
+    model = WireModel()
+    result = await attempts.executor(model).run()
     assert result is not None
     assert model.calls == {"c": 1}
-    assert (result.state["a"], result.state["b"]) == ("first", "second")
+    assert model.prompts == ["c after first and second"]
 
 
-async def test_a_fork_can_begin_at_a_later_turn_of_a_loop(stored: Stored, engine: Engines) -> None:
-    origin = await submitted(stored, LOOP)
-    await engine(Asked()).run()
+async def test_a_fork_can_begin_at_a_later_turn_of_a_loop(stored: Stored, attempts: Attempts) -> None:
+    origin = await attempts.submit(LOOP)
+    await attempts.executor(WireModel()).run()
     fork = await forked(stored, origin, "b", 2, {})
-    model = Asked()
-    result = await engine(model).run()
+    model = WireModel()
+    result = await attempts.executor(model).run()
     assert result is not None
     assert result.status == "succeeded"
     assert model.calls == {"a": 1, "b": 2, "c": 1}

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Tries again while Postgres is away: whoever renews the leases decides for how long that makes sense."""
+    """Retries while Postgres is unavailable, without a limit: the caller's lease decides how long that makes sense."""
     while True:
         try:
             return await work()

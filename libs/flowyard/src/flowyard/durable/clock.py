@@ -1,4 +1,4 @@
-"""The database's time, as well as a process can know it: its own wall clock may be wrong, and isn't asked."""
+"""The database's time, as well as a process can know it: its own wall clock may be wrong, and isn't used."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 from datetime import UTC, datetime, timedelta
 
 _NEAR = timedelta(seconds=1)
-"""An answer that is older than that isn't slow: the database's clock was set back."""
+"""A reading more than this far back is a clock reset, not a slow reply."""
 
 
 class DatabaseClock:
-    """Set by each answer that carries the database's time, and carried on by the monotonic clock."""
+    """Set by each reply that carries the database's time, and advanced by the monotonic clock in between."""
 
     def __init__(self) -> None:
         self._at = datetime.now(UTC)
         self._mark = time.monotonic()
 
     def set(self, at: datetime) -> None:
-        """`at` is past by the time that we hear of it: the latest of what we heard is nearest."""
+        """`at` is in the past when the reply arrives, so of two readings the later time is nearer to the truth."""
         known = self.now()
         self._mark = time.monotonic()
         self._at = known if at < known < at + _NEAR else at

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from flowyard.durable.journal import EVENT_DELAY, Journal
 from flowyard.errors import ClaimLost, CommitRefused, IllegalMove
-from flowyard.graph.journal import EVENT_DELAY, Journal
-from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import (
     Failure,
     LoopTurned,
@@ -24,8 +21,9 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from support.engine import Asked, Engines, submitted
+from support.attempts import Attempts, WireModel
 from support.stored import Stored
+from support.wire.server import Request
 from support.workflows import document
 
 A, B = StepId("a", 1), StepId("b", 1)
@@ -37,9 +35,9 @@ def ended(step: StepId, outputs: Any = None) -> StepFinished:
 
 
 @pytest.fixture
-async def journal(stored: Stored, engine: Engines) -> Journal:
+async def journal(stored: Stored, attempts: Attempts) -> Journal:
     await stored.run()
-    one = engine(Asked())
+    one = attempts.executor(WireModel())
     return one.journal(await one.take())
 
 
@@ -50,7 +48,7 @@ async def kinds(stored: Stored, journal: Journal) -> list[str]:
 
 
 async def test_events_are_written_by_themselves_after_a_moment(stored: Stored, journal: Journal) -> None:
-    journal.emit(StepStarted(A))
+    journal.append(StepStarted(A))
     await asyncio.sleep(0)
     assert await kinds(stored, journal) == ["run.queued"]
     await asyncio.sleep(EVENT_DELAY * 1.5)
@@ -58,11 +56,11 @@ async def test_events_are_written_by_themselves_after_a_moment(stored: Stored, j
 
 
 async def test_where_a_step_leads_comes_after_its_end(stored: Stored, journal: Journal) -> None:
-    journal.emit(StepStarted(A))
-    journal.settle("task", ended(A))
-    journal.emit(RouteTaken("a", "b", None))
-    journal.emit(LoopTurned("a", 1, 3, "b", "again"))
-    journal.emit(RouteTaken("join", "c", None))
+    journal.append(StepStarted(A))
+    journal.hold_end("task", ended(A))
+    journal.append(RouteTaken("a", "b", None))
+    journal.append(LoopTurned("a", 1, 3, "b", "again"))
+    journal.append(RouteTaken("join", "c", None))
     journal.save_writes("task", [])
     await journal.finish(SUCCEEDED)
     told = await kinds(stored, journal)
@@ -71,7 +69,7 @@ async def test_where_a_step_leads_comes_after_its_end(stored: Stored, journal: J
     ]
 
 
-async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, engine: Engines) -> None:
+async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, attempts: Attempts) -> None:
     text = document(
         "a b c",
         edges="""
@@ -81,8 +79,8 @@ async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, 
         - {from: c, to: END}
         """,
     )
-    run_id = await submitted(stored, text)
-    one = engine(Asked())
+    run_id = await attempts.submit(text)
+    one = attempts.executor(WireModel())
     await one.run()
     step = ["step.started", "model.called", "step.finished"]
     told = [entry.type for entry in await stored.entries(run_id)]
@@ -93,26 +91,26 @@ async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, 
     assert one.announced == (await stored.entries(run_id))[1:]
 
 
-async def test_nobody_is_told_of_what_is_not_on_disk(stored: Stored, engine: Engines) -> None:
-    await submitted(stored, document("a"))
-    one = engine(Asked())
+async def test_nobody_is_told_of_what_is_not_on_disk(stored: Stored, attempts: Attempts) -> None:
+    await attempts.submit(document("a"))
+    one = attempts.executor(WireModel())
     one.committing.cancel()
     journal = one.journal(await one.take())
-    journal.emit(StepStarted(A))
+    journal.append(StepStarted(A))
     await asyncio.sleep(EVENT_DELAY * 1.5)
     assert one.announced == []
     one.committing = asyncio.create_task(one.committer.run())
-    await journal._rest()
+    await journal.writer.stop()
     assert [entry.type for entry in one.announced] == ["step.started"]
 
 
 async def test_the_end_of_a_step_waits_for_langgraphs_record_of_it(stored: Stored, journal: Journal) -> None:
-    journal.settle("task", ended(A))
-    journal.emit(StepStarted(B))
+    journal.hold_end("task", ended(A))
+    journal.append(StepStarted(B))
     await asyncio.sleep(EVENT_DELAY * 1.5)
     assert await kinds(stored, journal) == ["run.queued", "step.started"]
     journal.save_writes("task", [("", "c1", "task", 0, "", "a", "[1,null]")])
-    await journal.settled()
+    await journal.results_durable()
     assert await kinds(stored, journal) == ["run.queued", "step.started", "step.finished"]
     counts = await stored.counts()
     assert (counts["steps"], counts["checkpoint_writes"]) == (1, 1)
@@ -120,48 +118,27 @@ async def test_the_end_of_a_step_waits_for_langgraphs_record_of_it(stored: Store
 
 async def test_settled_means_on_disk(stored: Stored, journal: Journal) -> None:
     for number in range(1, 6):
-        journal.settle("task", ended(StepId("a", number)))
+        journal.hold_end("task", ended(StepId("a", number)))
         journal.save_writes("task", [])
-        await journal.settled()
+        await journal.results_durable()
         assert len(await stored.history.steps(journal.claim.run_id)) == number
 
 
 async def test_what_has_ended_when_the_run_is_given_back_is_kept(stored: Stored, journal: Journal) -> None:
-    journal.settle("task", ended(A))
+    journal.hold_end("task", ended(A))
     entries, seq = await journal.close(RunQueued("drained"))
     assert await stored.claims.hand_back(journal.claim.run_id, journal.claim.epoch, entries=entries, last_seq=seq)
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.queued"]
     assert [step.node for step in await stored.history.steps(journal.claim.run_id)] == ["a"]
 
 
-async def test_a_step_came_to_what_all_its_calls_did_whoever_made_them(
-    stored: Stored, engine: Engines, journal: Journal
-) -> None:
-    call = ModelCalled(A, "openai", "m", 0.5, 0.1, 10, 3, None, Decimal("0.1"))
-    run_id = journal.claim.run_id
-    journal.emit(call)
-    entry, seq = await journal.close(RunQueued("drained"))
-    assert await stored.claims.hand_back(run_id, journal.claim.epoch, entries=entry, last_seq=seq)
-    one = engine(Asked())
-    second = one.journal(await one.take())
-    second.called_before(await stored.history.calls(run_id))
-    second.emit(replace(call, tokens_out=None, cost_usd=Decimal("0.2")))
-    second.settle("task", ended(A))
-    second.settle("other", ended(B))
-    await second.finish(SUCCEEDED)
-    told = [entry.data for entry in await stored.entries(run_id) if entry.type == "step.finished"]
-    sums = {data["node"]: (data["calls"], data["tokens_in"], data["tokens_out"], data["cost_usd"]) for data in told}
-    # Nobody has called a model for B: its figures are the engine's.
-    assert sums == {"a": (2, 20, None, "0.3"), "b": (1, 1, 1, None)}
-
-
 async def test_every_kind_of_event_gets_into_its_tables(stored: Stored, journal: Journal) -> None:
     failure = Failure("provider_error", "down", "a")
     call = ModelCalled(A, "openai", "m", 0.5, 0.1, 10, None, 3, None, failure, None)
-    journal.emit(StepStarted(A))
-    journal.emit(Token(A, "never stored"))
-    journal.emit(call)
-    journal.settle("task", StepFailed(A, 0.5, failure, "continue"))
+    journal.append(StepStarted(A))
+    journal.append(Token(A, "never stored"))
+    journal.append(call)
+    journal.hold_end("task", StepFailed(A, 0.5, failure, "continue"))
     await journal.finish(RunFinished("failed", 1.0, {"x": 1}, failure))
     [step] = await stored.history.steps(journal.claim.run_id)
     [line] = await stored.history.calls(journal.claim.run_id)
@@ -179,12 +156,12 @@ async def test_every_kind_of_event_gets_into_its_tables(stored: Stored, journal:
 async def test_a_result_that_can_not_be_stored_fails_its_run_and_leaves_no_gap(
     stored: Stored, journal: Journal, outputs: Any
 ) -> None:
-    journal.emit(StepStarted(A))
+    journal.append(StepStarted(A))
     await asyncio.sleep(EVENT_DELAY * 1.5)
-    journal.settle("task", ended(A, outputs))
+    journal.hold_end("task", ended(A, outputs))
     with pytest.raises(CommitRefused):
         journal.save_writes("task", [])
-    journal.emit(StepStarted(B))
+    journal.append(StepStarted(B))
     await journal.finish(SUCCEEDED)
     told = await kinds(stored, journal)
     assert (told[:2], told[-1]) == (["run.queued", "step.started"], "run.failed")
@@ -194,14 +171,14 @@ async def test_a_result_that_can_not_be_stored_fails_its_run_and_leaves_no_gap(
 
 
 async def test_what_postgres_refuses_fails_the_run_and_leaves_no_gap(stored: Stored, journal: Journal) -> None:
-    journal.emit(StepStarted(A))
+    journal.append(StepStarted(A))
     await asyncio.sleep(EVENT_DELAY * 1.5)
-    journal.emit(ModelCalled(A, "openai", "m", 0.5, None, 2**40, 1, None, None, None, None))
-    journal.settle("task", ended(A))
+    journal.append(ModelCalled(A, "openai", "m", 0.5, None, 2**40, 1, None, None, None, None))
+    journal.hold_end("task", ended(A))
     journal.save_writes("task", [])
     with pytest.raises(CommitRefused):
-        await journal.settled()
-    journal.emit(StepStarted(B))
+        await journal.results_durable()
+    journal.append(StepStarted(B))
     await journal.finish(SUCCEEDED)
     assert await kinds(stored, journal) == ["run.queued", "step.started", "run.failed"]
     run = await stored.runs.get(journal.claim.run_id)
@@ -211,14 +188,14 @@ async def test_what_postgres_refuses_fails_the_run_and_leaves_no_gap(stored: Sto
 
 
 async def test_outputs_that_can_not_be_stored_fail_the_run(stored: Stored, journal: Journal) -> None:
-    journal.settle("task", ended(A))
+    journal.hold_end("task", ended(A))
     journal.save_writes("task", [])
-    await journal.settled()
+    await journal.results_durable()
     await journal.finish(RunFinished("succeeded", 1.0, {"x": float("nan")}))
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.failed"]
 
 
-async def test_a_sum_without_end_fails_its_run_and_no_other(stored: Stored, engine: Engines) -> None:
+async def test_a_sum_without_end_fails_its_run_and_no_other(stored: Stored, attempts: Attempts) -> None:
     text = document(
         "",
         fields="total: {type: float, reduce: add, default: 1.0e+308}",
@@ -227,12 +204,12 @@ async def test_a_sum_without_end_fails_its_run_and_no_other(stored: Stored, engi
         - {id: b, prompt: b, outputs: [total]}
         """,
     )
-    run_id = await submitted(stored, text)
+    run_id = await attempts.submit(text)
 
-    async def much(_call: ModelCall) -> str:
+    async def much(_request: Request) -> str:
         return "1e308"
 
-    result = await engine(Asked({"a": much, "b": much})).run()
+    result = await attempts.executor(WireModel({"a": much, "b": much})).run()
     assert result is not None
     run = await stored.runs.get(run_id)
     assert (run.status, run.error and run.error.code) == ("failed", "commit_refused")
@@ -241,10 +218,10 @@ async def test_a_sum_without_end_fails_its_run_and_no_other(stored: Stored, engi
 async def test_a_lost_claim_is_told_once_and_stops_everything(stored: Stored, journal: Journal) -> None:
     await stored.expire(journal.claim.run_id)
     await stored.moves.sweep()
-    journal.settle("task", ended(A))
+    journal.hold_end("task", ended(A))
     journal.save_writes("task", [])
     with pytest.raises(ClaimLost):
-        await journal.settled()
+        await journal.results_durable()
     with pytest.raises(ClaimLost):
         await journal.finish(SUCCEEDED)
     with pytest.raises(ClaimLost):
@@ -263,7 +240,7 @@ async def test_a_run_that_has_ended_can_not_be_ended_again(stored: Stored, journ
 
 async def test_the_times_of_events_are_those_that_the_journal_is_given(stored: Stored, journal: Journal) -> None:
     before = datetime.now(UTC)
-    journal.emit(StepStarted(A))
+    journal.append(StepStarted(A))
     await journal.finish(SUCCEEDED)
     entries = (await stored.entries(journal.claim.run_id))[1:]
     assert all(before <= entry.at <= datetime.now(UTC) for entry in entries)

@@ -11,10 +11,10 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.capabilities import DetectedCapabilities
 from langgraph.types import Overwrite, Send
 
+from flowyard.durable.encoding import LARGE, decode, encode
+from flowyard.durable.saver import Saver
 from flowyard.errors import CommitRefused
-from flowyard.graph.encoding import LARGE, decode, encode
-from flowyard.graph.saver import Saver
-from support.engine import Asked, Engines, orphan, submitted
+from support.attempts import Attempts, WireModel
 from support.stored import Stored
 from support.workflows import document
 
@@ -81,43 +81,45 @@ async def test_a_large_value_is_referred_to_and_comes_back(stored: Stored) -> No
     assert await stored.database.value("SELECT max(length(checkpoint::text)) FROM checkpoints") < 1000
 
 
-async def test_a_runs_head_is_where_it_resumes_and_never_the_latest(stored: Stored, engine: Engines) -> None:
-    await submitted(stored, CHAIN)
-    model = Asked(hold={"b"})
-    dying = engine(model)
+async def test_a_runs_head_is_where_it_resumes_and_never_the_latest(stored: Stored, attempts: Attempts) -> None:
+    await attempts.submit(CHAIN)
+    model = WireModel(hold={"b"})
+    dying = attempts.executor(model)
     claim = await dying.take()
     dying.start(claim)
-    await model.came.wait()
+    await model.holding.wait()
     await dying.crash()
-    await orphan(stored, claim.run_id)
+    await attempts.lose_executor(claim.run_id)
     # By the clock of a confused process, this one is the newest.
     await stored.database.execute(
         "INSERT INTO checkpoints (thread_id, ns, id, checkpoint, metadata)"
         " SELECT thread_id, ns, 'ffffffff', '{\"values\": {}}', '{}' FROM checkpoints"
     )
     model.hold.clear()
-    result = await engine(model).run()
+    result = await attempts.executor(model).run()
     assert result is not None
-    assert (result.status, dict(result.outputs)) == ("succeeded", {"a": "a", "b": "b", "c": "c"})
+    assert (result.status, result.outputs) == ("succeeded", {"a": "a", "b": "b", "c": "c"})
     assert model.calls == {"a": 1, "b": 2, "c": 1}
 
 
-async def test_only_the_head_is_kept_under_a_claim_and_nothing_after_the_end(stored: Stored, engine: Engines) -> None:
+async def test_only_the_head_is_kept_under_a_claim_and_nothing_after_the_end(
+    stored: Stored, attempts: Attempts
+) -> None:
     counts: list[dict[str, int]] = []
 
     async def answer(_call: object) -> str:
         counts.append(await stored.counts())
         return "x"
 
-    await submitted(stored, CHAIN)
-    await engine(Asked(dict.fromkeys("abc", answer))).run()
+    await attempts.submit(CHAIN)
+    await attempts.executor(WireModel(dict.fromkeys("abc", answer))).run()
     # Before the first step has ended, to begin anew repeats nothing.
     assert [count["checkpoints"] for count in counts][1:] == [1, 1]
     after = await stored.counts()
     assert after["checkpoints"] == after["checkpoint_writes"] == after["checkpoint_values"] == after["claims"] == 0
 
 
-async def test_a_large_value_is_stored_once_and_goes_when_it_is_replaced(stored: Stored, engine: Engines) -> None:
+async def test_a_large_value_is_stored_once_and_goes_when_it_is_replaced(stored: Stored, attempts: Attempts) -> None:
     loop = document(
         "a b c",
         fields="big: str",
@@ -144,35 +146,35 @@ async def test_a_large_value_is_stored_once_and_goes_when_it_is_replaced(stored:
         seen.append([row["tail"] for row in rows])
         return "x"
 
-    run_id = await submitted(stored, loop)
-    model = Asked({"grow": grow, **dict.fromkeys("abc", look)})
-    first = engine(model)
+    run_id = await attempts.submit(loop)
+    model = WireModel({"grow": grow, **dict.fromkeys("abc", look)})
+    first = attempts.executor(model)
     first.start(await first.take())
     await asyncio.wait([first.committing])
     await first.crash()
-    await orphan(stored, run_id)
-    result = await engine(model).run()
+    await attempts.lose_executor(run_id)
+    result = await attempts.executor(model).run()
     assert result is not None
     assert result.status == "succeeded"
     assert seen == [[f'x{call}"'] for call in (1, 1, 1, 3, 3, 3, 4, 4, 4)]
 
 
-async def test_a_large_value_that_comes_back_at_once_is_still_there(stored: Stored, engine: Engines) -> None:
+async def test_a_large_value_that_comes_back_at_once_is_still_there(stored: Stored, attempts: Attempts) -> None:
     """One commit that takes a value away and brings it back keeps it."""
-    await submitted(stored, CHAIN)
-    one = engine(Asked())
+    await attempts.submit(CHAIN)
+    one = attempts.executor(WireModel())
     claim = await one.take()
     journal = one.journal(claim)
     one.saver.journals[str(claim.run_id)] = journal
     thread = str(claim.run_id)
     await put(one.saver, thread, None, {"v": BIG}, {"v": 1})
-    await journal._rest()
-    await journal._commit()
+    await journal.writer.stop()
+    await journal.writer.commit_rest()
     parent = await put(one.saver, thread, None, {"v": "small"}, {"v": 2})
     parent = await put(one.saver, thread, parent, {"v": BIG}, {"v": 3})
     head = await put(one.saver, thread, parent, {"v": BIG, "w": "y"}, {"v": 3, "w": 4})
-    await journal._rest()
-    await journal._commit()
+    await journal.writer.stop()
+    await journal.writer.commit_rest()
     found = await one.saver.aget_tuple({"configurable": {"thread_id": thread, "checkpoint_id": head}})
     assert found is not None
     assert found.checkpoint["channel_values"] == {"v": BIG, "w": "y"}

@@ -1,0 +1,274 @@
+"""One claimed run, from the claim to its end, or to where it is handed back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Literal, TypeAlias
+
+from flowyard.durable.clock import DatabaseClock
+from flowyard.durable.journal import Journal
+from flowyard.durable.observer import Observer
+from flowyard.durable.patience import patiently
+from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
+from flowyard.durable.resuming import earlier_calls, recorded_steps
+from flowyard.durable.saver import Saver
+from flowyard.durable.writer import RunWriter
+from flowyard.errors import ClaimLost, FlowyardError
+from flowyard.graph.compile import Compiled, Graphs
+from flowyard.graph.context import RunContext
+from flowyard.graph.outputs import RunOutputs
+from flowyard.graph.run import RunResult, drive
+from flowyard.graph.state import Update
+from flowyard.language.inputs import valid_inputs
+from flowyard.language.workflow import Workflow
+from flowyard.llm.models import Models
+from flowyard.runs.budget import Amount, BudgetAccount
+from flowyard.runs.claim import Claim
+from flowyard.runs.events import Failure, RunClaimed, RunFinished, RunQueued, RunWaiting, Status
+from flowyard.runs.run import Step
+from flowyard.sealing import Box
+from flowyard.service.documents import Documents
+from flowyard.step_errors import ModelError
+from flowyard.steps.budget_gate import BudgetGate, DailyLimit
+from flowyard.steps.context import StepContext
+from flowyard.steps.vault import SealedVault
+from flowyard.storage.claims import Claims
+from flowyard.storage.commits import Committer
+from flowyard.storage.history import History
+from flowyard.telemetry.logs import is_about_run
+
+log = logging.getLogger(__name__)
+
+StopReason: TypeAlias = Literal["cancelled", "lost", "drained"]
+"""`cancelled`: the run is to end; `lost`: the claim isn't ours any more; `drained`: the executor stops."""
+_BUG: Final = Failure("internal_error", "a bug: see the executor's log")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptParts:
+    """What attempts need. One per process. `daily_limit`: of a workflow; None if it may spend any amount.
+
+    `long_wait_s`: a step that waits longer between two tries hands its run back. `box`: opens secret inputs; None if
+    no key is configured.
+    """
+
+    executor: str
+    committer: Committer
+    claims: Claims
+    history: History
+    documents: Documents
+    graphs: Graphs
+    saver: Saver
+    models: Models
+    clock: DatabaseClock
+    observer: Observer
+    draining: asyncio.Event
+    daily_limit: Callable[[str], DailyLimit | None]
+    stream_tokens: bool
+    long_wait_s: float
+    box: Box | None = field(repr=False)
+
+
+class Attempt:
+    """What an executor does with one claim."""
+
+    def __init__(self, claim: Claim, parts: AttemptParts) -> None:
+        self.claim = claim
+        self.parts = parts
+        self.task: asyncio.Task[None] | None = None
+        self.is_ending = False
+        """Whether the last commit of this claim is under way: too late to stop."""
+        self._stopped: StopReason | None = None
+        self._workflow: Workflow | None = None
+        self._outputs = RunOutputs({}, {})
+        self._journal = Journal(
+            claim,
+            RunWriter(
+                claim,
+                parts.committer,
+                now=parts.clock.now,
+                on_committed=partial(parts.observer.committed, claim),
+                on_lost=self._fenced,
+                on_cancel=partial(self.stop, "cancelled"),
+            ),
+            on_token=partial(parts.observer.token, claim),
+        )
+
+    def start(self) -> asyncio.Task[None]:
+        self.task = asyncio.create_task(self.run(), name=f"run {self.claim.run_id}")
+        return self.task
+
+    def stop(self, why: StopReason) -> None:
+        if self._stopped is None and not self.is_ending and self.task is not None:
+            self._stopped = why
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Never raises: what goes wrong ends the run, or is logged."""
+        claim, journals = self.claim, self.parts.saver.journals
+        is_about_run(claim.run_id)
+        journals[str(claim.run_id)] = self._journal
+        self.parts.observer.started(claim)
+        self._journal.append(RunClaimed(claim.attempt, self.parts.executor))
+        try:
+            await self._run()
+        except (ClaimLost, asyncio.CancelledError):
+            # There is nothing to write: another executor has the run, or this process stops.
+            if self._stopped == "lost":
+                self.parts.observer.abandoned(claim)
+        except Exception:
+            # The worker's loop: a bug ends this run and no other.
+            log.exception("a bug ended a run", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
+            with suppress(ClaimLost):
+                await self._finish(self._ended("failed", _BUG))
+        finally:
+            journals.pop(str(claim.run_id), None)
+
+    async def _run(self) -> None:
+        try:
+            result = await self._result()
+        except HandBack as back:
+            await self._hand_back(back.wait)
+        except asyncio.CancelledError:
+            if self._stopped == "cancelled":
+                await self._finish(self._ended("cancelled", None))
+            elif self._stopped == "drained":
+                await self._hand_back(None)
+            else:
+                raise
+        else:
+            await self._finish(result)
+
+    async def _result(self) -> RunResult:
+        """How the run has ended. Raises HandBack, ClaimLost."""
+        claim, parts = self.claim, self.parts
+        if claim.cancel_requested:
+            return self._ended("cancelled", None)
+        try:
+            workflow = await patiently(lambda: parts.documents.get(claim.workflow, claim.definition, claim.digest))
+            self._workflow = workflow
+            return await self._drive(parts.graphs.get(workflow))
+        except ClaimLost:
+            raise
+        except FlowyardError as error:
+            return self._ended("failed", Failure(error.code, str(error)))
+
+    async def _drive(self, compiled: Compiled) -> RunResult:
+        claim, parts, workflow = self.claim, self.parts, compiled.workflow
+        durability = workflow.execution.durability
+        if durability == "exit":
+            self._journal.writer.commit_only_at_end()
+        recorded = await recorded_steps(parts.history, claim)
+        earlier = await earlier_calls(parts.history, claim, workflow)
+        for call in earlier.lost:
+            self._journal.append(call)
+        start = await patiently(lambda: self._start(compiled, recorded.values()))
+        steps = StepContext(
+            run_id=str(claim.run_id),
+            model=parts.models,
+            recorder=DurableRecorder(
+                self._journal,
+                recorded=recorded,
+                spent=earlier.by_step,
+                draining=parts.draining,
+                waits_for_commits=durability == "sync",
+                long_wait_s=math.inf if durability == "exit" else parts.long_wait_s,
+            ),
+            stream=parts.stream_tokens,
+            chance=random.random,
+            clock=time.perf_counter,
+            budget_gate=self._budget_gate(workflow, earlier.amount),
+            vault=self._vault(workflow),
+        )
+        # A model that can't be opened now fails the step that needs it, which may have a fallback.
+        with suppress(ModelError):
+            await parts.models.prepare(workflow.models)
+        context = RunContext(steps, self._outputs)
+        return await drive(compiled, start, context, run_id=str(claim.run_id), timeout_s=self._seconds_left())
+
+    def _budget_gate(self, workflow: Workflow, spent: Amount) -> BudgetGate | None:
+        """None if neither the run nor its workflow's day is limited."""
+        parts, day = self.parts, self.parts.daily_limit(self.claim.workflow)
+        if workflow.budget is None and day is None:
+            return None
+        return BudgetGate(
+            workflow.budget,
+            parts.models.terms,
+            account=BudgetAccount(workflow.budget, spent) if workflow.budget is not None else None,
+            day=day,
+            is_draining=parts.draining.is_set,
+            on_refusal=partial(parts.observer.budget_refused, self.claim),
+        )
+
+    def _vault(self, workflow: Workflow) -> SealedVault:
+        """Raises SecretsNotConfigured, UnreadableSecret: before any call is paid."""
+        vault = SealedVault(workflow.name, self.parts.box)
+        for name in workflow.secrets:
+            vault.open(name, str(self.claim.inputs.get(name, "")))
+        return vault
+
+    async def _start(self, compiled: Compiled, steps: Iterable[Step]) -> Update | None:
+        """The first state; None to resume from the run's head."""
+        plan, workflow = compiled.plan, compiled.workflow
+        head = await self.parts.saver.values_of(str(self.claim.run_id), plan.merging)
+        if head is None:
+            start = plan.start(valid_inputs(workflow, self.claim.inputs))
+            self._outputs = RunOutputs(start, plan.merging)
+            return start
+        self._outputs = RunOutputs(head, plan.merging)
+        self._outputs.values = {name: head.get(name) for name in _fields_written(workflow, steps)}
+        return None
+
+    async def _hand_back(self, wait: StepWait | None) -> None:
+        """To go on in another claim: after `wait`, or at once. Raises ClaimLost."""
+        claim, claims = self.claim, self.parts.claims
+        self.is_ending = True
+        if wait is None:
+            entry, seq = await self._journal.close(RunQueued("drained"))
+            is_held = await patiently(lambda: claims.hand_back(claim.run_id, claim.epoch, entries=entry, last_seq=seq))
+        else:
+            self._journal.add_waiting(wait.step, wait.error)
+            entry, seq = await self._journal.close(RunWaiting(wait.seconds, node=wait.step.node))
+            is_held = await patiently(
+                lambda: claims.suspend(claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=wait.seconds)
+            )
+        if not is_held:
+            raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
+        self._journal.writer.last_words_written()
+        self.parts.observer.handed_back(claim, waits=wait is not None)
+
+    async def _finish(self, result: RunResult) -> None:
+        self.is_ending = True
+        duration = (self.parts.clock.now() - self.claim.started_at).total_seconds()
+        end = await self._journal.finish(RunFinished(result.status, duration, result.outputs, result.error))
+        self.parts.observer.finished(self.claim, end)
+
+    def _ended(self, status: Status, error: Failure | None) -> RunResult:
+        outputs = self._outputs.of(self._workflow) if self._workflow is not None else {}
+        return RunResult(str(self.claim.run_id), status, outputs, error)
+
+    def _seconds_left(self) -> float | None:
+        """Until the run's own timeout."""
+        if self.claim.left_s is None:
+            return None
+        return max(0.0, self.claim.left_s - (self.parts.clock.now() - self.claim.at).total_seconds())
+
+    def _fenced(self) -> None:
+        self.parts.observer.fenced(self.claim)
+        self.stop("lost")
+
+
+def _fields_written(workflow: Workflow, steps: Iterable[Step]) -> set[str]:
+    """The fields that these steps have written."""
+    ran = {step.node for step in steps if step.status == "succeeded"}
+    maps = workflow.maps
+    outputs = {o.field for name in ran & workflow.nodes.keys() - maps.keys() for o in workflow.nodes[name].outputs}
+    return outputs | {maps[name].collect_field for name in ran & maps.keys()}

@@ -1,0 +1,38 @@
+"""What happens to attempts, for whoever reports it: buses, metrics, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import StoredEvent
+from flowyard.runs.events import RunFinished, Token
+from flowyard.step_errors import BudgetExceeded
+
+
+class Observer:
+    """Called by attempts as things happen. Each method returns at once; here it does nothing."""
+
+    def started(self, claim: Claim) -> None:
+        pass
+
+    def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
+        """`events` are durable."""
+
+    def token(self, claim: Claim, token: Token) -> None:
+        pass
+
+    def budget_refused(self, claim: Claim, error: BudgetExceeded) -> None:
+        pass
+
+    def handed_back(self, claim: Claim, *, waits: bool) -> None:
+        """`waits`: the run isn't queued yet, because a step waits for its next try."""
+
+    def finished(self, claim: Claim, end: RunFinished) -> None:
+        pass
+
+    def fenced(self, claim: Claim) -> None:
+        """A commit has found that the claim isn't held any more: nothing of it was written."""
+
+    def abandoned(self, claim: Claim) -> None:
+        """The attempt has stopped because its claim was lost."""

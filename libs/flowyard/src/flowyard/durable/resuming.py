@@ -1,0 +1,76 @@
+"""What a claim goes on from: the stored steps of its run, and what earlier claims spent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from flowyard.durable.patience import patiently
+from flowyard.language.workflow import Workflow
+from flowyard.runs.budget import Amount
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import decode_all
+from flowyard.runs.events import Event, ModelCalled, StepId
+from flowyard.runs.open_calls import OpenCalls
+from flowyard.runs.run import Spending, Step
+from flowyard.storage.history import History
+from flowyard.storage.rows import CallRow
+
+PAGE: Final = 5_000
+"""Events that are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierCalls:
+    """The model calls of a run under earlier claims.
+
+    `by_step`: what the calls of each step used. `lost`: those in flight when the executor died, which aren't in the
+    ledger yet. `amount`: what all calls together cost of the run's budget, at most.
+    """
+
+    by_step: dict[StepId, Spending] = field(default_factory=dict)
+    lost: list[ModelCalled] = field(default_factory=list)
+    amount: Amount = field(default_factory=Amount)
+
+
+async def recorded_steps(history: History, claim: Claim) -> dict[StepId, Step]:
+    """The stored steps that aren't executed again, and those that wait for their next try."""
+    if not claim.has_steps:
+        return {}
+    steps = await patiently(lambda: history.steps(claim.run_id))
+    # The step that a run failed with is what a retry executes again.
+    return {StepId(s.node, s.visit, s.item): s for s in steps if s.status != "failed" or s.handled != "fail"}
+
+
+async def earlier_calls(history: History, claim: Claim, workflow: Workflow) -> EarlierCalls:
+    if claim.epoch == 1:
+        return EarlierCalls()
+    calls = OpenCalls()
+    # The first attempt has lost no call; only a budget needs the sum of its calls.
+    if claim.attempt > 1 or workflow.budget is not None:
+        async for event in _every_event(history, claim.run_id):
+            calls.add(event)
+    lost = calls.lost()
+    ledger = await patiently(lambda: history.calls(claim.run_id))
+    return EarlierCalls(_by_step([*ledger, *lost]), lost, calls.spent())
+
+
+def _by_step(calls: Iterable[CallRow | ModelCalled]) -> dict[StepId, Spending]:
+    spent: dict[StepId, Spending] = {}
+    for call in calls:
+        spent[call.step] = spent.get(call.step, Spending()).with_call(
+            tokens_in=call.tokens_in, tokens_out=call.tokens_out, cost_usd=call.cost_usd
+        )
+    return spent
+
+
+async def _every_event(history: History, run_id: UUID) -> AsyncIterator[Event]:
+    """All events of a run so far, in order."""
+    after = 0
+    while page := await patiently(partial(history.entries, run_id, after=after, most=PAGE)):
+        for stored in decode_all(page):
+            yield stored.event
+        after = page[-1].seq

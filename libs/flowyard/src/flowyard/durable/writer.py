@@ -1,0 +1,157 @@
+"""How one run's events and rows get to Postgres: gathered, numbered, committed in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from flowyard.errors import ClaimLost, CommitRefused
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import StoredEvent, failure_data, stored
+from flowyard.runs.events import Event, RunFinished
+from flowyard.storage.commits import Committer, RunCommit
+from flowyard.storage.database import dumps
+from flowyard.storage.packing import packed
+
+
+class RunWriter:
+    """The only writer of one run while its claim holds. What is gathered in `pending` and as events commits together.
+
+    `now`: the database's time. `on_committed` is called with events once they are durable; `on_lost` once, when a
+    commit finds that the claim isn't held any more; `on_cancel` when a commit finds that the run is to be cancelled.
+    """
+
+    def __init__(  # what a claim needs to write, and the three things that a commit can find
+        self,
+        claim: Claim,
+        committer: Committer,
+        *,
+        now: Callable[[], datetime],
+        on_committed: Callable[[Sequence[StoredEvent]], None],
+        on_lost: Callable[[], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        self.now = now
+        self.commits_early = True
+        self.seq = self.durable_seq = claim.last_seq
+        self._claim = claim
+        self._committer = committer
+        self._on_committed = on_committed
+        self._on_lost = on_lost
+        self._on_cancel = on_cancel
+        self._events: list[StoredEvent] = []
+        self.pending = self._new_commit()
+        self._committed = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._failed: Exception | None = None
+
+    def commit_only_at_end(self) -> None:
+        """For `durability: exit`: nothing is written before the run's end that needn't be durable earlier."""
+        self.commits_early = False
+        self._stop_timer()
+
+    def append(self, event: Event) -> int:
+        """Numbers an event. It is written with the next commit."""
+        self.seq += 1
+        self._events.append(stored(self.seq, self.now(), event))
+        return self.seq
+
+    def commit_within(self, seconds: float) -> None:
+        if not self.commits_early or self._is_writing or self._failed is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._start_writing)
+
+    async def until_durable(self, seq: int) -> None:
+        """Returns when the event of this number is durable. Raises ClaimLost, CommitRefused."""
+        while self.durable_seq < seq and self._failed is None:
+            self._start_writing()
+            await self._committed.wait()
+        if self._failed is not None:
+            raise self._failed
+
+    async def stop(self) -> None:
+        """Waits for the commit that is under way; afterwards none starts by itself. Raises ClaimLost, CommitRefused."""
+        self._stop_timer()
+        while self._is_writing and self._writing is not None:
+            await asyncio.shield(self._writing)
+        if self._failed is not None:
+            raise self._failed
+
+    async def commit_rest(self) -> None:
+        """After `stop`. Raises ClaimLost, CommitRefused."""
+        if self._events or self.pending.steps or self.pending.head:
+            await self._commit()
+
+    async def commit_end(self, event: RunFinished) -> None:
+        """After `stop`: ends the run, with everything that is gathered. Raises ClaimLost, CommitRefused."""
+        self.append(event)
+        commit = self.pending
+        commit.status, commit.outputs = event.status, dumps(dict(event.outputs))
+        commit.error = dumps(failure_data(event.error)) if event.error is not None else None
+        await self._commit()
+
+    def last_words(self, event: Event) -> tuple[str, int]:
+        """The event that hands the run back, as JSON to be written by the caller, and its number."""
+        self.append(event)
+        return self._packed(), self.seq
+
+    def last_words_written(self) -> None:
+        self._on_committed(self._events)
+
+    def discard(self) -> None:
+        """Drops what isn't durable. Numbers go on after the last durable event: there must be no gap."""
+        self._events = []
+        self.seq = self.durable_seq
+        self.pending = self._new_commit()
+
+    @property
+    def _is_writing(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def _new_commit(self) -> RunCommit:
+        return RunCommit(self._claim.run_id, self._claim.epoch, self.seq)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start_writing(self) -> None:
+        self._stop_timer()
+        if not self._is_writing and self._failed is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Commits until nothing is left. Never raises: the error is in `_failed`."""
+        while (self._events or self.pending.head or self.pending.writes) and self._failed is None:
+            try:
+                await self._commit()
+            except (ClaimLost, CommitRefused) as error:
+                self._failed = error
+                self._committed.set()
+                if isinstance(error, ClaimLost):
+                    self._on_lost()
+
+    async def _commit(self) -> None:
+        commit, events = self.pending, self._events
+        commit.entries = self._packed() if events else None
+        commit.last_seq = self.seq
+        self.pending, self._events = self._new_commit(), []
+        result = await self._committer.commit(commit)
+        self.durable_seq = commit.last_seq
+        self._committed.set()
+        self._committed = asyncio.Event()
+        if events:
+            self._on_committed(events)
+        if result.cancel_requested:
+            self._on_cancel()
+
+    def _packed(self) -> str:
+        return packed([event.entry for event in self._events])

@@ -1,0 +1,72 @@
+"""Reports what attempts do: on the bus, in the metrics, in the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from flowyard.bus.connection import Bus
+from flowyard.bus.messages import RunEvents, WorkQueued
+from flowyard.durable.observer import Observer
+from flowyard.runs.claim import Claim
+from flowyard.runs.entries import StoredEvent
+from flowyard.runs.events import RunFinished, Token
+from flowyard.step_errors import BudgetExceeded
+from flowyard.telemetry.metrics import Metrics
+from flowyard.telemetry.model_calls import count_calls
+from flowyard_executor.step_log import log_steps
+from flowyard_executor.tokens import TokenStream
+
+log = logging.getLogger(__name__)
+
+
+class RunReporter(Observer):
+    """`executor`: the name of this one."""
+
+    def __init__(self, executor: str, bus: Bus, tokens: TokenStream, metrics: Metrics) -> None:
+        self._executor = executor
+        self._bus = bus
+        self._tokens = tokens
+        self._metrics = metrics
+
+    def started(self, claim: Claim) -> None:
+        log.info("run started", extra={**_facts(claim), "attempt": claim.attempt, "executor": self._executor})
+
+    def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
+        # Streams end with the run's last event: tokens that came after it would be lost.
+        self._tokens.flush(claim.run_id)
+        count_calls(events, self._metrics.models)
+        entries = tuple(stored.entry for stored in events)
+        self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=entries))
+        log_steps(claim.run_id, events)
+
+    def token(self, claim: Claim, token: Token) -> None:
+        self._tokens.add(claim.run_id, claim.epoch, token)
+
+    def budget_refused(self, claim: Claim, error: BudgetExceeded) -> None:
+        limit = error.limit if error.per == "run" else f"daily_{error.limit}"
+        self._metrics.runs.budget_refusals.labels(claim.workflow, limit).inc()
+
+    def handed_back(self, claim: Claim, *, waits: bool) -> None:
+        if not waits:
+            self._bus.publish(WorkQueued())
+        log.info("run handed back", extra=_facts(claim))
+
+    def finished(self, claim: Claim, end: RunFinished) -> None:
+        metrics, code = self._metrics.runs, end.error.code if end.error is not None else None
+        metrics.finished.labels(claim.workflow, end.status).inc()
+        metrics.duration.labels(claim.workflow, end.status).observe(end.duration_s)
+        if code is not None:
+            metrics.failures.labels(claim.workflow, code).inc()
+        facts = {**_facts(claim), "duration_s": round(end.duration_s, 3)}
+        log.info("run %s", end.status, extra={**facts, "code": code} if code is not None else facts)
+
+    def fenced(self, claim: Claim) -> None:
+        self._metrics.executor.fenced.inc()
+
+    def abandoned(self, claim: Claim) -> None:
+        log.warning("claim lost: another executor has the run", extra=_facts(claim))
+
+
+def _facts(claim: Claim) -> dict[str, object]:
+    return {"run_id": str(claim.run_id), "workflow": claim.workflow, "epoch": claim.epoch}

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from flowyard.durable.journal import EVENT_DELAY
+from flowyard.step_errors import ModelRefused
+from support.attempts import Attempts, MiniExecutor, WireModel, node_of
+from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
+from support.stored import Stored
+from support.wire.behaviour import Behaviour, Status
+from support.wire.server import Request
+from support.workflows import document
+
+# ---- crashes
+
+
+@pytest.mark.parametrize("text", [CHAIN, FORK, LOOP, MAP, ROUTES], ids=["chain", "fork", "loop", "map", "routes"])
+async def test_wherever_it_crashes_no_finished_step_is_executed_again(
+    stored: Stored, attempts: Attempts, text: str
+) -> None:
+    """A process dies at its n-th model call, for every n, and another goes on."""
+    for n in range(1, STEPS[text] + 1):
+        run_id = await attempts.submit(text)
+        model = WireModel()
+        one = attempts.executor(model)
+
+        async def answer(request: Request, model: WireModel = model, n: int = n, one: MiniExecutor = one) -> str:
+            if model.calls.total() == n:
+                await asyncio.sleep(0.005)  # time for the results of others
+                one.committing.cancel()
+                await asyncio.Event().wait()
+            return node_of(request)
+
+        model.answers = dict.fromkeys(("a", "b", "c", "d", "z", "work"), answer)
+        claim = await one.take()
+        one.start(claim)
+        await asyncio.wait([one.committing], timeout=5)
+        await one.crash()
+        before = {(s.node, s.visit, s.item) for s in await stored.history.steps(run_id)}
+        await attempts.lose_executor(run_id)
+        again = WireModel()
+        result = await attempts.executor(again).run()
+        assert result is not None
+        assert result.status == "succeeded"
+        ended = await finished(stored, run_id)
+        assert len(ended) == STEPS[text]
+        assert again.calls.total() == STEPS[text] - len(before)
+        assert (await stored.runs.get(run_id)).outputs == result.outputs
+        if text == MAP:
+            assert (result.outputs or {})["all"] == ["work"] * 4
+
+
+async def test_no_step_begins_before_the_results_of_those_before_it_are_on_disk(
+    stored: Stored, attempts: Attempts
+) -> None:
+    seen: dict[str, set[str]] = {}
+
+    async def look(request: Request) -> str:
+        rows = await stored.database.rows("SELECT node FROM steps WHERE status = 'succeeded'")
+        seen[node_of(request)] = {row["node"] for row in rows}
+        return node_of(request)
+
+    await attempts.submit(FORK)
+    await attempts.executor(WireModel(dict.fromkeys("abcd", look))).run()
+    assert seen.keys() == set("abcd")
+    assert seen["a"] == set()
+    assert "a" in seen["b"] & seen["c"]
+    assert seen["d"] == {"a", "b", "c"}
+
+
+async def test_a_result_and_the_checkpoint_that_knows_of_it_are_written_together_or_not_at_all(
+    stored: Stored, attempts: Attempts
+) -> None:
+    """One branch is done, the other hangs: the result is in the steps and in LangGraph's writes."""
+    run_id = await attempts.submit(FORK)
+    model = WireModel(hold={"c"})
+    one = attempts.executor(model)
+    one.start(await one.take())
+    await model.holding.wait()
+    statement = """
+        SELECT (SELECT count(*) FROM steps WHERE node = 'b'),
+            (SELECT count(*) FROM checkpoint_writes WHERE channel = 'b'),
+            (SELECT count(*) FROM events WHERE strpos(entries::text, '"step.finished",{"n":"b"') > 0)
+    """
+    seen = set()
+    async with asyncio.timeout(5):
+        while (1, 1, 1) not in seen:
+            seen.add(tuple(await stored.database.row(statement) or ()))
+    assert seen <= {(0, 0, 0), (1, 1, 1)}
+    await one.crash()
+    await attempts.lose_executor(run_id)
+    again = WireModel()
+    await attempts.executor(again).run()
+    assert again.calls == {"c": 1, "d": 1}
+
+
+async def test_a_run_that_fails_after_a_crash_tells_what_was_written_before(stored: Stored, attempts: Attempts) -> None:
+    """One branch is done and on disk, in a superstep that isn't over; the other fails in the next life."""
+    run_id = await attempts.submit(FORK)
+    one = attempts.executor(WireModel(hold={"c"}))
+    one.start(await one.take())
+    await one.model.holding.wait()
+    async with asyncio.timeout(5):
+        while len(await stored.history.steps(run_id)) < 2:  # noqa: ASYNC110  # another process would tell no more
+            await asyncio.sleep(0.01)
+    await one.crash()
+    await attempts.lose_executor(run_id)
+
+    async def fail(request: Request) -> str:
+        raise ModelRefused("no", provider="p", model="m")
+
+    result = await attempts.executor(WireModel({"c": fail})).run()
+    assert result is not None
+    assert (result.status, result.outputs) == ("failed", {"a": "a", "b": "b"})
+
+
+async def test_a_result_that_was_not_written_is_not_half_there(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(CHAIN)
+    model = WireModel()
+    one = attempts.executor(model)
+
+    async def answer(_request: Request) -> str:
+        one.committing.cancel()
+        return "b"
+
+    model.answers["b"] = answer
+    one.start(await one.take())
+    await asyncio.wait([one.committing], timeout=5)
+    await asyncio.sleep(0.02)
+    await one.crash()
+    assert [step.node for step in await stored.history.steps(run_id)] == ["a"]
+    assert await finished(stored, run_id) == ["a#1[None]"]
+    await attempts.lose_executor(run_id)
+    again = WireModel()
+    await attempts.executor(again).run()
+    assert again.calls == {"b": 1, "c": 1}
+
+
+async def test_a_stale_executor_is_fenced_and_changes_nothing(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(CHAIN)
+    late = asyncio.Event()
+
+    async def answer_late(_request: Request) -> str:
+        await late.wait()
+        return "late"
+
+    stale = attempts.executor(WireModel({"b": answer_late}))
+    attempt = stale.start(await stale.take())
+    async with asyncio.timeout(5):
+        while [entry.data.get("node") for entry in stale.announced][-1:] != ["b"]:  # noqa: ASYNC110  # sets no event
+            await asyncio.sleep(0.01)
+    await attempts.lose_executor(run_id)
+    assert await attempts.executor().run() is not None
+    before, announced = await stored.everything(), list(stale.announced)
+    late.set()
+    assert attempt.task is not None
+    await attempt.task
+    assert stale.watching.is_fenced.is_set()
+    assert await stored.everything() == before
+    assert stale.announced == announced
+
+
+async def test_the_sums_of_a_step_include_its_calls_under_earlier_claims(stored: Stored, attempts: Attempts) -> None:
+    """One call has failed, one was in flight when the executor died, one has an answer."""
+    text = document("a", config="execution: {max_retries: 1}").replace("{id: a,", "{id: a, retry: {initial_delay: 0},")
+    run_id = await attempts.submit(text)
+
+    async def fail_once(_request: Request) -> str | Behaviour:
+        model.hold.add("a")
+        return Status(500)
+
+    model = WireModel({"a": fail_once})
+    dying = attempts.executor(model)
+    dying.start(await dying.take())
+    await model.holding.wait()
+    await asyncio.sleep(EVENT_DELAY * 2)  # so that the failed call is in the ledger
+    await dying.crash()
+    await attempts.lose_executor(run_id)
+    assert await attempts.executor().run() is not None
+    [finished_step] = [entry for entry in await stored.entries(run_id) if entry.type == "step.finished"]
+    calls = await stored.history.calls(run_id)
+    assert [call.error for call in calls] == ["provider_error", "executor_lost", None]
+    # The tokens of a lost call are unknown, and so is the sum.
+    assert (finished_step.data["calls"], finished_step.data["tokens_in"]) == (3, None)
+
+
+# ---- durability
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_whatever_the_durability_a_run_ends_with_all_its_events(
+    stored: Stored, attempts: Attempts, durability: str
+) -> None:
+    run_id = await attempts.submit(document("a b c", config=f"execution: {{durability: {durability}}}"))
+    counts: list[int] = []
+
+    async def look(request: Request) -> str:
+        await asyncio.sleep(0.06)  # longer than an event may wait
+        counts.append((await stored.counts())["events"])
+        return node_of(request)
+
+    one = attempts.executor(WireModel(dict.fromkeys("abc", look)))
+    result = await one.run()
+    assert result is not None
+    assert await finished(stored, run_id) == ["a#1[None]", "b#1[None]", "c#1[None]"]
+    assert [step.node for step in await stored.history.steps(run_id)] == ["a", "b", "c"]
+    assert len(await stored.history.calls(run_id)) == 3
+    assert one.announced == (await stored.entries(run_id))[1:]
+    assert (counts == [1, 1, 1]) == (durability == "exit")
+
+
+async def test_a_run_that_keeps_nothing_begins_anew_after_a_crash(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(document("a b c", config="execution: {durability: exit}"))
+    model = WireModel(hold={"c"})
+    one = attempts.executor(model)
+    one.start(await one.take())
+    await model.holding.wait()
+    await one.crash()
+    await attempts.lose_executor(run_id)
+    again = WireModel()
+    result = await attempts.executor(again).run()
+    assert result is not None
+    assert again.calls == {"a": 1, "b": 1, "c": 1}
+    assert len(await finished(stored, run_id)) == 3
+
+
+async def test_async_steps_need_not_wait_for_the_disk(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(document("a b c", config="execution: {durability: async}"))
+
+    async def last(request: Request) -> str:
+        one.model.holding.set()
+        return node_of(request)
+
+    one = attempts.executor(WireModel({"c": last}))
+    one.committing.cancel()
+    result = asyncio.create_task(one.run())
+    async with asyncio.timeout(5):
+        await one.model.holding.wait()
+    assert one.model.calls == Counter("abc")
+    one.committing = asyncio.create_task(one.committer.run())
+    assert (await result) is not None
+    assert len(await finished(stored, run_id)) == 3
