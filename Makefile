@@ -20,7 +20,7 @@ MODEL := $(VENV)/.done-model
 PRODUCT := $(VENV)/.done-product
 TOOLS := $(VENV)/.done-tools
 ASSETS := $(VENV)/.done-assets
-SERVICES := registry executor gateway dashboard embedded
+SERVICES := registry executor gateway dashboard embedded cli
 PACKAGES := libs/flowyard $(SERVICES:%=services/%)
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
 

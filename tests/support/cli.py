@@ -40,7 +40,7 @@ class Ended:
 def flowyard(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "") -> Ended:
     """Runs one command to its end. Fails the test if anything looks like a traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "flowyard_embedded", *args],
+        [sys.executable, "-m", "flowyard_cli", *args],
         cwd=cwd,
         env=clean_environment(env),
         input=stdin,

@@ -14,7 +14,7 @@ import yaml
 
 from flowyard.graph.compile import compile_workflow
 from flowyard.language.workflow import Case, Workflow
-from flowyard_embedded.commands.test import differences, run_case
+from flowyard_cli.commands.test import differences, run_case
 
 ROOT: Final = Path(__file__).parents[2]
 _FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.M | re.S)

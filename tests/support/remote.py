@@ -17,7 +17,7 @@ from unittest.mock import patch
 from flowyard.bus.connection import open_bus
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.keys import Keys
-from flowyard_embedded.main import run_command
+from flowyard_cli.main import run_command
 from flowyard_gateway.main import run_gateway
 from flowyard_gateway.settings import GatewaySettings
 from flowyard_registry.main import run_registry
@@ -106,7 +106,7 @@ class Remote:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "flowyard_embedded",
+            "flowyard_cli",
             *args,
             cwd=self.folder,
             env=clean_environment(self.environment),

@@ -188,10 +188,10 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _main() -> int:
+    from flowyard_cli.arguments import build_parser  # noqa: PLC0415
+    from flowyard_cli.commands import down, up  # noqa: PLC0415
+    from flowyard_cli.failures import tell  # noqa: PLC0415
     from flowyard_embedded import streams  # noqa: PLC0415  # only where this file is a program
-    from flowyard_embedded.arguments import build_parser  # noqa: PLC0415
-    from flowyard_embedded.commands import down, up  # noqa: PLC0415
-    from flowyard_embedded.failures import tell  # noqa: PLC0415
 
     streams.make_safe()
     args = build_parser().parse_args()

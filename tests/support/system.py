@@ -153,7 +153,7 @@ def look_after(system: System) -> None:
 
 def _command(place: Place) -> Sequence[str]:
     more = ["--data", str(place.path), "--port", "0", "--executors", str(len(EXECUTORS))]
-    return [sys.executable, "-m", "flowyard_embedded", "up", *more]
+    return [sys.executable, "-m", "flowyard_cli", "up", *more]
 
 
 def _system(up: Up) -> Embedded:

@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-PACKAGES = [ROOT / "libs/flowyard/pyproject.toml", ROOT / "services/embedded/pyproject.toml"]
+PACKAGES = [ROOT / f"{folder}/pyproject.toml" for folder in ("libs/flowyard", "services/embedded", "services/cli")]
 INSTALLER = [
     *LOCKS,
     *sorted((ROOT / "requirements").glob("*.in")),
@@ -25,7 +25,8 @@ INSTALLER = [
 MALICIOUS = {"litellm": [SpecifierSet("==1.82.7"), SpecifierSet("==1.82.8"), SpecifierSet("==1.107.*")]}
 
 # Our own two hold one path each; the others belong to setuptools and virtualenv.
-OURS = {f"_flowyard{service}.pth" for service in ("", "_registry", "_executor", "_gateway", "_dashboard", "_embedded")}
+PARTS = ("", "_registry", "_executor", "_gateway", "_dashboard", "_embedded", "_cli")
+OURS = {f"_flowyard{part}.pth" for part in PARTS}
 KNOWN = OURS | {"distutils-precedence.pth", "_virtualenv.pth"}
 
 

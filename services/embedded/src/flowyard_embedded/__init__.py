@@ -1,1 +1,1 @@
-"""Flowyard on one machine: the command line. `main` is the door; each command has a file of its own in `commands`."""
+"""Flowyard on one machine: `stack` starts and supervises it, `servers` bring Postgres and NATS. The CLI is above it."""

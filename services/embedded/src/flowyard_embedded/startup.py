@@ -1,12 +1,10 @@
-"""What keeps the command line quick to start."""
+"""What makes processes start sooner."""
 
 from __future__ import annotations
 
-import argparse
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 
 
 @contextmanager
@@ -18,11 +16,3 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def load_command(name: str) -> Callable[[argparse.Namespace], int]:
-    """Imported by name, so that a command pays only for what it imports itself."""
-    with quick_imports():
-        command = import_module(f"flowyard_embedded.commands.{name.replace('-', '_')}")
-    execute: Callable[[argparse.Namespace], int] = command.execute
-    return execute

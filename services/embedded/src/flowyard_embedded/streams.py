@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 from flowyard.errors import FlowyardError
-from flowyard_embedded.show.format import printable
 
+_CONTROLS: Final = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
 _AS_JSON: Final = {c: f"\\u{c:04x}" for c in range(0x7F, 0xA0)}
 """The control characters that JSON lets stand as they are."""
 
@@ -39,6 +39,11 @@ def make_safe() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    """The text with its control characters made visible (`\\x1b`): what a model says must not steer a terminal."""
+    return text.translate(_CONTROLS)
 
 
 def put(text: str = "", *, end: str = "\n", drawn: bool = False) -> None:

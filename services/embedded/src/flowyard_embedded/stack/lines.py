@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from flowyard_embedded.show.format import printable
+from flowyard_embedded.streams import printable
 
 SUPERVISOR: Final = "flowyard"
 """The name under which the supervisor's own lines are shown."""

@@ -1,0 +1,1 @@
+"""The command line `flowyard`. Its door is `main`; each command is a file in `commands`."""

@@ -1,0 +1,139 @@
+"""`flowyard profile-report`: where the time of runs went."""
+
+from __future__ import annotations
+
+import argparse
+
+from flowyard.api.client import Client
+from flowyard.api.profiles import (
+    NodeSpreadView,
+    NodeTimes,
+    ProfileReport,
+    RunProfile,
+    SlowRun,
+    SpreadOfSpent,
+    SpreadView,
+)
+from flowyard.runs.profile import CATEGORIES
+from flowyard_cli import exits
+from flowyard_cli.remote.ids import find_run
+from flowyard_cli.remote.stack import at_the_stack
+from flowyard_cli.remote.tables import as_data, print_facts, print_table, when
+from flowyard_cli.show.amounts import percent
+from flowyard_cli.show.format import plural, seconds
+from flowyard_embedded.streams import print_json, put
+
+
+def execute(args: argparse.Namespace) -> int:
+    """`args`: workflow, run, since, threshold, limit."""
+    return at_the_stack(args, _one if args.run is not None else _many)
+
+
+def _one(client: Client, args: argparse.Namespace) -> int:
+    profile = client.profile(find_run(client, args.run), threshold=args.threshold)
+    if args.json:
+        print_json(as_data(profile))
+    else:
+        _print_run(profile)
+    return exits.OK
+
+
+def _many(client: Client, args: argparse.Namespace) -> int:
+    report = client.profiles(workflow=args.workflow, since=args.since, threshold=args.threshold, limit=args.limit)
+    if args.json:
+        print_json(as_data(report))
+    elif report.wall is None or report.spent is None:
+        put(f"no finished runs{_of(report.workflow)} that were made since {when(report.since)}")
+    else:
+        _print_runs(report, report.spent, report.wall)
+    return exits.OK
+
+
+def _of(workflow: str | None) -> str:
+    return f" of workflow {workflow}" if workflow else ""
+
+
+def _print_run(profile: RunProfile) -> None:
+    print_facts(
+        [
+            ("run", profile.run_id),
+            ("workflow", profile.workflow),
+            ("status", profile.status),
+            ("created", when(profile.created_at)),
+            ("wall time", seconds(profile.wall_s) + ("" if profile.finished_at else " so far")),
+            ("at work", seconds(profile.at_work_s)),
+        ]
+    )
+    put()
+    spent = profile.spent_s.model_dump()
+    shares = [(name, seconds(spent[name]), _share(spent[name], profile.wall_s)) for name in CATEGORIES]
+    print_table(("where", "time", "share"), [*shares, ("total", seconds(profile.wall_s), percent(1.0))], empty="")
+    put()
+    rows = [_node(node, profile) for node in profile.nodes]
+    print_table(("node", "steps", "retries", "busy", "model", "share", " "), rows, empty="no steps yet")
+    if profile.nodes:
+        put(f"\n{_words(profile)}")
+
+
+def _node(node: NodeTimes, profile: RunProfile) -> tuple[object, ...]:
+    mark = _mark(is_slowest=node is profile.nodes[0], is_bottleneck=node.node == profile.bottleneck)
+    times = seconds(node.busy_s), seconds(node.model_s)
+    return node.node, node.steps, node.retries, *times, percent(node.share), mark
+
+
+def _mark(*, is_slowest: bool, is_bottleneck: bool = False) -> str:
+    if is_bottleneck:
+        return "<- bottleneck"
+    return "<- slowest" if is_slowest else " "
+
+
+def _words(profile: RunProfile) -> str:
+    slowest = profile.nodes[0]
+    took = f"{slowest.node} took {percent(slowest.share)} of the time at work"
+    if profile.bottleneck is not None:
+        return f"bottleneck: {took}"
+    return f"no bottleneck: no node took more than {percent(profile.threshold)}; {took}"
+
+
+def _print_runs(report: ProfileReport, spent: SpreadOfSpent, wall: SpreadView) -> None:
+    put(f"{plural(report.runs, 'finished run')}{_of(report.workflow)}, made since {when(report.since)}\n")
+    parts = [(name, *_spread(getattr(spent, name))) for name in CATEGORIES]
+    print_table(("where", "mean", "p50", "p95", "p99"), [*parts, ("wall time", *_spread(wall))], empty="")
+    put()
+    rows = [_node_spread(node, report) for node in report.nodes]
+    print_table(("node", "runs", "retries", "busy", "p50", "p95", "p99", "share", " "), rows, empty="no steps")
+    put()
+    slow = [_slow(run, report) for run in report.slowest]
+    print_table(("run", "workflow", "status", "wall time", "bottleneck", " "), slow, empty="")
+    put()
+    for line in _bottlenecks(report):
+        put(line)
+
+
+def _node_spread(node: NodeSpreadView, report: ProfileReport) -> tuple[object, ...]:
+    mark = _mark(is_slowest=node is report.nodes[0], is_bottleneck=node.bottleneck)
+    name = f"{node.workflow}.{node.node}"
+    return name, node.runs, node.retries, *_spread(node.busy), percent(node.share), mark
+
+
+def _slow(run: SlowRun, report: ProfileReport) -> tuple[object, ...]:
+    mark = _mark(is_slowest=run is report.slowest[0])
+    return run.run_id, run.workflow, run.status, seconds(run.wall_s), run.bottleneck, mark
+
+
+def _spread(spread: SpreadView) -> tuple[str, ...]:
+    return tuple(seconds(value) for value in (spread.mean_s, spread.p50_s, spread.p95_s, spread.p99_s))
+
+
+def _bottlenecks(report: ProfileReport) -> list[str]:
+    found = [
+        f"bottleneck of {node.workflow}: {node.node} took {percent(node.share)} of the time at work"
+        for node in report.nodes
+        if node.bottleneck
+    ]
+    nobody = f"no bottleneck: no node took more than {percent(report.threshold)} of its workflow's time at work"
+    return found or [nobody]
+
+
+def _share(part: float, whole: float) -> str:
+    return percent(part / whole if whole else 0.0)

@@ -1,0 +1,102 @@
+"""`flowyard status`: whether the stack is well, what it has to do, and what it did today."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from flowyard.api.client import Client
+from flowyard.api.status import AlertView, QueueView, StatusView, TodayView
+from flowyard.runs.run import STATES
+from flowyard_cli import exits
+from flowyard_cli.remote.address import own_place
+from flowyard_cli.remote.stack import NOT_DONE, at_the_stack
+from flowyard_cli.remote.standing import Service, Standing, firing, standing_of
+from flowyard_cli.remote.tables import NONE, ago, print_facts, print_table
+from flowyard_cli.show.amounts import cost
+from flowyard_cli.show.format import plural, seconds
+from flowyard_embedded.streams import print_json, put
+
+_COLUMNS: Final = ("service", "state", "port", "version", "remark")
+
+
+def execute(args: argparse.Namespace) -> int:
+    # Who asks how it is wants to know now.
+    return at_the_stack(args, _status, patience_s=0)
+
+
+def _status(client: Client, args: argparse.Namespace) -> int:
+    standing = standing_of(client, own_place(client.url, args.data, os.environ))
+    if args.json:
+        print_json(standing.as_data())
+    else:
+        show(standing)
+    return NOT_DONE if standing.wrong else exits.OK
+
+
+def show(standing: Standing) -> None:
+    """To standard output. Raises UnwritableOutput."""
+    status = standing.status
+    version = f"flowyard {status.version}, schema {status.schema_version}, at " if status else "flowyard at "
+    put(f"{version}{standing.url}\n")
+    print_table(_COLUMNS, map(_row, standing.services), empty="")
+    if status is not None:
+        put()
+        print_facts(_facts(status))
+    if standing.wrong:
+        put()
+        print_facts(("wrong", fault) for fault in standing.wrong)
+
+
+def _row(service: Service) -> tuple[object, ...]:
+    again = f"started {service.starts} times" if service.starts is not None and service.starts > 1 else ""
+    several = f"{service.replicas} of them" if service.replicas is not None and service.replicas > 1 else ""
+    where = service.address if service.port is None else None
+    remarks = ", ".join(filter(None, (again, several, where, service.detail)))
+    return service.name, service.state, service.port or NONE, service.version, remarks
+
+
+def _facts(status: StatusView) -> Iterator[tuple[str, object]]:
+    yield "runs", _queue(status.queue)
+    yield (
+        "executors",
+        f"{plural(len(status.executors), 'executor')}, {status.slots_used} of {status.slots} slots in use",
+    )
+    yield "orphaned", status.queue.orphaned
+    if status.today is None:
+        yield "today (UTC)", "too much to be counted in time"
+    else:
+        yield "today (UTC)", _runs(status.today)
+        yield "spent", _spent(status.today)
+    if status.alerts is not None:
+        yield "alerts", f"unknown: {status.alerts.unreachable}" if status.alerts.unreachable else _count(status)
+        for alert in firing(status):
+            yield "alert", _alert(alert)
+
+
+def _queue(queue: QueueView) -> str:
+    oldest = f" (the oldest for {seconds(queue.oldest_queued_s)})" if queue.queued else ""
+    return f"{queue.queued:,} queued{oldest}, {queue.running:,} running, {queue.waiting:,} waiting"
+
+
+def _runs(today: TodayView) -> str:
+    counts = [f"{today.runs[state]:,} {state}" for state in STATES if today.runs.get(state)]
+    return f"{plural(today.total, 'run')}{': ' if counts else ''}{', '.join(counts)}"
+
+
+def _spent(today: TodayView) -> str:
+    return f"{cost(today.known_cost_usd, today.unknown_cost)} for {plural(today.calls, 'model call')}"
+
+
+def _count(status: StatusView) -> str:
+    found = len(firing(status))
+    return f"{found} {'fires' if found == 1 else 'fire'}" if found else "none fires"
+
+
+def _alert(alert: AlertView) -> str:
+    severity = f" ({alert.severity})" if alert.severity else ""
+    about = f" for {', '.join(f'{k} {v}' for k, v in alert.labels.items())}" if alert.labels else ""
+    since = f", since {ago(alert.since)}" if alert.since else ""
+    return f"{alert.name}{severity}{about}{since}: {alert.summary or NONE}"

@@ -1,0 +1,42 @@
+"""`flowyard validate`."""
+
+from __future__ import annotations
+
+import argparse
+
+from flowyard.language.load import Loaded
+from flowyard_cli import exits
+from flowyard_cli.reading import UnreadableFile, read_document
+from flowyard_cli.show.format import plural
+from flowyard_cli.show.problems import problems_as_data, sarif
+from flowyard_embedded.streams import print_json, put, say
+
+
+def execute(args: argparse.Namespace) -> int:
+    documents: list[Loaded] = []
+    unreadable = False
+    for file in args.files:
+        try:
+            documents.append(read_document(file))
+        except UnreadableFile as error:
+            say(f"flowyard: {error}")
+            unreadable = True
+    if args.format == "json":
+        print_json([problem for d in documents for problem in problems_as_data(d)])
+    elif args.format == "sarif":
+        print_json(sarif(documents))
+    else:
+        for document in documents:
+            _print_text(document)
+    return exits.WRONG_INPUT if unreadable or any(d.errors for d in documents) else exits.OK
+
+
+def _print_text(document: Loaded) -> None:
+    for problem in document.problems:
+        put(problem.render(document.file))
+    if document.workflow is not None:
+        nodes = len(document.workflow.nodes)
+        warnings = f", {plural(len(document.warnings), 'warning')}" if document.warnings else ""
+        put(f"{document.file}: ok ({plural(nodes, 'node')}{warnings})")
+    else:
+        put(f"{document.file}: {plural(len(document.errors), 'error')}")

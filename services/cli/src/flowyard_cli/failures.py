@@ -1,0 +1,57 @@
+"""What is said of a command that failed: lines on standard error, or one JSON object."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+from typing import Any
+
+from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard_cli import exits
+from flowyard_embedded.streams import UnwritableOutput, print_json, say
+
+
+def tell(error: BaseException, *, as_json: bool) -> int:
+    """The exit code that the error stands for."""
+    match error:
+        case UnwritableOutput():
+            return _tell(exits.NOT_WRITTEN, error.message)
+        case KeyboardInterrupt():
+            return _tell(exits.CANCELLED, "cancelled", data={"status": "cancelled"} if as_json else None)
+        case FlowyardError():
+            lines = error.problems if isinstance(error, InvalidInputs) else (error.message,)
+            data = _failed("invalid", error.code, error.message)
+            return _tell(exits.WRONG_INPUT, *lines, data=data if as_json else None)
+        case _:
+            lines = _internal(error)
+            data = _failed("failed", "internal_error", "; ".join(lines))
+            return _tell(exits.INTERNAL, *lines, data=data if as_json else None)
+
+
+def _failed(status: str, code: str, message: str) -> dict[str, Any]:
+    return {"status": status, "error": {"code": code, "message": message}}
+
+
+def _tell(exit_code: int, *lines: str, data: dict[str, Any] | None = None) -> int:
+    if data is not None:
+        print_json(data)
+    else:
+        for line in lines:
+            say(f"flowyard: {line}")
+    return exit_code
+
+
+def _internal(error: BaseException) -> tuple[str, str]:
+    report = _report("".join(traceback.format_exception(error)))
+    return f"internal error: {type(error).__name__}: {error}", f"this is a bug; what we need to fix it is {report}"
+
+
+def _report(text: str) -> str:
+    try:
+        number, path = tempfile.mkstemp(prefix="flowyard-error-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+    except OSError as error:
+        return f"lost, because it can't be saved: {error.strerror}"
+    return f"in {path}"

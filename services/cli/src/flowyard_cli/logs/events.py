@@ -1,0 +1,37 @@
+"""A run's events as lines among those of services. What models were asked and said stays out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from flowyard.api.history import EventView
+from flowyard_cli.logs.line import Line
+
+NAME: Final = "events"
+"""Where other lines have the name of the process that wrote them."""
+_CONTENT: Final = frozenset({"outputs", "messages", "reply", "error", "text"})
+
+
+def line_of(event: EventView, run_id: UUID) -> Line:
+    data: Mapping[str, Any] = event.data
+    at = event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    fact = {"ts": at, "level": _level(event.type, data), "event": event.type, "service": NAME}
+    told = {name: value for name, value in data.items() if name not in _CONTENT}
+    error = data.get("error")
+    why = {"code": error.get("code"), "error": error.get("message")} if isinstance(error, dict) else {}
+    known = {"run_id": str(run_id), "trace_id": run_id.hex, "seq": event.seq}
+    return Line(NAME, event.at, "", {**fact, **told, **why, **known})
+
+
+def _level(kind: str, data: Mapping[str, Any]) -> str:
+    match kind:
+        case "run.failed":
+            return "ERROR"
+        case "step.failed":
+            return "ERROR" if data.get("handled") == "fail" else "WARNING"
+        case "step.retrying":
+            return "WARNING"
+        case _:
+            return "WARNING" if data.get("error") else "INFO"

@@ -1,0 +1,46 @@
+"""Lines for people, and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Final
+
+from flowyard_cli.logs.line import Line
+from flowyard_embedded.stack.lines import Style, moment, readable_fact
+from flowyard_embedded.streams import flush, printable, put
+
+_WIDTH: Final = len("executor-1")
+
+
+class Shown:
+    """`as_json`: an object per line. `of_one_run`: all lines have the same `run_id`."""
+
+    def __init__(self, *, as_json: bool, of_one_run: bool) -> None:
+        self._as_json = as_json
+        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._style = Style(_WIDTH, colours, dated=True, hidden=frozenset({"run_id"} if of_one_run else ()))
+
+    def show(self, lines: list[Line]) -> None:
+        """Raises UnwritableOutput."""
+        for line in lines:
+            put(_as_json(line) if self._as_json else self._readable(line), drawn=True)
+        flush()
+
+    def _readable(self, line: Line) -> str:
+        try:
+            if line.fact is not None:
+                return readable_fact(line.name, line.fact, self._style)
+        except (ValueError, KeyError, TypeError):
+            pass
+        at = f"{moment(line.at, self._style)} " if line.at else ""
+        return f"{printable(line.name):<{_WIDTH}} {at}{printable(line.text)}"
+
+
+def _as_json(line: Line) -> str:
+    """What a service has written, and which of its processes; what isn't JSON is made so."""
+    if line.fact is None:
+        return json.dumps({"ts": line.at.isoformat() if line.at else None, "service": line.name, "event": line.text})
+    which = {} if line.name == line.service else {"process": line.name}
+    return json.dumps({**line.fact, **which})

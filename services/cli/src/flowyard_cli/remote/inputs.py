@@ -1,0 +1,60 @@
+"""Values from the command line, as a workflow's fields want them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from flowyard.api.client import Client
+from flowyard.api.runs import ForkPoint, RunView
+from flowyard.api.workflows import WorkflowDetail
+from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.language.inputs import input_from_text
+from flowyard.language.load import load_text
+from flowyard.language.workflow import Workflow
+from flowyard_cli.reading import read_inputs
+
+
+class OtherVersion(FlowyardError):
+    """The stack has a document that this command line can't read."""
+
+    code = "other_version"
+
+    def __init__(self, workflow: str) -> None:
+        super().__init__(f"this flowyard can't read workflow '{workflow}' as the stack does: is it of another version?")
+
+
+def inputs_for(workflow: WorkflowDetail, args: argparse.Namespace) -> dict[str, Any]:
+    """`args`: input, inputs. Raises InvalidInputs with every fault, UnreadableFile, OtherVersion."""
+    return read_inputs(_read(workflow.name, workflow.document), args.input, args.inputs)
+
+
+def fork_point(text: str) -> ForkPoint:
+    """Of NODE or NODE#VISIT. Raises InvalidInputs."""
+    node, _, visit = text.partition("#")
+    try:
+        return ForkPoint(node=node, visit=int(visit or 1))
+    except ValueError as error:
+        raise InvalidInputs([f"--from {text}: write NODE, or NODE#VISIT for a later turn of a loop"]) from error
+
+
+def fields_to_set(client: Client, run: RunView, given: Sequence[str]) -> dict[str, Any]:
+    """Out of FIELD=VALUE, by the types that the run's own revision has. Raises InvalidInputs, OtherVersion."""
+    if not given:
+        return {}
+    faults = [f"--set {text}: write FIELD=VALUE" for text in given if not text.partition("=")[0] or "=" not in text]
+    names = [text.partition("=")[0] for text in given]
+    faults += [f"{name}: given twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if faults:
+        raise InvalidInputs(faults)
+    fields = _read(run.workflow, client.revision(run.workflow, run.revision).document).fields
+    texts = {name: text.partition("=")[2] for name, text in zip(names, given, strict=True)}
+    return {name: input_from_text(fields[name].type, text) if name in fields else text for name, text in texts.items()}
+
+
+def _read(name: str, document: str) -> Workflow:
+    workflow = load_text(document, name).workflow
+    if workflow is None:
+        raise OtherVersion(name)
+    return workflow

@@ -1,0 +1,106 @@
+"""A run and a workflow, whole, as people read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from flowyard.api.history import StepView
+from flowyard.api.runs import RunSummary, RunView, SpendingView
+from flowyard.api.workflows import WorkflowDetail
+from flowyard.runs.events import StepId
+from flowyard_cli.remote.tables import NONE, ago, print_facts, print_table, when
+from flowyard_cli.show.format import count, money, plural, seconds
+from flowyard_embedded.streams import put
+
+
+def print_run(run: RunView, steps: Sequence[StepView]) -> None:
+    print_facts(
+        [
+            ("run", run.id),
+            ("workflow", f"{run.workflow}, revision {run.revision}"),
+            ("status", _status(run)),
+            ("error", f"{run.error.message} [{run.error.code}]" if run.error else None),
+            ("created", when(run.created_at)),
+            ("started", when(run.started_at) if run.started_at else None),
+            ("finished", when(run.finished_at) if run.finished_at else None),
+            ("took", took(run) if run.started_at else None),
+            ("executor", run.executor),
+            ("attempt", run.attempt if run.attempt > 1 else None),
+            ("forked from", run.forked_from),
+            ("spent", _spent(run.spending)),
+        ]
+    )
+    _print_values("inputs", run.inputs)
+    _print_values("outputs", run.outputs or {})
+    if steps:
+        put()
+        print_table(("step", "status", "started", "took", "tries", "error"), map(_step, steps), empty="")
+
+
+def print_workflow(workflow: WorkflowDetail) -> None:
+    print_facts(
+        [
+            ("workflow", workflow.name),
+            ("revision", workflow.revision),
+            ("updated", when(workflow.updated_at)),
+            ("description", workflow.description),
+            ("version", workflow.version),
+            ("author", workflow.author),
+            ("tags", ", ".join(workflow.tags) or None),
+            ("concurrency", workflow.concurrency),
+            ("priority", workflow.priority or None),
+            ("digest", workflow.digest),
+        ]
+    )
+    put()
+    rows = [
+        (
+            field.name,
+            field.type,
+            "required" if field.required else f"default {json.dumps(field.default)}",
+            field.description,
+        )
+        for field in workflow.inputs
+    ]
+    print_table(("input", "type", "", "description"), rows, empty="no inputs")
+    put()
+    nodes = [(node.id, node.model, ", ".join(node.outputs)) for node in workflow.graph.nodes if node.kind == "prompt"]
+    print_table(("node", "model", "writes"), nodes, empty="no nodes")
+
+
+def took(run: RunSummary) -> str:
+    """Up to now, if it is still at work."""
+    if run.started_at is None:
+        return NONE
+    return seconds(max(0.0, ((run.finished_at or datetime.now(UTC)) - run.started_at).total_seconds()))
+
+
+def cost(spending: SpendingView) -> str:
+    return money(Decimal(spending.cost_usd) if spending.cost_usd is not None else None)
+
+
+def _status(run: RunView) -> str:
+    if run.cancel_requested and run.status != "cancelled":
+        return f"{run.status}, to be cancelled"
+    return f"waiting until {when(run.wake_at)}" if run.status == "waiting" and run.wake_at else run.status
+
+
+def _spent(spending: SpendingView) -> str:
+    tokens = f"{count(spending.tokens_in)} tokens in, {count(spending.tokens_out)} out"
+    return f"{plural(spending.calls, 'model call')}, {tokens}, {cost(spending)}"
+
+
+def _step(step: StepView) -> Sequence[object]:
+    error = f"{step.error.message} [{step.error.code}]" if step.error else None
+    name = StepId(step.node, step.visit, step.item)
+    return name, step.status, ago(step.started_at), seconds(step.duration_s), step.tries, error
+
+
+def _print_values(title: str, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        put(f"\n{title}: {name}")
+        put(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))

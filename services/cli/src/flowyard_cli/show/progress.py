@@ -1,0 +1,256 @@
+"""A run's progress on standard error: live on a terminal, plain lines elsewhere, word by word with --stream."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, assert_never
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from flowyard.runs.events import (
+    Event,
+    LoopTurned,
+    ModelCalled,
+    ModelReserved,
+    RetryScheduled,
+    RouteTaken,
+    RunClaimed,
+    RunFinished,
+    RunQueued,
+    RunStarted,
+    RunWaiting,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
+from flowyard.step_errors import InvalidOutput
+from flowyard_cli.show.format import money, plural, seconds
+from flowyard_embedded.streams import printable, say
+
+
+class Progress(Protocol):
+    def show(self, event: Event) -> None: ...
+
+
+@contextmanager
+def open_progress(*, quiet: bool, stream: bool) -> Iterator[Progress]:
+    if quiet:
+        yield Silent()
+    elif stream:
+        yield Streamed()
+    elif sys.stderr.isatty():
+        console = Console(stderr=True)
+        with Live(console=console, refresh_per_second=12, transient=True) as live:
+            yield LiveProgress(live)
+    else:
+        yield Lines()
+
+
+class Silent:
+    def show(self, event: Event) -> None:
+        del event
+
+
+class Lines:
+    """One line per fact."""
+
+    def show(self, event: Event) -> None:
+        line = line_of(event)
+        if line:
+            say(line)
+
+
+class Streamed:
+    """Replies as they come. Of several at once one is shown as it comes, the others when it is their turn."""
+
+    def __init__(self) -> None:
+        self.shown: StepId | None = None
+        self.held: dict[StepId, list[str]] = {}
+        self._headed = False
+        self._mid_line = False
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Token():
+                self._token(event)
+            case StepStarted() if self.shown is not None:
+                pass
+            case RetryScheduled():
+                self._drop(event.step)
+                self._write_line(line_of(event))
+                self._next()
+            case StepFinished() | StepFailed():
+                self._end(event.step)
+                self._write_line(line_of(event))
+                self._next()
+            case RunFinished():
+                self._end_line()
+            case _:
+                self._write_line(line_of(event))
+
+    def _token(self, token: Token) -> None:
+        if self.shown is None:
+            self.shown = token.step
+        if token.step == self.shown:
+            self._write(token.step, token.text)
+        else:
+            self.held.setdefault(token.step, []).append(token.text)
+
+    def _write(self, step: StepId, text: str) -> None:
+        if not self._headed:
+            say(f"{step}:")
+            self._headed = True
+        if text:
+            say(text, end="")
+            self._mid_line = not text.endswith("\n")
+
+    def _write_line(self, line: str | None) -> None:
+        if line:
+            self._end_line()
+            say(line)
+
+    def _end_line(self) -> None:
+        """What comes next of the shown step stands under a header of its own."""
+        if self._mid_line:
+            say()
+        self._mid_line = self._headed = False
+
+    def _drop(self, step: StepId) -> None:
+        """Its reply begins anew."""
+        self.held.pop(step, None)
+        if step == self.shown:
+            self.shown = None
+
+    def _end(self, step: StepId) -> None:
+        if step == self.shown:
+            self.shown = None
+        elif step in self.held:
+            self._end_line()
+            self._write(step, "".join(self.held.pop(step)))
+
+    def _next(self) -> None:
+        if self.shown is None and self.held:
+            self.shown = next(iter(self.held))
+            self._write(self.shown, "".join(self.held.pop(self.shown)))
+
+
+class LiveProgress:
+    """What is over scrolls up; below it each running step with its time and the end of its reply."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.running: dict[StepId, tuple[float, Spinner, list[str]]] = {}
+        live.update(_Running(self))
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Token():
+                if event.step in self.running:
+                    self.running[event.step][2].append(event.text)
+            case StepStarted():
+                self.running[event.step] = (time.monotonic(), Spinner("dots"), [])
+            case StepFinished() | StepFailed():
+                self.running.pop(event.step, None)
+                self._print(event)
+            case RetryScheduled():
+                if event.step in self.running:
+                    self.running[event.step][2].clear()
+                self._print(event)
+            case RunFinished():
+                self.running.clear()
+            case _:
+                self._print(event)
+
+    def _print(self, event: Event) -> None:
+        line = line_of(event)
+        if line:
+            self.live.console.print(Text(line, style="red" if isinstance(event, StepFailed) else ""))
+
+
+class _Running:
+    """Drawn anew several times a second."""
+
+    def __init__(self, progress: LiveProgress) -> None:
+        self.progress = progress
+
+    def __rich__(self) -> RenderableType:
+        now = time.monotonic()
+        width = max(self.progress.live.console.width - 2, 20)
+        rows: list[RenderableType] = []
+        for step, (since, spinner, words) in list(self.progress.running.items()):
+            tail = " ".join(printable("".join(words[-200:])).split())
+            spinner.update(text=Text(_fit(f"{step} {seconds(now - since)}  ", tail, width), no_wrap=True))
+            rows.append(spinner)
+        return Group(*rows[-20:])
+
+
+def _fit(head: str, tail: str, width: int) -> str:
+    """The end of `tail` that has room behind `head`. Counted in cells: a Chinese character takes two."""
+    room = width - cell_len(head) - 2
+    if room < 1 or cell_len(tail) <= room:
+        return head + (tail if room >= 1 else "")
+    tail = tail[-room:]
+    while cell_len(tail) > room - 1:
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
+def line_of(event: Event) -> str | None:
+    """The event in one line, or None where the plain view leaves it out."""
+    line = _line_of(event)
+    return printable(line) if line else None
+
+
+def _line_of(event: Event) -> str | None:
+    match event:
+        case RunStarted():
+            return f"{event.workflow}: run {event.run_id}"
+        case StepStarted():
+            return f"{event.step}: started"
+        case StepFinished():
+            return f"{event.step}: done in {seconds(event.duration_s)}{_spent(event)}"
+        case StepFailed():
+            return f"{event.step}: failed after {seconds(event.duration_s)}: {event.error.message}{_handled(event)}"
+        case RetryScheduled():
+            when = f"in {seconds(event.delay_s)}" if event.delay_s else "now"
+            # What a call failed with has been said; what was wrong with a reply hasn't.
+            why = f"{event.error.message} [{event.error.code}], " if event.error.code == InvalidOutput.code else ""
+            return f"{event.step}: {why}try {event.attempt} {when}"
+        case RouteTaken():
+            return (
+                f"{event.node}: goes to {event.to} ({f'because {event.condition}' if event.condition else 'default'})"
+            )
+        case LoopTurned():
+            reason = {"again": "again", "done": "done", "exhausted": "no turns left"}[event.outcome]
+            return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
+        case ModelCalled():
+            return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
+        case RunQueued() | RunClaimed() | RunWaiting() | Token() | ModelReserved() | RunFinished():
+            return None
+        case _:
+            assert_never(event)
+
+
+def _spent(event: StepFinished) -> str:
+    tokens = f", {plural(event.tokens_out, 'token')}" if event.tokens_out else ""
+    return tokens + (f", {money(event.cost_usd)}" if event.cost_usd else "")
+
+
+def _handled(event: StepFailed) -> str:
+    ends = {
+        "fail": "",
+        "continue": " (the run goes on)",
+        "goto": " (the run goes elsewhere)",
+        "skip": " (the item is skipped)",
+        "collect": " (the error is collected)",
+    }
+    return f" [{event.error.code}]{ends[event.handled]}"

@@ -1,0 +1,155 @@
+"""`flowyard status`, `agents`, `keys`, and where they look for the stack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from flowyard.access import KEY_RANDOM, new_key
+from flowyard.storage.agents import Agents, NewAgent
+from flowyard_cli.remote.address import Address, NoKey, NoStack, find_address
+from flowyard_embedded.stack.client import Client, write_client
+from flowyard_embedded.stack.faults import WrongVariable
+from support.remote import Remote, open_remote
+
+LOCAL, OTHER = "http://127.0.0.1:8400", "https://flowyard.example"
+OWN_KEY, GIVEN_KEY = (new_key(bytes([number]) * KEY_RANDOM).text for number in (1, 2))
+
+
+@pytest.fixture
+async def remote(database_url: str, nats_url: str, tmp_path: Path) -> AsyncIterator[Remote]:
+    async with open_remote(database_url, nats_url, tmp_path) as remote:
+        yield remote
+
+
+async def executor(remote: Remote) -> None:
+    told = {"slots": 32, "slots_used": 4}
+    await Agents(remote.database).register(NewAgent("executor-1", "executor-1", "executor", "0.1.0", "here", told))
+
+
+async def test_a_stack_that_is_well_ends_with_code_0(remote: Remote) -> None:
+    await executor(remote)
+    ended = await remote.process("status")
+    assert ended.code == 0, ended.out + ended.err
+    for name in ("gateway", "postgres", "nats", "registry", "executor-1"):
+        assert f"\n{name} " in ended.out
+    assert "0 queued, 0 running, 0 waiting" in ended.out
+    as_json = json.loads((await remote.cli("status", "--json")).out)
+    assert (as_json["ok"], as_json["slots"], as_json["queue"]["orphaned"]) == (True, 32, 0)
+
+
+async def test_what_is_down_is_named_and_ends_with_code_1(remote: Remote) -> None:
+    await remote.registry.end()
+    ended = await remote.cli("status", "--json")
+    assert ended.code == 1
+    down = {service["name"] for service in json.loads(ended.out)["services"] if service["state"] == "down"}
+    assert down == {"registry", "executors"}
+    as_text = await remote.cli("status")
+    assert as_text.code == 1
+    assert "\nwrong  registry is down: nobody answers there\n" in as_text.out
+    assert "\nwrong  executors is down: none has registered: runs wait\n" in as_text.out
+    assert json.loads(ended.out)["wrong"] == [line[7:] for line in as_text.out.splitlines() if line.startswith("wrong")]
+
+
+async def test_a_gateway_that_is_not_there_is_told_in_one_line(remote: Remote) -> None:
+    await remote.gateway.end()
+    ended = await remote.cli("status")
+    assert ended.code == 1
+    assert ended.err == f"flowyard: can't reach Flowyard at {remote.gateway.url}: connection refused\n"
+
+
+async def test_agents_are_listed(remote: Remote) -> None:
+    assert (await remote.cli("agents")).out == "no agents\n"
+    await executor(remote)
+    row = (await remote.cli("agents")).out.splitlines()[1].split()
+    assert row[:8] == ["executor-1", "executor-1", "executor", "0.1.0", "here", "4", "of", "32"]
+
+
+async def test_a_key_is_shown_once_and_opens_what_it_is_for_until_it_is_revoked(remote: Remote) -> None:
+    made = await remote.cli("keys", "create", "ci", "--scope", "read")
+    key = made.out.strip()
+    assert (await remote.cli("runs", FLOWYARD_API_KEY=key)).code == 0
+    forbidden = await remote.cli("keys", FLOWYARD_API_KEY=key)
+    assert forbidden.code == 2
+    assert "[forbidden]" in forbidden.err
+    listed = await remote.cli("keys")
+    assert key not in listed.out
+    assert "ci " in listed.out
+    key_id = key.split("_")[1]
+    assert (await remote.cli("keys", "revoke", key_id)).out == f"key 'ci' with the id {key_id} is revoked\n"
+    refused = await remote.cli("runs", FLOWYARD_API_KEY=key)
+    assert refused.code == 2
+    assert f"the key with the id {key_id}, from FLOWYARD_API_KEY" in refused.err
+    assert "flowyard keys create" in refused.err
+    assert key not in refused.err
+
+
+async def test_what_the_api_would_not_take_is_no_internal_error(remote: Remote) -> None:
+    ended = await remote.cli("keys", "create", "", "--scope", "read")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("flowyard: name: ")
+
+
+async def test_the_stack_of_this_machine_is_found_by_what_it_left_in_its_directory(remote: Remote) -> None:
+    data = remote.folder / "d"
+    nobody = {"FLOWYARD_URL": "", "FLOWYARD_API_KEY": ""}
+    none = await remote.process("runs", **nobody)
+    assert none.code == 1
+    assert none.err == "flowyard: no stack is running: start one with `flowyard up`, or set FLOWYARD_URL\n"
+    by_name = await remote.cli("run", "poem", **nobody)
+    assert "no file 'poem' here, and no stack is running that could have such a workflow" in by_name.err
+    data.mkdir()
+    write_client(data / "cli.json", Client(remote.gateway.url, SecretStr(remote.key)))
+    assert (await remote.cli("runs", **nobody)).code == 0
+    await remote.gateway.end()
+    assert "no stack is running: start one" in (await remote.cli("runs", **nobody)).err
+
+
+def find(tmp_path: Path, *, url: str | None = None, data: str | None = None, **variables: str) -> Address:
+    environment = {"FLOWYARD_DATA": str(tmp_path), **{f"FLOWYARD_{name}": text for name, text in variables.items()}}
+    return find_address(url, data, environment)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    write_client(tmp_path / "cli.json", Client(LOCAL, SecretStr(OWN_KEY)))
+    return tmp_path
+
+
+def test_the_key_of_the_local_stack_goes_nowhere_else(local: Path) -> None:
+    assert find(local).key.get_secret_value() == OWN_KEY
+    assert find(local, URL=f"{LOCAL}/").key.get_secret_value() == OWN_KEY
+    with pytest.raises(NoKey):
+        find(local, URL=OTHER)
+    with pytest.raises(NoKey):
+        find(local, url=OTHER)
+
+
+def test_what_stands_on_the_command_line_wins_over_the_environment(local: Path) -> None:
+    variables = {"URL": OTHER, "API_KEY": GIVEN_KEY}
+    assert (find(local, **variables).url, find(local, **variables).key_from) == (OTHER, "FLOWYARD_API_KEY")
+    assert find(local, url=LOCAL, **variables).url == LOCAL
+    own = find(local, data=str(local), **variables)
+    assert (own.url, own.key.get_secret_value()) == (LOCAL, OWN_KEY)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8400", "ftp://there", "http://", "http://[::1", "http://me:secret@there"])
+def test_a_url_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(WrongVariable) as caught:
+        find(tmp_path, URL=url, API_KEY=GIVEN_KEY)
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_no_key_is_sent_to_nobody(tmp_path: Path) -> None:
+    with pytest.raises(WrongVariable) as caught:
+        find(tmp_path, URL=OTHER, API_KEY="hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_without_a_stack_and_without_a_url_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(NoStack, match="no stack is running: start one with `flowyard up`, or set FLOWYARD_URL"):
+        find(tmp_path)
