@@ -82,7 +82,7 @@ class Variant:
     def registry_cpu_s(self) -> float:
         state = read_state(self.data / "stack.json")
         assert state is not None
-        [pid] = [part.pid for part in state.parts if part.name == "registry"]
+        [pid] = [process.pid for process in state.processes if process.name == "registry"]
         return cpu_s(pid)
 
 

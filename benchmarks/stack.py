@@ -98,7 +98,11 @@ def _is_up(data: Path) -> bool:
 
 def _pids(data: Path) -> dict[str, int]:
     state = read_state(data / "stack.json")
-    return {part.name: part.pid for part in state.parts if part.pid is not None} if state is not None else {}
+    return (
+        {process.name: process.pid for process in state.processes if process.pid is not None}
+        if state is not None
+        else {}
+    )
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from flowyard_embedded.stack import leash
 from flowyard_embedded.stack.place import Place
 from flowyard_embedded.stack.service import ServiceSpec
 from flowyard_embedded.stack.services import Surroundings, our_services
-from flowyard_embedded.stack.state import Part, StackState, read_state
+from flowyard_embedded.stack.state import ProcessStatus, StackState, read_state
 from support.cli import clean_environment
 
 TESTS: Final = Path(__file__).parents[1]
@@ -69,12 +69,12 @@ class Up:
         assert state is not None
         return state
 
-    def part(self, name: str) -> Part:
-        (part,) = [part for part in self.state.parts if part.name == name]
-        return part
+    def status(self, name: str) -> ProcessStatus:
+        (status,) = [process for process in self.state.processes if process.name == name]
+        return status
 
     def pid(self, name: str) -> int:
-        pid = self.part(name).pid
+        pid = self.status(name).pid
         assert pid is not None
         return pid
 

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import httpx
 
-from flowyard_embedded.stack.client import read_client
 from flowyard_embedded.stack.place import Place
+from flowyard_embedded.stack.state import read_access
 from support.cli import clean_environment
 from support.executors import until
 from support.servers import temporary_home
@@ -86,17 +86,17 @@ class Embedded(System):
     _up: Up
 
     def address(self, service: str) -> str:
-        return f"http://127.0.0.1:{self._up.part(service).port}"
+        return f"http://127.0.0.1:{self._up.status(service).port}"
 
     def send(self, service: str, number: signal.Signals) -> int:
-        part = self._up.part(service)
+        part = self._up.status(service)
         assert part.pid is not None
         os.kill(part.pid, number)
         return part.starts
 
     async def back(self, service: str, *, after: int) -> None:
         def is_back() -> bool:
-            part = self._up.part(service)
+            part = self._up.status(service)
             return part.starts > after and part.state == "healthy"
 
         await until(is_back, 20)
@@ -157,7 +157,7 @@ def _command(place: Place) -> Sequence[str]:
 
 
 def _system(up: Up) -> Embedded:
-    client, state = read_client(up.place.client), up.state
+    client, state = read_access(up.place.access), up.state
     assert client is not None
     assert state.dashboard_url is not None
     assert client.key.get_secret_value() in up.out, "the first key is shown"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyard_embedded.servers.ports import _free_port
+from flowyard_embedded.servers.ports import free_port
 from support.executors import Yard, open_yard
 from support.mlflow import Mlflow, NotInstallable, mlflow_server
 from support.wire.behaviour import Behaviour, Text
@@ -16,7 +16,7 @@ from support.wire.behaviour import Behaviour, Text
 def mlflow(session_home: Path) -> Iterator[Mlflow]:
     """A real server for all tests."""
     try:
-        with mlflow_server(session_home / "mlflow", _free_port()) as server:
+        with mlflow_server(session_home / "mlflow", free_port()) as server:
             yield server
     except NotInstallable as error:
         pytest.skip(f"MLflow can't be installed here, so nothing is read back from it: {error}")

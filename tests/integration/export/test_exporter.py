@@ -15,7 +15,7 @@ from aiohttp import web
 from flowyard.export import exporter
 from flowyard.export.told import Teller, Told
 from flowyard.storage.exports import Exports
-from flowyard_embedded.servers.ports import _free_port
+from flowyard_embedded.servers.ports import free_port
 from support.executors import until, until_async
 from support.exporting import all_told, ended, exporters, listening, mlflow_target, otlp_target
 from support.otlp import otlp_receiver
@@ -66,7 +66,7 @@ async def test_a_fork_points_to_the_span_of_its_origin(stored: Stored) -> None:
 
 
 async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(stored: Stored) -> None:
-    port = _free_port()
+    port = free_port()
     await listening(stored.database, "otlp")
     async with (
         otlp_target(f"http://127.0.0.1:{port}") as target,

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from flowyard.export.addresses import MLFLOW
-from flowyard_embedded.servers.ports import _free_port
+from flowyard_embedded.servers.ports import free_port
 from support.executors import Yard, until
 from support.exporting import all_told, exporters, listening, mlflow_target, told_to_mlflow
 from support.mlflow import Mlflow, pairs
@@ -235,7 +235,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def test_what_happened_while_mlflow_was_down_is_there_when_it_is_back(yard: Yard, mlflow: Mlflow) -> None:
-    port = _free_port()
+    port = free_port()
     await listening(yard.database, MLFLOW)
     await yard.executor("one")
     async with mlflow_target(f"http://127.0.0.1:{port}") as target, exporters(yard.database, target) as metrics:

@@ -20,8 +20,8 @@ from flowyard_cli.logs.compose import Compose
 from flowyard_cli.logs.files import Files
 from flowyard_cli.logs.line import Line, Wanted, in_order
 from flowyard_cli.logs.source import NoLogs
-from flowyard_embedded.stack.client import Client, write_client
-from flowyard_embedded.stack.logfile import LogFile
+from flowyard_embedded.stack.logs import LogFile
+from flowyard_embedded.stack.state import GatewayAccess, write_access
 from support.remote import Remote, open_remote
 
 START = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -180,7 +180,7 @@ def beside(remote: Remote, files: Mapping[str, list[str]]) -> None:
     """The gateway is one of this machine: here are its logs."""
     data = remote.folder / "d"
     data.mkdir()
-    write_client(data / "cli.json", Client(remote.gateway.url, SecretStr(remote.key)))
+    write_access(data / "cli.json", GatewayAccess(remote.gateway.url, SecretStr(remote.key)))
     for name, lines in files.items():
         write(data / "logs", name, *lines)
 

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.storage.agents import Agents, NewAgent
 from flowyard_cli.remote.address import Address, NoKey, NoStack, find_address
-from flowyard_embedded.stack.client import Client, write_client
-from flowyard_embedded.stack.faults import WrongVariable
+from flowyard_embedded.faults import WrongVariable
+from flowyard_embedded.stack.state import GatewayAccess, write_access
 from support.remote import Remote, open_remote
 
 LOCAL, OTHER = "http://127.0.0.1:8400", "https://flowyard.example"
@@ -103,7 +103,7 @@ async def test_the_stack_of_this_machine_is_found_by_what_it_left_in_its_directo
     by_name = await remote.cli("run", "poem", **nobody)
     assert "no file 'poem' here, and no stack is running that could have such a workflow" in by_name.err
     data.mkdir()
-    write_client(data / "cli.json", Client(remote.gateway.url, SecretStr(remote.key)))
+    write_access(data / "cli.json", GatewayAccess(remote.gateway.url, SecretStr(remote.key)))
     assert (await remote.cli("runs", **nobody)).code == 0
     await remote.gateway.end()
     assert "no stack is running: start one" in (await remote.cli("runs", **nobody)).err
@@ -116,7 +116,7 @@ def find(tmp_path: Path, *, url: str | None = None, data: str | None = None, **v
 
 @pytest.fixture
 def local(tmp_path: Path) -> Path:
-    write_client(tmp_path / "cli.json", Client(LOCAL, SecretStr(OWN_KEY)))
+    write_access(tmp_path / "cli.json", GatewayAccess(LOCAL, SecretStr(OWN_KEY)))
     return tmp_path
 
 

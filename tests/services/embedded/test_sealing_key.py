@@ -8,10 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from flowyard.sealing import read_keys
+from flowyard_embedded.stack.keys import sealing_key
 from flowyard_embedded.stack.place import Place
-from flowyard_embedded.stack.ports import Ports
-from flowyard_embedded.stack.sealing_key import sealing_key
-from flowyard_embedded.stack.services import Surroundings, our_services
+from flowyard_embedded.stack.services import Ports, Surroundings, our_services
 
 
 def test_it_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:

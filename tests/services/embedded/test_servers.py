@@ -21,7 +21,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from flowyard_embedded.servers import faults
+from flowyard_embedded import faults
 from flowyard_embedded.servers.accounts import choose_account
 from flowyard_embedded.servers.nats import NatsServer, end_nats, nats_server, start_nats
 from flowyard_embedded.servers.nats_config import Limits, Subjects

@@ -54,11 +54,11 @@ def test_everything_starts_and_says_where_it_is(place: Place) -> None:
         assert "gateway    " in up.out
         state = up.state
         assert (state.phase, state.pid, state.executors) == ("running", up.process.pid, 2)
-        assert {part.state for part in state.parts} == {"healthy"}
+        assert {process.state for process in state.processes} == {"healthy"}
         told = {name: up.log(name)[-1]["told"] for name in (*SERVICES, "executor-2")}
         assert told["executor-2"]["FLOWYARD_EXECUTOR_NAME"] == "executor-2"
         assert "nats://executor:" in told["executor-2"]["FLOWYARD_NATS_URL"]
-        assert told["gateway"]["FLOWYARD_REGISTRY_URL"] == f"http://127.0.0.1:{up.part('registry').port}"
+        assert told["gateway"]["FLOWYARD_REGISTRY_URL"] == f"http://127.0.0.1:{up.status('registry').port}"
         assert up.end() == 0
     assert living(place) == []
     assert up.state.phase == "ended"
@@ -66,24 +66,24 @@ def test_everything_starts_and_says_where_it_is(place: Place) -> None:
 
 async def test_the_first_key_is_shown_once_and_kept_for_the_command_line(new_place: Place) -> None:
     with running(new_place) as up:
-        client = json.loads(new_place.client.read_text())
+        client = json.loads(new_place.access.read_text())
         caller = await whose(up.log("gateway")[0]["told"]["FLOWYARD_DATABASE_URL"], client["key"])
         assert caller is not None
         assert (caller.name, caller.scopes) == ("first", frozenset({"admin"}))
         assert up.out.count(client["key"]) == 1
         assert client["url"] == up.state.gateway_url
-        assert stat.S_IMODE(new_place.client.stat().st_mode) == 0o600
+        assert stat.S_IMODE(new_place.access.stat().st_mode) == 0o600
     for file in (new_place.state, *new_place.logs.iterdir()):
         assert client["key"] not in file.read_text()
     with running(new_place) as again:
         assert "fy_" not in again.out + again.err
-        assert json.loads(new_place.client.read_text()) == {"url": again.state.gateway_url, "key": client["key"]}
+        assert json.loads(new_place.access.read_text()) == {"url": again.state.gateway_url, "key": client["key"]}
 
 
 async def test_a_key_that_was_lost_is_replaced(place: Place) -> None:
-    place.client.unlink()
+    place.access.unlink()
     with running(place) as up:
-        key = json.loads(place.client.read_text())["key"]
+        key = json.loads(place.access.read_text())["key"]
         assert up.out.count(key) == 1
         assert await whose(up.log("gateway")[-1]["told"]["FLOWYARD_DATABASE_URL"], key) is not None
 
@@ -96,8 +96,8 @@ async def whose(database_url: str, key: str) -> Caller | None:
 def test_ctrl_c_ends_everything_in_order(place: Place) -> None:
     slow = {name: {"stop_s": 0.3} for name in SERVICES}
     with running(place, env=behaving(slow)) as up:
-        sessions = {os.getsid(part.pid) for part in up.state.parts if part.pid}
-        assert len(sessions) == len(up.state.parts)
+        sessions = {os.getsid(process.pid) for process in up.state.processes if process.pid}
+        assert len(sessions) == len(up.state.processes)
         assert os.getsid(up.process.pid) not in sessions, "the terminal's Ctrl-C would reach a service"
         began = time.monotonic()
         assert up.end() == 0
@@ -172,7 +172,7 @@ async def test_up_goes_on_where_a_killed_one_stopped(place: Place) -> None:
         with started(place, "--port", str(port), env=slow) as again:
             again.wait_until_up()
             assert "left behind: " in again.err
-            assert len(living(place)) == len(again.state.parts)
+            assert len(living(place)) == len(again.state.processes)
             url = again.log("gateway")[-1]["told"]["FLOWYARD_DATABASE_URL"]
             assert await fetch(url, "SELECT count(*) FROM api_keys") == 1
 
@@ -238,7 +238,7 @@ def test_a_service_that_never_gets_healthy_ends_the_start(
 async def test_servers_that_are_there_already_are_used(new_place: Place, database_url: str, nats_url: str) -> None:
     env = {"FLOWYARD_DATABASE_URL": database_url, "FLOWYARD_NATS_URL": nats_url}
     with running(new_place, env=env) as up:
-        assert sorted(part.name for part in up.state.parts) == sorted(SERVICES)
+        assert sorted(process.name for process in up.state.processes) == sorted(SERVICES)
         for name in SERVICES:
             assert up.log(name)[0]["told"].items() >= env.items()
     assert await fetch(database_url, "SELECT count(*) FROM api_keys") == 1

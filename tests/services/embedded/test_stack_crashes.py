@@ -25,18 +25,18 @@ def up() -> Iterator[Up]:
 
 def kill(up: Up, name: str) -> None:
     """Until it's there again, as another process."""
-    killed, starts = up.pid(name), up.part(name).starts
+    killed, starts = up.pid(name), up.status(name).starts
     os.kill(killed, signal.SIGKILL)
-    up.until(lambda: up.part(name).starts > starts and up.part(name).state == "healthy")
+    up.until(lambda: up.status(name).starts > starts and up.status(name).state == "healthy")
     assert up.pid(name) != killed
 
 
 def test_a_service_that_dies_is_started_again_and_no_other(up: Up) -> None:
-    before = {part.name: part.pid for part in up.state.parts}
-    port = up.part("gateway").port
+    before = {process.name: process.pid for process in up.state.processes}
+    port = up.status("gateway").port
     kill(up, "gateway")
-    assert up.part("gateway").port == port
-    after = {part.name: part.pid for part in up.state.parts}
+    assert up.status("gateway").port == port
+    after = {process.name: process.pid for process in up.state.processes}
     assert [name for name in before if before[name] != after[name]] == ["gateway"]
     assert "gateway has ended by itself exit_code=-9" in up.out
     up.until(lambda: "gateway is healthy again" in up.out)
@@ -50,18 +50,18 @@ def test_the_pauses_before_starts_grow(up: Up) -> None:
 
 
 async def test_postgres_comes_back_on_its_port_with_its_data(up: Up) -> None:
-    before, url = up.part("postgres").port, up.log("gateway")[-1]["told"]["FLOWYARD_DATABASE_URL"]
+    before, url = up.status("postgres").port, up.log("gateway")[-1]["told"]["FLOWYARD_DATABASE_URL"]
     pids = [up.pid(name) for name in SERVICES]
     kill(up, "postgres")
-    assert up.part("postgres").port == before
+    assert up.status("postgres").port == before
     assert await fetch(url, "SELECT count(*) FROM api_keys") == 1
     assert [up.pid(name) for name in SERVICES] == pids
 
 
 def test_nats_comes_back_on_its_port(up: Up) -> None:
-    before = up.part("nats").port
+    before = up.status("nats").port
     kill(up, "nats")
-    assert up.part("nats").port == before
+    assert up.status("nats").port == before
 
 
 def test_nothing_waits_for_who_does_not_read_the_output(server_home: Path) -> None:

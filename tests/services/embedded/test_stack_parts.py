@@ -13,15 +13,14 @@ from typing import Any
 import pytest
 
 from flowyard.storage.schema import VERSION
-from flowyard_embedded.stack.backoff import Backoff
-from flowyard_embedded.stack.lines import Style, readable
-from flowyard_embedded.stack.logfile import LogFile
+from flowyard_embedded.stack.logs import LineStyle, LogFile, render_line
 from flowyard_embedded.stack.place import Place, find_place
+from flowyard_embedded.stack.stack import Backoff
 from flowyard_embedded.stack.state import read_state
 from support.cli import flowyard
 from support.servers import create_database, drop_database
 
-PLAIN = Style(width=10, colours=False)
+PLAIN = LineStyle(width=10, colours=False)
 FACT = {
     "ts": "2026-11-23T12:01:03.456Z",
     "level": "INFO",
@@ -32,7 +31,7 @@ FACT = {
 
 
 def line(**fields: Any) -> str:
-    return readable("gateway", json.dumps({**FACT, **fields}), PLAIN)
+    return render_line("gateway", json.dumps({**FACT, **fields}), PLAIN)
 
 
 @pytest.fixture(autouse=True)
@@ -60,13 +59,15 @@ def test_of_a_traceback_only_its_end_is_shown() -> None:
     "text", ["Killed", "{", "[]", "3", '{"ts": 1}', '{"ts": "now", "level": "INFO", "event": "e"}']
 )
 def test_what_is_no_log_line_is_shown_as_it_is(text: str) -> None:
-    assert readable("gateway", text, PLAIN) == f"gateway    {text}"
+    assert render_line("gateway", text, PLAIN) == f"gateway    {text}"
 
 
 def test_log_lines_cannot_steer_the_terminal() -> None:
-    shown = line(event="\x1b[2J", name="\x1b]0;x\x07") + readable("gateway", "\x1b[2J", PLAIN)
+    shown = line(event="\x1b[2J", name="\x1b]0;x\x07") + render_line("gateway", "\x1b[2J", PLAIN)
     assert "\x1b" not in shown
-    assert "\x1b[2J" not in readable("gateway", json.dumps({**FACT, "event": "\x1b[2J"}), Style(10, colours=True))
+    assert "\x1b[2J" not in render_line(
+        "gateway", json.dumps({**FACT, "event": "\x1b[2J"}), LineStyle(10, colours=True)
+    )
 
 
 def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:

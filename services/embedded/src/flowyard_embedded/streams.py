@@ -1,7 +1,7 @@
-"""Standard output and standard error as the command line writes them: through `put` and `say`, and nothing else.
+"""Standard output and standard error. The command line and the supervisor write to them with `put` and `say` only.
 
-Whoever reads a stream may leave at any time; the work goes on without him. On a terminal, control characters are made
-visible: what models and documents say must not steer it.
+If the reader of a stream goes away, the work continues. On a terminal, control characters are made visible: text from
+models and documents must not control it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from flowyard.errors import FlowyardError
 
 _CONTROLS: Final = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
 _AS_JSON: Final = {c: f"\\u{c:04x}" for c in range(0x7F, 0xA0)}
-"""The control characters that JSON lets stand as they are."""
+"""The control characters that JSON doesn't escape."""
 
 
 class UnwritableOutput(FlowyardError):
-    """Standard output takes nothing more, as on a full disk."""
+    """Nothing can be written to standard output, as on a full disk."""
 
     code = "unwritable_output"
 
@@ -31,10 +31,10 @@ class UnwritableOutput(FlowyardError):
 
 
 def make_safe() -> None:
-    """Closed streams lead nowhere, and no character is unwritable (a lone surrogate, another encoding)."""
+    """Opens closed streams on the null device, and makes every character writable, such as a lone surrogate."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # The lowest free number, so the one that was closed: no socket will ever be taken for a stream.
+            # `open` takes the lowest free number, which is the stream's own: no socket can get it later.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open to the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -42,12 +42,14 @@ def make_safe() -> None:
 
 
 def printable(text: str) -> str:
-    """The text with its control characters made visible (`\\x1b`): what a model says must not steer a terminal."""
+    """The text with its control characters made visible (`\\x1b`): a model's reply must not control a terminal."""
     return text.translate(_CONTROLS)
 
 
 def put(text: str = "", *, end: str = "\n", drawn: bool = False) -> None:
-    """To standard output, verbatim if that is no terminal. `drawn` text is our own, with colours.
+    """Writes to standard output; control characters are made visible if it is a terminal, unless the text is `drawn`.
+
+    `drawn`: our own text, with colours.
 
     Raises UnwritableOutput.
     """
@@ -56,7 +58,7 @@ def put(text: str = "", *, end: str = "\n", drawn: bool = False) -> None:
 
 
 def say(text: str = "", *, end: str = "\n") -> None:
-    """To standard error, at once. Silent from then on if that can't be written."""
+    """Writes to standard error, at once. After a failed write, all later text is dropped."""
     try:
         sys.stderr.write((printable(text) if sys.stderr.isatty() else text) + end)
         sys.stderr.flush()
@@ -84,11 +86,11 @@ def _written() -> Iterator[None]:
     except BrokenPipeError:
         _silence(sys.stdout)
     except KeyboardInterrupt:
-        # Half an answer is out: another one must not follow it.
+        # Half of the output is written: no other output may follow it.
         _silence(sys.stdout)
         raise
     except OSError as error:
-        # What is still in the buffer must not raise again.
+        # The rest of the buffer must not raise again.
         _silence(sys.stdout)
         raise UnwritableOutput(error) from error
 

@@ -16,9 +16,9 @@ from flowyard.storage.database import open_database
 from flowyard.storage.keys import Keys
 from flowyard_cli import exits
 from flowyard_cli.reading import UnreadableFile
+from flowyard_embedded.faults import WrongVariable
 from flowyard_embedded.stack.external import DATABASE_URL, external_url
-from flowyard_embedded.stack.faults import WrongVariable
-from flowyard_embedded.stack.schema import bring_to_schema
+from flowyard_embedded.stack.migration import bring_to_schema
 from flowyard_embedded.streams import put
 
 _SCOPES: Final[dict[str, Scope]] = {scope: scope for scope in INCLUDES}

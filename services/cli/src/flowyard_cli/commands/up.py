@@ -5,26 +5,33 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from shlex import quote
 from typing import Final
 
 from flowyard.errors import FlowyardError
 from flowyard_cli import exits
 from flowyard_cli.show.format import plural
-from flowyard_embedded.servers.faults import ServerRunning
-from flowyard_embedded.stack.detach import in_background
-from flowyard_embedded.stack.faults import RunningOtherwise
-from flowyard_embedded.stack.order import Order
+from flowyard_embedded.faults import ServerRunning
 from flowyard_embedded.stack.place import Place, find_place, take
 from flowyard_embedded.stack.services import Services, our_services
+from flowyard_embedded.stack.start import StackOptions
 from flowyard_embedded.stack.state import StackState, read_state
-from flowyard_embedded.stack.up import live
+from flowyard_embedded.stack.up import in_background, live
 from flowyard_embedded.streams import put, say
 
 DEFAULT_EXECUTORS: Final = 1
 DEFAULT_PORT: Final = 8400
 _NOT_STARTED: Final = 1
+
+
+class RunningOtherwise(FlowyardError):
+    """A stack runs, with other options than those of this command."""
+
+    code = "running_otherwise"
+
+    def __init__(self, differences: Sequence[str]) -> None:
+        super().__init__(f"it runs with {' and '.join(differences)}: end it first, with `flowyard down`")
 
 
 def execute(args: argparse.Namespace, services: Services = our_services) -> int:
@@ -38,13 +45,20 @@ def _up(args: argparse.Namespace, services: Services, detached: Callable[[], Non
     place = find_place(args.data, os.environ)
     executors = DEFAULT_EXECUTORS if args.executors is None else args.executors
     port = DEFAULT_PORT if args.port is None else args.port
-    order = Order(place, executors, port, args.json_logs, services, detached)
+    options = StackOptions(
+        place=place,
+        executors=executors,
+        port=port,
+        json_logs=args.json_logs,
+        services=services,
+        detached=detached,
+    )
     try:
         mine = take(place)
     except ServerRunning as error:
         return _already(args, place, error)
     try:
-        outcome = asyncio.run(live(order))
+        outcome = asyncio.run(live(options))
     except FlowyardError as error:
         for line in error.message.splitlines():
             say(f"flowyard: {line}")

@@ -11,7 +11,7 @@ from typing import Final
 
 from flowyard_cli.logs.line import Line, Wanted, dated, parsed
 from flowyard_cli.logs.source import Hear
-from flowyard_embedded.stack.logfile import KEPT
+from flowyard_embedded.stack.logs import OLD_FILES
 
 _LOOK_S: Final = 0.2
 
@@ -78,7 +78,7 @@ class _Tail:
     def _parts(self, known: int = -1, at: int = 0) -> Iterator[_Part]:
         """The newest first, each up to its last whole line; none older than the file `known`, and that from `at`."""
         seen: set[int] = set()
-        for path in (self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, KEPT + 1))):
+        for path in (self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, OLD_FILES + 1))):
             part = _read(path, known, at)
             # One that was put aside just now is met twice.
             if part is None or part.number in seen:

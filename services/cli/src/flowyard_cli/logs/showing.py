@@ -8,7 +8,7 @@ import sys
 from typing import Final
 
 from flowyard_cli.logs.line import Line
-from flowyard_embedded.stack.lines import Style, moment, readable_fact
+from flowyard_embedded.stack.logs import LineStyle, render_fact, render_time
 from flowyard_embedded.streams import flush, printable, put
 
 _WIDTH: Final = len("executor-1")
@@ -20,7 +20,7 @@ class Shown:
     def __init__(self, *, as_json: bool, of_one_run: bool) -> None:
         self._as_json = as_json
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        self._style = Style(_WIDTH, colours, dated=True, hidden=frozenset({"run_id"} if of_one_run else ()))
+        self._style = LineStyle(_WIDTH, colours, dated=True, hidden=frozenset({"run_id"} if of_one_run else ()))
 
     def show(self, lines: list[Line]) -> None:
         """Raises UnwritableOutput."""
@@ -31,10 +31,10 @@ class Shown:
     def _readable(self, line: Line) -> str:
         try:
             if line.fact is not None:
-                return readable_fact(line.name, line.fact, self._style)
+                return render_fact(line.name, line.fact, self._style)
         except (ValueError, KeyError, TypeError):
             pass
-        at = f"{moment(line.at, self._style)} " if line.at else ""
+        at = f"{render_time(line.at, self._style)} " if line.at else ""
         return f"{printable(line.name):<{_WIDTH}} {at}{printable(line.text)}"
 
 

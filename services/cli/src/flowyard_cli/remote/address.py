@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from flowyard.access import parse_key
 from flowyard.errors import FlowyardError
-from flowyard_embedded.stack.client import read_client
-from flowyard_embedded.stack.faults import WrongVariable
+from flowyard_embedded.faults import WrongVariable
 from flowyard_embedded.stack.place import Place, find_place
+from flowyard_embedded.stack.state import read_access
 
 URL: Final = "FLOWYARD_URL"
 KEY: Final = "FLOWYARD_API_KEY"
@@ -61,7 +61,7 @@ def find_address(url: str | None, data: str | None, environment: Mapping[str, st
     $FLOWYARD_API_KEY where the URL is named. Raises NoStack, NoKey, WrongVariable.
     """
     place = find_place(data, environment)
-    known = read_client(place.client)
+    known = read_access(place.access)
     named = url or (None if data else environment.get(URL))
     if named:
         found = _checked(named, "--url" if url else URL)
@@ -75,13 +75,13 @@ def find_address(url: str | None, data: str | None, environment: Mapping[str, st
         return Address(found, _key(text), KEY, place if own else None)
     if own is None:
         raise NoKey(found)
-    return Address(found, own.key, str(place.client), place)
+    return Address(found, own.key, str(place.access), place)
 
 
 def own_place(url: str, data: str | None, environment: Mapping[str, str]) -> Place | None:
     """The directory of the stack of this machine that has this URL, if `data` or the default one is it."""
     place = find_place(data, environment)
-    known = read_client(place.client)
+    known = read_access(place.access)
     return place if known is not None and known.url == url else None
 
 

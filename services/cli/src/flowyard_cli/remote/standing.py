@@ -103,8 +103,8 @@ def _joined(known: Service, told: Service) -> Service:
 
 def _supervised(place: Place) -> Iterator[Service]:
     state = read_state(place.state) if owner_of(place) is not None else None
-    for part in state.parts if state else ():
-        yield Service(part.name, part.state, pid=part.pid, port=part.port, starts=part.starts)
+    for process in state.processes if state else ():
+        yield Service(process.name, process.state, pid=process.pid, port=process.port, starts=process.starts)
 
 
 def _answered(client: Client) -> Iterator[Service]:

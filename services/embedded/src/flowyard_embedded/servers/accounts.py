@@ -1,4 +1,4 @@
-"""Who a server runs as. Root starts none as root: Postgres refuses that, and NATS shouldn't need it."""
+"""The system account that a server runs as. Root starts no server as root: Postgres refuses that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_IRGRP, S_IROTH, S_IXGRP, S_IXOTH, S_IXUSR
 from typing import Any, Final
 
-from flowyard_embedded.servers.faults import OutOfReach
+from flowyard_embedded.faults import OutOfReach
 
 _ROOT: Final = 0
 _NOBODY: Final = 65534
@@ -19,7 +19,7 @@ _READ_AND_RUN: Final = 0o5
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SystemAccount:
     uid: int
     gid: int
 
@@ -31,64 +31,63 @@ class Account:
             return f"user {self.uid}"
 
 
-def choose_account(data: Path) -> Account | None:
-    """None is whoever we are. For root: the owner of the data that are there already, else `nobody`."""
+def choose_account(data: Path) -> SystemAccount | None:
+    """None: the account of this process. For root: the owner of existing data, else `nobody`."""
     if os.geteuid() != _ROOT:
         return None
     if data.exists() and data.stat().st_uid != _ROOT:
-        return Account(data.stat().st_uid, data.stat().st_gid)
+        return SystemAccount(data.stat().st_uid, data.stat().st_gid)
     try:
         nobody = pwd.getpwnam("nobody")
     except KeyError:
-        return Account(_NOBODY, _NOBODY)
-    return Account(nobody.pw_uid, nobody.pw_gid)
+        return SystemAccount(_NOBODY, _NOBODY)
+    return SystemAccount(nobody.pw_uid, nobody.pw_gid)
 
 
-def run_as(account: Account | None) -> Mapping[str, Any]:
+def run_as(account: SystemAccount | None) -> Mapping[str, Any]:
     """Arguments of `Popen`."""
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
 def make_directory(directory: Path) -> None:
-    """Makes a directory that a server's home may lie in, or is. Its contents can't be listed by others.
+    """Makes a directory for servers, with its parents. Other users can't list it.
 
-    Under root it can be passed through, because servers run as somebody else. Parents are made, but never changed.
-    Raises OSError.
+    If root makes it, others may pass through it, because the servers in it run as another user. Raises OSError.
     """
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o711 if os.geteuid() == _ROOT else 0o700)
 
 
-def give(path: Path, account: Account | None) -> None:
+def give(path: Path, account: SystemAccount | None) -> None:
     if account:
         os.chown(path, account.uid, account.gid)
 
 
-def require_reach(directory: Path, account: Account | None) -> None:
+def require_reach(directory: Path, account: SystemAccount | None) -> None:
     """Raises OutOfReach."""
     blocked = account and blocked_by(directory, account)
     if account and blocked:
         raise OutOfReach(directory, blocked_by=blocked, user=account.name)
 
 
-def blocked_by(directory: Path, account: Account) -> Path | None:
-    """The first directory on the way, the last one included, that the account may not enter."""
-    way = (*reversed(directory.parents), directory)
-    return next((folder for folder in way if not _may(folder, account, _ENTER)), None)
+def blocked_by(directory: Path, account: SystemAccount) -> Path | None:
+    """The first directory from the root to `directory`, inclusive, that the account may not enter."""
+    path = (*reversed(directory.parents), directory)
+    return next((folder for folder in path if not _may(folder, account, _ENTER)), None)
 
 
-def can_run(program: Path, account: Account) -> bool:
+def can_run(program: Path, account: SystemAccount) -> bool:
     return _may(program, account, _READ_AND_RUN) and blocked_by(program.parent, account) is None
 
 
 def open_to_all(tree: Path) -> None:
-    """Lets everyone read and run what is in the tree, which is ours."""
+    """Lets everyone read and run the files of the tree."""
     for path in (tree, *tree.rglob("*")):
         mode = path.stat().st_mode
         path.chmod(mode | S_IRGRP | S_IROTH | (S_IXGRP | S_IXOTH if mode & S_IXUSR else 0))
 
 
-def _may(path: Path, account: Account, bits: int) -> bool:
-    found = path.stat()
-    shift = 6 if found.st_uid == account.uid else 3 if found.st_gid == account.gid else 0
-    return found.st_mode >> shift & bits == bits
+def _may(path: Path, account: SystemAccount, bits: int) -> bool:
+    status = path.stat()
+    shift = 6 if status.st_uid == account.uid else 3 if status.st_gid == account.gid else 0
+    return status.st_mode >> shift & bits == bits

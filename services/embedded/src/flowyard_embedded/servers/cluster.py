@@ -1,4 +1,4 @@
-"""The data of a Postgres: made once, checked at each start, freed of what an earlier owner left behind."""
+"""The data directory of Postgres: made once, checked at each start; processes of an earlier owner are ended."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from flowyard_embedded.faults import OtherPostgresVersion, UnusableDirectory
 from flowyard_embedded.servers import leftovers, wheels
-from flowyard_embedded.servers.accounts import Account, choose_account, give, require_reach
-from flowyard_embedded.servers.faults import OtherPostgresVersion, UnusableDirectory
+from flowyard_embedded.servers.accounts import SystemAccount, choose_account, give, require_reach
 from flowyard_embedded.servers.home import Home, write_secret
 from flowyard_embedded.servers.process import Program, run_to_end
 
 TITLE: Final = "Postgres"
 SUPERUSER: Final = "postgres"
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGQUIT)
-"""The fast shutdown, then the immediate one, which leaves work for the next start."""
+"""The fast shutdown, then the immediate one, after which the next start has to recover."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Cluster:
 
     home: Home
     programs: Path
-    account: Account | None
+    account: SystemAccount | None
     password: SecretStr
 
     @property
@@ -50,7 +50,7 @@ def log_of(home: Home) -> Path:
 
 
 def open_cluster(home: Home) -> Cluster:
-    """Ready for a start. The password is random and kept in the file `password`.
+    """Makes and checks everything that a start needs. The password is random and kept in the file `password`.
 
     Raises ServerFailed, UnusableDirectory, ServerNotInstalled, OSError.
     """
@@ -75,14 +75,14 @@ def end_leftovers(home: Home) -> None:
     if not pid_file.exists():
         return
     leftovers.end(TITLE, leftovers.find_given(data, name="postgres"), STOP_SIGNALS)
-    # Sessions outlive a killed server for a while, and a new one refuses to start beside them.
+    # Sessions outlive a killed server for a while, and a new server refuses to start while they run.
     leftovers.end(TITLE, leftovers.find_in(data, name="postgres"), [signal.SIGQUIT])
-    # Postgres would take any process that has got the old number since for itself.
+    # Postgres would take a new process with the old id for itself.
     pid_file.unlink(missing_ok=True)
 
 
-def _make(home: Home, programs: Path, account: Account | None, password: Path) -> None:
-    # Made elsewhere and moved: a start that is broken off leaves no half cluster.
+def _make(home: Home, programs: Path, account: SystemAccount | None, password: Path) -> None:
+    # Made elsewhere and moved: an interrupted start leaves no incomplete cluster.
     new = data_of(home).with_name("data.new")
     if new.exists():
         shutil.rmtree(new)
@@ -99,7 +99,7 @@ def _make(home: Home, programs: Path, account: Account | None, password: Path) -
 
 def _initdb(programs: Path, data: Path, password: Path) -> list[str | Path]:
     login = [f"--username={SUPERUSER}", "--auth=scram-sha-256", f"--pwfile={password}"]
-    # The builtin locale sorts by code point, alike on every system and after every update of it.
+    # The builtin locale sorts by code point, in the same way on every system and after every update.
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     return [programs / "initdb", "-D", data, *login, *locale, "--no-instructions", "--no-sync"]
 
@@ -108,6 +108,6 @@ def _check_version(data: Path) -> None:
     file = data / "PG_VERSION"
     if not file.exists():
         raise UnusableDirectory(data, "it holds something else than the data of a Postgres")
-    found, ours = file.read_text(encoding="ascii", errors="replace").strip(), wheels.postgres_version()
-    if found != ours:
-        raise OtherPostgresVersion(data, found=found, ours=ours)
+    version, ours = file.read_text(encoding="ascii", errors="replace").strip(), wheels.postgres_version()
+    if version != ours:
+        raise OtherPostgresVersion(data, version=version, ours=ours)

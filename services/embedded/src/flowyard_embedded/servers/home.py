@@ -1,4 +1,4 @@
-"""A server's directory, and the lock that says whose server runs in it."""
+"""The directory of a server or a stack, and the lock that says which process uses it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from flowyard_embedded.servers.accounts import Account, make_directory
-from flowyard_embedded.servers.faults import ServerRunning, told_of
+from flowyard_embedded.faults import ServerRunning, needed_directory
+from flowyard_embedded.servers.accounts import SystemAccount, make_directory
 
 
 @dataclass(frozen=True)
 class Home:
-    """`path` is absolute and without links. Nobody else works in it until `release`."""
+    """`path`: absolute, without symbolic links. Locked for this process until `release`."""
 
     path: Path
     lock: TextIO
@@ -27,23 +27,23 @@ class Home:
 
 @contextmanager
 def taken(home: Path, title: str) -> Iterator[Home]:
-    """Makes the directory and takes it for this process. Given back if the block raises, else by `release`.
+    """Makes the directory and locks it for this process. Unlocked if the block raises, else by `release`.
 
-    The system lets go of the lock when its holder dies, however it dies. Raises ServerRunning, UnusableDirectory.
+    The system releases the lock when its process ends, however it ends. Raises ServerRunning, UnusableDirectory.
     """
-    with told_of(home):
+    with needed_directory(home):
         make_directory(home)
         path = home.resolve()
-        found = Home(path, _lock(path, title))
+        taken_home = Home(path, _lock(path, title))
         try:
-            yield found
+            yield taken_home
         except BaseException:
-            found.release()
+            taken_home.release()
             raise
 
 
-def write_secret(file: Path, text: str, *, reader: Account | None = None) -> None:
-    """Whole or not at all; readable by its owner only, which is the reader, or we."""
+def write_secret(file: Path, text: str, *, reader: SystemAccount | None = None) -> None:
+    """Whole or not at all. Readable by its owner only: `reader`, or the account of this process."""
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     with open(new, "x", encoding="utf-8", opener=_privately) as opened:
@@ -56,7 +56,7 @@ def write_secret(file: Path, text: str, *, reader: Account | None = None) -> Non
 
 
 def _lock(home: Path, title: str) -> TextIO:
-    lock = open(home / "lock", "a+", encoding="ascii", errors="replace", opener=_privately)  # noqa: SIM115  # open as long as we have the home
+    lock = open(home / "lock", "a+", encoding="ascii", errors="replace", opener=_privately)  # noqa: SIM115  # open until release
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -1,4 +1,4 @@
-"""The life of a server as a block of a coroutine."""
+"""A running server, and its life as a block of a coroutine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from typing import Protocol, TypeVar
 from flowyard_embedded.servers.process import ServerProcess
 
 
-class Server(Protocol):
+class RunningServer(Protocol):
     @property
     def process(self) -> ServerProcess: ...
 
+    @property
+    def port(self) -> int: ...
 
-S = TypeVar("S", bound=Server)
+
+S = TypeVar("S", bound=RunningServer)
 
 
 @asynccontextmanager
 async def opened(start: Callable[[threading.Event], S]) -> AsyncIterator[S]:
-    """Starts a server without holding up the loop, and stops it at the end. `start` gives up when its event is set.
+    """Starts a server in a thread, and stops it at the end of the block. `start` gives up when its event is set.
 
     Raises what `start` raises.
     """
@@ -30,7 +33,7 @@ async def opened(start: Callable[[threading.Event], S]) -> AsyncIterator[S]:
     try:
         server = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        # The thread goes on whatever becomes of us: what it started must not be forgotten.
+        # A thread can't be cancelled: the server that it may still start has to be stopped.
         give_up.set()
         (outcome,) = await asyncio.gather(starting, return_exceptions=True)
         if not isinstance(outcome, BaseException):

@@ -31,7 +31,7 @@ _ANSWER_WITHIN_S: Final = 1.0
 
 @dataclass(frozen=True)
 class NatsServer:
-    """`store`: where JetStream keeps its streams; it may be deleted while the server is down."""
+    """`store`: the directory of JetStream's streams. It may be deleted while the server is down."""
 
     process: ServerProcess
     port: int
@@ -60,10 +60,10 @@ def start_nats(
     limits: Limits = DEFAULT_LIMITS,
     give_up: threading.Event | None = None,
 ) -> NatsServer:
-    """Starts NATS with JetStream on 127.0.0.1, for these users and nobody else, and returns when it answers.
+    """Starts NATS with JetStream on 127.0.0.1, for these users only, and returns when it answers.
 
-    Users keep their random passwords from start to start. Whatever an owner who died left running in `home` is ended
-    first; without `port` a free one is taken. Raises ServerRunning, ServerFailed, PortTaken, UnusableDirectory,
+    Users keep their random passwords from start to start. Ends what a dead owner left running in `home` first;
+    without `port` it takes a free one. Raises ServerRunning, ServerFailed, PortTaken, UnusableDirectory,
     ServerNotInstalled.
     """
     with taken(home, TITLE) as mine:
@@ -89,7 +89,7 @@ def start_nats(
 
 
 def end_nats(home: Path) -> None:
-    """Ends what an owner who died left running in `home`. Raises ServerRunning if the owner lives."""
+    """Ends what a dead owner left running in `home`. Raises ServerRunning if the owner lives."""
     with taken(home, TITLE) as mine:
         _end_leftovers(mine)
         mine.release()
@@ -104,7 +104,7 @@ def _config_of(home: Home) -> Path:
 
 
 def _passwords(file: Path, users: Collection[str]) -> dict[str, SecretStr]:
-    """One for each user: what the file holds, and new ones for new users."""
+    """The password of each user: those in the file, and new ones for new users."""
     known: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     passwords = {user: known.get(user) or secrets.token_urlsafe(24) for user in users}
     write_secret(file, json.dumps(passwords, indent=2))
@@ -112,7 +112,7 @@ def _passwords(file: Path, users: Collection[str]) -> dict[str, SecretStr]:
 
 
 def _answers(port: int, name: str) -> bool:
-    """It introduces itself to whoever connects; by its name it's known from another one on that port."""
+    """NATS sends its name at once to each connection: so another server on the port isn't taken for ours."""
     try:
         with socket.create_connection((ports.LOOPBACK, port), timeout=_ANSWER_WITHIN_S) as connection:
             return name.encode() in connection.recv(4096)

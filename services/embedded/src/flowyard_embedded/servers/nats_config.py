@@ -1,4 +1,4 @@
-"""What NATS is told: its users, their subjects and passwords, its limits. The only file that knows the format."""
+"""The configuration of NATS: users, their subjects and passwords, limits. The only file that knows the format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTHING: Final = {"deny": [">"]}
 
 @dataclass(frozen=True)
 class Subjects:
-    """What one user may do; wildcards as NATS has them. A request that it receives it may also answer."""
+    """What a user may publish and subscribe to, with NATS's wildcards. It may always reply to a request it receives."""
 
     publish: Sequence[str]
     subscribe: Sequence[str]
@@ -41,7 +41,7 @@ def write_config(
     passwords: Mapping[str, SecretStr],
     limits: Limits,
 ) -> str:
-    """Without a port for monitoring. NATS reads JSON."""
+    """The configuration as JSON, which NATS reads. Opens no port for monitoring."""
     permissions = [_user(user, passwords[user], subjects) for user, subjects in users.items()]
     config = {
         "server_name": name,

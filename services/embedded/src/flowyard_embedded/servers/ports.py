@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from flowyard_embedded.servers.faults import PortTaken, ServerFailed
+from flowyard_embedded.faults import PortTaken, ServerFailed
 
 LOOPBACK: Final = "127.0.0.1"
 _ATTEMPTS: Final = 5
@@ -19,33 +19,33 @@ _LOOKS: Final = 50
 Started = TypeVar("Started")
 
 
-def start_on(asked: int | None, title: str, start: Callable[[int], Started]) -> Started:
-    """Starts on the port that was asked for, or on a free one. Raises PortTaken, and what `start` raises."""
-    if asked is not None:
-        return _start(asked, title, start)
+def start_on(port: int | None, title: str, start: Callable[[int], Started]) -> Started:
+    """Starts on `port`; None: on a free one. Raises PortTaken, and what `start` raises."""
+    if port is not None:
+        return _start(port, title, start)
     for _ in range(_ATTEMPTS - 1):
         try:
-            return _start(_free_port(), title, start)
+            return _start(free_port(), title, start)
         except PortTaken:
             continue
-    return _start(_free_port(), title, start)
+    return _start(free_port(), title, start)
 
 
 def _start(port: int, title: str, start: Callable[[int], Started]) -> Started:
-    if _is_taken(port):
+    if is_taken(port):
         raise PortTaken(title, port)
     try:
         return start(port)
     except ServerFailed as error:
-        # Somebody was quicker.
-        if _is_taken(port):
+        # Another program has taken the port in the meantime.
+        if is_taken(port):
             raise PortTaken(title, port) from error
         raise
 
 
-def _is_taken(port: int) -> bool:
+def is_taken(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: connections of an earlier one that are still closing don't count.
+        # Servers set this too: closing connections of an earlier server don't keep them from the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -54,10 +54,10 @@ def _is_taken(port: int) -> bool:
     return False
 
 
-def _free_port() -> int:
-    """Until something listens on it, only a port that no outgoing connection is given stays free."""
+def free_port() -> int:
+    """A port below those of outgoing connections: another one might be taken before the server listens on it."""
     for port in random.sample(_QUIET, _LOOKS):
-        if not _is_taken(port):
+        if not is_taken(port):
             return port
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))

@@ -21,12 +21,12 @@ from flowyard_embedded.servers.process import Program, ServerProcess, start
 
 _NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 _LONGEST_SOCKET_DIRECTORY: Final = 85
-"""Bytes. A socket's path may have about 100, and `/.s.PGSQL.65535` belongs to it."""
+"""In bytes. The path of a socket may have about 100, and `/.s.PGSQL.65535` is added to it."""
 
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """`socket_directory`: where its Unix socket is, unless its path would be too long for one."""
+    """`socket_directory`: of its Unix socket; None if the path would be too long for a socket."""
 
     process: ServerProcess
     port: int
@@ -62,8 +62,8 @@ def start_postgres(
 ) -> PostgresServer:
     """Starts Postgres on 127.0.0.1, the first time with a new cluster, and returns when it's ready.
 
-    Whatever an owner who died left running in `home` is ended first. `settings` are named as in postgresql.conf;
-    without `port` a free one is taken. Raises ServerRunning, ServerFailed, PortTaken, UnusableDirectory,
+    Ends what a dead owner left running in `home` first. `settings`: by their names in postgresql.conf.
+    Without `port` it takes a free one. Raises ServerRunning, ServerFailed, PortTaken, UnusableDirectory,
     ServerNotInstalled.
     """
     with taken(home, TITLE) as mine:
@@ -73,7 +73,7 @@ def start_postgres(
 
 
 def end_postgres(home: Path) -> None:
-    """Ends what an owner who died left running in `home`. Raises ServerRunning if the owner lives."""
+    """Ends what a dead owner left running in `home`. Raises ServerRunning if the owner lives."""
     with taken(home, TITLE) as mine:
         end_leftovers(mine)
         mine.release()
@@ -100,7 +100,7 @@ def _options(port: int, sockets: Path | None, settings: Mapping[str, str]) -> li
 
 
 def _is_ready(data: Path, pid: int) -> bool:
-    """As postmaster.pid says: its number in line 1, its state in line 8."""
+    """Reads postmaster.pid: line 1 is the process id, line 8 the state."""
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A server that we start: its process, its log, its end."""
+"""A server's process: its start, its log, its end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowyard_embedded.servers.accounts import Account, run_as
-from flowyard_embedded.servers.faults import ServerFailed
+from flowyard_embedded.faults import ServerFailed
+from flowyard_embedded.servers.accounts import SystemAccount, run_as
 from flowyard_embedded.servers.home import Home
 
 PATIENCE_S: Final = 3.0
-"""How long a server may take to heed a signal before it gets the next one."""
+"""How long a server may take to end after a signal before it gets the next signal."""
 _READY_WITHIN_S: Final = 120.0
 """Long: after a crash Postgres first replays what it wrote."""
 _POLL_S: Final = 0.005
@@ -28,7 +28,7 @@ _WATCH_S: Final = 0.05
 _LOG_BYTES: Final = 10_000_000
 _TAIL_BYTES: Final = 4_000
 _TAIL_LINES: Final = 6
-# Nothing of ours, neither keys nor PG* variables, is a server's business. It keeps its own time in UTC.
+# Servers get nothing of the user's environment, neither keys nor PG* variables. Their logs are in UTC.
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -38,7 +38,7 @@ class Program:
 
     title: str
     command: Sequence[str | Path]
-    account: Account | None
+    account: SystemAccount | None
     log: Path
     stop_signals: Sequence[signal.Signals] = ()
 
@@ -63,12 +63,12 @@ class ServerProcess:
             if time.monotonic() > deadline:
                 raise self._failed(f"wasn't ready within {_READY_WITHIN_S:g} s")
             if give_up.wait(_POLL_S):
-                raise self._failed("was told to stop before it was ready")
+                raise self._failed("was stopped before it was ready")
 
     async def ended(self) -> int:
-        """Waits for the process to end by itself and keeps its log short meanwhile; `stop` is still needed then.
+        """Waits until the process ends by itself, and limits its log meanwhile. `stop` must still be called.
 
-        The exit code, or minus the signal.
+        Returns the exit code, or minus the number of the signal.
         """
         while (code := self.child.poll()) is None:
             with suppress(OSError):
@@ -77,18 +77,18 @@ class ServerProcess:
         return code
 
     def stop(self) -> None:
-        """Ends the process, more and more firmly, and gives its directory back. Harmless if it has ended."""
+        """Ends the process, with stronger and stronger signals, and unlocks its directory. Harmless if it has ended."""
         self.end()
         self.home.release()
 
     def kill(self) -> None:
-        """As `kill -9` would; gives the directory back too."""
+        """Ends the process as `kill -9` does, and unlocks its directory."""
         self.child.kill()
         self.child.wait()
         self.home.release()
 
     def end(self) -> None:
-        """As `stop`, but keeps the directory."""
+        """As `stop`, but the directory stays locked."""
         for number in (*self.program.stop_signals, signal.SIGKILL):
             self.child.send_signal(number)
             try:
@@ -98,13 +98,13 @@ class ServerProcess:
             return
 
     def _failed(self, detail: str) -> ServerFailed:
-        return ServerFailed(self.program.title, detail, said=_tail(self.program.log, self.log_start))
+        return ServerFailed(self.program.title, detail, last_lines=_tail(self.program.log, self.log_start))
 
 
 def start(program: Program, home: Home, *, ready: Callable[[int], bool], give_up: threading.Event) -> ServerProcess:
-    """Starts the process in a session of its own: Ctrl-C is for whoever supervises it. Returns when it's ready.
+    """Starts the process in a session of its own, so that Ctrl-C reaches only the supervisor. Returns when it is ready.
 
-    `ready` is asked with its number. Raises ServerFailed; then the process has ended, and the home is kept.
+    `ready`: gets the process id. Raises ServerFailed: the process has ended then, and the home is still locked.
     """
     log = _open_log(program.log)
     try:
@@ -121,7 +121,7 @@ def start(program: Program, home: Home, *, ready: Callable[[int], bool], give_up
 
 
 def run_to_end(program: Program) -> None:
-    """Raises ServerFailed if it doesn't end well."""
+    """Runs the program and waits for its end. Raises ServerFailed if its exit code isn't 0."""
     log = _open_log(program.log)
     try:
         start_of_log = os.fstat(log).st_size
@@ -129,7 +129,7 @@ def run_to_end(program: Program) -> None:
     finally:
         os.close(log)
     if code:
-        raise ServerFailed(program.title, f"ended with exit code {code}", said=_tail(program.log, start_of_log))
+        raise ServerFailed(program.title, f"ended with exit code {code}", last_lines=_tail(program.log, start_of_log))
 
 
 def _popen(program: Program, log: int) -> subprocess.Popen[bytes]:
@@ -149,7 +149,7 @@ def _popen(program: Program, log: int) -> subprocess.Popen[bytes]:
 
 
 def trim(log: Path) -> None:
-    """Puts aside what a long log holds. Its writers append, so they go on at its start."""
+    """Moves the content of a long log to a second file. Writers append, so they continue at the new beginning."""
     if log.stat().st_size > _LOG_BYTES:
         shutil.copyfile(log, log.with_name(f"{log.name}.1"))
         os.truncate(log, 0)

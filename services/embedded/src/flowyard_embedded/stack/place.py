@@ -1,4 +1,4 @@
-"""Where a stack keeps what it has: one directory, and who holds it."""
+"""The directory in which a stack keeps everything, and which process holds it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowyard_embedded.servers.faults import ServerRunning, UnusableDirectory, told_of
+from flowyard_embedded.faults import ServerRunning, UnusableDirectory, needed_directory
 from flowyard_embedded.servers.home import Home, taken
 
 TITLE: Final = "Flowyard"
 _ROOT: Final = 0
-# Root's home is closed to whom root starts servers as.
+# Servers that root starts run as another user, who can't enter root's home.
 _FOR_ROOT: Final = Path("/var/lib/flowyard")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`path`: absolute, and without links."""
+    """`path`: absolute, without symbolic links."""
 
     path: Path
 
@@ -37,22 +37,22 @@ class Place:
 
     @property
     def state(self) -> Path:
-        """What runs; no secrets."""
+        """What runs; no secrets in it."""
         return self.path / "stack.json"
 
     @property
     def secret_key(self) -> Path:
-        """With it secret inputs are sealed: without it, those of the runs that are kept can't be opened any more."""
+        """The key that seals secret inputs. Without it, secret inputs of stored runs can't be opened."""
         return self.path / "secret.key"
 
     @property
-    def client(self) -> Path:
-        """The address and the key that the command line uses itself."""
+    def access(self) -> Path:
+        """The gateway's URL and the API key that the command line uses."""
         return self.path / "cli.json"
 
 
 def find_place(given: str | None, environment: Mapping[str, str]) -> Place:
-    """The directory that was asked for, else $FLOWYARD_DATA, else this user's own one. It needn't exist."""
+    """`given`, else $FLOWYARD_DATA, else the directory of this user. It need not exist."""
     return Place((Path(given).expanduser() if given else _default(environment)).absolute().resolve())
 
 
@@ -61,34 +61,34 @@ def _default(environment: Mapping[str, str]) -> Path:
         return Path(named).expanduser()
     if os.geteuid() == _ROOT:
         return _FOR_ROOT
-    # As the XDG specification has it: a relative path there is to be ignored.
+    # The XDG specification says to ignore a relative path here.
     shared = Path(environment.get("XDG_DATA_HOME", ""))
     return (shared if shared.is_absolute() else Path.home() / ".local" / "share") / "flowyard"
 
 
 def take(place: Place) -> Home:
-    """Makes the directory, and is its only user until `release`. Raises ServerRunning, UnusableDirectory."""
-    with told_of(place.path):
+    """Makes the directory and locks it until `release`. Raises ServerRunning, UnusableDirectory."""
+    with needed_directory(place.path):
         _require_own(place)
     with taken(place.path, TITLE) as mine:
         return mine
 
 
 def owner_of(place: Place) -> int | None:
-    """The process whose stack runs here, or None. Makes nothing. Raises UnusableDirectory, ServerRunning."""
+    """The id of the supervisor that runs here, or None. Raises UnusableDirectory, ServerRunning."""
     if not place.state.exists():
         return None
     try:
         take(place).release()
     except ServerRunning as error:
         if error.owner is None:
-            # It has just come, and hasn't said who it is yet.
+            # It has just taken the lock, and hasn't written its id yet.
             raise
         return error.owner
     return None
 
 
 def _require_own(place: Place) -> None:
-    """A directory is closed to others when it's taken: that must not happen to somebody's home."""
+    """`take` makes a directory private: that must not happen to a directory with other things in it."""
     if place.path.exists() and not place.state.exists() and {path.name for path in place.path.iterdir()} - {"lock"}:
         raise UnusableDirectory(place.path, "it holds other things than Flowyard's; choose an empty one, or a new one")

@@ -1,4 +1,4 @@
-"""A service as a process that is kept running."""
+"""A service as a supervised process, and whether it answers that it is ready."""
 
 from __future__ import annotations
 
@@ -11,53 +11,55 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowyard_embedded.stack.backoff import Backoff
-from flowyard_embedded.stack.faults import ServiceFailed
-from flowyard_embedded.stack.health import until_healthy
-from flowyard_embedded.stack.output import Output
-from flowyard_embedded.stack.state import Part, PartState
+from flowyard_embedded.faults import ServiceFailed
+from flowyard_embedded.servers.ports import LOOPBACK
+from flowyard_embedded.stack.output import StackOutput
+from flowyard_embedded.stack.stack import keep_running
+from flowyard_embedded.stack.state import ProcessState, ProcessStatus
 
 _FIRST_TRIES: Final = 3
 _CHUNK: Final = 1 << 16
 _LONGEST_LINE: Final = 1 << 20
-_LAST_WORDS_S: Final = 0.5
+_LAST_OUTPUT_S: Final = 0.5
+_ANSWER_WITHIN_S: Final = 3.0
+_SOON_S: Final = 0.05
+_LATER_S: Final = 1.0
+_REQUEST: Final = b"GET /health/ready HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """`environment`: all of it. `ends`: when, compared with the others; `patience_s`: how long that may take.
+    """How to run a service. `environment` is complete: nothing of ours is added.
 
-    `port`: where it answers `/health/ready` with 200 once it can do its work; the first time it has to within
-    `healthy_within_s`.
+    `port`: where it answers `/health/ready` with 200 when it can work; that must first happen within
+    `healthy_within_s`. `end_order`: as in Supervised. `patience_s`: how long it may take to end before it is killed.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
     port: int
-    ends: int
+    end_order: int
     patience_s: float
     healthy_within_s: float = 30.0
 
 
-class Service:
-    """`run` starts the process again whenever it ends, until it's cancelled; then it ends the process."""
-
-    def __init__(self, spec: ServiceSpec, output: Output, changed: Callable[[], None]) -> None:
+class SupervisedService:
+    def __init__(self, spec: ServiceSpec, output: StackOutput, changed: Callable[[], None]) -> None:
         self.name = spec.name
-        self.ends = spec.ends
+        self.end_order = spec.end_order
         self._spec = spec
         self._output = output
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
-        self._state: PartState = "down"
+        self._state: ProcessState = "down"
         self._starts = 0
         self._settled = asyncio.Event()
-        self._fault: ServiceFailed | None = None
+        self._error: ServiceFailed | None = None
 
-    def part(self) -> Part:
+    def status(self) -> ProcessStatus:
         pid = self._process.pid if self._process else None
-        return Part(self.name, self._state, pid, self._spec.port, self._starts)
+        return ProcessStatus(self.name, self._state, pid, self._spec.port, self._starts)
 
     async def ready(self) -> None:
         """Waits for it to be healthy for the first time. Raises ServiceFailed."""
@@ -66,52 +68,51 @@ class Service:
                 await self._settled.wait()
         except TimeoutError as error:
             raise self._failed(f"wasn't healthy within {self._spec.healthy_within_s:g} s") from error
-        if self._fault:
-            raise self._fault
+        if self._error:
+            raise self._error
 
     async def run(self) -> None:
-        backoff = Backoff()
-        while True:
-            healthy_s = await self._live()
-            if not self._settled.is_set() and self._starts == _FIRST_TRIES:
-                self._fault = self._failed(f"ended {_FIRST_TRIES} times before it was healthy")
-                self._settled.set()
-                return
-            delay = backoff.after(healthy_s)
-            self._output.report("WARNING", f"{self.name} is started again", in_s=delay)
-            await asyncio.sleep(delay)
+        await keep_running(self.name, self._live, gave_up=self._gave_up, output=self._output)
 
     def kill(self) -> None:
-        """With all that it started."""
+        """Kills the process with all its child processes."""
         if self._process:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _live(self) -> float:
-        """One life of the process. For how many seconds it was healthy."""
+        """Starts the process and waits for its end. Returns the seconds for which it was healthy."""
         healthy = asyncio.create_task(self._until_healthy())
         try:
             async with self._started() as process:
                 code = await process.wait()
-            self._output.report("ERROR", f"{self.name} has ended by itself", exit_code=code)
+            self._output.log("ERROR", f"{self.name} has ended by itself", exit_code=code)
         except OSError as error:
-            self._output.report("ERROR", f"{self.name} can't be started: {error.strerror}")
+            self._output.log("ERROR", f"{self.name} can't be started: {error.strerror}")
         finally:
             healthy.cancel()
         return asyncio.get_running_loop().time() - healthy.result() if healthy.done() else 0.0
 
+    def _gave_up(self) -> bool:
+        """True if the process has ended too often before it was ever healthy."""
+        if self._settled.is_set() or self._starts < _FIRST_TRIES:
+            return False
+        self._error = self._failed(f"ended {_FIRST_TRIES} times before it was healthy")
+        self._settled.set()
+        return True
+
     async def _until_healthy(self) -> float:
-        """The loop's time by then."""
+        """Returns the loop's time when it became healthy."""
         await until_healthy(self._spec.port)
-        self._note("healthy")
+        self._change("healthy")
         if self._settled.is_set():
-            self._output.report("INFO", f"{self.name} is healthy again")
+            self._output.log("INFO", f"{self.name} is healthy again")
         self._settled.set()
         return asyncio.get_running_loop().time()
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """The process, in a session of its own: Ctrl-C is for us. At the end of the block it has ended."""
+        """The process, in a session of its own: Ctrl-C is for the supervisor. Ends it at the end of the block."""
         self._starts += 1
         process = await asyncio.create_subprocess_exec(
             *self._spec.command,
@@ -122,17 +123,17 @@ class Service:
             start_new_session=True,
         )
         self._process = process
-        self._note("starting")
-        heard = asyncio.create_task(self._hear(process))
+        self._change("starting")
+        reading = asyncio.create_task(self._read_output(process))
         try:
             yield process
         finally:
             await self._end(process)
-            # Somebody whom it started may have its output still, and keep it.
-            await asyncio.wait([heard], timeout=_LAST_WORDS_S)
-            heard.cancel()
+            # A child process of it may still hold the pipe, and never close it.
+            await asyncio.wait([reading], timeout=_LAST_OUTPUT_S)
+            reading.cancel()
             self._process = None
-            self._note("down")
+            self._change("down")
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
@@ -141,25 +142,45 @@ class Service:
             try:
                 await asyncio.wait_for(process.wait(), self._spec.patience_s)
             except TimeoutError:
-                self._output.report("WARNING", f"{self.name} is killed: it hasn't ended in time")
+                self._output.log("WARNING", f"{self.name} is killed: it didn't end in time")
         self.kill()
         await process.wait()
 
-    async def _hear(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101  # asked for above
+    async def _read_output(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None  # noqa: S101  # a pipe, as set above
         rest = b""
         while chunk := await process.stdout.read(_CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _LONGEST_LINE:
                 lines, rest = [*lines, rest], b""
             if lines:
-                self._output.lines(self.name, lines)
+                self._output.append(self.name, lines)
         if rest:
-            self._output.lines(self.name, [rest])
+            self._output.append(self.name, [rest])
 
-    def _note(self, state: PartState) -> None:
+    def _change(self, state: ProcessState) -> None:
         self._state = state
         self._changed()
 
     def _failed(self, detail: str) -> ServiceFailed:
-        return ServiceFailed(self.name, detail, said=self._output.last_lines(self.name))
+        return ServiceFailed(self.name, detail, last_lines=self._output.last_lines(self.name))
+
+
+async def until_healthy(port: int) -> None:
+    """Returns when the service on 127.0.0.1 answers that it is ready. Polls, less and less often."""
+    pause = _SOON_S
+    while not await is_healthy(port):
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.05, _LATER_S)
+
+
+async def is_healthy(port: int) -> bool:
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            try:
+                writer.write(_REQUEST)
+                return (await reader.readline()).split()[1:2] == [b"200"]
+            finally:
+                writer.close()
+    return False

@@ -1,4 +1,4 @@
-"""The start of a stack, from what was left behind to health."""
+"""The start of a stack: ends leftovers of an earlier one, then starts everything and waits until it is healthy."""
 
 from __future__ import annotations
 
@@ -14,115 +14,137 @@ from pydantic import SecretStr
 
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.storage.database import open_database
+from flowyard_embedded.servers.lifetime import S
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.nats_config import Subjects
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
-from flowyard_embedded.stack.client import equip_client
+from flowyard_embedded.stack.down import end_leftovers, find_leftovers
 from flowyard_embedded.stack.external import DATABASE_URL, NATS_URL, external_url
-from flowyard_embedded.stack.journal import Journal
-from flowyard_embedded.stack.leftovers import end_leftovers, find_leftovers
-from flowyard_embedded.stack.order import Order
-from flowyard_embedded.stack.output import Output
-from flowyard_embedded.stack.ports import Ports, choose_ports
-from flowyard_embedded.stack.schema import bring_to_schema
-from flowyard_embedded.stack.sealing_key import sealing_key
-from flowyard_embedded.stack.server import KeptServer, S, Start
-from flowyard_embedded.stack.service import Service
-from flowyard_embedded.stack.services import NATS_ENDS, POSTGRES_ENDS, Surroundings, url_of
+from flowyard_embedded.stack.keys import ensure_access, sealing_key
+from flowyard_embedded.stack.migration import bring_to_schema
+from flowyard_embedded.stack.output import StackOutput
+from flowyard_embedded.stack.place import Place
+from flowyard_embedded.stack.server import Start, SupervisedServer
+from flowyard_embedded.stack.service import SupervisedService
+from flowyard_embedded.stack.services import (
+    NATS_ENDS,
+    POSTGRES_ENDS,
+    Ports,
+    Services,
+    Surroundings,
+    choose_ports,
+    url_of,
+)
 from flowyard_embedded.stack.stack import Stack
+from flowyard_embedded.stack.state import StateFile
 
 _USERS: Final = {service: Subjects(*permissions) for service, permissions in PERMISSIONS.items()}
 _EXTERNAL_PATIENCE_S: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """What `flowyard up` is to start. `port`: the gateway's; the dashboard gets the next. 0: any free ones.
+
+    `detached`: called when the stack is healthy and both output streams are closed. None: the streams stay open.
+    """
+
+    place: Place
+    executors: int
+    port: int
+    json_logs: bool
+    services: Services
+    detached: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
 class Starting:
     """What the steps of a start share."""
 
-    order: Order
+    options: StackOptions
     stack: Stack
-    output: Output
-    journal: Journal
+    output: StackOutput
+    state: StateFile
 
 
 @dataclass(frozen=True)
 class Started:
-    """`key`: the API key that was made for the command line, if one was."""
+    """`key`: the API key of the command line, if this start has made one."""
 
     ports: Ports
     key: SecretStr | None
 
 
 async def start_stack(start: Starting) -> Started:
-    """Returns when all services are healthy. Raises FlowyardError; what has been started by then runs on."""
+    """Returns when all services are healthy. Raises FlowyardError; what was started until then keeps running."""
     await _end_leftovers(start)
-    ports = choose_ports(start.order.port, executors=start.order.executors)
-    start.journal.set_ports(ports)
+    ports = choose_ports(start.options.port, executors=start.options.executors)
+    start.state.set_urls(url_of(ports.gateway), url_of(ports.dashboard))
     database_url, nats_url = await asyncio.gather(_postgres(start), _nats(start))
     key = await _prepare_database(start, database_url.get_secret_value(), gateway_url=url_of(ports.gateway))
-    sealed_by = sealing_key(start.order.place, os.environ)
-    around = Surroundings(start.order.place.path, ports, database_url, nats_url, os.environ, sealed_by)
+    secret_key = sealing_key(start.options.place, os.environ)
+    around = Surroundings(start.options.place.path, ports, database_url, nats_url, os.environ, secret_key)
     await _start_services(start, around)
     return Started(ports, key)
 
 
 async def _end_leftovers(start: Starting) -> None:
-    found = await asyncio.to_thread(find_leftovers, start.order.place.path)
-    if found:
-        start.output.progress(f"  ending what an earlier start left behind: {', '.join(sorted(found))}")
-        await asyncio.to_thread(end_leftovers, found)
+    leftovers = await asyncio.to_thread(find_leftovers, start.options.place.path)
+    if leftovers:
+        start.output.show_progress(f"  ending what an earlier start left behind: {', '.join(sorted(leftovers))}")
+        await asyncio.to_thread(end_leftovers, leftovers)
 
 
 async def _postgres(start: Starting) -> SecretStr:
     if (url := external_url(DATABASE_URL, os.environ)) is not None:
-        start.output.progress("  postgres: the one that FLOWYARD_DATABASE_URL names")
+        start.output.show_progress("  postgres: the one that FLOWYARD_DATABASE_URL names")
         return url
-    # A service has up to ten connections, and for a moment so has its successor. What a step replaces is worth clearing
-    # away soon: the tables of open runs are small and change all the time.
-    settings = {"max_connections": str(60 + 20 * start.order.executors), "autovacuum_naptime": "10s"}
+    # A service has up to ten connections, and so has its successor for a moment. Vacuum often: the tables of open
+    # runs are small and change all the time.
+    settings = {"max_connections": str(60 + 20 * start.options.executors), "autovacuum_naptime": "10s"}
 
     def launch(port: int | None, give_up: threading.Event) -> PostgresServer:
-        return start_postgres(start.order.place.postgres, port=port, settings=settings, give_up=give_up)
+        return start_postgres(start.options.place.postgres, port=port, settings=settings, give_up=give_up)
 
     return (await _started(start, "postgres", POSTGRES_ENDS, launch)).url
 
 
 async def _nats(start: Starting) -> Callable[[str], SecretStr]:
     if (url := external_url(NATS_URL, os.environ)) is not None:
-        start.output.progress("  nats: the one that FLOWYARD_NATS_URL names")
+        start.output.show_progress("  nats: the one that FLOWYARD_NATS_URL names")
         return lambda _: url
 
     def launch(port: int | None, give_up: threading.Event) -> NatsServer:
-        return start_nats(start.order.place.nats, users=_USERS, port=port, give_up=give_up)
+        return start_nats(start.options.place.nats, users=_USERS, port=port, give_up=give_up)
 
     return (await _started(start, "nats", NATS_ENDS, launch)).url
 
 
-async def _started(start: Starting, name: str, ends: int, launch: Start[S]) -> S:
+async def _started(start: Starting, name: str, end_order: int, launch: Start[S]) -> S:
     begun = time.monotonic()
-    kept = KeptServer(name, ends=ends, start=launch, output=start.output, changed=start.journal.note)
-    start.stack.start(kept)
-    server = await kept.ready()
-    start.output.progress(f"  {name}: ready on port {server.port} after {time.monotonic() - begun:.1f} s")
+    process = SupervisedServer(name, end_order=end_order, start=launch, output=start.output, changed=start.state.update)
+    start.stack.start(process)
+    server = await process.ready()
+    start.output.show_progress(f"  {name}: ready on port {server.port} after {time.monotonic() - begun:.1f} s")
     return server
 
 
 async def _prepare_database(start: Starting, url: str, *, gateway_url: str) -> SecretStr | None:
     begun = time.monotonic()
     schema = await bring_to_schema(url, patience_s=_EXTERNAL_PATIENCE_S)
-    start.output.progress(f"  {schema}: after {time.monotonic() - begun:.1f} s")
+    start.output.show_progress(f"  {schema}: after {time.monotonic() - begun:.1f} s")
     async with open_database(url, service="up", most=1) as database:
-        return await equip_client(start.order.place.client, gateway_url, database)
+        return await ensure_access(start.options.place.access, gateway_url, database)
 
 
 async def _start_services(start: Starting, around: Surroundings) -> None:
     begun = time.monotonic()
-    services = [Service(spec, start.output, start.journal.note) for spec in start.order.services(around)]
+    services = [SupervisedService(spec, start.output, start.state.update) for spec in start.options.services(around)]
     for service in services:
         start.stack.start(service)
     await asyncio.gather(*(_healthy(start, service, begun) for service in services))
 
 
-async def _healthy(start: Starting, service: Service, begun: float) -> None:
+async def _healthy(start: Starting, service: SupervisedService, begun: float) -> None:
     await service.ready()
-    start.output.progress(f"  {service.name}: healthy after {time.monotonic() - begun:.1f} s")
+    start.output.show_progress(f"  {service.name}: healthy after {time.monotonic() - begun:.1f} s")

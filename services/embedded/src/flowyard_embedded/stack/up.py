@@ -1,94 +1,140 @@
-"""The life of a stack: it starts, runs, and ends when it is told to."""
+"""The life of a stack, in this process or in the background: it starts, runs, and ends on a signal."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from shlex import quote
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from flowyard_embedded.servers.faults import told_of
-from flowyard_embedded.stack.journal import Journal
-from flowyard_embedded.stack.order import Order
-from flowyard_embedded.stack.output import Output
-from flowyard_embedded.stack.screen import Screen
+from flowyard_embedded.faults import needed_directory
+from flowyard_embedded.stack.output import Screen, StackOutput
 from flowyard_embedded.stack.services import url_of
 from flowyard_embedded.stack.stack import Stack, ended_by_signals
-from flowyard_embedded.stack.start import Started, Starting, start_stack
+from flowyard_embedded.stack.start import StackOptions, Started, Starting, start_stack
+from flowyard_embedded.stack.state import StateFile
 
 Outcome: TypeAlias = Literal["ended", "not started", "killed"]
-"""A signal ended the stack, or its start, or a second one had to."""
+"""`killed`: a second signal was needed."""
+
+_HEALTHY: Final = b"+"
 
 
-async def live(order: Order) -> Outcome:
+def in_background(work: Callable[[Callable[[], None]], int]) -> int:
+    """Runs `work` in a child process. `work` gets a function to call when the stack is healthy.
+
+    Returns twice, as fork does. In this process: 0 once the function was called, or the exit code of the child if it
+    ended before. In the child: what `work` returned. Must be called while there are no other threads. Ctrl-C ends the
+    child.
+    """
+    reading, writing = os.pipe()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _leave_terminal()
+        return work(partial(_signal_healthy, writing))
+    os.close(writing)
+    try:
+        if os.read(reading, 1) == _HEALTHY:
+            return 0
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        raise
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _leave_terminal() -> None:
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+
+
+def _signal_healthy(writing: int) -> None:
+    os.write(writing, _HEALTHY)
+    os.close(writing)
+
+
+async def live(options: StackOptions) -> Outcome:
     """Starts the stack and keeps it running until a signal comes.
 
-    For who holds the place. Raises FlowyardError if it can't be started; everything has ended then, too.
+    The caller must hold the place. Raises FlowyardError if the stack can't be started; all its processes have ended
+    then.
     """
-    with told_of(order.place.path):
-        order.place.logs.mkdir(mode=0o700, exist_ok=True)
+    with needed_directory(options.place.path):
+        options.place.logs.mkdir(mode=0o700, exist_ok=True)
     screen = Screen()
-    output = Output(order.place.logs, screen, as_json=order.json_logs, width=len(f"executor-{order.executors}"))
+    output = StackOutput(
+        options.place.logs, screen, as_json=options.json_logs, width=len(f"executor-{options.executors}")
+    )
     try:
-        return await _live(order, screen, output)
+        return await _live(options, screen, output)
     finally:
         output.close()
 
 
-async def _live(order: Order, screen: Screen, output: Output) -> Outcome:
+async def _live(options: StackOptions, screen: Screen, output: StackOutput) -> Outcome:
     stack = Stack(output)
-    journal = Journal(order.place.state, stack, executors=order.executors)
+    state = StateFile(options.place.state, stack.statuses, executors=options.executors)
     with ended_by_signals(stack) as ending:
-        starting = asyncio.create_task(_start(Starting(order, stack, output, journal)))
+        starting = asyncio.create_task(_start(Starting(options, stack, output, state)))
         try:
-            await _first_of(starting, ending.told)
+            await _first_of(starting, ending.requested)
             if starting.done():
-                output.result(starting.result())
-                if order.detached:
+                output.show_result(starting.result())
+                if options.detached:
                     screen.leave()
-                    order.detached()
-                await stack.run_until(ending.told)
+                    options.detached()
+                await stack.run_until(ending.requested)
         finally:
-            output.progress("flowyard: ending")
-            journal.enter("ending")
+            output.show_progress("flowyard: ending")
+            state.enter("ending")
             starting.cancel()
             await asyncio.wait([starting])
             await stack.end()
-            journal.enter("ended")
+            state.enter("ended")
     if ending.killed:
         return "killed"
     return "not started" if starting.cancelled() else "ended"
 
 
 async def _start(start: Starting) -> str:
-    """What the user is told when all is well."""
+    """Returns the text to show when the stack is healthy."""
     begun = time.monotonic()
-    start.output.progress(f"flowyard: starting in {start.order.place.path}")
+    start.output.show_progress(f"flowyard: starting in {start.options.place.path}")
     started = await start_stack(start)
-    start.journal.enter("running")
-    return _welcome(start.order, started, seconds=time.monotonic() - begun)
+    start.state.enter("running")
+    return _welcome(start.options, started, seconds=time.monotonic() - begun)
 
 
-async def _first_of(starting: asyncio.Task[str], told: asyncio.Event) -> None:
-    waiting = asyncio.create_task(told.wait())
+async def _first_of(starting: asyncio.Task[str], requested: asyncio.Event) -> None:
+    waiting = asyncio.create_task(requested.wait())
     await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
 
 
-def _welcome(order: Order, started: Started, *, seconds: float) -> str:
+def _welcome(options: StackOptions, started: Started, *, seconds: float) -> str:
     gateway, dashboard = url_of(started.ports.gateway), url_of(started.ports.dashboard)
     key = started.key.get_secret_value() if started.key else None
     once = (
         [f"  API key     {key}", "              shown this once; the flowyard command uses it by itself"] if key else []
     )
-    end = f"flowyard down --data {quote(str(order.place.path))}"
+    end = f"flowyard down --data {quote(str(options.place.path))}"
     return "\n".join(
         [
             f"flowyard: up after {seconds:.1f} s",
             f"  dashboard   {dashboard}",
             f"  API         {gateway}/v1   (described in {gateway}/openapi.json)",
             *once,
-            f"  logs        {order.place.logs}",
-            f"  to end it   {end}" if order.detached else f"  to end it   Ctrl-C, or elsewhere: {end}",
+            f"  logs        {options.place.logs}",
+            f"  to end it   {end}" if options.detached else f"  to end it   Ctrl-C, or elsewhere: {end}",
         ]
     )

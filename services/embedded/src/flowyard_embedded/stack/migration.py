@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version, without the wait for Alembic where it has it already."""
+"""Brings a database to the schema of this version. Doesn't import Alembic, which is slow, where nothing is to do."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from flowyard.errors import FlowyardError, UnknownSchema, WrongDatabase
 from flowyard.storage.database import UNREACHABLE, not_connected, open_database
 from flowyard.storage.schema import VERSION, check_schema, migrate
-from flowyard_embedded.stack.faults import MigrationBusy
+from flowyard_embedded.faults import MigrationBusy
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """`before`: None for a database that was empty."""
+class SchemaChange:
+    """`before`: None if the database was empty."""
 
     before: str | None
     now: str
@@ -23,7 +23,7 @@ class Schema:
         return f"schema {self.now}, made new" if self.before is None else f"schema {self.before} → {self.now}"
 
 
-async def bring_to_schema(url: str, *, patience_s: float = 30.0) -> Schema:
+async def bring_to_schema(url: str, *, patience_s: float = 30.0) -> SchemaChange:
     """Waits up to `patience_s` for a server that is starting. Raises Unavailable, MigrationBusy."""
     async with open_database(url, service="migrate", most=1, patience_s=patience_s) as database:
         try:
@@ -31,7 +31,7 @@ async def bring_to_schema(url: str, *, patience_s: float = 30.0) -> Schema:
         except UnknownSchema:
             pass
         else:
-            return Schema(VERSION, VERSION)
+            return SchemaChange(VERSION, VERSION)
     try:
         done = await migrate(url)
     except TimeoutError as error:
@@ -40,6 +40,6 @@ async def bring_to_schema(url: str, *, patience_s: float = 30.0) -> Schema:
         raise
     except (*UNREACHABLE, OSError, ValueError, OverflowError) as error:
         raise not_connected(url, error) from error
-    except Exception as error:  # SQLAlchemy's own, of which this room knows nothing
+    except Exception as error:  # SQLAlchemy's own errors, which this package doesn't know
         raise WrongDatabase(str(getattr(error, "orig", error)).partition("\n")[0]) from error
-    return Schema(done.before, done.after)
+    return SchemaChange(done.before, done.after)
