@@ -188,17 +188,20 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _main() -> int:
-    from flowyard_cli.arguments import build_parser  # noqa: PLC0415
     from flowyard_cli.commands import down, up  # noqa: PLC0415
-    from flowyard_cli.failures import tell  # noqa: PLC0415
+    from flowyard_cli.failures import report  # noqa: PLC0415
+    from flowyard_cli.grammar import arguments  # noqa: PLC0415
+    from flowyard_cli.main import build_parser  # noqa: PLC0415
     from flowyard_embedded import streams  # noqa: PLC0415  # only where this file is a program
 
     streams.make_safe()
-    args = build_parser().parse_args()
+    namespace = build_parser(sys.argv[1]).parse_args()
     try:
-        return up.execute(args, stand_ins) if args.command == "up" else down.execute(args)
+        if namespace.command == "up":
+            return up.execute(arguments(namespace.kind, namespace), stand_ins)
+        return down.execute(arguments(namespace.kind, namespace))
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # as the command line's own top does
-        return tell(error, as_json=False)
+        return report(error, as_json=False)
 
 
 if __name__ == "__main__":

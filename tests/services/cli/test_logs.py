@@ -16,9 +16,9 @@ import pytest
 from pydantic import SecretStr
 
 from flowyard.runs.events import Failure
-from flowyard_cli.logs.compose import Compose
-from flowyard_cli.logs.files import Files
-from flowyard_cli.logs.line import Line, Wanted, in_order
+from flowyard_cli.logs.compose import ContainerLogs
+from flowyard_cli.logs.files import LogFiles
+from flowyard_cli.logs.line import LineFilter, LogLine, in_order
 from flowyard_cli.logs.source import NoLogs
 from flowyard_embedded.stack.logs import LogFile
 from flowyard_embedded.stack.state import GatewayAccess, write_access
@@ -33,7 +33,7 @@ def line(at_s: float, event: str, *, at: datetime = START, level: str = "INFO", 
     return json.dumps({"ts": ts, "level": level, "logger": "x", "event": event, **fields})
 
 
-def events(lines: list[Line]) -> list[str]:
+def events(lines: list[LogLine]) -> list[str]:
     return [str(found.fact["event"]) if found.fact else found.text for found in lines]
 
 
@@ -44,7 +44,7 @@ def write(folder: Path, name: str, *lines: str) -> None:
 
 
 def newest(folder: Path, most: int | None = None, **wanted: Any) -> list[str]:
-    return events(in_order(Files(folder).newest(Wanted(**wanted), most)))
+    return events(in_order(LogFiles(folder).newest(LineFilter(**wanted), most)))
 
 
 def test_lines_of_all_services_are_one_list_in_the_order_of_their_times(tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_files_that_were_put_aside_are_read_too(tmp_path: Path) -> None:
 def test_who_follows_misses_nothing_when_files_are_put_aside_and_services_come(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "gateway.log", limit=1000)
     log.write(f"{line(0, 'before')}\n".encode())
-    files, heard, stop = Files(tmp_path), [], threading.Event()
-    assert events(list(files.newest(Wanted(), None))) == ["before"]
+    files, heard, stop = LogFiles(tmp_path), [], threading.Event()
+    assert events(list(files.newest(LineFilter(), None))) == ["before"]
 
-    def hear(found: Line) -> None:
+    def hear(found: LogLine) -> None:
         heard.append(found)
         if len(heard) < 20:
             log.write(f"{line(len(heard), str(len(heard)))}\n".encode())
@@ -100,7 +100,7 @@ def test_who_follows_misses_nothing_when_files_are_put_aside_and_services_come(t
             stop.set()
 
     log.write(f"{line(1, 'after')}\n".encode())
-    thread = threading.Thread(target=files.follow, args=(Wanted(), hear, stop), daemon=True)
+    thread = threading.Thread(target=files.follow, args=(LineFilter(), hear, stop), daemon=True)
     thread.start()
     thread.join(20)
     log.close()
@@ -136,15 +136,15 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_containers_tell_their_lines_through_docker_compose(docker: Path) -> None:
-    source, heard = Compose("mine"), list[Line]()
-    found = in_order(source.newest(Wanted(), 2))
+    source, heard = ContainerLogs("mine"), list[LogLine]()
+    found = in_order(source.newest(LineFilter(), 2))
     assert [(one.name, *events([one])) for one in found] == [
         ("postgres-1", "ready"),
         ("gateway-1", "FIRST"),
         ("gateway-1", "LAST"),
     ]
-    assert events(list(source.newest(Wanted(run_id=RUN), None))) == ["FIRST", "LAST"]
-    source.follow(Wanted(), heard.append, threading.Event())
+    assert events(list(source.newest(LineFilter(run_id=RUN), None))) == ["FIRST", "LAST"]
+    source.follow(LineFilter(), heard.append, threading.Event())
     assert events(heard) == ["NEXT"]
     common = "compose --project-name mine logs --no-color --timestamps"
     since = "--follow --since 2026-11-23T06:00:02.000000002Z"
@@ -153,12 +153,13 @@ def test_containers_tell_their_lines_through_docker_compose(docker: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("project", "why"), [("nobody", "is this the project's name"), ("broken", "docker compose says: no such project")]
+    ("project", "why"),
+    [("nobody", "is this the name of the project"), ("broken", "docker compose failed: no such project")],
 )
 @pytest.mark.usefixtures("docker")
 def test_containers_that_tell_nothing_are_not_passed_over(project: str, why: str) -> None:
     with pytest.raises(NoLogs, match=why):
-        Compose(project).newest(Wanted(), None)
+        ContainerLogs(project).newest(LineFilter(), None)
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ async def test_a_name_that_no_process_has_is_no_silence(remote: Remote) -> None:
         (2, "", True)
     ] * 2
     unknown = await remote.cli("logs", run_id, "--service", "nope")
-    assert "'nope'; known are events, executor, executor-1, gateway" in unknown.err
+    assert "'nope'; the names are events, executor, executor-1, gateway" in unknown.err
     quiet = await remote.cli("logs", "--service", "executor", "--level", "error")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
@@ -234,7 +235,7 @@ async def test_without_the_logs_of_services_there_are_the_events_and_a_word(remo
     run_id = await failed(remote)
     ended = await remote.cli("logs", run_id)
     assert (ended.code, ended.out.count("\n")) == (0, 4)
-    assert "only what happened in the run: the logs of http://127.0.0.1:" in ended.err
+    assert "only the events of the run: the logs of http://127.0.0.1:" in ended.err
     assert (await remote.cli("logs")).code == 2
     assert (await remote.cli("logs", "last", "--service", "gateway")).out == ""
 

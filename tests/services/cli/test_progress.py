@@ -21,14 +21,14 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard_cli.show.progress import LiveProgress, Streamed, line_of
+from flowyard_cli.show.progress import LiveProgress, StreamedReplies, line_of
 
 A, B = StepId("a", 1), StepId("b", 1)
 LIMITED = Failure("rate_limited", "slow down", "a")
 
 
 def streamed(capsys: pytest.CaptureFixture[str], *events: Event) -> str:
-    progress = Streamed()
+    progress = StreamedReplies()
     for event in events:
         progress.show(event)
     return capsys.readouterr().err
@@ -81,7 +81,7 @@ def test_streamed_replies_steer_no_terminal(monkeypatch: pytest.MonkeyPatch) -> 
 
     err = Terminal()
     monkeypatch.setattr(sys, "stderr", err)
-    Streamed().show(Token(A, "\x1b[2J"))
+    StreamedReplies().show(Token(A, "\x1b[2J"))
     assert err.getvalue() == "a:\n\\x1b[2J"
 
 

@@ -102,7 +102,7 @@ async def test_a_step_that_lost_its_executor_counts_once(remote: Remote) -> None
         await remote.hands.step(claim, "draft", {"draft": "Drops"})
         await remote.hands.succeed(claim, {"draft": "Drops"})
         ended = await command.ended()
-    assert "poem: queued again: its executor was lost\npoem: taken up again by executor-2" in ended.err
+    assert "poem: queued again: its executor was lost\npoem: continued by executor-2" in ended.err
     assert "succeeded in 0.1 s, 1 step\n" in ended.out
 
 
@@ -140,7 +140,7 @@ WRONG = [
     (["poem"], "flowyard: topic: missing (str)\n"),
     (["poem", "-i", "topic=rain", "-i", "lines=many", "-i", "mood=x"], "mood: isn't known"),
     (["poem", "-i", "topic=rain", "-i", "lines=many", "-i", "mood=x"], "lines: expected int"),
-    (["poem", "-i", "topic=rain", "--model", "ollama/llama3.2"], "only a FILE is run with another model"),
+    (["poem", "-i", "topic=rain", "--model", "ollama/llama3.2"], "only a FILE can run with another model"),
     (["peom", "-i", "topic=rain"], "no file 'peom' here, and no workflow of this name at http"),
     (["peom", "-i", "topic=rain"], "(did you mean 'poem'?)"),
     (["poem.yaml", "-i", "topic=rain", "--detach"], "--detach: a file runs in this process"),
@@ -164,4 +164,4 @@ async def test_a_name_that_no_file_can_have_is_asked_for_at_the_stack(remote: Re
 async def test_a_file_of_the_same_name_runs_here(remote: Remote) -> None:
     (remote.folder / "poem").write_text((remote.folder / "poem.yaml").read_text())
     ended = await remote.cli(*RAIN)
-    assert "provider 'scripted' takes its replies from the document's tests" in ended.err
+    assert "provider 'scripted' needs the tests of the document" in ended.err

@@ -113,7 +113,7 @@ async def test_a_retried_run_is_followed_from_there_and_summed_up_as_a_whole(rem
     ended = await running
     assert ended.code == 0, ended.err
     assert "draft: done" not in ended.err
-    assert "queued again: it is tried once more" in ended.err
+    assert "queued again: it is retried" in ended.err
     assert "write: done in" in ended.err
     assert "draft " in ended.out
 

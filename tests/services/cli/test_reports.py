@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyard_cli.arguments import build_parser
+from flowyard_cli.main import build_parser
 from flowyard_cli.show.amounts import cost, dollars, percent, tokens
 from support.ledger import Book
 from support.remote import Remote, open_remote
@@ -144,7 +144,7 @@ WRONG = [
 @pytest.mark.parametrize(("args", "said"), WRONG, ids=[" ".join(args) for args, _ in WRONG])
 def test_what_a_report_can_not_be_of_is_said(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        build_parser().parse_args(args)
+        build_parser(args[0]).parse_args(args)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
 

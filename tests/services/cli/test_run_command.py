@@ -162,7 +162,7 @@ def test_a_run_with_canned_replies_takes_no_key_and_no_litellm(folder: Path) -> 
 
 def test_help_imports_nothing_heavy(folder: Path) -> None:
     code = (
-        "import sys; from flowyard_cli.arguments import build_parser; build_parser().format_help(); "
+        "import sys; from flowyard_cli.main import build_parser; build_parser(None).format_help(); "
         "print([m for m in ('pydantic', 'yaml', 'rich', 'langgraph', 'litellm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)

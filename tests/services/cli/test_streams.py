@@ -17,7 +17,7 @@ from flowyard.runs.events import Failure
 from flowyard.runs.summary import RunSummary
 from flowyard.step_errors import MissingApiKey
 from flowyard_cli import exits
-from flowyard_cli.failures import tell
+from flowyard_cli.failures import report
 from flowyard_cli.main import run_command
 from flowyard_cli.show.result import print_result
 from flowyard_embedded.streams import make_safe, print_json, printable, put, say
@@ -84,11 +84,11 @@ def test_every_error_can_be_told_as_json(
     exit_code: int,
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert tell(error, as_json=True) == exit_code
+    assert report(error, as_json=True) == exit_code
     assert json.loads(capsys.readouterr().out)["status"] == status
 
 
-@pytest.mark.parametrize("module", ["flowyard_cli.arguments", "yaml", "langgraph"])
+@pytest.mark.parametrize("module", ["flowyard_cli.grammar", "yaml", "langgraph"])
 def test_ctrl_c_during_the_imports_is_a_cancelled_run(folder: Path, module: str) -> None:
     code = f"""\
 import os, signal, sys

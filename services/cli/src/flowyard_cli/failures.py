@@ -1,4 +1,4 @@
-"""What is said of a command that failed: lines on standard error, or one JSON object."""
+"""How a command that failed is reported: lines on standard error, or one JSON object."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from flowyard_cli import exits
 from flowyard_embedded.streams import UnwritableOutput, print_json, say
 
 
-def tell(error: BaseException, *, as_json: bool) -> int:
-    """The exit code that the error stands for."""
+def report(error: BaseException, *, as_json: bool) -> int:
+    """Returns the exit code that belongs to the error."""
     match error:
         case UnwritableOutput():
-            return _tell(exits.NOT_WRITTEN, error.message)
+            return _print(exits.NOT_WRITTEN, error.message)
         case KeyboardInterrupt():
-            return _tell(exits.CANCELLED, "cancelled", data={"status": "cancelled"} if as_json else None)
+            return _print(exits.CANCELLED, "cancelled", data={"status": "cancelled"} if as_json else None)
         case FlowyardError():
             lines = error.problems if isinstance(error, InvalidInputs) else (error.message,)
-            data = _failed("invalid", error.code, error.message)
-            return _tell(exits.WRONG_INPUT, *lines, data=data if as_json else None)
+            data = _as_data("invalid", error.code, error.message)
+            return _print(exits.WRONG_INPUT, *lines, data=data if as_json else None)
         case _:
             lines = _internal(error)
-            data = _failed("failed", "internal_error", "; ".join(lines))
-            return _tell(exits.INTERNAL, *lines, data=data if as_json else None)
+            data = _as_data("failed", "internal_error", "; ".join(lines))
+            return _print(exits.INTERNAL, *lines, data=data if as_json else None)
 
 
-def _failed(status: str, code: str, message: str) -> dict[str, Any]:
+def _as_data(status: str, code: str, message: str) -> dict[str, Any]:
     return {"status": status, "error": {"code": code, "message": message}}
 
 
-def _tell(exit_code: int, *lines: str, data: dict[str, Any] | None = None) -> int:
+def _print(exit_code: int, *lines: str, data: dict[str, Any] | None = None) -> int:
     if data is not None:
         print_json(data)
     else:
@@ -43,11 +43,11 @@ def _tell(exit_code: int, *lines: str, data: dict[str, Any] | None = None) -> in
 
 
 def _internal(error: BaseException) -> tuple[str, str]:
-    report = _report("".join(traceback.format_exception(error)))
-    return f"internal error: {type(error).__name__}: {error}", f"this is a bug; what we need to fix it is {report}"
+    where = _save("".join(traceback.format_exception(error)))
+    return f"internal error: {type(error).__name__}: {error}", f"this is a bug; please send us the report: {where}"
 
 
-def _report(text: str) -> str:
+def _save(text: str) -> str:
     try:
         number, path = tempfile.mkstemp(prefix="flowyard-error-", suffix=".txt")
         with os.fdopen(number, "w", encoding="utf-8", errors="replace") as file:

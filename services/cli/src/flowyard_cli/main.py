@@ -1,15 +1,56 @@
-"""The process's top: reads the command line, runs one command, turns every error into a message and an exit code.
+"""The list of commands, and the process's top: runs a command, turns every error into a message and an exit code.
 
-Modules are imported inside the functions, so that Ctrl-C during the imports finds somebody who can take it.
+Most modules are imported inside the functions: Ctrl-C during an import must end in a message, and `flowyard --help`
+must not wait for what only some command needs. Therefore the file of a command is imported only when its name is given.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.metadata import version
+from typing import Final
 
-_QUIET = {
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "Run a workflow and show its outputs, and where time and money went.",
+    "validate": "Check documents, without running anything.",
+    "test": "Run the tests that documents carry, with canned replies: no model, no network.",
+    "graph": "Draw a workflow.",
+    "schema": "Print the JSON Schema of the language, for editors.",
+    "init": "Write a commented workflow that runs as it is.",
+    "up": "Start Flowyard on this machine: Postgres, NATS and the services, supervised until Ctrl-C.",
+    "down": "End what `flowyard up` started, in order.",
+    "migrate": "Bring the tables of a database to this version.",
+    "apply": "Give documents to the stack: each becomes a workflow, or a new revision of one.",
+    "workflows": "List the workflows of the stack, look at one, and change them.",
+    "runs": "List the runs of the stack, follow one, and change its course.",
+    "agents": "List the agents that have registered: executors, and programs elsewhere.",
+    "keys": "Make, list and revoke API keys. This needs a key with the scope admin.",
+    "logs": "Show the newest log lines of all services, or all that is known of one run.",
+    "status": "Show whether the stack is healthy: services, executors, runs that wait.",
+    "cost-report": "Show what model calls cost, and the most expensive of them.",
+    "profile-report": "Show where the time of runs went, and their bottlenecks.",
+}
+"""Each is a file in `commands`: `add(parser)` adds its options, and says what carries it out."""
+
+_ABOUT: Final = "Flowyard runs workflows of LLM agents, written in YAML, on your own machine."
+_START: Final = """\
+start here:
+  flowyard init haiku                      write a commented workflow, haiku.yaml
+  flowyard run haiku.yaml -i topic=rain    run it on a small local model: no key, no network
+  flowyard validate haiku.yaml             find what is wrong before it costs anything
+
+and with a server that loses nothing:
+  flowyard up --detach                     start Postgres, NATS and the services on this machine
+  flowyard apply haiku.yaml                give it the workflow
+  flowyard run haiku -i topic=rain         run it there, by its name; `flowyard runs` lists the runs
+
+exit codes: 0 done, 1 the run or the stack failed, 2 the document, the inputs or the command are wrong, 130 cancelled
+"""
+_QUIET: Final = {
     "ANONYMIZED_TELEMETRY": "False",
     "DO_NOT_TRACK": "true",
     "LANGCHAIN_TRACING_V2": "false",
@@ -18,66 +59,86 @@ _QUIET = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_TELEMETRY": "False",
 }
-"""Nothing phones home, whatever the environment says."""
+"""No library sends telemetry, whatever the environment says."""
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The console script. Ends the process with one of the codes in `exits`."""
     os.environ.update(_QUIET)
+    words = sys.argv[1:] if argv is None else argv
     try:
-        code = _run_to_the_end(argv)
+        code = _run_to_the_end(words)
     except KeyboardInterrupt:
-        code = _interrupted_early(argv)
-    # Python's own way out takes 0.5 to 2 s to tear down LangGraph and LiteLLM. Nothing is lost without it: what a
-    # command opens (models, the local server, progress) is a block that it has left by now; the streams are flushed.
+        code = _interrupted_early(words)
+    # Python's own exit takes 0.5 to 2 s to tear down LangGraph and LiteLLM. Nothing is lost without it: the blocks in
+    # which a command opens models, the local server and progress have ended by now, and the streams are flushed.
     os._exit(code)
 
 
-def run_command(argv: list[str] | None) -> int:
-    """The exit code. Errors have been told, but for wrong usage: there argparse raises SystemExit, as for `--help`.
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser of the whole command line, with the options of `command` only."""
+    parser = argparse.ArgumentParser(
+        prog="flowyard", description=_ABOUT, epilog=_START, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"flowyard {version('flowyard-cli')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        added = commands.add_parser(
+            name,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == command:
+            import_module(f"flowyard_cli.commands.{name.replace('-', '_')}").add(added)
+    return parser
 
-    Raises UnwritableOutput if an error can't be told.
+
+def run_command(words: Sequence[str]) -> int:
+    """Returns the exit code. Errors are printed; wrong usage and `--help` raise SystemExit, as argparse does.
+
+    Raises UnwritableOutput if an error can't be printed.
     """
     from flowyard_cli import exits  # noqa: PLC0415  # inline: see above
-    from flowyard_cli.arguments import build_parser  # noqa: PLC0415
-    from flowyard_cli.failures import tell  # noqa: PLC0415
+    from flowyard_cli.failures import report  # noqa: PLC0415
+    from flowyard_cli.grammar import arguments  # noqa: PLC0415
     from flowyard_embedded.startup import quick_imports  # noqa: PLC0415
 
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.command is None:
-        parser.print_help()
-        return exits.OK
+    namespace = None
     try:
         with quick_imports():
-            command = import_module(f"flowyard_cli.commands.{args.command.replace('-', '_')}")
-        code: int = command.execute(args)
+            parser = build_parser(next((word for word in words if not word.startswith("-")), None))
+        namespace = parser.parse_args(words)
+        if namespace.command is None:
+            parser.print_help()
+            return exits.OK
+        code: int = namespace.work(arguments(namespace.kind, namespace))
         return code
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # the process's top: no traceback reaches a user
-        return tell(error, as_json=getattr(args, "json", False))
+        return report(error, as_json=getattr(namespace, "json", "--json" in words))
 
 
-def _run_to_the_end(argv: list[str] | None) -> int:
-    from flowyard_cli.failures import tell  # noqa: PLC0415
-    from flowyard_embedded import streams  # noqa: PLC0415  # inline: see above
+def _run_to_the_end(words: Sequence[str]) -> int:
+    from flowyard_cli.failures import report  # noqa: PLC0415  # inline: see above
+    from flowyard_embedded import streams  # noqa: PLC0415
 
     streams.make_safe()
     try:
         try:
-            code = run_command(argv)
+            code = run_command(words)
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0
         streams.flush()
     except streams.UnwritableOutput as error:
-        return tell(error, as_json=False)
+        return report(error, as_json=False)
     return code
 
 
-def _interrupted_early(argv: list[str] | None) -> int:
-    """Ctrl-C before there was a command that could have said so. The streams may not be ready either."""
-    wants_json = "--json" in (sys.argv if argv is None else argv)
-    try:  # noqa: SIM105  # contextlib would be an import during which nobody takes Ctrl-C
-        os.write(1 if wants_json else 2, b'{"status": "cancelled"}\n' if wants_json else b"flowyard: cancelled\n")
+def _interrupted_early(words: Sequence[str]) -> int:
+    """Ctrl-C before a command could print a message. The streams may not be ready either."""
+    as_json = "--json" in words
+    try:  # noqa: SIM105  # importing contextlib could be interrupted once more
+        os.write(1 if as_json else 2, b'{"status": "cancelled"}\n' if as_json else b"flowyard: cancelled\n")
     except OSError:
         pass
     return 130

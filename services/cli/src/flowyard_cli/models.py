@@ -1,4 +1,4 @@
-"""Which model answers: `--model`, and canned replies for `provider: scripted`."""
+"""The models of a run in this process: `--model`, and canned replies for `provider: scripted`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flowyard.llm.scripted import load_replies
 
 
 def with_model(workflow: Workflow, given: str) -> Workflow:
-    """The workflow with every node asking the model `given` (PROVIDER/MODEL), without fallbacks.
+    """The workflow with the model `given` (PROVIDER/MODEL) in every node, without fallbacks.
 
-    Temperature, token limit and timeout stay; what belongs to another provider's address and key doesn't.
+    Temperature, token limit and timeout stay; the address and key of another provider don't. Raises InvalidInputs.
     """
     provider, _, model = given.partition("/")
     if provider not in PROVIDERS:
@@ -30,7 +30,7 @@ def with_model(workflow: Workflow, given: str) -> Workflow:
     nodes = {
         name: node.with_model(lambda old: _settings(old, provider, model)) for name, node in workflow.nodes.items()
     }
-    # Another model, another workflow: what is compiled for the one must not run for the other.
+    # Another digest, so that a graph compiled for the old models isn't reused.
     digest = sha256(f"{workflow.digest} {provider}/{model}".encode()).hexdigest()
     return replace(workflow, nodes=nodes, digest=digest)
 
@@ -44,8 +44,8 @@ def _settings(old: ModelSettings, provider: str, model: str) -> ModelSettings:
 def replies_for(workflow: Workflow, folder: Path) -> Mapping[str, Reply | tuple[Reply, ...]] | None:
     """The canned replies of the nodes with `provider: scripted`, or None if there is none.
 
-    The model's name is that of a test of the document, of a file of replies (relative to `folder`), or `tests` for the
-    document's first test. Raises InvalidInputs.
+    The name of such a model is that of a test in the document, or of a file of replies (relative to `folder`); `tests`
+    is the document's first test. Raises InvalidInputs.
     """
     scripts = {
         settings.model
@@ -69,6 +69,6 @@ def _script(workflow: Workflow, script: str, folder: Path) -> Mapping[str, Reply
         if path.is_file():
             return load_replies(path)
     if script == "tests":
-        raise InvalidInputs(["provider 'scripted' takes its replies from the document's tests, and there are none"])
+        raise InvalidInputs(["provider 'scripted' needs the tests of the document for its replies, and it has none"])
     hint = suggest(script, [case.name for case in workflow.cases], "tests")
     raise InvalidInputs([f"scripted/{script}: neither a test of the document nor a file of replies ({hint})"])

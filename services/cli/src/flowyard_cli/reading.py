@@ -1,10 +1,11 @@
-"""What commands read: documents, and the inputs of a run."""
+"""Reads what commands get as files: documents, and the inputs of a run."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from flowyard.language.workflow import Workflow
 
 
 class UnreadableFile(FlowyardError):
-    """A file that a command was given can't be read, or not be written."""
+    """A file of a command can't be read or written."""
 
     code = "unreadable_file"
 
@@ -36,10 +37,24 @@ def _near(path: str) -> str | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A document that isn't parsed yet. `file`: its name in messages."""
+
+    file: str
+    content: bytes
+
+
+def read_text(file: str) -> Text:
+    """`-` is standard input. Raises UnreadableFile."""
+    # One byte more than allowed is enough for the error, even if the file never ends.
+    return Text("<stdin>" if file == "-" else str(Path(file)), _read_bytes(file, MAX_BYTES + 1))
+
+
 def read_document(file: str) -> Loaded:
-    """Raises UnreadableFile."""
-    # One byte more than allowed is enough to be told so, even if the file has no end.
-    return load_bytes(_read_bytes(file, MAX_BYTES + 1), "<stdin>" if file == "-" else str(Path(file)))
+    """`-` is standard input. Raises UnreadableFile."""
+    text = read_text(file)
+    return load_bytes(text.content, text.file)
 
 
 def _read_bytes(file: str, limit: int = -1) -> bytes:
@@ -53,7 +68,7 @@ def _read_bytes(file: str, limit: int = -1) -> bytes:
 
 
 def read_inputs(workflow: Workflow, given: Sequence[str], file: str | None) -> dict[str, Any]:
-    """The inputs of a run out of `-i` and `--inputs`. Raises InvalidInputs with every fault, or UnreadableFile."""
+    """The inputs of a run. `given`: NAME=VALUE each; `file`: a JSON object. Raises InvalidInputs, UnreadableFile."""
     inputs = dict(_from_file(file)) if file is not None else {}
     faults = []
     seen: set[str] = set()
@@ -65,8 +80,8 @@ def read_inputs(workflow: Workflow, given: Sequence[str], file: str | None) -> d
             faults.append(f"{name}: given twice")
         else:
             seen.add(name)
-            found = workflow.fields.get(name)
-            inputs[name] = input_from_text(found.type, value) if found else value
+            field = workflow.fields.get(name)
+            inputs[name] = input_from_text(field.type, value) if field else value
     if faults:
         raise InvalidInputs(faults)
     return valid_inputs(workflow, inputs)
@@ -74,8 +89,8 @@ def read_inputs(workflow: Workflow, given: Sequence[str], file: str | None) -> d
 
 def _from_file(file: str) -> Mapping[str, Any]:
     try:
-        # Windows writes a byte order mark, which JSON doesn't know.
-        data = json.loads(_read_bytes(file).decode("utf-8-sig"), object_pairs_hook=_without_twins)
+        # Editors on Windows write a byte order mark, which JSON doesn't allow.
+        data = json.loads(_read_bytes(file).decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
     except UnicodeDecodeError as error:
         raise InvalidInputs([f"{file}: not UTF-8"]) from error
     except json.JSONDecodeError as error:
@@ -90,13 +105,13 @@ def _from_file(file: str) -> Mapping[str, Any]:
 
 
 class _GivenTwice(Exception):
-    """A key stands twice in one JSON object."""
+    """A JSON object has the same key twice."""
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in data:
             raise _GivenTwice(f"{name}: given twice")
-        found[name] = value
-    return found
+        data[name] = value
+    return data

@@ -1,22 +1,25 @@
-"""`flowyard agents`: who is there to do work."""
+"""`flowyard agents`: the registered agents and their load."""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from flowyard.api.agents import AgentInfo
 from flowyard.api.client import Client
 from flowyard_cli import exits
+from flowyard_cli.grammar import StackArgs, carry_out, stack_command
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.remote.tables import ago, print_items, print_table
 from flowyard_cli.show.format import count
+from flowyard_cli.show.tables import ago, print_items, print_table
 
 
-def execute(args: argparse.Namespace) -> int:
-    return at_the_stack(args, _list)
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, "  flowyard agents")
+    carry_out(parser, StackArgs, partial(at_the_stack, _list))
 
 
-def _list(client: Client, args: argparse.Namespace) -> int:
+def _list(client: Client, args: StackArgs) -> int:
     agents = list(client.agents())
     if args.json:
         print_items(agents)

@@ -4,62 +4,79 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from flowyard.api.client import Client
 from flowyard.api.workflows import Applied, Validated
 from flowyard_cli import exits
-from flowyard_cli.remote.documents import Document, read_text, rendered
+from flowyard_cli.grammar import StackArgs, carry_out, file_argument, stack_command
+from flowyard_cli.reading import Text, read_text
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.remote.tables import as_data
 from flowyard_cli.show.format import plural
+from flowyard_cli.show.problems import render_problem
+from flowyard_cli.show.tables import as_data
 from flowyard_embedded.streams import print_json, put, say
 
+_EXAMPLES: Final = """\
+  flowyard apply triage.yaml
+  flowyard apply flows/*.yaml && flowyard run triage -i message='My invoice is wrong'
 
-def execute(args: argparse.Namespace) -> int:
-    """`args`: files."""
-    return at_the_stack(args, _apply)
+A document that is already the current one changes nothing. If one of them has errors, none is applied."""
 
 
-def _apply(client: Client, args: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class ApplyArgs(StackArgs):
+    files: Sequence[str]
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    file_argument(parser, several=True)
+    carry_out(parser, ApplyArgs, partial(at_the_stack, _apply))
+
+
+def _apply(client: Client, args: ApplyArgs) -> int:
     documents = [read_text(file) for file in args.files]
-    # All are looked at before the first one is applied: the stack has all of them then, or none.
-    found = [client.validate(document.text) for document in documents]
-    if not all(one.valid for one in found):
-        return _refuse(args, documents, found)
+    # All are validated before the first one is applied: so either all are applied, or none.
+    results = [client.validate(document.content) for document in documents]
+    if not all(result.valid for result in results):
+        return _refuse(documents, results, as_json=args.json)
     applied = [
-        client.apply(one.name, document.text)
-        for document, one in zip(documents, found, strict=True)
-        if one.name is not None
+        client.apply(result.name, document.content)
+        for document, result in zip(documents, results, strict=True)
+        if result.name is not None
     ]
     if args.json:
         files = [document.file for document in documents]
-        print_json({"applied": [{"file": file, **as_data(one)} for file, one in zip(files, applied, strict=True)]})
+        print_json({"applied": [{"file": file, **as_data(each)} for file, each in zip(files, applied, strict=True)]})
         return exits.OK
-    for document, one in zip(documents, applied, strict=True):
-        for warning in one.warnings:
-            say(rendered(as_data(warning), document.file))
-        put(_told(one))
+    for document, each in zip(documents, applied, strict=True):
+        for warning in each.warnings:
+            say(render_problem(as_data(warning), document.file))
+        put(_line(each))
     return exits.OK
 
 
-def _told(applied: Applied) -> str:
+def _line(applied: Applied) -> str:
     return f"{applied.name}: revision {applied.revision}, {'created' if applied.created else 'unchanged'}"
 
 
-def _refuse(args: argparse.Namespace, documents: Sequence[Document], found: Sequence[Validated]) -> int:
-    """As `validate` does."""
+def _refuse(documents: Sequence[Text], results: Sequence[Validated], *, as_json: bool) -> int:
+    """Prints the problems as `flowyard validate` does."""
     problems = [
         {**as_data(problem), "file": document.file}
-        for document, one in zip(documents, found, strict=True)
-        for problem in one.problems
+        for document, result in zip(documents, results, strict=True)
+        for problem in result.problems
     ]
-    if args.json:
+    if as_json:
         print_json({"status": "invalid", "problems": problems})
         return exits.WRONG_INPUT
-    for document, one in zip(documents, found, strict=True):
-        for problem in one.problems:
-            put(rendered(as_data(problem), document.file))
-        errors = sum(problem.severity == "error" for problem in one.problems)
-        put(f"{document.file}: {'ok' if one.valid else plural(errors, 'error')}")
+    for document, result in zip(documents, results, strict=True):
+        for problem in result.problems:
+            put(render_problem(as_data(problem), document.file))
+        errors = sum(problem.severity == "error" for problem in result.problems)
+        put(f"{document.file}: {'ok' if result.valid else plural(errors, 'error')}")
     say("flowyard: nothing was applied")
     return exits.WRONG_INPUT

@@ -1,30 +1,51 @@
-"""`flowyard cost-report`: what model calls came to."""
+"""`flowyard cost-report`: the cost of model calls, in groups."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import Final, get_args
 
 from flowyard.api.client import Client
 from flowyard.api.costs import CostGroup, CostReport, CostSums
+from flowyard.runs.costs import Grouping
 from flowyard_cli import exits
+from flowyard_cli.grammar import StackArgs, carry_out, report_options, stack_command
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.remote.tables import NONE, as_data, print_table, when
 from flowyard_cli.show.amounts import cost, dollars, percent, tokens
 from flowyard_cli.show.format import plural, seconds
+from flowyard_cli.show.tables import NONE, as_data, print_table, when
 from flowyard_embedded.streams import print_json, put
 
+_EXAMPLES: Final = """\
+  flowyard cost-report
+  flowyard cost-report --by node --workflow triage --since 24h
+  flowyard cost-report --by day --since 2026-11-01 --json
+
+Sums are exact. Unknown costs don't count as zero: `≥ $0.12 (3 calls unknown)`."""
 _MARK: Final = "<- most expensive"
 
 
-def execute(args: argparse.Namespace) -> int:
-    """`args`: by, since, workflow, limit."""
-    return at_the_stack(args, _report)
+@dataclass(frozen=True, kw_only=True)
+class CostReportArgs(StackArgs):
+    by: Grouping
+    since: str
+    workflow: str | None
+    limit: int
 
 
-def _report(client: Client, args: argparse.Namespace) -> int:
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    parser.add_argument("--by", choices=get_args(Grouping), default="model", help="what to group by (default: model)")
+    parser.add_argument("--workflow", metavar="NAME", help="only calls of this workflow")
+    report_options(parser, since="calls that ended then or later", items="groups", limit=50)
+    carry_out(parser, CostReportArgs, partial(at_the_stack, _report))
+
+
+def _report(client: Client, args: CostReportArgs) -> int:
     report = client.costs(by=args.by, since=args.since, workflow=args.workflow, limit=args.limit)
     if args.json:
         print_json({**as_data(report), "most_expensive": [group.group for group in most_expensive(report)]})
@@ -34,7 +55,7 @@ def _report(client: Client, args: argparse.Namespace) -> int:
 
 
 def most_expensive(report: CostReport) -> Sequence[CostGroup]:
-    """By what is known. Several that cost the same; none where nothing is known to have cost anything."""
+    """By known costs. Several groups if they cost the same; none if no known cost is above zero."""
     most = max((Decimal(group.known_cost_usd) for group in report.items), default=Decimal(0))
     return [group for group in report.items if most > 0 and Decimal(group.known_cost_usd) == most]
 

@@ -1,16 +1,36 @@
-"""`flowyard graph`."""
+"""`flowyard graph`: draws a workflow."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from flowyard_cli import exits
+from flowyard_cli.grammar import carry_out, examples, file_argument
 from flowyard_cli.reading import read_document
 from flowyard_cli.show.drawing import ascii_drawing, mermaid
 from flowyard_embedded.streams import put, say
 
+_EXAMPLES: Final = """\
+  flowyard graph triage.yaml
+  flowyard graph triage.yaml --format mermaid > triage.mmd"""
 
-def execute(args: argparse.Namespace) -> int:
+
+@dataclass(frozen=True)
+class GraphArgs:
+    file: str
+    format: Literal["ascii", "mermaid"]
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    examples(parser, _EXAMPLES)
+    file_argument(parser)
+    parser.add_argument("--format", choices=("ascii", "mermaid"), default="ascii", help="default: ascii")
+    carry_out(parser, GraphArgs, execute)
+
+
+def execute(args: GraphArgs) -> int:
     document = read_document(args.file)
     for problem in document.problems:
         say(problem.render(document.file))

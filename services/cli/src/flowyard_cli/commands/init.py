@@ -1,4 +1,4 @@
-"""`flowyard init`."""
+"""`flowyard init`: writes a workflow to begin with."""
 
 from __future__ import annotations
 
@@ -6,22 +6,40 @@ import argparse
 import json
 import re
 import shlex
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from flowyard.errors import InvalidInputs
 from flowyard_cli import exits
+from flowyard_cli.grammar import carry_out, examples
 from flowyard_cli.reading import UnreadableFile
 from flowyard_embedded.streams import put
 
+_EXAMPLES: Final = """\
+  flowyard init haiku
+  flowyard init flows/haiku.yaml"""
 _LONGEST_NAME: Final = 128
 
 
-def execute(args: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class InitArgs:
+    name: str
+    force: bool
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    examples(parser, _EXAMPLES)
+    parser.add_argument("name", metavar="NAME", help="the name of the workflow, or of its file")
+    parser.add_argument("--force", action="store_true", help="overwrite the file if it exists")
+    carry_out(parser, InitArgs, execute)
+
+
+def execute(args: InitArgs) -> int:
     name = workflow_name(args.name)
     path = Path(args.name if args.name.endswith((".yaml", ".yml")) else f"{args.name}.yaml")
-    # Without ./ a command would take it for an option.
+    # Without ./ a command would read it as an option.
     shown = shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
     _write(path, starter(name, shown), overwrite=args.force)
     put(f"wrote {path}\n\n  flowyard run {shown} -i topic=rain\n  flowyard test {shown}")
@@ -29,7 +47,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def workflow_name(given: str) -> str:
-    """The name of a workflow for a file of this name. Raises InvalidInputs."""
+    """The name of the workflow in the file `given`. Raises InvalidInputs."""
     last = re.sub(r"\.ya?ml\Z", "", given.rpartition("/")[2])
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_")[:_LONGEST_NAME]
     if not name or not given.isprintable():
@@ -38,9 +56,9 @@ def workflow_name(given: str) -> str:
 
 
 def starter(name: str, file: str) -> str:
-    """The document that `init` writes. `file` is how a shell wants its path."""
+    """The document that `init` writes. `file`: its path, quoted for a shell."""
     text = files("flowyard_cli").joinpath("starter.yaml").read_text(encoding="utf-8")
-    return re.sub(r"NAME(\.yaml)?", lambda found: file if found[1] else json.dumps(name), text)
+    return re.sub(r"NAME(\.yaml)?", lambda match: file if match[1] else json.dumps(name), text)
 
 
 def _write(path: Path, text: str, *, overwrite: bool) -> None:
@@ -52,6 +70,6 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
         with path.open("w" if overwrite else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise InvalidInputs([f"{path} is there already (overwrite it with --force)"]) from error
+        raise InvalidInputs([f"{path} exists already (overwrite it with --force)"]) from error
     except OSError as error:
         raise UnreadableFile(str(path), error) from error

@@ -1,34 +1,67 @@
-"""`flowyard keys`: who may talk to the stack."""
+"""`flowyard keys`: makes, lists and revokes API keys."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from flowyard.access import INCLUDES, Scope
 from flowyard.api.client import Client
 from flowyard_cli import exits
-from flowyard_cli.remote.stack import Work, at_the_stack
-from flowyard_cli.remote.tables import ago, as_data, print_items, print_table
+from flowyard_cli.grammar import StackArgs, add_action, add_actions, carry_out, stack_command
+from flowyard_cli.remote.stack import at_the_stack
+from flowyard_cli.show.tables import ago, as_data, print_items, print_table
 from flowyard_embedded.streams import print_json, put, say
 
+_EXAMPLES: Final = """\
+  flowyard keys create 'nightly import' --scope run
+  KEY=$(flowyard keys create ci --scope run)
+  flowyard keys revoke k7c2qmzd"""
 
-def execute(args: argparse.Namespace) -> int:
-    """`args`: action, and what it needs."""
-    return at_the_stack(args, _ACTIONS[args.action or "list"])
+
+@dataclass(frozen=True, kw_only=True)
+class CreateArgs(StackArgs):
+    name: str
+    scope: Scope
 
 
-def _create(client: Client, args: argparse.Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class RevokeArgs(StackArgs):
+    id: str
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    carry_out(parser, StackArgs, partial(at_the_stack, _list))
+    actions = add_actions(parser)
+    create = add_action(actions, "create", "Make a key, and print it this once")
+    create.add_argument("name", metavar="NAME", help="what people know the key by")
+    create.add_argument(
+        "--scope",
+        choices=tuple(INCLUDES),
+        required=True,
+        help="read; run, which includes it; admin, which includes both",
+    )
+    carry_out(create, CreateArgs, partial(at_the_stack, _create))
+    add_action(actions, "list", "All keys")
+    revoke = add_action(actions, "revoke", "Make a key invalid, at once")
+    revoke.add_argument("id", metavar="ID", help="see `keys list`")
+    carry_out(revoke, RevokeArgs, partial(at_the_stack, _revoke))
+
+
+def _create(client: Client, args: CreateArgs) -> int:
     key = client.create_key(args.name, [args.scope])
     if args.json:
         print_json(as_data(key))
     else:
-        say(f"key '{key.name}' with the id {key.id} and the scope {args.scope}; it is shown this once:")
+        say(f"key '{key.name}' with the id {key.id} and the scope {args.scope}; it is shown only once:")
         put(key.key)
     return exits.OK
 
 
-def _list(client: Client, args: argparse.Namespace) -> int:
+def _list(client: Client, args: StackArgs) -> int:
     keys = client.keys()
     if args.json:
         print_items(keys)
@@ -47,13 +80,10 @@ def _list(client: Client, args: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _revoke(client: Client, args: argparse.Namespace) -> int:
+def _revoke(client: Client, args: RevokeArgs) -> int:
     key = client.revoke_key(args.id)
     if args.json:
         print_json(as_data(key))
     else:
         put(f"key '{key.name}' with the id {key.id} is revoked")
     return exits.OK
-
-
-_ACTIONS: Final[Mapping[str, Work]] = {"create": _create, "list": _list, "revoke": _revoke}

@@ -1,4 +1,4 @@
-"""`flowyard logs`: what the services have written, and what happened in a run, in one order."""
+"""`flowyard logs`: the log lines of the services, and the events of a run among them, ordered by time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import threading
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -16,14 +17,15 @@ from flowyard.api.refusals import Unreachable
 from flowyard.errors import UnknownRun
 from flowyard.language.problems import did_you_mean
 from flowyard_cli import exits
-from flowyard_cli.logs.compose import Compose
+from flowyard_cli.grammar import DEFAULT_LIMIT, StackArgs, carry_out, integer, stack_command
+from flowyard_cli.logs.compose import ContainerLogs
 from flowyard_cli.logs.events import NAME as EVENTS
 from flowyard_cli.logs.events import line_of
-from flowyard_cli.logs.files import Files
-from flowyard_cli.logs.following import Work, follow_all
-from flowyard_cli.logs.line import Line, Wanted, in_order
-from flowyard_cli.logs.showing import Shown
-from flowyard_cli.logs.source import Hear, NoLogs, Source
+from flowyard_cli.logs.files import LogFiles
+from flowyard_cli.logs.following import Feed, follow_all
+from flowyard_cli.logs.line import LEVELS, LineFilter, LogLine, in_order
+from flowyard_cli.logs.printing import LinePrinter
+from flowyard_cli.logs.source import NoLogs, OnLine, Source
 from flowyard_cli.remote.address import URL, own_place
 from flowyard_cli.remote.ids import find_run
 from flowyard_cli.remote.stack import at_the_stack
@@ -32,67 +34,111 @@ from flowyard_embedded.streams import say
 
 PROJECT: Final = "COMPOSE_PROJECT_NAME"
 LAST: Final = "last"
+_EXAMPLES: Final = """\
+  flowyard logs
+  flowyard logs --service executor --level warning --follow
+  flowyard logs 019adf3c
+  flowyard logs last --follow
+  flowyard logs last --compose            of a stack in containers, in the directory of its docker-compose.yml
+
+With RUN: the events of the run, and the lines of all services about it, ordered by time; with --follow, up to its
+end. Logs are read on this machine: from the directory of `flowyard up`, or, with --compose or COMPOSE_PROJECT_NAME,
+by docker compose."""
 
 
-def execute(args: argparse.Namespace) -> int:
-    """`args`: run, follow, level, service, lines, compose."""
-    return at_the_stack(args, _of_run) if args.run is not None else _of_all(args)
+@dataclass(frozen=True, kw_only=True)
+class LogsArgs(StackArgs):
+    """`run`: an id, its beginning, or `last`. `lines`: without `run`. `compose`: a project; empty: the default one."""
+
+    run: str | None
+    follow: bool
+    level: str
+    service: str | None
+    lines: int
+    compose: str | None
 
 
-def _of_all(args: argparse.Namespace) -> int:
-    """Of all services: their newest lines. This asks no gateway: it may be what one has to look into."""
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    parser.add_argument("run", metavar="RUN", nargs="?", help="an id, the beginning of an id, or: last")
+    parser.add_argument("--follow", action="store_true", help="also show new lines as they come")
+    parser.add_argument("--level", choices=LEVELS, default="info", help="the lowest level to show (default: info)")
+    parser.add_argument("--service", metavar="NAME", help="only this service: gateway, executor, executor-2, events, …")
+    parser.add_argument(
+        "--lines",
+        metavar="N",
+        type=integer(1, 100_000),
+        default=DEFAULT_LIMIT,
+        help=f"how many lines, without RUN (default: {DEFAULT_LIMIT})",
+    )
+    parser.add_argument(
+        "--compose", metavar="PROJECT", nargs="?", const="", help="the stack is in containers, of this project"
+    )
+    carry_out(parser, LogsArgs, execute)
+
+
+def execute(args: LogsArgs) -> int:
+    return at_the_stack(_of_run, args) if args.run is not None else _of_all(args)
+
+
+def _of_all(args: LogsArgs) -> int:
+    """Shows the newest lines of all services. Needs no gateway: its failure may be what the user looks for."""
     url = args.url or (None if args.data else os.environ.get(URL))
     place = own_place(url.rstrip("/"), args.data, os.environ) if url else find_place(args.data, os.environ)
     source = _source(args, place)
     if source is None:
-        raise NoLogs("there are none on this machine: name its directory by --data, or its containers by --compose")
-    wanted = Wanted(None, args.level, args.service)
-    shown = Shown(as_json=args.json, of_one_run=False)
-    found = in_order(source.newest(wanted, args.lines))
-    _check_service(args.service, source.names, found)
-    shown.show(found[-args.lines :])
-    return _follow([partial(source.follow, wanted)], None, shown) if args.follow else exits.OK
+        raise NoLogs(
+            "there are none on this machine: name their directory with --data, or their containers with --compose"
+        )
+    line_filter = LineFilter(None, args.level, args.service)
+    printer = LinePrinter(as_json=args.json, of_one_run=False)
+    lines = in_order(source.newest(line_filter, args.lines))
+    _check_service(args.service, source.names, lines)
+    printer.show(lines[-args.lines :])
+    return _follow([partial(source.follow, line_filter)], None, printer) if args.follow else exits.OK
 
 
-def _of_run(client: Client, args: argparse.Namespace) -> int:
-    run_id = _run(client, args.run)
-    wanted = Wanted(run_id, args.level, args.service)
-    shown = Shown(as_json=args.json, of_one_run=True)
+def _of_run(client: Client, args: LogsArgs) -> int:
+    run_id = _run(client, args.run or LAST)
+    line_filter = LineFilter(run_id, args.level, args.service)
+    printer = LinePrinter(as_json=args.json, of_one_run=True)
     source = _source(args, own_place(client.url, args.data, os.environ))
     if source is None:
-        say(f"flowyard: only what happened in the run: the logs of {client.url} aren't on this machine (see --compose)")
+        say(f"flowyard: only the events of the run: the logs of {client.url} aren't on this machine (see --compose)")
     events = _events(client, run_id, is_alone=source is None)
-    lines = [line_of(event, run_id) for event in events]
-    told = source.newest(wanted, None) if source else ()
-    found = in_order([*filter(wanted.wants, lines), *told])
-    _check_service(args.service, {EVENTS, *(source.names if source else ())}, found)
-    shown.show(found)
+    event_lines = [line_of(event, run_id) for event in events]
+    log_lines = source.newest(line_filter, None) if source else ()
+    lines = in_order([*filter(line_filter.matches, event_lines), *log_lines])
+    _check_service(args.service, {EVENTS, *(source.names if source else ())}, lines)
+    printer.show(lines)
     if not args.follow:
         return exits.OK
     after = events[-1].seq if events else 0
-    beside: list[Work] = [partial(source.follow, wanted)] if source else []
-    return _follow(beside, partial(_tell_events, client, run_id, wanted, after), shown)
+    logs: list[Feed] = [partial(source.follow, line_filter)] if source else []
+    return _follow(logs, partial(_follow_events, client, run_id, line_filter, after), printer)
 
 
-def _source(args: argparse.Namespace, place: Place | None) -> Source | None:
+def _source(args: LogsArgs, place: Place | None) -> Source | None:
     if args.compose is not None:
-        return Compose(args.compose)
+        return ContainerLogs(args.compose)
     if place is not None and place.logs.is_dir():
-        return Files(place.logs)
-    return Compose("") if os.environ.get(PROJECT) else None
+        return LogFiles(place.logs)
+    return ContainerLogs("") if os.environ.get(PROJECT) else None
 
 
-def _check_service(name: str | None, names: Set[str], found: Sequence[Line]) -> None:
-    """Raises NoLogs where nobody has this name: else a misspelt one looks like silence."""
+def _check_service(name: str | None, names: Set[str], lines: Sequence[LogLine]) -> None:
+    """Raises NoLogs if no service has this name: a misspelt name would look like a service that is silent."""
     known = sorted({*names, *(process.rstrip("0123456789").removesuffix("-") for process in names)})
-    if name is None or found or name in known:
+    if name is None or lines or name in known:
         return
     hint = did_you_mean(name, known)
-    raise NoLogs(f"nothing here has the name '{name}'" + (f" ({hint})" if hint else f"; known are {', '.join(known)}"))
+    raise NoLogs(
+        f"no service has the name '{name}'" + (f" ({hint})" if hint else f"; the names are {', '.join(known)}")
+    )
 
 
 def _run(client: Client, text: str) -> UUID:
-    """Raises as `find_run`."""
+    """The id of the run, or of the newest run. Raises what `find_run` raises."""
     if text != LAST:
         return find_run(client, text)
     newest = next(client.runs(most=1), None)
@@ -102,25 +148,27 @@ def _run(client: Client, text: str) -> UUID:
 
 
 def _events(client: Client, run_id: UUID, *, is_alone: bool) -> list[EventView]:
-    """Raises Unreachable if there is nothing else to be shown."""
+    """Raises Unreachable if there is nothing else to show."""
     try:
         return list(client.events(run_id))
     except Unreachable as error:
         if is_alone:
             raise
-        say(f"flowyard: {error.message}: only what its services have written is shown")
+        say(f"flowyard: {error.message}: only the log lines of its services are shown")
         return []
 
 
-def _tell_events(client: Client, run_id: UUID, wanted: Wanted, after: int, hear: Hear, _stop: threading.Event) -> None:
-    for heard in client.follow(run_id, after=after):
-        if isinstance(heard, EventView) and wanted.wants(line := line_of(heard, run_id)):
-            hear(line)
+def _follow_events(
+    client: Client, run_id: UUID, line_filter: LineFilter, after: int, on_line: OnLine, _stop: threading.Event
+) -> None:
+    for message in client.follow(run_id, after=after):
+        if isinstance(message, EventView) and line_filter.matches(line := line_of(message, run_id)):
+            on_line(line)
 
 
-def _follow(endless: list[Work], ends: Work | None, shown: Shown) -> int:
+def _follow(endless: list[Feed], ends: Feed | None, printer: LinePrinter) -> int:
     try:
-        follow_all(endless, ends, shown.show)
+        follow_all(endless, ends, printer.show)
     except KeyboardInterrupt:
         return exits.CANCELLED
     return exits.OK

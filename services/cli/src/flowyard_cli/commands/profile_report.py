@@ -1,8 +1,12 @@
-"""`flowyard profile-report`: where the time of runs went."""
+"""`flowyard profile-report`: where the time of runs went, and their bottlenecks."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from uuid import UUID
 
 from flowyard.api.client import Client
 from flowyard.api.profiles import (
@@ -16,21 +20,55 @@ from flowyard.api.profiles import (
 )
 from flowyard.runs.profile import CATEGORIES
 from flowyard_cli import exits
+from flowyard_cli.grammar import StackArgs, carry_out, decimal, report_options, stack_command
 from flowyard_cli.remote.ids import find_run
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.remote.tables import as_data, print_facts, print_table, when
 from flowyard_cli.show.amounts import percent
 from flowyard_cli.show.format import plural, seconds
+from flowyard_cli.show.tables import as_data, print_facts, print_table, when
 from flowyard_embedded.streams import print_json, put
 
+_EXAMPLES: Final = """\
+  flowyard profile-report
+  flowyard profile-report --workflow triage --since 24h
+  flowyard profile-report --run 019adf3c --threshold 0.3
 
-def execute(args: argparse.Namespace) -> int:
-    """`args`: workflow, run, since, threshold, limit."""
-    return at_the_stack(args, _one if args.run is not None else _many)
+A bottleneck is a node that took more than half of a run's time at work, or more than the share --threshold."""
 
 
-def _one(client: Client, args: argparse.Namespace) -> int:
-    profile = client.profile(find_run(client, args.run), threshold=args.threshold)
+@dataclass(frozen=True, kw_only=True)
+class ProfileReportArgs(StackArgs):
+    """`threshold`: a share from 0 to 1."""
+
+    workflow: str | None
+    run: str | None
+    since: str
+    threshold: float
+    limit: int
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
+    which.add_argument("--run", metavar="ID", help="only this run; it may still be at work")
+    parser.add_argument(
+        "--threshold",
+        metavar="SHARE",
+        type=decimal("a share", most=1),
+        default=0.5,
+        help="a node that took a larger share is a bottleneck (default: 0.5)",
+    )
+    report_options(parser, since="runs that were created then or later; not with --run", items="runs", limit=200)
+    carry_out(parser, ProfileReportArgs, partial(at_the_stack, _report))
+
+
+def _report(client: Client, args: ProfileReportArgs) -> int:
+    return _of_runs(client, args) if args.run is None else _of_run(client, args, find_run(client, args.run))
+
+
+def _of_run(client: Client, args: ProfileReportArgs, run_id: UUID) -> int:
+    profile = client.profile(run_id, threshold=args.threshold)
     if args.json:
         print_json(as_data(profile))
     else:
@@ -38,7 +76,7 @@ def _one(client: Client, args: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _many(client: Client, args: argparse.Namespace) -> int:
+def _of_runs(client: Client, args: ProfileReportArgs) -> int:
     report = client.profiles(workflow=args.workflow, since=args.since, threshold=args.threshold, limit=args.limit)
     if args.json:
         print_json(as_data(report))
@@ -126,13 +164,13 @@ def _spread(spread: SpreadView) -> tuple[str, ...]:
 
 
 def _bottlenecks(report: ProfileReport) -> list[str]:
-    found = [
+    lines = [
         f"bottleneck of {node.workflow}: {node.node} took {percent(node.share)} of the time at work"
         for node in report.nodes
         if node.bottleneck
     ]
-    nobody = f"no bottleneck: no node took more than {percent(report.threshold)} of its workflow's time at work"
-    return found or [nobody]
+    none = f"no bottleneck: no node took more than {percent(report.threshold)} of its workflow's time at work"
+    return lines or [none]
 
 
 def _share(part: float, whole: float) -> str:

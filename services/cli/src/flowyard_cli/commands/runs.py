@@ -1,9 +1,11 @@
-"""`flowyard runs`: those of the stack."""
+"""`flowyard runs`: lists the runs of the stack, shows one, follows it, cancels, retries and forks."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
@@ -11,29 +13,128 @@ from uuid import UUID
 from flowyard.api.client import Client
 from flowyard.api.runs import CancelRequest, ForkRequest, RunSummary, RunView
 from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.runs.run import STATES, State
 from flowyard_cli import exits
+from flowyard_cli.grammar import (
+    DEFAULT_LIMIT,
+    StackArgs,
+    WatchArgs,
+    add_action,
+    add_actions,
+    carry_out,
+    follow_options,
+    limit_option,
+    run_argument,
+    stack_command,
+    stream_option,
+)
 from flowyard_cli.remote.ids import AmbiguousRun, find_run
 from flowyard_cli.remote.inputs import fields_to_set, fork_point
-from flowyard_cli.remote.stack import Work, at_the_stack
-from flowyard_cli.remote.tables import ago, as_data, print_items, print_table
-from flowyard_cli.remote.views import cost, print_run, took
-from flowyard_cli.remote.watching import how_to_go_on, watch
+from flowyard_cli.remote.stack import at_the_stack
+from flowyard_cli.remote.watching import show_submitted, watch
 from flowyard_cli.show.format import plural
+from flowyard_cli.show.tables import ago, as_data, print_items, print_table
+from flowyard_cli.show.views import cost, print_run, took
 from flowyard_embedded.streams import print_json, put, say
 
+_EXAMPLES: Final = """\
+  flowyard runs list --workflow triage --status failed
+  flowyard runs follow 019adf3c
+  flowyard runs cancel --workflow triage --all
+  flowyard runs retry 019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20 --follow
+  flowyard runs fork 019adf3c --from write#2 --set topic=snow --follow
 
-def execute(args: argparse.Namespace) -> int:
-    """`args`: action, and what it needs."""
-    return at_the_stack(args, _ACTIONS[args.action or "list"])
+The first six characters of an id or more are enough where only one run has them."""
 
 
-def _list(client: Client, args: argparse.Namespace) -> int:
-    found = list(client.runs(workflow=args.workflow, status=args.status or (), most=args.limit))
+@dataclass(frozen=True, kw_only=True)
+class ListArgs(StackArgs):
+    workflow: str | None
+    status: Sequence[State] | None
+    limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowArgs(StackArgs):
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowArgs(WatchArgs):
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelArgs(StackArgs):
+    runs: Sequence[str]
+    workflow: str | None
+    all: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryArgs(FollowArgs):
+    follow: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkArgs(RetryArgs):
+    """`point`: NODE or NODE#VISIT; None: the start. `set`: FIELD=VALUE each."""
+
+    point: str | None
+    set: Sequence[str]
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    parser.set_defaults(workflow=None, status=None, limit=DEFAULT_LIMIT)
+    carry_out(parser, ListArgs, partial(at_the_stack, _list))
+    actions = add_actions(parser)
+    listed = add_action(actions, "list", "Runs, newest first")
+    listed.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
+    listed.add_argument("--status", metavar="STATUS", action="append", choices=STATES, help=", ".join(STATES))
+    limit_option(listed)
+    show = add_action(actions, "show", "A run: its steps, inputs and outputs")
+    run_argument(show)
+    carry_out(show, ShowArgs, partial(at_the_stack, _show))
+    follow = add_action(actions, "follow", "Show a run's progress up to its end, and its result")
+    run_argument(follow)
+    stream_option(follow)
+    carry_out(follow, FollowArgs, partial(at_the_stack, _follow))
+    cancel = add_action(actions, "cancel", "Cancel runs")
+    cancel.add_argument("runs", metavar="ID", nargs="*", help="ids of runs, or their beginnings")
+    cancel.add_argument("--workflow", metavar="NAME", help="with --all: all open runs of this workflow")
+    cancel.add_argument("--all", action="store_true", help="with --workflow")
+    carry_out(cancel, CancelArgs, partial(at_the_stack, _cancel))
+    retry = add_action(actions, "retry", "Continue a failed run from the step that failed")
+    run_argument(retry)
+    follow_options(retry)
+    carry_out(retry, RetryArgs, partial(at_the_stack, _retry))
+    _add_fork(add_action(actions, "fork", "Start a new run with what this run had done before a step"))
+
+
+def _add_fork(parser: argparse.ArgumentParser) -> None:
+    run_argument(parser)
+    parser.add_argument(
+        "--from", dest="point", metavar="NODE[#VISIT]", help="the step that comes first (default: the start)"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="change a field before that step; without --from, an input",
+    )
+    follow_options(parser)
+    carry_out(parser, ForkArgs, partial(at_the_stack, _fork))
+
+
+def _list(client: Client, args: ListArgs) -> int:
+    runs = list(client.runs(workflow=args.workflow, status=args.status or (), most=args.limit))
     if args.json:
-        print_items(found)
+        print_items(runs)
         return exits.OK
     columns = ("run", "workflow", "status", "created", "took", "cost")
-    print_table(columns, map(_row, found), empty="no such runs" if args.workflow or args.status else "no runs yet")
+    print_table(columns, map(_row, runs), empty="no such runs" if args.workflow or args.status else "no runs yet")
     return exits.OK
 
 
@@ -41,7 +142,7 @@ def _row(run: RunSummary) -> tuple[object, ...]:
     return run.id, run.workflow, run.status, ago(run.created_at), took(run), cost(run.spending)
 
 
-def _show(client: Client, args: argparse.Namespace) -> int:
+def _show(client: Client, args: ShowArgs) -> int:
     run = client.run(find_run(client, args.run))
     steps = client.steps(run.id)
     if args.json:
@@ -52,25 +153,25 @@ def _show(client: Client, args: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _follow(client: Client, args: argparse.Namespace) -> int:
+def _follow(client: Client, args: FollowArgs) -> int:
     return watch(client, args, client.run(find_run(client, args.run)))
 
 
-def _cancel(client: Client, args: argparse.Namespace) -> int:
+def _cancel(client: Client, args: CancelArgs) -> int:
     if bool(args.runs) == bool(args.all or args.workflow) or bool(args.all) != bool(args.workflow):
-        raise InvalidInputs(["say which: either ids of runs, or --workflow NAME --all"])
-    if args.all:
-        run_ids = _cancelled(client, args.workflow)
-        if args.json:
-            print_json({"cancelled": [str(run_id) for run_id in run_ids], "refused": {}})
-        else:
-            put(f"{args.workflow}: {plural(len(run_ids), 'run')} cancelled")
-        return exits.OK
-    return _cancel_each(client, args)
+        raise InvalidInputs(["which runs? give their ids, or --workflow NAME --all"])
+    if args.workflow is None:
+        return _cancel_each(client, args.runs, as_json=args.json)
+    run_ids = _cancel_all(client, args.workflow)
+    if args.json:
+        print_json({"cancelled": [str(run_id) for run_id in run_ids], "refused": {}})
+    else:
+        put(f"{args.workflow}: {plural(len(run_ids), 'run')} cancelled")
+    return exits.OK
 
 
-def _cancelled(client: Client, workflow: str) -> list[UUID]:
-    """All open runs of the workflow. Those that end by themselves meanwhile are no matter."""
+def _cancel_all(client: Client, workflow: str) -> list[UUID]:
+    """Cancels all open runs of the workflow. Returns those that it cancelled; others may have ended meanwhile."""
     done = client.cancel_many(CancelRequest(workflow=workflow))
     run_ids = list(done.run_ids)
     while done.next_cursor is not None:
@@ -79,62 +180,45 @@ def _cancelled(client: Client, workflow: str) -> list[UUID]:
     return run_ids
 
 
-def _cancel_each(client: Client, args: argparse.Namespace) -> int:
+def _cancel_each(client: Client, runs: Sequence[str], *, as_json: bool) -> int:
     cancelled: list[str] = []
     refused: dict[str, Any] = {}
-    for text in args.runs:
+    for text in runs:
         try:
             run = client.cancel(find_run(client, text))
         except FlowyardError as error:
-            if len(args.runs) == 1 or _concerns_all(error):
+            if len(runs) == 1 or _concerns_all(error):
                 raise
             refused[text] = {"code": error.code, "message": error.message}
             say(f"flowyard: {error.message} [{error.code}]")
         else:
             cancelled.append(str(run.id))
-            if not args.json:
+            if not as_json:
                 put(f"run {run.id} {'is cancelled' if run.status == 'cancelled' else 'is being cancelled'}")
-    if args.json:
+    if as_json:
         print_json({"cancelled": cancelled, "refused": refused})
     return exits.WRONG_INPUT if refused else exits.OK
 
 
 def _concerns_all(error: FlowyardError) -> bool:
-    """The next run would meet with it, too."""
+    """True if the next run would fail with the same error."""
     return error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT) and not isinstance(error, AmbiguousRun)
 
 
-def _retry(client: Client, args: argparse.Namespace) -> int:
+def _retry(client: Client, args: RetryArgs) -> int:
     before = client.run(find_run(client, args.run))
-    return _begun(client, args, client.retry(before.id), seen=before.last_seq)
+    return _started(client, args, client.retry(before.id), seen=before.last_seq)
 
 
-def _fork(client: Client, args: argparse.Namespace) -> int:
+def _fork(client: Client, args: ForkArgs) -> int:
     origin = client.run(find_run(client, args.run))
     values = fields_to_set(client, origin, args.set)
     if args.point is None:
         request = ForkRequest(inputs=values, state={})
     else:
         request = ForkRequest(point=fork_point(args.point), state=values, inputs={})
-    return _begun(client, args, client.fork(origin.id, request))
+    return _started(client, args, client.fork(origin.id, request))
 
 
-def _begun(client: Client, args: argparse.Namespace, run: RunView, *, seen: int = 0) -> int:
-    if args.follow:
-        return watch(client, args, run, seen=seen)
-    if args.json:
-        print_json(as_data(run))
-    else:
-        put(str(run.id))
-        how_to_go_on(args, run)
-    return exits.OK
-
-
-_ACTIONS: Final[Mapping[str, Work]] = {
-    "list": _list,
-    "show": _show,
-    "follow": _follow,
-    "cancel": _cancel,
-    "retry": _retry,
-    "fork": _fork,
-}
+def _started(client: Client, args: RetryArgs, run: RunView, *, seen: int = 0) -> int:
+    return watch(client, args, run, seen=seen) if args.follow else show_submitted(args, run)

@@ -1,58 +1,66 @@
-"""`flowyard status`: whether the stack is well, what it has to do, and what it did today."""
+"""`flowyard status`: the health of the stack, its queue, and what it did today."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from flowyard.api.client import Client
 from flowyard.api.status import AlertView, QueueView, StatusView, TodayView
 from flowyard.runs.run import STATES
 from flowyard_cli import exits
+from flowyard_cli.grammar import StackArgs, carry_out, stack_command
 from flowyard_cli.remote.address import own_place
-from flowyard_cli.remote.stack import NOT_DONE, at_the_stack
-from flowyard_cli.remote.standing import Service, Standing, firing, standing_of
-from flowyard_cli.remote.tables import NONE, ago, print_facts, print_table
+from flowyard_cli.remote.health import ServiceStatus, StackHealth, firing, stack_health
+from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.show.amounts import cost
 from flowyard_cli.show.format import plural, seconds
+from flowyard_cli.show.tables import NONE, ago, print_facts, print_table
 from flowyard_embedded.streams import print_json, put
 
+_EXAMPLES: Final = """\
+  flowyard status
+  flowyard status --json | jq .queue
+
+The exit code is 1 if something is down."""
 _COLUMNS: Final = ("service", "state", "port", "version", "remark")
 
 
-def execute(args: argparse.Namespace) -> int:
-    # Who asks how it is wants to know now.
-    return at_the_stack(args, _status, patience_s=0)
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    # Without patience: a gateway that doesn't answer now is what the user wants to know.
+    carry_out(parser, StackArgs, partial(at_the_stack, _status, patience_s=0))
 
 
-def _status(client: Client, args: argparse.Namespace) -> int:
-    standing = standing_of(client, own_place(client.url, args.data, os.environ))
+def _status(client: Client, args: StackArgs) -> int:
+    health = stack_health(client, own_place(client.url, args.data, os.environ))
     if args.json:
-        print_json(standing.as_data())
+        print_json(health.as_data())
     else:
-        show(standing)
-    return NOT_DONE if standing.wrong else exits.OK
+        show(health)
+    return exits.STACK_FAILED if health.wrong else exits.OK
 
 
-def show(standing: Standing) -> None:
+def show(health: StackHealth) -> None:
     """To standard output. Raises UnwritableOutput."""
-    status = standing.status
+    status = health.status
     version = f"flowyard {status.version}, schema {status.schema_version}, at " if status else "flowyard at "
-    put(f"{version}{standing.url}\n")
-    print_table(_COLUMNS, map(_row, standing.services), empty="")
+    put(f"{version}{health.url}\n")
+    print_table(_COLUMNS, map(_row, health.services), empty="")
     if status is not None:
         put()
         print_facts(_facts(status))
-    if standing.wrong:
+    if health.wrong:
         put()
-        print_facts(("wrong", fault) for fault in standing.wrong)
+        print_facts(("wrong", fault) for fault in health.wrong)
 
 
-def _row(service: Service) -> tuple[object, ...]:
+def _row(service: ServiceStatus) -> tuple[object, ...]:
     again = f"started {service.starts} times" if service.starts is not None and service.starts > 1 else ""
-    several = f"{service.replicas} of them" if service.replicas is not None and service.replicas > 1 else ""
+    several = f"{service.replicas} replicas" if service.replicas is not None and service.replicas > 1 else ""
     where = service.address if service.port is None else None
     remarks = ", ".join(filter(None, (again, several, where, service.detail)))
     return service.name, service.state, service.port or NONE, service.version, remarks
@@ -91,8 +99,8 @@ def _spent(today: TodayView) -> str:
 
 
 def _count(status: StatusView) -> str:
-    found = len(firing(status))
-    return f"{found} {'fires' if found == 1 else 'fire'}" if found else "none fires"
+    count = len(firing(status))
+    return f"{count} {'fires' if count == 1 else 'fire'}" if count else "none fires"
 
 
 def _alert(alert: AlertView) -> str:

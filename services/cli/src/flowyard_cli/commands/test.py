@@ -7,16 +7,18 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flowyard.language.values.expressions import same
 from flowyard.language.workflow import Case, Workflow
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
+from flowyard_cli.grammar import carry_out, examples
 from flowyard_cli.reading import UnreadableFile, read_document
-from flowyard_cli.show.format import seconds, told
+from flowyard_cli.show.format import render_failure, seconds
 from flowyard_embedded.startup import quick_imports
 from flowyard_embedded.streams import put, say
 
@@ -24,7 +26,34 @@ if TYPE_CHECKING:
     from flowyard.graph.compile import Compiled
 
 
-def execute(args: argparse.Namespace) -> int:
+_EXAMPLES: Final = """\
+  flowyard test triage.yaml
+  flowyard test flows/*.yaml -k invoice
+
+A test in a document:
+  tests:
+    - name: writes about rain
+      inputs: {topic: rain}
+      replies: {write: "Soft rain on the roof"}
+      expect: {outputs: {poem: "Soft rain on the roof"}}"""
+
+
+@dataclass(frozen=True)
+class TestArgs:
+    """`word`: only tests with it in their name."""
+
+    files: Sequence[str]
+    word: str
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    examples(parser, _EXAMPLES)
+    parser.add_argument("files", metavar="FILE", nargs="+", help="workflows")
+    parser.add_argument("-k", dest="word", metavar="WORD", default="", help="only tests with this word in their name")
+    carry_out(parser, TestArgs, execute)
+
+
+def execute(args: TestArgs) -> int:
     verdicts: list[bool] = []
     wrong = False
     for file in args.files:
@@ -32,9 +61,9 @@ def execute(args: argparse.Namespace) -> int:
         if workflow is None:
             wrong = True
             continue
-        cases = [case for case in workflow.cases if args.k in case.name]
+        cases = [case for case in workflow.cases if args.word in case.name]
         if not cases:
-            put(f"{Path(file).name}: no tests" + (f" with '{args.k}' in their name" if args.k else ""))
+            put(f"{Path(file).name}: no tests" + (f" with '{args.word}' in their name" if args.word else ""))
         verdicts += _verdicts(Path(file).name, workflow, cases)
     failed = verdicts.count(False)
     put(f"{len(verdicts) - failed} passed, {failed} failed")
@@ -42,7 +71,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _workflow(file: str) -> Workflow | None:
-    """None if there is none to be had from the file; why has been said."""
+    """None if the file has no valid workflow; its problems are printed."""
     try:
         document = read_document(file)
     except UnreadableFile as error:
@@ -54,7 +83,7 @@ def _workflow(file: str) -> Workflow | None:
 
 
 def _verdicts(file: str, workflow: Workflow, cases: Sequence[Case]) -> list[bool]:
-    # Inline: LangGraph takes 0.7 s to import; a document with problems is told of them at once.
+    # Inline: LangGraph takes 0.7 s to import; problems of a document are printed sooner.
     with quick_imports():
         from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
 
@@ -74,7 +103,7 @@ def _report(file: str, compiled: Compiled, case: Case) -> bool:
 
 
 async def run_case(compiled: Compiled, case: Case) -> tuple[RunSummary, Mapping[str, Any]]:
-    """Runs one test of a document. Gives the value of every field at the end, too. Skips the waits between retries."""
+    """Runs a test of a document, without the waits between retries. Returns also the final value of every field."""
     # Inline: as above.
     from flowyard.graph.run import run_workflow  # noqa: PLC0415
 
@@ -87,9 +116,9 @@ async def run_case(compiled: Compiled, case: Case) -> tuple[RunSummary, Mapping[
         emit=lambda event: summary.add(event, time.perf_counter()),
         sleep=_no_wait,
     )
-    # A failed run has no state but what it began with and what its nodes wrote.
-    began = {name: case.inputs.get(name, field.default) for name, field in compiled.workflow.fields.items()}
-    return summary, {**began, **result.outputs, **result.state}
+    # The state of a failed run isn't returned: take its first values, and what its nodes wrote.
+    first = {name: case.inputs.get(name, field.default) for name, field in compiled.workflow.fields.items()}
+    return summary, {**first, **result.outputs, **result.state}
 
 
 async def _no_wait(delay_s: float) -> None:
@@ -97,10 +126,10 @@ async def _no_wait(delay_s: float) -> None:
 
 
 def differences(case: Case, summary: RunSummary, state: Mapping[str, Any]) -> Iterator[str]:
-    """What a run came to that its test didn't expect."""
+    """The differences between a run and what its test expects, a line each."""
     expect, error = case.expect, summary.error
     if summary.status != expect.status:
-        because = f": {told(error)}" if error else ""
+        because = f": {render_failure(error)}" if error else ""
         yield f"status: expected {expect.status}, got {summary.status}{because}"
         if error is not None and error.reply is not None:
             yield f"the reply was: {_shown(error.reply)}"

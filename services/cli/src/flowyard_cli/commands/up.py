@@ -6,11 +6,13 @@ import argparse
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from shlex import quote
 from typing import Final
 
 from flowyard.errors import FlowyardError
 from flowyard_cli import exits
+from flowyard_cli.grammar import carry_out, data_option, examples, integer
 from flowyard_cli.show.format import plural
 from flowyard_embedded.faults import ServerRunning
 from flowyard_embedded.stack.place import Place, find_place, take
@@ -20,13 +22,32 @@ from flowyard_embedded.stack.state import StackState, read_state
 from flowyard_embedded.stack.up import in_background, live
 from flowyard_embedded.streams import put, say
 
-DEFAULT_EXECUTORS: Final = 1
-DEFAULT_PORT: Final = 8400
-_NOT_STARTED: Final = 1
+_EXAMPLES: Final = """\
+  flowyard up
+  flowyard up --detach
+  flowyard up --data ./data --port 9400 --executors 4
+  FLOWYARD_DATABASE_URL=postgresql://… flowyard up    on an existing Postgres
+
+The first start makes an API key, shows it once, and keeps it for the flowyard command itself. Everything
+listens on 127.0.0.1. FLOWYARD_DATABASE_URL and FLOWYARD_NATS_URL name servers to use instead of own ones.
+The logs of each service are in DIR/logs. Ctrl-C ends everything in order; a second Ctrl-C, at once."""
+_DEFAULT_EXECUTORS: Final = 1
+_DEFAULT_PORT: Final = 8400
+
+
+@dataclass(frozen=True)
+class UpArgs:
+    """`executors`, `port`: None where the option was left out."""
+
+    data: str | None
+    executors: int | None
+    port: int | None
+    detach: bool
+    json_logs: bool
 
 
 class RunningOtherwise(FlowyardError):
-    """A stack runs, with other options than those of this command."""
+    """A stack runs already, with other options than those of this command."""
 
     code = "running_otherwise"
 
@@ -34,21 +55,36 @@ class RunningOtherwise(FlowyardError):
         super().__init__(f"it runs with {' and '.join(differences)}: end it first, with `flowyard down`")
 
 
-def execute(args: argparse.Namespace, services: Services = our_services) -> int:
-    """`args`: data, executors, port, detach, json_logs."""
+def add(parser: argparse.ArgumentParser) -> None:
+    examples(parser, _EXAMPLES)
+    data_option(parser)
+    parser.add_argument(
+        "--executors", metavar="N", type=integer(1, 64), help="processes that execute runs (default: 1)"
+    )
+    parser.add_argument(
+        "--port",
+        metavar="P",
+        # The dashboard gets the next port.
+        type=integer(0, 65534),
+        help="of the gateway; the dashboard gets the next (default: 8400; 0: any free ones)",
+    )
+    parser.add_argument("--detach", action="store_true", help="return when everything is healthy, and leave it running")
+    parser.add_argument("--json-logs", action="store_true", help="show log lines as JSON, and nothing else on stdout")
+    carry_out(parser, UpArgs, execute)
+
+
+def execute(args: UpArgs, services: Services = our_services) -> int:
     if args.detach:
-        return in_background(lambda tell: _up(args, services, tell))
+        return in_background(lambda healthy: _up(args, services, healthy))
     return _up(args, services, None)
 
 
-def _up(args: argparse.Namespace, services: Services, detached: Callable[[], None] | None) -> int:
+def _up(args: UpArgs, services: Services, detached: Callable[[], None] | None) -> int:
     place = find_place(args.data, os.environ)
-    executors = DEFAULT_EXECUTORS if args.executors is None else args.executors
-    port = DEFAULT_PORT if args.port is None else args.port
     options = StackOptions(
         place=place,
-        executors=executors,
-        port=port,
+        executors=_DEFAULT_EXECUTORS if args.executors is None else args.executors,
+        port=_DEFAULT_PORT if args.port is None else args.port,
         json_logs=args.json_logs,
         services=services,
         detached=detached,
@@ -62,14 +98,14 @@ def _up(args: argparse.Namespace, services: Services, detached: Callable[[], Non
     except FlowyardError as error:
         for line in error.message.splitlines():
             say(f"flowyard: {line}")
-        return _NOT_STARTED
+        return exits.STACK_FAILED
     finally:
         mine.release()
     return exits.OK if outcome == "ended" else exits.CANCELLED
 
 
-def _already(args: argparse.Namespace, place: Place, error: ServerRunning) -> int:
-    """0 if what runs is what was asked for."""
+def _already(args: UpArgs, place: Place, error: ServerRunning) -> int:
+    """For a stack that runs already: 0 if it has the options of this command. Raises RunningOtherwise."""
     state = read_state(place.state)
     put(f"flowyard: {error.message.removeprefix('Flowyard is ')}")
     if state is None or state.gateway_url is None:
@@ -81,10 +117,10 @@ def _already(args: argparse.Namespace, place: Place, error: ServerRunning) -> in
     return exits.OK
 
 
-def _differences(args: argparse.Namespace, state: StackState) -> list[str]:
-    found = []
+def _differences(args: UpArgs, state: StackState) -> list[str]:
+    differences = []
     if args.port and state.gateway_url and not state.gateway_url.endswith(f":{args.port}"):
-        found.append(f"its gateway on {state.gateway_url}")
+        differences.append(f"its gateway on {state.gateway_url}")
     if args.executors is not None and args.executors != state.executors:
-        found.append(plural(state.executors, "executor"))
-    return found
+        differences.append(plural(state.executors, "executor"))
+    return differences

@@ -1,18 +1,43 @@
-"""`flowyard validate`."""
+"""`flowyard validate`: checks documents, as text, JSON or SARIF."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from flowyard.language.load import Loaded
 from flowyard_cli import exits
+from flowyard_cli.grammar import carry_out, examples, file_argument
 from flowyard_cli.reading import UnreadableFile, read_document
 from flowyard_cli.show.format import plural
 from flowyard_cli.show.problems import problems_as_data, sarif
 from flowyard_embedded.streams import print_json, put, say
 
+_EXAMPLES: Final = """\
+  flowyard validate triage.yaml
+  flowyard validate flows/*.yaml --format sarif > problems.sarif
 
-def execute(args: argparse.Namespace) -> int:
+Every problem has its place: triage.yaml:9:12: no node 'wirte' (did you mean 'write'?) [unknown-node]"""
+
+
+@dataclass(frozen=True)
+class ValidateArgs:
+    files: Sequence[str]
+    format: Literal["text", "json", "sarif"]
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    examples(parser, _EXAMPLES)
+    file_argument(parser, several=True)
+    parser.add_argument(
+        "--format", choices=("text", "json", "sarif"), default="text", help="sarif is read by code hosts and editors"
+    )
+    carry_out(parser, ValidateArgs, execute)
+
+
+def execute(args: ValidateArgs) -> int:
     documents: list[Loaded] = []
     unreadable = False
     for file in args.files:

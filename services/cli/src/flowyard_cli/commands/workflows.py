@@ -1,32 +1,118 @@
-"""`flowyard workflows`: those that the stack has."""
+"""`flowyard workflows`: lists, shows and changes the workflows of the stack."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from flowyard.api.client import Client
 from flowyard.api.workflows import WorkflowSummary
 from flowyard_cli import exits
-from flowyard_cli.remote.stack import Work, at_the_stack
-from flowyard_cli.remote.tables import NONE, ago, as_data, print_items, print_table
-from flowyard_cli.remote.views import print_workflow
+from flowyard_cli.grammar import (
+    DEFAULT_LIMIT,
+    StackArgs,
+    add_action,
+    add_actions,
+    carry_out,
+    integer,
+    limit_option,
+    stack_command,
+)
+from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.show.format import plural
+from flowyard_cli.show.tables import NONE, ago, as_data, print_items, print_table
+from flowyard_cli.show.views import print_workflow
 from flowyard_embedded.streams import print_json, put
 
+_EXAMPLES: Final = """\
+  flowyard workflows
+  flowyard workflows show triage
+  flowyard workflows diff triage --from 2
+  flowyard workflows rollback triage 2"""
+_revision = integer(1, 2**31 - 1)
 
-def execute(args: argparse.Namespace) -> int:
-    """`args`: action, and what it needs."""
-    return at_the_stack(args, _ACTIONS[args.action or "list"])
+
+@dataclass(frozen=True, kw_only=True)
+class ListArgs(StackArgs):
+    search: str | None
+    limit: int
 
 
-def _list(client: Client, args: argparse.Namespace) -> int:
-    found = list(client.workflows(search=args.search, most=args.limit))
+@dataclass(frozen=True, kw_only=True)
+class ShowArgs(StackArgs):
+    name: str
+    document: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevisionsArgs(StackArgs):
+    name: str
+    limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffArgs(StackArgs):
+    name: str
+    older: int | None
+    newer: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackArgs(StackArgs):
+    name: str
+    revision: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteArgs(StackArgs):
+    name: str
+    force: bool
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    stack_command(parser, _EXAMPLES)
+    parser.set_defaults(search=None, limit=DEFAULT_LIMIT)
+    carry_out(parser, ListArgs, partial(at_the_stack, _list))
+    actions = add_actions(parser)
+    listed = add_action(actions, "list", "All workflows")
+    listed.add_argument("--search", metavar="TEXT", default=argparse.SUPPRESS, help="a part of the name")
+    limit_option(listed)
+    show = add_action(actions, "show", "A workflow: its inputs and nodes")
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("--document", action="store_true", help="print the document, as it was written")
+    carry_out(show, ShowArgs, partial(at_the_stack, _show))
+    revisions = add_action(actions, "revisions", "The revisions of a workflow, newest first")
+    revisions.add_argument("name", metavar="NAME")
+    limit_option(revisions)
+    carry_out(revisions, RevisionsArgs, partial(at_the_stack, _revisions))
+    _add_diff(add_action(actions, "diff", "What changed between two revisions"))
+    rollback = add_action(actions, "rollback", "Make the document of an older revision the current one")
+    rollback.add_argument("name", metavar="NAME")
+    rollback.add_argument("revision", metavar="REVISION", type=_revision)
+    carry_out(rollback, RollbackArgs, partial(at_the_stack, _rollback))
+    delete = add_action(actions, "delete", "Delete a workflow with its revisions; runs that have ended stay")
+    delete.add_argument("name", metavar="NAME")
+    delete.add_argument("--force", action="store_true", help="cancel its open runs, instead of refusing")
+    carry_out(delete, DeleteArgs, partial(at_the_stack, _delete))
+
+
+def _add_diff(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "--from", dest="older", metavar="N", type=_revision, help="default: the revision before the newer one"
+    )
+    parser.add_argument("--to", dest="newer", metavar="N", type=_revision, help="default: the current revision")
+    carry_out(parser, DiffArgs, partial(at_the_stack, _diff))
+
+
+def _list(client: Client, args: ListArgs) -> int:
+    workflows = list(client.workflows(search=args.search, most=args.limit))
     if args.json:
-        print_items(found)
+        print_items(workflows)
         return exits.OK
-    rows = [(one.name, one.revision, ago(one.updated_at), _last_run(client, one)) for one in found]
+    rows = [(each.name, each.revision, ago(each.updated_at), _last_run(client, each)) for each in workflows]
     empty = "no workflows" if args.search else "no workflows yet: flowyard apply FILE"
     print_table(("workflow", "revision", "updated", "last run"), rows, empty=empty)
     return exits.OK
@@ -37,7 +123,7 @@ def _last_run(client: Client, workflow: WorkflowSummary) -> str:
     return f"{run.status}, {ago(run.finished_at or run.created_at)}" if run else NONE
 
 
-def _show(client: Client, args: argparse.Namespace) -> int:
+def _show(client: Client, args: ShowArgs) -> int:
     workflow = client.workflow(args.name)
     if args.json:
         print_json(as_data(workflow))
@@ -48,28 +134,28 @@ def _show(client: Client, args: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _revisions(client: Client, args: argparse.Namespace) -> int:
-    found = list(client.revisions(args.name, most=args.limit))
+def _revisions(client: Client, args: RevisionsArgs) -> int:
+    revisions = list(client.revisions(args.name, most=args.limit))
     if args.json:
-        print_items(found)
+        print_items(revisions)
         return exits.OK
-    rows = [(one.number, ago(one.created_at), one.restores or NONE, one.digest) for one in found]
+    rows = [(each.number, ago(each.created_at), each.restores or NONE, each.digest) for each in revisions]
     print_table(("revision", "created", "restores", "digest"), rows, empty="no revisions")
     return exits.OK
 
 
-def _diff(client: Client, args: argparse.Namespace) -> int:
-    found = client.difference(args.name, older=args.older, newer=args.newer)
+def _diff(client: Client, args: DiffArgs) -> int:
+    difference = client.difference(args.name, older=args.older, newer=args.newer)
     if args.json:
-        print_json(as_data(found))
-    elif found.text:
-        put(found.text)
+        print_json(as_data(difference))
+    elif difference.text:
+        put(difference.text)
     else:
-        put(f"{args.name}: nothing differs from revision {found.older} to revision {found.newer}")
+        put(f"{args.name}: nothing differs from revision {difference.older} to revision {difference.newer}")
     return exits.OK
 
 
-def _rollback(client: Client, args: argparse.Namespace) -> int:
+def _rollback(client: Client, args: RollbackArgs) -> int:
     applied = client.roll_back(args.name, args.revision)
     if args.json:
         print_json(as_data(applied))
@@ -80,7 +166,7 @@ def _rollback(client: Client, args: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _delete(client: Client, args: argparse.Namespace) -> int:
+def _delete(client: Client, args: DeleteArgs) -> int:
     deleted = client.delete_workflow(args.name, force=args.force)
     if args.json:
         print_json(as_data(deleted))
@@ -88,13 +174,3 @@ def _delete(client: Client, args: argparse.Namespace) -> int:
     runs = len(deleted.cancelled) + len(deleted.cancelling)
     put(f"{deleted.name}: deleted" + (f", {plural(runs, 'run')} cancelled" if runs else ""))
     return exits.OK
-
-
-_ACTIONS: Final[Mapping[str, Work]] = {
-    "list": _list,
-    "show": _show,
-    "revisions": _revisions,
-    "diff": _diff,
-    "rollback": _rollback,
-    "delete": _delete,
-}

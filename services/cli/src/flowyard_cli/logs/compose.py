@@ -1,4 +1,4 @@
-"""The logs of containers, as `docker compose` tells them."""
+"""The logs of containers, from `docker compose logs`."""
 
 from __future__ import annotations
 
@@ -9,72 +9,72 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from flowyard_cli.logs.line import Line, Wanted, dated, parsed
-from flowyard_cli.logs.source import Hear, NoLogs
+from flowyard_cli.logs.line import LineFilter, LogLine, dated, decode_line
+from flowyard_cli.logs.source import NoLogs, OnLine
 
 _SPARE: Final = 10
-"""So many lines are read for each that is to be shown: some aren't wanted."""
+"""How many lines are read for each line to show: some don't match the filter."""
 _ERASE: Final = "\x1b[2K"
-"""Told not to, docker compose erases the terminal's line all the same."""
+"""docker compose writes this even with --no-color."""
 
 
-class _Told(NamedTuple):
-    """What a container has said, and when by docker's clock."""
+class _ContainerLine(NamedTuple):
+    """A line of a container. `at`: by docker's clock."""
 
     container: str
     at: str
     text: str
 
 
-class Compose:
-    """A Source. `project`: empty is that of $COMPOSE_PROJECT_NAME, or of the directory."""
+class ContainerLogs:
+    """A Source. `project`: empty for that of $COMPOSE_PROJECT_NAME, or of the directory."""
 
     def __init__(self, project: str) -> None:
-        mine = ["--project-name", project] if project else []
-        self.where = " ".join(["docker compose", *mine, "logs"])
-        self._command = ["docker", "compose", *mine, "logs", "--no-color", "--timestamps"]
+        option = ["--project-name", project] if project else []
+        self.where = " ".join(["docker compose", *option, "logs"])
+        self._command = ["docker", "compose", *option, "logs", "--no-color", "--timestamps"]
         self.names: set[str] = set()
         self._last = ""
-        self._seen: set[_Told] = set()
+        self._seen: set[_ContainerLine] = set()
 
-    def newest(self, wanted: Wanted, most: int | None) -> Sequence[Line]:
-        found: dict[str, deque[Line]] = defaultdict(lambda: deque(maxlen=most))
-        some = ["--tail", str(_SPARE * most)] if most else []
-        for told in _told([*self._command, *some]):
-            self._remember(told)
-            self.names.add(told.container)
-            if (line := _line(told, wanted)) is not None:
-                found[line.name].append(line)
+    def newest(self, line_filter: LineFilter, most: int | None) -> Sequence[LogLine]:
+        newest: dict[str, deque[LogLine]] = defaultdict(lambda: deque(maxlen=most))
+        tail = ["--tail", str(_SPARE * most)] if most else []
+        for output in _output([*self._command, *tail]):
+            self._remember(output)
+            self.names.add(output.container)
+            if (line := _line(output, line_filter)) is not None:
+                newest[line.name].append(line)
         if not self._seen:
-            raise NoLogs(f"`{self.where}` tells none: is this the project's name?")
-        return [line for lines in found.values() for line in dated(lines)]
+            raise NoLogs(f"`{self.where}` prints none: is this the name of the project?")
+        return [line for lines in newest.values() for line in dated(lines)]
 
-    def follow(self, wanted: Wanted, hear: Hear, stop: threading.Event) -> None:
-        for told in _told([*self._command, "--follow", "--since", self._last], stop):
-            # What bears the last line's time may be that line.
-            if told not in self._seen and (line := _line(told, wanted)) is not None:
-                hear(line)
+    def follow(self, line_filter: LineFilter, on_line: OnLine, stop: threading.Event) -> None:
+        for output in _output([*self._command, "--follow", "--since", self._last], stop):
+            # A line with the time of the last line may be that line.
+            if output not in self._seen and (line := _line(output, line_filter)) is not None:
+                on_line(line)
 
-    def _remember(self, told: _Told) -> None:
-        if told.at > self._last:
-            self._last = told.at
+    def _remember(self, line: _ContainerLine) -> None:
+        if line.at > self._last:
+            self._last = line.at
             self._seen.clear()
-        if told.at == self._last:
-            self._seen.add(told)
+        if line.at == self._last:
+            self._seen.add(line)
 
 
-def _line(told: _Told, wanted: Wanted) -> Line | None:
-    if not told.text or not wanted.may_hold(told.text):
+def _line(output: _ContainerLine, line_filter: LineFilter) -> LogLine | None:
+    if not output.text or not line_filter.may_match(output.text):
         return None
-    line = parsed(told.container, told.text, _time(told.at))
-    return line if wanted.wants(line) else None
+    line = decode_line(output.container, output.text, _time(output.at))
+    return line if line_filter.matches(line) else None
 
 
-def _split(text: str) -> _Told:
+def _split(text: str) -> _ContainerLine:
     """`executor-1  | 2026-11-23T06:48:00.123456789Z {…}`"""
     name, _, rest = text.removeprefix(_ERASE).partition("| ")
-    at, _, told = rest.partition(" ")
-    return _Told(name.strip(), at, told)
+    at, _, content = rest.partition(" ")
+    return _ContainerLine(name.strip(), at, content)
 
 
 def _time(at: str) -> datetime | None:
@@ -84,10 +84,10 @@ def _time(at: str) -> datetime | None:
         return None
 
 
-def _told(command: Sequence[str], stop: threading.Event | None = None) -> Iterator[_Told]:
-    """The lines that it prints, to its end or until `stop`. Raises NoLogs."""
+def _output(command: Sequence[str], stop: threading.Event | None = None) -> Iterator[_ContainerLine]:
+    """The lines that the command prints, to its end or until `stop`. Raises NoLogs."""
     try:
-        process = subprocess.Popen(  # noqa: S603  # words of ours, and the project's name
+        process = subprocess.Popen(  # noqa: S603  # fixed words, and the project's name
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -100,13 +100,13 @@ def _told(command: Sequence[str], stop: threading.Event | None = None) -> Iterat
     with process:
         if stop is not None:
             threading.Thread(target=_end_after, args=(stop, process), daemon=True).start()
-        assert process.stdout is not None  # noqa: S101  # asked for
-        assert process.stderr is not None  # noqa: S101  # asked for
+        assert process.stdout is not None  # noqa: S101  # a pipe, as set above
+        assert process.stderr is not None  # noqa: S101  # a pipe, as set above
         for text in process.stdout:
             yield _split(text.rstrip("\n"))
-        said = process.stderr.read().strip().splitlines()
+        errors = process.stderr.read().strip().splitlines()
     if process.returncode and not (stop and stop.is_set()):
-        raise NoLogs(f"docker compose says: {said[-1] if said else f'exit code {process.returncode}'}")
+        raise NoLogs(f"docker compose failed: {errors[-1] if errors else f'exit code {process.returncode}'}")
 
 
 def _end_after(stop: threading.Event, process: subprocess.Popen[str]) -> None:

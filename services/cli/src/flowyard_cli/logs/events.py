@@ -1,4 +1,4 @@
-"""A run's events as lines among those of services. What models were asked and said stays out of them."""
+"""A run's events as log lines, without prompts, replies and outputs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowyard.api.history import EventView
-from flowyard_cli.logs.line import Line
+from flowyard_cli.logs.line import LogLine
 
 NAME: Final = "events"
-"""Where other lines have the name of the process that wrote them."""
+"""Shown in place of the name of a process."""
 _CONTENT: Final = frozenset({"outputs", "messages", "reply", "error", "text"})
 
 
-def line_of(event: EventView, run_id: UUID) -> Line:
+def line_of(event: EventView, run_id: UUID) -> LogLine:
     data: Mapping[str, Any] = event.data
     at = event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     fact = {"ts": at, "level": _level(event.type, data), "event": event.type, "service": NAME}
-    told = {name: value for name, value in data.items() if name not in _CONTENT}
+    fields = {name: value for name, value in data.items() if name not in _CONTENT}
     error = data.get("error")
-    why = {"code": error.get("code"), "error": error.get("message")} if isinstance(error, dict) else {}
-    known = {"run_id": str(run_id), "trace_id": run_id.hex, "seq": event.seq}
-    return Line(NAME, event.at, "", {**fact, **told, **why, **known})
+    failure = {"code": error.get("code"), "error": error.get("message")} if isinstance(error, dict) else {}
+    ids = {"run_id": str(run_id), "trace_id": run_id.hex, "seq": event.seq}
+    return LogLine(NAME, event.at, "", {**fact, **fields, **failure, **ids})
 
 
 def _level(kind: str, data: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The log files of `flowyard up`, with those that were put aside when they grew too long."""
+"""The log files of `flowyard up`, with older files that were full."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowyard_cli.logs.line import Line, Wanted, dated, parsed
-from flowyard_cli.logs.source import Hear
+from flowyard_cli.logs.line import LineFilter, LogLine, dated, decode_line
+from flowyard_cli.logs.source import OnLine
 from flowyard_embedded.stack.logs import OLD_FILES
 
 _LOOK_S: Final = 0.2
 
 
-class Files:
+class LogFiles:
     """A Source. `folder`: the place's `logs`."""
 
     def __init__(self, folder: Path) -> None:
@@ -28,25 +28,25 @@ class Files:
     def names(self) -> Set[str]:
         return self._tails.keys()
 
-    def newest(self, wanted: Wanted, most: int | None) -> Sequence[Line]:
-        return [line for tail in self._known() for line in tail.newest(wanted, most)]
+    def newest(self, line_filter: LineFilter, most: int | None) -> Sequence[LogLine]:
+        return [line for tail in self._known() for line in tail.newest(line_filter, most)]
 
-    def follow(self, wanted: Wanted, hear: Hear, stop: threading.Event) -> None:
+    def follow(self, line_filter: LineFilter, on_line: OnLine, stop: threading.Event) -> None:
         while not stop.wait(_LOOK_S):
             for tail in self._known():
-                for line in tail.more(wanted):
-                    hear(line)
+                for line in tail.more(line_filter):
+                    on_line(line)
 
     def _known(self) -> Sequence[_Tail]:
-        """Services may come while one looks."""
+        """New services may have appeared since the last call."""
         for path in sorted(self._folder.glob("*.log")):
             self._tails.setdefault(path.stem, _Tail(path))
         return tuple(self._tails.values())
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A file of one process's log, from somewhere on. Files keep their number when they are put aside."""
+class _Content:
+    """What was read from a file. `number`: its inode, which it keeps when it is renamed. `end`: where to read on."""
 
     number: int
     text: bytes
@@ -54,47 +54,50 @@ class _Part:
 
 
 class _Tail:
-    """One process's log. It goes on where it has read to, whatever has become of that file meanwhile."""
+    """The log of a process. Each read continues where the last ended, even if that file was renamed meanwhile."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._number, self._at = -1, 0
 
-    def newest(self, wanted: Wanted, most: int | None) -> list[Line]:
-        found: list[Line] = []
-        for part in self._parts():
-            for text in reversed(part.text.splitlines()):
-                if most is not None and len(found) >= most:
-                    return dated(reversed(found))
-                found += self._wanted(text, wanted)
-        return dated(reversed(found))
+    def newest(self, line_filter: LineFilter, most: int | None) -> list[LogLine]:
+        lines: list[LogLine] = []
+        for content in self._contents():
+            for text in reversed(content.text.splitlines()):
+                if most is not None and len(lines) >= most:
+                    return dated(reversed(lines))
+                lines += self._matching(text, line_filter)
+        return dated(reversed(lines))
 
-    def more(self, wanted: Wanted) -> list[Line]:
-        parts = list(self._parts(self._number, self._at))
+    def more(self, line_filter: LineFilter) -> list[LogLine]:
+        contents = list(self._contents(self._number, self._at))
         return [
-            line for part in reversed(parts) for text in part.text.splitlines() for line in self._wanted(text, wanted)
+            line
+            for content in reversed(contents)
+            for text in content.text.splitlines()
+            for line in self._matching(text, line_filter)
         ]
 
-    def _parts(self, known: int = -1, at: int = 0) -> Iterator[_Part]:
-        """The newest first, each up to its last whole line; none older than the file `known`, and that from `at`."""
+    def _contents(self, known: int = -1, at: int = 0) -> Iterator[_Content]:
+        """The newest file first, each up to its last complete line. `known`: the last file to read, from `at` on."""
         seen: set[int] = set()
         for path in (self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, OLD_FILES + 1))):
-            part = _read(path, known, at)
-            # One that was put aside just now is met twice.
-            if part is None or part.number in seen:
+            content = _read(path, known, at)
+            # A file that was renamed just now appears twice.
+            if content is None or content.number in seen:
                 continue
             if not seen:
-                self._number, self._at = part.number, part.end
-            seen.add(part.number)
-            yield part
-            if part.number == known:
+                self._number, self._at = content.number, content.end
+            seen.add(content.number)
+            yield content
+            if content.number == known:
                 return
 
-    def _wanted(self, text: bytes, wanted: Wanted) -> Iterator[Line]:
-        told = text.decode(errors="replace")
-        if told and wanted.may_hold(told):
-            line = parsed(self._name, told)
-            if wanted.wants(line):
+    def _matching(self, text: bytes, line_filter: LineFilter) -> Iterator[LogLine]:
+        decoded = text.decode(errors="replace")
+        if decoded and line_filter.may_match(decoded):
+            line = decode_line(self._name, decoded)
+            if line_filter.matches(line):
                 yield line
 
     @property
@@ -102,8 +105,8 @@ class _Tail:
         return self._path.stem
 
 
-def _read(path: Path, known: int, at: int) -> _Part | None:
-    """None for what isn't there, or can't be read."""
+def _read(path: Path, known: int, at: int) -> _Content | None:
+    """None if the file is missing or unreadable."""
     try:
         with path.open("rb") as file:
             number = os.fstat(file.fileno()).st_ino
@@ -112,4 +115,4 @@ def _read(path: Path, known: int, at: int) -> _Part | None:
     except OSError:
         return None
     whole = text[: text.rfind(b"\n") + 1]
-    return _Part(number, whole, begin + len(whole))
+    return _Content(number, whole, begin + len(whole))

@@ -1,4 +1,4 @@
-"""Lines as they come, from several sources at once, and nearly in order."""
+"""Follows several feeds of lines at once, nearly in order of time."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from flowyard_cli.logs.line import Line, in_order
-from flowyard_cli.logs.source import Hear
+from flowyard_cli.logs.line import LogLine, in_order
+from flowyard_cli.logs.source import OnLine
 
-Work: TypeAlias = Callable[[Hear, threading.Event], None]
-"""Tells lines until it has no more, or until the event is set."""
+Feed: TypeAlias = Callable[[OnLine, threading.Event], None]
+"""Calls its first argument with each line, until it has no more or until the event is set."""
 
 _TOGETHER_S: Final = 0.3
-"""Lines that come within this time are shown in the order of their times."""
-_LAST_WORDS_S: Final = 1.0
+"""Lines that arrive within this time are sorted before they are shown."""
+_LINGER_S: Final = 1.0
 
 
-def follow_all(endless: list[Work], ends: Work | None, show: Callable[[list[Line]], None]) -> None:
-    """Until `ends` has ended, and a moment longer; without it, until all others have. Raises what they raise."""
-    stop, heard = threading.Event(), queue.SimpleQueue[Line]()
-    first = _Running(ends, heard, stop) if ends is not None else None
-    others = [_Running(work, heard, stop) for work in endless]
+def follow_all(endless: list[Feed], ends: Feed | None, show: Callable[[list[LogLine]], None]) -> None:
+    """Returns a moment after `ends` has ended; without it, when all feeds have ended. Raises what they raise."""
+    stop, lines = threading.Event(), queue.SimpleQueue[LogLine]()
+    first = _FeedThread(ends, lines, stop) if ends is not None else None
+    others = [_FeedThread(feed, lines, stop) for feed in endless]
     ended_at: float | None = None
     try:
-        while ended_at is None or time.monotonic() < ended_at + _LAST_WORDS_S:
+        while ended_at is None or time.monotonic() < ended_at + _LINGER_S:
             time.sleep(_TOGETHER_S)
-            show(in_order(_taken(heard)))
-            over = [first] if first is not None else others
-            if ended_at is None and all(running.is_over() for running in over):
+            show(in_order(_taken(lines)))
+            awaited = [first] if first is not None else others
+            if ended_at is None and all(feed.has_ended() for feed in awaited):
                 ended_at = time.monotonic()
-            for running in others:
-                running.is_over()
+            for feed in others:
+                feed.has_ended()
     finally:
         stop.set()
 
 
-class _Running:
-    def __init__(self, work: Work, heard: queue.SimpleQueue[Line], stop: threading.Event) -> None:
+class _FeedThread:
+    def __init__(self, feed: Feed, lines: queue.SimpleQueue[LogLine], stop: threading.Event) -> None:
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(work, heard, stop), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(feed, lines, stop), daemon=True)
         self._thread.start()
 
-    def is_over(self) -> bool:
-        """Raises what has ended it."""
+    def has_ended(self) -> bool:
+        """Raises the error of the feed, if it had one."""
         if self._error is not None:
             raise self._error
         return not self._thread.is_alive()
 
-    def _run(self, work: Work, heard: queue.SimpleQueue[Line], stop: threading.Event) -> None:
+    def _run(self, feed: Feed, lines: queue.SimpleQueue[LogLine], stop: threading.Event) -> None:
         try:
-            work(heard.put, stop)
-        except Exception as error:  # noqa: BLE001  # raised again where somebody waits
+            feed(lines.put, stop)
+        except Exception as error:  # noqa: BLE001  # raised by has_ended
             self._error = error
 
 
-def _taken(heard: queue.SimpleQueue[Line]) -> list[Line]:
-    found = []
-    while not heard.empty():
-        found.append(heard.get())
-    return found
+def _taken(lines: queue.SimpleQueue[LogLine]) -> list[LogLine]:
+    taken = []
+    while not lines.empty():
+        taken.append(lines.get())
+    return taken

@@ -1,4 +1,4 @@
-"""One log line, and which are wanted."""
+"""A log line, and the filter for lines."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """`name`: of the process that wrote it. `fact`: what it says; None: it is no log line of ours."""
+class LogLine:
+    """`name`: of the process that wrote it. `fact`: the decoded line; None: it isn't a log line of ours."""
 
     name: str
     at: datetime | None
@@ -31,49 +31,49 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """`level`: the least. `service`: the name of one, or of one of its processes."""
+class LineFilter:
+    """`run_id`: only lines about this run. `level`: the lowest. `service`: of a service, or of one of its processes."""
 
     run_id: UUID | None = None
     level: str = "info"
     service: str | None = None
 
-    def may_hold(self, text: str) -> bool:
-        """A first look, which costs nothing."""
+    def may_match(self, text: str) -> bool:
+        """A quick check before the line is decoded."""
         return self.run_id is None or str(self.run_id) in text
 
-    def wants(self, line: Line) -> bool:
+    def matches(self, line: LogLine) -> bool:
         if self.service is not None and self.service not in (line.name, line.service):
             return False
         if line.fact is None:
             return self.run_id is None
         if self.run_id is not None and line.fact.get("run_id") != str(self.run_id):
             return False
-        # That somebody has looked at a run is no part of its story.
-        is_look = self.run_id is not None and line.fact.get("method") in _READS and line.fact.get("status") in _FINE
-        return (0 if is_look else _RANKS.get(str(line.fact.get("level")), 1)) >= LEVELS.index(self.level)
+        # Requests that only read the run are not part of its history: they count as debug.
+        is_read = self.run_id is not None and line.fact.get("method") in _READS and line.fact.get("status") in _FINE
+        return (0 if is_read else _RANKS.get(str(line.fact.get("level")), 1)) >= LEVELS.index(self.level)
 
 
-def parsed(name: str, text: str, at: datetime | None = None) -> Line:
-    """`at`: what somebody else says of the line's time; its own word counts more."""
+def decode_line(name: str, text: str, at: datetime | None = None) -> LogLine:
+    """`at`: the time of a line that has no time of its own."""
     try:
         fact = json.loads(text) if text.startswith("{") else None
         if fact is not None:
-            return Line(name, datetime.fromisoformat(fact["ts"]), text, fact)
+            return LogLine(name, datetime.fromisoformat(fact["ts"]), text, fact)
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    return Line(name, at, text)
+    return LogLine(name, at, text)
 
 
-def dated(lines: Iterable[Line]) -> list[Line]:
-    """Lines of one process in their order: what bears no time came right after what was before it."""
+def dated(lines: Iterable[LogLine]) -> list[LogLine]:
+    """Gives lines without a time that of the line before. The lines must be of one process, in order."""
     last: datetime | None = None
-    found = []
+    complete = []
     for line in lines:
         last = line.at or last
-        found.append(line if line.at else replace(line, at=last))
-    return found
+        complete.append(line if line.at else replace(line, at=last))
+    return complete
 
 
-def in_order(lines: Iterable[Line]) -> list[Line]:
+def in_order(lines: Iterable[LogLine]) -> list[LogLine]:
     return sorted(lines, key=lambda line: line.at or _BEGINNING)

@@ -1,4 +1,4 @@
-"""Where lines come from."""
+"""A source of log lines."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence, Set
 from typing import Protocol, TypeAlias
 
 from flowyard.errors import FlowyardError
-from flowyard_cli.logs.line import Line, Wanted
+from flowyard_cli.logs.line import LineFilter, LogLine
 
-Hear: TypeAlias = Callable[[Line], None]
+OnLine: TypeAlias = Callable[[LogLine], None]
+"""Called with each new line."""
 
 
 class NoLogs(FlowyardError):
-    """What the services have written isn't here, or can't be read."""
+    """The logs of the services aren't on this machine, or can't be read."""
 
     code = "no_logs"
 
@@ -22,16 +23,16 @@ class NoLogs(FlowyardError):
 
 
 class Source(Protocol):
-    """The lines of all processes of a stack. `where`: for people."""
+    """The lines of all processes of a stack. `where`: the source's name in messages."""
 
     where: str
 
     @property
     def names(self) -> Set[str]:
-        """The processes that have been heard of."""
+        """The names of the processes that are known so far."""
 
-    def newest(self, wanted: Wanted, most: int | None) -> Sequence[Line]:
-        """Those that are wanted, in any order; `most`: no more than so many of each process. Raises NoLogs."""
+    def newest(self, line_filter: LineFilter, most: int | None) -> Sequence[LogLine]:
+        """The newest matching lines, in any order. `most`: of each process. Raises NoLogs."""
 
-    def follow(self, wanted: Wanted, hear: Hear, stop: threading.Event) -> None:
-        """Tells what comes after what `newest` has found, until `stop` is set. Raises NoLogs."""
+    def follow(self, line_filter: LineFilter, on_line: OnLine, stop: threading.Event) -> None:
+        """Calls `on_line` with matching lines that come after those of `newest`, until `stop` is set. Raises NoLogs."""

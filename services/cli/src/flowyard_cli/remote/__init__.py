@@ -1,4 +1,4 @@
-"""The command line at a running stack: where it is, what is asked of it, and how its answers are shown.
+"""What commands for a running stack share: its address and key, its runs, and the report of errors.
 
-`stack.at_the_stack` is the door: commands go through it, and it tells what went wrong.
+`stack.at_the_stack` is the door: it connects a command to the stack and prints what went wrong.
 """

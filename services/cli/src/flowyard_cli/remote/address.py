@@ -1,4 +1,4 @@
-"""Where the stack is that a command is for, and the key to show there. Keys never stand on a command line."""
+"""Finds the stack for a command, and the API key for it. Keys are never given on a command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY: Final = "FLOWYARD_API_KEY"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`key_from`: where the key stands. `place`: the stack's own directory; None: only its URL is known."""
+    """`key_from`: the variable or file of the key. `place`: the stack's directory; None: only its URL is known."""
 
     url: str
     key: SecretStr
@@ -30,13 +30,13 @@ class Address:
 
     @property
     def key_id(self) -> str:
-        """What may be told of the key."""
+        """The public part of the key."""
         parsed = parse_key(self.key.get_secret_value())
         return parsed[0] if parsed else "?"
 
 
 class NoStack(FlowyardError):
-    """Nothing runs here, and no other place was named."""
+    """No stack runs here, and the command names no other."""
 
     code = "no_stack"
 
@@ -46,7 +46,7 @@ class NoStack(FlowyardError):
 
 
 class NoKey(FlowyardError):
-    """The stack was named, but not the key."""
+    """The URL of the stack is known, but no key for it."""
 
     code = "no_key"
 
@@ -57,29 +57,29 @@ class NoKey(FlowyardError):
 def find_address(url: str | None, data: str | None, environment: Mapping[str, str]) -> Address:
     """`url`, else the stack that lives in `data`, else $FLOWYARD_URL, else the stack of the default directory.
 
-    A key goes to no other address than the one it is for: the one that a stack has left in its directory goes there,
-    $FLOWYARD_API_KEY where the URL is named. Raises NoStack, NoKey, WrongVariable.
+    A key is sent to no other stack than its own: the key in a stack's directory to that stack, $FLOWYARD_API_KEY to
+    the named URL. Raises NoStack, NoKey, WrongVariable.
     """
     place = find_place(data, environment)
     known = read_access(place.access)
     named = url or (None if data else environment.get(URL))
     if named:
-        found = _checked(named, "--url" if url else URL)
+        address = _checked(named, "--url" if url else URL)
     elif known is not None:
-        found = known.url
+        address = known.url
     else:
         raise NoStack(data)
-    own = known if known is not None and known.url == found else None
+    own = known if known is not None and known.url == address else None
     text = environment.get(KEY)
     if text and not (data and own):
-        return Address(found, _key(text), KEY, place if own else None)
+        return Address(address, _key(text), KEY, place if own else None)
     if own is None:
-        raise NoKey(found)
-    return Address(found, own.key, str(place.access), place)
+        raise NoKey(address)
+    return Address(address, own.key, str(place.access), place)
 
 
 def own_place(url: str, data: str | None, environment: Mapping[str, str]) -> Place | None:
-    """The directory of the stack of this machine that has this URL, if `data` or the default one is it."""
+    """The directory `data`, or the default one, if its stack has this URL; else None."""
     place = find_place(data, environment)
     known = read_access(place.access)
     return place if known is not None and known.url == url else None
@@ -93,11 +93,11 @@ def _checked(url: str, name: str) -> str:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise WrongVariable(name, "should be the URL of a gateway, such as http://127.0.0.1:8400")
     if parsed.userinfo:
-        raise WrongVariable(name, f"should hold no user or password: the key belongs into {KEY}")
+        raise WrongVariable(name, f"should have no user or password: set the key in {KEY}")
     return str(parsed.copy_with(query=None, fragment=None)).rstrip("/")
 
 
 def _key(text: str) -> SecretStr:
     if parse_key(text.strip()) is None:
-        raise WrongVariable(KEY, "isn't an API key of Flowyard's, which looks like fy_abcdefgh_…")
+        raise WrongVariable(KEY, "isn't an API key of Flowyard; they look like fy_abcdefgh_…")
     return SecretStr(text.strip())

@@ -1,4 +1,4 @@
-"""Runs, by their ids or the beginnings of them."""
+"""Finds runs by their ids, or by the beginnings of ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIGITS: Final = 32
 
 
 class AmbiguousRun(FlowyardError):
-    """Several runs begin like this: those made within the same seconds do."""
+    """The ids of several runs begin like this: ids of runs made within seconds do."""
 
     code = "ambiguous_run"
 
@@ -24,17 +24,17 @@ class AmbiguousRun(FlowyardError):
 
 
 def find_run(client: Client, text: str) -> UUID:
-    """Raises UnknownRun, AmbiguousRun, and as Client."""
+    """The id of the run. Raises UnknownRun, AmbiguousRun, and what Client raises."""
     digits = text.lower().replace("-", "")
     if not _BEGINNING.fullmatch(digits):
         raise UnknownRun(text, hint=f"an id is a UUID; its first {LEAST} characters or more are enough")
     if len(digits) == _DIGITS:
         return UUID(digits)
-    # Ids grow with time, and runs come newest first: those that begin like this come together.
+    # Ids grow with time, and runs come newest first: so ids with the same beginning come together.
     above = UUID(digits.ljust(_DIGITS, "f"))
-    found = [run.id for run in client.runs(before=above, most=2) if run.id.hex.startswith(digits)]
-    if not found:
+    matches = [run.id for run in client.runs(before=above, most=2) if run.id.hex.startswith(digits)]
+    if not matches:
         raise UnknownRun(text)
-    if len(found) > 1:
+    if len(matches) > 1:
         raise AmbiguousRun(text)
-    return found[0]
+    return matches[0]

@@ -1,8 +1,7 @@
-"""Values from the command line, as a workflow's fields want them."""
+"""Reads values from the command line by the types of a workflow's fields."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from flowyard_cli.reading import read_inputs
 
 
 class OtherVersion(FlowyardError):
-    """The stack has a document that this command line can't read."""
+    """This command line can't read a document of the stack."""
 
     code = "other_version"
 
@@ -25,13 +24,13 @@ class OtherVersion(FlowyardError):
         super().__init__(f"this flowyard can't read workflow '{workflow}' as the stack does: is it of another version?")
 
 
-def inputs_for(workflow: WorkflowDetail, args: argparse.Namespace) -> dict[str, Any]:
-    """`args`: input, inputs. Raises InvalidInputs with every fault, UnreadableFile, OtherVersion."""
-    return read_inputs(_read(workflow.name, workflow.document), args.input, args.inputs)
+def inputs_for(workflow: WorkflowDetail, given: Sequence[str], file: str | None) -> dict[str, Any]:
+    """As `read_inputs`. Raises OtherVersion too."""
+    return read_inputs(_read(workflow.name, workflow.document), given, file)
 
 
 def fork_point(text: str) -> ForkPoint:
-    """Of NODE or NODE#VISIT. Raises InvalidInputs."""
+    """Reads NODE or NODE#VISIT. Raises InvalidInputs."""
     node, _, visit = text.partition("#")
     try:
         return ForkPoint(node=node, visit=int(visit or 1))
@@ -40,7 +39,7 @@ def fork_point(text: str) -> ForkPoint:
 
 
 def fields_to_set(client: Client, run: RunView, given: Sequence[str]) -> dict[str, Any]:
-    """Out of FIELD=VALUE, by the types that the run's own revision has. Raises InvalidInputs, OtherVersion."""
+    """Reads FIELD=VALUE, by the types in the run's own revision. Raises InvalidInputs, OtherVersion."""
     if not given:
         return {}
     faults = [f"--set {text}: write FIELD=VALUE" for text in given if not text.partition("=")[0] or "=" not in text]

@@ -1,8 +1,7 @@
-"""A run at the stack, watched from here to its end."""
+"""Follows a run of the stack to its end, and shows its progress and its result."""
 
 from __future__ import annotations
 
-import argparse
 from typing import Final, assert_never
 
 from flowyard.api.client import Client
@@ -14,26 +13,28 @@ from flowyard.runs.entries import decoded
 from flowyard.runs.events import RunClaimed, RunQueued, RunWaiting, StepFailed, StepFinished, StepId, StepStarted, Token
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
+from flowyard_cli.grammar import StackArgs, WatchArgs
 from flowyard_cli.remote.stack import again
 from flowyard_cli.show.format import seconds
-from flowyard_cli.show.progress import Progress, open_progress
+from flowyard_cli.show.progress import RunProgress, open_progress
 from flowyard_cli.show.result import print_result, result_as_data
-from flowyard_embedded.streams import print_json, say
+from flowyard_cli.show.tables import as_data
+from flowyard_embedded.streams import print_json, put, say
 
 _CODES: Final = {"succeeded": exits.OK, "failed": exits.RUN_FAILED, "cancelled": exits.CANCELLED}
 _REASONS: Final = {
     "executor_lost": "its executor was lost",
-    "released": "its executor has started anew",
-    "drained": "its executor stops",
+    "released": "its executor has restarted",
+    "drained": "its executor is shutting down",
     "woken": "its wait is over",
-    "retried": "it is tried once more",
+    "retried": "it is retried",
 }
 
 
-def watch(client: Client, args: argparse.Namespace, run: RunView, *, seen: int = 0) -> int:
-    """Follows the run to its end and shows what it came to. `seen`: what has happened up to this event is no news.
+def watch(client: Client, args: WatchArgs, run: RunView, *, seen: int = 0) -> int:
+    """Follows the run to its end and shows its result. Returns the exit code. Ctrl-C leaves the run running.
 
-    `args`: json, stream. Ctrl-C ends the watching, not the run.
+    `seen`: events up to this number are not shown.
     """
     summary = RunSummary(str(run.id), run.workflow)
     quiet = args.json and not args.stream
@@ -42,25 +43,25 @@ def watch(client: Client, args: argparse.Namespace, run: RunView, *, seen: int =
     try:
         with open_progress(quiet=quiet, stream=args.stream) as progress:
             watched = Watched(summary, progress, quiet=quiet, seen=seen)
-            for heard in client.follow(run.id, on_break=watched.lost):
-                watched.hear(heard)
+            for message in client.follow(run.id, on_break=watched.connection_lost):
+                watched.apply(message)
     except KeyboardInterrupt:
         return leave(args, run)
     return show_result(args, run, summary)
 
 
 def result_of(client: Client, run: RunView) -> RunSummary:
-    """Of a run that has ended, by what happened in it."""
+    """The summary of a run that has ended, made from its events."""
     summary = RunSummary(str(run.id), run.workflow)
     with open_progress(quiet=True, stream=False) as progress:
         watched = Watched(summary, progress, quiet=True)
         for event in client.events(run.id):
-            watched.hear(event)
+            watched.apply(event)
     return summary
 
 
-def show_result(args: argparse.Namespace, run: RunView, summary: RunSummary) -> int:
-    """As a run in this process is shown."""
+def show_result(args: StackArgs, run: RunView, summary: RunSummary) -> int:
+    """Shows the result as that of a run in this process. Returns the exit code."""
     if args.json:
         print_json({**result_as_data(summary), "revision": run.revision})
     else:
@@ -68,12 +69,22 @@ def show_result(args: argparse.Namespace, run: RunView, summary: RunSummary) -> 
     return _CODES[summary.status] if summary.status else exits.RUN_FAILED
 
 
-def how_to_go_on(args: argparse.Namespace, run: RunView) -> None:
+def show_submitted(args: StackArgs, run: RunView) -> int:
+    """Prints the id of a run that isn't watched. Returns the exit code."""
+    if args.json:
+        print_json(as_data(run))
+    else:
+        put(str(run.id))
+        how_to_go_on(args, run)
+    return exits.OK
+
+
+def how_to_go_on(args: StackArgs, run: RunView) -> None:
     say(f"  to follow it   {again(args, 'runs', 'follow', run.id)}")
     say(f"  to cancel it   {again(args, 'runs', 'cancel', run.id)}")
 
 
-def leave(args: argparse.Namespace, run: RunView) -> int:
+def leave(args: StackArgs, run: RunView) -> int:
     if args.json:
         print_json({"run_id": str(run.id), "workflow": run.workflow, "status": "left"})
     else:
@@ -83,28 +94,28 @@ def leave(args: argparse.Namespace, run: RunView) -> int:
 
 
 class Watched:
-    """Shows what is heard of a run, and sums it up."""
+    """Shows the events of a run, and adds them to its summary."""
 
-    def __init__(self, summary: RunSummary, progress: Progress, *, quiet: bool, seen: int = 0) -> None:
+    def __init__(self, summary: RunSummary, progress: RunProgress, *, quiet: bool, seen: int = 0) -> None:
         self._summary = summary
         self._progress = progress
         self._quiet = quiet
         self._seen = seen
         self._open: set[StepId] = set()
 
-    def hear(self, heard: Heard) -> None:
-        match heard:
+    def apply(self, message: Heard) -> None:
+        match message:
             case TokenView():
-                step = StepId(heard.node, heard.visit, heard.item)
-                # They travel apart from events: one that comes after its step's end has nobody to wait for it.
+                step = StepId(message.node, message.visit, message.item)
+                # Tokens and events come by different ways: a token may arrive after its step's end.
                 if step in self._open:
-                    self._progress.show(Token(step, heard.text))
+                    self._progress.show(Token(step, message.text))
             case EventView():
-                self._event(heard)
+                self._event(message)
 
-    def lost(self, error: FlowyardError) -> None:
+    def connection_lost(self, error: FlowyardError) -> None:
         if not self._quiet:
-            say(f"flowyard: {error.message}; trying again, the run goes on meanwhile")
+            say(f"flowyard: {error.message}; trying again, the run continues meanwhile")
 
     def _event(self, view: EventView) -> None:
         event = decoded(view.type, view.data)
@@ -117,7 +128,7 @@ class Watched:
                     say(f"{self._summary.workflow}: {line}")
                 return
             case StepStarted() if event.step in self._open:
-                # Its executor was lost: it begins a second time, and ends once.
+                # A step whose executor was lost starts a second time, and ends only once.
                 pass
             case _:
                 self._summary.add(event, view.at.timestamp())
@@ -130,10 +141,10 @@ class Watched:
 
 
 def _line(event: RunQueued | RunClaimed | RunWaiting) -> str | None:
-    """What happens to the run as a whole; None: nothing new, it was submitted or claimed for the first time."""
+    """The line for an event of the run as a whole; None if it was submitted, or claimed for the first time."""
     match event:
         case RunClaimed():
-            return f"taken up again by {event.executor or 'an executor'}" if event.attempt > 1 else None
+            return f"continued by {event.executor or 'an executor'}" if event.attempt > 1 else None
         case RunQueued():
             return f"queued again: {_REASONS.get(event.reason, event.reason)}" if event.reason != "submitted" else None
         case RunWaiting():

@@ -1,1 +1,1 @@
-"""What people and programs see of documents and runs: progress, tables, JSON, SARIF, diagrams."""
+"""How documents, runs and lists are shown to people and programs: progress, tables, JSON, SARIF, diagrams."""

@@ -1,4 +1,4 @@
-"""Sums of which a part may be unknown, as people read them."""
+"""Sums as text, of which a part may be unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNKNOWN: Final = "unknown"
 
 
 def dollars(amount: str) -> str:
-    """Every digit of it, without zeros that say nothing: `$0.0001`, `$3.50`, `$0`."""
+    """All digits, but at most two trailing zeros: `$0.0001`, `$3.50`, `$0`."""
     if Decimal(amount) == 0:
         return "$0"
     whole, _, rest = amount.partition(".")
@@ -19,7 +19,7 @@ def dollars(amount: str) -> str:
 
 
 def cost(known: str, unknown: int) -> str:
-    """`known`: what the calls came to whose cost is known; `unknown`: how many others there were."""
+    """`known`: the sum of the known costs; `unknown`: the number of calls whose cost is unknown."""
     if not unknown:
         return dollars(known)
     if Decimal(known) == 0:
@@ -34,7 +34,7 @@ def tokens(total: int | None, known: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Neither all nor nothing unless it is."""
+    """Never rounded to 0 % or to 100 %."""
     text = f"{100 * share:.1f}"
     if share > 0 and text == "0.0":
         return "< 0.1 %"

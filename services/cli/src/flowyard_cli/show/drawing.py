@@ -21,7 +21,7 @@ class Arrow:
 
 
 def arrows(workflow: Workflow) -> Iterator[Arrow]:
-    """Every way that a run can take, from START on, each node's together."""
+    """Every transition that a run can take, from START on, grouped by source."""
     order = [START, *workflow.nodes, *workflow.joins]
     for source in order:
         if source in workflow.ways:
@@ -60,7 +60,7 @@ def mermaid(workflow: Workflow) -> str:
 
 
 def _id(node: str) -> str:
-    """A name that Mermaid takes for no word of its own: `end` alone would break the chart."""
+    """A name that isn't a keyword of Mermaid: a node `end` would break the chart."""
     return node if node == START else f"{node.replace('+', '_and_')}_"
 
 
@@ -72,7 +72,7 @@ def _escaped(text: str) -> str:
 
 
 def ascii_drawing(workflow: Workflow) -> str:
-    """One line per way, grouped by where it begins: reads in any terminal, and diffs well."""
+    """A line per transition, grouped by source: readable in any terminal, and in diffs."""
     drawn = list(arrows(workflow))
     width = max(len(arrow.source) for arrow in drawn)
     lines = [workflow.name, ""]

@@ -21,7 +21,7 @@ def count(value: int | None) -> str:
 
 
 def money(value: Decimal | None) -> str:
-    """US dollars, to a millionth below a cent."""
+    """US dollars; below a cent with six digits."""
     if value is None:
         return "unknown"
     if value == 0:
@@ -30,12 +30,12 @@ def money(value: Decimal | None) -> str:
 
 
 def plural(number: int, noun: str, several: str = "") -> str:
-    """`several`: the noun in the plural, where that isn't the noun and an s."""
+    """`several`: the plural of the noun, if it isn't the noun and an s."""
     return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
-def told(failure: Failure) -> str:
-    """Where, why, and the code. Some messages name the node themselves."""
+def render_failure(failure: Failure) -> str:
+    """The node, the message and the code. Some messages already name the node."""
     named = failure.node is None or f"node '{failure.node}'" in failure.message
     where = "" if named else f"node '{failure.node}': "
     return f"{where}{failure.message} [{failure.code}]"

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
 from flowyard.language.load import Loaded
-from flowyard.language.problems import Problem
+from flowyard.language.problems import Position, Problem
 
 
 def problems_as_data(document: Loaded) -> Iterator[dict[str, Any]]:
     return (problem.as_data(document.file) for problem in document.problems)
 
 
+def render_problem(problem: Mapping[str, Any], file: str) -> str:
+    """A problem in JSON, from the stack, as `flowyard validate` prints it."""
+    position = Position(problem["line"], problem["column"])
+    decoded = Problem(problem["code"], problem["message"], position, problem["suggestion"], problem["severity"])
+    return decoded.render(file)
+
+
 def sarif(documents: Sequence[Loaded]) -> dict[str, Any]:
     """One SARIF log with one run."""
-    found = [(d.file, p) for d in documents for p in d.problems]
-    rules = sorted({p.code for _, p in found})
+    problems = [(d.file, p) for d in documents for p in d.problems]
+    rules = sorted({p.code for _, p in problems})
     return {
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
         "version": "2.1.0",
@@ -32,7 +39,7 @@ def sarif(documents: Sequence[Loaded]) -> dict[str, Any]:
                     }
                 },
                 "columnKind": "unicodeCodePoints",
-                "results": [_sarif_result(file, problem, rules) for file, problem in found],
+                "results": [_sarif_result(file, problem, rules) for file, problem in problems],
             }
         ],
     }

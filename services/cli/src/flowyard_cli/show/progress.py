@@ -37,31 +37,31 @@ from flowyard_cli.show.format import money, plural, seconds
 from flowyard_embedded.streams import printable, say
 
 
-class Progress(Protocol):
+class RunProgress(Protocol):
     def show(self, event: Event) -> None: ...
 
 
 @contextmanager
-def open_progress(*, quiet: bool, stream: bool) -> Iterator[Progress]:
+def open_progress(*, quiet: bool, stream: bool) -> Iterator[RunProgress]:
     if quiet:
-        yield Silent()
+        yield NoProgress()
     elif stream:
-        yield Streamed()
+        yield StreamedReplies()
     elif sys.stderr.isatty():
         console = Console(stderr=True)
         with Live(console=console, refresh_per_second=12, transient=True) as live:
             yield LiveProgress(live)
     else:
-        yield Lines()
+        yield ProgressLines()
 
 
-class Silent:
+class NoProgress:
     def show(self, event: Event) -> None:
         del event
 
 
-class Lines:
-    """One line per fact."""
+class ProgressLines:
+    """A line per event."""
 
     def show(self, event: Event) -> None:
         line = line_of(event)
@@ -69,12 +69,12 @@ class Lines:
             say(line)
 
 
-class Streamed:
-    """Replies as they come. Of several at once one is shown as it comes, the others when it is their turn."""
+class StreamedReplies:
+    """Replies word by word. Of steps that run at the same time, one is streamed; the others follow when it ends."""
 
     def __init__(self) -> None:
         self.shown: StepId | None = None
-        self.held: dict[StepId, list[str]] = {}
+        self.waiting: dict[StepId, list[str]] = {}
         self._headed = False
         self._mid_line = False
 
@@ -103,7 +103,7 @@ class Streamed:
         if token.step == self.shown:
             self._write(token.step, token.text)
         else:
-            self.held.setdefault(token.step, []).append(token.text)
+            self.waiting.setdefault(token.step, []).append(token.text)
 
     def _write(self, step: StepId, text: str) -> None:
         if not self._headed:
@@ -119,37 +119,37 @@ class Streamed:
             say(line)
 
     def _end_line(self) -> None:
-        """What comes next of the shown step stands under a header of its own."""
+        """Later words of the shown step get a new header."""
         if self._mid_line:
             say()
         self._mid_line = self._headed = False
 
     def _drop(self, step: StepId) -> None:
-        """Its reply begins anew."""
-        self.held.pop(step, None)
+        """The step's reply starts again from the beginning."""
+        self.waiting.pop(step, None)
         if step == self.shown:
             self.shown = None
 
     def _end(self, step: StepId) -> None:
         if step == self.shown:
             self.shown = None
-        elif step in self.held:
+        elif step in self.waiting:
             self._end_line()
-            self._write(step, "".join(self.held.pop(step)))
+            self._write(step, "".join(self.waiting.pop(step)))
 
     def _next(self) -> None:
-        if self.shown is None and self.held:
-            self.shown = next(iter(self.held))
-            self._write(self.shown, "".join(self.held.pop(self.shown)))
+        if self.shown is None and self.waiting:
+            self.shown = next(iter(self.waiting))
+            self._write(self.shown, "".join(self.waiting.pop(self.shown)))
 
 
 class LiveProgress:
-    """What is over scrolls up; below it each running step with its time and the end of its reply."""
+    """Events scroll up; below them is a line for each running step: its time, and the end of its reply."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
         self.running: dict[StepId, tuple[float, Spinner, list[str]]] = {}
-        live.update(_Running(self))
+        live.update(_RunningSteps(self))
 
     def show(self, event: Event) -> None:
         match event:
@@ -176,8 +176,8 @@ class LiveProgress:
             self.live.console.print(Text(line, style="red" if isinstance(event, StepFailed) else ""))
 
 
-class _Running:
-    """Drawn anew several times a second."""
+class _RunningSteps:
+    """Drawn several times a second."""
 
     def __init__(self, progress: LiveProgress) -> None:
         self.progress = progress
@@ -194,7 +194,7 @@ class _Running:
 
 
 def _fit(head: str, tail: str, width: int) -> str:
-    """The end of `tail` that has room behind `head`. Counted in cells: a Chinese character takes two."""
+    """`head` and as much of the end of `tail` as fits. Counted in cells: a Chinese character takes two."""
     room = width - cell_len(head) - 2
     if room < 1 or cell_len(tail) <= room:
         return head + (tail if room >= 1 else "")
@@ -205,7 +205,7 @@ def _fit(head: str, tail: str, width: int) -> str:
 
 
 def line_of(event: Event) -> str | None:
-    """The event in one line, or None where the plain view leaves it out."""
+    """The event as a line; None if it isn't shown."""
     line = _line_of(event)
     return printable(line) if line else None
 

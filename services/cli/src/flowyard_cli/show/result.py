@@ -1,4 +1,4 @@
-"""How a run ended: outputs, error, and per node the time and the money. As text and as data."""
+"""The result of a run: outputs, error, and the time and cost of each node. As text and as data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowyard.runs.summary import BOTTLENECK, NodeSummary, RunSummary, add_known
-from flowyard_cli.show.format import count, money, plural, seconds, told
+from flowyard_cli.show.format import count, money, plural, render_failure, seconds
 from flowyard_embedded.streams import put, say
 
 _REPLY_SHOWN: Final = 2_000
@@ -73,7 +73,7 @@ def _number(value: Decimal | None) -> float | None:
 
 
 def _is_bottleneck(node: NodeSummary, summary: RunSummary) -> bool:
-    """Several nodes can be: those that worked at the same time."""
+    """Several nodes can be bottlenecks if they ran at the same time."""
     return node.share(summary.duration_s) > BOTTLENECK
 
 
@@ -90,7 +90,7 @@ def print_result(summary: RunSummary) -> None:
 
 
 def _console(*, terminal: bool) -> Console:
-    """Draws, but writes nothing itself: where the reader of standard output has left, rich would end the process."""
+    """Only draws: if the reader of standard output has gone away, rich would end the process on a write."""
     nowhere = io.StringIO()
     if terminal:
         return Console(file=nowhere, force_terminal=True)
@@ -109,8 +109,8 @@ def _print_end(summary: RunSummary) -> None:
     if error is not None:
         if error.reply is not None:
             cut = f"\n… ({len(error.reply):,} characters)" if len(error.reply) > _REPLY_SHOWN else ""
-            say(f"the reply that didn't fit:\n{error.reply[:_REPLY_SHOWN]}{cut}\n")
-        say(f"failed {took}: {told(error)}")
+            say(f"the reply that couldn't be used:\n{error.reply[:_REPLY_SHOWN]}{cut}\n")
+        say(f"failed {took}: {render_failure(error)}")
     elif summary.status == "cancelled":
         say(f"cancelled {took}")
     else:
@@ -118,7 +118,7 @@ def _print_end(summary: RunSummary) -> None:
 
 
 def table(summary: RunSummary, console: Console) -> Table:
-    """Time and money per node, in as many columns as the console is wide enough for."""
+    """Time and cost per node, in as many columns as fit into the width of the console."""
     tables = (_table(summary, columns) for columns in _COLUMNS)
     room = console.options.update_width(_ENDLESS)
     fitting = (t for t in tables if Measurement.get(console, room, t).maximum <= console.width)

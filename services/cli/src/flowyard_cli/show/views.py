@@ -1,4 +1,4 @@
-"""A run and a workflow, whole, as people read them."""
+"""All facts of a run and of a workflow, as text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flowyard.api.history import StepView
 from flowyard.api.runs import RunSummary, RunView, SpendingView
 from flowyard.api.workflows import WorkflowDetail
 from flowyard.runs.events import StepId
-from flowyard_cli.remote.tables import NONE, ago, print_facts, print_table, when
 from flowyard_cli.show.format import count, money, plural, seconds
+from flowyard_cli.show.tables import NONE, ago, print_facts, print_table, when
 from flowyard_embedded.streams import put
 
 
@@ -73,7 +73,7 @@ def print_workflow(workflow: WorkflowDetail) -> None:
 
 
 def took(run: RunSummary) -> str:
-    """Up to now, if it is still at work."""
+    """The time since the run started, up to its end or to now."""
     if run.started_at is None:
         return NONE
     return seconds(max(0.0, ((run.finished_at or datetime.now(UTC)) - run.started_at).total_seconds()))

@@ -1,4 +1,4 @@
-"""Lists as people read them, in columns."""
+"""Tables and lists of facts for people, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DAY: Final = 24 * _HOUR
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """`empty`: what is said if there are no rows. Raises UnwritableOutput."""
+    """`empty`: the line to print if there are no rows. Raises UnwritableOutput."""
     cells = [[_cell(value) for value in row] for row in rows]
     if not cells:
         put(empty)
@@ -31,7 +31,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """One per line; those that are None are left out."""
+    """Prints a fact per line, but none whose value is None."""
     known = [(name, _cell(value)) for name, value in facts if value is not None]
     width = max(len(name) for name, _ in known)
     for name, value in known:
@@ -47,7 +47,7 @@ def print_items(items: Iterable[BaseModel]) -> None:
 
 
 def when(at: datetime | None) -> str:
-    """On this machine's clock."""
+    """In this machine's time zone."""
     return NONE if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -74,12 +74,12 @@ def _plain(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _width(text: str) -> int:
-    """In cells of a terminal."""
+    """The width in a terminal's cells: a Chinese character takes two."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char) for char in text)
 
 
 def _drawn(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    # Inline: takes a while to import, and only terminals need it.
+    # Inline: takes 0.1 s to import, and only terminals need it.
     from rich import box  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -87,11 +87,11 @@ def _drawn(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, name in enumerate(columns):
-        # The first column is what other commands take: it stays whole.
+        # The first column is the argument of other commands: never break it.
         table.add_column(name, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    # Draws, but writes nothing itself: where the reader of standard output has left, rich would end the process.
+    # Only draws: if the reader of standard output has gone away, rich would end the process on a write.
     console = Console(file=io.StringIO(), force_terminal=True)
     with console.capture() as captured:
         console.print(table)

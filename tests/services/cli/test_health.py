@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from flowyard.api.client import Client
 from flowyard.api.status import StatusView
 from flowyard_cli.commands.status import show
-from flowyard_cli.remote.standing import Standing, standing_of
+from flowyard_cli.remote.health import StackHealth, stack_health
 
 NOW = datetime.now(UTC).isoformat()
 EXECUTOR = {"name": "executor", "healthy": True, "version": "0.1.0", "replicas": 1}
@@ -40,8 +40,8 @@ def status(*services: dict[str, Any], orphaned: int = 0, **more: Any) -> dict[st
     }
 
 
-def standing(told: dict[str, Any], services: tuple[Any, ...] = ()) -> Standing:
-    return Standing("http://here", services, StatusView.model_validate(told))
+def standing(told: dict[str, Any], services: tuple[Any, ...] = ()) -> StackHealth:
+    return StackHealth("http://here", services, StatusView.model_validate(told))
 
 
 def firing(severity: str | None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def gateway(told: dict[str, Any]) -> Iterator[Client]:
 def test_executors_that_can_not_be_seen_are_not_said_to_be_down() -> None:
     unseen = {"name": "executor", "healthy": None, "detail": "NATS isn't connected: they can't be seen"}
     with gateway(status(unseen, executors=[])) as client:
-        found = standing_of(client, None)
+        found = stack_health(client, None)
     assert found.wrong == ["executors may be well or not: NATS isn't connected: they can't be seen"]
 
 
@@ -124,6 +124,6 @@ def test_executors_that_can_not_be_seen_are_not_said_to_be_down() -> None:
 def test_many_executors_are_one_line(count: int, shown: list[str]) -> None:
     told = {**EXECUTOR, "replicas": count}
     with gateway(status(told, executors=executors(count))) as client:
-        found = standing_of(client, None)
+        found = stack_health(client, None)
     assert [service.name for service in found.services] == ["gateway", *shown]
     assert found.wrong == []

@@ -1,4 +1,4 @@
-"""Lines for people, and for programs."""
+"""Prints log lines, for people or as JSON."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import os
 import sys
 from typing import Final
 
-from flowyard_cli.logs.line import Line
+from flowyard_cli.logs.line import LogLine
 from flowyard_embedded.stack.logs import LineStyle, render_fact, render_time
 from flowyard_embedded.streams import flush, printable, put
 
 _WIDTH: Final = len("executor-1")
 
 
-class Shown:
-    """`as_json`: an object per line. `of_one_run`: all lines have the same `run_id`."""
+class LinePrinter:
+    """`as_json`: a JSON object per line. `of_one_run`: all lines have the same `run_id`, so it isn't shown."""
 
     def __init__(self, *, as_json: bool, of_one_run: bool) -> None:
         self._as_json = as_json
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._style = LineStyle(_WIDTH, colours, dated=True, hidden=frozenset({"run_id"} if of_one_run else ()))
 
-    def show(self, lines: list[Line]) -> None:
+    def show(self, lines: list[LogLine]) -> None:
         """Raises UnwritableOutput."""
         for line in lines:
             put(_as_json(line) if self._as_json else self._readable(line), drawn=True)
         flush()
 
-    def _readable(self, line: Line) -> str:
+    def _readable(self, line: LogLine) -> str:
         try:
             if line.fact is not None:
                 return render_fact(line.name, line.fact, self._style)
@@ -38,8 +38,8 @@ class Shown:
         return f"{printable(line.name):<{_WIDTH}} {at}{printable(line.text)}"
 
 
-def _as_json(line: Line) -> str:
-    """What a service has written, and which of its processes; what isn't JSON is made so."""
+def _as_json(line: LogLine) -> str:
+    """The line as the service wrote it, with the name of its process. Other lines become JSON too."""
     if line.fact is None:
         return json.dumps({"ts": line.at.isoformat() if line.at else None, "service": line.name, "event": line.text})
     which = {} if line.name == line.service else {"process": line.name}

@@ -1,4 +1,4 @@
-"""How a stack is: what its supervisor says if it runs here, what it answers itself, and what follows from both."""
+"""The health of a stack: from its supervisor, if that runs here, and from its gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowyard.api.client import Client
 from flowyard.api.refusals import Refused, Unreachable
 from flowyard.api.status import AlertView, ExecutorView, ServiceView, StatusView
 from flowyard.errors import FlowyardError
-from flowyard_cli.remote.tables import ago
+from flowyard_cli.show.tables import ago
 from flowyard_embedded.stack.place import Place, owner_of
 from flowyard_embedded.stack.state import read_state
 
@@ -19,16 +19,16 @@ HEALTHY: Final = "healthy"
 DOWN: Final = "down"
 UNKNOWN: Final = "unknown"
 _MOST_EXECUTORS: Final = 8
-"""That have a line each."""
+"""With more executors, they are shown in a single line."""
 _NO_FAULTS: Final = frozenset({"info", "warning"})
-"""Severities of alerts that ask for somebody's attention, soon, and not for a repair."""
+"""Alerts of these severities don't mean that something is broken."""
 _FAULTS: Final = {UNKNOWN: "may be well or not"}
 _STATES: Final = {True: HEALTHY, False: DOWN, None: UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """`state`: healthy, starting, down or unknown. `starts`: how often its supervisor has started it, if it has one."""
+class ServiceStatus:
+    """A service or server. `state`: healthy, starting, down or unknown. `starts`: None if no supervisor is known."""
 
     name: str
     state: str
@@ -42,22 +42,22 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """`status` is None where the gateway can't say."""
+class StackHealth:
+    """`status`: None if the gateway doesn't know it."""
 
     url: str
-    services: tuple[Service, ...]
+    services: tuple[ServiceStatus, ...]
     status: StatusView | None
 
     @property
     def wrong(self) -> list[str]:
         """What is wrong, a line each."""
-        found = [_fault(service) for service in self.services if service.state != HEALTHY]
+        faults = [_fault(service) for service in self.services if service.state != HEALTHY]
         if self.status is not None:
             if orphaned := self.status.queue.orphaned:
-                found.append(f"{orphaned} orphaned: nobody will touch these runs again; a defect, please report it")
-            found += [f"{alert.name} fires" for alert in firing(self.status) if alert.severity not in _NO_FAULTS]
-        return found
+                faults.append(f"{orphaned} orphaned: no executor will run these again; this is a bug, please report it")
+            faults += [f"{alert.name} fires" for alert in firing(self.status) if alert.severity not in _NO_FAULTS]
+        return faults
 
     def as_data(self) -> dict[str, Any]:
         status = self.status.model_dump(mode="json") if self.status else dict.fromkeys(StatusView.model_fields)
@@ -69,49 +69,49 @@ def firing(status: StatusView) -> list[AlertView]:
     return list(status.alerts.firing or ()) if status.alerts else []
 
 
-def standing_of(client: Client, place: Place | None) -> Standing:
-    """`place`: of the stack, if it is one of this machine's. Raises as Client if there is nothing to be said."""
+def stack_health(client: Client, place: Place | None) -> StackHealth:
+    """`place`: of the stack, if it is on this machine. Raises what Client raises if nothing is known of the stack."""
     services = {service.name: service for service in _supervised(place)} if place else {}
     supervised, status = set(services), None
     try:
-        found = list(_answered(client))
+        answers = list(_from_gateway(client))
         status = _status(client)
     except Unreachable as error:
         if not supervised:
             raise
-        found = [Service("gateway", DOWN, error.message)]
+        answers = [ServiceStatus("gateway", DOWN, error.message)]
     if status is not None:
-        found += _told(status, supervised)
-    for service in found:
+        answers += _from_status(status, supervised)
+    for service in answers:
         known = services.get(service.name)
         services[service.name] = _joined(known, service) if known else service
-    return Standing(client.url, tuple(services.values()), status)
+    return StackHealth(client.url, tuple(services.values()), status)
 
 
-def _joined(known: Service, told: Service) -> Service:
-    """A process may run and not be able to work."""
-    is_worse = known.state == HEALTHY or told.state == DOWN
+def _joined(known: ServiceStatus, answer: ServiceStatus) -> ServiceStatus:
+    """A process that runs may still be unable to work."""
+    is_worse = known.state == HEALTHY or answer.state == DOWN
     return replace(
         known,
-        state=told.state if is_worse else known.state,
-        detail=told.detail or known.detail,
-        version=told.version or known.version,
-        address=told.address or known.address,
-        replicas=told.replicas or known.replicas,
+        state=answer.state if is_worse else known.state,
+        detail=answer.detail or known.detail,
+        version=answer.version or known.version,
+        address=answer.address or known.address,
+        replicas=answer.replicas or known.replicas,
     )
 
 
-def _supervised(place: Place) -> Iterator[Service]:
+def _supervised(place: Place) -> Iterator[ServiceStatus]:
     state = read_state(place.state) if owner_of(place) is not None else None
     for process in state.processes if state else ():
-        yield Service(process.name, process.state, pid=process.pid, port=process.port, starts=process.starts)
+        yield ServiceStatus(process.name, process.state, pid=process.pid, port=process.port, starts=process.starts)
 
 
-def _answered(client: Client) -> Iterator[Service]:
+def _from_gateway(client: Client) -> Iterator[ServiceStatus]:
     health = client.health()
-    yield Service("gateway", HEALTHY, "about to end" if health.draining else "", version=health.version)
+    yield ServiceStatus("gateway", HEALTHY, "about to end" if health.draining else "", version=health.version)
     for check in health.checks:
-        yield Service(check.name, HEALTHY if check.ok else DOWN, check.detail)
+        yield ServiceStatus(check.name, HEALTHY if check.ok else DOWN, check.detail)
 
 
 def _status(client: Client) -> StatusView | None:
@@ -123,8 +123,8 @@ def _status(client: Client) -> StatusView | None:
         return None
 
 
-def _told(status: StatusView, supervised: Set[str]) -> Iterator[Service]:
-    """Executors one by one, if there aren't too many; of a supervised stack, those that it has started."""
+def _from_status(status: StatusView, supervised: Set[str]) -> Iterator[ServiceStatus]:
+    """The services, and each executor unless there are many; of a supervised stack only its own executors."""
     for service in status.services:
         if service.name != "executor":
             yield _service(service)
@@ -138,17 +138,19 @@ def _told(status: StatusView, supervised: Set[str]) -> Iterator[Service]:
             yield replace(_service(service), name="executors")
 
 
-def _service(told: ServiceView) -> Service:
-    state = _STATES[told.healthy]
-    return Service(told.name, state, told.detail, version=told.version, address=told.address, replicas=told.replicas)
+def _service(view: ServiceView) -> ServiceStatus:
+    state = _STATES[view.healthy]
+    return ServiceStatus(
+        view.name, state, view.detail, version=view.version, address=view.address, replicas=view.replicas
+    )
 
 
-def _executor(executor: ExecutorView) -> Service:
+def _executor(executor: ExecutorView) -> ServiceStatus:
     seen = f"on {executor.host}, seen {ago(executor.heartbeat_at)}"
-    return Service(executor.name, HEALTHY, seen, version=executor.version)
+    return ServiceStatus(executor.name, HEALTHY, seen, version=executor.version)
 
 
-def _fault(service: Service) -> str:
+def _fault(service: ServiceStatus) -> str:
     why = f": {service.detail}" if service.detail else ""
     return f"{service.name} {_FAULTS.get(service.state, 'is ' + service.state)}{why}"
 

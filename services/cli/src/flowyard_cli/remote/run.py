@@ -1,8 +1,7 @@
-"""`flowyard run NAME`: a run of a workflow that the stack has."""
+"""`flowyard run NAME`: a run of a workflow of the stack."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
@@ -15,16 +14,17 @@ from flowyard.errors import FlowyardError, InvalidInputs, UnknownWorkflow
 from flowyard.language.problems import did_you_mean
 from flowyard.runs.run import OPEN
 from flowyard_cli import exits
+from flowyard_cli.commands.run import RunArgs
 from flowyard_cli.remote.address import NoStack
 from flowyard_cli.remote.inputs import inputs_for
-from flowyard_cli.remote.stack import NOT_DONE, at_the_stack
-from flowyard_cli.remote.tables import as_data
-from flowyard_cli.remote.watching import how_to_go_on, leave, result_of, show_result, watch
-from flowyard_embedded.streams import print_json, put, say
+from flowyard_cli.remote.stack import at_the_stack
+from flowyard_cli.remote.watching import how_to_go_on, leave, result_of, show_result, show_submitted, watch
+from flowyard_cli.show.tables import as_data
+from flowyard_embedded.streams import print_json, say
 
 
 class NothingToRun(FlowyardError):
-    """No file has this name, and no workflow of the stack."""
+    """Neither a file nor a workflow of the stack has this name."""
 
     code = UnknownWorkflow.code
 
@@ -34,29 +34,27 @@ class NothingToRun(FlowyardError):
         super().__init__(f"no file '{name}' here, and {where}" + (f" ({hint})" if hint else ""))
 
 
-def run_by_name(args: argparse.Namespace) -> int:
-    """`args`: file, which is the workflow's name; input, inputs, model, json, stream, detach, wait, idempotency_key."""
-
+def run_by_name(args: RunArgs) -> int:
     def reworded(error: FlowyardError) -> FlowyardError:
         where = "no stack is running that could have such a workflow: start one with `flowyard up`, or set FLOWYARD_URL"
         return NothingToRun(args.file, where) if isinstance(error, NoStack) else error
 
-    return at_the_stack(args, _run, reworded=reworded)
+    return at_the_stack(_run, args, reworded=reworded)
 
 
-def _run(client: Client, args: argparse.Namespace) -> int:
+def _run(client: Client, args: RunArgs) -> int:
     if args.model:
-        raise InvalidInputs([f"--model: only a FILE is run with another model; '{args.file}' is a workflow's name"])
+        raise InvalidInputs([f"--model: only a FILE can run with another model; '{args.file}' is a workflow's name"])
     workflow = _workflow(client, args.file)
-    request = RunRequest(inputs=inputs_for(workflow, args), priority=args.priority)
+    request = RunRequest(inputs=inputs_for(workflow, args.given, args.inputs), priority=args.priority)
     once = args.idempotency_key or str(uuid4())
     run = client.submit(workflow.name, request, once=once)
     if args.detach:
-        return _detach(args, run)
+        return show_submitted(args, run)
     if args.wait is None:
         return watch(client, args, run)
     try:
-        # The same request once more: so there is an id to be told if it is left.
+        # The same request again, which only waits: so the run's id is known if Ctrl-C leaves it.
         run = client.submit(workflow.name, request, once=once, wait_s=args.wait) if args.wait else run
     except KeyboardInterrupt:
         return leave(args, run)
@@ -73,16 +71,7 @@ def _workflow(client: Client, name: str) -> WorkflowDetail:
         raise NothingToRun(name, f"no workflow of this name at {client.url}", known=known) from error
 
 
-def _detach(args: argparse.Namespace, run: RunView) -> int:
-    if args.json:
-        print_json(as_data(run))
-    else:
-        put(str(run.id))
-        how_to_go_on(args, run)
-    return exits.OK
-
-
-def _waited(client: Client, args: argparse.Namespace, run: RunView) -> int:
+def _waited(client: Client, args: RunArgs, run: RunView) -> int:
     if run.status not in OPEN:
         return show_result(args, run, result_of(client, run))
     if args.json:
@@ -90,4 +79,4 @@ def _waited(client: Client, args: argparse.Namespace, run: RunView) -> int:
     else:
         say(f"flowyard: run {run.id} is still {run.status} after {args.wait:g} s")
         how_to_go_on(args, run)
-    return NOT_DONE
+    return exits.STACK_FAILED
