@@ -22,13 +22,13 @@ _EXAMPLES: Final = """\
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreateArgs(StackArgs):
+class CreateKeyArgs(StackArgs):
     name: str
     scope: Scope
 
 
 @dataclass(frozen=True, kw_only=True)
-class RevokeArgs(StackArgs):
+class RevokeKeyArgs(StackArgs):
     id: str
 
 
@@ -44,14 +44,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="read; run, which includes it; admin, which includes both",
     )
-    carry_out(create, CreateArgs, partial(at_the_stack, _create))
+    carry_out(create, CreateKeyArgs, partial(at_the_stack, _create))
     add_action(actions, "list", "All keys")
     revoke = add_action(actions, "revoke", "Make a key invalid, at once")
     revoke.add_argument("id", metavar="ID", help="see `keys list`")
-    carry_out(revoke, RevokeArgs, partial(at_the_stack, _revoke))
+    carry_out(revoke, RevokeKeyArgs, partial(at_the_stack, _revoke))
 
 
-def _create(client: Client, args: CreateArgs) -> int:
+def _create(client: Client, args: CreateKeyArgs) -> int:
     key = client.create_key(args.name, [args.scope])
     if args.json:
         print_json(as_data(key))
@@ -80,7 +80,7 @@ def _list(client: Client, args: StackArgs) -> int:
     return exits.OK
 
 
-def _revoke(client: Client, args: RevokeArgs) -> int:
+def _revoke(client: Client, args: RevokeKeyArgs) -> int:
     key = client.revoke_key(args.id)
     if args.json:
         print_json(as_data(key))

@@ -48,36 +48,36 @@ The first six characters of an id or more are enough where only one run has them
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListArgs(StackArgs):
+class ListRunsArgs(StackArgs):
     workflow: str | None
     status: Sequence[State] | None
     limit: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowArgs(StackArgs):
+class ShowRunArgs(StackArgs):
     run: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class FollowArgs(WatchArgs):
+class FollowRunArgs(WatchArgs):
     run: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class CancelArgs(StackArgs):
+class CancelRunsArgs(StackArgs):
     runs: Sequence[str]
     workflow: str | None
     all: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryArgs(FollowArgs):
+class RetryRunArgs(FollowRunArgs):
     follow: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForkArgs(RetryArgs):
+class ForkRunArgs(RetryRunArgs):
     """`point`: NODE or NODE#VISIT; None: the start. `set`: FIELD=VALUE each."""
 
     point: str | None
@@ -87,7 +87,7 @@ class ForkArgs(RetryArgs):
 def add(parser: argparse.ArgumentParser) -> None:
     stack_command(parser, _EXAMPLES)
     parser.set_defaults(workflow=None, status=None, limit=DEFAULT_LIMIT)
-    carry_out(parser, ListArgs, partial(at_the_stack, _list))
+    carry_out(parser, ListRunsArgs, partial(at_the_stack, _list))
     actions = add_actions(parser)
     listed = add_action(actions, "list", "Runs, newest first")
     listed.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
@@ -95,20 +95,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     limit_option(listed)
     show = add_action(actions, "show", "A run: its steps, inputs and outputs")
     run_argument(show)
-    carry_out(show, ShowArgs, partial(at_the_stack, _show))
+    carry_out(show, ShowRunArgs, partial(at_the_stack, _show))
     follow = add_action(actions, "follow", "Show a run's progress up to its end, and its result")
     run_argument(follow)
     stream_option(follow)
-    carry_out(follow, FollowArgs, partial(at_the_stack, _follow))
+    carry_out(follow, FollowRunArgs, partial(at_the_stack, _follow))
     cancel = add_action(actions, "cancel", "Cancel runs")
     cancel.add_argument("runs", metavar="ID", nargs="*", help="ids of runs, or their beginnings")
     cancel.add_argument("--workflow", metavar="NAME", help="with --all: all open runs of this workflow")
     cancel.add_argument("--all", action="store_true", help="with --workflow")
-    carry_out(cancel, CancelArgs, partial(at_the_stack, _cancel))
+    carry_out(cancel, CancelRunsArgs, partial(at_the_stack, _cancel))
     retry = add_action(actions, "retry", "Continue a failed run from the step that failed")
     run_argument(retry)
     follow_options(retry)
-    carry_out(retry, RetryArgs, partial(at_the_stack, _retry))
+    carry_out(retry, RetryRunArgs, partial(at_the_stack, _retry))
     _add_fork(add_action(actions, "fork", "Start a new run with what this run had done before a step"))
 
 
@@ -125,10 +125,10 @@ def _add_fork(parser: argparse.ArgumentParser) -> None:
         help="change a field before that step; without --from, an input",
     )
     follow_options(parser)
-    carry_out(parser, ForkArgs, partial(at_the_stack, _fork))
+    carry_out(parser, ForkRunArgs, partial(at_the_stack, _fork))
 
 
-def _list(client: Client, args: ListArgs) -> int:
+def _list(client: Client, args: ListRunsArgs) -> int:
     runs = list(client.runs(workflow=args.workflow, status=args.status or (), most=args.limit))
     if args.json:
         print_items(runs)
@@ -142,7 +142,7 @@ def _row(run: RunSummary) -> tuple[object, ...]:
     return run.id, run.workflow, run.status, ago(run.created_at), took(run), cost(run.spending)
 
 
-def _show(client: Client, args: ShowArgs) -> int:
+def _show(client: Client, args: ShowRunArgs) -> int:
     run = client.run(find_run(client, args.run))
     steps = client.steps(run.id)
     if args.json:
@@ -153,11 +153,11 @@ def _show(client: Client, args: ShowArgs) -> int:
     return exits.OK
 
 
-def _follow(client: Client, args: FollowArgs) -> int:
+def _follow(client: Client, args: FollowRunArgs) -> int:
     return watch(client, args, client.run(find_run(client, args.run)))
 
 
-def _cancel(client: Client, args: CancelArgs) -> int:
+def _cancel(client: Client, args: CancelRunsArgs) -> int:
     if bool(args.runs) == bool(args.all or args.workflow) or bool(args.all) != bool(args.workflow):
         raise InvalidInputs(["which runs? give their ids, or --workflow NAME --all"])
     if args.workflow is None:
@@ -205,12 +205,12 @@ def _concerns_all(error: FlowyardError) -> bool:
     return error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT) and not isinstance(error, AmbiguousRun)
 
 
-def _retry(client: Client, args: RetryArgs) -> int:
+def _retry(client: Client, args: RetryRunArgs) -> int:
     before = client.run(find_run(client, args.run))
     return _started(client, args, client.retry(before.id), seen=before.last_seq)
 
 
-def _fork(client: Client, args: ForkArgs) -> int:
+def _fork(client: Client, args: ForkRunArgs) -> int:
     origin = client.run(find_run(client, args.run))
     values = fields_to_set(client, origin, args.set)
     if args.point is None:
@@ -220,5 +220,5 @@ def _fork(client: Client, args: ForkArgs) -> int:
     return _started(client, args, client.fork(origin.id, request))
 
 
-def _started(client: Client, args: RetryArgs, run: RunView, *, seen: int = 0) -> int:
+def _started(client: Client, args: RetryRunArgs, run: RunView, *, seen: int = 0) -> int:
     return watch(client, args, run, seen=seen) if args.follow else show_submitted(args, run)

@@ -35,38 +35,38 @@ _revision = integer(1, 2**31 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListArgs(StackArgs):
+class ListWorkflowsArgs(StackArgs):
     search: str | None
     limit: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowArgs(StackArgs):
+class ShowWorkflowArgs(StackArgs):
     name: str
     document: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class RevisionsArgs(StackArgs):
+class ListRevisionsArgs(StackArgs):
     name: str
     limit: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffArgs(StackArgs):
+class DiffRevisionsArgs(StackArgs):
     name: str
     older: int | None
     newer: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RollbackArgs(StackArgs):
+class RollbackWorkflowArgs(StackArgs):
     name: str
     revision: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeleteArgs(StackArgs):
+class DeleteWorkflowArgs(StackArgs):
     name: str
     force: bool
 
@@ -74,7 +74,7 @@ class DeleteArgs(StackArgs):
 def add(parser: argparse.ArgumentParser) -> None:
     stack_command(parser, _EXAMPLES)
     parser.set_defaults(search=None, limit=DEFAULT_LIMIT)
-    carry_out(parser, ListArgs, partial(at_the_stack, _list))
+    carry_out(parser, ListWorkflowsArgs, partial(at_the_stack, _list))
     actions = add_actions(parser)
     listed = add_action(actions, "list", "All workflows")
     listed.add_argument("--search", metavar="TEXT", default=argparse.SUPPRESS, help="a part of the name")
@@ -82,20 +82,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     show = add_action(actions, "show", "A workflow: its inputs and nodes")
     show.add_argument("name", metavar="NAME")
     show.add_argument("--document", action="store_true", help="print the document, as it was written")
-    carry_out(show, ShowArgs, partial(at_the_stack, _show))
+    carry_out(show, ShowWorkflowArgs, partial(at_the_stack, _show))
     revisions = add_action(actions, "revisions", "The revisions of a workflow, newest first")
     revisions.add_argument("name", metavar="NAME")
     limit_option(revisions)
-    carry_out(revisions, RevisionsArgs, partial(at_the_stack, _revisions))
+    carry_out(revisions, ListRevisionsArgs, partial(at_the_stack, _revisions))
     _add_diff(add_action(actions, "diff", "What changed between two revisions"))
     rollback = add_action(actions, "rollback", "Make the document of an older revision the current one")
     rollback.add_argument("name", metavar="NAME")
     rollback.add_argument("revision", metavar="REVISION", type=_revision)
-    carry_out(rollback, RollbackArgs, partial(at_the_stack, _rollback))
+    carry_out(rollback, RollbackWorkflowArgs, partial(at_the_stack, _rollback))
     delete = add_action(actions, "delete", "Delete a workflow with its revisions; runs that have ended stay")
     delete.add_argument("name", metavar="NAME")
     delete.add_argument("--force", action="store_true", help="cancel its open runs, instead of refusing")
-    carry_out(delete, DeleteArgs, partial(at_the_stack, _delete))
+    carry_out(delete, DeleteWorkflowArgs, partial(at_the_stack, _delete))
 
 
 def _add_diff(parser: argparse.ArgumentParser) -> None:
@@ -104,10 +104,10 @@ def _add_diff(parser: argparse.ArgumentParser) -> None:
         "--from", dest="older", metavar="N", type=_revision, help="default: the revision before the newer one"
     )
     parser.add_argument("--to", dest="newer", metavar="N", type=_revision, help="default: the current revision")
-    carry_out(parser, DiffArgs, partial(at_the_stack, _diff))
+    carry_out(parser, DiffRevisionsArgs, partial(at_the_stack, _diff))
 
 
-def _list(client: Client, args: ListArgs) -> int:
+def _list(client: Client, args: ListWorkflowsArgs) -> int:
     workflows = list(client.workflows(search=args.search, most=args.limit))
     if args.json:
         print_items(workflows)
@@ -123,7 +123,7 @@ def _last_run(client: Client, workflow: WorkflowSummary) -> str:
     return f"{run.status}, {ago(run.finished_at or run.created_at)}" if run else NONE
 
 
-def _show(client: Client, args: ShowArgs) -> int:
+def _show(client: Client, args: ShowWorkflowArgs) -> int:
     workflow = client.workflow(args.name)
     if args.json:
         print_json(as_data(workflow))
@@ -134,7 +134,7 @@ def _show(client: Client, args: ShowArgs) -> int:
     return exits.OK
 
 
-def _revisions(client: Client, args: RevisionsArgs) -> int:
+def _revisions(client: Client, args: ListRevisionsArgs) -> int:
     revisions = list(client.revisions(args.name, most=args.limit))
     if args.json:
         print_items(revisions)
@@ -144,7 +144,7 @@ def _revisions(client: Client, args: RevisionsArgs) -> int:
     return exits.OK
 
 
-def _diff(client: Client, args: DiffArgs) -> int:
+def _diff(client: Client, args: DiffRevisionsArgs) -> int:
     difference = client.difference(args.name, older=args.older, newer=args.newer)
     if args.json:
         print_json(as_data(difference))
@@ -155,7 +155,7 @@ def _diff(client: Client, args: DiffArgs) -> int:
     return exits.OK
 
 
-def _rollback(client: Client, args: RollbackArgs) -> int:
+def _rollback(client: Client, args: RollbackWorkflowArgs) -> int:
     applied = client.roll_back(args.name, args.revision)
     if args.json:
         print_json(as_data(applied))
@@ -166,7 +166,7 @@ def _rollback(client: Client, args: RollbackArgs) -> int:
     return exits.OK
 
 
-def _delete(client: Client, args: DeleteArgs) -> int:
+def _delete(client: Client, args: DeleteWorkflowArgs) -> int:
     deleted = client.delete_workflow(args.name, force=args.force)
     if args.json:
         print_json(as_data(deleted))
