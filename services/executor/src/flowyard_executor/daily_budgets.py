@@ -1,74 +1,132 @@
-"""`FLOWYARD_DAILY_BUDGETS`: what workflows may spend per day, as JSON."""
+"""What workflows may spend per day: each call is reserved in Postgres, where all executors see it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import fields
-from decimal import Decimal, InvalidOperation
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from datetime import date
+from functools import partial
 from typing import Any, Final
 
-from flowyard.language.problems import suggest
+from flowyard.durable.patience import patiently
+from flowyard.errors import Unavailable
 from flowyard.language.workflow import Budget
+from flowyard.runs.budget import Amount, excess
+from flowyard.steps.budget_gate import DailyLimit, GoingAway, IsLeaving, Settle, refusal
+from flowyard.storage.budgets import DailySpending
 
-_KEYS: Final = tuple(field.name for field in fields(Budget))
-_MOST: Final = {"usd": 10**9, "tokens": 10**15, "model_calls": 2**31 - 1}
-_EXAMPLE: Final = '{"triage": {"usd": "1.50", "tokens": 100000}, "*": {"usd": 5}}'
+log = logging.getLogger(__name__)
 
-
-def read_daily_budgets(text: str | Mapping[str, Budget]) -> Mapping[str, Budget]:
-    """Per workflow its limits; `*` are those of each other workflow. The default is read already. Raises ValueError."""
-    if not isinstance(text, str):
-        return text
-    try:
-        # Amounts are read as they are written: 0.1 is no binary fraction.
-        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"should be JSON such as {_EXAMPLE}: {error}") from error
-    if not isinstance(given, dict):
-        raise ValueError(f"should be a mapping of workflows to limits, such as {_EXAMPLE}")  # noqa: TRY004  # pydantic's
-    return {workflow: _read_budget(workflow, limits) for workflow, limits in given.items()}
+ANY_OTHER: Final = "*"
+"""Names the limits of each workflow that has none of its own."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is there twice")
-    return found
+class DailyBudgets:
+    """The daily budgets of all workflows, for the runs of this process."""
+
+    def __init__(self, spending: DailySpending, budgets: Mapping[str, Budget]) -> None:
+        self._spending = spending
+        self._budgets = budgets
+        self._by_workflow: dict[str, _WorkflowBudget] = {}
+
+    def of(self, workflow: str) -> DailyLimit | None:
+        """None if the workflow has no daily budget."""
+        limits = self._budgets.get(workflow) or self._budgets.get(ANY_OTHER)
+        if limits is None:
+            return None
+        budget = self._by_workflow.setdefault(workflow, _WorkflowBudget(workflow, limits, self._spending))
+        return DailyLimit(limits, budget.reserve)
+
+    async def settled(self, *, within_s: float) -> None:
+        """Returns when all ended calls are settled, or after `within_s`: the others stay counted as reserved."""
+        settling = [task for budget in self._by_workflow.values() for task in budget.settling]
+        if settling:
+            await asyncio.wait(settling, timeout=within_s)
 
 
-def _read_budget(workflow: str, limits: Any) -> Budget:
-    if not isinstance(limits, dict) or not limits:
-        raise ValueError(f"should have a mapping for '{workflow}' with some of {', '.join(_KEYS)}")
-    for key in limits:
-        if key not in _KEYS:
-            raise ValueError(f"has '{key}' for '{workflow}', which is no limit ({suggest(key, _KEYS, 'limits')})")
-    found: dict[str, Any] = {key: _read_limit(workflow, key, value) for key, value in limits.items()}
-    return Budget(**found)
+class _WorkflowBudget:
+    """Of one workflow. Reservations are made one after the other."""
 
+    def __init__(self, workflow: str, limits: Budget, spending: DailySpending) -> None:
+        self.settling: set[asyncio.Task[None]] = set()
+        self._workflow = workflow
+        self._limits = limits
+        self._spending = spending
+        self._in_flight = 0
+        self._turn = asyncio.Lock()
+        self._settled = asyncio.Event()
 
-def _read_limit(workflow: str, key: str, value: Any) -> Decimal | int:
-    found = _dollars(value) if key == "usd" else _whole(value)
-    if found is None or not 0 < found <= _MOST[key]:
-        kind = "an amount" if key == "usd" else "a whole number"
-        raise ValueError(f"should have {kind} above 0 for '{workflow}.{key}', not {json.dumps(value, default=str)}")
-    return found
+    async def reserve(self, amount: Amount, is_leaving: IsLeaving) -> Settle:
+        """Waits while calls of this process may still leave more than they reserved.
 
+        Raises BudgetExceeded; GoingAway, but only once those calls are settled: until then the executor that takes over
+        the run would be refused because of what they have reserved.
+        """
+        async with self._turn:
+            while True:
+                settled = self._settled
+                day = await self._try(amount) if not is_leaving() else None
+                if day is not None:
+                    break
+                if self._in_flight:
+                    await settled.wait()
+                elif is_leaving():
+                    raise GoingAway
+                else:
+                    await self._refuse(amount)
+            self._in_flight += 1
+        return partial(self._settle_later, day, amount)
 
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    async def _refuse(self, amount: Amount) -> None:
+        """Raises BudgetExceeded, unless the amount fits by now."""
+        spent = await patiently(lambda: self._spending.today(self._workflow))
+        over = excess(self._limits, spent, amount)
+        if over is not None:
+            raise refusal(over, per="day")
 
+    async def _try(self, amount: Amount) -> date | None:
+        """The day on which the amount is reserved; None if it doesn't fit."""
+        if excess(self._limits, Amount(), amount) is not None:
+            # It wouldn't fit even alone. A document can ask for more tokens than a column holds.
+            return None
+        # If the reply of Postgres gets lost, the amount is reserved twice: too much, and never too little.
+        reserving = asyncio.create_task(patiently(lambda: self._spending.reserve(self._workflow, amount, self._limits)))
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            self._release_later(reserving, amount)
+            raise
 
-def _dollars(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() else None
+    def _release_later(self, reserving: asyncio.Task[date | None], amount: Amount) -> None:
+        """The run was ended while Postgres reserved: no call is made, and nothing else would settle the amount."""
 
+        async def release() -> None:
+            day = await reserving
+            if day is not None:
+                self._in_flight += 1
+                await self._settle(day, amount, Amount())
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no amount")
+        self._keep(release())
+
+    def _settle_later(self, day: date, reserved: Amount, spent: Amount) -> None:
+        """No run waits for it."""
+        self._keep(self._settle(day, reserved, spent))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.settling.add(task)
+        task.add_done_callback(self.settling.discard)
+
+    async def _settle(self, day: date, reserved: Amount, spent: Amount) -> None:
+        try:
+            # A call that ends while Postgres is away would stay counted as reserved.
+            await patiently(self._spending.reached)
+            # Once: if the reply gets lost, it isn't known whether the amount was settled.
+            await self._spending.settle(self._workflow, day, reserved, spent)
+        except Unavailable:
+            log.warning("a call stays counted as reserved", extra={"workflow": self._workflow})
+        finally:
+            self._in_flight -= 1
+            self._settled.set()
+            self._settled = asyncio.Event()

@@ -40,15 +40,15 @@ from flowyard.telemetry.loop_lag import watch_loop_lag
 from flowyard.web.app import About, make_app
 from flowyard.web.health import Check
 from flowyard.web.serve import serve
-from flowyard_executor.claiming import claim_runs, drain, renew_leases
-from flowyard_executor.days import Days
+from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
+from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.presence import be_present
 from flowyard_executor.reporting import RunReporter
 from flowyard_executor.settings import ExecutorSettings
-from flowyard_executor.sweeping import forget, measure, sweep, take_up
+from flowyard_executor.sweeper import forget, measure, sweep, take_up
 from flowyard_executor.tokens import TokenStream
-from flowyard_executor.warming import warm_up
+from flowyard_executor.warm_up import warm_up
 
 _ABOUT = "Claims runs and executes them. Start as many as there is work for, each under a name of its own."
 _QUIET = {
@@ -108,7 +108,7 @@ async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asy
         warming.cancel()
         bell.ring()
         await drain(parts)
-        await parts.days.settled(within_s=1)
+        await parts.daily_budgets.settled(within_s=1)
         stopped.set()
         await serving
         for loop in loops:
@@ -153,7 +153,10 @@ def _assembled(
         metrics.commits.batch.observe(commits)
 
     committer = Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
-    claims, days = Claims(database, lease_s=settings.lease_s), Days(DailySpending(database), settings.daily_budgets)
+    claims, daily_budgets = (
+        Claims(database, lease_s=settings.lease_s),
+        DailyBudgets(DailySpending(database), settings.daily_budgets),
+    )
     documents, clock = Documents(workflows), DatabaseClock()
     saver = Saver(Checkpoints(database))
     return ExecutorParts(
@@ -165,7 +168,7 @@ def _assembled(
         claims=claims,
         moves=Moves(database),
         retention=Retention(database),
-        days=days,
+        daily_budgets=daily_budgets,
         committer=committer,
         workflows=workflows,
         documents=documents,
@@ -185,7 +188,7 @@ def _assembled(
             clock=clock,
             observer=RunReporter(settings.executor_name, opened.bus, TokenStream(opened.bus), metrics),
             draining=draining,
-            daily_limit=days.of,
+            daily_limit=daily_budgets.of,
             stream_tokens=settings.stream_tokens,
             long_wait_s=settings.long_wait_s,
             box=box_of(settings.secret_key.get_secret_value()),

@@ -20,7 +20,7 @@ from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
-from flowyard_executor.days import Days
+from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.settings import ExecutorSettings
 
 
@@ -34,7 +34,7 @@ class ExecutorParts:
     claims: Claims
     moves: Moves
     retention: Retention
-    days: Days
+    daily_budgets: DailyBudgets
     committer: Committer
     workflows: Workflows
     documents: Documents

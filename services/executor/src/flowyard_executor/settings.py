@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 
 from flowyard.language.workflow import Budget
 from flowyard.settings import Port, SecretKey, ServiceSettings
-from flowyard_executor.daily_budgets import read_daily_budgets
+from flowyard_executor.daily_budget_settings import read_daily_budgets
 
 
 def _own_name() -> str:

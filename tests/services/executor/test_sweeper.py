@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from flowyard.runs.run import Entry
-from flowyard_executor.sweeping import lost_its_executor
+from flowyard_executor.sweeper import lost_its_executor
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""`FLOWYARD_DAILY_BUDGETS`: what workflows may spend per day, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from flowyard.language.problems import suggest
+from flowyard.language.workflow import Budget
+
+_KEYS: Final = tuple(field.name for field in fields(Budget))
+_MOST: Final = {"usd": 10**9, "tokens": 10**15, "model_calls": 2**31 - 1}
+_EXAMPLE: Final = '{"triage": {"usd": "1.50", "tokens": 100000}, "*": {"usd": 5}}'
+
+
+def read_daily_budgets(text: str | Mapping[str, Budget]) -> Mapping[str, Budget]:
+    """Per workflow its limits; `*` are those of each other workflow. The default is read already. Raises ValueError."""
+    if not isinstance(text, str):
+        return text
+    try:
+        # Amounts are read as they are written: 0.1 is no binary fraction.
+        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"should be JSON such as {_EXAMPLE}: {error}") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"should be a mapping of workflows to limits, such as {_EXAMPLE}")  # noqa: TRY004  # pydantic's
+    return {workflow: _read_budget(workflow, limits) for workflow, limits in given.items()}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is there twice")
+    return found
+
+
+def _read_budget(workflow: str, limits: Any) -> Budget:
+    if not isinstance(limits, dict) or not limits:
+        raise ValueError(f"should have a mapping for '{workflow}' with some of {', '.join(_KEYS)}")
+    for key in limits:
+        if key not in _KEYS:
+            raise ValueError(f"has '{key}' for '{workflow}', which is no limit ({suggest(key, _KEYS, 'limits')})")
+    found: dict[str, Any] = {key: _read_limit(workflow, key, value) for key, value in limits.items()}
+    return Budget(**found)
+
+
+def _read_limit(workflow: str, key: str, value: Any) -> Decimal | int:
+    found = _dollars(value) if key == "usd" else _whole(value)
+    if found is None or not 0 < found <= _MOST[key]:
+        kind = "an amount" if key == "usd" else "a whole number"
+        raise ValueError(f"should have {kind} above 0 for '{workflow}.{key}', not {json.dumps(value, default=str)}")
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _dollars(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no amount")
