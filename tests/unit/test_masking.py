@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.masking import MASK, SEALED, Masker, Stream, shown
+from flowyard.masking import MASK, SEALED, MaskedStream, Masker, hide_sealed
 
 SECRET = 'k=7/"é" +\nline two of it'
 
 
 def streamed(secrets: list[str], pieces: list[str]) -> list[str]:
     told: list[str] = []
-    stream = Stream(Masker(secrets), told.append)
+    stream = MaskedStream(Masker(secrets), told.append)
     for piece in pieces:
         stream.add(piece)
     stream.end()
@@ -69,7 +69,7 @@ def test_every_text_of_a_value_is_masked() -> None:
 
 def test_what_cannot_become_a_secret_is_told_at_once() -> None:
     told: list[str] = []
-    stream = Stream(Masker(["secret"]), told.append)
+    stream = MaskedStream(Masker(["secret"]), told.append)
     for piece in ("one ", "se", "ven ", "sec"):
         stream.add(piece)
     assert told == ["one ", "seven "]
@@ -91,7 +91,7 @@ def test_no_secret_gets_through_a_stream_wherever_it_is_cut(secrets: list[str], 
 
 
 def test_sealed_values_are_shown_as_stars() -> None:
-    assert shown({"token": f"{SEALED}…", "topic": "rain", "n": 1}) == {"token": MASK, "topic": "rain", "n": 1}
+    assert hide_sealed({"token": f"{SEALED}…", "topic": "rain", "n": 1}) == {"token": MASK, "topic": "rain", "n": 1}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.keys import secrets_of
+from flowyard.llm.keys import access_to
 from flowyard.llm.models import check_keys
 from flowyard.step_errors import MissingApiKey, ModelRefused
 
@@ -93,5 +93,13 @@ def test_secrets_are_what_the_environment_and_the_headers_call_so() -> None:
         "A_KEY": "short",
     }
     headers = {"extra_headers": {"Authorization": "Bearer own-0123"}, "headers": {"X-Team": "team-0123"}, "seed": 7}
-    found = secrets_of(settings(extra=headers), environ, {"Y_KEY": "other-0123"})
-    assert found == {"key-0123", "tok-0123", "sec-0123", "Bearer own-0123", "own-0123", "team-0123", "other-0123"}
+    access = access_to(settings("ollama", extra=headers), environ, {"Y_KEY": "other-0123"})
+    assert access.secrets == {
+        "key-0123",
+        "tok-0123",
+        "sec-0123",
+        "Bearer own-0123",
+        "own-0123",
+        "team-0123",
+        "other-0123",
+    }

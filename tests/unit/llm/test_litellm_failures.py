@@ -12,7 +12,7 @@ import pytest
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, OnToken
 from flowyard.llm.models import Models
-from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited
+from flowyard.step_errors import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status
 from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI, Provider
 
@@ -51,9 +51,9 @@ async def fail(models: Models, provider: Provider, behaviour: Behaviour, on_toke
         (Status(403), ModelRefused),
         (Status(404), ModelRefused),
         (Status(429), RateLimited),
-        (Status(500), NotAtWork),
-        (Status(503), NotAtWork),
-        (Status(529), NotAtWork),
+        (Status(500), ModelNeverRan),
+        (Status(503), ModelNeverRan),
+        (Status(529), ModelNeverRan),
         (Malformed(), ProviderError),
         (CutStream(), ProviderError),
         (CutStream(after=0), ProviderError),
@@ -169,7 +169,7 @@ async def test_an_address_where_nobody_listens_is_a_provider_error(provider: Pro
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         settings = ModelSettings(provider.name, provider.model, api_base=f"http://127.0.0.1:{unused.getsockname()[1]}")
-        with pytest.raises(NotAtWork, match="connect"):
+        with pytest.raises(ModelNeverRan, match="connect"):
             await models.reply(ask(settings))
 
 

@@ -19,7 +19,7 @@ import pytest
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.local_files import find_model_file
-from flowyard.llm.local_model import SLOTS, LocalModel, Server, open_local_model
+from flowyard.llm.local_model import PARALLEL_CALLS, LocalModel, ModelServer, open_local_model
 from flowyard.llm.openai_wire import Endpoint
 from flowyard.step_errors import ModelTimeout, ProviderError
 from support.wire.behaviour import Late, Text
@@ -119,14 +119,14 @@ async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) ->
     running: Any = SimpleNamespace(returncode=None)
     async with openai_server([Late(Text("hi"), seconds=0.3)]) as server:
         call = ask("Hi", timeout=0.7)
-        served = Server(running, Endpoint(server.url, "m", None))
+        served = ModelServer(running, Endpoint(server.url, "m", None))
         model._servers[find_model_file(call.settings)] = served
-        asking = [asyncio.create_task(model.reply(call)) for _ in range(4 * SLOTS)]
+        asking = [asyncio.create_task(model.reply(call)) for _ in range(4 * PARALLEL_CALLS)]
         await server.asked.wait()
         await asyncio.sleep(0.1)
-        assert len(server.requests) == SLOTS
+        assert len(server.requests) == PARALLEL_CALLS
         # Four turns of 0.3 s each: the last call waits for longer than its timeout.
-        assert [reply.text for reply in await asyncio.gather(*asking)] == ["hi"] * 4 * SLOTS
+        assert [reply.text for reply in await asyncio.gather(*asking)] == ["hi"] * 4 * PARALLEL_CALLS
 
 
 async def test_a_file_that_is_no_model_is_a_provider_error(model: LocalModel, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import MOST_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import MAX_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
-from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited
+from flowyard.step_errors import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Late, Malformed, Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer
@@ -94,7 +94,7 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
     [
         ({"prompt_tokens": "3", "completion_tokens": 5}, Usage(None, 5)),
         ({"prompt_tokens": 3, "completion_tokens": 3_000_000_000}, Usage(3, None)),
-        ({"prompt_tokens": MOST_TOKENS, "completion_tokens": -1}, Usage(MOST_TOKENS, None)),
+        ({"prompt_tokens": MAX_TOKENS, "completion_tokens": -1}, Usage(MAX_TOKENS, None)),
         ({"prompt_tokens": 3.5, "completion_tokens": 5.0}, Usage(None, 5)),
         ({"prompt_tokens": True, "completion_tokens": [5]}, Usage()),
         ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Usage()),
@@ -135,7 +135,7 @@ async def test_the_request_carries_key_schema_and_settings() -> None:
         (Status(401, message="wrong {key}"), ModelRefused),
         (Status(404), ModelRefused),
         (Status(429, {"retry-after-ms": "1500"}), RateLimited),
-        (Status(500), NotAtWork),
+        (Status(500), ModelNeverRan),
         (Malformed(), ProviderError),
         (CutStream(), ProviderError),
         (CutStream(after=0), ProviderError),
@@ -170,7 +170,7 @@ async def test_json_of_another_form_is_a_provider_error(answer: object, on_token
 
 async def test_a_content_that_is_no_text_is_a_provider_error() -> None:
     async with asking(Odd({"choices": [{"message": {"content": ["a", "b"]}}]})) as (_, ask):
-        with pytest.raises(ProviderError, match="no chat completion"):
+        with pytest.raises(ProviderError, match="not a chat completion"):
             await ask()
 
 

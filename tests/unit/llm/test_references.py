@@ -47,8 +47,8 @@ async def test_headers_hold_what_they_refer_to(tmp_path: Path) -> None:
     ("value", "because"),
     [
         ("${env:NOTHING}", "needs the environment variable NOTHING"),
-        ("${env:FLOWYARD_SECRET_KEY}", "is Flowyard's own"),
-        ("${env:flowyard_secret_key}", "is Flowyard's own"),
+        ("${env:FLOWYARD_SECRET_KEY}", "is a variable of Flowyard"),
+        ("${env:flowyard_secret_key}", "is a variable of Flowyard"),
         ("${env:TWO_LINES}", "a character that no header can have"),
         ("${file:nothing}", "needs the file nothing in the folder that FLOWYARD_REFERENCED_FILES names"),
         ("${file:../outside}", "needs the file ../outside"),

@@ -146,5 +146,5 @@ async def test_models_hand_scripted_calls_to_the_script() -> None:
     async with open_models({}, scripted=ScriptedModel({"write": "hi"})) as models:
         assert (await models.reply(ask())).text == "hi"
     async with open_models({}) as models:
-        with pytest.raises(ModelRefused, match="no canned replies were given"):
+        with pytest.raises(ModelRefused, match="there are no canned replies"):
             await models.reply(ask())

@@ -1,4 +1,4 @@
-"""What stands in place of a secret, in a text or a value. Pure; what seals secrets is in `sealing`."""
+"""Masks secrets in texts and JSON values. Pure. `sealing` encrypts them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
 SEALED: Final = "flowyard-sealed:1:"
-"""How a sealed value begins, wherever it is stored."""
-SHORTEST: Final = 4
-"""Characters that a secret has at least to be looked for in texts: shorter ones are parts of many words."""
-_LINE: Final = 8
-"""Characters of a line that is looked for by itself, where a secret has several."""
+"""The prefix of every sealed value."""
+MIN_LENGTH: Final = 4
+"""Shorter secrets (in characters) aren't masked in texts, because they are parts of many words."""
+_MIN_LINE_LENGTH: Final = 8
+"""Of a secret with several lines, each line with at least so many characters is masked by itself."""
 _PERCENT: Final = re.compile("%[0-9A-F]{2}")
 _ESCAPED: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 
@@ -25,18 +25,18 @@ def is_sealed(value: object) -> bool:
     return isinstance(value, str) and value.startswith(SEALED)
 
 
-def shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with each sealed one hidden: what may be shown to people."""
+def hide_sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with `***` instead of each sealed one, for display."""
     return {name: MASK if is_sealed(value) else value for name, value in values.items()}
 
 
 class Masker:
-    """Replaces secrets by `***`: as they are, and as JSON, URLs, Base64 and hexadecimal digits spell them."""
+    """Replaces secrets by `***`: the plain text, and its forms in JSON, URLs, HTML, Base64 and hexadecimal digits."""
 
     __slots__ = ("_forms", "_longest")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        # The longest first: one secret may be a part of another.
+        # The longest first: a secret may be a part of another.
         self._forms = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
         self._longest = len(self._forms[0]) if self._forms else 0
 
@@ -50,9 +50,9 @@ class Masker:
         return text
 
     def value(self, value: Any, known: Collection[str] = ()) -> Any:
-        """JSON with every text in it masked, keys included, but for those that are `known` by a document.
+        """A JSON value with all texts in it masked, keys included, except keys in `known` (names in the document).
 
-        A number that is a secret becomes a text; one that only holds its digits is as it was.
+        A number that is itself a secret becomes `***`; a number that only contains a secret's digits doesn't change.
         """
         match value:
             case str():
@@ -69,8 +69,8 @@ class Masker:
                 return value
 
     def json(self, text: str, known: Collection[str]) -> str:
-        """A reply that should hold JSON, masked so that it still does. `known`: as for `value`."""
-        # Between fences or words, too: what stands around it is a text like any other.
+        """A reply that should contain JSON, masked so that it is still valid. `known`: as for `value`."""
+        # The JSON may stand between code fences or sentences, which are masked as plain text.
         begin, end = min((at for at in map(text.find, "{[") if at >= 0), default=0), max(map(text.rfind, "}]")) + 1
         try:
             data = json.loads(text[begin:end])
@@ -82,17 +82,18 @@ class Masker:
             return text
         return hidden.join(self.text(part) for part in around)
 
-    def settled(self, text: str) -> int:
-        """How many of the text's first characters are no part of a secret that only begins in it."""
-        cut = len(text) - self._begun(text)
+    def safe_length(self, text: str) -> int:
+        """How many of the text's first characters can't belong to a secret whose rest may follow the text."""
+        safe = len(text) - self._unfinished_length(text)
         for form in self._forms:
-            at = text.find(form, max(0, cut - len(form) + 1))
-            # What is a secret already doesn't wait for what might begin in the middle of it.
-            if 0 <= at < cut:
-                cut = max(cut, at + len(form))
-        return cut
+            at = text.find(form, max(0, safe - len(form) + 1))
+            # A complete match is masked at once, even if another secret could start inside it.
+            if 0 <= at < safe:
+                safe = max(safe, at + len(form))
+        return safe
 
-    def _begun(self, text: str) -> int:
+    def _unfinished_length(self, text: str) -> int:
+        """The length of the longest end of the text with which a secret may begin."""
         for length in range(min(self._longest - 1, len(text)), 0, -1):
             end = text[-length:]
             if any(len(form) > length and form.startswith(end) for form in self._forms):
@@ -100,37 +101,37 @@ class Masker:
         return 0
 
 
-class Stream:
-    """A text that comes piece by piece, masked across the pieces: what may be a secret's beginning is held back."""
+class MaskedStream:
+    """Masks a text that arrives in pieces. An end that may be the beginning of a secret waits for the next piece."""
 
-    def __init__(self, masker: Masker, tell: Callable[[str], None]) -> None:
+    def __init__(self, masker: Masker, emit: Callable[[str], None]) -> None:
         self._masker = masker
-        self._tell = tell
-        self._held = ""
+        self._emit = emit
+        self._held_back = ""
 
     def add(self, piece: str) -> None:
-        text = self._held + piece
-        cut = self._masker.settled(text)
-        self._held = text[cut:]
-        self._say(text[:cut])
+        text = self._held_back + piece
+        safe = self._masker.safe_length(text)
+        self._held_back = text[safe:]
+        self._emit_masked(text[:safe])
 
     def end(self) -> None:
-        """No more comes."""
-        held, self._held = self._held, ""
-        self._say(held)
+        """Emits what was held back. Call it after the last piece."""
+        rest, self._held_back = self._held_back, ""
+        self._emit_masked(rest)
 
-    def _say(self, text: str) -> None:
+    def _emit_masked(self, text: str) -> None:
         if text:
-            self._tell(self._masker.text(text))
+            self._emit(self._masker.text(text))
 
 
 def _forms(secret: str) -> Iterator[str]:
     lines = [line.strip() for line in secret.splitlines()]
-    own = {secret, secret.strip(), " ".join(secret.split()), *(line for line in lines if len(line) >= _LINE)}
+    own = {secret, secret.strip(), " ".join(secret.split()), *(line for line in lines if len(line) >= _MIN_LINE_LENGTH)}
     for text in own:
-        if len(text) >= SHORTEST:
+        if len(text) >= MIN_LENGTH:
             yield from _spellings(text)
-    if len(secret) >= SHORTEST:
+    if len(secret) >= MIN_LENGTH:
         yield from _rare_spellings(secret)
 
 
@@ -144,18 +145,18 @@ def _spellings(text: str) -> Iterator[str]:
 
 
 def _rare_spellings(text: str) -> Iterator[str]:
-    """Those of other writers of JSON, URLs and HTML; and in Base64 as a part of more, as in `Basic …`."""
+    """Forms that other JSON, URL and HTML encoders write; and Base64 of a longer text, as in `Basic …`."""
     data = text.encode(errors="surrogatepass")
     for ascii_only in (True, False):
         spelled = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
         for each in (spelled, _ESCAPED.sub(lambda digits: digits[0].upper(), spelled)):
             yield from (each, each.replace("/", "\\/"))
     for url in (quote(data), quote(data, safe=""), quote_plus(data)):
-        yield _PERCENT.sub(lambda found: found[0].lower(), url)
+        yield _PERCENT.sub(lambda match: match[0].lower(), url)
     yield html.escape(text)
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):
-            # The digits that its neighbours can't change.
-            core = encode(b"\0" * before + data).decode()[(8 * before + 5) // 6 : 8 * (before + len(data)) // 6]
-            if len(core) >= _LINE:
+        for offset in range(3):
+            # The digits that don't depend on the bytes before and after the secret.
+            core = encode(b"\0" * offset + data).decode()[(8 * offset + 5) // 6 : 8 * (offset + len(data)) // 6]
+            if len(core) >= _MIN_LINE_LENGTH:
                 yield core

@@ -65,8 +65,8 @@ class ProviderError(ModelError):
     code = "provider_error"
 
 
-class NotAtWork(ProviderError):
-    """A provider's failure before which no model worked on the call: 5xx was the answer, or there was no connection."""
+class ModelNeverRan(ProviderError):
+    """The provider failed before any model ran, so the call costs nothing: a 5xx answer, or no connection."""
 
 
 class RateLimited(ModelError):

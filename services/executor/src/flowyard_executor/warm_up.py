@@ -39,7 +39,7 @@ async def warm_up(parts: ExecutorParts) -> NoReturn:
 async def _warm_up_for(name: str, ready: set[str], parts: ExecutorParts) -> None:
     try:
         workflow = (await patiently(lambda: parts.documents.current(name))).workflow
-        for settings in parts.models.worth_preparing(workflow.models):
+        for settings in parts.models.preparable(workflow.models):
             if settings.provider not in ready:
                 log.debug("preparing a provider", extra={"provider": settings.provider, "workflow": name})
                 started = time.perf_counter()

@@ -16,7 +16,7 @@ from flowyard.language.flow import Flow
 from flowyard.language.inputs import conform_field, valid_inputs
 from flowyard.language.problems import suggest
 from flowyard.language.workflow import START, Workflow
-from flowyard.masking import shown
+from flowyard.masking import hide_sealed
 from flowyard.runs.run import Change, Fork, NewRun
 from flowyard.storage.runs import ForkOrigin
 
@@ -64,7 +64,7 @@ async def fork_run(control: Control, order: ForkOrder, *, run_id: UUID) -> tuple
         steps_before = await _begun_at(control, fork)
         fork = replace(fork, earlier=await _earlier(control, origin, steps_before))
     kept = {name: value for name, value in inputs.items() if name not in changed}
-    check_size({**inputs, **shown(kept), **fork.state}, "the fork's inputs and state", control.inputs_limit)
+    check_size({**inputs, **hide_sealed(kept), **fork.state}, "the fork's inputs and state", control.inputs_limit)
     fork = replace(fork, state=seal_inputs(control, workflow, fork.state))
     inputs = seal_inputs(control, workflow, inputs, changed)
     run = NewRun(

@@ -1,4 +1,4 @@
-"""`${env:NAME}` and `${file:NAME}`: what a document refers to and must not hold. Resolved where it is used."""
+"""`${env:NAME}` and `${file:NAME}`: references to secrets outside of a document. `llm.references` resolves them."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any, Final
 
 OWN_PREFIX: Final = "FLOWYARD_"
 HEADERS: Final = ("headers", "extra_headers")
-"""The keys of `extra` whose values may refer to something."""
+"""The keys of `extra` whose values may contain references."""
 _REFERENCE: Final = re.compile(r"\$\{([a-z]*):([^{}]*)\}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def refers(text: object) -> bool:
+def has_reference(text: object) -> bool:
     return isinstance(text, str) and _REFERENCE.search(text) is not None
 
 
-def fault(text: str) -> str | None:
-    """What is wrong with the references in a text."""
+def reference_fault(text: str) -> str | None:
+    """What is wrong with the references in a text; None: nothing."""
     for kind, name in _REFERENCE.findall(text):
         if kind not in ("env", "file"):
             return f"no reference '${{{kind}:…}}'"
         if not name.strip() or (kind == "env" and not _VARIABLE.fullmatch(name)):
             return f"'{name}' can't be the name of a {'variable' if kind == 'env' else 'file'}"
         if kind == "env" and name.upper().startswith(OWN_PREFIX):
-            return f"'{name}' is Flowyard's own, and is never handed to others"
+            return f"'{name}' is a variable of Flowyard, which is never sent to others"
     return None
 
 
-def replaced(text: str, look_up: Callable[[str, str], str]) -> str:
-    """`look_up` is told `env` or `file`, and the name."""
-    return _REFERENCE.sub(lambda found: look_up(found[1], found[2]), text)
+def replace_references(text: str, look_up: Callable[[str, str], str]) -> str:
+    """The text with each reference replaced by `look_up(kind, name)`. `kind`: `env` or `file`."""
+    return _REFERENCE.sub(lambda match: look_up(match[1], match[2]), text)
 
 
-def anywhere(value: Any) -> bool:
-    """Whether a value, or one inside of it, holds a reference."""
+def contains_reference(value: Any) -> bool:
+    """Whether a value, or a value inside of it, contains a reference."""
     match value:
         case dict():
-            return any(anywhere(each) for each in value.values())
+            return any(contains_reference(each) for each in value.values())
         case list():
-            return any(anywhere(each) for each in value)
+            return any(contains_reference(each) for each in value)
         case _:
-            return refers(value)
+            return has_reference(value)

@@ -1,1 +1,1 @@
-"""Talking to models: the only room that knows litellm and xllamacpp. The door is `models`; shapes are in `calls`."""
+"""Calls models: the only room that imports litellm and xllamacpp. Start at `models`; `calls` has the data types."""

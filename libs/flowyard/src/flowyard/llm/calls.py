@@ -12,8 +12,8 @@ from flowyard.language.nodes import ModelSettings
 JsonSchema: TypeAlias = Mapping[str, Any]
 OnToken: TypeAlias = Callable[[str], None]
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
-MOST_TOKENS: Final = 2**31 - 1
-"""More than this is no number of tokens of one call, and no column holds it."""
+MAX_TOKENS: Final = 2**31 - 1
+"""No call has more tokens than this, and the database's integer columns hold no larger number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One question to one model. `schema`: the JSON Schema the reply must fit, or None for plain text.
+    """One request to one model. `schema`: the JSON Schema that the reply must fit, or None for plain text.
 
-    `key`: the same whenever the same question is asked again, after a crash too; sent as `Idempotency-Key`, so that the
-    other side can answer it once. `secrets`: what is in the messages and in no reply, token or error.
+    `key`: the same for every repetition of the same request, also after a crash. It is sent as `Idempotency-Key`, so
+    that the provider can process the request once. `secrets`: texts that the messages contain, and that are masked in
+    the reply, its tokens and errors.
     """
 
     node: str
@@ -40,23 +41,23 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call. None: the provider didn't say, which is not zero."""
+    """Tokens of one call. None: the provider didn't report a count, which is not zero."""
 
     tokens_in: int | None = None
     tokens_out: int | None = None
     tokens_cached: int | None = None
 
 
-def told_tokens(value: object) -> int | None:
-    """A number of tokens as a provider told it. None for what is no whole number from 0 to MOST_TOKENS."""
+def token_count(value: object) -> int | None:
+    """The count that a provider reported, or None if it isn't a whole number from 0 to MAX_TOKENS."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
-    return int(value) if 0 <= value <= MOST_TOKENS else None
+    return int(value) if 0 <= value <= MAX_TOKENS else None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """`cost_usd` is None where no price is known; `first_token_s` is None where nothing was streamed."""
+    """`cost_usd`: None if no price is known. `first_token_s`: seconds to the first token; None without streaming."""
 
     text: str
     usage: Usage
@@ -65,9 +66,10 @@ class ModelReply:
 
 
 class Model(Protocol):
-    """Anything that answers a call. Raises ModelError; may be cancelled at any await.
+    """Anything that answers a call."""
 
-    A ProviderError that isn't NotAtWork leaves open whether a model has worked, and what that costs.
-    """
+    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
+        """Calls `on_token` with each piece of a streamed reply. May be cancelled at any await.
 
-    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply: ...
+        Raises ModelError. After a ProviderError other than ModelNeverRan, a model may have run, at an unknown cost.
+        """

@@ -1,4 +1,4 @@
-"""What a provider's failure becomes: facts of the wire in, one short error without secrets out. Pure."""
+"""Turns a provider's failure (status, headers, text) into one short error without secrets. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, Final, TypeAlias
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.keys import key_variable
 from flowyard.masking import Masker
-from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, NotAtWork, ProviderError, RateLimited
+from flowyard.step_errors import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 
 Secrets: TypeAlias = frozenset[str]
 NO_SECRETS: Final[Secrets] = frozenset()
 
-_LONGEST: Final = 300
-_WORTH_ANOTHER_TRY: Final = frozenset({408, 409, 425})
-"""Request timeout, conflict, too early: temporary although the number begins with 4."""
-_MAYBE_AT_WORK: Final = frozenset({408, 502, 504, 520, 524})
-"""Told by what stands before a model, of one that was asked and didn't answer in time, or not to the end."""
+_MAX_LENGTH: Final = 300
+_RETRYABLE: Final = frozenset({408, 409, 425})
+"""Request timeout, conflict, too early: the 4xx statuses that are temporary."""
+_MAY_HAVE_RUN: Final = frozenset({408, 502, 504, 520, 524})
+"""Statuses that a proxy sends when the model received the request but didn't answer in time, or not completely."""
 
 
 def timed_out(settings: ModelSettings) -> ModelTimeout:
@@ -28,13 +28,13 @@ def timed_out(settings: ModelSettings) -> ModelTimeout:
 
 
 def broken(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ProviderError:
-    """The answer broke off or is nonsense, or the connection was lost before it: a model may have worked."""
+    """The response was cut off or is malformed, or the connection was lost before it: a model may have run."""
     return ProviderError(brief(detail, secrets), provider=settings.provider, model=settings.model)
 
 
-def unreached(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> NotAtWork:
-    """The call was never sent."""
-    return NotAtWork(brief(detail, secrets), provider=settings.provider, model=settings.model)
+def never_sent(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ModelNeverRan:
+    """The request was never sent, so no model ran."""
+    return ModelNeverRan(brief(detail, secrets), provider=settings.provider, model=settings.model)
 
 
 def from_status(
@@ -45,24 +45,25 @@ def from_status(
     headers: Mapping[str, str],
     secrets: Secrets,
     now: datetime,
-    in_answer: bool = False,
+    inside_reply: bool = False,
 ) -> ModelError:
-    """The error of an HTTP answer. `detail` is what the provider wrote, `headers` are the answer's.
+    """The error for an HTTP error status. `detail`: the provider's error text; `headers`: those of the response.
 
-    `in_answer`: the status isn't the answer's own, but was found inside of it or made up from it.
+    `inside_reply`: the status wasn't that of the response, but was read in its body or derived from it, so a model may
+    have run.
     """
-    said = brief(f"{_advice(settings, status)}{_said(detail)}", secrets)
+    text = brief(f"{_advice(settings, status)}{f': {detail}' if detail.strip() else ''}", secrets)
     wait = retry_after(headers, now)
     if status == 429:
-        return RateLimited(said, provider=settings.provider, model=settings.model, retry_after=wait)
-    if status >= 500 or status in _WORTH_ANOTHER_TRY:
-        kind = ProviderError if in_answer or status in _MAYBE_AT_WORK else NotAtWork
-        return kind(said, provider=settings.provider, model=settings.model, retry_after=wait)
-    return ModelRefused(said, provider=settings.provider, model=settings.model)
+        return RateLimited(text, provider=settings.provider, model=settings.model, retry_after=wait)
+    if status >= 500 or status in _RETRYABLE:
+        kind = ProviderError if inside_reply or status in _MAY_HAVE_RUN else ModelNeverRan
+        return kind(text, provider=settings.provider, model=settings.model, retry_after=wait)
+    return ModelRefused(text, provider=settings.provider, model=settings.model)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait in seconds that an answer asks for: `retry-after-ms`, or Retry-After (RFC 9110: seconds or a date)."""
+    """Seconds to wait, from `retry-after-ms` or Retry-After (RFC 9110: seconds or a date). None: not given."""
     lower = {name.lower(): value for name, value in headers.items()}
     milliseconds = _number(lower.get("retry-after-ms"))
     if milliseconds is not None:
@@ -73,7 +74,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def error_text(body: str) -> str:
-    """The sentence in a provider's error body: `error.message`, `error` or `message`, else the body as it is."""
+    """The message in a provider's error body: `error.message`, `error` or `message`, else the whole body."""
     try:
         parsed: Any = json.loads(body)
     except ValueError:
@@ -86,9 +87,9 @@ def error_text(body: str) -> str:
 
 
 def brief(text: str, secrets: Secrets = NO_SECRETS) -> str:
-    """One line of bounded length, without the secrets."""
+    """The text as one line of at most 300 characters, with the secrets masked."""
     line = " ".join(redact(text, secrets).split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 1]}…"
 
 
 def redact(text: str, secrets: Secrets) -> str:
@@ -96,13 +97,13 @@ def redact(text: str, secrets: Secrets) -> str:
 
 
 def cause_of(error: BaseException, secrets: Secrets) -> BaseException | None:
-    """The error as a cause to keep, or None if it or what lies behind it spells a secret."""
-    told = "".join(f"{each} {each!r}" for each in chain(error))
-    return error if redact(told, secrets) == told else None
+    """The error itself, or None if it, or one of its causes, contains a secret: a traceback would show it."""
+    text = "".join(f"{each} {each!r}" for each in chain(error))
+    return error if redact(text, secrets) == text else None
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything that led to it."""
+    """The error, its causes and contexts, each once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -115,12 +116,12 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 def _advice(settings: ModelSettings, status: int) -> str:
     variable = key_variable(settings)
-    holder = f"the key in {variable}" if variable else "the key"
+    key = f"the key in {variable}" if variable else "the key"
     match status:
         case 401:
-            return f"{holder} was not accepted (401)"
+            return f"{key} was not accepted (401)"
         case 403:
-            return f"{holder} may not do this (403)"
+            return f"{key} may not do this (403)"
         case 404:
             where = f" at {settings.api_base}" if settings.api_base else ""
             return f"no model '{settings.model}'{where}: check its name (404)"
@@ -130,10 +131,6 @@ def _advice(settings: ModelSettings, status: int) -> str:
             return f"the provider failed ({status})"
         case _:
             return f"the request was not accepted ({status})"
-
-
-def _said(detail: str) -> str:
-    return f": {detail}" if detail.strip() else ""
 
 
 def _number(value: str | None) -> float | None:

@@ -1,14 +1,15 @@
-"""Which environment variable holds a provider's key. Pure tables; the names are those that LiteLLM reads.
+"""API keys: which environment variable holds a provider's key, and which texts are secret in a call. Pure.
 
-Source: https://docs.litellm.ai/docs/providers, checked against litellm 1.106.
+The variables are those that LiteLLM reads: https://docs.litellm.ai/docs/providers, checked against litellm 1.106.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowyard.language.nodes import ModelSettings
@@ -16,12 +17,14 @@ from flowyard.language.outside import HEADERS
 from flowyard.step_errors import MissingApiKey
 
 NO_KEY: Final = "no-key"
-"""Sent to a keyless server on this machine: most clients refuse to call without any key."""
+"""The key for a server on this machine that needs none: most clients refuse to call without any key."""
 
-_SECRET: Final = ("_KEY", "_TOKEN", "_SECRET")
-_SHORTEST: Final = 8
-_LONG: Final = 16
-_TELLING: Final = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
+_SECRET_SUFFIXES: Final = ("_KEY", "_TOKEN", "_SECRET")
+_MIN_LENGTH: Final = 8
+"""Characters. Shorter values are ordinary words of many texts, so they aren't masked."""
+_MIN_LENGTH_IN_REPLIES: Final = 16
+"""The same for variables that may not be the call's key at all: a reply is more text than an error."""
+_SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
 KEYLESS: Final = frozenset(
     {
@@ -79,21 +82,29 @@ KEY_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
 DIRECT: Final = frozenset(
     {"docker_model_runner", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "openai_like", "vllm"}
 )
-"""Providers that speak OpenAI's format and nothing else, and whose prices nobody knows."""
+"""Providers that use OpenAI's format and nothing else, and whose prices aren't known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a call gets access to its provider. `key`: None if it needs none. `secrets`: texts to mask in its errors."""
+
+    key: str | None = field(repr=False)
+    secrets: frozenset[str] = field(repr=False)
 
 
 def is_direct(settings: ModelSettings) -> bool:
-    """Whether the document itself says where the server is. Otherwise LiteLLM knows a default."""
+    """Whether the document names the server's address. Otherwise LiteLLM knows a default one."""
     return settings.provider in DIRECT and settings.api_base is not None
 
 
-def is_known(provider: str) -> bool:
-    """Whether `find_key` can tell by itself if a key is missing."""
+def covers(provider: str) -> bool:
+    """Whether these tables know the provider, so that `find_key` finds out if its key is missing."""
     return provider in KEYLESS or provider in KEY_VARIABLES
 
 
 def key_variable(settings: ModelSettings) -> str | None:
-    """The variable that a person should set. None: the provider needs none, or LiteLLM finds its own."""
+    """The variable that a user should set. None: the provider needs no key, or LiteLLM finds it by itself."""
     if settings.api_key_env:
         return settings.api_key_env
     names = KEY_VARIABLES.get(settings.provider)
@@ -101,39 +112,47 @@ def key_variable(settings: ModelSettings) -> str | None:
 
 
 def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
-    """The key to send, or None where none is needed (or where LiteLLM reads the environment itself).
+    """The key to send, or None if none is needed (or if LiteLLM reads the environment itself).
 
-    A server on this machine (`api_base` is a loopback address) may do without one, unless `api_key_env` names it.
-    Raises MissingApiKey.
+    A server on this machine (`api_base` is a loopback address) needs no key unless `api_key_env` is set. Raises
+    MissingApiKey.
     """
-    names = (settings.api_key_env,) if settings.api_key_env else KEY_VARIABLES.get(settings.provider, ())
-    found = next((environ[name] for name in names if environ.get(name)), None)
-    if found or not names:
-        return found
+    names = _variables(settings)
+    key = next((environ[name] for name in names if environ.get(name)), None)
+    if key or not names:
+        return key
     if settings.api_key_env is None and is_loopback(settings.api_base):
         return NO_KEY
     raise MissingApiKey(provider=settings.provider, model=settings.model, variable=names[0])
 
 
-def sent(settings: ModelSettings, environ: Mapping[str, str], referred: frozenset[str]) -> frozenset[str]:
-    """What goes to the provider with a call and must not come back in its reply: the key, and secrets in headers.
+def reply_secrets(settings: ModelSettings, environ: Mapping[str, str], referenced: frozenset[str]) -> frozenset[str]:
+    """Secrets that are sent with a call and must not come back in its reply: the key, and those in headers.
 
-    `referred`: what headers refer to. Of others, those count whose name tells that they are secret.
+    `referenced`: the values that headers refer to. Of the other headers, those whose name sounds secret count.
     """
-    names = (settings.api_key_env,) if settings.api_key_env else KEY_VARIABLES.get(settings.provider, ())
-    told = [environ.get(name, "") for name in names]
-    if not names and not is_known(settings.provider):
-        # LiteLLM finds its key by itself. Only long values: a short one may be a word of any reply.
-        told += [value for value in _secrets_in(environ) if len(value) >= _LONG]
-    for name in HEADERS:
-        headers = settings.extra.get(name)
-        if isinstance(headers, Mapping):
-            told += [str(value) for header, value in headers.items() if _TELLING.search(header)]
-    return _parts([*told, *referred]) | referred
+    names = _variables(settings)
+    values = [environ.get(name, "") for name in names]
+    if not names and not covers(settings.provider):
+        # LiteLLM finds the key by itself, so it may be any of them.
+        values += [value for value in _secrets_in(environ) if len(value) >= _MIN_LENGTH_IN_REPLIES]
+    values += [str(value) for header, value in _headers(settings) if _SECRET_HEADER.search(header)]
+    return _with_words([*values, *referenced]) | referenced
+
+
+def access_to(settings: ModelSettings, *environments: Mapping[str, str]) -> Access:
+    """The key from the first environment, and what no error of the call may contain. Raises MissingApiKey.
+
+    Those are the secrets of all environments, whichever of them was sent, and the values of all headers.
+    """
+    key = find_key(settings, environments[0])
+    values = [value for environ in environments for value in _secrets_in(environ)]
+    values += [str(value) for _, value in _headers(settings)]
+    return Access(key, _with_words(values) | ({key} if key and key != NO_KEY else set()))
 
 
 def is_loopback(api_base: str | None) -> bool:
-    """Whether the address is on this machine. One that can't be read isn't: the call itself will tell."""
+    """Whether the address is on this machine. False for a malformed address: the call itself will report it."""
     try:
         host = urlsplit(api_base).hostname if api_base else None
     except ValueError:
@@ -146,23 +165,21 @@ def is_loopback(api_base: str | None) -> bool:
         return host == "localhost"
 
 
-def secrets_of(settings: ModelSettings, *environments: Mapping[str, str]) -> frozenset[str]:
-    """What no error may spell: all secrets of the environments, whichever of them was sent, and the own headers.
+def _variables(settings: ModelSettings) -> tuple[str, ...]:
+    return (settings.api_key_env,) if settings.api_key_env else KEY_VARIABLES.get(settings.provider, ())
 
-    Only values of 8 characters and more: shorter ones are words of any sentence.
-    """
-    told = [value for environ in environments for value in _secrets_in(environ)]
+
+def _headers(settings: ModelSettings) -> Iterator[tuple[str, Any]]:
     for name in HEADERS:
         headers = settings.extra.get(name)
         if isinstance(headers, Mapping):
-            told += [str(value) for value in headers.values()]
-    return _parts(told)
+            yield from headers.items()
 
 
 def _secrets_in(environ: Mapping[str, str]) -> list[str]:
-    return [value for name, value in environ.items() if name.upper().endswith(_SECRET)]
+    return [value for name, value in environ.items() if name.upper().endswith(_SECRET_SUFFIXES)]
 
 
-def _parts(told: Iterable[str]) -> frozenset[str]:
-    # The word alone as well: of `Bearer abc`, a server repeats `abc`.
-    return frozenset(part for value in told for part in (value.strip(), *value.split()) if len(part) >= _SHORTEST)
+def _with_words(values: Iterable[str]) -> frozenset[str]:
+    """The values, and the words in them: of `Bearer abc`, a server may repeat `abc` alone."""
+    return frozenset(text for value in values for text in (value.strip(), *value.split()) if len(text) >= _MIN_LENGTH)

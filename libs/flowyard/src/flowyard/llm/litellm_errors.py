@@ -1,7 +1,7 @@
-"""LiteLLM's exceptions as ours.
+"""Translates LiteLLM's exceptions into ours.
 
-LiteLLM renames what happened (a 500 may come as BadRequestError, nonsense in a 200 as status 422), but every exception
-keeps what it was made of behind it. So the wire's own exceptions are looked for first.
+LiteLLM changes what happened (a 500 may come as BadRequestError, malformed JSON in a 200 as status 422), but every
+exception keeps the original one as its cause. So the exceptions of the HTTP client are looked for first.
 """
 
 from __future__ import annotations
@@ -21,63 +21,66 @@ from flowyard.llm.litellm_setup import litellm
 from flowyard.step_errors import ModelError
 
 Timeouts = (httpx.TimeoutException, openai.APITimeoutError, TimeoutError)
-Odd = (LookupError, TypeError, AttributeError)
+Malformed = (LookupError, TypeError, AttributeError)
 Lost = (httpx.TransportError, aiohttp.ClientError, ConnectionError)
-# Not httpx.ConnectError: LiteLLM turns a connection that is lost after the request into one, too.
+# Not httpx.ConnectError: LiteLLM raises it also for a connection that was lost after the request was sent.
 NeverSent = (aiohttp.ClientConnectorError, httpx.UnsupportedProtocol)
 
 
 def translate(error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime) -> ModelError:
+    """The ModelError for any exception of a LiteLLM call. `now`: for a Retry-After that is a date."""
     chain = list(failures.chain(error))
-    answer = next((each.response for each in chain if isinstance(each, httpx.HTTPStatusError)), None)
-    if answer is not None:
-        said = failures.error_text(_body(answer))
+    response = next((each.response for each in chain if isinstance(each, httpx.HTTPStatusError)), None)
+    if response is not None:
+        detail = failures.error_text(_body(response))
         return failures.from_status(
-            settings, answer.status_code, said, headers=answer.headers, secrets=secrets, now=now
+            settings, response.status_code, detail, headers=response.headers, secrets=secrets, now=now
         )
     if any(isinstance(each, Timeouts) for each in chain):
         return failures.timed_out(settings)
     lost = next((each for each in chain if isinstance(each, Lost)), None)
     if lost is not None:
-        kind = failures.unreached if any(isinstance(each, NeverSent) for each in chain) else failures.broken
-        return kind(settings, f"lost the connection or got none: {str(lost) or type(lost).__name__}", secrets)
+        kind = failures.never_sent if any(isinstance(each, NeverSent) for each in chain) else failures.broken
+        return kind(settings, f"can't connect, or lost the connection: {str(lost) or type(lost).__name__}", secrets)
     if any(isinstance(each, json.JSONDecodeError) for each in chain):
-        return failures.broken(settings, "the answer is no valid JSON")
-    if _is_odd(error, chain):
-        return failures.broken(settings, "the answer is JSON, but not what this provider's answers look like")
-    return _of_litellm(error, settings, secrets=secrets, now=now)
+        return failures.broken(settings, "the answer is not valid JSON")
+    if _is_malformed(error, chain):
+        return failures.broken(settings, "the answer is JSON, but not in this provider's format")
+    return _from_litellm(error, settings, secrets=secrets, now=now)
 
 
-def _is_odd(error: BaseException, chain: list[BaseException]) -> bool:
-    """Whether LiteLLM stumbled over an answer's form. The status is of its making: there was no error answer."""
+def _is_malformed(error: BaseException, chain: list[BaseException]) -> bool:
+    """Whether LiteLLM failed to parse a response. It makes up the status: the provider sent no error."""
     if isinstance(error, litellm.UnsupportedParamsError):
         return False
     status = getattr(error, "status_code", 500)
-    return status == 422 or (status in (400, 500) and any(isinstance(each, Odd) for each in chain))
+    return status == 422 or (status in (400, 500) and any(isinstance(each, Malformed) for each in chain))
 
 
-def _of_litellm(error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime) -> ModelError:
-    """Nothing of the wire: an error inside a stream, or a call that LiteLLM itself won't make."""
-    said = _without_names(str(getattr(error, "message", None) or error))
+def _from_litellm(error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime) -> ModelError:
+    """For an error inside a stream, or a request that LiteLLM refuses to send: there is no HTTP response."""
+    detail = _without_class_names(str(getattr(error, "message", None) or error))
     status = getattr(error, "status_code", 500)
-    # A parameter that the provider doesn't know has never reached it.
     if isinstance(error, litellm.UnsupportedParamsError):
-        said = said.partition("To drop these")[0]
+        # Without LiteLLM's advice on how to switch its check off.
+        detail = detail.partition("To drop these")[0]
     headers: Mapping[str, str] = getattr(error, "litellm_response_headers", None) or {}
-    return failures.from_status(settings, int(status), said, headers=headers, secrets=secrets, now=now, in_answer=True)
+    return failures.from_status(
+        settings, int(status), detail, headers=headers, secrets=secrets, now=now, inside_reply=True
+    )
 
 
-def _without_names(message: str) -> str:
+def _without_class_names(message: str) -> str:
     """`litellm.BadRequestError: OpenAIException - no luck` → `no luck`."""
     head, dash, rest = message.partition(" - ")
-    said = rest if dash and "Exception" in head else message
-    while said.lower().startswith(("litellm.", "litellm: ")) and ": " in said:
-        said = said.partition(": ")[2]
-    return said.partition("Traceback (most recent call last)")[0]
+    text = rest if dash and "Exception" in head else message
+    while text.lower().startswith(("litellm.", "litellm: ")) and ": " in text:
+        text = text.partition(": ")[2]
+    return text.partition("Traceback (most recent call last)")[0]
 
 
-def _body(answer: httpx.Response) -> str:
+def _body(response: httpx.Response) -> str:
     try:
-        return answer.text
+        return response.text
     except httpx.StreamError:
         return ""

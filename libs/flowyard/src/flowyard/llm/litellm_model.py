@@ -1,4 +1,7 @@
-"""Every provider but `local` and `scripted`, through LiteLLM. Slow to import: only `models` does, at the first call."""
+"""Calls through LiteLLM: every provider but `local`, `scripted` and the direct ones.
+
+Slow to import (see `litellm_setup`): only `models` imports it, at the first call.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,8 @@ import openai
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean
 from flowyard.llm import failures, keys
-from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, told_tokens
-from flowyard.llm.failures import Secrets
-from flowyard.llm.litellm_errors import Odd, translate
+from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, token_count
+from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_setup import litellm, logging_worker
 from flowyard.llm.litellm_warm_up import warm_up
@@ -28,13 +30,13 @@ from flowyard.llm.terms import Terms
 from flowyard.llm.threads import in_daemon_thread
 from flowyard.step_errors import MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
 
-OUR_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
-"""Providers that a document names otherwise than LiteLLM. Every other name is LiteLLM's own."""
+LITELLM_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
+"""LiteLLM's names of the providers that documents call differently. All other names are the same."""
 
-_Failed: Final = (
-    openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, RecursionError, *Odd,
+_FAILURES: Final = (
+    openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, RecursionError, *Malformed,
 )  # fmt: skip
-"""LiteLLM's own exceptions are OpenAIErrors; the others are what it sometimes forgets to wrap."""
+"""What a call may raise: LiteLLM's own exceptions are OpenAIErrors; the others are those that it doesn't wrap."""
 
 
 class LiteLLMModel:
@@ -44,26 +46,30 @@ class LiteLLMModel:
         self._warming = asyncio.Lock()
 
     async def prepare(self, settings: ModelSettings) -> None:
-        """Does what LiteLLM puts off until its first call. Raises ModelRefused or MissingApiKey, as `reply` would."""
-        _known(settings)
+        """Makes LiteLLM import now what it otherwise imports in its first call: see `litellm_warm_up`.
+
+        Raises ModelRefused or MissingApiKey, as `reply` would.
+        """
+        _require_provider(settings)
         keys.find_key(settings, self._environ)
-        provider = OUR_NAMES.get(settings.provider, settings.provider)
+        provider = LITELLM_NAMES.get(settings.provider, settings.provider)
         async with self._warming:
-            # It only saves time: whatever is wrong with it, the call itself will do or tell.
+            # This only saves time. If it fails, the call itself still works, or reports the cause.
             with suppress(Exception):
                 if provider not in self._warm:
                     await in_daemon_thread(lambda: warm_up(provider))
             self._warm.add(provider)
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
-        """One request. The whole call, to the last token, takes at most `call.settings.timeout` seconds."""
+        """Sends one request. The whole call, to the last token, takes at most `call.settings.timeout` seconds."""
         settings = call.settings
-        _known(settings)
-        key = keys.find_key(settings, self._environ)
-        secrets = self._secrets(settings, key) | call.secrets
+        _require_provider(settings)
+        # The process's environment as well: where `keys` has no entry for a provider, LiteLLM finds the key there.
+        access = keys.access_to(settings, self._environ, os.environ)
+        secrets = access.secrets | call.secrets
         try:
             async with asyncio.timeout(settings.timeout):
-                return await _ask(call, key, on_token)
+                return await _send(call, access.key, on_token)
         except ModelError:
             raise
         except ImportError as error:
@@ -73,70 +79,66 @@ class LiteLLMModel:
             ) from error
         except TimeoutError as error:
             raise failures.timed_out(settings) from error
-        except _Failed as error:
+        except _FAILURES as error:
             failure = translate(error, settings, secrets=secrets, now=datetime.now(UTC))
             cause = failures.cause_of(error, secrets)
-        # Outside of the except block: an error that spells the key must not come along as the context either.
+        # Outside of the except block: else an error that contains the key would be the context of this one.
         raise failure from cause
-
-    def _secrets(self, settings: ModelSettings, key: str | None) -> Secrets:
-        """Where `keys` has no entry for a provider, LiteLLM finds the key by itself, in the process's environment."""
-        own = {key} if key and key != keys.NO_KEY else set()
-        return keys.secrets_of(settings, self._environ, os.environ) | own
 
 
 @asynccontextmanager
 async def open_litellm(environ: Mapping[str, str]) -> AsyncIterator[LiteLLMModel]:
-    """LiteLLM keeps its HTTP clients per process, not per model: closing one block closes those of all."""
+    """Closes LiteLLM's HTTP clients at the end. They belong to the process: a second open block loses its own, too."""
     try:
         yield LiteLLMModel(environ)
     finally:
         await litellm.close_litellm_async_clients()
-        # The streams of some providers go through this one, which the function above forgets.
+        # The streams of some providers use this client, which the function above doesn't close.
         await litellm.module_level_aclient.close()
         await logging_worker.GLOBAL_LOGGING_WORKER.stop()
-        # A closed client that stayed in the cache would be handed to the next block.
+        # Else the next block would get a closed client from the cache.
         litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 def terms_of(settings: ModelSettings, *, prompt: int) -> Terms:
-    provider = OUR_NAMES.get(settings.provider, settings.provider)
+    """The model's price for a prompt of at most `prompt` tokens, and its longest reply."""
+    provider = LITELLM_NAMES.get(settings.provider, settings.provider)
     return Terms(price_of(provider, settings, prompt=prompt), longest_reply(provider, settings.model))
 
 
 def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
-    """For the providers that `keys` has no entry for. Raises ModelRefused or MissingApiKey."""
-    _known(settings)
+    """Checks a provider that `keys` has no entry for. Raises ModelRefused or MissingApiKey."""
+    _require_provider(settings)
     if settings.api_key_env or keys.is_loopback(settings.api_base):
         return
-    needed = litellm.validate_environment(f"{settings.provider}/{settings.model}")["missing_keys"]
-    missing = [name for name in needed if not environ.get(name)]
+    variables = litellm.validate_environment(f"{settings.provider}/{settings.model}")["missing_keys"]
+    missing = [name for name in variables if not environ.get(name)]
     if missing:
         raise MissingApiKey(provider=settings.provider, model=settings.model, variable=missing[0])
 
 
-def _known(settings: ModelSettings) -> None:
-    if settings.provider in OUR_NAMES or settings.provider in litellm.provider_list:
+def _require_provider(settings: ModelSettings) -> None:
+    if settings.provider in LITELLM_NAMES or settings.provider in litellm.provider_list:
         return
-    names = (*OUR_NAMES, "local", "scripted", *(str(getattr(name, "value", name)) for name in litellm.provider_list))
-    near = did_you_mean(settings.provider, names)
+    known = (str(getattr(name, "value", name)) for name in litellm.provider_list)
+    near = did_you_mean(settings.provider, (*LITELLM_NAMES, "local", "scripted", *known))
     detail = f"no such provider ({near})" if near else "no such provider: LiteLLM doesn't know it"
     raise ModelRefused(detail, provider=settings.provider, model=settings.model)
 
 
-async def _ask(call: ModelCall, key: str | None, on_token: OnToken | None) -> ModelReply:
-    provider = OUR_NAMES.get(call.settings.provider, call.settings.provider)
-    asked = _parameters(call, provider, key, stream=on_token is not None)
+async def _send(call: ModelCall, key: str | None, on_token: OnToken | None) -> ModelReply:
+    provider = LITELLM_NAMES.get(call.settings.provider, call.settings.provider)
+    parameters = _parameters(call, provider, key, stream=on_token is not None)
     started = perf_counter()
-    answer = await litellm.acompletion(**asked)
+    response = await litellm.acompletion(**parameters)
     if on_token is None:
-        text, end, first = answer.choices[0].message.content or "", answer, None
+        text, last, first_token_s = response.choices[0].message.content or "", response, None
     else:
-        text, end, first_at = await _read_stream(answer, call.settings, on_token)
-        first = first_at - started if first_at is not None else None
-    tokens, priced = _usage(getattr(end, "usage", None))
-    cost = cost_of(provider, call.settings, priced, tier=getattr(end, "service_tier", None))
-    return ModelReply(text, tokens, cost, first)
+        text, last, first_at = await _read_stream(response, call.settings, on_token)
+        first_token_s = first_at - started if first_at is not None else None
+    usage, billable = _usage(getattr(last, "usage", None))
+    cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
+    return ModelReply(text, usage, cost, first_token_s)
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
         "model": f"{provider}/{settings.model}",
         "messages": [{"role": message.role, "content": message.content} for message in call.messages],
         "timeout": settings.timeout,
-        # Retries are the node's: `num_retries` is LiteLLM's loop, `max_retries` that of the SDK below it.
+        # The node retries, nobody else: `num_retries` is LiteLLM's loop, `max_retries` that of the SDK below it.
         "num_retries": 0,
         "max_retries": 0,
         **{name: value for name, value in optional.items() if value is not None},
@@ -170,15 +172,15 @@ def _headers(call: ModelCall) -> dict[str, str] | None:
 
 
 async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) -> tuple[str, Any, float | None]:
-    """The text, the chunk that tells the usage, and the clock at the first token.
+    """The text, the chunk with the usage, and the clock (`perf_counter`) at the first token.
 
     `stream` is LiteLLM's CustomStreamWrapper.
     """
     parts: list[str] = []
-    end, first_at = None, None
+    last, first_at = None, None
     try:
         async for chunk in stream:
-            end = chunk if getattr(chunk, "usage", None) else end
+            last = chunk if getattr(chunk, "usage", None) else last
             text = chunk.choices[0].delta.content if chunk.choices else None
             if text:
                 first_at = perf_counter() if first_at is None else first_at
@@ -186,19 +188,19 @@ async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) 
                 on_token(text)
     finally:
         await stream.aclose()
-    # LiteLLM ends every stream with a finish reason of its own making; these two are the provider's. Only for Gemini
-    # the second is made up as well once a word has come: there we know of a cut only if the connection broke, too.
+    # LiteLLM ends every stream with a finish reason of its own; these two are the provider's. For Gemini, LiteLLM sets
+    # the second as well after the first text: there, a reply that was cut off is noticed only by a lost connection.
     if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
         raise failures.broken(settings, "the stream ended in the middle of the reply")
-    return "".join(parts), end, first_at
+    return "".join(parts), last, first_at
 
 
 def _usage(usage: Any) -> tuple[Usage, Any]:
-    """LiteLLM's usage as ours, and once more as it is for the price, or None where it tells nothing to go by."""
+    """LiteLLM's usage as ours, and the unchanged object for the price, or None if no price can be computed of it."""
     details = getattr(usage, "prompt_tokens_details", None)
-    named = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-    if not any(named):
+    tokens = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    if not any(tokens):
         return Usage(), None
-    told = (*named, getattr(details, "cached_tokens", None))
-    read = tuple(told_tokens(value) for value in told)
-    return Usage(*read), usage if read == told else None
+    reported = (*tokens, getattr(details, "cached_tokens", None))
+    counts = tuple(token_count(value) for value in reported)
+    return Usage(*counts), usage if counts == reported else None

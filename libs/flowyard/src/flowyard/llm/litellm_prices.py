@@ -1,4 +1,4 @@
-"""What a call costs, from the price map that is part of the LiteLLM package. An unknown price is None, never 0."""
+"""The cost of a call, from the price map in the LiteLLM package. An unknown price is None, never 0."""
 
 from __future__ import annotations
 
@@ -13,108 +13,109 @@ from flowyard.llm.litellm_setup import litellm
 from flowyard.llm.terms import Price
 
 FREE: Final = frozenset({"ollama_chat"})
-_Unpriced: Final = (litellm.ModelNotMappedError, LookupError, TypeError, ValueError, AttributeError)
+_NO_PRICE: Final = (litellm.ModelNotMappedError, LookupError, TypeError, ValueError, AttributeError)
 _DIGITS: Final = Decimal("1e-12")
-_VARIANT: Final = r"(?P<hour>_above_1hr)?(?:_above_(?P<k>\d+)k_tokens)?(?:_(?P<tier>[a-z]+))?$"
-_IN: Final = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)" + _VARIANT)
-_OUT: Final = re.compile(r"output_cost_per_(?:reasoning_)?token" + _VARIANT)
+_SUFFIX: Final = r"(?P<hour>_above_1hr)?(?:_above_(?P<k>\d+)k_tokens)?(?:_(?P<tier>[a-z]+))?$"
+_INPUT_PRICE: Final = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)" + _SUFFIX)
+_OUTPUT_PRICE: Final = re.compile(r"output_cost_per_(?:reasoning_)?token" + _SUFFIX)
 _STANDARD: Final = frozenset({None, "auto", "default", "standard", "standard_only"})
-"""What providers call the service tier that has no price of its own."""
+"""Names of the service tier that has the normal price."""
 _TIERS: Final = frozenset({"service_tier", "serviceTier"})
 _SEARCHES: Final = frozenset({"web_search_options", "tools", "search_parameters", "plugins"})
-"""Keys of `extra` for what a provider does, and charges for, on its own."""
+"""Keys of `extra` that make the provider do, and charge for, more than the reply."""
 
 
 def cost_of(provider: str, settings: ModelSettings, usage: Any, *, tier: Any = None) -> Decimal | None:
-    """US dollars. `provider` is LiteLLM's name; `usage` is its own object, which also tells cached tokens apart.
+    """US dollars, or None if unknown. `provider`: LiteLLM's name; `usage`: LiteLLM's object, with cached tokens.
 
-    `tier`: the service tier that the reply names, whatever that is. Where it names none, it is the one asked for.
+    `tier`: the service tier in the reply; None: the one in the request.
     """
     model = settings.model
     if provider in FREE:
         return Decimal(0)
-    asked = tier if tier is not None else next((v for k, v in _entries(settings.extra) if k in _TIERS), None)
-    tier = None if asked is None else str(asked)
+    billed = tier if tier is not None else next((v for k, v in _all_items(settings.extra) if k in _TIERS), None)
+    tier = None if billed is None else str(billed)
     if usage is None or not _is_priced(provider, model, tier):
         return None
-    # Perplexity says what its searches came to.
-    if provider != "perplexity" and _is_beyond_tokens(provider, settings):
+    # Perplexity reports the cost of its searches, so LiteLLM can add it.
+    if provider != "perplexity" and _charges_for_more(provider, settings):
         return None
     try:
         costs = litellm.cost_per_token(model=model, custom_llm_provider=provider, usage_object=usage, service_tier=tier)
-    except _Unpriced:
-        # It is in the map, and LiteLLM looks for it elsewhere: no reason to lose a reply that is paid for.
+    except _NO_PRICE:
+        # The model is in the map, but LiteLLM looks under another name. Don't lose a reply that was paid for.
         return None
     return sum((Decimal(str(cost)) for cost in costs), Decimal(0)).quantize(_DIGITS).normalize()
 
 
 def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | None:
-    """The most that a token of a prompt and of a reply can cost, if the prompt has at most `prompt` tokens.
+    """The highest price that a token of prompt and reply can have, if the prompt has at most `prompt` tokens.
 
-    Some models cost more from a length on, or in another service tier; what a provider puts into its cache may cost
-    more, too. None also where tokens aren't all that a provider charges for.
+    Some models cost more above a prompt length, in another service tier, or for tokens that the provider caches. None
+    if the price is unknown, or the provider charges for more than tokens.
     """
     if provider in FREE:
         return terms.FREE
-    entry = _entry(provider, settings.model)
-    if "input_cost_per_token" not in entry or _is_beyond_tokens(provider, settings):
+    entry = _map_entry(provider, settings.model)
+    if "input_cost_per_token" not in entry or _charges_for_more(provider, settings):
         return None
-    asked = {name for name, _ in _entries(settings.extra)}
-    variants = {"tier": asked & _TIERS, "hour": asked & {"cache_control"}}
-    left_out = [variant for variant, keys in variants.items() if not keys]
-    usd_in, usd_out = (_highest(entry, names, prompt, left_out) for names in (_IN, _OUT))
+    names = {name for name, _ in _all_items(settings.extra)}
+    variants = {"tier": names & _TIERS, "hour": names & {"cache_control"}}
+    excluded = [variant for variant, keys in variants.items() if not keys]
+    usd_in, usd_out = (_highest_price(entry, key, prompt, excluded) for key in (_INPUT_PRICE, _OUTPUT_PRICE))
     if usd_in is None or usd_out is None:
         return None
-    factor = _factor(entry, is_fast="speed" in asked)
+    factor = _max_factor(entry, is_fast="speed" in names)
     return Price(usd_in * factor, usd_out * factor)
 
 
 def longest_reply(provider: str, model: str) -> int | None:
-    """In tokens, if the map says so."""
-    most = _entry(provider, model).get("max_output_tokens")
-    return most if isinstance(most, int) and most > 0 else None
+    """Tokens; None if the map has no limit for the model."""
+    tokens = _map_entry(provider, model).get("max_output_tokens")
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
-def _highest(
-    entry: Mapping[str, Any], names: re.Pattern[str], prompt: int, left_out: Collection[str]
+def _highest_price(
+    entry: Mapping[str, Any], key: re.Pattern[str], prompt: int, excluded: Collection[str]
 ) -> Decimal | None:
-    found = [(match, price) for name, price in entry.items() if price is not None and (match := names.match(name))]
-    usual = [(match, price) for match, price in found if not any(match[variant] for variant in left_out)]
-    return max((Decimal(str(price)) for match, price in usual if prompt > int(match["k"] or 0) * 1000), default=None)
+    """`key`: matches the names of the prices to compare; `excluded`: groups that must not be part of the name."""
+    prices = [(match, price) for name, price in entry.items() if price is not None and (match := key.match(name))]
+    possible = [(match, price) for match, price in prices if not any(match[variant] for variant in excluded)]
+    return max((Decimal(str(price)) for match, price in possible if prompt > int(match["k"] or 0) * 1000), default=None)
 
 
-def _factor(entry: Mapping[str, Any], *, is_fast: bool) -> Decimal:
-    """What a model's prices are multiplied by, at most: where it runs may be decided elsewhere, its speed is asked for.
+def _max_factor(entry: Mapping[str, Any], *, is_fast: bool) -> Decimal:
+    """The highest factor on a model's prices. The region may be chosen by the provider, fast mode only by the request.
 
     Source: `cost_per_token` in litellm/llms/anthropic/cost_calculation.py.
     """
-    told: Mapping[str, Any] = entry.get("provider_specific_entry") or {}
-    factors = {name: Decimal(str(value)) for name, value in told.items() if isinstance(value, int | float)}
+    specific: Mapping[str, Any] = entry.get("provider_specific_entry") or {}
+    factors = {name: Decimal(str(value)) for name, value in specific.items() if isinstance(value, int | float)}
     fast = factors.pop("fast", Decimal(1))
     return max(factors.values(), default=Decimal(1)) * (fast if is_fast else 1)
 
 
 def _is_priced(provider: str, model: str, tier: str | None) -> bool:
     name = "input_cost_per_token" if tier in _STANDARD else f"input_cost_per_token_{tier}"
-    return name in _entry(provider, model)
+    return name in _map_entry(provider, model)
 
 
-def _is_beyond_tokens(provider: str, settings: ModelSettings) -> bool:
-    """Whether searches and the like are charged, which nobody can bound before the call."""
+def _charges_for_more(provider: str, settings: ModelSettings) -> bool:
+    """Whether the provider may charge for searches and the like, whose number nobody can bound before the call."""
     always = provider == "perplexity" or "-search" in settings.model or "deep-research" in settings.model
-    return always or any(name in _SEARCHES for name, _ in _entries(settings.extra))
+    return always or any(name in _SEARCHES for name, _ in _all_items(settings.extra))
 
 
-def _entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Of all mappings in it."""
+def _all_items(value: Any) -> Iterator[tuple[str, Any]]:
+    """The items of all mappings in a value, however deep."""
     if isinstance(value, Mapping):
         yield from value.items()
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from _entries(inner)
+        yield from _all_items(inner)
 
 
-def _entry(provider: str, model: str) -> Mapping[str, Any]:
-    """LiteLLM counts some unknown models as free, so its map is asked first."""
+def _map_entry(provider: str, model: str) -> Mapping[str, Any]:
+    """The map's entry for a model, else {}. Checked before LiteLLM computes a cost: it takes some models for free."""
     prices: Mapping[str, Mapping[str, Any]] = litellm.model_cost
     entry = prices.get(f"{provider}/{model}")
     if entry is None:

@@ -1,4 +1,4 @@
-"""LiteLLM, told to be quiet and to stay at home. Its import takes 2 to 4 s; every other module takes it from here."""
+"""Imports LiteLLM, without its logs, downloads and reports. The import takes 2 to 4 s; others import it from here."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 ENVIRONMENT: Final = {
-    # Each of these stops a download or a report that would leave the machine.
+    # Each of these stops a download or a report to the outside.
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_TELEMETRY": "False",
     "DO_NOT_TRACK": "true",
-    # Otherwise LiteLLM reads a .env file of the current folder, which nobody asked it to.
+    # Otherwise LiteLLM loads the .env file of the current folder.
     "LITELLM_MODE": "PRODUCTION",
 }
 
-# LiteLLM reads them while it is imported, so they come first. They win over what the environment says: to stay at home
-# is what we promise, whoever imports us.
+# Before the import, because LiteLLM reads them then. They override the environment: that nothing else leaves the
+# machine is our promise, whoever imports this module.
 os.environ.update(ENVIRONMENT)
 
 with warnings.catch_warnings():
-    # Its types make pydantic warn, at the import or when the first of them is made: so make them here.
+    # LiteLLM's types make pydantic warn, at the import or when the first is created: so create them here.
     warnings.simplefilter("ignore")
-    # Any: what LiteLLM's annotations promise and what it returns differ, and mypy needs 20 s to follow them.
+    # Any: LiteLLM's annotations don't match what it returns, and mypy needs 20 s to follow them.
     litellm: Any = import_module("litellm")
     litellm.ModelResponse()
     litellm.ModelResponseStream()
-# They spell the answer in which something is odd, and LiteLLM's own types make them of good answers, too.
+# These warnings contain the response, and LiteLLM's types cause them for correct responses, too.
 warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
 _http: Any = import_module("litellm.llms.custom_httpx.http_handler")
 logging_worker: Any = import_module("litellm.litellm_core_utils.logging_worker")
@@ -40,33 +40,33 @@ _ollama: Any = import_module("litellm.llms.ollama.common_utils")
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
-# Where a provider doesn't say its usage, LiteLLM counts by itself, with another model's tokenizer. Unknown is better.
+# Without a usage in the response, LiteLLM counts tokens with another model's tokenizer. Unknown is better than wrong.
 litellm.disable_token_counter = True
-# A model may well say the same hundred times, and a person may have asked for it: max_tokens bounds a reply, not this.
+# A model may repeat itself a hundred times on request. `max_tokens` bounds a reply, this limit must not.
 litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
-# What it logs on a failure may hold prompts and keys; the failure itself reaches us as an exception.
+# LiteLLM's log lines about failures may contain prompts and keys; the failure itself is raised as an exception.
 for _name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 async def _no_second_request(*_: object, **__: object) -> NoReturn:
-    """Stands in for the second try that LiteLLM makes on a lost connection, whatever `num_retries` says.
+    """Replaces the second request that LiteLLM sends after a lost connection, whatever `num_retries` is.
 
-    The first request may have been answered and billed: whether to ask again is decided by the node's retry policy.
-    It is called while the lost connection's exception is being handled, which goes on from here.
+    The first request may have been processed and billed: the node's retry policy decides whether to repeat it. LiteLLM
+    calls this while it handles the exception of the lost connection, which is raised again here.
     """
-    raise sys.exception() or RuntimeError("asked for a second request without a failed first")
+    raise sys.exception() or RuntimeError("a second request without a failed first one")
 
 
 def _no_report(*_: object, **__: object) -> None:
-    """Stands in for the report that LiteLLM writes for its logging add-ons, of which we use none.
+    """Replaces the report that LiteLLM writes for its logging add-ons, of which we use none.
 
-    For some providers it asks the network about the model, with a blocking request inside of the event loop.
+    For some providers the report needs a blocking HTTP request about the model, inside of the event loop.
     """
 
 
-def _ollama_unasked(_: object, model: str, **__: object) -> dict[str, Any]:
-    """Stands in for a blocking request about the model that goes to localhost:11434, whatever `api_base` says."""
+def _no_ollama_request(_: object, model: str, **__: object) -> dict[str, Any]:
+    """Replaces a blocking request about the model to localhost:11434, whatever `api_base` is."""
     return {
         "key": model,
         "litellm_provider": "ollama",
@@ -80,10 +80,10 @@ def _ollama_unasked(_: object, model: str, **__: object) -> dict[str, Any]:
 
 
 def _no_prices(*_: object, **__: object) -> None:
-    """Stands in for what takes prices out of a call's parameters and keeps them, for all calls of this process."""
+    """Replaces a function that takes prices from a call's parameters and applies them to all later calls."""
 
 
-_main._register_custom_pricing_for_request = _no_prices  # noqa: SLF001  # it has no switch for it
+_main._register_custom_pricing_for_request = _no_prices  # noqa: SLF001  # there is no setting for it
 _http.AsyncHTTPHandler.single_connection_post_request = _no_second_request
 _logging.get_standard_logging_object_payload = _no_report
-_ollama.OllamaModelInfo.get_runtime_model_info = _ollama_unasked
+_ollama.OllamaModelInfo.get_runtime_model_info = _no_ollama_request

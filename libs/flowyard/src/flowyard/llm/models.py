@@ -1,4 +1,4 @@
-"""The door to every model: `open_models` for calls, `check_keys` before a run. Cheap to import."""
+"""Every model: `open_models` for calls, `check_keys` before a run. Cheap to import."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
-from flowyard.llm.terms import Terms, terms_at_hand
+from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
-from flowyard.masking import Masker, Stream
+from flowyard.masking import MaskedStream, Masker
 from flowyard.step_errors import MissingApiKey, ModelNotInstalled, ModelRefused
 
-_MOST_MASKERS: Final = 256
+_MAX_MASKERS: Final = 256
 
 
 class PreparedModel(Model, Protocol):
-    """A model that has something to open before its first call."""
+    """A model that can open early what its first call needs."""
 
-    async def prepare(self, settings: ModelSettings) -> None: ...
+    async def prepare(self, settings: ModelSettings) -> None:
+        """Opens what a call with these settings needs. Raises what `reply` raises."""
 
 
 class Models:
@@ -43,83 +44,83 @@ class Models:
         self._scripted = scripted
         self._stack = stack
         self._opened: dict[str, PreparedModel] = {}
-        # One each: who asks a server directly need not wait for LiteLLM's import.
+        # A lock per kind, so that a direct call doesn't wait for LiteLLM's import.
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
-        """One call is at most one request: retries and fallbacks are the caller's.
+        """Sends at most one request: the caller does retries and fallbacks.
 
-        What was sent in secret comes back in no reply: the key, headers, `call.secrets`.
+        The reply and its tokens are masked: they contain neither the key, nor secret headers, nor `call.secrets`.
 
-        Raises ModelError; MissingApiKey and ModelNotInstalled if `check_keys` wasn't asked before.
+        Raises ModelError; also MissingApiKey and ModelNotInstalled if `check_keys` wasn't called before.
         """
-        settings, referred = references.resolve(call.settings, self._environ, self._files)
-        asked = replace(call, settings=settings) if referred else call
+        settings, referenced = references.resolve(call.settings, self._environ, self._files)
+        request = replace(call, settings=settings) if referenced else call
         model = await self._model(settings)
-        masker = self._masker(asked, referred)
-        stream = Stream(masker, on_token) if on_token is not None and masker else None
-        reply = await model.reply(asked, stream.add if stream is not None else on_token)
+        masker = self._masker(request, referenced)
+        stream = MaskedStream(masker, on_token) if on_token is not None and masker else None
+        reply = await model.reply(request, stream.add if stream is not None else on_token)
         if stream is not None:
             stream.end()
-        return replace(reply, text=_masked(reply.text, asked, masker)) if masker else reply
+        return replace(reply, text=_masked(reply.text, request, masker)) if masker else reply
 
-    def _masker(self, call: ModelCall, referred: frozenset[str]) -> Masker:
-        own = keys.sent(call.settings, self._environ, referred)
+    def _masker(self, call: ModelCall, referenced: frozenset[str]) -> Masker:
+        secrets = keys.reply_secrets(call.settings, self._environ, referenced)
         if call.secrets:
-            # Not kept: it goes with its call.
-            return Masker(own | call.secrets)
-        if own not in self._maskers:
-            if len(self._maskers) >= _MOST_MASKERS:
+            # Not cached: these secrets belong to one run.
+            return Masker(secrets | call.secrets)
+        if secrets not in self._maskers:
+            if len(self._maskers) >= _MAX_MASKERS:
                 self._maskers.clear()
-            self._maskers[own] = Masker(own)
-        return self._maskers[own]
+            self._maskers[secrets] = Masker(secrets)
+        return self._maskers[secrets]
 
     async def terms(self, call: ModelCall, prompt: int) -> Terms:
-        """What the model of a call costs, for a prompt of at most `prompt` tokens. Raises what `reply` raises."""
-        known = terms_at_hand(call)
-        if known is not None:
-            return known
-        if _kind(call.settings) == "direct":
+        """The price of the call's model for a prompt of at most `prompt` tokens. Raises what `reply` raises."""
+        terms = known_terms(call)
+        if terms is not None:
+            return terms
+        if _client_kind(call.settings) == "direct":
             return Terms(None)
         await self._open(call.settings)
-        # Inline: it is imported by now, see _open_litellm.
+        # Inline: slow to import; _open_litellm has imported it in a thread.
         from flowyard.llm.litellm_model import terms_of  # noqa: PLC0415
 
         return terms_of(call.settings, prompt=prompt)
 
     async def prepare(self, settings: Iterable[ModelSettings]) -> None:
-        """Opens now what the first call would open otherwise, so that no timeout counts it: LiteLLM, the local server.
+        """Opens LiteLLM and the local server now instead of in the first call, so that no timeout includes it.
 
-        The local server of a fallback waits until it is needed. Raises what `reply` raises.
+        The local server of a fallback isn't started until it is needed. Raises what `reply` raises.
         """
-        for each in settings:
-            for one in _with_fallbacks([each]):
-                if one.provider != "scripted" and (one is each or one.provider != "local"):
-                    await (await self._open(one)).prepare(one)
+        for primary in settings:
+            for model in _with_fallbacks([primary]):
+                if model.provider != "scripted" and (model is primary or model.provider != "local"):
+                    await (await self._open(model)).prepare(model)
 
-    def worth_preparing(self, settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:
-        """What of these and their fallbacks to prepare before there is a run: LiteLLM's that have their key.
+    def preparable(self, settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:
+        """Of these and their fallbacks, the models to prepare before any run: those of LiteLLM whose key is set.
 
-        They take seconds, and only the first one takes memory. A local server would take it for each model.
+        They take seconds, and only the first takes memory. A local server takes memory for each model.
         """
-        for one in _with_fallbacks(settings):
-            if _kind(one) == "litellm" and _has_key(one, self._environ):
-                yield replace(one, fallbacks=())
+        for model in _with_fallbacks(settings):
+            if _client_kind(model) == "litellm" and _has_key(model, self._environ):
+                yield replace(model, fallbacks=())
 
     async def _model(self, settings: ModelSettings) -> Model:
         if settings.provider == "scripted":
-            return self._scripted or _no_script(settings)
+            return self._scripted or _no_replies(settings)
         return await self._open(settings)
 
     async def _open(self, settings: ModelSettings) -> PreparedModel:
-        kind = _kind(settings)
+        kind = _client_kind(settings)
         if kind not in self._opened:
             async with self._opening[kind]:
                 if kind not in self._opened:
-                    self._opened[kind] = await self._open_kind(kind, settings)
+                    self._opened[kind] = await self._open_client(kind, settings)
         return self._opened[kind]
 
-    async def _open_kind(self, kind: str, settings: ModelSettings) -> PreparedModel:
+    async def _open_client(self, kind: str, settings: ModelSettings) -> PreparedModel:
         match kind:
             case "local":
                 return await self._open_local()
@@ -141,8 +142,8 @@ class Models:
         return await self._stack.enter_async_context(open_direct_model(self._environ))
 
     async def _open_litellm(self, settings: ModelSettings) -> PreparedModel:
-        _require("litellm", settings)
-        # Inline and in a thread: litellm takes 2 to 4 s to import, which the other runs of this loop need not wait for.
+        _require_package("litellm", settings)
+        # Inline and in a thread: importing litellm takes 2 to 4 s, and must not block the other runs of this loop.
         module = await in_daemon_thread(lambda: import_module("flowyard.llm.litellm_model"))
         model: PreparedModel = await self._stack.enter_async_context(module.open_litellm(self._environ))
         return model
@@ -152,30 +153,30 @@ class Models:
 async def open_models(
     environ: Mapping[str, str], *, scripted: Model | None = None, files: Path | None = None
 ) -> AsyncIterator[Models]:
-    """Opens every model on demand and closes what it opened: the local model's process, the HTTP connections.
+    """Opens models when they are first called. At the end, stops the local server and closes the HTTP connections.
 
-    `environ` holds the API keys; `scripted` answers `provider: scripted`; `files`: the one folder whose files headers
-    may refer to. No call may outlive the block.
+    `environ`: has the API keys. `scripted`: the model for `provider: scripted`. `files`: the only folder whose files
+    headers may refer to. No call may outlive the block.
     """
     async with AsyncExitStack() as stack:
         yield Models(environ, scripted, stack, files)
 
 
 def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], files: Path | None = None) -> None:
-    """Tells before a run what would stop it: every model and each of its fallbacks has its key and its package.
+    """Checks before a run that each model and fallback has its key and its package.
 
-    Costs nothing for the well-known providers; LiteLLM is imported to judge any other name. Raises MissingApiKey,
-    ModelNotInstalled, or ModelRefused for a provider that nobody knows, or a header that refers to nothing.
+    Fast for the well-known providers; for any other name LiteLLM is imported. Raises MissingApiKey, ModelNotInstalled,
+    or ModelRefused for an unknown provider or a header whose reference is missing.
     """
     for each in _with_fallbacks(settings):
         keys.find_key(each, environ)
         references.resolve(each, environ, files)
         if each.provider == "local":
             local_files.find_model_file(each)
-        elif _kind(each) == "litellm":
-            _require("litellm", each)
-        if not keys.is_known(each.provider):
-            # Inline: litellm, see above. A typo is worth the wait.
+        elif _client_kind(each) == "litellm":
+            _require_package("litellm", each)
+        if not keys.covers(each.provider):
+            # Inline: imports litellm, which takes seconds. Only for a provider that may be a typo.
             from flowyard.llm.litellm_model import check_provider  # noqa: PLC0415
 
             check_provider(each, environ)
@@ -187,7 +188,7 @@ def _masked(text: str, call: ModelCall, masker: Masker) -> str:
     return masker.json(text, frozenset(property_names(call.schema)))
 
 
-def _kind(settings: ModelSettings) -> str:
+def _client_kind(settings: ModelSettings) -> str:
     if settings.provider in ("local", "scripted"):
         return settings.provider
     return "direct" if keys.is_direct(settings) else "litellm"
@@ -207,11 +208,11 @@ def _with_fallbacks(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings
         yield from _with_fallbacks(each.fallbacks)
 
 
-def _require(package: str, settings: ModelSettings) -> None:
+def _require_package(package: str, settings: ModelSettings) -> None:
     if package not in sys.modules and find_spec(package) is None:
         install = "pip install 'flowyard[llm]'"
         raise ModelNotInstalled(provider=settings.provider, package=package, install=install)
 
 
-def _no_script(settings: ModelSettings) -> Model:
-    raise ModelRefused("no canned replies were given", provider=settings.provider, model=settings.model)
+def _no_replies(settings: ModelSettings) -> Model:
+    raise ModelRefused("there are no canned replies", provider=settings.provider, model=settings.model)

@@ -1,6 +1,6 @@
-"""The OpenAI chat-completions format, spoken directly. It costs a fifth of a call through LiteLLM.
+"""Requests in OpenAI's chat-completions format, without LiteLLM: a fifth of its CPU time per call.
 
-Format: https://platform.openai.com/docs/api-reference/chat. Prices are the caller's: `cost_usd` is always None here.
+Format: https://platform.openai.com/docs/api-reference/chat. The caller knows prices: `cost_usd` is always None here.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import httpx
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
-from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, told_tokens
+from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, token_count
 from flowyard.llm.failures import Secrets
 from flowyard.step_errors import ModelError, ProviderError
 
-_REST_S: Final = 0.05
-_LEAVE: Final = frozenset({"llama.cpp"})
-"""Servers that close the connection after each stream, although they say that they keep it."""
+_REST_TIMEOUT_S: Final = 0.05
+_CLOSES_CONNECTION: Final = frozenset({"llama.cpp"})
+"""Servers that close the connection after each stream, although their headers say that they keep it open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`url` ends before `/chat/completions`; `model` is the name that the server knows."""
+    """`url`: without `/chat/completions`. `model`: the server's name of it."""
 
     url: str
     model: str
@@ -46,9 +46,9 @@ async def chat(
     max_tokens: int | None,
     secrets: Secrets = frozenset(),
 ) -> ModelReply:
-    """One request. `max_tokens` counts where the settings name none. The client must have no timeout of its own.
+    """Sends one request. `max_tokens`: the limit if the settings have none. `client`: without a timeout of its own.
 
-    `secrets`: what no error may spell, besides the endpoint's key and the call's own.
+    `secrets`: masked in errors, besides the endpoint's key and the call's secrets.
 
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
     """
@@ -57,32 +57,32 @@ async def chat(
     if call.key is not None:
         headers[IDEMPOTENCY_KEY] = call.key
     secrets |= call.secrets | ({endpoint.key} if endpoint.key else set())
-    asked_at = perf_counter()
+    started = perf_counter()
     try:
         async with asyncio.timeout(call.settings.timeout):
             request = client.stream("POST", f"{endpoint.url}/chat/completions", json=body, headers=headers)
             async with request as response:
                 if response.is_error:
-                    raise await _refused(response, call.settings, secrets)
+                    raise await _error_response(response, call.settings, secrets)
                 if on_token is None:
                     return _read_reply(json.loads(await response.aread()))
-                return await _read_stream(response, call.settings, on_token, secrets, asked_at=asked_at)
+                return await _read_stream(response, call.settings, on_token, secrets, started=started)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except httpx.HTTPError as error:
-        raise _lost(error, endpoint.url, call.settings, secrets) from error
+        raise _connection_error(error, endpoint.url, call.settings, secrets) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise failures.broken(call.settings, "the answer is no chat completion") from error
+        raise failures.broken(call.settings, "the answer is not a chat completion") from error
 
 
 def response_format(schema: JsonSchema) -> dict[str, Any]:
-    """A JSON Schema as OpenAI's structured output; LiteLLM translates it for every other provider."""
+    """A JSON Schema as the parameter of OpenAI's structured output, which LiteLLM translates for other providers."""
     return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": dict(schema)}}
 
 
 def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int | None) -> dict[str, Any]:
     settings = call.settings
-    fields = {
+    optional = {
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens or max_tokens,
         "response_format": response_format(call.schema) if call.schema is not None else None,
@@ -90,27 +90,27 @@ def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int 
         "stream_options": {"include_usage": True} if stream else None,
     }
     messages = [{"role": message.role, "content": message.content} for message in call.messages]
-    asked = {name: value for name, value in fields.items() if value is not None}
-    return {**settings.extra, "model": endpoint.model, "messages": messages, **asked}
+    given = {name: value for name, value in optional.items() if value is not None}
+    return {**settings.extra, "model": endpoint.model, "messages": messages, **given}
 
 
-def _read_reply(answer: Any) -> ModelReply:
-    text = answer["choices"][0]["message"].get("content") or ""
+def _read_reply(body: Any) -> ModelReply:
+    text = body["choices"][0]["message"].get("content") or ""
     if not isinstance(text, str):
-        raise TypeError("the content is no text")
-    return ModelReply(text, _usage(answer.get("usage")), None)
+        raise TypeError("the content is not a text")
+    return ModelReply(text, _usage(body.get("usage")), None)
 
 
 async def _read_stream(
-    response: httpx.Response, settings: ModelSettings, on_token: OnToken, secrets: Secrets, *, asked_at: float
+    response: httpx.Response, settings: ModelSettings, on_token: OnToken, secrets: Secrets, *, started: float
 ) -> ModelReply:
     parts: list[str] = []
-    usage, first, finished = Usage(), None, False
+    usage, first_token_s, finished = Usage(), None, False
     events = _events(response)
     async for data in events:
         if data == "[DONE]":
             finished = True
-            if response.headers.get("server") not in _LEAVE:
+            if response.headers.get("server") not in _CLOSES_CONNECTION:
                 await _read_rest(events)
             break
         event = json.loads(data)
@@ -121,18 +121,18 @@ async def _read_stream(
             finished = finished or choice.get("finish_reason") is not None
             text = choice["delta"].get("content")
             if text:
-                first = perf_counter() - asked_at if first is None else first
+                first_token_s = perf_counter() - started if first_token_s is None else first_token_s
                 parts.append(text)
                 on_token(text)
     if not finished:
         raise failures.broken(settings, "the stream ended in the middle of the reply")
-    return ModelReply("".join(parts), usage, None, first)
+    return ModelReply("".join(parts), usage, None, first_token_s)
 
 
 async def _read_rest(events: AsyncIterator[str]) -> None:
-    """Only a connection whose answer was read to its end is used again. Some servers never end it: not for long."""
+    """Reads to the end of the response: only then can the connection be used again. Some servers never end it."""
     with suppress(httpx.HTTPError, TimeoutError):
-        async with asyncio.timeout(_REST_S):
+        async with asyncio.timeout(_REST_TIMEOUT_S):
             async for _ in events:
                 pass
 
@@ -145,25 +145,24 @@ async def _events(response: httpx.Response) -> AsyncIterator[str]:
 
 
 def _usage(usage: Any) -> Usage:
-    """What can't be read is unknown: it is no reason to lose a good reply."""
+    """A malformed usage is unknown: don't lose a good reply for it."""
     if not isinstance(usage, dict):
         return Usage()
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(*(told_tokens(n) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
+    return Usage(*(token_count(n) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
 
 
-async def _refused(response: httpx.Response, settings: ModelSettings, secrets: Secrets) -> ModelError:
-    body = (await response.aread()).decode(errors="replace")
-    said = failures.error_text(body)
+async def _error_response(response: httpx.Response, settings: ModelSettings, secrets: Secrets) -> ModelError:
+    detail = failures.error_text((await response.aread()).decode(errors="replace"))
     now = datetime.now(UTC)
     return failures.from_status(
-        settings, response.status_code, said, headers=response.headers, secrets=secrets, now=now
+        settings, response.status_code, detail, headers=response.headers, secrets=secrets, now=now
     )
 
 
-def _lost(error: httpx.HTTPError, url: str, settings: ModelSettings, secrets: Secrets) -> ProviderError:
-    said = f"{url} ({str(error) or type(error).__name__})"
+def _connection_error(error: httpx.HTTPError, url: str, settings: ModelSettings, secrets: Secrets) -> ProviderError:
+    detail = f"{url} ({str(error) or type(error).__name__})"
     if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol):
-        return failures.unreached(settings, f"can't connect to {said}", secrets)
-    return failures.broken(settings, f"lost the connection to {said}", secrets)
+        return failures.never_sent(settings, f"can't connect to {detail}", secrets)
+    return failures.broken(settings, f"lost the connection to {detail}", secrets)

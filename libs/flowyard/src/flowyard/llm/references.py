@@ -1,4 +1,4 @@
-"""Headers with references, resolved at the time of the call: what they refer to stands in no document."""
+"""Resolves references in headers (`${env:NAME}`) when a call is made: their values are in no document."""
 
 from __future__ import annotations
 
@@ -14,59 +14,60 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.step_errors import ModelRefused
 
 _NOT_IN_A_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_MOST_BYTES: Final = 64 * 1024
+_MAX_BYTES: Final = 64 * 1024
 
 
 def resolve(
     settings: ModelSettings, environ: Mapping[str, str], files: Path | None
 ) -> tuple[ModelSettings, frozenset[str]]:
-    """The settings with what their headers refer to, and what that was. `files`: the one folder that may be read.
+    """The settings with all references in their headers replaced, and the values that replaced them.
 
-    Raises ModelRefused.
+    `files`: the only folder that may be read. Raises ModelRefused.
     """
-    named = {name: settings.extra[name] for name in outside.HEADERS if outside.anywhere(settings.extra.get(name))}
-    if not named:
+    names = [name for name in outside.HEADERS if outside.contains_reference(settings.extra.get(name))]
+    if not names:
         return settings, frozenset()
-    found: set[str] = set()
+    values: set[str] = set()
     extra = dict(settings.extra)
-    for name, headers in named.items():
+    for name in names:
         extra[name] = {
-            header: _filled(header, value, settings, environ, files, found) for header, value in headers.items()
+            header: _resolve_header(header, value, settings, environ, files, values)
+            for header, value in extra[name].items()
         }
-    return replace(settings, extra=extra), frozenset(found)
+    return replace(settings, extra=extra), frozenset(values)
 
 
-def _filled(
+def _resolve_header(
     header: str,
     value: Any,
     settings: ModelSettings,
     environ: Mapping[str, str],
     files: Path | None,
-    found: set[str],
+    values: set[str],
 ) -> Any:
-    if not outside.refers(value):
+    if not outside.has_reference(value):
         return value
     refuse = partial(_refused, settings, header)
-    wrong = outside.fault(value)
-    if wrong is not None:
-        raise refuse(wrong)
+    fault = outside.reference_fault(value)
+    if fault is not None:
+        raise refuse(fault)
 
     def look_up(kind: str, name: str) -> str:
         text = environ.get(name) if kind == "env" else _content(files, name)
         if not text:
             where = "environment variable" if kind == "env" else "file"
             folder = "" if kind == "env" else " in the folder that FLOWYARD_REFERENCED_FILES names"
-            raise refuse(f"it needs the {where} {name}{folder}, which isn't there or empty")
+            raise refuse(f"it needs the {where} {name}{folder}, which is missing or empty")
         if _NOT_IN_A_HEADER.search(text):
-            raise refuse(f"{name} holds a character that no header can have")
-        found.add(text)
+            raise refuse(f"{name} contains a character that no header can have")
+        values.add(text)
         return text
 
-    return outside.replaced(value, look_up)
+    return outside.replace_references(value, look_up)
 
 
 def _content(files: Path | None, name: str) -> str | None:
-    """Only of a file that really is in the folder, whatever links and dots make of its name."""
+    """The text of a file in the folder. None if there is none, or if links or `..` lead out of the folder."""
     if files is None:
         return None
     try:
@@ -75,7 +76,7 @@ def _content(files: Path | None, name: str) -> str | None:
         if not file.is_relative_to(folder):
             return None
         with file.open(encoding="utf-8") as opened:
-            return opened.read(_MOST_BYTES).strip()
+            return opened.read(_MAX_BYTES).strip()
     except (OSError, ValueError):
         return None
 

@@ -1,4 +1,4 @@
-"""`provider: scripted`: canned replies per node, for tests, demos and benchmarks. No model, no network, no waiting."""
+"""`provider: scripted`: canned replies per node, for tests, demos and benchmarks. No model, no network, no delay."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FREE: Final = Decimal(0)
 
 
 class ScriptedModel:
-    """Answers with the reply written down for `call.node`. A tuple is used up in the order of the calls."""
+    """Answers with the canned reply of `call.node`. A tuple has one reply per call, in order."""
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
@@ -40,7 +40,7 @@ class ScriptedModel:
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         reply = self._next_reply(call)
         text = reply if isinstance(reply, str) else _fail(reply.code, call)
-        return ModelReply(text, _NO_USAGE, _FREE, _stream(text, on_token) if on_token and text else None)
+        return ModelReply(text, _NO_USAGE, _FREE, _send_words(text, on_token) if on_token and text else None)
 
     def _next_reply(self, call: ModelCall) -> Reply:
         self._calls[call.node] += 1
@@ -60,7 +60,7 @@ class ScriptedModel:
 
 
 def load_replies(path: Path) -> Replies:
-    """Reads a YAML or JSON file `{node: reply | [reply, …]}`. Raises InvalidInputs: each problem and its place."""
+    """Reads a YAML or JSON file `{node: reply | [reply, …]}`. Raises InvalidInputs with all problems of the file."""
     try:
         with path.open("rb") as file:
             tree = read_tree(decode(file.read(MAX_BYTES + 1)))
@@ -77,7 +77,7 @@ def load_replies(path: Path) -> Replies:
 
 
 def _about_replies(problem: Problem) -> Problem:
-    """The reader speaks of documents where it says what has to be at the top."""
+    """The problem without the word "document": the reader expects one at the top level."""
     if problem.code not in ("empty-document", "wrong-type"):
         return problem
     message = "expected a mapping of node to reply"
@@ -93,7 +93,7 @@ def _read_entry(name: str, entry: Entry, problems: list[Problem]) -> Reply | tup
 
 
 def _fail(code: str, call: ModelCall) -> str:
-    """Raises the error named by `code`; `invalid_output` is a reply that is no JSON and no text either."""
+    """Raises the error with this code; for `invalid_output` it returns "", a reply that fits no output."""
     if code == INVALID_OUTPUT:
         return ""
     settings = call.settings
@@ -106,8 +106,8 @@ def _refuse(call: ModelCall, detail: str) -> NoReturn:
     raise ModelRefused(detail, provider=call.settings.provider, model=call.settings.model)
 
 
-def _stream(text: str, on_token: OnToken) -> float:
-    """Hands out the words of a text and returns the seconds until the first."""
+def _send_words(text: str, on_token: OnToken) -> float:
+    """Passes the text to `on_token` word by word. Returns the seconds until the first word."""
     started = perf_counter()
     words = _WORDS.findall(text)
     on_token(words[0])

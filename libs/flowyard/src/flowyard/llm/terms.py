@@ -1,4 +1,4 @@
-"""On what terms a model answers: what its tokens cost, and how long a reply can be. Cheap to import."""
+"""The terms of a model: the price of its tokens, and the longest reply. Cheap to import."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.costs import UNPAID
 
-# A tiny model may never end by itself: a reply is bounded even where the document doesn't say so.
+# A tiny model may never stop by itself, so its reply is bounded even without `max_tokens`.
 LOCAL_TEXT_TOKENS: Final = 256
 LOCAL_SCHEMA_TOKENS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per token of a prompt and of a reply: at most that, whatever is cached or long."""
+    """US dollars per token of a prompt and of a reply: the highest price that may apply."""
 
     usd_in: Decimal
     usd_out: Decimal
@@ -24,9 +24,9 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`price` is None where nobody knows it. `uses_tokens`: False for canned replies.
+    """`price`: None if unknown. `uses_tokens`: False for canned replies.
 
-    `longest`: tokens that a reply can have where nobody says `max_tokens`; None: nobody knows.
+    `longest`: most tokens of a reply without `max_tokens`; None if unknown.
     """
 
     price: Price | None
@@ -38,8 +38,8 @@ FREE: Final = Price(Decimal(0), Decimal(0))
 CANNED: Final = Terms(FREE, uses_tokens=False)
 
 
-def terms_at_hand(call: ModelCall) -> Terms | None:
-    """The terms of the providers that LiteLLM needn't be asked about; None: ask it."""
+def known_terms(call: ModelCall) -> Terms | None:
+    """The terms if they are known without LiteLLM, else None."""
     provider = call.settings.provider
     if provider == "scripted":
         return CANNED

@@ -1,4 +1,4 @@
-"""Slow imports beside the event loop, in a thread that nobody has to wait for."""
+"""Runs slow imports in a thread, so that they block neither the event loop nor the end of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises. Unlike that of asyncio.to_thread, its thread doesn't hold up the process's end."""
+    """Returns or raises what `work` does. Unlike with asyncio.to_thread, the process can exit before `work` ends."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -28,9 +28,9 @@ async def in_daemon_thread(work: Callable[[], T]) -> T:
         result, failure = None, None
         try:
             result = work()
-        except Exception as error:  # noqa: BLE001 - handed to the one who waits, who raises it
+        except Exception as error:  # noqa: BLE001 - raised again by the caller
             failure = error
-        # A loop that was closed in the meantime has nobody who waits.
+        # The loop may have been closed in the meantime.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failure)
 

@@ -13,7 +13,7 @@ from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.masking import Masker
 from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, Token
-from flowyard.step_errors import ModelError, ModelTimeout, NotAtWork, ProviderError
+from flowyard.step_errors import ModelError, ModelNeverRan, ModelTimeout, ProviderError
 from flowyard.steps.budget_gate import BudgetGate, GoingAway, Reservation
 from flowyard.steps.failures import failure_of
 from flowyard.steps.running import RunningStep
@@ -109,7 +109,7 @@ class ModelCaller:
     def _usage_of_failed(self, call: ModelCall, error: BaseException) -> ModelReply:
         """What a failed call used: unknown if a model may have worked on it, nothing if none has."""
         open_ended = not isinstance(error, FlowyardError) or isinstance(error, ModelTimeout | ProviderError)
-        at_work = self._sent and (self._received_tokens or (open_ended and not isinstance(error, NotAtWork)))
+        at_work = self._sent and (self._received_tokens or (open_ended and not isinstance(error, ModelNeverRan)))
         unpaid = call.settings.provider in UNPAID or not at_work
         return ModelReply("", _UNKNOWN if at_work else _NOTHING, Decimal(0) if unpaid else None)
 

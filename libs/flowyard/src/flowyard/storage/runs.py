@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.errors import CommitRefused, IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
-from flowyard.masking import shown
+from flowyard.masking import hide_sealed
 from flowyard.runs.entries import failure_of
 from flowyard.runs.run import Fork, NewRun, Run, Spending, State
 from flowyard.storage.database import Database, dumps
@@ -198,5 +198,5 @@ def _run(row: asyncpg.Record) -> Run:
     spending = Spending(*(values.pop(name) for name in ("calls", "tokens_in", "tokens_out", "cost_usd")))
     error = values.pop("error")
     # Sealed values are for the run's executor, and for its forks.
-    values["inputs"] = shown(values["inputs"])
+    values["inputs"] = hide_sealed(values["inputs"])
     return Run(**values, error=failure_of(error) if error else None, spending=spending)

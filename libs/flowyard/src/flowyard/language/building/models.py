@@ -78,14 +78,14 @@ class Models:
         for name, value in extra.items():
             if name in outside.HEADERS and isinstance(value, Mapping):
                 self._check_headers(value, (*path, "extra", name))
-            elif outside.anywhere(value) and self.places.has((*path, "extra", name)):
+            elif outside.contains_reference(value) and self.places.has((*path, "extra", name)):
                 message = f"references are resolved in headers only, not in '{name}'"
                 hint = "write it into extra.headers, or name the key's variable in api_key_env"
                 self.places.error("bad-reference", (*path, "extra", name), message, hint)
 
     def _check_headers(self, headers: Mapping[str, Any], path: Path) -> None:
         for header, value in headers.items():
-            wrong = outside.fault(value) if isinstance(value, str) else None
+            wrong = outside.reference_fault(value) if isinstance(value, str) else None
             if wrong is not None and self.places.has((*path, header)):
                 self.places.error("bad-reference", (*path, header), wrong, "write ${env:NAME} or ${file:NAME}")
 
