@@ -9,11 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from flowyard.export.addresses import MLFLOW, OTLP, OtlpAddress
-from flowyard.export.exporter import Exporter, Exporting, Target
+from flowyard.export.client import open_client
+from flowyard.export.exporter import Exporter, ExportParts, Target
+from flowyard.export.finished_run import RunReader
 from flowyard.export.mlflow import MlflowTarget
 from flowyard.export.otlp import OtlpTarget
-from flowyard.export.sending import open_door
-from flowyard.export.told import Teller
 from flowyard.storage.database import Database
 from flowyard.storage.exports import Exports
 from flowyard.telemetry.metrics import Metrics
@@ -26,14 +26,14 @@ RESOURCE = {"service.name": "flowyard"}
 @asynccontextmanager
 async def otlp_target(url: str, *, timeout_s: float = 5, name: str = OTLP, **about: Any) -> AsyncIterator[OtlpTarget]:
     address = OtlpAddress(f"{url}/v1/traces", **about)
-    async with open_door(name, timeout_s=timeout_s, secrets=address.secrets) as door:
-        yield OtlpTarget(address, RESOURCE, door)
+    async with open_client(name, timeout_s=timeout_s, secrets=address.secrets) as client:
+        yield OtlpTarget(address, RESOURCE, client)
 
 
 @asynccontextmanager
 async def mlflow_target(url: str, *, timeout_s: float = 20) -> AsyncIterator[MlflowTarget]:
-    async with open_door(MLFLOW, timeout_s=timeout_s) as door:
-        yield MlflowTarget(url, RESOURCE, door)
+    async with open_client(MLFLOW, timeout_s=timeout_s) as client:
+        yield MlflowTarget(url, RESOURCE, client)
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def exporters(
 ) -> AsyncIterator[Metrics]:
     """One for each target. The metrics are those of their process. `patience`: pauses as `Exporting` has them."""
     metrics = Metrics(service="registry", version="0")
-    parts = Exporting(Exports(database), Teller(database), metrics.exports, most_waiting, every_s=0.05, **patience)
+    parts = ExportParts(Exports(database), RunReader(database), metrics.exports, most_waiting, every_s=0.05, **patience)
     tasks = [asyncio.create_task(Exporter(target, parts).run()) for target in targets]
     try:
         yield metrics
@@ -60,7 +60,7 @@ async def listening(database: Database, *names: str) -> Exports:
     return exports
 
 
-async def all_told(database: Database, target: str, *, within_s: float = 30) -> None:
+async def all_exported(database: Database, target: str, *, within_s: float = 30) -> None:
     """Returns when nothing waits any more."""
     exports = Exports(database)
 
@@ -71,7 +71,7 @@ async def all_told(database: Database, target: str, *, within_s: float = 30) -> 
 
 
 @asynccontextmanager
-async def told_to_mlflow(database: Database, url: str) -> AsyncIterator[Metrics]:
+async def exported_to_mlflow(database: Database, url: str) -> AsyncIterator[Metrics]:
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(mlflow_target(url))
         yield await stack.enter_async_context(exporters(database, target))

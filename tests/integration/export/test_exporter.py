@@ -13,14 +13,14 @@ import pytest
 from aiohttp import web
 
 from flowyard.export import exporter
-from flowyard.export.told import Teller, Told
+from flowyard.export.finished_run import FinishedRun, RunReader
 from flowyard.storage.exports import Exports
 from flowyard_embedded.servers.ports import free_port
 from support.executors import until, until_async
-from support.exporting import all_told, ended, exporters, listening, mlflow_target, otlp_target
+from support.exporting import all_exported, ended, exporters, listening, mlflow_target, otlp_target
+from support.finished_runs import ORIGIN
 from support.otlp import otlp_receiver
 from support.stored import Stored, entries_json, telling
-from support.told import ORIGIN
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
@@ -38,7 +38,7 @@ async def test_a_run_comes_over_the_wire_as_the_protocol_has_it(
         exporters(stored.database, target) as metrics,
     ):
         run_id = await ended(stored)
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     [span] = receiver.spans
     assert (span.trace_id, span.name, span.error) == (run_id.hex, "invoke_workflow test", None)
     assert span.resource == {"service.name": "flowyard"}
@@ -59,7 +59,7 @@ async def test_a_fork_points_to_the_span_of_its_origin(stored: Stored) -> None:
         otlp_target(receiver.url) as target,
         exporters(stored.database, target),
     ):
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     [first], [fork] = receiver.of(origin), receiver.of(run_id)
     assert fork.links == [(first.trace_id, first.span_id)]
     assert origin != ORIGIN
@@ -76,7 +76,7 @@ async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(store
         failed = "flowyard_export_failures_total"
         await until(lambda: metrics.value(failed, target="otlp", reason="unreachable"), 5)
         async with otlp_receiver(port) as receiver:
-            await all_told(stored.database, "otlp")
+            await all_exported(stored.database, "otlp")
             assert receiver.trace_ids == {run_id.hex for run_id in runs}
             assert len(receiver.spans) == len(runs)
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 0
@@ -91,7 +91,7 @@ async def test_what_a_registry_was_telling_when_it_ended_is_told_by_the_next_one
             await until_async(lambda: taken(stored, run_id), 5)
         receiver.hangs = False
         async with exporters(stored.database, target):
-            await all_told(stored.database, "otlp", within_s=5)
+            await all_exported(stored.database, "otlp", within_s=5)
     assert receiver.trace_ids == {run_id.hex}
 
 
@@ -112,12 +112,12 @@ async def test_one_who_never_answers_holds_nobody_else_up(stored: Stored) -> Non
         hole.hangs = True
         began = time.monotonic()
         runs = [await ended(stored) for _ in range(10)]
-        await all_told(stored.database, "otlp", within_s=10)
+        await all_exported(stored.database, "otlp", within_s=10)
         assert receiver.trace_ids == {run_id.hex for run_id in runs}
         await until(lambda: metrics.value("flowyard_export_failures_total", target="hole", reason="timeout"), 5)
         assert time.monotonic() - began < 10
         hole.hangs = False
-        await all_told(stored.database, "hole", within_s=20)
+        await all_exported(stored.database, "hole", within_s=20)
     assert hole.trace_ids == receiver.trace_ids
 
 
@@ -133,7 +133,7 @@ async def test_a_target_in_trouble_is_left_alone_as_long_as_it_asks_for(stored: 
         await until(lambda: receiver.paths, 5)
         asked_at = time.monotonic()
         receiver.answer = lambda _: None
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
         assert time.monotonic() - asked_at > 2.5
     assert metrics.value("flowyard_export_failures_total", target="otlp", reason="unavailable") == 1
 
@@ -168,7 +168,7 @@ async def test_somebody_else_at_the_address_is_no_reason_to_drop_runs_or_to_call
         exporters(stored.database, target, first_pause_s=0.001) as metrics,
     ):
         failed = "flowyard_export_failures_total"
-        await until(lambda: (metrics.value(failed, target=name, reason="unavailable") or 0) > exporter.MOST_TRIES, 10)
+        await until(lambda: (metrics.value(failed, target=name, reason="unavailable") or 0) > exporter.MAX_REFUSALS, 10)
         assert (await exports.backlog(name)).runs == 1
         assert metrics.value("flowyard_export_runs_total", target=name) == 0
 
@@ -197,7 +197,7 @@ async def test_beyond_its_bound_the_oldest_of_a_backlog_are_dropped_and_counted(
         otlp_target(receiver.url) as target,
         exporters(stored.database, target, most_waiting=3) as metrics,
     ):
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert receiver.trace_ids == {run_id.hex for run_id in runs[4:]}
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="backlog") == 4
 
@@ -211,7 +211,7 @@ async def test_a_run_that_is_gone_is_counted(stored: Stored) -> None:
         otlp_target(receiver.url) as target,
         exporters(stored.database, target) as metrics,
     ):
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert receiver.spans == []
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="gone") == 1
 
@@ -225,7 +225,7 @@ async def test_two_who_send_for_one_target_send_each_run_once(stored: Stored) ->
         otlp_target(receiver.url) as other,
         exporters(stored.database, one, other),
     ):
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert sorted(span.trace_id for span in receiver.spans) == sorted(run_id.hex for run_id in runs)
 
 
@@ -237,11 +237,11 @@ async def test_a_retried_run_is_told_again_with_the_ids_that_it_had(stored: Stor
         exporters(stored.database, target),
     ):
         run_id = await ended(stored, "failed")
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
         await stored.moves.retry(run_id)
         [claim] = await stored.claims.take("one", 1)
         await stored.finish(claim)
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     before, after = receiver.of(run_id)
     assert (before.span_id, before.error is None, after.error) == (after.span_id, False, None)
     assert [name for name, _ in after.events] == ["run.queued", "run.failed", "run.queued", "run.succeeded"]
@@ -256,7 +256,7 @@ async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_ha
         otlp_target(receiver.url) as target,
         exporters(stored.database, target),
     ):
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
         assert receiver.spans == []
         [claim] = await stored.claims.take("one", 1)
         await stored.finish(claim)
@@ -270,16 +270,16 @@ async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_told_at_
     await listening(stored.database, "otlp")
     run_id = await ended(stored, "failed")
     await stored.moves.retry(run_id)
-    read = Teller.read
+    read = RunReader.read
 
     @asynccontextmanager
-    async def read_and_look_away(teller: Teller, run_id: UUID) -> AsyncIterator[Told | None]:
-        async with read(teller, run_id) as told:
+    async def read_and_look_away(reader: RunReader, run_id: UUID) -> AsyncIterator[FinishedRun | None]:
+        async with read(reader, run_id) as run:
             for claim in await stored.claims.take("one", 1):
                 await stored.finish(claim)
-            yield told
+            yield run
 
-    monkeypatch.setattr(Teller, "read", read_and_look_away)
+    monkeypatch.setattr(RunReader, "read", read_and_look_away)
     async with (
         otlp_receiver() as receiver,
         otlp_target(receiver.url) as target,
@@ -298,9 +298,9 @@ async def test_a_run_whose_export_meets_a_bug_harms_no_other(stored: Stored) -> 
         otlp_target(receiver.url) as target,
         exporters(stored.database, target, refused_pauses_s=(0.01,)) as metrics,
     ):
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert receiver.trace_ids == {good.hex}
-    assert metrics.value("flowyard_export_failures_total", target="otlp", reason="bug") == exporter.MOST_TRIES
+    assert metrics.value("flowyard_export_failures_total", target="otlp", reason="bug") == exporter.MAX_REFUSALS
 
 
 async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) -> None:
@@ -321,7 +321,7 @@ async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) ->
         otlp_target(receiver.url) as target,
         exporters(stored.database, target),
     ):
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert len(receiver.paths) == 2
     assert len({span.span_id for span in receiver.of(claim.run_id)}) == 701
 

@@ -15,7 +15,7 @@ import pytest
 from flowyard.export.addresses import MLFLOW
 from flowyard_embedded.servers.ports import free_port
 from support.executors import Yard, until
-from support.exporting import all_told, exporters, listening, mlflow_target, told_to_mlflow
+from support.exporting import all_exported, exported_to_mlflow, exporters, listening, mlflow_target
 from support.mlflow import Mlflow, pairs
 from support.wire.behaviour import Behaviour, Status, Text
 
@@ -95,8 +95,8 @@ async def test_what_mlflow_shows_of_a_run_is_what_the_ledger_says(yard: Yard, ml
     await listening(yard.database, MLFLOW)
     await yard.executor("one")
     run_id = await finished(yard, PRICED, topic="rain\0")
-    async with told_to_mlflow(yard.database, mlflow.url) as metrics:
-        await all_told(yard.database, MLFLOW)
+    async with exported_to_mlflow(yard.database, mlflow.url) as metrics:
+        await all_exported(yard.database, MLFLOW)
     run, calls = await yard.runs.get(run_id), await yard.history.calls(run_id)
     assert run.status == "succeeded", run.error
     assert run.spending.cost_usd is not None
@@ -107,8 +107,8 @@ async def test_what_mlflow_shows_of_a_run_is_what_the_ledger_says(yard: Yard, ml
     usage = shown(trace, "mlflow.trace.tokenUsage")
     assert (usage["input_tokens"], usage["output_tokens"]) == (run.spending.tokens_in, run.spending.tokens_out)
     spans = [attributes(span) for span in trace["spans"]]
-    told = [span for span in spans if span.get("gen_ai.operation.name") == "chat"]
-    assert [Decimal(span["flowyard.cost_usd"]) for span in told] == [call.cost_usd for call in calls]
+    rows = [span for span in spans if span.get("gen_ai.operation.name") == "chat"]
+    assert [Decimal(span["flowyard.cost_usd"]) for span in rows] == [call.cost_usd for call in calls]
     [root] = [span for span in spans if span.get("gen_ai.operation.name") == "invoke_workflow"]
     assert Decimal(root["flowyard.cost_usd"]) == run.spending.cost_usd
     [kept] = mlflow.runs_of("priced", run_id)
@@ -129,8 +129,8 @@ async def test_inputs_and_outputs_are_shown_and_prompts_only_of_nodes_that_log_t
     await listening(yard.database, MLFLOW)
     await yard.executor("one")
     run_id = await finished(yard, PRICED, topic="rain")
-    async with told_to_mlflow(yard.database, mlflow.url):
-        await all_told(yard.database, MLFLOW)
+    async with exported_to_mlflow(yard.database, mlflow.url):
+        await all_exported(yard.database, MLFLOW)
     spans = {span["name"]: attributes(span) for span in mlflow.trace(run_id)["spans"]}
     root, think, write = (spans[name] for name in ("invoke_workflow priced", "step think", "step write"))
     assert (root["mlflow.spanType"], think["mlflow.spanType"]) == ("WORKFLOW", "CHAIN")
@@ -150,8 +150,8 @@ async def test_mlflow_doesnt_make_up_a_cost_that_nobody_knows(yard: Yard, mlflow
     await listening(yard.database, MLFLOW)
     await yard.executor("one")
     run_id = await finished(yard, MIXED, topic="rain")
-    async with told_to_mlflow(yard.database, mlflow.url):
-        await all_told(yard.database, MLFLOW)
+    async with exported_to_mlflow(yard.database, mlflow.url):
+        await all_exported(yard.database, MLFLOW)
     [known, unknown] = await yard.history.calls(run_id)
     assert (known.cost_usd is None, unknown.cost_usd) == (False, None)
     # MLflow knows a price for a model of this name, and would take it.
@@ -174,14 +174,14 @@ async def test_a_retried_run_is_brought_up_to_date_and_not_told_twice(
     await listening(yard.database, MLFLOW)
     await yard.executor("one")
     run_id = await finished(yard, UNPRICED, topic="rain")
-    async with told_to_mlflow(yard.database, mlflow.url):
-        await all_told(yard.database, MLFLOW)
+    async with exported_to_mlflow(yard.database, mlflow.url):
+        await all_exported(yard.database, MLFLOW)
         [before] = mlflow.runs_of("unpriced", run_id)
         assert (before["info"]["status"], mlflow.trace(run_id)["trace_info"]["state"]) == ("FAILED", "ERROR")
         model.says = Text("done")
         await yard.moves.retry(run_id)
         await yard.ended(run_id)
-        await all_told(yard.database, MLFLOW)
+        await all_exported(yard.database, MLFLOW)
     [after] = mlflow.runs_of("unpriced", run_id)
     assert (after["info"]["run_id"], after["info"]["status"]) == (before["info"]["run_id"], "FINISHED")
     trace = mlflow.trace(run_id)
@@ -201,13 +201,13 @@ async def test_the_cost_that_mlflow_shows_of_a_retried_run_is_what_is_known_of_i
     await listening(yard.database, MLFLOW)
     await yard.executor("one")
     run_id = await finished(yard, MIXED.replace("mixed", "mixed_later"), topic="rain")
-    async with told_to_mlflow(yard.database, mlflow.url):
-        await all_told(yard.database, MLFLOW)
+    async with exported_to_mlflow(yard.database, mlflow.url):
+        await all_exported(yard.database, MLFLOW)
         for reply in (Status(400), Text("done")):
             model.says = reply
             await yard.moves.retry(run_id)
             await yard.ended(run_id)
-            await all_told(yard.database, MLFLOW)
+            await all_exported(yard.database, MLFLOW)
     *free, known, unknown = [call.cost_usd for call in await yard.history.calls(run_id)]
     assert (free, unknown) == ([Decimal(0)] * 2, None)
     assert known
@@ -243,8 +243,8 @@ async def test_what_happened_while_mlflow_was_down_is_there_when_it_is_back(yard
         failed = "flowyard_export_failures_total"
         await until(lambda: metrics.value(failed, target="mlflow", reason="unreachable"), 10)
         async with reachable_at(port, mlflow):
-            await all_told(yard.database, MLFLOW, within_s=60)
-    told = [pairs(run, "tags")["flowyard.run_id"] for run in mlflow.runs("later")]
-    assert sorted(told) == sorted(str(run_id) for run_id in runs)
+            await all_exported(yard.database, MLFLOW, within_s=60)
+    exported = [pairs(run, "tags")["flowyard.run_id"] for run in mlflow.runs("later")]
+    assert sorted(exported) == sorted(str(run_id) for run_id in runs)
     assert all(mlflow.trace(run_id)["trace_info"]["state"] == "OK" for run_id in runs)
     assert metrics.value("flowyard_export_dropped_runs_total", target="mlflow", reason="refused") == 0

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from flowyard.export import exporter
 from support.executors import until
-from support.exporting import all_told, ended, exporters, listening, otlp_target
+from support.exporting import all_exported, ended, exporters, listening, otlp_target
 from support.otlp import Got, otlp_receiver
 from support.stored import Stored
 
@@ -22,9 +22,9 @@ async def test_what_is_wrong_with_a_target_costs_no_run(stored: Stored, status: 
     ):
         receiver.answer = lambda _: web.Response(status=status)
         run_id = await ended(stored)
-        await until(lambda: len(receiver.paths) > exporter.MOST_TRIES, 10)
+        await until(lambda: len(receiver.paths) > exporter.MAX_REFUSALS, 10)
         receiver.answer = lambda _: None
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert receiver.trace_ids == {run_id.hex}
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 0
 
@@ -42,10 +42,10 @@ async def test_a_run_that_is_refused_five_times_is_dropped_and_counted_and_other
         exporters(stored.database, target, refused_pauses_s=(0.01,)) as metrics,
     ):
         receiver.answer = picky
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert receiver.trace_ids == {good.hex}
-    assert len(receiver.paths) == exporter.MOST_TRIES + 1
-    assert metrics.value("flowyard_export_failures_total", target="otlp", reason="refused") == exporter.MOST_TRIES
+    assert len(receiver.paths) == exporter.MAX_REFUSALS + 1
+    assert metrics.value("flowyard_export_failures_total", target="otlp", reason="refused") == exporter.MAX_REFUSALS
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
 
 
@@ -82,7 +82,7 @@ async def test_a_yes_that_means_no_is_a_refusal(stored: Stored, protocol: str, p
         exporters(stored.database, target, refused_pauses_s=(0.01,)) as metrics,
     ):
         receiver.answer = lambda _: web.Response(body=partly)
-        await all_told(stored.database, "otlp")
+        await all_exported(stored.database, "otlp")
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
 
 

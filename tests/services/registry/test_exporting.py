@@ -11,7 +11,7 @@ from flowyard.export.addresses import OtelSettings
 from flowyard.storage.database import Database
 from flowyard_registry.settings import RegistrySettings
 from support.executors import Yard, open_yard, until, until_async
-from support.exporting import all_told
+from support.exporting import all_exported
 from support.otlp import Got, otlp_receiver
 from support.wire.behaviour import Status, Text
 from support.wire.server import Request
@@ -109,7 +109,7 @@ async def test_a_target_that_is_down_is_seen_in_the_metrics_and_nowhere_else(
         async with starting(otel, mlflow_url="http://127.0.0.1:9") as registry:
             await yard.executor("one")
             await yard.ended(await yard.submit(await yard.apply(DOCUMENT), topic="dawn"))
-            await all_told(database, "otlp")
+            await all_exported(database, "otlp")
 
             async def has_tried() -> bool:
                 return 'flowyard_export_failures_total{reason="unreachable",target="mlflow"} 1.0' in await metrics(

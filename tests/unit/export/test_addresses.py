@@ -83,15 +83,23 @@ def test_a_service_is_named_by_its_own_variable_first(monkeypatch: pytest.Monkey
     [
         ("EXPORTER_OTLP_PROTOCOL", "grpc", "'grpc': should be 'http/protobuf' or 'http/json'"),
         ("EXPORTER_OTLP_ENDPOINT", "here:4317", "'here:4317': should be http://host:port or https://host"),
-        ("EXPORTER_OTLP_ENDPOINT", "http://me:secret@here", "OTEL_EXPORTER_OTLP_ENDPOINT: should not hold a password"),
+        (
+            "EXPORTER_OTLP_ENDPOINT",
+            "http://me:secret@here",
+            "OTEL_EXPORTER_OTLP_ENDPOINT: should not contain a password",
+        ),
         ("EXPORTER_OTLP_TIMEOUT", "soon", "'soon': should be a valid number"),
         ("EXPORTER_OTLP_HEADERS", "secret", "OTEL_EXPORTER_OTLP_HEADERS: should be name=value,name=value"),
         (
             "EXPORTER_OTLP_HEADERS",
             "x-key=secret%0A",
-            "OTEL_EXPORTER_OTLP_HEADERS: should hold names and values that HTTP",
+            "OTEL_EXPORTER_OTLP_HEADERS: should contain names and values that are valid",
         ),
-        ("EXPORTER_OTLP_HEADERS", "x-key=secret%C3%A9", "should hold names and values that HTTP headers may have"),
+        (
+            "EXPORTER_OTLP_HEADERS",
+            "x-key=secret%C3%A9",
+            "should contain names and values that are valid in HTTP headers",
+        ),
     ],
 )
 def test_a_wrong_value_ends_the_start_with_one_line_and_no_secret(

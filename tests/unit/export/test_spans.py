@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.export.spans import MOST_TEXT, MOST_TEXTS, Span, ns_of, run_span_id, spans_of, trace_id
+from flowyard.export.spans import MAX_TEXT, MAX_TEXTS, Span, ns_of, run_span_id, spans_of, trace_id
 from flowyard.export.text import as_json
 from flowyard.runs.events import (
     Failure,
@@ -19,7 +19,7 @@ from flowyard.runs.events import (
     StepId,
     StepStarted,
 )
-from support.told import BEGIN, ORIGIN, RUN, called, finished, told_of
+from support.finished_runs import BEGIN, ORIGIN, RUN, called, finished, finished_run
 
 THINK, WRITE = StepId("think", 1), StepId("write", 1)
 DOCUMENT = """
@@ -74,7 +74,7 @@ def texts(span: Span) -> tuple[Any, Any]:
 
 
 def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
-    root, call, think, other, write = spans_of(told_of(*CHAIN, document=DOCUMENT, inputs={"topic": "dawn"}))
+    root, call, think, other, write = spans_of(finished_run(*CHAIN, document=DOCUMENT, inputs={"topic": "dawn"}))
     assert [span.name for span in (root, think, write)] == ["invoke_workflow test", "step think", "step write"]
     assert (root.parent_id, think.parent_id, write.parent_id) == (None, root.span_id, root.span_id)
     assert (call.parent_id, other.parent_id) == (think.span_id, write.span_id)
@@ -87,19 +87,19 @@ def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
 
 def test_the_trace_is_the_runs_id_and_spans_have_the_same_ids_each_time() -> None:
     assert trace_id(RUN) == str(RUN).replace("-", "")
-    first, again = (spans_of(told_of(*CHAIN, document=DOCUMENT)) for _ in range(2))
+    first, again = (spans_of(finished_run(*CHAIN, document=DOCUMENT)) for _ in range(2))
     assert first == again
     assert len({span.span_id for span in first}) == len(first)
     assert all(len(bytes.fromhex(span.span_id)) == 8 for span in first)
     # What a run has done since doesn't change what is known of it already.
-    longer = spans_of(told_of(*CHAIN[:-1], (3.2, StepStarted(THINK)), (4.0, finished(THINK)), (5.0, ENDED)))
+    longer = spans_of(finished_run(*CHAIN[:-1], (3.2, StepStarted(THINK)), (4.0, finished(THINK)), (5.0, ENDED)))
     assert {span.span_id for span in first} < {span.span_id for span in longer}
 
 
 def test_a_call_speaks_the_language_of_the_conventions() -> None:
     call = called(THINK, tokens_cached=4, first_token_s=0.2, retries=1)
-    told = told_of((0, StepStarted(THINK)), (2, call), (3, ENDED), document=DOCUMENT)
-    [_, found, _] = spans_of(told)
+    run = finished_run((0, StepStarted(THINK)), (2, call), (3, ENDED), document=DOCUMENT)
+    [_, found, _] = spans_of(run)
     assert found.name == "chat gpt"
     assert found.attributes == {
         "flowyard.node": "think",
@@ -123,19 +123,19 @@ def test_a_call_speaks_the_language_of_the_conventions() -> None:
 
 def test_what_is_unknown_is_left_out_and_never_zero() -> None:
     call = called(THINK, cost=None, tokens_in=None, tokens_out=None)
-    told = told_of((0, StepStarted(THINK)), (1, call), (2, finished(THINK, cost=None)), (3, ENDED))
-    for span in spans_of(told):
+    run = finished_run((0, StepStarted(THINK)), (1, call), (2, finished(THINK, cost=None)), (3, ENDED))
+    for span in spans_of(run):
         assert span.attributes["flowyard.cost"] == "unknown"
         assert not {"flowyard.cost_usd", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"} & set(
             span.attributes
         )
-    root = spans_of(told)[0]
+    root = spans_of(run)[0]
     assert "flowyard.tokens_in" not in root.attributes
 
 
 @pytest.mark.parametrize("cost", ["0.0000001", "1234567890.123456789012345678", "0"])
 def test_costs_are_told_to_the_last_digit(cost: str) -> None:
-    [root, call, _] = spans_of(told_of((0, StepStarted(THINK)), (1, called(THINK, cost=cost)), (3, ENDED)))
+    [root, call, _] = spans_of(finished_run((0, StepStarted(THINK)), (1, called(THINK, cost=cost)), (3, ENDED)))
     assert (root.attributes["flowyard.cost_usd"], call.attributes["flowyard.cost_usd"]) == (cost, cost)
     assert Decimal(str(call.attributes["flowyard.cost_usd"])) == Decimal(cost)
 
@@ -144,7 +144,7 @@ def test_prompts_and_replies_are_told_only_where_they_were_logged() -> None:
     messages = ({"role": "system", "content": "be brief"}, {"role": "user", "content": "think dawn"})
     logged, quiet = called(THINK, messages=messages, reply="soft"), called(WRITE)
     [_, quiet_span, logged_span, *_] = spans_of(
-        told_of((0, StepStarted(THINK)), (0, StepStarted(WRITE)), (1, quiet), (2, logged), (3, ENDED))
+        finished_run((0, StepStarted(THINK)), (0, StepStarted(WRITE)), (1, quiet), (2, logged), (3, ENDED))
     )
     assert texts(quiet_span) == (None, None)
     assert not [name for name in quiet_span.attributes if "messages" in name or "instructions" in name]
@@ -159,7 +159,7 @@ def test_prompts_and_replies_are_told_only_where_they_were_logged() -> None:
 
 def test_retries_are_events_of_their_step() -> None:
     error = Failure("rate_limited", "slow down", "think")
-    told = told_of(
+    run = finished_run(
         (0, StepStarted(THINK)),
         (1, called(THINK, error=error)),
         (1, RetryScheduled(THINK, 2, 0.5, error)),
@@ -167,7 +167,7 @@ def test_retries_are_events_of_their_step() -> None:
         (2, finished(THINK)),
         (3, ENDED),
     )
-    [_, failed, answered, step] = spans_of(told)
+    [_, failed, answered, step] = spans_of(run)
     assert (failed.error, failed.attributes["error.type"]) == ("slow down", "rate_limited")
     assert (answered.error, step.error) == (None, None)
     [event] = step.events
@@ -177,7 +177,7 @@ def test_retries_are_events_of_their_step() -> None:
 
 def test_a_failed_run_says_why_in_all_its_parts() -> None:
     error = Failure("provider_error", "no luck", "think")
-    told = told_of(
+    run = finished_run(
         (0, StepStarted(THINK)),
         (0, StepStarted(WRITE)),
         (1, StepFailed(THINK, 1.0, error, "fail")),
@@ -185,7 +185,7 @@ def test_a_failed_run_says_why_in_all_its_parts() -> None:
         status="failed",
         error=error,
     )
-    found = by_name(spans_of(told))
+    found = by_name(spans_of(run))
     root, think, write = (found[name] for name in ("invoke_workflow test", "step think", "step write"))
     assert [span.error for span in (root, think, write)] == ["no luck", "no luck", "failed"]
     assert [span.attributes["error.type"] for span in (root, think)] == ["provider_error"] * 2
@@ -193,8 +193,8 @@ def test_a_failed_run_says_why_in_all_its_parts() -> None:
 
 
 def test_a_cancelled_run_isnt_shown_as_a_success() -> None:
-    told = told_of((0, StepStarted(THINK)), (1, RunFinished("cancelled", 1.0, {})), status="cancelled")
-    assert [(span.error, span.attributes["error.type"]) for span in spans_of(told)] == [("cancelled", "cancelled")] * 2
+    run = finished_run((0, StepStarted(THINK)), (1, RunFinished("cancelled", 1.0, {})), status="cancelled")
+    assert [(span.error, span.attributes["error.type"]) for span in spans_of(run)] == [("cancelled", "cancelled")] * 2
 
 
 @pytest.mark.parametrize(
@@ -202,14 +202,14 @@ def test_a_cancelled_run_isnt_shown_as_a_success() -> None:
     [("run.queued", "executor_lost"), ("run.queued", "released"), ("run.failed", "executor_lost")],
 )
 def test_a_step_took_no_time_after_the_last_word_of_an_executor_that_was_lost(kind: str, why: str) -> None:
-    told = told_of((0, StepStarted(THINK)), (1, called(THINK)), (30, kind, {"reason": why}))
-    [_, *spans] = spans_of(told)
+    run = finished_run((0, StepStarted(THINK)), (1, called(THINK)), (30, kind, {"reason": why}))
+    [_, *spans] = spans_of(run)
     assert seconds(next(span for span in spans if span.role == "step")) == (0.0, 1.0)
 
 
 def test_a_step_whose_executor_died_is_two_spans_and_the_lost_call_belongs_to_the_first() -> None:
     lost = called(THINK, seconds=0.0, cost=None, error=Failure("executor_lost", "it died", "think"))
-    told = told_of(
+    run = finished_run(
         (0, StepStarted(THINK)),
         (5, "run.queued", {"reason": "lease_expired"}),
         (6, "run.claimed", {"attempt": 2, "executor": "two"}),
@@ -219,24 +219,24 @@ def test_a_step_whose_executor_died_is_two_spans_and_the_lost_call_belongs_to_th
         (7, finished(THINK)),
         (8, ENDED),
     )
-    [_, first, lost_call, call, second] = spans_of(told)
+    [_, first, lost_call, call, second] = spans_of(run)
     assert [seconds(first), seconds(second)] == [(0.0, 5.0), (6.0, 7.0)]
     assert (first.error, second.error) == ("lease_expired", None)
     assert (lost_call.parent_id, call.parent_id) == (first.span_id, second.span_id)
 
 
 def test_a_step_that_gives_its_slot_back_to_wait_has_not_failed() -> None:
-    told = told_of(
+    run = finished_run(
         (0, StepStarted(THINK)), (1, "run.waiting", {"reason": "retry"}), (40, StepStarted(THINK)),
         (41, finished(THINK)), (42, ENDED),
     )  # fmt: skip
-    [_, first, second] = spans_of(told)
+    [_, first, second] = spans_of(run)
     assert (first.error, first.attributes["flowyard.step.cut_off"], seconds(second)) == (None, "waiting", (40.0, 41.0))
 
 
 def test_each_item_of_a_map_is_given_its_item_and_what_comes_after_the_map_all_results() -> None:
     first, second, choose = StepId("write", 1, 0), StepId("write", 1, 1), StepId("choose", 1)
-    told = told_of(
+    run = finished_run(
         (0, StepStarted(first)),
         (0, StepStarted(second)),
         (1, StepFailed(second, 1.0, Failure("timeout", "slow"), "collect")),
@@ -247,7 +247,7 @@ def test_each_item_of_a_map_is_given_its_item_and_what_comes_after_the_map_all_r
         document=MAP,
         inputs={"topics": ["a", "b"]},
     )
-    found = by_name(spans_of(told))
+    found = by_name(spans_of(run))
     assert texts(found["step write[0]"]) == ({"item": "a"}, {"poem": "one"})
     assert texts(found["step write[1]"]) == ({"item": "b"}, None)
     assert texts(found["step choose"])[0] == {"poems": ["one", {"error": "timeout", "message": "slow"}]}
@@ -255,24 +255,24 @@ def test_each_item_of_a_map_is_given_its_item_and_what_comes_after_the_map_all_r
 
 
 def test_of_a_fork_only_what_its_own_steps_wrote_is_known_and_its_origin_is_linked() -> None:
-    told = told_of(*CHAIN[3:], document=DOCUMENT, inputs={"topic": "dawn"}, forked_from=ORIGIN)
-    found = {span.name: span for span in spans_of(told)}
+    run = finished_run(*CHAIN[3:], document=DOCUMENT, inputs={"topic": "dawn"}, forked_from=ORIGIN)
+    found = {span.name: span for span in spans_of(run)}
     assert found["invoke_workflow test"].linked_runs == (ORIGIN,)
     assert run_span_id(ORIGIN) != run_span_id(RUN)
     assert texts(found["step write"])[0] == {"plan": "soft"}
 
 
 def test_where_a_run_went_is_told_and_what_was_reserved_is_not() -> None:
-    told = told_of(
+    run = finished_run(
         (0, ModelReserved(THINK, "openai", "gpt", 100, None)), (1, RouteTaken("think", "write", "x > 1")), (2, ENDED)
     )
-    [root] = spans_of(told)
+    [root] = spans_of(run)
     [route, _] = root.events
     assert (route.name, route.attributes["flowyard.to"]) == ("route.taken", "write")
 
 
 def test_an_event_that_this_version_doesnt_know_hurts_nobody() -> None:
-    [root] = spans_of(told_of((0, "moon.risen", {"full": True, "names": ["a"]}), (1, ENDED)))
+    [root] = spans_of(finished_run((0, "moon.risen", {"full": True, "names": ["a"]}), (1, ENDED)))
     assert root.events[0].attributes == {"flowyard.full": True}
 
 
@@ -280,12 +280,12 @@ def test_large_values_are_shortened_and_so_is_their_sum() -> None:
     happened: list[Any] = []
     for visit in range(1, 100):
         step = StepId("think", visit)
-        happened += [(visit, StepStarted(step)), (visit + 0.5, finished(step, plan="x" * 2 * MOST_TEXT))]
-    spans = spans_of(told_of(*happened, (200, ENDED), inputs={"topic": "y" * 2 * MOST_TEXT}))
+        happened += [(visit, StepStarted(step)), (visit + 0.5, finished(step, plan="x" * 2 * MAX_TEXT))]
+    spans = spans_of(finished_run(*happened, (200, ENDED), inputs={"topic": "y" * 2 * MAX_TEXT}))
     sizes = [len(text) for span in spans for text in (span.inputs, span.outputs) if text is not None]
     assert isinstance(texts(spans[0])[0], str)
-    assert max(sizes) <= MOST_TEXT + 10
-    assert MOST_TEXTS <= sum(sizes) <= MOST_TEXTS + MOST_TEXT
+    assert max(sizes) <= MAX_TEXT + 10
+    assert MAX_TEXTS <= sum(sizes) <= MAX_TEXTS + MAX_TEXT
     assert (spans[1].outputs is None, spans[-1].outputs) == (False, None)
 
 
@@ -301,9 +301,9 @@ def test_large_values_are_shortened_and_so_is_their_sum() -> None:
     ],
 )
 def test_text_is_made_such_that_others_can_store_it(value: Any, shown: str) -> None:
-    assert as_json(value, most=100) == shown
+    assert as_json(value, max_length=100) == shown
 
 
 def test_steps_that_never_began_are_told_nothing_of() -> None:
-    [root] = spans_of(told_of((0, StepFinished(THINK, 1.0, {}, 0, 0, 0, Decimal(0))), (1, ENDED)))
+    [root] = spans_of(finished_run((0, StepFinished(THINK, 1.0, {}, 0, 0, 0, Decimal(0))), (1, ENDED)))
     assert root.role == "run"

@@ -327,33 +327,3 @@ class CommitRefused(FlowyardError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the step's results can't be stored: {reason}")
-
-
-class TargetAway(FlowyardError):
-    """A system that is told of finished runs doesn't take any now. `untouched`: it can't have heard anything.
-
-    `reason`: `unreachable`, `timeout` or `unavailable`.
-    """
-
-    code = "target_away"
-    status = 503
-    title = "A system that is told of runs can't be reached"
-
-    def __init__(
-        self, target: str, why: str, *, reason: str, untouched: bool, retry_after: float | None = None
-    ) -> None:
-        self.reason = reason
-        self.untouched = untouched
-        self.retry_after = retry_after
-        super().__init__(f"{target} takes no runs now: {why}")
-
-
-class ExportRefused(FlowyardError):
-    """A system that is told of finished runs doesn't want this one."""
-
-    code = "export_refused"
-    status = 502
-    title = "A run was refused by a system that is told of runs"
-
-    def __init__(self, target: str, why: str) -> None:
-        super().__init__(f"{target} refused a run: {why}")

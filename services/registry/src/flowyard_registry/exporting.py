@@ -1,4 +1,4 @@
-"""Tells MLflow, and whoever takes OTLP, of finished runs: a loop for each, beside the registry's own work."""
+"""Exports finished runs to MLflow and an OTLP endpoint, with a loop for each, within the registry's process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from flowyard.export.addresses import MLFLOW, OTLP
-from flowyard.export.exporter import Exporter, Exporting, Target
+from flowyard.export.client import open_client
+from flowyard.export.exporter import Exporter, ExportParts, Target
+from flowyard.export.finished_run import RunReader
 from flowyard.export.mlflow import MlflowTarget
 from flowyard.export.otlp import OtlpTarget
-from flowyard.export.sending import open_door
-from flowyard.export.told import Teller
 from flowyard.storage.exports import Exports
 from flowyard_registry.parts import RegistryParts
 
@@ -20,15 +20,15 @@ _MLFLOW_TIMEOUT_S: Final = 10.0
 
 
 async def export_runs(parts: RegistryParts) -> None:
-    """Until it is cancelled. Whatever happens to a target is no concern of the others, or of the registry."""
+    """Runs until it is cancelled. A failing target affects neither the other one nor the registry."""
     async with _targets(parts) as targets, asyncio.TaskGroup() as tasks:
         for target in targets:
-            exporting = Exporting(
+            exporting = ExportParts(
                 exports=Exports(parts.database),
-                # One each: large runs wait for each other, and not for a target that is away.
-                teller=Teller(parts.database),
+                # A reader per target: a target's large runs wait for each other, not for another target.
+                reader=RunReader(parts.database),
                 metrics=parts.metrics.exports,
-                most_waiting=parts.settings.export_most_waiting,
+                max_waiting=parts.settings.export_most_waiting,
             )
             tasks.create_task(Exporter(target, exporting).run())
 
@@ -36,13 +36,13 @@ async def export_runs(parts: RegistryParts) -> None:
 @asynccontextmanager
 async def _targets(parts: RegistryParts) -> AsyncIterator[list[Target]]:
     url, address, resource = parts.settings.mlflow_url, parts.otel.address, parts.otel.resource
-    found: list[Target] = []
+    targets: list[Target] = []
     async with AsyncExitStack() as stack:
         if url:
-            door = await stack.enter_async_context(open_door(MLFLOW, timeout_s=_MLFLOW_TIMEOUT_S))
-            found.append(MlflowTarget(url, resource, door))
+            client = await stack.enter_async_context(open_client(MLFLOW, timeout_s=_MLFLOW_TIMEOUT_S))
+            targets.append(MlflowTarget(url, resource, client))
         if address is not None:
             timeout_s, secrets = parts.otel.timeout_s, address.secrets
-            door = await stack.enter_async_context(open_door(OTLP, timeout_s=timeout_s, secrets=secrets))
-            found.append(OtlpTarget(address, resource, door))
-        yield found
+            client = await stack.enter_async_context(open_client(OTLP, timeout_s=timeout_s, secrets=secrets))
+            targets.append(OtlpTarget(address, resource, client))
+        yield targets

@@ -1,5 +1,5 @@
-"""Tells other systems of finished runs, from Postgres and behind their backs: no run waits for it.
+"""Exports finished runs to other systems: asynchronously, from Postgres; no run waits for it.
 
-`exporter` is the loop, `told` what is read of a run, `spans` what becomes of it (pure), `otlp` and `mlflow` whom it is
-told to. The only room that knows OpenTelemetry; MLflow is spoken to over HTTP and never imported.
+`exporter` is the loop, `finished_run` reads a run, `spans` turns it into a trace (pure), `otlp` and `mlflow` send it.
+The only room that imports OpenTelemetry; MLflow is called over HTTP and never imported.
 """

@@ -1,4 +1,4 @@
-"""Where traces go: OpenTelemetry's own environment variables, read as its specification says.
+"""Where to send traces: OpenTelemetry's environment variables, read as its specification requires.
 
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 https://opentelemetry.io/docs/specs/otel/protocol/exporter
@@ -22,7 +22,7 @@ Protocol: TypeAlias = Literal["http/protobuf", "http/json"]
 
 MLFLOW: Final = "mlflow"
 OTLP: Final = "otlp"
-"""The targets there are, as the database, metrics and logs call them."""
+"""The names of the targets in the database, metrics and logs."""
 PREFIX: Final = "OTEL_"
 _ENDPOINTS: Final = ("EXPORTER_OTLP_ENDPOINT", "EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUT_MS: Final = 10_000.0
@@ -30,17 +30,17 @@ _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def http_address(url: str) -> str:
-    """Checks it. Raises ValueError."""
+    """The address itself, if it is a valid one. Raises ValueError."""
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise ValueError("should be http://host:port or https://host")
     if address.username or address.password:
-        raise ValueError("should not hold a password")
+        raise ValueError("should not contain a password")
     return url
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """`name=value,name=value`, values percent-encoded."""
+    """Parses `name=value,name=value`, with percent-encoded values. Raises ValueError."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     if any(not name.strip() or not equals for name, equals, _ in pairs):
         raise ValueError("should be name=value,name=value")
@@ -54,9 +54,9 @@ def _checked_pairs(text: str) -> str:
 
 def _checked_headers(text: SecretStr) -> SecretStr:
     for name, value in _pairs(text.get_secret_value()).items():
-        # What HTTP can't send would be refused for each run, and told to the log with the value.
+        # Otherwise every request would fail, with the value in the log.
         if not _HEADER.fullmatch(name) or not (value.isascii() and value.isprintable()):
-            raise ValueError("should hold names and values that HTTP headers may have")
+            raise ValueError("should contain names and values that are valid in HTTP headers")
     return text
 
 
@@ -69,7 +69,7 @@ _Compression: TypeAlias = Literal["none", "gzip"]
 
 @dataclass(frozen=True, slots=True)
 class OtlpAddress:
-    """Where spans go. `url`: of the traces themselves. `headers` may hold keys."""
+    """Where to send spans. `url`: the full one, with its path. `headers`: may contain keys."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -78,12 +78,12 @@ class OtlpAddress:
 
     @property
     def secrets(self) -> set[str]:
-        """The values of its headers, and what comes after the `Bearer` of one."""
+        """The values of the headers, and each value's last word: the key after `Bearer`."""
         return {secret for value in self.headers.values() for secret in (value, value.rpartition(" ")[2])}
 
 
 class OtelSettings(BaseSettings):
-    """What OpenTelemetry's variables say. Those about traces go before those about everything."""
+    """OpenTelemetry's variables. A variable for traces overrides the general one."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -106,7 +106,7 @@ class OtelSettings(BaseSettings):
 
     @property
     def address(self) -> OtlpAddress | None:
-        """None: traces go to no OTLP endpoint."""
+        """None: no OTLP endpoint is configured."""
         everything, traces = self.exporter_otlp_endpoint, self.exporter_otlp_traces_endpoint
         url = traces or (f"{everything.rstrip('/')}/v1/traces" if everything else None)
         exporters = {name.strip() for name in self.traces_exporter.split(",")}
@@ -127,37 +127,38 @@ class OtelSettings(BaseSettings):
 
     @property
     def resource(self) -> dict[str, str]:
-        """What all spans have in common."""
-        given = {"service.name": "flowyard", "service.version": version("flowyard"), **_pairs(self.resource_attributes)}
-        return given | ({"service.name": self.service_name} if self.service_name else {})
+        """The attributes that all spans have in common."""
+        attributes = {"service.name": "flowyard", "service.version": version("flowyard")}
+        attributes |= _pairs(self.resource_attributes)
+        return attributes | ({"service.name": self.service_name} if self.service_name else {})
 
 
 def read_otel(*, program: str) -> OtelSettings:
-    """The settings, or the end of the process: 2, and a line for each wrong value.
+    """The settings. For invalid values, prints a line each and exits with code 2.
 
-    Where no traces are to be sent, what can't be used is meant for other programs, and left out.
+    If no traces are to be sent, invalid values are meant for other programs and are ignored.
     """
     try:
         return OtelSettings()
     except ValidationError as error:
-        wrong = {str(found["loc"][0]) for found in error.errors()}
+        invalid = {str(error["loc"][0]) for error in error.errors()}
         if not _are_traces_wanted():
-            return OtelSettings(**{name: OtelSettings.model_fields[name].default for name in wrong})
-        sys.stderr.writelines(f"{program}: {_wrong(found)}\n" for found in error.errors(include_url=False))
+            return OtelSettings(**{name: OtelSettings.model_fields[name].default for name in invalid})
+        sys.stderr.writelines(f"{program}: {_describe(error)}\n" for error in error.errors(include_url=False))
         raise SystemExit(2) from None
 
 
 def _are_traces_wanted() -> bool:
-    told = {
+    values = {
         name: os.environ.get(PREFIX + name, "").strip() for name in ("SDK_DISABLED", "TRACES_EXPORTER", *_ENDPOINTS)
     }
-    exporters = [name.strip() for name in (told["TRACES_EXPORTER"] or "otlp").split(",")]
-    return told["SDK_DISABLED"].lower() != "true" and "otlp" in exporters and any(told[name] for name in _ENDPOINTS)
+    exporters = [name.strip() for name in (values["TRACES_EXPORTER"] or "otlp").split(",")]
+    return values["SDK_DISABLED"].lower() != "true" and "otlp" in exporters and any(values[name] for name in _ENDPOINTS)
 
 
-def _wrong(found: Any) -> str:
-    name = str(found["loc"][0])
+def _describe(error: Any) -> str:
+    name = str(error["loc"][0])
     variable = PREFIX + name.upper()
     value = os.environ.get(variable, "")
-    given = "" if name.endswith("headers") or "@" in value else f" is '{value}'"
-    return f"{variable}{given}: {found['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+    attributes = "" if name.endswith("headers") or "@" in value else f" is '{value}'"
+    return f"{variable}{attributes}: {error['msg'].removeprefix('Value error, ').removeprefix('Input ')}"

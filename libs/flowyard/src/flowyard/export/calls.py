@@ -1,4 +1,4 @@
-"""One model call in the words of OpenTelemetry's conventions for generative AI."""
+"""The attributes of a model call, named by OpenTelemetry's conventions for generative AI."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "watsonx": "ibm.watsonx.ai",
     "xai": "x_ai",
 }
-"""`gen_ai.provider.name` where it isn't the name that we use."""
-_MOST_MESSAGES: Final = 100_000
+"""`gen_ai.provider.name` of the providers that we name differently."""
+_MAX_MESSAGES: Final = 100_000
 
 
 def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | bool | int | float]:
-    """What is unknown is left out. Prompts and replies are told if the node logs them."""
-    told: dict[str, Any] = {
+    """Unknown values are left out. Prompts and replies are included if the node logs them."""
+    attributes: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": PROVIDERS.get(call.provider, clean(call.provider)),
         "gen_ai.request.model": clean(call.model),
@@ -38,10 +38,10 @@ def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | boo
         "error.type": call.error.code if call.error is not None else None,
         "flowyard.provider": clean(call.provider),
         "flowyard.retries": call.retries,
-        **_asked_with(_settings_of(call, node)),
-        **_said(call),
+        **_request_attributes(_settings_of(call, node)),
+        **_messages(call),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _settings_of(call: ModelCalled, node: Node | None) -> ModelSettings | None:
@@ -49,7 +49,7 @@ def _settings_of(call: ModelCalled, node: Node | None) -> ModelSettings | None:
     return next((model for model in models if (model.provider, model.model) == (call.provider, call.model)), None)
 
 
-def _asked_with(settings: ModelSettings | None) -> dict[str, Any]:
+def _request_attributes(settings: ModelSettings | None) -> dict[str, Any]:
     if settings is None:
         return {}
     address = urlsplit(settings.api_base or "")
@@ -65,8 +65,8 @@ def _asked_with(settings: ModelSettings | None) -> dict[str, Any]:
     }
 
 
-def _said(call: ModelCalled) -> dict[str, str]:
-    said: dict[str, str] = {}
+def _messages(call: ModelCalled) -> dict[str, str]:
+    texts: dict[str, str] = {}
     if call.messages is not None:
         system = [_part(message) for message in call.messages if message.get("role") == "system"]
         others = [
@@ -74,14 +74,14 @@ def _said(call: ModelCalled) -> dict[str, str]:
             for message in call.messages
             if message.get("role") != "system"
         ]
-        said["gen_ai.input.messages"] = _json(others)
+        texts["gen_ai.input.messages"] = _json(others)
         if system:
-            said["gen_ai.system_instructions"] = _json(system)
+            texts["gen_ai.system_instructions"] = _json(system)
     if call.reply is not None:
-        # Why the model stopped isn't recorded.
+        # We don't record why the model stopped.
         reply = {"role": "assistant", "parts": [{"type": "text", "content": call.reply}], "finish_reason": "unknown"}
-        said["gen_ai.output.messages"] = _json([reply])
-    return said
+        texts["gen_ai.output.messages"] = _json([reply])
+    return texts
 
 
 def _part(message: Mapping[str, str]) -> dict[str, str | None]:
@@ -89,4 +89,4 @@ def _part(message: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def _json(value: Sequence[Any]) -> str:
-    return as_json(value, most=_MOST_MESSAGES)
+    return as_json(value, max_length=_MAX_MESSAGES)

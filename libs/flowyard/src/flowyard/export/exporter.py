@@ -1,4 +1,4 @@
-"""The loop that tells one system of finished runs. Each system has one of its own: none waits for another."""
+"""The loop that exports finished runs to one target. Each target has its own loop, so that none waits for another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 from uuid import UUID
 
-from flowyard.errors import ExportRefused, TargetAway, Unavailable, UnknownRun
-from flowyard.export.told import Teller, Told
+from flowyard.errors import Unavailable, UnknownRun
+from flowyard.export.errors import ExportRefused, TargetUnavailable
+from flowyard.export.finished_run import FinishedRun, RunReader
 from flowyard.storage.exports import Exports, Waiting
 from flowyard.telemetry.metrics import ExportMetrics
 
@@ -21,189 +22,190 @@ log = logging.getLogger(__name__)
 
 FAILURES: Final = ("unreachable", "timeout", "unavailable", "refused", "bug")
 DROPS: Final = ("refused", "backlog", "gone")
-MOST_TRIES: Final = 5
-"""So often may a run be refused."""
+MAX_REFUSALS: Final = 5
+"""After this number of refusals a run is dropped."""
 
-_AT_ONCE: Final = 4
-_ONE_S: Final = 60.0
-_ENTRY_S: Final = 0.02
-"""The longest that one run may take, and each of its events: MLflow needs some milliseconds for a span."""
+_BATCH: Final = 4
+_MIN_SEND_S: Final = 60.0
+_SEND_S_PER_ENTRY: Final = 0.02
+"""The time limit for sending a run, if its events don't need more: MLflow needs some milliseconds for a span."""
 _LEASE_S: Final = 90.0
+"""A process that takes a run has so long to send it, before another one may take it."""
 _LONGEST_PAUSE_S: Final = 60.0
-_LAST_WORD_S: Final = 1.0
-_MOST_SUSPECTS: Final = 1000
+_PUT_BACK_TIMEOUT_S: Final = 1.0
+_MAX_SUSPECTS: Final = 1000
 _MEASURE_EVERY_S: Final = 5.0
 
 
 class Target(Protocol):
-    """A system that is told of runs. `name`: its kind."""
+    """A system that receives runs. `name`: its kind, such as `mlflow`."""
 
     name: str
 
-    async def send(self, told: Told, *, again: bool) -> None:
-        """Raises TargetAway, ExportRefused. `again`: the system may know of the run already."""
+    async def send(self, run: FinishedRun, *, again: bool) -> None:
+        """`again`: the target may have received the run before, or a part. Raises TargetUnavailable, ExportRefused."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exporting:
-    """`most_waiting`: the runs that may wait for one target. `every_s`: between looks for runs.
+class ExportParts:
+    """`max_waiting`: if more runs wait for a target, the oldest are dropped. `every_s`: seconds between polls.
 
-    `first_pause_s`: for which a target is left alone when it is away; the next ones are longer. `refused_pauses_s`: for
-    which a run is left alone after each refusal, since what refuses may itself be in trouble.
+    `first_pause_s`: after the first failure of a target; the next pauses are longer. `refused_pauses_s`: how long a run
+    waits after each refusal; a target may refuse a run only because it has trouble itself.
     """
 
     exports: Exports
-    teller: Teller
+    reader: RunReader
     metrics: ExportMetrics
-    most_waiting: int
+    max_waiting: int
     every_s: float = 1.0
     first_pause_s: float = 1.0
     refused_pauses_s: Sequence[float] = (2.0, 10.0, 60.0, 300.0)
 
 
 class Exporter:
-    def __init__(self, target: Target, parts: Exporting) -> None:
+    def __init__(self, target: Target, parts: ExportParts) -> None:
         self._target = target
         self._parts = parts
         self._failures = 0
-        self._taken = 0
+        self._accepted = 0
         self._suspects: dict[UUID, int] = {}
         self._measured_at = -_MEASURE_EVERY_S
         parts.metrics.expect(target.name, failures=FAILURES, drops=DROPS)
 
     async def run(self) -> NoReturn:
-        """Until it is cancelled. What it was about to send then is sent by whoever looks next."""
+        """Runs until it is cancelled. Another exporter sends what it hadn't finished by then."""
         while True:
             try:
                 await self._measure()
-                pause = await self._round()
-            except TargetAway as away:
-                pause = self._away(away)
+                pause = await self._export_batch()
+            except TargetUnavailable as error:
+                pause = self._pause_after(error)
             except Unavailable as error:
-                log.warning("export waits: %s", error.message, extra={"target": self._target.name})
+                log.warning("export paused: %s", error.message, extra={"target": self._target.name})
                 pause = self._parts.every_s
             await asyncio.sleep(pause)
 
-    async def _round(self) -> float:
-        """Sends a few runs; after how many seconds to look again. Raises TargetAway, Unavailable."""
+    async def _export_batch(self) -> float:
+        """Sends a few runs. Returns the seconds until the next poll. Raises TargetUnavailable, Unavailable."""
         name, parts = self._target.name, self._parts
-        # One is enough to see whether it is back.
-        most = 1 if self._failures else _AT_ONCE
-        waiting = await parts.exports.take(name, most, lease_s=_LEASE_S)
-        outcomes = await asyncio.gather(*(self._one(one) for one in waiting), return_exceptions=True)
+        # A single run shows whether the target is available again.
+        batch = 1 if self._failures else _BATCH
+        waiting = await parts.exports.take(name, batch, lease_s=_LEASE_S)
+        outcomes = await asyncio.gather(*(self._export(each) for each in waiting), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         if waiting and self._failures:
-            log.info("export goes on", extra={"target": name})
+            log.info("export resumed", extra={"target": name})
             self._failures = 0
-        return 0.0 if len(waiting) == most else parts.every_s
+        return 0.0 if len(waiting) == batch else parts.every_s
 
-    async def _one(self, waiting: Waiting) -> None:
-        """Raises TargetAway, Unavailable; whatever else goes wrong is this run's alone."""
+    async def _export(self, waiting: Waiting) -> None:
+        """Raises TargetUnavailable, Unavailable. Any other failure affects only this run."""
         name, parts = self._target.name, self._parts
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             await self._send(waiting)
-        except TargetAway as away:
-            if self._is_to_blame(waiting, away):
-                await self._refused(waiting, away.reason, away.message)
+        except TargetUnavailable as error:
+            if self._is_to_blame(waiting, error):
+                await self._retry_later(waiting, error.reason, error.message)
                 return
-            parts.metrics.failures.labels(name, away.reason).inc()
-            # Others come first: it may be this run that the target can't bear.
-            pause = 0.0 if away.untouched else 2.0 * self._pause_s
-            await parts.exports.put_back(name, waiting, untouched=away.untouched, pause_s=pause)
+            parts.metrics.failures.labels(name, error.reason).inc()
+            # Other runs go first, because this run itself may be the cause.
+            pause = 0.0 if error.nothing_sent else 2.0 * self._pause_s
+            await parts.exports.put_back(name, waiting, untouched=error.nothing_sent, pause_s=pause)
             raise
         except asyncio.CancelledError:
-            # The process ends, and whoever looks next needn't wait for the lease.
+            # The process stops. Put back, the run needn't wait for the end of its lease.
             with suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(_LAST_WORD_S):
+                async with asyncio.timeout(_PUT_BACK_TIMEOUT_S):
                     await parts.exports.put_back(name, waiting, untouched=False)
             raise
         except UnknownRun:
             await self._drop(waiting, "gone")
         except ExportRefused as error:
-            await self._refused(waiting, "refused", error.message)
+            await self._retry_later(waiting, "refused", error.message)
         except Unavailable:
             raise
         except Exception:
-            # The worker's loop: a bug ends the export of this run and of no other.
-            log.exception("a bug in the export of a run", extra=self._about(waiting))
-            await self._refused(waiting, "bug", "a bug: see the log")
+            # In the worker's loop: a bug must not stop the export of other runs.
+            log.exception("bug in the export of a run", extra=self._log_fields(waiting))
+            await self._retry_later(waiting, "bug", "a bug: see the log")
         finally:
-            parts.metrics.duration.labels(name).observe(time.monotonic() - began)
+            parts.metrics.duration.labels(name).observe(time.monotonic() - started)
 
     async def _send(self, waiting: Waiting) -> None:
         name, parts = self._target.name, self._parts
-        async with parts.teller.read(waiting.run_id) as told:
-            if told is None:
-                # Retried meanwhile: it will be put down anew when it ends.
+        async with parts.reader.read(waiting.run_id) as run:
+            if run is None:
+                # The run was retried meanwhile. It waits for export again when it ends.
                 await parts.exports.done(name, waiting)
                 return
             try:
-                async with asyncio.timeout(max(_ONE_S, _ENTRY_S * len(told.entries))):
-                    await self._target.send(told, again=waiting.again)
+                async with asyncio.timeout(max(_MIN_SEND_S, _SEND_S_PER_ENTRY * len(run.entries))):
+                    await self._target.send(run, again=waiting.again)
             except TimeoutError as error:
-                raise TargetAway(name, "it takes too long", reason="timeout", untouched=False) from error
-        self._taken += 1
+                raise TargetUnavailable(name, "sending takes too long", reason="timeout", nothing_sent=False) from error
+        self._accepted += 1
         self._suspects.pop(waiting.run_id, None)
         if await parts.exports.done(name, waiting):
             parts.metrics.runs.labels(name).inc()
 
-    def _is_to_blame(self, waiting: Waiting, away: TargetAway) -> bool:
-        """Whether the target went away at this run before, and has taken others since."""
-        if away.untouched:
+    def _is_to_blame(self, waiting: Waiting, error: TargetUnavailable) -> bool:
+        """Whether the target failed at this run before, and has accepted other runs since."""
+        if error.nothing_sent:
             return False
         before = self._suspects.pop(waiting.run_id, None)
-        self._suspects[waiting.run_id] = self._taken
-        while len(self._suspects) > _MOST_SUSPECTS:
+        self._suspects[waiting.run_id] = self._accepted
+        while len(self._suspects) > _MAX_SUSPECTS:
             del self._suspects[next(iter(self._suspects))]
-        return before is not None and before < self._taken
+        return before is not None and before < self._accepted
 
-    async def _refused(self, waiting: Waiting, reason: str, why: str) -> None:
+    async def _retry_later(self, waiting: Waiting, reason: str, why: str) -> None:
         name, parts = self._target.name, self._parts
         parts.metrics.failures.labels(name, reason).inc()
-        if waiting.tries + 1 >= MOST_TRIES:
+        if waiting.tries + 1 >= MAX_REFUSALS:
             self._suspects.pop(waiting.run_id, None)
             await self._drop(waiting, "refused")
             return
-        log.warning("a run was refused: %s", why, extra={**self._about(waiting), "tries": waiting.tries + 1})
+        log.warning("export of a run refused: %s", why, extra={**self._log_fields(waiting), "tries": waiting.tries + 1})
         pauses = parts.refused_pauses_s
         await parts.exports.refused(name, waiting, pause_s=pauses[min(waiting.tries, len(pauses) - 1)])
 
     async def _drop(self, waiting: Waiting, reason: str) -> None:
         if await self._parts.exports.done(self._target.name, waiting):
             self._parts.metrics.dropped.labels(self._target.name, reason).inc()
-            log.warning("a run is not exported", extra={**self._about(waiting), "reason": reason})
+            log.warning("run not exported", extra={**self._log_fields(waiting), "reason": reason})
 
     async def _measure(self) -> None:
-        """And keeps the backlog within its bounds."""
+        """Updates the backlog's metrics, and drops the oldest runs of a backlog that is too long."""
         if time.monotonic() - self._measured_at < _MEASURE_EVERY_S:
             return
         name, parts = self._target.name, self._parts
-        # A registry that was started without it, on the same database, has struck it off.
+        # Another registry on this database, started without this target, may have removed it.
         await parts.exports.add_targets([name])
         backlog = await parts.exports.backlog(name)
-        if backlog.runs > parts.most_waiting:
-            dropped = await parts.exports.drop_oldest(name, keep=parts.most_waiting)
+        if backlog.runs > parts.max_waiting:
+            dropped = await parts.exports.drop_oldest(name, keep=parts.max_waiting)
             parts.metrics.dropped.labels(name, "backlog").inc(dropped)
-            log.warning("too many runs wait: the oldest are not exported", extra={"target": name, "runs": dropped})
+            log.warning("export backlog too long: dropped the oldest", extra={"target": name, "runs": dropped})
             backlog = await parts.exports.backlog(name)
         parts.metrics.backlog.labels(name).set(backlog.runs)
         parts.metrics.lag.labels(name).set(backlog.lag_s)
         self._measured_at = time.monotonic()
 
-    def _away(self, away: TargetAway) -> float:
-        """How long to leave the target alone."""
+    def _pause_after(self, error: TargetUnavailable) -> float:
+        """Seconds to wait before the target is tried again."""
         pause = self._pause_s
         if self._failures == 0:
-            log.warning("export waits: %s", away.message, extra={"target": self._target.name})
+            log.warning("export paused: %s", error.message, extra={"target": self._target.name})
         self._failures = min(self._failures + 1, 10)
-        return max(pause * random.uniform(0.5, 1.0), away.retry_after or 0.0)  # noqa: S311  # not a secret
+        return max(pause * random.uniform(0.5, 1.0), error.retry_after or 0.0)  # noqa: S311  # not a secret
 
     @property
     def _pause_s(self) -> float:
         return min(_LONGEST_PAUSE_S, self._parts.first_pause_s * 2.0**self._failures)
 
-    def _about(self, waiting: Waiting) -> dict[str, object]:
+    def _log_fields(self, waiting: Waiting) -> dict[str, object]:
         return {"run_id": str(waiting.run_id), "target": self._target.name}

@@ -1,6 +1,6 @@
 """MLflow: a trace per run over OTLP, and an MLflow run per run over its REST API. Its packages are never imported.
 
-An experiment per workflow, `flowyard/<workflow>`; in it an MLflow run, found again by its tag `flowyard.run_id`.
+Each workflow has an experiment, `flowyard/<workflow>`; each run an MLflow run in it, with the tag `flowyard.run_id`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from urllib.parse import urlencode
 
 import httpx
 
-from flowyard.errors import ExportRefused, TargetAway
 from flowyard.export.addresses import OtlpAddress
+from flowyard.export.client import ExportClient
+from flowyard.export.errors import ExportRefused, TargetUnavailable
+from flowyard.export.finished_run import FinishedRun
 from flowyard.export.mlflow_facts import RUN_ID, STATUS, metrics_of, params_of, tags_of
 from flowyard.export.otlp import send_spans
-from flowyard.export.sending import Door
 from flowyard.export.spans import Span, Value, ns_of, spans_of, trace_id
-from flowyard.export.told import Told
 
 PREFIX: Final = "flowyard/"
 _API: Final = "/api/2.0/mlflow"
@@ -31,13 +31,13 @@ _TRACES: Final = "/api/3.0/mlflow/traces"
 _JSON: Final = {"content-type": "application/json"}
 _TYPES: Final = {"run": "WORKFLOW", "step": "CHAIN", "call": "CHAT_MODEL"}
 # A request may have 100 params and 1 MB, and 1000 metrics.
-_MOST_PARAMS: Final = 30
-_MOST_METRICS: Final = 500
+_MAX_PARAMS: Final = 30
+_MAX_METRICS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """MLflow's run. `params`, `metrics`: the names of those that it has."""
+    """An MLflow run. `params`, `metrics`: the names that MLflow has stored. `is_new`: just created."""
 
     id: str
     params: frozenset[str] = frozenset()
@@ -46,38 +46,37 @@ class _Run:
 
 
 class MlflowTarget:
-    """`url`: of the tracking server."""
+    """`url`: the tracking server's. `resource`: attributes of all spans."""
 
-    def __init__(self, url: str, resource: Mapping[str, str], door: Door) -> None:
-        self.name = door.name
+    def __init__(self, url: str, resource: Mapping[str, str], client: ExportClient) -> None:
+        self.name = client.name
         self._url = url.rstrip("/")
         self._resource = resource
-        self._door = door
+        self._client = client
         self._experiments: dict[str, str] = {}
 
-    async def send(self, told: Told, *, again: bool) -> None:
-        """Raises TargetAway, ExportRefused. `again`: it may be there already, whole or in part."""
-        spans = await asyncio.to_thread(spans_of, told)
-        experiment = await self._experiment(told.run.workflow)
+    async def send(self, finished: FinishedRun, *, again: bool) -> None:
+        """`again`: MLflow may have the run already, or a part of it. Raises TargetUnavailable, ExportRefused."""
+        spans = await asyncio.to_thread(spans_of, finished)
+        experiment = await self._experiment(finished.run.workflow)
         try:
-            look = again or told.was_over_before
-            run = await self._run(told, experiment, look=look)
-            await self._tell(told, spans, experiment, run)
+            look = again or finished.ended_before
+            run = await self._run(finished, experiment, look=look)
+            await self._write(finished, spans, experiment, run)
             if look and run.is_new:
-                await self._delete_others(told, experiment, run)
+                await self._delete_others(finished, experiment, run)
         except ExportRefused:
-            # Somebody may have deleted the experiment: it is looked up again.
-            self._experiments.pop(told.run.workflow, None)
+            # Somebody may have deleted the experiment: look it up next time.
+            self._experiments.pop(finished.run.workflow, None)
             raise
 
-    async def _tell(self, told: Told, spans: Sequence[Span], experiment: str, run: _Run) -> None:
+    async def _write(self, finished: FinishedRun, spans: Sequence[Span], experiment: str, run: _Run) -> None:
         try:
-            await self._send_trace(told, spans, experiment, run)
-            await self._log(told, spans, run)
-        except TargetAway as away:
-            # Its MLflow run is there: next time it has to be found.
-            away.untouched = False
-            raise
+            await self._send_trace(finished, spans, experiment, run)
+            await self._log(finished, spans, run)
+        except TargetUnavailable as error:
+            # The MLflow run exists by now: the next try must look for it.
+            raise error.after_sending() from error
 
     # ---- experiments
 
@@ -88,71 +87,71 @@ class MlflowTarget:
         return known
 
     async def _find_experiment(self, name: str) -> str:
-        found = await self._by_name(name)
-        if found is None:
-            made = await self._answer("POST", f"{_API}/experiments/create", {"name": name})
-            if made.is_success:
-                return str(self._read(made)["experiment_id"])
-            # Another registry was quicker.
-            found = await self._by_name(name)
-            if found is None:
-                raise self._door.trouble(made)
-        if found.get("lifecycle_stage") == "deleted":
+        experiment = await self._by_name(name)
+        if experiment is None:
+            created = await self._send("POST", f"{_API}/experiments/create", {"name": name})
+            if created.is_success:
+                return str(self._read(created)["experiment_id"])
+            # Another registry may have created it in the meantime.
+            experiment = await self._by_name(name)
+            if experiment is None:
+                raise self._client.error_for(created)
+        if experiment.get("lifecycle_stage") == "deleted":
             raise ExportRefused(self.name, f"its experiment {name} is deleted: restore it there, or delete it for good")
-        return str(found["experiment_id"])
+        return str(experiment["experiment_id"])
 
     async def _by_name(self, name: str) -> dict[str, Any] | None:
         query = urlencode({"experiment_name": name})
-        answer = await self._answer("GET", f"{_API}/experiments/get-by-name?{query}", None)
-        if answer.is_success:
-            found: dict[str, Any] = self._read(answer)["experiment"]
-            return found
-        if _code(answer) == "RESOURCE_DOES_NOT_EXIST":
+        response = await self._send("GET", f"{_API}/experiments/get-by-name?{query}", None)
+        if response.is_success:
+            experiment: dict[str, Any] = self._read(response)["experiment"]
+            return experiment
+        if _code(response) == "RESOURCE_DOES_NOT_EXIST":
             return None
-        raise self._door.trouble(answer)
+        raise self._client.error_for(response)
 
     # ---- runs
 
-    async def _run(self, told: Told, experiment: str, *, look: bool) -> _Run:
-        found = await self._find_run(told, experiment) if look else None
-        if found is not None:
-            return found
-        run = told.run
-        asked = {
+    async def _run(self, finished: FinishedRun, experiment: str, *, look: bool) -> _Run:
+        existing = await self._find_run(finished, experiment) if look else None
+        if existing is not None:
+            return existing
+        run = finished.run
+        body = {
             "experiment_id": experiment,
             "run_name": str(run.id),
             "start_time": ns_of(run.started_at or run.created_at) // 1_000_000,
-            "tags": _listed(tags_of(told)),
+            "tags": _listed(tags_of(finished)),
         }
-        made = await self._ask("POST", f"{_API}/runs/create", asked)
-        return _Run(str(made["run"]["info"]["run_id"]))
+        created = await self._call("POST", f"{_API}/runs/create", body)
+        return _Run(str(created["run"]["info"]["run_id"]))
 
-    async def _delete_others(self, told: Told, experiment: str, run: _Run) -> None:
-        """A request to make it that was given up may have been heard all the same, after it had been looked for."""
-        for other in await self._runs_of(told, experiment, most=100):
+    async def _delete_others(self, finished: FinishedRun, experiment: str, run: _Run) -> None:
+        """Deletes duplicates: a create request that timed out may have succeeded after the search for its run."""
+        for other in await self._runs_of(finished, experiment, limit=100):
             if other["info"]["run_id"] != run.id and not _names(other, "metrics"):
-                await self._ask("POST", f"{_API}/runs/delete", {"run_id": other["info"]["run_id"]})
+                await self._call("POST", f"{_API}/runs/delete", {"run_id": other["info"]["run_id"]})
 
-    async def _runs_of(self, told: Told, experiment: str, *, most: int) -> Sequence[Mapping[str, Any]]:
-        wanted = f"tags.`{RUN_ID}` = '{told.run.id}'"
-        asked = {"experiment_ids": [experiment], "filter": wanted, "max_results": most}
-        found: list[Mapping[str, Any]] = (await self._ask("POST", f"{_API}/runs/search", asked)).get("runs", [])
-        return found
+    async def _runs_of(self, finished: FinishedRun, experiment: str, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        condition = f"tags.`{RUN_ID}` = '{finished.run.id}'"
+        body = {"experiment_ids": [experiment], "filter": condition, "max_results": limit}
+        runs: list[Mapping[str, Any]] = (await self._call("POST", f"{_API}/runs/search", body)).get("runs", [])
+        return runs
 
-    async def _find_run(self, told: Told, experiment: str) -> _Run | None:
-        for found in await self._runs_of(told, experiment, most=1):
-            params, metrics = _names(found, "params"), _names(found, "metrics")
-            return _Run(str(found["info"]["run_id"]), params, metrics, is_new=False)
+    async def _find_run(self, finished: FinishedRun, experiment: str) -> _Run | None:
+        for run in await self._runs_of(finished, experiment, limit=1):
+            params, metrics = _names(run, "params"), _names(run, "metrics")
+            return _Run(str(run["info"]["run_id"]), params, metrics, is_new=False)
         return None
 
-    async def _log(self, told: Told, spans: Sequence[Span], run: _Run) -> None:
-        end = ns_of(told.finished_at) // 1_000_000
-        params = {name: value for name, value in params_of(told).items() if name not in run.params}
-        metrics = metrics_of(told, spans)
-        # What was known before and isn't any more can't be deleted there.
+    async def _log(self, finished: FinishedRun, spans: Sequence[Span], run: _Run) -> None:
+        end = ns_of(finished.finished_at) // 1_000_000
+        params = {name: value for name, value in params_of(finished).items() if name not in run.params}
+        metrics = metrics_of(finished, spans)
+        # MLflow can't delete metrics: one that is no longer known becomes NaN.
         metrics |= dict.fromkeys(run.metrics - metrics.keys(), nan)
         # Usually one request.
-        parts = _parts(params, _MOST_PARAMS), _parts(metrics, _MOST_METRICS)
+        parts = _chunks(params, _MAX_PARAMS), _chunks(metrics, _MAX_METRICS)
         for some, numbers in zip_longest(*parts, fillvalue=dict[str, Any]()):
             points = [
                 {"key": name, "value": "NaN" if isnan(number) else number, "timestamp": end, "step": 0}
@@ -160,96 +159,98 @@ class MlflowTarget:
             ]
             batch = {"run_id": run.id, "params": _listed(some), "metrics": points}
             if not run.is_new:
-                batch["tags"] = _listed(tags_of(told))
-            await self._ask("POST", f"{_API}/runs/log-batch", batch)
-        ended = {"run_id": run.id, "status": STATUS[told.run.status], "end_time": end}
-        await self._ask("POST", f"{_API}/runs/update", ended)
+                batch["tags"] = _listed(tags_of(finished))
+            await self._call("POST", f"{_API}/runs/log-batch", batch)
+        ended = {"run_id": run.id, "status": STATUS[finished.run.status], "end_time": end}
+        await self._call("POST", f"{_API}/runs/update", ended)
 
     # ---- traces
 
-    async def _send_trace(self, told: Told, spans: Sequence[Span], experiment: str, run: _Run) -> None:
+    async def _send_trace(self, finished: FinishedRun, spans: Sequence[Span], experiment: str, run: _Run) -> None:
         headers = {"x-mlflow-experiment-id": experiment, "x-mlflow-run-id": run.id}
         address = OtlpAddress(f"{self._url}/v1/traces", headers)
         resource = self._resource
-        await send_spans(self._door, address, told, spans, resource=resource, view=lambda span: mlflow_view(span, told))
+        await send_spans(
+            self._client, address, finished, spans, resource=resource, view=lambda span: mlflow_view(span, finished)
+        )
         if not run.is_new:
-            await self._renew_trace(told, spans[0], experiment)
+            await self._renew_trace(finished, spans[0], experiment)
 
-    async def _renew_trace(self, told: Told, root: Span, experiment: str) -> None:
-        """MLflow keeps the state that a trace had at first, and sums up what it is sent: it is told what holds now.
+    async def _renew_trace(self, finished: FinishedRun, root: Span, experiment: str) -> None:
+        """Corrects the trace of a run that is sent again: MLflow keeps the first state, and adds up all costs it gets.
 
-        Its sums are of what is known, also where a part isn't: else it would keep those that it was told before.
+        A sum of which a part is unknown contains the known parts: without a sum, MLflow would keep the earlier one.
         """
-        spending = told.run.spending
-        costs = [call.cost_usd for call in told.calls if call.cost_usd is not None]
-        tokens_in = [call.tokens_in for call in told.calls if call.tokens_in is not None]
-        tokens_out = [call.tokens_out for call in told.calls if call.tokens_out is not None]
-        about: dict[str, str] = {}
+        spending = finished.run.spending
+        costs = [call.cost_usd for call in finished.calls if call.cost_usd is not None]
+        tokens_in = [call.tokens_in for call in finished.calls if call.tokens_in is not None]
+        tokens_out = [call.tokens_out for call in finished.calls if call.tokens_out is not None]
+        metadata: dict[str, str] = {}
         if costs:
-            about["mlflow.trace.cost"] = json.dumps({"total_cost": float(sum(costs))})
+            metadata["mlflow.trace.cost"] = json.dumps({"total_cost": float(sum(costs))})
         if tokens_in or tokens_out:
             sums = {"input_tokens": sum(tokens_in), "output_tokens": sum(tokens_out)}
-            about["mlflow.trace.tokenUsage"] = json.dumps({**sums, "total_tokens": sum(sums.values())})
+            metadata["mlflow.trace.tokenUsage"] = json.dumps({**sums, "total_tokens": sum(sums.values())})
         info = {
-            "trace_id": f"tr-{trace_id(told.run.id)}",
+            "trace_id": f"tr-{trace_id(finished.run.id)}",
             "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
-            "request_time": told.run.created_at.isoformat().replace("+00:00", "Z"),
+            "request_time": finished.run.created_at.isoformat().replace("+00:00", "Z"),
             "execution_duration": f"{(root.end_ns - root.start_ns) / 1e9:.3f}s",
             "state": "OK" if root.error is None else "ERROR",
-            "trace_metadata": about,
+            "trace_metadata": metadata,
             "tags": {"flowyard.cost": "unknown" if spending.cost_usd is None else "known"},
         }
-        await self._ask("POST", _TRACES, {"trace": {"trace_info": info}})
+        await self._call("POST", _TRACES, {"trace": {"trace_info": info}})
 
     # ---- HTTP
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        answer = await self._answer(method, path, body)
-        if answer.is_success:
-            return self._read(answer)
-        raise self._refusal(answer)
+    async def _call(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        response = await self._send(method, path, body)
+        if response.is_success:
+            return self._read(response)
+        raise self._error_for(response)
 
-    async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
         content = json.dumps(body).encode() if body is not None else None
-        return await self._door.answer(method, self._url + path, content=content, headers=_JSON)
+        return await self._client.send(method, self._url + path, content=content, headers=_JSON)
 
-    def _read(self, answer: httpx.Response) -> dict[str, Any]:
-        """Raises TargetAway if it is no JSON object: the page of a login, say, or of another server."""
+    def _read(self, response: httpx.Response) -> dict[str, Any]:
+        """The response's JSON object. Raises TargetUnavailable for anything else, such as another server's page."""
         with suppress(ValueError):
-            if isinstance(body := answer.json(), dict):
+            if isinstance(body := response.json(), dict):
                 return body
-        raise self._door.stranger()
+        raise self._client.wrong_server()
 
-    def _refusal(self, answer: httpx.Response) -> Exception:
-        """A 404 with MLflow's own code isn't a wrong address: what the run belongs to is gone."""
-        code = _code(answer)
+    def _error_for(self, response: httpx.Response) -> Exception:
+        """As `ExportClient.error_for`, but a 404 with MLflow's own code isn't a wrong address: the run was deleted."""
+        code = _code(response)
         if code == "RESOURCE_DOES_NOT_EXIST":
-            return ExportRefused(self.name, f"{answer.status_code} {code}")
-        return self._door.trouble(answer)
+            return ExportRefused(self.name, f"{response.status_code} {code}")
+        return self._client.error_for(response)
 
 
-def mlflow_view(span: Span, told: Told) -> dict[str, Value]:
-    """A span's attributes, with what MLflow shows under names of its own."""
-    found: dict[str, Value] = {**span.attributes, "mlflow.spanType": _TYPES[span.role]}
+def mlflow_view(span: Span, finished: FinishedRun) -> dict[str, Value]:
+    """A span's attributes, and those with MLflow's own names that its pages show."""
+    attributes: dict[str, Value] = {**span.attributes, "mlflow.spanType": _TYPES[span.role]}
     if span.inputs is not None:
-        found["mlflow.spanInputs"] = span.inputs
+        attributes["mlflow.spanInputs"] = span.inputs
     if span.outputs is not None:
-        found["mlflow.spanOutputs"] = span.outputs
+        attributes["mlflow.spanOutputs"] = span.outputs
     if span.role == "call":
         cost = span.attributes.get("flowyard.cost_usd")
-        # Without it MLflow would look the price up itself: unknown has to be said.
-        found["mlflow.llm.cost"] = json.dumps({} if cost is None else {"total_cost": float(cost)})
+        # Without this attribute MLflow would look up a price by itself.
+        attributes["mlflow.llm.cost"] = json.dumps({} if cost is None else {"total_cost": float(cost)})
     if span.role == "run":
-        found["mlflow.traceTag.flowyard.run_id"] = str(told.run.id)
-        found["mlflow.traceTag.flowyard.status"] = told.run.status
-        found["mlflow.traceTag.flowyard.cost"] = "known" if "flowyard.cost_usd" in span.attributes else "unknown"
-        found["mlflow.traceTag.mlflow.traceName"] = told.run.workflow
-    return found
+        attributes["mlflow.traceTag.flowyard.run_id"] = str(finished.run.id)
+        attributes["mlflow.traceTag.flowyard.status"] = finished.run.status
+        attributes["mlflow.traceTag.flowyard.cost"] = "known" if "flowyard.cost_usd" in span.attributes else "unknown"
+        attributes["mlflow.traceTag.mlflow.traceName"] = finished.run.workflow
+    return attributes
 
 
-def _code(answer: httpx.Response) -> str | None:
+def _code(response: httpx.Response) -> str | None:
     try:
-        body = answer.json()
+        body = response.json()
     except ValueError:
         return None
     return body.get("error_code") if isinstance(body, dict) else None
@@ -260,13 +261,13 @@ def _listed(values: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _names(run: Mapping[str, Any], kind: str) -> frozenset[str]:
-    return frozenset(one["key"] for one in run.get("data", {}).get(kind, []))
+    return frozenset(each["key"] for each in run.get("data", {}).get(kind, []))
 
 
-def _parts(values: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
-    return list(_split(iter(values.items()), most))
+def _chunks(values: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
+    return list(_iterate_chunks(iter(values.items()), size))
 
 
-def _split(items: Iterator[tuple[str, Any]], most: int) -> Iterator[dict[str, Any]]:
-    while part := dict(islice(items, most)):
+def _iterate_chunks(items: Iterator[tuple[str, Any]], size: int) -> Iterator[dict[str, Any]]:
+    while part := dict(islice(items, size)):
         yield part

@@ -1,4 +1,4 @@
-"""What MLflow keeps of one run beside its trace: params, metrics and tags, within MLflow's own limits. Pure."""
+"""A run's params, metrics and tags for MLflow, within MLflow's limits. Pure."""
 
 from __future__ import annotations
 
@@ -7,61 +7,61 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from flowyard.export.finished_run import FinishedRun
 from flowyard.export.spans import Span, ns_of, trace_id
 from flowyard.export.text import as_json, clean, shortened
-from flowyard.export.told import Told
 from flowyard.storage.rows import CallRow
 
 RUN_ID: Final = "flowyard.run_id"
 STATUS: Final[Mapping[str, str]] = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
-MOST_KEY: Final = 250
-MOST_PARAM: Final = 6000
-MOST_TAG: Final = 8000
+MAX_KEY: Final = 250
+MAX_PARAM: Final = 6000
+MAX_TAG: Final = 8000
 _FORBIDDEN: Final = re.compile(r"[^\w\-. :]")
 
 
-def params_of(told: Told) -> dict[str, str]:
-    """They can't be changed once MLflow has them: only what is the same however often the run is retried."""
-    run, workflow = told.run, told.workflow
-    params = {f"input.{name}": _shown(value) for name, value in run.inputs.items()}
+def params_of(finished: FinishedRun) -> dict[str, str]:
+    """MLflow can't change params: so only what stays the same when the run is retried."""
+    run, workflow = finished.run, finished.workflow
+    params = {f"input.{name}": _as_param(value) for name, value in run.inputs.items()}
     params |= {"revision": str(run.revision), "digest": run.digest}
     if workflow is not None:
-        asked = [str(model) for node in workflow.nodes.values() for model in node.models]
-        params["models"] = shortened(clean(", ".join(dict.fromkeys(asked))), most=MOST_PARAM)
+        models = [str(model) for node in workflow.nodes.values() for model in node.models]
+        params["models"] = shortened(clean(", ".join(dict.fromkeys(models))), max_length=MAX_PARAM)
     return {_key(name): value for name, value in params.items()}
 
 
-def metrics_of(told: Told, spans: Sequence[Span]) -> dict[str, float]:
-    """What is unknown isn't here."""
-    run = told.run
+def metrics_of(finished: FinishedRun, spans: Sequence[Span]) -> dict[str, float]:
+    """The metrics by name. Unknown ones are left out."""
+    run = finished.run
     numbers: dict[str, float | int | Decimal | None] = {
-        "duration_ms": _ms(ns_of(told.finished_at) - ns_of(run.started_at or run.created_at)),
+        "duration_ms": _ms(ns_of(finished.finished_at) - ns_of(run.started_at or run.created_at)),
         "total_cost_usd": run.spending.cost_usd,
         "tokens_in": run.spending.tokens_in,
         "tokens_out": run.spending.tokens_out,
         "model_calls": run.spending.calls,
     }
-    for provider, cost in _costs((call.provider, call) for call in told.calls).items():
+    for provider, cost in _costs((call.provider, call) for call in finished.calls).items():
         numbers[f"provider_{provider}_cost_usd"] = cost
     busy = _busy(spans)
-    costs = _costs((call.step.node, call) for call in told.calls)
+    costs = _costs((call.step.node, call) for call in finished.calls)
     for node in sorted(busy.keys() | costs.keys()):
         numbers[f"node_{node}_duration_ms"] = _ms(busy[node]) if node in busy else None
-        # A node that has asked no model has cost nothing.
+        # A node without model calls has cost nothing.
         numbers[f"node_{node}_cost_usd"] = costs.get(node, Decimal(0))
     return {_key(name): float(number) for name, number in numbers.items() if number is not None}
 
 
-def tags_of(told: Told) -> dict[str, str]:
-    run = told.run
-    called = dict.fromkeys(f"{call.provider}/{call.model}" for call in told.calls)
+def tags_of(finished: FinishedRun) -> dict[str, str]:
+    run = finished.run
+    called = dict.fromkeys(f"{call.provider}/{call.model}" for call in finished.calls)
     tags = {
         RUN_ID: str(run.id),
         "flowyard.workflow": run.workflow,
         "flowyard.status": run.status,
         "flowyard.trace_id": trace_id(run.id),
         "flowyard.cost": "unknown" if run.spending.cost_usd is None else "known",
-        "flowyard.models_called": shortened(clean(", ".join(called)), most=MOST_TAG),
+        "flowyard.models_called": shortened(clean(", ".join(called)), max_length=MAX_TAG),
         "flowyard.error": run.error.code if run.error is not None else "",
         "mlflow.source.name": f"flowyard/{run.workflow}",
     }
@@ -80,7 +80,7 @@ def _costs(calls: Iterable[tuple[str, CallRow]]) -> dict[str, Decimal | None]:
 
 
 def _busy(spans: Collection[Span]) -> dict[str, int]:
-    """Nanoseconds in which at least one step of the node was at work."""
+    """Per node, the nanoseconds in which at least one of its steps was running."""
     steps = sorted((span for span in spans if span.role == "step"), key=lambda span: span.start_ns)
     busy: dict[str, int] = {}
     until: dict[str, int] = {}
@@ -96,12 +96,12 @@ def _ms(ns: int) -> float:
     return ns / 1_000_000
 
 
-def _shown(value: Any) -> str:
+def _as_param(value: Any) -> str:
     if isinstance(value, str):
-        return shortened(clean(value), most=MOST_PARAM)
-    return shortened(as_json(value, most=MOST_PARAM), most=MOST_PARAM)
+        return shortened(clean(value), max_length=MAX_PARAM)
+    return shortened(as_json(value, max_length=MAX_PARAM), max_length=MAX_PARAM)
 
 
 def _key(name: str) -> str:
-    """MLflow takes words, dashes, dots, spaces and colons."""
-    return _FORBIDDEN.sub("_", name)[:MOST_KEY]
+    """A name that MLflow accepts: of letters, digits, underscores, dashes, dots, spaces and colons."""
+    return _FORBIDDEN.sub("_", name)[:MAX_KEY]

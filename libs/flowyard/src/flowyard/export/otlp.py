@@ -1,4 +1,4 @@
-"""Spans as OTLP has them (https://opentelemetry.io/docs/specs/otlp), in protobuf or JSON, and their way over HTTP."""
+"""Sends spans by OTLP over HTTP, in protobuf or JSON (https://opentelemetry.io/docs/specs/otlp)."""
 
 from __future__ import annotations
 
@@ -19,93 +19,97 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 
-from flowyard.errors import ExportRefused
 from flowyard.export.addresses import OtlpAddress, Protocol
-from flowyard.export.sending import Door
+from flowyard.export.client import ExportClient
+from flowyard.export.errors import ExportRefused
+from flowyard.export.finished_run import FinishedRun
 from flowyard.export.spans import Span, Value, run_span_id, spans_of, trace_id
 from flowyard.export.text import shortened
-from flowyard.export.told import Told
 
 View: TypeAlias = Callable[[Span], Mapping[str, Value]]
 
 SCOPE: Final = "flowyard"
-MOST_SPANS: Final = 500
-"""In one request."""
-MOST_BYTES: Final = 2_000_000
-"""Of what a request's spans hold in text; one span alone may be larger."""
-_MOST_MESSAGE: Final = 2000
+MAX_SPANS: Final = 500
+"""The most spans in one request."""
+MAX_BYTES: Final = 2_000_000
+"""The most text in one request's spans; a single span may be larger."""
+_MAX_MESSAGE: Final = 2000
 _TYPES: Final[Mapping[Protocol, str]] = {"http/protobuf": "application/x-protobuf", "http/json": "application/json"}
-# OTLP's JSON writes them in hex, protobuf's in base64.
+# OTLP's JSON has these in hex; protobuf's JSON has them in base64.
 _IDS: Final = ("traceId", "spanId", "parentSpanId")
 
 
 class OtlpTarget:
-    """Any system that takes OTLP over HTTP."""
+    """Any system that accepts OTLP over HTTP."""
 
-    def __init__(self, address: OtlpAddress, resource: Mapping[str, str], door: Door) -> None:
-        self.name = door.name
+    def __init__(self, address: OtlpAddress, resource: Mapping[str, str], client: ExportClient) -> None:
+        self.name = client.name
         self._address = address
         self._resource = resource
-        self._door = door
+        self._client = client
 
-    async def send(self, told: Told, *, again: bool) -> None:
-        """Raises TargetAway, ExportRefused. Sent `again`, spans have the ids that they had."""
-        spans = await asyncio.to_thread(spans_of, told)
-        await send_spans(self._door, self._address, told, spans, resource=self._resource, view=plain_view)
+    async def send(self, finished: FinishedRun, *, again: bool) -> None:
+        """Raises TargetUnavailable, ExportRefused. `again` changes nothing: the spans have the same ids."""
+        spans = await asyncio.to_thread(spans_of, finished)
+        await send_spans(self._client, self._address, finished, spans, resource=self._resource, view=plain_view)
 
 
 async def send_spans(
-    door: Door,
+    client: ExportClient,
     address: OtlpAddress,
-    told: Told,
+    finished: FinishedRun,
     spans: Sequence[Span],
     *,
     resource: Mapping[str, str],
     view: View,
 ) -> None:
-    """In as few requests as reason allows, the run's own span in the first. Raises TargetAway, ExportRefused."""
+    """Sends the spans in batches, the run's own span in the first. Raises TargetUnavailable, ExportRefused."""
     headers = {**address.headers, "content-type": _TYPES[address.protocol]}
     if address.compressed:
         headers["content-encoding"] = "gzip"
-    for part in parts_of(spans):
-        body = await asyncio.to_thread(_body, told, part, resource, view, address)
-        answer = await door.post(address.url, body, headers)
-        if answer.headers.get("content-type", "").startswith("text/html"):
-            raise door.stranger()
-        _check(door, answer.content, address.protocol)
+    for batch in batches_of(spans):
+        body = await asyncio.to_thread(_body, finished, batch, resource, view, address)
+        response = await client.post(address.url, body, headers)
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise client.wrong_server()
+        _check(client, response.content, address.protocol)
 
 
 def plain_view(span: Span) -> Mapping[str, Value]:
-    """What every system is told of a span: its attributes, and what went in and came out."""
+    """A span's attributes, and its inputs and outputs, for any system."""
     given = {"flowyard.inputs": span.inputs, "flowyard.outputs": span.outputs} if span.role != "call" else {}
     return {**span.attributes, **{name: text for name, text in given.items() if text is not None}}
 
 
-def parts_of(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
-    part: list[Span] = []
+def batches_of(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
+    batch: list[Span] = []
     size = 0
     for span in spans:
         weight = len(span.inputs or "") + len(span.outputs or "")
-        if part and (len(part) == MOST_SPANS or size + weight > MOST_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(span)
+        if batch and (len(batch) == MAX_SPANS or size + weight > MAX_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(span)
         size += weight
-    yield part
+    yield batch
 
 
-def request_of(told: Told, spans: Sequence[Span], resource: Mapping[str, str], view: View) -> ExportTraceServiceRequest:
+def request_of(
+    finished: FinishedRun, spans: Sequence[Span], resource: Mapping[str, str], view: View
+) -> ExportTraceServiceRequest:
     request = ExportTraceServiceRequest()
     of_resource = request.resource_spans.add()
     of_resource.resource.attributes.extend(_attributes(resource))
     of_scope = of_resource.scope_spans.add()
     of_scope.scope.name, of_scope.scope.version = SCOPE, version("flowyard")
-    of_scope.spans.extend(_span(told, span, view) for span in spans)
+    of_scope.spans.extend(_span(finished, span, view) for span in spans)
     return request
 
 
-def _body(told: Told, spans: Sequence[Span], resource: Mapping[str, str], view: View, address: OtlpAddress) -> bytes:
-    request = request_of(told, spans, resource, view)
+def _body(
+    finished: FinishedRun, spans: Sequence[Span], resource: Mapping[str, str], view: View, address: OtlpAddress
+) -> bytes:
+    request = request_of(finished, spans, resource, view)
     if address.protocol == "http/protobuf":
         body = request.SerializeToString()
     else:
@@ -113,9 +117,9 @@ def _body(told: Told, spans: Sequence[Span], resource: Mapping[str, str], view: 
     return gzip.compress(body, 5) if address.compressed else body
 
 
-def _span(told: Told, span: Span, view: View) -> proto.Span:
-    found = proto.Span(
-        trace_id=bytes.fromhex(trace_id(told.run.id)),
+def _span(finished: FinishedRun, span: Span, view: View) -> proto.Span:
+    proto_span = proto.Span(
+        trace_id=bytes.fromhex(trace_id(finished.run.id)),
         span_id=bytes.fromhex(span.span_id),
         parent_span_id=bytes.fromhex(span.parent_id or ""),
         name=span.name,
@@ -125,15 +129,15 @@ def _span(told: Told, span: Span, view: View) -> proto.Span:
         attributes=_attributes(view(span)),
     )
     for event in span.events:
-        found.events.add(time_unix_nano=event.at_ns, name=event.name, attributes=_attributes(event.attributes))
+        proto_span.events.add(time_unix_nano=event.at_ns, name=event.name, attributes=_attributes(event.attributes))
     for run_id in span.linked_runs:
-        found.links.add(trace_id=bytes.fromhex(trace_id(run_id)), span_id=bytes.fromhex(run_span_id(run_id)))
+        proto_span.links.add(trace_id=bytes.fromhex(trace_id(run_id)), span_id=bytes.fromhex(run_span_id(run_id)))
     if span.error is not None:
-        found.status.code = proto.Status.STATUS_CODE_ERROR
-        found.status.message = shortened(span.error, most=_MOST_MESSAGE)
+        proto_span.status.code = proto.Status.STATUS_CODE_ERROR
+        proto_span.status.message = shortened(span.error, max_length=_MAX_MESSAGE)
     else:
-        found.status.code = proto.Status.STATUS_CODE_OK
-    return found
+        proto_span.status.code = proto.Status.STATUS_CODE_OK
+    return proto_span
 
 
 def _attributes(values: Mapping[str, Value]) -> list[KeyValue]:
@@ -145,7 +149,7 @@ def _any(value: Value) -> AnyValue:
         case bool():
             return AnyValue(bool_value=value)
         case int():
-            # Larger ones have no place in OTLP.
+            # OTLP's integers have 64 bits.
             return AnyValue(int_value=value) if -(2**63) <= value < 2**63 else AnyValue(string_value=str(value))
         case float():
             return AnyValue(double_value=value)
@@ -155,22 +159,22 @@ def _any(value: Value) -> AnyValue:
 
 def _in_hex(value: Any) -> Any:
     if isinstance(value, list):
-        return [_in_hex(one) for one in value]
+        return [_in_hex(each) for each in value]
     if not isinstance(value, dict):
         return value
     return {name: base64.b64decode(inner).hex() if name in _IDS else _in_hex(inner) for name, inner in value.items()}
 
 
-def _check(door: Door, content: bytes, protocol: Protocol) -> None:
-    """A system may say yes and mean: all but these. Raises ExportRefused."""
-    answer = ExportTraceServiceResponse()
+def _check(client: ExportClient, content: bytes, protocol: Protocol) -> None:
+    """Raises ExportRefused for a successful response that rejects some of the spans."""
+    response = ExportTraceServiceResponse()
     try:
         if protocol == "http/protobuf":
-            answer.ParseFromString(content)
+            response.ParseFromString(content)
         elif content.strip():
-            Parse(content, answer, ignore_unknown_fields=True)
+            Parse(content, response, ignore_unknown_fields=True)
     except (DecodeError, ParseError):
-        return  # it said yes
-    partly = answer.partial_success
+        return  # the HTTP status was a success
+    partly = response.partial_success
     if partly.rejected_spans:
-        raise ExportRefused(door.name, f"{partly.rejected_spans} spans: {door.shown(partly.error_message)}")
+        raise ExportRefused(client.name, f"{partly.rejected_spans} spans: {client.excerpt(partly.error_message)}")

@@ -1,7 +1,7 @@
-"""A finished run as a tree of spans: the run, its steps, their model calls. Pure, and the same each time.
+"""Turns a finished run into a tree of spans: the run, its steps, their model calls. Pure: the same input, the same ids.
 
 Names follow OpenTelemetry's conventions for generative AI (`gen_ai.*`,
-https://github.com/open-telemetry/semantic-conventions-genai); what they have no name for is called `flowyard.*`.
+https://github.com/open-telemetry/semantic-conventions-genai); all other names begin with `flowyard.`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final, Literal, TypeAlias, assert_never
 from uuid import UUID
 
 from flowyard.export.calls import call_attributes
-from flowyard.export.known import KnownState
+from flowyard.export.finished_run import FinishedRun
+from flowyard.export.known_state import KnownState
 from flowyard.export.text import as_json, clean
-from flowyard.export.told import Told
 from flowyard.runs.entries import decoded
 from flowyard.runs.events import (
     Failure,
@@ -44,10 +44,10 @@ from flowyard.runs.timeline import LOST
 Value: TypeAlias = str | bool | int | float
 Role: TypeAlias = Literal["run", "step", "call"]
 
-MOST_TEXT: Final = 100_000
-"""Characters of one value; of a longer one the beginning is told."""
-MOST_TEXTS: Final = 8_000_000
-"""Characters of all inputs and outputs of a run together; what comes after them is left out."""
+MAX_TEXT: Final = 100_000
+"""Characters of one value; a longer one is cut off."""
+MAX_TEXTS: Final = 8_000_000
+"""Characters of all inputs and outputs of a run together; later ones are left out."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -77,8 +77,8 @@ class Span:
 
 
 @dataclass(slots=True)
-class _Open:
-    """A step at work."""
+class _OpenStep:
+    """A step that has begun and not ended."""
 
     step: StepId
     span_id: str
@@ -96,36 +96,37 @@ def run_span_id(run_id: UUID) -> str:
     return _span_id(run_id, "run")
 
 
-def spans_of(told: Told) -> list[Span]:
-    """The run's span first, then the others as they ended."""
-    tracer = _Tracer(told)
-    for entry in told.entries:
+def spans_of(finished: FinishedRun) -> list[Span]:
+    """The run's span, then the others in the order of their ends."""
+    tracer = _Tracer(finished)
+    for entry in finished.entries:
         tracer.add(entry)
     return [tracer.root(), *tracer.spans]
 
 
 def ns_of(at: datetime) -> int:
+    """Nanoseconds since 1970, as OTLP has times."""
     return (at - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def cost_attributes(cost: Decimal | None) -> dict[str, Value]:
-    """To the last digit. Unknown isn't zero."""
+    """The exact cost, or that it is unknown."""
     return {"flowyard.cost_usd": format(cost, "f")} if cost is not None else {"flowyard.cost": "unknown"}
 
 
 class _Tracer:
-    def __init__(self, told: Told) -> None:
+    def __init__(self, finished: FinishedRun) -> None:
         self.spans: list[Span] = []
-        self._told = told
+        self._finished = finished
         self._root_id = self._id("run")
         self._texts = 0
-        # The run's own come first: they count most.
-        self._inputs = self._text(dict(told.run.inputs))
-        self._outputs = self._text(told.run.outputs) if told.run.outputs is not None else None
-        self._state = KnownState(told.run, told.workflow)
-        self._open: dict[StepId, _Open] = {}
+        # First the run's own texts: if there is too much text, these must not be left out.
+        self._inputs = self._text(dict(finished.run.inputs))
+        self._outputs = self._text(finished.run.outputs) if finished.run.outputs is not None else None
+        self._state = KnownState(finished.run, finished.workflow)
+        self._open: dict[StepId, _OpenStep] = {}
         self._last: dict[StepId, str] = {}
-        self._begun: Counter[StepId] = Counter()
+        self._starts: Counter[StepId] = Counter()
         self._events: list[SpanEvent] = []
         self._last_at = 0
 
@@ -135,39 +136,39 @@ class _Tracer:
             case StepStarted():
                 self._begin(event.step, at, event.commit_s)
             case RetryScheduled():
-                self._note_retry(event, at)
+                self._add_retry(event, at)
             case ModelCalled():
                 self._call(event, entry.seq, at)
             case StepFinished():
                 self._finish(event, at)
             case StepFailed():
-                self._state.failed(event.step, event.error, event.handled)
+                self._state.apply_failure(event.step, event.error, event.handled)
                 self._end(event.step, at, {"flowyard.step.handled": event.handled}, failure=event.error)
             case ModelReserved() | Token():
                 pass
             case RunFinished():
                 # When anybody else ends a run, nothing is known of what its executor did after its last event.
-                self._cut_off(at if event.reason is None else self._last_at, event.status, event.status)
-                self._note(entry, at)
+                self._interrupt(at if event.reason is None else self._last_at, event.status, event.status)
+                self._add_run_event(entry, at)
             case RunQueued():
-                self._cut_off(self._last_at if event.reason in LOST else at, "given_back", event.reason)
-                self._note(entry, at)
+                self._interrupt(self._last_at if event.reason in LOST else at, "given_back", event.reason)
+                self._add_run_event(entry, at)
             case RunWaiting():
-                self._cut_off(at, "waiting", event.reason)
-                self._note(entry, at)
+                self._interrupt(at, "waiting", event.reason)
+                self._add_run_event(entry, at)
             case RunClaimed() | RunStarted() | RouteTaken() | LoopTurned() | None:
-                self._note(entry, at)
+                self._add_run_event(entry, at)
             case _:
                 assert_never(event)
         self._last_at = at
 
     def root(self) -> Span:
-        run, finished = self._told.run, ns_of(self._told.finished_at)
+        run, end_ns = self._finished.run, ns_of(self._finished.finished_at)
         spending = run.spending
         tokens = {"flowyard.tokens_in": spending.tokens_in, "flowyard.tokens_out": spending.tokens_out}
         attributes: dict[str, Value] = {
             "gen_ai.operation.name": "invoke_workflow",
-            # Conventions before 2026 call it a workflow's name, those since then an agent's.
+            # The conventions before 2026 have a workflow's name, the later ones an agent's.
             "gen_ai.workflow.name": run.workflow,
             "gen_ai.agent.name": run.workflow,
             "flowyard.run_id": str(run.id),
@@ -189,7 +190,7 @@ class _Tracer:
             "run",
             f"invoke_workflow {run.workflow}",
             ns_of(run.created_at),
-            max([finished, *(span.end_ns for span in self.spans)]),
+            max([end_ns, *(span.end_ns for span in self.spans)]),
             attributes,
             tuple(self._events),
             self._inputs,
@@ -203,33 +204,33 @@ class _Tracer:
     def _begin(self, step: StepId, at: int, commit_s: float) -> None:
         if step in self._open:
             self._end(step, at, {}, failure=Failure("executor_lost", "its executor was lost"))
-        self._begun[step] += 1
-        span_id = self._id(f"step {step} {self._begun[step]}")
-        given = self._state.given_to(step)
-        self._open[step] = _Open(step, span_id, at, self._text(given) if given is not None else None)
+        self._starts[step] += 1
+        span_id = self._id(f"step {step} {self._starts[step]}")
+        inputs = self._state.inputs_of(step)
+        self._open[step] = _OpenStep(step, span_id, at, self._text(inputs) if inputs is not None else None)
         self._last[step] = span_id
         if commit_s:
             self._open[step].events.append(SpanEvent("step.waited_for_commit", at, {"flowyard.commit_s": commit_s}))
 
-    def _note_retry(self, event: RetryScheduled, at: int) -> None:
-        told: dict[str, Value] = {
+    def _add_retry(self, event: RetryScheduled, at: int) -> None:
+        attributes: dict[str, Value] = {
             "flowyard.attempt": event.attempt,
             "flowyard.delay_s": event.delay_s,
             "error.type": event.error.code,
             "error.message": clean(event.error.message),
         }
-        at_work = self._open.get(event.step)
-        (at_work.events if at_work is not None else self._events).append(SpanEvent("step.retrying", at, told))
+        open_step = self._open.get(event.step)
+        (open_step.events if open_step is not None else self._events).append(SpanEvent("step.retrying", at, attributes))
 
     def _finish(self, event: StepFinished, at: int) -> None:
-        self._state.ended(event.step, event.outputs)
-        told: dict[str, Value] = {"flowyard.model_calls": event.calls, **cost_attributes(event.cost_usd)}
+        self._state.apply_outputs(event.step, event.outputs)
+        attributes: dict[str, Value] = {"flowyard.model_calls": event.calls, **cost_attributes(event.cost_usd)}
         tokens = {"flowyard.tokens_in": event.tokens_in, "flowyard.tokens_out": event.tokens_out}
-        told |= {name: number for name, number in tokens.items() if number is not None}
-        self._end(event.step, at, told, outputs=self._text(dict(event.outputs)) if event.outputs else None)
+        attributes |= {name: number for name, number in tokens.items() if number is not None}
+        self._end(event.step, at, attributes, outputs=self._text(dict(event.outputs)) if event.outputs else None)
 
-    def _cut_off(self, at: int, how: str, why: str) -> None:
-        """Steps at work end where their claim ends: under the next one they begin once more."""
+    def _interrupt(self, at: int, how: str, why: str) -> None:
+        """Ends all open steps: under the run's next claim they begin again."""
         for step in list(self._open):
             self._end(step, at, {"flowyard.step.cut_off": how}, failure=None if how == "waiting" else Failure(how, why))
 
@@ -237,28 +238,28 @@ class _Tracer:
         self,
         step: StepId,
         at: int,
-        told: Mapping[str, Value],
+        details: Mapping[str, Value],
         *,
         outputs: str | None = None,
         failure: Failure | None = None,
     ) -> None:
-        began = self._open.pop(step, None)
-        if began is None:
+        open_step = self._open.pop(step, None)
+        if open_step is None:
             return
-        attributes: dict[str, Value] = {**_of_step(step), **told}
+        attributes: dict[str, Value] = {**_step_attributes(step), **details}
         if failure is not None:
             attributes["error.type"] = failure.code
         self.spans.append(
             Span(
-                began.span_id,
+                open_step.span_id,
                 self._root_id,
                 "step",
                 f"step {step}",
-                began.start_ns,
-                max(began.start_ns, at),
+                open_step.start_ns,
+                max(open_step.start_ns, at),
                 attributes,
-                tuple(began.events),
-                began.inputs,
+                tuple(open_step.events),
+                open_step.inputs,
                 outputs,
                 clean(failure.message) if failure is not None else None,
             )
@@ -267,48 +268,48 @@ class _Tracer:
     # ---- model calls
 
     def _call(self, call: ModelCalled, seq: int, at: int) -> None:
-        began = self._open.get(call.step)
-        parent = began.span_id if began is not None else self._last.get(call.step, self._root_id)
+        open_step = self._open.get(call.step)
+        parent = open_step.span_id if open_step is not None else self._last.get(call.step, self._root_id)
         start = at - int(call.duration_s * 1e9)
-        workflow = self._told.workflow
+        workflow = self._finished.workflow
         node = workflow.nodes.get(call.step.node) if workflow is not None else None
-        attributes = {**_of_step(call.step), **call_attributes(call, node), **cost_attributes(call.cost_usd)}
-        asked = {"messages": [dict(message) for message in call.messages]} if call.messages is not None else None
-        replied = {"role": "assistant", "content": call.reply} if call.reply is not None else None
+        attributes = {**_step_attributes(call.step), **call_attributes(call, node), **cost_attributes(call.cost_usd)}
+        request = {"messages": [dict(message) for message in call.messages]} if call.messages is not None else None
+        response = {"role": "assistant", "content": call.reply} if call.reply is not None else None
         self.spans.append(
             Span(
                 self._id(f"call {seq}"),
                 parent,
                 "call",
                 clean(f"chat {call.model}"),
-                # Two clocks are read: a call doesn't begin before its step.
-                min(at, max(start, began.start_ns)) if began is not None else start,
+                # The times come from two clocks; a call must not begin before its step.
+                min(at, max(start, open_step.start_ns)) if open_step is not None else start,
                 at,
                 attributes,
                 (),
-                self._text(asked) if asked is not None else None,
-                self._text(replied) if replied is not None else None,
+                self._text(request) if request is not None else None,
+                self._text(response) if response is not None else None,
                 clean(call.error.message) if call.error is not None else None,
             )
         )
 
     # ---- the run
 
-    def _note(self, entry: Entry, at: int) -> None:
-        told = {
+    def _add_run_event(self, entry: Entry, at: int) -> None:
+        attributes = {
             f"flowyard.{name}": clean(value) if isinstance(value, str) else value
             for name, value in entry.data.items()
             if isinstance(value, (str, bool, int, float))
         }
-        self._events.append(SpanEvent(entry.type, at, told))
+        self._events.append(SpanEvent(entry.type, at, attributes))
 
     def _id(self, what: str) -> str:
-        return _span_id(self._told.run.id, what)
+        return _span_id(self._finished.run.id, what)
 
     def _text(self, value: Any) -> str | None:
-        if self._texts >= MOST_TEXTS:
+        if self._texts >= MAX_TEXTS:
             return None
-        text = as_json(value, most=MOST_TEXT)
+        text = as_json(value, max_length=MAX_TEXT)
         self._texts += len(text)
         return text
 
@@ -317,6 +318,6 @@ def _span_id(run_id: UUID, what: str) -> str:
     return sha256(f"{run_id} {what}".encode()).hexdigest()[:16]
 
 
-def _of_step(step: StepId) -> dict[str, Value]:
-    told: dict[str, Value] = {"flowyard.node": step.node, "flowyard.visit": step.visit}
-    return told if step.item is None else {**told, "flowyard.item": step.item}
+def _step_attributes(step: StepId) -> dict[str, Value]:
+    attributes: dict[str, Value] = {"flowyard.node": step.node, "flowyard.visit": step.visit}
+    return attributes if step.item is None else {**attributes, "flowyard.item": step.item}

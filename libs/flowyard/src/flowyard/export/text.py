@@ -1,4 +1,4 @@
-"""Values as text that other systems can store."""
+"""Formats values as text that other systems can store."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ _ESCAPES: Final = re.compile(r"\\(\\|u0000)")
 
 
 def clean(text: str) -> str:
-    """Without U+0000 and halves of surrogate pairs, which Postgres and protobuf refuse."""
+    """Replaces U+0000 and halves of surrogate pairs, which Postgres and protobuf refuse."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def as_json(value: Any, *, most: int) -> str:
-    """As JSON of about `most` characters: of a longer one the beginning, as one JSON string."""
+def as_json(value: Any, *, max_length: int) -> str:
+    """As JSON of about `max_length` characters; if it is longer, its beginning as one JSON string."""
     text = json.dumps(value, ensure_ascii=False)
     if "\\u0000" in text:
-        text = _ESCAPES.sub(lambda found: "\ufffd" if found[1] == "u0000" else found[0], text)
-    return clean(text) if len(text) <= most else json.dumps(shortened(clean(text), most=most), ensure_ascii=False)
+        text = _ESCAPES.sub(lambda match: "\ufffd" if match[1] == "u0000" else match[0], text)
+    return (
+        clean(text)
+        if len(text) <= max_length
+        else json.dumps(shortened(clean(text), max_length=max_length), ensure_ascii=False)
+    )
 
 
-def shortened(text: str, *, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def shortened(text: str, *, max_length: int) -> str:
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"

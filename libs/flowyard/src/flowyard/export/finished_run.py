@@ -1,4 +1,4 @@
-"""What is told of one run: all that Postgres knows of it."""
+"""Reads a finished run from Postgres: everything that is exported of it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from flowyard.storage.history import History
 from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import Runs
 
-_ROWS: Final = 16
-"""Commits that are read at a time: one may tell a megabyte."""
-_LARGE: Final = 2000
-"""Events of a run that is read and told only when no other large one is."""
-_MOST_TEXTS: Final = 16_000_000
-"""Characters of what steps wrote and models were asked that are kept in memory; what comes after them is left out."""
-_MOST_WORKFLOWS: Final = 64
+_PAGE_ROWS: Final = 16
+"""Commits that are read at a time: one may have a megabyte."""
+_LARGE_EVENTS: Final = 2000
+"""Runs with more events than this are exported one at a time, to bound memory."""
+_MAX_TEXTS: Final = 16_000_000
+"""Characters of outputs, prompts and replies of one run in memory; later ones are left out."""
+_MAX_WORKFLOWS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A finished run. `workflow`: its document, read; None if this version refuses what an older one took."""
+class FinishedRun:
+    """A finished run. `workflow`: None if this version refuses a document that an older one accepted."""
 
     run: Run
     finished_at: datetime
@@ -40,43 +40,43 @@ class Told:
     workflow: Workflow | None
 
     @property
-    def was_over_before(self) -> bool:
-        """Whether it had ended and was retried: then it has been told before."""
+    def ended_before(self) -> bool:
+        """Whether the run had ended before, and was retried: then it may have been exported before."""
         return sum(entry.type in ENDINGS for entry in self.entries) > 1
 
 
-class Teller:
-    """Reads runs, and each of their documents once."""
+class RunReader:
+    """Reads finished runs, with a cache of their workflows."""
 
     def __init__(self, database: Database) -> None:
         self._runs = Runs(database)
         self._history = History(database)
-        self._documents = DocumentCache(most=_MOST_WORKFLOWS)
+        self._documents = DocumentCache(most=_MAX_WORKFLOWS)
         self._large = asyncio.Lock()
 
     @asynccontextmanager
-    async def read(self, run_id: UUID) -> AsyncIterator[Told | None]:
-        """None: the run is open again, and will be told when it has ended. Raises UnknownRun.
+    async def read(self, run_id: UUID) -> AsyncIterator[FinishedRun | None]:
+        """The run, or None if it isn't finished: a retried one is exported when it ends again. Raises UnknownRun.
 
-        Large runs are read one after the other: each waits until the block of the one before is over.
+        Only one large run is open at a time: the next waits until the block of the previous one has ended.
         """
         run = await self._runs.get(run_id)
         if run.finished_at is None:
             yield None
             return
-        async with self._large if run.last_seq > _LARGE else nullcontext():
+        async with self._large if run.last_seq > _LARGE_EVENTS else nullcontext():
             workflow = await self._workflow(run)
             calls = await self._history.calls(run_id)
-            yield Told(run, run.finished_at, await self._entries(run_id), calls, workflow)
+            yield FinishedRun(run, run.finished_at, await self._entries(run_id), calls, workflow)
 
     async def _entries(self, run_id: UUID) -> list[Entry]:
-        found: list[Entry] = []
-        left = _MOST_TEXTS
-        async for page in self._history.pages(run_id, rows=_ROWS):
+        entries: list[Entry] = []
+        left = _MAX_TEXTS
+        async for page in self._history.pages(run_id, rows=_PAGE_ROWS):
             for entry in page:
                 left -= sum(len(dumps(text)) for text in texts_in(entry))
-                found.append(entry if left >= 0 else without_texts(entry))
-        return found
+                entries.append(entry if left >= 0 else without_texts(entry))
+        return entries
 
     async def _workflow(self, run: Run) -> Workflow | None:
         fetch = partial(self._runs.document_of, run.id)

@@ -1,4 +1,4 @@
-"""Finished runs that never ran: their events are written down by a test."""
+"""Finished runs that never ran: a test gives their events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from flowyard.export.told import Told
+from flowyard.export.finished_run import FinishedRun
 from flowyard.language.load import load_text
 from flowyard.runs.entries import encoded
 from flowyard.runs.events import Event, Failure, ModelCalled, StepFinished, StepId
@@ -18,24 +18,21 @@ from flowyard.storage.rows import CallRow
 BEGIN: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 ORIGIN: Final = UUID("01890a5d-0000-774b-bcce-b302099a8057")
-Happened = tuple[float, Event | str] | tuple[float, str, Mapping[str, Any]]
+Moment = tuple[float, Event | str] | tuple[float, str, Mapping[str, Any]]
 """At which second, what: an event of the engine, or the type of another entry, maybe with its data."""
 
 
-def told_of(
-    *happened: Happened,
+def finished_run(
+    *moments: Moment,
     document: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     status: Any = "succeeded",
     error: Failure | None = None,
     forked_from: UUID | None = None,
-) -> Told:
-    entries = [_entry(number, *one) for number, one in enumerate(happened, 1)]
-    calls = [
-        CallRow.of(one[1], seq=entry.seq, at=entry.at)
-        for entry, one in zip(entries, happened, strict=True)
-        if isinstance(one[1], ModelCalled)
-    ]
+) -> FinishedRun:
+    entries = [_entry(number, *moment) for number, moment in enumerate(moments, 1)]
+    pairs = [(entry, moment[1]) for entry, moment in zip(entries, moments, strict=True)]
+    calls = [CallRow.of(event, seq=entry.seq, at=entry.at) for entry, event in pairs if isinstance(event, ModelCalled)]
     end = entries[-1].at if entries else BEGIN
     workflow = load_text(document, "test").workflow if document is not None else None
     assert document is None or workflow is not None
@@ -63,7 +60,7 @@ def told_of(
         spending=spending,
         forked_from=forked_from,
     )
-    return Told(run, end, entries, calls, workflow)
+    return FinishedRun(run, end, entries, calls, workflow)
 
 
 def called(step: StepId, *, seconds: float = 1.0, cost: str | None = "0.1", **about: Any) -> ModelCalled:
@@ -84,8 +81,8 @@ def finished(step: StepId, cost: str | None = "0.1", **outputs: Any) -> StepFini
 
 
 def _entry(seq: int, at: float, event: Event | str, data: Mapping[str, Any] | None = None) -> Entry:
-    kind, said = (event, data or {}) if isinstance(event, str) else encoded(event)
-    return Entry(seq, BEGIN + timedelta(seconds=at), kind, said)
+    kind, content = (event, data or {}) if isinstance(event, str) else encoded(event)
+    return Entry(seq, BEGIN + timedelta(seconds=at), kind, content)
 
 
 def _sum(values: list[Any], start: Any = 0) -> Any:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.export.told import Teller
+from flowyard.export.finished_run import RunReader
 from support.stored import Stored
 
 _PAGE = "INSERT INTO events (run_id, seq, entries) VALUES ($1, $2, $3::text::json)"
@@ -28,29 +28,29 @@ async def _finished(stored: Stored, *, steps: int, characters: int, at_once: int
 @pytest.mark.parametrize("at_once", [1, 7])
 async def test_what_the_steps_of_a_huge_run_wrote_is_kept_up_to_a_bound(stored: Stored, at_once: int) -> None:
     run_id = await _finished(stored, steps=30, characters=1_000_000, at_once=at_once)
-    async with Teller(stored.database).read(run_id) as told:
-        assert told is not None
-    ended = [entry for entry in told.entries if entry.type == "step.finished"]
-    assert [entry.seq for entry in told.entries] == list(range(1, 32))
+    async with RunReader(stored.database).read(run_id) as run:
+        assert run is not None
+    ended = [entry for entry in run.entries if entry.type == "step.finished"]
+    assert [entry.seq for entry in run.entries] == list(range(1, 32))
     kept = [entry.seq for entry in ended if entry.data["outputs"]]
     assert kept == list(range(2, 17))
     assert all(entry.data["duration_s"] == 0.1 for entry in ended)
 
 
 async def test_two_large_runs_are_not_in_memory_at_once(stored: Stored) -> None:
-    teller = Teller(stored.database)
+    reader = RunReader(stored.database)
     large = [await _finished(stored, steps=2100, characters=1, at_once=2100) for _ in range(2)]
     small = await _finished(stored, steps=2, characters=1, at_once=2)
-    async with asyncio.TaskGroup() as tasks, teller.read(large[0]):
-        second = tasks.create_task(_entries_told(teller, large[1]))
+    async with asyncio.TaskGroup() as tasks, reader.read(large[0]):
+        second = tasks.create_task(_entries_told(reader, large[1]))
         # Small ones don't wait.
-        assert await _entries_told(teller, small) == 3
+        assert await _entries_told(reader, small) == 3
         await asyncio.wait({second}, timeout=1)
         assert not second.done()
     assert second.result() == 2101
 
 
-async def _entries_told(teller: Teller, run_id: UUID) -> int:
-    async with teller.read(run_id) as told:
-        assert told is not None
-        return len(told.entries)
+async def _entries_told(reader: RunReader, run_id: UUID) -> int:
+    async with reader.read(run_id) as run:
+        assert run is not None
+        return len(run.entries)

@@ -1,4 +1,4 @@
-"""What is known of a run's state while its events are read: what each step was given."""
+"""Rebuilds a run's state from its events, to show what each step received."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowyard.runs.run import Run
 
 
 class KnownState:
-    """Without a workflow nothing is known, and of a fork only what its own steps wrote: the rest is left out."""
+    """The state of a run, event by event. Empty without a workflow; for a fork, only the writes of its own steps."""
 
     def __init__(self, run: Run, workflow: Workflow | None) -> None:
         self._workflow = workflow
@@ -22,16 +22,16 @@ class KnownState:
         if workflow is not None and run.forked_from is None:
             self._values = {name: run.inputs.get(name, f.default) for name, f in workflow.fields.items()}
 
-    def given_to(self, step: StepId) -> dict[str, Any] | None:
-        """The fields that the step's node names, and the item of a map. None: nobody can say."""
+    def inputs_of(self, step: StepId) -> dict[str, Any] | None:
+        """The values of the fields that the step's node reads, and its item in a map. None: unknown."""
         node = self._workflow.nodes.get(step.node) if self._workflow is not None else None
         if node is None:
             return None
-        known = self._values.keys() | self._collected.keys()
-        given = {name: self._value(name) for name in sorted(node.names_read & known)}
+        fields = self._values.keys() | self._collected.keys()
+        given = {name: self._value(name) for name in sorted(node.names_read & fields)}
         return {**given, **self._item(step)}
 
-    def ended(self, step: StepId, outputs: Mapping[str, Any]) -> None:
+    def apply_outputs(self, step: StepId, outputs: Mapping[str, Any]) -> None:
         if step.item is not None:
             self._collect(step, [next(iter(outputs.values()))] if len(outputs) == 1 else [dict(outputs)])
             return
@@ -39,7 +39,7 @@ class KnownState:
             reducer = self._reducer(name)
             self._values[name] = value if reducer is None else reducer(self._values.get(name), value)
 
-    def failed(self, step: StepId, failure: Failure, handled: str) -> None:
+    def apply_failure(self, step: StepId, failure: Failure, handled: str) -> None:
         if step.item is not None and handled == "collect":
             self._collect(step, [{"error": failure.code, "message": failure.message}])
 
@@ -50,20 +50,20 @@ class KnownState:
         return [value for item in sorted(results) for value in results[item]]
 
     def _collect(self, step: StepId, result: list[Any]) -> None:
-        """A map's field as far as it has come: who reads it comes after the last item."""
+        """Adds an item's result to a map's field. All readers of the field run after the last item."""
         results = self._results.setdefault(StepId(step.node, step.visit), {})
         results[step.item or 0] = result
-        way = self._workflow.maps.get(step.node) if self._workflow is not None else None
-        if way is not None:
-            self._collected[way.collect_field] = results
+        loop_over = self._workflow.maps.get(step.node) if self._workflow is not None else None
+        if loop_over is not None:
+            self._collected[loop_over.collect_field] = results
 
     def _item(self, step: StepId) -> dict[str, Any]:
-        way = self._workflow.maps.get(step.node) if self._workflow is not None and step.item is not None else None
-        items = self._value(way.items_field) if way is not None else None
-        if way is None or step.item is None or not isinstance(items, list) or step.item >= len(items):
+        loop_over = self._workflow.maps.get(step.node) if self._workflow is not None and step.item is not None else None
+        items = self._value(loop_over.items_field) if loop_over is not None else None
+        if loop_over is None or step.item is None or not isinstance(items, list) or step.item >= len(items):
             return {}
-        return {way.item: items[step.item]}
+        return {loop_over.item: items[step.item]}
 
     def _reducer(self, name: str) -> Any:
-        known = self._workflow.fields.get(name) if self._workflow is not None else None
-        return REDUCERS.get(known.reduce) if known is not None else None
+        fields = self._workflow.fields.get(name) if self._workflow is not None else None
+        return REDUCERS.get(fields.reduce) if fields is not None else None
