@@ -26,7 +26,7 @@ import yaml
 
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.bus.subjects import PERMISSIONS
-from flowyard.sealing import new_key as new_sealing_key
+from flowyard.secrets.sealing import new_key as new_sealing_key
 from support.canaries import WITHIN_S, Stage, Watch, canary, look_at_files, stage_on, tell
 from support.compose import NO_FILE, OURS, ROOT, Composed, Project, bridge, docker, inspect, project, timed
 from support.executors import until, until_async

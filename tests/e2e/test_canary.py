@@ -14,7 +14,7 @@ import nats
 import pytest
 from aiohttp import web
 
-from flowyard.sealing import new_key
+from flowyard.secrets.sealing import new_key
 from support.canaries import (
     DOCUMENT,
     KEYS,

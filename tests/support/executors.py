@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.ids import uuid7
 from flowyard.language.load import load_text
 from flowyard.runs.run import Entry, NewRun, Run

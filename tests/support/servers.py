@@ -15,7 +15,7 @@ from uuid import uuid4
 import asyncpg
 from pydantic import SecretStr
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_embedded.servers.accounts import make_directory
 from flowyard_embedded.servers.home import taken
 from flowyard_embedded.servers.nats import end_nats

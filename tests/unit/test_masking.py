@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.masking import MASK, SEALED, MaskedStream, Masker, hide_sealed
+from flowyard.secrets.masking import MASK, SEALED, MaskedStream, Masker, hide_sealed
 
 SECRET = 'k=7/"é" +\nline two of it'
 

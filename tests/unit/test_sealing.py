@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowyard.errors import UnreadableSecret
-from flowyard.masking import is_sealed
-from flowyard.sealing import Box, box_of, new_key, read_keys
+from flowyard.errors.runs import UnreadableSecret
+from flowyard.secrets.masking import is_sealed
+from flowyard.secrets.sealing import Box, box_of, new_key, read_keys
 
 ONE, TWO = bytes(range(32)), bytes(range(32, 64))
 OF = {"workflow": "triage", "name": "token"}

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from flowyard.durable.journal import EVENT_DELAY
-from flowyard.step_errors import ModelRefused
+from flowyard.errors.steps import ModelRefused
 from support.attempts import Attempts, MiniExecutor, WireModel, node_of
 from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
 from support.stored import Stored

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from flowyard.durable.journal import EVENT_DELAY, Journal
-from flowyard.errors import ClaimLost, CommitRefused, IllegalMove
+from flowyard.errors.requests import IllegalMove
+from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.events import (
     Failure,
     LoopTurned,

@@ -13,7 +13,7 @@ from langgraph.types import Overwrite, Send
 
 from flowyard.durable.encoding import LARGE, decode, encode
 from flowyard.durable.saver import Saver
-from flowyard.errors import CommitRefused
+from flowyard.errors.runs import CommitRefused
 from support.attempts import Attempts, WireModel
 from support.stored import Stored
 from support.workflows import document

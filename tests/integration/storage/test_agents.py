@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flowyard.errors import AgentTaken, UnknownAgent
+from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agents, NewAgent
 from flowyard.storage.database import Database, open_database
 

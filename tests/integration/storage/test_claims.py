@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.errors import ClaimLost
+from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from support.stored import Stored, ending, entries_json, open_stored, telling
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyard.errors import ClaimLost, CommitRefused
+from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure
 from flowyard.storage.commits import MOST_RUNS, CommitResult, Committer

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors import UnknownStep
+from flowyard.errors.requests import UnknownStep
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import Entry, Step

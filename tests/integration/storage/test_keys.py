@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from flowyard.access import Caller, new_key
-from flowyard.errors import UnknownKey
+from flowyard.errors.requests import UnknownKey
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.keys import CachedKeys, Keys, Sessions
 

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from flowyard.errors import ClaimLost, IllegalMove, UnknownRun, UnknownWorkflow
+from flowyard.errors.requests import IllegalMove, UnknownRun, UnknownWorkflow
+from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS, decode_all
 from flowyard.runs.entries import stored as stored_event

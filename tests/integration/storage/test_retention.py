@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.errors import UnknownRun
+from flowyard.errors.requests import UnknownRun
 from flowyard.runs.claim import Claim
 from support.attempts import open_attempts
 from support.rows import full_commit

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowyard.errors import FlowyardError, IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.runs.run import NewRun, Run
 from flowyard.storage.database import dumps
 from flowyard.storage.runs import RunFilter

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from flowyard.errors import UnknownSchema
+from flowyard.errors.services import UnknownSchema
 from flowyard.storage.database import open_database
 from flowyard.storage.schema import VERSION, Migrated, alembic_config, check_schema, migrate
 from flowyard_embedded.servers.postgres import PostgresServer

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from flowyard.errors import ClaimLost, IllegalMove
+from flowyard.errors.requests import IllegalMove
+from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import MOVES

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.errors import UnknownRevision, UnknownWorkflow, WorkflowInUse
+from flowyard.errors.requests import UnknownRevision, UnknownWorkflow, WorkflowInUse
 from flowyard.ids import uuid7
 from flowyard.runs.run import NewRun
 from flowyard.storage.claims import Claims

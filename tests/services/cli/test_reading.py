@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 from flowyard.language.load import load_text
 from flowyard.language.workflow import Workflow
 from flowyard_cli.reading import UnreadableFile, read_document, read_inputs

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from flowyard.errors.steps import MissingApiKey
 from flowyard.runs.events import Failure
 from flowyard.runs.summary import RunSummary
-from flowyard.step_errors import MissingApiKey
 from flowyard_cli import exits
 from flowyard_cli.failures import report
 from flowyard_cli.main import run_command

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from flowyard.sealing import read_keys
+from flowyard.secrets.sealing import read_keys
 from flowyard_embedded.stack.keys import sealing_key
 from flowyard_embedded.stack.place import Place
 from flowyard_embedded.stack.services import Ports, Surroundings, our_services

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowyard.sealing import Box, new_key, read_keys
+from flowyard.secrets.sealing import Box, new_key, read_keys
 from support.executors import open_yard
 
 LOGIN = """\

@@ -10,8 +10,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from flowyard.masking import SEALED
-from flowyard.sealing import Box, new_key, read_keys
+from flowyard.secrets.masking import SEALED
+from flowyard.secrets.sealing import Box, new_key, read_keys
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from services.gateway.conftest import Gateway, Starting, apply

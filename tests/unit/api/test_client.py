@@ -20,7 +20,8 @@ from flowyard.api.following import follow_run
 from flowyard.api.history import EventView, TokenView
 from flowyard.api.refusals import Refused, Unintelligible, Unreachable
 from flowyard.api.runs import RunRequest
-from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidInputs
 
 RUN_ID = UUID(examples.SUMMARY["id"])
 ENDED = {"seq": 3, "at": "2026-11-23T03:50:46Z", "type": "run.succeeded", "data": {}}

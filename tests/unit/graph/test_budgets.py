@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from flowyard.errors.steps import ModelRefused, ProviderError
 from flowyard.graph.run import run_workflow
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.terms import FREE, Price, Terms
 from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepFailed, StepStarted
-from flowyard.step_errors import ModelRefused, ProviderError
 from flowyard.steps.budget_gate import TermsOf
 from flowyard.steps.token_bounds import SHORTEST_REPLY, prompt_bound
 from support.wire.anthropic import anthropic_server

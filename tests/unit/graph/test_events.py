@@ -9,7 +9,7 @@ import pytest
 from langsmith import tracing_context
 from langsmith.utils import tracing_is_enabled
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 from flowyard.graph.run import run_workflow
 from flowyard.llm.calls import ModelCall, ModelReply, Usage
 from flowyard.llm.scripted import ScriptedModel

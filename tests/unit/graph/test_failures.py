@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from flowyard.errors.steps import MissingApiKey, ModelTimeout, RateLimited
 from flowyard.graph.run import RunResult, run_workflow
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import (
@@ -19,7 +20,6 @@ from flowyard.runs.events import (
     StepStarted,
 )
 from flowyard.runs.summary import RunSummary
-from flowyard.step_errors import MissingApiKey, ModelTimeout, RateLimited
 from support.workflows import Answering, Hanging, Outcome, compiled, document, run
 
 _LIMITED = {"error": "rate_limited"}

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from flowyard.errors.steps import ProviderError
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import StepFailed, StepStarted
-from flowyard.step_errors import ProviderError
 from support.workflows import Answering, document, run
 
 _FIELDS = "items: {type: list, required: true}\nout: list\none: str"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from flowyard.errors.steps import ModelRefused
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import ModelCalled
-from flowyard.step_errors import ModelRefused
 from support.workflows import Answering, document, run
 
 FIELDS = """

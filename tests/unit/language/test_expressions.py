@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.values.expression_types import check_expression
 from flowyard.language.values.expressions import ExpressionSyntaxError, parse_expression
 from flowyard.language.values.types import (
@@ -19,7 +20,6 @@ from flowyard.language.values.types import (
     ObjectOf,
     Type,
 )
-from flowyard.step_errors import EvaluationError
 
 TYPES: dict[str, Type] = {
     "score": FLOAT,

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.inputs import input_from_text
 from flowyard.language.load import Loaded, load_bytes, load_text
 from flowyard.language.values.conform import conform
@@ -41,7 +42,6 @@ from flowyard.language.values.types import (
     describe,
     parse_type,
 )
-from flowyard.step_errors import EvaluationError
 
 DATA = Path(__file__).parents[2] / "data"
 GOOD = [path.read_text(encoding="utf-8") for path in sorted((DATA / "good").glob("*.yaml"))]
@@ -353,9 +353,9 @@ BOMBS: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
 def test_a_bomb_is_answered_within_two_seconds(bomb: Callable[[], str]) -> None:
     text = bomb()
-    began = time.perf_counter()
+    began = time.process_time()
     check(load_bytes(text.encode(), "x.yaml"), text)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

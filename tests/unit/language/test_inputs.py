@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 from flowyard.language.inputs import input_from_text, valid_inputs
 from flowyard.language.load import load_text
 from flowyard.language.values.conform import conform

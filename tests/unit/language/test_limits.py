@@ -31,16 +31,16 @@ def test_many_writers_beside_many_branches_are_judged_in_time() -> None:
     fields["notes"] = {"type": "list[str]", "reduce": "append"}
     for each in nodes:
         each["outputs"] = ["notes"] if each["outputs"] == ["topic"] else each["outputs"]
-    began = time.perf_counter()
+    began = time.process_time()
     result = loaded(state={"fields": fields}, nodes=nodes, edges=edges)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert result.errors == ()
 
 
 def test_thousands_of_tests_are_read_in_time() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     result = loaded(nodes=[node("w", "out")], tests=[{"name": f"t{i}", "inputs": {"topic": "x"}} for i in range(7000)])
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert result.workflow is not None
 
 

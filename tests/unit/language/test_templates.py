@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.values.templates import check_template, parse_template, template_type
 from flowyard.language.values.types import ANY, INT, STR, DictOf, ListOf, Nullable, ObjectField, ObjectOf, Type
-from flowyard.step_errors import EvaluationError
 
 VALUES: dict[str, Any] = {
     "topic": "bees",

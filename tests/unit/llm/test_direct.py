@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, Usage
 from flowyard.llm.models import Models
-from flowyard.step_errors import ModelError, ProviderError
 from support.wire.behaviour import Status, Text
 from support.wire.providers import OPENAI
 

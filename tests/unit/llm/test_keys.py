@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from flowyard.errors.steps import MissingApiKey, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.keys import access_to
 from flowyard.llm.models import check_keys
-from flowyard.step_errors import MissingApiKey, ModelRefused
 
 
 def settings(provider: str = "openai", **given: Any) -> ModelSettings:

@@ -9,10 +9,10 @@ from time import perf_counter
 
 import pytest
 
+from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, OnToken
 from flowyard.llm.models import Models
-from flowyard.step_errors import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status
 from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI, Provider
 

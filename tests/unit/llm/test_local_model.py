@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
+from flowyard.errors.steps import ModelTimeout, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_model import PARALLEL_CALLS, LocalModel, ModelServer, open_local_model
 from flowyard.llm.openai_wire import Endpoint
-from flowyard.step_errors import ModelTimeout, ProviderError
 from support.wire.behaviour import Late, Text
 from support.wire.openai import openai_server
 

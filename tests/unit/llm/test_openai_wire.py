@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import MAX_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
-from flowyard.step_errors import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Late, Malformed, Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from flowyard.errors.steps import MissingApiKey, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.models import Models, open_models
 from flowyard.llm.scripted import ScriptedModel
-from flowyard.step_errors import MissingApiKey, ModelRefused
 from support.wire.providers import Provider
 
 PREPARED_CALLS = """

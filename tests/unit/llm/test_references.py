@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from flowyard.errors.steps import ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.models import check_keys, open_models
-from flowyard.step_errors import ModelRefused
 from support.wire.behaviour import Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request

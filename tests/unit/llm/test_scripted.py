@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
+from flowyard.errors.steps import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.canned import read_reply
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.workflow import ErrorReply
 from flowyard.llm.calls import Message, ModelCall, ModelReply, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.scripted import Replies, ScriptedModel, load_replies
-from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 
 
 def ask(node: str = "write") -> ModelCall:

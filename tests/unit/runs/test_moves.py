@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.errors import IllegalMove
+from flowyard.errors.requests import IllegalMove
 from flowyard.runs.run import MOVES, OPEN, STATES, Move, State, after
 
 RUN = UUID(int=1)

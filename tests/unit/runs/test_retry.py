@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowyard.errors.steps import InvalidOutput, ModelRefused, ProviderError, RateLimited, StepError, StepTimeout
 from flowyard.language.nodes import RetryPolicy
 from flowyard.runs.retry import retry_delay
-from flowyard.step_errors import InvalidOutput, ModelRefused, ProviderError, RateLimited, StepError, StepTimeout
 
 _POLICY = RetryPolicy(max_retries=3, initial_delay=1.0, multiplier=2.0, max_delay=60.0)
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from flowyard.errors import CommitRefused
+from flowyard.errors.runs import CommitRefused
 from flowyard.runs.events import Failure, StepId
 from flowyard.storage.commits import COMMIT, COMMIT_COLUMNS, RunCommit, _arrays
 from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, values_of

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
 from pydantic import BaseModel
 
 from flowyard.access import Caller
-from flowyard.errors import Forbidden, QueueFull, Unauthorized, UnknownRun
+from flowyard.errors.requests import Forbidden, QueueFull, Unauthorized, UnknownRun
 from flowyard.telemetry.metrics import Metrics
 from flowyard.web.app import About, make_app
 from flowyard.web.auth import require

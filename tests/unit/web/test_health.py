@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.web.health import Check
 from unit.web.conftest import Service
 

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from flowyard.errors import FlowyardError, InvalidDocument
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidDocument
 from flowyard.web.problems import problem_of, problem_responses
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 import pytest
 
-from flowyard.errors import CannotListen
+from flowyard.errors.services import CannotListen
 from flowyard.web.serve import serve
 from unit.web.conftest import Service
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from flowyard.sealing import read_keys
+from flowyard.secrets.sealing import read_keys
 
 PREFIX: Final = "FLOWYARD_"
 

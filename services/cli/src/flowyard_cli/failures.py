@@ -7,7 +7,8 @@ import tempfile
 import traceback
 from typing import Any
 
-from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidInputs
 from flowyard_cli import exits
 from flowyard_embedded.streams import UnwritableOutput, print_json, say
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowyard.errors.steps import ModelError
 from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
 from flowyard.language.nodes import ModelSettings
@@ -22,7 +23,6 @@ from flowyard.llm.models import check_keys, open_models
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
-from flowyard.step_errors import ModelError
 from flowyard_cli import exits
 from flowyard_cli.commands.run import RunArgs
 from flowyard_cli.models import replies_for, with_model

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS

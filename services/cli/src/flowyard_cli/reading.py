@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidInputs
 from flowyard.language.inputs import input_from_text, valid_inputs
 from flowyard.language.load import Loaded, load_bytes
 from flowyard.language.problems import did_you_mean

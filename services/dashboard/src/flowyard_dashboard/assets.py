@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 
 PREFIX: Final = "/static/"
 _HERE: Final = Path(__file__).with_name("static")

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_dashboard.pages import Pages
 
 _NOWHERE: Final = "There is no such page. It may have been deleted, or the address is misspelled."

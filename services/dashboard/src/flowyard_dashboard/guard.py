@@ -12,7 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowyard.access import Caller
-from flowyard.errors import FlowyardError, Forbidden
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import Forbidden
 from flowyard_dashboard import assets, failures
 from flowyard_dashboard.pages import caller_of
 from flowyard_dashboard.parts import DashboardParts

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias, assert_never
 from uuid import UUID
 
-from flowyard.errors import InvalidDocument
+from flowyard.errors.requests import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
 from flowyard.runs.entries import StoredEvent, decode_all
 from flowyard.runs.events import (

@@ -13,18 +13,11 @@ from flowyard.control.cancel import cancel_run
 from flowyard.control.fork import ForkOrder, Point, fork_run
 from flowyard.control.retry import retry_run
 from flowyard.control.submit import new_run_id
-from flowyard.errors import (
-    FlowyardError,
-    InvalidInputs,
-    InvalidRequest,
-    QueueFull,
-    SecretsNotConfigured,
-    TooLarge,
-    UnknownStep,
-    UnknownWorkflow,
-)
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidInputs, InvalidRequest, QueueFull, TooLarge, UnknownStep, UnknownWorkflow
+from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.workflow import START
-from flowyard.masking import MASK
+from flowyard.secrets.masking import MASK
 from flowyard_dashboard.form import read_json
 from flowyard_dashboard.forms import read
 from flowyard_dashboard.guard import may_run, may_run_here

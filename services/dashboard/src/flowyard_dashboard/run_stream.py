@@ -13,7 +13,8 @@ from fastapi import Request
 
 from flowyard.bus.messages import RunTokens
 from flowyard.control.listener import RunListener
-from flowyard.errors import FlowyardError, Unavailable
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.services import Unavailable
 from flowyard.runs.events import StepId
 from flowyard.web.sse import ServerEvent
 from flowyard_dashboard.guard import may_run_here

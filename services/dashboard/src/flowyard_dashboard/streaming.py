@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 
 from fastapi import Request
 
-from flowyard.errors import FlowyardError, Unavailable
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.services import Unavailable
 from flowyard.web.sse import EventStream, ServerEvent
 from flowyard_dashboard.guard import COOKIE
 from flowyard_dashboard.parts import DashboardParts

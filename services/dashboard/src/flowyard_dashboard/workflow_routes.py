@@ -15,14 +15,8 @@ from starlette.responses import RedirectResponse, Response
 from flowyard.api.workflows import WorkflowName
 from flowyard.control.secret_inputs import box_for
 from flowyard.control.submit import IdempotencyKey, Submission, new_run_id, submit_run
-from flowyard.errors import (
-    IdempotencyMismatch,
-    InvalidDocument,
-    InvalidInputs,
-    QueueFull,
-    SecretsNotConfigured,
-    TooLarge,
-)
+from flowyard.errors.requests import IdempotencyMismatch, InvalidDocument, InvalidInputs, QueueFull, TooLarge
+from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.workflow import Workflow
 from flowyard.storage.runs import RunFilter
 from flowyard.telemetry.logs import is_about_run

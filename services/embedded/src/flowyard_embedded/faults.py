@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 
 
 class ServerNotInstalled(FlowyardError):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 
 _CONTROLS: Final = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
 _AS_JSON: Final = {c: f"\\u{c:04x}" for c in range(0x7F, 0xA0)}

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from flowyard.bus.doorbell import Doorbell
 from flowyard.durable.attempt import Attempt
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.runs.claim import Claim
 from flowyard_executor.parts import ExecutorParts
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from flowyard.durable.patience import patiently
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount, excess
 from flowyard.steps.budget_gate import DailyLimit, GoingAway, IsLeaving, Settle, refusal

@@ -21,7 +21,7 @@ from flowyard.durable.clock import DatabaseClock
 from flowyard.durable.saver import Saver
 from flowyard.graph.compile import Graphs
 from flowyard.llm.models import Models, open_models
-from flowyard.sealing import box_of
+from flowyard.secrets.sealing import box_of
 from flowyard.service.connections import Connections, open_connections
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, WorkQueued
 from flowyard.durable.observer import Observer
+from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import RunFinished, Token
-from flowyard.step_errors import BudgetExceeded
 from flowyard.telemetry.metrics import Metrics
 from flowyard.telemetry.model_calls import count_calls
 from flowyard_executor.step_log import log_steps

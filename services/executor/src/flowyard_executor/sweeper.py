@@ -7,7 +7,7 @@ import logging
 import random
 
 from flowyard.control.announce import announce
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.runs.run import Entry
 from flowyard.runs.timeline import LOST
 from flowyard.storage.moves import Moved

@@ -10,7 +10,7 @@ from flowyard.bus import subjects
 from flowyard.bus.doorbell import doorbell
 from flowyard.bus.messages import WorkflowChanged
 from flowyard.durable.patience import patiently
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_executor.parts import ExecutorParts
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
 from flowyard.bus.messages import KeyChanged
-from flowyard.errors import UnknownKey
+from flowyard.errors.requests import UnknownKey
 from flowyard.storage.keys import KeyInfo
 from flowyard.web.auth import ADMIN
 from flowyard.web.problems import guarded_responses

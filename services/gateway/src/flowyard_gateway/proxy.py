@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_from_bytes
 import httpx
 from fastapi import APIRouter, Request, Response
 
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.web.auth import READ
 from flowyard.web.problems import request_id_of
 from flowyard_gateway.routing import InjectedParts

@@ -13,7 +13,7 @@ from flowyard.api.moments import moment
 from flowyard.api.profiles import DEFAULT_RUNS, MOST_RUNS, ProfileReport, RunProfile
 from flowyard.api.workflows import WorkflowName
 from flowyard.control.profiling import profile_run, profile_runs
-from flowyard.errors import InvalidRequest, UnknownRun
+from flowyard.errors.requests import InvalidRequest, UnknownRun
 from flowyard.runs.costs import Grouping
 from flowyard.runs.profiles import summed_up
 from flowyard.runs.summary import BOTTLENECK

@@ -14,19 +14,19 @@ from flowyard.control.cancel import cancel_run, cancel_runs
 from flowyard.control.fork import ForkOrder, Point, fork_run
 from flowyard.control.retry import retry_run
 from flowyard.control.submit import IdempotencyKey, Submission, new_run_id
-from flowyard.errors import (
+from flowyard.errors.requests import (
     IdempotencyMismatch,
     IllegalMove,
     InvalidDocument,
     InvalidInputs,
     InvalidRequest,
     QueueFull,
-    SecretsNotConfigured,
     TooLarge,
     UnknownRun,
     UnknownStep,
     UnknownWorkflow,
 )
+from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.runs.run import Run
 from flowyard.storage.runs import RunFilter
 from flowyard.web.auth import RUN, require

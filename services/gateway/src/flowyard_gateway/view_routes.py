@@ -14,7 +14,7 @@ from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, 
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
 from flowyard.api.runs import RunPage, RunSummary, RunView, money
 from flowyard.api.workflows import WorkflowName
-from flowyard.errors import UnknownRun
+from flowyard.errors.requests import UnknownRun
 from flowyard.runs.run import State
 from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import RunFilter

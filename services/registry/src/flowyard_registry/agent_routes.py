@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from flowyard.api.agents import AgentId, AgentInfo, AgentKind, AgentPage, Heartbeat, Registration
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
-from flowyard.errors import AgentTaken, UnknownAgent
+from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agent, NewAgent
 from flowyard.web.auth import ADMIN, READ, RUN
 from flowyard.web.problems import guarded_responses

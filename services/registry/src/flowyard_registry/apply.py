@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from flowyard.api.workflows import Applied, Validated
 from flowyard.bus.messages import WorkflowChanged
-from flowyard.errors import InvalidRequest
+from flowyard.errors.requests import InvalidRequest
 from flowyard.language.load import Loaded
 from flowyard.language.reading.source import decode
 from flowyard.language.workflow import Workflow

@@ -10,7 +10,7 @@ from typing import NoReturn
 from flowyard.api.workflows import Deleted
 from flowyard.bus.messages import WorkflowChanged
 from flowyard.control.announce import announce
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.storage.moves import Moved
 from flowyard_registry.parts import RegistryParts
 

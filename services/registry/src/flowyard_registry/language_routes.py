@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from flowyard.api.workflows import Validated
-from flowyard.errors import InvalidRequest
+from flowyard.errors.requests import InvalidRequest
 from flowyard.language.reading.schema import document_schema
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded_responses

@@ -13,7 +13,8 @@ from flowyard.api.agents import Registration
 from flowyard.bus import subjects
 from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply, M
 from flowyard.bus.subscription import Handler
-from flowyard.errors import AgentTaken, Unavailable, UnknownAgent
+from flowyard.errors.requests import AgentTaken, UnknownAgent
+from flowyard.errors.services import Unavailable
 from flowyard.storage.agents import NewAgent
 from flowyard_registry.parts import RegistryParts
 

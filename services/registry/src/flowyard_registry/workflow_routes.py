@@ -22,13 +22,7 @@ from flowyard.api.workflows import (
     WorkflowPage,
     WorkflowSummary,
 )
-from flowyard.errors import (
-    InvalidDocument,
-    InvalidRequest,
-    UnknownRevision,
-    UnknownWorkflow,
-    WorkflowInUse,
-)
+from flowyard.errors.requests import InvalidDocument, InvalidRequest, UnknownRevision, UnknownWorkflow, WorkflowInUse
 from flowyard.storage.workflows import Head, Listed
 from flowyard.web.auth import ADMIN, READ
 from flowyard.web.problems import guarded_responses

@@ -44,7 +44,7 @@ from flowyard.api.workflows import (
     WorkflowPage,
     WorkflowSummary,
 )
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard.runs.run import State
 
 _YAML: Final = {"content-type": "application/yaml"}

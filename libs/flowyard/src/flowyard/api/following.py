@@ -14,7 +14,7 @@ from httpx_sse import EventSource, connect_sse
 from flowyard.api.history import EventView, TokenView
 from flowyard.api.refusals import AWAY, Unintelligible, refusal, unreachable
 from flowyard.api.transport import Transport
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard.runs.entries import ENDINGS
 
 Heard: TypeAlias = EventView | TokenView

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Final
 
 import httpx
 
-from flowyard.errors import FlowyardError, InvalidDocument, InvalidInputs
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidDocument, InvalidInputs
 
 AWAY: Final = frozenset({httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT})
 """Statuses of an answer that may be another one in a moment."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 
 from flowyard.api.pages import MOST, Page
 from flowyard.api.refusals import AWAY, Unintelligible, refusal, retry_after, unreachable
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from flowyard.control.announce import announce
 from flowyard.control.parts import Control
-from flowyard.errors import IllegalMove, UnknownRun
+from flowyard.errors.requests import IllegalMove, UnknownRun
 from flowyard.runs.run import OPEN, Run
 from flowyard.storage.runs import RunFilter
 

@@ -11,13 +11,13 @@ from uuid import UUID
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import seal_inputs, without_masked
 from flowyard.control.submit import IdempotencyKey, check_size, enqueue, find_earlier_run, idempotency_columns
-from flowyard.errors import InvalidInputs, InvalidRequest, UnknownStep
+from flowyard.errors.requests import InvalidInputs, InvalidRequest, UnknownStep
 from flowyard.language.flow import Flow
 from flowyard.language.inputs import conform_field, valid_inputs
 from flowyard.language.problems import suggest
 from flowyard.language.workflow import START, Workflow
-from flowyard.masking import hide_sealed
 from flowyard.runs.run import Change, Fork, NewRun
+from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.runs import ForkOrigin
 
 

@@ -17,7 +17,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, RunTokens
 from flowyard.control.listener import RunListener
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Entry
 from flowyard.storage.history import History

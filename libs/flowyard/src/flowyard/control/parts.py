@@ -7,7 +7,7 @@ from typing import Final
 
 from flowyard.bus.connection import Bus
 from flowyard.control.queue_gate import QueueGate
-from flowyard.sealing import Box, box_of
+from flowyard.secrets.sealing import Box, box_of
 from flowyard.service.documents import Documents
 from flowyard.storage.database import Database
 from flowyard.storage.history import History

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from flowyard.errors import QueueFull
+from flowyard.errors.requests import QueueFull
 from flowyard.storage.queue import QueueMeasures
 
 _RETRY_AFTER_S: Final = 2.0

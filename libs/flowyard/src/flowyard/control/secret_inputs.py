@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from flowyard.control.parts import Control
-from flowyard.errors import InvalidInputs, SecretsNotConfigured
+from flowyard.errors.requests import InvalidInputs
+from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
-from flowyard.masking import MASK
-from flowyard.sealing import Box
+from flowyard.secrets.masking import MASK
+from flowyard.secrets.sealing import Box
 
 
 def new_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from uuid import UUID
 from flowyard.bus.messages import WorkQueued
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
-from flowyard.errors import TooLarge
+from flowyard.errors.requests import TooLarge
 from flowyard.ids import uuid7
 from flowyard.language.workflow import Workflow
 from flowyard.runs.run import NewRun

@@ -21,7 +21,9 @@ from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
 from flowyard.durable.resuming import earlier_calls, recorded_steps
 from flowyard.durable.saver import Saver
 from flowyard.durable.writer import RunWriter
-from flowyard.errors import ClaimLost, FlowyardError
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.runs import ClaimLost
+from flowyard.errors.steps import ModelError
 from flowyard.graph.compile import Compiled, Graphs
 from flowyard.graph.context import RunContext
 from flowyard.graph.outputs import RunOutputs
@@ -34,9 +36,8 @@ from flowyard.runs.budget import Amount, BudgetAccount
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, RunClaimed, RunFinished, RunQueued, RunWaiting, Status
 from flowyard.runs.run import Step
-from flowyard.sealing import Box
+from flowyard.secrets.sealing import Box
 from flowyard.service.documents import Documents
-from flowyard.step_errors import ModelError
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
 from flowyard.steps.context import StepContext
 from flowyard.steps.vault import SealedVault

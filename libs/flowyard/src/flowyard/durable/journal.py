@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flowyard.durable.writer import RunWriter
-from flowyard.errors import CommitRefused
+from flowyard.errors.runs import CommitRefused
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import (
     Event,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import RunFinished, Token
-from flowyard.step_errors import BudgetExceeded
 
 
 class Observer:

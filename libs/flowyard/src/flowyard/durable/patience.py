@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from flowyard.errors import Unavailable
+from flowyard.errors.services import Unavailable
 
 _PAUSE_S: Final = 0.2
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from flowyard.errors import ClaimLost, CommitRefused
+from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent, failure_data, stored
 from flowyard.runs.events import Event, RunFinished

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 
 from flowyard.export.errors import ExportRefused, TargetUnavailable
-from flowyard.masking import Masker
+from flowyard.secrets.masking import Masker
 
 _CONNECT_S: Final = 3.0
 _MAX_READ: Final = 10_000

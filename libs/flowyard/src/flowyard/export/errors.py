@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 
 
 class TargetUnavailable(FlowyardError):

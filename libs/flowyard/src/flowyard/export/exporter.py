@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 from uuid import UUID
 
-from flowyard.errors import Unavailable, UnknownRun
+from flowyard.errors.requests import UnknownRun
+from flowyard.errors.services import Unavailable
 from flowyard.export.errors import ExportRefused, TargetUnavailable
 from flowyard.export.finished_run import FinishedRun, RunReader
 from flowyard.storage.exports import Exports, Waiting

@@ -9,7 +9,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite
 
-from flowyard.errors import ClaimLost, FlowyardError
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.runs import ClaimLost
+from flowyard.errors.steps import BudgetExceeded
 from flowyard.graph.context import RunContext
 from flowyard.graph.plan import Plan, collector
 from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, after_update
@@ -17,7 +19,6 @@ from flowyard.graph.ways import Onward, go_on, turns_of
 from flowyard.language.nodes import Goto, Node
 from flowyard.language.workflow import Map, Next
 from flowyard.runs.events import Failure, StepFailed, StepId, StepStarted
-from flowyard.step_errors import BudgetExceeded
 from flowyard.steps.failures import failure_of
 from flowyard.steps.step import Work, run_step, work_of
 

@@ -13,7 +13,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
 from langsmith import tracing_context
 
-from flowyard.errors import ClaimLost, FlowyardError
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.runs import ClaimLost
 from flowyard.graph.compile import Compiled
 from flowyard.graph.context import RunContext
 from flowyard.graph.nodes import NodeFailed
@@ -21,8 +22,8 @@ from flowyard.graph.outputs import RunOutputs
 from flowyard.graph.state import Update
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import Model
-from flowyard.masking import MASK
 from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
+from flowyard.secrets.masking import MASK
 from flowyard.steps.budget_gate import BudgetGate, TermsOf, canned_terms
 from flowyard.steps.context import StepContext
 from flowyard.steps.recorder import InMemory

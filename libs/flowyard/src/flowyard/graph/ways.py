@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.graph.state import LOOPS, State, Update
 from flowyard.language.flow import Flow
 from flowyard.language.values.types import type_of
 from flowyard.language.workflow import END, Loop, Map, Next, Routes, Way, Workflow
 from flowyard.runs.events import Event, LoopTurned, RouteTaken
-from flowyard.step_errors import EvaluationError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
 from flowyard.language.values.types import Simple, Type, describe, type_of, without_null

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeAlias
 
+from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.keys import key_variable
-from flowyard.masking import Masker
-from flowyard.step_errors import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.secrets.masking import Masker
 
 Secrets: TypeAlias = frozenset[str]
 NO_SECRETS: Final[Secrets] = frozenset()

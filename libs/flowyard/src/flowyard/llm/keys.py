@@ -12,9 +12,9 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from flowyard.errors.steps import MissingApiKey
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.outside import HEADERS
-from flowyard.step_errors import MissingApiKey
 
 NO_KEY: Final = "no-key"
 """The key for a server on this machine that needs none: most clients refuse to call without any key."""

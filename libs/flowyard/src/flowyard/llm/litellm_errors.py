@@ -14,11 +14,11 @@ import aiohttp
 import httpx
 import openai
 
+from flowyard.errors.steps import ModelError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_setup import litellm
-from flowyard.step_errors import ModelError
 
 Timeouts = (httpx.TimeoutException, openai.APITimeoutError, TimeoutError)
 Malformed = (LookupError, TypeError, AttributeError)

@@ -17,6 +17,7 @@ import aiohttp
 import httpx
 import openai
 
+from flowyard.errors.steps import MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean
 from flowyard.llm import failures, keys
@@ -28,7 +29,6 @@ from flowyard.llm.litellm_warm_up import warm_up
 from flowyard.llm.openai_wire import response_format
 from flowyard.llm.terms import Terms
 from flowyard.llm.threads import in_daemon_thread
-from flowyard.step_errors import MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
 
 LITELLM_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
 """LiteLLM's names of the providers that documents call differently. All other names are the same."""

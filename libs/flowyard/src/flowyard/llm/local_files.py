@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from flowyard.errors.steps import ModelNotInstalled, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.providers import DEFAULT_MODELS
-from flowyard.step_errors import ModelNotInstalled, ModelRefused
 
 DEFAULT_MODEL: Final = DEFAULT_MODELS["local"]
 _FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -17,6 +17,7 @@ from typing import Final, cast
 
 import httpx
 
+from flowyard.errors.steps import ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken
@@ -24,7 +25,6 @@ from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_schema import bounded
 from flowyard.llm.openai_wire import Endpoint, chat
 from flowyard.llm.terms import LOCAL_SCHEMA_TOKENS, LOCAL_TEXT_TOKENS
-from flowyard.step_errors import ProviderError
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0

@@ -13,14 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
+from flowyard.errors.steps import MissingApiKey, ModelNotInstalled, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
-from flowyard.masking import MaskedStream, Masker
-from flowyard.step_errors import MissingApiKey, ModelNotInstalled, ModelRefused
+from flowyard.secrets.masking import MaskedStream, Masker
 
 _MAX_MASKERS: Final = 256
 

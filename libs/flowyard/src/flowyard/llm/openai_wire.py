@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import httpx
 
+from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, token_count
 from flowyard.llm.failures import Secrets
-from flowyard.step_errors import ModelError, ProviderError
 
 _REST_TIMEOUT_S: Final = 0.05
 _CLOSES_CONNECTION: Final = frozenset({"llama.cpp"})

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from flowyard.errors.steps import ModelRefused
 from flowyard.language import outside
 from flowyard.language.nodes import ModelSettings
-from flowyard.step_errors import ModelRefused
 
 _NOT_IN_A_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_BYTES: Final = 64 * 1024

@@ -10,14 +10,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, NoReturn, TypeAlias
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
+from flowyard.errors.steps import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.canned import read_reply
 from flowyard.language.problems import Problem, did_you_mean
 from flowyard.language.reading.places import MAX_PROBLEMS, plain
 from flowyard.language.reading.source import MAX_BYTES, Entry, SourceError, decode, read_tree
 from flowyard.language.workflow import Reply
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
-from flowyard.step_errors import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 
 Replies: TypeAlias = Mapping[str, Reply | tuple[Reply, ...]]
 

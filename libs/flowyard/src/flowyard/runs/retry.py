@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from flowyard.errors.steps import InvalidOutput, ModelError, StepError
 from flowyard.language.nodes import RetryPolicy
-from flowyard.step_errors import InvalidOutput, ModelError, StepError
 
 LONGEST_WAIT: Final = 600.0
 """Seconds: no step waits longer for a provider that says when to come back."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from flowyard.errors import IllegalMove
+from flowyard.errors.requests import IllegalMove
 from flowyard.runs.events import Failure
 from flowyard.runs.summary import add_known
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from flowyard.errors import InvalidDocument
+from flowyard.errors.requests import InvalidDocument
 from flowyard.language.load import Loaded, load_text
 from flowyard.language.workflow import Workflow
 from flowyard.storage.workflows import Workflows

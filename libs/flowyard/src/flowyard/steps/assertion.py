@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from flowyard.errors.steps import AssertionFailed
 from flowyard.language.nodes import AssertNode
-from flowyard.step_errors import AssertionFailed
 from flowyard.steps.running import RunningStep, Try
 
 

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from flowyard.errors.steps import BudgetExceeded, LimitReached, UnpricedModel
 from flowyard.language.workflow import Budget
 from flowyard.llm.calls import ModelCall, ModelReply
 from flowyard.llm.terms import CANNED, FREE, Terms
 from flowyard.runs.budget import Amount, BudgetAccount, Excess, Quote, actual
 from flowyard.runs.events import ModelReserved, StepId
-from flowyard.step_errors import BudgetExceeded, LimitReached, UnpricedModel
 from flowyard.steps.token_bounds import SHORTEST_REPLY, prompt_bound, replies_per_call, reply_limit
 
 LONGEST_REPLY: Final = 4096

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.steps import InvalidOutput
 from flowyard.runs.events import Failure
-from flowyard.step_errors import InvalidOutput
 
 
 def failure_of(error: FlowyardError, node: str) -> Failure:

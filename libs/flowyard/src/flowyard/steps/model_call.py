@@ -7,13 +7,13 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.steps import ModelError, ModelNeverRan, ModelTimeout, ProviderError
 from flowyard.language.nodes import PromptNode
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
-from flowyard.masking import Masker
 from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, Token
-from flowyard.step_errors import ModelError, ModelNeverRan, ModelTimeout, ProviderError
+from flowyard.secrets.masking import Masker
 from flowyard.steps.budget_gate import BudgetGate, GoingAway, Reservation
 from flowyard.steps.failures import failure_of
 from flowyard.steps.running import RunningStep

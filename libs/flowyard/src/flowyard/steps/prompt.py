@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from flowyard.errors.steps import InvalidOutput
 from flowyard.language.nodes import PromptNode
 from flowyard.language.values.json_schema import property_names
 from flowyard.language.values.templates import Template
 from flowyard.llm.calls import JsonSchema, Message, ModelCall
-from flowyard.masking import Masker
-from flowyard.step_errors import InvalidOutput
+from flowyard.secrets.masking import Masker
 from flowyard.steps.model_call import ModelCaller
 from flowyard.steps.replies import correction, read_reply, reply_schema
 from flowyard.steps.running import RunningStep

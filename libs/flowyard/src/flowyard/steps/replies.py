@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flowyard.errors.steps import InvalidOutput
 from flowyard.language.nodes import PromptNode
 from flowyard.language.values.conform import conform
 from flowyard.language.values.json_schema import object_schema
-from flowyard.step_errors import InvalidOutput
 
 _FENCE: Final = "```"
 _SHOWN: Final = 5

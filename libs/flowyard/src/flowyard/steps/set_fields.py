@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.nodes import SetNode, SetValue
 from flowyard.language.values.conform import conform
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template
-from flowyard.step_errors import EvaluationError
 from flowyard.steps.running import RunningStep, Try
 
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, assert_never
 
+from flowyard.errors.steps import StepError, StepTimeout
 from flowyard.language.nodes import AssertNode, Node, PromptNode, SetNode
 from flowyard.runs.events import RetryScheduled, StepFinished, StepId
 from flowyard.runs.retry import retry_delay
-from flowyard.step_errors import StepError, StepTimeout
 from flowyard.steps.assertion import AssertWork
 from flowyard.steps.context import StepContext
 from flowyard.steps.failures import failure_of

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flowyard.errors import SecretsNotConfigured
-from flowyard.masking import MASK
-from flowyard.sealing import Box
+from flowyard.errors.runs import SecretsNotConfigured
+from flowyard.secrets.masking import MASK
+from flowyard.secrets.sealing import Box
 
 
 class Vault(Protocol):

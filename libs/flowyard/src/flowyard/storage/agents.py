@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
-from flowyard.errors import AgentTaken, UnknownAgent
+from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.database import Database
 
 AgentKind: TypeAlias = Literal["executor", "http", "nats"]

@@ -16,7 +16,8 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors import ClaimLost, CommitRefused, Unavailable
+from flowyard.errors.runs import ClaimLost, CommitRefused
+from flowyard.errors.services import Unavailable
 from flowyard.storage.database import Database
 from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, CallRow, StepRow, values_of
 

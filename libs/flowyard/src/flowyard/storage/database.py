@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from flowyard.errors import CommitRefused, FlowyardError, Unavailable, WrongDatabase
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.runs import CommitRefused
+from flowyard.errors.services import Unavailable, WrongDatabase
 
 _SETTINGS: Final = {
     "timezone": "UTC",

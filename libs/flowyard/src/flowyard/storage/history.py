@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from uuid import UUID
 
-from flowyard.errors import UnknownStep
+from flowyard.errors.requests import UnknownStep
 from flowyard.runs.run import Entry, Step
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked

@@ -16,7 +16,7 @@ from typing import Final, cast
 import asyncpg
 
 from flowyard.access import KEY_RANDOM, Caller, NewKey, Scope, new_key, parse_key, same_digest
-from flowyard.errors import UnknownKey
+from flowyard.errors.requests import UnknownKey
 from flowyard.storage.database import Database
 
 _MOST_REMEMBERED: Final = 10_000

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors import UnknownRun, UnknownWorkflow
+from flowyard.errors.requests import UnknownRun, UnknownWorkflow
 from flowyard.runs.entries import StoredEvent, decode_all, failure_data, stored
 from flowyard.runs.events import RunFinished, RunQueued
 from flowyard.runs.open_calls import OpenCalls

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors import CommitRefused, IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
-from flowyard.masking import hide_sealed
+from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
+from flowyard.errors.runs import CommitRefused
 from flowyard.runs.entries import failure_of
 from flowyard.runs.run import Fork, NewRun, Run, Spending, State
+from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.filters import where
 from flowyard.storage.forks import fork_data, fork_of

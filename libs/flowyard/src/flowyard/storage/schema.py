@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from flowyard.errors import UnknownSchema
+from flowyard.errors.services import UnknownSchema
 from flowyard.storage.database import Database
 
 if TYPE_CHECKING:

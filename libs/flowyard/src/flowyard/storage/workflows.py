@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors import IllegalMove, UnknownRevision, UnknownRun, UnknownWorkflow, WorkflowInUse
+from flowyard.errors.requests import IllegalMove, UnknownRevision, UnknownRun, UnknownWorkflow, WorkflowInUse
 from flowyard.language.problems import did_you_mean
 from flowyard.storage.database import Database
 from flowyard.storage.moves import Moved, Moves

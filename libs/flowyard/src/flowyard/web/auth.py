@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from flowyard.access import Caller, Scope
-from flowyard.errors import Forbidden, Unauthorized
+from flowyard.errors.requests import Forbidden, Unauthorized
 
 Verify: TypeAlias = Callable[[str], Awaitable[Caller | None]]
 """The whole key → whose it is; None: it isn't valid."""

@@ -7,7 +7,8 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowyard.errors import FlowyardError, Forbidden, Unauthorized
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import Forbidden, Unauthorized
 from flowyard.web.auth import Verify
 from flowyard.web.problems import problem_of
 

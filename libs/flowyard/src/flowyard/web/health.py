@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard.telemetry.metrics import Metrics
 
 _REMEMBERED_S: Final = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowyard.errors import TooLarge
+from flowyard.errors.requests import TooLarge
 from flowyard.web.problems import problem_of
 
 

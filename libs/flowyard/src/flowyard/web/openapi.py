@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from flowyard.errors import InvalidRequest, TooLarge
+from flowyard.errors.requests import InvalidRequest, TooLarge
 from flowyard.web.problems import SCHEMA, SCHEMA_NAME, problem_responses
 
 _FASTAPIS: Final = ("HTTPValidationError", "ValidationError")

@@ -13,7 +13,9 @@ from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
-from flowyard.errors import FlowyardError, Forbidden, InvalidRequest, Unauthorized, Unavailable
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import Forbidden, InvalidRequest, Unauthorized
+from flowyard.errors.services import Unavailable
 
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "internal_error"

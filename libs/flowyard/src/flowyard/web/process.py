@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 
 try:
     import uvloop

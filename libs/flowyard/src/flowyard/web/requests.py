@@ -14,7 +14,7 @@ from uuid import UUID
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowyard.errors import ShuttingDown
+from flowyard.errors.services import ShuttingDown
 from flowyard.telemetry.logs import about_run
 from flowyard.telemetry.metrics import HttpMetrics
 from flowyard.web.problems import internal_problem, problem_of

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from flowyard.errors import CannotListen
+from flowyard.errors.services import CannotListen
 
 logger = logging.getLogger(__name__)
 

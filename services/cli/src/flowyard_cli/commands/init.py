@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, examples
 from flowyard_cli.reading import UnreadableFile

@@ -14,7 +14,7 @@ from uuid import UUID
 from flowyard.api.client import Client
 from flowyard.api.history import EventView
 from flowyard.api.refusals import Unreachable
-from flowyard.errors import UnknownRun
+from flowyard.errors.requests import UnknownRun
 from flowyard.language.problems import did_you_mean
 from flowyard_cli import exits
 from flowyard_cli.grammar import DEFAULT_LIMIT, StackArgs, carry_out, integer, stack_command

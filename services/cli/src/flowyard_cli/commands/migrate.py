@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from flowyard.access import INCLUDES, NewKey, Scope, parse_key
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard.storage.database import open_database
 from flowyard.storage.keys import Keys
 from flowyard_cli import exits

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flowyard.errors import InvalidInputs
+from flowyard.errors.requests import InvalidInputs
 from flowyard_cli.grammar import WatchArgs, carry_out, decimal, examples, integer, stream_option, where_options
 from flowyard_embedded.startup import quick_imports
 

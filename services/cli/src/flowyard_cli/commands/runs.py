@@ -12,7 +12,8 @@ from uuid import UUID
 
 from flowyard.api.client import Client
 from flowyard.api.runs import CancelRequest, ForkRequest, RunSummary, RunView
-from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidInputs
 from flowyard.runs.run import STATES, State
 from flowyard_cli import exits
 from flowyard_cli.grammar import (

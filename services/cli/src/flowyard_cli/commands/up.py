@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Final
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, data_option, examples, integer
 from flowyard_cli.show.format import plural

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence, Set
 from typing import Protocol, TypeAlias
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_cli.logs.line import LineFilter, LogLine
 
 OnLine: TypeAlias = Callable[[LogLine], None]

@@ -10,7 +10,7 @@ import httpx
 from pydantic import SecretStr
 
 from flowyard.access import parse_key
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_embedded.faults import WrongVariable
 from flowyard_embedded.stack.place import Place, find_place
 from flowyard_embedded.stack.state import read_access

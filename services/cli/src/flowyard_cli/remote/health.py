@@ -10,7 +10,7 @@ from typing import Any, Final
 from flowyard.api.client import Client
 from flowyard.api.refusals import Refused, Unreachable
 from flowyard.api.status import AlertView, ExecutorView, ServiceView, StatusView
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_cli.show.tables import ago
 from flowyard_embedded.stack.place import Place, owner_of
 from flowyard_embedded.stack.state import read_state

@@ -7,7 +7,8 @@ from typing import Final
 from uuid import UUID
 
 from flowyard.api.client import Client
-from flowyard.errors import FlowyardError, UnknownRun
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import UnknownRun
 
 LEAST: Final = 6
 _BEGINNING: Final = re.compile(r"[0-9a-f]{6,32}")

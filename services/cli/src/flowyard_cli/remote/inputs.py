@@ -8,7 +8,8 @@ from typing import Any
 from flowyard.api.client import Client
 from flowyard.api.runs import ForkPoint, RunView
 from flowyard.api.workflows import WorkflowDetail
-from flowyard.errors import FlowyardError, InvalidInputs
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidInputs
 from flowyard.language.inputs import input_from_text
 from flowyard.language.load import load_text
 from flowyard.language.workflow import Workflow

@@ -10,7 +10,8 @@ from flowyard.api.client import Client
 from flowyard.api.refusals import Refused
 from flowyard.api.runs import RunRequest, RunView
 from flowyard.api.workflows import WorkflowDetail
-from flowyard.errors import FlowyardError, InvalidInputs, UnknownWorkflow
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidInputs, UnknownWorkflow
 from flowyard.language.problems import did_you_mean
 from flowyard.runs.run import OPEN
 from flowyard_cli import exits

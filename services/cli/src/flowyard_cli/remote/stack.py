@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from flowyard.api.client import Client
 from flowyard.api.refusals import Refused, Unreachable
 from flowyard.api.transport import PATIENCE_S
-from flowyard.errors import FlowyardError, InvalidDocument, InvalidInputs, Unauthorized
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import InvalidDocument, InvalidInputs, Unauthorized
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs
 from flowyard_cli.remote.address import Address, NoStack, find_address

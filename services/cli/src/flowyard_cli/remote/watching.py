@@ -8,7 +8,7 @@ from flowyard.api.client import Client
 from flowyard.api.following import Heard
 from flowyard.api.history import EventView, TokenView
 from flowyard.api.runs import RunView
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard.runs.entries import decoded
 from flowyard.runs.events import RunClaimed, RunQueued, RunWaiting, StepFailed, StepFinished, StepId, StepStarted, Token
 from flowyard.runs.summary import RunSummary

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from flowyard.errors.steps import InvalidOutput
 from flowyard.runs.events import (
     Event,
     LoopTurned,
@@ -32,7 +33,6 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard.step_errors import InvalidOutput
 from flowyard_cli.show.format import money, plural, seconds
 from flowyard_embedded.streams import printable, say
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from flowyard.sealing import new_key
+from flowyard.secrets.sealing import new_key
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
 from flowyard_embedded.servers.home import write_secret

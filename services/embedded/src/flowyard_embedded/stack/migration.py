@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowyard.errors import FlowyardError, UnknownSchema, WrongDatabase
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.services import UnknownSchema, WrongDatabase
 from flowyard.storage.database import UNREACHABLE, not_connected, open_database
 from flowyard.storage.schema import VERSION, check_schema, migrate
 from flowyard_embedded.faults import MigrationBusy

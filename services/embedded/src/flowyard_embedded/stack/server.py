@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 from flowyard_embedded.servers.lifetime import S, opened
 from flowyard_embedded.stack.output import StackOutput
 from flowyard_embedded.stack.stack import keep_running

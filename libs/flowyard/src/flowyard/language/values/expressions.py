@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.values.references import Finding, take_step
 from flowyard.language.values.templates import Lookup
 from flowyard.language.values.types import type_of
-from flowyard.step_errors import EvaluationError
 
 Iterations: TypeAlias = Callable[[str], int]
 """How many turns the loop at a node has made."""

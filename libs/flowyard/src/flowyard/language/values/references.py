@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.problems import suggest
 from flowyard.language.values.types import ANY, STR, DictOf, ListOf, Nullable, ObjectOf, Simple, Type, describe, type_of
-from flowyard.step_errors import EvaluationError
 
 Step: TypeAlias = str | int
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from flowyard.errors import FlowyardError
+from flowyard.errors.base import FlowyardError
 
 Cost: TypeAlias = Decimal | int
 """US dollars, or a number of tokens or calls."""

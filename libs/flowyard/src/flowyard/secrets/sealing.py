@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowyard.errors import UnreadableSecret
-from flowyard.masking import SEALED
+from flowyard.errors.runs import UnreadableSecret
+from flowyard.secrets.masking import SEALED
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 24

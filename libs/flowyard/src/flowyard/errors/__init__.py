@@ -1,0 +1,29 @@
+"""The one error tree. `base` has its root: a class knows its stable code, title and HTTP status, and a surface (HTTP,
+command line, log) shows any of them without knowing which.
+
+    FlowyardError
+    ├── requests: what callers sent, asked for, or may not do
+    │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge
+    │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownAgent, UnknownKey
+    │   ├── Unauthorized, Forbidden
+    │   └── IllegalMove, WorkflowInUse, AgentTaken, IdempotencyMismatch, QueueFull
+    ├── steps: what a step fails with
+    │   ├── StepError
+    │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused
+    │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
+    │   ├── BudgetExceeded: LimitReached, UnpricedModel
+    │   └── MissingApiKey, ModelNotInstalled
+    ├── runs: ClaimLost, CommitRefused, SecretsNotConfigured, UnreadableSecret
+    ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, CannotListen
+    ├── export.errors: TargetUnavailable, ExportRefused
+    ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
+    └── of one package, beside their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
+
+Exceptions that steer the control flow of a run, and never reach a person, are not in the tree:
+
+    steps.budget_gate.GoingAway     a call still waited for its budget when the executor began to drain
+    graph.nodes.NodeFailed          carries a step's failure out of LangGraph
+    graph.run._RunTimeout           the run's own time is over
+    durable.recorder.HandBack       the run stops here, to go on in another claim
+    errors.runs.ClaimLost           the claim is another executor's: stop, and write nothing
+"""

@@ -1,0 +1,29 @@
+"""The root of the error tree. A class knows its code, title and HTTP status; its constructor takes facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class FlowyardError(Exception):
+    """Anything that Flowyard reports to a person. `str()` of it is the message, without a traceback.
+
+    `title` is the same for every error of a class. `retry_after`: seconds after which another try makes sense. `tells`:
+    the attributes that a program can use.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something failed"
+    tells: ClassVar[tuple[str, ...]] = ()
+    retry_after: float | None = None
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What a program can use, as JSON values; beside the message in an HTTP answer."""
+        return {name: getattr(self, name) for name in self.tells}

@@ -1,0 +1,200 @@
+"""Errors of callers: what they sent, asked for, or may not do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from flowyard.errors.base import FlowyardError
+
+
+class InvalidRequest(FlowyardError):
+    """A request that doesn't have the shape its route asks for. Each problem: `where` in the request, `message`."""
+
+    code = "invalid_request"
+    status = 422
+    title = "The request doesn't have the right shape"
+    tells = ("problems",)
+
+    def __init__(self, problems: Sequence[Mapping[str, str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{p['where']}: {p['message']}" for p in self.problems))
+
+
+class InvalidInputs(FlowyardError):
+    """The inputs of a run don't fit the workflow's state."""
+
+    code = "invalid_inputs"
+    status = 422
+    title = "The inputs don't fit the workflow"
+    tells = ("problems",)
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class InvalidDocument(FlowyardError):
+    """A document that can't become a workflow. Each problem: `file, line, column, code, message, suggestion`."""
+
+    code = "invalid_document"
+    status = 422
+    title = "The document has mistakes"
+    tells = ("problems",)
+
+    def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
+        self.problems = tuple(problems)
+        first, more = self.problems[0], len(self.problems) - 1
+        place = f"{first['file']}:{first['line']}:{first['column']}"
+        super().__init__(f"{place}: {first['message']}" + (f" (and {more} more)" if more else ""))
+
+
+class TooLarge(FlowyardError):
+    """Something is larger than its limit, in bytes."""
+
+    code = "too_large"
+    status = 413
+    title = "Too large"
+    tells = ("limit_bytes",)
+
+    def __init__(self, what: str, *, limit: int) -> None:
+        self.limit_bytes = limit
+        super().__init__(f"{what}: larger than the limit of {limit} bytes")
+
+
+class QueueFull(FlowyardError):
+    """So many runs wait that no more are taken for now."""
+
+    code = "queue_full"
+    status = 429
+    title = "The queue is full"
+
+    def __init__(self, *, limit: int, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"{limit} runs are queued, which is the limit: try again in {math.ceil(retry_after)} s")
+
+
+class IdempotencyMismatch(FlowyardError):
+    """An idempotency key came a second time, with another request."""
+
+    code = "idempotency_mismatch"
+    status = 422
+    title = "The idempotency key belongs to another request"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key '{key}' was used before with another request: use a new one")
+
+
+class NotFound(FlowyardError):
+    """Something was asked for by a name that nothing has. `hint` says what would be right."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+    kind: ClassVar[str] = "thing"
+
+    def __init__(self, name: str, *, hint: str | None = None) -> None:
+        self.name = name
+        super().__init__(f"no {self.kind} '{name}'" + (f" ({hint})" if hint else ""))
+
+
+class UnknownWorkflow(NotFound):
+    code = "unknown_workflow"
+    title = "No such workflow"
+    kind = "workflow"
+
+
+class UnknownRevision(NotFound):
+    code = "unknown_revision"
+    title = "No such revision of the workflow"
+    kind = "revision"
+
+
+class UnknownRun(NotFound):
+    code = "unknown_run"
+    title = "No such run"
+    kind = "run"
+
+
+class UnknownStep(NotFound):
+    code = "unknown_step"
+    title = "No such step of the run"
+    kind = "step"
+
+
+class UnknownAgent(NotFound):
+    code = "unknown_agent"
+    title = "No such agent"
+    kind = "agent"
+
+
+class UnknownKey(NotFound):
+    code = "unknown_key"
+    title = "No such API key"
+    kind = "API key"
+
+
+class Unauthorized(FlowyardError):
+    """The request carries no API key, or one that isn't valid."""
+
+    code = "unauthorized"
+    status = 401
+    title = "A valid API key is needed"
+
+    def __init__(self, *, given: bool) -> None:
+        self.given = given
+        wrong = "the API key isn't valid: it is unknown, misspelled or revoked"
+        super().__init__(wrong if given else "no API key: send the header 'Authorization: Bearer fy_…'")
+
+
+class Forbidden(FlowyardError):
+    """The API key is valid but may not do this."""
+
+    code = "forbidden"
+    status = 403
+    title = "The API key may not do this"
+    tells = ("needed_scope",)
+
+    def __init__(self, *, scope: str, key_name: str) -> None:
+        self.needed_scope = scope
+        super().__init__(f"this needs the scope '{scope}', which the API key '{key_name}' doesn't have")
+
+
+class IllegalMove(FlowyardError):
+    """A run can't go from where it is to where it was told to go. `move` is what can't be done: `cancelled`."""
+
+    code = "illegal_move"
+    status = 409
+    title = "The run's status doesn't allow this"
+    tells = ("run_id", "run_status")
+
+    def __init__(self, run_id: str, *, run_status: str, move: str) -> None:
+        self.run_id = run_id
+        self.run_status = run_status
+        super().__init__(f"run {run_id} is {run_status}: it can't be {move}")
+
+
+class WorkflowInUse(FlowyardError):
+    """A workflow can't be deleted while runs of it are open."""
+
+    code = "workflow_in_use"
+    status = 409
+    title = "The workflow has open runs"
+    tells = ("open_runs",)
+
+    def __init__(self, name: str, *, open_runs: int) -> None:
+        self.open_runs = open_runs
+        runs = "1 open run" if open_runs == 1 else f"{open_runs} open runs"
+        super().__init__(f"workflow '{name}' has {runs}: wait for them, cancel them, or force the deletion")
+
+
+class AgentTaken(FlowyardError):
+    """An id belongs to an agent of another kind, which is there."""
+
+    code = "agent_taken"
+    status = 409
+    title = "Another agent has this id"
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(f"'{agent_id}' is an agent of another kind: choose another id")

@@ -1,0 +1,54 @@
+"""Errors of runs as a whole: their claims, what they store, their secret inputs."""
+
+from __future__ import annotations
+
+from flowyard.errors.base import FlowyardError
+
+
+class ClaimLost(FlowyardError):
+    """An executor worked on a run that isn't its own any more. Nothing of what it wanted to write was written."""
+
+    code = "claim_lost"
+    status = 409
+    title = "The claim on the run is lost"
+
+    def __init__(self, run_id: str, *, epoch: int) -> None:
+        self.run_id = run_id
+        self.epoch = epoch
+        super().__init__(f"claim {epoch} on run {run_id} isn't held any more")
+
+
+class CommitRefused(FlowyardError):
+    """Postgres is there, and can't store what a step has to say."""
+
+    code = "commit_refused"
+    status = 500
+    title = "A step's results can't be stored"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the step's results can't be stored: {reason}")
+
+
+class SecretsNotConfigured(FlowyardError):
+    """A workflow has secret inputs, and there is no key to seal them with."""
+
+    code = "secrets_not_configured"
+    status = 422
+    title = "There is no key for secret inputs"
+
+    def __init__(self, workflow: str) -> None:
+        do = "set FLOWYARD_SECRET_KEY, the same for gateway, dashboard and executors"
+        how = "32 random bytes in Base64, as `openssl rand -base64 32` makes them"
+        super().__init__(f"workflow '{workflow}' has secret inputs, and there is no key to seal them: {do} ({how})")
+
+
+class UnreadableSecret(FlowyardError):
+    """A sealed value can't be opened. `reason` doesn't spell it."""
+
+    code = "unreadable_secret"
+    status = 500
+    title = "A secret input can't be read"
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        hint = "FLOWYARD_SECRET_KEY has to be the one that gateway and dashboard have, or list it among its keys"
+        super().__init__(f"the secret input '{name}' can't be opened: {reason} ({hint})")

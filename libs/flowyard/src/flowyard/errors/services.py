@@ -1,0 +1,64 @@
+"""Errors of processes: what they need can't be reached or isn't what they need."""
+
+from __future__ import annotations
+
+from flowyard.errors.base import FlowyardError
+
+
+class Unavailable(FlowyardError):
+    """Something that the answer depends on can't be reached now: Postgres, NATS, another service."""
+
+    code = "unavailable"
+    status = 503
+    title = "Something needed can't be reached"
+
+    def __init__(self, what: str, *, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"{what} can't be reached now")
+
+
+class ShuttingDown(FlowyardError):
+    """A request was still open when the service's time to shut down was over."""
+
+    code = "shutting_down"
+    status = 503
+    title = "The service shuts down"
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("the service shut down before this was done: try again")
+
+
+class WrongDatabase(FlowyardError):
+    """Postgres is there, and its address or its answer isn't what we need: no such database, a wrong password."""
+
+    code = "wrong_database"
+    status = 503
+    title = "The database's address is wrong"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"FLOWYARD_DATABASE_URL doesn't lead to a database that can be used: {reason}")
+
+
+class UnknownSchema(FlowyardError):
+    """The database's tables aren't those that this version works with. None: there are none."""
+
+    code = "unknown_schema"
+    status = 503
+    title = "The database has another schema"
+
+    def __init__(self, *, found: str | None, needed: str) -> None:
+        has = f"has schema {found}" if found else "has no tables yet"
+        newer = found is not None and found > needed
+        do = "it was made by a newer version of Flowyard: use that one" if newer else "run `flowyard migrate`"
+        super().__init__(f"the database {has}, this version needs {needed}: {do}")
+
+
+class CannotListen(FlowyardError):
+    """A service can't listen where it was told to."""
+
+    code = "cannot_listen"
+    title = "Can't bind to the address"
+
+    def __init__(self, *, host: str, port: int, reason: str) -> None:
+        super().__init__(f"can't listen on {host}:{port}: {reason}")
