@@ -50,7 +50,7 @@ async def test_what_is_down_is_named_and_ends_with_code_1(remote: Remote) -> Non
     assert down == {"registry", "executors"}
     as_text = await remote.cli("status")
     assert as_text.code == 1
-    assert "\nwrong  registry is down: nobody answers there\n" in as_text.out
+    assert "\nwrong  registry is down: nothing listens there\n" in as_text.out
     assert "\nwrong  executors is down: none has registered: runs wait\n" in as_text.out
     assert json.loads(ended.out)["wrong"] == [line[7:] for line in as_text.out.splitlines() if line.startswith("wrong")]
 

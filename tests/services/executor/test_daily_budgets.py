@@ -16,8 +16,8 @@ async def test_a_run_that_is_ended_while_it_asks_leaves_nothing_counted(database
     chance = Random(1)
     async with open_database(database_url, service="tests") as database:
         spending = DailySpending(database)
-        days = DailyBudgets(spending, {"*": Budget(tokens=10)})
-        day = days.of("triage")
+        budgets = DailyBudgets(spending, {"*": Budget(tokens=10)})
+        day = budgets.of("triage")
         assert day is not None
         for _ in range(200):
             asking = asyncio.ensure_future(day.reserve(Amount(tokens=6), lambda: False))
@@ -26,6 +26,6 @@ async def test_a_run_that_is_ended_while_it_asks_leaves_nothing_counted(database
             for settle in await asyncio.gather(asking, return_exceptions=True):
                 if callable(settle):
                     settle(Amount())
-        await days.settled(within_s=5)
+        await budgets.settled(within_s=5)
         assert await spending.today("triage") == Amount()
         assert callable(await day.reserve(Amount(tokens=10), lambda: False))

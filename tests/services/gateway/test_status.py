@@ -119,7 +119,7 @@ async def test_what_nobody_has_named_is_not_asked_for(starting: Starting) -> Non
     assert {one["name"] for one in status["services"]} == {"gateway", "postgres", "nats", "registry", "executor"}
     assert (service(status, "registry")["healthy"], service(status, "registry")["detail"]) == (
         False,
-        "nobody answers there",
+        "nothing listens there",
     )
     assert status["alerts"] is None
     assert service(status, "executor") == {
@@ -152,14 +152,14 @@ async def test_alerts_that_fire_are_told(starting: Starting) -> None:
 async def test_a_prometheus_that_makes_no_sense_is_no_error(starting: Starting, answer: Any) -> None:
     async with answering({"/api/v1/alerts": answer}) as url, starting(prometheus_url=url) as gateway:
         status = await status_of(gateway)
-    assert status["alerts"] == {"firing": None, "unreachable": "its answer makes no sense"}
+    assert status["alerts"] == {"firing": None, "unreachable": "its answer can't be read"}
     assert service(status, "prometheus")["detail"] == "it answers 404"
 
 
 async def test_a_prometheus_that_is_away_is_no_error(starting: Starting) -> None:
     async with starting(prometheus_url="http://user:hunter2@127.0.0.1:9") as gateway:
         status = await status_of(gateway)
-    assert status["alerts"] == {"firing": None, "unreachable": "nobody answers there"}
+    assert status["alerts"] == {"firing": None, "unreachable": "nothing listens there"}
     assert "hunter2" not in str(status)
 
 

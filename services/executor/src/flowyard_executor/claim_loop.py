@@ -1,4 +1,4 @@
-"""The executor's loops: take runs while there are free slots, keep their leases, let go when it is time."""
+"""The executor's loops: claim runs while there are free slots, renew their leases, and drain at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 async def claim_runs(parts: ExecutorParts, bell: Doorbell) -> None:
-    """Until the executor drains: takes as many runs as there are free slots, whenever the bell rings."""
+    """Claims as many runs as there are free slots whenever the bell rings, until the executor drains."""
     while not parts.draining.is_set():
         rung_at = await bell.wait()
         try:
@@ -28,7 +28,7 @@ async def claim_runs(parts: ExecutorParts, bell: Doorbell) -> None:
 
 
 async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | None) -> bool:
-    """Whether there may be more. `rung_at`: when somebody rang for it."""
+    """Returns whether the queue may hold more. `rung_at`: when the bell rang, by the monotonic clock."""
     free = parts.settings.slots - len(parts.running)
     if free <= 0:
         return False
@@ -63,7 +63,7 @@ def _start(claim: Claim, parts: ExecutorParts, bell: Doorbell) -> None:
 
 
 async def renew_leases(parts: ExecutorParts) -> None:
-    """Every third of a lease, all runs in one statement. What isn't ours any more is abandoned at once."""
+    """Every third of a lease, all runs in one statement. A run whose claim is lost is stopped at once."""
     lease_s = parts.settings.lease_s
     renewed = time.monotonic()
     while True:
@@ -74,8 +74,8 @@ async def renew_leases(parts: ExecutorParts) -> None:
             renewed = started
         except Unavailable:
             log.warning("can't renew leases: Postgres is away")
-        # Nobody can take a run from us while Postgres is away, and nothing is lost by going on; once it is back, others
-        # may be as quick as we are.
+        # While Postgres is away, nobody else can claim our runs, so they go on. Once it is back, others may be
+        # faster than our renewal.
         if time.monotonic() - renewed > lease_s and parts.running:
             log.warning("leases are over", extra={"runs": len(parts.running)})
 
@@ -99,7 +99,7 @@ async def _renew(parts: ExecutorParts) -> None:
 
 
 async def drain(parts: ExecutorParts) -> None:
-    """Waits until it is time to go, then gives steps `drain_s` to end; cuts off what is left, and gives it back."""
+    """Once the executor drains, waits `drain_s` for its runs to be handed back between steps, then stops the others."""
     await parts.draining.wait()
     tasks = _tasks(parts)
     log.info("draining", extra={"runs": len(tasks), "drain_s": parts.settings.drain_s})

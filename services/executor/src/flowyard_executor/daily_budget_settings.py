@@ -1,4 +1,4 @@
-"""`FLOWYARD_DAILY_BUDGETS`: what workflows may spend per day, as JSON."""
+"""Reads `FLOWYARD_DAILY_BUDGETS`: what workflows may spend per day, as JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _EXAMPLE: Final = '{"triage": {"usd": "1.50", "tokens": 100000}, "*": {"usd": 5}
 
 
 def read_daily_budgets(text: str | Mapping[str, Budget]) -> Mapping[str, Budget]:
-    """Per workflow its limits; `*` are those of each other workflow. The default is read already. Raises ValueError."""
+    """The limits by workflow; `*`: of each workflow that isn't named. The default is a mapping. Raises ValueError."""
     if not isinstance(text, str):
         return text
     try:
         # Amounts are read as they are written: 0.1 is no binary fraction.
-        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_once)
+        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"should be JSON such as {_EXAMPLE}: {error}") from error
     if not isinstance(given, dict):
@@ -30,12 +30,12 @@ def read_daily_budgets(text: str | Mapping[str, Budget]) -> Mapping[str, Budget]
     return {workflow: _read_budget(workflow, limits) for workflow, limits in given.items()}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is there twice")
-    return found
+    return mapping
 
 
 def _read_budget(workflow: str, limits: Any) -> Budget:
@@ -44,16 +44,16 @@ def _read_budget(workflow: str, limits: Any) -> Budget:
     for key in limits:
         if key not in _KEYS:
             raise ValueError(f"has '{key}' for '{workflow}', which is no limit ({suggest(key, _KEYS, 'limits')})")
-    found: dict[str, Any] = {key: _read_limit(workflow, key, value) for key, value in limits.items()}
-    return Budget(**found)
+    values: dict[str, Any] = {key: _read_limit(workflow, key, value) for key, value in limits.items()}
+    return Budget(**values)
 
 
 def _read_limit(workflow: str, key: str, value: Any) -> Decimal | int:
-    found = _dollars(value) if key == "usd" else _whole(value)
-    if found is None or not 0 < found <= _MOST[key]:
+    limit = _dollars(value) if key == "usd" else _whole(value)
+    if limit is None or not 0 < limit <= _MOST[key]:
         kind = "an amount" if key == "usd" else "a whole number"
         raise ValueError(f"should have {kind} above 0 for '{workflow}.{key}', not {json.dumps(value, default=str)}")
-    return found
+    return limit
 
 
 def _whole(value: Any) -> int | None:
@@ -70,5 +70,5 @@ def _dollars(value: Any) -> Decimal | None:
     return amount if amount.is_finite() else None
 
 
-def _refuse(constant: str) -> Any:
+def _refuse_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is no amount")

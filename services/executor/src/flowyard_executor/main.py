@@ -46,7 +46,7 @@ from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.presence import be_present
 from flowyard_executor.reporting import RunReporter
 from flowyard_executor.settings import ExecutorSettings
-from flowyard_executor.sweeper import forget, measure, sweep, take_up
+from flowyard_executor.sweeper import delete_old_runs, measure, reclaim_own_runs, sweep
 from flowyard_executor.tokens import TokenStream
 from flowyard_executor.warm_up import warm_up
 
@@ -67,7 +67,7 @@ def main() -> None:
     os.environ.update(_QUIET)
     settings = read_settings(ExecutorSettings, sys.argv[1:], program="flowyard-executor", about=_ABOUT)
     code = run_service("executor", settings, partial(_run, settings))
-    # LangGraph and LiteLLM take a second to be torn down, and everything that was opened has been closed.
+    # At once: LangGraph and LiteLLM take a second to be torn down, and everything that was opened has been closed.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -75,10 +75,10 @@ def main() -> None:
 
 async def _run(settings: ExecutorSettings, draining: asyncio.Event) -> None:
     async with _parts(settings, draining) as parts:
-        await take_up(parts)
+        await reclaim_own_runs(parts)
         async with (
             doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=settings.poll_s) as bell,
-            parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _controlled(parts)),
+            parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _cancel_in(parts)),
         ):
             await _work(parts, bell, _app(parts), asyncio.Event())
 
@@ -94,7 +94,7 @@ async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asy
                 renew_leases(parts),
                 sweep(parts),
                 measure(parts),
-                forget(parts),
+                delete_old_runs(parts),
                 be_present(parts),
                 watch_loop_lag(parts.metrics.process),
             )
@@ -115,7 +115,7 @@ async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asy
             loop.cancel()
 
 
-def _controlled(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]:
+def _cancel_in(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]:
     async def cancel(message: RunControl) -> None:
         attempt = parts.running.get(message.run_id)
         if attempt is not None:
@@ -128,13 +128,13 @@ def _controlled(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]
 async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[ExecutorParts]:
     async with (
         open_connections(settings, "executor", name=settings.executor_name) as opened,
-        open_models(_own_secrets_apart(os.environ), files=_folder(settings.referenced_files)) as models,
+        open_models(_without_own_settings(os.environ), files=_folder(settings.referenced_files)) as models,
     ):
         yield _assembled(settings, opened, models, draining)
 
 
-def _own_secrets_apart(environ: Mapping[str, str]) -> dict[str, str]:
-    """What documents may name as the source of a key: never what gives access to our own servers."""
+def _without_own_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a document may name as the source of a key: none of ours, which give access to our servers."""
     return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
 
 

@@ -1,4 +1,4 @@
-"""What an executor is made of."""
+"""What an executor is built from, and the runs that it executes."""
 
 from __future__ import annotations
 

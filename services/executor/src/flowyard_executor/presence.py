@@ -1,4 +1,4 @@
-"""Tells the registry that this executor is there, and what it can do."""
+"""Registers this executor with the registry, and sends its heartbeats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AGAIN_S: Final = 2.0
 
 
 async def be_present(parts: ExecutorParts) -> None:
-    """Registers, then says every 20 s that it lives; registers again when nobody knows it. Leaves when cancelled."""
+    """Registers, sends a heartbeat every 20 s, registers again if the registry asks so. Deregisters when cancelled."""
     me = parts.settings.executor_name
     known = False
     try:

@@ -1,4 +1,4 @@
-"""What an executor is told."""
+"""The executor's settings."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ class ExecutorSettings(ServiceSettings):
         str,
         Field(
             pattern=r"^[A-Za-z0-9_-]{1,100}$",
-            description="Its name, which no other executor has. After a restart it takes up the runs it had under it",
+            description="Its name, unique among executors. After a restart it reclaims the runs that it had",
         ),
     ] = Field(default_factory=_own_name)
     slots: Annotated[int, Field(ge=1, le=1000, description="Runs that it executes at once")] = 32
     lease_s: Annotated[
-        float, Field(ge=0.5, le=600, description="Seconds after which others take the runs of an executor gone silent")
+        float, Field(ge=0.5, le=600, description="Seconds without a renewal after which others may take its runs")
     ] = 15.0
     drain_s: Annotated[
         float, Field(ge=0, le=3600, description="Seconds that steps have to end after SIGTERM; then they're cut off")
     ] = 20.0
     poll_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between looks into the queue when nobody rings")
+        float, Field(gt=0, le=60, description="Seconds between looks into the queue when NATS brings no message")
     ] = 1.0
     sweep_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between looks for runs whose executor or time is gone")
+        float,
+        Field(gt=0, le=60, description="Seconds between looks for runs that lost their executor or passed a deadline"),
     ] = 1.0
     long_wait_s: Annotated[
         float, Field(gt=0, description="A step that waits longer for its next try gives its slot back (seconds)")

@@ -1,4 +1,4 @@
-"""What any executor does for all runs: find those that nobody looks after, measure the queue, delete what is old."""
+"""What each executor does for all runs: moves runs that lost their executor, measures the queue, deletes old runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY_S = 86_400
 
 
 async def sweep(parts: ExecutorParts) -> None:
-    """Runs whose lease or time is over, whoever had them."""
+    """Moves runs of any executor whose lease or deadline has passed, and those whose time to wait is over."""
     while True:
         # Not all executors at once.
         await asyncio.sleep(parts.settings.sweep_s * random.uniform(0.75, 1.25))  # noqa: S311  # no secret
@@ -31,8 +31,8 @@ async def sweep(parts: ExecutorParts) -> None:
             log.warning("can't sweep: Postgres is away")
 
 
-async def take_up(parts: ExecutorParts) -> None:
-    """The runs that an executor of our name had when it died: it isn't worth waiting for their leases."""
+async def reclaim_own_runs(parts: ExecutorParts) -> None:
+    """Puts runs back into the queue that this executor had before it died: no need to wait for their leases."""
     for run_id in await parts.claims.claimed_by(parts.settings.executor_name):
         moved = await parts.moves.release(run_id, parts.settings.executor_name)
         if moved is not None:
@@ -56,7 +56,7 @@ def lost_its_executor(entry: Entry) -> bool:
 
 
 async def measure(parts: ExecutorParts, *, every_s: float = 5.0) -> None:
-    """The gauges of the queue, and of what this process waits for."""
+    """Sets the gauges of the queue and of this process's commits."""
     while True:
         parts.metrics.commits.waiting.set(parts.committer.waiting)
         try:
@@ -69,18 +69,18 @@ async def measure(parts: ExecutorParts, *, every_s: float = 5.0) -> None:
         await asyncio.sleep(every_s)
 
 
-async def forget(parts: ExecutorParts) -> None:
-    """Retention: in small batches, until nothing is left that is old."""
+async def delete_old_runs(parts: ExecutorParts) -> None:
+    """Retention, in small batches, until no old run is left; again after a while."""
     older_than_s = parts.settings.retention_days * DAY_S
     while True:
         try:
-            await _forget_all(parts, older_than_s)
+            await _delete_all(parts, older_than_s)
         except Unavailable:
             log.warning("can't delete old runs: Postgres is away")
         await asyncio.sleep(parts.settings.retention_every_s)
 
 
-async def _forget_all(parts: ExecutorParts, older_than_s: float) -> None:
+async def _delete_all(parts: ExecutorParts, older_than_s: float) -> None:
     while True:
         deleted = await parts.retention.delete_runs(older_than_s=older_than_s)
         for kind, rows in deleted.items():

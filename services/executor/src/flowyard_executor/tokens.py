@@ -1,4 +1,4 @@
-"""Tokens on their way to whoever watches: gathered for a moment, so that a word isn't a message."""
+"""Publishes tokens as models reply, gathered for a moment: a message per word would be too many."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TokenStream:
             self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._flush)
 
     def flush(self, run_id: UUID) -> None:
-        """Now: what is published next of this run comes after its tokens."""
+        """Publishes the run's tokens now, before anything else about the run."""
         for (epoch, step), pieces in self._texts.pop(run_id, {}).items():
             text = "".join(pieces)
             self._bus.publish(

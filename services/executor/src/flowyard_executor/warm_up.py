@@ -1,4 +1,4 @@
-"""Prepares models before there is a run that needs them: LiteLLM takes seconds, for which the first one would wait."""
+"""Prepares models ahead of the runs that need them: loading LiteLLM takes seconds, which the first run would wait."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from flowyard_executor.parts import ExecutorParts
 log = logging.getLogger(__name__)
 
 MOST_READ: Final = 20
-"""Workflows, of those that were applied last: documents are long, and beyond these the first run waits."""
+"""So many workflows, those applied last: parsing documents takes time. For others the first run waits."""
 _POLL_S: Final = 60.0
 
 
 async def warm_up(parts: ExecutorParts) -> NoReturn:
-    """At the start, and whenever a workflow has changed. It only saves time: nobody waits for it, no failure counts."""
+    """At the start, and whenever a workflow has changed. It only saves time: runs report what fails."""
     known: set[str] = set()
     ready: set[str] = set()
     async with doorbell(parts.bus, subjects.WORKFLOWS_CHANGED, WorkflowChanged, poll_s=_POLL_S) as bell:
@@ -32,7 +32,7 @@ async def warm_up(parts: ExecutorParts) -> NoReturn:
                     await _warm_up_for(workflow.name, ready, parts)
             known = {workflow.digest for workflow in newest}
             log.debug("prepared ahead", extra={"workflows": len(newest), "providers": sorted(ready)})
-            # Not first: where NATS is away, nobody rings.
+            # Not before the first round: without NATS the bell doesn't ring.
             await bell.wait()
 
 
@@ -50,5 +50,5 @@ async def _warm_up_for(name: str, ready: set[str], parts: ExecutorParts) -> None
     except FlowyardError as error:
         log.info("nothing prepared for a workflow", extra={"workflow": name, "code": error.code})
     except Exception:
-        # A worker's loop: whatever is wrong with an installation, the run will tell that needs it.
+        # A worker's loop: what is wrong with an installation is reported by the run that needs it.
         log.info("nothing prepared for a workflow", extra={"workflow": name}, exc_info=True)

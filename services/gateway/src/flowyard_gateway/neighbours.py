@@ -1,7 +1,7 @@
-"""The services beside the gateway, asked over HTTP how they are. What is wrong with them is an answer, not an error.
+"""Looks over HTTP how the services beside the gateway are. What is wrong with them is a result, not an error.
 
-An answer is remembered for a second, and one that didn't come in time for ten: so a status takes two seconds at most,
-and that rarely.
+A result is kept for a second, and for ten if there was no answer in time: so a status takes two seconds at most, and
+that rarely.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,61 +19,65 @@ from pydantic import BaseModel, ValidationError
 
 from flowyard.api.health import HealthView
 from flowyard.api.status import AlertsView, AlertView, ServiceView
+from flowyard.web.recent import Recent
 from flowyard_gateway.settings import GatewaySettings
 
 WITHIN_S: Final = 2.0
 MOST_ALERTS: Final = 100
-_REMEMBERED_S: Final = 1.0
-_SILENCE_REMEMBERED_S: Final = 10.0
+_KEPT_S: Final = 1.0
+_SILENCE_KEPT_S: Final = 10.0
 _LONGEST_VERSION: Final = 60
-T = TypeVar("T")
+Look: TypeAlias = Callable[[str], Awaitable[ServiceView]]
+"""Looks how the service at a URL is."""
 
 
 class Silent(Exception):
-    """No answer, or none that makes sense. Its text is for people."""
+    """A service gave no answer, or one that can't be read. The text is for people."""
 
 
 class Neighbours:
-    """`http`: asks nobody but them. What isn't in the settings isn't there."""
+    """`http`: a client for these services only. A service without a URL in the settings isn't shown."""
 
     def __init__(self, settings: GatewaySettings, http: httpx.AsyncClient) -> None:
         self._http = http
         self._prometheus_url = settings.prometheus_url
-        asked: list[tuple[str, str, Callable[[str], Awaitable[ServiceView]]]] = [
+        services: list[tuple[str, str, Look]] = [
             ("registry", settings.registry_url, self._ours("registry")),
             ("dashboard", settings.dashboard_url, self._ours("dashboard")),
             ("mlflow", settings.mlflow_url, self._mlflow),
             ("prometheus", settings.prometheus_url, self._prometheus),
         ]
-        self._services = [_Remembered(_told_of(name, url, ask)) for name, url, ask in asked if url]
-        self._alerts = _Remembered(self._firing)
+        self._services = [
+            Recent(partial(_status, name, url, look), keep_s=_keep_s) for name, url, look in services if url
+        ]
+        self._alerts = Recent(self._firing, keep_s=_keep_s)
 
     async def services(self) -> list[ServiceView]:
         """Never raises."""
-        return list(await asyncio.gather(*(one.get() for one in self._services)))
+        return list(await asyncio.gather(*(service.get() for service in self._services)))
 
     async def alerts(self) -> AlertsView | None:
         """None without a Prometheus. Never raises."""
         return await self._alerts.get() if self._prometheus_url else None
 
-    def _ours(self, name: str) -> Callable[[str], Awaitable[ServiceView]]:
-        async def ask(url: str) -> ServiceView:
+    def _ours(self, name: str) -> Look:
+        async def look(url: str) -> ServiceView:
             urls = await _replicas(url)
-            told = await asyncio.gather(*map(self._health, urls), return_exceptions=True)
-            answers = [one for one in told if isinstance(one, HealthView)]
-            silent = [one for one in told if isinstance(one, BaseException)]
-            wrong = [check.detail for one in answers for check in one.checks if not check.ok]
-            wrong += ["it is about to end" for one in answers if one.draining] + [_why(one) for one in silent]
+            results = await asyncio.gather(*map(self._health, urls), return_exceptions=True)
+            answers = [result for result in results if isinstance(result, HealthView)]
+            errors = [result for result in results if isinstance(result, BaseException)]
+            wrong = [check.detail for answer in answers for check in answer.checks if not check.ok]
+            wrong += ["it is draining" for answer in answers if answer.draining] + [_why(error) for error in errors]
             return ServiceView(
                 name=name,
-                healthy=not silent and all(answer.ready for answer in answers),
+                healthy=not errors and all(answer.ready for answer in answers),
                 version=", ".join(sorted({answer.version for answer in answers if answer.version})) or None,
                 address=_address(url),
                 replicas=len(urls),
                 detail="; ".join(sorted(set(wrong))),
             )
 
-        return ask
+        return look
 
     async def _health(self, url: str) -> HealthView:
         answer = await self._http.get(f"{url}/health/ready")
@@ -81,7 +86,7 @@ class Neighbours:
         return HealthView.model_validate_json(answer.content)
 
     async def _mlflow(self, url: str) -> ServiceView:
-        # Not /health: that one is fine without a database, too.
+        # Not /health: it is fine without a database, too.
         (await self._http.get(f"{url}/api/2.0/mlflow/experiments/search?max_results=1")).raise_for_status()
         version = (await self._http.get(f"{url}/version")).text.strip()[:_LONGEST_VERSION]
         return ServiceView(name="mlflow", healthy=True, version=version or None, address=_address(url))
@@ -102,56 +107,38 @@ class Neighbours:
         return AlertsView(firing=sorted(firing, key=lambda alert: alert.name)[:MOST_ALERTS], unreachable=None)
 
 
-class _Remembered(Generic[T]):
-    """An answer, asked for once for all who ask meanwhile."""
-
-    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
-        self._ask = ask
-        self._lock = asyncio.Lock()
-        self._until = 0.0
-        self._answers: list[T] = []
-
-    async def get(self) -> T:
-        clock = asyncio.get_running_loop().time
-        async with self._lock:
-            if clock() >= self._until:
-                begun = clock()
-                self._answers = [await self._ask()]
-                was_silent = clock() - begun >= WITHIN_S
-                self._until = clock() + (_SILENCE_REMEMBERED_S if was_silent else _REMEMBERED_S)
-            return self._answers[0]
+async def _status(name: str, url: str, look: Look) -> ServiceView:
+    """Never raises: what is wrong is the answer."""
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return await look(url)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        return ServiceView(name=name, healthy=False, address=_address(url), detail=_why(error))
 
 
-def _told_of(name: str, url: str, ask: Callable[[str], Awaitable[ServiceView]]) -> Callable[[], Awaitable[ServiceView]]:
-    async def told() -> ServiceView:
-        try:
-            async with asyncio.timeout(WITHIN_S):
-                return await ask(url)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            return ServiceView(name=name, healthy=False, address=_address(url), detail=_why(error))
-
-    return told
+def _keep_s(took_s: float) -> float:
+    return _SILENCE_KEPT_S if took_s >= WITHIN_S else _KEPT_S
 
 
 async def _replicas(url: str) -> list[str]:
-    """The same address for each machine that has the name: containers of one service have one name."""
+    """The URL of each machine that the name stands for: containers of one service share a name."""
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None:
         # A certificate is for the name.
         return [url]
-    found: set[str] = set()
+    hosts: set[str] = set()
     with suppress(OSError):
         loop = asyncio.get_running_loop()
-        told = await loop.getaddrinfo(parts.hostname, parts.port or 80, family=socket.AF_INET, type=socket.SOCK_STREAM)
-        found = {str(address[4][0]) for address in told}
-    if len(found) <= 1:
+        infos = await loop.getaddrinfo(parts.hostname, parts.port or 80, family=socket.AF_INET, type=socket.SOCK_STREAM)
+        hosts = {str(info[4][0]) for info in infos}
+    if len(hosts) <= 1:
         return [url]
     port = f":{parts.port}" if parts.port else ""
-    return [f"http://{address}{port}{parts.path}" for address in sorted(found)]
+    return [f"http://{address}{port}{parts.path}" for address in sorted(hosts)]
 
 
 def _address(url: str) -> str:
-    """Without what may be a password."""
+    """Without the user and the password."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2] + parts.path
 
@@ -163,9 +150,9 @@ def _why(error: BaseException) -> str:
         case httpx.HTTPStatusError():
             return f"it answers {error.response.status_code}"
         case httpx.ConnectError():
-            return "nobody answers there"
+            return "nothing listens there"
         case ValidationError():
-            return "its answer makes no sense"
+            return "its answer can't be read"
         case Silent():
             return str(error)
         case _:

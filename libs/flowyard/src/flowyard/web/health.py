@@ -1,10 +1,11 @@
-"""`/health/live`, `/health/ready` and `/metrics`: what supervisors and Prometheus ask."""
+"""`/health/live`, `/health/ready` and `/metrics`: for supervisors and Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Response
@@ -12,14 +13,15 @@ from pydantic import BaseModel, Field
 
 from flowyard.errors.base import FlowyardError
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.recent import Recent
 
-_REMEMBERED_S: Final = 0.5
-"""Who isn't known asks as often as they like; what is asked of Postgres and NATS is bounded."""
+_KEPT_S: Final = 0.5
+"""Health needs no key, so results are kept for a moment: the load on Postgres and NATS stays bounded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something without which the service isn't ready. `run` returns a remark, and raises where it isn't well."""
+    """Something without which the service isn't ready. `run` returns a remark, and raises if something is wrong."""
 
     name: str
     run: Callable[[], Awaitable[str]]
@@ -46,7 +48,7 @@ class Liveness(BaseModel):
 def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Metrics, *, version: str) -> APIRouter:
     """Routes that need no key. `draining`: set when the service takes nothing new."""
     router = APIRouter(tags=["health"])
-    recent = _Recent(checks)
+    recent = Recent(partial(_run_all, checks), keep_s=lambda _took: _KEPT_S)
 
     @router.get("/health/live", summary="Is the process alive?")
     async def live() -> Liveness:
@@ -58,10 +60,10 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
         responses={503: {"model": Readiness, "description": "It can't; the checks tell why"}},
     )
     async def ready(response: Response) -> Readiness:
-        results = await recent.results()
+        results = await recent.get()
         is_ready = not draining.is_set() and all(result.ok for result in results)
         response.status_code = 200 if is_ready else 503
-        return Readiness(version=version, ready=is_ready, draining=draining.is_set(), checks=list(results))
+        return Readiness(version=version, ready=is_ready, draining=draining.is_set(), checks=results)
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics_page() -> Response:
@@ -71,22 +73,8 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
     return router
 
 
-class _Recent:
-    """The results of the checks, made at most every half second, and once for all who ask meanwhile."""
-
-    def __init__(self, checks: Sequence[Check]) -> None:
-        self._checks = checks
-        self._results: list[CheckResult] = []
-        self._until = 0.0
-        self._lock = asyncio.Lock()
-
-    async def results(self) -> list[CheckResult]:
-        async with self._lock:
-            now = asyncio.get_running_loop().time()
-            if now >= self._until:
-                self._results = await asyncio.gather(*map(_result, self._checks))
-                self._until = asyncio.get_running_loop().time() + _REMEMBERED_S
-            return self._results
+async def _run_all(checks: Sequence[Check]) -> list[CheckResult]:
+    return await asyncio.gather(*map(_result, checks))
 
 
 async def _result(check: Check) -> CheckResult:
