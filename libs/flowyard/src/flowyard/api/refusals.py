@@ -20,7 +20,7 @@ class Unreachable(FlowyardError):
     code = "unreachable"
     status = 503
     title = "Flowyard can't be reached"
-    tells = ("url",)
+    detail_fields = ("url",)
 
     def __init__(self, url: str, reason: str) -> None:
         self.url = url
@@ -33,7 +33,7 @@ class Unintelligible(FlowyardError):
     code = "unintelligible"
     status = 502
     title = "The answer isn't Flowyard's"
-    tells = ("url",)
+    detail_fields = ("url",)
 
     def __init__(self, url: str, detail: str) -> None:
         self.url = url

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 class FlowyardError(Exception):
     """Anything that Flowyard reports to a person. `str()` of it is the message, without a traceback.
 
-    `title` is the same for every error of a class. `retry_after`: seconds after which another try makes sense. `tells`:
-    the attributes that a program can use.
+    `title` is the same for every error of a class. `retry_after`: seconds after which another try makes sense.
+    `detail_fields`: the attributes that are part of an HTTP answer, for programs.
     """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something failed"
-    tells: ClassVar[tuple[str, ...]] = ()
+    detail_fields: ClassVar[tuple[str, ...]] = ()
     retry_after: float | None = None
 
     @property
@@ -25,5 +25,5 @@ class FlowyardError(Exception):
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """What a program can use, as JSON values; beside the message in an HTTP answer."""
-        return {name: getattr(self, name) for name in self.tells}
+        """The attributes named in `detail_fields`, as JSON values."""
+        return {name: getattr(self, name) for name in self.detail_fields}

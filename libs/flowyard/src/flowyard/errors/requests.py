@@ -10,12 +10,12 @@ from flowyard.errors.base import FlowyardError
 
 
 class InvalidRequest(FlowyardError):
-    """A request that doesn't have the shape its route asks for. Each problem: `where` in the request, `message`."""
+    """A request of the wrong shape. Each problem: `where` in the request, `message`."""
 
     code = "invalid_request"
     status = 422
-    title = "The request doesn't have the right shape"
-    tells = ("problems",)
+    title = "The request has the wrong shape"
+    detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[Mapping[str, str]]) -> None:
         self.problems = tuple(problems)
@@ -28,7 +28,7 @@ class InvalidInputs(FlowyardError):
     code = "invalid_inputs"
     status = 422
     title = "The inputs don't fit the workflow"
-    tells = ("problems",)
+    detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -36,12 +36,12 @@ class InvalidInputs(FlowyardError):
 
 
 class InvalidDocument(FlowyardError):
-    """A document that can't become a workflow. Each problem: `file, line, column, code, message, suggestion`."""
+    """A document with errors. Each problem: `file, line, column, code, message, suggestion`."""
 
     code = "invalid_document"
     status = 422
     title = "The document has mistakes"
-    tells = ("problems",)
+    detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
         self.problems = tuple(problems)
@@ -56,7 +56,7 @@ class TooLarge(FlowyardError):
     code = "too_large"
     status = 413
     title = "Too large"
-    tells = ("limit_bytes",)
+    detail_fields = ("limit_bytes",)
 
     def __init__(self, what: str, *, limit: int) -> None:
         self.limit_bytes = limit
@@ -64,7 +64,7 @@ class TooLarge(FlowyardError):
 
 
 class QueueFull(FlowyardError):
-    """So many runs wait that no more are taken for now."""
+    """The queue holds as many runs as its limit allows."""
 
     code = "queue_full"
     status = 429
@@ -76,7 +76,7 @@ class QueueFull(FlowyardError):
 
 
 class IdempotencyMismatch(FlowyardError):
-    """An idempotency key came a second time, with another request."""
+    """An idempotency key was sent again with a different request."""
 
     code = "idempotency_mismatch"
     status = 422
@@ -87,7 +87,7 @@ class IdempotencyMismatch(FlowyardError):
 
 
 class NotFound(FlowyardError):
-    """Something was asked for by a name that nothing has. `hint` says what would be right."""
+    """Nothing has this name. `hint`: what the caller may have meant."""
 
     code = "not_found"
     status = 404
@@ -136,7 +136,7 @@ class UnknownKey(NotFound):
 
 
 class Unauthorized(FlowyardError):
-    """The request carries no API key, or one that isn't valid."""
+    """The request has no API key, or an invalid one. `given`: whether it has one."""
 
     code = "unauthorized"
     status = 401
@@ -154,7 +154,7 @@ class Forbidden(FlowyardError):
     code = "forbidden"
     status = 403
     title = "The API key may not do this"
-    tells = ("needed_scope",)
+    detail_fields = ("needed_scope",)
 
     def __init__(self, *, scope: str, key_name: str) -> None:
         self.needed_scope = scope
@@ -162,12 +162,12 @@ class Forbidden(FlowyardError):
 
 
 class IllegalMove(FlowyardError):
-    """A run can't go from where it is to where it was told to go. `move` is what can't be done: `cancelled`."""
+    """The run's status doesn't allow the move. `move`: a participle such as `cancelled`."""
 
     code = "illegal_move"
     status = 409
     title = "The run's status doesn't allow this"
-    tells = ("run_id", "run_status")
+    detail_fields = ("run_id", "run_status")
 
     def __init__(self, run_id: str, *, run_status: str, move: str) -> None:
         self.run_id = run_id
@@ -181,7 +181,7 @@ class WorkflowInUse(FlowyardError):
     code = "workflow_in_use"
     status = 409
     title = "The workflow has open runs"
-    tells = ("open_runs",)
+    detail_fields = ("open_runs",)
 
     def __init__(self, name: str, *, open_runs: int) -> None:
         self.open_runs = open_runs
@@ -190,7 +190,7 @@ class WorkflowInUse(FlowyardError):
 
 
 class AgentTaken(FlowyardError):
-    """An id belongs to an agent of another kind, which is there."""
+    """The id belongs to an agent of another kind, which is alive."""
 
     code = "agent_taken"
     status = 409

@@ -6,7 +6,7 @@ from flowyard.errors.base import FlowyardError
 
 
 class ClaimLost(FlowyardError):
-    """An executor worked on a run that isn't its own any more. Nothing of what it wanted to write was written."""
+    """An executor wrote for a run that it has no claim on any more. Nothing was written."""
 
     code = "claim_lost"
     status = 409
@@ -19,7 +19,7 @@ class ClaimLost(FlowyardError):
 
 
 class CommitRefused(FlowyardError):
-    """Postgres is there, and can't store what a step has to say."""
+    """Postgres refused the results of a step."""
 
     code = "commit_refused"
     status = 500
@@ -30,25 +30,25 @@ class CommitRefused(FlowyardError):
 
 
 class SecretsNotConfigured(FlowyardError):
-    """A workflow has secret inputs, and there is no key to seal them with."""
+    """A workflow has secret inputs, and the service has no key to encrypt them with."""
 
     code = "secrets_not_configured"
     status = 422
-    title = "There is no key for secret inputs"
+    title = "No key for secret inputs is configured"
 
     def __init__(self, workflow: str) -> None:
         do = "set FLOWYARD_SECRET_KEY, the same for gateway, dashboard and executors"
         how = "32 random bytes in Base64, as `openssl rand -base64 32` makes them"
-        super().__init__(f"workflow '{workflow}' has secret inputs, and there is no key to seal them: {do} ({how})")
+        super().__init__(f"workflow '{workflow}' has secret inputs, and there is no key to encrypt them: {do} ({how})")
 
 
 class UnreadableSecret(FlowyardError):
-    """A sealed value can't be opened. `reason` doesn't spell it."""
+    """A secret input can't be decrypted. `reason`: without the value."""
 
     code = "unreadable_secret"
     status = 500
-    title = "A secret input can't be read"
+    title = "A secret input can't be decrypted"
 
     def __init__(self, name: str, *, reason: str) -> None:
         hint = "FLOWYARD_SECRET_KEY has to be the one that gateway and dashboard have, or list it among its keys"
-        super().__init__(f"the secret input '{name}' can't be opened: {reason} ({hint})")
+        super().__init__(f"the secret input '{name}' can't be decrypted: {reason} ({hint})")

@@ -6,11 +6,11 @@ from flowyard.errors.base import FlowyardError
 
 
 class Unavailable(FlowyardError):
-    """Something that the answer depends on can't be reached now: Postgres, NATS, another service."""
+    """Postgres, NATS or another service that is needed can't be reached now."""
 
     code = "unavailable"
     status = 503
-    title = "Something needed can't be reached"
+    title = "A service that is needed can't be reached"
 
     def __init__(self, what: str, *, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
@@ -18,11 +18,11 @@ class Unavailable(FlowyardError):
 
 
 class ShuttingDown(FlowyardError):
-    """A request was still open when the service's time to shut down was over."""
+    """A request was still open at the end of the service's grace period."""
 
     code = "shutting_down"
     status = 503
-    title = "The service shuts down"
+    title = "The service is shutting down"
     retry_after = 1.0
 
     def __init__(self) -> None:
@@ -30,18 +30,18 @@ class ShuttingDown(FlowyardError):
 
 
 class WrongDatabase(FlowyardError):
-    """Postgres is there, and its address or its answer isn't what we need: no such database, a wrong password."""
+    """Postgres refuses the connection: no such database, a wrong password."""
 
     code = "wrong_database"
     status = 503
-    title = "The database's address is wrong"
+    title = "The database can't be used"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"FLOWYARD_DATABASE_URL doesn't lead to a database that can be used: {reason}")
+        super().__init__(f"can't use the database that FLOWYARD_DATABASE_URL names: {reason}")
 
 
 class UnknownSchema(FlowyardError):
-    """The database's tables aren't those that this version works with. None: there are none."""
+    """The database's tables aren't those of this version. `found`: None if there are none."""
 
     code = "unknown_schema"
     status = 503
@@ -55,7 +55,7 @@ class UnknownSchema(FlowyardError):
 
 
 class CannotListen(FlowyardError):
-    """A service can't listen where it was told to."""
+    """A service can't listen at its configured address."""
 
     code = "cannot_listen"
     title = "Can't bind to the address"

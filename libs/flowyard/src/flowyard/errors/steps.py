@@ -1,4 +1,4 @@
-"""The branch of the error tree that steps fail with: models, their replies, templates, time, money."""
+"""Errors of steps: models, replies, templates, time limits, budgets. The whole tree is drawn in `flowyard.errors`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Cost: TypeAlias = Decimal | int
 
 
 class MissingApiKey(FlowyardError):
-    """A model needs a key that the environment doesn't hold."""
+    """The environment variable with a model's API key isn't set."""
 
     code = "missing_api_key"
     status = 422
@@ -60,7 +60,7 @@ class ModelError(StepError):
 
 
 class ProviderError(ModelError):
-    """The provider answered 5xx, answered nonsense, hung up, or can't be reached: worth another try."""
+    """The provider answered 5xx or something unreadable, hung up, or can't be reached: worth another try."""
 
     code = "provider_error"
 
@@ -74,7 +74,7 @@ class RateLimited(ModelError):
 
     code = "rate_limited"
     status = 429
-    title = "The model provider limits the rate"
+    title = "The model provider's rate limit is reached"
 
 
 class ModelTimeout(ModelError):
@@ -82,22 +82,22 @@ class ModelTimeout(ModelError):
 
     code = "timeout"
     status = 504
-    title = "A model took too long"
+    title = "A model call timed out"
 
 
 class ModelRefused(ModelError):
-    """The provider won't take this call however often it is made: bad key, unknown model, bad request."""
+    """The provider will refuse this call every time: bad key, unknown model, bad request."""
 
     code = "model_refused"
     title = "The model provider refused the call"
 
 
 class InvalidOutput(StepError):
-    """The model's reply doesn't fit the node's outputs. `reply` is kept for the reader."""
+    """The model's reply doesn't match the node's outputs. `reply`: its text."""
 
     code = "invalid_output"
     status = 502
-    title = "The model's reply doesn't fit"
+    title = "The model's reply doesn't match the node's outputs"
 
     def __init__(self, detail: str, *, reply: str) -> None:
         self.reply = reply
@@ -105,7 +105,7 @@ class InvalidOutput(StepError):
 
 
 class EvaluationError(StepError):
-    """A template or an expression met a value that it can't work with. It never falls to another route."""
+    """A template or an expression can't be evaluated with the values of the state. No other route is taken instead."""
 
     code = "expression_error"
     title = "A template or an expression failed"
@@ -119,18 +119,18 @@ class AssertionFailed(StepError):
 
 
 class StepTimeout(StepError):
-    """A node's `timeout` is over."""
+    """A step took longer than its node's `timeout`."""
 
     code = "timeout"
     status = 504
-    title = "A step took too long"
+    title = "A step timed out"
 
     def __init__(self, node: str, seconds: float) -> None:
         super().__init__(f"node '{node}' took longer than its timeout of {seconds:g} s")
 
 
 class BudgetExceeded(FlowyardError):
-    """The next call of a model might pass a limit, so it isn't made, and its run ends.
+    """The next model call might exceed a limit, so it isn't made, and the run fails.
 
     `limit`: `usd`, `tokens` or `model_calls`; `per`: of a run, or of all runs of its workflow on one day.
     """
@@ -138,7 +138,7 @@ class BudgetExceeded(FlowyardError):
     code = "budget_exceeded"
     status = 402
     title = "The budget doesn't allow another model call"
-    tells = ("limit", "per")
+    detail_fields = ("limit", "per")
 
     def __init__(self, limit: str, why: str, *, per: Literal["run", "day"]) -> None:
         self.limit = limit
@@ -147,7 +147,7 @@ class BudgetExceeded(FlowyardError):
 
 
 class LimitReached(BudgetExceeded):
-    """`coming`: what the call could take at most, beside what is spent."""
+    """`coming`: the most that the call could take, in addition to `spent`."""
 
     def __init__(self, limit: str, *, per: Literal["run", "day"], allowed: Cost, spent: Cost, coming: Cost) -> None:
         whose = "the run's" if per == "run" else "the workflow's daily"
