@@ -95,7 +95,7 @@ async def test_a_step_that_is_at_work_when_the_version_changes_is_finished_where
         upgrading = asyncio.create_task(asyncio.to_thread(new.up, "--no-build", *SERVICES))
 
         async def is_told_to_end() -> bool:
-            return "told to end" in await asyncio.to_thread(old.logs, of=("executor",))
+            return "shutting down" in await asyncio.to_thread(old.logs, of=("executor",))
 
         await until_async(is_told_to_end, WITHIN_S)
         held.set()

@@ -247,7 +247,7 @@ async def test_what_a_branch_beside_the_step_writes_can_not_be_changed_by_a_fork
         body = {"from": {"node": "bold"}, "state": {field: value}}
         refused = await fork(client, claim.run_id, **body)
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
-        assert "'careful', which runs beside 'bold', writes it" in refused.text
+        assert "'careful', which runs in parallel to 'bold', writes it" in refused.text
     fine = await fork(client, claim.run_id, **{"from": {"node": "bold"}, "state": {"note": "mine"}})
     assert fine.status_code == 202
 

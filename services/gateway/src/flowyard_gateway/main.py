@@ -54,11 +54,11 @@ async def run_gateway(
 async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncIterator[GatewayParts]:
     async with (
         open_connections(settings, "gateway", most=_CONNECTIONS) as opened,
-        # No proxy of the environment's: the registry is one of ours.
+        # Not through a proxy that the environment names: the registry is one of our services.
         httpx.AsyncClient(base_url=settings.registry_url, timeout=_TIMEOUT, trust_env=False) as registry,
-        httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as beside,
+        httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as others,
     ):
-        yield _assembled(settings, opened, registry, Neighbours(settings, beside), ending)
+        yield _assembled(settings, opened, registry, Neighbours(settings, others), ending)
 
 
 def _assembled(

@@ -1,4 +1,4 @@
-"""Looks over HTTP how the services beside the gateway are. What is wrong with them is a result, not an error.
+"""Looks over HTTP how the other services are. What is wrong with them is a result, not an error.
 
 A result is kept for a second, and for ten if there was no answer in time: so a status takes two seconds at most, and
 that rarely.

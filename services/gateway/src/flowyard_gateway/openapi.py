@@ -32,7 +32,7 @@ _WITH_NULLS: Final[tuple[type[BaseModel], ...]] = (
 
 
 def document_all(app: FastAPI, registry: Mapping[str, Any]) -> None:
-    """`app.openapi()` tells everything from now on. It is made when somebody asks: it takes a tenth of a second."""
+    """Adds the registry's routes to `app.openapi()`. The document is made at the first request: it takes 0.1 s."""
     own = app.openapi
     made: list[dict[str, Any]] = []
 

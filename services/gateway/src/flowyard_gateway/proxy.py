@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 REGISTRY_API: Final = Path(__file__).parent / "registry.json"
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
 _SENT: Final = frozenset({"accept", "authorization", "content-type", "if-match", "if-none-match", "user-agent"})
-"""Headers of a request that are passed on. All others concern this connection, or nobody."""
+"""Headers of a request that are passed on. All others concern this connection only."""
 _RETURNED: Final = frozenset({"content-type", "etag", "location", "retry-after", "www-authenticate"})
 
 _DOTS: Final = {".": "%2E", "..": "%2E%2E"}
@@ -41,7 +41,7 @@ def registry_api() -> dict[str, Any]:
 
 def proxy_routes(api: Mapping[str, Any]) -> APIRouter:
     """A route for each of the registry's."""
-    # The registry looks at scopes. Who has no key at all doesn't get that far.
+    # The registry checks scopes; without a key, a request doesn't get that far.
     router = APIRouter(dependencies=READ, include_in_schema=False)
 
     for path, operations in api["paths"].items():
@@ -55,15 +55,15 @@ async def forward(parts: InjectedParts, request: Request) -> Response:
     body = await request.body()
     headers = _only(_SENT, request.headers.items()) | {"x-request-id": request_id_of(request)}
     try:
-        told = await parts.registry.request(request.method, _target(request), headers=headers, content=body)
+        answer = await parts.registry.request(request.method, _target(request), headers=headers, content=body)
     except httpx.HTTPError as error:
         log.warning("can't reach the registry", extra={"reason": type(error).__name__})
         raise Unavailable("the registry") from error
-    return Response(told.content, told.status_code, _only(_RETURNED, told.headers.items()))
+    return Response(answer.content, answer.status_code, _only(_RETURNED, answer.headers.items()))
 
 
 def _target(request: Request) -> str:
-    """Written anew, from a path that has matched a route: `..` in it is a name and leads nowhere."""
+    """The path, encoded again: it has matched a route, so `..` in it is a name and leads nowhere."""
     path = "/".join(_DOTS.get(part, quote(part, safe="")) for part in request.scope["path"].split("/"))
     query = quote_from_bytes(request.scope["query_string"], safe=_IN_QUERIES)
     return f"{path}?{query}" if query else path

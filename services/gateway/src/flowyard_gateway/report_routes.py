@@ -37,7 +37,7 @@ router = APIRouter(prefix="/v1", tags=["reports"])
 
 @router.get(
     "/costs",
-    summary="What model calls came to",
+    summary="What model calls cost",
     response_model=CostReport,
     dependencies=READ,
     responses=guarded_responses(InvalidRequest),
@@ -50,13 +50,13 @@ async def get_costs(
     until: Until = None,
     workflow: OfWorkflow = None,
     run_id: Annotated[UUID | None, Query(description="Only the calls of this run")] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="The most groups told")] = DEFAULT_GROUPS,
+    limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="The most groups in the answer")] = DEFAULT_GROUPS,
 ) -> Response:
     now = datetime.now(UTC)
     wanted = CallFilter(moment(since, now), moment(until, now), workflow, run_id)
     costs = await parts.ledger.costs(by, wanted, most=limit)
-    asked = {"since": wanted.since, "until": wanted.until, "workflow": workflow, "run_id": run_id}
-    return answer(CostReport.of(costs, by=by, **asked))
+    query = {"since": wanted.since, "until": wanted.until, "workflow": workflow, "run_id": run_id}
+    return answer(CostReport.of(costs, by=by, **query))
 
 
 @router.get(
@@ -87,5 +87,5 @@ async def get_profiles(
     limit: Annotated[int, Query(ge=1, le=MOST_RUNS, description="The most runs looked at")] = DEFAULT_RUNS,
 ) -> Response:
     from_then = moment(since, datetime.now(UTC))
-    found = await profile_runs(parts.profiles, workflow=workflow, since=from_then, most=limit)
-    return answer(ProfileReport.of(summed_up(found), workflow=workflow, since=from_then, threshold=threshold))
+    runs = await profile_runs(parts.profiles, workflow=workflow, since=from_then, most=limit)
+    return answer(ProfileReport.of(summed_up(runs), workflow=workflow, since=from_then, threshold=threshold))

@@ -59,11 +59,11 @@ router = APIRouter(prefix="/v1", tags=["runs"])
     "/workflows/{name}/runs",
     name="submit_run",
     summary="Run a workflow",
-    description="It is saved when this answers. With `wait`, the answer comes when the run has ended, or with 202.",
+    description="The run is on disk when this answers. With `wait`, this answers when the run has ended, or with 202.",
     response_model=RunView,
     responses={
         200: {"description": "The run has ended, or the same request has come before", "headers": _LOCATION},
-        202: {"model": RunView, "description": "The run is queued, or still at work", "headers": _LOCATION},
+        202: {"model": RunView, "description": "The run is queued, or still running", "headers": _LOCATION},
         **guarded_responses(
             UnknownWorkflow,
             InvalidInputs,
@@ -97,8 +97,8 @@ async def submit(
     "/runs/{run_id}/fork",
     summary="Fork a run",
     description=(
-        "A new run of the same revision. With `from`, it takes along what the origin had done before that step"
-        " began, changes `state`, and goes on. Without, it begins at the start, with `inputs` changed."
+        "A new run of the same revision. With `from`, it copies the steps that the origin had finished before that"
+        " step began, changes `state`, and goes on. Without, it begins at the start, with `inputs` changed."
     ),
     status_code=202,
     response_model=RunView,
@@ -144,7 +144,7 @@ async def cancel_many(parts: InjectedParts, request: CancelRequest) -> Response:
     dependencies=RUN,
     responses={
         200: {"description": "It is cancelled"},
-        202: {"model": RunView, "description": "Its executor will end it, within a moment"},
+        202: {"model": RunView, "description": "Its executor is about to cancel it"},
         **guarded_responses(UnknownRun, IllegalMove),
     },
 )
@@ -176,9 +176,11 @@ def _run(run: Run, status: int) -> Response:
 
 def _fork_order(run_id: UUID, request: ForkRequest, idempotency: IdempotencyKey | None) -> ForkOrder:
     if request.point is None and request.state:
-        raise InvalidRequest([{"where": "body.state", "message": "say with `from` before which step it is changed"}])
+        raise InvalidRequest(
+            [{"where": "body.state", "message": "name with `from` the step before which the state is changed"}]
+        )
     if request.point is not None and request.inputs:
-        message = "steps have seen them: change the fields with `state`, or begin anew without `from`"
+        message = "steps have seen them: change the fields with `state`, or start again without `from`"
         raise InvalidRequest([{"where": "body.inputs", "message": message}])
     point = Point(request.point.node, request.point.visit, request.state) if request.point is not None else None
     return ForkOrder(origin=run_id, point=point, inputs=request.inputs, idempotency=idempotency)
@@ -188,7 +190,7 @@ async def _cancel_many(parts: GatewayParts, request: CancelRequest) -> Cancelled
     if request.ids is not None and (request.workflow is not None or request.status is not None):
         raise InvalidRequest([{"where": "body.ids", "message": "give either `ids`, or `workflow` and `status`"}])
     if request.ids is None and request.workflow is None and request.status is None:
-        raise InvalidRequest([{"where": "body", "message": "say which: `ids`, `workflow` or `status`"}])
+        raise InvalidRequest([{"where": "body", "message": "name the runs: `ids`, `workflow` or `status`"}])
     wanted = RunFilter(workflow=request.workflow, statuses=request.status or (), before=request.cursor)
     done = await cancel_runs(parts.control, wanted, ids=request.ids)
     return CancelledRuns(

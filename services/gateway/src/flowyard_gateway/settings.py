@@ -1,4 +1,4 @@
-"""What the gateway is told."""
+"""The gateway's settings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ class GatewaySettings(ServiceSettings):
     port: Port = 8400
     secret_key: SecretKey = SecretStr("")
     registry_url: Annotated[HttpUrl, Field(description="The registry: http://host:port")] = "http://127.0.0.1:8402"
-    dashboard_url: Annotated[OptionalUrl, Field(description="The dashboard, whose health status tells")] = ""
-    mlflow_url: Annotated[OptionalUrl, Field(description="MLflow, whose health status tells")] = ""
-    prometheus_url: Annotated[OptionalUrl, Field(description="Prometheus, whose firing alerts status tells")] = ""
+    dashboard_url: Annotated[OptionalUrl, Field(description="The dashboard: its health is part of the status")] = ""
+    mlflow_url: Annotated[OptionalUrl, Field(description="MLflow: its health is part of the status")] = ""
+    prometheus_url: Annotated[
+        OptionalUrl, Field(description="Prometheus: its firing alerts are part of the status")
+    ] = ""
     queue_limit: Annotated[
         int, Field(ge=1, le=10_000_000, description="Runs that may be queued; beyond that, submits are answered 429")
     ] = QUEUE_LIMIT
@@ -27,8 +29,8 @@ class GatewaySettings(ServiceSettings):
         int, Field(ge=1024, le=128 * 1024 * 1024, description="Bytes that the body of a request may have")
     ] = 2 * 1024 * 1024
     wait_max_s: Annotated[
-        float, Field(ge=0, le=300, description="Seconds that a submit may wait for its run, whatever it asks for")
+        float, Field(ge=0, le=300, description="Seconds that a submit may wait for its run at most")
     ] = 300.0
     poll_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between looks at the runs that somebody follows, behind NATS")
+        float, Field(gt=0, le=60, description="Seconds between looks at runs that clients follow, for what NATS lost")
     ] = 1.0

@@ -29,8 +29,8 @@ router = APIRouter(prefix="/v1", tags=["status"])
 
 @router.get(
     "/status",
-    summary="How it is going",
-    description="Services that the gateway knows of are asked, and given two seconds: what they don't say is null.",
+    summary="The state of services, the queue and executors",
+    description="Each service has two seconds to answer: what is unknown is null.",
     dependencies=READ,
     responses=guarded_responses(),
 )
@@ -48,7 +48,7 @@ async def status_of(parts: GatewayParts, now: datetime) -> StatusView:
         version=version("flowyard"),
         schema_version=VERSION,
         nats_connected=parts.bus.connected,
-        services=[*mine, *neighbours, _executors(executors, holders, hears=parts.bus.connected)],
+        services=[*mine, *neighbours, _executors(executors, holders, over_nats=parts.bus.connected)],
         queue=queue,
         executors=executors,
         slots=sum(executor.slots or 0 for executor in executors),
@@ -80,17 +80,17 @@ async def _servers(parts: GatewayParts) -> list[ServiceView]:
     return [postgres, ServiceView(name="nats", healthy=is_there, version=parts.bus.server_version, detail=detail)]
 
 
-def _executors(executors: Sequence[ExecutorView], holders: Sequence[Holder], *, hears: bool) -> ServiceView:
-    """Their heartbeats come over NATS. Without it, or if they don't reach it themselves, their runs still tell."""
+def _executors(executors: Sequence[ExecutorView], holders: Sequence[Holder], *, over_nats: bool) -> ServiceView:
+    """`over_nats`: whether heartbeats can arrive. Without any, executors are known by the runs that they hold."""
     if executors:
         versions = ", ".join(sorted({executor.version for executor in executors}))
         return ServiceView(name="executor", healthy=True, version=versions, replicas=len(executors))
     held = ", ".join(f"{holder.executor} holds {holder.runs}" for holder in holders)
     also = f"; by their runs: {held}" if held else ""
-    if not hears:
+    if not over_nats:
         return ServiceView(name="executor", healthy=None, detail=f"NATS isn't connected: they can't be seen{also}")
     if holders:
-        return ServiceView(name="executor", healthy=None, detail=f"none is heard of over NATS{also}")
+        return ServiceView(name="executor", healthy=None, detail=f"no heartbeat came over NATS{also}")
     return ServiceView(name="executor", healthy=False, replicas=0, detail="none has registered: runs wait")
 
 
@@ -125,6 +125,6 @@ def _executor(agent: Agent) -> ExecutorView:
     )
 
 
-def _count(told: object) -> int | None:
-    """Agents may say of themselves whatever they like."""
-    return told if isinstance(told, int) else None
+def _count(value: object) -> int | None:
+    """None if it is no number: agents send what they like."""
+    return value if isinstance(value, int) else None

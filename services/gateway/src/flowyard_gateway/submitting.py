@@ -1,4 +1,4 @@
-"""Submit a run, and wait for its end where that is asked for."""
+"""Submits a run, and waits for its end if the caller wants that."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class Submitted:
 
 
 async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s: float) -> Submitted:
-    """The run as it is when it has ended, or after `wait_s`: then it goes on. Raises as `submit_run`."""
+    """Returns the run when it has ended, or after `wait_s`, when it is still open. Raises as `submit_run`."""
     run_id = new_run_id()
     if not wait_s:
-        found, is_new = await submit_run(parts.control, submission, run_id=run_id)
-        is_about_run(found)
-        return Submitted(await parts.control.runs.get(found), is_new)
-    # Listened to before it exists, so that nothing has to be read again. Its first event says that it is queued.
+        submitted, is_new = await submit_run(parts.control, submission, run_id=run_id)
+        is_about_run(submitted)
+        return Submitted(await parts.control.runs.get(submitted), is_new)
+    # The listener is there before the run, so that no event has to be read again. Event 1 says that it is queued.
     with parts.live.listen(run_id, after=1) as listener:
-        found, is_new = await submit_run(parts.control, submission, run_id=run_id)
-        is_about_run(found)
+        submitted, is_new = await submit_run(parts.control, submission, run_id=run_id)
+        is_about_run(submitted)
         if is_new:
             await _until_ended(parts, listener, wait_s)
-    run = await parts.control.runs.get(found) if is_new else await _wait_for(parts, found, wait_s)
+    run = await parts.control.runs.get(submitted) if is_new else await _wait_for(parts, submitted, wait_s)
     return Submitted(run, is_new)
 
 
 async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
-    """A run that was there already."""
+    """For a run that existed already."""
     with parts.live.listen(run_id, after=0) as listener:
         run = await parts.control.runs.get(run_id)
         if not run.is_open:

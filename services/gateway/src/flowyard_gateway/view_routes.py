@@ -1,4 +1,4 @@
-"""The routes that show runs, and what has happened in them."""
+"""The routes that show runs and their events, steps and calls."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _STREAMED: Final = (
 _EVENTS: Final = """\
 As JSON, a page of them. With `Accept: text/event-stream`, all of them and those to come, up to the run's end:
 `event` is the type, `id` the number, `data` the event as JSON. Pieces of models' replies come between them as they are
-made, as `event: token` without an id. A client that connects again says with `Last-Event-ID` what it has got; when the
-run has ended and it has got everything, the answer is 204."""
+made, as `event: token` without an id. A client that reconnects sends the number of its last event as `Last-Event-ID`;
+if the run has ended and the client has all events, the answer is 204."""
 
 After: TypeAlias = Annotated[Seq, Query(description="Only events with a greater number")]
 Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time zone: `2026-11-23T00:00:00Z`")]
@@ -62,9 +62,9 @@ async def list_runs(
         forked_from=forked_from,
         before=cursor,
     )
-    found = await parts.control.runs.page(wanted, limit + 1)
-    more = str(found[limit - 1].id) if len(found) > limit else None
-    return answer(RunPage(items=[RunSummary.of(run) for run in found[:limit]], next_cursor=more))
+    runs = await parts.control.runs.page(wanted, limit + 1)
+    more = str(runs[limit - 1].id) if len(runs) > limit else None
+    return answer(RunPage(items=[RunSummary.of(run) for run in runs[:limit]], next_cursor=more))
 
 
 @router.get(
@@ -76,7 +76,7 @@ async def get_run(parts: InjectedParts, run_id: RunId) -> Response:
 
 @router.get(
     "/{run_id}/events",
-    summary="What has happened in a run, and what happens",
+    summary="The events of a run, as a page or as a stream",
     description=_EVENTS,
     response_model=EventPage,
     dependencies=READ,

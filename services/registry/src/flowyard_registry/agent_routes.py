@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/agents", tags=["agents"])
 @router.post(
     "",
     summary="Register an agent",
-    description="Again, with the same id, it brings what is known of the agent up to date.",
+    description="Registering the same id again updates the agent.",
     dependencies=RUN,
     responses={201: {"model": AgentInfo, "description": "A new agent"}, **guarded_responses(AgentTaken)},
 )
@@ -37,13 +37,13 @@ async def register_agent(parts: InjectedParts, registration: Registration, respo
 
 @router.post(
     "/{agent_id}/heartbeat",
-    summary="Say that an agent lives",
+    summary="Send an agent's heartbeat",
     description="404 `unknown_agent`: it was forgotten, and has to register again.",
     dependencies=RUN,
     responses=guarded_responses(UnknownAgent),
 )
-async def heartbeat(parts: InjectedParts, agent_id: Id, told: Heartbeat) -> AgentInfo:
-    return _info(parts, await parts.agents.heartbeat(agent_id, told.model_dump(exclude_none=True)))
+async def heartbeat(parts: InjectedParts, agent_id: Id, request: Heartbeat) -> AgentInfo:
+    return _info(parts, await parts.agents.heartbeat(agent_id, request.model_dump(exclude_none=True)))
 
 
 @router.delete(
@@ -57,7 +57,7 @@ async def deregister_agent(parts: InjectedParts, agent_id: Id) -> None:
     await parts.agents.deregister(agent_id)
 
 
-@router.get("", summary="All agents that are there", dependencies=READ, responses=guarded_responses())
+@router.get("", summary="All agents that are alive", dependencies=READ, responses=guarded_responses())
 async def list_agents(
     parts: InjectedParts,
     *,
@@ -65,9 +65,9 @@ async def list_agents(
     limit: Annotated[int, Query(ge=1, le=MOST, description="The most that one page holds")] = DEFAULT_LIMIT,
     kind: Annotated[AgentKind | None, Query(description="Only those of this kind")] = None,
 ) -> AgentPage:
-    found = await parts.agents.page(after=cursor, limit=limit + 1, kind=kind)
-    more = found[limit - 1].id if len(found) > limit else None
-    return AgentPage(items=[_info(parts, agent) for agent in found[:limit]], next_cursor=more)
+    agents = await parts.agents.page(after=cursor, limit=limit + 1, kind=kind)
+    more = agents[limit - 1].id if len(agents) > limit else None
+    return AgentPage(items=[_info(parts, agent) for agent in agents[:limit]], next_cursor=more)
 
 
 @router.get("/{agent_id}", summary="An agent", dependencies=READ, responses=guarded_responses(UnknownAgent))
@@ -93,6 +93,6 @@ def _info(parts: RegistryParts, agent: Agent) -> AgentInfo:
 
 
 def _count(agent: Agent, name: str) -> int | None:
-    """What the last heartbeat told, or before the first one: what the agent says of itself."""
-    told: Any = agent.load.get(name, agent.capabilities.get(name))
-    return told if type(told) is int else None  # true and false are int, too
+    """From the last heartbeat; before the first one, from the registration."""
+    value: Any = agent.load.get(name, agent.capabilities.get(name))
+    return value if type(value) is int else None  # true and false are int, too

@@ -1,4 +1,4 @@
-"""Apply a document, or bring an older one back."""
+"""Applies a document, or brings an older one back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: 
     revision, is_new = await parts.workflows.apply(
         name, digest=workflow.digest, document=decode(body), concurrency=limits.concurrency, priority=limits.priority
     )
-    return _told(parts, revision, loaded, is_new=is_new)
+    return _applied(parts, revision, loaded, is_new=is_new)
 
 
 async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
@@ -41,7 +41,7 @@ async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
     revision, is_new = await parts.workflows.roll_back(
         name, number, concurrency=limits.concurrency, priority=limits.priority
     )
-    return _told(parts, revision, loaded, is_new=is_new)
+    return _applied(parts, revision, loaded, is_new=is_new)
 
 
 async def validate(body: bytes, *, file: str) -> Validated:
@@ -64,14 +64,14 @@ def _limits(workflow: Workflow) -> _Limits:
     return _Limits(None if concurrency is None else min(concurrency, _LARGEST), workflow.execution.priority)
 
 
-def _other_name(its: str, asked: str) -> dict[str, str]:
+def _other_name(own: str, requested: str) -> dict[str, str]:
     message = (
-        f"the document describes the workflow '{its}', not '{asked}': change one of them (flow.name or the address)"
+        f"the document describes the workflow '{own}', not '{requested}': change one of them (flow.name or the address)"
     )
     return {"where": "path.name", "message": message}
 
 
-def _told(parts: RegistryParts, revision: Revision, loaded: Loaded, *, is_new: bool) -> Applied:
+def _applied(parts: RegistryParts, revision: Revision, loaded: Loaded, *, is_new: bool) -> Applied:
     name = revision.workflow
     if is_new:
         parts.bus.publish(WorkflowChanged(name=name))

@@ -40,7 +40,7 @@ def _unified(old: list[str], new: list[str], old_name: str, new_name: str) -> It
 
 
 def _one_hunk(old: list[str], new: list[str]) -> list[str]:
-    """From the first line that differs to the last one, with three around: found in no time."""
+    """From the first line that differs to the last one, with three around them. Quick for documents of any length."""
     head = max(0, _alike(old, new) - 3)
     old, new = old[head:], new[head:]
     shared = _alike(old, new)
@@ -67,7 +67,7 @@ def _alike(old: list[str], new: list[str]) -> int:
 
 def _sections(document: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = plain(read_tree(join_surrogates(document).text).root)
+        sections: dict[str, Any] = plain(read_tree(join_surrogates(document).text).root)
     except SourceError:  # an older version took it
         return {}
-    return found
+    return sections

@@ -1,4 +1,4 @@
-"""Delete a workflow, and see to runs that have lost theirs."""
+"""Deletes a workflow, and cancels runs whose workflow is gone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def delete_workflow(parts: RegistryParts, name: str, *, force: bool) -> De
 
 
 async def sweep(parts: RegistryParts) -> NoReturn:
-    """Forgets agents that are gone and cancels runs whose workflow is, until it is cancelled itself."""
+    """Deletes agents that are gone and cancels runs whose workflow was deleted, until it is cancelled itself."""
     while True:
         await asyncio.sleep(parts.settings.sweep_s)
         try:

@@ -44,7 +44,7 @@ def _input(field: Field) -> InputField:
         required=field.required,
         default=field.default if field.has_default else None,
         description=field.description,
-        # As OpenAPI tells forms that a value is taken and never given back.
+        # OpenAPI's way to say that a value is accepted and never returned.
         json_schema=json_schema(field.type) | ({"writeOnly": True, "format": "password"} if field.secret else {}),
     )
 

@@ -25,7 +25,7 @@ async def get_schema() -> dict[str, Any]:
 
 @router.post(
     "/validate",
-    summary="What a document would be told, without applying it",
+    summary="Check a document without applying it",
     dependencies=READ,
     openapi_extra=DOCUMENT,
     responses=guarded_responses(InvalidRequest),

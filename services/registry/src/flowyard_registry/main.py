@@ -22,7 +22,7 @@ from flowyard.storage.workflows import Workflows
 from flowyard_registry.app import ABOUT, registry_app
 from flowyard_registry.delete import sweep
 from flowyard_registry.parts import RegistryParts
-from flowyard_registry.presence import hears_agents
+from flowyard_registry.presence import register_agents
 from flowyard_registry.settings import RegistrySettings
 
 log = logging.getLogger(__name__)
@@ -47,21 +47,21 @@ async def run_registry(
     async with (
         _parts(settings, otel or OtelSettings(sdk_disabled="true"), ending) as parts,
         drop_revoked_keys(parts.bus, parts.keys),
-        hears_agents(parts),
+        register_agents(parts),
     ):
         app, loops = registry_app(parts), [sweep(parts), *await _exports(parts)]
         await serve_until(ending, app, settings, metrics=parts.metrics.process, loops=loops, on_listening=on_listening)
 
 
 async def _exports(parts: RegistryParts) -> list[Coroutine[Any, Any, None]]:
-    """What tells other systems of finished runs. From here on, runs are kept for those systems and for no others."""
+    """The loops that export finished runs. From now on, runs are kept for these targets and for no others."""
     names = [name for name, wanted in ((MLFLOW, parts.settings.mlflow_url), (OTLP, parts.otel.address)) if wanted]
     for target, runs in (await Exports(parts.database).set_targets(names)).items():
-        log.warning("runs will not be told", extra={"target": target, "runs": runs, "reason": "unconfigured"})
+        log.warning("runs will not be exported", extra={"target": target, "runs": runs, "reason": "unconfigured"})
         parts.metrics.exports.dropped.labels(target, "unconfigured").inc(runs)
     if not names:
         return []
-    # Imported here: a registry that tells nobody needs neither httpx nor protobuf.
+    # Imported here: a registry without export targets needs neither httpx nor protobuf.
     from flowyard_registry.exporting import export_runs  # noqa: PLC0415
 
     return [export_runs(parts)]

@@ -1,4 +1,4 @@
-"""Agents that say over NATS that they are there."""
+"""Agents that register and send heartbeats over NATS."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _QUEUE: Final = "registry"
 
 
 @asynccontextmanager
-async def hears_agents(parts: RegistryParts) -> AsyncIterator[None]:
-    """An agent that isn't answered asks again; one that isn't known is told so, and registers."""
-    bus, told = parts.bus, _Told(parts)
+async def register_agents(parts: RegistryParts) -> AsyncIterator[None]:
+    """Answers agents while the block is open. An agent without an answer tries again; an unknown one registers."""
+    bus, agents = parts.bus, _AgentMessages(parts)
     async with AsyncExitStack() as stack:
         for listening in (
-            bus.subscribe(subjects.AGENTS_REGISTER, AgentRegistration, _answers(told.register), queue=_QUEUE),
-            bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, _answers(told.heartbeat), queue=_QUEUE),
-            bus.subscribe(subjects.ANY_AGENT_DEREGISTER, AgentDeparture, _answers(told.deregister), queue=_QUEUE),
+            bus.subscribe(subjects.AGENTS_REGISTER, AgentRegistration, _answers(agents.register), queue=_QUEUE),
+            bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, _answers(agents.heartbeat), queue=_QUEUE),
+            bus.subscribe(subjects.ANY_AGENT_DEREGISTER, AgentDeparture, _answers(agents.deregister), queue=_QUEUE),
         ):
             await stack.enter_async_context(listening)
         yield
 
 
-class _Told:
-    """What becomes of each message. Whether the agent is known afterwards is the answer."""
+class _AgentMessages:
+    """Handles each kind of message. The answer is whether the agent is known afterwards."""
 
     def __init__(self, parts: RegistryParts) -> None:
         self._agents = parts.agents
@@ -49,7 +49,9 @@ class _Told:
             # As strict as over HTTP.
             given = Registration.model_validate(message.model_dump())
         except ValidationError as error:
-            wrong = sorted({str(found["loc"][0]) for found in error.errors(include_input=False, include_context=False)})
+            wrong = sorted(
+                {str(problem["loc"][0]) for problem in error.errors(include_input=False, include_context=False)}
+            )
             log.warning("agent refused", extra={"agent": message.id, "wrong": wrong})
             return False
         try:
@@ -70,10 +72,10 @@ class _Told:
         return False
 
 
-def _answers(told: Callable[[M], Awaitable[bool]]) -> Handler[M]:
+def _answers(handle_message: Callable[[M], Awaitable[bool]]) -> Handler[M]:
     async def handle(message: M) -> AgentReply | None:
         try:
-            return AgentReply(known=await told(message))
+            return AgentReply(known=await handle_message(message))
         except UnknownAgent:
             return AgentReply(known=False)
         except Unavailable as error:

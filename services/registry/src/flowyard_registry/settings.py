@@ -1,4 +1,4 @@
-"""What the registry is told."""
+"""The registry's settings."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ def _url(text: str) -> str:
 class RegistrySettings(ServiceSettings):
     port: Port = 8402
     agent_ttl_s: Annotated[
-        float, Field(ge=1, le=86_400, description="Seconds without a sign of life after which an agent is forgotten")
+        float, Field(ge=1, le=86_400, description="Seconds without a heartbeat after which an agent is forgotten")
     ] = 60.0
     agent_heartbeat_s: Annotated[
-        float, Field(gt=0, le=86_400, description="Seconds between the signs of life that agents are asked for")
+        float, Field(gt=0, le=86_400, description="Seconds between the heartbeats of agents")
     ] = 20.0
     sweep_s: Annotated[
         float, Field(gt=0, le=3600, description="Seconds between looks for agents that are gone, and for stray runs")
     ] = 10.0
     mlflow_url: Annotated[
-        str, AfterValidator(_url), Field(description="MLflow, which is told of finished runs: http://host:port")
+        str, AfterValidator(_url), Field(description="MLflow, to which finished runs are exported: http://host:port")
     ] = ""
     export_most_waiting: Annotated[
-        int, Field(ge=1, description="Finished runs that may wait to be told; beyond that, the oldest are dropped")
+        int,
+        Field(ge=1, description="Finished runs that may wait for their export; beyond that, the oldest are dropped"),
     ] = 100_000

@@ -96,9 +96,9 @@ async def list_workflows(
     limit: Limit = DEFAULT_LIMIT,
     search: Annotated[WorkflowName | None, Query(description="A part of the name, in either case")] = None,
 ) -> WorkflowPage:
-    found = await parts.workflows.page(after=cursor, limit=limit + 1, search=search)
-    more = found[limit - 1].name if len(found) > limit else None
-    return WorkflowPage(items=[_summary(listed) for listed in found[:limit]], next_cursor=more)
+    workflows = await parts.workflows.page(after=cursor, limit=limit + 1, search=search)
+    more = workflows[limit - 1].name if len(workflows) > limit else None
+    return WorkflowPage(items=[_summary(listed) for listed in workflows[:limit]], next_cursor=more)
 
 
 @router.get("/{name}", summary="A workflow", dependencies=READ, responses=guarded_responses(UnknownWorkflow))
@@ -116,9 +116,9 @@ async def list_revisions(
     cursor: Annotated[RevisionNumber | None, Query(description="The `next_cursor` of the page before")] = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> RevisionPage:
-    found = await parts.workflows.revisions(name, before=cursor, limit=limit + 1)
-    more = str(found[limit - 1].number) if len(found) > limit else None
-    return RevisionPage(items=[RevisionSummary(**_facts(head)) for head in found[:limit]], next_cursor=more)
+    revisions = await parts.workflows.revisions(name, before=cursor, limit=limit + 1)
+    more = str(revisions[limit - 1].number) if len(revisions) > limit else None
+    return RevisionPage(items=[RevisionSummary(**_facts(head)) for head in revisions[:limit]], next_cursor=more)
 
 
 @router.get(

@@ -44,12 +44,12 @@ class Registration(BaseModel):
     version: Annotated[Line, Field(description="Of the agent's program")] = ""
     host: Annotated[Line, Field(description="Where it runs, or its address")] = ""
     capabilities: Annotated[
-        dict[str, Any], AfterValidator(_storable), Field(description="What it says that it can do")
+        dict[str, Any], AfterValidator(_storable), Field(description="What it can do, as it says itself")
     ] = {}
 
 
 class Heartbeat(BaseModel):
-    """A sign of life. What isn't told stays unknown."""
+    """A heartbeat. What it leaves out is unknown."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"slots": 32, "slots_used": 3}]})
 
@@ -65,11 +65,11 @@ class AgentInfo(BaseModel):
     host: str
     capabilities: dict[str, Any]
     slots: Annotated[int | None, Field(description="Runs that it may execute at once; null: unknown")]
-    slots_used: Annotated[int | None, Field(description="As its last heartbeat told; null: unknown")]
+    slots_used: Annotated[int | None, Field(description="From its last heartbeat; null: unknown")]
     registered_at: datetime
-    heartbeat_at: Annotated[datetime, Field(description="Its last sign of life")]
-    ttl_s: Annotated[float, Field(description="Without a sign of life for so many seconds it is forgotten")]
-    heartbeat_s: Annotated[float, Field(description="Every so many seconds it should say that it lives")]
+    heartbeat_at: Annotated[datetime, Field(description="When its last heartbeat came")]
+    ttl_s: Annotated[float, Field(description="After so many seconds without a heartbeat it is forgotten")]
+    heartbeat_s: Annotated[float, Field(description="Seconds between the heartbeats that it should send")]
 
 
 class AgentPage(Page[AgentInfo]):

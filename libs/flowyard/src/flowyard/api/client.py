@@ -1,6 +1,6 @@
 """The HTTP API, as a program calls it: one method per route of the gateway.
 
-Whatever a request doesn't get is told by an error: Unreachable, Unintelligible, or Refused with the code that the
+What goes wrong is raised as an error: Unreachable, Unintelligible, or Refused with the code that the
 gateway gave; InvalidInputs and InvalidDocument come with every fault.
 """
 
@@ -15,7 +15,7 @@ import httpx
 
 from flowyard.access import Scope
 from flowyard.api.agents import AgentInfo, AgentPage
-from flowyard.api.following import Heard, follow_run
+from flowyard.api.following import LiveItem, follow_run
 from flowyard.api.health import HealthView
 from flowyard.api.history import CallList, CallView, EventPage, EventView, StepList, StepView
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
@@ -49,7 +49,7 @@ from flowyard.runs.run import State
 
 _YAML: Final = {"content-type": "application/yaml"}
 _EVENTS: Final = 1000
-# What an answer may take beyond what it was asked to wait.
+# Seconds that an answer may take in addition to the requested wait.
 _SLACK_S: Final = 30.0
 
 
@@ -122,7 +122,7 @@ class Client(Reports):
 
     def follow(
         self, run_id: UUID, *, after: int = 0, on_break: Callable[[FlowyardError], None] = lambda _: None
-    ) -> Iterator[Heard]:
+    ) -> Iterator[LiveItem]:
         """As `follow_run`."""
         return follow_run(self, run_id, after=after, on_break=on_break)
 

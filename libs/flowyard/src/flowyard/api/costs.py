@@ -1,4 +1,4 @@
-"""What model calls came to, as the gateway tells it."""
+"""The costs of model calls in the HTTP API."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class CostReport(BaseModel):
     total: CostSums
 
     @classmethod
-    def of(cls, costs: Costs, **asked: Any) -> CostReport:
-        """`asked`: by, since, until, workflow, run_id."""
+    def of(cls, costs: Costs, **query: Any) -> CostReport:
+        """`query`: by, since, until, workflow, run_id."""
         items = [CostGroup.called(name, sums) for name, sums in costs.groups]
-        return cls.model_construct(**asked, items=items, group_count=costs.group_count, total=CostSums.of(costs.total))
+        return cls.model_construct(**query, items=items, group_count=costs.group_count, total=CostSums.of(costs.total))
 
 
 def _values(sums: Sums) -> dict[str, Any]:

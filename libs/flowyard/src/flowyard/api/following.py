@@ -17,7 +17,7 @@ from flowyard.api.transport import Transport
 from flowyard.errors.base import FlowyardError
 from flowyard.runs.entries import ENDINGS
 
-Heard: TypeAlias = EventView | TokenView
+LiveItem: TypeAlias = EventView | TokenView
 
 GIVE_UP_S: Final = 60.0
 _PAUSE_S: Final = 0.2
@@ -33,11 +33,11 @@ def follow_run(
     after: int = 0,
     give_up_s: float = GIVE_UP_S,
     on_break: Callable[[FlowyardError], None] = lambda _: None,
-) -> Iterator[Heard]:
+) -> Iterator[LiveItem]:
     """What happened after event `after`, then what happens, each event once, up to the run's end.
 
-    Pieces of replies come between the events; those that come while there is no connection are lost. `on_break` is told
-    when a connection is lost, once until there is another one. Raises Unreachable after `give_up_s` without any.
+    Pieces of replies come between the events; those that come while there is no connection are lost. `on_break` is
+    called when a connection is lost, once until there is another one. Raises Unreachable after `give_up_s` without any.
     """
     patience, ended = _Patience(give_up_s, on_break), False
     while True:
@@ -47,11 +47,11 @@ def follow_run(
                     return
                 _check(transport, source.response)
                 patience.reached()
-                for heard in _heard(transport, source):
-                    patience.hears()
-                    if isinstance(heard, EventView):
-                        after, ended = heard.seq, heard.type in ENDINGS
-                    yield heard
+                for item in _items(transport, source):
+                    patience.reset()
+                    if isinstance(item, EventView):
+                        after, ended = item.seq, item.type in ENDINGS
+                    yield item
             if ended:
                 return
             patience.wait(None)
@@ -75,7 +75,7 @@ class _Patience:
     def reached(self) -> None:
         self._until = None
 
-    def hears(self) -> None:
+    def reset(self) -> None:
         self._pause = _PAUSE_S
 
     def wait(self, error: FlowyardError | None) -> None:
@@ -107,9 +107,9 @@ def _check(transport: Transport, response: httpx.Response) -> None:
         raise refusal(transport.url, response)
 
 
-def _heard(transport: Transport, source: EventSource) -> Iterator[Heard]:
-    for told in source.iter_sse():
-        if told.event == "token":
-            yield transport.read(TokenView, told.data)
-        elif told.data:
-            yield transport.read(EventView, told.data)
+def _items(transport: Transport, source: EventSource) -> Iterator[LiveItem]:
+    for event in source.iter_sse():
+        if event.event == "token":
+            yield transport.read(TokenView, event.data)
+        elif event.data:
+            yield transport.read(EventView, event.data)

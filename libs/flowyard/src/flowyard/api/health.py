@@ -14,7 +14,7 @@ class CheckView(BaseModel):
 
 
 class HealthView(BaseModel):
-    """`ready`: all checks are well, and the service isn't about to end. `version`: None: it is too old to tell."""
+    """`ready`: all checks are well, and the service isn't about to end. `version`: None: the service is too old."""
 
     version: str | None = None
     ready: bool

@@ -37,7 +37,7 @@ class EventPage(BaseModel):
 
 
 class TokenView(BaseModel):
-    """A piece of a model's reply, as it comes. A greater `epoch`: the text of the step begins anew."""
+    """A piece of a model's reply, as it comes. A greater `epoch`: the text of the step begins again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TOKEN]})
 

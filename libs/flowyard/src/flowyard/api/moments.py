@@ -19,8 +19,8 @@ _EARLIEST: Final = datetime(1, 1, 1, tzinfo=UTC)
 def read_moment(text: str) -> datetime | timedelta:
     """A time, or how long ago it is. A day begins as UTC has it. Raises ValueError with what would be right."""
     text = text.strip()
-    if found := _DURATION.fullmatch(text):
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if match := _DURATION.fullmatch(text):
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
     try:
         at = _midnight(text) if _DAY.fullmatch(text) else datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Lists come in pages. A page's `next_cursor` asks for the one after it."""
+"""Lists come in pages. A page's `next_cursor` is the `cursor` of the next one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of runs went, as the gateway tells it."""
+"""Profiles of runs in the HTTP API: where their time went."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class SpentView(BaseModel):
     """Seconds. They add up to the wall time; where steps run at the same time, the first that applies counts:
     model, tool, commit, waiting, claim, code."""
 
-    queued: Annotated[float, Field(description="Nobody had it, and an executor could have")]
-    claim: Annotated[float, Field(description="From being taken up to the first step")]
-    model: Annotated[float, Field(description="At least one step asked a model")]
+    queued: Annotated[float, Field(description="Waiting in the queue for an executor")]
+    claim: Annotated[float, Field(description="From the claim to the first step")]
+    model: Annotated[float, Field(description="At least one step was waiting for a model")]
     tool: float
     code: Annotated[float, Field(description="Own work: steps, and what is between them")]
     commit: Annotated[float, Field(description="Until results were on disk")]
     waiting: Annotated[
-        float, Field(description="For a step's next try, a time, the lease of a lost executor, or somebody's retry")
+        float, Field(description="For a step's next try, a time, the lease of a lost executor, or a caller's retry")
     ]
 
 
 class NodeTimes(BaseModel):
-    """One node. `busy_s`: how long at least one of its steps was at work; `model_s`: asked a model."""
+    """One node. `busy_s`: how long at least one of its steps was at work; `model_s`: was waiting for a model."""
 
     node: str
     steps: int
@@ -65,7 +65,7 @@ class RunProfile(BaseModel):
     status: State
     created_at: datetime
     finished_at: datetime | None
-    wall_s: Annotated[float, Field(description="From its making to its end")]
+    wall_s: Annotated[float, Field(description="From its submission to its end")]
     spent_s: SpentView
     at_work_s: Annotated[float, Field(description="How long an executor had it")]
     nodes: Annotated[list[NodeTimes], Field(description="Slowest first")]
@@ -102,8 +102,8 @@ class SpreadView(BaseModel):
 
     @classmethod
     def of(cls, spread: Spread) -> SpreadView:
-        told = {f"{name}_s": round(getattr(spread, name), 6) for name in ("mean", "p50", "p95", "p99")}
-        return cls(**told)
+        values = {f"{name}_s": round(getattr(spread, name), 6) for name in ("mean", "p50", "p95", "p99")}
+        return cls(**values)
 
 
 class SpreadOfSpent(BaseModel):

@@ -1,4 +1,4 @@
-"""Why a request to a Flowyard doesn't get what it asked for."""
+"""Why a request to a Flowyard failed."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Unintelligible(FlowyardError):
 
 
 class Refused(FlowyardError):
-    """Flowyard says no. `code`, `title`, `status` and `details` are those that it told."""
+    """Flowyard refused the request. `code`, `title`, `status` and `details` are those of its answer."""
 
     code = "refused"
     _standard: ClassVar[frozenset[str]] = frozenset({"type", "title", "status", "detail", "code", "instance"})
 
     def __init__(self, problem: Mapping[str, Any], *, status: int, retry_after: float | None = None) -> None:
-        # Other errors have these by their class; this one by what it was told.
+        # Other errors have these by their class; this one has those of an answer.
         vars(self).update(code=str(problem["code"]), title=str(problem.get("title", "")), status=status)
         self.retry_after = retry_after
         self._details = {name: value for name, value in problem.items() if name not in self._standard}
@@ -66,15 +66,15 @@ def unreachable(url: str, error: httpx.TransportError) -> Unreachable:
 
 
 def refusal(url: str, response: httpx.Response) -> FlowyardError:
-    """The error that an answer tells, once it has been read. Those whose facts travel along are themselves again."""
+    """The error in an answer that has been read. Classes whose facts are part of the answer are restored."""
     try:
         problem = response.json()
     except ValueError:
         problem = None
     if not isinstance(problem, dict) or "code" not in problem:
-        told = f"{response.status_code} {response.reason_phrase}".strip()
+        status = f"{response.status_code} {response.reason_phrase}".strip()
         # What stands before a gateway speaks for it while it is away.
-        return Unreachable(url, told) if response.status_code in AWAY else Unintelligible(url, told)
+        return Unreachable(url, status) if response.status_code in AWAY else Unintelligible(url, status)
     problems = problem.get("problems")
     if problems and problem["code"] == InvalidInputs.code:
         return InvalidInputs([str(one) for one in problems])

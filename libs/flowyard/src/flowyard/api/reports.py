@@ -1,4 +1,4 @@
-"""The reports of the HTTP API, as a program asks for them: what calls cost, and where time went.
+"""The reports of the HTTP API, for programs: what calls cost, and where time went.
 
 A time is one that `moments` reads: `7d`, a day, or a time with its zone. None is all that is kept.
 """

@@ -1,4 +1,4 @@
-"""What the OpenAPI shows of runs: one run of one workflow, told from all sides."""
+"""What the OpenAPI shows of runs: one run of one workflow, in every shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs, as the gateway speaks of them: what it is asked, and what it answers."""
+"""Runs in the HTTP API: requests and answers."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class RunRequest(Asked):
 
 
 class ForkPoint(Asked):
-    """The step before which a fork leaves its origin. `visit`: in a loop, the how manieth time."""
+    """The step before which a fork leaves its origin. `visit`: which visit of the node, counted from 1."""
 
     node: NodeId
     visit: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
 
 
 class ForkRequest(Asked):
-    """With `from` and `state`: go on from that step, with these fields changed. Without: begin anew, with `inputs`."""
+    """With `from` and `state`: go on from that step, with these fields changed. Without: start again, with `inputs`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.FORK]}, validate_by_name=True)
 
@@ -99,7 +99,7 @@ class FailureView(BaseModel):
     code: str
     message: str
     node: str | None = None
-    reply: Annotated[str | None, Field(description="A model's reply that didn't fit")] = None
+    reply: Annotated[str | None, Field(description="A model's reply that didn't match the outputs")] = None
 
     @classmethod
     def of(cls, failure: Failure) -> FailureView:
@@ -131,13 +131,13 @@ class RunSummary(BaseModel):
     digest: str
     status: State
     priority: int
-    attempt: Annotated[int, Field(description="How often an executor has taken it up")]
+    attempt: Annotated[int, Field(description="How often an executor has claimed it")]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     wake_at: Annotated[datetime | None, Field(description="When it goes on, if it is `waiting`")]
     cancel_requested: bool
-    executor: Annotated[str | None, Field(description="Who works on it now")]
+    executor: Annotated[str | None, Field(description="The executor that has it now")]
     last_seq: Annotated[int, Field(description="The number of its newest event")]
     error: FailureView | None
     spending: SpendingView

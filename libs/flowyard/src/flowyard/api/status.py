@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 
 class ServiceView(BaseModel):
-    """A part of the installation. null: nobody can tell, or there is no such thing."""
+    """A part of the installation. null: unknown, or there is none."""
 
     name: str
     healthy: bool | None
@@ -21,7 +21,7 @@ class ServiceView(BaseModel):
 
 
 class ExecutorView(BaseModel):
-    """An executor that has registered. null: its heartbeats haven't told yet."""
+    """An executor that has registered. null: no heartbeat has said so yet."""
 
     id: str
     name: str
@@ -33,7 +33,7 @@ class ExecutorView(BaseModel):
 
 
 class HolderView(BaseModel):
-    """An executor that holds runs, as Postgres knows it: it lives, even if nobody hears its heartbeats."""
+    """An executor that holds runs, according to Postgres: it is alive, even if its heartbeats don't arrive."""
 
     executor: str
     runs: int
@@ -47,7 +47,7 @@ class QueueView(BaseModel):
     running: int
     waiting: int
     oldest_queued_s: Annotated[float, Field(description="For how many seconds the oldest queued run has been waiting")]
-    orphaned: Annotated[int, Field(description="Runs that nobody will ever touch again: anything but 0 is a defect")]
+    orphaned: Annotated[int, Field(description="Runs that no executor will ever take: anything but 0 is a defect")]
 
 
 class TodayView(BaseModel):

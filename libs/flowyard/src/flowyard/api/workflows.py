@@ -90,7 +90,7 @@ class GraphNode(BaseModel):
     ]
     name: str | None = None
     description: str | None = None
-    model: Annotated[str | None, Field(description="Who answers", examples=["ollama/llama3.2"])] = None
+    model: Annotated[str | None, Field(description="The model that it calls", examples=["ollama/llama3.2"])] = None
     outputs: Annotated[list[str], Field(description="The fields that it writes")] = []
 
 

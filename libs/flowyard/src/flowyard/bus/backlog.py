@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Backlog(Generic[T]):
-    """A queue that never blocks who fills it. Beyond its limits the oldest go: the newest nudge is worth most."""
+    """A queue whose `put` never blocks. Beyond its limits the oldest items are dropped: the newest is worth most."""
 
     def __init__(self, *, items: int, size: int) -> None:
         """`size`: in bytes, of all items. A single item may be larger."""
@@ -24,7 +24,7 @@ class Backlog(Generic[T]):
         return len(self._waiting)
 
     def put(self, item: T, size: int) -> list[T]:
-        """Returns what had to go."""
+        """Returns the items that were dropped."""
         self._waiting.append((item, size))
         self._size += size
         self._filled.set()
@@ -34,7 +34,7 @@ class Backlog(Generic[T]):
         return gone
 
     async def filled(self) -> None:
-        """Until there is something to take. For one reader only."""
+        """Returns when there is something to take. For one reader only."""
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()

@@ -19,7 +19,7 @@ from flowyard.bus.subscription import Handler, Subscription
 _OUTBOX_MESSAGES: Final = 10_000
 _OUTBOX_BYTES: Final = 8 * 1024 * 1024
 _SEND_AHEAD_BYTES: Final = 64 * 1024
-"""So much is given to nats-py before its socket has taken it: what is on its way when the connection breaks is lost."""
+"""So much is given to nats-py before its socket has taken it: what is in transit when the connection breaks is lost."""
 _FLUSH_S: Final = 0.7
 _CLOSE_S: Final = 0.7
 
@@ -65,7 +65,7 @@ class Bus:
     ) -> AsyncIterator[None]:
         """Hands the messages of `subject` to `handler`, one after the other and in order, through every reconnect.
 
-        If NATS is up, everything published after this block has been entered is heard. `missed` is called whenever
+        If NATS is up, everything published after this block was entered arrives. `missed` is called whenever
         something may not have been: when it begins, after each reconnect, and when the handler was too slow. With a
         `queue` each message goes to one of the subscribers who name it. What can't be decoded, and a handler that
         raises, is counted and logged.

@@ -1,4 +1,4 @@
-"""A doorbell says that there may be something to do. Behind it is a poll, so that a lost ring costs little."""
+"""A doorbell rings when there may be work. A poll stands behind it, so that a lost ring costs little."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Doorbell:
         self._rung_at: float | None = None
 
     def ring(self) -> None:
-        """Many rings are one. One that comes while its hearer is at work isn't lost: the next wait returns at once."""
+        """Many rings count as one. A ring between two waits isn't lost: the next wait returns at once."""
         if self._rung_at is None:
             self._rung_at = time.monotonic()
         self._rung.set()

@@ -28,17 +28,17 @@ _log = logging.getLogger(__name__)
 class Drops:
     def __init__(self, on_drop: OnDrop) -> None:
         self._on_drop = on_drop
-        self._unsaid: Counter[tuple[DropReason, str]] = Counter()
-        self._said_at: dict[tuple[DropReason, str], float] = {}
+        self._unlogged: Counter[tuple[DropReason, str]] = Counter()
+        self._logged_at: dict[tuple[DropReason, str], float] = {}
 
     def add(self, reason: DropReason, kind: str, detail: str = "") -> None:
-        """`detail` goes to the log, so it holds nothing of what the message says."""
+        """`detail` is logged, so it must hold nothing of the message's content."""
         self._on_drop(reason, kind)
         key = reason, kind
-        self._unsaid[key] += 1
+        self._unlogged[key] += 1
         now = time.monotonic()
-        if now - self._said_at.get(key, -_LOG_EVERY_S) < _LOG_EVERY_S:
+        if now - self._logged_at.get(key, -_LOG_EVERY_S) < _LOG_EVERY_S:
             return
-        self._said_at[key] = now
-        facts = {"reason": reason, "kind": kind, "count": self._unsaid.pop(key), "detail": detail}
+        self._logged_at[key] = now
+        facts = {"reason": reason, "kind": kind, "count": self._unlogged.pop(key), "detail": detail}
         _log.warning("bus message dropped", extra=facts)

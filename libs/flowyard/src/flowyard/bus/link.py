@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Link:
-    """`on_up` is awaited with each new client before anybody else gets it. `on_refused` hears what we may not use."""
+    """`on_up` is awaited with each new client before it is used. `on_refused`: called if NATS refuses a subject."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Link:
             await asyncio.sleep(_RETRY_S)
 
     async def flush(self, client: Client, *, timeout_s: float) -> None:
-        """Returns when the server has taken all that was said to it before, or after `timeout_s`."""
+        """Returns when the server has received all that was sent before, or after `timeout_s`."""
         # A flush that gives up, or is cancelled, leaves a future at which nats-py's reader dies when the PONG comes.
         flush = asyncio.create_task(client.flush(timeout=_FOR_EVER))
         self._flushes.add(flush)
@@ -104,7 +104,7 @@ class Link:
             password=self._password,
             token=None if self._password else self._user,
             name=self._name,
-            error_cb=self._heard,
+            error_cb=self._on_error,
             closed_cb=closed,
             allow_reconnect=False,
             max_reconnect_attempts=1,
@@ -142,8 +142,8 @@ class Link:
         for flush in self._flushes:
             flush.cancel()
 
-    async def _heard(self, error: Exception) -> None:
-        """nats-py says here what went wrong, and nowhere else that we may not use a subject."""
+    async def _on_error(self, error: Exception) -> None:
+        """nats-py reports errors here, and only here that a subject isn't permitted."""
         if PERMISSIONS_ERR in str(error).lower():
             self._on_refused(str(error))
         else:

@@ -49,7 +49,7 @@ class RunEvents(Announcement):
 
 
 class RunTokens(Announcement):
-    """A piece of a model's reply, as it comes. A greater `epoch` begins the step's text anew."""
+    """A piece of a model's reply, as it comes. A greater `epoch`: the step's text begins again."""
 
     run_id: UUID
     epoch: int
@@ -141,7 +141,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(kind: type[M], payload: bytes, *, subject: str | None = None) -> M:
-    """Raises ValueError, which tells where and what, but quotes nothing of what was sent."""
+    """Raises ValueError, which says where and what is wrong, and quotes nothing of the message."""
     try:
         message = kind.model_validate_json(payload)
     except ValidationError as error:

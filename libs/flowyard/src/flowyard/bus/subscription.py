@@ -54,7 +54,7 @@ class Subscription(Generic[M]):
         self._there: NatsSubscription | None = None
 
     async def place(self, client: Client) -> None:
-        """Says to the server what we want to hear. Once per client."""
+        """Subscribes at the server, once per client."""
         if self._client is client:
             return
         self._client = client

@@ -1,4 +1,4 @@
-"""What is done with runs from outside: submit, cancel, retry, fork, follow. For services that people talk to.
+"""What callers do with runs: submit, cancel, retry, fork, follow; and how a run that was moved is announced.
 
-The doors are `parts.make_control`, one module per verb, and `live` for what happens meanwhile.
+The doors are `parts.make_control`, one module per verb, and `live` for following runs as they go on.
 """

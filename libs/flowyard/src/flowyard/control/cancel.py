@@ -1,4 +1,4 @@
-"""Cancel runs: at once where nobody is at work on them, else by their executors."""
+"""Cancels runs: at once if no executor has them, else by their executors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """`run_ids`: cancelled now, or soon. `skipped`: error codes by run. `more`: go on before this run; None: done."""
+    """`run_ids`: cancelled, or about to be. `skipped`: error codes by run. `more`: continue before it; None: done."""
 
     run_ids: tuple[UUID, ...]
     skipped: dict[UUID, str]
@@ -27,18 +27,18 @@ class Cancelled:
 
 
 async def cancel_run(control: Control, run_id: UUID) -> Run:
-    """The run as it is then: cancelled, or still open with `cancel_requested`. Raises UnknownRun, IllegalMove."""
+    """Returns the run: cancelled, or still open with `cancel_requested`. Raises UnknownRun, IllegalMove."""
     announce(await control.moves.cancel(run_id), control.bus, control.metrics)
     return await control.runs.get(run_id)
 
 
 async def cancel_runs(control: Control, wanted: RunFilter, *, ids: Collection[UUID] | None = None) -> Cancelled:
-    """All open runs that fit, at most MOST of them, newest first; of `ids` alone where they are given."""
+    """Cancels the newest MOST open runs that match `wanted`; with `ids`, exactly those runs."""
     if ids is not None:
         return await _cancel(control, list(ids), more=None)
     statuses = frozenset(wanted.statuses) & OPEN if wanted.statuses else OPEN
-    found = await control.runs.ids(replace(wanted, statuses=statuses), MOST)
-    return await _cancel(control, found, more=found[-1] if len(found) == MOST else None)
+    run_ids = await control.runs.ids(replace(wanted, statuses=statuses), MOST)
+    return await _cancel(control, run_ids, more=run_ids[-1] if len(run_ids) == MOST else None)
 
 
 async def _cancel(control: Control, ids: Collection[UUID], *, more: UUID | None) -> Cancelled:

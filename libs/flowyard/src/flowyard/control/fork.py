@@ -99,7 +99,7 @@ def _refuse_parallel_writes(workflow: Workflow, node: str, state: Mapping[str, A
     for other in sorted(Flow(workflow.nodes, workflow.ways).beside(node) & workflow.nodes.keys()):
         written = {maps[other].collect_field} if other in maps else {o.field for o in workflow.nodes[other].outputs}
         for name in sorted(written & state.keys()):
-            message = f"'{other}', which runs beside '{node}', writes it: fork from a step before the two"
+            message = f"'{other}', which runs in parallel to '{node}', writes it: fork from a step before the two"
             raise InvalidRequest([{"where": f"state.{name}", "message": message}])
 
 

@@ -1,4 +1,4 @@
-"""What the verbs need, built once per process."""
+"""What the functions of this room need, built once per process."""
 
 from __future__ import annotations
 

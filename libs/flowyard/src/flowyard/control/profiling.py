@@ -26,14 +26,16 @@ async def profile_runs(
     profiles: Profiles, *, workflow: str | None, since: datetime | None, most: int
 ) -> list[ProfiledRun]:
     """Those of the newest runs that have finished and that an executor has had; made at `since`, or later."""
-    found: list[ProfiledRun] = []
+    profiles_of_runs: list[ProfiledRun] = []
     for run in await profiles.finished(workflow=workflow, since=since, most=most):
         entries = await profiles.entries(run.id)
         # A run that was deleted meanwhile has no events any more.
         if entries:
             profile = await _profile(entries, run.created_at, run.finished_at)
-            found.append(ProfiledRun(run.id, run.workflow, run.status, run.created_at, run.finished_at, profile))
-    return found
+            profiles_of_runs.append(
+                ProfiledRun(run.id, run.workflow, run.status, run.created_at, run.finished_at, profile)
+            )
+    return profiles_of_runs
 
 
 async def _profile(entries: Sequence[Entry], created_at: datetime, ended_at: datetime) -> Profile:

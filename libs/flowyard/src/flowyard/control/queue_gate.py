@@ -1,4 +1,4 @@
-"""The queue has a limit."""
+"""Limits how many runs may be queued."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _RETRY_AFTER_S: Final = 2.0
 
 
 class QueueGate:
-    """Counts at most every `seconds`; in between it adds those that it has let in itself.
+    """Counts the queued runs at most every `seconds`, and adds the runs that it has admitted since.
 
-    Several processes together may let in a few more than `limit`: as many as they take within `seconds`.
+    Several processes together may admit a few more than `limit`: those that they admit within `seconds`.
     """
 
     def __init__(self, measures: QueueMeasures, *, limit: int, seconds: float = 0.5) -> None:

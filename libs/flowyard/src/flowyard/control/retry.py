@@ -1,4 +1,4 @@
-"""Retry a failed run: it goes on from its failed step."""
+"""Retries a failed run: it goes on from its failed step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a service runs: logs, signals, HTTP, and loops beside it."""
+"""How a service runs: logs, signals, HTTP, and the loops that run meanwhile."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ BODY_LIMIT: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the OpenAPI says of the service as a whole. `text`: Markdown."""
+    """What the OpenAPI document says about the service. `text`: Markdown."""
 
     title: str
     version: str

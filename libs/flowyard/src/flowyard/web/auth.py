@@ -12,7 +12,7 @@ from flowyard.access import Caller, Scope
 from flowyard.errors.requests import Forbidden, Unauthorized
 
 Verify: TypeAlias = Callable[[str], Awaitable[Caller | None]]
-"""The whole key → whose it is; None: it isn't valid."""
+"""The text of a key → its caller; None if it isn't valid."""
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -34,12 +34,12 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         if given is None:
             raise Unauthorized(given=False)
         verify: Verify = request.app.state.verify
-        found = await verify(given.credentials)
-        if found is None:
+        known = await verify(given.credentials)
+        if known is None:
             raise Unauthorized(given=True)
-        if not found.may(scope):
-            raise Forbidden(scope=scope, key_name=found.name)
-        return found
+        if not known.may(scope):
+            raise Forbidden(scope=scope, key_name=known.name)
+        return known
 
     return caller
 

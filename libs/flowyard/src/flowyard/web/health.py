@@ -57,7 +57,7 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
     @router.get(
         "/health/ready",
         summary="Can the service do its work?",
-        responses={503: {"model": Readiness, "description": "It can't; the checks tell why"}},
+        responses={503: {"model": Readiness, "description": "It can't; the checks say why"}},
     )
     async def ready(response: Response) -> Readiness:
         results = await recent.get()

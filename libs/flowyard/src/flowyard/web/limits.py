@@ -1,4 +1,4 @@
-"""Request bodies have a limit, whether their length is told in advance or not."""
+"""Request bodies have a limit, whether they declare their length or not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _told_length(scope) > self._limit:
+        if _declared_length(scope) > self._limit:
             problem = problem_of(self._too_large(), scope["state"]["request_id"])
             await problem(scope, receive, send)
             return
@@ -42,7 +42,7 @@ class BodyLimit:
         return TooLarge("the request's body", limit=self._limit)
 
 
-def _told_length(scope: Scope) -> int:
-    """0 where the length isn't told: then the bytes are counted as they come."""
-    told = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    return int(told) if told.isdigit() else 0
+def _declared_length(scope: Scope) -> int:
+    """Of the body, in bytes; 0 if it isn't declared: then the bytes are counted as they come."""
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(length) if length.isdigit() else 0

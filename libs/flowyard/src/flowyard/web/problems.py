@@ -45,21 +45,21 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses=`: the errors that it can answer with, by status."""
-    found: dict[int | str, dict[str, Any]] = {}
+    responses: dict[int | str, dict[str, Any]] = {}
     for error in errors:
-        response = found.setdefault(error.status, {"description": "", "content": {MEDIA_TYPE: _content()}})
+        response = responses.setdefault(error.status, {"description": "", "content": {MEDIA_TYPE: _content()}})
         response["content"][MEDIA_TYPE]["examples"][error.code] = {"summary": error.title, "value": _example(error)}
         response["description"] = ", ".join(f"`{code}`" for code in response["content"][MEDIA_TYPE]["examples"])
-    return found
+    return responses
 
 
 def guarded_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
-    """As `problem_responses`, of a route that needs a key, and Postgres."""
+    """As `problem_responses`, for a route that needs a key and Postgres."""
     return problem_responses(Unauthorized, Forbidden, Unavailable, *errors)
 
 
 def problem_of(error: FlowyardError, request_id: str) -> Response:
-    """The answer that tells the error."""
+    """The HTTP answer for an error."""
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -71,8 +71,8 @@ def problem_of(error: FlowyardError, request_id: str) -> Response:
 
 
 def internal_problem(request_id: str) -> Response:
-    """The answer to what nobody expected. It tells nothing but the id, by which the log tells everything."""
-    detail = f"this is a bug; the log tells more under the request id {request_id}"
+    """The HTTP answer for a bug. It holds only the request's id, under which the log has the details."""
+    detail = f"this is a bug; the log has the details under the request id {request_id}"
     return _response(_body(INTERNAL, "Internal error", 500, detail, request_id), {})
 
 
@@ -88,7 +88,7 @@ async def _of_ours(request: Request, error: Exception) -> Response:
 async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     # Without the input: it may hold a secret, and the caller knows it.
-    problems = [{"where": _where(found["loc"]), "message": _message(found)} for found in error.errors()]
+    problems = [{"where": _where(wrong["loc"]), "message": _message(wrong)} for wrong in error.errors()]
     return problem_of(InvalidRequest(problems), request_id_of(request))
 
 
@@ -97,7 +97,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
     request_id = request_id_of(request)
     if isinstance(error.__cause__, FlowyardError):  # FastAPI wraps what is raised while it reads a body
         return problem_of(error.__cause__, request_id)
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that it can't even begin to read
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's answer to a body that isn't even text
         return problem_of(InvalidRequest([{"where": "body", "message": "it can't be read as JSON"}]), request_id)
     status = HTTPStatus(error.status_code)
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
@@ -111,7 +111,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Of all routes that have this path. Starlette tells those of the first."""
+    """Of all routes with this path. Starlette names only those of the first."""
     path = request.scope["path"]
     routes = [r for r in iter_route_contexts(request.app.routes) if r.methods and r.path_regex.match(path)]
     return sorted({method for route in routes for method in route.methods or ()})
@@ -121,9 +121,9 @@ def _where(place: tuple[str | int, ...]) -> str:
     return ".".join(str(part) for part in place)
 
 
-def _message(found: dict[str, Any]) -> str:
-    reason = found.get("ctx", {}).get("error") if found["type"] == "json_invalid" else None
-    return f"not JSON: {reason}" if reason else str(found["msg"]).removeprefix("Value error, ")
+def _message(wrong: dict[str, Any]) -> str:
+    reason = wrong.get("ctx", {}).get("error") if wrong["type"] == "json_invalid" else None
+    return f"not JSON: {reason}" if reason else str(wrong["msg"]).removeprefix("Value error, ")
 
 
 def _body(code: str, title: str, status: int, detail: str, request_id: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_process(service: Coroutine[Any, Any, None]) -> int:
-    """Runs the service on a loop of its own. The exit code: 0, or 1 after what the log tells in one line."""
+    """Runs the service on a new event loop. Returns the exit code: 0, or 1 after an error, which is logged."""
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(service)
@@ -34,7 +34,7 @@ def run_process(service: Coroutine[Any, Any, None]) -> int:
         return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - the process's top
         for leaf in _leaves(error):
-            _tell(leaf)
+            _log(leaf)
         return 1
     return 0
 
@@ -50,17 +50,17 @@ def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
 
-    def told(number: int) -> None:
+    def on_signal(number: int) -> None:
         name = signal.Signals(number).name
         if ending.is_set():
-            logger.warning("told to end now", extra={"signal": name})
+            logger.warning("shutting down at once", extra={"signal": name})
             logging.shutdown()
             os._exit(128 + number)
-        logger.info("told to end", extra={"signal": name})
+        logger.info("shutting down", extra={"signal": name})
         ending.set()
 
     for number in _SIGNALS:
-        loop.add_signal_handler(number, told, number)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         yield
     finally:
@@ -70,15 +70,15 @@ def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     loop: asyncio.AbstractEventLoop = _fresh_loop()
-    loop.set_exception_handler(_unheard)
+    loop.set_exception_handler(_unhandled)
     return loop
 
 
-def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What went wrong where nobody waited for it. It is a bug of ours, with one exception."""
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that no task waits for. It is a bug of ours, with one exception."""
     error = context.get("exception")
     if isinstance(error, socket.gaierror):
-        # Of a connection that was given up meanwhile: uvloop lets its look-up go on.
+        # Of a connection that was given up meanwhile: uvloop doesn't stop its DNS query.
         logger.debug("a name was looked up in vain", extra={"detail": str(error)})
     else:
         loop.default_exception_handler(context)
@@ -92,7 +92,7 @@ def _leaves(error: Exception) -> Iterator[Exception]:
         yield error
 
 
-def _tell(error: Exception) -> None:
+def _log(error: Exception) -> None:
     if isinstance(error, FlowyardError):
         logger.error("service failed: %s", error.message, extra={"code": error.code})
     else:

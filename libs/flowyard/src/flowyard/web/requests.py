@@ -1,4 +1,4 @@
-"""What every request gets: an id, headers that make browsers careful, a count, a line, and an answer even to a bug."""
+"""What every request gets: an id, security headers, a count in the metrics, a log line, an answer even to a bug."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ API_HEADERS: Final[Mapping[str, str]] = {
 }
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Asked every few seconds by machines: counted, but hardly worth a line.
+# Requested every few seconds by machines: counted, and logged at debug level only.
 _ROUTINE: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 _RUN: Final = re.compile(r"/runs/([0-9A-Fa-f-]{32,36})(?:/|$)")
 
 
 class Requests:
-    """ASGI middleware, the outermost. `headers`: what an answer gets that doesn't say otherwise."""
+    """ASGI middleware, the outermost. `headers`: added to each answer that doesn't have them."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: HttpMetrics, headers: Mapping[str, str], shutting_down: asyncio.Event
@@ -60,17 +60,17 @@ class Requests:
         try:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
-            # It went away in the middle of its own request: nobody waits for an answer.
+            # The client disconnected in the middle of its own request: nobody waits for an answer.
             pass
         except Exception:
-            # The process's top: what gets here is a bug. The answer names the line that this writes.
+            # The process's top: what gets here is a bug. The answer holds the id under which it is logged.
             logger.exception("request failed", extra=_facts(scope, request_id))
             if not answer.status:
                 await internal_problem(request_id)(scope, receive, answer.send)
         except asyncio.CancelledError:
             if not self._shutting_down.is_set():
                 raise
-            # The grace is over, and uvicorn waits no longer for this task: there is nobody to pass it on to.
+            # The grace period is over, and uvicorn has stopped waiting for this task, so the cancellation ends here.
             if not answer.status:
                 await problem_of(ShuttingDown(), request_id)(scope, receive, answer.send)
         finally:
@@ -78,7 +78,7 @@ class Requests:
 
     def _count(self, scope: Scope, answer: _Answer, request_id: str) -> None:
         method, route = _method(scope), _route(scope)
-        # No status: the client went away before there was an answer.
+        # No status: the client disconnected before the answer began.
         self._metrics.requests.labels(method, route, str(answer.status or "none")).inc()
         self._metrics.duration.labels(method, route).observe(answer.delay_s)
         level = logging.WARNING if answer.status >= 500 else logging.INFO
@@ -107,24 +107,24 @@ class _Answer:
             self.status = message["status"]
             self._delay_s = self.delay_s
             own = list(message.get("headers", ()))
-            said = {name.lower() for name, _ in own}
-            message = {**message, "headers": own + [header for header in self._headers if header[0] not in said]}
+            names = {name.lower() for name, _ in own}
+            message = {**message, "headers": own + [header for header in self._headers if header[0] not in names]}
         await self._send(message)
 
 
 def _run_of(path: str) -> UUID | None:
     """The run that a request is about."""
-    found = _RUN.search(path)
+    match = _RUN.search(path)
     try:
-        return UUID(found[1]) if found else None
+        return UUID(match[1]) if match else None
     except ValueError:
         return None
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's, so that one id follows a request from service to service, or a new one."""
-    told = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return told.decode() if _ID.fullmatch(told) else secrets.token_hex(16)
+    """The id that the caller sent, so that a request keeps it from service to service; or a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode() if _ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _facts(scope: Scope, request_id: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""uvicorn as one task among others: it ends when the service does, and leaves signals alone."""
+"""Runs uvicorn as one task of a service: it ends with the service, and handles no signals."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ async def serve(
 ) -> None:
     """Serves until `shutting_down` is set; then takes no new connection and gives open requests `grace_s` to end.
 
-    Port 0 is any free one; `on_listening` is told which. Cancelled, or failed, it sets `shutting_down` itself, so that
-    streams end at once. Raises CannotListen.
+    Port 0 is any free one; `on_listening` gets its number. If cancelled or failed, it sets `shutting_down` itself, so
+    that streams end at once. Raises CannotListen.
     """
     listener = _listen(host, port)
     server = _Server(_config(app, grace_s))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    told = asyncio.create_task(shutting_down.wait())
+    ending = asyncio.create_task(shutting_down.wait())
     bound: int = listener.getsockname()[1]
     logger.info("listening", extra={"host": host, "port": bound})
     if on_listening is not None:
         on_listening(bound)
     try:
-        await asyncio.wait([serving, told], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
     finally:
         shutting_down.set()
         server.should_exit = True
-        await told
+        await ending
         await serving
     logger.info("stopped listening", extra={"host": host, "port": bound})
 
 
 class _Bounded(HttpToolsProtocol):
-    """A request's headers are read into memory before anybody is asked who sends it: there is an end to them."""
+    """Limits the size of a request's headers: they are read into memory before its API key is checked."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
