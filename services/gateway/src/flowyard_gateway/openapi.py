@@ -12,7 +12,7 @@ from flowyard.api.costs import CostGroup, CostReport, CostSums
 from flowyard.api.history import CallView, EventView, StepView
 from flowyard.api.keys import KeyView, NewKeyView
 from flowyard.api.profiles import ProfileReport, RunProfile
-from flowyard.api.runs import CancelledRuns, RunSummary, RunView
+from flowyard.api.runs import CancelledRuns, RunListItem, RunView
 
 _WITH_NULLS: Final[tuple[type[BaseModel], ...]] = (
     CallView,
@@ -25,7 +25,7 @@ _WITH_NULLS: Final[tuple[type[BaseModel], ...]] = (
     NewKeyView,
     ProfileReport,
     RunProfile,
-    RunSummary,
+    RunListItem,
     RunView,
     StepView,
 )

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 from flowyard.api import run_examples as examples
 from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, StepList, StepView
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
-from flowyard.api.runs import RunPage, RunSummary, RunView, money
+from flowyard.api.runs import RunPage, RunListItem, RunView, money
 from flowyard.api.workflows import WorkflowName
 from flowyard.errors.requests import UnknownRun
 from flowyard.runs.run import State
@@ -64,7 +64,7 @@ async def list_runs(
     )
     runs = await parts.control.runs.page(wanted, limit + 1)
     more = str(runs[limit - 1].id) if len(runs) > limit else None
-    return answer(RunPage(items=[RunSummary.of(run) for run in runs[:limit]], next_cursor=more))
+    return answer(RunPage(items=[RunListItem.of(run) for run in runs[:limit]], next_cursor=more))
 
 
 @router.get(

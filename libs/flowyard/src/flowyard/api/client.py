@@ -25,9 +25,9 @@ from flowyard.api.runs import (
     CancelledRuns,
     CancelRequest,
     ForkRequest,
+    RunListItem,
     RunPage,
     RunRequest,
-    RunSummary,
     RunView,
 )
 from flowyard.api.status import StatusView
@@ -109,7 +109,7 @@ class Client(Reports):
         status: Collection[State] = (),
         before: UUID | None = None,
         most: int | None = None,
-    ) -> Iterator[RunSummary]:
+    ) -> Iterator[RunListItem]:
         """Newest first. `before`: only those with a smaller id, which are older."""
         query = {"workflow": workflow, "status": list(status) or None, "cursor": before}
         return self.pages(RunPage, "/v1/runs", query, most=most)

@@ -120,7 +120,7 @@ class SpendingView(BaseModel):
         return cls(calls=spent.calls, tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, cost_usd=cost_usd)
 
 
-class RunSummary(BaseModel):
+class RunListItem(BaseModel):
     """A run, without its inputs and outputs. Times are UTC; null: not yet."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SUMMARY]})
@@ -144,15 +144,15 @@ class RunSummary(BaseModel):
     forked_from: UUID | None
 
     @classmethod
-    def of(cls, run: Run) -> RunSummary:
+    def of(cls, run: Run) -> RunListItem:
         return cls.model_construct(**_summary(run))
 
 
-class RunPage(Page[RunSummary]):
+class RunPage(Page[RunListItem]):
     """Newest first."""
 
 
-class RunView(RunSummary):
+class RunView(RunListItem):
     """A run."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
@@ -172,6 +172,6 @@ def money(amount: Decimal | None) -> str | None:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    values = {name: getattr(run, name) for name in RunSummary.model_fields}
+    values = {name: getattr(run, name) for name in RunListItem.model_fields}
     error = FailureView.of(run.error) if run.error is not None else None
     return values | {"error": error, "spending": SpendingView.of(run.spending)}

@@ -56,7 +56,7 @@ def actual(reserved: Amount, *, tokens_in: int | None, tokens_out: int | None, u
 class Quote:
     """What one call may cost, by the tokens of its reply.
 
-    `prompt`: tokens of the prompt; `replies`: how many are asked for. Prices are US dollars per token.
+    `prompt`: tokens of the prompt; `replies`: how many the model is to write. Prices are US dollars per token.
     """
 
     prompt: int

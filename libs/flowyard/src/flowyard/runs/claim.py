@@ -1,4 +1,4 @@
-"""An executor's right to a run."""
+"""The right of one executor to work on a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from flowyard.runs.run import Fork
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an executor needs to go on with a run. Seconds are the database's: `left_s` until the run's deadline,
-    `waited_s` since it was queued. `started_at`: its first claim; `at`: this one.
+    """What an executor needs to execute a run that it has claimed. Times are the database's.
 
-    `head_checkpoint`: from where it resumes; None: from its beginning. `has_steps`: some of its steps have ended.
+    `left_s`: seconds until the run's deadline; `waited_s`: seconds since it was queued. `started_at`: when it was first
+    claimed; `at`: when this claim was made. `epoch`: the fencing token of every write under the claim.
+
+    `head_checkpoint`: where the run resumes; None: at its beginning. `has_steps`: some of its steps have ended.
     """
 
     run_id: UUID

@@ -1,4 +1,4 @@
-"""What model calls came to, summed up. Unknown stays unknown, and what is known is told beside it."""
+"""Sums over model calls: a sum with an unknown part is unknown, and the sum of the known parts is given with it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
 UNPAID: Final = frozenset({"local", "scripted", "ollama"})
-"""Providers that cost nothing, whatever happens to a call."""
+"""Providers whose calls cost nothing, even if they fail."""
 
 Grouping: TypeAlias = Literal["provider", "model", "workflow", "node", "day", "run"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Of some calls. What begins with `known_` adds up what is known; `unknown_…`: how many calls didn't tell.
+    """Over some calls. `known_…`: the sum over the calls for which it is known; `unknown_…`: how many others there are.
 
-    Durations are seconds and of the calls that were answered; None: no call has told one.
+    Durations are seconds, of the calls that had a reply; None: unknown for all calls.
     """
 
     calls: int
@@ -55,9 +55,9 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """`groups`: of those that there are, the most expensive ones (the newest days), by their names.
+    """`groups`: each with its name; the most expensive ones only, or the newest days. `group_count`: of all groups.
 
-    `total` is over all that there are.
+    `total`: over all groups.
     """
 
     groups: Sequence[tuple[str, Sums]]

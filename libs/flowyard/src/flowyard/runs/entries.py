@@ -30,7 +30,7 @@ from flowyard.runs.events import (
 from flowyard.runs.run import Entry
 
 ENDINGS: Final = frozenset({"run.succeeded", "run.failed", "run.cancelled"})
-"""After one of these, nothing happens to a run unless it is retried."""
+"""The types of the events that end a run. Nothing follows them unless the run is retried."""
 
 _TEXTS: Final = ("outputs", "messages", "reply")
 _OfRun: TypeAlias = RunQueued | RunClaimed | RunWaiting | RunStarted | RunFinished
@@ -62,7 +62,7 @@ def decode_all(entries: Iterable[Entry]) -> Iterator[StoredEvent]:
 
 
 def texts_in(entry: Entry) -> list[Any]:
-    """What a step wrote, or a model was asked and has replied: it may be large."""
+    """The outputs, messages and reply of an entry: they may be large."""
     return [entry.data[name] for name in _TEXTS if name in entry.data]
 
 

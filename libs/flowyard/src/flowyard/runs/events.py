@@ -63,7 +63,7 @@ class RunClaimed:
 
 @dataclass(frozen=True, slots=True)
 class RunWaiting:
-    """The run is with no executor until `seconds` are over. `node`: the one whose step waits, where it is known."""
+    """The run is with no executor until `seconds` are over. `node`: whose step waits; None: unknown."""
 
     seconds: float
     reason: WaitReason = "retry"

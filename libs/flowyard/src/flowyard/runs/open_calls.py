@@ -68,7 +68,7 @@ class OpenCalls:
             case RunWaiting() | RunFinished():
                 self._steps.clear()
             case RunQueued():
-                # An executor that hands a run back has ended its calls; one that is lost hasn't.
+                # An executor that hands a run back has ended its calls; a lost executor hasn't.
                 if event.reason == "drained":
                     self._steps.clear()
             case RunClaimed() | RunStarted() | Token() | RouteTaken() | LoopTurned():
@@ -100,7 +100,7 @@ class OpenCalls:
         usage = {"tokens_in": event.tokens_in, "tokens_out": event.tokens_out}
         self._spent += actual(reserved, **usage, usd=event.cost_usd)
         if (step := self._steps.get(event.step)) is not None:
-            # After an error a fallback is called at once. Which one isn't known, so the last known model stands for it.
+            # After an error a fallback is called at once. Its model isn't known, so the last known model stands for it.
             has_fallback = event.error is not None and event.error.code != _LOST
             step.now = (event.provider, event.model) if has_fallback else None
 

@@ -1,4 +1,4 @@
-"""The profiles of many runs, summed up: how long things usually take, and how long at worst."""
+"""The profiles of many runs together: means and percentiles of how long each part takes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from flowyard.runs.profile import CATEGORIES, Category, NodeProfile, Profile
 from flowyard.runs.run import State
 
 SLOWEST: Final = 5
-"""How many of the slowest runs are told."""
+"""How many of the slowest runs a summary has."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfiledRun:
-    """A run that has finished."""
+    """A finished run and its profile."""
 
     run_id: UUID
     workflow: str
@@ -31,7 +31,7 @@ class ProfiledRun:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of durations, in seconds. Percentiles don't add up; means do."""
+    """The mean and percentiles of some durations, in seconds. Means add up, percentiles don't."""
 
     mean: float
     p50: float
@@ -41,7 +41,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpread:
-    """One node over the runs that had it. `share`: of the time at work of all runs of its workflow."""
+    """One node over the runs in which it was executed. `share`: of the time at work of all runs of its workflow."""
 
     workflow: str
     node: str
@@ -54,7 +54,7 @@ class NodeSpread:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
-    """`nodes`: those that took most of their workflow's time first. `slowest`: by wall time.
+    """`nodes`: the largest share first. `slowest`: the runs with the longest wall time, longest first.
 
     `wall` is None, and nothing in `spent`, where there are no runs.
     """
@@ -66,12 +66,13 @@ class ProfileSummary:
     slowest: Sequence[ProfiledRun]
 
     def bottlenecks(self, threshold: float) -> list[NodeSpread]:
-        """Of each workflow the slowest node, if strictly more than `threshold` of the time at work went to it."""
+        """The slowest node of each workflow, if its share is more than `threshold`."""
         first = {node.workflow: node for node in reversed(self.nodes)}
         return [node for node in self.nodes if node is first[node.workflow] and node.share > threshold]
 
 
 def summed_up(runs: Sequence[ProfiledRun]) -> ProfileSummary:
+    """Any number of runs, of any workflows."""
     if not runs:
         return ProfileSummary(0, None, {}, (), ())
     return ProfileSummary(
@@ -84,31 +85,33 @@ def summed_up(runs: Sequence[ProfiledRun]) -> ProfileSummary:
 
 
 def spread(durations: Sequence[timedelta]) -> Spread:
-    """Of at least one. Between two values it is interpolated, as Postgres' `percentile_cont` does."""
+    """`durations`: at least one. Percentiles are interpolated between values, as Postgres' `percentile_cont` does."""
     values = sorted(duration.total_seconds() for duration in durations)
     mean = sum(durations, timedelta()).total_seconds() / len(values)
     return Spread(mean, *(_percentile(values, part) for part in (0.5, 0.95, 0.99)))
 
 
 def _percentile(values: Sequence[float], part: float) -> float:
-    place = part * (len(values) - 1)
-    below, above = values[math.floor(place)], values[math.ceil(place)]
-    return below + (above - below) * (place - math.floor(place))
+    index = part * (len(values) - 1)
+    below, above = values[math.floor(index)], values[math.ceil(index)]
+    return below + (above - below) * (index - math.floor(index))
 
 
 def _nodes(runs: Sequence[ProfiledRun]) -> list[NodeSpread]:
     at_work: dict[str, timedelta] = defaultdict(timedelta)
-    found: dict[tuple[str, str], list[NodeProfile]] = defaultdict(list)
+    profiles: dict[tuple[str, str], list[NodeProfile]] = defaultdict(list)
     for run in runs:
         at_work[run.workflow] += run.profile.at_work
         for node in run.profile.nodes:
-            found[run.workflow, node.node].append(node)
-    nodes = [_node(workflow, name, seen, at_work[workflow]) for (workflow, name), seen in found.items()]
+            profiles[run.workflow, node.node].append(node)
+    nodes = [_node(workflow, name, of_node, at_work[workflow]) for (workflow, name), of_node in profiles.items()]
     return sorted(nodes, key=lambda node: (-node.share, node.workflow, node.node))
 
 
-def _node(workflow: str, name: str, seen: Sequence[NodeProfile], at_work: timedelta) -> NodeSpread:
-    busy = [node.busy for node in seen]
+def _node(workflow: str, name: str, profiles: Sequence[NodeProfile], at_work: timedelta) -> NodeSpread:
+    busy = [node.busy for node in profiles]
     share = sum(busy, timedelta()) / at_work if at_work else 0.0
-    retries = sum(node.retries for node in seen)
-    return NodeSpread(workflow, name, len(seen), retries, spread(busy), spread([node.model for node in seen]), share)
+    retries = sum(node.retries for node in profiles)
+    return NodeSpread(
+        workflow, name, len(profiles), retries, spread(busy), spread([node.model for node in profiles]), share
+    )

@@ -1,4 +1,4 @@
-"""A run as everybody but its executor sees it, and the moves that it may make."""
+"""A run and what is stored of it, and the moves between its states."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOVES: Final[Mapping[Move, Mapping[State, State]]] = {
     "cancel": {"queued": "cancelled", "running": "cancelled", "waiting": "cancelled"},
     "retry": {"failed": "queued"},
 }
-"""Every legal move of a run: from which state, to which.
+"""Every legal move of a run: from which state to which.
 
 `storage.moves` looks moves up here. Those of a run's executor are written into SQL: `claim` into claim_runs.sql,
 `hand_back` and `wait` into `storage.claims`, `succeed` and the other ends into commit.sql. The test that compares the
@@ -50,7 +50,7 @@ _DONE: Final[Mapping[Move, str]] = {
 
 
 def after(move: Move, state: State, run_id: UUID) -> State:
-    """The state that a move leads to. Raises IllegalMove."""
+    """The state after a move. Raises IllegalMove."""
     to = MOVES[move].get(state)
     if to is None:
         raise IllegalMove(str(run_id), run_status=state, move=_DONE[move])
@@ -59,7 +59,7 @@ def after(move: Move, state: State, run_id: UUID) -> State:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Fields of the state that were changed from outside, before a step."""
+    """Fields of the workflow's state that a fork changes before a step, with their new values."""
 
     node: str
     visit: int
@@ -68,9 +68,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Where a forked run leaves its origin: before this step, with these fields of the state changed.
+    """The step before which a fork leaves its origin, and the fields of the state that it changes there.
 
-    `earlier`: what its origin had changed, if that was a fork too.
+    `earlier`: the changes of the origin, if that is a fork too.
     """
 
     origin: UUID
@@ -80,10 +80,10 @@ class Fork:
     earlier: tuple[Change, ...] = ()
 
     def changes_before(self, node: str, visit: int) -> dict[str, Any]:
-        """The fields that are changed before a step; a later change wins."""
-        made = (*self.earlier, Change(self.node, self.visit, self.state))
+        """The fields that are changed before a step; the latest change wins."""
+        changes = (*self.earlier, Change(self.node, self.visit, self.state))
         return {
-            k: v for change in made if (change.node, change.visit) == (node, visit) for k, v in change.state.items()
+            k: v for change in changes if (change.node, change.visit) == (node, visit) for k, v in change.state.items()
         }
 
 
@@ -137,9 +137,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """What a run begins with. `definition`: the stored document.
+    """A run that is to be stored. `definition`: the id of its stored document.
 
-    `key`: the caller's Idempotency-Key; `fingerprint`: SHA-256 of what was asked with it.
+    `key`: the caller's Idempotency-Key; `fingerprint`: SHA-256 of the request that had it.
     """
 
     id: UUID
@@ -157,7 +157,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event of a run, numbered. `type` is such as `step.finished`; `data` is what it says, as JSON has it."""
+    """An event as it is stored and sent. `seq` counts from 1; `type`: such as `step.finished`; `data`: JSON values."""
 
     seq: int
     at: datetime

@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowyard.api.client import Client
-from flowyard.api.runs import CancelRequest, ForkRequest, RunSummary, RunView
+from flowyard.api.runs import CancelRequest, ForkRequest, RunListItem, RunView
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import InvalidInputs
 from flowyard.runs.run import STATES, State
@@ -139,7 +139,7 @@ def _list(client: Client, args: ListRunsArgs) -> int:
     return exits.OK
 
 
-def _row(run: RunSummary) -> tuple[object, ...]:
+def _row(run: RunListItem) -> tuple[object, ...]:
     return run.id, run.workflow, run.status, ago(run.created_at), took(run), cost(run.spending)
 
 

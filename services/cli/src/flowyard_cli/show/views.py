@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from flowyard.api.history import StepView
-from flowyard.api.runs import RunSummary, RunView, SpendingView
+from flowyard.api.runs import RunListItem, RunView, SpendingView
 from flowyard.api.workflows import WorkflowDetail
 from flowyard.runs.events import StepId
 from flowyard_cli.show.format import count, money, plural, seconds
@@ -72,7 +72,7 @@ def print_workflow(workflow: WorkflowDetail) -> None:
     print_table(("node", "model", "writes"), nodes, empty="no nodes")
 
 
-def took(run: RunSummary) -> str:
+def took(run: RunListItem) -> str:
     """The time since the run started, up to its end or to now."""
     if run.started_at is None:
         return NONE
