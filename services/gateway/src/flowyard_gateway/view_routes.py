@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 from flowyard.api import run_examples as examples
 from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, StepList, StepView
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
-from flowyard.api.runs import RunPage, RunListItem, RunView, money
+from flowyard.api.runs import RunListItem, RunPage, RunView, money
 from flowyard.api.workflows import WorkflowName
 from flowyard.errors.requests import UnknownRun
 from flowyard.runs.run import State

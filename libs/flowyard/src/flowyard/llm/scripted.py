@@ -15,7 +15,7 @@ from flowyard.errors.steps import ModelError, ModelRefused, ModelTimeout, Provid
 from flowyard.language.canned import read_reply
 from flowyard.language.problems import Problem, did_you_mean
 from flowyard.language.reading.places import MAX_PROBLEMS, plain
-from flowyard.language.reading.source import MAX_BYTES, Entry, SourceError, decode, read_tree
+from flowyard.language.reading.source import MAX_BYTES, KeyValue, SourceError, decode, read_tree
 from flowyard.language.workflow import Reply
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 
@@ -84,7 +84,7 @@ def _about_replies(problem: Problem) -> Problem:
     return Problem("wrong-type", message, problem.position, "write such as 'write: Hello'")
 
 
-def _read_entry(name: str, entry: Entry, problems: list[Problem]) -> Reply | tuple[Reply, ...]:
+def _read_entry(name: str, entry: KeyValue, problems: list[Problem]) -> Reply | tuple[Reply, ...]:
     try:
         return read_reply(plain(entry.value))
     except ValueError as error:

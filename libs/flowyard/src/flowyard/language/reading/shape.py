@@ -12,7 +12,7 @@ from flowyard.language.problems import Position, did_you_mean, suggest
 from flowyard.language.reading.document import FORMS, NOT_YET, OLD_KEY, DocumentShape, FieldShape, Shape
 from flowyard.language.reading.origin import Origin
 from flowyard.language.reading.places import Path, Places, plain
-from flowyard.language.reading.source import Entry, Mapping, Scalar, Sequence, YamlNode
+from flowyard.language.reading.source import KeyValue, Mapping, Scalar, Sequence, YamlNode
 
 _ROUNDS: Final = 6
 _SHOWN: Final = 60
@@ -273,12 +273,12 @@ def _fill(places: Places, path: Path) -> Path:
     parent = places.node(path[:-1])
     if path[0] == "nodes" and len(path) == 3 and path[-1] == "id" and isinstance(parent, Mapping):
         places.damaged.add("ids")
-        parent.entries["id"] = Entry(_synthetic("id", parent), _synthetic(f"unnamed_{path[1]}", parent))
+        parent.entries["id"] = KeyValue(_synthetic("id", parent), _synthetic(f"unnamed_{path[1]}", parent))
         return path
     if path[-1] in _MINIMAL and path[0] not in ("nodes", "tests") and isinstance(parent, Mapping):
         places.damaged.add(str(path[0]))
         key = _synthetic(str(path[-1]), parent)
-        parent.entries[key.text] = Entry(key, _grown(_MINIMAL[key.text], parent))
+        parent.entries[key.text] = KeyValue(key, _grown(_MINIMAL[key.text], parent))
         return path
     return _cut(places, "broken", path[:-1]) if len(path) > 1 else path
 
@@ -289,7 +289,7 @@ def _synthetic(value: Any, near: Mapping) -> Scalar:
 
 def _grown(data: Any, near: Mapping) -> YamlNode:
     if isinstance(data, dict):
-        return Mapping({k: Entry(_synthetic(k, near), _grown(v, near)) for k, v in data.items()}, near.position)
+        return Mapping({k: KeyValue(_synthetic(k, near), _grown(v, near)) for k, v in data.items()}, near.position)
     if isinstance(data, list):
         return Sequence([_grown(item, near) for item in data], near.position)
     return _synthetic(data, near)
@@ -302,4 +302,4 @@ def _replace_field(places: Places, name: str) -> None:
         entry = fields.entries[name]
         places.gaps.add(entry.value.position)
         near = Mapping({}, entry.value.position)
-        fields.entries[name] = Entry(entry.key, _grown({"type": "any", "default": None}, near))
+        fields.entries[name] = KeyValue(entry.key, _grown({"type": "any", "default": None}, near))

@@ -50,14 +50,14 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyValue:
     key: Scalar
     value: YamlNode
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    entries: dict[str, Entry]
+    entries: dict[str, KeyValue]
     position: Position
 
 
@@ -244,7 +244,7 @@ class _Builder:
             message = f"the key '{key.text}' stands here for the second time (first in line {first})"
             self.problems.append(Problem("duplicate-key", message, key.position, "remove or rename one of them"))
         elif key.text:
-            mapping.entries[key.text] = Entry(key, value)
+            mapping.entries[key.text] = KeyValue(key, value)
 
     def _merge(self, mapping: Mapping, merges: list[YamlNode]) -> None:
         for merged in merges:
