@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from support.system import System
     from support.visitor import Model, Visitor
 
+pytest_plugins = ["support.limits"]
+
 IN_CONTAINERS = {"system": "compose", "servers": "images"}
 """The options that need a Docker engine."""
 MEASURED = pytest.StashKey[list[str]]()
