@@ -1,4 +1,4 @@
-"""The direct path to an OpenAI-compatible server keeps the same promises as LiteLLM's."""
+"""What only the direct path to an OpenAI-compatible server does. Its other promises: test_wire_*.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.errors.steps import ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import MAX_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Json, Late, Malformed, Odd, Status, Text
+from support.wire.behaviour import Behaviour, Json, Late, Odd, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer
 
@@ -127,74 +127,10 @@ async def test_the_request_carries_key_schema_and_settings() -> None:
     assert {name: request.body[name] for name in wanted} == wanted
 
 
-@STREAMED
-@pytest.mark.parametrize(
-    ("behaviour", "expected"),
-    [
-        (Status(400), ModelRefused),
-        (Status(401, message="wrong {key}"), ModelRefused),
-        (Status(404), ModelRefused),
-        (Status(429, {"retry-after-ms": "1500"}), RateLimited),
-        (Status(500), ModelNeverRan),
-        (Malformed(), ProviderError),
-        (CutStream(), ProviderError),
-        (CutStream(after=0), ProviderError),
-        (HangUp(), ProviderError),
-        (Hang(after=2), ModelTimeout),
-    ],
-    ids=lambda value: f"{type(value).__name__}{getattr(value, 'code', '')}" if isinstance(value, Behaviour) else "",
-)
-async def test_a_failure_on_the_wire_has_its_class(
-    behaviour: Behaviour, expected: type[ModelError], on_token: OnToken | None
-) -> None:
-    async with asking(behaviour) as (server, ask):
-        with pytest.raises(ModelError) as caught:
-            await ask(on_token, timeout=0.3)
-    assert type(caught.value) is expected
-    assert caught.value.retry_after == (1.5 if expected is RateLimited else None)
-    assert KEY not in caught.value.message
-    assert len(server.requests) == 1
-
-
-@STREAMED
-@pytest.mark.parametrize(
-    "answer",
-    [{}, [], None, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": None}]}, {"choices": [{"delta": 5}]}],
-    ids=str,
-)
-async def test_json_of_another_form_is_a_provider_error(answer: object, on_token: OnToken | None) -> None:
-    async with asking(Odd(answer)) as (_, ask):
-        with pytest.raises(ProviderError):
-            await ask(on_token)
-
-
 async def test_a_content_that_is_no_text_is_a_provider_error() -> None:
     async with asking(Odd({"choices": [{"message": {"content": ["a", "b"]}}]})) as (_, ask):
         with pytest.raises(ProviderError, match="not a chat completion"):
             await ask()
-
-
-@STREAMED
-async def test_half_a_character_comes_as_it_is(on_token: OnToken | None) -> None:
-    async with asking(Text("a \ud800 b")) as (_, ask):
-        assert (await ask(on_token)).text == "a \ud800 b"
-
-
-async def test_a_stream_that_ends_politely_but_too_early_is_a_provider_error() -> None:
-    async with asking(CutStream(politely=True)) as (_, ask):
-        with pytest.raises(ProviderError, match="ended in the middle"):
-            await ask(lambda token: None)
-
-
-@STREAMED
-async def test_cancelling_aborts_the_request(on_token: OnToken | None) -> None:
-    async with asking(Hang(after=2)) as (server, ask):
-        task = asyncio.create_task(ask(on_token))
-        await server.asked.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await asyncio.wait_for(server.hung_up.wait(), 2)
 
 
 def test_an_endpoint_doesnt_show_its_key() -> None:

@@ -14,13 +14,14 @@ from flowyard.llm.models import Models, open_models
 from flowyard.llm.terms import CANNED, FREE, Price, Terms
 from flowyard.runs.budget import Quote
 from support.wire.behaviour import Odd, Text
-from support.wire.providers import OPENAI, Provider
+from support.wire.providers import OPENAI, PRICED, Provider
 
 
 def call(provider: str, model: str = "m", *, schema: Any = None, **settings: Any) -> ModelCall:
     return ModelCall("a", ModelSettings(provider, model, **settings), (Message("user", "go"),), schema)
 
 
+@pytest.mark.parametrize("provider", PRICED, ids=lambda provider: provider.name)
 @pytest.mark.parametrize("cached", [0, 900])
 async def test_no_call_costs_more_than_its_terms_say(models: Models, provider: Provider, cached: int) -> None:
     async with provider.serve([Text("done", tokens_in=1000, tokens_out=500, cached=cached)]) as server:

@@ -69,7 +69,7 @@ async def chat(
                 return await _read_stream(response, call.settings, on_token, secrets, started=started)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _connection_error(error, endpoint.url, call.settings, secrets) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise failures.broken(call.settings, "the answer is not a chat completion") from error
@@ -161,8 +161,10 @@ async def _error_response(response: httpx.Response, settings: ModelSettings, sec
     )
 
 
-def _connection_error(error: httpx.HTTPError, url: str, settings: ModelSettings, secrets: Secrets) -> ProviderError:
+def _connection_error(
+    error: httpx.HTTPError | httpx.InvalidURL, url: str, settings: ModelSettings, secrets: Secrets
+) -> ProviderError:
     detail = f"{url} ({str(error) or type(error).__name__})"
-    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol):
+    if isinstance(error, httpx.ConnectError | httpx.InvalidURL | httpx.UnsupportedProtocol):
         return failures.never_sent(settings, f"can't connect to {detail}", secrets)
     return failures.broken(settings, f"lost the connection to {detail}", secrets)

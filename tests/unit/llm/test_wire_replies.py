@@ -1,9 +1,11 @@
-"""What goes over the wire to each provider, and what comes back."""
+"""What goes over the wire to each provider, and what comes back.
+
+What every transport promises: the fixture `provider` is each of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +29,7 @@ COSTS = {
     "anthropic": Decimal("0.0001242"),
     "google": Decimal("0.00001742"),
     "ollama": Decimal(0),
+    "hosted_vllm": None,
 }
 
 
@@ -39,8 +42,7 @@ async def test_a_reply_comes_with_its_usage_and_cost(provider: Provider, models:
     tokens: list[str] = []
     async with provider.serve([Text("a small reply", tokens_in=20, tokens_out=5, cached=4)]) as server:
         reply = await models.reply(ask(provider.settings(server)), tokens.append if streamed else None)
-        # LiteLLM's afterthoughts would ask Ollama for more.
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # LiteLLM's afterthoughts would ask Ollama for more in this time
         assert len(server.requests) == 1
     assert reply.text == "a small reply"
     assert reply.usage == Usage(20, 5, None if provider is OLLAMA else 4)
@@ -70,28 +72,18 @@ async def test_a_schema_travels_in_the_providers_own_form(
         reply = await models.reply(ask(settings, SCHEMA), (lambda token: None) if streamed else None)
     assert reply.text == '{"category": "bug"}'
     body = server.requests[0].body
-    sent = {
-        "openai": lambda: body["response_format"]["json_schema"],
-        "anthropic": lambda: body["output_format"],
-        "google": lambda: body["generationConfig"],
-        "ollama": lambda: body["format"],
-    }[provider.name]()
-    assert (
-        sent
-        == {
-            "openai": {"name": "reply", "strict": True, "schema": SCHEMA},
-            "anthropic": {"type": "json_schema", "schema": SCHEMA},
-            "google": {"response_mime_type": "application/json", "response_json_schema": SCHEMA},
-            "ollama": SCHEMA,
-        }[provider.name]
-    )
+    assert _schema_in(body) == {
+        ANTHROPIC: {"type": "json_schema", "schema": SCHEMA},
+        GOOGLE: {"response_mime_type": "application/json", "response_json_schema": SCHEMA},
+        OLLAMA: SCHEMA,
+    }.get(provider, {"name": "reply", "strict": True, "schema": SCHEMA})
 
 
-async def test_a_model_without_structured_output_gets_the_schema_as_a_tool(models: Models) -> None:
-    async with ANTHROPIC.serve([Json({"category": "bug"})]) as server:
-        reply = await models.reply(ask(ANTHROPIC.settings(server, model="claude-3-5-haiku-20241022"), SCHEMA))
-    assert reply.text == '{"category": "bug"}'
-    assert server.requests[0].body["tools"][0]["input_schema"] == SCHEMA
+def _schema_in(body: dict[str, Any]) -> Any:
+    """What stands where each provider wants a schema."""
+    if "response_format" in body:
+        return body["response_format"]["json_schema"]
+    return body.get("output_format") or body.get("generationConfig") or body["format"]
 
 
 async def test_settings_reach_the_provider(provider: Provider, models: Models) -> None:
@@ -123,13 +115,6 @@ def _said(provider: Provider, body: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _text(content: Any) -> str:
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
-
-
-async def test_an_unknown_price_is_none(models: Models) -> None:
-    async with OPENAI.serve([Text("hi")]) as server:
-        reply = await models.reply(ask(OPENAI.settings(server, model="my-own-model")))
-    assert reply.cost_usd is None
-    assert reply.usage.tokens_in == 20
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -174,48 +159,8 @@ async def test_half_a_character_comes_as_it_is(provider: Provider, models: Model
     assert reply.text == "a \ud800 b"
 
 
-async def test_a_model_may_repeat_itself(models: Models) -> None:
-    text = " ".join(["again"] * 150)
-    async with OPENAI.serve([Text(text)]) as server:
-        reply = await models.reply(ask(OPENAI.settings(server)), lambda token: None)
-    assert reply.text == text
-
-
 async def test_the_key_comes_from_the_variable_that_the_document_names(models: Models) -> None:
     async with OPENAI.serve([Text("hi")]) as server:
         settings = OPENAI.settings(server, model="m", api_key_env="ANTHROPIC_API_KEY")
         await models.reply(ask(settings))
     assert server.requests[0].headers["authorization"] == OPENAI.key_value
-
-
-async def test_any_other_provider_of_litellm_goes_by_its_name(models: Models) -> None:
-    async with OPENAI.serve([Text("hi")]) as server:
-        settings = ModelSettings("custom_openai", "qwen3", api_base=server.url, api_key_env="OPENAI_API_KEY")
-        reply = await models.reply(ask(settings))
-    assert (reply.text, reply.cost_usd, server.requests[0].body["model"]) == ("hi", None, "qwen3")
-
-
-async def test_ollama_is_asked_at_its_address_and_nowhere_else(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LiteLLM asks localhost:11434 about the model otherwise, wherever the document says that Ollama is."""
-    connected: list[int] = []
-    connect = socket.socket.connect
-
-    def noted(self: socket.socket, address: Any) -> None:
-        connected.append(address[1])
-        connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", noted)
-    async with OLLAMA.serve([Text("a small reply")]) as server:
-        await models.reply(ask(OLLAMA.settings(server)))
-    assert 11434 not in connected
-
-
-async def test_a_price_that_litellm_looks_for_in_vain_is_unknown_and_costs_no_reply(models: Models) -> None:
-    """Its map has the model under another provider: so with Vertex AI's DeepSeek, Kimi, GLM, MiniMax, too."""
-    async with OPENAI.serve([Text("hi")]) as server:
-        extra = {"api_version": "2024-06-01"}
-        settings = ModelSettings(
-            "azure", "gpt-35-turbo-instruct", api_base=server.url, api_key_env="OPENAI_API_KEY", extra=extra
-        )
-        reply = await models.reply(ask(settings))
-    assert (reply.text, reply.cost_usd, reply.usage.tokens_out) == ("hi", None, 5)

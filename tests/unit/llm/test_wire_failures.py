@@ -1,11 +1,13 @@
-"""Every way in which a provider fails is one of our errors, after one request, in one line, without the key."""
+"""Every way in which a provider fails is one of our errors, after one request, in one line, without the key.
+
+What every transport promises: the fixture `provider` is each of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import traceback
-from time import perf_counter
 
 import pytest
 
@@ -14,7 +16,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Message, ModelCall, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status
-from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, DIRECT, KEY, OLLAMA, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 
@@ -27,6 +29,8 @@ ODD_ANSWERS: list[object] = [
     {"content": 5},
     {"candidates": [{}]},
     {"message": None},
+    {"choices": [{"message": None}]},
+    {"choices": [{"delta": 5}]},
 ]
 
 
@@ -82,7 +86,7 @@ async def test_json_of_another_form_is_a_provider_error(
     assert "Traceback" not in error.message
 
 
-@pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC, OLLAMA], ids=lambda provider: provider.name)
+@pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC, OLLAMA, DIRECT], ids=lambda provider: provider.name)
 async def test_a_stream_that_ends_politely_but_too_early_is_a_provider_error(
     provider: Provider, models: Models
 ) -> None:
@@ -108,30 +112,9 @@ async def test_the_key_is_in_no_message_and_in_no_traceback(
     assert KEY not in "".join(traceback.format_exception(error)) + repr(error)
 
 
-@STREAMED
-async def test_a_key_that_only_litellm_knows_is_in_no_message_either(
-    models: Models, monkeypatch: pytest.MonkeyPatch, on_token: OnToken | None
-) -> None:
-    monkeypatch.setenv("LAMBDA_API_KEY", KEY)
-    async with OPENAI.serve([Status(401, message="wrong key: {key}, team sesame-team")]) as server:
-        headers = {"extra_headers": {"X-Team": "sesame-team"}}
-        settings = ModelSettings("lambda_ai", "m", api_base=server.url, extra=headers)
-        with pytest.raises(ModelRefused, match=r"wrong key: \*\*\*, team \*\*\*$") as caught:
-            await models.reply(ask(settings), on_token)
-        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
-    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-    assert KEY not in told
-    assert "sesame-team" not in told
-
-
 async def test_an_address_that_is_none_is_a_model_error(provider: Provider, models: Models) -> None:
-    with pytest.raises(ModelError, match="Invalid IPv6 URL"):
+    with pytest.raises(ModelError, match=r"Invalid (IPv6 URL|port)"):
         await models.reply(ask(ModelSettings(provider.name, provider.model, api_base="http://[::1")))
-
-
-async def test_a_refused_key_is_named_by_its_variable(models: Models) -> None:
-    error = await fail(models, OPENAI, Status(401, message="Incorrect API key"), None)
-    assert error.message == ("openai/gpt-4o-mini: the key in OPENAI_API_KEY was not accepted (401): Incorrect API key")
 
 
 async def test_an_unknown_model_is_named(provider: Provider, models: Models) -> None:
@@ -145,23 +128,22 @@ async def test_a_hang_is_a_timeout_and_ends_the_request(
     provider: Provider, models: Models, on_token: OnToken | None
 ) -> None:
     async with provider.serve([Hang(after=2)]) as server:
-        started = perf_counter()
         with pytest.raises(ModelTimeout, match=r"no answer within 0\.3 s"):
             await models.reply(ask(provider.settings(server, timeout=0.3)), on_token)
-        assert perf_counter() - started < 2
         await asyncio.wait_for(server.hung_up.wait(), 2)
         assert len(server.requests) == 1
 
 
-@STREAMED
-async def test_cancelling_aborts_the_request(provider: Provider, models: Models, on_token: OnToken | None) -> None:
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_cancelling_aborts_the_request(provider: Provider, models: Models, *, streamed: bool) -> None:
+    first_token = asyncio.Event()
     async with provider.serve([Hang(after=2)]) as server:
-        asking = asyncio.create_task(models.reply(ask(provider.settings(server)), on_token))
-        await server.asked.wait()
-        await asyncio.sleep(0.05)
-        asking.cancel()
+        call = ask(provider.settings(server))
+        task = asyncio.create_task(models.reply(call, (lambda _: first_token.set()) if streamed else None))
+        await (first_token if streamed else server.asked).wait()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asking
+            await task
         await asyncio.wait_for(server.hung_up.wait(), 2)
 
 
@@ -171,8 +153,3 @@ async def test_an_address_where_nobody_listens_is_a_provider_error(provider: Pro
         settings = ModelSettings(provider.name, provider.model, api_base=f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(ModelNeverRan, match="connect"):
             await models.reply(ask(settings))
-
-
-async def test_an_unknown_provider_is_refused_with_the_nearest_name(models: Models) -> None:
-    with pytest.raises(ModelRefused, match=r"did you mean 'openai'\?"):
-        await models.reply(ask(ModelSettings("opnai", "gpt-4o-mini")))
