@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from flowyard.telemetry.logs import JsonLines, about_run, is_about_run, redact, setup_logs
+from flowyard.telemetry.logs import JsonLines, bind_run, redact, run_context, setup_logs
 
 
 class Lines:
@@ -57,14 +57,14 @@ async def test_what_anybody_logs_in_the_task_of_a_run_bears_its_id() -> None:
         lines.logger.warning("slow")
 
     async def attempt() -> None:
-        is_about_run(mine)
+        bind_run(mine)
         await asyncio.create_task(library())
 
     await asyncio.create_task(attempt())
     assert (lines.last()["run_id"], lines.last()["trace_id"]) == (str(mine), mine.hex)
     await library()
     assert "run_id" not in lines.last()
-    with about_run(mine):
+    with run_context(mine):
         lines.logger.info("found", extra={"run_id": str(other)})
     assert (lines.last()["run_id"], lines.last()["trace_id"]) == (str(other), other.hex)
 

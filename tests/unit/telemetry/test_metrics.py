@@ -8,7 +8,7 @@ from decimal import Decimal
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowyard.telemetry.loop_lag import watch_loop_lag
-from flowyard.telemetry.metrics import MOST_NAMES, OTHER, Metrics
+from flowyard.telemetry.metrics import MAX_NAMES, OTHER, Metrics
 
 FORBIDDEN_LABELS = {"run_id", "id", "key", "path", "url"}
 BASE_UNITS = re.compile(r"_(ms|millis|milliseconds|minutes|kb|mb)(_|$)")
@@ -100,11 +100,11 @@ def series(metrics: Metrics, name: str, label: str) -> set[str]:
 
 def test_more_workflows_than_prometheus_can_bear_share_a_name() -> None:
     metrics = make()
-    for number in range(MOST_NAMES + 50):
+    for number in range(MAX_NAMES + 50):
         metrics.runs.submitted.labels(f"w{number}").inc()
         metrics.runs.finished.labels(f"w{number}", "failed").inc()
     metrics.runs.submitted.labels("w0").inc()
-    assert len(series(metrics, "flowyard_runs_submitted_total", "workflow")) == MOST_NAMES + 1
+    assert len(series(metrics, "flowyard_runs_submitted_total", "workflow")) == MAX_NAMES + 1
     assert metrics.value("flowyard_runs_submitted_total", workflow="w0") == 2
     assert metrics.value("flowyard_runs_submitted_total", workflow=OTHER) == 50
     assert metrics.value("flowyard_runs_finished_total", workflow=OTHER, status="failed") == 50
@@ -112,7 +112,7 @@ def test_more_workflows_than_prometheus_can_bear_share_a_name() -> None:
 
 def test_more_models_than_prometheus_can_bear_share_a_name() -> None:
     metrics = make()
-    for number in range(MOST_NAMES + 50):
+    for number in range(MAX_NAMES + 50):
         failed(metrics, None, None, model=f"m{number}")
     assert metrics.value("flowyard_model_errors_total", provider="openai", model=OTHER, code="timeout") == 50
     assert metrics.value("flowyard_model_errors_total", provider="openai", model="m0", code="timeout") == 1
@@ -120,7 +120,7 @@ def test_more_models_than_prometheus_can_bear_share_a_name() -> None:
 
 def test_a_workflow_has_failed_no_time_before_it_fails() -> None:
     metrics = make()
-    metrics.runs.expect("haiku")
+    metrics.runs.create_series("haiku")
     assert metrics.value("flowyard_runs_finished_total", workflow="haiku", status="failed") == 0
 
 
@@ -139,7 +139,7 @@ def test_what_few_models_tell_is_counted_when_they_do() -> None:
 
 def test_a_target_of_exports_begins_with_zeros() -> None:
     metrics = make()
-    metrics.exports.expect("mlflow", failures=("timeout",), drops=("too_old",))
+    metrics.exports.create_series("mlflow", failures=("timeout",), drops=("too_old",))
     assert metrics.value("flowyard_export_runs_total", target="mlflow") == 0
     assert metrics.value("flowyard_export_lag_seconds", target="mlflow") == 0
     assert metrics.value("flowyard_export_failures_total", target="mlflow", reason="timeout") == 0

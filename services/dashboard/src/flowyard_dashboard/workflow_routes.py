@@ -19,7 +19,7 @@ from flowyard.errors.requests import IdempotencyMismatch, InvalidDocument, Inval
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.workflow import Workflow
 from flowyard.storage.runs import RunFilter
-from flowyard.telemetry.logs import is_about_run
+from flowyard.telemetry.logs import bind_run
 from flowyard_dashboard.form import Asked, empty_form, read_form
 from flowyard_dashboard.forms import read
 from flowyard_dashboard.graph.drawing import draw
@@ -146,7 +146,7 @@ async def _run(parts: DashboardParts, request: Request, name: str, typed: dict[s
         run_id, _ = await submit_run(parts.control, submission, run_id=new_run_id())
     except (QueueFull, TooLarge, IdempotencyMismatch, InvalidInputs, SecretsNotConfigured) as error:
         return await _page(parts, request, name, asked=list(filled.asked), problem=error.message, status=error.status)
-    is_about_run(run_id)
+    bind_run(run_id)
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 

@@ -42,7 +42,7 @@ async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | Non
         parts.clock.set(claim.at)
         metrics.claimed.inc()
         metrics.claim_latency.observe(claim.waited_s)
-        parts.metrics.runs.expect(claim.workflow)
+        parts.metrics.runs.create_series(claim.workflow)
         _start(claim, parts, bell)
     return len(claims) == free
 

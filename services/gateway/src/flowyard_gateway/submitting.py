@@ -10,7 +10,7 @@ from uuid import UUID
 from flowyard.control.listener import RunListener
 from flowyard.control.submit import Submission, new_run_id, submit_run
 from flowyard.runs.run import Run
-from flowyard.telemetry.logs import is_about_run
+from flowyard.telemetry.logs import bind_run
 from flowyard_gateway.parts import GatewayParts
 
 
@@ -27,12 +27,12 @@ async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s
     run_id = new_run_id()
     if not wait_s:
         submitted, is_new = await submit_run(parts.control, submission, run_id=run_id)
-        is_about_run(submitted)
+        bind_run(submitted)
         return Submitted(await parts.control.runs.get(submitted), is_new)
     # The listener is there before the run, so that no event has to be read again. Event 1 says that it is queued.
     with parts.live.listen(run_id, after=1) as listener:
         submitted, is_new = await submit_run(parts.control, submission, run_id=run_id)
-        is_about_run(submitted)
+        bind_run(submitted)
         if is_new:
             await _until_ended(parts, listener, wait_s)
     run = await parts.control.runs.get(submitted) if is_new else await _wait_for(parts, submitted, wait_s)

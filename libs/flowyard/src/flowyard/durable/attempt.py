@@ -44,7 +44,7 @@ from flowyard.steps.vault import SealedVault
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
-from flowyard.telemetry.logs import is_about_run
+from flowyard.telemetry.logs import bind_run
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Attempt:
     async def run(self) -> None:
         """Never raises: what goes wrong ends the run, or is logged."""
         claim, journals = self.claim, self.parts.saver.journals
-        is_about_run(claim.run_id)
+        bind_run(claim.run_id)
         journals[str(claim.run_id)] = self._journal
         self.parts.observer.started(claim)
         self._journal.append(RunClaimed(claim.attempt, self.parts.executor))

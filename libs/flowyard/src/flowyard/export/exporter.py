@@ -72,7 +72,7 @@ class Exporter:
         self._accepted = 0
         self._suspects: dict[UUID, int] = {}
         self._measured_at = -_MEASURE_EVERY_S
-        parts.metrics.expect(target.name, failures=FAILURES, drops=DROPS)
+        parts.metrics.create_series(target.name, failures=FAILURES, drops=DROPS)
 
     async def run(self) -> NoReturn:
         """Runs until it is cancelled. Another exporter sends what it hadn't finished by then."""

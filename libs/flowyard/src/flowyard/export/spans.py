@@ -147,7 +147,7 @@ class _Tracer:
             case ModelReserved() | Token():
                 pass
             case RunFinished():
-                # When anybody else ends a run, nothing is known of what its executor did after its last event.
+                # If somebody else ended the run, what its executor did after its last event is unknown.
                 self._interrupt(at if event.reason is None else self._last_at, event.status, event.status)
                 self._add_run_event(entry, at)
             case RunQueued():

@@ -1,1 +1,1 @@
-"""Logs and metrics: the only room that knows prometheus_client. The doors are `logs` and `metrics`."""
+"""Logs and metrics: the only room that imports prometheus_client. Use `logs` and `metrics`."""

@@ -1,6 +1,6 @@
-"""JSON logs on standard error, a fact a line: `logger.info("run claimed", extra={"run_id": …})`. Never a prompt.
+"""JSON logs on standard error, a fact per line: `logger.info("run claimed", extra={"run_id": …})`. Never prompts.
 
-What is logged in a task that is about one run, by whomever, bears that run's id: see `about_run`.
+Lines of a task that is bound to a run have the run's id, also those of libraries: see `bind_run`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NAMES: Final = {
     "exc_info": "exception",
     "stack_info": "stack",
 }
-# taskName says `Task-17`; color_message is uvicorn's second copy of its message.
-_LEFT_OUT: Final = (*RESERVED_ATTRS, "taskName", "color_message")
-# Libraries whose INFO is a line for each request, or says again what we say.
-_QUIET: Final = ("httpcore", "httpx", "uvicorn")
+# taskName is only `Task-17`; color_message is a second copy of uvicorn's message.
+_OMITTED: Final = (*RESERVED_ATTRS, "taskName", "color_message")
+# Libraries that log a line per request at INFO, or repeat our own lines.
+_VERBOSE_LIBRARIES: Final = ("httpcore", "httpx", "uvicorn")
 
 _SECRETS: Final = (
-    # First what a line holds, in small letters, that needs a closer look: nearly none does, and looking takes a while.
-    # The id of a key stays: it tells which one, and opens nothing.
+    # First substrings of the lower-case line: only if it has one of them, the slow pattern is applied.
+    # The id of an API key stays in the line: it identifies the key, and isn't secret.
     (("fy_",), re.compile(r"\bfy_([A-Za-z0-9]{1,32})_[A-Za-z0-9]+"), r"fy_\1_***"),
     (("://",), re.compile(r"(://[^/\s:@\"]*:)[^\s\"@/][^\s\"]*@"), r"\1***@"),
     (
@@ -54,23 +54,23 @@ _SECRETS: Final = (
 _run: ContextVar[UUID | None] = ContextVar("run", default=None)
 
 
-def is_about_run(run_id: UUID) -> None:
-    """From now on this task is about one run: its lines, and those of tasks that it begins, bear the run's id."""
+def bind_run(run_id: UUID) -> None:
+    """From now on the log lines of this task, and of tasks that it starts, have the run's id."""
     _run.set(run_id)
 
 
 @contextmanager
-def about_run(run_id: UUID | None) -> Iterator[None]:
-    """As `is_about_run`, for a block. None: about none in particular."""
-    before = _run.set(run_id)
+def run_context(run_id: UUID | None) -> Iterator[None]:
+    """As `bind_run`, for a block. None: lines in the block have no run's id."""
+    token = _run.set(run_id)
     try:
         yield
     finally:
-        _run.reset(before)
+        _run.reset(token)
 
 
 def trace_id_of(run_id: object) -> str | None:
-    """The id of a run's trace: the run's own, as OpenTelemetry spells it. None for what is no run's id."""
+    """The id of a run's trace: the run's id without dashes, as OpenTelemetry writes it. None: not a run's id."""
     try:
         return (run_id if isinstance(run_id, UUID) else UUID(str(run_id))).hex
     except ValueError:
@@ -78,16 +78,16 @@ def trace_id_of(run_id: object) -> str | None:
 
 
 def setup_logs(service: str, level: str) -> None:
-    """All logging of the process goes to standard error as JSON lines; `level`: debug, info, warning or error."""
+    """Sends all logs of the process to standard error as JSON lines. `level`: debug, info, warning or error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
     root = logging.getLogger()
     root.handlers = [handler]
-    # What libraries tell at debug holds requests, with their headers and bodies: that is asked for of ours alone.
+    # `debug` applies to our own loggers only: libraries log the headers and bodies of requests at that level.
     root.setLevel(max(logging.getLevelName(level.upper()), logging.INFO))
     for name in ("flowyard", f"flowyard_{service}"):
         logging.getLogger(name).setLevel(level.upper())
-    for name in _QUIET:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)
 
@@ -100,7 +100,7 @@ class JsonLines(JsonFormatter):
             ["asctime", "levelname", "name", "message"],
             rename_fields=_NAMES,
             static_fields={"service": service},
-            reserved_attrs=_LEFT_OUT,
+            reserved_attrs=_OMITTED,
         )
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's
@@ -119,9 +119,9 @@ class JsonLines(JsonFormatter):
 
 
 def redact(line: str) -> str:
-    """The line without what looks like a secret: a second line of defence, the first is not to log one."""
-    small = line.lower()
+    """The line with everything masked that looks like a secret. The first defence is not to log secrets at all."""
+    lower = line.lower()
     for hints, pattern, replacement in _SECRETS:
-        if any(hint in small for hint in hints):
+        if any(hint in lower for hint in hints):
             line = pattern.sub(replacement, line)
     return line

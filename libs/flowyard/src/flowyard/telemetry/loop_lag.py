@@ -1,4 +1,4 @@
-"""How late the event loop is: what every timeout, lease and stream of the process is late by."""
+"""Measures the lag of the event loop, by which every timeout, lease and stream of the process is delayed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from flowyard.telemetry.metrics import ProcessMetrics
 
 
 async def watch_loop_lag(metrics: ProcessMetrics, *, every_s: float = 0.5) -> NoReturn:
-    """Sleeps and looks at the clock, until it is cancelled."""
+    """Measures every `every_s` seconds until it is cancelled."""
     clock = asyncio.get_running_loop().time
     while True:
-        due = clock() + every_s
+        expected = clock() + every_s
         await asyncio.sleep(every_s)
-        metrics.loop_lag.observe(max(0.0, clock() - due))
+        metrics.loop_lag.observe(max(0.0, clock() - expected))

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowyard.errors.services import ShuttingDown
-from flowyard.telemetry.logs import about_run
+from flowyard.telemetry.logs import run_context
 from flowyard.telemetry.metrics import HttpMetrics
 from flowyard.web.problems import internal_problem, problem_of
 
@@ -53,7 +53,7 @@ class Requests:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, [(b"x-request-id", request_id.encode()), *self._headers])
-        with about_run(_run_of(scope["path"])):
+        with run_context(_run_of(scope["path"])):
             await self._answer(scope, receive, answer, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
