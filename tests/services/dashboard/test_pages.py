@@ -139,7 +139,7 @@ async def test_what_is_typed_becomes_the_inputs(
         ("limits", "[" * 100_000, "This nests too deeply."),
         ("whole", "many", "This isn&#39;t a number."),
         ("whole", "1.5", "expected int, got float 1.5"),
-        ("real", "1e999", "is no finite number"),
+        ("real", "1e999", "t a finite number"),
         ("whole", "9" * 5000, "expected int"),
     ],
 )

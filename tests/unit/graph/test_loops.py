@@ -118,7 +118,7 @@ def test_a_loop_that_goes_back_over_a_fork_it_does_not_join_is_refused() -> None
     )
     problems = load_text(text, "test.yaml").problems
     assert [(p.code, p.message) for p in problems] == [
-        ("loop-target", "the loop goes back over the fork after 's', and doesn't wait for 'c0'")
+        ("loop-target", "the loop repeats the fork after 's', but doesn't wait for its branch 'c0'")
     ]
 
 

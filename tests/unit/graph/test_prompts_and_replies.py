@@ -89,7 +89,7 @@ async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, v
         ("p: int", "true", "p: expected int, got bool"),
         ("p: int", "seven", "p: expected int, got str 'seven'"),
         ("p: float", "NaN", "p: expected float, got str 'NaN'"),
-        ("p: float", "1e999", "p: inf is no finite number"),
+        ("p: float", "1e999", "p: inf isn't a finite number"),
         ("p: list[int]", "[1, 'x']", "no JSON"),
         ("p: list[int]", '[1, "x"]', "p[1]: expected int, got str 'x'"),
         ("p: dict[str, int]", '{"x": null}', "p.x: expected int, got null"),

@@ -176,7 +176,7 @@ def test_what_cannot_work_is_found_before_it_runs(text: str, code: str, offset: 
         ("n <> 3", 2, "'!='"),
         ("ok AND ok", 3, "'and'"),
         ("text == '&&' && ok", 13, "'and'"),
-        ("n >", 2, "what comes next"),
+        ("n >", 2, "complete it"),
         ("  ", 0, "score > 0.8"),
         ("(n > 3", 0, "examples"),
         ("n > 3 # often", 6, "outside"),

@@ -52,13 +52,13 @@ def loop() -> Flow:
     [("b", "c", True), ("d", "c", True), ("c", "d", True), ("b", "d", False), ("b", "e", False), ("a", "c", False)],
 )
 def test_nodes_are_parallel_in_different_branches_of_a_fork(a: str, b: str, *, together: bool) -> None:
-    assert (b in fork().beside(a)) is together
+    assert (b in fork().parallel_to(a)) is together
 
 
 def test_routes_are_no_fork() -> None:
     routes = Routes((Route(TRUE, "b"),), "c")
     either = flow({START: Next(("a",)), "a": routes, "b": Next((END,)), "c": Next((END,))})
-    assert "c" not in either.beside("b")
+    assert "c" not in either.parallel_to("b")
 
 
 def test_a_branch_that_ends_is_no_branch() -> None:
@@ -66,7 +66,7 @@ def test_a_branch_that_ends_is_no_branch() -> None:
 
 
 def test_a_loop_counts_so_it_is_bounded() -> None:
-    assert list(loop().unbounded()) == []
+    assert list(loop().unbounded_cycles()) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_loop_counts_so_it_is_bounded() -> None:
 def test_a_cycle_that_nothing_counts_is_found(
     ways: dict[str, Way], gotos: dict[str, str], closing: tuple[str, str]
 ) -> None:
-    assert list(flow(ways, **gotos).unbounded()) == [closing]
+    assert list(flow(ways, **gotos).unbounded_cycles()) == [closing]
 
 
 def test_going_forward_leaves_out_the_way_back_of_a_loop() -> None:
@@ -92,10 +92,10 @@ def test_going_forward_leaves_out_the_way_back_of_a_loop() -> None:
 
 
 def test_what_runs_before_a_node_counts_the_turns_of_a_loop() -> None:
-    before = loop().comes_before()
+    before = loop().possible_predecessors()
     assert before["a"] == {START, "a", "b"}
     assert before["c"] == {START, "a", "b"}
-    assert fork().comes_before()["d"] == {START, "a", "b"}
+    assert fork().possible_predecessors()["d"] == {START, "a", "b"}
 
 
 def test_only_nodes_with_a_way_to_the_end_reach_it() -> None:
@@ -113,26 +113,26 @@ def test_behind_a_join_there_is_one_branch() -> None:
     choice = Routes((Route(TRUE, "x"),), "y")
     ways: dict[str, Way] = {START: Next(("l", "r")), "l": Next(("j",)), "r": Next(("j",)), "j": choice}
     joined = flow({**ways, "x": Next((END,)), "y": Next((END,))})
-    assert joined.beside("x") == frozenset()
-    assert joined.beside("l") == {"r"}
+    assert joined.parallel_to("x") == frozenset()
+    assert joined.parallel_to("l") == {"r"}
 
 
 def test_a_branch_that_chose_another_way_is_not_waited_for() -> None:
     """START → (a → d | c), (b → c): while a's branch is at d, b's is at c."""
     choice = Routes((Route(TRUE, "d"),), "c")
     ways: dict[str, Way] = {START: Next(("a", "b")), "a": choice, "b": Next(("c",))}
-    assert flow({**ways, "c": Next((END,)), "d": Next((END,))}).beside("c") == {"d"}
+    assert flow({**ways, "c": Next((END,)), "d": Next((END,))}).parallel_to("c") == {"d"}
 
 
 def test_a_failed_node_has_written_nothing_where_its_error_leads() -> None:
     rescued = flow({START: Next(("a",)), "a": Next(("c",)), "b": Next(("c",)), "c": Next((END,))}, a="b")
-    assert rescued.comes_before()["b"] == {START}
-    assert rescued.comes_before()["c"] == {START, "a", "b"}
+    assert rescued.possible_predecessors()["b"] == {START}
+    assert rescued.possible_predecessors()["c"] == {START, "a", "b"}
 
 
 def test_the_body_of_a_loop_is_what_runs_again() -> None:
-    assert loop().body("b") == {"a", "b"}
-    assert loop().body("a") == frozenset()
+    assert loop().loop_body("b") == {"a", "b"}
+    assert loop().loop_body("a") == frozenset()
 
 
 def any_flow(seed: int) -> Flow:
@@ -172,4 +172,4 @@ def _onward(way: Way) -> list[frozenset[str]]:
 @pytest.mark.parametrize("seed", range(200))
 def test_the_nodes_beside_a_node_are_those_that_a_run_can_be_at_as_well(seed: int) -> None:
     whole = any_flow(seed)
-    assert {frozenset((a, b)) for a in whole.names for b in whole.beside(a)} == running_together(whole)
+    assert {frozenset((a, b)) for a in whole.names for b in whole.parallel_to(a)} == running_together(whole)

@@ -8,9 +8,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flowyard.language.load import load_text
-from flowyard.language.reading.places import plain
 from flowyard.language.reading.schema import document_schema
 from flowyard.language.reading.source import read_tree
+from flowyard.language.reading.source_document import to_data
 
 DATA = Path(__file__).parents[2] / "data"
 NOT_OF_THE_SHAPE = """
@@ -24,7 +24,7 @@ NOT_OF_THE_SHAPE = """
 
 
 def data_of(path: Path) -> Any:
-    return plain(read_tree(path.read_text(encoding="utf-8")).root)
+    return to_data(read_tree(path.read_text(encoding="utf-8")).root)
 
 
 def test_the_schema_is_valid_itself_and_says_its_draft() -> None:

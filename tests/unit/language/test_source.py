@@ -6,14 +6,14 @@ import pytest
 
 from flowyard.language.load import load_text
 from flowyard.language.problems import Position
-from flowyard.language.reading.places import plain
-from flowyard.language.reading.source import Mapping, Scalar, SourceError, decode, read_tree
+from flowyard.language.reading.source import MappingNode, ScalarNode, SourceError, decode, read_tree
+from flowyard.language.reading.source_document import to_data
 from support.workflows import prompt_node
 
 
-def scalar(text: str, key: str = "a") -> Scalar:
+def scalar(text: str, key: str = "a") -> ScalarNode:
     node = read_tree(text).root.entries[key].value
-    assert isinstance(node, Scalar)
+    assert isinstance(node, ScalarNode)
     return node
 
 
@@ -46,12 +46,12 @@ def scalar(text: str, key: str = "a") -> Scalar:
 )
 def test_a_character_of_a_text_is_found_in_its_source(text: str, line: int, column: int) -> None:
     node = scalar(text)
-    assert node.at(node.text.index("X")) == Position(line, column)
+    assert node.position_of(node.text.index("X")) == Position(line, column)
 
 
 def test_the_end_of_a_text_is_behind_its_last_character() -> None:
     node = scalar("a: 'one'")
-    assert node.at(len(node.text)) == Position(1, 8)
+    assert node.position_of(len(node.text)) == Position(1, 8)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_scalar_means_what_yaml_1_2_says(written: str, value: object) -> None:
 def test_anchors_and_merges_are_followed() -> None:
     tree = read_tree("base: &base {a: 1, b: 2}\nmore: {<<: [*base, {c: 3}], b: 4}\nlist: [*base]\n")
     assert tree.problems == []
-    assert plain(tree.root) == {
+    assert to_data(tree.root) == {
         "base": {"a": 1, "b": 2},
         "more": {"a": 1, "b": 4, "c": 3},
         "list": [{"a": 1, "b": 2}],
@@ -100,7 +100,7 @@ def test_keys_and_values_know_where_they_stand() -> None:
     a = root.entries["a"]
     assert a.key.position == Position(2, 1)
     assert a.value.position == Position(3, 3)
-    assert isinstance(root, Mapping)
+    assert isinstance(root, MappingNode)
 
 
 @pytest.mark.parametrize("data", [b"a: 1", b"\xef\xbb\xbfa: 1"])

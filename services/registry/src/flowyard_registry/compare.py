@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from flowyard.api.workflows import Difference
-from flowyard.language.reading.places import plain
 from flowyard.language.reading.source import SourceError, read_tree
+from flowyard.language.reading.source_document import to_data
 from flowyard.language.reading.surrogates import join_surrogates
 from flowyard.storage.workflows import Revision
 from flowyard_registry.parts import RegistryParts
@@ -67,7 +67,7 @@ def _alike(old: list[str], new: list[str]) -> int:
 
 def _sections(document: str) -> dict[str, Any]:
     try:
-        sections: dict[str, Any] = plain(read_tree(join_surrogates(document).text).root)
+        sections: dict[str, Any] = to_data(read_tree(join_surrogates(document).text).root)
     except SourceError:  # an older version took it
         return {}
     return sections

@@ -71,7 +71,7 @@ class Plan:
     def repeated(self) -> frozenset[str]:
         """The nodes that can run more than once."""
         return frozenset(
-            n for n in self.workflow.nodes if any(n in self.flow.reached_from(t) for t in self.flow.after[n])
+            n for n in self.workflow.nodes if any(n in self.flow.reached_from(t) for t in self.flow.successors[n])
         )
 
     @cached_property

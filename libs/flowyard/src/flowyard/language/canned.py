@@ -1,4 +1,4 @@
-"""Canned replies, as a document's tests and files of replies write them."""
+"""Canned replies of models, in a document's tests and in files of replies."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ REPLY_ERRORS: Final = ("rate_limited", "timeout", "provider_error", "model_refus
 
 
 def read_reply(value: object) -> Reply | tuple[Reply, ...]:
-    """A YAML or JSON value as canned replies: a list is one reply per call, everything else answers every call.
+    """Canned replies from a YAML or JSON value: a list has a reply per call, any other value answers every call.
 
-    Text stays as it is, `{error: code}` becomes an ErrorReply, other values become JSON text. Raises ValueError.
+    A text is itself, `{error: code}` becomes an ErrorReply, and other values become JSON. Raises ValueError.
     """
     if not isinstance(value, list):
-        return _read_one(value)
+        return _read_reply(value)
     if not value:
-        raise ValueError("an empty list of replies")
-    return tuple(_read_one(each) for each in value)
+        raise ValueError("the list of replies is empty")
+    return tuple(_read_reply(each) for each in value)
 
 
-def _read_one(value: object) -> Reply:
+def _read_reply(value: object) -> Reply:
     if isinstance(value, str):
         return value
     if value is None:
-        raise ValueError('an empty reply: write "" if the model shall answer nothing')
+        raise ValueError('the reply is empty: write "" for a model that replies nothing')
     if isinstance(value, dict) and value.keys() == {"error"} and _is_code(value["error"]):
         return ErrorReply(_known_code(value["error"]))
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _is_code(value: Any) -> bool:
-    """Whether `{error: value}` is meant as a failure: an output may be called `error` too."""
+    """Whether `{error: value}` means a failure: an output may have the name `error`, too."""
     return isinstance(value, str) and value.isidentifier()
 
 

@@ -1,4 +1,4 @@
-"""The inputs of a run: from the command line's texts, and against the workflow's fields."""
+"""Checks a run's inputs against the workflow's fields, and parses inputs from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flowyard.language.workflow import Field, Workflow
 
 @dataclass(frozen=True, slots=True)
 class InputFault:
-    """One thing wrong with a run's inputs. `missing`: it is about an input that wasn't given."""
+    """A fault in a run's inputs. `missing`: a required input isn't given."""
 
     field: str
     message: str
@@ -24,7 +24,7 @@ class InputFault:
 
 
 def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[InputFault]]:
-    """The inputs as their types want them, and every fault."""
+    """The inputs, converted to their fields' types, and all faults."""
     inputs = {name: f for name, f in fields.items() if f.is_input}
     checked: dict[str, Any] = {}
     faults: list[InputFault] = []
@@ -34,29 +34,29 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
             checked[name] = conform_field(inputs[name], value, problems)
             faults.extend(InputFault(name, problem) for problem in problems)
         else:
-            reason = "is written by the workflow, it is no input" if name in fields else "isn't known"
+            reason = "is written by the workflow, so it isn't an input" if name in fields else "isn't known"
             faults.append(InputFault(name, f"{name}: {reason} ({suggest(name, inputs, 'inputs')})"))
     for name, f in inputs.items():
         if f.required and name not in given:
-            faults.append(InputFault(name, f"{name}: missing ({_described(f)})", missing=True))
+            faults.append(InputFault(name, f"{name}: missing ({_description_of(f)})", missing=True))
     return checked, faults
 
 
 def conform_field(f: Field, value: Any, problems: list[str]) -> Any:
-    """The value as the field's type wants it. No problem spells a secret."""
+    """The value, converted to the field's type. Appends to `problems`, whose texts never contain a secret."""
     if f.secret and not isinstance(value, str):
-        # Whoever sends a secret as a number has sent the secret all the same.
+        # The usual message would contain the value: a secret, although it isn't a text.
         problems.append(f"{f.name}: expected {describe(f.type)}, got {type_of(value)}")
         return value
     return conform(f.type, value, f.name, problems)
 
 
-def _described(f: Field) -> str:
+def _description_of(f: Field) -> str:
     return describe(f.type) + (f", {f.description}" if f.description else "")
 
 
 def valid_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of a run of `workflow`. Raises InvalidInputs with every fault."""
+    """The inputs for a run of `workflow`. Raises InvalidInputs with all faults."""
     checked, faults = check_inputs(workflow.fields, given)
     if faults:
         raise InvalidInputs([fault.message for fault in faults])
@@ -64,7 +64,7 @@ def valid_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def input_from_text(kind: Type, text: str) -> Any:
-    """What `-i name=text` means for a field of type `kind`; text that doesn't fit is left for the check to report."""
+    """The value of `-i name=text` for a field of type `kind`. An invalid text stays a text: check_inputs reports it."""
     inner = without_null(kind)
     if inner == Simple("str"):
         return text

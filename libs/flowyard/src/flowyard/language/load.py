@@ -1,4 +1,4 @@
-"""The language's door: a document in, a Workflow or every problem out."""
+"""Loads a document: returns a Workflow, or all problems of the document."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final
 
 from flowyard.language.building.build import build
 from flowyard.language.problems import Problem
-from flowyard.language.reading.places import MAX_PROBLEMS, Places, TooManyProblems
 from flowyard.language.reading.shape import read_shape
 from flowyard.language.reading.source import MAX_BYTES, SourceError, decode, read_tree
-from flowyard.language.reading.surrogates import Joined, join_surrogates
+from flowyard.language.reading.source_document import MAX_PROBLEMS, SourceDocument, TooManyProblems
+from flowyard.language.reading.surrogates import JoinedText, join_surrogates
 from flowyard.language.workflow import Workflow
 
-# What such a value should be instead isn't worth a second problem.
-_TRAPS: Final = ("boolean-word", "bad-number")
+# For a value with one of these problems, a second problem about its type would be noise.
+_AMBIGUOUS: Final = ("boolean-word", "bad-number")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of a document. `workflow` is None if there are errors; warnings don't prevent it."""
+    """The result of loading. `workflow`: None if there are errors; warnings don't matter."""
 
     file: str
     workflow: Workflow | None
@@ -36,7 +36,7 @@ class Loaded:
 
 
 def load_file(path: Path) -> Loaded:
-    """Raises OSError if the file can't be read."""
+    """Loads a file. Raises OSError if it can't be read."""
     with path.open("rb") as file:
         return load_bytes(file.read(MAX_BYTES + 1), str(path))
 
@@ -49,37 +49,37 @@ def load_bytes(data: bytes, file: str) -> Loaded:
 
 
 def load_text(text: str, file: str) -> Loaded:
-    """`file` is what problems are called by."""
-    joined = join_surrogates(text) if len(text) <= MAX_BYTES else Joined(text)
+    """Loads a text. `file`: the file's name in messages."""
+    joined = join_surrogates(text) if len(text) <= MAX_BYTES else JoinedText(text)
     try:
         tree = read_tree(joined.text)
     except SourceError as error:
-        return Loaded(file, None, (joined.as_written(error.problem),))
-    places = Places(tree.root, tree.problems)
-    workflow = _checked(places)
-    problems = tuple(joined.as_written(problem) for problem in _in_order(places.problems))
-    broken = any(p.severity == "error" for p in problems)
-    return Loaded(file, None if broken else workflow, problems)
+        return Loaded(file, None, (joined.in_original(error.problem),))
+    document = SourceDocument(tree.root, tree.problems)
+    workflow = _build(document)
+    problems = tuple(joined.in_original(problem) for problem in _in_order(document.problems))
+    has_errors = any(p.severity == "error" for p in problems)
+    return Loaded(file, None if has_errors else workflow, problems)
 
 
-def _checked(places: Places) -> Workflow | None:
-    if len(set(places.problems)) > MAX_PROBLEMS:
+def _build(document: SourceDocument) -> Workflow | None:
+    if len(set(document.problems)) > MAX_PROBLEMS:
         return None
     try:
-        shape = read_shape(places)
-        return build(shape, places) if shape is not None else None
+        shape = read_shape(document)
+        return build(shape, document) if shape is not None else None
     except TooManyProblems:
         return None
 
 
-def _in_order(found: list[Problem]) -> tuple[Problem, ...]:
-    trapped = {p.position for p in found if p.code in _TRAPS}
-    told = list(dict.fromkeys(found))
-    errors = [p for p in told if p.severity == "error"]
-    shown = [*errors[:MAX_PROBLEMS], *(p for p in told if p.severity == "warning")]
-    kept = [p for p in shown if p.code in _TRAPS or p.position not in trapped]
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    ambiguous = {p.position for p in problems if p.code in _AMBIGUOUS}
+    unique = list(dict.fromkeys(problems))
+    errors = [p for p in unique if p.severity == "error"]
+    shown = [*errors[:MAX_PROBLEMS], *(p for p in unique if p.severity == "warning")]
+    kept = [p for p in shown if p.code in _AMBIGUOUS or p.position not in ambiguous]
     problems = sorted(kept, key=lambda p: (p.position, p.code))
     if len(errors) > MAX_PROBLEMS:
-        message = f"the document has more than {MAX_PROBLEMS} problems: these are the first that were found"
+        message = f"the document has more than {MAX_PROBLEMS} problems: these are the first ones"
         problems.append(Problem("too-many-problems", message, problems[-1].position, "correct these, then check again"))
     return tuple(problems)

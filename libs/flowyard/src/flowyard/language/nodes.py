@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
+from flowyard.language.problems import KeyPath
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template
 from flowyard.language.values.types import Type
 
 Kind: TypeAlias = Literal["prompt", "set", "assert"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-
-KeyPath: TypeAlias = tuple[str | int, ...]
-"""The keys and indices that lead from a node to one of its parts, such as `('inputs', 'text')`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is wrong with a document: where, what, and what would be right."""
+"""Problems of a document: the position, what is wrong, and what would be correct."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning"]
-# Comparing words takes the product of their lengths, for each pair.
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""The keys and indices that lead to a part of a document, such as `('nodes', 2, 'prompt')`, or of a node."""
+# Comparing two words takes time in proportion to the product of their lengths.
 _LONGEST_WORD: Final = 80
 _MOST_WORDS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in a text, both numbers from 1, counted in characters."""
+    """A position in a text. Both numbers begin with 1; columns count characters."""
 
     line: int
     column: int
@@ -24,7 +26,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding. `code` is stable; `suggestion` is a sentence, or None where there is nothing to suggest."""
+    """A problem. `code`: never changes, for programs. `suggestion`: a hint how to correct it, or None."""
 
     code: str
     message: str
@@ -52,7 +54,7 @@ class Problem:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """`did you mean 'write'?` for the nearest known word, or None where nothing is near."""
+    """`did you mean 'write'?` for the most similar known word, or None if no word is similar."""
     if len(word) > _LONGEST_WORD:
         return None
     by_lower = {k.lower(): k for k in islice(known, _MOST_WORDS) if len(k) <= _LONGEST_WORD}
@@ -61,7 +63,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def suggest(word: str, known: Iterable[str], what: str) -> str:
-    """The nearest known word, or all of them where nothing is near. `what` names them, as in 'fields'."""
+    """As `did_you_mean`, or a list of the known words if none is similar. `what`: the list's name, such as 'fields'."""
     known = sorted(known) if isinstance(known, (set, frozenset)) else list(known)
     near = did_you_mean(word, known)
     if near:

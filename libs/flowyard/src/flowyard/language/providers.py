@@ -1,4 +1,4 @@
-"""The names of model providers: our own, and those of LiteLLM (a test compares the two lists)."""
+"""The names of model providers: our own, and those of LiteLLM (a test compares this list with LiteLLM's)."""
 
 from __future__ import annotations
 
@@ -179,4 +179,4 @@ PROVIDERS: Final = frozenset(
 )
 
 DEFAULT_MODELS: Final = {"local": "smollm2-135m", "scripted": "tests"}
-"""What `model` is where only such a provider is named."""
+"""The model of these providers if the document has no `model`."""

@@ -14,8 +14,8 @@ from flowyard.errors.requests import InvalidInputs
 from flowyard.errors.steps import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.canned import read_reply
 from flowyard.language.problems import Problem, did_you_mean
-from flowyard.language.reading.places import MAX_PROBLEMS, plain
-from flowyard.language.reading.source import MAX_BYTES, KeyValue, SourceError, decode, read_tree
+from flowyard.language.reading.source import MAX_BYTES, MappingEntry, SourceError, decode, read_tree
+from flowyard.language.reading.source_document import MAX_PROBLEMS, to_data
 from flowyard.language.workflow import Reply
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 
@@ -84,9 +84,9 @@ def _about_replies(problem: Problem) -> Problem:
     return Problem("wrong-type", message, problem.position, "write such as 'write: Hello'")
 
 
-def _read_entry(name: str, entry: KeyValue, problems: list[Problem]) -> Reply | tuple[Reply, ...]:
+def _read_entry(name: str, entry: MappingEntry, problems: list[Problem]) -> Reply | tuple[Reply, ...]:
     try:
-        return read_reply(plain(entry.value))
+        return read_reply(to_data(entry.value))
     except ValueError as error:
         problems.append(Problem("invalid-reply", f"{name}: {error}", entry.value.position))
         return ""

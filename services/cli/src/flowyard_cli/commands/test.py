@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flowyard.language.values.expressions import same
+from flowyard.language.values.expressions import equal
 from flowyard.language.workflow import Case, Workflow
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.summary import RunSummary
@@ -137,7 +137,7 @@ def differences(case: Case, summary: RunSummary, state: Mapping[str, Any]) -> It
         yield f"error: expected {expect.error}, got {error.code if error else 'none'}"
     for name, value in expect.outputs.items():
         got = state.get(name)
-        if not same(got, value):
+        if not equal(got, value):
             yield f"outputs.{name}: expected {_shown(value)}, got {_shown(got)}"
     if expect.nodes is not None and list(expect.nodes) != summary.path:
         yield f"nodes: expected {', '.join(expect.nodes)}; got {', '.join(summary.path) or 'none'}"

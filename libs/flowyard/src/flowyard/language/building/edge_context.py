@@ -1,4 +1,4 @@
-"""What the readers of edges share: the names that edges may use, and where they report."""
+"""What the readers of edges share: the document, the names that edges may use, and the result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 
 from flowyard.language.building.expressions import read_condition
 from flowyard.language.building.secrets import check_expression_secrets
-from flowyard.language.problems import suggest
-from flowyard.language.reading.places import Path, Places
+from flowyard.language.problems import KeyPath, suggest
+from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.types import Type
 from flowyard.language.workflow import END, START, Field, Way
@@ -19,28 +19,28 @@ DEFAULTS: Final = ("default", "else")
 
 @dataclass(slots=True)
 class Edges:
-    """The ways of a workflow, and where in the document each of them is written."""
+    """The ways of a workflow, and the path of each in the document."""
 
     names: Collection[str]
     ways: dict[str, Way] = field(default_factory=dict)
-    paths: dict[tuple[str, str], Path] = field(default_factory=dict)
-    conditions: dict[tuple[str, str, str], Path] = field(default_factory=dict)
-    """Where a route's condition is written, by node, text and target."""
+    paths: dict[tuple[str, str], KeyPath] = field(default_factory=dict)
+    conditions: dict[tuple[str, str, str], KeyPath] = field(default_factory=dict)
+    """The path of a route's condition, by node, text and target."""
 
-    loose_items: set[str] = field(default_factory=set)
-    """What maps call their items whose target isn't known."""
-    sound: bool = True
-    """Whether the ways are what the author means, so that the flow as a whole can be judged."""
+    unresolved_items: set[str] = field(default_factory=set)
+    """The local names of items in maps whose target is unknown."""
+    is_complete: bool = True
+    """Whether all edges could be read, so that the flow as a whole can be checked."""
 
-    def place(self, source: str, target: str) -> Path:
+    def path_of(self, source: str, target: str) -> KeyPath:
         return self.paths.get((source, target), ("edges",))
 
 
 @dataclass(slots=True)
 class EdgeContext:
-    """`loops`: the places that a loop starts from; `joins`: those where branches meet and a choice follows."""
+    """`loops`: the nodes and joins that a loop starts from. `joins`: those after which a choice follows."""
 
-    places: Places
+    document: SourceDocument
     fields: Mapping[str, Field]
     edges: Edges
     loops: frozenset[str]
@@ -50,12 +50,14 @@ class EdgeContext:
     def types(self) -> dict[str, Type]:
         return {name: f.type for name, f in self.fields.items()}
 
-    def error(self, code: str, path: Path, message: str, suggestion: str | None = None, *, key: bool = False) -> None:
-        """Reports what leaves a hole in the flow."""
-        self.edges.sound = False
-        self.places.error(code, path, message, suggestion, key=key)
+    def error(
+        self, code: str, path: KeyPath, message: str, suggestion: str | None = None, *, key: bool = False
+    ) -> None:
+        """Reports a problem that makes the flow incomplete."""
+        self.edges.is_complete = False
+        self.document.error(code, path, message, suggestion, key=key)
 
-    def source(self, name: str, path: Path) -> bool:
+    def source(self, name: str, path: KeyPath) -> bool:
         if name == END:
             self.error("unknown-node", path, "nothing comes after END", "remove this edge")
         elif name != START and name not in self.edges.names:
@@ -64,7 +66,7 @@ class EdgeContext:
             return True
         return False
 
-    def target(self, name: str, path: Path) -> bool:
+    def target(self, name: str, path: KeyPath) -> bool:
         if name == START:
             self.error("unknown-node", path, "nothing comes before START", "name a node or END")
         elif name != END and name not in self.edges.names:
@@ -73,25 +75,25 @@ class EdgeContext:
             return True
         return False
 
-    def link(self, source: str, target: str, path: Path) -> None:
+    def link(self, source: str, target: str, path: KeyPath) -> None:
         self.edges.paths.setdefault((source, target), path)
 
-    def condition(self, logic: str, path: Path) -> Expression | None:
+    def condition(self, logic: str, path: KeyPath) -> Expression | None:
         if logic.strip().lower() in DEFAULTS:
             return None
-        where = (*path, "logic") if self.places.has((*path, "logic")) else path
-        expression = read_condition(self.places, where, logic, self.types, self.loops)
+        where = (*path, "logic") if self.document.has((*path, "logic")) else path
+        expression = read_condition(self.document, where, logic, self.types, self.loops)
         if expression is not None:
-            check_expression_secrets(self.places, where, expression, self.fields)
-        self.edges.sound = self.edges.sound and expression is not None
+            check_expression_secrets(self.document, where, expression, self.fields)
+        self.edges.is_complete = self.edges.is_complete and expression is not None
         return expression
 
-    def unknown_field(self, name: str, path: Path) -> None:
-        root = name.partition(".")[0]
-        hint = f"name a field as a whole: {root}" if root != name and root in self.fields else None
+    def unknown_field(self, name: str, path: KeyPath) -> None:
+        first = name.partition(".")[0]
+        hint = f"name a field as a whole: {first}" if first != name and first in self.fields else None
         self.error("unknown-field", path, f"no field '{name}'", hint or suggest(name, self.fields, "fields"))
 
 
 def field_name(given: str) -> str:
-    """`done`, `state.done` and `{state.done}` are the same field."""
+    """The name of a field that may be written as `done`, `state.done` or `{state.done}`."""
     return given.strip().removeprefix("{").removesuffix("}").strip().removeprefix("state.")

@@ -1,29 +1,30 @@
-"""An expression's text → a checked Expression, with its problems reported at the character."""
+"""Reads a text as a checked Expression, and reports its problems at the character."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from flowyard.language.reading.places import Path, Places
+from flowyard.language.problems import KeyPath
+from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expression_types import check_expression
 from flowyard.language.values.expressions import Expression, ExpressionSyntaxError, parse_expression
 from flowyard.language.values.types import Type
 
 
 def read_condition(
-    places: Places, path: Path, text: str, types: Mapping[str, Type], loops: Collection[str]
+    document: SourceDocument, path: KeyPath, text: str, types: Mapping[str, Type], loops: Collection[str]
 ) -> Expression | None:
-    """None where the text is no expression; one that doesn't fit the state is reported and returned all the same."""
-    expression = parse_at(places, path, text)
+    """The expression; None if the text isn't one. An expression that doesn't fit the state is reported and returned."""
+    expression = parse_at(document, path, text)
     for finding in check_expression(expression, types, loops) if expression is not None else ():
-        places.inside(path, finding)
+        document.text_error(path, finding)
     return expression
 
 
-def parse_at(places: Places, path: Path, text: str) -> Expression | None:
-    """None where the text is no expression, which is reported."""
+def parse_at(document: SourceDocument, path: KeyPath, text: str) -> Expression | None:
+    """The expression; None if the text isn't one, which is reported."""
     try:
         return parse_expression(text)
     except ExpressionSyntaxError as error:
-        places.inside(path, error.finding)
+        document.text_error(path, error.finding)
         return None

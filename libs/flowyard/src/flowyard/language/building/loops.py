@@ -1,49 +1,54 @@
-"""A loop: back to an earlier node until a condition holds."""
+"""Reads a loop: back to an earlier node until a condition holds."""
 
 from __future__ import annotations
 
 from flowyard.language.building.edge_context import EdgeContext, field_name
+from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import LoopShape
-from flowyard.language.reading.places import Path
 from flowyard.language.values.types import BOOL, accepts, describe, without_null
 from flowyard.language.workflow import END, START, Loop, Way
 
 
-def read_loop(context: EdgeContext, source: str, loop: LoopShape, path: Path) -> Way | None:
+def read_loop(context: EdgeContext, source: str, loop: LoopShape, path: KeyPath) -> Way | None:
     if loop.to is None and source in context.joins:
-        context.error("missing-key", path, "a loop from a join needs the key 'to'", "name where a turn begins")
+        context.error(
+            "missing-key", path, "a loop from a join needs the key 'to'", "name the node where an iteration begins"
+        )
         return None
-    back = loop.to or source
-    ends = [(back, (*path, "to")), (loop.exit_to, (*path, "exit_to"))]
-    known = [context.target(target, where) for target, where in ends]
-    logic = _until(context, loop, path)
+    start = loop.to or source
+    targets = [(start, (*path, "to")), (loop.exit_to, (*path, "exit_to"))]
+    are_known = [context.target(target, where) for target, where in targets]
+    logic = _condition_of(context, loop, path)
     expression = context.condition(*logic) if logic is not None else None
     if source == START:
         context.error("unknown-node", path, "a loop can't start from START", "start it from a node", key=True)
         return None
-    if back == END:
+    if start == END:
         context.error(
-            "loop-target", (*path, "to"), "a loop can't lead back to END", "name the node where a turn begins"
+            "loop-target", (*path, "to"), "a loop can't lead back to END", "name the node where an iteration begins"
         )
         return None
-    if loop.exit_to == back:
+    if loop.exit_to == start:
         context.error(
-            "loop-target", (*path, "exit_to"), "the loop exits to where it goes on", "name the node after the loop"
+            "loop-target",
+            (*path, "exit_to"),
+            "'exit_to' is the node at which the loop begins again",
+            "name the node after the loop",
         )
         return None
-    for target, where in ends:
-        context.link(source, target, where if context.places.has(where) else path)
-    if expression is None or not all(known):
+    for target, where in targets:
+        context.link(source, target, where if context.document.has(where) else path)
+    if expression is None or not all(are_known):
         return None
-    return Loop(back, expression, loop.max_iterations, loop.exit_to)
+    return Loop(start, expression, loop.max_iterations, loop.exit_to)
 
 
-def _until(context: EdgeContext, loop: LoopShape, path: Path) -> tuple[str, Path] | None:
+def _condition_of(context: EdgeContext, loop: LoopShape, path: KeyPath) -> tuple[str, KeyPath] | None:
     if (loop.until is None) == (loop.condition_field is None):
         message = "a loop has one of 'until' and 'condition_field'"
         code = "missing-key" if loop.until is None else "conflicting-edges"
-        if "edges" in context.places.damaged or context.places.lost_a_key(path):
-            context.edges.sound = False
+        if "edges" in context.document.incomplete or context.document.has_removed_key(path):
+            context.edges.is_complete = False
         else:
             context.error(code, path, message, "write until: score > 0.8", key=True)
         return None
@@ -51,12 +56,12 @@ def _until(context: EdgeContext, loop: LoopShape, path: Path) -> tuple[str, Path
         return loop.until, (*path, "until")
     name = field_name(loop.condition_field or "")
     where = (*path, "condition_field")
-    found = context.fields.get(name)
-    if found is None:
+    field = context.fields.get(name)
+    if field is None:
         context.unknown_field(name, where)
         return None
-    if not accepts(BOOL, without_null(found.type)):
-        message = f"'condition_field' names a bool, but '{name}' is {describe(found.type)}"
+    if not accepts(BOOL, without_null(field.type)):
+        message = f"'condition_field' names a bool, but '{name}' is {describe(field.type)}"
         context.error("expression-type", where, message, f"write until: {name} == …")
         return None
     return name, where

@@ -1,19 +1,19 @@
-"""A map: a node once per item of a list."""
+"""Reads a map: a node that runs once per item of a list."""
 
 from __future__ import annotations
 
 from flowyard.language.building.edge_context import EdgeContext, field_name
+from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import ParallelShape
-from flowyard.language.reading.places import Path
 from flowyard.language.values.types import ANY, ListOf, ObjectOf, accepts, describe, without_null
 from flowyard.language.workflow import END, START, Map, Way
 
 
-def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: Path) -> Way | None:
+def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: KeyPath) -> Way | None:
     where = (*path, "target_node")
     items = _list_field(context, shape.items_field, (*path, "items_field"))
     collect = _list_field(context, shape.collect_field, (*path, "collect_field"))
-    context.edges.loose_items.add(shape.item or "item")
+    context.edges.unresolved_items.add(shape.item or "item")
     if shape.target_node in (START, END) or not context.target(shape.target_node, where):
         if shape.target_node in (START, END):
             context.error("unknown-node", where, f"a map can't run {shape.target_node}", "name a node")
@@ -21,14 +21,14 @@ def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: Path
     if shape.target_node == source:
         context.error("map-target", where, f"'{source}' can't map over itself", "name another node")
         return None
-    context.edges.loose_items.discard(shape.item or "item")
+    context.edges.unresolved_items.discard(shape.item or "item")
     context.link(source, shape.target_node, where)
-    found = context.fields.get(collect)
-    if found and found.reduce not in ("replace", "extend"):
-        message = f"a map can't collect into '{collect}' with 'reduce: {found.reduce}'"
+    field = context.fields.get(collect)
+    if field and field.reduce not in ("replace", "extend"):
+        message = f"a map can't collect into '{collect}' with 'reduce: {field.reduce}'"
         context.error("reduce-type", (*path, "collect_field"), message, "use extend, or no reduce")
-    if shape.on_item_error == "collect" and found and not accepts(found.type, ListOf(ObjectOf())):
-        message = f"'collect' puts errors (objects) into '{collect}', which is {describe(found.type)}"
+    if shape.on_item_error == "collect" and field and not accepts(field.type, ListOf(ObjectOf())):
+        message = f"'collect' puts errors (objects) into '{collect}', which is {describe(field.type)}"
         context.error("type-mismatch", (*path, "on_item_error"), message, f"declare '{collect}' as list")
     return Map(
         target=shape.target_node,
@@ -40,12 +40,12 @@ def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: Path
     )
 
 
-def _list_field(context: EdgeContext, given: str, path: Path) -> str:
+def _list_field(context: EdgeContext, given: str, path: KeyPath) -> str:
     name = field_name(given)
-    found = context.fields.get(name)
-    if found is None:
+    field = context.fields.get(name)
+    if field is None:
         context.unknown_field(name, path)
-    elif not isinstance(without_null(found.type), ListOf) and found.type != ANY:
-        message = f"'{name}' is {describe(found.type)}, not a list"
-        context.error("not-a-list", path, message, f"declare it as list or list[{describe(found.type)}]")
+    elif not isinstance(without_null(field.type), ListOf) and field.type != ANY:
+        message = f"'{name}' is {describe(field.type)}, not a list"
+        context.error("not-a-list", path, message, f"declare it as list or list[{describe(field.type)}]")
     return name

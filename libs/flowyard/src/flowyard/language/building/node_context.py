@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowyard.language.building.models import Models
+from flowyard.language.building.models import ModelReader
 from flowyard.language.nodes import Goto, OnError, RetryPolicy
-from flowyard.language.problems import suggest
+from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import GotoShape, NodeShape, RetryShape
-from flowyard.language.reading.places import Path, Places
+from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.templates import Template, check_template, parse_template
 from flowyard.language.values.types import ANY, ListOf, Type, without_null
 from flowyard.language.workflow import END, START, Field, Map
@@ -20,25 +20,25 @@ from flowyard.language.workflow import END, START, Field, Map
 class NodeContext:
     """One document. `names`: the id of every node, also of broken nodes; `loops`: the nodes that a loop starts from.
 
-    `loose_items`: the local names of items in maps whose target isn't known.
+    `unresolved_items`: the local names of items in maps whose target is unknown.
     """
 
-    places: Places
+    document: SourceDocument
     fields: Mapping[str, Field]
-    models: Models
+    models: ModelReader
     retry: RetryPolicy
     maps: Mapping[str, Map]
     loops: Collection[str]
-    loose_items: Collection[str]
+    unresolved_items: Collection[str]
     names: Collection[str]
     lines: dict[str, int] = field(default_factory=dict)
     """The line of each id that was read."""
 
-    def is_incomplete(self, path: Path) -> bool:
-        """Whether a part of the node couldn't be read, so that what it lacks may be that part."""
-        return "nodes" in self.places.damaged or self.places.lost_a_key(path)
+    def is_incomplete(self, path: KeyPath) -> bool:
+        """Whether a broken part of the node was removed, so that a missing key may be that part."""
+        return "nodes" in self.document.incomplete or self.document.has_removed_key(path)
 
-    def head(self, shape: NodeShape, path: Path) -> dict[str, Any]:
+    def head(self, shape: NodeShape, path: KeyPath) -> dict[str, Any]:
         """The arguments that every kind of node takes, but for its outputs."""
         return {
             "id": shape.id,
@@ -49,26 +49,26 @@ class NodeContext:
             "description": shape.description,
         }
 
-    def check_id(self, name: str, path: Path) -> None:
+    def check_id(self, name: str, path: KeyPath) -> None:
         if name in (START, END, "configurable") or name.startswith("__"):
-            self.places.error(
+            self.document.error(
                 "reserved-name", (*path, "id"), f"'{name}' can't be the id of a node", "choose another name"
             )
         if name in self.lines:
             message = f"a second node '{name}' (the first is in line {self.lines[name]})"
-            self.places.error("duplicate-node", (*path, "id"), message, "give each node its own id")
-        self.lines.setdefault(name, self.places.value((*path, "id")).line)
+            self.document.error("duplicate-node", (*path, "id"), message, "give each node its own id")
+        self.lines.setdefault(name, self.document.position((*path, "id")).line)
 
-    def check_map_target(self, shape: NodeShape, path: Path) -> None:
+    def check_map_target(self, shape: NodeShape, path: KeyPath) -> None:
         if shape.id in self.maps and shape.on_error not in (None, "fail"):
             message = f"'{shape.id}' runs once per item, where 'on_item_error' at the map's edge decides"
-            self.places.error(
+            self.document.error(
                 "map-target", (*path, "on_error"), message, "write on_item_error: skip at the edge", key=True
             )
 
     def types(self, node: str) -> dict[str, Type]:
-        """What the texts of a node may name: fields, and the item in a map."""
-        types: dict[str, Type] = dict.fromkeys(self.loose_items, ANY)
+        """The names that the texts of a node may use: fields, and the item in a map."""
+        types: dict[str, Type] = dict.fromkeys(self.unresolved_items, ANY)
         types |= {name: f.type for name, f in self.fields.items()}
         way = self.maps.get(node)
         if way is not None:
@@ -77,21 +77,21 @@ class NodeContext:
             types[way.item] = kind.element if isinstance(kind, ListOf) else ANY
         return types
 
-    def template(self, text: str, path: Path, types: Mapping[str, Type]) -> Template:
+    def template(self, text: str, path: KeyPath, types: Mapping[str, Type]) -> Template:
         template = parse_template(text)
         for finding in check_template(template, types):
-            self.places.inside(path, finding)
+            self.document.text_error(path, finding)
         return template
 
-    def output_type(self, node: str, name: str, path: Path, *, alone: bool, key: bool = False) -> Type:
-        """What the node has to write into the field `name`. `alone`: it is the node's only output."""
+    def output_type(self, node: str, name: str, path: KeyPath, *, is_only: bool, key: bool = False) -> Type:
+        """The type that the node must write into the field `name`. `is_only`: it is the node's only output."""
         declared = self.fields.get(name)
         if declared is None:
             message = f"no field '{name}' in the state"
-            self.places.error("undeclared-output", path, message, suggest(name, self.fields, "fields"), key=key)
+            self.document.error("undeclared-output", path, message, suggest(name, self.fields, "fields"), key=key)
             return ANY
         way, inner = self.maps.get(node), without_null(declared.type)
-        per_item = way is not None and alone and name == way.collect_field
+        per_item = way is not None and is_only and name == way.collect_field
         if isinstance(inner, ListOf) and (declared.reduce == "append" or per_item):
             return inner.element
         return declared.type
@@ -106,12 +106,12 @@ class NodeContext:
             return RetryPolicy(**{"max_retries": self.retry.max_retries, **given})
         return RetryPolicy(max_retries=shape.retry)
 
-    def _on_error(self, shape: NodeShape, path: Path) -> OnError:
+    def _on_error(self, shape: NodeShape, path: KeyPath) -> OnError:
         match shape.on_error:
             case GotoShape(goto=target):
                 if target not in self.names:
                     hint = "use continue, or name a node" if target == END else suggest(target, self.names, "nodes")
-                    self.places.error("unknown-node", (*path, "on_error", "goto"), f"no node '{target}'", hint)
+                    self.document.error("unknown-node", (*path, "on_error", "goto"), f"no node '{target}'", hint)
                 return Goto(target)
             case "continue":
                 return "continue"

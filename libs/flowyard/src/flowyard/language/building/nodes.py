@@ -1,4 +1,4 @@
-"""NodeShape → Node: which kind of node it is, and its reader."""
+"""Reads a node, by the reader for its kind."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.prompt_nodes import read_prompt_node
 from flowyard.language.building.set_nodes import read_set_node
 from flowyard.language.nodes import KINDS, Kind, Node
+from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import NodeShape
-from flowyard.language.reading.places import Path
 
 _OWN_KEYS: Final[dict[Kind, tuple[str, ...]]] = {
     "prompt": ("prompt", "system", "inputs", "outputs", "output_schema", "examples", "llm", "log_prompts"),
@@ -20,8 +20,8 @@ _OWN_KEYS: Final[dict[Kind, tuple[str, ...]]] = {
 """The keys that only nodes of this kind have."""
 
 
-def read_node(context: NodeContext, shape: NodeShape, path: Path) -> Node:
-    """The node at `path`. What is wrong with it is reported to the context's document."""
+def read_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> Node:
+    """The node at `path`. Its problems are reported to the context's document."""
     context.check_id(shape.id, path)
     context.check_map_target(shape, path)
     match _kind(context, shape, path):
@@ -33,17 +33,17 @@ def read_node(context: NodeContext, shape: NodeShape, path: Path) -> Node:
             return read_assert_node(context, shape, path)
 
 
-def _kind(context: NodeContext, shape: NodeShape, path: Path) -> Kind:
+def _kind(context: NodeContext, shape: NodeShape, path: KeyPath) -> Kind:
     """The kind of the node; keys of other kinds are reported."""
     keys = {f.alias or name for name, f in NodeShape.model_fields.items() if name in shape.model_fields_set}
     kinds = [kind for kind in KINDS if kind in keys] or ["prompt"]
     kind = kinds[0]
     for other in kinds[1:]:
         message = f"node '{shape.id}' has two kinds of work: '{kind}' and '{other}'"
-        context.places.error("two-kinds", (*path, other), message, "make two nodes of it", key=True)
+        context.document.error("two-kinds", (*path, other), message, "split it into two nodes", key=True)
     foreign = {key for other in KINDS if other not in kinds for key in _OWN_KEYS[other]} - set(_OWN_KEYS[kind])
     for key in sorted(keys & foreign):
         message = f"'{key}' has no meaning in a node with '{kind}'"
         hint = "'set' names the fields itself: remove it" if kind == "set" and key == "outputs" else "remove it"
-        context.places.error("wrong-kind", (*path, key), message, hint, key=True)
+        context.document.error("wrong-kind", (*path, key), message, hint, key=True)
     return kind

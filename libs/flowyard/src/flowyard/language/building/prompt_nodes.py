@@ -9,9 +9,9 @@ from typing import Any, Literal
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.state import check_value, read_type
 from flowyard.language.nodes import Example, Output, PromptNode
-from flowyard.language.problems import suggest
+from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import ExampleShape, NodeShape, OutputSchemaShape
-from flowyard.language.reading.places import Path, Places
+from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.templates import Template, template_type
 from flowyard.language.values.types import (
     ANY,
@@ -28,13 +28,13 @@ from flowyard.language.values.types import (
 )
 
 
-def read_prompt_node(context: NodeContext, shape: NodeShape, path: Path) -> PromptNode:
+def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> PromptNode:
     if shape.prompt is None and not context.is_incomplete(path):
         message = f"node '{shape.id}' has no work to do"
-        context.places.error("missing-key", path, message, "add 'prompt:', 'set:' or 'assert:'", key=True)
+        context.document.error("missing-key", path, message, "add 'prompt:', 'set:' or 'assert:'", key=True)
     if not shape.outputs and not context.is_incomplete(path):
         message = f"node '{shape.id}' writes nothing"
-        context.places.error("missing-key", path, message, "add 'outputs:' with the fields that it fills", key=True)
+        context.document.error("missing-key", path, message, "add 'outputs:' with the fields that it writes", key=True)
     reader = _PromptReader(context, shape, path)
     types = context.types(shape.id)
     inputs = reader.inputs(types)
@@ -44,7 +44,7 @@ def read_prompt_node(context: NodeContext, shape: NodeShape, path: Path) -> Prom
         **context.head(shape, path),
         outputs=outputs,
         prompt=context.template(shape.prompt or "", (*path, "prompt"), local),
-        settings=context.models.of(shape.llm, (*path, "llm")),
+        settings=context.models.read(shape.llm, (*path, "llm")),
         reply_as=_reply_as(shape, outputs),
         system=context.template(shape.system, (*path, "system"), local) if shape.system is not None else None,
         inputs=inputs,
@@ -60,23 +60,23 @@ def read_prompt_node(context: NodeContext, shape: NodeShape, path: Path) -> Prom
 class _PromptReader:
     context: NodeContext
     shape: NodeShape
-    path: Path
+    path: KeyPath
 
     @property
-    def places(self) -> Places:
-        return self.context.places
+    def document(self) -> SourceDocument:
+        return self.context.document
 
     def inputs(self, types: Mapping[str, Type]) -> dict[str, Any]:
         inputs: dict[str, Any] = {}
         for name, value in (self.shape.inputs or {}).items():
             where = (*self.path, "inputs", name)
             if not name.isidentifier() or name == "state":
-                self.places.error(
+                self.document.error(
                     "bad-name", where, f"'{name}' can't be a local name", "use letters, digits and _", key=True
                 )
             if isinstance(value, (list, dict)):
                 message = f"the input '{name}' must be a template or a plain value, not a {type_of(value)}"
-                self.places.error("wrong-type", where, message, "put it into a state field with a default")
+                self.document.error("wrong-type", where, message, "write it as the default of a state field")
             inputs[name] = self.context.template(value, where, types) if isinstance(value, str) else value
         return inputs
 
@@ -86,9 +86,9 @@ class _PromptReader:
         for i, name in enumerate(names):
             where = (*self.path, "outputs", i)
             if name in names[:i]:
-                self.places.error("duplicate-output", where, f"'{name}' is listed twice", "remove one of them")
+                self.document.error("duplicate-output", where, f"'{name}' is listed twice", "remove one of them")
                 continue
-            kind = self.context.output_type(self.shape.id, name, where, alone=len(names) == 1)
+            kind = self.context.output_type(self.shape.id, name, where, is_only=len(names) == 1)
             given, description = schema.get(name, (kind, None))
             self._check_fit(name, kind, given)
             declared = self.context.fields.get(name)
@@ -102,7 +102,7 @@ class _PromptReader:
         return tuple(outputs)
 
     def _schema(self) -> dict[str, tuple[Type, str | None]]:
-        """The outputs' types as `output_schema` gives them."""
+        """The outputs' types and descriptions in `output_schema`."""
         schema, where = self.shape.output_schema, (*self.path, "output_schema")
         if schema is None:
             return {}
@@ -113,67 +113,71 @@ class _PromptReader:
             return self._simple_schema(schema, where, names)
         if schema.type != "object":
             message = f"'fields' describe an object, but the type is {schema.type}"
-            self.places.error("schema-without-object", (*where, "fields"), message, "write type: object", key=True)
+            self.document.error("schema-without-object", (*where, "fields"), message, "write type: object", key=True)
         types: dict[str, tuple[Type, str | None]] = {}
         for i, f in enumerate(schema.fields):
             here = (*where, "fields", i)
-            types[f.name] = (read_type(self.places, here, f.type, f.schema_), f.description)
-            if f.name not in names and "nodes" not in self.places.damaged:
-                message = f"'{f.name}' is no output of node '{self.shape.id}'"
-                self.places.error("schema-mismatch", (*here, "name"), message, suggest(f.name, names, "outputs"))
-        complete = "nodes" not in self.places.damaged and types.keys() <= set(names)
+            types[f.name] = (read_type(self.document, here, f.type, f.schema_), f.description)
+            if f.name not in names and "nodes" not in self.document.incomplete:
+                message = f"'{f.name}' isn't an output of node '{self.shape.id}'"
+                self.document.error("schema-mismatch", (*here, "name"), message, suggest(f.name, names, "outputs"))
+        complete = "nodes" not in self.document.incomplete and types.keys() <= set(names)
         for i, name in enumerate(names if complete else ()):
             if name not in types:
                 message = f"the output '{name}' is missing in the node's output_schema"
-                self.places.error(
-                    "schema-mismatch", (*self.path, "outputs", i), message, "add it there, or leave output_schema out"
+                self.document.error(
+                    "schema-mismatch", (*self.path, "outputs", i), message, "add it there, or remove output_schema"
                 )
         return types
 
     def _simple_schema(
-        self, schema: OutputSchemaShape, where: Path, names: list[str]
+        self, schema: OutputSchemaShape, where: KeyPath, names: list[str]
     ) -> dict[str, tuple[Type, str | None]]:
-        kind = read_type(self.places, where, schema.type)
+        kind = read_type(self.document, where, schema.type)
         if len(names) == 1:
             return {names[0]: (kind, schema.description)}
         if isinstance(kind, ObjectOf):
             return {}
         message = f"{len(names)} outputs need an object, not {describe(kind)}"
-        self.places.error(
-            "schema-mismatch", where, message, "write type: object with fields, or leave it out", key=True
-        )
+        self.document.error("schema-mismatch", where, message, "write type: object with fields, or remove it", key=True)
         return {}
 
-    def _check_fit(self, name: str, wanted: Type, given: Type) -> None:
-        if accepts(wanted, given) or (isinstance(given, ObjectOf) and given.fields is None and accepts(given, wanted)):
+    def _check_fit(self, name: str, expected: Type, given: Type) -> None:
+        if accepts(expected, given) or (
+            isinstance(given, ObjectOf) and given.fields is None and accepts(given, expected)
+        ):
             return
         fields = (self.shape.output_schema.fields if self.shape.output_schema else None) or []
         index = next((i for i, f in enumerate(fields) if f.name == name), None)
         inner = ("type",) if index is None else ("fields", index, "type")
-        message = f"'{name}' is {describe(wanted)} in the state, but {describe(given)} here"
-        self.places.error("type-mismatch", (*self.path, "output_schema", *inner), message, f"write {describe(wanted)}")
+        message = f"'{name}' is {describe(expected)} in the state, but {describe(given)} here"
+        self.document.error(
+            "type-mismatch", (*self.path, "output_schema", *inner), message, f"write {describe(expected)}"
+        )
 
     def example(
-        self, shape: ExampleShape, path: Path, names: Mapping[str, Type], outputs: tuple[Output, ...]
+        self, shape: ExampleShape, path: KeyPath, names: Mapping[str, Type], outputs: tuple[Output, ...]
     ) -> Example:
         for name in shape.inputs:
             if name not in names:
                 hint = suggest(name, names, "names")
-                self.places.error("unknown-field", (*path, "inputs", name), f"no field '{name}'", hint, key=True)
+                self.document.error("unknown-field", (*path, "inputs", name), f"no field '{name}'", hint, key=True)
         types = {o.field: o.type for o in outputs}
         for name in shape.outputs if types else ():
             if name not in types:
                 hint = suggest(name, types, "outputs")
-                self.places.error("schema-mismatch", (*path, "outputs", name), f"'{name}' is no output", hint, key=True)
-        lacking = [name for name in types if name not in shape.outputs]
-        for name in lacking if shape.outputs.keys() <= types.keys() else ():
-            self.places.error("missing-key", (*path, "outputs"), f"the example lacks the output '{name}'", key=True)
-        fitting = {
-            name: check_value(self.places, (*path, "outputs", name), types[name], value, name, code="bad-example")
+                self.document.error(
+                    "schema-mismatch", (*path, "outputs", name), f"'{name}' isn't an output", hint, key=True
+                )
+        missing = [name for name in types if name not in shape.outputs]
+        for name in missing if shape.outputs.keys() <= types.keys() else ():
+            self.document.error("missing-key", (*path, "outputs"), f"the example lacks the output '{name}'", key=True)
+        converted = {
+            name: check_value(self.document, (*path, "outputs", name), types[name], value, name, code="bad-example")
             for name, value in shape.outputs.items()
             if name in types
         }
-        return Example(shape.inputs, fitting)
+        return Example(shape.inputs, converted)
 
 
 def _input_type(value: Any, types: Mapping[str, Type]) -> Type:
@@ -191,7 +195,7 @@ def _input_type(value: Any, types: Mapping[str, Type]) -> Type:
 
 
 def _reply_as(shape: NodeShape, outputs: tuple[Output, ...]) -> Literal["text", "object"]:
-    """One text takes the reply itself, unless the document asks for an object in so many words."""
-    asked = shape.output_schema is not None and shape.output_schema.fields is not None
-    alone = len(outputs) == 1 and outputs[0].type == STR
-    return "text" if alone and not asked else "object"
+    """A single text output is the reply itself, unless `output_schema` declares an object."""
+    has_fields = shape.output_schema is not None and shape.output_schema.fields is not None
+    is_single_text = len(outputs) == 1 and outputs[0].type == STR
+    return "text" if is_single_text and not has_fields else "object"

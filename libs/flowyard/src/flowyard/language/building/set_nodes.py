@@ -1,4 +1,4 @@
-"""Set nodes: fields from templates, expressions and plain values."""
+"""Reads set nodes: fields from templates, expressions and plain values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from flowyard.language.building.expressions import parse_at
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.state import check_value
 from flowyard.language.nodes import Output, SetNode, SetValue
+from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import NodeShape
-from flowyard.language.reading.places import Path
 from flowyard.language.values.expression_types import expression_type
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template, template_type
@@ -19,16 +19,16 @@ from flowyard.language.values.types import Type, accepts, describe
 
 EXPRESSION_KEY: Final = "expr"
 _UNREADABLE: Final = ()
-"""Stands for an expression that was reported."""
+"""The value of an expression that couldn't be read, and was reported."""
 
 
-def read_set_node(context: NodeContext, shape: NodeShape, path: Path) -> SetNode:
+def read_set_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> SetNode:
     given = shape.set_ or {}
     reader = _SetReader(context, context.types(shape.id))
     values, outputs = {}, []
     for name, value in given.items():
         where = (*path, "set", name)
-        kind = context.output_type(shape.id, name, where, alone=len(given) == 1, key=True)
+        kind = context.output_type(shape.id, name, where, is_only=len(given) == 1, key=True)
         values[name] = reader.value(value, where)
         reader.check(name, values[name], kind, where)
         declared = context.fields.get(name)
@@ -41,13 +41,13 @@ class _SetReader:
     context: NodeContext
     types: Mapping[str, Type]
 
-    def value(self, given: Any, path: Path) -> SetValue:
+    def value(self, given: Any, path: KeyPath) -> SetValue:
         """Texts become templates and `{expr: …}` an expression, at any depth."""
         match given:
             case str():
                 return self.context.template(given, path, self.types)
             case {"expr": str(text)} if len(given) == 1:
-                expression = parse_at(self.context.places, (*path, EXPRESSION_KEY), text)
+                expression = parse_at(self.context.document, (*path, EXPRESSION_KEY), text)
                 return _UNREADABLE if expression is None else expression
             case dict():
                 return {name: self.value(inner, (*path, name)) for name, inner in given.items()}
@@ -56,22 +56,22 @@ class _SetReader:
             case _:
                 return given
 
-    def check(self, name: str, value: SetValue, wanted: Type, path: Path) -> None:
-        """Reports what can never be a value of the field. Lists and mappings of texts are checked by each step."""
+    def check(self, name: str, value: SetValue, wanted: Type, path: KeyPath) -> None:
+        """Reports a value that the field can't have. The items of lists and mappings are checked when a step runs."""
         match value:
             case Expression():
                 kind, findings = expression_type(value, self.types, self.context.loops)
                 for finding in findings:
-                    self.context.places.inside((*path, EXPRESSION_KEY), finding)
+                    self.context.document.text_error((*path, EXPRESSION_KEY), finding)
                 self._check_type(name, kind, wanted, path)
             case Template():
                 self._check_type(name, template_type(value, self.types), wanted, path)
             case dict() | list() | tuple():
                 pass
             case _:
-                check_value(self.context.places, path, wanted, value, name, code="type-mismatch")
+                check_value(self.context.document, path, wanted, value, name, code="type-mismatch")
 
-    def _check_type(self, name: str, kind: Type, wanted: Type, path: Path) -> None:
+    def _check_type(self, name: str, kind: Type, wanted: Type, path: KeyPath) -> None:
         if not accepts(wanted, kind):
             message = f"'{name}' is {describe(wanted)} in the state, but {describe(kind)} here"
-            self.context.places.error("type-mismatch", path, message, f"the field takes {describe(wanted)}")
+            self.context.document.error("type-mismatch", path, message, f"the field takes {describe(wanted)}")

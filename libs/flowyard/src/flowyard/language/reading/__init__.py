@@ -1,1 +1,4 @@
-"""Text → a tree with places → the document's shape. Knows YAML and the keys, not what they mean. Door: `shape`."""
+"""Reads a text into a tree with positions, and the tree into shapes. Knows YAML and all keys, not their meaning.
+
+Start at `shape`.
+"""

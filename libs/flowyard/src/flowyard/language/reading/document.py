@@ -1,4 +1,4 @@
-"""The shape of a document, key by key: the source of both the reader and the JSON Schema that editors use."""
+"""The shape of a document, key by key. Both the reader and the JSON Schema for editors are derived from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 from flowyard.language.workflow import Durability, OnItemError, Reduce
 
 _TYPE: Final[JsonDict] = {"pattern": r"^(\s*((str|int|float|bool|any|object|list|dict|null|None)\b|[\[\],|?]))+\s*$"}
-"""The words of a type; how they may be put together is more than a pattern can say."""
+"""The words of a type. A pattern can't express how they may be combined."""
 
 _FIELD_NAMES: Final[JsonDict] = {
     "propertyNames": {
@@ -23,7 +23,7 @@ _FIELD_NAMES: Final[JsonDict] = {
 
 
 def _exactly_one(*keys: str, **more: Any) -> ConfigDict:
-    """What an editor is told beside the keys. The reader tells it in words of its own."""
+    """For the JSON Schema only: exactly one of the keys is allowed. The reader reports it with its own message."""
     return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys], **more})
 
 
@@ -31,25 +31,25 @@ IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 VERSIONS: Final = ("1.0", "1")
 
-# Pydantic's own `deprecated` warns whoever reads the attribute.
+# Not Pydantic's own `deprecated`, which warns when our code reads the attribute.
 OLD_KEY: Final[JsonDict] = {"deprecated": True}
-# Pydantic puts these between the keys that lead to a fault; no key of a document can be one of them.
+# Tags of union members. Pydantic inserts them into the location of an error; no key of a document can equal them.
 _SHORT: Final = "\0short"
 _LONG: Final = "\0long"
 FORMS: Final = frozenset({_SHORT, _LONG})
 
 
 def _form(value: Any) -> str:
-    """Which form of a key that has a short and a long one."""
+    """The form of a value for a key that has a short and a long form."""
     return _LONG if isinstance(value, dict) else _SHORT
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _spelled(value: Any) -> Any:
-    """`version: 1.0` without quotes is meant as text."""
+def _as_text(value: Any) -> Any:
+    """A number as text: `version: 1.0` may be written without quotes."""
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
@@ -57,11 +57,11 @@ Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=64)]
 Names: TypeAlias = Annotated[
     list[str],
     Field(min_length=1),
-    BeforeValidator(_listed),
+    BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
-Spelled: TypeAlias = Annotated[
-    str, BeforeValidator(_spelled), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
+TextOrNumber: TypeAlias = Annotated[
+    str, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
 ]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
 ErrorCode: TypeAlias = Literal["rate_limited", "timeout", "provider_error", "invalid_output", "model_refused"]
@@ -72,7 +72,7 @@ RunErrorCode: TypeAlias = Literal[
 
 
 class Shape(BaseModel):
-    """Closed, strict, frozen: a typo must be told, and `'3'` is no number."""
+    """Forbids unknown keys, so that typos are reported, and converts nothing: `'3'` isn't a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
@@ -80,8 +80,8 @@ class Shape(BaseModel):
 class FlowShape(Shape):
     name: str = Field(min_length=1, max_length=128, description="Unique name of the workflow.")
     description: str | None = Field(None, description="What the workflow does, for people.")
-    version: Spelled | None = Field(None, description="Your own version of the document.")
-    tags: list[str] | None = Field(None, description="Words to find it by.")
+    version: TextOrNumber | None = Field(None, description="Your own version of the document.")
+    tags: list[str] | None = Field(None, description="Words for searching.")
     author: str | None = None
 
 
@@ -90,7 +90,7 @@ class FieldShape(Shape):
         description="str, int, float, bool, dict, list, list[str], dict[str, int], object, any, 'T | null'.",
         json_schema_extra=_TYPE,
     )
-    required: bool = Field(default=False, description="The field is an input that a run must be given.")
+    required: bool = Field(default=False, description="Every run must have this input.")
     default: Any = Field(None, description="Value at the start of a run; makes the field an optional input.")
     description: str | None = Field(None, description="Shown to people, and to the model that fills the field.")
     schema_: Mapping[str, FieldForm] | None = Field(
@@ -99,7 +99,7 @@ class FieldShape(Shape):
     reduce: Reduce | None = Field(None, description="How parallel writes merge.")
     secret: bool = Field(
         default=False,
-        description="A required str that is sealed where it is stored, never shown, and used in prompts only.",
+        description="A required str that is stored encrypted, never shown, and used in prompts only.",
     )
 
 
@@ -139,17 +139,18 @@ class ModelShape(Shape):
     api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
     timeout: Seconds | None = Field(None, description="Seconds that one call may take.")
     extra: dict[str, Any] | None = Field(
-        None, description="Passed to the provider as it is; in headers, ${env:NAME} is what that variable holds."
+        None,
+        description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value.",
     )
 
 
 class LlmShape(ModelShape):
-    fallbacks: list[ModelShape] | None = Field(None, description="Models to ask, in order, when this one fails.")
+    fallbacks: list[ModelShape] | None = Field(None, description="Models to call, in order, if this one fails.")
 
 
 class RetryShape(Shape):
     max_retries: int | None = Field(None, ge=0, le=50, description="Tries after the first one.")
-    errors: list[ErrorCode] | None = Field(None, min_length=1, description="The errors that are worth another try.")
+    errors: list[ErrorCode] | None = Field(None, min_length=1, description="The errors that are retried.")
     initial_delay: float | None = Field(None, ge=0, le=3600, description="Seconds before the first retry.")
     multiplier: float | None = Field(None, ge=1, le=100, description="The delay grows by this factor.")
     max_delay: float | None = Field(None, ge=0, le=86_400, description="Longest delay in seconds.")
@@ -173,7 +174,7 @@ OnErrorForm: TypeAlias = Annotated[
 
 class ExampleShape(Shape):
     inputs: dict[str, Any] = Field(description="Values for the names that the prompt uses.")
-    outputs: dict[str, Any] = Field(description="The reply that is right for them.")
+    outputs: dict[str, Any] = Field(description="The correct reply for them.")
 
 
 class NodeShape(Shape):
@@ -190,15 +191,15 @@ class NodeShape(Shape):
     description: str | None = None
     inputs: dict[str, Any] | None = Field(None, description="Local names: templates or plain values.")
     outputs: Names | None = Field(None, description="The state fields that the node writes.")
-    prompt: str | None = Field(None, min_length=1, description="What the model is asked; {field} is filled in.")
+    prompt: str | None = Field(None, min_length=1, description="The prompt; {field} is replaced by its value.")
     system: str | None = Field(None, description="The system message.")
     output_schema: OutputSchemaShape | None = Field(None, description="Follows from the outputs' types if left out.")
-    examples: list[ExampleShape] | None = Field(None, description="Questions with their right answers.")
+    examples: list[ExampleShape] | None = Field(None, description="Example inputs with their correct outputs.")
     llm: LlmShape | None = Field(None, description="Overrides config.llm, key by key.")
     timeout: Seconds | None = Field(None, description="Seconds that the step may take, its retries included.")
     retry: RetryForm | None = Field(None, description="A number of retries, or how to retry.")
     on_error: OnErrorForm | None = Field(None, description="fail (default), continue, or {goto: node}.")
-    log_prompts: bool | None = Field(None, description="Put the messages into the run's events.")
+    log_prompts: bool | None = Field(None, description="Record the messages in the run's events.")
     set_: dict[str, Any] | None = Field(
         None,
         alias="set",
@@ -243,11 +244,11 @@ class RouteShape(Shape):
 class LoopShape(Shape):
     model_config = _exactly_one("until", "condition_field")
 
-    to: str | None = Field(None, description="Where a turn begins; the edge's own node if left out.")
-    condition_field: str | None = Field(None, description="A bool field: true ends the loop.")
-    until: str | None = Field(None, min_length=1, description="An expression: true ends the loop.")
+    to: str | None = Field(None, description="Where each iteration begins; the edge's own node if left out.")
+    condition_field: str | None = Field(None, description="A bool field; true ends the loop.")
+    until: str | None = Field(None, min_length=1, description="An expression; true ends the loop.")
     max_iterations: int = Field(ge=1, le=1000, description="The body runs at most this often.")
-    exit_to: str = Field("END", description="Where the run goes on after the loop.")
+    exit_to: str = Field("END", description="The node after the loop.")
 
 
 class ParallelShape(Shape):
@@ -264,7 +265,7 @@ class EdgeShape(Shape):
 
     from_: Names = Field(alias="from", description="A node, START, or a list of nodes to wait for.")
     to: Names | None = Field(None, description="A node, END, or a list of nodes that run in parallel.")
-    condition: ConditionForm | None = Field(None, description="Beside to: the edge is a route.")
+    condition: ConditionForm | None = Field(None, description="With to: makes the edge a route.")
     routes: list[RouteShape] | None = Field(None, min_length=1)
     loop: LoopShape | None = None
     parallel: ParallelShape | None = None
@@ -276,7 +277,7 @@ class ExecutionShape(Shape):
     durability: Durability | None = None
     concurrency: int | None = Field(None, ge=1, description="Most runs of the workflow at a time.")
     priority: int | None = Field(None, ge=-100, le=100)
-    max_attempts: int | None = Field(None, ge=1, le=100, description="How often a lost run is taken up again.")
+    max_attempts: int | None = Field(None, ge=1, le=100, description="Most claims of a run whose executors are lost.")
 
 
 class BudgetShape(Shape):
@@ -286,7 +287,7 @@ class BudgetShape(Shape):
 
 
 class ConfigShape(Shape):
-    llm: LlmShape | None = Field(None, description="The model of every node that doesn't name its own.")
+    llm: LlmShape | None = Field(None, description="The model of all nodes without an llm of their own.")
     execution: ExecutionShape | None = None
     budget: BudgetShape | None = Field(None, description="What a run may spend; it fails before it spends more.")
     storage: Any = Field(None, json_schema_extra=OLD_KEY)
@@ -313,7 +314,7 @@ class CaseShape(Shape):
 class DocumentShape(Shape):
     """A Flowyard workflow."""
 
-    schema_version: Spelled | None = Field(
+    schema_version: TextOrNumber | None = Field(
         None, description="The language's version: 1.0.", json_schema_extra={"enum": [*VERSIONS, 1, None]}
     )
     flow: FlowShape
@@ -325,7 +326,7 @@ class DocumentShape(Shape):
     webhook: Any = Field(None, json_schema_extra=OLD_KEY)
 
 
-NOT_YET: Final[Mapping[type[Shape], Mapping[str, str]]] = {
+UNSUPPORTED: Final[Mapping[type[Shape], Mapping[str, str]]] = {
     DocumentShape: {"triggers": "triggers"},
     NodeShape: {
         "code": "code nodes", "sandbox": "the sandbox", "tool": "tool nodes", "tools": "tools", "with": "tool nodes",
@@ -337,4 +338,4 @@ NOT_YET: Final[Mapping[type[Shape], Mapping[str, str]]] = {
         "ab_test": "A/B tests", "gates": "quality gates",
     },
 }  # fmt: skip
-"""Keys of the language that the engine can't run yet: refused by name, never ignored."""
+"""Keys of the language that this version can't run: they are reported, never ignored."""

@@ -1,4 +1,4 @@
-"""The JSON Schema of the language (draft 2020-12), for editors."""
+"""The JSON Schema of documents (draft 2020-12), for editors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text → a tree of YAML nodes that know where they stand. Limits and traps of YAML are dealt with here."""
+"""Parses a text into a tree of YAML nodes with their positions. Enforces limits, and reports ambiguous YAML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import yaml
 
 from flowyard.language.problems import Position, Problem
-from flowyard.language.reading.origin import Origin, position_at
+from flowyard.language.reading.source_span import SourceSpan, position_at
 from flowyard.language.reading.syntax_problems import syntax_problem
 
 MAX_BYTES: Final = 1_000_000
@@ -21,14 +21,14 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BOOLEAN_WORDS: Final = frozenset({"yes", "no", "on", "off"})
 _INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_LONGEST_NUMBER: Final = 300
+_MAX_NUMBER_LENGTH: Final = 300
 _TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
-_NOT_YAML: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+(?:#.*\s+)*)*")
 
 
 class SourceError(Exception):
-    """The text is no document at all; nothing more can be said about it."""
+    """The text can't be parsed as a document, so no more problems of it can be found."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -36,70 +36,70 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
-    """`value` is what the text means in YAML 1.2; `origin` finds the place of a character of the text."""
+class ScalarNode:
+    """`value`: the text as YAML 1.2 resolves it. `span`: where the text stands in the source."""
 
     value: Any
     text: str
     position: Position
-    origin: Origin
+    span: SourceSpan
 
-    def at(self, offset: int) -> Position:
-        """Where the text's character number `offset` stands in the source."""
-        return self.origin.place(self.text, offset)
+    def position_of(self, offset: int) -> Position:
+        """The position in the source of the text's character number `offset`."""
+        return self.span.position(self.text, offset)
 
 
 @dataclass(frozen=True, slots=True)
-class KeyValue:
-    key: Scalar
+class MappingEntry:
+    key: ScalarNode
     value: YamlNode
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
-    entries: dict[str, KeyValue]
+class MappingNode:
+    entries: dict[str, MappingEntry]
     position: Position
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class SequenceNode:
     items: list[YamlNode]
     position: Position
 
 
-YamlNode: TypeAlias = Scalar | Mapping | Sequence
+YamlNode: TypeAlias = ScalarNode | MappingNode | SequenceNode
 
 
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         message = f"the document has {size:,} bytes; the limit is {MAX_BYTES:,}"
-        raise SourceError(Problem("document-too-large", message, Position(1, 1), "keep large data in inputs or files"))
+        raise SourceError(Problem("document-too-large", message, Position(1, 1), "put large data into inputs or files"))
 
 
 def decode(data: bytes) -> str:
-    """The text of a document. Raises SourceError for a document that is too large or not UTF-8."""
+    """The text of a document. Raises SourceError if it is too large or not UTF-8."""
     _check_size(len(data))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig", errors="replace")
+        text = data[: error.start].decode("utf-8-sig", errors="replace")
         message = f"the document is not UTF-8: byte 0x{data[error.start]:02x} can't be read"
-        where = position_at(before, len(before))
-        raise SourceError(Problem("not-utf8", message, where, "save the file as UTF-8")) from error
+        position = position_at(text, len(text))
+        raise SourceError(Problem("not-utf8", message, position, "save the file as UTF-8")) from error
 
 
 @dataclass(slots=True)
 class Tree:
-    """A document's root mapping and the traps that were found while it was read."""
+    """A document's root mapping, and the problems found by the parser."""
 
-    root: Mapping
+    root: MappingNode
     problems: list[Problem]
 
 
 def read_tree(text: str) -> Tree:
-    """Raises SourceError where the text is no YAML, has no mapping at its top, or exceeds a limit."""
+    """Raises SourceError if the text isn't YAML, isn't a mapping at the top level, or exceeds a limit."""
     text = text.removeprefix("\ufeff")
-    forbidden = _NOT_YAML.search(text)
+    forbidden = _FORBIDDEN.search(text)
     if forbidden:
         message = f"the character U+{ord(forbidden[0]):04X} isn't allowed"
         raise SourceError(Problem("yaml-syntax", message, position_at(text, forbidden.start()), "remove it"))
@@ -109,22 +109,22 @@ def read_tree(text: str) -> Tree:
         root = builder.document()
     except yaml.YAMLError as error:
         raise SourceError(syntax_problem(error, text)) from error
-    if root is None or (isinstance(root, Scalar) and root.value is None):
+    if root is None or (isinstance(root, ScalarNode) and root.value is None):
         raise SourceError(Problem("empty-document", "the document is empty", Position(1, 1), "see: flowyard init NAME"))
-    if not isinstance(root, Mapping):
+    if not isinstance(root, MappingNode):
         message = "a document is a mapping with the keys flow, state and nodes"
         raise SourceError(Problem("wrong-type", message, root.position, "see: flowyard init NAME"))
     return Tree(root, builder.problems)
 
 
 @dataclass(slots=True)
-class _Open:
-    """A collection whose end hasn't come yet."""
+class _OpenCollection:
+    """A mapping or a list whose end isn't parsed yet."""
 
-    node: Mapping | Sequence
+    node: MappingNode | SequenceNode
     anchor: str | None
-    key: Scalar | None = None
-    merged_in: int | None = None
+    key: ScalarNode | None = None
+    merge_line: int | None = None
     """The line of the key `<<`."""
 
     size: int = 1
@@ -134,7 +134,7 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class _Anchored:
-    """A finished node, and how much an alias of it adds: nodes and levels."""
+    """A finished node, and what an alias to it adds: `size` nodes and `height` levels."""
 
     node: YamlNode
     size: int = 1
@@ -142,13 +142,13 @@ class _Anchored:
 
 
 class _Builder:
-    """Builds the tree from the parser's events, with no recursion, so that depth can't hurt."""
+    """Builds the tree from the parser's events, without recursion, so that no document can exceed Python's stack."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.problems: list[Problem] = []
         self.anchors: dict[str, _Anchored | None] = {}
-        self.open: list[_Open] = []
+        self.open: list[_OpenCollection] = []
         self.root: YamlNode | None = None
         self.total = 0
 
@@ -159,15 +159,17 @@ class _Builder:
                 case yaml.DocumentStartEvent():
                     documents += 1
                     if documents > 1:
-                        self._fatal("several-documents", "one file holds one document", event, "remove the line '---'")
+                        self._fail(
+                            "several-documents", "a file can only have one document", event, "remove the line '---'"
+                        )
                 case yaml.ScalarEvent():
                     self._add(_Anchored(self._scalar(event)), event, anchor=event.anchor)
                 case yaml.AliasEvent():
                     self._alias(event)
                 case yaml.MappingStartEvent():
-                    self._start(Mapping({}, self._position(event)), event)
+                    self._start(MappingNode({}, self._position(event)), event)
                 case yaml.SequenceStartEvent():
-                    self._start(Sequence([], self._position(event)), event)
+                    self._start(SequenceNode([], self._position(event)), event)
                 case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                     self._close(event)
         return self.root
@@ -178,47 +180,47 @@ class _Builder:
     def _position(self, event: yaml.Event) -> Position:
         return position_at(self.text, event.start_mark.index if event.start_mark else 0)
 
-    def _fatal(self, code: str, message: str, event: yaml.Event, suggestion: str | None = None) -> None:
+    def _fail(self, code: str, message: str, event: yaml.Event, suggestion: str | None = None) -> None:
         raise SourceError(Problem(code, message, self._position(event), suggestion))
 
-    def _start(self, node: Mapping | Sequence, event: Any) -> None:
+    def _start(self, node: MappingNode | SequenceNode, event: Any) -> None:
         if len(self.open) >= MAX_DEPTH:
-            self._fatal("too-deep", f"the document nests deeper than {MAX_DEPTH} levels", event)
+            self._fail("too-deep", f"the document nests deeper than {MAX_DEPTH} levels", event)
         self._refuse_tag(event)
         if event.anchor:
             self.anchors[event.anchor] = None
-        self.open.append(_Open(node, event.anchor))
+        self.open.append(_OpenCollection(node, event.anchor))
 
     def _close(self, event: yaml.Event) -> None:
-        done = self.open.pop()
-        if isinstance(done.node, Mapping):
-            self._merge(done.node, done.merges)
-        self._add(_Anchored(done.node, done.size, done.height), event, anchor=done.anchor)
+        closed = self.open.pop()
+        if isinstance(closed.node, MappingNode):
+            self._merge(closed.node, closed.merges)
+        self._add(_Anchored(closed.node, closed.size, closed.height), event, anchor=closed.anchor)
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self.anchors:
-            self._fatal("unknown-anchor", f"no anchor '&{event.anchor}' stands before this alias", event)
-        found = self.anchors[event.anchor]
-        if found is None:
-            self._fatal("recursive-alias", f"the alias '*{event.anchor}' stands inside its own anchor", event)
+            self._fail("unknown-anchor", f"no anchor '&{event.anchor}' before this alias", event)
+        anchored = self.anchors[event.anchor]
+        if anchored is None:
+            self._fail("recursive-alias", f"the alias '*{event.anchor}' is inside its own anchor", event)
         else:
-            self._add(found, event, anchor=None)
+            self._add(anchored, event, anchor=None)
 
-    def _add(self, added: _Anchored, event: yaml.Event, *, anchor: str | None) -> None:
-        node = added.node
+    def _add(self, anchored: _Anchored, event: yaml.Event, *, anchor: str | None) -> None:
+        node = anchored.node
         if anchor:
-            self.anchors[anchor] = added
+            self.anchors[anchor] = anchored
         if not self.open:
             self.root = node
             return
         parent = self.open[-1]
-        parent.size += added.size
-        parent.height = max(parent.height, added.height + 1)
+        parent.size += anchored.size
+        parent.height = max(parent.height, anchored.height + 1)
         if parent.size > MAX_NODES:
-            self._fatal("too-many-nodes", f"the document has more than {MAX_NODES:,} nodes, aliases counted", event)
-        if len(self.open) + added.height > MAX_DEPTH + 1:
-            self._fatal("too-deep", f"the document nests deeper than {MAX_DEPTH} levels, aliases counted", event)
-        if isinstance(parent.node, Sequence):
+            self._fail("too-many-nodes", f"the document has more than {MAX_NODES:,} nodes, aliases counted", event)
+        if len(self.open) + anchored.height > MAX_DEPTH + 1:
+            self._fail("too-deep", f"the document nests deeper than {MAX_DEPTH} levels, aliases counted", event)
+        if isinstance(parent.node, SequenceNode):
             parent.node.items.append(node)
         elif parent.key is None:
             parent.key = self._key(node)
@@ -226,30 +228,30 @@ class _Builder:
             self._entry(parent, parent.node, parent.key, node)
             parent.key = None
 
-    def _key(self, node: YamlNode) -> Scalar:
-        if isinstance(node, Scalar) and (node.value is not None or node.text) and "\0" not in node.text:
+    def _key(self, node: YamlNode) -> ScalarNode:
+        if isinstance(node, ScalarNode) and (node.value is not None or node.text) and "\0" not in node.text:
             return node
         self.problems.append(Problem("bad-key", "a key must be a word", node.position))
-        return Scalar("", "", node.position, Origin(self.text, 0, 0, ""))
+        return ScalarNode("", "", node.position, SourceSpan(self.text, 0, 0, ""))
 
-    def _entry(self, parent: _Open, mapping: Mapping, key: Scalar, value: YamlNode) -> None:
-        merging = key.text == "<<" and key.origin.style == ""
-        first = parent.merged_in if merging else None
+    def _entry(self, parent: _OpenCollection, mapping: MappingNode, key: ScalarNode, value: YamlNode) -> None:
+        merging = key.text == "<<" and key.span.style == ""
+        first = parent.merge_line if merging else None
         if key.text in mapping.entries:
             first = mapping.entries[key.text].key.position.line
         if merging and first is None:
-            parent.merged_in = key.position.line
+            parent.merge_line = key.position.line
             parent.merges.append(value)
         elif first is not None:
-            message = f"the key '{key.text}' stands here for the second time (first in line {first})"
+            message = f"the key '{key.text}' is used twice (first in line {first})"
             self.problems.append(Problem("duplicate-key", message, key.position, "remove or rename one of them"))
         elif key.text:
-            mapping.entries[key.text] = KeyValue(key, value)
+            mapping.entries[key.text] = MappingEntry(key, value)
 
-    def _merge(self, mapping: Mapping, merges: list[YamlNode]) -> None:
+    def _merge(self, mapping: MappingNode, merges: list[YamlNode]) -> None:
         for merged in merges:
-            for source in merged.items if isinstance(merged, Sequence) else [merged]:
-                if isinstance(source, Mapping):
+            for source in merged.items if isinstance(merged, SequenceNode) else [merged]:
+                if isinstance(source, MappingNode):
                     for name, entry in source.entries.items():
                         mapping.entries.setdefault(name, entry)
                 else:
@@ -262,24 +264,24 @@ class _Builder:
             message = f"the tag '{shown}' isn't allowed"
             self.problems.append(Problem("yaml-tag", message, self._position(event), "remove the tag"))
 
-    def _scalar(self, event: Any) -> Scalar:
+    def _scalar(self, event: Any) -> ScalarNode:
         self._refuse_tag(event)
-        plain = event.style in (None, "") and event.tag is None
+        is_plain = event.style in (None, "") and event.tag is None
         start = event.start_mark.index
         if event.anchor or event.tag:
             start = self._after_properties(start, event.end_mark.index)
-        origin = Origin(self.text, start, event.end_mark.index, event.style or "")
+        span = SourceSpan(self.text, start, event.end_mark.index, event.style or "")
         position = position_at(self.text, start)
-        value = self._resolve(event.value, position) if plain else event.value
-        return Scalar(value, event.value, position, origin)
+        value = self._resolve(event.value, position) if is_plain else event.value
+        return ScalarNode(value, event.value, position, span)
 
     def _after_properties(self, start: int, end: int) -> int:
-        """Where a scalar itself begins behind `&anchor` and `!!tag`."""
-        found = _PROPERTIES.match(self.text, start, end)
-        return found.end() if found else start
+        """Where a scalar itself begins, after `&anchor` and `!!tag`."""
+        match = _PROPERTIES.match(self.text, start, end)
+        return match.end() if match else start
 
     def _resolve(self, text: str, position: Position) -> Any:
-        """The core schema of YAML 1.2, without the words that YAML 1.1 read as booleans."""
+        """Resolves a text by the core schema of YAML 1.2; reports the words that are booleans in YAML 1.1."""
         lowered = text.lower()
         if lowered in ("", "~", "null") and text in ("", "~", "null", "Null", "NULL"):
             return None
@@ -287,7 +289,7 @@ class _Builder:
             return lowered == "true"
         if lowered in _BOOLEAN_WORDS:
             meant = "true" if lowered in ("yes", "on") else "false"
-            message = f"'{text}' without quotes is a boolean to some YAML readers and a word to others"
+            message = f"'{text}' without quotes is a boolean for some YAML parsers and a text for others"
             hint = f"quote it: '{text}'" if self._at_key() else f"write {meant}, or quote it: '{text}'"
             self.problems.append(Problem("boolean-word", message, position, hint))
             return text
@@ -296,11 +298,11 @@ class _Builder:
         return text
 
     def _at_key(self) -> bool:
-        return bool(self.open) and isinstance(self.open[-1].node, Mapping) and self.open[-1].key is None
+        return bool(self.open) and isinstance(self.open[-1].node, MappingNode) and self.open[-1].key is None
 
     def _number(self, text: str, position: Position) -> int | float | str:
-        if len(text) > _LONGEST_NUMBER:
-            message = f"a number has at most {_LONGEST_NUMBER} characters"
+        if len(text) > _MAX_NUMBER_LENGTH:
+            message = f"a number has at most {_MAX_NUMBER_LENGTH} characters"
             self.problems.append(Problem("bad-number", message, position, "quote it if it is text"))
             return text
         if _INT.fullmatch(text):

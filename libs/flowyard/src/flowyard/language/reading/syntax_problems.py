@@ -1,4 +1,4 @@
-"""What a YAML parser says, in words that tell the author of a document what to do."""
+"""Rewrites the errors of the YAML parser as problems with a hint for the author of the document."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 import yaml
 
 from flowyard.language.problems import Position, Problem
-from flowyard.language.reading.origin import LINE_END, position_at
-from flowyard.language.reading.surrogates import PAIR, whole
+from flowyard.language.reading.source_span import LINE_END, position_at
+from flowyard.language.reading.surrogates import PAIR, combined_escape
 
-_SHOWN_OF_A_LINE: Final = 400
+_MAX_LINE_LENGTH: Final = 400
 
 
 def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError) and (error.problem_mark or error.context_mark):
-        never_closed = "found unexpected end of stream" in str(error.problem)
-        mark = error.context_mark if never_closed and error.context_mark else error.problem_mark or error.context_mark
+        is_unclosed = "found unexpected end of stream" in str(error.problem)
+        mark = error.context_mark if is_unclosed and error.context_mark else error.problem_mark or error.context_mark
         position = position_at(text, min(mark.index if mark else 0, len(text)))
         lines = _lines_until(text, position.line)
         return (
@@ -26,24 +26,24 @@ def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
             or _bracket_problem(lines)
             or _marked_problem(error, position)
         )
-    return Problem("yaml-syntax", f"this is no YAML: {error}", Position(1, 1))
+    return Problem("yaml-syntax", f"this isn't valid YAML: {error}", Position(1, 1))
 
 
 def _lines_until(text: str, line: int) -> list[tuple[int, str]]:
-    """The line in which a parser gave up and the one before, with their numbers: one of the two is to blame."""
+    """The line at which the parser failed, and the line before, with their numbers. One of them has the mistake."""
     lines = LINE_END.split(text)
-    return [(n, lines[n - 1][:_SHOWN_OF_A_LINE]) for n in (line, line - 1) if 1 <= n <= len(lines)]
+    return [(n, lines[n - 1][:_MAX_LINE_LENGTH]) for n in (line, line - 1) if 1 <= n <= len(lines)]
 
 
 def _surrogate_problem(error: yaml.MarkedYAMLError, text: str, position: Position) -> Problem | None:
-    """JSON may spell a character as two halves; YAML may not."""
+    """For a surrogate pair, which is valid in JSON and not in YAML."""
     if error.problem_mark is None or "Unicode character escape" not in str(error.problem):
         return None
-    found = PAIR.search(text, error.problem_mark.index - 2, error.problem_mark.index + 12)
-    if found is None:
+    match = PAIR.search(text, error.problem_mark.index - 2, error.problem_mark.index + 12)
+    if match is None:
         return None
-    escape = whole(found)
-    message = f"YAML can't put a character together from two halves: {found[0]}"
+    escape = combined_escape(match)
+    message = f"YAML can't join the two halves of a character: {match[0]}"
     return Problem("yaml-syntax", message, position, f"write {chr(int(escape[2:], 16))} itself, or {escape}")
 
 
@@ -56,26 +56,29 @@ def _tab_problem(lines: list[tuple[int, str]]) -> Problem | None:
 
 
 def _bracket_problem(lines: list[tuple[int, str]]) -> Problem | None:
-    """`{type: list[str]}`: between braces YAML takes the bracket for a list."""
+    """For `{type: list[str]}`: inside braces, YAML parses the bracket as a list."""
     for number, line in lines:
-        found = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", line)
-        if found:
+        match = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", line)
+        if match:
             message = "between { and } a type with brackets needs quotes"
-            return Problem("yaml-syntax", message, Position(number, found.start(1) + 1), f"write '{found[1]}'")
+            return Problem("yaml-syntax", message, Position(number, match.start(1) + 1), f"write '{match[1]}'")
     return None
 
 
 def _marked_problem(error: yaml.MarkedYAMLError, position: Position) -> Problem:
-    what = str(error.problem or error.context or "this is no YAML")
+    message = str(error.problem or error.context or "this isn't valid YAML")
     hint = None
-    if "mapping values are not allowed" in what:
-        what, hint = "a ':' isn't expected here", "quote text that holds ': ', or check the indentation"
-    elif "did not find expected key" in what or "expected <block end>" in what:
-        what, hint = "the structure ends unexpectedly here", "check the indentation, and quotes or brackets left open"
-    elif "found character that cannot start any token" in what or "cannot start any token" in what:
-        what, hint = "this character can't begin a value", "quote text that begins with one of @ ` % or a tab"
-    elif "found unexpected end of stream" in what:
-        what, hint = "a quote is never closed", "close it"
-    elif "undefined alias" in what:
-        what = f"{what.removeprefix('found ')}"
-    return Problem("yaml-syntax", what, position, hint)
+    if "mapping values are not allowed" in message:
+        message, hint = "a ':' isn't expected here", "quote text that contains ': ', or check the indentation"
+    elif "did not find expected key" in message or "expected <block end>" in message:
+        message, hint = (
+            "the structure ends unexpectedly here",
+            "check the indentation, and quotes or brackets left open",
+        )
+    elif "found character that cannot start any token" in message or "cannot start any token" in message:
+        message, hint = "this character can't begin a value", "quote text that begins with one of @ ` % or a tab"
+    elif "found unexpected end of stream" in message:
+        message, hint = "a quote is never closed", "close it"
+    elif "undefined alias" in message:
+        message = f"{message.removeprefix('match ')}"
+    return Problem("yaml-syntax", message, position, hint)

@@ -1,4 +1,4 @@
-"""Whether a value is one of its type, and the value as the type wants it."""
+"""Checks whether a value has a type, and converts it where the type allows that."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from flowyard.language.values.types import (
     type_of,
 )
 
-_DEEPEST_VALUE: Final = 100
-_WIDEST_INT: Final = 1024
+_MAX_DEPTH: Final = 100
+_MAX_INT_BITS: Final = 1024
 
 
 def conform(kind: Type, value: Any, path: str, problems: list[str], *, complete: bool = False) -> Any:
-    """`value` as the type wants it, with int widened to float and nothing else converted.
+    """The value with each int converted to float where the type is float; nothing else is converted.
 
-    Each mismatch appends a sentence that begins with the path (`profile.ages[2]: expected int, got str 'a'`).
-    `complete`: every field of an object must be there, as in a model's reply, unless it says `required: false`
-    through a default.
+    Appends a message to `problems` for each mismatch, which begins with the path (`profile.ages[2]: expected int, got
+    str 'a'`). `complete`: an object must have all fields without a default, as in a model's reply.
     """
     match kind:
         case Simple():
@@ -69,15 +68,15 @@ def _conform_simple(kind: Simple, value: Any, path: str, problems: list[str]) ->
 
 
 def _text(value: str, path: str, problems: list[str]) -> str:
-    """JSON can spell half a character (`"\\ud800"`), which no file, terminal or database takes."""
+    """Reports half of a surrogate pair: JSON can contain it (`"\\ud800"`), files, terminals and Postgres can't."""
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        problems.append(f"{path}: the text holds half of a surrogate pair")
+        problems.append(f"{path}: the text contains half of a surrogate pair")
     return value
 
 
 def _bounded(value: int, path: str, problems: list[str]) -> int:
-    if value.bit_length() > _WIDEST_INT:
-        problems.append(f"{path}: the number has more than {_WIDEST_INT} bits")
+    if value.bit_length() > _MAX_INT_BITS:
+        problems.append(f"{path}: the number has more than {_MAX_INT_BITS} bits")
     return value
 
 
@@ -87,13 +86,13 @@ def _finite(value: int | float, path: str, problems: list[str]) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        problems.append(f"{path}: {value if isinstance(value, float) else 'the number'} is no finite number")
+        problems.append(f"{path}: {value if isinstance(value, float) else 'the number'} isn't a finite number")
     return number
 
 
 def _json_only(value: Any, path: str, problems: list[str], depth: int = 0) -> Any:
-    if depth > _DEEPEST_VALUE:
-        problems.append(f"{path[:60]}…: nests deeper than {_DEEPEST_VALUE} levels")
+    if depth > _MAX_DEPTH:
+        problems.append(f"{path[:60]}…: nests deeper than {_MAX_DEPTH} levels")
         return None
     match value:
         case None | bool():
@@ -114,7 +113,7 @@ def _json_only(value: Any, path: str, problems: list[str], depth: int = 0) -> An
 
 
 def _items(value: Mapping[Any, Any], path: str, problems: list[str]) -> list[tuple[str, Any]]:
-    problems.extend(f"{path}: the key {k!r} is no text" for k in value if not isinstance(k, str))
+    problems.extend(f"{path}: the key {k!r} isn't a text" for k in value if not isinstance(k, str))
     return [(k, v) for k, v in value.items() if isinstance(k, str)]
 
 
@@ -129,20 +128,20 @@ def _conform_object(
     if fields is None:
         return _json_only(value, path, problems)
     given = dict(_items(value, path, problems))
-    for extra in (name for name in given if name not in fields):
-        hint = did_you_mean(extra, fields)
-        problems.append(f"{path}.{extra}: no such field" + (f" ({hint})" if hint else ""))
-    whole: dict[str, Any] = {}
+    for unknown in (name for name in given if name not in fields):
+        hint = did_you_mean(unknown, fields)
+        problems.append(f"{path}.{unknown}: no such field" + (f" ({hint})" if hint else ""))
+    result: dict[str, Any] = {}
     for name, f in fields.items():
         if name in given:
-            whole[name] = conform(f.type, given[name], f"{path}.{name}", problems, complete=complete)
+            result[name] = conform(f.type, given[name], f"{path}.{name}", problems, complete=complete)
         elif f.has_default:
-            whole[name] = f.default
+            result[name] = f.default
         elif isinstance(f.type, Nullable):
-            whole[name] = None
+            result[name] = None
         elif f.required or complete:
             problems.append(f"{path}.{name}: missing")
-    return whole
+    return result
 
 
 def _mismatch(kind: Type, value: Any, path: str) -> str:

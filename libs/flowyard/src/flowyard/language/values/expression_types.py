@@ -1,4 +1,4 @@
-"""The types of expressions: finds what can't work before a model has cost anything."""
+"""Infers the types of expressions, to find mistakes when a document is loaded, before any model call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOT_ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and th
 
 
 def check_expression(expression: Expression, types: Mapping[str, Type], loops: Collection[str]) -> list[Finding]:
-    """What is wrong with a condition. `types`: the fields; `loops`: the nodes that a loop starts from."""
+    """The problems of a condition. `types`: of the fields; `loops`: the nodes that a loop starts from."""
     checker = _Checker(types, loops)
     checker.condition(expression.tree)
     return checker.findings
@@ -66,7 +66,7 @@ class _Checker:
             self.report(node, f"'{shown}' is {describe(kind)}, not true or false", _as_condition(kind, shown))
 
     def operand(self, node: ast.expr) -> Type:
-        """The type of something that can't be null itself; a field that may be null is told at run time."""
+        """The type of an operand that must not be null. That a field is null is only known when a run evaluates it."""
         kind = self.infer(node)
         if kind == NULL:
             return self.report(node, f"'{_shown(node)}' is always null", "compare with null by == or !=")
@@ -120,7 +120,7 @@ class _Checker:
 
     def name(self, node: ast.expr, name: str) -> Type:
         if name == "state":
-            return self.report(node, "'state' alone is no field", "write state.FIELD", code="unknown-field")
+            return self.report(node, "'state' alone isn't a field", "write state.FIELD", code="unknown-field")
         if name not in self.types:
             hint = did_you_mean(name, self.types) or f"text needs quotes: '{name}'"
             return self.report(node, f"no field '{name}'", hint, code="unknown-field")
@@ -159,14 +159,14 @@ class _Checker:
                 return self.step(node, inner, -step)
             case ast.Slice():
                 return self.report(node, "slices aren't allowed", "index one element", code="expression-not-allowed")
-        kind, whole = self.operand(index), self.operand(inner)
-        if isinstance(whole, ListOf) and accepts(INT, kind):
-            return whole.element
-        if isinstance(whole, DictOf) and accepts(STR, kind):
-            return whole.value
-        if whole == ANY or isinstance(whole, ObjectOf) or kind == ANY:
+        kind, container = self.operand(index), self.operand(inner)
+        if isinstance(container, ListOf) and accepts(INT, kind):
+            return container.element
+        if isinstance(container, DictOf) and accepts(STR, kind):
+            return container.value
+        if container == ANY or isinstance(container, ObjectOf) or kind == ANY:
             return ANY
-        return self.report(node, f"a value of type {describe(whole)} has no index of type {describe(kind)}")
+        return self.report(node, f"a value of type {describe(container)} has no index of type {describe(kind)}")
 
     def number(self, node: ast.expr) -> Type:
         kind = self.operand(node)
@@ -189,18 +189,18 @@ class _Checker:
         return INT if kinds == (INT, INT) and not isinstance(node.op, ast.Div) else ANY if ANY in kinds else FLOAT
 
     def compare(self, left: ast.expr, operators: list[ast.cmpop], rights: list[ast.expr]) -> Type:
-        before = self.infer(left)
+        left_kind = self.infer(left)
         for operator, right in zip(operators, rights, strict=True):
             kind = self.infer(right)
-            self.compare_two(left, before, operator, right, kind)
-            left, before = right, kind
+            self.compare_two(left, left_kind, operator, right, kind)
+            left, left_kind = right, kind
         return BOOL
 
     def compare_two(self, left: ast.expr, a: Type, operator: ast.cmpop, right: ast.expr, b: Type) -> None:
-        needed = [] if isinstance(operator, _EQUALITY) else [(right, b)]
+        operands = [] if isinstance(operator, _EQUALITY) else [(right, b)]
         if isinstance(operator, _ORDER):
-            needed.append((left, a))
-        for node, kind in needed:
+            operands.append((left, a))
+        for node, kind in operands:
             if kind == NULL:
                 self.report(node, f"'{_shown(node)}' is always null", "compare with null by == or !=")
                 return
@@ -217,7 +217,7 @@ class _Checker:
                 if not (numbers or texts):
                     self.report(left, f"{describe(a)} and {describe(b)} have no order", _quote_hint(right, a))
 
-    def membership(self, part: ast.expr, a: Type, whole: ast.expr, b: Type) -> None:
+    def membership(self, part: ast.expr, a: Type, container: ast.expr, b: Type) -> None:
         match b:
             case ListOf(element):
                 fits = accepts(element, a) or accepts(a, element)
@@ -242,8 +242,8 @@ class _Checker:
         return self.function(node, name, [self.argument(name, i, arg) for i, arg in enumerate(node.args)])
 
     def argument(self, function: str, number: int, node: ast.expr) -> Type:
-        looked_for = function == "contains" and number == 1
-        return without_null(self.infer(node)) if looked_for else self.operand(node)
+        is_searched = function == "contains" and number == 1
+        return without_null(self.infer(node)) if is_searched else self.operand(node)
 
     def function(self, node: ast.Call, name: str, kinds: list[Type]) -> Type:
         if name == "iterations":

@@ -1,7 +1,7 @@
-"""Conditions like `score > 0.8 and category in ['a', 'b']`: Python's syntax, a short list of what it may hold.
+"""Expressions such as `score > 0.8 and category in ['a', 'b']`: a small part of Python's syntax.
 
-Parsed by Python's own parser, checked against a whitelist and against the types of the state when the document is
-validated, and evaluated here node by node. Never `eval`.
+Python's own parser parses them; when a document is loaded, they are checked against a list of allowed elements and
+the types of the fields. They are evaluated here, node by node, never by `eval`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from flowyard.language.values.templates import Lookup
 from flowyard.language.values.types import type_of
 
 Iterations: TypeAlias = Callable[[str], int]
-"""How many turns the loop at a node has made."""
+"""The number of iterations that the loop at a node has made."""
 
 MAX_LENGTH: Final = 2_000
 MAX_NODES: Final = 300
 MAX_DEPTH: Final = 30
-_LARGEST_BITS: Final = 10_000
+_MAX_INT_BITS: Final = 10_000
 LOOP_PREFIX: Final = "_loop_iteration_"
 FUNCTIONS: Final[Mapping[str, int]] = {
     "len": 1, "lower": 1, "upper": 1, "contains": 2, "startswith": 2, "endswith": 2, "iterations": 1,
 }  # fmt: skip
-"""How many arguments each function takes."""
+"""The functions, and their numbers of arguments."""
 CONSTANTS: Final = {"true": True, "false": False, "null": None, "none": None}
 
 _BRACED: Final = re.compile(
     r"""(?P<quoted>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\{(?P<inner>\s*[^\W\d]\w*(?:\.\w+|\[[^\[\]{}]*\])*\s*)\}"""
 )
-_SLIPS: Final = (
+_COMMON_MISTAKES: Final = (
     ("&&", "use 'and'"),
     ("||", "use 'or'"),
     ("===", "use '=='"),
@@ -48,7 +48,7 @@ _SLIPS: Final = (
 
 
 class ExpressionSyntaxError(ValueError):
-    """Raised for a text that is no expression of the language."""
+    """A text isn't a valid expression."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.message)
@@ -65,18 +65,18 @@ class Expression:
     @property
     def names(self) -> frozenset[str]:
         """The fields that it reads."""
-        return frozenset(name for name, _ in roots(self.tree))
+        return frozenset(name for name, _ in field_references(self.tree))
 
     def references(self) -> Iterator[tuple[str, int]]:
         """Each field that is read, and the character of the text at which its name begins."""
-        return ((name, node.col_offset) for name, node in roots(self.tree))
+        return ((name, node.col_offset) for name, node in field_references(self.tree))
 
     def value(self, lookup: Lookup, iterations: Iterations) -> Any:
         """Its value now, as JSON has it. Raises EvaluationError."""
         return _Evaluator(lookup, iterations, self.text).value(self.tree)
 
     def holds(self, lookup: Lookup, iterations: Iterations) -> bool:
-        """Whether the condition is true now. Raises EvaluationError, also where the value is no bool."""
+        """Whether the condition is true. Raises EvaluationError, also if the value isn't a bool."""
         value = self.value(lookup, iterations)
         if not isinstance(value, bool):
             raise EvaluationError(f"'{self.text}' is {type_of(value)}, not true or false")
@@ -84,72 +84,72 @@ class Expression:
 
 
 def parse_expression(text: str) -> Expression:
-    """Raises ExpressionSyntaxError. What the names mean is `check_expression`'s business."""
+    """Parses an expression; `check_expression` checks its names and types. Raises ExpressionSyntaxError."""
     if len(text) > MAX_LENGTH:
         raise _error(f"an expression has at most {MAX_LENGTH:,} characters", 0)
     if "\x00" in text:
-        raise _error("an expression holds no null character", text.index("\x00"), "remove it")
-    flat = re.sub(r"[\r\n\t\f\v]", " ", _BRACED.sub(_unbrace, text))
-    lead = len(flat) - len(flat.lstrip())
-    if not flat.strip():
+        raise _error("an expression can't contain a null character", text.index("\x00"), "remove it")
+    line = re.sub(r"[\r\n\t\f\v]", " ", _BRACED.sub(_unbrace, text))
+    leading = len(line) - len(line.lstrip())
+    if not line.strip():
         raise _error("the expression is empty", 0, "write one, such as: score > 0.8")
-    comment = _without_strings(flat).find("#")
+    comment = _without_strings(line).find("#")
     if comment >= 0:
         raise _error("'#' isn't part of an expression", comment, "write comments outside of it")
-    tree = _parse(flat, lead)
-    _bound(tree)
+    tree = _parse(line, leading)
+    _check_complexity(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.expr):
-            _place(node, flat, lead)
+            _set_offset(node, line, leading)
     return Expression(text, tree)
 
 
-def _unbrace(found: re.Match[str]) -> str:
-    return found[0] if found["quoted"] else f" {found['inner']} "
+def _unbrace(match: re.Match[str]) -> str:
+    return match[0] if match["quoted"] else f" {match['inner']} "
 
 
 def _error(message: str, offset: int, suggestion: str | None = None) -> ExpressionSyntaxError:
     return ExpressionSyntaxError(Finding("expression-syntax", message, offset, suggestion))
 
 
-def _parse(flat: str, lead: int) -> ast.expr:
+def _parse(line: str, leading: int) -> ast.expr:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(flat[lead:], mode="eval").body
+            return ast.parse(line[leading:], mode="eval").body
     except SyntaxError as error:
         if not error.offset:
-            raise _error(
-                "the expression ends too early", max(len(flat.rstrip()) - 1, 0), "say what comes next"
-            ) from error
-        raise _syntax_error(flat, min(error.offset - 1 + lead, len(flat.rstrip()) - 1)) from error
+            raise _error("the expression ends too early", max(len(line.rstrip()) - 1, 0), "complete it") from error
+        raise _syntax_error(line, min(error.offset - 1 + leading, len(line.rstrip()) - 1)) from error
     except (ValueError, MemoryError, RecursionError) as error:
-        raise _error("this is no expression", lead) from error
+        raise _error("this isn't a valid expression", leading) from error
 
 
-def _syntax_error(flat: str, offset: int) -> ExpressionSyntaxError:
-    bare = _without_strings(flat)
-    for slip, hint in _SLIPS:
-        at = bare.find(slip) if slip != "=" else _single_equals(bare)
-        if at >= 0 and not (slip == "!" and bare[at + 1 : at + 2] == "="):
-            return _error(f"'{slip}' isn't part of an expression", at, hint)
+def _syntax_error(line: str, offset: int) -> ExpressionSyntaxError:
+    bare = _without_strings(line)
+    for mistake, hint in _COMMON_MISTAKES:
+        at = bare.find(mistake) if mistake != "=" else _single_equals(bare)
+        if at >= 0 and not (mistake == "!" and bare[at + 1 : at + 2] == "="):
+            return _error(f"'{mistake}' isn't part of an expression", at, hint)
     word = re.search(r"\b(AND|OR|NOT|IN)\b", bare)
     if word:
         return _error(f"'{word[0]}' isn't part of an expression", word.start(), f"use '{word[0].lower()}'")
-    return _error("this is no expression", offset, "examples: score > 0.8, category in ['a', 'b'], len(items) == 0")
+    return _error(
+        "this isn't a valid expression", offset, "examples: score > 0.8, category in ['a', 'b'], len(items) == 0"
+    )
 
 
-def _without_strings(flat: str) -> str:
-    return re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", lambda m: " " * len(m[0]), flat)
+def _without_strings(line: str) -> str:
+    return re.sub(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", lambda m: " " * len(m[0]), line)
 
 
 def _single_equals(bare: str) -> int:
-    found = re.search(r"(?<![=!<>])=(?!=)", bare)
-    return found.start() if found else -1
+    match = re.search(r"(?<![=!<>])=(?!=)", bare)
+    return match.start() if match else -1
 
 
-def _bound(tree: ast.expr) -> None:
-    """Refuses a tree too deep or too wide to walk, without recursion."""
+def _check_complexity(tree: ast.expr) -> None:
+    """Refuses a tree that is too deep or too large to evaluate. Without recursion, which the depth could exceed."""
     level: list[ast.AST] = [tree]
     count = depth = 0
     while level:
@@ -165,13 +165,13 @@ def _bound(tree: ast.expr) -> None:
         ]
 
 
-def _place(node: ast.expr, flat: str, lead: int) -> None:
-    """Turns the parser's byte offset into characters of the original text."""
-    node.col_offset = len(flat[lead:].encode()[: node.col_offset].decode(errors="ignore")) + lead
+def _set_offset(node: ast.expr, line: str, leading: int) -> None:
+    """Converts the parser's byte offset to characters of the original text."""
+    node.col_offset = len(line[leading:].encode()[: node.col_offset].decode(errors="ignore")) + leading
 
 
-def roots(tree: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    """Each field that is read, with the node that reads it: `x` and `state.x` alike."""
+def field_references(tree: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Each field that is read, as `x` or `state.x`, with the node of the tree that reads it."""
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
@@ -185,7 +185,7 @@ def roots(tree: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 
 def field_name(node: ast.AST) -> str | None:
-    """The field that this node as a whole is, if it is one."""
+    """The field that this node of the tree reads, or None."""
     match node:
         case ast.Attribute(ast.Name("state"), attr):
             return None if attr.startswith(LOOP_PREFIX) else attr
@@ -196,7 +196,7 @@ def field_name(node: ast.AST) -> str | None:
 
 
 def loop_name(node: ast.AST) -> str | None:
-    """The node whose loop `_loop_iteration_node` or `iterations('node')` asks for."""
+    """The workflow node in `_loop_iteration_node` or `iterations('node')`, or None."""
     match node:
         case ast.Attribute(ast.Name("state"), name) | ast.Name(name) if name.startswith(LOOP_PREFIX):
             return name.removeprefix(LOOP_PREFIX)
@@ -272,10 +272,10 @@ class _Evaluator:
             if isinstance(a, list) and isinstance(b, list):
                 return a + b
         try:
-            result = _calculated(operator, self._number(a, left), self._number(b, right))
+            result = _calculate(operator, self._number(a, left), self._number(b, right))
         except ArithmeticError as error:
             raise EvaluationError(f"{error} in '{self.text}'") from error
-        if isinstance(result, int) and result.bit_length() > _LARGEST_BITS:
+        if isinstance(result, int) and result.bit_length() > _MAX_INT_BITS:
             raise EvaluationError(f"a number grew too large in '{self.text}'")
         return result
 
@@ -291,9 +291,9 @@ class _Evaluator:
     def _compare_two(self, a: Any, operator: ast.cmpop, b: Any, left: ast.expr, right: ast.expr) -> bool:
         match operator:
             case ast.Eq() | ast.Is():
-                return same(a, b)
+                return equal(a, b)
             case ast.NotEq() | ast.IsNot():
-                return not same(a, b)
+                return not equal(a, b)
             case ast.In():
                 return self._contains(b, a, right)
             case ast.NotIn():
@@ -311,14 +311,14 @@ class _Evaluator:
             case _:
                 return bool(a >= b)
 
-    def _contains(self, whole: Any, part: Any, node: ast.expr) -> bool:
-        if isinstance(whole, str) and isinstance(part, str):
-            return part in whole
-        if isinstance(whole, dict):
-            return isinstance(part, str) and part in whole
-        if isinstance(whole, list):
-            return any(same(part, item) for item in whole)
-        raise EvaluationError(f"{ast.unparse(node)} is {type_of(whole)}: nothing can be in it, in '{self.text}'")
+    def _contains(self, container: Any, part: Any, node: ast.expr) -> bool:
+        if isinstance(container, str) and isinstance(part, str):
+            return part in container
+        if isinstance(container, dict):
+            return isinstance(part, str) and part in container
+        if isinstance(container, list):
+            return any(equal(part, item) for item in container)
+        raise EvaluationError(f"{ast.unparse(node)} is {type_of(container)}: nothing can be in it, in '{self.text}'")
 
     def _call(self, function: str, args: list[ast.expr]) -> Any:
         values = [self.value(arg) for arg in args]
@@ -342,7 +342,7 @@ class _Evaluator:
                 return values[0].endswith(values[1])
 
 
-def _calculated(operator: ast.operator, x: float, y: float) -> int | float:
+def _calculate(operator: ast.operator, x: float, y: float) -> int | float:
     match operator:
         case ast.Add():
             return x + y
@@ -358,12 +358,12 @@ def _calculated(operator: ast.operator, x: float, y: float) -> int | float:
             return x % y
 
 
-def same(a: Any, b: Any) -> bool:
-    """Equality without Python's `True == 1`, inside lists and mappings too."""
+def equal(a: Any, b: Any) -> bool:
+    """Equality, without Python's `True == 1`, also inside lists and mappings."""
     if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(map(equal, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, bool) is not isinstance(b, bool):
         return False
     return bool(a == b)

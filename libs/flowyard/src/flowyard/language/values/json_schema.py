@@ -1,4 +1,4 @@
-"""A type as JSON Schema: what a model is asked to fit its reply to."""
+"""Converts a type to the JSON Schema that a model's reply must fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowyard.language.values.types import ANY, DictOf, ListOf, Nullable, Object
 
 
 def json_schema(kind: Type, description: str | None = None) -> dict[str, Any]:
-    """The JSON Schema that a model is asked for: closed objects, every field required, as strict modes demand."""
+    """The JSON Schema, with closed objects whose fields are all required, as providers' strict modes demand."""
     schema = _schema(kind)
     return {**schema, "description": description} if description else schema
 
@@ -35,7 +35,7 @@ def _schema(kind: Type) -> dict[str, Any]:
 
 
 def property_names(schema: Any) -> Iterator[str]:
-    """Each name that a document gives to a part of a reply."""
+    """All names of properties in a JSON Schema, however deep."""
     match schema:
         case dict():
             yield from schema.get("properties") or ()

@@ -1,4 +1,4 @@
-"""How writes to one field of the state merge."""
+"""Merges several writes to one field of the state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 Reducer: TypeAlias = Callable[[Any, Any], Any]
 
 
-# An optional field may be given null: that adds nothing.
+# A null, which an optional field may have, adds nothing.
 
 
 def append(old: Any, new: Any) -> Any:
@@ -43,4 +43,4 @@ REDUCERS: Final[Mapping[str, Reducer]] = {
     "max": larger,
     "min": smaller,
 }
-"""By the word of `reduce`. What isn't here keeps the last write."""
+"""By the value of `reduce`. Without a reducer, the last write wins."""

@@ -1,4 +1,4 @@
-"""`profile.name` and `items[0]`: a field's name and the steps into its value, shared by templates and expressions."""
+"""References such as `profile.name` and `items[0]`: a field and steps into its value, in templates and expressions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Step: TypeAlias = str | int
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong inside a text. `offset`: characters into it."""
+    """A problem inside a text. `offset`: its position in the text, in characters."""
 
     code: str
     message: str
@@ -24,16 +24,16 @@ class Finding:
 
 
 def step_type(kind: Type, step: Step, offset: int) -> Type | Finding:
-    """The type one step into a value of type `kind`."""
+    """The type of what a step into a value of type `kind` leads to."""
     match kind:
         case Nullable(inner):
             return step_type(inner, step, offset)
         case Simple("any") | ObjectOf(None):
             return ANY
         case ObjectOf(fields) if isinstance(step, str):
-            found = (fields or {}).get(step)
-            if found:
-                return found.type
+            field = (fields or {}).get(step)
+            if field:
+                return field.type
             return Finding(
                 "unknown-field", f"the object has no field '{step}'", offset, suggest(step, fields or {}, "fields")
             )
@@ -57,7 +57,7 @@ def _no_such_step(kind: Type, step: Step, offset: int) -> Finding:
 
 
 def take_step(value: Any, step: Step, path: str) -> Any:
-    """One step into a value at run time. `path` names the value in the error."""
+    """What a step into a value leads to. `path`: the value's name in messages. Raises EvaluationError."""
     if isinstance(step, str):
         if isinstance(value, Mapping):
             if step in value:

@@ -1,4 +1,4 @@
-"""`{topic}`, `{state.profile.name}`, `{items[0]}` in prompts: parse once, fill once."""
+"""Templates: texts with placeholders such as `{topic}`, `{state.profile.name}`, `{items[0]}`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowyard.language.values.references import Finding, Step, show, step_type, 
 from flowyard.language.values.types import STR, Type
 
 Lookup: TypeAlias = Callable[[str], Any]
-"""The value of a name; what a name can be was checked when the document was validated."""
+"""Returns the value of a name. The names were checked when the document was loaded."""
 
 _STEP: Final = re.compile(r"\.([^\W\d]\w*)|\[(-?\d{1,9})\]|\[(?:'([^'{}]*)'|\"([^\"{}]*)\")\]")
 _BRACE: Final = re.compile(r"[{}]")
@@ -22,7 +22,7 @@ _REFERENCE: Final = re.compile(rf"\{{\s*([^\W\d]\w*)((?:{_STEP.pattern})*)\s*\}}
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """One `{…}`. `offset`: where its brace stands in the template's text."""
+    """One `{…}`. `offset`: of its brace in the template's text, in characters."""
 
     root: str
     steps: tuple[Step, ...]
@@ -37,7 +37,7 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Literal stretches and placeholders, in order."""
+    """A parsed template. `parts`: literal texts and placeholders, in order."""
 
     text: str
     parts: tuple[str | Placeholder, ...]
@@ -55,32 +55,32 @@ class Template:
         return ((p.root, p.offset + 1) for p in self.placeholders)
 
     def render(self, lookup: Lookup) -> str:
-        """The filled text. A value's own braces stay as they are. Raises EvaluationError."""
+        """The text with all placeholders replaced. Braces in values aren't expanded. Raises EvaluationError."""
         return "".join([part if isinstance(part, str) else as_text(part.value(lookup)) for part in self.parts])
 
     def value(self, lookup: Lookup) -> Any:
-        """Like `render`, but a template that is one placeholder alone keeps the value's type."""
+        """As `render`, but if the template is a single placeholder, its value with the value's own type."""
         if len(self.parts) == 1 and isinstance(self.parts[0], Placeholder):
             return self.parts[0].value(lookup)
         return self.render(lookup)
 
 
 def as_text(value: Any) -> str:
-    """How a value reads in a prompt: text as it is, null as nothing, anything else as JSON."""
+    """A value in a prompt: a text unchanged, null as an empty text, anything else as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def parse_template(text: str) -> Template:
-    """Every text is a template: what can't be a name is literal, `{{` and `}}` are single braces."""
+    """Parses any text: braces around what can't be a name are literal; `{{` and `}}` are single braces."""
     parts: list[str | Placeholder] = []
     literal: list[str] = []
     opened: list[str] = []
     at = 0
     while at < len(text):
-        found_brace = _BRACE.search(text, at)
-        brace = found_brace.start() if found_brace else len(text)
+        brace_match = _BRACE.search(text, at)
+        brace = brace_match.start() if brace_match else len(text)
         literal.append(text[at:brace])
         at = brace
         if at == len(text):
@@ -91,12 +91,12 @@ def parse_template(text: str) -> Template:
             opened.append("{{")
             literal.append("{")
             at += 2
-        elif found := _REFERENCE.match(text, at):
+        elif match := _REFERENCE.match(text, at):
             if "".join(literal):
                 parts.append("".join(literal))
             literal = []
-            parts.append(_placeholder(found))
-            at = found.end()
+            parts.append(_placeholder(match))
+            at = match.end()
         else:
             opened.append("{")
             literal.append("{")
@@ -107,24 +107,24 @@ def parse_template(text: str) -> Template:
 
 
 def _close(text: str, at: int, opened: list[str], literal: list[str]) -> int:
-    """Writes one `}` and tells how many characters it took: `}}` is one brace unless a literal `{` is open."""
+    """Appends one `}`. Returns its length in the text: `}}` is a single brace unless a literal `{` is open."""
     innermost = opened.pop() if opened else "{{"
     literal.append("}")
     return 2 if innermost == "{{" and text.startswith("}}", at) else 1
 
 
-def _placeholder(found: re.Match[str]) -> Placeholder:
-    root = found[1]
-    if not found[2]:
-        return Placeholder(root, (), found.start())
-    steps = [int(m[2]) if m[2] else (m[1] or m[3] or m[4] or "") for m in _STEP.finditer(found[2])]
+def _placeholder(match: re.Match[str]) -> Placeholder:
+    root = match[1]
+    if not match[2]:
+        return Placeholder(root, (), match.start())
+    steps = [int(m[2]) if m[2] else (m[1] or m[3] or m[4] or "") for m in _STEP.finditer(match[2])]
     if root == "state" and steps and isinstance(steps[0], str):
         root, steps = steps[0], steps[1:]
-    return Placeholder(root, tuple(steps), found.start())
+    return Placeholder(root, tuple(steps), match.start())
 
 
 def check_template(template: Template, types: Mapping[str, Type]) -> Iterator[Finding]:
-    """What is wrong with a template where `types` are the names that it may use."""
+    """The problems of a template that may use the names in `types`."""
     for placeholder in template.placeholders:
         checked = placeholder_type(placeholder, types)
         if isinstance(checked, Finding):
@@ -146,7 +146,7 @@ def placeholder_type(placeholder: Placeholder, types: Mapping[str, Type]) -> Typ
 
 
 def template_type(template: Template, types: Mapping[str, Type]) -> Type:
-    """The type of `Template.value`; text where the template can't be checked."""
+    """The type of `Template.value`; str if a name is unknown."""
     if len(template.parts) == 1 and isinstance(template.parts[0], Placeholder):
         checked = placeholder_type(template.parts[0], types)
         return STR if isinstance(checked, Finding) else checked

@@ -1,4 +1,4 @@
-"""Types of the state's fields: parse, print, check a value, and turn into JSON Schema."""
+"""Types of fields: parses them from text, formats and compares them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class DictOf:
-    """A mapping with text keys, as in JSON."""
+    """A mapping from texts to values of one type."""
 
     value: Type
 
@@ -40,7 +40,7 @@ class ObjectField:
 
 @dataclass(frozen=True, slots=True)
 class ObjectOf:
-    """A mapping with known fields; `fields` None means that any are welcome."""
+    """A mapping with known fields. `fields`: None if any are allowed."""
 
     fields: Mapping[str, ObjectField] | None = None
 
@@ -59,17 +59,17 @@ BOOL: Final = Simple("bool")
 ANY: Final = Simple("any")
 
 NAMES: Final = ("str", "int", "float", "bool", "dict", "list", "object", "any")
-_OTHER_NAMES: Final = {
+_SYNONYMS: Final = {
     "string": "str", "text": "str", "integer": "int", "number": "float", "double": "float", "decimal": "float",
     "boolean": "bool", "array": "list", "map": "dict", "mapping": "dict", "json": "any", "tuple": "list", "set": "list",
 }  # fmt: skip
 _TOKEN: Final = re.compile(r"\s*([A-Za-z_]\w*|[\[\],|?]|\S)")
-_LONGEST: Final = 200
-_DEEPEST: Final = 20
+_MAX_LENGTH: Final = 200
+_MAX_DEPTH: Final = 20
 
 
 class TypeSyntaxError(ValueError):
-    """A type string that isn't one. `offset` counts characters into the string."""
+    """A text isn't a type. `offset`: of the mistake, in characters."""
 
     def __init__(self, message: str, offset: int, suggestion: str | None = None) -> None:
         super().__init__(message)
@@ -79,14 +79,14 @@ class TypeSyntaxError(ValueError):
 
 
 def parse_type(text: str) -> Type:
-    """`list[int] | null` and its like. Raises TypeSyntaxError."""
-    if len(text) > _LONGEST:
-        raise TypeSyntaxError(f"a type has at most {_LONGEST} characters", 0)
-    return _Parser(text).whole()
+    """Parses a type such as `list[int] | null`. Raises TypeSyntaxError."""
+    if len(text) > _MAX_LENGTH:
+        raise TypeSyntaxError(f"a type has at most {_MAX_LENGTH} characters", 0)
+    return _Parser(text).parse()
 
 
 class _Parser:
-    """Recursive descent over the tokens of one type string."""
+    """A recursive-descent parser."""
 
     def __init__(self, text: str) -> None:
         self.tokens = [(m.group(1), m.start(1)) for m in _TOKEN.finditer(text)]
@@ -101,33 +101,33 @@ class _Parser:
         self.at += 1
         return token
 
-    def expect(self, wanted: str) -> None:
+    def expect(self, expected: str) -> None:
         token, offset = self.take()
-        if token != wanted:
-            raise TypeSyntaxError(f"expected '{wanted}'" + (f", not '{token}'" if token else " at the end"), offset)
+        if token != expected:
+            raise TypeSyntaxError(f"expected '{expected}'" + (f", not '{token}'" if token else " at the end"), offset)
 
-    def whole(self) -> Type:
+    def parse(self) -> Type:
         parsed = self.union(0)
         token, offset = self.peek()
         if token:
-            raise TypeSyntaxError(f"unexpected '{token}' in a type", offset, _known())
+            raise TypeSyntaxError(f"unexpected '{token}' in a type", offset, _known_types())
         return parsed
 
     def union(self, depth: int) -> Type:
-        parts: list[tuple[Type | None, int]] = [self.one(depth)]
+        parts: list[tuple[Type | None, int]] = [self.term(depth)]
         while self.peek()[0] in ("|", "?"):
             sign, offset = self.take()
-            parts.append(self.one(depth) if sign == "|" else (None, offset))
+            parts.append(self.term(depth) if sign == "|" else (None, offset))
         kinds = [kind for kind, _ in parts if kind is not None]
         if len(kinds) == 1:
             return kinds[0] if len(parts) == 1 else nullable(kinds[0])
         offset = parts[0][1] if not kinds else parts[-1][1]
         raise TypeSyntaxError("a union can only be a type and null", offset, "write 'str | null', or use 'any'")
 
-    def one(self, depth: int) -> tuple[Type | None, int]:
+    def term(self, depth: int) -> tuple[Type | None, int]:
         name, offset = self.take()
-        if depth > _DEEPEST:
-            raise TypeSyntaxError(f"a type nests at most {_DEEPEST} levels", offset)
+        if depth > _MAX_DEPTH:
+            raise TypeSyntaxError(f"a type nests at most {_MAX_DEPTH} levels", offset)
         if name in ("null", "None"):
             return None, offset
         if name in ("str", "int", "float", "bool", "any"):
@@ -138,7 +138,7 @@ class _Parser:
             return ListOf(self.argument(depth) if self.peek()[0] == "[" else ANY), offset
         if name == "dict":
             return DictOf(self.dict_value(depth) if self.peek()[0] == "[" else ANY), offset
-        raise _unknown(name, offset)
+        raise _unknown_type(name, offset)
 
     def argument(self, depth: int) -> Type:
         self.expect("[")
@@ -160,15 +160,15 @@ class _Parser:
         return value
 
 
-def _unknown(name: str, offset: int) -> TypeSyntaxError:
+def _unknown_type(name: str, offset: int) -> TypeSyntaxError:
     if not name:
-        return TypeSyntaxError("a type is missing", offset, _known())
-    other = _OTHER_NAMES.get(name.lower())
+        return TypeSyntaxError("a type is missing", offset, _known_types())
+    other = _SYNONYMS.get(name.lower())
     hint = f"did you mean '{other}'?" if other else did_you_mean(name, NAMES)
-    return TypeSyntaxError(f"no type '{name}'", offset, hint or _known())
+    return TypeSyntaxError(f"no type '{name}'", offset, hint or _known_types())
 
 
-def _known() -> str:
+def _known_types() -> str:
     return "types: str, int, float, bool, dict, list, list[str], dict[str, int], object, any, and 'T | null'"
 
 
@@ -181,7 +181,7 @@ def without_null(kind: Type) -> Type:
 
 
 def describe(kind: Type) -> str:
-    """The type as one would write it."""
+    """The type as it is written in documents."""
     match kind:
         case Simple(name):
             return name
@@ -198,7 +198,7 @@ def describe(kind: Type) -> str:
 
 
 def type_of(value: Any) -> str:
-    """How a value's type is called in messages."""
+    """The name of a value's type in messages."""
     match value:
         case None:
             return "null"
@@ -219,7 +219,7 @@ def type_of(value: Any) -> str:
 
 
 def accepts(target: Type, source: Type) -> bool:
-    """Whether every value of `source` is a value of `target`, as far as types can tell; `any` fits both ways."""
+    """Whether all values of type `source` are values of type `target`. `any` is compatible with every type."""
     if ANY in (target, source) or target == source:
         return True
     match target, source:
@@ -227,21 +227,21 @@ def accepts(target: Type, source: Type) -> bool:
             return accepts(inner, without_null(source))
         case Simple("float"), Simple("int"):
             return True
-        case ListOf(wanted), ListOf(given):
-            return accepts(wanted, given)
-        case DictOf(wanted), DictOf(given):
-            return accepts(wanted, given)
+        case ListOf(expected), ListOf(given):
+            return accepts(expected, given)
+        case DictOf(expected), DictOf(given):
+            return accepts(expected, given)
         case (ObjectOf(None), DictOf() | ObjectOf()) | (DictOf(), ObjectOf(None)):
             return True
         case ObjectOf(wanted_fields), ObjectOf(given_fields):
             return given_fields is None or _accepts_fields(wanted_fields or {}, given_fields)
-        case DictOf(wanted), ObjectOf(given_fields):
-            return all(accepts(wanted, f.type) for f in (given_fields or {}).values())
+        case DictOf(expected), ObjectOf(given_fields):
+            return all(accepts(expected, f.type) for f in (given_fields or {}).values())
         case _:
             return False
 
 
-def _accepts_fields(wanted: Mapping[str, ObjectField], given: Mapping[str, ObjectField]) -> bool:
-    if set(given) - set(wanted):
+def _accepts_fields(expected: Mapping[str, ObjectField], given: Mapping[str, ObjectField]) -> bool:
+    if set(given) - set(expected):
         return False
-    return all(accepts(f.type, given[name].type) if name in given else not f.required for name, f in wanted.items())
+    return all(accepts(f.type, given[name].type) if name in given else not f.required for name, f in expected.items())

@@ -1,4 +1,4 @@
-"""Where a scalar's characters stand in its source: through quotes, escapes, folding and indentation."""
+"""Maps the characters of a scalar to positions in the source, through quotes, escapes, folding and indentation."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """The stretch of source that a scalar came from."""
+class SourceSpan:
+    """The part of the source, from `start` to `end`, that a scalar was parsed from. `style`: its quotes, or ""."""
 
     source: str
     start: int
     end: int
     style: str
 
-    def place(self, text: str, offset: int) -> Position:
+    def position(self, text: str, offset: int) -> Position:
         return position_at(self.source, _alignment(self, text).index(offset))
 
     def align(self, text: str) -> Iterator[int]:
         """For each character of the text, and for its end, the index in the source.
 
-        Folding and indentation only ever change white space.
+        Correct because folding and indentation change nothing but white space.
         """
         at = self._content_start()
         for char in text:
-            at, width = self._find(char, at)
+            at, width = self._locate(char, at)
             yield min(at, self.end)
             at += width
         yield min(at, self.end)
@@ -45,23 +45,23 @@ class Origin:
             return header.end() if header else self.end
         return self.start + 1 if self.style in ("'", '"') else self.start
 
-    def _find(self, char: str, at: int) -> tuple[int, int]:
-        """The index at which `char` of the text begins in the source, and how many characters spell it there."""
+    def _locate(self, char: str, at: int) -> tuple[int, int]:
+        """The index at which `char` of the text begins in the source, and its length there."""
         while at < self.end:
-            here = self.source[at]
-            if self.style == '"' and here == "\\":
+            char_here = self.source[at]
+            if self.style == '"' and char_here == "\\":
                 width = _escape_width(self.source, at)
                 if self.source[at + 1 : at + 2] not in ("\n", "\r"):
                     return at, width
                 at += width
             elif self.style == "'" and self.source.startswith("''", at):
                 return at, 2
-            elif here == char:
+            elif char_here == char:
                 return at, 1
-            elif here.isspace() and not char.isspace():
+            elif char_here.isspace() and not char.isspace():
                 at += 1
             elif char.isspace():
-                return at, 1 if here.isspace() else 0
+                return at, 1 if char_here.isspace() else 0
             else:
                 return at, 1
         return at, 0
@@ -72,30 +72,30 @@ def _escape_width(source: str, at: int) -> int:
 
 
 class _Alignment:
-    """Where the characters of one text stand, worked out as far as it was asked for."""
+    """The source indexes of a text's characters, computed up to the largest offset requested so far."""
 
-    def __init__(self, found: Iterator[int]) -> None:
-        self.rest = found
-        self.known: list[int] = []
+    def __init__(self, indexes: Iterator[int]) -> None:
+        self.remaining = indexes
+        self.computed: list[int] = []
 
     def index(self, offset: int) -> int:
-        self.known.extend(islice(self.rest, max(0, offset + 1 - len(self.known))))
-        return self.known[min(max(offset, 0), len(self.known) - 1)]
+        self.computed.extend(islice(self.remaining, max(0, offset + 1 - len(self.computed))))
+        return self.computed[min(max(offset, 0), len(self.computed) - 1)]
 
 
-# Findings come text by text and document by document, so the last few are enough.
+# Problems are reported text by text, so a small cache is enough.
 @lru_cache(maxsize=4)
-def _alignment(origin: Origin, text: str) -> _Alignment:
-    return _Alignment(origin.align(text))
+def _alignment(span: SourceSpan, text: str) -> _Alignment:
+    return _Alignment(span.align(text))
 
 
 @lru_cache(maxsize=2)
 def _line_starts(source: str) -> list[int]:
-    return [0, *(found.end() for found in LINE_END.finditer(source))]
+    return [0, *(match.end() for match in LINE_END.finditer(source))]
 
 
 def position_at(source: str, index: int) -> Position:
-    """Lines end as editors see it; YAML itself also takes a few exotic characters for line ends."""
+    """Line and column of an index. Lines end as in editors; YAML also has a few rare line ends, which don't count."""
     starts = _line_starts(source)
     line = bisect_right(starts, index)
     return Position(line, index - starts[line - 1] + 1)
