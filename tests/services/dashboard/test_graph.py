@@ -21,7 +21,7 @@ from flowyard.runs.events import (
     StepStarted,
 )
 from flowyard_dashboard.graph.drawing import HEIGHT, WIDTH, draw
-from flowyard_dashboard.picture import AtWork, at_work
+from flowyard_dashboard.run_details import RunningStep, running_steps
 from flowyard_dashboard.view import Rows, View, difference
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
@@ -60,15 +60,17 @@ def test_conditions_stand_at_their_edges() -> None:
     assert labels["sort", "billing"] == "contains(lower(category), 'billing')"
     assert labels["sort", "other"] == "otherwise"
     loop = {(line.source, line.target): (line.kind, line.title) for line in draw(named("refine")).lines}
-    assert loop["judge", "write"] == ("back", "again, at most 3 turns")
+    assert loop["judge", "write"] == ("back", "again, at most 3 times")
     assert loop["judge", END] == ("way", "score >= 8")
 
 
 def test_a_step_is_at_work_from_its_start_to_its_end_or_to_that_of_its_executor() -> None:
     step, failure = StepId("a", 1), Failure("rate_limited", "slow down")
 
-    def working(*events: Event) -> list[AtWork]:
-        return at_work(stored(seq, datetime(2026, 1, 1, tzinfo=UTC), event) for seq, event in enumerate(events, 1))
+    def working(*events: Event) -> list[RunningStep]:
+        return running_steps(
+            stored(seq, datetime(2026, 1, 1, tzinfo=UTC), event) for seq, event in enumerate(events, 1)
+        )
 
     assert [each.id for each in working(StepStarted(step))] == [step]
     assert working(StepStarted(step), StepFinished(step, 1.0, {}, 1, 1, 1, None)) == []

@@ -6,8 +6,8 @@ import pytest
 from flowyard.control.parts import Control
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
-from flowyard_dashboard.attempts import Attempts
-from flowyard_dashboard.guard import own_path
+from flowyard_dashboard.login_attempts import LoginAttempts
+from flowyard_dashboard.session_guard import local_path
 from services.dashboard.conftest import HAIKU, Dashboard, Starting, apply, submit
 
 PAGES = (
@@ -50,7 +50,7 @@ async def test_after_the_login_one_is_where_one_wanted_to_go(dashboard: Dashboar
     "elsewhere", ["//evil.test", "https://evil.test", "/\\evil.test", "/a\nb", "evil", "", "/\t/evil"]
 )
 def test_the_login_leads_to_no_other_site(elsewhere: str) -> None:
-    assert own_path(elsewhere) == "/"
+    assert local_path(elsewhere) == "/"
 
 
 async def test_the_cookie_is_for_us_alone(dashboard: Dashboard) -> None:
@@ -87,13 +87,13 @@ async def test_guessing_keys_is_slowed_down(dashboard: Dashboard) -> None:
 
 def test_attempts_are_forgotten_after_a_minute_or_a_success() -> None:
     now = 0.0
-    attempts = Attempts(lambda: now)
+    attempts = LoginAttempts(lambda: now)
     for _ in range(10):
-        attempts.failed("a")
+        attempts.add_failure("a")
     assert (attempts.wait_s("a"), attempts.wait_s("b")) == (60, 0)
     now = 60.0
     assert attempts.wait_s("a") == 0
-    attempts.succeeded("a")
+    attempts.reset("a")
     now = 0.0
     assert attempts.wait_s("a") == 0
 
@@ -140,7 +140,7 @@ async def test_only_our_own_pages_may_change_something(
         for path in ("/login", "/logout", f"/runs/{run_id}/cancel", "/workflows/haiku/runs"):
             answer = await foreign.post(path, data={"input.topic": "snow"})
             assert answer.status_code == 403
-            assert "didn&#39;t come from our pages" in answer.text
+            assert "didn&#39;t come from the dashboard" in answer.text
     assert (await control.queue_measures.depths())["queued"] == 1
 
 

@@ -50,7 +50,7 @@ FILLED = {
 async def test_without_anything_pages_say_what_to_do(client: httpx.AsyncClient) -> None:
     assert "No workflows yet: <code>flowyard apply FILE</code>" in (await client.get("/workflows")).text
     assert "No runs yet" in (await client.get("/runs")).text
-    assert "No run is failed." in (await client.get("/runs?status=failed")).text
+    assert "No failed runs." in (await client.get("/runs?status=failed")).text
     assert "No workflow has “x”" in (await client.get("/workflows?q=x")).text
 
 
@@ -94,7 +94,7 @@ async def test_assets_are_ours_and_kept_for_ever(client: httpx.AsyncClient) -> N
 def test_without_its_scripts_the_service_says_what_to_run(tmp_path: Path) -> None:
     for name in ("app.css", "app.js", "icon.svg"):
         (tmp_path / name).write_text("")
-    with pytest.raises(AssetsMissing, match=r"lack vendor/htmx\.min\.js: run `make setup`"):
+    with pytest.raises(AssetsMissing, match=r"need vendor/htmx\.min\.js: run `make setup`"):
         load_assets(tmp_path)
 
 
@@ -132,11 +132,11 @@ async def test_what_is_typed_becomes_the_inputs(
 @pytest.mark.parametrize(
     ("field", "typed", "told"),
     [
-        ("text", "", "This is needed."),
-        ("limits", "", "This is needed."),
+        ("text", "", "This input is required."),
+        ("limits", "", "This input is required."),
         ("limits", '{"a": ', "This isn&#39;t JSON"),
         ("limits", '{"a": "b"}', "a: expected int, got str"),
-        ("limits", "[" * 100_000, "This nests too deeply."),
+        ("limits", "[" * 100_000, "This JSON nests too deeply."),
         ("whole", "many", "This isn&#39;t a number."),
         ("whole", "1.5", "expected int, got float 1.5"),
         ("real", "1e999", "t a finite number"),

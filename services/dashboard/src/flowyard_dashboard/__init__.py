@@ -1,1 +1,1 @@
-"""The pages of Flowyard: workflows, runs, one run, live in a browser. The door is `main`; the routes are in `app`."""
+"""The dashboard: pages with workflows and runs, live in a browser. It starts in `main`; `app` has the routes."""

@@ -1,4 +1,4 @@
-"""The dashboard's HTTP: health for machines, pages for people."""
+"""The dashboard's HTTP application: pages for people, health checks for machines."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from starlette.middleware import Middleware
 from flowyard.service.checks import postgres_and_nats
 from flowyard.web.app import About, make_app
 from flowyard_dashboard import login, mlflow_page, own_routes, run_routes, runs_routes, workflow_routes
-from flowyard_dashboard.failures import add_failure_pages
-from flowyard_dashboard.forms import body_limit
-from flowyard_dashboard.guard import Guard
+from flowyard_dashboard.error_pages import add_failure_pages
+from flowyard_dashboard.form_body import body_limit
 from flowyard_dashboard.pages import HEADERS
 from flowyard_dashboard.parts import DashboardParts
+from flowyard_dashboard.session_guard import SessionGuard
 
 ABOUT: Final = "The pages of Flowyard: workflows and their runs, live in a browser."
 
-_WITHOUT_NATS: Final = "pages learn of events once a second, and tokens don't come"
+_WITHOUT_NATS: Final = "pages show events up to a second later, and no tokens"
 
 
 def dashboard_app(parts: DashboardParts) -> FastAPI:
@@ -35,6 +35,6 @@ def dashboard_app(parts: DashboardParts) -> FastAPI:
     )
     app.state.parts = parts
     add_failure_pages(app, parts.pages)
-    # The innermost: what it answers is counted and gets its headers, as every answer does.
-    app.user_middleware.append(Middleware(Guard, parts=parts))
+    # The innermost middleware, so that its responses are counted and get the headers of all responses.
+    app.user_middleware.append(Middleware(SessionGuard, parts=parts))
     return app

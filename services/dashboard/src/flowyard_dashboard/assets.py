@@ -1,4 +1,4 @@
-"""Scripts and styles, served by us. Their addresses hold a hash of their content: browsers may keep them for ever."""
+"""Scripts and styles. Their URLs contain a hash of their content, so that browsers can cache them forever."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Final
 from flowyard.errors.base import FlowyardError
 
 PREFIX: Final = "/static/"
-_HERE: Final = Path(__file__).with_name("static")
+_FOLDER: Final = Path(__file__).with_name("static")
 _NAMES: Final = ("app.css", "app.js", "icon.svg", "vendor/htmx.min.js", "vendor/sse.min.js")
 
 
 class AssetsMissing(FlowyardError):
-    """The scripts that come from elsewhere weren't fetched when this was built."""
+    """The third-party scripts weren't downloaded when the dashboard was built."""
 
     code = "assets_missing"
     title = "The scripts of the pages are missing"
 
     def __init__(self, missing: str) -> None:
-        super().__init__(f"the pages lack {missing}: run `make setup` in the checkout that this was installed from")
+        super().__init__(f"the pages need {missing}: run `make setup` in the checkout from which they were installed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Asset:
     url: str
     media_type: str
     body: bytes
-    zipped: bytes
+    compressed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class Assets:
         return self.by_name[name].url
 
 
-def load_assets(folder: Path = _HERE) -> Assets:
+def load_assets(folder: Path = _FOLDER) -> Assets:
     """Raises AssetsMissing."""
-    found = {name: _load(folder, name) for name in _NAMES}
-    return Assets(found, {asset.url: asset for asset in found.values()})
+    assets = {name: _load(folder, name) for name in _NAMES}
+    return Assets(assets, {asset.url: asset for asset in assets.values()})
 
 
 def _load(folder: Path, name: str) -> Asset:

@@ -19,10 +19,10 @@ from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard_dashboard.app import ABOUT, dashboard_app
 from flowyard_dashboard.assets import load_assets
-from flowyard_dashboard.attempts import Attempts
-from flowyard_dashboard.pages import Elsewhere, Pages
+from flowyard_dashboard.login_attempts import LoginAttempts
+from flowyard_dashboard.pages import ExternalLinks, Pages
 from flowyard_dashboard.parts import DashboardParts
-from flowyard_dashboard.pulse import Pulse
+from flowyard_dashboard.run_changes import RunChanges
 from flowyard_dashboard.settings import DashboardSettings
 
 
@@ -32,29 +32,29 @@ def main() -> None:
 
 
 async def run_dashboard(
-    settings: DashboardSettings, ending: asyncio.Event, *, on_listening: Callable[[int], None] | None = None
+    settings: DashboardSettings, shutting_down: asyncio.Event, *, on_listening: Callable[[int], None] | None = None
 ) -> None:
-    """Runs until `ending` is set; calls `on_listening` with the port.
+    """Runs until `shutting_down` is set. Calls `on_listening` with the port once it listens.
 
     Raises AssetsMissing, UnknownSchema, Unavailable, CannotListen.
     """
     async with (
-        _parts(settings, ending) as parts,
-        parts.live.running(ending),
-        parts.pulse.running(ending),
+        _parts(settings, shutting_down) as parts,
+        parts.live.running(shutting_down),
+        parts.run_changes.running(shutting_down),
     ):
         app = dashboard_app(parts)
-        await serve_until(ending, app, settings, metrics=parts.metrics.process, on_listening=on_listening)
+        await serve_until(shutting_down, app, settings, metrics=parts.metrics.process, on_listening=on_listening)
 
 
 @asynccontextmanager
-async def _parts(settings: DashboardSettings, ending: asyncio.Event) -> AsyncIterator[DashboardParts]:
-    async with open_connections(settings, "dashboard") as opened:
-        yield _assembled(settings, opened, ending)
+async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> AsyncIterator[DashboardParts]:
+    async with open_connections(settings, "dashboard") as connections:
+        yield _build_parts(settings, connections, shutting_down)
 
 
-def _assembled(settings: DashboardSettings, opened: Connections, ending: asyncio.Event) -> DashboardParts:
-    metrics, database, bus = opened.metrics, opened.database, opened.bus
+def _build_parts(settings: DashboardSettings, connections: Connections, shutting_down: asyncio.Event) -> DashboardParts:
+    metrics, database, bus = connections.metrics, connections.database, connections.bus
     assets = load_assets()
     return DashboardParts(
         settings=settings,
@@ -70,13 +70,13 @@ def _assembled(settings: DashboardSettings, opened: Connections, ending: asyncio
             secret_key=settings.secret_key.get_secret_value(),
         ),
         live=Live(bus, History(database), poll_s=settings.poll_s),
-        pulse=Pulse(bus, poll_s=settings.poll_s),
+        run_changes=RunChanges(bus, poll_s=settings.poll_s),
         workflows=Workflows(database),
         overview=Overview(database),
         keys=Keys(database),
         sessions=Sessions(database),
-        attempts=Attempts(),
+        attempts=LoginAttempts(),
         assets=assets,
-        pages=Pages(assets, Elsewhere(settings.mlflow_public_url, settings.grafana_public_url)),
-        shutting_down=ending,
+        pages=Pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
+        shutting_down=shutting_down,
     )

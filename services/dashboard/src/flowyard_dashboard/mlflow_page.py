@@ -1,4 +1,4 @@
-"""MLflow, on a page of ours."""
+"""A page that shows MLflow in a frame."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ async def mlflow(parts: InjectedParts, request: Request) -> Response:
     return page
 
 
-def policy_for(framed: str) -> str:
-    """Of the one page that has a frame: it may show what comes from this address, and nothing else."""
-    if not framed:
+def policy_for(url: str) -> str:
+    """The content security policy of the page: its frame may only load from this URL."""
+    if not url:
         return CONTENT_SECURITY_POLICY
-    parts = urlsplit(framed)
+    parts = urlsplit(url)
     return f"{CONTENT_SECURITY_POLICY}; frame-src {parts.scheme}://{parts.netloc}"

@@ -1,4 +1,4 @@
-"""The way in, and the files that pages need."""
+"""The start page, and the files that pages need."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ async def home() -> Response:
 
 @router.get(assets.PREFIX + "{digest}/{name}")
 async def asset(parts: InjectedParts, request: Request) -> Response:
-    found = parts.assets.by_url.get(request.url.path)
-    if found is None:
+    file = parts.assets.by_url.get(request.url.path)
+    if file is None:
         return Response(status_code=404)
     headers = {"cache-control": "public, max-age=31536000, immutable", "vary": "accept-encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(found.zipped, headers={**headers, "content-encoding": "gzip"}, media_type=found.media_type)
-    return Response(found.body, headers=headers, media_type=found.media_type)
+        return Response(file.compressed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media_type)
+    return Response(file.body, headers=headers, media_type=file.media_type)

@@ -1,4 +1,4 @@
-"""Templates, filled. Whatever is filled in is escaped, unless a template of ours made it."""
+"""Renders templates. All values are escaped, except HTML that was rendered by our own templates."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ HEADERS: Final[Mapping[str, str]] = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # With `no-referrer` browsers tell no origin either, and forms are checked by it.
+    # Not `no-referrer`: browsers would send no origin either, by which forms are checked.
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""Of every answer."""
+"""The headers of every response."""
 
-LONGEST_SHOWN: Final = 20_000
-"""Characters of one value."""
+MAX_DISPLAYED: Final = 20_000
+"""Characters of a value that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """Where browsers find what isn't ours. Empty: there is none."""
+class ExternalLinks:
+    """The URLs of other web pages, for browsers. Empty: there is none."""
 
     mlflow_url: str = ""
     grafana_url: str = ""
 
 
 class Pages:
-    """One per process. Templates are read once each."""
+    """Renders pages and parts of pages. One per process: it caches templates."""
 
-    def __init__(self, assets: Assets, elsewhere: Elsewhere) -> None:
+    def __init__(self, assets: Assets, external: ExternalLinks) -> None:
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
@@ -67,28 +67,28 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.globals |= {"asset": assets.url, "elsewhere": elsewhere, "most_counted": MOST_COUNTED}
+        self._templates.globals |= {"asset": assets.url, "external": external, "most_counted": MOST_COUNTED}
         self._templates.filters |= {
             "cut": cut,
-            "cut_short": cut_short,
-            "glance": glance,
-            "in_path": in_path,
+            "cut_tight": cut_tight,
+            "preview": preview,
+            "path_segment": path_segment,
             "money": money,
             "number": number,
             "seconds": seconds,
-            "short": short,
-            "shown": shown,
+            "short_id": short_id,
+            "display": display,
             "moment": moment,
             "utc": utc,
         }
         self._parts: Any = self._templates.get_template("parts.html").module
 
     def page(self, request: Request, name: str, *, status: int = 200, **values: Any) -> Response:
-        """A whole page. Who is logged in is known from the request."""
+        """A whole page, with the user who is logged in."""
         return html(self.text(f"{name}.html", caller=caller_of(request), path=request.url.path, **values), status)
 
     def part(self, name: str, *values: Any) -> str:
-        """One of the macros in `parts.html`."""
+        """The HTML of a macro in `parts.html`."""
         return str(getattr(self._parts, name)(*values)).strip()
 
     def text(self, template: str, **values: Any) -> str:
@@ -96,41 +96,42 @@ class Pages:
 
 
 def html(text: str, status: int = 200) -> Response:
-    # What a model replied may hold halves of surrogate pairs, which UTF-8 can't carry.
+    # A model's reply may contain halves of surrogate pairs, which UTF-8 can't encode.
     return Response(text.encode(errors="replace"), status, media_type="text/html")
 
 
 def caller_of(request: Request) -> Caller | None:
-    """Who is logged in; None on the pages that need nobody."""
+    """The user who is logged in; None on public pages."""
     caller: Caller | None = request.scope.get("state", {}).get("caller")
     return caller
 
 
-def shown(value: Any) -> str:
-    """A value of the state, as a person reads it."""
+def display(value: Any) -> str:
+    """A value of the state as readable text."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return cut(text, LONGEST_SHOWN)
+    return cut(text, MAX_DISPLAYED)
 
 
-def cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
+def cut(text: str, length: int) -> str:
+    """The first characters, and the number of those that are missing."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text) - length:,} more characters)"
 
 
-def cut_short(text: str, most: int) -> str:
-    """As `cut`, where there is no room to say how much is missing."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def cut_tight(text: str, length: int) -> str:
+    """The text with at most `length` characters, without the number of missing ones."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def glance(outputs: Mapping[str, Any]) -> str:
-    """The beginning of what a step wrote, in a line."""
-    told = (
+def preview(outputs: Mapping[str, Any]) -> str:
+    """The beginning of a step's outputs, in one line."""
+    lines = (
         f"{name}: {value if isinstance(value, str) else json.dumps(value)}"[:200] for name, value in outputs.items()
     )
-    return cut_short(" ".join(" · ".join(told).split()), 110)
+    return cut_tight(" ".join(" · ".join(lines).split()), 110)
 
 
-def short(run_id: str) -> str:
-    """Enough of an id to tell runs apart: it begins with the time, and its end is random."""
+def short_id(run_id: str) -> str:
+    """The end of a run's id, which distinguishes runs: an id begins with the time, and its end is random."""
     return run_id[-8:]
 
 
@@ -139,7 +140,7 @@ def number(value: int | None) -> str:
 
 
 def money(value: Decimal | None) -> str:
-    """US dollars, never rounded to nothing."""
+    """US dollars. A small cost is never rounded to 0."""
     if value is None:
         return "unknown"
     if 0 < value < Decimal("0.0001"):
@@ -149,8 +150,8 @@ def money(value: Decimal | None) -> str:
     return f"${value:,.4f}"
 
 
-def in_path(name: str) -> str:
-    """A name as one part of an address."""
+def path_segment(name: str) -> str:
+    """A name, encoded as a segment of a URL's path."""
     return quote(name, safe="")
 
 
@@ -166,10 +167,10 @@ def seconds(duration: float | timedelta) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Until a script tells it in the reader's own time: as long, so that nothing moves."""
+    """A time, until a script replaces it by the browser's local time. Of the same length, so that nothing moves."""
     return at.strftime("%b %d %H:%M:%S")
 
 
 def utc(at: datetime) -> str:
-    """As a `time` element wants it."""
+    """A time for the `datetime` of a `time` element."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")

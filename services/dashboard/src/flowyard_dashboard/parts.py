@@ -1,4 +1,4 @@
-"""What the dashboard is made of."""
+"""What the dashboard's handlers use, built once in `main`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_dashboard.assets import Assets
-from flowyard_dashboard.attempts import Attempts
+from flowyard_dashboard.login_attempts import LoginAttempts
 from flowyard_dashboard.pages import Pages
-from flowyard_dashboard.pulse import Pulse
+from flowyard_dashboard.run_changes import RunChanges
 from flowyard_dashboard.settings import DashboardSettings
 
 
@@ -28,12 +28,12 @@ class DashboardParts:
     bus: Bus
     control: Control
     live: Live
-    pulse: Pulse
+    run_changes: RunChanges
     workflows: Workflows
     overview: Overview
     keys: Keys
     sessions: Sessions
-    attempts: Attempts
+    attempts: LoginAttempts
     assets: Assets
     pages: Pages
     shutting_down: asyncio.Event

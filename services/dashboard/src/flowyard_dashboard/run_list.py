@@ -1,4 +1,4 @@
-"""A list of runs, on its own page and on that of a workflow."""
+"""The list of runs, for its own page and for a workflow's page."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from flowyard.storage.runs import RunFilter
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.view import Rows, View
 
-MOST_RUNS: Final = 30
+MAX_RUNS: Final = 30
 
 
-async def look_at_runs(
-    parts: DashboardParts, wanted: RunFilter, *, most: int = MOST_RUNS
+async def runs_view(
+    parts: DashboardParts, run_filter: RunFilter, *, limit: int = MAX_RUNS
 ) -> tuple[View, Sequence[Run]]:
-    """The newest that fit, and whatever `View` shows of them."""
-    runs = await parts.control.runs.page(wanted, most)
+    """The newest runs that match the filter, and the view of their list."""
+    runs = await parts.control.runs.page(run_filter, limit)
     rows = {f"run-{run.id}": parts.pages.part("run_row", run) for run in runs}
     if not rows:
-        rows["no-runs"] = parts.pages.part("no_runs", wanted)
+        rows["no-runs"] = parts.pages.part("no_runs", run_filter)
     return View(lists=[Rows("runs", "tbody", "above", rows)]), runs

@@ -1,4 +1,4 @@
-"""One run: its page, its stream, and what can be done with it."""
+"""The routes of one run: its page, its stream, and its actions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from flowyard.errors.requests import InvalidInputs, InvalidRequest, QueueFull, T
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.workflow import START
 from flowyard.secrets.masking import MASK
-from flowyard_dashboard.form import read_json
-from flowyard_dashboard.forms import read
-from flowyard_dashboard.guard import may_run, may_run_here
+from flowyard_dashboard.form_body import read_form_body
+from flowyard_dashboard.inputs_form import read_json
 from flowyard_dashboard.parts import DashboardParts
-from flowyard_dashboard.picture import Picture, take_picture
 from flowyard_dashboard.routing import InjectedParts
+from flowyard_dashboard.run_details import RunDetails, read_details
 from flowyard_dashboard.run_stream import NO_TEXTS, follow_run
 from flowyard_dashboard.run_view import view_of
+from flowyard_dashboard.session_guard import can_run, require_run
 from flowyard_dashboard.streaming import stream
 
 _FORK_FAILS: Final = (
@@ -55,22 +55,22 @@ async def live_run(parts: InjectedParts, request: Request, run_id: UUID, seen: s
 
 @router.post("/runs/{run_id}/cancel")
 async def cancel(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
-    may_run(request)
+    require_run(request)
     await cancel_run(parts.control, run_id)
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 @router.post("/runs/{run_id}/retry")
 async def retry(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
-    may_run(request)
+    require_run(request)
     await retry_run(parts.control, run_id)
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 @router.post("/runs/{run_id}/fork")
 async def fork(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
-    may_run(request)
-    form = await read(parts, request)
+    require_run(request)
+    form = await read_form_body(parts, request)
     return await _fork(parts, request, run_id, form.get("from", START), form.get("changes", ""))
 
 
@@ -84,29 +84,29 @@ async def _page(
     problem: str | None = None,
     status: int = 200,
 ) -> Response:
-    picture = await take_picture(parts, run_id)
-    changes = _without_secrets(picture, changes)
-    view = view_of(parts.pages, picture, may_run=may_run_here(request))
+    details = await read_details(parts, run_id)
+    changes = _without_secrets(details, changes)
+    view = view_of(parts.pages, details, can_run=can_run(request))
     return parts.pages.page(
         request,
         "run",
         status=status,
-        run=picture.run,
+        run=details.run,
         view=view,
         texts=NO_TEXTS,
-        live=f"/runs/{run_id}/live?seen={view.digest}" if picture.run.is_open else None,
-        hidden_steps=len(picture.steps) - len(picture.steps_shown),
-        hidden_calls=len(picture.calls) - len(picture.calls_shown),
-        fork={"points": _points(picture), "chosen": fork, "changes": changes, "problem": problem},
+        live=f"/runs/{run_id}/live?seen={view.digest}" if details.run.is_open else None,
+        hidden_steps=len(details.steps) - len(details.shown_steps),
+        hidden_calls=len(details.calls) - len(details.shown_calls),
+        fork={"points": _points(details), "chosen": fork, "changes": changes, "problem": problem},
     )
 
 
-def _without_secrets(picture: Picture, typed: str) -> str:
-    """What was typed, to be shown again. A new secret is not, and `null` is refused: it has to be typed once more.
+def _without_secrets(details: RunDetails, typed: str) -> str:
+    """The changes as they were typed, to show them again, but with `null` for a new secret.
 
-    `***` would be the old one.
+    A fork refuses `null`, so the user must type the secret again; `***` would mean the old one.
     """
-    secrets = picture.workflow.secrets if picture.workflow is not None else frozenset()
+    secrets = details.workflow.secrets if details.workflow is not None else frozenset()
     if not secrets or not typed.strip():
         return typed
     try:
@@ -122,17 +122,17 @@ def _without_secrets(picture: Picture, typed: str) -> str:
     )
 
 
-def _points(picture: Picture) -> list[tuple[str, str]]:
-    """Where a fork can begin: what the form sends, and what it shows."""
-    workflow = picture.workflow
+def _points(details: RunDetails) -> list[tuple[str, str]]:
+    """The steps at which a fork can begin: their values in the form, and their labels."""
+    workflow = details.workflow
     if workflow is None:
         return []
-    begun = [(step.node, step.visit) for step in picture.steps if step.item is None]
-    begun += [(one.id.node, one.id.visit) for one in picture.at_work if one.id.item is None]
-    wanted = [(node, visit) for node, visit in dict.fromkeys(begun) if node not in workflow.maps]
+    started = [(step.node, step.visit) for step in details.steps if step.item is None]
+    started += [(running.id.node, running.id.visit) for running in details.running_steps if running.id.item is None]
+    points = [(node, visit) for node, visit in dict.fromkeys(started) if node not in workflow.maps]
     return [
         (START, "the start, with changed inputs"),
-        *((f"{n}:{v}", f"before {n}" + (f", visit {v}" if v > 1 else "")) for n, v in wanted),
+        *((f"{n}:{v}", f"before {n}" + (f", visit {v}" if v > 1 else "")) for n, v in points),
     ]
 
 
@@ -143,8 +143,8 @@ async def _fork(parts: DashboardParts, request: Request, run_id: UUID, start: st
     except ValueError as error:
         return await _page(parts, request, run_id, fork=start, changes=changes, problem=str(error), status=422)
     except _FORK_FAILS as error:
-        told = _told(error)
-        return await _page(parts, request, run_id, fork=start, changes=changes, problem=told, status=error.status)
+        message = _message(error)
+        return await _page(parts, request, run_id, fork=start, changes=changes, problem=message, status=error.status)
     return RedirectResponse(f"/runs/{forked}", 303)
 
 
@@ -166,8 +166,8 @@ def _order(run_id: UUID, start: str, changes: dict[str, Any]) -> ForkOrder:
     return ForkOrder(origin=run_id, point=Point(node, int(visit), changes))
 
 
-def _told(error: FlowyardError) -> str:
-    """Without the words for programs, where there are others."""
+def _message(error: FlowyardError) -> str:
+    """The error's message, without names of fields of the API."""
     if isinstance(error, InvalidRequest):
         return "; ".join(problem["message"] for problem in error.problems)
     return error.message

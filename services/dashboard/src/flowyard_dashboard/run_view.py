@@ -1,4 +1,4 @@
-"""A run's picture as HTML."""
+"""Renders a run's details as HTML."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
 from flowyard_dashboard.graph.drawing import draw
 from flowyard_dashboard.pages import Pages
-from flowyard_dashboard.picture import AtWork, Picture, is_taken, looks
+from flowyard_dashboard.run_details import RunDetails, RunningStep, is_followed, node_states
 from flowyard_dashboard.view import Rows, View
 
 
-def view_of(pages: Pages, picture: Picture, *, may_run: bool) -> View:
-    run = picture.run
+def view_of(pages: Pages, details: RunDetails, *, can_run: bool) -> View:
+    run = details.run
     sections = {
-        "run-head": pages.part("run_head", run, may_run),
-        "graph": _graph(pages, picture),
+        "run-head": pages.part("run_head", run, can_run),
+        "graph": _graph(pages, details),
         "result": pages.part("run_result", run),
         "spending": pages.part("run_spending", run),
     }
-    return View(sections, [_steps(pages, picture, may_run=may_run), _calls(pages, picture), _events(pages, picture)])
+    return View(sections, [_steps(pages, details, can_run=can_run), _calls(pages, details), _events(pages, details)])
 
 
-def step_key(step: StepId) -> str:
-    """As a part of an element's id."""
+def element_key(step: StepId) -> str:
+    """A step's id as a part of an element's id."""
     return f"{step.node}-{step.visit}-{'x' if step.item is None else step.item}"
 
 
@@ -30,73 +30,75 @@ def id_of(step: Step) -> StepId:
     return StepId(step.node, step.visit, step.item)
 
 
-def _graph(pages: Pages, picture: Picture) -> str:
-    if picture.workflow is None:
+def _graph(pages: Pages, details: RunDetails) -> str:
+    if details.workflow is None:
         return pages.part("no_graph")
-    found = looks(picture)
-    drawing = draw(picture.workflow)
-    taken = {(line.source, line.target, line.kind) for line in drawing.lines if is_taken(line, picture, found)}
-    return pages.part("graph", drawing, found, taken, _notes(picture))
+    states = node_states(details)
+    drawing = draw(details.workflow)
+    followed = {(line.source, line.target, line.kind) for line in drawing.lines if is_followed(line, details, states)}
+    return pages.part("graph", drawing, states, followed, _notes(details))
 
 
-def _notes(picture: Picture) -> dict[str, str]:
-    """How often each node has run, where that is more than once."""
-    times: dict[str, int] = {}
-    for step in picture.steps:
-        times[step.node] = times.get(step.node, 0) + 1
-    return {node: f"{n} times" for node, n in times.items() if n > 1}
+def _notes(details: RunDetails) -> dict[str, str]:
+    """The number of steps of each node that has more than one."""
+    counts: dict[str, int] = {}
+    for step in details.steps:
+        counts[step.node] = counts.get(step.node, 0) + 1
+    return {node: f"{n} times" for node, n in counts.items() if n > 1}
 
 
-def _steps(pages: Pages, picture: Picture, *, may_run: bool) -> Rows:
+def _steps(pages: Pages, details: RunDetails, *, can_run: bool) -> Rows:
     rows: dict[str, str] = {}
-    working = {one.id for one in picture.at_work}
-    for step in picture.steps_shown:
-        if id_of(step) not in working:
-            key = f"step-{step_key(id_of(step))}"
-            rows[key] = pages.part("step_row", key, step, _fork_link(picture, step, may_run=may_run))
-    rows |= {(key := _working_key(one)): pages.part("working_row", key, one) for one in picture.at_work}
+    running_ids = {running.id for running in details.running_steps}
+    for step in details.shown_steps:
+        if id_of(step) not in running_ids:
+            key = f"step-{element_key(id_of(step))}"
+            rows[key] = pages.part("step_row", key, step, _fork_link(details, step, can_run=can_run))
+    rows |= {
+        (key := _running_key(running)): pages.part("working_row", key, running) for running in details.running_steps
+    }
     if not rows:
         rows["no-steps"] = pages.part("no_row", "no-steps", 6, "No step has begun yet.")
     return Rows("steps", "tbody", "below", rows)
 
 
-def _working_key(one: AtWork) -> str:
-    return f"step-{step_key(one.id)}"
+def _running_key(running: RunningStep) -> str:
+    return f"step-{element_key(running.id)}"
 
 
-def _fork_link(picture: Picture, step: Step, *, may_run: bool) -> str:
-    """Where the form for a fork is, with this step chosen; empty where no fork can begin."""
-    workflow = picture.workflow
-    if not may_run or workflow is None or step.item is not None or step.node in workflow.maps:
+def _fork_link(details: RunDetails, step: Step, *, can_run: bool) -> str:
+    """The link to the fork's form, with this step selected; empty if no fork can begin there."""
+    workflow = details.workflow
+    if not can_run or workflow is None or step.item is not None or step.node in workflow.maps:
         return ""
-    return f"/runs/{picture.run.id}?fork={step.node}:{step.visit}#fork"
+    return f"/runs/{details.run.id}?fork={step.node}:{step.visit}#fork"
 
 
-def _calls(pages: Pages, picture: Picture) -> Rows:
-    rows = {(key := f"call-{call.seq}"): pages.part("call_row", key, call) for call in picture.calls_shown}
+def _calls(pages: Pages, details: RunDetails) -> Rows:
+    rows = {(key := f"call-{call.seq}"): pages.part("call_row", key, call) for call in details.shown_calls}
     if not rows:
-        rows["no-calls"] = pages.part("no_row", "no-calls", 7, "No model was called yet.")
+        rows["no-calls"] = pages.part("no_row", "no-calls", 7, "No model has been called yet.")
     return Rows("calls", "tbody", "below", rows)
 
 
-def _events(pages: Pages, picture: Picture) -> Rows:
+def _events(pages: Pages, details: RunDetails) -> Rows:
     rows = {
-        (key := f"event-{entry.seq}"): pages.part("event_row", key, entry, _told(entry.type, dict(entry.data)))
-        for entry in picture.events_shown
+        (key := f"event-{entry.seq}"): pages.part("event_row", key, entry, _summary(entry.type, dict(entry.data)))
+        for entry in details.shown_events
     }
     return Rows("events", "ol", "above", rows)
 
 
-def _told(kind: str, data: dict[str, object]) -> str:
-    """What an event says, in a line."""
+def _summary(kind: str, data: dict[str, object]) -> str:
+    """An event's data in one line."""
     step = str(data.get("node", ""))
     if isinstance(data.get("visit"), int) and isinstance(data.get("item"), int | None):
         step = str(StepId(step, data["visit"], data.get("item")))  # type: ignore[arg-type]  # just checked
     error = data.get("error")
-    told = [step, f"→ {data['to']}" if "to" in data else ""]
-    told += [f"if {data['condition']}" if data.get("condition") else ""]
-    told += [str(data.get("provider", "")) and f"{data['provider']}/{data['model']}"]
-    told += [str(data.get("reason", "")), f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""]
+    parts = [step, f"→ {data['to']}" if "to" in data else ""]
+    parts += [f"if {data['condition']}" if data.get("condition") else ""]
+    parts += [str(data.get("provider", "")) and f"{data['provider']}/{data['model']}"]
+    parts += [str(data.get("reason", "")), f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""]
     if kind == "loop.turned":
-        told.append(f"turn {data['turn']} of at most {data['max_iterations']}: {data['outcome']}")
-    return " · ".join(part for part in told if part)
+        parts.append(f"turn {data['turn']} of at most {data['max_iterations']}: {data['outcome']}")
+    return " · ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""The list of all runs."""
+"""The page with the list of runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from starlette.responses import Response
 from flowyard.runs.run import STATES, State
 from flowyard.storage.runs import RunFilter
 from flowyard_dashboard.routing import InjectedParts
-from flowyard_dashboard.run_list import MOST_RUNS, look_at_runs
+from flowyard_dashboard.run_list import MAX_RUNS, runs_view
 from flowyard_dashboard.streaming import follow_list, stream
 from flowyard_dashboard.view import View
 
 NameOrNone: TypeAlias = Annotated[str, Query(max_length=128, pattern=r"^[^/\x00-\x1f\x7f]*$")]
 StateOrNone: TypeAlias = Annotated[State | None, Query()]
-_MOST_NAMES: Final = 500
+_MAX_NAMES: Final = 500
 
 
 router = APIRouter(include_in_schema=False)
@@ -29,10 +29,10 @@ async def list_runs(
     parts: InjectedParts, request: Request, workflow: NameOrNone = "", status: str = "", before: UUID | None = None
 ) -> Response:
     state = _state(status)
-    view, runs = await look_at_runs(parts, _wanted(workflow, state, before), most=MOST_RUNS)
-    names = [listed.name for listed in await parts.workflows.page(limit=_MOST_NAMES)]
-    asked = {name: value for name, value in (("workflow", workflow), ("status", state)) if value}
-    older = urlencode({**asked, "before": str(runs[-1].id)}) if len(runs) == MOST_RUNS else None
+    view, runs = await runs_view(parts, _filter(workflow, state, before), limit=MAX_RUNS)
+    names = [listed.name for listed in await parts.workflows.page(limit=_MAX_NAMES)]
+    query = {name: value for name, value in (("workflow", workflow), ("status", state)) if value}
+    older = urlencode({**query, "before": str(runs[-1].id)}) if len(runs) == MAX_RUNS else None
     return parts.pages.page(
         request,
         "runs",
@@ -40,10 +40,10 @@ async def list_runs(
         names=[*names, *({workflow} - {*names, ""})],
         states=STATES,
         chosen={"workflow": workflow, "status": state},
-        asked=urlencode(asked),
+        query=urlencode(query),
         older=older,
         is_newest=before is None,
-        live=f"/runs/live?{urlencode({**asked, 'seen': view.digest})}",
+        live=f"/runs/live?{urlencode({**query, 'seen': view.digest})}",
     )
 
 
@@ -52,15 +52,15 @@ async def live_runs(
     parts: InjectedParts, request: Request, workflow: NameOrNone = "", status: StateOrNone = None, seen: str = ""
 ) -> Response:
     async def look() -> View:
-        return (await look_at_runs(parts, _wanted(workflow, status)))[0]
+        return (await runs_view(parts, _filter(workflow, status)))[0]
 
     return stream(parts, follow_list(parts, request, look, seen=seen))
 
 
-def _wanted(workflow: str, status: State | None, before: UUID | None = None) -> RunFilter:
+def _filter(workflow: str, status: State | None, before: UUID | None = None) -> RunFilter:
     return RunFilter(workflow=workflow or None, statuses=[status] if status else (), before=before)
 
 
-def _state(asked: str) -> State | None:
-    """Whatever isn't one is all of them: a form sends an empty one."""
-    return next((state for state in STATES if state == asked), None)
+def _state(query: str) -> State | None:
+    """The state with this name, or None, which means all: the form sends an empty name for that."""
+    return next((state for state in STATES if state == query), None)

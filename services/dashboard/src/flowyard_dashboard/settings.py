@@ -1,4 +1,4 @@
-"""What the dashboard is told."""
+"""The settings of the dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PATH: Final = re.compile(r"[A-Za-z0-9._~/%-]*")
 
 
 def _public(url: str) -> str:
-    """It goes into a header and into pages: it has to be quite plain."""
+    """Checks a URL strictly, because it becomes part of a header and of pages."""
     parts = urlsplit(url)
     is_plain = _HOST.fullmatch(parts.netloc) and _PATH.fullmatch(parts.path) and not parts.query and not parts.fragment
     if url and not (parts.scheme in ("http", "https") and is_plain):
@@ -30,19 +30,19 @@ PublicUrl: TypeAlias = Annotated[str, AfterValidator(_public)]
 class DashboardSettings(ServiceSettings):
     port: Port = 8401
     secret_key: SecretKey = SecretStr("")
-    session_hours: Annotated[float, Field(gt=0, le=720, description="Hours after which one has to log in again")] = 12.0
+    session_hours: Annotated[float, Field(gt=0, le=720, description="Hours until a user must log in again")] = 12.0
     poll_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between looks for what NATS didn't tell the open pages")
+        float, Field(gt=0, le=60, description="Seconds between polls for open pages, for messages that NATS lost")
     ] = 1.0
-    queue_limit: Annotated[
-        int, Field(ge=1, le=10_000_000, description="Runs that may be queued; beyond that, none is taken")
-    ] = QUEUE_LIMIT
-    inputs_limit: Annotated[
-        int, Field(ge=1024, le=64 * 1024 * 1024, description="Bytes that the inputs of a run may have")
-    ] = INPUTS_LIMIT
+    queue_limit: Annotated[int, Field(ge=1, le=10_000_000, description="Runs that may be queued; more are refused")] = (
+        QUEUE_LIMIT
+    )
+    inputs_limit: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024, description="Most bytes of a run's inputs")] = (
+        INPUTS_LIMIT
+    )
     mlflow_public_url: Annotated[
-        PublicUrl, Field(description="MLflow, as browsers see it: the dashboard has a page that shows it")
+        PublicUrl, Field(description="URL of MLflow for browsers: the dashboard shows it on a page")
     ] = ""
     grafana_public_url: Annotated[
-        PublicUrl, Field(description="Grafana, as browsers see it: the dashboard links to it")
+        PublicUrl, Field(description="URL of Grafana for browsers: the dashboard links to it")
     ] = ""

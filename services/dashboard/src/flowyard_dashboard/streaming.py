@@ -1,4 +1,4 @@
-"""Streams that keep pages up to date."""
+"""The streams that update pages."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from fastapi import Request
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.services import Unavailable
 from flowyard.web.sse import EventStream, ServerEvent
-from flowyard_dashboard.guard import COOKIE
 from flowyard_dashboard.parts import DashboardParts
-from flowyard_dashboard.view import View, difference, everything
+from flowyard_dashboard.session_guard import COOKIE
+from flowyard_dashboard.view import View, difference, full_update
 
-Look: TypeAlias = Callable[[], Awaitable[View]]
+MakeView: TypeAlias = Callable[[], Awaitable[View]]
 
 UPDATE: Final = "update"
 END: Final = "end"
-"""Tells the page that there is no more to come."""
+"""The event after which the stream ends."""
 _LIST_PAUSE_S: Final = 0.3
-"""The least between two looks at a list."""
+"""The shortest pause between two updates of a list."""
 _SESSION_CHECKED_S: Final = 0.5
 
 
 class Session:
-    """Whether who has opened a stream is still logged in, asked now and then: a stream may be open for days."""
+    """Checks now and then whether the user is still logged in: a stream may be open for days."""
 
     def __init__(self, parts: DashboardParts, request: Request) -> None:
         self._parts = parts
@@ -49,27 +49,27 @@ def stream(parts: DashboardParts, events: AsyncGenerator[ServerEvent, None]) -> 
 
 
 async def follow_list(
-    parts: DashboardParts, request: Request, look: Look, *, seen: str
+    parts: DashboardParts, request: Request, make_view: MakeView, *, seen: str
 ) -> AsyncGenerator[ServerEvent, None]:
-    """Changes of a list, until its reader goes. `seen`: the digest of what the page shows."""
+    """Yields the changes of a list until the session ends. `seen`: the digest of the view that the page shows."""
     session = Session(parts, request)
-    before: View | None = None
-    with parts.pulse.bell() as bell:
+    previous: View | None = None
+    with parts.run_changes.bell() as bell:
         while not await session.is_over():
             try:
-                now = await look()
+                current = await make_view()
             except Unavailable:
                 await bell.wait()
                 continue
             except FlowyardError:
-                return  # what the list was of is gone
-            changed = first_change(now, seen) if before is None else difference(before, now)
-            before = now
-            if changed:
-                yield ServerEvent(changed, UPDATE)
+                return  # the workflow of the list was deleted
+            update = first_change(current, seen) if previous is None else difference(previous, current)
+            previous = current
+            if update:
+                yield ServerEvent(update, UPDATE)
             await asyncio.sleep(_LIST_PAUSE_S)
             await bell.wait()
 
 
-def first_change(now: View, seen: str) -> str:
-    return "" if now.digest == seen else everything(now)
+def first_change(current: View, seen: str) -> str:
+    return "" if current.digest == seen else full_update(current)

@@ -1,7 +1,7 @@
-"""What a page shows and a stream keeps up to date: parts of HTML, each with an id of its own.
+"""A view: the parts of a page that a stream updates, each with an id of its own.
 
-A page and its stream make the same view by the same code. The page tells its stream what it shows by the view's digest;
-so a stream that begins anew, after whatever was missed, knows whether it has to send everything.
+The same code makes the views of a page and of its stream. The page sends the digest of its view when it opens the
+stream; so after a lost connection, the stream knows whether it must send everything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a list by their ids. `grows`: where new ones come. `tag`: of the list, which bears `id`."""
+    """The rows of a list by their ids. `grows`: where new rows are added. `id`, `tag`: of the list's element."""
 
     id: str
     tag: Literal["tbody", "ol"]
@@ -30,7 +30,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`sections`: elements by their ids, replaced as a whole. `lists`: row by row."""
+    """`sections`: elements by their ids, which are replaced as a whole. `lists`: are updated row by row."""
 
     sections: Mapping[str, str] = field(default_factory=dict)
     lists: Sequence[Rows] = ()
@@ -47,47 +47,47 @@ class View:
         return next(rows.html for rows in self.lists if rows.id == name)
 
 
-def everything(view: View) -> str:
-    """As htmx swaps it in, wherever the page is."""
-    return "".join([*map(_replaced, view.sections.values()), *map(_refilled, view.lists)])
+def full_update(view: View) -> str:
+    """HTML for htmx that updates a page from any state to this view."""
+    return "".join([*map(_replace, view.sections.values()), *map(_refill, view.lists)])
 
 
-def difference(before: View, now: View) -> str:
-    """What turns one into the other, as htmx swaps it in; empty if they are equal."""
-    changed = [_replaced(html) for name, html in now.sections.items() if before.sections.get(name) != html]
-    lists = [part for old, new in zip(before.lists, now.lists, strict=True) for part in _moved(old, new)]
+def difference(previous: View, current: View) -> str:
+    """HTML for htmx that updates a page from the previous view to the current one; empty if they are equal."""
+    changed = [_replace(html) for name, html in current.sections.items() if previous.sections.get(name) != html]
+    lists = [part for old, new in zip(previous.lists, current.lists, strict=True) for part in _changes(old, new)]
     return "".join([*changed, *lists])
 
 
-def _moved(before: Rows, now: Rows) -> Iterator[str]:
-    added = [name for name in now.rows if name not in before.rows]
-    kept = [name for name in before.rows if name in now.rows]
-    expected = [*added, *kept] if now.grows == "above" else [*kept, *added]
-    if expected != list(now.rows) or not kept:
-        if list(now.rows.items()) != list(before.rows.items()):
-            yield _refilled(now)
+def _changes(previous: Rows, current: Rows) -> Iterator[str]:
+    added = [name for name in current.rows if name not in previous.rows]
+    kept = [name for name in previous.rows if name in current.rows]
+    expected = [*added, *kept] if current.grows == "above" else [*kept, *added]
+    if expected != list(current.rows) or not kept:
+        if list(current.rows.items()) != list(previous.rows.items()):
+            yield _refill(current)
         return
-    for name in before.rows:
-        if name not in now.rows:
-            # A template: outside of a table, a row would be no element.
-            yield f'<template><{_row_tag(now)} id="{name}" hx-swap-oob="delete"></{_row_tag(now)}></template>'
-        elif before.rows[name] != now.rows[name]:
-            yield f"<template>{_replaced(now.rows[name])}</template>"
+    for name in previous.rows:
+        if name not in current.rows:
+            # In a template, because browsers drop a row outside of a table.
+            yield f'<template><{_row_tag(current)} id="{name}" hx-swap-oob="delete"></{_row_tag(current)}></template>'
+        elif previous.rows[name] != current.rows[name]:
+            yield f"<template>{_replace(current.rows[name])}</template>"
     if added:
-        where = "afterbegin" if now.grows == "above" else "beforeend"
-        yield _put(now, where, "".join(now.rows[name] for name in added))
+        where = "afterbegin" if current.grows == "above" else "beforeend"
+        yield _insert(current, where, "".join(current.rows[name] for name in added))
 
 
-def _replaced(html: str) -> str:
-    """Its first tag says that the element takes the place of the one with its id."""
+def _replace(html: str) -> str:
+    """Marks the first tag, so that htmx replaces the element with the same id."""
     return html.replace(" ", ' hx-swap-oob="true" ', 1)
 
 
-def _refilled(rows: Rows) -> str:
-    return _put(rows, "innerHTML", rows.html)
+def _refill(rows: Rows) -> str:
+    return _insert(rows, "innerHTML", rows.html)
 
 
-def _put(rows: Rows, where: str, html: str) -> str:
+def _insert(rows: Rows, where: str, html: str) -> str:
     return f'<template><{rows.tag} hx-swap-oob="{where}:#{rows.id}">{html}</{rows.tag}></template>'
 
 

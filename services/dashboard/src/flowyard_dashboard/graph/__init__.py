@@ -1,1 +1,1 @@
-"""A workflow's graph as a picture: who comes after whom, in layers from top to bottom. Pure."""
+"""Draws a workflow's graph, in layers from top to bottom. Pure."""

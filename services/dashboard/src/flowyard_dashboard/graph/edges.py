@@ -1,4 +1,4 @@
-"""The edges of a workflow, as one reads them: with their conditions."""
+"""The edges of a workflow's graph, with their conditions as labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kind: TypeAlias = Literal["way", "back", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`back`: by a loop, to what came before. `error`: where a failure leads."""
+    """`back`: a loop's edge to an earlier node. `error`: of `on_error`."""
 
     source: str
     target: str
@@ -23,20 +23,20 @@ class Edge:
     label: str = ""
 
 
-def places(workflow: Workflow) -> list[str]:
+def points(workflow: Workflow) -> list[str]:
     """START, the nodes, the joins, END."""
     return [START, *workflow.nodes, *workflow.joins, END]
 
 
 def edges(workflow: Workflow) -> list[Edge]:
-    """One for each pair of places and kind."""
+    """The edges, merged if they have the same ends and kind."""
     labels: dict[tuple[str, str, Kind], list[str]] = {}
     for source in Flow(workflow.nodes, workflow.ways).names:
         for edge in _edges_from(workflow, source):
-            found = labels.setdefault((edge.source, edge.target, edge.kind), [])
+            texts = labels.setdefault((edge.source, edge.target, edge.kind), [])
             if edge.label:
-                found.append(edge.label)
-    return [Edge(*key, " or ".join(dict.fromkeys(found))) for key, found in labels.items()]
+                texts.append(edge.label)
+    return [Edge(*key, " or ".join(dict.fromkeys(texts))) for key, texts in labels.items()]
 
 
 def _edges_from(workflow: Workflow, source: str) -> Iterator[Edge]:
@@ -58,7 +58,7 @@ def _edges_of(source: str, way: Way) -> Iterator[Edge]:
                 yield Edge(source, route.to, "way", route.condition.text)
             yield Edge(source, default, "way", "otherwise")
         case Loop():
-            yield Edge(source, way.to, "back", f"again, at most {way.max_iterations} turns")
+            yield Edge(source, way.to, "back", f"again, at most {way.max_iterations} times")
             yield Edge(source, way.exit_to, "way", way.until.text)
         case Map():
             yield Edge(source, way.target, "way", f"each of {way.items_field}")

@@ -1,4 +1,4 @@
-"""Places in layers, and in an order within each that crosses few edges (after Sugiyama, Tagawa and Toda, 1981)."""
+"""Arranges nodes in layers, each in an order with few crossing edges (after Sugiyama, Tagawa and Toda, 1981)."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ _SWEEPS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """`rows`: from top to bottom, each from left to right. Where an edge passes a row, a bend stands in it.
+    """`rows`: from top to bottom, each from left to right. An edge has a bend in each row that it passes.
 
-    `chains`: per edge all that it touches, from its source over its bends to its target.
+    `chains`: per edge its source, its bends, and its target.
     """
 
     rows: Sequence[Sequence[str]]
     chains: Mapping[Pair, Sequence[str]]
 
 
-def layers(places: Sequence[str], edges: Sequence[Pair]) -> Layers:
-    """`edges`: without those that lead back."""
-    ranks = _ranks(places, edges)
+def layers(points: Sequence[str], edges: Sequence[Pair]) -> Layers:
+    """`edges`: without edges that lead back."""
+    ranks = _ranks(points, edges)
     rows: list[list[str]] = [[] for _ in range(max(ranks.values()) + 1)]
-    for place in places:
+    for place in points:
         rows[ranks[place]].append(place)
     chains: dict[Pair, Sequence[str]] = {}
     for source, target in edges:
         bends = []
         for rank in range(ranks[source] + 1, ranks[target]):
-            # No name of a place has a space and an arrow.
+            # A name that no node can have.
             bends.append(f"{source} → {target} @{rank}")
             rows[rank].append(bends[-1])
         chains[source, target] = (source, *bends, target)
     return Layers(_ordered(rows, chains), chains)
 
 
-def _ranks(places: Sequence[str], edges: Sequence[Pair]) -> dict[str, int]:
-    """The length of the longest way to each place."""
-    before: dict[str, list[str]] = {place: [] for place in places}
+def _ranks(points: Sequence[str], edges: Sequence[Pair]) -> dict[str, int]:
+    """The length of the longest path to each node."""
+    predecessors: dict[str, list[str]] = {place: [] for place in points}
     for source, target in edges:
-        before[target].append(source)
+        predecessors[target].append(source)
     try:
-        order = list(TopologicalSorter(before).static_order())
-    except CycleError:  # refused when documents are checked; a picture needn't fail for it
-        return {place: rank for rank, place in enumerate(places)}
+        order = list(TopologicalSorter(predecessors).static_order())
+    except CycleError:  # such documents are refused; but drawing one must not fail
+        return {place: rank for rank, place in enumerate(points)}
     ranks: dict[str, int] = {}
     for place in order:
-        ranks[place] = max((ranks[source] + 1 for source in before[place]), default=0)
-    # The end is at the bottom even if a branch that ends early comes last.
-    ranks[places[-1]] = max(ranks.values()) + (0 if ranks[places[-1]] == max(ranks.values()) else 1)
+        ranks[place] = max((ranks[source] + 1 for source in predecessors[place]), default=0)
+    # END is the lowest, even if it follows only a short branch.
+    ranks[points[-1]] = max(ranks.values()) + (0 if ranks[points[-1]] == max(ranks.values()) else 1)
     return ranks
 
 
@@ -73,11 +73,11 @@ def _ordered(rows: list[list[str]], chains: Mapping[Pair, Sequence[str]]) -> lis
 
 
 def _sorted(row: Sequence[str], fixed: Sequence[str], neighbours: Mapping[str, Sequence[str]]) -> list[str]:
-    places = {name: i for i, name in enumerate(fixed)}
+    points = {name: i for i, name in enumerate(fixed)}
     own = {name: i for i, name in enumerate(row)}
 
     def middle(name: str) -> float:
-        found = [places[other] for other in neighbours.get(name, ()) if other in places]
-        return sum(found) / len(found) if found else own[name]
+        positions = [points[other] for other in neighbours.get(name, ()) if other in points]
+        return sum(positions) / len(positions) if positions else own[name]
 
     return sorted(row, key=middle)

@@ -1,59 +1,59 @@
-// What HTML can't do by itself: times in the reader's own zone, durations that go on, and whether the page is live.
+// Adds what HTML can't do: times in the browser's time zone, running durations, and whether the page is live.
 (() => {
   "use strict";
   const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-  const two = (n) => String(n).padStart(2, "0");
+  const pad = (n) => String(n).padStart(2, "0");
 
-  const local = (at) =>
-    `${months[at.getMonth()]} ${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  const formatTime = (at) =>
+    `${months[at.getMonth()]} ${pad(at.getDate())} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
 
-  const lasted = (seconds) => {
+  const formatDuration = (seconds) => {
     if (seconds < 60) return `${seconds} s`;
     const minutes = Math.floor(seconds / 60);
-    if (minutes < 60) return `${minutes} min ${two(seconds % 60)} s`;
-    return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+    if (minutes < 60) return `${minutes} min ${pad(seconds % 60)} s`;
+    return `${Math.floor(minutes / 60)} h ${pad(minutes % 60)} min`;
   };
 
-  const tick = () => {
+  const updateDurations = () => {
     for (const span of document.querySelectorAll("[data-since]")) {
-      const text = lasted(Math.max(0, Math.floor((Date.now() - Date.parse(span.dataset.since)) / 1000)));
+      const text = formatDuration(Math.max(0, Math.floor((Date.now() - Date.parse(span.dataset.since)) / 1000)));
       if (span.textContent !== text) span.textContent = text;
     }
   };
 
-  const refine = () => {
+  const localizeTimes = () => {
     for (const time of document.querySelectorAll("time:not([title])")) {
       const at = new Date(time.dateTime);
       time.title = at.toString();
-      time.textContent = local(at);
+      time.textContent = formatTime(at);
     }
-    tick();
+    updateDurations();
   };
 
-  const live = (state) => {
+  const showLive = (state) => {
     document.documentElement.dataset.live = state;
   };
 
-  // A browser has six connections to us for all its tabs. Pages that nobody sees give theirs back: those that one has
-  // left, which browsers keep for "back", and those in a tab that has been hidden for a while.
-  const hidden = 10_000;
+  // A browser opens at most six connections to a server, for all tabs together. So pages that nobody sees close theirs:
+  // pages that the browser keeps for its "back" button, and pages in a tab that has been hidden for a while.
+  const hiddenMs = 10_000;
   const sources = new Set();
-  const asleep = new Set();
+  const closedSources = new Set();
   let timer;
 
-  const sleep = () => {
+  const closeSources = () => {
     for (const source of sources) {
       if (source.readyState === EventSource.CLOSED) continue;
       source.close();
-      asleep.add(source);
+      closedSources.add(source);
     }
     sources.clear();
   };
 
-  const wake = () => {
-    // The extension connects again when a closed source tells of an error.
-    for (const source of asleep) source.onerror(new Event("error"));
-    asleep.clear();
+  const reopenSources = () => {
+    // The SSE extension reconnects when a closed source has an error.
+    for (const source of closedSources) source.onerror(new Event("error"));
+    closedSources.clear();
   };
 
   htmx.createEventSource = (url) => {
@@ -61,26 +61,26 @@
     sources.add(source);
     return source;
   };
-  window.addEventListener("pagehide", sleep);
+  window.addEventListener("pagehide", closeSources);
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(sleep, hidden);
-    else wake();
+    if (document.hidden) timer = setTimeout(closeSources, hiddenMs);
+    else reopenSources();
   });
 
-  refine();
-  setInterval(tick, 1000);
-  new MutationObserver(refine).observe(document.body, { childList: true, subtree: true });
-  document.addEventListener("htmx:sseOpen", () => live("on"));
-  document.addEventListener("htmx:sseError", () => live("lost"));
+  localizeTimes();
+  setInterval(updateDurations, 1000);
+  new MutationObserver(localizeTimes).observe(document.body, { childList: true, subtree: true });
+  document.addEventListener("htmx:sseOpen", () => showLive("on"));
+  document.addEventListener("htmx:sseError", () => showLive("lost"));
   document.addEventListener("htmx:sseClose", (event) => {
-    if (event.detail.type === "message") live("over");
+    if (event.detail.type === "message") showLive("over");
   });
-  // An answer that isn't 200 still is a page.
+  // A response with an error status is a page, too.
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.xhr && event.detail.xhr.status >= 400) window.location.reload();
   });
-  // One click, one run.
+  // Disables the buttons, so that a second click doesn't submit the form again.
   document.addEventListener("submit", (event) => {
     if (event.target.method !== "post") return;
     for (const button of event.target.querySelectorAll("button")) setTimeout(() => (button.disabled = true), 0);

@@ -1,4 +1,4 @@
-"""Lists that live: who looks at one is woken when some run has moved, wherever it is."""
+"""Notifies open lists when the status of any run has changed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flowyard.bus.doorbell import Doorbell
 from flowyard.bus.messages import RunEvents
 
 
-class Pulse:
-    """One per process: one subscription, and a bell for each list that is open."""
+class RunChanges:
+    """A subscription to all runs' events, and a bell for each open list. One per process."""
 
     def __init__(self, bus: Bus, *, poll_s: float) -> None:
         self._bus = bus
@@ -21,17 +21,17 @@ class Pulse:
         self._bells: set[Doorbell] = set()
 
     @asynccontextmanager
-    async def running(self, ending: asyncio.Event) -> AsyncIterator[None]:
-        async with self._bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, self._hear, missed=self._ring):
-            telling = asyncio.create_task(self._ring_at(ending))
+    async def running(self, shutting_down: asyncio.Event) -> AsyncIterator[None]:
+        async with self._bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, self._on_events, missed=self._ring):
+            ringing = asyncio.create_task(self._ring_when(shutting_down))
             try:
                 yield
             finally:
-                telling.cancel()
+                ringing.cancel()
 
     @contextmanager
     def bell(self) -> Iterator[Doorbell]:
-        """Rings when a run has changed its status, and every `poll_s` anyway: a run that is new isn't heard of."""
+        """A bell that rings when a run's status changes, and every `poll_s` seconds, since new runs send no message."""
         bell = Doorbell(poll_s=self._poll_s)
         self._bells.add(bell)
         try:
@@ -39,12 +39,12 @@ class Pulse:
         finally:
             self._bells.discard(bell)
 
-    async def _hear(self, message: RunEvents) -> None:
+    async def _on_events(self, message: RunEvents) -> None:
         if any(entry.type.startswith("run.") for entry in message.entries):
             self._ring()
 
-    async def _ring_at(self, ending: asyncio.Event) -> None:
-        await ending.wait()
+    async def _ring_when(self, shutting_down: asyncio.Event) -> None:
+        await shutting_down.wait()
         self._ring()
 
     def _ring(self) -> None:

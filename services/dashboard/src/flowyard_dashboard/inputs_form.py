@@ -1,4 +1,4 @@
-"""A workflow's inputs as a form: what is asked, what was typed, what is wrong with it."""
+"""The form for a workflow's inputs: its controls, and what was typed in them."""
 
 from __future__ import annotations
 
@@ -11,97 +11,96 @@ from flowyard.language.inputs import check_inputs
 from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Nullable, describe, without_null
 from flowyard.language.workflow import Field, Workflow
 
-Control: TypeAlias = Literal["line", "text", "whole", "number", "box", "choice", "json", "secret"]
+ControlKind: TypeAlias = Literal["line", "text", "whole", "number", "box", "choice", "json", "secret"]
 
 PREFIX: Final = "input."
-"""Before the name of a field, so that the form's own fields have names of their own."""
-_LONGEST_LINE: Final = 80
+"""Stands before the names of inputs, so that they differ from the form's other values."""
+_MAX_LINE_LENGTH: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One input. `typed` is what is in its control now, but for secrets, which aren't sent back; `problem`: what is
-    wrong with that."""
+class InputControl:
+    """The control for an input. `text`: its content, empty for secrets. `problem`: what is wrong with the content."""
 
     name: str
-    control: Control
+    kind: ControlKind
     type: str
     required: bool
     nullable: bool
     description: str | None
-    typed: str
+    text: str
     problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """A form that came back. `inputs` is complete only if `is_valid`."""
+class SubmittedForm:
+    """A submitted form. `inputs` is complete only if `is_valid`."""
 
-    asked: Sequence[Asked]
+    controls: Sequence[InputControl]
     inputs: Mapping[str, Any]
 
     @property
     def is_valid(self) -> bool:
-        return all(one.problem is None for one in self.asked)
+        return all(control.problem is None for control in self.controls)
 
 
-def empty_form(workflow: Workflow) -> list[Asked]:
-    """With the defaults filled in."""
-    return [_asked(field, _default(field)) for field in workflow.inputs.values()]
+def empty_form(workflow: Workflow) -> list[InputControl]:
+    """The controls of a new form, with the inputs' defaults."""
+    return [_control_of(field, _default(field)) for field in workflow.inputs.values()]
 
 
-def read_form(workflow: Workflow, typed: Mapping[str, str]) -> Filled:
-    """`typed`: the form's values by their names."""
-    texts = {name: _as_typed(typed.get(PREFIX + name, "")) for name in workflow.inputs}
-    given: dict[str, Any] = {}
+def read_form(workflow: Workflow, form: Mapping[str, str]) -> SubmittedForm:
+    """Reads a submitted form. `form`: its values by name."""
+    texts = {name: _with_unix_line_ends(form.get(PREFIX + name, "")) for name in workflow.inputs}
+    values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, field in workflow.inputs.items():
         try:
-            read = _read(field, texts[name])
+            value = _parse(field, texts[name])
         except ValueError as error:
             problems[name] = str(error)
         else:
-            if read is not None:
-                given[name] = read[0]
-    inputs, faults = check_inputs(workflow.fields, given)
+            if value is not None:
+                values[name] = value[0]
+    inputs, faults = check_inputs(workflow.fields, values)
     for fault in faults:
-        message = "This is needed." if fault.missing else fault.message.removeprefix(f"{fault.field}: ")
+        message = "This input is required." if fault.missing else fault.message.removeprefix(f"{fault.field}: ")
         problems.setdefault(fault.field, message)
-    asked = [_asked(field, texts[name], problems.get(name)) for name, field in workflow.inputs.items()]
-    return Filled(asked, inputs)
+    controls = [_control_of(field, texts[name], problems.get(name)) for name, field in workflow.inputs.items()]
+    return SubmittedForm(controls, inputs)
 
 
 def read_json(text: str) -> Any:
-    """Raises ValueError with a sentence for who typed it."""
+    """Parses JSON. Raises ValueError with a sentence for the user."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"This isn't JSON: {error.msg} (line {error.lineno}, column {error.colno}).") from None
     except RecursionError:
-        raise ValueError("This nests too deeply.") from None
+        raise ValueError("This JSON nests too deeply.") from None
 
 
-def _asked(field: Field, typed: str, problem: str | None = None) -> Asked:
+def _control_of(field: Field, text: str, problem: str | None = None) -> InputControl:
     is_nullable = isinstance(field.type, Nullable)
-    return Asked(
+    return InputControl(
         field.name,
-        _control(field),
+        _control_kind(field),
         describe(field.type),
         field.required and not is_nullable,
         is_nullable,
         field.description,
-        "" if field.secret else typed,
+        "" if field.secret else text,
         problem,
     )
 
 
-def _control(field: Field) -> Control:
+def _control_kind(field: Field) -> ControlKind:
     inner = without_null(field.type)
     if field.secret:
         return "secret"
     if inner == STR:
         default = field.default if isinstance(field.default, str) else ""
-        return "line" if default and "\n" not in default and len(default) <= _LONGEST_LINE else "text"
+        return "line" if default and "\n" not in default and len(default) <= _MAX_LINE_LENGTH else "text"
     if inner == BOOL:
         return "choice" if isinstance(field.type, Nullable) else "box"
     if inner == INT:
@@ -117,13 +116,13 @@ def _default(field: Field) -> str:
     return json.dumps(field.default, indent=2, ensure_ascii=False)
 
 
-def _read(field: Field, text: str) -> tuple[Any] | None:
-    """The value; None: nothing was given, so that the default counts. Raises ValueError."""
-    control = _control(field)
+def _parse(field: Field, text: str) -> tuple[Any] | None:
+    """The value as a tuple; None if the control is empty, so that the default applies. Raises ValueError."""
+    control = _control_kind(field)
     if control == "box":
         return (text == "true",)
     if not text.strip():
-        # A text that has a default may be emptied; one that is needed may not be left empty.
+        # A text with a default may be empty; a required text may not.
         if without_null(field.type) == STR and field.has_default and not isinstance(field.type, Nullable):
             return (text,)
         return (None,) if isinstance(field.type, Nullable) else None
@@ -143,6 +142,6 @@ def _number(text: str) -> int | float:
     raise ValueError("This isn't a number.")
 
 
-def _as_typed(text: str) -> str:
-    """Forms are sent with the line ends of 1980."""
+def _with_unix_line_ends(text: str) -> str:
+    """Browsers send forms with CRLF line ends."""
     return text.replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""Who may come in. Every route needs a session unless it is listed here; who writes must come from our pages."""
+"""Checks access: every route needs a session, except those listed here; changes must come from our own pages."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowyard.access import Caller
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import Forbidden
-from flowyard_dashboard import assets, failures
+from flowyard_dashboard import assets, error_pages
 from flowyard_dashboard.pages import caller_of
 from flowyard_dashboard.parts import DashboardParts
 
 COOKIE: Final = "flowyard_session"
 LOGIN: Final = "/login"
-_OPEN: Final = frozenset({LOGIN, "/health/live", "/health/ready"})
-_BY_KEY: Final = frozenset({"/metrics", "/openapi.json"})
-"""For machines: an API key will do."""
+_PUBLIC: Final = frozenset({LOGIN, "/health/live", "/health/ready"})
+_WITH_KEY: Final = frozenset({"/metrics", "/openapi.json"})
+"""For machines, which may send an API key instead."""
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_OWN_PATH: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
+_LOCAL_PATH: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 
 
 class ForeignOrigin(FlowyardError):
-    """A request that would change something, and that no page of ours has sent."""
+    """A request that would change something didn't come from a page of the dashboard."""
 
     code = "foreign_origin"
     status = 403
-    title = "This didn't come from our pages"
+    title = "The request didn't come from the dashboard"
 
     def __init__(self) -> None:
         super().__init__(
@@ -40,8 +40,8 @@ class ForeignOrigin(FlowyardError):
         )
 
 
-class Guard:
-    """ASGI middleware. Behind it `caller_of(request)` is who is logged in."""
+class SessionGuard:
+    """ASGI middleware. Behind it, `caller_of(request)` returns the user who is logged in."""
 
     def __init__(self, app: ASGIApp, *, parts: DashboardParts) -> None:
         self._app = app
@@ -55,49 +55,49 @@ class Guard:
         try:
             refusal = await self._refusal(request)
         except FlowyardError as error:
-            refusal = failures.page_of(self._parts.pages, request, error)
+            refusal = error_pages.error_page(self._parts.pages, request, error)
         await (refusal or self._app)(scope, receive, send)
 
     async def _refusal(self, request: Request) -> Response | None:
-        """None: come in."""
-        if request.method not in _READS and not is_from_us(request.headers):
+        """The response that refuses the request; None if access is granted."""
+        if request.method not in _READS and not is_same_origin(request.headers):
             raise ForeignOrigin
         path = request.scope["path"]
-        if path in _OPEN or path.startswith(assets.PREFIX):
+        if path in _PUBLIC or path.startswith(assets.PREFIX):
             return None
         caller = await self._caller(request)
         if caller is None:
-            return Response(status_code=401) if _comes_with_key(request) else _to_login(request)
+            return Response(status_code=401) if _has_key(request) else _to_login(request)
         request.state.caller = caller
         return None
 
     async def _caller(self, request: Request) -> Caller | None:
-        if _comes_with_key(request):
+        if _has_key(request):
             return await self._parts.keys.verify(request.headers["authorization"].partition(" ")[2].strip())
         token = request.cookies.get(COOKIE)
         return await self._parts.sessions.find(token) if token else None
 
 
-def _comes_with_key(request: Request) -> bool:
+def _has_key(request: Request) -> bool:
     scheme = request.headers.get("authorization", "").partition(" ")[0]
-    return request.scope["path"] in _BY_KEY and scheme.lower() == "bearer"
+    return request.scope["path"] in _WITH_KEY and scheme.lower() == "bearer"
 
 
-def may_run_here(request: Request) -> bool:
-    """Whether who is logged in may make and change runs."""
+def can_run(request: Request) -> bool:
+    """Whether the user may start and change runs."""
     caller = caller_of(request)
     return caller is not None and caller.may("run")
 
 
-def may_run(request: Request) -> None:
-    """Raises Forbidden unless `may_run_here`."""
+def require_run(request: Request) -> None:
+    """Raises Forbidden unless `can_run`."""
     caller = caller_of(request)
-    if not may_run_here(request):
+    if not can_run(request):
         raise Forbidden(scope="run", key_name=caller.name if caller else "none")
 
 
-def is_from_us(headers: Headers) -> bool:
-    """Whether a page of ours made the request. Browsers tell it by headers that no page can forge."""
+def is_same_origin(headers: Headers) -> bool:
+    """Whether a page of the dashboard sent the request: browsers set these headers, and pages can't forge them."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -105,17 +105,17 @@ def is_from_us(headers: Headers) -> bool:
     return origin is not None and urlsplit(origin).netloc == headers.get("host")
 
 
-def own_path(asked: str) -> str:
-    """Where to go after the login: never to another site."""
-    return asked if _OWN_PATH.fullmatch(asked) else "/"
+def local_path(path: str) -> str:
+    """The page to show after the login: the given path, or "/" if it could lead to another site."""
+    return path if _LOCAL_PATH.fullmatch(path) else "/"
 
 
 def _to_login(request: Request) -> Response:
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    where = f"{LOGIN}?next={quote(path, safe='/')}" if request.method == "GET" and path != "/" else LOGIN
+    location = f"{LOGIN}?next={quote(path, safe='/')}" if request.method == "GET" and path != "/" else LOGIN
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={"hx-redirect": LOGIN})
     if request.headers.get("accept") == "text/event-stream":
-        # What it belongs to says "not live"; the next click leads to the login.
+        # The page shows that it isn't live any more; the next click leads to the login.
         return Response(status_code=401)
-    return RedirectResponse(where, 303)
+    return RedirectResponse(location, 303)

@@ -1,0 +1,187 @@
+"""Reads everything that a run's page shows from the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, TypeAlias, assert_never
+from uuid import UUID
+
+from flowyard.errors.requests import InvalidDocument
+from flowyard.language.workflow import END, START, Map, Next, Workflow
+from flowyard.runs.entries import StoredEvent, decode_all
+from flowyard.runs.events import (
+    LoopTurned,
+    ModelCalled,
+    ModelReserved,
+    RetryScheduled,
+    RouteTaken,
+    RunClaimed,
+    RunFinished,
+    RunQueued,
+    RunStarted,
+    RunWaiting,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
+from flowyard.runs.run import Entry, Run, Step
+from flowyard.storage.rows import CallRow
+from flowyard_dashboard.graph.drawing import EdgeLine
+from flowyard_dashboard.parts import DashboardParts
+
+NodeState: TypeAlias = Literal["idle", "running", "waiting", "done", "failed", "passed", "skipped"]
+"""The state of a node in the graph. `passed`: failed, but the run continued; `skipped`: not reached by the end."""
+
+MAX_STEPS: Final = 300
+MAX_CALLS: Final = 200
+MAX_EVENTS: Final = 200
+_WINDOW: Final = 1000
+"""The number of events that are read, the newest ones: a running step has begun within them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStep:
+    """A step that is running. `tries`: more than 1 if it was retried."""
+
+    id: StepId
+    since: datetime
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """A run's details. `workflow`: None if this version of Flowyard can't read the document.
+
+    `entries`: the newest events, oldest first.
+    """
+
+    run: Run
+    workflow: Workflow | None
+    steps: Sequence[Step]
+    calls: Sequence[CallRow]
+    entries: Sequence[Entry]
+    running_steps: Sequence[RunningStep]
+    taken_routes: frozenset[tuple[str, str]]
+    """The routes that the run has taken, as node and target."""
+
+    @property
+    def shown_steps(self) -> Sequence[Step]:
+        return self.steps[-MAX_STEPS:]
+
+    @property
+    def shown_calls(self) -> Sequence[CallRow]:
+        return self.calls[-MAX_CALLS:]
+
+    @property
+    def shown_events(self) -> Sequence[Entry]:
+        """Newest first."""
+        return self.entries[: -MAX_EVENTS - 1 : -1]
+
+
+async def read_details(parts: DashboardParts, run_id: UUID, previous: RunDetails | None = None) -> RunDetails:
+    """`previous`: details that needn't be read again. Raises UnknownRun."""
+    control = parts.control
+    # The run first: the rest may be newer than the run, and then a later event updates the page.
+    run = await control.runs.get(run_id)
+    previous_entries = previous.entries if previous is not None else ()
+    after = previous_entries[-1].seq if previous_entries else max(0, run.last_seq - _WINDOW)
+    workflow, steps, calls, entries = await asyncio.gather(
+        _workflow(parts, run_id, previous),
+        control.history.steps(run_id),
+        control.history.calls(run_id),
+        control.history.entries(run_id, after=after, most=_WINDOW),
+    )
+    newest = [*previous_entries, *(entry for entry in entries if entry.seq <= run.last_seq)][-_WINDOW:]
+    events = list(decode_all(newest))
+    working = running_steps(events) if run.status == "running" else ()
+    return RunDetails(run, workflow, steps, calls, newest, working, _taken_routes(events))
+
+
+async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | None) -> Workflow | None:
+    """The workflow of the run's revision."""
+    if previous is not None:
+        return previous.workflow
+    origin = await parts.control.runs.fork_origin(run_id)
+    try:
+        return await parts.control.documents.get(origin.workflow, origin.definition, origin.digest)
+    except InvalidDocument:
+        return None
+
+
+def running_steps(events: Iterable[StoredEvent]) -> list[RunningStep]:
+    """The steps that have begun and not ended. An event of the run itself means that no earlier step is running."""
+    steps: dict[StepId, RunningStep] = {}
+    for stored in events:
+        match event := stored.event:
+            case RunQueued() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
+                steps.clear()
+            case StepStarted():
+                steps[event.step] = RunningStep(event.step, stored.at, 1)
+            case RetryScheduled():
+                if event.step in steps:
+                    steps[event.step] = RunningStep(event.step, steps[event.step].since, event.attempt)
+            case StepFinished() | StepFailed():
+                steps.pop(event.step, None)
+            case ModelReserved() | ModelCalled() | Token() | RouteTaken() | LoopTurned():
+                pass
+            case _:
+                assert_never(event)
+    return list(steps.values())
+
+
+def node_states(details: RunDetails) -> Mapping[str, NodeState]:
+    """The state of each node and join, START and END."""
+    if details.workflow is None:
+        return {}
+    ended = not details.run.is_open
+    running = {step.id.node for step in details.running_steps}
+    states: dict[str, NodeState] = dict.fromkeys(
+        [START, *details.workflow.nodes, *details.workflow.joins, END], "skipped" if ended else "idle"
+    )
+    for step in details.steps:
+        states[step.node] = _state_of(step)
+    states |= dict.fromkeys(running, "running")
+    if details.run.started_at is not None:
+        states[START] = "done"
+    if details.run.status == "succeeded":
+        states[END] = "done"
+    for _, to in details.taken_routes:
+        if to in details.workflow.joins:
+            states[to] = "done"
+    return states
+
+
+def _state_of(step: Step) -> NodeState:
+    match step.status:
+        case "succeeded":
+            return "done"
+        case "waiting":
+            return "waiting"
+        case "failed":
+            return "failed" if step.handled == "fail" else "passed"
+        case _:
+            assert_never(step.status)
+
+
+def is_followed(line: EdgeLine, details: RunDetails, states: Mapping[str, NodeState]) -> bool:
+    """Whether the run has followed an edge of the graph, as far as its events show."""
+    if details.workflow is None:
+        return False
+    begun = ("done", "failed", "passed", "running", "waiting")
+    if line.kind == "error":
+        return states[line.source] == "passed" and states[line.target] in begun
+    way = details.workflow.ways.get(line.source)
+    if isinstance(way, (Next, Map)):
+        return states[line.source] in ("done", "passed") and states[line.target] in begun
+    return (line.source, line.target) in details.taken_routes
+
+
+def _taken_routes(events: Iterable[StoredEvent]) -> frozenset[tuple[str, str]]:
+    """The routes that the run has taken, as node and target."""
+    choices = (stored.event for stored in events if isinstance(stored.event, RouteTaken | LoopTurned))
+    return frozenset((event.node, event.to) for event in choices)
