@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, MappingEntry
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 Attributes: TypeAlias = Mapping[str, Any]
@@ -114,7 +114,7 @@ def read(body: bytes, content_type: str) -> list[Got]:
 def values(attributes: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for attribute in attributes:
-        assert isinstance(attribute, MappingEntry)
+        assert isinstance(attribute, KeyValue)
         assert attribute.key not in found, "a name is used once"
         found[attribute.key] = _value(attribute.value)
     return found

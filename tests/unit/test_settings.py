@@ -97,7 +97,7 @@ def test_help_tells_every_variable_and_no_value(
     assert "FLOWYARD_DATABASE_URL (required, secret)" in told
     assert "FLOWYARD_PORT (default: 7701)" in told
     assert "FLOWYARD_LOG_LEVEL (default: info, debug | info | warning | error)" in told
-    assert "Seconds that requests in flight have to end" in told
+    assert "Seconds for open requests to end" in told
     assert PASSWORD not in told
 
 

@@ -61,8 +61,8 @@ SecretKey: TypeAlias = Annotated[
     SecretStr,
     AfterValidator(_keys),
     Field(
-        description="Seals secret inputs: 32 random bytes in Base64; several with commas between: the first one seals, "
-        "all open"
+        description="Key for secret inputs: 32 random bytes in Base64. Of several keys, separated by commas, the first "
+        "one encrypts, and all decrypt"
     ),
 ]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535, description="TCP port to listen on; 0: any free one")]
@@ -74,7 +74,7 @@ class _Unreadable(Exception):
 
 
 class _FromFiles(PydanticBaseSettingsSource):
-    """`FLOWYARD_<NAME>_FILE` names a file that holds the value: how containers are given their secrets."""
+    """Reads values from files: `FLOWYARD_<NAME>_FILE` is the path of a file with the value, for containers' secrets."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         variable = _variable(field_name)
@@ -95,7 +95,7 @@ class _FromFiles(PydanticBaseSettingsSource):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service is told. A service adds its own fields and its default `port`."""
+    """The settings of every service. A service adds its own fields and its default `port`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -103,12 +103,12 @@ class ServiceSettings(BaseSettings):
 
     database_url: DatabaseUrl
     nats_url: NatsUrl
-    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0: every one of this machine")] = "127.0.0.1"
+    host: Annotated[str, Field(description="Address to listen on; 0.0.0.0: all addresses of this machine")] = (
+        "127.0.0.1"
+    )
     port: Port
-    log_level: Annotated[LogLevel, Field(description="The least that is logged")] = "info"
-    grace_s: Annotated[
-        float, Field(gt=0, le=3600, description="Seconds that requests in flight have to end after SIGTERM")
-    ] = 5.0
+    log_level: Annotated[LogLevel, Field(description="Lowest level of log lines")] = "info"
+    grace_s: Annotated[float, Field(gt=0, le=3600, description="Seconds for open requests to end after SIGTERM")] = 5.0
 
     @classmethod
     def settings_customise_sources(
@@ -126,7 +126,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def read_settings(cls: type[S], argv: Sequence[str], *, program: str, about: str) -> S:
-    """The settings, or the end of the process: 0 after `--help` or `--version`, 2 and a line for each wrong value.
+    """The settings. Exits with 0 after `--help` or `--version`, and with 2 after a line for each invalid value.
 
     `argv`: the arguments without the program's name. `about`: what the service does, for `--help`.
     """
@@ -169,10 +169,10 @@ def _parser(cls: type[ServiceSettings], program: str, about: str) -> argparse.Ar
 
 
 def _explained(cls: type[ServiceSettings]) -> str:
-    lines = ["It takes no other arguments; it is told what to do by environment variables:", ""]
+    lines = ["It takes no other arguments. Environment variables configure it:", ""]
     for name, field in cls.model_fields.items():
         lines += [f"  {_variable(name)} ({_notes(field)})", f"      {field.description}"]
-    lines += ["", f"Any of them may come from a file: {PREFIX}<NAME>_FILE=/path/of/the/file"]
+    lines += ["", f"Each value can be read from a file: {PREFIX}<NAME>_FILE=/path/of/the/file"]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The executor's settings."""
+"""The settings of an executor."""
 
 from __future__ import annotations
 
@@ -25,30 +25,33 @@ class ExecutorSettings(ServiceSettings):
         str,
         Field(
             pattern=r"^[A-Za-z0-9_-]{1,100}$",
-            description="Its name, unique among executors. After a restart it reclaims the runs that it had",
+            description="Unique name of the executor; after a restart with the same name, it continues its runs",
         ),
     ] = Field(default_factory=_own_name)
-    slots: Annotated[int, Field(ge=1, le=1000, description="Runs that it executes at once")] = 32
+    slots: Annotated[int, Field(ge=1, le=1000, description="Runs that it executes at the same time")] = 32
     lease_s: Annotated[
-        float, Field(ge=0.5, le=600, description="Seconds without a renewal after which others may take its runs")
+        float,
+        Field(ge=0.5, le=600, description="Seconds without a renewal after which other executors take over its runs"),
     ] = 15.0
     drain_s: Annotated[
-        float, Field(ge=0, le=3600, description="Seconds that steps have to end after SIGTERM; then they're cut off")
+        float, Field(ge=0, le=3600, description="Seconds for running steps to end after SIGTERM; then they are aborted")
     ] = 20.0
     poll_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between looks into the queue when NATS brings no message")
+        float, Field(gt=0, le=60, description="Seconds between polls of the queue, if no doorbell rings")
     ] = 1.0
     sweep_s: Annotated[
         float,
-        Field(gt=0, le=60, description="Seconds between looks for runs that lost their executor or passed a deadline"),
+        Field(gt=0, le=60, description="Seconds between sweeps for runs with a lost executor, or past their timeout"),
     ] = 1.0
     long_wait_s: Annotated[
-        float, Field(gt=0, description="A step that waits longer for its next try gives its slot back (seconds)")
+        float, Field(gt=0, description="Seconds: a step that waits longer than this for a retry frees its slot")
     ] = 30.0
-    stream_tokens: Annotated[bool, Field(description="Publish replies of models as they come")] = True
+    stream_tokens: Annotated[
+        bool, Field(description="Publish the tokens of models' replies while they are generated")
+    ] = True
     secret_key: SecretKey = SecretStr("")
     referenced_files: Annotated[
-        str, Field(description="Folder of the files that documents may refer to in headers, as ${file:NAME}")
+        str, Field(description="Folder with the files that headers in documents may refer to, as ${file:NAME}")
     ] = ""
     retention_days: Annotated[
         float, Field(gt=0, description="Days that finished runs are kept, with their events, steps and model calls")

@@ -20,7 +20,7 @@ from flowyard.telemetry.metrics import Metrics
 QUEUE_LIMIT: Final = 10_000
 """How many runs may be queued."""
 INPUTS_LIMIT: Final = 1024 * 1024
-"""Bytes that the inputs of a run may have, as JSON in UTF-8."""
+"""Most bytes of a run's inputs, as JSON in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)

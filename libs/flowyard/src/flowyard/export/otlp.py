@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, MappingEntry
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 
 from flowyard.export.addresses import OtlpAddress, Protocol
@@ -140,8 +140,8 @@ def _span(finished: FinishedRun, span: Span, view: View) -> proto.Span:
     return proto_span
 
 
-def _attributes(values: Mapping[str, Value]) -> list[MappingEntry]:
-    return [MappingEntry(key=name, value=_any(value)) for name, value in values.items()]
+def _attributes(values: Mapping[str, Value]) -> list[KeyValue]:
+    return [KeyValue(key=name, value=_any(value)) for name, value in values.items()]
 
 
 def _any(value: Value) -> AnyValue:
