@@ -15,6 +15,8 @@ _ATTEMPTS: Final = 5
 _QUIET: Final = range(20_000, 32_000)
 """Below the ports that Linux (32768 and more) and macOS (49152 and more) give to outgoing connections."""
 _LOOKS: Final = 50
+_RESERVED: Final[set[int]] = set()
+"""Ports that this process has chosen already: the server or service that gets one may not listen on it yet."""
 
 Started = TypeVar("Started")
 
@@ -57,7 +59,8 @@ def is_taken(port: int) -> bool:
 def free_port() -> int:
     """A port below those of outgoing connections: another one might be taken before the server listens on it."""
     for port in random.sample(_QUIET, _LOOKS):
-        if not is_taken(port):
+        if port not in _RESERVED and not is_taken(port):
+            _RESERVED.add(port)
             return port
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
