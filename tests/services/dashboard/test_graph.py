@@ -61,7 +61,7 @@ def test_conditions_stand_at_their_edges() -> None:
     assert labels["sort", "other"] == "otherwise"
     loop = {(line.source, line.target): (line.kind, line.title) for line in draw(named("refine")).lines}
     assert loop["judge", "write"] == ("back", "again, at most 3 times")
-    assert loop["judge", END] == ("way", "score >= 8")
+    assert loop["judge", END] == ("forward", "score >= 8")
 
 
 def test_a_step_is_at_work_from_its_start_to_its_end_or_to_that_of_its_executor() -> None:

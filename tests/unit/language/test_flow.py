@@ -9,14 +9,14 @@ from flowyard.language.flow import Flow, targets
 from flowyard.language.nodes import Goto, ModelSettings, PromptNode
 from flowyard.language.values.expressions import parse_expression
 from flowyard.language.values.templates import parse_template
-from flowyard.language.workflow import END, START, Loop, Map, Next, Route, Routes, Way
+from flowyard.language.workflow import END, START, Loop, Map, Next, Route, Routes, Transition
 
 TRUE = parse_expression("true")
 
 
-def flow(ways: dict[str, Way], **gotos: str) -> Flow:
-    """The flow of these ways; `gotos` are the nodes that go elsewhere on an error."""
-    return Flow({name: node(name, gotos.get(name)) for name in ways if name != START}, ways)
+def flow(transitions: dict[str, Transition], **gotos: str) -> Flow:
+    """The flow of these transitions; `gotos` are the nodes that go elsewhere on an error."""
+    return Flow({name: node(name, gotos.get(name)) for name in transitions if name != START}, transitions)
 
 
 def node(name: str, goto: str | None) -> PromptNode:
@@ -70,7 +70,7 @@ def test_a_loop_counts_so_it_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ways", "gotos", "closing"),
+    ("transitions", "gotos", "closing"),
     [
         ({START: Next(("a",)), "a": Next(("a",))}, {}, ("a", "a")),
         ({START: Next(("a",)), "a": Next(("b",)), "b": Routes((Route(TRUE, "a"),), END)}, {}, ("b", "a")),
@@ -80,9 +80,9 @@ def test_a_loop_counts_so_it_is_bounded() -> None:
     ids=["itself", "a route", "an error", "around a loop"],
 )
 def test_a_cycle_that_nothing_counts_is_found(
-    ways: dict[str, Way], gotos: dict[str, str], closing: tuple[str, str]
+    transitions: dict[str, Transition], gotos: dict[str, str], closing: tuple[str, str]
 ) -> None:
-    assert list(flow(ways, **gotos).unbounded_cycles()) == [closing]
+    assert list(flow(transitions, **gotos).unbounded_cycles()) == [closing]
 
 
 def test_going_forward_leaves_out_the_way_back_of_a_loop() -> None:
@@ -103,7 +103,7 @@ def test_only_nodes_with_a_way_to_the_end_reach_it() -> None:
     assert stuck.reaching_end() == {START, "a", END}
 
 
-def test_an_errors_way_out_counts_as_a_way() -> None:
+def test_an_errors_goto_counts_as_a_transition() -> None:
     rescued = flow({START: Next(("a",)), "a": Next((END,)), "b": Next((END,))}, a="b")
     assert rescued.reached_from(START) == {START, "a", "b", END}
     assert list(rescued.sources_of("b")) == ["a"]
@@ -111,8 +111,8 @@ def test_an_errors_way_out_counts_as_a_way() -> None:
 
 def test_behind_a_join_there_is_one_branch() -> None:
     choice = Routes((Route(TRUE, "x"),), "y")
-    ways: dict[str, Way] = {START: Next(("l", "r")), "l": Next(("j",)), "r": Next(("j",)), "j": choice}
-    joined = flow({**ways, "x": Next((END,)), "y": Next((END,))})
+    transitions: dict[str, Transition] = {START: Next(("l", "r")), "l": Next(("j",)), "r": Next(("j",)), "j": choice}
+    joined = flow({**transitions, "x": Next((END,)), "y": Next((END,))})
     assert joined.parallel_to("x") == frozenset()
     assert joined.parallel_to("l") == {"r"}
 
@@ -120,8 +120,8 @@ def test_behind_a_join_there_is_one_branch() -> None:
 def test_a_branch_that_chose_another_way_is_not_waited_for() -> None:
     """START → (a → d | c), (b → c): while a's branch is at d, b's is at c."""
     choice = Routes((Route(TRUE, "d"),), "c")
-    ways: dict[str, Way] = {START: Next(("a", "b")), "a": choice, "b": Next(("c",))}
-    assert flow({**ways, "c": Next((END,)), "d": Next((END,))}).parallel_to("c") == {"d"}
+    transitions: dict[str, Transition] = {START: Next(("a", "b")), "a": choice, "b": Next(("c",))}
+    assert flow({**transitions, "c": Next((END,)), "d": Next((END,))}).parallel_to("c") == {"d"}
 
 
 def test_a_failed_node_has_written_nothing_where_its_error_leads() -> None:
@@ -142,31 +142,31 @@ def any_flow(seed: int) -> Flow:
     for i, name in enumerate(names[1:], 1):
         for source in chance.sample(names[:i], min(i, chance.randint(1, 3))):
             after[source].append(name)
-    ways: dict[str, Way] = {}
+    transitions: dict[str, Transition] = {}
     for name, to in after.items():
         choice = Routes(tuple(Route(TRUE, target) for target in to[1:]), to[0] if to else END)
-        ways[name] = choice if chance.random() < 0.45 else Next(tuple(to) or (END,))
-    return flow(ways)
+        transitions[name] = choice if chance.random() < 0.45 else Next(tuple(to) or (END,))
+    return flow(transitions)
 
 
 def running_together(whole: Flow) -> set[frozenset[str]]:
     """The same, found by going through every state that a run can be in: the places of its branches."""
     found: set[frozenset[str]] = set()
     seen: set[frozenset[str]] = set()
-    pending = [frozenset(), *_onward(whole.ways[START])]
+    pending = [frozenset(), *_next_places(whole.transitions[START])]
     while pending:
         places = pending.pop()
         if places not in seen:
             seen.add(places)
             ready = [n for n in places if not any(n in whole.forward_from(other) for other in places - {n})]
             found |= {frozenset(pair) for pair in combinations(ready, 2)}
-            pending += [places - {name} | onward for name in ready for onward in _onward(whole.ways[name])]
+            pending += [places - {name} | after for name in ready for after in _next_places(whole.transitions[name])]
     return found
 
 
-def _onward(way: Way) -> list[frozenset[str]]:
-    ways = [way.to] if isinstance(way, Next) else [(to,) for to in targets(way)]
-    return [frozenset(to) - {END} for to in ways]
+def _next_places(transition: Transition) -> list[frozenset[str]]:
+    choices = [transition.to] if isinstance(transition, Next) else [(to,) for to in targets(transition)]
+    return [frozenset(to) - {END} for to in choices]
 
 
 @pytest.mark.parametrize("seed", range(200))

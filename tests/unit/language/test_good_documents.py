@@ -7,7 +7,7 @@ import pytest
 from flowyard.language.load import load_file, load_text
 from flowyard.language.nodes import Goto
 from flowyard.language.values.types import INT, STR, ListOf, ObjectField, ObjectOf, Simple, nullable
-from flowyard.language.workflow import END, START, ErrorReply, Execution, Loop, Map, Next, Routes, Way, Workflow
+from flowyard.language.workflow import END, START, ErrorReply, Execution, Loop, Map, Next, Routes, Transition, Workflow
 from support.workflows import prompt_node
 
 GOOD = Path(__file__).parents[2] / "data" / "good"
@@ -129,46 +129,46 @@ def test_the_retries_of_the_document_are_those_of_its_nodes() -> None:
     assert (own.max_retries, own.errors) == (2, frozenset({"timeout"}))
 
 
-def ways(document: str) -> dict[str, Way]:
-    return dict(good(document).ways)
+def transitions(document: str) -> dict[str, Transition]:
+    return dict(good(document).transitions)
 
 
 def test_routes_are_read_in_order_with_their_default() -> None:
-    way = ways("routes")["classify"]
-    assert isinstance(way, Routes)
-    assert ([route.to for route in way.routes], way.default) == (["bug", "praise"], "other")
+    transition = transitions("routes")["classify"]
+    assert isinstance(transition, Routes)
+    assert ([route.to for route in transition.routes], transition.default) == (["bug", "praise"], "other")
 
 
 def test_edges_with_conditions_are_one_set_of_routes() -> None:
-    way = ways("short_routes")["look"]
-    assert isinstance(way, Routes)
-    assert ([route.to for route in way.routes], way.default) == (["big", "small"], END)
-    last = ways("short_routes")["big"]
+    transition = transitions("short_routes")["look"]
+    assert isinstance(transition, Routes)
+    assert ([route.to for route in transition.routes], transition.default) == (["big", "small"], END)
+    last = transitions("short_routes")["big"]
     assert isinstance(last, Routes)
     assert last.default == END
 
 
 def test_a_loop_goes_back_exits_and_counts() -> None:
-    way = ways("loop")["review"]
-    assert isinstance(way, Loop)
-    assert (way.to, way.until.text, way.max_iterations, way.exit_to) == ("write", "good_enough", 3, "publish")
-    own = ways("own_loop")["try_it"]
+    loop = transitions("loop")["review"]
+    assert isinstance(loop, Loop)
+    assert (loop.to, loop.until.text, loop.max_iterations, loop.exit_to) == ("write", "good_enough", 3, "publish")
+    own = transitions("own_loop")["try_it"]
     assert isinstance(own, Loop)
     assert (own.to, own.exit_to) == ("try_it", END)
 
 
 def test_a_map_names_its_item_and_its_results() -> None:
-    assert ways("map")["split"] == Map("summarize", "documents", "summaries", "document", 4, "skip")
+    assert transitions("map")["split"] == Map("summarize", "documents", "summaries", "document", 4, "skip")
 
 
 def test_no_edges_mean_the_nodes_in_order() -> None:
-    assert ways("short") == {START: Next(("write",)), "write": Next((END,))}
+    assert transitions("short") == {START: Next(("write",)), "write": Next((END,))}
 
 
 def test_forks_and_joins_may_be_lists_or_edges() -> None:
-    assert ways("fork")["begin"] == Next(("for_it", "against"))
-    assert ways("fork")["against"] == Next(("judge",)) == ways("fork")["for_it"]
-    assert ways("two_edge_join") == {
+    assert transitions("fork")["begin"] == Next(("for_it", "against"))
+    assert transitions("fork")["against"] == Next(("judge",)) == transitions("fork")["for_it"]
+    assert transitions("two_edge_join") == {
         START: Next(("left", "right")),
         "left": Next(("both",)),
         "right": Next(("both",)),

@@ -175,8 +175,8 @@ def is_followed(line: EdgeLine, details: RunDetails, states: Mapping[str, NodeSt
     begun = ("done", "failed", "passed", "running", "waiting")
     if line.kind == "error":
         return states[line.source] == "passed" and states[line.target] in begun
-    way = details.workflow.ways.get(line.source)
-    if isinstance(way, (Next, Map)):
+    transition = details.workflow.transitions.get(line.source)
+    if isinstance(transition, (Next, Map)):
         return states[line.source] in ("done", "passed") and states[line.target] in begun
     return (line.source, line.target) in details.taken_routes
 

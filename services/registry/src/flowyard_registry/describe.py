@@ -10,7 +10,7 @@ from flowyard.language.load import Loaded
 from flowyard.language.nodes import Goto, Node
 from flowyard.language.values.json_schema import json_schema
 from flowyard.language.values.types import describe
-from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Way, Workflow
+from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Transition, Workflow
 from flowyard.storage.workflows import Listed
 from flowyard_registry.documents import shown
 
@@ -73,30 +73,30 @@ def _node(node: Node) -> GraphNode:
 def _edges(workflow: Workflow) -> Iterator[GraphEdge]:
     """Each node's together, from START on."""
     for source in (START, *workflow.nodes, *workflow.joins):
-        if source in workflow.ways:
-            yield from _edges_of(source, workflow.ways[source])
+        if source in workflow.transitions:
+            yield from _edges_of(source, workflow.transitions[source])
         node = workflow.nodes.get(source)
         if node is not None and isinstance(node.on_error, Goto):
             yield GraphEdge(source=source, target=node.on_error.node, kind="error")
 
 
-def _edges_of(source: str, way: Way) -> Iterator[GraphEdge]:
-    match way:
+def _edges_of(source: str, transition: Transition) -> Iterator[GraphEdge]:
+    match transition:
         case Next(to):
             yield from (GraphEdge(source=source, target=target, kind="next") for target in to)
         case Routes(routes, default):
             for route in routes:
                 yield GraphEdge(source=source, target=route.to, kind="route", label=_line(route.condition.text))
             yield GraphEdge(source=source, target=default, kind="else")
-        case Loop():
-            again = f"at most {way.max_iterations} times"
-            yield GraphEdge(source=source, target=way.to, kind="again", label=again)
-            yield GraphEdge(source=source, target=way.exit_to, kind="exit", label=_line(way.until.text))
-        case Map():
-            each = f"{way.item} of {way.items_field}, into {way.collect_field}"
-            yield GraphEdge(source=source, target=way.target, kind="each", label=each)
+        case Loop() as loop:
+            again = f"at most {loop.max_iterations} times"
+            yield GraphEdge(source=source, target=loop.to, kind="again", label=again)
+            yield GraphEdge(source=source, target=loop.exit_to, kind="exit", label=_line(loop.until.text))
+        case Map() as map_:
+            each = f"{map_.item} of {map_.items_field}, into {map_.collect_field}"
+            yield GraphEdge(source=source, target=map_.target, kind="each", label=each)
         case _:
-            assert_never(way)
+            assert_never(transition)
 
 
 def _line(text: str) -> str:

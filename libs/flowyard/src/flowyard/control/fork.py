@@ -96,7 +96,7 @@ def _fork(origin: ForkOrigin, workflow: Workflow, point: Point) -> Fork:
 def _refuse_parallel_writes(workflow: Workflow, node: str, state: Mapping[str, Any]) -> None:
     """Raises InvalidRequest for a field that a parallel branch writes: one of the two values would be lost."""
     maps = workflow.maps
-    for other in sorted(Flow(workflow.nodes, workflow.ways).parallel_to(node) & workflow.nodes.keys()):
+    for other in sorted(Flow(workflow.nodes, workflow.transitions).parallel_to(node) & workflow.nodes.keys()):
         written = {maps[other].collect_field} if other in maps else {o.field for o in workflow.nodes[other].outputs}
         for name in sorted(written & state.keys()):
             message = f"'{other}', which runs in parallel to '{node}', writes it: fork from a step before the two"

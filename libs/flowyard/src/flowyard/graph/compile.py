@@ -69,9 +69,9 @@ def compile_workflow(workflow: Workflow, saver: BaseCheckpointSaver[int] | None 
 
 
 def _add_start(builder: Any, plan: Plan) -> None:
-    way = plan.workflow.ways[START]
-    if isinstance(way, Next):
-        for target in way.to:
+    transition = plan.workflow.transitions[START]
+    if isinstance(transition, Next):
+        for target in transition.to:
             builder.add_edge(langgraph.START, _in_graph(target))
     else:
         builder.add_node(ENTRY, passage(ENTRY, START, plan))

@@ -15,7 +15,7 @@ from flowyard.errors.steps import BudgetExceeded
 from flowyard.graph.context import RunContext
 from flowyard.graph.plan import Plan, collector
 from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, after_update
-from flowyard.graph.ways import Onward, go_on, turns_of
+from flowyard.graph.transitions import NextSteps, next_steps, turns_of
 from flowyard.language.nodes import Goto, Node
 from flowyard.language.workflow import Map, Next
 from flowyard.runs.events import Failure, StepFailed, StepId, StepStarted
@@ -71,10 +71,10 @@ def node_runner(node: Node, plan: Plan) -> Runner:
             update = {**update, VISITS: {node.id: step.visit}}
         if fixed:
             return update
-        onward = Onward((goto,)) if goto else _onward(plan, node.id, state, update)
+        following = NextSteps((goto,)) if goto else _next_steps(plan, node.id, state, update)
         if not _is_replayed(step, context):
-            _tell(onward, context)
-        return plan.command(node.id, onward, update, state)
+            _tell(following, context)
+        return plan.command(node.id, following, update, state)
 
     return run
 
@@ -132,8 +132,8 @@ def _is_replayed(step: StepId, context: RunContext) -> bool:
     return recorded is not None and recorded.status != "waiting"
 
 
-def _tell(onward: Onward, context: RunContext) -> None:
-    for event in onward.events:
+def _tell(following: NextSteps, context: RunContext) -> None:
+    for event in following.events:
         context.recorder.emit(event)
 
 
@@ -168,25 +168,25 @@ def _after_failure(node: Node, failure: Failure) -> str | None:
             raise NodeFailed(failure)
 
 
-def _onward(plan: Plan, node: str, state: State, update: Update) -> Onward:
-    way = plan.workflow.ways[node]
-    seen = state if isinstance(way, Next) else after_update(state, update, plan.merging)
+def _next_steps(plan: Plan, node: str, state: State, update: Update) -> NextSteps:
+    transition = plan.workflow.transitions[node]
+    seen = state if isinstance(transition, Next) else after_update(state, update, plan.merging)
     try:
-        return go_on(node, way, seen, plan.inner_loops)
+        return next_steps(node, transition, seen, plan.inner_loops)
     except FlowyardError as error:
         raise NodeFailed(failure_of(error, node)) from error
 
 
 def passage(place: str, source: str, plan: Plan) -> Runner:
-    """A place without work from which a run goes on by the way of `source`: a START that chooses, a join that does."""
+    """A place without work that continues by the transition of `source`: a START that chooses, a join that does."""
     others = plan.meeting.get(place)
 
     async def run(state: State, runtime: Runtime[RunContext]) -> Any:
         if _must_wait(others, state):
             return Command(goto=[place])
-        onward = _onward(plan, source, state, {})
-        _tell(onward, runtime.context)
-        return plan.command(place, onward, {}, state)
+        following = _next_steps(plan, source, state, {})
+        _tell(following, runtime.context)
+        return plan.command(place, following, {}, state)
 
     return run
 
@@ -198,52 +198,52 @@ def _must_wait(others: frozenset[str] | None, state: State) -> bool:
 
 def item_runner(node: Node, plan: Plan) -> Runner:
     """Runs a map's node for the item that it is handed; the fields that its templates name are read from the state."""
-    way = plan.maps[node.id]
-    work = work_of(node, plan.workflow.secrets - {way.item})
+    map_ = plan.maps[node.id]
+    work = work_of(node, plan.workflow.secrets - {map_.item})
     names = [*(plan.workflow.fields.keys() & node.names_read), VISITS, *({LOOPS} & set(plan.bookkeeping))]
 
     async def run(task: dict[str, Any], config: RunnableConfig, runtime: Runtime[RunContext]) -> Update:
         context, index = runtime.context, task["index"]
         state: State = config["configurable"][_READ](names)
         step = StepId(node.id, _visits(state, node.id) + 1, index)
-        values = {**state, way.item: task["item"]}
-        async with context.limit(node.id, way.max_concurrency):
+        values = {**state, map_.item: task["item"]}
+        async with context.limit(node.id, map_.max_concurrency):
             if context.failed is not None:
                 # Another item has failed the run: until LangGraph has cancelled the rest, none may cost anything.
                 raise context.failed
-            outcome = await perform(work, values, step, way.on_item_error, task=_task(config), context=context)
-            result = _item_result(way, outcome, context)
+            outcome = await perform(work, values, step, map_.on_item_error, task=_task(config), context=context)
+            result = _item_result(map_, outcome, context)
         # In a list, because the channel takes a list as several writes.
         return {RESULTS: [[node.id, index, result]]}
 
     return run
 
 
-def _item_result(way: Map, outcome: Update | Failure, context: RunContext) -> list[Any]:
+def _item_result(map_: Map, outcome: Update | Failure, context: RunContext) -> list[Any]:
     """`[result]`, or `[]` for an item that failed and is skipped."""
     if not isinstance(outcome, Failure):
         return [next(iter(outcome.values()))] if len(outcome) == 1 else [outcome]
-    if way.on_item_error == "fail":
+    if map_.on_item_error == "fail":
         context.failed = NodeFailed(outcome)
         raise context.failed
-    return [] if way.on_item_error == "skip" else [{"error": outcome.code, "message": outcome.message}]
+    return [] if map_.on_item_error == "skip" else [{"error": outcome.code, "message": outcome.message}]
 
 
 def collecting(node: Node, plan: Plan) -> Runner:
     """Puts the results of a map into their field, in the order of the items, and goes on."""
-    way = plan.maps[node.id]
+    map_ = plan.maps[node.id]
     fixed = plan.fixed(node.id) is not None
     place = collector(node.id)
 
     async def run(state: State, runtime: Runtime[RunContext]) -> Any:
         results = sorted(r[1:] for r in state.get(RESULTS) or () if r[0] == node.id)
-        collected = {way.collect_field: [value for _, result in results for value in result]}
+        collected = {map_.collect_field: [value for _, result in results for value in result]}
         runtime.context.outputs.add(collected)
         update: Update = {**collected, VISITS: {node.id: _visits(state, node.id) + 1}}
         if fixed:
             return update
-        onward = _onward(plan, node.id, state, update)
-        _tell(onward, runtime.context)
-        return plan.command(place, onward, update, state)
+        following = _next_steps(plan, node.id, state, update)
+        _tell(following, runtime.context)
+        return plan.command(place, following, update, state)
 
     return run

@@ -15,7 +15,7 @@ from typing import Any, Final
 from langgraph.types import Command, Send
 
 from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, initial_state, reducers
-from flowyard.graph.ways import Onward, nested_loops
+from flowyard.graph.transitions import NextSteps, nested_loops
 from flowyard.language.flow import Flow
 from flowyard.language.nodes import Goto
 from flowyard.language.values.reducers import Reducer
@@ -38,7 +38,7 @@ class Plan:
 
     @cached_property
     def flow(self) -> Flow:
-        return Flow(self.workflow.nodes, self.workflow.ways)
+        return Flow(self.workflow.nodes, self.workflow.transitions)
 
     @cached_property
     def merging(self) -> dict[str, Reducer]:
@@ -77,7 +77,7 @@ class Plan:
     @cached_property
     def bookkeeping(self) -> tuple[str, ...]:
         """The engine's own channels that this workflow needs."""
-        loops = any(isinstance(way, Loop) for way in self.workflow.ways.values())
+        loops = any(isinstance(transition, Loop) for transition in self.workflow.transitions.values())
         needed = {TOKENS: self.meeting, LOOPS: loops, VISITS: self.repeated or self.maps, RESULTS: self.maps}
         return tuple(channel for channel, because in needed.items() if because)
 
@@ -87,32 +87,34 @@ class Plan:
 
     def fixed(self, node: str) -> str | None:
         """What comes after a node, if that never depends on anything."""
-        way = self.workflow.ways[node]
+        transition = self.workflow.transitions[node]
         found = self.workflow.nodes.get(node)
         jumps = found is not None and isinstance(found.on_error, Goto)
-        return way.to[0] if isinstance(way, Next) and len(way.to) == 1 and not jumps and not self.meeting else None
+        if isinstance(transition, Next) and len(transition.to) == 1 and not jumps and not self.meeting:
+            return transition.to[0]
+        return None
 
-    def command(self, source: str, onward: Onward, update: Update, state: State) -> Any:
+    def command(self, source: str, following: NextSteps, update: Update, state: State) -> Any:
         """Hands LangGraph the writes of the place `source` and where the run goes on."""
         if self.meeting:
             left = (state.get(TOKENS) or {}).get(source, 0)
-            arrived = {self.place(node): 1 for node in onward.to}
+            arrived = {self.place(node): 1 for node in following.to}
             update = {**update, TOKENS: {**arrived, source: arrived.get(source, 0) - left}}
-        return Command(update={**update, **onward.update}, goto=_targets(onward))
+        return Command(update={**update, **following.update}, goto=_targets(following))
 
     def start(self, inputs: dict[str, Any]) -> Update:
         """The state that a run begins with."""
         state = initial_state(self.workflow, inputs)
         if self.meeting:
-            way = self.workflow.ways[START]
-            ahead = [n for n in way.to if n != END] if isinstance(way, Next) else [ENTRY]
+            transition = self.workflow.transitions[START]
+            ahead = [n for n in transition.to if n != END] if isinstance(transition, Next) else [ENTRY]
             state[TOKENS] = dict.fromkeys(ahead, 1)
         return state
 
 
-def _targets(onward: Onward) -> list[Any]:
-    if onward.items is None:
-        return list(onward.to)
-    target = onward.to[0]
+def _targets(following: NextSteps) -> list[Any]:
+    if following.items is None:
+        return list(following.to)
+    target = following.to[0]
     # The item itself travels: by the time of its task another branch may have written to the list.
-    return [Send(target, {"index": i, "item": item}) for i, item in enumerate(onward.items)] or [collector(target)]
+    return [Send(target, {"index": i, "item": item}) for i, item in enumerate(following.items)] or [collector(target)]

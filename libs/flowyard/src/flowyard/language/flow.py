@@ -8,40 +8,40 @@ from graphlib import CycleError, TopologicalSorter
 from typing import assert_never
 
 from flowyard.language.nodes import Goto, Node
-from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Way
+from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Transition
 
 
-def targets(way: Way) -> tuple[str, ...]:
-    """All nodes (or END) that a way may lead to."""
-    match way:
+def targets(transition: Transition) -> tuple[str, ...]:
+    """All nodes (or END) that a transition may lead to."""
+    match transition:
         case Next(to):
             return to
         case Routes(routes, default):
             return tuple(dict.fromkeys([*(route.to for route in routes), default]))
         case Loop():
-            return (way.to, way.exit_to)
+            return (transition.to, transition.exit_to)
         case Map():
-            return (way.target,)
+            return (transition.target,)
         case _:
-            assert_never(way)
+            assert_never(transition)
 
 
 class Flow:
     """The graph of one workflow. `successors`: of each node, including START; `forward`: without loops' edges back."""
 
-    def __init__(self, nodes: Mapping[str, Node], ways: Mapping[str, Way]) -> None:
+    def __init__(self, nodes: Mapping[str, Node], transitions: Mapping[str, Transition]) -> None:
         self.nodes = nodes
-        self.ways = ways
-        joins = [place for place in ways if place != START and place not in nodes]
+        self.transitions = transitions
+        joins = [place for place in transitions if place != START and place not in nodes]
         self.names = [START, *nodes, *joins]
         self.successors = {name: self._targets(name, back=True) for name in self.names}
         self.forward = {name: self._targets(name, back=False) for name in self.names}
 
     def _targets(self, name: str, *, back: bool) -> tuple[str, ...]:
-        way = self.ways.get(name)
-        result = targets(way) if way is not None else ()
-        if isinstance(way, Loop) and not back:
-            result = (way.exit_to,)
+        transition = self.transitions.get(name)
+        result = targets(transition) if transition is not None else ()
+        if isinstance(transition, Loop) and not back:
+            result = (transition.exit_to,)
         node = self.nodes.get(name)
         if node is not None and isinstance(node.on_error, Goto):
             result = (*result, node.on_error.node)
@@ -89,8 +89,8 @@ class Flow:
 
     def _targets_without_error(self, name: str) -> tuple[str, ...]:
         """The successors of a node that doesn't fail."""
-        way = self.ways.get(name)
-        return targets(way) if way is not None else ()
+        transition = self.transitions.get(name)
+        return targets(transition) if transition is not None else ()
 
     def _named(self, bits: int) -> frozenset[str]:
         return frozenset(name for i, name in enumerate(self.names) if bits >> i & 1)
@@ -121,17 +121,17 @@ class Flow:
     def forks(self) -> tuple[tuple[str, ...], ...]:
         """The targets of each node after which a run continues in several branches."""
         result = []
-        for way in self.ways.values():
-            if isinstance(way, Next):
-                branches = tuple(t for t in way.to if t != END)
+        for transition in self.transitions.values():
+            if isinstance(transition, Next):
+                branches = tuple(t for t in transition.to if t != END)
                 if len(branches) > 1:
                     result.append(branches)
         return tuple(result)
 
     def loop_body(self, source: str) -> frozenset[str]:
         """The nodes that run again in each iteration of the loop that starts from `source`."""
-        way = self.ways.get(source)
-        again = self.forward_from(way.to) if isinstance(way, Loop) else frozenset()
+        transition = self.transitions.get(source)
+        again = self.forward_from(transition.to) if isinstance(transition, Loop) else frozenset()
         return frozenset(name for name in again if source in self.forward_from(name))
 
     def parallel_to(self, name: str) -> frozenset[str]:

@@ -80,8 +80,8 @@ class Map:
     on_item_error: OnItemError = "fail"
 
 
-Way: TypeAlias = Next | Routes | Loop | Map
-"""How a run goes on after a node."""
+Transition: TypeAlias = Next | Routes | Loop | Map
+"""What follows a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +137,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """One checked document. `ways` tells for START, for each node and for each join how the run goes on."""
+    """One checked document. `transitions`: what follows START, each node and each join."""
 
     name: str
     digest: str
     fields: Mapping[str, Field]
     nodes: Mapping[str, Node]
-    ways: Mapping[str, Way]
+    transitions: Mapping[str, Transition]
     execution: Execution = Execution()
     budget: Budget | None = None
     cases: tuple[Case, ...] = ()
@@ -155,12 +155,12 @@ class Workflow:
     @property
     def maps(self) -> Mapping[str, Map]:
         """The maps of the workflow by the node that they run per item."""
-        return {way.target: way for way in self.ways.values() if isinstance(way, Map)}
+        return {map_.target: map_ for map_ in self.transitions.values() if isinstance(map_, Map)}
 
     @property
     def joins(self) -> tuple[str, ...]:
         """Places without work, where branches meet and the run goes on by a choice."""
-        return tuple(place for place in self.ways if place != START and place not in self.nodes)
+        return tuple(place for place in self.transitions if place != START and place not in self.nodes)
 
     @property
     def models(self) -> tuple[ModelSettings, ...]:

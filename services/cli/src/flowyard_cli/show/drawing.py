@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from flowyard.language.nodes import Goto
-from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Way, Workflow
+from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Transition, Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +24,27 @@ def arrows(workflow: Workflow) -> Iterator[Arrow]:
     """Every transition that a run can take, from START on, grouped by source."""
     order = [START, *workflow.nodes, *workflow.joins]
     for source in order:
-        if source in workflow.ways:
-            yield from _arrows_of(source, workflow.ways[source])
+        if source in workflow.transitions:
+            yield from _arrows_of(source, workflow.transitions[source])
         node = workflow.nodes.get(source)
         if node is not None and isinstance(node.on_error, Goto):
             yield Arrow(source, node.on_error.node, "on error")
 
 
-def _arrows_of(source: str, way: Way) -> Iterator[Arrow]:
-    match way:
+def _arrows_of(source: str, transition: Transition) -> Iterator[Arrow]:
+    match transition:
         case Next(to):
             yield from (Arrow(source, target) for target in to)
         case Routes(routes, default):
             yield from (Arrow(source, route.to, f"if {route.condition.text.strip()}") for route in routes)
             yield Arrow(source, default, "else")
-        case Loop():
-            yield Arrow(source, way.to, f"loop, at most {way.max_iterations} times", back=True)
-            yield Arrow(source, way.exit_to, f"until {way.until.text.strip()}")
-        case Map():
-            yield Arrow(source, way.target, f"for each {way.item} of {way.items_field}, into {way.collect_field}")
+        case Loop() as loop:
+            yield Arrow(source, loop.to, f"loop, at most {loop.max_iterations} times", back=True)
+            yield Arrow(source, loop.exit_to, f"until {loop.until.text.strip()}")
+        case Map() as map_:
+            yield Arrow(source, map_.target, f"for each {map_.item} of {map_.items_field}, into {map_.collect_field}")
         case _:
-            assert_never(way)
+            assert_never(transition)
 
 
 def mermaid(workflow: Workflow) -> str:

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias, assert_never
 
 from flowyard.language.flow import Flow
 from flowyard.language.nodes import Goto
-from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Way, Workflow
+from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Transition, Workflow
 
-Kind: TypeAlias = Literal["way", "back", "error"]
+Kind: TypeAlias = Literal["forward", "back", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def points(workflow: Workflow) -> list[str]:
 def edges(workflow: Workflow) -> list[Edge]:
     """The edges, merged if they have the same ends and kind."""
     labels: dict[tuple[str, str, Kind], list[str]] = {}
-    for source in Flow(workflow.nodes, workflow.ways).names:
+    for source in Flow(workflow.nodes, workflow.transitions).names:
         for edge in _edges_from(workflow, source):
             texts = labels.setdefault((edge.source, edge.target, edge.kind), [])
             if edge.label:
@@ -41,26 +41,26 @@ def edges(workflow: Workflow) -> list[Edge]:
 
 def _edges_from(workflow: Workflow, source: str) -> Iterator[Edge]:
     node = workflow.nodes.get(source)
-    way = workflow.ways.get(source)
-    if way is not None:
-        yield from _edges_of(source, way)
+    transition = workflow.transitions.get(source)
+    if transition is not None:
+        yield from _edges_of(source, transition)
     if node is not None and isinstance(node.on_error, Goto):
         yield Edge(source, node.on_error.node, "error", "on error")
 
 
-def _edges_of(source: str, way: Way) -> Iterator[Edge]:
-    match way:
+def _edges_of(source: str, transition: Transition) -> Iterator[Edge]:
+    match transition:
         case Next(to):
             for target in to:
-                yield Edge(source, target, "way")
+                yield Edge(source, target, "forward")
         case Routes(routes, default):
             for route in routes:
-                yield Edge(source, route.to, "way", route.condition.text)
-            yield Edge(source, default, "way", "otherwise")
-        case Loop():
-            yield Edge(source, way.to, "back", f"again, at most {way.max_iterations} times")
-            yield Edge(source, way.exit_to, "way", way.until.text)
-        case Map():
-            yield Edge(source, way.target, "way", f"each of {way.items_field}")
+                yield Edge(source, route.to, "forward", route.condition.text)
+            yield Edge(source, default, "forward", "otherwise")
+        case Loop() as loop:
+            yield Edge(source, loop.to, "back", f"again, at most {loop.max_iterations} times")
+            yield Edge(source, loop.exit_to, "forward", loop.until.text)
+        case Map() as map_:
+            yield Edge(source, map_.target, "forward", f"each of {map_.items_field}")
         case _:
-            assert_never(way)
+            assert_never(transition)

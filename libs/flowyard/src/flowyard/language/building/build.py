@@ -21,7 +21,7 @@ from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import VERSIONS, DocumentShape
 from flowyard.language.reading.source import MappingNode, ScalarNode
 from flowyard.language.reading.source_document import SourceDocument, to_data
-from flowyard.language.workflow import Execution, Loop, Map, Workflow
+from flowyard.language.workflow import Execution, Loop, Workflow
 
 MAX_WORKFLOW_NODES: Final = 1_000
 _SERVER_ONLY: Final = ("durability", "concurrency", "priority", "max_attempts")
@@ -38,14 +38,13 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
     retry = _retry_policy(shape)
     models = ModelReader(config.llm if config else None, document)
     edges = read_edges(shape, document, fields)
-    maps = {way.target: way for way in edges.ways.values() if isinstance(way, Map)}
     context = NodeContext(
         document=document,
         fields=fields,
         models=models,
         retry=retry,
-        maps=maps,
-        loops=frozenset(source for source, way in edges.ways.items() if isinstance(way, Loop)),
+        maps=edges.maps,
+        loops=frozenset(source for source, transition in edges.transitions.items() if isinstance(transition, Loop)),
         unresolved_items=edges.unresolved_items,
         names=edges.names,
     )
@@ -57,14 +56,14 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
         document.error("too-many-nodes", ("nodes",), message, "use a map over a list for many similar nodes")
     else:
         check_flow(document, fields, nodes, edges)
-    check_secrets(shape, document, fields, nodes, maps)
+    check_secrets(shape, document, fields, nodes, edges.maps)
     cases = read_cases(shape, document, fields, nodes)
     return Workflow(
         name=shape.flow.name,
         digest=digest,
         fields=fields,
         nodes=nodes,
-        ways=edges.ways,
+        transitions=edges.transitions,
         execution=_execution(shape, document),
         budget=read_budget(shape, document),
         cases=cases,

@@ -12,17 +12,17 @@ from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.types import Type
-from flowyard.language.workflow import END, START, Field, Way
+from flowyard.language.workflow import END, START, Field, Map, Transition
 
 DEFAULTS: Final = ("default", "else")
 
 
 @dataclass(slots=True)
 class Edges:
-    """The ways of a workflow, and the path of each in the document."""
+    """The transitions of a workflow, and the path of each in the document."""
 
     names: Collection[str]
-    ways: dict[str, Way] = field(default_factory=dict)
+    transitions: dict[str, Transition] = field(default_factory=dict)
     paths: dict[tuple[str, str], KeyPath] = field(default_factory=dict)
     conditions: dict[tuple[str, str, str], KeyPath] = field(default_factory=dict)
     """The path of a route's condition, by node, text and target."""
@@ -31,6 +31,11 @@ class Edges:
     """The local names of items in maps whose target is unknown."""
     is_complete: bool = True
     """Whether all edges could be read, so that the flow as a whole can be checked."""
+
+    @property
+    def maps(self) -> dict[str, Map]:
+        """The maps by their target, the node that they run per item."""
+        return {map_.target: map_ for map_ in self.transitions.values() if isinstance(map_, Map)}
 
     def path_of(self, source: str, target: str) -> KeyPath:
         return self.paths.get((source, target), ("edges",))

@@ -1,4 +1,4 @@
-"""Reads edges into the way in which a run continues after each node."""
+"""Reads edges into one transition per node: what follows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowyard.language.reading.document import (
     RouteShape,
 )
 from flowyard.language.reading.source_document import SourceDocument
-from flowyard.language.workflow import END, START, Field, Next, Route, Routes, Way
+from flowyard.language.workflow import END, START, Field, Next, Route, Routes, Transition
 
 _KINDS: Final = ("to", "routes", "loop", "parallel")
 
@@ -36,7 +36,7 @@ def read_edges(shape: DocumentShape, document: SourceDocument, fields: Mapping[s
 
 def _sequence(ids: list[str], edges: Edges) -> Edges:
     for i, (source, target) in enumerate(zip([START, *ids], [*ids, END], strict=True)):
-        edges.ways[source] = Next((target,))
+        edges.transitions[source] = Next((target,))
         edges.paths[source, target] = ("nodes", max(i - 1, 0), "id")
     return edges
 
@@ -67,11 +67,11 @@ class _Branch:
     may_have_default: bool = False
     """Whether a route that couldn't be read may be the default."""
     conditional: KeyPath | None = None
-    single_way: Way | None = None
+    single_transition: Transition | None = None
 
 
 class _EdgeReader:
-    """Reads edge by edge, then merges them into one way per node."""
+    """Reads edge by edge, then merges them into one transition per node."""
 
     def __init__(self, context: EdgeContext) -> None:
         self.context = context
@@ -102,7 +102,7 @@ class _EdgeReader:
             message = f"'condition' can be combined with 'to' only, not with '{kinds[0]}'"
             self.context.error("conflicting-edges", (*path, "condition"), message, "remove it", key=True)
         elif sources:
-            self._add_single_way(sources[0], edge, path)
+            self._add_single_transition(sources[0], edge, path)
 
     def _sources(self, edge: EdgeShape, path: KeyPath) -> list[str]:
         for i, name in enumerate(edge.from_):
@@ -162,7 +162,7 @@ class _EdgeReader:
             self.context.condition(self._condition_text(edge.condition), (*path, "condition"))
 
     def _has_conflict(self, branch: _Branch, source: str, path: KeyPath) -> bool:
-        if branch.single_way is None:
+        if branch.single_transition is None:
             return False
         line = self.context.document.position(branch.first).line
         message = f"'{source}' already has the edge in line {line}, which can't be combined with another one"
@@ -188,20 +188,20 @@ class _EdgeReader:
             self.context.error("duplicate-default", path, message, "keep one", key=True)
         branch.default = branch.default or target
 
-    def _add_single_way(self, source: str, edge: EdgeShape, path: KeyPath) -> None:
+    def _add_single_transition(self, source: str, edge: EdgeShape, path: KeyPath) -> None:
         branch = self._branch(source, path)
-        if branch.plain or branch.routes or branch.default or branch.single_way:
-            branch.single_way = branch.single_way or Next(())
+        if branch.plain or branch.routes or branch.default or branch.single_transition:
+            branch.single_transition = branch.single_transition or Next(())
             self._has_conflict(branch, source, path)
             return
         if edge.routes is not None:
-            branch.single_way = self._routes(source, branch, edge.routes, (*path, "routes"))
+            branch.single_transition = self._routes(source, branch, edge.routes, (*path, "routes"))
         elif edge.loop is not None:
-            branch.single_way = read_loop(self.context, source, edge.loop, (*path, "loop"))
+            branch.single_transition = read_loop(self.context, source, edge.loop, (*path, "loop"))
         elif edge.parallel is not None:
-            branch.single_way = read_map(self.context, source, edge.parallel, (*path, "parallel"))
+            branch.single_transition = read_map(self.context, source, edge.parallel, (*path, "parallel"))
 
-    def _routes(self, source: str, branch: _Branch, routes: list[RouteShape], path: KeyPath) -> Way:
+    def _routes(self, source: str, branch: _Branch, routes: list[RouteShape], path: KeyPath) -> Transition:
         for i, route in enumerate(routes):
             self._route(source, branch, route, (*path, i))
         return self._finished_routes(branch, path)
@@ -255,11 +255,11 @@ class _EdgeReader:
 
     def finish(self) -> None:
         for source, branch in self.branches.items():
-            way = branch.single_way or self._merged_way(branch)
-            if way is not None:
-                self.context.edges.ways[source] = way
+            transition = branch.single_transition or self._merged_transition(branch)
+            if transition is not None:
+                self.context.edges.transitions[source] = transition
 
-    def _merged_way(self, branch: _Branch) -> Way | None:
+    def _merged_transition(self, branch: _Branch) -> Transition | None:
         if branch.conditional is None:
             return Next(tuple(dict.fromkeys(t for t, _ in branch.plain))) if branch.plain else None
         for target, path in branch.plain:

@@ -14,14 +14,14 @@ from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.references import Finding
 from flowyard.language.values.types import ANY, ListOf, ObjectField, ObjectOf, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Way
+from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Transition
 
 _FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name", "map-target"})
 
 
 def check_flow(document: SourceDocument, fields: Mapping[str, Field], nodes: Mapping[str, Node], edges: Edges) -> None:
     """Reports problems of the flow. Checks are skipped if they depend on parts of the document that are broken."""
-    checker = _Checker(document, fields, nodes, edges, Flow(nodes, edges.ways))
+    checker = _Checker(document, fields, nodes, edges, Flow(nodes, edges.transitions))
     if edges.is_complete and not document.incomplete & {"edges", "nodes", "ids"} and not _has_node_problems(document):
         checker.check_cycles()
         checker.check_reachability()
@@ -38,7 +38,7 @@ def _has_node_problems(document: SourceDocument) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A field that `reader` reads, at `path` in the document. `after`: it is read after the node, to choose its way."""
+    """A field that `reader` reads, at `path` in the document. `after`: after the node, to choose what follows."""
 
     reader: str
     field: str
@@ -59,11 +59,10 @@ class _Checker:
         return ("nodes", list(self.nodes).index(node), "id")
 
     def check_reachability(self) -> None:
-        if START not in self.edges.ways:
+        if START not in self.edges.transitions:
             first = next(iter(self.nodes))
-            self.document.error(
-                "no-start", ("edges",), "no edge comes from START", f"add {{from: START, to: {first}}}", key=True
-            )
+            hint = f"add {{from: START, to: {first}}}"
+            self.document.error("no-start", ("edges",), "no edge comes from START", hint, key=True)
             return
         reached = self.flow.reached_from(START)
         self.report_unreachable(reached)
@@ -72,8 +71,9 @@ class _Checker:
         ending = self.flow.reaching_end()
         stuck = [node for node in self.nodes if node in reached and node not in ending]
         # Nodes that only lead to a stuck node are stuck as well: report the cause alone.
-        for node in [node for node in stuck if node not in self.edges.ways] or stuck:
-            hint = f"add {{from: {node}, to: END}}" if node not in self.edges.ways else "add a way to END"
+        for node in [node for node in stuck if node not in self.edges.transitions] or stuck:
+            is_last = node not in self.edges.transitions
+            hint = f"add {{from: {node}, to: END}}" if is_last else "add an edge that leads to END"
             self.document.error("no-way-to-end", self.path(node), f"a run can't reach END from node '{node}'", hint)
 
     def report_unreachable(self, reached: frozenset[str]) -> None:
@@ -90,42 +90,43 @@ class _Checker:
             message = f"the cycle from '{source}' back to '{target}' may never end"
             hint = "use loop with max_iterations"
             self.document.error("loop-without-bound", self._edge_path(source, target), message, hint)
-        for source, way in self.edges.ways.items():
-            if isinstance(way, Loop) and source in self.nodes and source not in self.flow.forward_from(way.to):
-                message = f"the loop goes to '{way.to}', which doesn't lead back to '{source}'"
-                self.document.error(
-                    "loop-target", self.edges.path_of(source, way.to), message, "loop back to an earlier node"
-                )
+        for source, transition in self.edges.transitions.items():
+            if not isinstance(transition, Loop) or source not in self.nodes:
+                continue
+            if source not in self.flow.forward_from(transition.to):
+                message = f"the loop goes to '{transition.to}', which doesn't lead back to '{source}'"
+                path = self.edges.path_of(source, transition.to)
+                self.document.error("loop-target", path, message, "loop back to an earlier node")
 
         self._forks_inside_loops()
 
     def _forks_inside_loops(self) -> None:
         """A loop may repeat a fork only if all of the fork's branches join before the loop's end."""
-        for source, way in self.edges.ways.items():
-            if isinstance(way, Loop):
+        for source, transition in self.edges.transitions.items():
+            if isinstance(transition, Loop):
                 body = self.flow.loop_body(source)
                 names = [name for name in self.flow.names if name in body]
                 forks = {name: branches for name in names if (branches := self._branches_after(name))}
-                self._report_open_branches(source, way, body, forks)
+                self._report_open_branches(source, transition, body, forks)
                 for name in names if forks else ():
                     if name != source:
                         self._report_leaving_branch(name, source, body, forks)
 
     def _branches_after(self, name: str) -> tuple[str, ...]:
         """The branches that begin after a node, if there are several."""
-        way = self.edges.ways.get(name)
-        branches = tuple(t for t in way.to if t != END) if isinstance(way, Next) else ()
+        transition = self.edges.transitions.get(name)
+        branches = tuple(t for t in transition.to if t != END) if isinstance(transition, Next) else ()
         return branches if len(branches) > 1 else ()
 
     def _report_open_branches(
-        self, source: str, way: Loop, body: frozenset[str], forks: Mapping[str, tuple[str, ...]]
+        self, source: str, loop: Loop, body: frozenset[str], forks: Mapping[str, tuple[str, ...]]
     ) -> None:
         for fork, branches in forks.items():
             outside = [t for t in branches if t not in body]
             if outside:
                 message = f"the loop repeats the fork after '{fork}', but doesn't wait for its branch '{outside[0]}'"
                 hint = f"join '{outside[0]}' with the others before '{source}'"
-                self.document.error("loop-target", self.edges.path_of(source, way.to), message, hint)
+                self.document.error("loop-target", self.edges.path_of(source, loop.to), message, hint)
 
     def _report_leaving_branch(
         self, name: str, source: str, body: frozenset[str], forks: Mapping[str, tuple[str, ...]]
@@ -148,34 +149,32 @@ class _Checker:
         return self.edges.path_of(source, target)
 
     def check_maps(self) -> None:
-        for source, way in self.edges.ways.items():
-            if isinstance(way, Map):
-                self._map(source, way)
+        for source, transition in self.edges.transitions.items():
+            if isinstance(transition, Map):
+                self._map(source, transition)
 
-    def _map(self, source: str, way: Map) -> None:
-        for other in self.flow.sources_of(way.target):
+    def _map(self, source: str, map_: Map) -> None:
+        for other in self.flow.sources_of(map_.target):
             if other != source:
-                message = f"'{way.target}' runs once per item of '{way.items_field}', so no other edge can lead to it"
-                self.document.error("map-target", self._edge_path(other, way.target), message, "lead to another node")
-        own = self.edges.ways.get(way.target)
-        if isinstance(own, Loop) and own.to == way.target:
-            message = f"'{way.target}' runs once per item, so it can't have a loop to itself"
-            self.document.error(
-                "map-target", self.edges.path_of(way.target, way.target), message, f"loop back to '{source}'"
-            )
-        node = self.nodes[way.target]
-        field = self.fields.get(way.collect_field)
+                message = f"'{map_.target}' runs once per item of '{map_.items_field}', so no other edge can lead to it"
+                self.document.error("map-target", self._edge_path(other, map_.target), message, "lead to another node")
+        own = self.edges.transitions.get(map_.target)
+        if isinstance(own, Loop) and own.to == map_.target:
+            message = f"'{map_.target}' runs once per item, so it can't have a loop to itself"
+            path = self.edges.path_of(map_.target, map_.target)
+            self.document.error("map-target", path, message, f"loop back to '{source}'")
+        node = self.nodes[map_.target]
+        field = self.fields.get(map_.collect_field)
         collected = without_null(field.type) if field else ANY
-        given = (
-            node.outputs[0].type if len(node.outputs) == 1 else ObjectOf({o.field: _required(o) for o in node.outputs})
-        )
+        outputs = node.outputs
+        given = outputs[0].type if len(outputs) == 1 else ObjectOf({o.field: _required(o) for o in outputs})
         if isinstance(collected, ListOf) and not accepts(collected.element, given):
             kind = f"list[{describe(given)}]"
-            message = f"'{way.collect_field}' is {describe(collected)}, but '{way.target}' gives {kind}"
-            self.document.error("type-mismatch", self._collect_path(source, way), message, f"declare it as {kind}")
+            message = f"'{map_.collect_field}' is {describe(collected)}, but '{map_.target}' gives {kind}"
+            self.document.error("type-mismatch", self._collect_path(source, map_), message, f"declare it as {kind}")
 
-    def _collect_path(self, source: str, way: Map) -> KeyPath:
-        return (*self.edges.path_of(source, way.target)[:-1], "collect_field")
+    def _collect_path(self, source: str, map_: Map) -> KeyPath:
+        return (*self.edges.path_of(source, map_.target)[:-1], "collect_field")
 
     def check_reads(self) -> None:
         """A field that is read must be an input, or written by a node that can run before."""
@@ -195,13 +194,8 @@ class _Checker:
                 if writing_nodes
                 else "declare it required, or give it a default"
             )
-            finding = Finding(
-                "read-before-write",
-                f"'{read.field}' is read before any node can write it",
-                read.offset,
-                hint,
-            )
-            self.document.text_error(read.path, finding)
+            message = f"'{read.field}' is read before any node can write it"
+            self.document.text_error(read.path, Finding("read-before-write", message, read.offset, hint))
 
     def _why_unwritten(self, writer: str, reader: str) -> str:
         later = reader not in self.flow.reached_from(writer) or reader == writer
@@ -209,7 +203,7 @@ class _Checker:
 
     def _writers(self) -> dict[str, frozenset[str]]:
         writers: dict[str, frozenset[str]] = {}
-        maps = {way.target: way for way in self.edges.ways.values() if isinstance(way, Map)}
+        maps = self.edges.maps
         for node in self.nodes.values():
             written = (maps[node.id].collect_field,) if node.id in maps else tuple(o.field for o in node.outputs)
             for field in written:
@@ -218,35 +212,34 @@ class _Checker:
 
     def _reads(self) -> Iterator[_Read]:
         """All reads of fields."""
-        maps = {way.target: way for way in self.edges.ways.values() if isinstance(way, Map)}
+        maps = self.edges.maps
         for i, node in enumerate(self.nodes.values()):
             item = {maps[node.id].item} if node.id in maps else set()
             for text in node.texts():
                 yield from _text_reads(node.id, text, ("nodes", i, *text.path), item | text.local)
-        for source, way in self.edges.ways.items():
-            yield from self._way_reads(source, way)
+        for source, transition in self.edges.transitions.items():
+            yield from self._transition_reads(source, transition)
 
-    def _way_reads(self, source: str, way: Way) -> Iterator[_Read]:
-        match way:
-            case Map():
-                where = (*self.edges.path_of(source, way.target)[:-1], "items_field")
-                yield _Read(source, way.items_field, where, 0, after=True)
-            case Loop():
-                where = self._loop_path(source, way)
-                yield from _condition_reads(source, way.until, where)
+    def _transition_reads(self, source: str, transition: Transition) -> Iterator[_Read]:
+        match transition:
+            case Map() as map_:
+                where = (*self.edges.path_of(source, map_.target)[:-1], "items_field")
+                yield _Read(source, map_.items_field, where, 0, after=True)
+            case Loop() as loop:
+                where = self._loop_path(source, loop)
+                yield from _condition_reads(source, loop.until, where)
             case Routes():
-                for route in way.routes:
-                    yield from _condition_reads(
-                        source, route.condition, self._route_path(source, route.condition, route.to)
-                    )
+                for route in transition.routes:
+                    where = self._route_path(source, route.condition, route.to)
+                    yield from _condition_reads(source, route.condition, where)
             case Next():
                 pass
             case _:
-                assert_never(way)
+                assert_never(transition)
 
-    def _loop_path(self, source: str, way: Loop) -> KeyPath:
-        path_of = self.edges.path_of(source, way.to)
-        base = path_of[: path_of.index("loop") + 1] if "loop" in path_of else path_of
+    def _loop_path(self, source: str, loop: Loop) -> KeyPath:
+        path = self.edges.path_of(source, loop.to)
+        base = path[: path.index("loop") + 1] if "loop" in path else path
         return (*base, "until") if self.document.has((*base, "until")) else (*base, "condition_field")
 
     def _route_path(self, source: str, condition: Expression, target: str) -> KeyPath:
@@ -272,9 +265,9 @@ class _Checker:
 
     def _output_path(self, node: str, field: str) -> KeyPath:
         """The path at which a node's output is declared; for a map's results, that is its edge."""
-        for source, way in self.edges.ways.items():
-            if isinstance(way, Map) and way.target == node:
-                return self._collect_path(source, way)
+        for source, transition in self.edges.transitions.items():
+            if isinstance(transition, Map) and transition.target == node:
+                return self._collect_path(source, transition)
         return (*self.path(node)[:-1], *self.nodes[node].output_path(field))
 
 

@@ -6,10 +6,10 @@ from flowyard.language.building.edge_context import EdgeContext, field_name
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import LoopShape
 from flowyard.language.values.types import BOOL, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Loop, Way
+from flowyard.language.workflow import END, START, Loop, Transition
 
 
-def read_loop(context: EdgeContext, source: str, loop: LoopShape, path: KeyPath) -> Way | None:
+def read_loop(context: EdgeContext, source: str, loop: LoopShape, path: KeyPath) -> Transition | None:
     if loop.to is None and source in context.joins:
         context.error(
             "missing-key", path, "a loop from a join needs the key 'to'", "name the node where an iteration begins"

@@ -6,10 +6,10 @@ from flowyard.language.building.edge_context import EdgeContext, field_name
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import ParallelShape
 from flowyard.language.values.types import ANY, ListOf, ObjectOf, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Map, Way
+from flowyard.language.workflow import END, START, Map, Transition
 
 
-def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: KeyPath) -> Way | None:
+def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: KeyPath) -> Transition | None:
     where = (*path, "target_node")
     items = _list_field(context, shape.items_field, (*path, "items_field"))
     collect = _list_field(context, shape.collect_field, (*path, "collect_field"))

@@ -70,11 +70,11 @@ class NodeContext:
         """The names that the texts of a node may use: fields, and the item in a map."""
         types: dict[str, Type] = dict.fromkeys(self.unresolved_items, ANY)
         types |= {name: f.type for name, f in self.fields.items()}
-        way = self.maps.get(node)
-        if way is not None:
-            items = self.fields.get(way.items_field)
+        map_ = self.maps.get(node)
+        if map_ is not None:
+            items = self.fields.get(map_.items_field)
             kind = without_null(items.type) if items else ANY
-            types[way.item] = kind.element if isinstance(kind, ListOf) else ANY
+            types[map_.item] = kind.element if isinstance(kind, ListOf) else ANY
         return types
 
     def template(self, text: str, path: KeyPath, types: Mapping[str, Type]) -> Template:
@@ -90,8 +90,8 @@ class NodeContext:
             message = f"no field '{name}' in the state"
             self.document.error("undeclared-output", path, message, suggest(name, self.fields, "fields"), key=key)
             return ANY
-        way, inner = self.maps.get(node), without_null(declared.type)
-        per_item = way is not None and is_only and name == way.collect_field
+        map_, inner = self.maps.get(node), without_null(declared.type)
+        per_item = map_ is not None and is_only and name == map_.collect_field
         if isinstance(inner, ListOf) and (declared.reduce == "append" or per_item):
             return inner.element
         return declared.type

@@ -76,8 +76,8 @@ def _written_fields(node_shape: NodeShape) -> Iterator[tuple[str, KeyPath]]:
     yield from ((name, ("set", name)) for name in node_shape.set_ or ())
 
 
-def _check_texts(document: SourceDocument, node: Node, path: KeyPath, secrets: set[str], way: Map | None) -> None:
-    item = {way.item} if way is not None else set()
+def _check_texts(document: SourceDocument, node: Node, path: KeyPath, secrets: set[str], map_: Map | None) -> None:
+    item = {map_.item} if map_ is not None else set()
     for text in node.texts():
         for name, offset in text.value.references():
             if not text.takes_secrets and name in secrets - item - text.local:
