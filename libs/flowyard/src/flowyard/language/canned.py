@@ -20,21 +20,21 @@ def read_reply(value: object) -> Reply | tuple[Reply, ...]:
         return _read_reply(value)
     if not value:
         raise ValueError("the list of replies is empty")
-    return tuple(_read_reply(each) for each in value)
+    return tuple(_read_reply(reply) for reply in value)
 
 
 def _read_reply(value: object) -> Reply:
     if isinstance(value, str):
         return value
     if value is None:
-        raise ValueError('the reply is empty: write "" for a model that replies nothing')
+        raise ValueError('the reply is empty: write "" for an empty text')
     if isinstance(value, dict) and value.keys() == {"error"} and _is_code(value["error"]):
         return ErrorReply(_known_code(value["error"]))
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _is_code(value: Any) -> bool:
-    """Whether `{error: value}` means a failure: an output may have the name `error`, too."""
+    """Whether `{error: value}` means a failure, not an output that is named `error`."""
     return isinstance(value, str) and value.isidentifier()
 
 

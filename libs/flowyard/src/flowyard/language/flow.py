@@ -48,6 +48,7 @@ class Flow:
         return result
 
     def sources_of(self, target: str) -> Iterator[str]:
+        """The nodes from which an edge leads to `target`."""
         return (name for name in self.names if target in self.successors[name])
 
     def reached_from(self, start: str) -> frozenset[str]:
@@ -63,6 +64,7 @@ class Flow:
         return {name: _closure([name], self.forward) for name in self.names}
 
     def reaching_end(self) -> frozenset[str]:
+        """All nodes from which a path leads to END, and END itself."""
         before: dict[str, list[str]] = {}
         for name in self.names:
             for target in self.successors[name]:
@@ -144,7 +146,8 @@ class Flow:
 
         Two nodes run at the same time if paths from two branches of one fork lead to them, and the paths share no node:
         at a shared node, the branches join. Of such a pair, the later node (in the forward order) begins a branch, or
-        its predecessor forms such a pair with the earlier node. If one of them leads to the other, it runs before it.
+        its predecessor forms such a pair with the earlier node. A node that leads to the other node runs
+        before it: such a pair doesn't count.
         """
         order = self._forward_order
         bits = {name: 1 << self.names.index(name) for name in order}
@@ -196,12 +199,10 @@ class Flow:
     def _forward_order(self) -> list[str]:
         """The nodes in topological order of the forward edges; empty if these have a cycle."""
         try:
-            order = list(
-                TopologicalSorter({name: self._forward_sources.get(name, ()) for name in self.names}).static_order()
-            )
+            sources = {name: self._forward_sources.get(name, ()) for name in self.names}
+            return list(TopologicalSorter(sources).static_order())
         except CycleError:
             return []
-        return order
 
 
 def _closure(start: Iterable[str], edges: Mapping[str, tuple[str, ...]]) -> frozenset[str]:

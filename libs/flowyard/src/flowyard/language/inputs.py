@@ -10,13 +10,13 @@ from typing import Any
 from flowyard.errors.requests import InvalidInputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
-from flowyard.language.values.types import Simple, Type, describe, type_of, without_null
+from flowyard.language.values.types import STR, Type, describe, type_of, without_null
 from flowyard.language.workflow import Field, Workflow
 
 
 @dataclass(frozen=True, slots=True)
 class InputFault:
-    """A fault in a run's inputs. `missing`: a required input isn't given."""
+    """A fault in a run's inputs. `field`: the input's name; `missing`: it is required and wasn't given."""
 
     field: str
     message: str
@@ -65,11 +65,9 @@ def valid_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
 
 def input_from_text(kind: Type, text: str) -> Any:
     """The value of `-i name=text` for a field of type `kind`. An invalid text stays a text: check_inputs reports it."""
-    inner = without_null(kind)
-    if inner == Simple("str"):
+    if without_null(kind) == STR:
         return text
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return value

@@ -14,13 +14,13 @@ from flowyard.language.reading.source_document import MAX_PROBLEMS, SourceDocume
 from flowyard.language.reading.surrogates import JoinedText, join_surrogates
 from flowyard.language.workflow import Workflow
 
-# For a value with one of these problems, a second problem about its type would be noise.
+# A value with such a problem often has a wrong type as well: only the first problem is reported.
 _AMBIGUOUS: Final = ("boolean-word", "bad-number")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The result of loading. `workflow`: None if there are errors; warnings don't matter."""
+    """A loaded document. `workflow`: None if there are errors; `problems`: errors and warnings, by position."""
 
     file: str
     workflow: Workflow | None
@@ -42,6 +42,7 @@ def load_file(path: Path) -> Loaded:
 
 
 def load_bytes(data: bytes, file: str) -> Loaded:
+    """Loads the bytes of a file. `file`: the file's name in messages."""
     try:
         return load_text(decode(data), file)
     except SourceError as error:
@@ -80,6 +81,6 @@ def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
     kept = [p for p in shown if p.code in _AMBIGUOUS or p.position not in ambiguous]
     problems = sorted(kept, key=lambda p: (p.position, p.code))
     if len(errors) > MAX_PROBLEMS:
-        message = f"the document has more than {MAX_PROBLEMS} problems: these are the first ones"
+        message = f"the document has more than {MAX_PROBLEMS} problems: these are the first {MAX_PROBLEMS}"
         problems.append(Problem("too-many-problems", message, problems[-1].position, "correct these, then check again"))
     return tuple(problems)

@@ -54,7 +54,7 @@ class Problem:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """`did you mean 'write'?` for the most similar known word, or None if no word is similar."""
+    """`did you mean 'write'?` with the most similar known word; None if no word is similar."""
     if len(word) > _LONGEST_WORD:
         return None
     by_lower = {k.lower(): k for k in islice(known, _MOST_WORDS) if len(k) <= _LONGEST_WORD}

@@ -81,7 +81,7 @@ class Map:
 
 
 Transition: TypeAlias = Next | Routes | Loop | Map
-"""What follows a node."""
+"""How a run continues after a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """One checked document. `transitions`: what follows START, each node and each join."""
+    """One checked document. `transitions`: how a run continues after START, after each node, and after each join."""
 
     name: str
     digest: str

@@ -12,7 +12,7 @@ from dataclasses import replace
 import httpx
 
 from flowyard.language.nodes import ModelSettings
-from flowyard.language.outside import HEADERS
+from flowyard.language.secret_references import HEADERS
 from flowyard.llm import keys
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken
 from flowyard.llm.openai_wire import Endpoint, chat

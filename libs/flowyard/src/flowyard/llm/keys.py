@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from flowyard.errors.steps import MissingApiKey
 from flowyard.language.nodes import ModelSettings
-from flowyard.language.outside import HEADERS
+from flowyard.language.secret_references import HEADERS
 
 NO_KEY: Final = "no-key"
 """The key for a server on this machine that needs none: most clients refuse to call without any key."""

@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowyard.errors.steps import ModelRefused
-from flowyard.language import outside
 from flowyard.language.nodes import ModelSettings
+from flowyard.language.secret_references import (
+    HEADERS,
+    contains_reference,
+    has_reference,
+    reference_fault,
+    replace_references,
+)
 
 _NOT_IN_A_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_BYTES: Final = 64 * 1024
@@ -24,7 +30,7 @@ def resolve(
 
     `files`: the only folder that may be read. Raises ModelRefused.
     """
-    names = [name for name in outside.HEADERS if outside.contains_reference(settings.extra.get(name))]
+    names = [name for name in HEADERS if contains_reference(settings.extra.get(name))]
     if not names:
         return settings, frozenset()
     values: set[str] = set()
@@ -45,10 +51,10 @@ def _resolve_header(
     files: Path | None,
     values: set[str],
 ) -> Any:
-    if not outside.has_reference(value):
+    if not has_reference(value):
         return value
     refuse = partial(_refused, settings, header)
-    fault = outside.reference_fault(value)
+    fault = reference_fault(value)
     if fault is not None:
         raise refuse(fault)
 
@@ -63,7 +69,7 @@ def _resolve_header(
         values.add(text)
         return text
 
-    return outside.replace_references(value, look_up)
+    return replace_references(value, look_up)
 
 
 def _content(files: Path | None, name: str) -> str | None:

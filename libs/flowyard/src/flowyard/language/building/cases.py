@@ -12,6 +12,7 @@ from flowyard.language.nodes import Node
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import CaseShape, DocumentShape
 from flowyard.language.reading.source_document import SourceDocument
+from flowyard.language.values.types import nullable
 from flowyard.language.workflow import Case, Expectation, Field, Reply
 
 
@@ -23,9 +24,8 @@ def read_cases(
     for i, case in enumerate(shape.tests or ()):
         path: KeyPath = ("tests", i)
         if case.name in names:
-            document.error(
-                "duplicate-test", (*path, "name"), f"a second test '{case.name}'", "give each test its own name"
-            )
+            message = f"a second test '{case.name}'"
+            document.error("duplicate-test", (*path, "name"), message, "give each test its own name")
         names.add(case.name)
         cases.append(_read_case(case, path, document, fields, nodes))
     return tuple(cases)
@@ -73,20 +73,16 @@ def _expectation(
     for name, value in (case.expect.outputs or {}).items():
         here = (*where, "outputs", name)
         if name in fields:
-            outputs[name] = (
-                check_value(document, here, fields[name].type, value, name, code="wrong-type")
-                if value is not None
-                else None
-            )
+            kind = nullable(fields[name].type)
+            outputs[name] = check_value(document, here, kind, value, name, code="wrong-type")
         else:
             document.error("unknown-field", here, f"no field '{name}'", suggest(name, fields, "fields"), key=True)
     references = [((*where, "nodes", i), node) for i, node in enumerate(case.expect.nodes or ())]
     references += [((*where, "calls", node), node) for node in case.expect.calls or ()]
     for here, node in references:
         if node not in nodes:
-            document.error(
-                "unknown-node", here, f"no node '{node}'", suggest(node, nodes, "nodes"), key="calls" in here
-            )
+            hint = suggest(node, nodes, "nodes")
+            document.error("unknown-node", here, f"no node '{node}'", hint, key="calls" in here)
     return Expectation(
         status=case.expect.status or ("failed" if case.expect.error else "succeeded"),
         outputs=outputs,

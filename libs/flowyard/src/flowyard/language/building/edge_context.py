@@ -63,6 +63,7 @@ class EdgeContext:
         self.document.error(code, path, message, suggestion, key=key)
 
     def source(self, name: str, path: KeyPath) -> bool:
+        """Whether an edge may come from `name`; reports the problem if not."""
         if name == END:
             self.error("unknown-node", path, "nothing comes after END", "remove this edge")
         elif name != START and name not in self.edges.names:
@@ -72,6 +73,7 @@ class EdgeContext:
         return False
 
     def target(self, name: str, path: KeyPath) -> bool:
+        """Whether an edge may lead to `name`; reports the problem if not."""
         if name == START:
             self.error("unknown-node", path, "nothing comes before START", "name a node or END")
         elif name != END and name not in self.edges.names:
@@ -81,9 +83,11 @@ class EdgeContext:
         return False
 
     def link(self, source: str, target: str, path: KeyPath) -> None:
+        """Records the path of an edge, for problems of the flow."""
         self.edges.paths.setdefault((source, target), path)
 
     def condition(self, logic: str, path: KeyPath) -> Expression | None:
+        """The condition; None if it is broken, which is reported, or a word for the default route."""
         if logic.strip().lower() in DEFAULTS:
             return None
         where = (*path, "logic") if self.document.has((*path, "logic")) else path

@@ -10,12 +10,7 @@ from flowyard.language.building.edge_context import DEFAULTS, EdgeContext, Edges
 from flowyard.language.building.loops import read_loop
 from flowyard.language.building.maps import read_map
 from flowyard.language.problems import KeyPath
-from flowyard.language.reading.document import (
-    DocumentShape,
-    EdgeShape,
-    LogicShape,
-    RouteShape,
-)
+from flowyard.language.reading.document import DocumentShape, EdgeShape, LogicShape, RouteShape
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.workflow import END, START, Field, Next, Route, Routes, Transition
 
@@ -23,6 +18,7 @@ _KINDS: Final = ("to", "routes", "loop", "parallel")
 
 
 def read_edges(shape: DocumentShape, document: SourceDocument, fields: Mapping[str, Field]) -> Edges:
+    """The edges of a document; without the key `edges`, the nodes in order. Reports their problems."""
     ids = [node.id for node in shape.nodes]
     edges = Edges(dict.fromkeys(ids))
     if shape.edges is None:
@@ -51,14 +47,14 @@ def join_name(sources: list[str]) -> str:
 
 
 def _choosing_joins(shape: DocumentShape) -> frozenset[str]:
-    """The joins after which a choice follows, which is made once, after all branches."""
+    """The joins after which a run makes a choice: once, when all branches have ended."""
     edges = [edge for edge in shape.edges or () if len(edge.from_) > 1]
     return frozenset(join_name(e.from_) for e in edges if e.condition or e.routes or e.loop or e.parallel)
 
 
 @dataclass(slots=True)
 class _Branch:
-    """The edges from one node, collected until all are read. `first`: the path of the first one."""
+    """The edges from one node, collected until all are read. `first`: the path of the first edge."""
 
     first: KeyPath
     plain: list[tuple[str, KeyPath]] = field(default_factory=list)
@@ -67,6 +63,7 @@ class _Branch:
     may_have_default: bool = False
     """Whether a route that couldn't be read may be the default."""
     conditional: KeyPath | None = None
+    """The path of the first condition."""
     single_transition: Transition | None = None
 
 
@@ -127,7 +124,7 @@ class _EdgeReader:
             self.context.edges.is_complete = False
         elif kinds:
             message = f"an edge has one of 'to', 'routes', 'loop' and 'parallel', not {' and '.join(map(repr, kinds))}"
-            self.context.error("conflicting-edges", (*path, kinds[1]), message, "split it, or remove one", key=True)
+            self.context.error("conflicting-edges", (*path, kinds[1]), message, "split it, or remove one key", key=True)
         else:
             message = "an edge needs one of 'to', 'routes', 'loop' and 'parallel'"
             self.context.error("missing-key", path, message, "add 'to: END'", key=True)
@@ -137,9 +134,8 @@ class _EdgeReader:
 
     def _add_targets(self, source: str, edge: EdgeShape, path: KeyPath) -> None:
         branch = self._branch(source, path)
-        targets = [
-            (t, (*path, "to", i)) for i, t in enumerate(edge.to or ()) if self.context.target(t, (*path, "to", i))
-        ]
+        written = [(target, (*path, "to", i)) for i, target in enumerate(edge.to or ())]
+        targets = [(target, where) for target, where in written if self.context.target(target, where)]
         for target, where in targets:
             self.context.link(source, target, where)
         if self._has_conflict(branch, source, path):
@@ -152,9 +148,8 @@ class _EdgeReader:
             branch.plain.extend(targets)
         elif len(edge.to or ()) > 1:
             message = "an edge with a condition leads to one node"
-            self.context.error(
-                "conflicting-edges", (*path, "to"), message, "lead to one node, and from there to several"
-            )
+            hint = "lead to one node, and from there to several"
+            self.context.error("conflicting-edges", (*path, "to"), message, hint)
         elif targets:
             branch.conditional = branch.conditional or (*path, "condition")
             self._add_route(source, branch, self._condition_text(edge.condition), (*path, "condition"), targets[0][0])
@@ -165,7 +160,7 @@ class _EdgeReader:
         if branch.single_transition is None:
             return False
         line = self.context.document.position(branch.first).line
-        message = f"'{source}' already has the edge in line {line}, which can't be combined with another one"
+        message = f"'{source}' already has the edge in line {line}, which can't be combined with other edges"
         self.context.error("conflicting-edges", (*path, "from"), message, "put the targets into one edge")
         return True
 
@@ -185,7 +180,7 @@ class _EdgeReader:
     def _set_default(self, branch: _Branch, path: KeyPath, target: str) -> None:
         if branch.default is not None:
             message = f"a second default route (the first leads to '{branch.default}')"
-            self.context.error("duplicate-default", path, message, "keep one", key=True)
+            self.context.error("duplicate-default", path, message, "keep one default", key=True)
         branch.default = branch.default or target
 
     def _add_single_transition(self, source: str, edge: EdgeShape, path: KeyPath) -> None:
@@ -208,21 +203,19 @@ class _EdgeReader:
 
     def _route(self, source: str, branch: _Branch, route: RouteShape, path: KeyPath) -> None:
         read = self._read_route(route, path)
+        logic = route.if_ or self._condition_text(route.condition or "")
         if read is None:
             self.context.edges.is_complete = False
             branch.may_have_default = True
             if route.if_ or route.condition:
-                self.context.condition(
-                    route.if_ or self._condition_text(route.condition or ""),
-                    (*path, "if" if route.if_ else "condition"),
-                )
+                self.context.condition(logic, (*path, "if" if route.if_ else "condition"))
             return
         key, target, where = read
         self.context.link(source, target, where)
-        logic = (
-            "default" if key in DEFAULTS else route.if_ if key == "if" else self._condition_text(route.condition or "")
-        )
-        self._add_route(source, branch, logic or "", (*path, key), target)
+        if key in DEFAULTS:
+            self._set_default(branch, (*path, key), target)
+        else:
+            self._add_route(source, branch, logic, (*path, key), target)
 
     def _read_route(self, route: RouteShape, path: KeyPath) -> tuple[str, str, KeyPath] | None:
         """The key of the route's condition, its target, and the path of the target."""
@@ -254,6 +247,7 @@ class _EdgeReader:
         return Routes(tuple(branch.routes), branch.default or END)
 
     def finish(self) -> None:
+        """Sets the transition of each node. Called once, when all edges are read."""
         for source, branch in self.branches.items():
             transition = branch.single_transition or self._merged_transition(branch)
             if transition is not None:

@@ -14,7 +14,7 @@ from flowyard.language.values.types import Type
 def read_condition(
     document: SourceDocument, path: KeyPath, text: str, types: Mapping[str, Type], loops: Collection[str]
 ) -> Expression | None:
-    """The expression; None if the text isn't one. An expression that doesn't fit the state is reported and returned."""
+    """The expression, also if it doesn't fit the state; None if the text isn't an expression. Reports its problems."""
     expression = parse_at(document, path, text)
     for finding in check_expression(expression, types, loops) if expression is not None else ():
         document.text_error(path, finding)
@@ -22,7 +22,7 @@ def read_condition(
 
 
 def parse_at(document: SourceDocument, path: KeyPath, text: str) -> Expression | None:
-    """The expression; None if the text isn't one, which is reported."""
+    """The expression; None, and a problem, if the text isn't an expression."""
     try:
         return parse_expression(text)
     except ExpressionSyntaxError as error:

@@ -32,7 +32,7 @@ def check_flow(document: SourceDocument, fields: Mapping[str, Field], nodes: Map
 
 
 def _has_node_problems(document: SourceDocument) -> bool:
-    """Whether two nodes have the same id, or a node leads to one that doesn't exist."""
+    """Whether two nodes have the same id, or a node leads to a node that doesn't exist."""
     return any(problem.code in _FLOW_CODES for problem in document.problems)
 
 
@@ -252,7 +252,7 @@ class _Checker:
                 self._report_parallel_writers(name, [n for n in self.nodes if n in writers.get(name, ())])
 
     def _report_parallel_writers(self, field: str, writers: list[str]) -> None:
-        """Reports each writer that may run at the same time as an earlier one in the document."""
+        """Reports each writer that may run at the same time as a writer above it in the document."""
         before: set[str] = set()
         for writer in writers if len(writers) > 1 else ():
             parallel = self.flow.parallel_to(writer) & before

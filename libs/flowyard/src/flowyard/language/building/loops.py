@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from flowyard.language.building.edge_context import EdgeContext, field_name
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import LoopShape
 from flowyard.language.values.types import BOOL, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Loop, Transition
+from flowyard.language.workflow import END, START, Loop
+
+_START_HINT: Final = "name the node where an iteration begins"
 
 
-def read_loop(context: EdgeContext, source: str, loop: LoopShape, path: KeyPath) -> Transition | None:
+def read_loop(context: EdgeContext, source: str, loop: LoopShape, path: KeyPath) -> Loop | None:
+    """The loop; None if it is broken. Reports its problems."""
     if loop.to is None and source in context.joins:
-        context.error(
-            "missing-key", path, "a loop from a join needs the key 'to'", "name the node where an iteration begins"
-        )
+        context.error("missing-key", path, "a loop from a join needs the key 'to'", _START_HINT)
         return None
     start = loop.to or source
     targets = [(start, (*path, "to")), (loop.exit_to, (*path, "exit_to"))]
@@ -24,17 +27,11 @@ def read_loop(context: EdgeContext, source: str, loop: LoopShape, path: KeyPath)
         context.error("unknown-node", path, "a loop can't start from START", "start it from a node", key=True)
         return None
     if start == END:
-        context.error(
-            "loop-target", (*path, "to"), "a loop can't lead back to END", "name the node where an iteration begins"
-        )
+        context.error("loop-target", (*path, "to"), "a loop can't lead back to END", _START_HINT)
         return None
     if loop.exit_to == start:
-        context.error(
-            "loop-target",
-            (*path, "exit_to"),
-            "'exit_to' is the node at which the loop begins again",
-            "name the node after the loop",
-        )
+        message = "'exit_to' is the node where an iteration begins"
+        context.error("loop-target", (*path, "exit_to"), message, "name the node after the loop")
         return None
     for target, where in targets:
         context.link(source, target, where if context.document.has(where) else path)

@@ -6,10 +6,11 @@ from flowyard.language.building.edge_context import EdgeContext, field_name
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import ParallelShape
 from flowyard.language.values.types import ANY, ListOf, ObjectOf, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Map, Transition
+from flowyard.language.workflow import END, START, Map
 
 
-def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: KeyPath) -> Transition | None:
+def read_map(context: EdgeContext, source: str, shape: ParallelShape, path: KeyPath) -> Map | None:
+    """The map; None if its target can't run. Reports its problems."""
     where = (*path, "target_node")
     items = _list_field(context, shape.items_field, (*path, "items_field"))
     collect = _list_field(context, shape.collect_field, (*path, "collect_field"))

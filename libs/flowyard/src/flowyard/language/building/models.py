@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flowyard.language import outside
+from flowyard.language import secret_references
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import KeyPath, did_you_mean
 from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
@@ -40,7 +40,7 @@ class ModelReader:
         if "provider" not in own_values and _names_another_provider(own_values.get("model", ""), self.default.provider):
             own_values["provider"], own_values["model"] = self._provider_of(own_values["model"], path)
         if own_values.get("provider", self.default.provider) != self.default.provider:
-            # An address and a key belong to their provider, and must never be sent to another one.
+            # An address and a key belong to their provider, and must never be sent to another provider.
             shared = {key: value for key, value in shared.items() if key not in _PROVIDER_KEYS}
         fallbacks = self.shared_fallbacks if own.fallbacks is None else self._fallbacks(own, path)
         return self._settings({**shared, **own_values, "fallbacks": fallbacks}, path)
@@ -58,9 +58,8 @@ class ModelReader:
         self._check_provider(provider, path)
         model = model or DEFAULT_MODELS.get(provider)
         if model is None and "config" not in self.document.incomplete and not self.document.has_removed_key(path):
-            self.document.error(
-                "missing-key", path, f"provider '{provider}' needs the key 'model'", "add 'model:'", key=True
-            )
+            message = f"provider '{provider}' needs the key 'model'"
+            self.document.error("missing-key", path, message, "add 'model:'", key=True)
         self._check_address(given.get("api_base"), path)
         self._check_extra(given.get("extra", {}), path)
         return ModelSettings(provider, model or "unknown", **given)
@@ -77,16 +76,16 @@ class ModelReader:
             if hint is not None and self.document.has(where):
                 self.document.error("reserved-name", where, f"'{name}' isn't allowed in extra", hint, key=True)
         for name, value in extra.items():
-            if name in outside.HEADERS and isinstance(value, Mapping):
+            if name in secret_references.HEADERS and isinstance(value, Mapping):
                 self._check_headers(value, (*path, "extra", name))
-            elif outside.contains_reference(value) and self.document.has((*path, "extra", name)):
+            elif secret_references.contains_reference(value) and self.document.has((*path, "extra", name)):
                 message = f"references are resolved in headers only, not in '{name}'"
                 hint = "write it into extra.headers, or name the key's variable in api_key_env"
                 self.document.error("bad-reference", (*path, "extra", name), message, hint)
 
     def _check_headers(self, headers: Mapping[str, Any], path: KeyPath) -> None:
         for header, value in headers.items():
-            fault = outside.reference_fault(value) if isinstance(value, str) else None
+            fault = secret_references.reference_fault(value) if isinstance(value, str) else None
             if fault is not None and self.document.has((*path, header)):
                 self.document.error("bad-reference", (*path, header), fault, "write ${env:NAME} or ${file:NAME}")
 
@@ -107,7 +106,7 @@ class ModelReader:
             self.document.error("unknown-provider", (*path, "provider"), f"no provider '{provider}'", hint)
 
 
-_PRICE_HINT: Final = "prices are those of LiteLLM's list"
+_PRICE_HINT: Final = "prices come from LiteLLM's list"
 _RESERVED_EXTRAS: Final = {
     "api_key": "name its variable in api_key_env", "api_base": "write it next to extra", "base_url": "write api_base",
     "model": "write it next to extra", "temperature": "write it next to extra", "max_tokens": "write it next to extra",

@@ -51,9 +51,8 @@ class NodeContext:
 
     def check_id(self, name: str, path: KeyPath) -> None:
         if name in (START, END, "configurable") or name.startswith("__"):
-            self.document.error(
-                "reserved-name", (*path, "id"), f"'{name}' can't be the id of a node", "choose another name"
-            )
+            message = f"'{name}' can't be the id of a node"
+            self.document.error("reserved-name", (*path, "id"), message, "choose another name")
         if name in self.lines:
             message = f"a second node '{name}' (the first is in line {self.lines[name]})"
             self.document.error("duplicate-node", (*path, "id"), message, "give each node its own id")
@@ -61,13 +60,12 @@ class NodeContext:
 
     def check_map_target(self, shape: NodeShape, path: KeyPath) -> None:
         if shape.id in self.maps and shape.on_error not in (None, "fail"):
-            message = f"'{shape.id}' runs once per item, where 'on_item_error' at the map's edge decides"
-            self.document.error(
-                "map-target", (*path, "on_error"), message, "write on_item_error: skip at the edge", key=True
-            )
+            message = f"'{shape.id}' runs once per item, so 'on_item_error' at the map's edge applies instead"
+            hint = "write on_item_error: skip at the edge"
+            self.document.error("map-target", (*path, "on_error"), message, hint, key=True)
 
     def types(self, node: str) -> dict[str, Type]:
-        """The names that the texts of a node may use: fields, and the item in a map."""
+        """The names that the texts of a node may use, with their types: fields, and the item in a map."""
         types: dict[str, Type] = dict.fromkeys(self.unresolved_items, ANY)
         types |= {name: f.type for name, f in self.fields.items()}
         map_ = self.maps.get(node)

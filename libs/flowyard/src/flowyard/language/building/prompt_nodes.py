@@ -30,7 +30,7 @@ from flowyard.language.values.types import (
 
 def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> PromptNode:
     if shape.prompt is None and not context.is_incomplete(path):
-        message = f"node '{shape.id}' has no work to do"
+        message = f"node '{shape.id}' has nothing to do"
         context.document.error("missing-key", path, message, "add 'prompt:', 'set:' or 'assert:'", key=True)
     if not shape.outputs and not context.is_incomplete(path):
         message = f"node '{shape.id}' writes nothing"
@@ -71,9 +71,8 @@ class _PromptReader:
         for name, value in (self.shape.inputs or {}).items():
             where = (*self.path, "inputs", name)
             if not name.isidentifier() or name == "state":
-                self.document.error(
-                    "bad-name", where, f"'{name}' can't be a local name", "use letters, digits and _", key=True
-                )
+                message = f"'{name}' can't be a local name"
+                self.document.error("bad-name", where, message, "use letters, digits and _", key=True)
             if isinstance(value, (list, dict)):
                 message = f"the input '{name}' must be a template or a plain value, not a {type_of(value)}"
                 self.document.error("wrong-type", where, message, "write it as the default of a state field")
@@ -92,22 +91,15 @@ class _PromptReader:
             given, description = schema.get(name, (kind, None))
             self._check_fit(name, kind, given)
             declared = self.context.fields.get(name)
-            outputs.append(
-                Output(
-                    name,
-                    kind if accepts(given, kind) else given,
-                    description or (declared.description if declared else None),
-                )
-            )
+            description = description or (declared.description if declared else None)
+            outputs.append(Output(name, kind if accepts(given, kind) else given, description))
         return tuple(outputs)
 
     def _schema(self) -> dict[str, tuple[Type, str | None]]:
         """The outputs' types and descriptions in `output_schema`."""
         schema, where = self.shape.output_schema, (*self.path, "output_schema")
-        if schema is None:
-            return {}
         names = self.shape.outputs or []
-        if not names:
+        if schema is None or not names:
             return {}
         if schema.fields is None:
             return self._simple_schema(schema, where, names)
@@ -125,9 +117,8 @@ class _PromptReader:
         for i, name in enumerate(names if complete else ()):
             if name not in types:
                 message = f"the output '{name}' is missing in the node's output_schema"
-                self.document.error(
-                    "schema-mismatch", (*self.path, "outputs", i), message, "add it there, or remove output_schema"
-                )
+                hint = "add it there, or remove output_schema"
+                self.document.error("schema-mismatch", (*self.path, "outputs", i), message, hint)
         return types
 
     def _simple_schema(
@@ -143,17 +134,15 @@ class _PromptReader:
         return {}
 
     def _check_fit(self, name: str, expected: Type, given: Type) -> None:
-        if accepts(expected, given) or (
-            isinstance(given, ObjectOf) and given.fields is None and accepts(given, expected)
-        ):
+        is_any_object = isinstance(given, ObjectOf) and given.fields is None
+        if accepts(expected, given) or (is_any_object and accepts(given, expected)):
             return
         fields = (self.shape.output_schema.fields if self.shape.output_schema else None) or []
         index = next((i for i, f in enumerate(fields) if f.name == name), None)
         inner = ("type",) if index is None else ("fields", index, "type")
         message = f"'{name}' is {describe(expected)} in the state, but {describe(given)} here"
-        self.document.error(
-            "type-mismatch", (*self.path, "output_schema", *inner), message, f"write {describe(expected)}"
-        )
+        where = (*self.path, "output_schema", *inner)
+        self.document.error("type-mismatch", where, message, f"write {describe(expected)}")
 
     def example(
         self, shape: ExampleShape, path: KeyPath, names: Mapping[str, Type], outputs: tuple[Output, ...]
@@ -166,12 +155,11 @@ class _PromptReader:
         for name in shape.outputs if types else ():
             if name not in types:
                 hint = suggest(name, types, "outputs")
-                self.document.error(
-                    "schema-mismatch", (*path, "outputs", name), f"'{name}' isn't an output", hint, key=True
-                )
+                where = (*path, "outputs", name)
+                self.document.error("schema-mismatch", where, f"'{name}' isn't an output", hint, key=True)
         missing = [name for name in types if name not in shape.outputs]
         for name in missing if shape.outputs.keys() <= types.keys() else ():
-            self.document.error("missing-key", (*path, "outputs"), f"the example lacks the output '{name}'", key=True)
+            self.document.error("missing-key", (*path, "outputs"), f"the example has no output '{name}'", key=True)
         converted = {
             name: check_value(self.document, (*path, "outputs", name), types[name], value, name, code="bad-example")
             for name, value in shape.outputs.items()

@@ -78,7 +78,7 @@ class Shape(BaseModel):
 
 
 class FlowShape(Shape):
-    name: str = Field(min_length=1, max_length=128, description="Unique name of the workflow.")
+    name: str = Field(min_length=1, max_length=128, description="Name of the workflow, unique in an installation.")
     description: str | None = Field(None, description="What the workflow does, for people.")
     version: TextOrNumber | None = Field(None, description="Your own version of the document.")
     tags: list[str] | None = Field(None, description="Words for searching.")
@@ -96,7 +96,7 @@ class FieldShape(Shape):
     schema_: Mapping[str, FieldForm] | None = Field(
         None, alias="schema", description="The fields of an object.", json_schema_extra=_FIELD_NAMES
     )
-    reduce: Reduce | None = Field(None, description="How parallel writes merge.")
+    reduce: Reduce | None = Field(None, description="How several writes to the field are merged.")
     secret: bool = Field(
         default=False,
         description="A required str that is stored encrypted, never shown, and used in prompts only.",
@@ -134,7 +134,7 @@ class ModelShape(Shape):
     )
     model: str | None = Field(None, min_length=1, description="The provider's name of the model.")
     temperature: float | None = Field(None, ge=0, le=2)
-    max_tokens: int | None = Field(None, ge=1, description="Most tokens of one reply.")
+    max_tokens: int | None = Field(None, ge=1, description="Maximum tokens of a reply.")
     api_base: str | None = Field(None, pattern=r"^https?://", description="Address of the API, for example of a proxy.")
     api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
     timeout: Seconds | None = Field(None, description="Seconds that one call may take.")
@@ -149,11 +149,11 @@ class LlmShape(ModelShape):
 
 
 class RetryShape(Shape):
-    max_retries: int | None = Field(None, ge=0, le=50, description="Tries after the first one.")
+    max_retries: int | None = Field(None, ge=0, le=50, description="Attempts after the first.")
     errors: list[ErrorCode] | None = Field(None, min_length=1, description="The errors that are retried.")
     initial_delay: float | None = Field(None, ge=0, le=3600, description="Seconds before the first retry.")
     multiplier: float | None = Field(None, ge=1, le=100, description="The delay grows by this factor.")
-    max_delay: float | None = Field(None, ge=0, le=86_400, description="Longest delay in seconds.")
+    max_delay: float | None = Field(None, ge=0, le=86_400, description="Maximum delay in seconds.")
 
 
 RetryForm: TypeAlias = Annotated[
@@ -247,16 +247,16 @@ class LoopShape(Shape):
     to: str | None = Field(None, description="Where each iteration begins; the edge's own node if left out.")
     condition_field: str | None = Field(None, description="A bool field; true ends the loop.")
     until: str | None = Field(None, min_length=1, description="An expression; true ends the loop.")
-    max_iterations: int = Field(ge=1, le=1000, description="The body runs at most this often.")
+    max_iterations: int = Field(ge=1, le=1000, description="Maximum number of iterations.")
     exit_to: str = Field("END", description="The node after the loop.")
 
 
 class ParallelShape(Shape):
-    items_field: str = Field(description="A list: the target runs once per item.")
+    items_field: str = Field(description="A list field: the target runs once per item.")
     target_node: str
-    collect_field: str = Field(description="A list: the results, in the order of the items.")
+    collect_field: str = Field(description="A list field for the results, in the order of the items.")
     item: Identifier | None = Field(None, description="Local name of the item, 'item' if left out.")
-    max_concurrency: int | None = Field(None, ge=1, description="Most items at a time.")
+    max_concurrency: int | None = Field(None, ge=1, description="Maximum items at the same time.")
     on_item_error: OnItemError | None = None
 
 
@@ -273,21 +273,21 @@ class EdgeShape(Shape):
 
 class ExecutionShape(Shape):
     timeout: Seconds | None = Field(None, description="Seconds that a run may take.")
-    max_retries: int | None = Field(None, ge=0, le=50, description="Tries of a step after the first one.")
+    max_retries: int | None = Field(None, ge=0, le=50, description="Attempts of a step after the first.")
     durability: Durability | None = None
-    concurrency: int | None = Field(None, ge=1, description="Most runs of the workflow at a time.")
+    concurrency: int | None = Field(None, ge=1, description="Maximum runs of the workflow at the same time.")
     priority: int | None = Field(None, ge=-100, le=100)
-    max_attempts: int | None = Field(None, ge=1, le=100, description="Most claims of a run whose executors are lost.")
+    max_attempts: int | None = Field(None, ge=1, le=100, description="Maximum claims if executors of the run are lost.")
 
 
 class BudgetShape(Shape):
-    usd: float | None = Field(None, gt=0, le=1_000_000_000, description="Most US dollars that a run may cost.")
-    tokens: int | None = Field(None, ge=1, le=10**15, description="Most tokens of its prompts and replies together.")
-    model_calls: int | None = Field(None, ge=1, le=2**31 - 1, description="Most calls of models.")
+    usd: float | None = Field(None, gt=0, le=1_000_000_000, description="Maximum US dollars that a run may cost.")
+    tokens: int | None = Field(None, ge=1, le=10**15, description="Maximum tokens of its prompts and replies together.")
+    model_calls: int | None = Field(None, ge=1, le=2**31 - 1, description="Maximum calls of models.")
 
 
 class ConfigShape(Shape):
-    llm: LlmShape | None = Field(None, description="The model of all nodes without an llm of their own.")
+    llm: LlmShape | None = Field(None, description="The model of all nodes that don't select another in llm.")
     execution: ExecutionShape | None = None
     budget: BudgetShape | None = Field(None, description="What a run may spend; it fails before it spends more.")
     storage: Any = Field(None, json_schema_extra=OLD_KEY)
@@ -320,7 +320,7 @@ class DocumentShape(Shape):
     flow: FlowShape
     state: StateShape
     nodes: list[NodeShape] = Field(min_length=1)
-    edges: list[EdgeShape] | None = Field(None, description="The nodes in order if left out.")
+    edges: list[EdgeShape] | None = Field(None, description="If left out, the nodes run in order.")
     config: ConfigShape | None = None
     tests: list[CaseShape] | None = Field(None, description="Cases for `flowyard test`.")
     webhook: Any = Field(None, json_schema_extra=OLD_KEY)

@@ -130,9 +130,8 @@ def _missing_key(document: SourceDocument, path: KeyPath, name: str) -> None:
 
 def _bad_pattern(document: SourceDocument, path: KeyPath, value: Any) -> None:
     if path[-1] == "api_base":
-        document.error(
-            "invalid-value", path, f"'api_base' must be an address, not '{value}'", "write http://… or https://…"
-        )
+        message = f"'api_base' must be an address, not '{value}'"
+        document.error("invalid-value", path, message, "write http://… or https://…")
         return
     hint = "use letters, digits and _, and begin with a letter"
     document.error("bad-name", path, f"{_label(path)} can't be {_describe_value(value)}", hint)
@@ -194,6 +193,7 @@ def _limit(kind: str, context: Mapping[str, Any]) -> str:
 
 
 def keys_of(shape: type[BaseModel]) -> list[str]:
+    """The keys of a mapping, without old keys that have no effect any more."""
     return [f.alias or name for name, f in shape.model_fields.items() if f.json_schema_extra != OLD_KEY]
 
 
@@ -292,10 +292,8 @@ def _placeholder(value: Any, parent: MappingNode) -> ScalarNode:
 
 def _placeholder_tree(data: Any, parent: MappingNode) -> YamlNode:
     if isinstance(data, dict):
-        return MappingNode(
-            {k: MappingEntry(_placeholder(k, parent), _placeholder_tree(v, parent)) for k, v in data.items()},
-            parent.position,
-        )
+        entries = {k: MappingEntry(_placeholder(k, parent), _placeholder_tree(v, parent)) for k, v in data.items()}
+        return MappingNode(entries, parent.position)
     if isinstance(data, list):
         return SequenceNode([_placeholder_tree(item, parent) for item in data], parent.position)
     return _placeholder(data, parent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -28,7 +27,7 @@ _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+(?:#.*\s+)*)*")
 
 
 class SourceError(Exception):
-    """The text can't be parsed as a document, so no more problems of it can be found."""
+    """The text can't be parsed as a document, so nothing else in it can be checked."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -90,7 +89,7 @@ def decode(data: bytes) -> str:
 
 @dataclass(slots=True)
 class Tree:
-    """A document's root mapping, and the problems found by the parser."""
+    """A document's root mapping, and the problems that the parser reported."""
 
     root: MappingNode
     problems: list[Problem]
@@ -154,14 +153,13 @@ class _Builder:
 
     def document(self) -> YamlNode | None:
         documents = 0
-        for event in self._events():
+        for event in yaml.parse(self.text, Loader=_Loader):
             match event:
                 case yaml.DocumentStartEvent():
                     documents += 1
                     if documents > 1:
-                        self._fail(
-                            "several-documents", "a file can only have one document", event, "remove the line '---'"
-                        )
+                        message = "a file can only have one document"
+                        self._fail("several-documents", message, event, "remove the line '---'")
                 case yaml.ScalarEvent():
                     self._add(_Anchored(self._scalar(event)), event, anchor=event.anchor)
                 case yaml.AliasEvent():
@@ -173,9 +171,6 @@ class _Builder:
                 case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                     self._close(event)
         return self.root
-
-    def _events(self) -> Iterator[yaml.Event]:
-        yield from yaml.parse(self.text, Loader=_Loader)
 
     def _position(self, event: yaml.Event) -> Position:
         return position_at(self.text, event.start_mark.index if event.start_mark else 0)
@@ -231,7 +226,7 @@ class _Builder:
     def _key(self, node: YamlNode) -> ScalarNode:
         if isinstance(node, ScalarNode) and (node.value is not None or node.text) and "\0" not in node.text:
             return node
-        self.problems.append(Problem("bad-key", "a key must be a word", node.position))
+        self.problems.append(Problem("bad-key", "a key must be a text", node.position))
         return ScalarNode("", "", node.position, SourceSpan(self.text, 0, 0, ""))
 
     def _entry(self, parent: _OpenCollection, mapping: MappingNode, key: ScalarNode, value: YamlNode) -> None:
@@ -255,7 +250,7 @@ class _Builder:
                     for name, entry in source.entries.items():
                         mapping.entries.setdefault(name, entry)
                 else:
-                    message = "'<<' merges a mapping, or a list of them"
+                    message = "'<<' needs a mapping, or a list of mappings"
                     self.problems.append(Problem("bad-merge", message, source.position))
 
     def _refuse_tag(self, event: Any) -> None:

@@ -1,4 +1,4 @@
-"""A document while it is read: its parts and their positions in the text by path, and the problems found in it."""
+"""A document while it is read: finds its parts, and their positions in the text, by path, and collects its problems."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class SourceDocument:
     `ids`: a node has no id.
     """
     removed_from: set[Position] = field(default_factory=set)
-    """The positions of mappings from which a broken key was removed: it may be a misspelled form of a missing one."""
+    """The positions of mappings from which a broken key was removed: it may be a misspelled form of a missing key."""
 
     _reported: set[Problem] = field(default_factory=set)
     _errors: int = 0
 
     def node(self, path: KeyPath) -> YamlNode:
-        """The node at `path`. A missing key is skipped, because short forms have fewer levels than long ones."""
+        """The node at `path`. A missing key is skipped, because short forms have fewer levels than long forms."""
         node: YamlNode = self.root
         for key in path:
             node = _child(node, key) or node
@@ -54,12 +54,14 @@ class SourceDocument:
         return self.node(path).position
 
     def has(self, path: KeyPath) -> bool:
+        """Whether the document has all keys of `path`."""
         node: YamlNode | None = self.root
         for key in path:
             node = _child(node, key) if node is not None else None
         return node is not None
 
     def has_removed_key(self, path: KeyPath) -> bool:
+        """Whether a broken key was removed from the mapping at `path`."""
         return self.position(path) in self.removed_from
 
     def deepest_path(self, path: KeyPath, message: str) -> KeyPath:

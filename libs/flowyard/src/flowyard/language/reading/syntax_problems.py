@@ -15,6 +15,7 @@ _MAX_LINE_LENGTH: Final = 400
 
 
 def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+    """The problem at the position in `text` where the mistake is, which may be before that of `error`."""
     if isinstance(error, yaml.MarkedYAMLError) and (error.problem_mark or error.context_mark):
         is_unclosed = "found unexpected end of stream" in str(error.problem)
         mark = error.context_mark if is_unclosed and error.context_mark else error.problem_mark or error.context_mark
@@ -60,7 +61,7 @@ def _bracket_problem(lines: list[tuple[int, str]]) -> Problem | None:
     for number, line in lines:
         match = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", line)
         if match:
-            message = "between { and } a type with brackets needs quotes"
+            message = "a type with brackets needs quotes between { and }"
             return Problem("yaml-syntax", message, Position(number, match.start(1) + 1), f"write '{match[1]}'")
     return None
 
@@ -71,14 +72,11 @@ def _marked_problem(error: yaml.MarkedYAMLError, position: Position) -> Problem:
     if "mapping values are not allowed" in message:
         message, hint = "a ':' isn't expected here", "quote text that contains ': ', or check the indentation"
     elif "did not find expected key" in message or "expected <block end>" in message:
-        message, hint = (
-            "the structure ends unexpectedly here",
-            "check the indentation, and quotes or brackets left open",
-        )
-    elif "found character that cannot start any token" in message or "cannot start any token" in message:
+        message, hint = "the structure ends unexpectedly here", "check the indentation, and close quotes and brackets"
+    elif "cannot start any token" in message:
         message, hint = "this character can't begin a value", "quote text that begins with one of @ ` % or a tab"
     elif "found unexpected end of stream" in message:
-        message, hint = "a quote is never closed", "close it"
+        message, hint = "the quote that begins here isn't closed", "close it"
     elif "undefined alias" in message:
-        message = f"{message.removeprefix('match ')}"
+        message = message.removeprefix("match ")
     return Problem("yaml-syntax", message, position, hint)

@@ -7,17 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
 from flowyard.language.problems import did_you_mean
-from flowyard.language.values.types import (
-    DictOf,
-    ListOf,
-    Nullable,
-    ObjectField,
-    ObjectOf,
-    Simple,
-    Type,
-    describe,
-    type_of,
-)
+from flowyard.language.values.types import DictOf, ListOf, Nullable, ObjectOf, Simple, Type, describe, type_of
 
 _MAX_DEPTH: Final = 100
 _MAX_INT_BITS: Final = 1024
@@ -37,12 +27,10 @@ def conform(kind: Type, value: Any, path: str, problems: list[str], *, complete:
         case ListOf(element) if isinstance(value, (list, tuple)):
             return [conform(element, v, f"{path}[{i}]", problems, complete=complete) for i, v in enumerate(value)]
         case DictOf(inner) if isinstance(value, Mapping):
-            return {
-                k: conform(inner, v, f"{path}.{k}", problems, complete=complete)
-                for k, v in _items(value, path, problems)
-            }
-        case ObjectOf(fields) if isinstance(value, Mapping):
-            return _conform_object(fields, value, path, problems, complete=complete)
+            items = _items(value, path, problems)
+            return {k: conform(inner, v, f"{path}.{k}", problems, complete=complete) for k, v in items}
+        case ObjectOf() if isinstance(value, Mapping):
+            return _conform_object(kind, value, path, problems, complete=complete)
         case ListOf() | DictOf() | ObjectOf():
             problems.append(_mismatch(kind, value, path))
             return value
@@ -117,14 +105,8 @@ def _items(value: Mapping[Any, Any], path: str, problems: list[str]) -> list[tup
     return [(k, v) for k, v in value.items() if isinstance(k, str)]
 
 
-def _conform_object(
-    fields: Mapping[str, ObjectField] | None,
-    value: Mapping[Any, Any],
-    path: str,
-    problems: list[str],
-    *,
-    complete: bool,
-) -> Any:
+def _conform_object(kind: ObjectOf, value: Mapping[Any, Any], path: str, problems: list[str], *, complete: bool) -> Any:
+    fields = kind.fields
     if fields is None:
         return _json_only(value, path, problems)
     given = dict(_items(value, path, problems))

@@ -29,7 +29,7 @@ from flowyard.language.values.types import (
 NULL: Final = Nullable(ANY)
 _EQUALITY: Final = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 _ORDER: Final = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-_NOT_ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and the functions of the language are allowed"
+_ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and the functions of the language are allowed"
 
 
 def check_expression(expression: Expression, types: Mapping[str, Type], loops: Collection[str]) -> list[Finding]:
@@ -58,6 +58,9 @@ class _Checker:
     ) -> Type:
         self.findings.append(Finding(code, message, node.col_offset, suggestion))
         return ANY
+
+    def not_allowed(self, node: ast.expr, suggestion: str = _ALLOWED) -> Type:
+        return self.report(node, f"'{_shown(node)}' isn't allowed here", suggestion, code="expression-not-allowed")
 
     def condition(self, node: ast.expr) -> None:
         kind = self.operand(node)
@@ -107,15 +110,12 @@ class _Checker:
             case ast.Call():
                 return self.call(node)
             case _:
-                return self.report(
-                    node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed"
-                )
+                return self.not_allowed(node)
 
     def loop(self, node: ast.expr, loop: str) -> Type:
         if loop not in self.loops:
-            self.report(
-                node, f"no loop starts from a node '{loop}'", suggest(loop, self.loops, "loops"), code="unknown-node"
-            )
+            hint = suggest(loop, self.loops, "loops")
+            self.report(node, f"no loop starts from a node '{loop}'", hint, code="unknown-node")
         return INT
 
     def name(self, node: ast.expr, name: str) -> Type:
@@ -139,9 +139,7 @@ class _Checker:
             case str():
                 return STR
             case _:
-                return self.report(
-                    node, f"'{_shown(node)}' isn't allowed here", _NOT_ALLOWED, code="expression-not-allowed"
-                )
+                return self.not_allowed(node)
 
     def step(self, node: ast.expr, inner: ast.expr, step: str | int) -> Type:
         kind = self.operand(inner)
@@ -176,9 +174,7 @@ class _Checker:
 
     def arithmetic(self, node: ast.BinOp) -> Type:
         if not isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)):
-            return self.report(
-                node, f"'{_shown(node)}' isn't allowed here", "use + - * / // %", code="expression-not-allowed"
-            )
+            return self.not_allowed(node, "use + - * / // %")
         left = without_null(self.infer(node.left))
         if isinstance(node.op, ast.Add) and (left == STR or isinstance(left, ListOf)):
             right = self.operand(node.right)
@@ -230,7 +226,7 @@ class _Checker:
 
     def call(self, node: ast.Call) -> Type:
         if not isinstance(node.func, ast.Name):
-            hint = _method_hint(node) or _NOT_ALLOWED
+            hint = _method_hint(node) or _ALLOWED
             what = "methods" if isinstance(node.func, ast.Attribute) else "values"
             return self.report(node, f"{what} can't be called", hint, code="unknown-function")
         name = node.func.id

@@ -57,7 +57,7 @@ class ExpressionSyntaxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked condition. Two are equal if their texts are."""
+    """A parsed expression. Expressions are equal if their texts are."""
 
     text: str
     tree: ast.expr = field(compare=False, repr=False)
@@ -72,7 +72,7 @@ class Expression:
         return ((name, node.col_offset) for name, node in field_references(self.tree))
 
     def value(self, lookup: Lookup, iterations: Iterations) -> Any:
-        """Its value now, as JSON has it. Raises EvaluationError."""
+        """The value, of a type that JSON has. Raises EvaluationError."""
         return _Evaluator(lookup, iterations, self.text).value(self.tree)
 
     def holds(self, lookup: Lookup, iterations: Iterations) -> bool:
@@ -92,7 +92,7 @@ def parse_expression(text: str) -> Expression:
     line = re.sub(r"[\r\n\t\f\v]", " ", _BRACED.sub(_unbrace, text))
     leading = len(line) - len(line.lstrip())
     if not line.strip():
-        raise _error("the expression is empty", 0, "write one, such as: score > 0.8")
+        raise _error("the expression is empty", 0, "write an expression, such as: score > 0.8")
     comment = _without_strings(line).find("#")
     if comment >= 0:
         raise _error("'#' isn't part of an expression", comment, "write comments outside of it")
@@ -134,9 +134,8 @@ def _syntax_error(line: str, offset: int) -> ExpressionSyntaxError:
     word = re.search(r"\b(AND|OR|NOT|IN)\b", bare)
     if word:
         return _error(f"'{word[0]}' isn't part of an expression", word.start(), f"use '{word[0].lower()}'")
-    return _error(
-        "this isn't a valid expression", offset, "examples: score > 0.8, category in ['a', 'b'], len(items) == 0"
-    )
+    hint = "examples: score > 0.8, category in ['a', 'b'], len(items) == 0"
+    return _error("this isn't a valid expression", offset, hint)
 
 
 def _without_strings(line: str) -> str:
@@ -231,8 +230,8 @@ class _Evaluator:
             case ast.List(items) | ast.Tuple(items):
                 return [self.value(item) for item in items]
             case ast.BoolOp(operator, values):
-                wanted = isinstance(operator, ast.Or)
-                return wanted if any(self._bool(v) is wanted for v in values) else not wanted
+                decisive = isinstance(operator, ast.Or)
+                return decisive if any(self._bool(v) is decisive for v in values) else not decisive
             case ast.UnaryOp(ast.Not(), operand):
                 return not self._bool(operand)
             case ast.UnaryOp(operator, operand):
@@ -276,7 +275,7 @@ class _Evaluator:
         except ArithmeticError as error:
             raise EvaluationError(f"{error} in '{self.text}'") from error
         if isinstance(result, int) and result.bit_length() > _MAX_INT_BITS:
-            raise EvaluationError(f"a number grew too large in '{self.text}'")
+            raise EvaluationError(f"a number is too large in '{self.text}'")
         return result
 
     def _compare(self, left: ast.expr, operators: list[ast.cmpop], rights: list[ast.expr]) -> bool:
@@ -318,7 +317,7 @@ class _Evaluator:
             return isinstance(part, str) and part in container
         if isinstance(container, list):
             return any(equal(part, item) for item in container)
-        raise EvaluationError(f"{ast.unparse(node)} is {type_of(container)}: nothing can be in it, in '{self.text}'")
+        raise EvaluationError(f"{ast.unparse(node)} is {type_of(container)}: it has no elements, in '{self.text}'")
 
     def _call(self, function: str, args: list[ast.expr]) -> Any:
         values = [self.value(arg) for arg in args]

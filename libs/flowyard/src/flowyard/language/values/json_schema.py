@@ -35,20 +35,21 @@ def _schema(kind: Type) -> dict[str, Any]:
 
 
 def property_names(schema: Any) -> Iterator[str]:
-    """All names of properties in a JSON Schema, however deep."""
+    """The names of all properties in a JSON Schema, at any depth."""
     match schema:
         case dict():
             yield from schema.get("properties") or ()
-            for each in schema.values():
-                yield from property_names(each)
+            for inner in schema.values():
+                yield from property_names(inner)
         case list():
-            for each in schema:
-                yield from property_names(each)
+            for inner in schema:
+                yield from property_names(inner)
         case _:
             pass
 
 
 def object_schema(fields: Mapping[str, tuple[Type, str | None]]) -> dict[str, Any]:
+    """The JSON Schema of an object. `fields`: the type and the description of each."""
     return {
         "type": "object",
         "properties": {name: json_schema(kind, description) for name, (kind, description) in fields.items()},

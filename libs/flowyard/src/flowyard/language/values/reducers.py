@@ -1,4 +1,4 @@
-"""Merges several writes to one field of the state."""
+"""Merges several writes to one field of the state. A null, which an optional field may have, adds nothing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 Reducer: TypeAlias = Callable[[Any, Any], Any]
-
-
-# A null, which an optional field may have, adds nothing.
 
 
 def append(old: Any, new: Any) -> Any:
@@ -36,11 +33,6 @@ def smaller(old: Any, new: Any) -> Any:
 
 
 REDUCERS: Final[Mapping[str, Reducer]] = {
-    "append": append,
-    "extend": extend,
-    "merge": merge,
-    "add": add,
-    "max": larger,
-    "min": smaller,
-}
+    "append": append, "extend": extend, "merge": merge, "add": add, "max": larger, "min": smaller,
+}  # fmt: skip
 """By the value of `reduce`. Without a reducer, the last write wins."""

@@ -1,4 +1,4 @@
-"""References such as `profile.name` and `items[0]`: a field and steps into its value, in templates and expressions."""
+"""References in templates and expressions, such as `profile.name` and `items[0]`: a field, and steps into its value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Finding:
 
 
 def step_type(kind: Type, step: Step, offset: int) -> Type | Finding:
-    """The type of what a step into a value of type `kind` leads to."""
+    """The type of the element that a step selects from a value of type `kind`."""
     match kind:
         case Nullable(inner):
             return step_type(inner, step, offset)
@@ -34,9 +34,8 @@ def step_type(kind: Type, step: Step, offset: int) -> Type | Finding:
             field = (fields or {}).get(step)
             if field:
                 return field.type
-            return Finding(
-                "unknown-field", f"the object has no field '{step}'", offset, suggest(step, fields or {}, "fields")
-            )
+            hint = suggest(step, fields or {}, "fields")
+            return Finding("unknown-field", f"the object has no field '{step}'", offset, hint)
         case DictOf(value) if isinstance(step, str):
             return value
         case ListOf(element) if isinstance(step, int):
@@ -57,22 +56,21 @@ def _no_such_step(kind: Type, step: Step, offset: int) -> Finding:
 
 
 def take_step(value: Any, step: Step, path: str) -> Any:
-    """What a step into a value leads to. `path`: the value's name in messages. Raises EvaluationError."""
+    """The element that a step selects from a value. `path`: the value's name in messages. Raises EvaluationError."""
     if isinstance(step, str):
         if isinstance(value, Mapping):
             if step in value:
                 return value[step]
-            raise EvaluationError(
-                f"{path} has no '{step}' (it has: {', '.join(map(str, list(value)[:12])) or 'nothing'})"
-            )
+            known = ", ".join(map(str, list(value)[:12])) or "nothing"
+            raise EvaluationError(f"{path} has no '{step}' (it has: {known})")
     elif isinstance(value, (list, str)):
         if -len(value) <= step < len(value):
             return value[step]
         raise EvaluationError(f"{path}[{step}] is out of range: {path} has {len(value)} items")
-    raise EvaluationError(
-        f"{path} is {type_of(value)}: it has no {f'[{step}]' if isinstance(step, int) else repr(step)}"
-    )
+    shown = f"[{step}]" if isinstance(step, int) else repr(step)
+    raise EvaluationError(f"{path} is {type_of(value)}: it has no {shown}")
 
 
 def show(root: str, steps: tuple[Step, ...]) -> str:
+    """The reference as it is written in documents."""
     return root + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)

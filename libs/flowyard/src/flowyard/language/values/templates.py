@@ -29,6 +29,7 @@ class Placeholder:
     offset: int
 
     def value(self, lookup: Lookup) -> Any:
+        """The value that it stands for. Raises EvaluationError."""
         value = lookup(self.root)
         for i, step in enumerate(self.steps):
             value = take_step(value, step, show(self.root, self.steps[:i]))
@@ -78,13 +79,9 @@ def parse_template(text: str) -> Template:
     literal: list[str] = []
     opened: list[str] = []
     at = 0
-    while at < len(text):
-        brace_match = _BRACE.search(text, at)
-        brace = brace_match.start() if brace_match else len(text)
-        literal.append(text[at:brace])
-        at = brace
-        if at == len(text):
-            break
+    while brace := _BRACE.search(text, at):
+        literal.append(text[at : brace.start()])
+        at = brace.start()
         if text[at] == "}":
             at += _close(text, at, opened, literal)
         elif text.startswith("{{", at):
@@ -101,6 +98,7 @@ def parse_template(text: str) -> Template:
             opened.append("{")
             literal.append("{")
             at += 1
+    literal.append(text[at:])
     if "".join(literal):
         parts.append("".join(literal))
     return Template(text, tuple(parts))
@@ -132,6 +130,7 @@ def check_template(template: Template, types: Mapping[str, Type]) -> Iterator[Fi
 
 
 def placeholder_type(placeholder: Placeholder, types: Mapping[str, Type]) -> Type | Finding:
+    """The type of the placeholder's value, or why it can't have a value. `types`: of the names that may be used."""
     kind = types.get(placeholder.root)
     if kind is None:
         near = did_you_mean(placeholder.root, types)

@@ -86,8 +86,6 @@ def parse_type(text: str) -> Type:
 
 
 class _Parser:
-    """A recursive-descent parser."""
-
     def __init__(self, text: str) -> None:
         self.tokens = [(m.group(1), m.start(1)) for m in _TOKEN.finditer(text)]
         self.at = 0
@@ -173,6 +171,7 @@ def _known_types() -> str:
 
 
 def nullable(kind: Type) -> Type:
+    """The type that also allows null."""
     return kind if isinstance(kind, Nullable) or kind == ANY else Nullable(kind)
 
 

@@ -1,4 +1,4 @@
-"""`${env:NAME}` and `${file:NAME}`: references to secrets outside of a document. `llm.references` resolves them."""
+"""`${env:NAME}` and `${file:NAME}`: references to secrets outside of a document, resolved by `llm.references`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def has_reference(text: object) -> bool:
 
 
 def reference_fault(text: str) -> str | None:
-    """What is wrong with the references in a text; None: nothing."""
+    """The first mistake in the references of a text; None if there is none."""
     for kind, name in _REFERENCE.findall(text):
         if kind not in ("env", "file"):
             return f"no reference '${{{kind}:…}}'"
         if not name.strip() or (kind == "env" and not _VARIABLE.fullmatch(name)):
             return f"'{name}' can't be the name of a {'variable' if kind == 'env' else 'file'}"
         if kind == "env" and name.upper().startswith(OWN_PREFIX):
-            return f"'{name}' is a variable of Flowyard, which is never sent to others"
+            return f"'{name}' is a variable of Flowyard, which is never sent to a provider"
     return None
 
 
@@ -35,11 +35,11 @@ def replace_references(text: str, look_up: Callable[[str, str], str]) -> str:
 
 
 def contains_reference(value: Any) -> bool:
-    """Whether a value, or a value inside of it, contains a reference."""
+    """As `has_reference`, also for texts inside of lists and mappings."""
     match value:
         case dict():
-            return any(contains_reference(each) for each in value.values())
+            return any(contains_reference(inner) for inner in value.values())
         case list():
-            return any(contains_reference(each) for each in value)
+            return any(contains_reference(inner) for inner in value)
         case _:
             return has_reference(value)
