@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from flowyard.service.checks import postgres_and_nats
 from flowyard.web.app import About, make_app
 from flowyard_dashboard import login, mlflow_page, own_routes, run_routes, runs_routes, workflow_routes
-from flowyard_dashboard.error_pages import add_failure_pages
+from flowyard_dashboard.error_pages import register_error_pages
 from flowyard_dashboard.form_body import body_limit
 from flowyard_dashboard.pages import HEADERS
 from flowyard_dashboard.parts import DashboardParts
@@ -34,7 +34,7 @@ def dashboard_app(parts: DashboardParts) -> FastAPI:
         headers=HEADERS,
     )
     app.state.parts = parts
-    add_failure_pages(app, parts.pages)
+    register_error_pages(app, parts.pages)
     # The innermost middleware, so that its responses are counted and get the headers of all responses.
     app.user_middleware.append(Middleware(SessionGuard, parts=parts))
     return app

@@ -45,7 +45,7 @@ class Assets:
 
 
 def load_assets(folder: Path = _FOLDER) -> Assets:
-    """Raises AssetsMissing."""
+    """Reads and compresses all files. Raises AssetsMissing."""
     assets = {name: _load(folder, name) for name in _NAMES}
     return Assets(assets, {asset.url: asset for asset in assets.values()})
 

@@ -16,7 +16,7 @@ from flowyard_dashboard.pages import Pages
 _NOT_FOUND: Final = "There is no such page. It may have been deleted, or the address is misspelled."
 
 
-def add_failure_pages(app: FastAPI, pages: Pages) -> None:
+def register_error_pages(app: FastAPI, pages: Pages) -> None:
     """Registers handlers that answer errors with pages, instead of JSON."""
 
     async def flowyard_error(request: Request, error: Exception) -> Response:
@@ -24,7 +24,7 @@ def add_failure_pages(app: FastAPI, pages: Pages) -> None:
         return error_page(pages, request, error)
 
     async def invalid_address(request: Request, _error: Exception) -> Response:
-        # FastAPI validates only the addresses of pages: an invalid one doesn't exist.
+        # FastAPI validates only the addresses of pages: no page has an invalid address.
         return _page(pages, request, 404, "Not found", _NOT_FOUND)
 
     async def http_error(request: Request, error: Exception) -> Response:
@@ -41,6 +41,7 @@ def add_failure_pages(app: FastAPI, pages: Pages) -> None:
 
 
 def error_page(pages: Pages, request: Request, error: FlowyardError) -> Response:
+    """The page for an error, with the error's status."""
     response = _page(pages, request, error.status, error.title, error.message)
     if error.retry_after is not None:
         response.headers["retry-after"] = str(max(1, round(error.retry_after)))

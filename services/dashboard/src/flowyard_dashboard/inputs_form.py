@@ -11,7 +11,7 @@ from flowyard.language.inputs import check_inputs
 from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Nullable, describe, without_null
 from flowyard.language.workflow import Field, Workflow
 
-ControlKind: TypeAlias = Literal["line", "text", "whole", "number", "box", "choice", "json", "secret"]
+ControlKind: TypeAlias = Literal["line", "text", "integer", "number", "checkbox", "choice", "json", "secret"]
 
 PREFIX: Final = "input."
 """Stands before the names of inputs, so that they differ from the form's other values."""
@@ -26,7 +26,6 @@ class InputControl:
     kind: ControlKind
     type: str
     required: bool
-    nullable: bool
     description: str | None
     text: str
     problem: str | None = None
@@ -83,14 +82,13 @@ def read_json(text: str) -> Any:
 def _control_of(field: Field, text: str, problem: str | None = None) -> InputControl:
     is_nullable = isinstance(field.type, Nullable)
     return InputControl(
-        field.name,
-        _control_kind(field),
-        describe(field.type),
-        field.required and not is_nullable,
-        is_nullable,
-        field.description,
-        "" if field.secret else text,
-        problem,
+        name=field.name,
+        kind=_control_kind(field),
+        type=describe(field.type),
+        required=field.required and not is_nullable,
+        description=field.description,
+        text="" if field.secret else text,
+        problem=problem,
     )
 
 
@@ -102,9 +100,9 @@ def _control_kind(field: Field) -> ControlKind:
         default = field.default if isinstance(field.default, str) else ""
         return "line" if default and "\n" not in default and len(default) <= _MAX_LINE_LENGTH else "text"
     if inner == BOOL:
-        return "choice" if isinstance(field.type, Nullable) else "box"
+        return "choice" if isinstance(field.type, Nullable) else "checkbox"
     if inner == INT:
-        return "whole"
+        return "integer"
     return "number" if inner == FLOAT else "json"
 
 
@@ -119,7 +117,7 @@ def _default(field: Field) -> str:
 def _parse(field: Field, text: str) -> tuple[Any] | None:
     """The value as a tuple; None if the control is empty, so that the default applies. Raises ValueError."""
     control = _control_kind(field)
-    if control == "box":
+    if control == "checkbox":
         return (text == "true",)
     if not text.strip():
         # A text with a default may be empty; a required text may not.
@@ -128,7 +126,7 @@ def _parse(field: Field, text: str) -> tuple[Any] | None:
         return (None,) if isinstance(field.type, Nullable) else None
     if control in ("line", "text", "secret"):
         return (text,)
-    if control in ("whole", "number"):
+    if control in ("integer", "number"):
         return (_number(text),)
     return (read_json(text),)
 

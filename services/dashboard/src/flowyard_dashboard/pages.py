@@ -19,24 +19,16 @@ from flowyard.access import Caller
 from flowyard.storage.overview import MOST_COUNTED
 from flowyard_dashboard.assets import Assets
 
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "img-src 'self' data:",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-    )
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # Not `no-referrer`: browsers would send no origin either, by which forms are checked.
+    # Not `no-referrer`: browsers would not send the origin either, and SessionGuard checks it.
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -68,19 +60,8 @@ class Pages:
             auto_reload=False,
         )
         self._templates.globals |= {"asset": assets.url, "external": external, "most_counted": MOST_COUNTED}
-        self._templates.filters |= {
-            "cut": cut,
-            "cut_tight": cut_tight,
-            "preview": preview,
-            "path_segment": path_segment,
-            "money": money,
-            "number": number,
-            "seconds": seconds,
-            "short_id": short_id,
-            "display": display,
-            "moment": moment,
-            "utc": utc,
-        }
+        filters = (cut, cut_tight, preview, path_segment, money, number, seconds, short_id, display, moment, utc)
+        self._templates.filters |= {function.__name__: function for function in filters}
         self._parts: Any = self._templates.get_template("parts.html").module
 
     def page(self, request: Request, name: str, *, status: int = 200, **values: Any) -> Response:
@@ -113,21 +94,20 @@ def display(value: Any) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """The first characters, and the number of those that are missing."""
+    """The first `length` characters of a text, and the number of characters that are missing."""
     return text if len(text) <= length else f"{text[:length]}… ({len(text) - length:,} more characters)"
 
 
 def cut_tight(text: str, length: int) -> str:
-    """The text with at most `length` characters, without the number of missing ones."""
+    """The text, cut to at most `length` characters. Unlike `cut`, it doesn't show how many are missing."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def preview(outputs: Mapping[str, Any]) -> str:
     """The beginning of a step's outputs, in one line."""
-    lines = (
-        f"{name}: {value if isinstance(value, str) else json.dumps(value)}"[:200] for name, value in outputs.items()
-    )
-    return cut_tight(" ".join(" · ".join(lines).split()), 110)
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in outputs.items()}
+    line = " · ".join(f"{name}: {text}"[:200] for name, text in texts.items())
+    return cut_tight(" ".join(line.split()), 110)
 
 
 def short_id(run_id: str) -> str:
@@ -136,6 +116,7 @@ def short_id(run_id: str) -> str:
 
 
 def number(value: int | None) -> str:
+    """A number with thousands separators; None: `unknown`."""
     return "unknown" if value is None else f"{value:,}"
 
 
@@ -156,6 +137,7 @@ def path_segment(name: str) -> str:
 
 
 def seconds(duration: float | timedelta) -> str:
+    """A duration, such as `2.5 s`. A float: in seconds."""
     s = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if s < 1:
         return f"{s * 1000:.0f} ms"

@@ -32,6 +32,7 @@ from flowyard.runs.events import (
 from flowyard.runs.run import Entry, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import EdgeLine
+from flowyard_dashboard.graph.edges import vertices
 from flowyard_dashboard.parts import DashboardParts
 
 NodeState: TypeAlias = Literal["idle", "running", "waiting", "done", "failed", "passed", "skipped"]
@@ -41,7 +42,7 @@ MAX_STEPS: Final = 300
 MAX_CALLS: Final = 200
 MAX_EVENTS: Final = 200
 _WINDOW: Final = 1000
-"""The number of events that are read, the newest ones: a running step has begun within them."""
+"""The number of newest events that are read: a running step has begun within them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class RunDetails:
 
 
 async def read_details(parts: DashboardParts, run_id: UUID, previous: RunDetails | None = None) -> RunDetails:
-    """`previous`: details that needn't be read again. Raises UnknownRun."""
+    """The details of a run. `previous`: what was read before, so that only newer events are read. Raises UnknownRun."""
     control = parts.control
     # The run first: the rest may be newer than the run, and then a later event updates the page.
     run = await control.runs.get(run_id)
@@ -140,9 +141,7 @@ def node_states(details: RunDetails) -> Mapping[str, NodeState]:
         return {}
     ended = not details.run.is_open
     running = {step.id.node for step in details.running_steps}
-    states: dict[str, NodeState] = dict.fromkeys(
-        [START, *details.workflow.nodes, *details.workflow.joins, END], "skipped" if ended else "idle"
-    )
+    states: dict[str, NodeState] = dict.fromkeys(vertices(details.workflow), "skipped" if ended else "idle")
     for step in details.steps:
         states[step.node] = _state_of(step)
     states |= dict.fromkeys(running, "running")

@@ -28,16 +28,9 @@ from flowyard_dashboard.run_view import view_of
 from flowyard_dashboard.session_guard import can_run, require_run
 from flowyard_dashboard.streaming import stream
 
-_FORK_FAILS: Final = (
-    InvalidInputs,
-    InvalidRequest,
-    QueueFull,
-    SecretsNotConfigured,
-    TooLarge,
-    UnknownStep,
-    UnknownWorkflow,
-)
-
+_FORK_ERRORS: Final = (
+    InvalidInputs, InvalidRequest, QueueFull, SecretsNotConfigured, TooLarge, UnknownStep, UnknownWorkflow,
+)  # fmt: skip
 
 router = APIRouter(include_in_schema=False)
 
@@ -104,7 +97,7 @@ async def _page(
 def _without_secrets(details: RunDetails, typed: str) -> str:
     """The changes as they were typed, to show them again, but with `null` for a new secret.
 
-    A fork refuses `null`, so the user must type the secret again; `***` would mean the old one.
+    A fork refuses `null`, so the user must type the secret again; `***` would mean the old secret.
     """
     secrets = details.workflow.secrets if details.workflow is not None else frozenset()
     if not secrets or not typed.strip():
@@ -115,11 +108,8 @@ def _without_secrets(details: RunDetails, typed: str) -> str:
         return ""
     if not isinstance(changes, dict) or not changes.keys() & secrets:
         return typed
-    return json.dumps(
-        {name: None if name in secrets and value != MASK else value for name, value in changes.items()},
-        indent=2,
-        ensure_ascii=False,
-    )
+    shown = {name: None if name in secrets and value != MASK else value for name, value in changes.items()}
+    return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def _points(details: RunDetails) -> list[tuple[str, str]]:
@@ -130,10 +120,8 @@ def _points(details: RunDetails) -> list[tuple[str, str]]:
     started = [(step.node, step.visit) for step in details.steps if step.item is None]
     started += [(running.id.node, running.id.visit) for running in details.running_steps if running.id.item is None]
     points = [(node, visit) for node, visit in dict.fromkeys(started) if node not in workflow.maps]
-    return [
-        (START, "the start, with changed inputs"),
-        *((f"{n}:{v}", f"before {n}" + (f", visit {v}" if v > 1 else "")) for n, v in points),
-    ]
+    labels = [(f"{n}:{v}", f"before {n}" + (f", visit {v}" if v > 1 else "")) for n, v in points]
+    return [(START, "the start, with changed inputs"), *labels]
 
 
 async def _fork(parts: DashboardParts, request: Request, run_id: UUID, start: str, changes: str) -> Response:
@@ -142,14 +130,14 @@ async def _fork(parts: DashboardParts, request: Request, run_id: UUID, start: st
         forked, _ = await fork_run(parts.control, order, run_id=new_run_id())
     except ValueError as error:
         return await _page(parts, request, run_id, fork=start, changes=changes, problem=str(error), status=422)
-    except _FORK_FAILS as error:
+    except _FORK_ERRORS as error:
         message = _message(error)
         return await _page(parts, request, run_id, fork=start, changes=changes, problem=message, status=error.status)
     return RedirectResponse(f"/runs/{forked}", 303)
 
 
 def _changes(text: str) -> dict[str, Any]:
-    """Raises ValueError."""
+    """The changed fields from the form. Raises ValueError with a sentence for the user."""
     changes = read_json(text) if text.strip() else {}
     if not isinstance(changes, dict):
         raise ValueError('Give the changed fields as a JSON object: {"name": value}.')  # noqa: TRY004  # what was typed
@@ -157,7 +145,7 @@ def _changes(text: str) -> dict[str, Any]:
 
 
 def _order(run_id: UUID, start: str, changes: dict[str, Any]) -> ForkOrder:
-    """Raises ValueError."""
+    """`start`: START or `node:visit`. Raises ValueError with a sentence for the user."""
     if start == START:
         return ForkOrder(origin=run_id, inputs=changes)
     node, _, visit = start.rpartition(":")

@@ -65,7 +65,7 @@ async def follow_run(
 async def _refreshed(
     parts: DashboardParts, request: Request, previous: RunDetails, view: View
 ) -> tuple[RunDetails, View]:
-    """The current details and view; the previous ones if Postgres is unavailable. Raises UnknownRun."""
+    """The current details and view; `previous` and `view` if Postgres is unavailable. Raises UnknownRun."""
     try:
         details = await read_details(parts, previous.run.id, previous)
     except Unavailable:
@@ -150,7 +150,7 @@ class LiveReplies:
                 self._open[step] = token.epoch
                 texts.pop(step, None)
             texts[step] = texts.get(step, "") + token.text
-        return update + "".join(_more(step, text) for step, text in texts.items())
+        return update + "".join(_appended_text(step, text) for step, text in texts.items())
 
     def remove_finished(self, details: RunDetails) -> str:
         """Removes the texts of steps that have ended: their outputs are shown instead."""
@@ -172,5 +172,5 @@ def _block(step: StepId) -> str:
     )
 
 
-def _more(step: StepId, text: str) -> str:
+def _appended_text(step: StepId, text: str) -> str:
     return f'<span hx-swap-oob="beforeend:#text-{escape(element_key(step))}-pre">{escape(text)}</span>'

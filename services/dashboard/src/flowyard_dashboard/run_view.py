@@ -11,6 +11,7 @@ from flowyard_dashboard.view import Rows, View
 
 
 def view_of(pages: Pages, details: RunDetails, *, can_run: bool) -> View:
+    """The view of a run's page. `can_run`: whether the user may start and change runs."""
     run = details.run
     sections = {
         "run-head": pages.part("run_head", run, can_run),
@@ -40,7 +41,7 @@ def _graph(pages: Pages, details: RunDetails) -> str:
 
 
 def _notes(details: RunDetails) -> dict[str, str]:
-    """The number of steps of each node that has more than one."""
+    """The number of steps of each node that has run several times."""
     counts: dict[str, int] = {}
     for step in details.steps:
         counts[step.node] = counts.get(step.node, 0) + 1
@@ -55,7 +56,7 @@ def _steps(pages: Pages, details: RunDetails, *, can_run: bool) -> Rows:
             key = f"step-{element_key(id_of(step))}"
             rows[key] = pages.part("step_row", key, step, _fork_link(details, step, can_run=can_run))
     rows |= {
-        (key := _running_key(running)): pages.part("working_row", key, running) for running in details.running_steps
+        (key := _running_key(running)): pages.part("running_row", key, running) for running in details.running_steps
     }
     if not rows:
         rows["no-steps"] = pages.part("no_row", "no-steps", 6, "No step has begun yet.")
@@ -100,5 +101,5 @@ def _summary(kind: str, data: dict[str, object]) -> str:
     parts += [str(data.get("provider", "")) and f"{data['provider']}/{data['model']}"]
     parts += [str(data.get("reason", "")), f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""]
     if kind == "loop.turned":
-        parts.append(f"turn {data['turn']} of at most {data['max_iterations']}: {data['outcome']}")
+        parts.append(f"iteration {data['turn']} of at most {data['max_iterations']}: {data['outcome']}")
     return " · ".join(part for part in parts if part)

@@ -20,7 +20,6 @@ NameOrNone: TypeAlias = Annotated[str, Query(max_length=128, pattern=r"^[^/\x00-
 StateOrNone: TypeAlias = Annotated[State | None, Query()]
 _MAX_NAMES: Final = 500
 
-
 router = APIRouter(include_in_schema=False)
 
 
@@ -51,10 +50,10 @@ async def list_runs(
 async def live_runs(
     parts: InjectedParts, request: Request, workflow: NameOrNone = "", status: StateOrNone = None, seen: str = ""
 ) -> Response:
-    async def look() -> View:
+    async def make_view() -> View:
         return (await runs_view(parts, _filter(workflow, status)))[0]
 
-    return stream(parts, follow_list(parts, request, look, seen=seen))
+    return stream(parts, follow_list(parts, request, make_view, seen=seen))
 
 
 def _filter(workflow: str, status: State | None, before: UUID | None = None) -> RunFilter:

@@ -23,7 +23,7 @@ LOGIN: Final = "/login"
 _PUBLIC: Final = frozenset({LOGIN, "/health/live", "/health/ready"})
 _WITH_KEY: Final = frozenset({"/metrics", "/openapi.json"})
 """For machines, which may send an API key instead."""
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 
 
@@ -35,9 +35,7 @@ class ForeignOrigin(FlowyardError):
     title = "The request didn't come from the dashboard"
 
     def __init__(self) -> None:
-        super().__init__(
-            "a request that changes something must come from a page of this dashboard; nothing was changed"
-        )
+        super().__init__("a request that changes something must come from a page of the dashboard; nothing was changed")
 
 
 class SessionGuard:
@@ -60,7 +58,7 @@ class SessionGuard:
 
     async def _refusal(self, request: Request) -> Response | None:
         """The response that refuses the request; None if access is granted."""
-        if request.method not in _READS and not is_same_origin(request.headers):
+        if request.method not in _SAFE_METHODS and not is_same_origin(request.headers):
             raise ForeignOrigin
         path = request.scope["path"]
         if path in _PUBLIC or path.startswith(assets.PREFIX):

@@ -20,7 +20,7 @@ def _public(url: str) -> str:
     parts = urlsplit(url)
     is_plain = _HOST.fullmatch(parts.netloc) and _PATH.fullmatch(parts.path) and not parts.query and not parts.fragment
     if url and not (parts.scheme in ("http", "https") and is_plain):
-        raise ValueError("should be such as https://mlflow.example.com:5000, without a user and without a query")
+        raise ValueError("must look like https://mlflow.example.com:5000, without a user and a query")
     return url.rstrip("/")
 
 

@@ -26,7 +26,7 @@ _SESSION_CHECKED_S: Final = 0.5
 
 
 class Session:
-    """Checks now and then whether the user is still logged in: a stream may be open for days."""
+    """Checks at intervals whether the user is still logged in: a stream may be open for days."""
 
     def __init__(self, parts: DashboardParts, request: Request) -> None:
         self._parts = parts
@@ -72,4 +72,5 @@ async def follow_list(
 
 
 def first_change(current: View, seen: str) -> str:
+    """The first update of a page whose view has the digest `seen`; empty if that view is current."""
     return "" if current.digest == seen else full_update(current)

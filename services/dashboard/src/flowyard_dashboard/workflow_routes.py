@@ -128,7 +128,7 @@ async def _page(
 
 
 async def _current(parts: DashboardParts, name: str) -> tuple[Workflow | None, str]:
-    """The workflow; None, and why, if this version of Flowyard refuses a document that an older one accepted."""
+    """The workflow; None, and why, if this version of Flowyard refuses a document that an older version accepted."""
     try:
         return (await parts.control.documents.current(name)).workflow, ""
     except InvalidDocument as error:
@@ -160,7 +160,5 @@ def _idempotency(
         return None
     content = json.dumps([once, inputs], sort_keys=True).encode()
     # The key is stored, so a plain hash of secrets, which could be guessed, must not be part of it.
-    fingerprint = (
-        box_for(parts.control, workflow).marks(content)[0] if workflow.secrets else hashlib.sha256(content).digest()
-    )
-    return IdempotencyKey(caller.key_id, f"dashboard-{fingerprint.hex()}", inputs)
+    marks = box_for(parts.control, workflow).marks(content) if workflow.secrets else [hashlib.sha256(content).digest()]
+    return IdempotencyKey(caller.key_id, f"dashboard-{marks[0].hex()}", inputs)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from flowyard.language.nodes import Node
 from flowyard.language.workflow import END, START, Workflow
-from flowyard_dashboard.graph.edges import Edge, Kind, edges, points
+from flowyard_dashboard.graph.edges import Edge, Kind, edges, vertices
 from flowyard_dashboard.graph.layers import Layers, layers
 
 WIDTH: Final = 150
@@ -19,7 +19,7 @@ DOT: Final = 12
 """The radius of START, END and joins."""
 _GAP: Final = 22
 _ROW_GAP: Final = 44
-"""The distance of two rows."""
+"""The distance between two rows."""
 _LABEL_HEIGHT: Final = 18
 _BEND: Final = 14
 _MARGIN: Final = 14
@@ -67,9 +67,10 @@ class GraphDrawing:
 
 
 def draw(workflow: Workflow) -> GraphDrawing:
+    """The drawing of a workflow's graph, from START at the top to END at the bottom."""
     all_edges = edges(workflow)
     forward_edges = [edge for edge in all_edges if edge.kind != "back" and edge.source != edge.target]
-    rows = layers(points(workflow), list(dict.fromkeys((e.source, e.target) for e in forward_edges)))
+    rows = layers(vertices(workflow), list(dict.fromkeys((e.source, e.target) for e in forward_edges)))
     ys = _ys(rows, forward_edges)
     xs = _xs(rows)
     at = {name: (xs[name], ys[rank]) for rank, row in enumerate(rows.rows) for name in row}
@@ -77,11 +78,11 @@ def draw(workflow: Workflow) -> GraphDrawing:
     left = min(x - max(_half_width(name, workflow), reach.get(name, 0)) for name, (x, _) in at.items()) - _MARGIN
     at = {name: (x - left, y) for name, (x, y) in at.items()}
     right = max(x + _half_width(name, workflow) for name, (x, _) in at.items())
-    is_crowded = {target for target, n in Counter(e.target for e in forward_edges if e.label).items() if n > 1}
-    lines = [_line(edge, rows, at, workflow, is_crowded=edge.target in is_crowded) for edge in forward_edges]
+    crowded = {target for target, n in Counter(e.target for e in forward_edges if e.label).items() if n > 1}
+    lines = [_line(edge, rows, at, workflow, is_crowded=edge.target in crowded) for edge in forward_edges]
     back = [edge for edge in all_edges if edge.kind == "back"]
     lines += [_line_back(edge, at, right + _MARGIN * (i + 1), workflow) for i, edge in enumerate(back)]
-    boxes = [_box(name, at[name], workflow) for name in points(workflow)]
+    boxes = [_box(name, at[name], workflow) for name in vertices(workflow)]
     extents = [right, *(_right_of(line) for line in lines), *(right + _MARGIN * (i + 1) for i in range(len(back)))]
     return GraphDrawing(round(max(extents)) + _MARGIN, round(ys[-1]) + DOT + _MARGIN, boxes, lines)
 
@@ -127,8 +128,8 @@ def _spread(row: Sequence[str], targets: Mapping[str, float]) -> dict[str, float
     return {name: x - shift for x, name in zip(xs, row, strict=True)}
 
 
-def _distance(left: str, other: str) -> float:
-    return (_width(left) + _width(other)) / 2 + _GAP
+def _distance(left: str, right: str) -> float:
+    return (_width(left) + _width(right)) / 2 + _GAP
 
 
 def _width(name: str) -> float:
@@ -150,15 +151,15 @@ def _half_height(name: str, workflow: Workflow) -> float:
 def _box(name: str, at: Point, workflow: Workflow) -> NodeBox:
     node = workflow.nodes.get(name)
     label = (node.name or node.id) if node is not None else {START: "start", END: "end"}.get(name, "join")
-    return NodeBox(name, label, _work(node) if node is not None else "", *at, node is not None)
+    return NodeBox(name, label, _note_of(node) if node is not None else "", *at, node is not None)
 
 
-def _work(node: Node) -> str:
+def _note_of(node: Node) -> str:
     return node.models[0].model if node.models else node.kind
 
 
 def _line(edge: Edge, rows: Layers, at: Mapping[str, Point], workflow: Workflow, *, is_crowded: bool) -> EdgeLine:
-    """`is_crowded`: other labelled edges lead to the same node, so the label stands at the beginning of the edge."""
+    """`is_crowded`: other labelled edges lead to the same node, so the label is at the beginning of the edge."""
     points = [at[name] for name in rows.chains[edge.source, edge.target]]
     points[0] = points[0][0], points[0][1] + _half_height(edge.source, workflow)
     points[-1] = points[-1][0], points[-1][1] - _half_height(edge.target, workflow) - 1

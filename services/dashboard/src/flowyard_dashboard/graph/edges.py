@@ -15,7 +15,7 @@ Kind: TypeAlias = Literal["forward", "back", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`back`: a loop's edge to an earlier node. `error`: of `on_error`."""
+    """`kind`: `back` for a loop's edge to an earlier node, `error` for `on_error: {goto: …}`."""
 
     source: str
     target: str
@@ -23,8 +23,8 @@ class Edge:
     label: str = ""
 
 
-def points(workflow: Workflow) -> list[str]:
-    """START, the nodes, the joins, END."""
+def vertices(workflow: Workflow) -> list[str]:
+    """START, the nodes, the joins, END, in this order."""
     return [START, *workflow.nodes, *workflow.joins, END]
 
 

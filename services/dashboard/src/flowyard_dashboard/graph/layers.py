@@ -23,12 +23,12 @@ class Layers:
     chains: Mapping[Pair, Sequence[str]]
 
 
-def layers(points: Sequence[str], edges: Sequence[Pair]) -> Layers:
-    """`edges`: without edges that lead back."""
-    ranks = _ranks(points, edges)
+def layers(vertices: Sequence[str], edges: Sequence[Pair]) -> Layers:
+    """`vertices`: the first is START, the last is END. `edges`: without edges that lead back."""
+    ranks = _ranks(vertices, edges)
     rows: list[list[str]] = [[] for _ in range(max(ranks.values()) + 1)]
-    for place in points:
-        rows[ranks[place]].append(place)
+    for vertex in vertices:
+        rows[ranks[vertex]].append(vertex)
     chains: dict[Pair, Sequence[str]] = {}
     for source, target in edges:
         bends = []
@@ -40,20 +40,21 @@ def layers(points: Sequence[str], edges: Sequence[Pair]) -> Layers:
     return Layers(_ordered(rows, chains), chains)
 
 
-def _ranks(points: Sequence[str], edges: Sequence[Pair]) -> dict[str, int]:
+def _ranks(vertices: Sequence[str], edges: Sequence[Pair]) -> dict[str, int]:
     """The length of the longest path to each node."""
-    predecessors: dict[str, list[str]] = {place: [] for place in points}
+    predecessors: dict[str, list[str]] = {vertex: [] for vertex in vertices}
     for source, target in edges:
         predecessors[target].append(source)
     try:
         order = list(TopologicalSorter(predecessors).static_order())
-    except CycleError:  # such documents are refused; but drawing one must not fail
-        return {place: rank for rank, place in enumerate(points)}
+    except CycleError:  # such documents are refused, but drawing must not fail
+        return {vertex: rank for rank, vertex in enumerate(vertices)}
     ranks: dict[str, int] = {}
-    for place in order:
-        ranks[place] = max((ranks[source] + 1 for source in predecessors[place]), default=0)
+    for vertex in order:
+        ranks[vertex] = max((ranks[source] + 1 for source in predecessors[vertex]), default=0)
     # END is the lowest, even if it follows only a short branch.
-    ranks[points[-1]] = max(ranks.values()) + (0 if ranks[points[-1]] == max(ranks.values()) else 1)
+    lowest = max(ranks.values())
+    ranks[vertices[-1]] = lowest if ranks[vertices[-1]] == lowest else lowest + 1
     return ranks
 
 
@@ -73,11 +74,11 @@ def _ordered(rows: list[list[str]], chains: Mapping[Pair, Sequence[str]]) -> lis
 
 
 def _sorted(row: Sequence[str], fixed: Sequence[str], neighbours: Mapping[str, Sequence[str]]) -> list[str]:
-    points = {name: i for i, name in enumerate(fixed)}
+    positions = {name: i for i, name in enumerate(fixed)}
     own = {name: i for i, name in enumerate(row)}
 
     def middle(name: str) -> float:
-        positions = [points[other] for other in neighbours.get(name, ()) if other in points]
-        return sum(positions) / len(positions) if positions else own[name]
+        near = [positions[other] for other in neighbours.get(name, ()) if other in positions]
+        return sum(near) / len(near) if near else own[name]
 
     return sorted(row, key=middle)

@@ -1,4 +1,4 @@
-// Adds what HTML can't do: times in the browser's time zone, running durations, and whether the page is live.
+// Shows times in the browser's time zone, running durations, and whether the page is live.
 (() => {
   "use strict";
   const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
