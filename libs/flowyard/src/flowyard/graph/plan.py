@@ -88,14 +88,14 @@ class Plan:
     def fixed(self, node: str) -> str | None:
         """What comes after a node, if that never depends on anything."""
         transition = self.workflow.transitions[node]
-        found = self.workflow.nodes.get(node)
-        jumps = found is not None and isinstance(found.on_error, Goto)
+        work = self.workflow.nodes.get(node)
+        jumps = work is not None and isinstance(work.on_error, Goto)
         if isinstance(transition, Next) and len(transition.to) == 1 and not jumps and not self.meeting:
             return transition.to[0]
         return None
 
     def command(self, source: str, following: NextSteps, update: Update, state: State) -> Any:
-        """Hands LangGraph the writes of the place `source` and where the run goes on."""
+        """What LangGraph gets from the place `source`: its writes, and where the run continues."""
         if self.meeting:
             left = (state.get(TOKENS) or {}).get(source, 0)
             arrived = {self.place(node): 1 for node in following.to}
