@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowyard.errors.runs import UnreadableSecret
 from flowyard.secrets.masking import is_sealed
-from flowyard.secrets.sealing import Box, box_of, new_key, read_keys
+from flowyard.secrets.sealing import SecretBox, new_key, read_keys, secret_box
 
 ONE, TWO = bytes(range(32)), bytes(range(32, 64))
 OF = {"workflow": "triage", "name": "token"}
@@ -18,33 +18,33 @@ OF = {"workflow": "triage", "name": "token"}
 
 @given(st.text(st.characters(codec=None, categories=None)))
 def test_what_is_sealed_is_opened_again(value: str) -> None:
-    sealed = Box([ONE]).seal(value, **OF)
+    sealed = SecretBox([ONE]).seal(value, **OF)
     assert is_sealed(sealed)
     assert sealed.isascii()
-    assert Box([ONE]).open(sealed, **OF) == value
+    assert SecretBox([ONE]).open(sealed, **OF) == value
 
 
 def test_the_same_value_is_never_sealed_the_same_way() -> None:
-    assert Box([ONE]).seal("s3cret", **OF) != Box([ONE]).seal("s3cret", **OF)
+    assert SecretBox([ONE]).seal("s3cret", **OF) != SecretBox([ONE]).seal("s3cret", **OF)
 
 
 @pytest.mark.parametrize("opened", [{"workflow": "other", "name": "token"}, {"workflow": "triage", "name": "password"}])
 def test_a_sealed_value_opens_only_where_it_belongs(opened: dict[str, str]) -> None:
     with pytest.raises(UnreadableSecret, match="changed, or belongs to another field"):
-        Box([ONE]).open(Box([ONE]).seal("s3cret", **OF), **opened)
+        SecretBox([ONE]).open(SecretBox([ONE]).seal("s3cret", **OF), **opened)
 
 
 def test_a_changed_value_is_not_opened() -> None:
-    sealed = Box([ONE]).seal("s3cret", **OF)
+    sealed = SecretBox([ONE]).seal("s3cret", **OF)
     # But for its last characters, some bits of which mean nothing.
     for place in range(sealed.rindex(":") + 1, len(sealed) - 4):
         changed = sealed[:place] + ("A" if sealed[place] != "A" else "B") + sealed[place + 1 :]
         with pytest.raises(UnreadableSecret):
-            Box([ONE]).open(changed, **OF)
+            SecretBox([ONE]).open(changed, **OF)
 
 
 def test_the_first_key_seals_and_all_open() -> None:
-    before, after = Box([ONE]), Box([TWO, ONE])
+    before, after = SecretBox([ONE]), SecretBox([TWO, ONE])
     assert after.open(before.seal("old", **OF), **OF) == "old"
     with pytest.raises(UnreadableSecret, match="sealed under another key"):
         before.open(after.seal("new", **OF), **OF)
@@ -52,22 +52,22 @@ def test_the_first_key_seals_and_all_open() -> None:
 
 def test_what_was_never_sealed_is_not_opened() -> None:
     with pytest.raises(UnreadableSecret) as told:
-        Box([ONE]).open("s3cret", **OF)
+        SecretBox([ONE]).open("s3cret", **OF)
     assert "s3cret" not in str(told.value)
 
 
 def test_a_mark_says_nothing_without_its_key_and_outlasts_a_new_one() -> None:
-    [mark] = Box([ONE]).marks(b"data")
-    assert mark in Box([TWO, ONE]).marks(b"data")
-    assert mark not in Box([TWO]).marks(b"data")
-    assert mark not in Box([ONE]).marks(b"datum")
+    [mark] = SecretBox([ONE]).marks(b"data")
+    assert mark in SecretBox([TWO, ONE]).marks(b"data")
+    assert mark not in SecretBox([TWO]).marks(b"data")
+    assert mark not in SecretBox([ONE]).marks(b"datum")
 
 
 def test_keys_are_read_in_any_base64_and_as_a_list() -> None:
     url = base64.urlsafe_b64encode(ONE).decode().rstrip("=")
     assert read_keys(f"{url}, {base64.b64encode(TWO).decode()}") == [ONE, TWO]
     assert len(read_keys(new_key())[0]) == 32
-    assert box_of("") is None
+    assert secret_box("") is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowyard.secrets.sealing import Box, new_key, read_keys
+from flowyard.secrets.sealing import SecretBox, new_key, read_keys
 from support.executors import open_yard
 
 LOGIN = """\
@@ -19,7 +19,7 @@ async def test_a_run_fails_before_its_first_call_where_its_secrets_cannot_be_ope
     database_url: str, nats_url: str
 ) -> None:
     key, other = new_key(), new_key()
-    token = Box(read_keys(key)).seal("s3cret", workflow="login", name="token")
+    token = SecretBox(read_keys(key)).seal("s3cret", workflow="login", name="token")
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(LOGIN)
         keyless = await yard.executor("one")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from flowyard.secrets.masking import SEALED
-from flowyard.secrets.sealing import Box, new_key, read_keys
+from flowyard.secrets.sealing import SecretBox, new_key, read_keys
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from services.gateway.conftest import Gateway, Starting, apply
@@ -68,7 +68,7 @@ async def stored(database: Database, run_id: str) -> str:
 
 
 def opened(sealed: str, key: str = OLD) -> str:
-    return Box(read_keys(key)).open(sealed, workflow="login", name="token")
+    return SecretBox(read_keys(key)).open(sealed, workflow="login", name="token")
 
 
 async def test_a_secret_is_stored_sealed_and_shown_as_stars(client: httpx.AsyncClient, database: Database) -> None:

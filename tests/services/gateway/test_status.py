@@ -153,7 +153,7 @@ async def test_a_prometheus_that_makes_no_sense_is_no_error(starting: Starting, 
     async with answering({"/api/v1/alerts": answer}) as url, starting(prometheus_url=url) as gateway:
         status = await status_of(gateway)
     assert status["alerts"] == {"firing": None, "unreachable": "its answer can't be read"}
-    assert service(status, "prometheus")["detail"] == "it answers 404"
+    assert service(status, "prometheus")["detail"] == "it answers with status 404"
 
 
 async def test_a_prometheus_that_is_away_is_no_error(starting: Starting) -> None:
@@ -216,14 +216,14 @@ async def test_without_nats_executors_can_not_be_seen_and_are_not_said_to_be_dow
 ) -> None:
     async with starting(nats_url="nats://127.0.0.1:9") as gateway:
         status = await status_of(gateway)
-        assert service(status, "executor")["detail"] == "NATS isn't connected: they can't be seen"
+        assert service(status, "executor")["detail"] == "NATS isn't connected: no heartbeats arrive"
         await submit(gateway.client)
         await hands.take()
         status = await status_of(gateway)
     told = service(status, "executor")
     assert (told["healthy"], told["detail"]) == (
         None,
-        "NATS isn't connected: they can't be seen; by their runs: hands holds 1",
+        "NATS isn't connected: no heartbeats arrive; claimed runs: hands 1",
     )
     assert (service(status, "nats")["healthy"], service(status, "nats")["version"]) == (False, None)
     assert [(holder["executor"], holder["runs"]) for holder in status["holders"]] == [("hands", 1)]

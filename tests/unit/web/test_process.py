@@ -21,7 +21,7 @@ async def _forget(failure: Exception) -> None:
 def test_a_look_up_whose_connection_was_given_up_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="flowyard")
     assert run_process(_forget(socket.gaierror(socket.EAI_NONAME, "Name or service not known"))) == 0
-    assert [record.levelname for record in caplog.records if "vain" in record.message] == ["DEBUG"]
+    assert [record.levelname for record in caplog.records if "look-up" in record.message] == ["DEBUG"]
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: API keys `fy_<id>_<secret>` and their scopes. Pure: storage keeps the keys."""
+"""API keys `fy_<id>_<secret>`, and what their scopes allow. Pure: the keys are stored by `storage`."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ KEY_RANDOM: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request: the key that it came with. `scopes` are those written into the key."""
+    """The API key of a request. `scopes`: those that the key was given; each may include others."""
 
     key_id: str
     name: str
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
-        return any(scope in INCLUDES[own] for own in self.scopes)
+        return any(scope in INCLUDES[given] for given in self.scopes)
 
 
 class NewKey(NamedTuple):
-    """`text` is shown once to whom it is for; only `key_id` and `digest` are kept."""
+    """`text` is shown once, to its owner; only `key_id` and `digest` are stored."""
 
     key_id: str
     text: str
@@ -52,16 +52,16 @@ def new_key(random: bytes) -> NewKey:
 
 
 def parse_key(text: str) -> tuple[str, bytes] | None:
-    """The id by which a key is found, and the SHA-256 digest that the one found must have. None: this is no key."""
+    """The id and the SHA-256 digest of a key; None if the text isn't a key."""
     match = KEY.fullmatch(text)
     return (match[1], _digest(text)) if match else None
 
 
-def same_digest(kept: bytes, given: bytes) -> bool:
-    """In a time that doesn't depend on where they differ."""
-    return hmac.compare_digest(kept, given)
+def same_digest(stored: bytes, given: bytes) -> bool:
+    """Compares in constant time: how long it takes doesn't reveal where they differ."""
+    return hmac.compare_digest(stored, given)
 
 
 def _digest(text: str) -> bytes:
-    # A key has 200 random bits: nobody guesses it, so a slow hash would only cost.
+    # A key has 200 random bits and can't be guessed, so a slow hash isn't needed.
     return hashlib.sha256(text.encode()).digest()

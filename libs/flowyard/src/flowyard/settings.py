@@ -69,8 +69,8 @@ Port: TypeAlias = Annotated[int, Field(ge=0, le=65535, description="TCP port to 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
-class _Unreadable(Exception):
-    """A variable's file can't be used."""
+class _FileError(Exception):
+    """The file that a variable names can't be used."""
 
 
 class _FromFiles(PydanticBaseSettingsSource):
@@ -82,16 +82,16 @@ class _FromFiles(PydanticBaseSettingsSource):
         if not path:
             return None, field_name, False
         if os.environ.get(variable):
-            raise _Unreadable(f"{variable} and {variable}_FILE are both set: keep one")
+            raise _FileError(f"{variable} and {variable}_FILE are both set: keep one")
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
-            raise _Unreadable(f"{variable}_FILE: can't read {path}: {reason}") from error
+            raise _FileError(f"{variable}_FILE: can't read {path}: {reason}") from error
 
     def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class ServiceSettings(BaseSettings):
@@ -133,24 +133,24 @@ def read_settings(cls: type[S], argv: Sequence[str], *, program: str, about: str
     _parser(cls, program, about).parse_args(argv)
     try:
         return cls()
-    except _Unreadable as error:
-        _refuse(program, [str(error)])
+    except _FileError as error:
+        _exit(program, [str(error)])
     except ValidationError as error:
-        _refuse(program, [_wrong(cls, found) for found in error.errors(include_url=False)])
+        _exit(program, [_message(cls, problem) for problem in error.errors(include_url=False)])
 
 
-def _refuse(program: str, problems: Sequence[str]) -> NoReturn:
+def _exit(program: str, problems: Sequence[str]) -> NoReturn:
     lines = [*problems, f"`{program} --help` explains every variable"]
     sys.stderr.writelines(f"{program}: {line}\n" for line in lines)
     raise SystemExit(2)
 
 
-def _wrong(cls: type[ServiceSettings], found: Any) -> str:
-    name = str(found["loc"][0])
+def _message(cls: type[ServiceSettings], problem: Any) -> str:
+    name = str(problem["loc"][0])
     field, variable = cls.model_fields[name], _variable(name)
-    if found["type"] == "missing":
+    if problem["type"] == "missing":
         return f"{variable} is missing: {field.description}"
-    should = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    should = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     value = None if _is_secret(field) else os.environ.get(variable)
     given = f" is '{value}'" if value else ""
     return f"{variable}{given}: {should}"

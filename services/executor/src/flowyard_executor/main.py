@@ -21,7 +21,7 @@ from flowyard.durable.clock import DatabaseClock
 from flowyard.durable.saver import Saver
 from flowyard.graph.compile import Graphs
 from flowyard.llm.models import Models, open_models
-from flowyard.secrets.sealing import box_of
+from flowyard.secrets.sealing import secret_box
 from flowyard.service.connections import Connections, open_connections
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
@@ -191,7 +191,7 @@ def _assembled(
             daily_limit=daily_budgets.of,
             stream_tokens=settings.stream_tokens,
             long_wait_s=settings.long_wait_s,
-            box=box_of(settings.secret_key.get_secret_value()),
+            box=secret_box(settings.secret_key.get_secret_value()),
         ),
     )
 

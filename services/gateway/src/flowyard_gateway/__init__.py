@@ -1,1 +1,1 @@
-"""The public door of Flowyard: the HTTP API. The door is `main`."""
+"""The gateway: the public HTTP API of Flowyard. It starts in `main`."""

@@ -1,4 +1,4 @@
-"""Answers that hold what users and models have written."""
+"""JSON responses that may contain any text of users and models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def answer(model: BaseModel, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def as_json(data: Any) -> str:
-    """In ASCII: a model may have replied half of a surrogate pair, which UTF-8, and so Pydantic's JSON, can't carry."""
+    """JSON in ASCII: a reply may contain half a surrogate pair, which UTF-8, and so Pydantic's JSON, can't encode."""
     return json.dumps(data, separators=(",", ":"), default=_text)
 
 

@@ -1,4 +1,4 @@
-"""The gateway's HTTP."""
+"""The gateway's HTTP application."""
 
 from __future__ import annotations
 
@@ -14,29 +14,23 @@ from flowyard_gateway.openapi import document_all
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.proxy import proxy_routes, registry_api
 
-ABOUT: Final = "The public door of Flowyard: run workflows, follow their runs, and manage all that belongs to them."
+ABOUT: Final = "The public HTTP API of Flowyard: run workflows, follow runs, manage workflows, agents and API keys."
 _TEXT: Final = f"""\
 {ABOUT}
 
 Send an API key with every request: `Authorization: Bearer fy_…`. Errors are `application/problem+json` (RFC 9457) with
-a stable `code`. Times are UTC, durations seconds, amounts of money decimal numbers in texts; null is unknown, or not
-yet. Answers may gain keys: ignore what you don't know."""
+a stable `code`. Times are UTC, durations are seconds, and amounts of money are decimal numbers as text. null means
+unknown, or not yet. Responses may gain keys: ignore those that you don't know."""
 
-_WITHOUT_NATS: Final = "events come once a second, and tokens don't come"
+_ROUTES: Final = run_routes, view_routes, report_routes, key_routes, status
+_WITHOUT_NATS: Final = "events arrive once a second, and tokens don't arrive"
 
 
 def gateway_app(parts: GatewayParts) -> FastAPI:
     registry = registry_api()
     app = make_app(
         About("Flowyard", version("flowyard"), _TEXT),
-        routers=[
-            run_routes.router,
-            view_routes.router,
-            report_routes.router,
-            key_routes.router,
-            status.router,
-            proxy_routes(registry),
-        ],
+        routers=[*(module.router for module in _ROUTES), proxy_routes(registry)],
         checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,

@@ -20,13 +20,13 @@ KeyId: TypeAlias = Annotated[str, Path(pattern=r"^[a-z2-7]{8}$", description="Th
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 
-@router.post("", summary="Make a key", status_code=201, dependencies=ADMIN, responses=guarded_responses())
+@router.post("", summary="Create a key", status_code=201, dependencies=ADMIN, responses=guarded_responses())
 async def create_key(parts: InjectedParts, request: KeyRequest) -> NewKeyView:
     info, text = await parts.keys.create(request.name, frozenset(request.scopes))
     return NewKeyView(**_facts(info), key=text)
 
 
-@router.get("", summary="All keys", dependencies=ADMIN, responses=guarded_responses())
+@router.get("", summary="List the keys", dependencies=ADMIN, responses=guarded_responses())
 async def list_keys(parts: InjectedParts) -> KeyList:
     return KeyList(items=[KeyView(**_facts(info)) for info in await parts.keys.list()])
 
@@ -34,7 +34,7 @@ async def list_keys(parts: InjectedParts) -> KeyList:
 @router.delete(
     "/{key_id}",
     summary="Revoke a key",
-    description="It is refused everywhere within a second. Revoked again, nothing changes.",
+    description="All services refuse it within a second. Revoking it again changes nothing.",
     dependencies=ADMIN,
     responses=guarded_responses(UnknownKey),
 )

@@ -23,12 +23,12 @@ from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
 from flowyard_gateway.app import ABOUT, gateway_app
-from flowyard_gateway.neighbours import WITHIN_S, Neighbours
+from flowyard_gateway.other_services import TIMEOUT_S, OtherServices
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.settings import GatewaySettings
 
 _CONNECTIONS: Final = 20
-"""To Postgres: the most that requests use at a time."""
+"""How many connections to Postgres the gateway opens at most."""
 _TIMEOUT: Final = httpx.Timeout(10, connect=2)
 
 
@@ -54,18 +54,18 @@ async def run_gateway(
 async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncIterator[GatewayParts]:
     async with (
         open_connections(settings, "gateway", most=_CONNECTIONS) as opened,
-        # Not through a proxy that the environment names: the registry is one of our services.
+        # `trust_env`: our own services aren't behind the environment's proxy.
         httpx.AsyncClient(base_url=settings.registry_url, timeout=_TIMEOUT, trust_env=False) as registry,
-        httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as others,
+        httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as others,
     ):
-        yield _assembled(settings, opened, registry, Neighbours(settings, others), ending)
+        yield _assemble(settings, opened, registry, OtherServices(settings, others), ending)
 
 
-def _assembled(
+def _assemble(
     settings: GatewaySettings,
     opened: Connections,
     registry: httpx.AsyncClient,
-    neighbours: Neighbours,
+    other_services: OtherServices,
     ending: asyncio.Event,
 ) -> GatewayParts:
     metrics, database, bus = opened.metrics, opened.database, opened.bus
@@ -91,6 +91,6 @@ def _assembled(
         keys=keys,
         callers=CachedKeys(keys),
         registry=registry,
-        neighbours=neighbours,
+        other_services=other_services,
         shutting_down=ending,
     )

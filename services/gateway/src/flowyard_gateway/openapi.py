@@ -1,4 +1,4 @@
-"""The gateway's OpenAPI document: its own routes, and those of the registry."""
+"""The gateway's OpenAPI document: its own routes, and those that it forwards to the registry."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _WITH_NULLS: Final[tuple[type[BaseModel], ...]] = (
 
 
 def document_all(app: FastAPI, registry: Mapping[str, Any]) -> None:
-    """Adds the registry's routes to `app.openapi()`. The document is made at the first request: it takes 0.1 s."""
+    """Makes `app.openapi()` complete. The document is built at the first call, which takes a tenth of a second."""
     own = app.openapi
-    made: list[dict[str, Any]] = []
+    built: list[dict[str, Any]] = []
 
     def openapi() -> dict[str, Any]:
-        if not made:
-            made.append(_complete(own(), registry))
-        return made[0]
+        if not built:
+            built.append(_complete(own(), registry))
+        return built[0]
 
-    # How FastAPI wants it: https://fastapi.tiangolo.com/how-to/extending-openapi/
+    # As FastAPI recommends: https://fastapi.tiangolo.com/how-to/extending-openapi/
     app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _complete(document: dict[str, Any], registry: Mapping[str, Any]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for model in _WITH_NULLS:
-        # FastAPI leaves out whatever is null, even in examples.
+        # FastAPI leaves out null values, even in examples.
         schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
     for path, operations in registry["paths"].items():
         document["paths"].setdefault(path, {}).update(operations)

@@ -1,4 +1,4 @@
-"""What the gateway is made of."""
+"""What the handlers of the gateway need, built once per process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
 from flowyard.telemetry.metrics import Metrics
-from flowyard_gateway.neighbours import Neighbours
+from flowyard_gateway.other_services import OtherServices
 from flowyard_gateway.settings import GatewaySettings
 
 
@@ -36,5 +36,5 @@ class GatewayParts:
     keys: Keys
     callers: CachedKeys
     registry: httpx.AsyncClient
-    neighbours: Neighbours
+    other_services: OtherServices
     shutting_down: asyncio.Event

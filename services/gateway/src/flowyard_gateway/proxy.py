@@ -1,7 +1,7 @@
-"""The registry's routes under the gateway's address, so that a client knows one service.
+"""Forwards the registry's routes, so that a client needs only the gateway's address.
 
-Which routes those are is in `registry.json`, taken from the registry's OpenAPI and kept true by a test: so the gateway
-knows and documents them while the registry is away.
+The routes are in `registry.json`, a copy of the registry's OpenAPI that a test keeps up to date: so the gateway can
+document them while the registry is down.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 REGISTRY_API: Final = Path(__file__).parent / "registry.json"
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
-_SENT: Final = frozenset({"accept", "authorization", "content-type", "if-match", "if-none-match", "user-agent"})
-"""Headers of a request that are passed on. All others concern this connection only."""
+_FORWARDED: Final = frozenset({"accept", "authorization", "content-type", "if-match", "if-none-match", "user-agent"})
+"""Headers of a request that are forwarded."""
 _RETURNED: Final = frozenset({"content-type", "etag", "location", "retry-after", "www-authenticate"})
 
 _DOTS: Final = {".": "%2E", "..": "%2E%2E"}
-_IN_QUERIES: Final = "%=&+;:/?@!$'()*,~-._"
+_QUERY_CHARACTERS: Final = "%=&+;:/?@!$'()*,~-._"
 
 
 def registry_api() -> dict[str, Any]:
@@ -40,10 +40,8 @@ def registry_api() -> dict[str, Any]:
 
 
 def proxy_routes(api: Mapping[str, Any]) -> APIRouter:
-    """A route for each of the registry's."""
-    # The registry checks scopes; without a key, a request doesn't get that far.
+    """A route for each route of the registry, which checks the scopes. Here any valid key is enough."""
     router = APIRouter(dependencies=READ, include_in_schema=False)
-
     for path, operations in api["paths"].items():
         for method in operations.keys() & _METHODS:
             router.add_api_route(path, forward, methods=[method.upper()], name=operations[method]["operationId"])
@@ -53,7 +51,7 @@ def proxy_routes(api: Mapping[str, Any]) -> APIRouter:
 async def forward(parts: InjectedParts, request: Request) -> Response:
     """The registry's answer to the same request. Raises Unavailable."""
     body = await request.body()
-    headers = _only(_SENT, request.headers.items()) | {"x-request-id": request_id_of(request)}
+    headers = _only(_FORWARDED, request.headers.items()) | {"x-request-id": request_id_of(request)}
     try:
         answer = await parts.registry.request(request.method, _target(request), headers=headers, content=body)
     except httpx.HTTPError as error:
@@ -63,9 +61,9 @@ async def forward(parts: InjectedParts, request: Request) -> Response:
 
 
 def _target(request: Request) -> str:
-    """The path, encoded again: it has matched a route, so `..` in it is a name and leads nowhere."""
+    """The path, which has matched a route, encoded again: a name `..` in it must not lead to another path."""
     path = "/".join(_DOTS.get(part, quote(part, safe="")) for part in request.scope["path"].split("/"))
-    query = quote_from_bytes(request.scope["query_string"], safe=_IN_QUERIES)
+    query = quote_from_bytes(request.scope["query_string"], safe=_QUERY_CHARACTERS)
     return f"{path}?{query}" if query else path
 
 

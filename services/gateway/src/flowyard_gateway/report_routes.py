@@ -1,4 +1,4 @@
-"""The routes that sum up: what runs cost, and where their time went."""
+"""The routes of reports: what model calls cost, and how runs spent their time."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from flowyard_gateway.routing import InjectedParts, RunId
 
 _MOMENT: Final = "a duration before now (`7d`, `24h`, `30m`), a day of UTC (`2026-11-23`), or a time with its zone"
 
-Since: TypeAlias = Annotated[Moment | None, Query(description=f"From when on: {_MOMENT}; left out: all that is kept")]
-Until: TypeAlias = Annotated[Moment | None, Query(description=f"Up to when: {_MOMENT}; left out: now")]
-OfWorkflow: TypeAlias = Annotated[WorkflowName | None, Query(description="Only its runs")]
+Since: TypeAlias = Annotated[Moment | None, Query(description=f"The beginning: {_MOMENT}; default: all that is kept")]
+Until: TypeAlias = Annotated[Moment | None, Query(description=f"The end: {_MOMENT}; default: now")]
+OfWorkflow: TypeAlias = Annotated[WorkflowName | None, Query(description="Only runs of this workflow")]
 Threshold: TypeAlias = Annotated[
-    float, Query(ge=0, le=1, description="A bottleneck is a node that more than this share of the time at work went to")
+    float, Query(ge=0, le=1, description="A bottleneck is a node that took more than this share of the time at work")
 ]
 
 router = APIRouter(prefix="/v1", tags=["reports"])
@@ -37,7 +37,7 @@ router = APIRouter(prefix="/v1", tags=["reports"])
 
 @router.get(
     "/costs",
-    summary="What model calls cost",
+    summary="Sum up what model calls cost",
     response_model=CostReport,
     dependencies=READ,
     responses=guarded_responses(InvalidRequest),
@@ -50,18 +50,18 @@ async def get_costs(
     until: Until = None,
     workflow: OfWorkflow = None,
     run_id: Annotated[UUID | None, Query(description="Only the calls of this run")] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="The most groups in the answer")] = DEFAULT_GROUPS,
+    limit: Annotated[int, Query(ge=1, le=MOST_GROUPS, description="How many groups at most")] = DEFAULT_GROUPS,
 ) -> Response:
     now = datetime.now(UTC)
     wanted = CallFilter(moment(since, now), moment(until, now), workflow, run_id)
     costs = await parts.ledger.costs(by, wanted, most=limit)
-    query = {"since": wanted.since, "until": wanted.until, "workflow": workflow, "run_id": run_id}
-    return answer(CostReport.of(costs, by=by, **query))
+    filters = {"since": wanted.since, "until": wanted.until, "workflow": workflow, "run_id": run_id}
+    return answer(CostReport.of(costs, by=by, **filters))
 
 
 @router.get(
     "/runs/{run_id}/profile",
-    summary="Where a run's time went",
+    summary="Profile a run",
     response_model=RunProfile,
     dependencies=READ,
     responses=guarded_responses(UnknownRun),
@@ -74,7 +74,7 @@ async def get_profile(parts: InjectedParts, run_id: RunId, threshold: Threshold 
 
 @router.get(
     "/profiles",
-    summary="Where the time of the newest finished runs went",
+    summary="Profile the newest finished runs",
     response_model=ProfileReport,
     dependencies=READ,
     responses=guarded_responses(InvalidRequest),
@@ -84,8 +84,8 @@ async def get_profiles(
     workflow: OfWorkflow = None,
     since: Since = None,
     threshold: Threshold = BOTTLENECK,
-    limit: Annotated[int, Query(ge=1, le=MOST_RUNS, description="The most runs looked at")] = DEFAULT_RUNS,
+    limit: Annotated[int, Query(ge=1, le=MOST_RUNS, description="How many runs to profile at most")] = DEFAULT_RUNS,
 ) -> Response:
-    from_then = moment(since, datetime.now(UTC))
-    runs = await profile_runs(parts.profiles, workflow=workflow, since=from_then, most=limit)
-    return answer(ProfileReport.of(summed_up(runs), workflow=workflow, since=from_then, threshold=threshold))
+    beginning = moment(since, datetime.now(UTC))
+    runs = await profile_runs(parts.profiles, workflow=workflow, since=beginning, most=limit)
+    return answer(ProfileReport.of(summed_up(runs), workflow=workflow, since=beginning, threshold=threshold))

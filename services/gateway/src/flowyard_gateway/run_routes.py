@@ -1,4 +1,4 @@
-"""The routes that make runs, and change them."""
+"""The routes that submit, fork, cancel and retry runs."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ Key: TypeAlias = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="The same key with the same body leads to the same run, however often it is sent",
+        description="Requests with the same key and the same body make one run, however often they are sent",
     ),
 ]
 Wait: TypeAlias = Annotated[
-    float, Query(ge=0, le=300, description="Seconds to wait for the run's end. It goes on in any case.")
+    float, Query(ge=0, le=300, description="Seconds to wait for the end of the run. It goes on in any case.")
 ]
-_LOCATION: Final = {"Location": {"description": "Where the run is", "schema": {"type": "string"}}}
+_LOCATION: Final = {"Location": {"description": "The path of the run", "schema": {"type": "string"}}}
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -59,11 +59,11 @@ router = APIRouter(prefix="/v1", tags=["runs"])
     "/workflows/{name}/runs",
     name="submit_run",
     summary="Run a workflow",
-    description="The run is on disk when this answers. With `wait`, this answers when the run has ended, or with 202.",
+    description="The run is stored before the response. With `wait`, the response waits for its end, or is 202.",
     response_model=RunView,
     responses={
-        200: {"description": "The run has ended, or the same request has come before", "headers": _LOCATION},
-        202: {"model": RunView, "description": "The run is queued, or still running", "headers": _LOCATION},
+        200: {"description": "The run has ended, or the same request came before", "headers": _LOCATION},
+        202: {"model": RunView, "description": "The run is still open", "headers": _LOCATION},
         **guarded_responses(
             UnknownWorkflow,
             InvalidInputs,
@@ -97,13 +97,13 @@ async def submit(
     "/runs/{run_id}/fork",
     summary="Fork a run",
     description=(
-        "A new run of the same revision. With `from`, it copies the steps that the origin had finished before that"
-        " step began, changes `state`, and goes on. Without, it begins at the start, with `inputs` changed."
+        "Makes a new run of the same revision. With `from`, it keeps the steps that its origin had finished before that"
+        " step, changes `state`, and goes on from there. Without, it starts over, with `inputs` changed."
     ),
     status_code=202,
     response_model=RunView,
     responses={
-        200: {"model": RunView, "description": "The same request has come before", "headers": _LOCATION},
+        200: {"model": RunView, "description": "The same request came before", "headers": _LOCATION},
         202: {"description": "The fork is queued", "headers": _LOCATION},
         **guarded_responses(
             UnknownRun,
@@ -144,7 +144,7 @@ async def cancel_many(parts: InjectedParts, request: CancelRequest) -> Response:
     dependencies=RUN,
     responses={
         200: {"description": "It is cancelled"},
-        202: {"model": RunView, "description": "Its executor is about to cancel it"},
+        202: {"model": RunView, "description": "Its executor will cancel it within a moment"},
         **guarded_responses(UnknownRun, IllegalMove),
     },
 )
@@ -156,7 +156,7 @@ async def cancel(parts: InjectedParts, run_id: RunId) -> Response:
 @router.post(
     "/runs/{run_id}/retry",
     summary="Retry a failed run",
-    description="It goes on from the step that failed; steps that have succeeded aren't executed again.",
+    description="It goes on from the step that failed. Steps that have succeeded aren't executed again.",
     status_code=202,
     response_model=RunView,
     dependencies=RUN,
@@ -176,11 +176,9 @@ def _run(run: Run, status: int) -> Response:
 
 def _fork_order(run_id: UUID, request: ForkRequest, idempotency: IdempotencyKey | None) -> ForkOrder:
     if request.point is None and request.state:
-        raise InvalidRequest(
-            [{"where": "body.state", "message": "name with `from` the step before which the state is changed"}]
-        )
+        raise InvalidRequest([{"where": "body.state", "message": "needs `from`: the step before which it is changed"}])
     if request.point is not None and request.inputs:
-        message = "steps have seen them: change the fields with `state`, or start again without `from`"
+        message = "earlier steps have read them: change fields with `state`, or start over without `from`"
         raise InvalidRequest([{"where": "body.inputs", "message": message}])
     point = Point(request.point.node, request.point.visit, request.state) if request.point is not None else None
     return ForkOrder(origin=run_id, point=point, inputs=request.inputs, idempotency=idempotency)
@@ -188,9 +186,9 @@ def _fork_order(run_id: UUID, request: ForkRequest, idempotency: IdempotencyKey 
 
 async def _cancel_many(parts: GatewayParts, request: CancelRequest) -> CancelledRuns:
     if request.ids is not None and (request.workflow is not None or request.status is not None):
-        raise InvalidRequest([{"where": "body.ids", "message": "give either `ids`, or `workflow` and `status`"}])
+        raise InvalidRequest([{"where": "body.ids", "message": "can't be combined with `workflow` and `status`"}])
     if request.ids is None and request.workflow is None and request.status is None:
-        raise InvalidRequest([{"where": "body", "message": "name the runs: `ids`, `workflow` or `status`"}])
+        raise InvalidRequest([{"where": "body", "message": "needs `ids`, `workflow` or `status`"}])
     wanted = RunFilter(workflow=request.workflow, statuses=request.status or (), before=request.cursor)
     done = await cancel_runs(parts.control, wanted, ids=request.ids)
     return CancelledRuns(

@@ -1,4 +1,4 @@
-"""The state of the installation."""
+"""The route `GET /v1/status`: the state of the installation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from flowyard.storage.overview import Holder
 from flowyard.storage.schema import VERSION
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded_responses
-from flowyard_gateway.neighbours import WITHIN_S
+from flowyard_gateway.other_services import TIMEOUT_S
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.routing import InjectedParts
 
 _MOST_EXECUTORS: Final = 1000
-
 
 router = APIRouter(prefix="/v1", tags=["status"])
 
 
 @router.get(
     "/status",
-    summary="The state of services, the queue and executors",
-    description="Each service has two seconds to answer: what is unknown is null.",
+    summary="Show the state of the installation",
+    description="Requests the state of the other services, with a timeout of two seconds. null: unknown.",
     dependencies=READ,
     responses=guarded_responses(),
 )
@@ -42,13 +41,14 @@ async def status_of(parts: GatewayParts, now: datetime) -> StatusView:
     executors = [_executor(agent) for agent in await parts.agents.page(kind="executor", limit=_MOST_EXECUTORS)]
     holders = await parts.overview.holders()
     queue = await _queue(parts)
-    mine = [ServiceView(name="gateway", healthy=True, version=version("flowyard")), *await _servers(parts)]
-    neighbours, alerts = await asyncio.gather(parts.neighbours.services(), parts.neighbours.alerts())
+    own = ServiceView(name="gateway", healthy=True, version=version("flowyard"))
+    servers = await _servers(parts)
+    others, alerts = await asyncio.gather(parts.other_services.services(), parts.other_services.alerts())
     return StatusView(
         version=version("flowyard"),
         schema_version=VERSION,
         nats_connected=parts.bus.connected,
-        services=[*mine, *neighbours, _executors(executors, holders, over_nats=parts.bus.connected)],
+        services=[own, *servers, *others, _executors(executors, holders, nats_connected=parts.bus.connected)],
         queue=queue,
         executors=executors,
         slots=sum(executor.slots or 0 for executor in executors),
@@ -75,29 +75,29 @@ async def _servers(parts: GatewayParts) -> list[ServiceView]:
     postgres = ServiceView(
         name="postgres", healthy=True, version=await parts.database.server_version(), detail=f"schema {VERSION}"
     )
-    is_there = parts.bus.connected
-    detail = "" if is_there else "not connected: events come once a second, and tokens don't come"
-    return [postgres, ServiceView(name="nats", healthy=is_there, version=parts.bus.server_version, detail=detail)]
+    connected = parts.bus.connected
+    detail = "" if connected else "not connected: events arrive once a second, and tokens don't arrive"
+    return [postgres, ServiceView(name="nats", healthy=connected, version=parts.bus.server_version, detail=detail)]
 
 
-def _executors(executors: Sequence[ExecutorView], holders: Sequence[Holder], *, over_nats: bool) -> ServiceView:
-    """`over_nats`: whether heartbeats can arrive. Without any, executors are known by the runs that they hold."""
+def _executors(executors: Sequence[ExecutorView], holders: Sequence[Holder], *, nats_connected: bool) -> ServiceView:
+    """Without NATS no heartbeats arrive, but the claimed runs show which executors are alive."""
     if executors:
         versions = ", ".join(sorted({executor.version for executor in executors}))
         return ServiceView(name="executor", healthy=True, version=versions, replicas=len(executors))
-    held = ", ".join(f"{holder.executor} holds {holder.runs}" for holder in holders)
-    also = f"; by their runs: {held}" if held else ""
-    if not over_nats:
-        return ServiceView(name="executor", healthy=None, detail=f"NATS isn't connected: they can't be seen{also}")
+    counts = ", ".join(f"{holder.executor} {holder.runs}" for holder in holders)
+    claimed = f"; claimed runs: {counts}" if counts else ""
+    if not nats_connected:
+        return ServiceView(name="executor", healthy=None, detail=f"NATS isn't connected: no heartbeats arrive{claimed}")
     if holders:
-        return ServiceView(name="executor", healthy=None, detail=f"no heartbeat came over NATS{also}")
+        return ServiceView(name="executor", healthy=None, detail=f"no heartbeats arrive over NATS{claimed}")
     return ServiceView(name="executor", healthy=False, replicas=0, detail="none has registered: runs wait")
 
 
 async def _today(parts: GatewayParts, since: datetime) -> TodayView | None:
-    """None where there is too much to be counted in time: a status must be quick when there is most to do."""
+    """None if counting takes too long: a status must be quick, however many runs there are."""
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(TIMEOUT_S):
             today = await parts.overview.since(since)
     except TimeoutError:
         return None
@@ -126,5 +126,5 @@ def _executor(agent: Agent) -> ExecutorView:
 
 
 def _count(value: object) -> int | None:
-    """None if it is no number: agents send what they like."""
+    """None if the agent sent something else than a number."""
     return value if isinstance(value, int) else None

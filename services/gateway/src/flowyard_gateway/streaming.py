@@ -15,18 +15,18 @@ from flowyard.web.sse import ServerEvent
 from flowyard_gateway.answers import as_json
 from flowyard_gateway.parts import GatewayParts
 
-_CHECKED_S: Final = 0.5
-"""Between two looks at the key that a stream was opened with."""
+_CHECK_EVERY_S: Final = 0.5
+"""How often a stream checks the key that it was opened with."""
 
 
 async def stream_events(parts: GatewayParts, run: Run, *, after: int, key: str) -> AsyncGenerator[ServerEvent, None]:
-    """The events after `after`, and those to come, until the run ends or the caller's `key` is revoked."""
+    """The events after `after`, then new ones, until the run ends or the caller's `key` is revoked."""
     checked_at = monotonic()
     with parts.live.listen(run.id, after=min(after, run.last_seq)) as listener:
         listener.read_again()
         async with aclosing(parts.live.follow(listener, tokens=run.is_open)) as items:
             async for item in items:
-                if monotonic() - checked_at > _CHECKED_S:
+                if monotonic() - checked_at > _CHECK_EVERY_S:
                     if await parts.callers.verify(key) is None:
                         return
                     checked_at = monotonic()
@@ -35,7 +35,7 @@ async def stream_events(parts: GatewayParts, run: Run, *, after: int, key: str) 
 
 def _server_event(item: LiveItem) -> ServerEvent:
     if isinstance(item, RunTokens):
-        # No id: tokens aren't kept, so nobody can resume at one.
+        # No id: tokens aren't stored, so a client can't resume after one.
         return ServerEvent(as_json({name: getattr(item, name) for name in TokenView.model_fields}), "token")
     event = {"seq": item.seq, "at": item.at, "type": item.type, "data": item.data}
     return ServerEvent(as_json(event), item.type, str(item.seq))

@@ -16,31 +16,31 @@ from flowyard_gateway.parts import GatewayParts
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """`is_new`: False if the same request has come before."""
+    """`is_new`: False if the same request came before."""
 
     run: Run
     is_new: bool
 
 
 async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s: float) -> Submitted:
-    """Returns the run when it has ended, or after `wait_s`, when it is still open. Raises as `submit_run`."""
-    run_id = new_run_id()
+    """Returns the run when it has ended, or as it is after `wait_s` seconds. Raises as `submit_run`."""
+    new_id = new_run_id()
     if not wait_s:
-        submitted, is_new = await submit_run(parts.control, submission, run_id=run_id)
-        bind_run(submitted)
-        return Submitted(await parts.control.runs.get(submitted), is_new)
-    # The listener is there before the run, so that no event has to be read again. Event 1 says that it is queued.
-    with parts.live.listen(run_id, after=1) as listener:
-        submitted, is_new = await submit_run(parts.control, submission, run_id=run_id)
-        bind_run(submitted)
+        run_id, is_new = await submit_run(parts.control, submission, run_id=new_id)
+        bind_run(run_id)
+        return Submitted(await parts.control.runs.get(run_id), is_new)
+    # It listens before the run exists, so that nothing has to be read again. The first event is that it is queued.
+    with parts.live.listen(new_id, after=1) as listener:
+        run_id, is_new = await submit_run(parts.control, submission, run_id=new_id)
+        bind_run(run_id)
         if is_new:
             await _until_ended(parts, listener, wait_s)
-    run = await parts.control.runs.get(submitted) if is_new else await _wait_for(parts, submitted, wait_s)
+    run = await parts.control.runs.get(run_id) if is_new else await _wait_for(parts, run_id, wait_s)
     return Submitted(run, is_new)
 
 
 async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
-    """For a run that existed already."""
+    """Waits for the end of a run that exists already."""
     with parts.live.listen(run_id, after=0) as listener:
         run = await parts.control.runs.get(run_id)
         if not run.is_open:

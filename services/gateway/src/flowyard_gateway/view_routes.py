@@ -1,8 +1,7 @@
-"""The routes that show runs and their events, steps and calls."""
+"""The routes that show runs: their state, events, steps and calls."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from pydantic import AwareDatetime
 
 from flowyard.api import run_examples as examples
 from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, StepList, StepView
+from flowyard.api.moments import as_utc
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
 from flowyard.api.runs import RunListItem, RunPage, RunView, money
 from flowyard.api.workflows import WorkflowName
@@ -26,15 +26,15 @@ from flowyard_gateway.routing import InjectedParts, RunId
 from flowyard_gateway.streaming import stream_events
 
 _STREAM: Final = "text/event-stream"
-_STREAMED: Final = (
+_EXAMPLE: Final = (
     f"id: {examples.EVENT['seq']}\nevent: {examples.EVENT['type']}\ndata: {as_json(examples.EVENT)}\n\n"
     f"event: token\ndata: {as_json(examples.TOKEN)}\n\n"
 )
 _EVENTS: Final = """\
-As JSON, a page of them. With `Accept: text/event-stream`, all of them and those to come, up to the run's end:
-`event` is the type, `id` the number, `data` the event as JSON. Pieces of models' replies come between them as they are
-made, as `event: token` without an id. A client that reconnects sends the number of its last event as `Last-Event-ID`;
-if the run has ended and the client has all events, the answer is 204."""
+As JSON, one page of events. With `Accept: text/event-stream`, a stream of all events until the run ends: `event` is the
+type, `id` the number, `data` the event as JSON. Pieces of models' replies come between them, as `event: token` without
+an id. A client that connects again sends the `id` of its last event as `Last-Event-ID`. The response is 204 if the run
+has ended and the client has all events."""
 
 After: TypeAlias = Annotated[Seq, Query(description="Only events with a greater number")]
 Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time zone: `2026-11-23T00:00:00Z`")]
@@ -42,7 +42,7 @@ Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 
-@router.get("", summary="Runs, newest first", response_model=RunPage, dependencies=READ, responses=guarded_responses())
+@router.get("", summary="List the runs", response_model=RunPage, dependencies=READ, responses=guarded_responses())
 async def list_runs(
     parts: InjectedParts,
     *,
@@ -51,24 +51,24 @@ async def list_runs(
     created_from: Time = None,
     created_to: Time = None,
     forked_from: Annotated[UUID | None, Query(description="Only forks of this run")] = None,
-    cursor: Annotated[UUID | None, Query(description="The `next_cursor` of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="The most that one page holds")] = DEFAULT_LIMIT,
+    cursor: Annotated[UUID | None, Query(description="The `next_cursor` of the previous page")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="How many runs at most")] = DEFAULT_LIMIT,
 ) -> Response:
     wanted = RunFilter(
         workflow=workflow,
         statuses=status,
-        created_from=_utc(created_from),
-        created_to=_utc(created_to),
+        created_from=as_utc(created_from) if created_from is not None else None,
+        created_to=as_utc(created_to) if created_to is not None else None,
         forked_from=forked_from,
         before=cursor,
     )
     runs = await parts.control.runs.page(wanted, limit + 1)
-    more = str(runs[limit - 1].id) if len(runs) > limit else None
-    return answer(RunPage(items=[RunListItem.of(run) for run in runs[:limit]], next_cursor=more))
+    cursor_after = str(runs[limit - 1].id) if len(runs) > limit else None
+    return answer(RunPage(items=[RunListItem.of(run) for run in runs[:limit]], next_cursor=cursor_after))
 
 
 @router.get(
-    "/{run_id}", summary="A run", response_model=RunView, dependencies=READ, responses=guarded_responses(UnknownRun)
+    "/{run_id}", summary="Get a run", response_model=RunView, dependencies=READ, responses=guarded_responses(UnknownRun)
 )
 async def get_run(parts: InjectedParts, run_id: RunId) -> Response:
     return answer(RunView.of(await parts.control.runs.get(run_id)))
@@ -76,13 +76,13 @@ async def get_run(parts: InjectedParts, run_id: RunId) -> Response:
 
 @router.get(
     "/{run_id}/events",
-    summary="The events of a run, as a page or as a stream",
+    summary="List or stream the events of a run",
     description=_EVENTS,
     response_model=EventPage,
     dependencies=READ,
     responses={
-        200: {"content": {_STREAM: {"schema": {"type": "string"}, "examples": {"events": {"value": _STREAMED}}}}},
-        204: {"description": "As a stream: the run has ended, and there is no more"},
+        200: {"content": {_STREAM: {"schema": {"type": "string"}, "examples": {"events": {"value": _EXAMPLE}}}}},
+        204: {"description": "Only for streams: the run has ended, and there are no more events"},
         **guarded_responses(UnknownRun),
     },
 )
@@ -91,7 +91,7 @@ async def get_events(
     run_id: RunId,
     *,
     after: After = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="The most that a page holds; not for streams")] = 200,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many events at most; not for streams")] = 200,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     authorization: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[Seq | None, Header(alias="Last-Event-ID", description="As `after`, for streams")] = None,
@@ -103,19 +103,16 @@ async def get_events(
         return answer(EventPage(items=[EventView.of(entry) for entry in entries], next_after=last))
     seen = after if last_event_id is None else last_event_id
     if not run.is_open and seen >= run.last_seq:
-        # To a browser's EventSource this alone means: don't connect again.
+        # Only this status stops a browser's EventSource from connecting again.
         return Response(status_code=204)
     key = authorization.partition(" ")[2].strip()
-    return EventStream(
-        stream_events(parts, run, after=seen, key=key),
-        shutting_down=parts.shutting_down,
-        metrics=parts.metrics.http,
-    )
+    events = stream_events(parts, run, after=seen, key=key)
+    return EventStream(events, shutting_down=parts.shutting_down, metrics=parts.metrics.http)
 
 
 @router.get(
     "/{run_id}/steps",
-    summary="The steps that have ended",
+    summary="List the steps that have ended",
     response_model=StepList,
     dependencies=READ,
     responses=guarded_responses(UnknownRun),
@@ -128,7 +125,7 @@ async def get_steps(parts: InjectedParts, run_id: RunId) -> Response:
 
 @router.get(
     "/{run_id}/calls",
-    summary="The model calls that were made",
+    summary="List the model calls that have ended",
     response_model=CallList,
     dependencies=READ,
     responses=guarded_responses(UnknownRun),
@@ -143,10 +140,3 @@ def _call(call: CallRow) -> CallView:
     step = {"node": call.step.node, "visit": call.step.visit, "item": call.step.item}
     values: dict[str, Any] = {name: getattr(call, name) for name in CallView.model_fields if name not in step}
     return CallView(**values | step | {"cost_usd": money(call.cost_usd)})
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    try:
-        return at.astimezone(UTC) if at is not None else None
-    except OverflowError:  # a zone that leads out of the years 1 to 9999
-        return at.replace(tzinfo=UTC) if at is not None else None

@@ -1,1 +1,1 @@
-"""The catalogue of Flowyard: workflows, their revisions, and agents. The door is `main`."""
+"""The registry: stores workflows and their revisions, and knows the agents. It starts in `main`."""

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/agents", tags=["agents"])
 @router.post(
     "",
     summary="Register an agent",
-    description="Registering the same id again updates the agent.",
+    description="The same id again updates the agent.",
     dependencies=RUN,
     responses={201: {"model": AgentInfo, "description": "A new agent"}, **guarded_responses(AgentTaken)},
 )
@@ -37,18 +37,18 @@ async def register_agent(parts: InjectedParts, registration: Registration, respo
 
 @router.post(
     "/{agent_id}/heartbeat",
-    summary="Send an agent's heartbeat",
-    description="404 `unknown_agent`: it was forgotten, and has to register again.",
+    summary="Send a heartbeat of an agent",
+    description="404 `unknown_agent`: the agent was removed, and has to register again.",
     dependencies=RUN,
     responses=guarded_responses(UnknownAgent),
 )
-async def heartbeat(parts: InjectedParts, agent_id: Id, request: Heartbeat) -> AgentInfo:
-    return _info(parts, await parts.agents.heartbeat(agent_id, request.model_dump(exclude_none=True)))
+async def heartbeat(parts: InjectedParts, agent_id: Id, load: Heartbeat) -> AgentInfo:
+    return _info(parts, await parts.agents.heartbeat(agent_id, load.model_dump(exclude_none=True)))
 
 
 @router.delete(
     "/{agent_id}",
-    summary="Forget an agent",
+    summary="Remove an agent",
     status_code=204,
     dependencies=ADMIN,
     responses=guarded_responses(UnknownAgent),
@@ -57,20 +57,20 @@ async def deregister_agent(parts: InjectedParts, agent_id: Id) -> None:
     await parts.agents.deregister(agent_id)
 
 
-@router.get("", summary="All agents that are alive", dependencies=READ, responses=guarded_responses())
+@router.get("", summary="List the agents", dependencies=READ, responses=guarded_responses())
 async def list_agents(
     parts: InjectedParts,
     *,
-    cursor: Annotated[AgentId | None, Query(description="The `next_cursor` of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="The most that one page holds")] = DEFAULT_LIMIT,
-    kind: Annotated[AgentKind | None, Query(description="Only those of this kind")] = None,
+    cursor: Annotated[AgentId | None, Query(description="The `next_cursor` of the previous page")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="How many agents at most")] = DEFAULT_LIMIT,
+    kind: Annotated[AgentKind | None, Query(description="Only agents of this kind")] = None,
 ) -> AgentPage:
     agents = await parts.agents.page(after=cursor, limit=limit + 1, kind=kind)
-    more = agents[limit - 1].id if len(agents) > limit else None
-    return AgentPage(items=[_info(parts, agent) for agent in agents[:limit]], next_cursor=more)
+    cursor_after = agents[limit - 1].id if len(agents) > limit else None
+    return AgentPage(items=[_info(parts, agent) for agent in agents[:limit]], next_cursor=cursor_after)
 
 
-@router.get("/{agent_id}", summary="An agent", dependencies=READ, responses=guarded_responses(UnknownAgent))
+@router.get("/{agent_id}", summary="Get an agent", dependencies=READ, responses=guarded_responses(UnknownAgent))
 async def get_agent(parts: InjectedParts, agent_id: Id) -> AgentInfo:
     return _info(parts, await parts.agents.get(agent_id))
 
@@ -93,6 +93,6 @@ def _info(parts: RegistryParts, agent: Agent) -> AgentInfo:
 
 
 def _count(agent: Agent, name: str) -> int | None:
-    """From the last heartbeat; before the first one, from the registration."""
+    """By the agent's last heartbeat; before its first, by its capabilities."""
     value: Any = agent.load.get(name, agent.capabilities.get(name))
-    return value if type(value) is int else None  # true and false are int, too
+    return value if type(value) is int else None  # a bool is an int, too

@@ -1,4 +1,4 @@
-"""The registry's HTTP."""
+"""The registry's HTTP application."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flowyard.web.app import About, make_app
 from flowyard_registry import agent_routes, language_routes, workflow_routes
 from flowyard_registry.parts import RegistryParts
 
-ABOUT: Final = "The catalogue of Flowyard: workflows with their revisions, and the agents that can do work."
-_WITHOUT_NATS: Final = "agents can't register over NATS and caches elsewhere learn of changes later"
+ABOUT: Final = "Stores the workflows of Flowyard with their revisions, and knows the agents that can do work."
+_WITHOUT_NATS: Final = "agents can't register over NATS, and other services don't learn of changes at once"
 
 
 def registry_app(parts: RegistryParts) -> FastAPI:

@@ -1,4 +1,4 @@
-"""Applies a document, or brings an older one back."""
+"""Applies a document, or restores an older one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowyard.language.reading.source import decode
 from flowyard.language.workflow import Workflow
 from flowyard.service.documents import valid_workflow
 from flowyard.storage.workflows import Revision
-from flowyard_registry.documents import read_document, read_revision, shown
+from flowyard_registry.documents import document_problems, read_document, read_revision
 from flowyard_registry.parts import RegistryParts
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: 
     loaded = await read_document(body, file)
     workflow = valid_workflow(loaded)
     if workflow.name != name:
-        raise InvalidRequest([_other_name(workflow.name, name)])
+        raise InvalidRequest([_name_mismatch(workflow.name, name)])
     limits = _limits(workflow)
     revision, is_new = await parts.workflows.apply(
         name, digest=workflow.digest, document=decode(body), concurrency=limits.concurrency, priority=limits.priority
@@ -35,7 +35,7 @@ async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: 
 
 
 async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
-    """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one took."""
+    """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one accepted."""
     loaded = await read_revision(parts.documents, await parts.workflows.revision(name, number))
     limits = _limits(valid_workflow(loaded))
     revision, is_new = await parts.workflows.roll_back(
@@ -45,12 +45,12 @@ async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
 
 
 async def validate(body: bytes, *, file: str) -> Validated:
-    """Raises InvalidRequest if there is nothing to look at."""
+    """Checks a document without applying it. Raises InvalidRequest if there is none."""
     if not body:
         raise InvalidRequest([{"where": "body", "message": "the document is missing"}])
     loaded = await read_document(body, file)
     name = loaded.workflow.name if loaded.workflow is not None else None
-    return Validated(valid=name is not None, name=name, problems=shown(file, loaded.problems))
+    return Validated(valid=name is not None, name=name, problems=document_problems(file, loaded.problems))
 
 
 class _Limits(NamedTuple):
@@ -59,15 +59,13 @@ class _Limits(NamedTuple):
 
 
 def _limits(workflow: Workflow) -> _Limits:
-    """Of the workflow's runs, as the database can count them."""
+    """For the workflow's runs, within the range of the database's integers."""
     concurrency = workflow.execution.concurrency
     return _Limits(None if concurrency is None else min(concurrency, _LARGEST), workflow.execution.priority)
 
 
-def _other_name(own: str, requested: str) -> dict[str, str]:
-    message = (
-        f"the document describes the workflow '{own}', not '{requested}': change one of them (flow.name or the address)"
-    )
+def _name_mismatch(name: str, in_path: str) -> dict[str, str]:
+    message = f"the document describes the workflow '{name}', not '{in_path}': change flow.name or the address"
     return {"where": "path.name", "message": message}
 
 
@@ -75,18 +73,13 @@ def _applied(parts: RegistryParts, revision: Revision, loaded: Loaded, *, is_new
     name = revision.workflow
     if is_new:
         parts.bus.publish(WorkflowChanged(name=name))
-        facts = {
-            "workflow": name,
-            "revision": revision.number,
-            "digest": revision.digest,
-            "restores": revision.restores,
-        }
-        log.info("workflow applied", extra=facts)
+        facts = {"revision": revision.number, "digest": revision.digest, "restores": revision.restores}
+        log.info("workflow applied", extra={"workflow": name, **facts})
     return Applied(
         name=name,
         revision=revision.number,
         digest=revision.digest,
         created=is_new,
         restores=revision.restores,
-        warnings=shown(loaded.file, loaded.warnings),
+        warnings=document_problems(loaded.file, loaded.warnings),
     )

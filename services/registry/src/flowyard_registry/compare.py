@@ -1,4 +1,4 @@
-"""What changed between two revisions."""
+"""Compares two revisions of a workflow."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from flowyard.language.reading.surrogates import join_surrogates
 from flowyard.storage.workflows import Revision
 from flowyard_registry.parts import RegistryParts
 
-# Beyond it difflib may take minutes; below it, a second.
+# Of lines: with more, difflib may take minutes; with fewer, it takes a second.
 _MOST_PAIRS: Final = 25_000_000
 
 
 async def compare(parts: RegistryParts, name: str, older: int | None, newer: int | None) -> Difference:
-    """None: the current revision, and the one before it. Raises UnknownWorkflow, UnknownRevision."""
+    """`newer`: None for the current revision; `older`: None for the revision before `newer`.
+
+    Raises UnknownWorkflow, UnknownRevision.
+    """
     new = await (parts.workflows.current(name) if newer is None else parts.workflows.revision(name, newer))
     old = await parts.workflows.revision(name, max(1, new.number - 1) if older is None else older)
     return await asyncio.to_thread(_difference, old, new)
@@ -40,34 +43,33 @@ def _unified(old: list[str], new: list[str], old_name: str, new_name: str) -> It
 
 
 def _one_hunk(old: list[str], new: list[str]) -> list[str]:
-    """From the first line that differs to the last one, with three around them. Quick for documents of any length."""
-    head = max(0, _alike(old, new) - 3)
+    """One hunk from the first to the last line that differs, with three lines around it: quick, but not minimal."""
+    head = max(0, _common_lines(old, new) - 3)
     old, new = old[head:], new[head:]
-    shared = _alike(old, new)
-    tail = _alike(old[shared:][::-1], new[shared:][::-1])
-    behind = min(3, tail)
-    gone, come = old[shared : len(old) - tail], new[shared : len(new) - tail]
-    around = shared + behind
-    after = old[len(old) - tail :][:behind]
+    shared = _common_lines(old, new)
+    tail = _common_lines(old[shared:][::-1], new[shared:][::-1])
+    context = min(3, tail)
+    removed, added = old[shared : len(old) - tail], new[shared : len(new) - tail]
+    around = shared + context
+    after = old[len(old) - tail :][:context]
     return [
-        f"@@ -{head + 1},{around + len(gone)} +{head + 1},{around + len(come)} @@",
+        f"@@ -{head + 1},{around + len(removed)} +{head + 1},{around + len(added)} @@",
         *(f" {line}" for line in old[:shared]),
-        *(f"-{line}" for line in gone),
-        *(f"+{line}" for line in come),
+        *(f"-{line}" for line in removed),
+        *(f"+{line}" for line in added),
         *(f" {line}" for line in after),
     ]
 
 
-def _alike(old: list[str], new: list[str]) -> int:
-    """How many lines both begin with."""
-    return next(
-        (i for i, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new))
-    )
+def _common_lines(old: list[str], new: list[str]) -> int:
+    """How many lines at the beginning are the same."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((number for number, (a, b) in pairs if a != b), min(len(old), len(new)))
 
 
 def _sections(document: str) -> dict[str, Any]:
     try:
         sections: dict[str, Any] = to_data(read_tree(join_surrogates(document).text).root)
-    except SourceError:  # an older version took it
+    except SourceError:  # only an older version accepted it
         return {}
     return sections

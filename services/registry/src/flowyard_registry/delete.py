@@ -1,4 +1,4 @@
-"""Deletes a workflow, and cancels runs whose workflow is gone."""
+"""Deletes a workflow; cancels runs whose workflow is deleted, and removes agents that are gone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ async def delete_workflow(parts: RegistryParts, name: str, *, force: bool) -> De
     parts.bus.publish(WorkflowChanged(name=name))
     log.info("workflow deleted", extra={"workflow": name, "open_runs": len(moved)})
     _announce(parts, moved)
-    ended = [one.run_id for one in moved if one.entry is not None]
-    return Deleted(name=name, cancelled=ended, cancelling=[one.run_id for one in moved if one.entry is None])
+    ended = [move.run_id for move in moved if move.entry is not None]
+    return Deleted(name=name, cancelled=ended, cancelling=[move.run_id for move in moved if move.entry is None])
 
 
 async def sweep(parts: RegistryParts) -> NoReturn:
-    """Deletes agents that are gone and cancels runs whose workflow was deleted, until it is cancelled itself."""
+    """Removes agents without heartbeats and cancels runs without a workflow, until this task is cancelled."""
     while True:
         await asyncio.sleep(parts.settings.sweep_s)
         try:
@@ -40,6 +40,7 @@ async def sweep(parts: RegistryParts) -> NoReturn:
 
 
 def _announce(parts: RegistryParts, moved: Sequence[Moved]) -> None:
-    for one in moved:
-        log.info("run cancelled: its workflow is gone", extra={"run_id": str(one.run_id), "workflow": one.workflow})
-        announce(one, parts.bus, parts.metrics)
+    for move in moved:
+        facts = {"run_id": str(move.run_id), "workflow": move.workflow}
+        log.info("run cancelled: its workflow was deleted", extra=facts)
+        announce(move, parts.bus, parts.metrics)

@@ -1,4 +1,4 @@
-"""A workflow as answers show it: its inputs, and its graph to draw."""
+"""A workflow as responses show it: with its inputs, and its graph to draw."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from flowyard.language.values.json_schema import json_schema
 from flowyard.language.values.types import describe
 from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Transition, Workflow
 from flowyard.storage.workflows import Listed
-from flowyard_registry.documents import shown
+from flowyard_registry.documents import document_problems
 
 
-def described(listed: Listed, document: str, loaded: Loaded) -> WorkflowDetail:
-    """Without inputs and graph where this version can't read the document any more."""
+def workflow_detail(listed: Listed, document: str, loaded: Loaded) -> WorkflowDetail:
+    """Without inputs and graph if this version refuses the document, which an older one accepted."""
     workflow = loaded.workflow
     return WorkflowDetail(
         name=listed.name,
@@ -33,7 +33,7 @@ def described(listed: Listed, document: str, loaded: Loaded) -> WorkflowDetail:
         document=document,
         inputs=[_input(field) for field in workflow.inputs.values()] if workflow else [],
         graph=graph_of(workflow) if workflow else Graph(nodes=[], edges=[]),
-        problems=shown(listed.name, loaded.problems),
+        problems=document_problems(listed.name, loaded.problems),
     )
 
 
@@ -44,7 +44,7 @@ def _input(field: Field) -> InputField:
         required=field.required,
         default=field.default if field.has_default else None,
         description=field.description,
-        # OpenAPI's way to say that a value is accepted and never returned.
+        # OpenAPI's keywords for a value that is accepted but never returned.
         json_schema=json_schema(field.type) | ({"writeOnly": True, "format": "password"} if field.secret else {}),
     )
 
@@ -71,7 +71,7 @@ def _node(node: Node) -> GraphNode:
 
 
 def _edges(workflow: Workflow) -> Iterator[GraphEdge]:
-    """Each node's together, from START on."""
+    """All edges, those of each node together, from START on."""
     for source in (START, *workflow.nodes, *workflow.joins):
         if source in workflow.transitions:
             yield from _edges_of(source, workflow.transitions[source])

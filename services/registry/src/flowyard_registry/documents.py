@@ -1,4 +1,4 @@
-"""Documents, parsed: those that clients send, and those that are stored."""
+"""Parses documents: those that clients send, and those that are stored."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flowyard.language.problems import Problem
 from flowyard.service.documents import DocumentCache
 from flowyard.storage.workflows import Revision
 
-# Says that `flowyard run` would ignore a key. A server doesn't.
-_NOT_HERE: Final = "server-only"
+# The code of warnings that `flowyard run` would ignore a key. A server doesn't ignore it.
+_HIDDEN: Final = "server-only"
 
 
 async def read_revision(cache: DocumentCache, revision: Revision) -> Loaded:
@@ -30,6 +30,6 @@ async def read_document(body: bytes, file: str) -> Loaded:
     return await asyncio.to_thread(load_bytes, body, file)
 
 
-def shown(file: str, problems: Sequence[Problem]) -> list[DocumentProblem]:
-    """Problems as an answer has them."""
-    return [DocumentProblem(**problem.as_data(file)) for problem in problems if problem.code != _NOT_HERE]
+def document_problems(file: str, problems: Sequence[Problem]) -> list[DocumentProblem]:
+    """The problems for a response. `file`: the document's name."""
+    return [DocumentProblem(**problem.as_data(file)) for problem in problems if problem.code != _HIDDEN]

@@ -1,4 +1,4 @@
-"""The routes of the language itself: its JSON Schema, and checks of documents."""
+"""The routes of the language: its JSON Schema, and checks of documents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowyard_registry.routing import DOCUMENT, File
 router = APIRouter(prefix="/v1", tags=["language"])
 
 
-@router.get("/schema", summary="The JSON Schema of documents", dependencies=READ, responses=guarded_responses())
+@router.get("/schema", summary="Get the JSON Schema of documents", dependencies=READ, responses=guarded_responses())
 async def get_schema() -> dict[str, Any]:
     return _schema()
 

@@ -54,14 +54,14 @@ async def run_registry(
 
 
 async def _exports(parts: RegistryParts) -> list[Coroutine[Any, Any, None]]:
-    """The loops that export finished runs. From now on, runs are kept for these targets and for no others."""
+    """The loops that export finished runs. From now on, runs are kept for the configured targets only."""
     names = [name for name, wanted in ((MLFLOW, parts.settings.mlflow_url), (OTLP, parts.otel.address)) if wanted]
     for target, runs in (await Exports(parts.database).set_targets(names)).items():
         log.warning("runs will not be exported", extra={"target": target, "runs": runs, "reason": "unconfigured"})
         parts.metrics.exports.dropped.labels(target, "unconfigured").inc(runs)
     if not names:
         return []
-    # Imported here: a registry without export targets needs neither httpx nor protobuf.
+    # Imported here: a registry without exports needs neither httpx nor protobuf.
     from flowyard_registry.exporting import export_runs  # noqa: PLC0415
 
     return [export_runs(parts)]

@@ -1,4 +1,4 @@
-"""What the registry is made of."""
+"""What the handlers of the registry need, built once per process."""
 
 from __future__ import annotations
 

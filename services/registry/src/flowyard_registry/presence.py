@@ -1,4 +1,4 @@
-"""Agents that register and send heartbeats over NATS."""
+"""Handles the messages with which agents register, send heartbeats and leave over NATS."""
 
 from __future__ import annotations
 
@@ -20,42 +20,41 @@ from flowyard_registry.parts import RegistryParts
 
 log = logging.getLogger(__name__)
 
-# Of several registries one answers.
+# With several registries, each message goes to one of them.
 _QUEUE: Final = "registry"
 
 
 @asynccontextmanager
 async def register_agents(parts: RegistryParts) -> AsyncIterator[None]:
-    """Answers agents while the block is open. An agent without an answer tries again; an unknown one registers."""
-    bus, agents = parts.bus, _AgentMessages(parts)
+    """While the block lasts. An agent without an answer sends its message again; an unknown one registers."""
+    bus, handlers = parts.bus, _Handlers(parts)
     async with AsyncExitStack() as stack:
-        for listening in (
-            bus.subscribe(subjects.AGENTS_REGISTER, AgentRegistration, _answers(agents.register), queue=_QUEUE),
-            bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, _answers(agents.heartbeat), queue=_QUEUE),
-            bus.subscribe(subjects.ANY_AGENT_DEREGISTER, AgentDeparture, _answers(agents.deregister), queue=_QUEUE),
+        for subscription in (
+            bus.subscribe(subjects.AGENTS_REGISTER, AgentRegistration, _answer(handlers.register), queue=_QUEUE),
+            bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, _answer(handlers.heartbeat), queue=_QUEUE),
+            bus.subscribe(subjects.ANY_AGENT_DEREGISTER, AgentDeparture, _answer(handlers.deregister), queue=_QUEUE),
         ):
-            await stack.enter_async_context(listening)
+            await stack.enter_async_context(subscription)
         yield
 
 
-class _AgentMessages:
-    """Handles each kind of message. The answer is whether the agent is known afterwards."""
+class _Handlers:
+    """Each handles one kind of message. Returns whether the agent is known afterwards."""
 
     def __init__(self, parts: RegistryParts) -> None:
         self._agents = parts.agents
 
     async def register(self, message: AgentRegistration) -> bool:
         try:
-            # As strict as over HTTP.
-            given = Registration.model_validate(message.model_dump())
+            # The same checks as over HTTP.
+            registration = Registration.model_validate(message.model_dump())
         except ValidationError as error:
-            wrong = sorted(
-                {str(problem["loc"][0]) for problem in error.errors(include_input=False, include_context=False)}
-            )
-            log.warning("agent refused", extra={"agent": message.id, "wrong": wrong})
+            problems = error.errors(include_input=False, include_context=False)
+            fields = sorted({str(problem["loc"][0]) for problem in problems})
+            log.warning("agent refused", extra={"agent": message.id, "fields": fields})
             return False
         try:
-            _, is_new = await self._agents.register(NewAgent(**given.model_dump()))
+            _, is_new = await self._agents.register(NewAgent(**registration.model_dump()))
         except AgentTaken as error:
             log.warning("agent refused: %s", error.message, extra={"agent": message.id})
             return False
@@ -72,10 +71,10 @@ class _AgentMessages:
         return False
 
 
-def _answers(handle_message: Callable[[M], Awaitable[bool]]) -> Handler[M]:
+def _answer(handler: Callable[[M], Awaitable[bool]]) -> Handler[M]:
     async def handle(message: M) -> AgentReply | None:
         try:
-            return AgentReply(known=await handle_message(message))
+            return AgentReply(known=await handler(message))
         except UnknownAgent:
             return AgentReply(known=False)
         except Unavailable as error:

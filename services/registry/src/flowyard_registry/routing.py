@@ -16,7 +16,7 @@ async def _parts(request: Request) -> RegistryParts:
 
 InjectedParts: TypeAlias = Annotated[RegistryParts, Depends(_parts)]
 File: TypeAlias = Annotated[
-    str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="The document's name in its problems")
+    str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="The name of the document in its problems")
 ]
 
 _EXAMPLE: Final = """\

@@ -1,4 +1,4 @@
-"""The routes under `/v1/workflows`, and what belongs to the language."""
+"""The routes under `/v1/workflows`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from flowyard.web.problems import guarded_responses
 from flowyard_registry.apply import apply_document, roll_back
 from flowyard_registry.compare import compare
 from flowyard_registry.delete import delete_workflow
-from flowyard_registry.describe import described
+from flowyard_registry.describe import workflow_detail
 from flowyard_registry.documents import read_revision
 from flowyard_registry.routing import DOCUMENT, File, InjectedParts
 
 Name: TypeAlias = Annotated[WorkflowName, Path(description="The workflow's name")]
 Number: TypeAlias = Annotated[RevisionNumber, Path(description="The revision's number")]
-Limit: TypeAlias = Annotated[int, Query(ge=1, le=MOST, description="The most that one page holds")]
+Limit: TypeAlias = Annotated[int, Query(ge=1, le=MOST, description="How many items at most")]
 
 router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
 
@@ -43,7 +43,7 @@ router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
 @router.put(
     "/{name}",
     summary="Apply a document",
-    description="A document with the content of the current revision changes nothing; any other makes a new one.",
+    description="Makes a new revision, unless the current one has the same content.",
     dependencies=ADMIN,
     openapi_extra=DOCUMENT,
     responses={
@@ -63,8 +63,8 @@ async def apply_workflow(
 
 @router.post(
     "/{name}/rollback",
-    summary="Bring an older revision back",
-    description="It becomes a new revision, with the older one's document.",
+    summary="Restore an older revision",
+    description="Makes a new revision with the document of the older one.",
     dependencies=ADMIN,
     responses=guarded_responses(UnknownWorkflow, UnknownRevision, InvalidDocument),
 )
@@ -75,7 +75,7 @@ async def roll_back_workflow(parts: InjectedParts, name: Name, rollback: Rollbac
 @router.delete(
     "/{name}",
     summary="Delete a workflow",
-    description="With all its revisions. Runs that have ended stay, with the documents that they ran.",
+    description="Deletes all its revisions. Finished runs stay, with their documents.",
     dependencies=ADMIN,
     responses=guarded_responses(UnknownWorkflow, WorkflowInUse),
 )
@@ -83,47 +83,47 @@ async def delete(
     parts: InjectedParts,
     name: Name,
     *,
-    force: Annotated[bool, Query(description="Cancel its open runs, instead of refusing")] = False,
+    force: Annotated[bool, Query(description="Cancel its open runs; otherwise they are an error")] = False,
 ) -> Deleted:
     return await delete_workflow(parts, name, force=force)
 
 
-@router.get("", summary="All workflows", dependencies=READ, responses=guarded_responses())
+@router.get("", summary="List the workflows", dependencies=READ, responses=guarded_responses())
 async def list_workflows(
     parts: InjectedParts,
     *,
-    cursor: Annotated[WorkflowName | None, Query(description="The `next_cursor` of the page before")] = None,
+    cursor: Annotated[WorkflowName | None, Query(description="The `next_cursor` of the previous page")] = None,
     limit: Limit = DEFAULT_LIMIT,
-    search: Annotated[WorkflowName | None, Query(description="A part of the name, in either case")] = None,
+    search: Annotated[WorkflowName | None, Query(description="A part of the name; case doesn't matter")] = None,
 ) -> WorkflowPage:
     workflows = await parts.workflows.page(after=cursor, limit=limit + 1, search=search)
-    more = workflows[limit - 1].name if len(workflows) > limit else None
-    return WorkflowPage(items=[_summary(listed) for listed in workflows[:limit]], next_cursor=more)
+    cursor_after = workflows[limit - 1].name if len(workflows) > limit else None
+    return WorkflowPage(items=[_summary(listed) for listed in workflows[:limit]], next_cursor=cursor_after)
 
 
-@router.get("/{name}", summary="A workflow", dependencies=READ, responses=guarded_responses(UnknownWorkflow))
+@router.get("/{name}", summary="Get a workflow", dependencies=READ, responses=guarded_responses(UnknownWorkflow))
 async def get_workflow(parts: InjectedParts, name: Name) -> WorkflowDetail:
     listed, current = await parts.workflows.get(name)
-    return described(listed, current.document, await read_revision(parts.documents, current))
+    return workflow_detail(listed, current.document, await read_revision(parts.documents, current))
 
 
 @router.get(
-    "/{name}/revisions", summary="Its revisions", dependencies=READ, responses=guarded_responses(UnknownWorkflow)
+    "/{name}/revisions", summary="List revisions", dependencies=READ, responses=guarded_responses(UnknownWorkflow)
 )
 async def list_revisions(
     parts: InjectedParts,
     name: Name,
-    cursor: Annotated[RevisionNumber | None, Query(description="The `next_cursor` of the page before")] = None,
+    cursor: Annotated[RevisionNumber | None, Query(description="The `next_cursor` of the previous page")] = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> RevisionPage:
-    revisions = await parts.workflows.revisions(name, before=cursor, limit=limit + 1)
-    more = str(revisions[limit - 1].number) if len(revisions) > limit else None
-    return RevisionPage(items=[RevisionSummary(**_facts(head)) for head in revisions[:limit]], next_cursor=more)
+    heads = await parts.workflows.revisions(name, before=cursor, limit=limit + 1)
+    cursor_after = str(heads[limit - 1].number) if len(heads) > limit else None
+    return RevisionPage(items=[RevisionSummary(**_facts(head)) for head in heads[:limit]], next_cursor=cursor_after)
 
 
 @router.get(
     "/{name}/revisions/{number}",
-    summary="One revision",
+    summary="Get a revision",
     dependencies=READ,
     responses=guarded_responses(UnknownWorkflow, UnknownRevision),
 )
@@ -134,17 +134,15 @@ async def get_revision(parts: InjectedParts, name: Name, number: Number) -> Revi
 
 @router.get(
     "/{name}/diff",
-    summary="What changed between two revisions",
+    summary="Compare two revisions",
     dependencies=READ,
     responses=guarded_responses(UnknownWorkflow, UnknownRevision),
 )
 async def compare_revisions(
     parts: InjectedParts,
     name: Name,
-    older: Annotated[
-        RevisionNumber | None, Query(alias="from", description="Left out: the one before the newer")
-    ] = None,
-    newer: Annotated[RevisionNumber | None, Query(alias="to", description="Left out: the current one")] = None,
+    older: Annotated[RevisionNumber | None, Query(alias="from", description="Default: the one before `to`")] = None,
+    newer: Annotated[RevisionNumber | None, Query(alias="to", description="Default: the current one")] = None,
 ) -> Difference:
     return await compare(parts, name, older, newer)
 

@@ -1,4 +1,4 @@
-"""What services say over HTTP: the shapes of requests and answers, a module per noun.
+"""The HTTP API: the shapes of requests and responses, a module per noun, and a client.
 
-Requests forbid unknown keys, so that a typo is an error. Answers may gain keys: readers ignore unknown ones.
+Requests forbid unknown keys, so that a typo is an error. Responses may gain keys, which older clients ignore.
 """

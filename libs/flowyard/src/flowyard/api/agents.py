@@ -20,7 +20,7 @@ Count: TypeAlias = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 
 
 class Registration(BaseModel):
-    """An agent that says that it is there. Sent again with the same id, it brings what is known up to date."""
+    """An agent that registers. Sent again with the same id, it updates the agent."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -38,18 +38,18 @@ class Registration(BaseModel):
         },
     )
 
-    id: Annotated[AgentId, Field(description="Its own: no two agents have the same")]
-    name: Annotated[Line, Field(min_length=1, description="What it is called; several agents may share a name")]
+    id: Annotated[AgentId, Field(description="Unique: no other agent has it")]
+    name: Annotated[Line, Field(min_length=1, description="A name for people; several agents may share it")]
     kind: AgentKind
-    version: Annotated[Line, Field(description="Of the agent's program")] = ""
-    host: Annotated[Line, Field(description="Where it runs, or its address")] = ""
+    version: Annotated[Line, Field(description="The version of the agent's program")] = ""
+    host: Annotated[Line, Field(description="The host that it runs on, or its address")] = ""
     capabilities: Annotated[
-        dict[str, Any], AfterValidator(_storable), Field(description="What it can do, as it says itself")
+        dict[str, Any], AfterValidator(_storable), Field(description="What it can do, by its own account")
     ] = {}
 
 
 class Heartbeat(BaseModel):
-    """A heartbeat. What it leaves out is unknown."""
+    """A heartbeat of an agent. Values that it leaves out are unknown."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"slots": 32, "slots_used": 3}]})
 
@@ -65,19 +65,19 @@ class AgentInfo(BaseModel):
     host: str
     capabilities: dict[str, Any]
     slots: Annotated[int | None, Field(description="Runs that it may execute at once; null: unknown")]
-    slots_used: Annotated[int | None, Field(description="From its last heartbeat; null: unknown")]
+    slots_used: Annotated[int | None, Field(description="By its last heartbeat; null: unknown")]
     registered_at: datetime
     heartbeat_at: Annotated[datetime, Field(description="When its last heartbeat came")]
-    ttl_s: Annotated[float, Field(description="After so many seconds without a heartbeat it is forgotten")]
+    ttl_s: Annotated[float, Field(description="Seconds without a heartbeat after which it is removed")]
     heartbeat_s: Annotated[float, Field(description="Seconds between the heartbeats that it should send")]
 
 
 class AgentPage(Page[AgentInfo]):
-    """By id."""
+    """Agents, in the order of their ids."""
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON has room for what no database and no answer can hold: half a character, NaN, a thousand levels."""
+    """Raises ValueError for JSON that can't be stored: half a surrogate pair, NaN, too many levels or bytes."""
     if _levels(value) > MOST_LEVELS:
         raise ValueError(f"it has more than {MOST_LEVELS} levels")
     try:
@@ -92,15 +92,15 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _levels(value: object) -> int:
-    """As many as there are, or one more than are allowed."""
+    """How many levels of nesting there are; counts no further than MOST_LEVELS + 1."""
     count, level = 0, [value]
     while level and count <= MOST_LEVELS:
         count += 1
-        level = [inner for outer in level for inner in _within(outer)]
+        level = [inner for outer in level for inner in _children(outer)]
     return count
 
 
-def _within(value: object) -> Collection[object]:
+def _children(value: object) -> Collection[object]:
     match value:
         case dict():
             return value.values()

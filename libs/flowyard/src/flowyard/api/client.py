@@ -1,7 +1,7 @@
-"""The HTTP API, as a program calls it: one method per route of the gateway.
+"""A client of the HTTP API: one method per route of the gateway.
 
-What goes wrong is raised as an error: Unreachable, Unintelligible, or Refused with the code that the
-gateway gave; InvalidInputs and InvalidDocument come with every fault.
+Each method may raise Unreachable, Unintelligible, and Refused with the gateway's error code; InvalidInputs and
+InvalidDocument contain every problem.
 """
 
 from __future__ import annotations
@@ -15,21 +15,13 @@ import httpx
 
 from flowyard.access import Scope
 from flowyard.api.agents import AgentInfo, AgentPage
-from flowyard.api.following import LiveItem, follow_run
+from flowyard.api.following import StreamItem, follow_run
 from flowyard.api.health import HealthView
 from flowyard.api.history import CallList, CallView, EventPage, EventView, StepList, StepView
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
 from flowyard.api.refusals import refusal
 from flowyard.api.reports import Reports
-from flowyard.api.runs import (
-    CancelledRuns,
-    CancelRequest,
-    ForkRequest,
-    RunListItem,
-    RunPage,
-    RunRequest,
-    RunView,
-)
+from flowyard.api.runs import CancelledRuns, CancelRequest, ForkRequest, RunListItem, RunPage, RunRequest, RunView
 from flowyard.api.status import StatusView
 from flowyard.api.workflows import (
     Applied,
@@ -48,19 +40,19 @@ from flowyard.errors.base import FlowyardError
 from flowyard.runs.run import State
 
 _YAML: Final = {"content-type": "application/yaml"}
-_EVENTS: Final = 1000
-# Seconds that an answer may take in addition to the requested wait.
-_SLACK_S: Final = 30.0
+_PAGE_EVENTS: Final = 1000
+# How long a response may take in addition to the requested wait.
+_EXTRA_WAIT_S: Final = 30.0
 
 
 class Client(Reports):
-    """A Flowyard, as somebody sees it who has an API key."""
+    """Connections to one Flowyard, with an API key."""
 
     def validate(self, document: bytes) -> Validated:
-        return self.ask(Validated, "POST", "/v1/validate", body=document, headers=_YAML, again=True)
+        return self.request(Validated, "POST", "/v1/validate", body=document, headers=_YAML, repeatable=True)
 
     def apply(self, name: str, document: bytes) -> Applied:
-        return self.ask(Applied, "PUT", _workflow(name), body=document, headers=_YAML)
+        return self.request(Applied, "PUT", _workflow(name), body=document, headers=_YAML)
 
     def workflows(self, *, search: str | None = None, most: int | None = None) -> Iterator[WorkflowSummary]:
         return self.pages(WorkflowPage, "/v1/workflows", {"search": search}, most=most)
@@ -78,26 +70,19 @@ class Client(Reports):
         return self.get(Difference, f"{_workflow(name)}/diff", {"from": older, "to": newer})
 
     def roll_back(self, name: str, number: int) -> Applied:
-        return self.ask(Applied, "POST", f"{_workflow(name)}/rollback", body=Rollback(revision=number))
+        return self.request(Applied, "POST", f"{_workflow(name)}/rollback", body=Rollback(revision=number))
 
     def delete_workflow(self, name: str, *, force: bool = False) -> Deleted:
-        return self.ask(Deleted, "DELETE", _workflow(name), {"force": force})
+        return self.request(Deleted, "DELETE", _workflow(name), {"force": force})
 
     def submit(self, name: str, request: RunRequest, *, once: str | None = None, wait_s: float = 0) -> RunView:
-        """The run, when it has ended, or after `wait_s` as it is then. `once`: the Idempotency-Key.
+        """Returns the run when it has ended, or as it is after `wait_s` seconds.
 
-        It has one in any case, so that a request whose answer was lost leads to no second run.
+        `once`: the Idempotency-Key; by default a random one, so that sending the request again makes no second run.
         """
-        return self.ask(
-            RunView,
-            "POST",
-            f"{_workflow(name)}/runs",
-            {"wait": wait_s or None},
-            request,
-            headers=_once(once),
-            timeout_s=wait_s + _SLACK_S,
-            again=True,
-        )
+        path, query = f"{_workflow(name)}/runs", {"wait": wait_s or None}
+        sending: Any = {"headers": _once(once), "timeout_s": wait_s + _EXTRA_WAIT_S, "repeatable": True}
+        return self.request(RunView, "POST", path, query, request, **sending)
 
     def run(self, run_id: UUID) -> RunView:
         return self.get(RunView, _run(run_id))
@@ -110,19 +95,19 @@ class Client(Reports):
         before: UUID | None = None,
         most: int | None = None,
     ) -> Iterator[RunListItem]:
-        """Newest first. `before`: only those with a smaller id, which are older."""
+        """Newest first. `before`: only runs with smaller ids, which are older."""
         query = {"workflow": workflow, "status": list(status) or None, "cursor": before}
         return self.pages(RunPage, "/v1/runs", query, most=most)
 
     def events(self, run_id: UUID, *, after: int = 0) -> Iterator[EventView]:
-        """Those that have happened by now."""
-        while (page := self.get(EventPage, f"{_run(run_id)}/events", {"after": after, "limit": _EVENTS})).items:
+        """The events until now whose numbers are greater than `after`."""
+        while (page := self.get(EventPage, f"{_run(run_id)}/events", {"after": after, "limit": _PAGE_EVENTS})).items:
             yield from page.items
             after = page.next_after
 
     def follow(
         self, run_id: UUID, *, after: int = 0, on_break: Callable[[FlowyardError], None] = lambda _: None
-    ) -> Iterator[LiveItem]:
+    ) -> Iterator[StreamItem]:
         """As `follow_run`."""
         return follow_run(self, run_id, after=after, on_break=on_break)
 
@@ -133,52 +118,52 @@ class Client(Reports):
         return self.get(CallList, f"{_run(run_id)}/calls").items
 
     def cancel(self, run_id: UUID) -> RunView:
-        """Cancelled, or still open: then its executor ends it, within a moment."""
-        return self.ask(RunView, "POST", f"{_run(run_id)}/cancel")
+        """Returns the run: cancelled, or still open until its executor has cancelled it."""
+        return self.request(RunView, "POST", f"{_run(run_id)}/cancel")
 
     def cancel_many(self, request: CancelRequest) -> CancelledRuns:
-        return self.ask(CancelledRuns, "POST", "/v1/runs/cancel", body=request)
+        return self.request(CancelledRuns, "POST", "/v1/runs/cancel", body=request)
 
     def retry(self, run_id: UUID) -> RunView:
-        return self.ask(RunView, "POST", f"{_run(run_id)}/retry")
+        return self.request(RunView, "POST", f"{_run(run_id)}/retry")
 
     def fork(self, run_id: UUID, request: ForkRequest, *, once: str | None = None) -> RunView:
         """`once`: as for `submit`."""
-        return self.ask(RunView, "POST", f"{_run(run_id)}/fork", body=request, headers=_once(once), again=True)
+        return self.request(RunView, "POST", f"{_run(run_id)}/fork", body=request, headers=_once(once), repeatable=True)
 
     def agents(self, *, most: int | None = None) -> Iterator[AgentInfo]:
         return self.pages(AgentPage, "/v1/agents", {}, most=most)
 
     def create_key(self, name: str, scopes: Collection[Scope]) -> NewKeyView:
-        return self.ask(NewKeyView, "POST", "/v1/keys", body=KeyRequest(name=name, scopes=list(scopes)))
+        return self.request(NewKeyView, "POST", "/v1/keys", body=KeyRequest(name=name, scopes=list(scopes)))
 
     def keys(self) -> list[KeyView]:
         return self.get(KeyList, "/v1/keys").items
 
     def revoke_key(self, key_id: str) -> KeyView:
-        return self.ask(KeyView, "DELETE", f"/v1/keys/{_part(key_id)}")
+        return self.request(KeyView, "DELETE", f"/v1/keys/{_segment(key_id)}")
 
     def status(self) -> StatusView:
         return self.get(StatusView, "/v1/status")
 
     def health(self) -> HealthView:
-        """The gateway's own, also if it isn't well."""
-        response = self.send(self.http.build_request("GET", "/health/ready"), again=False)
+        """The gateway's own health. An unhealthy gateway isn't an error."""
+        response = self.send(self.http.build_request("GET", "/health/ready"), repeatable=False)
         if response.status_code not in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE):
             raise refusal(self.url, response)
-        return self.read(HealthView, response.content)
+        return self.decode(HealthView, response.content)
 
 
 def _workflow(name: str) -> str:
-    return f"/v1/workflows/{_part(name)}"
+    return f"/v1/workflows/{_segment(name)}"
 
 
 def _run(run_id: UUID) -> str:
     return f"/v1/runs/{run_id}"
 
 
-def _part(name: str) -> str:
-    """Of a path. A name of dots is a name, and leads nowhere."""
+def _segment(name: str) -> str:
+    """One segment of a path. The names `.` and `..` are escaped, so that they don't lead to another path."""
     return "%2E" * len(name) if name in (".", "..") else quote(name, safe="")
 
 

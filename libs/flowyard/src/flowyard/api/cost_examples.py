@@ -1,4 +1,4 @@
-"""What the OpenAPI shows of costs."""
+"""Examples of costs for the OpenAPI document."""
 
 from __future__ import annotations
 

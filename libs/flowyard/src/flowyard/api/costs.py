@@ -1,4 +1,4 @@
-"""The costs of model calls in the HTTP API."""
+"""Shapes of the reports of what model calls cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CostSums(BaseModel):
     errors: Annotated[int, Field(description="Calls that failed")]
     tokens_in: int | None
     tokens_out: int | None
-    tokens_cached: Annotated[int | None, Field(description="Those of `tokens_in` that were cached")]
+    tokens_cached: Annotated[int | None, Field(description="How many of `tokens_in` were cached")]
     cost_usd: Annotated[str | None, Field(description="A decimal number, in US dollars; exact")]
     known_tokens_in: int
     known_tokens_out: int
@@ -39,7 +39,7 @@ class CostSums(BaseModel):
     known_cost_usd: Annotated[str, Field(description="As `cost_usd`, of the calls whose cost is known")]
     unknown_tokens: Annotated[int, Field(description="Calls whose tokens, in or out, are unknown")]
     unknown_cost: Annotated[int, Field(description="Calls whose cost is unknown")]
-    duration_mean_s: Annotated[float | None, Field(description="Of the calls that were answered; null: none was")]
+    duration_mean_s: Annotated[float | None, Field(description="Of the calls that succeeded; null: none did")]
     duration_p95_s: float | None
     first_token_p50_s: Annotated[float | None, Field(description="null: no reply was streamed")]
 
@@ -49,31 +49,30 @@ class CostSums(BaseModel):
 
 
 class CostGroup(CostSums):
-    """Sums over the model calls of one group. `group` is its name: what was grouped by."""
+    """Sums over the model calls of one group. `group`: its name."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.GROUP]})
 
     group: Annotated[
-        str,
-        Field(description="`provider`, `provider/model`, `workflow`, `workflow.node`, a day in UTC, or a run's id"),
+        str, Field(description="`provider`, `provider/model`, `workflow`, `workflow.node`, a day in UTC, or a run's id")
     ]
 
     @classmethod
-    def called(cls, name: str, sums: Sums) -> CostGroup:
+    def named(cls, name: str, sums: Sums) -> CostGroup:
         return cls.model_construct(group=name, **_values(sums))
 
 
 class CostReport(BaseModel):
-    """Sums over the ledger. Those of all groups that there are add up to `total`, to the last digit.
+    """Sums over the ledger. The sums of all groups add up to `total` exactly.
 
-    The most expensive group comes first; of days, the newest.
+    The most expensive group comes first; days are in reverse order.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REPORT]})
 
     by: Grouping
-    since: Annotated[datetime | None, Field(description="Calls that ended then or later; null: all that are kept")]
-    until: Annotated[datetime | None, Field(description="Calls that ended before")]
+    since: Annotated[datetime | None, Field(description="Calls that ended from then on; null: all that are kept")]
+    until: Annotated[datetime | None, Field(description="Calls that ended before this time; null: until now")]
     workflow: str | None
     run_id: UUID | None
     items: list[CostGroup]
@@ -81,10 +80,11 @@ class CostReport(BaseModel):
     total: CostSums
 
     @classmethod
-    def of(cls, costs: Costs, **query: Any) -> CostReport:
-        """`query`: by, since, until, workflow, run_id."""
-        items = [CostGroup.called(name, sums) for name, sums in costs.groups]
-        return cls.model_construct(**query, items=items, group_count=costs.group_count, total=CostSums.of(costs.total))
+    def of(cls, costs: Costs, **filters: Any) -> CostReport:
+        """`filters`: by, since, until, workflow, run_id."""
+        items = [CostGroup.named(name, sums) for name, sums in costs.groups]
+        total = CostSums.of(costs.total)
+        return cls.model_construct(**filters, items=items, group_count=costs.group_count, total=total)
 
 
 def _values(sums: Sums) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A run's events as they come, through every break of the connection."""
+"""Follows a run: its events as they are made. A lost connection is opened again."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import httpx
 from httpx_sse import EventSource, connect_sse
 
 from flowyard.api.history import EventView, TokenView
-from flowyard.api.refusals import AWAY, Unintelligible, refusal, unreachable
+from flowyard.api.refusals import TEMPORARY, Unintelligible, refusal, unreachable
 from flowyard.api.transport import Transport
 from flowyard.errors.base import FlowyardError
 from flowyard.runs.entries import ENDINGS
 
-LiveItem: TypeAlias = EventView | TokenView
+StreamItem: TypeAlias = EventView | TokenView
 
 GIVE_UP_S: Final = 60.0
 _PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
-# Three of the heartbeats that come when nothing happens.
-_SILENCE_S: Final = 45.0
+# Three heartbeats, which come while nothing else does.
+_READ_TIMEOUT_S: Final = 45.0
 
 
 def follow_run(
@@ -33,38 +33,38 @@ def follow_run(
     after: int = 0,
     give_up_s: float = GIVE_UP_S,
     on_break: Callable[[FlowyardError], None] = lambda _: None,
-) -> Iterator[LiveItem]:
-    """What happened after event `after`, then what happens, each event once, up to the run's end.
+) -> Iterator[StreamItem]:
+    """The events after event `after`, then new ones, each once, until the run ends.
 
-    Pieces of replies come between the events; those that come while there is no connection are lost. `on_break` is
-    called when a connection is lost, once until there is another one. Raises Unreachable after `give_up_s` without any.
+    Pieces of replies come between the events; those that are sent while there is no connection are lost. `on_break` is
+    called when the connection is lost. Raises Unreachable after `give_up_s` seconds without a connection.
     """
-    patience, ended = _Patience(give_up_s, on_break), False
+    backoff, ended = _Backoff(give_up_s, on_break), False
     while True:
         try:
             with _connected(transport, run_id, after) as source:
                 if source.response.status_code == httpx.codes.NO_CONTENT:
                     return
                 _check(transport, source.response)
-                patience.reached()
+                backoff.connected()
                 for item in _items(transport, source):
-                    patience.reset()
+                    backoff.received()
                     if isinstance(item, EventView):
                         after, ended = item.seq, item.type in ENDINGS
                     yield item
             if ended:
                 return
-            patience.wait(None)
+            backoff.wait(None)
         except httpx.TransportError as error:
-            patience.wait(unreachable(transport.url, error))
+            backoff.wait(unreachable(transport.url, error))
         except FlowyardError as error:
-            if error.status not in AWAY or isinstance(error, Unintelligible):
+            if error.status not in TEMPORARY or isinstance(error, Unintelligible):
                 raise
-            patience.wait(error)
+            backoff.wait(error)
 
 
-class _Patience:
-    """How long to wait before the next try, and when it has been enough."""
+class _Backoff:
+    """How long to wait before the next connection, and when to give up."""
 
     def __init__(self, give_up_s: float, on_break: Callable[[FlowyardError], None]) -> None:
         self._give_up_s = give_up_s
@@ -72,14 +72,14 @@ class _Patience:
         self._pause = _PAUSE_S
         self._until: float | None = None
 
-    def reached(self) -> None:
+    def connected(self) -> None:
         self._until = None
 
-    def reset(self) -> None:
+    def received(self) -> None:
         self._pause = _PAUSE_S
 
     def wait(self, error: FlowyardError | None) -> None:
-        """None: the other side has ended the stream, as it does when it shuts down."""
+        """`error`: None if the server has ended the stream, as it does when it shuts down."""
         if error is not None:
             if self._until is None:
                 self._until = time.monotonic() + self._give_up_s
@@ -96,7 +96,7 @@ def _connected(transport: Transport, run_id: UUID, after: int) -> AbstractContex
         "GET",
         f"/v1/runs/{run_id}/events",
         headers={"last-event-id": str(after)},
-        timeout=httpx.Timeout(_SILENCE_S, connect=5),
+        timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=5),
     )
 
 
@@ -107,9 +107,9 @@ def _check(transport: Transport, response: httpx.Response) -> None:
         raise refusal(transport.url, response)
 
 
-def _items(transport: Transport, source: EventSource) -> Iterator[LiveItem]:
-    for event in source.iter_sse():
-        if event.event == "token":
-            yield transport.read(TokenView, event.data)
-        elif event.data:
-            yield transport.read(EventView, event.data)
+def _items(transport: Transport, source: EventSource) -> Iterator[StreamItem]:
+    for sent in source.iter_sse():
+        if sent.event == "token":
+            yield transport.decode(TokenView, sent.data)
+        elif sent.data:
+            yield transport.decode(EventView, sent.data)

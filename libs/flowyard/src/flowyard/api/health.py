@@ -1,4 +1,4 @@
-"""What every service says of itself at `/health/ready`, without being shown a key."""
+"""The response of every service to `GET /health/ready`, which needs no key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class CheckView(BaseModel):
-    """Something without which the service isn't ready. `detail`: a remark, or what is wrong."""
+    """Something that the service needs to be ready. `detail`: a remark, or what is wrong."""
 
     name: str
     ok: bool
@@ -14,7 +14,7 @@ class CheckView(BaseModel):
 
 
 class HealthView(BaseModel):
-    """`ready`: all checks are well, and the service isn't about to end. `version`: None: the service is too old."""
+    """`ready`: all checks pass, and the service isn't shutting down. `version`: None from an older version."""
 
     version: str | None = None
     ready: bool

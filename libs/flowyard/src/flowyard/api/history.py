@@ -1,4 +1,4 @@
-"""What has happened in a run: events, steps, model calls."""
+"""Shapes of a run's history: events, steps, model calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Seq: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class EventView(BaseModel):
-    """Something that happened to a run. `seq` counts from 1; what `data` holds depends on `type`."""
+    """Something that happened to a run. `seq` counts from 1; the keys of `data` depend on `type`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.EVENT]})
 
@@ -30,14 +30,14 @@ class EventView(BaseModel):
 
 
 class EventPage(BaseModel):
-    """In order."""
+    """Events, in order."""
 
     items: list[EventView]
-    next_after: Annotated[int, Field(description="Give it as `after` to see what comes then")]
+    next_after: Annotated[int, Field(description="The `after` of the next page")]
 
 
 class TokenView(BaseModel):
-    """A piece of a model's reply, as it comes. A greater `epoch`: the text of the step begins again."""
+    """A piece of a model's reply, as it comes. A greater `epoch`: the text of the step starts over."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TOKEN]})
 
@@ -49,7 +49,7 @@ class TokenView(BaseModel):
 
 
 class StepView(BaseModel):
-    """One execution of one node that has ended, or that waits for its next try. `item`: its index in a map."""
+    """One execution of one node that has ended, or waits for its next try. `item`: its index in a map."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.STEP]})
 
@@ -74,13 +74,13 @@ class StepView(BaseModel):
 
 
 class StepList(BaseModel):
-    """In the order in which they ended."""
+    """Steps, in the order in which they ended."""
 
     items: list[StepView]
 
 
 class CallView(BaseModel):
-    """One call to one model. null: unknown, which is not zero."""
+    """One call of one model. null: unknown, which is not zero."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.CALL]})
 
@@ -97,11 +97,11 @@ class CallView(BaseModel):
     tokens_out: int | None
     tokens_cached: int | None
     cost_usd: Annotated[str | None, Field(description="A decimal number, in US dollars")]
-    error: Annotated[str | None, Field(description="Its code")]
+    error: Annotated[str | None, Field(description="The error's code; null: it succeeded")]
     retries: Annotated[int, Field(description="How often its step had been tried before")]
 
 
 class CallList(BaseModel):
-    """In the order in which they ended."""
+    """Calls, in the order in which they ended."""
 
     items: list[CallView]

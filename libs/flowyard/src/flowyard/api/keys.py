@@ -1,4 +1,4 @@
-"""API keys, as the gateway speaks of them."""
+"""Shapes of the routes under `/v1/keys`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ _EXAMPLE: Final[dict[str, Any]] = {
 
 
 class KeyRequest(BaseModel):
-    """What a new key is for, and what it may do."""
+    """A key to create."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"name": "nightly import", "scopes": ["run"]}]}
     )
 
     name: Annotated[
-        str,
-        Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="What people know it by"),
+        str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="A name for people")
     ]
     scopes: Annotated[
         list[Scope],
@@ -36,7 +35,7 @@ class KeyRequest(BaseModel):
 
 
 class KeyView(BaseModel):
-    """What may be known of a key. `revoked_at` is null while it is valid."""
+    """A key, without its text. `revoked_at` is null while it is valid."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -54,7 +53,7 @@ class NewKeyView(KeyView):
         json_schema_extra={"examples": [_EXAMPLE | {"key": "fy_k7c2qmzd_abcdefghijklmnopqrstuvwxyz234567abcdefgh"}]}
     )
 
-    key: Annotated[str, Field(description="What `Authorization: Bearer` takes. Shown this once, and never again.")]
+    key: Annotated[str, Field(description="The text for `Authorization: Bearer`. It is shown only once.")]
 
 
 class KeyList(BaseModel):

@@ -1,4 +1,4 @@
-"""Times as people give them: `7d` ago, a day, or a time with its zone. Pure, and quick to import."""
+"""Reads times that people write: `7d` ago, a day, or a time with its zone. Pure, and quick to import."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _EARLIEST: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def read_moment(text: str) -> datetime | timedelta:
-    """A time, or how long ago it is. A day begins as UTC has it. Raises ValueError with what would be right."""
+    """A time, or how long ago it is. A day begins at midnight UTC. Raises ValueError, which says what is expected."""
     text = text.strip()
-    if match := _DURATION.fullmatch(text):
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if duration := _DURATION.fullmatch(text):
+        return timedelta(**{_UNITS[duration[2]]: int(duration[1])})
     try:
         at = _midnight(text) if _DAY.fullmatch(text) else datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"should be {HOW_TO_WRITE}") from None
     if at.tzinfo is None:
-        raise ValueError("has no time zone: end it with Z for UTC, or with another one's offset")
+        raise ValueError("has no time zone: end it with Z for UTC, or with another zone's offset")
     return as_utc(at)
 
 
 def moment(given: datetime | timedelta | None, now: datetime) -> datetime | None:
-    """What was read, as a time."""
+    """The result of `read_moment` as a time."""
     if not isinstance(given, timedelta):
         return given
     return now - given if given < now - _EARLIEST else _EARLIEST
@@ -40,7 +40,7 @@ def moment(given: datetime | timedelta | None, now: datetime) -> datetime | None
 def as_utc(at: datetime) -> datetime:
     try:
         return at.astimezone(UTC)
-    except OverflowError:  # a zone that leads out of the years 1 to 9999
+    except OverflowError:  # in UTC it would be outside of the years 1 to 9999
         return at.replace(tzinfo=UTC)
 
 

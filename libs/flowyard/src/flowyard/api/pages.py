@@ -1,4 +1,4 @@
-"""Lists come in pages. A page's `next_cursor` is the `cursor` of the next one."""
+"""Pages of a list. The `next_cursor` of a page is the `cursor` of the request for the page after it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,4 @@ MOST: Final = 200
 
 class Page(BaseModel, Generic[T]):
     items: list[T]
-    next_cursor: Annotated[
-        str | None, Field(description="Give it as `cursor` to see more; null: there is no more.")
-    ] = None
+    next_cursor: Annotated[str | None, Field(description="The `cursor` of the next page; null: there is none")] = None

@@ -1,4 +1,4 @@
-"""What the OpenAPI shows of profiles."""
+"""Examples of profiles for the OpenAPI document."""
 
 from __future__ import annotations
 

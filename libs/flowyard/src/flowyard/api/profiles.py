@@ -1,4 +1,4 @@
-"""Profiles of runs in the HTTP API: where their time went."""
+"""Shapes of the reports of how runs spent their time."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class SpentView(BaseModel):
     """Seconds. They add up to the wall time; where steps run at the same time, the first that applies counts:
     model, tool, commit, waiting, claim, code."""
 
-    queued: Annotated[float, Field(description="Waiting in the queue for an executor")]
-    claim: Annotated[float, Field(description="From the claim to the first step")]
-    model: Annotated[float, Field(description="At least one step was waiting for a model")]
+    queued: Annotated[float, Field(description="No executor had claimed it")]
+    claim: Annotated[float, Field(description="From a claim to the first step after it")]
+    model: Annotated[float, Field(description="At least one step called a model")]
     tool: float
-    code: Annotated[float, Field(description="Own work: steps, and what is between them")]
+    code: Annotated[float, Field(description="All other work of the executor")]
     commit: Annotated[float, Field(description="Until results were on disk")]
     waiting: Annotated[
-        float, Field(description="For a step's next try, a time, the lease of a lost executor, or a caller's retry")
+        float, Field(description="For a step's next try, the end of a lost executor's lease, or a retry of the run")
     ]
 
 
 class NodeTimes(BaseModel):
-    """One node. `busy_s`: how long at least one of its steps was at work; `model_s`: was waiting for a model."""
+    """One node. `busy_s`: how long at least one of its steps was at work; `model_s`: how long one called a model."""
 
     node: str
     steps: int
@@ -56,7 +56,7 @@ class NodeTimes(BaseModel):
 
 
 class RunProfile(BaseModel):
-    """Where a run's time went; up to now, if it is open."""
+    """How a run spent its time; until now, if it is open."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
 
@@ -67,12 +67,10 @@ class RunProfile(BaseModel):
     finished_at: datetime | None
     wall_s: Annotated[float, Field(description="From its submission to its end")]
     spent_s: SpentView
-    at_work_s: Annotated[float, Field(description="How long an executor had it")]
+    at_work_s: Annotated[float, Field(description="How long an executor had claimed it")]
     nodes: Annotated[list[NodeTimes], Field(description="Slowest first")]
     threshold: float
-    bottleneck: Annotated[
-        str | None, Field(description="The node that more than `threshold` of the time at work went to")
-    ]
+    bottleneck: Annotated[str | None, Field(description="The node that took more than `threshold` of the time at work")]
 
     @classmethod
     def of(cls, run: Run, profile: Profile, *, threshold: float) -> RunProfile:
@@ -102,12 +100,11 @@ class SpreadView(BaseModel):
 
     @classmethod
     def of(cls, spread: Spread) -> SpreadView:
-        values = {f"{name}_s": round(getattr(spread, name), 6) for name in ("mean", "p50", "p95", "p99")}
-        return cls(**values)
+        return cls(**{f"{name}_s": round(getattr(spread, name), 6) for name in ("mean", "p50", "p95", "p99")})
 
 
 class SpreadOfSpent(BaseModel):
-    """As in the profile of a run, over the runs."""
+    """The categories of SpentView, over all runs."""
 
     queued: SpreadView
     claim: SpreadView
@@ -119,7 +116,7 @@ class SpreadOfSpent(BaseModel):
 
 
 class NodeSpreadView(BaseModel):
-    """One node, over the runs that had it."""
+    """One node, over the runs in which it had steps."""
 
     workflow: str
     node: str
@@ -128,7 +125,7 @@ class NodeSpreadView(BaseModel):
     busy: SpreadView
     model: SpreadView
     share: Annotated[float, Field(description="Of the time at work of all the workflow's runs, from 0 to 1")]
-    bottleneck: Annotated[bool, Field(description="The slowest of its workflow, above the threshold")]
+    bottleneck: Annotated[bool, Field(description="It is the slowest node of its workflow, and above the threshold")]
 
     @classmethod
     def of(cls, node: NodeSpread, *, is_bottleneck: bool) -> NodeSpreadView:
@@ -168,16 +165,16 @@ class SlowRun(BaseModel):
 
 
 class ProfileReport(BaseModel):
-    """The newest finished runs that an executor has had. `nodes`: largest share first; `slowest`: by wall time."""
+    """The newest finished runs that were claimed. `nodes`: largest share first; `slowest`: by wall time."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REPORT]})
 
     workflow: str | None
-    since: Annotated[datetime | None, Field(description="Runs made then or later; null: all that are kept")]
+    since: Annotated[datetime | None, Field(description="Runs submitted from then on; null: all that are kept")]
     threshold: float
-    runs: Annotated[int, Field(description="How many were looked at: no more than `limit`")]
-    wall: Annotated[SpreadView | None, Field(description="null where there are no runs")]
-    spent: Annotated[SpreadOfSpent | None, Field(description="null where there are no runs")]
+    runs: Annotated[int, Field(description="How many runs it covers, at most `limit`")]
+    wall: Annotated[SpreadView | None, Field(description="null if there are no runs")]
+    spent: Annotated[SpreadOfSpent | None, Field(description="null if there are no runs")]
     nodes: list[NodeSpreadView]
     slowest: list[SlowRun]
 

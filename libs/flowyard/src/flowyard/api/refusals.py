@@ -1,4 +1,4 @@
-"""Why a request to a Flowyard failed."""
+"""The errors of the client: why a request to Flowyard failed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import httpx
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import InvalidDocument, InvalidInputs
 
-AWAY: Final = frozenset({httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT})
-"""Statuses of an answer that may be another one in a moment."""
+TEMPORARY: Final = frozenset({httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT})
+"""Statuses with which the same request may succeed a moment later."""
 
 
 class Unreachable(FlowyardError):
-    """Nobody answers, or not to the end."""
+    """There is no response, or not a complete one."""
 
     code = "unreachable"
     status = 503
@@ -28,7 +28,7 @@ class Unreachable(FlowyardError):
 
 
 class Unintelligible(FlowyardError):
-    """Somebody answers, and not as Flowyard does: the address is another one's, or something stands before it."""
+    """The response isn't Flowyard's: the address is wrong, or a proxy answered."""
 
     code = "unintelligible"
     status = 502
@@ -41,13 +41,13 @@ class Unintelligible(FlowyardError):
 
 
 class Refused(FlowyardError):
-    """Flowyard refused the request. `code`, `title`, `status` and `details` are those of its answer."""
+    """Flowyard refused the request. `code`, `title`, `status` and `details` are those of its response."""
 
     code = "refused"
     _standard: ClassVar[frozenset[str]] = frozenset({"type", "title", "status", "detail", "code", "instance"})
 
     def __init__(self, problem: Mapping[str, Any], *, status: int, retry_after: float | None = None) -> None:
-        # Other errors have these by their class; this one has those of an answer.
+        # Other errors have these by their class, this one by its response.
         vars(self).update(code=str(problem["code"]), title=str(problem.get("title", "")), status=status)
         self.retry_after = retry_after
         self._details = {name: value for name, value in problem.items() if name not in self._standard}
@@ -66,25 +66,25 @@ def unreachable(url: str, error: httpx.TransportError) -> Unreachable:
 
 
 def refusal(url: str, response: httpx.Response) -> FlowyardError:
-    """The error in an answer that has been read. Classes whose facts are part of the answer are restored."""
+    """The error in a response whose body was read: InvalidInputs and InvalidDocument as such, any other as Refused."""
     try:
         problem = response.json()
     except ValueError:
         problem = None
     if not isinstance(problem, dict) or "code" not in problem:
-        status = f"{response.status_code} {response.reason_phrase}".strip()
-        # What stands before a gateway speaks for it while it is away.
-        return Unreachable(url, status) if response.status_code in AWAY else Unintelligible(url, status)
+        reason = f"{response.status_code} {response.reason_phrase}".strip()
+        # A proxy answers instead of a gateway that is down.
+        return Unreachable(url, reason) if response.status_code in TEMPORARY else Unintelligible(url, reason)
     problems = problem.get("problems")
     if problems and problem["code"] == InvalidInputs.code:
-        return InvalidInputs([str(one) for one in problems])
+        return InvalidInputs(list(map(str, problems)))
     if problems and problem["code"] == InvalidDocument.code:
         return InvalidDocument(problems)
     return Refused(problem, status=response.status_code, retry_after=retry_after(response))
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """In seconds."""
+    """The header Retry-After, in seconds; None if there is none."""
     try:
         return max(0.0, float(response.headers["retry-after"]))
     except (KeyError, ValueError):

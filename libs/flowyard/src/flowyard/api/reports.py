@@ -1,6 +1,6 @@
-"""The reports of the HTTP API, for programs: what calls cost, and where time went.
+"""The part of the client that gets reports: what calls cost, and how runs spent their time.
 
-A time is one that `moments` reads: `7d`, a day, or a time with its zone. None is all that is kept.
+`since` and `until` are texts that `moments` reads: `7d`, a day, or a time with its zone. None: all that is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flowyard.runs.costs import Grouping
 
 
 class Reports(Transport):
-    """A part of the client."""
+    """The routes of reports."""
 
     def costs(
         self,
@@ -26,7 +26,7 @@ class Reports(Transport):
         run_id: UUID | None = None,
         limit: int | None = None,
     ) -> CostReport:
-        """By the time at which calls ended."""
+        """Sums over the calls that ended from `since` on and before `until`."""
         query = {"by": by, "since": since, "until": until, "workflow": workflow, "run_id": run_id, "limit": limit}
         return self.get(CostReport, "/v1/costs", query)
 
@@ -41,6 +41,6 @@ class Reports(Transport):
         threshold: float | None = None,
         limit: int | None = None,
     ) -> ProfileReport:
-        """Of the newest finished runs, by the time at which they were made."""
+        """Of the newest finished runs that were submitted from `since` on."""
         query = {"workflow": workflow, "since": since, "threshold": threshold, "limit": limit}
         return self.get(ProfileReport, "/v1/profiles", query)

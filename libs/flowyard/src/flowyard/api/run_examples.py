@@ -1,4 +1,4 @@
-"""What the OpenAPI shows of runs: one run of one workflow, in every shape."""
+"""Examples for the OpenAPI document: one run, with its events, steps and calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in the HTTP API: requests and answers."""
+"""Shapes of the routes under `/v1/runs`."""
 
 from __future__ import annotations
 
@@ -23,35 +23,34 @@ MOST_CANCELLED: Final = 500
 """How many runs one request may cancel."""
 
 
-class Asked(BaseModel):
-    """A body that says what is wanted: an unknown key in it is a mistake."""
+class RequestBody(BaseModel):
+    """The body of a request. An unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RunRequest(Asked):
-    """A run to make."""
+class RunRequest(RequestBody):
+    """A run to submit."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REQUEST]})
 
     inputs: Annotated[
-        dict[str, Any],
-        Field(default_factory=dict, description="A value for each input of the workflow, by its name"),
+        dict[str, Any], Field(default_factory=dict, description="The values of the workflow's inputs, by name")
     ]
     priority: Annotated[
-        Priority | None, Field(description="Higher goes first; null: as the workflow says (`config.execution`)")
+        Priority | None, Field(description="Higher goes first; null: the workflow's own (`config.execution`)")
     ] = None
 
 
-class ForkPoint(Asked):
+class ForkPoint(RequestBody):
     """The step before which a fork leaves its origin. `visit`: which visit of the node, counted from 1."""
 
     node: NodeId
     visit: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
 
 
-class ForkRequest(Asked):
-    """With `from` and `state`: go on from that step, with these fields changed. Without: start again, with `inputs`."""
+class ForkRequest(RequestBody):
+    """With `from` and `state`: go on before that step, with these fields changed; else start over, with `inputs`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.FORK]}, validate_by_name=True)
 
@@ -64,8 +63,8 @@ class ForkRequest(Asked):
     ]
 
 
-class CancelRequest(Asked):
-    """Which open runs to cancel: those that fit all that is given. At least one of `ids`, `workflow`, `status`."""
+class CancelRequest(RequestBody):
+    """Cancels the open runs that match all conditions. At least one of `ids`, `workflow`, `status` is needed."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -77,11 +76,11 @@ class CancelRequest(Asked):
     ids: Annotated[list[UUID] | None, Field(min_length=1, max_length=MOST_CANCELLED)] = None
     workflow: WorkflowName | None = None
     status: Annotated[list[OpenState] | None, Field(min_length=1, max_length=3)] = None
-    cursor: Annotated[UUID | None, Field(description="The `next_cursor` of the answer before this one")] = None
+    cursor: Annotated[UUID | None, Field(description="The `next_cursor` of the previous response")] = None
 
 
 class CancelledRuns(BaseModel):
-    """`run_ids`: those that are cancelled now, or will be by their executors. `skipped`: why the others aren't."""
+    """`run_ids`: runs that are cancelled, or that their executors will cancel. `skipped`: why others aren't."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.CANCELLED]})
 
@@ -89,7 +88,7 @@ class CancelledRuns(BaseModel):
     run_ids: list[UUID]
     skipped: Annotated[dict[str, str], Field(description="Error codes by run: `illegal_move`, `unknown_run`")]
     next_cursor: Annotated[
-        UUID | None, Field(description="There may be more: send the same request again with this as `cursor`")
+        UUID | None, Field(description="To cancel more, send the request again with this as `cursor`; null: no more")
     ]
 
 
@@ -99,7 +98,7 @@ class FailureView(BaseModel):
     code: str
     message: str
     node: str | None = None
-    reply: Annotated[str | None, Field(description="A model's reply that didn't match the outputs")] = None
+    reply: Annotated[str | None, Field(description="The model's reply, if it didn't fit")] = None
 
     @classmethod
     def of(cls, failure: Failure) -> FailureView:
@@ -107,7 +106,7 @@ class FailureView(BaseModel):
 
 
 class SpendingView(BaseModel):
-    """What the model calls came to. null: at least one part is unknown, which is not zero."""
+    """What the model calls used. null: at least one part is unknown, which is not zero."""
 
     calls: int
     tokens_in: int | None
@@ -135,9 +134,9 @@ class RunListItem(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    wake_at: Annotated[datetime | None, Field(description="When it goes on, if it is `waiting`")]
+    wake_at: Annotated[datetime | None, Field(description="When a `waiting` run is queued again")]
     cancel_requested: bool
-    executor: Annotated[str | None, Field(description="The executor that has it now")]
+    executor: Annotated[str | None, Field(description="The executor that works on it now")]
     last_seq: Annotated[int, Field(description="The number of its newest event")]
     error: FailureView | None
     spending: SpendingView
@@ -145,15 +144,15 @@ class RunListItem(BaseModel):
 
     @classmethod
     def of(cls, run: Run) -> RunListItem:
-        return cls.model_construct(**_summary(run))
+        return cls.model_construct(**_values(run))
 
 
 class RunPage(Page[RunListItem]):
-    """Newest first."""
+    """Runs, newest first."""
 
 
 class RunView(RunListItem):
-    """A run."""
+    """A run with its inputs and outputs."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
 
@@ -163,15 +162,15 @@ class RunView(RunListItem):
     @classmethod
     def of(cls, run: Run) -> RunView:
         outputs = None if run.outputs is None else dict(run.outputs)
-        return cls.model_construct(**_summary(run), inputs=dict(run.inputs), outputs=outputs)
+        return cls.model_construct(**_values(run), inputs=dict(run.inputs), outputs=outputs)
 
 
 def money(amount: Decimal | None) -> str | None:
-    """Without an exponent: a decimal number, as people write it."""
+    """As a decimal number without an exponent."""
     return None if amount is None else f"{amount:f}"
 
 
-def _summary(run: Run) -> dict[str, Any]:
+def _values(run: Run) -> dict[str, Any]:
     values = {name: getattr(run, name) for name in RunListItem.model_fields}
     error = FailureView.of(run.error) if run.error is not None else None
     return values | {"error": error, "spending": SpendingView.of(run.spending)}

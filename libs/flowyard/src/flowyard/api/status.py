@@ -1,4 +1,4 @@
-"""The state of an installation, as `flowyard status` prints it."""
+"""Shapes of `GET /v1/status`: the state of an installation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pydantic import BaseModel, Field
 
 
 class ServiceView(BaseModel):
-    """A part of the installation. null: unknown, or there is none."""
+    """A service of the installation. null: unknown, or the service has no such value."""
 
     name: str
     healthy: bool | None
     version: str | None = None
     address: str | None = None
-    replicas: Annotated[int | None, Field(description="How many of it there are")] = None
+    replicas: Annotated[int | None, Field(description="How many instances there are")] = None
     detail: Annotated[str, Field(description="A remark, or what is wrong")] = ""
 
 
 class ExecutorView(BaseModel):
-    """An executor that has registered. null: no heartbeat has said so yet."""
+    """A registered executor. null: unknown until its first heartbeat."""
 
     id: str
     name: str
@@ -33,7 +33,7 @@ class ExecutorView(BaseModel):
 
 
 class HolderView(BaseModel):
-    """An executor that holds runs, according to Postgres: it is alive, even if its heartbeats don't arrive."""
+    """An executor that has claimed runs, by Postgres: it is alive, even if its heartbeats don't arrive."""
 
     executor: str
     runs: int
@@ -41,21 +41,21 @@ class HolderView(BaseModel):
 
 
 class QueueView(BaseModel):
-    """Runs that aren't finished."""
+    """How many runs are open."""
 
     queued: int
     running: int
     waiting: int
-    oldest_queued_s: Annotated[float, Field(description="For how many seconds the oldest queued run has been waiting")]
-    orphaned: Annotated[int, Field(description="Runs that no executor will ever take: anything but 0 is a defect")]
+    oldest_queued_s: Annotated[float, Field(description="For how many seconds the oldest queued run has waited")]
+    orphaned: Annotated[int, Field(description="Open runs that no process will move again: anything but 0 is a defect")]
 
 
 class TodayView(BaseModel):
-    """The day so far, in UTC: the runs that were submitted, by what they are now, and the model calls that ended."""
+    """Today, in UTC: the submitted runs by their current status, and the model calls that have ended."""
 
     since: datetime
-    total: Annotated[int, Field(description="Runs")]
-    runs: Annotated[Mapping[str, int], Field(description="How many there are of each status")]
+    total: Annotated[int, Field(description="How many runs")]
+    runs: Annotated[Mapping[str, int], Field(description="How many runs have each status")]
     calls: int
     cost_usd: Annotated[
         str | None, Field(description="A decimal number, in US dollars; exact. null: the cost of some is unknown")
@@ -65,7 +65,7 @@ class TodayView(BaseModel):
 
 
 class AlertView(BaseModel):
-    """An alert that fires. `labels` are all others that it has."""
+    """A firing alert. `labels`: its labels except name and severity."""
 
     name: str
     severity: str | None
@@ -75,7 +75,7 @@ class AlertView(BaseModel):
 
 
 class AlertsView(BaseModel):
-    """What Prometheus says. `unreachable`: why it says nothing; then `firing` is null, which isn't none."""
+    """Alerts of Prometheus. `unreachable`: why they are unknown; then `firing` is null."""
 
     firing: list[AlertView] | None
     unreachable: str | None
@@ -91,5 +91,5 @@ class StatusView(BaseModel):
     slots: Annotated[int, Field(description="Runs that all executors together may execute at once")]
     slots_used: int
     holders: list[HolderView] = []
-    today: Annotated[TodayView | None, Field(description="null: too much to be counted within two seconds")] = None
-    alerts: Annotated[AlertsView | None, Field(description="null: the gateway knows of no Prometheus")] = None
+    today: Annotated[TodayView | None, Field(description="null: counting took longer than two seconds")] = None
+    alerts: Annotated[AlertsView | None, Field(description="null: no Prometheus is configured")] = None

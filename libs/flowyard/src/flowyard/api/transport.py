@@ -1,4 +1,4 @@
-"""Requests to a Flowyard: sent, sent again where that does no harm, and their answers read."""
+"""Sends requests to Flowyard, repeats those that may be repeated, and decodes the responses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import httpx
 from pydantic import BaseModel, SecretStr
 
 from flowyard.api.pages import MOST, Page
-from flowyard.api.refusals import AWAY, Unintelligible, refusal, retry_after, unreachable
+from flowyard.api.refusals import TEMPORARY, Unintelligible, refusal, retry_after, unreachable
 from flowyard.errors.requests import InvalidInputs
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 Query: TypeAlias = Mapping[str, Any]
-"""None is left out; a list stands for its name several times."""
+"""Parameters. None is left out; a list becomes one parameter per item."""
 
 PATIENCE_S: Final = 10.0
 _TIMEOUT_S: Final = 30.0
@@ -32,7 +32,10 @@ _NOT_REACHED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeo
 
 
 class Transport:
-    """Connections to one Flowyard. `url`: http or https, without a user. A block, or `close` it."""
+    """Connections to one Flowyard. `url`: http or https, without a user. Use it in a `with` block, or `close` it.
+
+    `patience_s`: for how many seconds a lost request is sent again.
+    """
 
     def __init__(self, url: str, key: SecretStr, *, patience_s: float = PATIENCE_S) -> None:
         self.url = url.rstrip("/")
@@ -45,9 +48,9 @@ class Transport:
                 "user-agent": f"flowyard/{version('flowyard')}",
             },
             timeout=httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_S),
-            # The system's certificates take 0.1 s to be read. Without any, TLS would fail rather than be unsafe.
+            # Reading the system's certificates takes 0.1 s. Without them a TLS connection would fail, not be unsafe.
             verify=True if parsed.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            # What runs on this machine isn't behind the environment's proxy.
+            # A server on this machine isn't behind the environment's proxy.
             trust_env=parsed.host not in _LOOPBACK,
         )
 
@@ -61,10 +64,10 @@ class Transport:
         self.http.close()
 
     def get(self, kind: type[M], path: str, query: Query | None = None) -> M:
-        return self.ask(kind, "GET", path, query, again=True)
+        return self.request(kind, "GET", path, query, repeatable=True)
 
     def pages(self, kind: type[Page[T]], path: str, query: Query, *, most: int | None = None) -> Iterator[T]:
-        """The items of as many pages as are wanted; `most` None: of all. A `cursor` in the query is where to begin."""
+        """Up to `most` items, page by page; None: all. A `cursor` in the query is where the first page begins."""
         cursor, left = query.get("cursor"), most
         while left is None or left > 0:
             limit = MOST if left is None else min(left, MOST)
@@ -75,7 +78,7 @@ class Transport:
             if cursor is None:
                 return
 
-    def ask(
+    def request(
         self,
         kind: type[M],
         method: str,
@@ -85,11 +88,11 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = _TIMEOUT_S,
-        again: bool = False,
+        repeatable: bool = False,
     ) -> M:
-        """The answer. `again`: the request may come twice, so it is sent again, for `patience_s`, if it gets lost.
+        """The decoded response. `repeatable`: a lost request is sent again, although it may then arrive twice.
 
-        Raises Unreachable, Unintelligible, Refused; InvalidInputs and InvalidDocument with what is wrong in them.
+        Raises Unreachable, Unintelligible, Refused, InvalidInputs, InvalidDocument.
         """
         request = self.http.build_request(
             method,
@@ -102,35 +105,35 @@ class Transport:
             },
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
         )
-        response = self.send(request, again=again)
+        response = self.send(request, repeatable=repeatable)
         if not response.is_success:
             raise refusal(self.url, response)
-        return self.read(kind, response.content)
+        return self.decode(kind, response.content)
 
-    def read(self, kind: type[M], text: str | bytes) -> M:
+    def decode(self, kind: type[M], text: str | bytes) -> M:
         """Raises Unintelligible."""
         try:
-            # Not pydantic's own reader: a model may have replied half a surrogate pair, which that one refuses.
+            # Not pydantic's JSON parser, which refuses half a surrogate pair: a model's reply may contain one.
             return kind.model_validate(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise Unintelligible(self.url, f"it isn't the JSON of {kind.__name__}") from error
 
-    def send(self, request: httpx.Request, *, again: bool) -> httpx.Response:
-        """The answer, whatever it is; the last one, if it was sent several times. Raises Unreachable."""
+    def send(self, request: httpx.Request, *, repeatable: bool) -> httpx.Response:
+        """The response, whatever its status; the last one if the request was repeated. Raises Unreachable."""
         until, pause = time.monotonic() + self._patience_s, _PAUSE_S
-        was_there = False
+        was_reached = False
         while True:
             wait, response, failure = pause, None, None
             try:
                 response = self.http.send(request)
             except httpx.TransportError as error:
                 failure = unreachable(self.url, error)
-                was_there |= not isinstance(error, _NOT_REACHED)
+                was_reached |= not isinstance(error, _NOT_REACHED)
             else:
-                was_there = True
+                was_reached = True
                 wait = max(pause, retry_after(response) or 0.0)
-            is_over = not again or not was_there or time.monotonic() + wait > until
-            if response is not None and (is_over or response.status_code not in AWAY):
+            is_over = not repeatable or not was_reached or time.monotonic() + wait > until
+            if response is not None and (is_over or response.status_code not in TEMPORARY):
                 return response
             if failure is not None and is_over:
                 raise failure
@@ -139,8 +142,8 @@ class Transport:
 
 
 def _as_json(body: BaseModel) -> bytes:
-    """In ASCII, for UTF-8 has no halves of surrogate pairs. Raises InvalidInputs for what isn't JSON."""
+    """JSON in ASCII, because UTF-8 can't encode half a surrogate pair. Raises InvalidInputs for what isn't JSON."""
     try:
         return json.dumps(body.model_dump(by_alias=True), allow_nan=False, default=str).encode()
     except (ValueError, RecursionError) as error:
-        raise InvalidInputs(["NaN, infinity, or a nesting without end can't be sent: JSON has none of them"]) from error
+        raise InvalidInputs(["NaN, infinity and endless nesting can't be sent: JSON has none of them"]) from error

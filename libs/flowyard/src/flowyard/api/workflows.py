@@ -14,7 +14,7 @@ from flowyard.language.nodes import Kind
 WorkflowName: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=128, pattern=r"^[^/\x00-\x1f\x7f]+$", examples=["haiku"])
 ]
-"""A name that can stand in a path: the language allows some more."""
+"""A name that can be a segment of a path. The language allows a few more names."""
 RevisionNumber: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1, examples=[3])]
 Digest: TypeAlias = Annotated[
     str, Field(description="SHA-256 of the document's content: comments and layout don't count", examples=["9f86d081…"])
@@ -22,33 +22,33 @@ Digest: TypeAlias = Annotated[
 
 
 class DocumentProblem(BaseModel):
-    """One finding in a document. Line and column count from 1."""
+    """One problem of a document. Line and column count from 1."""
 
     file: Annotated[str, Field(examples=["triage.yaml"])]
     line: int
     column: int
     severity: Literal["error", "warning"]
-    code: Annotated[str, Field(description="What is wrong, for a program", examples=["unknown-node"])]
+    code: Annotated[str, Field(description="What is wrong, for programs", examples=["unknown-node"])]
     message: Annotated[str, Field(examples=["no node 'wirte'"])]
-    suggestion: Annotated[str | None, Field(description="What would be right", examples=["did you mean 'write'?"])]
+    suggestion: Annotated[str | None, Field(description="How to correct it", examples=["did you mean 'write'?"])]
 
 
 class Applied(BaseModel):
-    """What became of a document that was applied, or of a rollback."""
+    """The result of applying a document, or of a rollback."""
 
     name: str
     revision: Annotated[int, Field(description="The number of the current revision")]
     digest: Digest
-    created: Annotated[bool, Field(description="A new revision was made; false: this content is current already")]
-    restores: Annotated[int | None, Field(description="The revision that a rollback brought back")]
+    created: Annotated[bool, Field(description="Whether it made a new revision; false: its content is current already")]
+    restores: Annotated[int | None, Field(description="The revision that a rollback restored")]
     warnings: list[DocumentProblem]
 
 
 class Validated(BaseModel):
-    """What is to be said about a document."""
+    """The result of checking a document."""
 
-    valid: Annotated[bool, Field(description="It could be applied; there may be warnings")]
-    name: Annotated[str | None, Field(description="Of the workflow that it describes; null if it isn't valid")]
+    valid: Annotated[bool, Field(description="Whether it could be applied; there may be warnings")]
+    name: Annotated[str | None, Field(description="The workflow's name; null if the document isn't valid")]
     problems: list[DocumentProblem]
 
 
@@ -58,23 +58,23 @@ class WorkflowSummary(BaseModel):
     name: str
     revision: Annotated[int, Field(description="The number of the current revision")]
     digest: Digest
-    concurrency: Annotated[int | None, Field(description="Most of its runs at a time; null: no limit")]
-    priority: Annotated[int, Field(description="Of its runs, unless they are given one")]
+    concurrency: Annotated[int | None, Field(description="How many of its runs may run at once; null: no limit")]
+    priority: Annotated[int, Field(description="The priority of runs that are submitted without one")]
     created_at: datetime
     updated_at: datetime
 
 
 class WorkflowPage(Page[WorkflowSummary]):
-    """By name."""
+    """Workflows, in the order of their names."""
 
 
 class InputField(BaseModel):
-    """A field of the state that a run is given."""
+    """An input of a workflow: a field of its state that a run begins with."""
 
     name: str
-    type: Annotated[str, Field(description="As the language writes it", examples=["list[str]"])]
+    type: Annotated[str, Field(description="The type in the language's notation", examples=["list[str]"])]
     required: bool
-    default: Annotated[Any, Field(description="What it is if it isn't given; only where it isn't required")]
+    default: Annotated[Any, Field(description="Its value if none is given; only of inputs that aren't required")]
     description: str | None
     json_schema: Annotated[dict[str, Any], Field(description="The JSON Schema of its values")]
 
@@ -83,10 +83,7 @@ class GraphNode(BaseModel):
     id: str
     kind: Annotated[
         Literal["start", "end", "join", Kind],
-        Field(
-            description="What a node does; or `start`, `end`, or `join`: a place without work, where branches meet and "
-            "a route is chosen"
-        ),
+        Field(description="What the node does; `start` and `end`; `join`: branches meet, and a route is chosen"),
     ]
     name: str | None = None
     description: str | None = None
@@ -99,13 +96,15 @@ class GraphEdge(BaseModel):
     target: str
     kind: Annotated[
         Literal["next", "route", "else", "again", "exit", "each", "error"],
-        Field(description="`again` leads back, and `exit` out of a loop; `each`: once per item; `error`: if it failed"),
+        Field(
+            description="`again`: back into a loop; `exit`: out of it; `each`: once per item; `error`: after a failure"
+        ),
     ]
-    label: Annotated[str, Field(description="Its condition or limit", examples=["score > 0.8"])] = ""
+    label: Annotated[str, Field(description="The edge's condition or limit", examples=["score > 0.8"])] = ""
 
 
 class Graph(BaseModel):
-    """A workflow as a drawing has it: START and END included, each way of a run an edge."""
+    """A workflow as a graph, for drawing it. START and END are nodes of it."""
 
     nodes: list[GraphNode]
     edges: list[GraphEdge]
@@ -115,24 +114,22 @@ class WorkflowDetail(WorkflowSummary):
     """A workflow and its current revision."""
 
     description: str | None
-    version: Annotated[str | None, Field(description="The document's own")]
+    version: Annotated[str | None, Field(description="The version in the document")]
     tags: list[str]
     author: str | None
-    document: Annotated[str, Field(description="As it was written")]
+    document: Annotated[str, Field(description="The text of the document")]
     inputs: list[InputField]
     graph: Graph
     problems: Annotated[
         list[DocumentProblem],
-        Field(
-            description="Errors only if this version of Flowyard refuses what an older one took: then no run can start"
-        ),
+        Field(description="Errors only if this version refuses what an older one accepted: then no run can start"),
     ]
 
 
 class RevisionSummary(BaseModel):
     number: int
     digest: Digest
-    restores: Annotated[int | None, Field(description="The revision that a rollback brought back")]
+    restores: Annotated[int | None, Field(description="The revision that a rollback restored")]
     created_at: datetime
 
 
@@ -141,27 +138,27 @@ class RevisionDetail(RevisionSummary):
 
 
 class RevisionPage(Page[RevisionSummary]):
-    """Newest first."""
+    """Revisions, newest first."""
 
 
 class Difference(BaseModel):
-    """What changed between two revisions."""
+    """The difference between two revisions."""
 
-    older: Annotated[int, Field(description="The revision `from`")]
-    newer: Annotated[int, Field(description="The revision `to`")]
+    older: Annotated[int, Field(description="The number of revision `from`")]
+    newer: Annotated[int, Field(description="The number of revision `to`")]
     sections: Annotated[
-        list[str], Field(description="Keys at the document's top whose content differs", examples=[["nodes", "edges"]])
+        list[str], Field(description="The top-level keys whose content differs", examples=[["nodes", "edges"]])
     ]
-    text: Annotated[str, Field(description="A unified diff of the documents, as they were written")]
+    text: Annotated[str, Field(description="A unified diff of the documents' texts")]
 
 
 class Rollback(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    revision: Annotated[RevisionNumber, Field(strict=True, description="The one to bring back")]
+    revision: Annotated[RevisionNumber, Field(strict=True, description="The revision to restore")]
 
 
 class Deleted(BaseModel):
     name: str
-    cancelled: Annotated[list[UUID], Field(description="Open runs that have ended by it")]
-    cancelling: Annotated[list[UUID], Field(description="Running ones that their executors end now")]
+    cancelled: Annotated[list[UUID], Field(description="Open runs that were cancelled")]
+    cancelling: Annotated[list[UUID], Field(description="Running runs that their executors will cancel")]

@@ -1,4 +1,4 @@
-"""NATS: the only room that knows nats. The door is `connection.open_bus`; what travels is in `messages`.
+"""NATS: the only room that imports nats. `connection.open_bus` connects; `messages` defines what is sent.
 
-Everything here may be lost: the rows are the truth, and behind each `doorbell` there is a poll.
+Any message may be lost: Postgres has the state, and each `doorbell` has a poll in addition.
 """

@@ -28,10 +28,10 @@ class Backlog(Generic[T]):
         self._waiting.append((item, size))
         self._size += size
         self._filled.set()
-        gone = []
+        dropped = []
         while len(self._waiting) > 1 and (len(self._waiting) > self._most_items or self._size > self._most_size):
-            gone.append(self.take())
-        return gone
+            dropped.append(self.take())
+        return dropped
 
     async def filled(self) -> None:
         """Returns when there is something to take. For one reader only."""

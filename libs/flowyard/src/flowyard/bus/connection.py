@@ -13,7 +13,7 @@ from nats.errors import Error, MaxPayloadError
 from flowyard.bus.backlog import Backlog
 from flowyard.bus.drops import Drops, OnDrop
 from flowyard.bus.link import Link
-from flowyard.bus.messages import Announcement, M, Message, decode, encode
+from flowyard.bus.messages import Announcement, BusMessage, M, decode, encode
 from flowyard.bus.subscription import Handler, Subscription
 
 _OUTBOX_MESSAGES: Final = 10_000
@@ -36,7 +36,7 @@ class Bus:
     def __init__(self, url: str, *, name: str, on_drop: OnDrop, on_connect: Callable[[], None]) -> None:
         self._drops = Drops(on_drop)
         self._on_connect = on_connect
-        self._link = Link(url, name=name, on_up=self._place_all, on_refused=self._refused)
+        self._link = Link(url, name=name, on_up=self._subscribe_all, on_refused=self._refused)
         self._outbox = Backlog[_Outgoing](items=_OUTBOX_MESSAGES, size=_OUTBOX_BYTES)
         self._subscriptions: dict[Subscription[Any], None] = {}
 
@@ -46,11 +46,11 @@ class Bus:
 
     @property
     def server_version(self) -> str | None:
-        """None while it isn't connected."""
+        """None while NATS isn't connected."""
         return self._link.server_version
 
     def publish(self, message: Announcement) -> None:
-        """Returns at once and never raises. While NATS is down it is kept; beyond 10,000 or 8 MB the oldest go."""
+        """Returns at once, never raises. Keeps messages while NATS is down: the newest 10,000, or 8 MB."""
         self._send_to(message.subject, message)
 
     @asynccontextmanager
@@ -76,16 +76,16 @@ class Bus:
         self._subscriptions[subscription] = None
         handling = asyncio.create_task(subscription.handle_all())
         try:
-            await self._place(subscription)
+            await self._subscribe(subscription)
             yield
         finally:
             del self._subscriptions[subscription]
             handling.cancel()
-            await subscription.withdraw()
+            await subscription.unsubscribe()
             await asyncio.wait({handling})
 
     async def request(self, message: Announcement, answer: type[M], *, timeout_s: float = 2.0) -> M | None:
-        """None: nobody is there, nobody answered in time, or what was answered can't be read."""
+        """Returns the answer; None if there is none in time, or if it can't be decoded."""
         try:
             async with asyncio.timeout(timeout_s):
                 client = await self._link.next_client()
@@ -110,15 +110,15 @@ class Bus:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_CLOSE_S)
 
-    def _send_to(self, subject: str, message: Message) -> None:
+    def _send_to(self, subject: str, message: BusMessage) -> None:
         kind = type(message).__name__
         try:
             payload = encode(message)
         except ValueError as error:
             self._drops.add("unencodable", kind, type(error).__name__)
             return
-        for gone in self._outbox.put(_Outgoing(subject, payload, kind), len(payload)):
-            self._drops.add("outbox_full", gone.kind)
+        for dropped in self._outbox.put(_Outgoing(subject, payload, kind), len(payload)):
+            self._drops.add("outbox_full", dropped.kind)
 
     async def _send_all(self) -> None:
         while True:
@@ -129,7 +129,7 @@ class Bus:
                 await client.publish(outgoing.subject, outgoing.payload)
             except MaxPayloadError:
                 self._drops.add("too_large", outgoing.kind)
-            except Exception as error:  # noqa: BLE001  # the sender outlives whatever a broken socket raises
+            except Exception as error:  # noqa: BLE001  # the sender must survive any error of a broken socket
                 self._drops.add("not_sent", outgoing.kind, str(error))
 
     async def _ready_client(self) -> Client:
@@ -140,25 +140,25 @@ class Bus:
             await asyncio.sleep(0.001)
 
     async def _finish_sending(self) -> None:
-        while self.connected and len(self._outbox):  # noqa: ASYNC110  # once in a lifetime
+        while self.connected and len(self._outbox):  # noqa: ASYNC110  # only when the process ends
             await asyncio.sleep(0.001)
         if (client := self._link.client) is not None:
             await self._link.flush(client, timeout_s=_FLUSH_S)
 
-    async def _place(self, subscription: Subscription[Any]) -> None:
+    async def _subscribe(self, subscription: Subscription[Any]) -> None:
         client = self._link.client
         if client is None:
             return
-        # Otherwise the connection is just breaking, and the next one places it.
+        # After an error the connection is breaking, and the next connection subscribes.
         with suppress(Error):
-            await subscription.place(client)
+            await subscription.subscribe(client)
             await self._link.flush(client, timeout_s=_FLUSH_S)
             subscription.missed()
 
-    async def _place_all(self, client: Client) -> None:
+    async def _subscribe_all(self, client: Client) -> None:
         for subscription in list(self._subscriptions):
-            if subscription in self._subscriptions:  # and wasn't left while others were placed
-                await subscription.place(client)
+            if subscription in self._subscriptions:  # its block may have ended meanwhile
+                await subscription.subscribe(client)
         await self._link.flush(client, timeout_s=_FLUSH_S)
         for subscription in list(self._subscriptions):
             subscription.missed()
@@ -176,7 +176,7 @@ async def open_bus(
     on_drop: OnDrop = lambda _reason, _kind: None,
     on_connect: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Bus]:
-    """Doesn't wait for NATS: it connects when it can, and again after each loss. Closes within 2 s.
+    """Doesn't wait for NATS: it connects when it can, and again after each lost connection. Closes within 2 s.
 
     `url` is such as `nats://user:password@host:4222`; `name` is shown in the server's own reports.
     """

@@ -19,7 +19,7 @@ DropReason: TypeAlias = Literal[
     "handler_failed",
 ]
 OnDrop: TypeAlias = Callable[[DropReason, str], None]
-"""Called with the reason and the message's kind, such as `RunEvents`: both have few values."""
+"""Called with the reason and the message's kind, such as `RunEvents`. Both have few values."""
 
 _LOG_EVERY_S: Final = 10.0
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
-"""One connection to NATS, made again for ever.
+"""One connection to NATS, which is opened again whenever it is lost.
 
-nats-py could reconnect by itself, but not at first; and its way back can hang, or end, for good. So each connection is
-one client that never reconnects, and there is one way in, the first time and every time.
+nats-py could reconnect by itself, but not if the first try fails; and its reconnecting may hang or end for ever. So
+each connection is a client of its own that never reconnects, and the first connection is made like every other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CONNECT_S: Final = 2
 _PING_S: Final = 5
 """A server that hangs is given up when two PINGs have gone unanswered."""
 _LOOK_S: Final = 1.0
-"""How often to look whether the client is still connected: its own report can get stuck behind a dead socket."""
+"""How often to check whether the client is connected: its own callback may be stuck behind a dead socket."""
 _CLOSE_S: Final = 0.3
 _FOR_EVER: Final = 10**9
 
@@ -46,9 +46,9 @@ class Link:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
         self._server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._user = unquote(parts.username) if parts.username else None
-        # nats-py would send what stands in a URL as it stands there.
+        # nats-py wouldn't decode the `%` escapes of a URL.
         self._password = unquote(parts.password) if parts.password else None
-        self._complaints: set[str] = set()
+        self._logged: set[str] = set()
         self._flushes: set[asyncio.Task[None]] = set()
         self._up = asyncio.Event()
         self.client: Client | None = None
@@ -69,21 +69,21 @@ class Link:
         return self.client
 
     async def keep(self) -> None:
-        """Runs until it is cancelled."""
+        """Connects again and again until it is cancelled."""
         while True:
             client, lost = Client(), asyncio.Event()
             try:
                 await self._connect(client, lost)
-                await self._hold(client, lost)
-            except Exception as error:  # noqa: BLE001  # whatever it was: for ever means for ever
-                self._complain(error)
+                await self._watch(client, lost)
+            except Exception as error:  # noqa: BLE001  # it must survive any error
+                self._log_error(error)
             finally:
-                await self._let_go(client)
+                await self._close(client)
             await asyncio.sleep(_RETRY_S)
 
     async def flush(self, client: Client, *, timeout_s: float) -> None:
         """Returns when the server has received all that was sent before, or after `timeout_s`."""
-        # A flush that gives up, or is cancelled, leaves a future at which nats-py's reader dies when the PONG comes.
+        # A flush that times out or is cancelled leaves a future, at which nats-py's reader fails when the PONG comes.
         flush = asyncio.create_task(client.flush(timeout=_FOR_EVER))
         self._flushes.add(flush)
         flush.add_done_callback(self._flushed)
@@ -92,7 +92,7 @@ class Link:
     def _flushed(self, flush: asyncio.Task[None]) -> None:
         self._flushes.discard(flush)
         if not flush.cancelled() and (error := flush.exception()):
-            self._complain(error)
+            self._log_error(error)
 
     async def _connect(self, client: Client, lost: asyncio.Event) -> None:
         async def closed() -> None:
@@ -111,17 +111,17 @@ class Link:
             reconnect_time_wait=0,
             connect_timeout=_CONNECT_S,
             ping_interval=_PING_S,
-            # Else a publish waits for the socket when much is pending. The sender of the bus looks after that.
+            # Otherwise a publish waits for the socket when much is pending, which the bus's sender prevents itself.
             pending_size=0,
         )
 
-    async def _hold(self, client: Client, lost: asyncio.Event) -> None:
-        # A server that dies in the middle of its greeting leaves a client that says nothing but isn't connected.
+    async def _watch(self, client: Client, lost: asyncio.Event) -> None:
+        # If a server dies while it greets, its client raises no error, but isn't connected.
         if not client.is_connected:
             return
         self.client = client
         await self._on_up(client)
-        self._complaints.clear()
+        self._logged.clear()
         self._up.set()
         _log.info("bus connected", extra={"server": self._server})
         while client.is_connected:
@@ -130,15 +130,15 @@ class Link:
                     await lost.wait()
         _log.warning("bus connection lost", extra={"server": self._server})
 
-    async def _let_go(self, client: Client) -> None:
+    async def _close(self, client: Client) -> None:
         self._up.clear()
         self.client = None
         if not client.is_connected:
-            _hang_up(client)
+            _abort(client)
         with suppress(Exception):
             async with asyncio.timeout(_CLOSE_S):
                 await client.close()
-        _hang_up(client)
+        _abort(client)
         for flush in self._flushes:
             flush.cancel()
 
@@ -147,18 +147,18 @@ class Link:
         if PERMISSIONS_ERR in str(error).lower():
             self._on_refused(str(error))
         else:
-            self._complain(error)
+            self._log_error(error)
 
-    def _complain(self, error: BaseException) -> None:
-        """Once per outage and reason, not with every try."""
-        complaint = str(error) or type(error).__name__
-        if complaint not in self._complaints:
-            self._complaints.add(complaint)
-            _log.warning("bus trouble", extra={"server": self._server, "detail": complaint})
+    def _log_error(self, error: BaseException) -> None:
+        """Logs each error once per outage, not after every try."""
+        detail = str(error) or type(error).__name__
+        if detail not in self._logged:
+            self._logged.add(detail)
+            _log.warning("bus error", extra={"server": self._server, "detail": detail})
 
 
-def _hang_up(client: Client) -> None:
-    """Closes the socket now. nats-py would first wait for a dead server to take what is still to be sent."""
+def _abort(client: Client) -> None:
+    """Closes the socket now. nats-py would first wait until a dead server has received everything."""
     transport = client._transport  # noqa: SLF001  # it offers no other way
     if isinstance(transport, TcpTransport) and transport._io_writer is not None:  # noqa: SLF001
         transport._io_writer.transport.abort()  # noqa: SLF001

@@ -12,16 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flowyard.bus import subjects
 from flowyard.runs.run import Entry
 
-M = TypeVar("M", bound="Message")
+M = TypeVar("M", bound="BusMessage")
 AgentId = Annotated[str, Field(pattern=subjects.NAME)]
 
 
-class Message(BaseModel):
+class BusMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Announcement(Message):
-    """A message that knows where it belongs."""
+class Announcement(BusMessage):
+    """A message that is published to its own subject."""
 
     @property
     @abstractmethod
@@ -29,7 +29,7 @@ class Announcement(Message):
 
 
 class WorkQueued(Announcement):
-    """A run is waiting for an executor: which one, the claim finds out."""
+    """A run is queued. Which run an executor gets is decided by its claim."""
 
     @property
     def subject(self) -> str:
@@ -37,7 +37,7 @@ class WorkQueued(Announcement):
 
 
 class RunEvents(Announcement):
-    """What happened to a run, after it was committed. A gap in `seq`: some were lost, and are in the database."""
+    """Events of a run, after their commit. A gap in `seq`: some were lost, and have to be read from the database."""
 
     run_id: UUID
     epoch: int
@@ -120,7 +120,7 @@ class AgentHeartbeat(Announcement):
 
 
 class AgentDeparture(Announcement):
-    """The agent stops, and says so."""
+    """The agent stops."""
 
     id: AgentId
 
@@ -129,13 +129,13 @@ class AgentDeparture(Announcement):
         return subjects.agent_deregister(self.id)
 
 
-class AgentReply(Message):
-    """The registry's answer. Not `known`: register again."""
+class AgentReply(BusMessage):
+    """The registry's answer. If the agent isn't `known`, it has to register again."""
 
     known: bool
 
 
-def encode(message: Message) -> bytes:
+def encode(message: BusMessage) -> bytes:
     """JSON. Raises ValueError for what JSON or UTF-8 can't hold."""
     return message.model_dump_json().encode()
 
@@ -148,7 +148,7 @@ def decode(kind: type[M], payload: bytes, *, subject: str | None = None) -> M:
         problems = error.errors(include_input=False, include_url=False, include_context=False)
         places = (f"{'.'.join(map(str, problem['loc'])) or 'message'}: {problem['type']}" for problem in problems[:3])
         raise ValueError("; ".join(places)) from None
-    # A user's permissions go by subject: what a message says of itself must be where it came by.
+    # NATS permits users by subject, so the ids in a message must be those of the subject that it came by.
     if subject is not None and isinstance(message, Announcement) and message.subject != subject:
         raise ValueError("it came by a subject that isn't its own")
     return message

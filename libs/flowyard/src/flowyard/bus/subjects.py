@@ -1,4 +1,4 @@
-"""Every subject, spelled once, and which service may use it."""
+"""All subjects, and which service may use them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 NAME: Final = r"^[A-Za-z0-9_-]{1,128}$"
-"""What may stand between two dots."""
+"""A part of a subject, between two dots."""
 
 RUNS_QUEUED: Final = "flowyard.runs.queued"
 AGENTS_REGISTER: Final = "flowyard.agents.register"
@@ -26,27 +26,27 @@ _REPLIES: Final = "_INBOX.>"
 
 
 def run_events(run_id: UUID) -> str:
-    return _one_of(ANY_RUN_EVENTS, str(run_id))
+    return _subject(ANY_RUN_EVENTS, str(run_id))
 
 
 def run_tokens(run_id: UUID) -> str:
-    return _one_of(ANY_RUN_TOKENS, str(run_id))
+    return _subject(ANY_RUN_TOKENS, str(run_id))
 
 
 def run_control(run_id: UUID) -> str:
-    return _one_of(ANY_RUN_CONTROL, str(run_id))
+    return _subject(ANY_RUN_CONTROL, str(run_id))
 
 
 def agent_heartbeat(agent_id: str) -> str:
-    return _one_of(ANY_AGENT_HEARTBEAT, agent_id)
+    return _subject(ANY_AGENT_HEARTBEAT, agent_id)
 
 
 def agent_deregister(agent_id: str) -> str:
-    return _one_of(ANY_AGENT_DEREGISTER, agent_id)
+    return _subject(ANY_AGENT_DEREGISTER, agent_id)
 
 
-def _one_of(pattern: str, token: str) -> str:
-    """Raises ValueError for what isn't one NAME: a wildcard in an id would listen to everybody."""
+def _subject(pattern: str, token: str) -> str:
+    """Replaces `*`. Raises ValueError if `token` isn't a NAME: a wildcard would subscribe to every run or agent."""
     if not re.fullmatch(NAME, token):
         raise ValueError(f"{token!r} can't be a part of a subject")
     return pattern.replace("*", token)

@@ -14,10 +14,10 @@ from nats.errors import Error
 
 from flowyard.bus.backlog import Backlog
 from flowyard.bus.drops import Drops
-from flowyard.bus.messages import M, Message, decode
+from flowyard.bus.messages import BusMessage, M, decode
 
-Handler: TypeAlias = Callable[[M], Awaitable[Message | None]]
-"""What it returns is the answer, if the message was a request."""
+Handler: TypeAlias = Callable[[M], Awaitable[BusMessage | None]]
+"""If the message was a request, the return value is the answer."""
 
 _MOST_MESSAGES: Final = 4096
 _MOST_BYTES: Final = 8 * 1024 * 1024
@@ -26,9 +26,9 @@ _log = logging.getLogger(__name__)
 
 
 class Subscription(Generic[M]):
-    """Has a backlog and a task of its own: a slow handler loses messages, its neighbours don't wait.
+    """Has a backlog and a task of its own: a slow handler loses messages, but doesn't delay other subscriptions.
 
-    nats-py's own would be thrown away with each connection, and its handler cancelled in the middle of its work.
+    A subscription of nats-py would end with its connection, cancelling a handler in the middle of its work.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Subscription(Generic[M]):
         *,
         queue: str,
         missed: Callable[[], None],
-        answer: Callable[[str, Message], None],
+        answer: Callable[[str, BusMessage], None],
         drops: Drops,
     ) -> None:
         self._subject = subject
@@ -51,19 +51,19 @@ class Subscription(Generic[M]):
         self._drops = drops
         self._backlog = Backlog[Msg](items=_MOST_MESSAGES, size=_MOST_BYTES)
         self._client: Client | None = None
-        self._there: NatsSubscription | None = None
+        self._subscription: NatsSubscription | None = None
 
-    async def place(self, client: Client) -> None:
+    async def subscribe(self, client: Client) -> None:
         """Subscribes at the server, once per client."""
         if self._client is client:
             return
         self._client = client
-        self._there = await client.subscribe(self._subject, queue=self._queue, cb=self._receive)
+        self._subscription = await client.subscribe(self._subject, queue=self._queue, cb=self._receive)
 
-    async def withdraw(self) -> None:
-        if self._there is not None:
+    async def unsubscribe(self) -> None:
+        if self._subscription is not None:
             with suppress(Error):
-                await self._there.unsubscribe()
+                await self._subscription.unsubscribe()
 
     async def handle_all(self) -> None:
         """Runs until it is cancelled."""
@@ -72,10 +72,10 @@ class Subscription(Generic[M]):
             await self._handle(self._backlog.take())
 
     async def _receive(self, received: Msg) -> None:
-        gone = self._backlog.put(received, len(received.data))
-        for _ in gone:
+        dropped = self._backlog.put(received, len(received.data))
+        for _ in dropped:
             self._drops.add("slow_consumer", self._kind.__name__)
-        if gone:
+        if dropped:
             self.missed()
 
     async def _handle(self, received: Msg) -> None:
@@ -86,7 +86,7 @@ class Subscription(Generic[M]):
             return
         try:
             answer = await self._handler(message)
-        except Exception:  # noqa: BLE001  # a loop that works for others outlives what they raise
+        except Exception:  # noqa: BLE001  # the loop must survive any error of a handler
             _log.exception("bus handler failed", extra={"kind": self._kind.__name__})
             self._drops.add("handler_failed", self._kind.__name__)
             return

@@ -7,7 +7,7 @@ from typing import Final
 
 from flowyard.bus.connection import Bus
 from flowyard.control.queue_gate import QueueGate
-from flowyard.secrets.sealing import Box, box_of
+from flowyard.secrets.sealing import SecretBox, secret_box
 from flowyard.service.documents import Documents
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
@@ -34,7 +34,7 @@ class Control:
     bus: Bus
     metrics: Metrics
     inputs_limit: int
-    box: Box | None = field(repr=False)
+    box: SecretBox | None = field(repr=False)
     """For secret inputs; None where there is no key."""
 
 
@@ -47,7 +47,7 @@ def make_control(
     inputs_limit: int = INPUTS_LIMIT,
     secret_key: str = "",
 ) -> Control:
-    """`secret_key`: as `sealing.box_of` takes it."""
+    """`secret_key`: as `sealing.secret_box` takes it."""
     measures = QueueMeasures(database)
     return Control(
         documents=Documents(Workflows(database)),
@@ -59,5 +59,5 @@ def make_control(
         bus=bus,
         metrics=metrics,
         inputs_limit=inputs_limit,
-        box=box_of(secret_key),
+        box=secret_box(secret_key),
     )

@@ -14,7 +14,7 @@ from flowyard.runs.run import Entry, Run
 from flowyard.storage.profiles import Profiles
 
 _MANY: Final = 1000
-"""Events that nobody else should have to wait for."""
+"""With so many events a profile is computed in a thread, so that other requests needn't wait."""
 
 
 async def profile_run(profiles: Profiles, run: Run, now: datetime) -> Profile:

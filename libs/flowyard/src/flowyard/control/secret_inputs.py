@@ -11,7 +11,7 @@ from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.secrets.masking import MASK
-from flowyard.secrets.sealing import Box
+from flowyard.secrets.sealing import SecretBox
 
 
 def new_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def seal_inputs(
     return {**values, **{name: box.seal(values[name], workflow=workflow.name, name=name) for name in new}}
 
 
-def box_for(control: Control, workflow: Workflow) -> Box:
+def box_for(control: Control, workflow: Workflow) -> SecretBox:
     """Raises SecretsNotConfigured if there is no key. `workflow`: for the message."""
     if control.box is None:
         raise SecretsNotConfigured(workflow.name)

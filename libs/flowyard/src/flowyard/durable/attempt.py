@@ -36,7 +36,7 @@ from flowyard.runs.budget import Amount, BudgetAccount
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, RunClaimed, RunFinished, RunQueued, RunWaiting, Status
 from flowyard.runs.run import Step
-from flowyard.secrets.sealing import Box
+from flowyard.secrets.sealing import SecretBox
 from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
 from flowyard.steps.context import StepContext
@@ -75,7 +75,7 @@ class AttemptParts:
     daily_limit: Callable[[str], DailyLimit | None]
     stream_tokens: bool
     long_wait_s: float
-    box: Box | None = field(repr=False)
+    box: SecretBox | None = field(repr=False)
 
 
 class Attempt:

@@ -2,7 +2,7 @@
 command line, log) shows any of them without knowing which.
 
     FlowyardError
-    ├── requests: what callers sent, asked for, or may not do
+    ├── requests: a caller's request is wrong, or not allowed
     │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge
     │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownAgent, UnknownKey
     │   ├── Unauthorized, Forbidden
@@ -17,7 +17,7 @@ command line, log) shows any of them without knowing which.
     ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, CannotListen
     ├── export.errors: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
-    └── of one package, beside their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
+    └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
 
 Exceptions that steer the control flow of a run, and never reach a person, are not in the tree:
 

@@ -1,4 +1,4 @@
-"""Errors of callers: what they sent, asked for, or may not do."""
+"""Errors of callers: their request is wrong, or not allowed."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class StepError(FlowyardError):
 
 
 class ModelError(StepError):
-    """A model call failed. `retry_after` is the wait in seconds that the provider asked for."""
+    """A model call failed. `retry_after`: how many seconds the provider wants the caller to wait."""
 
     code = "provider_error"
     status = 502

@@ -1,4 +1,4 @@
-"""The model calls of a run that have begun and not ended, as far as its events say."""
+"""The model calls of a run that have begun and not ended, according to its events."""
 
 from __future__ import annotations
 

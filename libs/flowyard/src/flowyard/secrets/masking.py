@@ -102,7 +102,7 @@ class Masker:
 
 
 class MaskedStream:
-    """Masks a text that arrives in pieces. An end that may be the beginning of a secret waits for the next piece."""
+    """Masks a text that arrives in pieces. An end that may begin a secret waits for the next piece."""
 
     def __init__(self, masker: Masker, emit: Callable[[str], None]) -> None:
         self._masker = masker

@@ -1,6 +1,6 @@
-"""Secret inputs at rest: sealed under a key that only those services have which need it.
+"""Encrypts secret inputs before they are stored. Only services that need the key have it.
 
-A sealed value is a text: `flowyard-sealed:1:`, the key's short name, and XChaCha20-Poly1305's nonce and ciphertext in
+A sealed value is a text: `flowyard-sealed:1:`, the key's name, and XChaCha20-Poly1305's nonce and ciphertext in
 Base64 (https://doc.libsodium.org/secret-key_cryptography/aead/chacha20-poly1305/xchacha20-poly1305_construction). It is
 bound to its workflow and field: moved to another one, it can't be opened.
 """
@@ -25,22 +25,22 @@ _NAME_DIGITS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """`name` tells which key has sealed a value, and nothing about the key."""
+    """`name` identifies the key that has sealed a value, without revealing it."""
 
     name: str
     sealing: bytes = field(repr=False)
     marking: bytes = field(repr=False)
 
 
-class Box:
-    """Seals by the first of its keys, opens by any of them."""
+class SecretBox:
+    """Seals with the first of its keys, opens with any of them."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = [_derived(key) for key in keys]
 
     def seal(self, value: str, *, workflow: str, name: str) -> str:
-        """The value of a workflow's field `name`. Never twice the same text."""
-        # Inline: whoever seals and opens nothing needn't have the library.
+        """Seals the value of a workflow's field `name`. The same value gives another text each time."""
+        # Imported here: a process that seals and opens nothing needn't have the library.
         from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt  # noqa: PLC0415
 
         key, nonce = self._keys[0], secrets.token_bytes(_NONCE_BYTES)
@@ -49,7 +49,7 @@ class Box:
 
     def open(self, value: str, *, workflow: str, name: str) -> str:
         """Raises UnreadableSecret."""
-        # Inline: see `seal`.
+        # Imported here: see `seal`.
         from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as decrypt  # noqa: PLC0415
         from nacl.exceptions import CryptoError  # noqa: PLC0415
 
@@ -65,12 +65,12 @@ class Box:
             raise UnreadableSecret(name, reason="it was changed, or belongs to another field") from None
 
     def marks(self, data: bytes) -> list[bytes]:
-        """By which the same data are recognised, but not guessed: one mark per key, the sealing one's first."""
+        """Keyed fingerprints (HMAC-SHA-256) of `data`, one per key. The first one is of the key that seals."""
         return [hmac.digest(key.marking, data, hashlib.sha256) for key in self._keys]
 
 
 def read_keys(text: str) -> list[bytes]:
-    """Of a list with commas between, each 32 bytes in Base64. Raises ValueError with what would be right."""
+    """The keys in a list separated by commas, each 32 bytes in Base64. Raises ValueError."""
     keys = []
     for part in text.split(","):
         plain = part.strip().rstrip("=").replace("-", "+").replace("_", "/")
@@ -79,7 +79,7 @@ def read_keys(text: str) -> list[bytes]:
         except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
-            # Without the text: it may be most of a key.
+            # The message doesn't contain the text, which may be most of a key.
             raise ValueError(f"should be {KEY_BYTES} random bytes in Base64, as `openssl rand -base64 32` makes them")
         keys.append(key)
     return keys
@@ -90,9 +90,9 @@ def new_key() -> str:
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
-def box_of(text: str) -> Box | None:
-    """`text`: as for `read_keys`; None where it is empty."""
-    return Box(read_keys(text)) if text else None
+def secret_box(text: str) -> SecretBox | None:
+    """`text`: as for `read_keys`; None if it is empty."""
+    return SecretBox(read_keys(text)) if text else None
 
 
 def _derived(key: bytes) -> _Key:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.secrets.masking import MASK
-from flowyard.secrets.sealing import Box
+from flowyard.secrets.sealing import SecretBox
 
 
 class Vault(Protocol):
@@ -34,7 +34,7 @@ class SealedVault:
     """Of a stored run: the placeholder is the sealed value. `box`: None if no key is configured."""
 
     workflow: str
-    box: Box | None = field(repr=False)
+    box: SecretBox | None = field(repr=False)
 
     def open(self, name: str, value: str) -> str:
         if self.box is None:

@@ -17,7 +17,7 @@ from flowyard.storage.forks import fork_of
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The runs whose claims are still `held`, and those of them that somebody wants `cancelled`. `at`: when."""
+    """The runs whose claims are still `held`, and those of them whose cancellation was requested. `at`: when."""
 
     held: frozenset[UUID]
     cancelled: frozenset[UUID]
@@ -88,7 +88,7 @@ FROM (SELECT 1) clock LEFT JOIN held ON true LEFT JOIN runs r ON r.id = held.run
 
 _RELEASE = """
 WITH
--- The claim, if it is still held: nobody has it now, and its epoch is over.
+-- The claim, if it is still held: now no executor has it, and its epoch is over.
 released AS (
     UPDATE claims SET executor = NULL, lease_until = NULL, last_seq = $4, epoch = epoch + 1
     WHERE run_id = $1 AND epoch = $2 AND executor IS NOT NULL

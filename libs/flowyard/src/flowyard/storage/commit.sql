@@ -135,5 +135,5 @@ new_values AS (
     ON CONFLICT DO NOTHING
 )
 
--- The runs that were written, and whether somebody wants them cancelled.
+-- The runs that were written, and whether their cancellation was requested.
 SELECT a.run_id, r.cancel_requested_at IS NOT NULL AS cancel_requested FROM accepted a JOIN runs r ON r.id = a.run_id

@@ -73,7 +73,7 @@ class RunCommit:
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What Postgres answers to a commit that it has written. `cancel_requested`: somebody wants the run cancelled."""
+    """What Postgres answers to a commit that it has written. `cancel_requested`: the run is to be cancelled."""
 
     cancel_requested: bool
 

@@ -30,7 +30,7 @@ class QueueMeasures:
         return float(age or 0.0)
 
     async def orphaned(self) -> int:
-        """How many open runs nobody will ever touch again. Anything but 0 is a defect of Flowyard.
+        """How many open runs no process will move again. Anything but 0 is a defect of Flowyard.
 
         A run whose lease is over, or whose time has come, is moved by the next sweep: it counts only after a minute.
         """

@@ -1,4 +1,4 @@
-"""`make_app`: a FastAPI application with all that our services have in common."""
+"""`make_app`: a FastAPI application with everything that all services have."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from flowyard.web.health import Check, health_routes
 from flowyard.web.limits import BodyLimit
 from flowyard.web.openapi import DocumentedApp
 from flowyard.web.problems import add_problem_handlers
-from flowyard.web.requests import API_HEADERS, Requests
+from flowyard.web.requests import API_HEADERS, RequestLog
 
 BODY_LIMIT: Final = 1024 * 1024
-"""Bytes that a request's body may have."""
+"""The most bytes that a request's body may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the OpenAPI document says about the service. `text`: Markdown."""
+    """The service's description in its OpenAPI document. `text`: Markdown."""
 
     title: str
     version: str
@@ -45,8 +45,8 @@ def make_app(
 ) -> FastAPI:
     """An application with health, metrics, problems, limits and request ids; its OpenAPI is at `/openapi.json`.
 
-    `verify`: with it, every path but health needs a key, and routes may `require` a scope. `headers`: what every answer
-    gets that doesn't say otherwise. `shutting_down`: while set, the service isn't ready.
+    `verify`: with it, every path but health needs a key, and routes may `require` a scope. `headers`: added to each
+    response that doesn't have them. `shutting_down`: while set, the service isn't ready.
     """
     app = DocumentedApp(
         title=about.title,
@@ -62,11 +62,11 @@ def make_app(
     add_problem_handlers(app)
     for router in (health_routes(checks, shutting_down, metrics, version=about.version), *routers):
         app.include_router(router)
-    # The last one added is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimit, limit=body_limit)
     if verify is not None:
         app.add_middleware(Guard, verify=verify)
-    app.add_middleware(Requests, metrics=metrics.http, headers=headers, shutting_down=shutting_down)
+    app.add_middleware(RequestLog, metrics=metrics.http, headers=headers, shutting_down=shutting_down)
     return app
 
 

@@ -12,7 +12,7 @@ from flowyard.access import Caller, Scope
 from flowyard.errors.requests import Forbidden, Unauthorized
 
 Verify: TypeAlias = Callable[[str], Awaitable[Caller | None]]
-"""The text of a key → its caller; None if it isn't valid."""
+"""The text of a key → its owner; None if the key isn't valid."""
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -23,9 +23,9 @@ _bearer = HTTPBearer(
 
 
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """A dependency: `caller: Annotated[Caller, Depends(require("run"))]`. The application was made with `verify`.
+    """A dependency: `caller: Annotated[Caller, Depends(require("run"))]`. It needs `make_app(…, verify=…)`.
 
-    Document it by `responses=problem_responses(Unauthorized, Forbidden, …)`.
+    Document its errors by `responses=guarded_responses(…)`. Raises Unauthorized, Forbidden.
     """
 
     async def caller(
@@ -34,17 +34,17 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         if given is None:
             raise Unauthorized(given=False)
         verify: Verify = request.app.state.verify
-        known = await verify(given.credentials)
-        if known is None:
+        owner = await verify(given.credentials)
+        if owner is None:
             raise Unauthorized(given=True)
-        if not known.may(scope):
-            raise Forbidden(scope=scope, key_name=known.name)
-        return known
+        if not owner.may(scope):
+            raise Forbidden(scope=scope, key_name=owner.name)
+        return owner
 
     return caller
 
 
 READ: Final[list[Any]] = [Depends(require("read"))]
-"""For a route's `dependencies=`, where the handler doesn't need the caller."""
+"""For a route's `dependencies=`, if its handler doesn't need the caller."""
 RUN: Final[list[Any]] = [Depends(require("run"))]
 ADMIN: Final[list[Any]] = [Depends(require("admin"))]

@@ -1,4 +1,4 @@
-"""Without a key, a request gets no further than health: not to a route, and not to the reading of its body."""
+"""Checks the API key of a request before its route is looked up and its body is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPEN: Final = frozenset({"/health/live", "/health/ready"})
 
 
 class Guard:
-    """ASGI middleware: every path that isn't OPEN needs a valid key. Routes require scopes; every key may read."""
+    """ASGI middleware: every path that isn't OPEN needs a valid key. Routes may `require` a scope in addition."""
 
     def __init__(self, app: ASGIApp, *, verify: Verify) -> None:
         self._app = app

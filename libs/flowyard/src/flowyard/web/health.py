@@ -1,11 +1,10 @@
-"""`/health/live`, `/health/ready` and `/metrics`: for supervisors and Prometheus."""
+"""The routes for supervisors and Prometheus: `/health/live`, `/health/ready` and `/metrics`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Response
@@ -15,13 +14,13 @@ from flowyard.errors.base import FlowyardError
 from flowyard.telemetry.metrics import Metrics
 from flowyard.web.recent import Recent
 
-_KEPT_S: Final = 0.5
-"""Health needs no key, so results are kept for a moment: the load on Postgres and NATS stays bounded."""
+_KEEP_S: Final = 0.5
+"""Health needs no key, so its results are kept for a moment to bound the load on Postgres and NATS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something without which the service isn't ready. `run` returns a remark, and raises if something is wrong."""
+    """Something that the service needs to be ready. `run` returns a remark, and raises if the check fails."""
 
     name: str
     run: Callable[[], Awaitable[str]]
@@ -35,9 +34,9 @@ class CheckResult(BaseModel):
 
 
 class Readiness(BaseModel):
-    version: Annotated[str, Field(description="Of the service")]
-    ready: Annotated[bool, Field(description="All checks are well and the service isn't about to end")]
-    draining: Annotated[bool, Field(description="The service ends what it has begun and takes nothing new")]
+    version: Annotated[str, Field(description="The version of the service")]
+    ready: Annotated[bool, Field(description="All checks pass and the service isn't shutting down")]
+    draining: Annotated[bool, Field(description="The service finishes open work and accepts no more")]
     checks: list[CheckResult]
 
 
@@ -46,9 +45,13 @@ class Liveness(BaseModel):
 
 
 def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Metrics, *, version: str) -> APIRouter:
-    """Routes that need no key. `draining`: set when the service takes nothing new."""
+    """The routes. `draining`: set when the service accepts no more work."""
     router = APIRouter(tags=["health"])
-    recent = Recent(partial(_run_all, checks), keep_s=lambda _took: _KEPT_S)
+
+    async def run_checks() -> list[CheckResult]:
+        return await asyncio.gather(*map(_result, checks))
+
+    recent = Recent(run_checks, keep_s=lambda _: _KEEP_S)
 
     @router.get("/health/live", summary="Is the process alive?")
     async def live() -> Liveness:
@@ -57,7 +60,7 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
     @router.get(
         "/health/ready",
         summary="Can the service do its work?",
-        responses={503: {"model": Readiness, "description": "It can't; the checks say why"}},
+        responses={503: {"model": Readiness, "description": "It can't; `checks` says why"}},
     )
     async def ready(response: Response) -> Readiness:
         results = await recent.get()
@@ -73,10 +76,6 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
     return router
 
 
-async def _run_all(checks: Sequence[Check]) -> list[CheckResult]:
-    return await asyncio.gather(*map(_result, checks))
-
-
 async def _result(check: Check) -> CheckResult:
     try:
         async with asyncio.timeout(check.limit_s):
@@ -85,5 +84,5 @@ async def _result(check: Check) -> CheckResult:
         return CheckResult(name=check.name, ok=False, detail=f"no answer within {check.limit_s:g} s")
     except FlowyardError as error:
         return CheckResult(name=check.name, ok=False, detail=error.message)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer; its text might hold an address's password
+    except Exception as error:  # noqa: BLE001 - any error is a result; its text might contain a password
         return CheckResult(name=check.name, ok=False, detail=type(error).__name__)

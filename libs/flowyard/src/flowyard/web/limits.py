@@ -1,4 +1,4 @@
-"""Request bodies have a limit, whether they declare their length or not."""
+"""Limits the size of request bodies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowyard.web.problems import problem_of
 
 
 class BodyLimit:
-    """ASGI middleware: a longer body than `limit` bytes is answered with 413."""
+    """ASGI middleware: a body of more than `limit` bytes is refused with 413."""
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self._app = app
@@ -26,13 +26,13 @@ class BodyLimit:
         await self._app(scope, self._counting(receive), send)
 
     def _counting(self, receive: Receive) -> Receive:
-        taken = 0
+        received = 0
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal received
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._limit:
+            received += len(message.get("body", b""))
+            if received > self._limit:
                 raise self._too_large()
             return message
 
@@ -43,6 +43,6 @@ class BodyLimit:
 
 
 def _declared_length(scope: Scope) -> int:
-    """Of the body, in bytes; 0 if it isn't declared: then the bytes are counted as they come."""
+    """The Content-Length; 0 if there is none: then the bytes are counted as they are received."""
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     return int(length) if length.isdigit() else 0

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what is really answered: problems, not FastAPI's own shape of errors."""
+"""Documents our problems in OpenAPI, instead of FastAPI's own shape of errors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from flowyard.errors.requests import InvalidRequest, TooLarge
 from flowyard.web.problems import SCHEMA, SCHEMA_NAME, problem_responses
 
-_FASTAPIS: Final = ("HTTPValidationError", "ValidationError")
+_FASTAPI_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI, whose OpenAPI knows problems. What follows from a request's shape is added to every operation."""
+    """FastAPI with problems in its OpenAPI document. Each operation gets those of an invalid request."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -22,7 +22,7 @@ class DocumentedApp(FastAPI):
             for operation in _operations(document):
                 _add_request_problems(operation)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for name in _FASTAPIS:
+            for name in _FASTAPI_SCHEMAS:
                 schemas.pop(name, None)
             schemas[SCHEMA_NAME] = SCHEMA
             self.openapi_schema = document
@@ -47,10 +47,10 @@ def _add_request_problems(operation: dict[str, Any]) -> None:
 
 def _merge(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> None:
     for status, response in more.items():
-        known = responses.setdefault(str(status), response)
-        if known is response:
+        merged = responses.setdefault(str(status), response)
+        if merged is response:
             continue
         for media_type, content in response["content"].items():
-            mine = known.setdefault("content", {}).setdefault(media_type, content)
-            mine.setdefault("examples", {}).update(content["examples"])
-            known["description"] = ", ".join(f"`{code}`" for code in mine["examples"])
+            documented = merged.setdefault("content", {}).setdefault(media_type, content)
+            documented.setdefault("examples", {}).update(content["examples"])
+            merged["description"] = ", ".join(f"`{code}`" for code in documented["examples"])

@@ -23,14 +23,14 @@ SCHEMA_NAME: Final = "Problem"
 SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "title": "Problem",
-    "description": "What went wrong (RFC 9457). Some codes bring more fields: `problems`, `limit_bytes`, …",
+    "description": "An error (RFC 9457). Some codes have more fields: `problems`, `limit_bytes`, …",
     "required": ["type", "title", "status", "detail", "code", "instance"],
     "properties": {
         "type": {"type": "string", "format": "uri", "description": "`urn:flowyard:problem:` and the code"},
-        "title": {"type": "string", "description": "What went wrong, the same for every error of the code"},
+        "title": {"type": "string", "description": "What went wrong, the same for every error with this code"},
         "status": {"type": "integer", "description": "The HTTP status"},
-        "detail": {"type": "string", "description": "What went wrong this time, for a person"},
-        "code": {"type": "string", "description": "What went wrong, for a program; never changes"},
+        "detail": {"type": "string", "description": "What went wrong this time, for people"},
+        "code": {"type": "string", "description": "What went wrong, for programs; never changes"},
         "instance": {"type": "string", "format": "uri", "description": "`urn:flowyard:request:` and the request's id"},
     },
     "additionalProperties": True,
@@ -38,13 +38,13 @@ SCHEMA: Final[dict[str, Any]] = {
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(FlowyardError, _of_ours)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(FlowyardError, _handle_flowyard_error)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(HTTPException, _handle_http_error)
 
 
 def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses=`: the errors that it can answer with, by status."""
+    """For a route's `responses=`: its errors, by status."""
     responses: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         response = responses.setdefault(error.status, {"description": "", "content": {MEDIA_TYPE: _content()}})
@@ -59,7 +59,7 @@ def guarded_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str,
 
 
 def problem_of(error: FlowyardError, request_id: str) -> Response:
-    """The HTTP answer for an error."""
+    """The response for an error."""
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -71,8 +71,8 @@ def problem_of(error: FlowyardError, request_id: str) -> Response:
 
 
 def internal_problem(request_id: str) -> Response:
-    """The HTTP answer for a bug. It holds only the request's id, under which the log has the details."""
-    detail = f"this is a bug; the log has the details under the request id {request_id}"
+    """The response for a bug. It contains only the request's id, by which the error is found in the log."""
+    detail = f"this is a bug; see the log for the request id {request_id}"
     return _response(_body(INTERNAL, "Internal error", 500, detail, request_id), {})
 
 
@@ -80,24 +80,24 @@ def request_id_of(request: Request) -> str:
     return str(request.scope.get("state", {}).get("request_id", "unknown"))
 
 
-async def _of_ours(request: Request, error: Exception) -> Response:
+async def _handle_flowyard_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowyardError)  # noqa: S101 - registered for it
     return problem_of(error, request_id_of(request))
 
 
-async def _of_validation(request: Request, error: Exception) -> Response:
+async def _handle_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    # Without the input: it may hold a secret, and the caller knows it.
-    problems = [{"where": _where(wrong["loc"]), "message": _message(wrong)} for wrong in error.errors()]
+    # Without the input: it may contain a secret, and the caller knows it.
+    problems = [{"where": ".".join(map(str, p["loc"])), "message": _message(p)} for p in error.errors()]
     return problem_of(InvalidRequest(problems), request_id_of(request))
 
 
-async def _of_http(request: Request, error: Exception) -> Response:
+async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     request_id = request_id_of(request)
-    if isinstance(error.__cause__, FlowyardError):  # FastAPI wraps what is raised while it reads a body
+    if isinstance(error.__cause__, FlowyardError):  # FastAPI wraps errors that are raised while it reads a body
         return problem_of(error.__cause__, request_id)
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's answer to a body that isn't even text
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI raises it for a body that it can't parse
         return problem_of(InvalidRequest([{"where": "body", "message": "it can't be read as JSON"}]), request_id)
     status = HTTPStatus(error.status_code)
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
@@ -111,19 +111,15 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Of all routes with this path. Starlette names only those of the first."""
+    """The methods of all routes with this path. Starlette's own header has only those of the first route."""
     path = request.scope["path"]
     routes = [r for r in iter_route_contexts(request.app.routes) if r.methods and r.path_regex.match(path)]
     return sorted({method for route in routes for method in route.methods or ()})
 
 
-def _where(place: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in place)
-
-
-def _message(wrong: dict[str, Any]) -> str:
-    reason = wrong.get("ctx", {}).get("error") if wrong["type"] == "json_invalid" else None
-    return f"not JSON: {reason}" if reason else str(wrong["msg"]).removeprefix("Value error, ")
+def _message(problem: dict[str, Any]) -> str:
+    reason = problem.get("ctx", {}).get("error") if problem["type"] == "json_invalid" else None
+    return f"not JSON: {reason}" if reason else str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _body(code: str, title: str, status: int, detail: str, request_id: str) -> dict[str, Any]:
@@ -138,7 +134,7 @@ def _body(code: str, title: str, status: int, detail: str, request_id: str) -> d
 
 
 def _response(body: dict[str, Any], headers: dict[str, str]) -> Response:
-    # ASCII: what a caller wrote may hold halves of surrogate pairs, which UTF-8 can't carry.
+    # ASCII: a caller's text may contain half a surrogate pair, which UTF-8 can't encode.
     return Response(json.dumps(body, default=str), body["status"], headers, MEDIA_TYPE)
 
 

@@ -1,4 +1,4 @@
-"""The top of a service's process: its loop, its signals, its exit code."""
+"""Runs the process of a service: its event loop, its signals, its exit code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flowyard.errors.base import FlowyardError
 
 try:
     import uvloop
-except ModuleNotFoundError:  # there is none for Windows
-    _fresh_loop = asyncio.new_event_loop
+except ModuleNotFoundError:  # it doesn't support Windows
+    _loop_factory = asyncio.new_event_loop
 else:
-    _fresh_loop = uvloop.new_event_loop
+    _loop_factory = uvloop.new_event_loop
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_process(service: Coroutine[Any, Any, None]) -> int:
-    """Runs the service on a new event loop. Returns the exit code: 0, or 1 after an error, which is logged."""
+    """Runs the service on its own event loop. Returns the exit code: 0, or 1 after an error, which it logs."""
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(service)
@@ -41,7 +41,7 @@ def run_process(service: Coroutine[Any, Any, None]) -> int:
 
 @contextmanager
 def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM sets `ending`, the second ends the process at once, with 128 + its number.
+    """The first SIGINT or SIGTERM sets `ending`, the second ends the process at once, with exit code 128 + its number.
 
     with ends_on_signals(ending):
         async with asyncio.TaskGroup() as tasks:
@@ -50,7 +50,7 @@ def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
 
-    def on_signal(number: int) -> None:
+    def handle(number: int) -> None:
         name = signal.Signals(number).name
         if ending.is_set():
             logger.warning("shutting down at once", extra={"signal": name})
@@ -60,7 +60,7 @@ def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
         ending.set()
 
     for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(number, handle, number)
     try:
         yield
     finally:
@@ -69,17 +69,17 @@ def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    loop: asyncio.AbstractEventLoop = _fresh_loop()
-    loop.set_exception_handler(_unhandled)
+    loop: asyncio.AbstractEventLoop = _loop_factory()
+    loop.set_exception_handler(_handle_unawaited)
     return loop
 
 
-def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An error that no task waits for. It is a bug of ours, with one exception."""
+def _handle_unawaited(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handles an error that no task awaits: a bug, with one exception."""
     error = context.get("exception")
     if isinstance(error, socket.gaierror):
-        # Of a connection that was given up meanwhile: uvloop doesn't stop its DNS query.
-        logger.debug("a name was looked up in vain", extra={"detail": str(error)})
+        # uvloop doesn't cancel the name look-up of a connection that was given up.
+        logger.debug("name look-up failed", extra={"detail": str(error)})
     else:
         loop.default_exception_handler(context)
 

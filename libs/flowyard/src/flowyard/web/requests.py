@@ -1,4 +1,4 @@
-"""What every request gets: an id, security headers, a count in the metrics, a log line, an answer even to a bug."""
+"""Gives each request an id and security headers, counts and logs it, and answers even if a handler has a bug."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ API_HEADERS: Final[Mapping[str, str]] = {
 }
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Requested every few seconds by machines: counted, and logged at debug level only.
+# Requested by machines every few seconds: counted, but logged only at level debug.
 _ROUTINE: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 _RUN: Final = re.compile(r"/runs/([0-9A-Fa-f-]{32,36})(?:/|$)")
 
 
-class Requests:
-    """ASGI middleware, the outermost. `headers`: added to each answer that doesn't have them."""
+class RequestLog:
+    """ASGI middleware, the outermost. `headers`: added to each response that doesn't have them."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: HttpMetrics, headers: Mapping[str, str], shutting_down: asyncio.Event
@@ -60,17 +60,17 @@ class Requests:
         try:
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
-            # The client disconnected in the middle of its own request: nobody waits for an answer.
+            # The client closed the connection in the middle of its request: no answer is needed.
             pass
         except Exception:
-            # The process's top: what gets here is a bug. The answer holds the id under which it is logged.
+            # The outermost handler: an error here is a bug. The answer contains the id that this line logs.
             logger.exception("request failed", extra=_facts(scope, request_id))
             if not answer.status:
                 await internal_problem(request_id)(scope, receive, answer.send)
         except asyncio.CancelledError:
             if not self._shutting_down.is_set():
                 raise
-            # The grace period is over, and uvicorn has stopped waiting for this task, so the cancellation ends here.
+            # The grace period is over, and uvicorn doesn't wait for this task: no caller needs the cancellation.
             if not answer.status:
                 await problem_of(ShuttingDown(), request_id)(scope, receive, answer.send)
         finally:
@@ -78,18 +78,17 @@ class Requests:
 
     def _count(self, scope: Scope, answer: _Answer, request_id: str) -> None:
         method, route = _method(scope), _route(scope)
-        # No status: the client disconnected before the answer began.
+        # No status: the client closed the connection before the answer began.
         self._metrics.requests.labels(method, route, str(answer.status or "none")).inc()
         self._metrics.duration.labels(method, route).observe(answer.delay_s)
         level = logging.WARNING if answer.status >= 500 else logging.INFO
-        facts = {"status": answer.status, "duration_s": round(answer.delay_s, 6)}
-        logger.log(
-            logging.DEBUG if route in _ROUTINE else level, "request answered", extra=_facts(scope, request_id) | facts
-        )
+        level = logging.DEBUG if route in _ROUTINE else level
+        result = {"status": answer.status, "duration_s": round(answer.delay_s, 6)}
+        logger.log(level, "request answered", extra=_facts(scope, request_id) | result)
 
 
 class _Answer:
-    """An answer on its way out: `status` is 0 until it begins, `delay_s` is how long that took."""
+    """Adds headers to an answer. `status`: 0 until it begins; `delay_s`: how long that took."""
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self._send = send
@@ -122,7 +121,7 @@ def _run_of(path: str) -> UUID | None:
 
 
 def _request_id(scope: Scope) -> str:
-    """The id that the caller sent, so that a request keeps it from service to service; or a new one."""
+    """The caller's, so that a request has the same id in all services; or a new one."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return given.decode() if _ID.fullmatch(given) else secrets.token_hex(16)
 
@@ -136,5 +135,5 @@ def _method(scope: Scope) -> str:
 
 
 def _route(scope: Scope) -> str:
-    """The template, never the path: paths hold ids."""
+    """The template of the route, never the path, which contains ids."""
     return getattr(scope.get("route"), "path_format", "none")

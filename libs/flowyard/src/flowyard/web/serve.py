@@ -1,4 +1,4 @@
-"""Runs uvicorn as one task of a service: it ends with the service, and handles no signals."""
+"""Runs uvicorn as one task of a process: it stops with the service, and doesn't handle signals."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from flowyard.errors.services import CannotListen
 logger = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
-# Longer than clients keep idle connections (5 s in httpx): one that the server closes first fails a request.
+# Longer than clients keep idle connections (5 s in httpx): if the server closes one first, a request fails.
 _KEEP_ALIVE_S: Final = 65
-_MOST_HEADERS: Final = 64 * 1024
-"""Bytes of a request's headers."""
+_MAX_HEADER_BYTES: Final = 64 * 1024
+"""Of all headers of a request."""
 
 
 async def serve(
@@ -33,10 +33,10 @@ async def serve(
     shutting_down: asyncio.Event,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
-    """Serves until `shutting_down` is set; then takes no new connection and gives open requests `grace_s` to end.
+    """Serves until `shutting_down` is set; then accepts no new connection and gives open requests `grace_s` to finish.
 
-    Port 0 is any free one; `on_listening` gets its number. If cancelled or failed, it sets `shutting_down` itself, so
-    that streams end at once. Raises CannotListen.
+    Port 0 is any free port; `on_listening` is called with the port. If it is cancelled or fails, it sets
+    `shutting_down` itself, so that streams end at once. Raises CannotListen.
     """
     listener = _listen(host, port)
     server = _Server(_config(app, grace_s))
@@ -56,8 +56,8 @@ async def serve(
     logger.info("stopped listening", extra={"host": host, "port": bound})
 
 
-class _Bounded(HttpToolsProtocol):
-    """Limits the size of a request's headers: they are read into memory before its API key is checked."""
+class _LimitedHeaders(HttpToolsProtocol):
+    """Limits the headers of a request, which are read into memory before its key is checked."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -65,7 +65,7 @@ class _Bounded(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
-        if self._header_bytes > _MOST_HEADERS:
+        if self._header_bytes > _MAX_HEADER_BYTES:
             self.transport.close()
         else:
             super().on_header(name, value)
@@ -78,7 +78,7 @@ class _Bounded(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the process, which has more to end than its HTTP."""
+        """Does nothing: the process handles signals, because it has more to stop than HTTP."""
         yield
 
 
@@ -86,7 +86,7 @@ def _config(app: ASGIApp, grace_s: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http=_Bounded,
+        http=_LimitedHeaders,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -95,7 +95,7 @@ def _config(app: ASGIApp, grace_s: float) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        # Said to be an int, and given to asyncio.wait_for.
+        # Annotated as an int, but only passed to asyncio.wait_for.
         timeout_graceful_shutdown=grace_s,  # type: ignore[arg-type]
     )
 

@@ -23,23 +23,23 @@ RETRY_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """`id` comes back as `Last-Event-ID` when the client connects again; None: the event isn't a place to resume."""
+    """`id`: the client sends it as `Last-Event-ID` when it connects again; None: it can't resume after this event."""
 
     data: str
     event: str | None = None
     id: str | None = None
 
     def encode(self) -> bytes:
-        lines = [f"{name}: {_one_line(value)}\n" for name, value in (("id", self.id), ("event", self.event)) if value]
+        lines = [f"{name}: {_line(value)}\n" for name, value in (("id", self.id), ("event", self.event)) if value]
         data = _LINE_END.split(self.data)
         return "".join([*lines, *(f"data: {line}\n" for line in data), "\n"]).encode(errors="replace")
 
 
 class EventStream(Response):
-    """An answer that goes on: until the events end, the client goes away, or the service shuts down.
+    """A response that lasts until the events end, the client closes the connection, or the service shuts down.
 
-    Nothing is buffered here: a slow client slows `events` down, which is closed in any case. A comment every
-    `heartbeat_s` keeps the connection open. Set `response_class=EventStream` on the route, so that OpenAPI knows.
+    It buffers nothing: a slow client slows `events` down. `events` is closed at the end. A comment every `heartbeat_s`
+    keeps the connection open.
     """
 
     media_type = "text/event-stream"
@@ -66,27 +66,28 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await _send(send, f"retry: {RETRY_MS}\n\n".encode())
             with self._metrics.streams_open.track_inprogress():
-                await self._until_one_ends(send, receive)
+                await self._send_until_end(send, receive)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _until_one_ends(self, send: Send, receive: Receive) -> None:
-        ends = [asyncio.create_task(end) for end in (self._write(send), self._beat(send), _disconnected(receive))]
+    async def _send_until_end(self, send: Send, receive: Receive) -> None:
+        works = self._send_events(send), self._send_heartbeats(send), _disconnected(receive)
+        tasks = [asyncio.create_task(work) for work in works]
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for end in ends:
-                end.cancel()
-            results = await asyncio.gather(*ends, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
 
-    async def _write(self, send: Send) -> None:
+    async def _send_events(self, send: Send) -> None:
         async for event in self._events:
             await _send(send, event.encode())
 
-    async def _beat(self, send: Send) -> None:
-        """Heartbeats until the service shuts down. A comment goes out as a whole, so it never cuts an event in two."""
+    async def _send_heartbeats(self, send: Send) -> None:
+        """Until the service shuts down. A heartbeat is one message, so it is never sent in the middle of an event."""
         while True:
             try:
                 async with asyncio.timeout(self._heartbeat_s):
@@ -106,7 +107,7 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _one_line(value: str) -> str:
+def _line(value: str) -> str:
     if _NO_LINE.search(value):
         raise ValueError("an event's id and name are a single line")
     return value

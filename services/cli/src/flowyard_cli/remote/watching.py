@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from flowyard.api.client import Client
-from flowyard.api.following import LiveItem
+from flowyard.api.following import StreamItem
 from flowyard.api.history import EventView, TokenView
 from flowyard.api.runs import RunView
 from flowyard.errors.base import FlowyardError
@@ -103,7 +103,7 @@ class Watched:
         self._seen = seen
         self._open: set[StepId] = set()
 
-    def apply(self, message: LiveItem) -> None:
+    def apply(self, message: StreamItem) -> None:
         match message:
             case TokenView():
                 step = StepId(message.node, message.visit, message.item)
