@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-import time
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,8 @@ import pytest
 from flowyard.errors.services import CannotListen
 from flowyard.web.serve import serve
 from unit.web.conftest import Service
+
+pytestmark = pytest.mark.slow
 
 SERVICE: Final = """
 import asyncio, sys
@@ -39,6 +40,7 @@ async def events() -> EventStream:
 
 @router.get("/stuck")
 async def stuck() -> None:
+    print("stuck", flush=True)
     await asyncio.Event().wait()
 
 async def work():
@@ -66,6 +68,14 @@ class Child:
         self.process = process
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
 
+    async def printed(self, text: str) -> None:
+        assert self.process.stdout is not None
+        await self.process.stdout.readuntil(text.encode())
+
+    async def logged(self, text: str) -> None:
+        assert self.process.stderr is not None
+        await self.process.stderr.readuntil(text.encode())
+
     async def end(self) -> tuple[int, str]:
         async with asyncio.timeout(10):
             _, told = await self.process.communicate()
@@ -84,22 +94,21 @@ async def start(tmp_path: Path, *, port: int = 0, grace_s: float = 5, fails_afte
 
 
 async def test_a_signal_ends_a_service_with_an_open_stream_well_within_its_grace(tmp_path: Path) -> None:
-    child = await start(tmp_path, grace_s=5)
+    child = await start(tmp_path, grace_s=50)
     async with child.client.stream("GET", "/events") as response:
         parts = response.aiter_text()
         await anext(parts)
-        began = time.monotonic()
         child.process.terminate()
         assert "".join([part async for part in parts]) in {"", "data: first\n\n"}
     code, told = await child.end()
-    assert (code, time.monotonic() - began < 2) == (0, True)
+    assert code == 0
     assert "Traceback" not in told
 
 
 async def test_a_request_that_never_ends_is_cut_off_after_the_grace(tmp_path: Path) -> None:
     child = await start(tmp_path, grace_s=0.5)
     stuck = asyncio.create_task(child.client.get("/stuck"))
-    await asyncio.sleep(0.2)
+    await child.printed("stuck")
     child.process.terminate()
     response = await stuck
     assert (response.status_code, response.json()["code"]) == (503, "shutting_down")
@@ -111,9 +120,9 @@ async def test_a_request_that_never_ends_is_cut_off_after_the_grace(tmp_path: Pa
 async def test_a_second_signal_ends_the_process_now(tmp_path: Path) -> None:
     child = await start(tmp_path, grace_s=60)
     stuck = asyncio.create_task(child.client.get("/stuck"))
-    await asyncio.sleep(0.2)
+    await child.printed("stuck")
     child.process.terminate()
-    await asyncio.sleep(0.3)
+    await child.logged("SIGTERM")
     child.process.terminate()
     code, _ = await child.end()
     assert code == 128 + 15
