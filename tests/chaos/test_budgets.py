@@ -14,7 +14,8 @@ import pytest
 from flowyard.runs.budget import Amount
 from flowyard.runs.run import Run
 from flowyard.storage.budgets import DailySpending
-from support.executors import Yard, open_yard, until, until_async
+from support.executors import Yard, open_yard
+from support.waiting import eventually
 from support.wire.anthropic import anthropic_server
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
@@ -144,7 +145,7 @@ async def test_an_executor_that_dies_in_the_middle_of_calls_does_not_make_them_f
     )
     run_id = await slow.submit(await slow.apply(text), topics=ITEMS)
     first = await slow.executor("first")
-    await until(lambda: len(slow.model.requests) >= 6, 10)
+    await eventually(lambda: len(slow.model.requests) >= 6)
     await first.kill()
     before = len(slow.model.requests)
     await slow.executor("second")
@@ -162,7 +163,7 @@ async def test_the_calls_of_a_run_that_kills_its_executors_are_told_once(slow: Y
     for name in ("first", "second"):
         asked = len(slow.model.requests)
         executor = await slow.executor(name)
-        await until(partial(lambda before: len(slow.model.requests) > before, asked), 10)
+        await eventually(partial(lambda before: len(slow.model.requests) > before, asked))
         await executor.kill()
     await slow.executor("third")
     run = await slow.ended(run_id)
@@ -200,4 +201,4 @@ async def test_a_day_takes_what_calls_came_to_and_not_what_they_might_have(yard:
     async def settled() -> bool:
         return await days.today("many") == came_to
 
-    await until_async(settled, 5)
+    await eventually(settled)

@@ -14,7 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from support.executors import ExecutorProcess, Yard, open_yard, until
+from support.executors import ExecutorProcess, Yard, open_yard
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Held, Text
 from support.wire.server import Request
 
@@ -64,7 +65,7 @@ class Model:
         return text if number < self.answered else Held(text, self.last if number in self.late else self.go)
 
     async def was_asked(self, times: int) -> None:
-        await until(lambda: len(self.asked) >= times, 10)
+        await eventually(lambda: len(self.asked) >= times)
 
 
 Yards: TypeAlias = Callable[[Model], AbstractAsyncContextManager[Yard]]
@@ -93,7 +94,7 @@ def day(tokens: int) -> str:
 
 async def told_to_go(executor: ExecutorProcess) -> None:
     executor.send(signal.SIGTERM)
-    await executor.said("draining")
+    await executor.logged("draining")
 
 
 async def gone(executor: ExecutorProcess) -> None:
@@ -171,7 +172,7 @@ async def test_a_run_that_waits_for_another_ones_call_is_not_refused_elsewhere_b
         model.go.set()
         await yard.steps_done(small, 1)
         await yard.executor("staying", daily_budgets=daily)
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # a call that is made too early would come in this time
         assert len(model.asked) == 2
         model.last.set()
         ended = [await yard.ended(run_id) for run_id in (large, small)]
@@ -185,7 +186,7 @@ async def test_a_step_whose_reply_did_not_fit_is_finished_where_it_was_begun(ope
         leaving = await yard.executor("leaving")
         run_id = await yard.submit(await apply(yard, f"{{tokens: {IN_TURN}}}"), topics=ITEMS[:8])
         await model.was_asked(2)
-        await yard.told(run_id, "step.retrying", "write")
+        await yard.recorded(run_id, "step.retrying", "write")
         await told_to_go(leaving)
         model.go.set()
         await gone(leaving)

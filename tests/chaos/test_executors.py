@@ -13,7 +13,8 @@ import pytest
 
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Run
-from support.executors import LEASE_S, Yard, open_yard, prompt_of, until
+from support.executors import LEASE_S, Yard, open_yard, prompt_of
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
 
@@ -46,8 +47,6 @@ edges:
 config: {llm: MODEL}
 """
 SLOW_S = 0.4
-TOLD_WITHIN_S = 0.15
-"""That a step has begun is on disk."""
 
 
 def slow_second(request: Request) -> Behaviour:
@@ -67,7 +66,7 @@ async def yard(database_url: str, nats_url: str) -> AsyncIterator[Yard]:
 
 
 async def in_second_step(yard: Yard) -> None:
-    await until(lambda: any(p.startswith("two") for p in yard.prompts), 10)
+    await eventually(lambda: any(p.startswith("two") for p in yard.prompts))
 
 
 async def assert_ended_once(yard: Yard, run_id: UUID) -> None:
@@ -96,7 +95,7 @@ async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_el
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     first = await yard.executor("first")
     await in_second_step(yard)
-    await yard.told(run_id, "step.started", "two")
+    await yard.recorded(run_id, "step.started", "two")
     await first.kill()
     await yard.executor("second")
     run = await yard.ended(run_id)
@@ -146,10 +145,10 @@ async def test_a_frozen_executor_can_not_change_a_run_that_has_gone_on_without_i
     frozen.send(signal.SIGSTOP)
     await yard.executor("other")
     run = await yard.ended(run_id)
-    await asyncio.sleep(3 * LEASE_S - SLOW_S)
+    await asyncio.sleep(3 * LEASE_S - SLOW_S)  # longer than the frozen one could think that it holds its lease
     before = await yard.entries(run_id)
     frozen.send(signal.SIGCONT)
-    assert (await frozen.said("claim lost"))["run_id"] == str(run_id)
+    assert (await frozen.logged("claim lost"))["run_id"] == str(run_id)
     assert await yard.entries(run_id) == before
     assert await yard.runs.get(run_id) == run
     assert (run.status, yard.prompts["one rain"], yard.prompts["three two"]) == ("succeeded", 1, 1)
@@ -165,7 +164,7 @@ async def test_two_executors_with_the_same_run_end_it_once(yard: Yard) -> None:
     # As if its lease had run out early: the run is offered again while its executor is alive and at work.
     await yard.database.execute("UPDATE runs SET status = 'queued', queued_at = now() WHERE id = $1", run_id)
     run = await yard.ended(run_id)
-    await executors[owner].said("claim lost")
+    await executors[owner].logged("claim lost")
     assert (run.status, yard.prompts["one rain"], yard.prompts["three two"]) == ("succeeded", 1, 1)
     await assert_ended_once(yard, run_id)
 
@@ -190,8 +189,7 @@ async def test_an_executor_with_a_wrong_clock_neither_steals_nor_loses_runs(yard
 async def test_a_run_is_cancelled_although_its_executor_is_dead(yard: Yard) -> None:
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     first = await yard.executor("first")
-    await in_second_step(yard)
-    await asyncio.sleep(TOLD_WITHIN_S)
+    await yard.recorded(run_id, "step.started", "two")
     await first.kill()
     await yard.moves.cancel(run_id)
     await yard.executor("second")
@@ -205,8 +203,8 @@ async def test_a_run_that_kills_each_executor_ends_as_failed(yard: Yard) -> None
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain", max_attempts=2)
     for attempt in (1, 2):
         killed = await yard.executor(f"e{attempt}")
-        await until(partial(lambda wanted: yard.prompts["two one"] == wanted, attempt), 10)
-        await asyncio.sleep(TOLD_WITHIN_S)
+        await eventually(partial(lambda wanted: yard.prompts["two one"] == wanted, attempt))
+        await yard.recorded(run_id, "step.started", "two", times=attempt)
         await killed.kill()
     await yard.executor("last")
     run = await yard.ended(run_id)

@@ -29,8 +29,8 @@ from flowyard.bus.subjects import PERMISSIONS
 from flowyard.secrets.sealing import new_key as new_sealing_key
 from support.canaries import WITHIN_S, Stage, Watch, canary, look_at_files, stage_on, tell
 from support.compose import NO_FILE, OURS, ROOT, Composed, Project, bridge, docker, inspect, project, timed
-from support.executors import until, until_async
 from support.mlflow import Mlflow
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Odd, Status
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -187,7 +187,7 @@ async def _lose_servers(stack: Stack) -> None:
     async def is_back() -> bool:
         return (await visitor.http.get("/v1/runs")).status_code == 200
 
-    await until_async(is_back, WITHIN_S)
+    await eventually(is_back, WITHIN_S)
 
 
 async def _look_at_traces(stack: Stack, runs: list[str]) -> None:
@@ -195,7 +195,7 @@ async def _look_at_traces(stack: Stack, runs: list[str]) -> None:
     mlflow, wanted = Mlflow(stack.project.url("mlflow"), pid=0), {UUID(run_id) for run_id in runs}
     for run_id in wanted:
         stack.watch.look("trace of MLflow", json.dumps(await _trace(mlflow, run_id)))
-    await until(lambda: wanted <= _sent(stack.collector), WITHIN_S)
+    await eventually(lambda: wanted <= _sent(stack.collector), WITHIN_S)
     stack.watch.look("trace of OTLP", json.dumps([request.body for request in stack.collector.requests]))
 
 
@@ -213,7 +213,7 @@ async def _trace(mlflow: Mlflow, run_id: UUID) -> Any:
         with suppress(httpx.HTTPStatusError):
             return await asyncio.to_thread(mlflow.trace, run_id)
 
-    return await until_async(look, WITHIN_S)
+    return await eventually(look, WITHIN_S)
 
 
 async def _look_at_metrics(stack: Stack) -> None:
@@ -232,7 +232,7 @@ async def _look_at_metrics(stack: Stack) -> None:
             watch.look("series", told)
             return watch.planted in told
 
-        await until_async(look, WITHIN_S)
+        await eventually(look, WITHIN_S)
 
 
 def _look_at_commands(stack: Stack) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from support.compose import OURS, ROOT, VERSION, Composed, Project, bridge, docker, inspect, project
-from support.executors import until, until_async
 from support.stack import free_ports
 from support.upgrade import ASKED, DUMP, OUTPUTS, asked, reply
 from support.visitor import Visitor, visitor_of
+from support.waiting import eventually
 from support.wire.behaviour import Held, Text
 from support.wire.ollama import ollama_server
 
@@ -91,13 +91,13 @@ async def test_a_step_that_is_at_work_when_the_version_changes_is_finished_where
         slow = POEM.replace("name: poem", "name: slow").replace("MODEL", "{provider: ollama, model: any}")
         await visitor.apply("slow", slow)
         run_id = await visitor.submit("slow")
-        await until(lambda: model.requests, WITHIN_S)
+        await eventually(lambda: model.requests, WITHIN_S)
         upgrading = asyncio.create_task(asyncio.to_thread(new.up, "--no-build", *SERVICES))
 
         async def is_told_to_end() -> bool:
             return "shutting down" in await asyncio.to_thread(old.logs, of=("executor",))
 
-        await until_async(is_told_to_end, WITHIN_S)
+        await eventually(is_told_to_end, WITHIN_S)
         held.set()
         await upgrading
         run = await visitor.ended(run_id)

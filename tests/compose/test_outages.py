@@ -12,9 +12,9 @@ import pytest
 
 from support.chains import WITHIN_S, assert_ended_once, in_second_step
 from support.compose import Composed, cut_off, docker
-from support.executors import until_async
 from support.system import ALL_SLOTS, EXECUTORS
 from support.visitor import Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Held, Late, Text
 
 RUNS = 8
@@ -38,7 +38,7 @@ async def all_slots_are_served(visitor: Visitor, model: Model) -> None:
     async def are_open() -> bool:
         return sum(prompt.startswith("First full") for prompt in model.prompts) == ALL_SLOTS
 
-    await until_async(are_open, WITHIN_S)
+    await eventually(are_open, WITHIN_S)
     free.set()
     assert {run["status"] for run in await visitor.all_ended(run_ids)} == {"succeeded"}
 
@@ -50,7 +50,7 @@ async def gives_up(compose: Composed, run_id: str) -> None:
         lines = await asyncio.to_thread(lambda: list(compose.log_lines()))
         return any("claim lost" in line and run_id in line for _, line in lines)
 
-    await until_async(look, WITHIN_S)
+    await eventually(look, WITHIN_S)
 
 
 async def test_runs_whose_executors_are_all_killed_go_on_when_there_are_executors_again(
@@ -98,7 +98,7 @@ async def test_a_restart_of_postgres_costs_nothing_but_a_moment(
 ) -> None:
     run_ids, free = await in_second_step(visitor, model, RUNS)
     restarting = asyncio.create_task(compose.project.does("restart", "postgres"))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # it is on its way down
     free.set()
     await restarting
     await assert_ended_once(visitor, model, run_ids)

@@ -7,9 +7,9 @@ from collections import Counter
 
 from support.chains import CHAIN
 from support.compose import Composed
-from support.executors import until, until_async
 from support.system import EXECUTORS
 from support.visitor import Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Late, Text
 
 RUNS = 200
@@ -26,7 +26,7 @@ async def submitted(visitor: Visitor, topic: str) -> str:
         assert response.is_success, response.text
         return str(response.json()["id"])
 
-    found: str = await until_async(try_once, 120)
+    found: str = await eventually(try_once, 120)
     return found
 
 
@@ -42,9 +42,9 @@ async def test_scaling_from_one_to_four_and_back_under_load_loses_nothing_and_re
     model.ask = lambda _: Late(Text("done"), 1)
     await compose.project.scale(1)
     load = asyncio.gather(*(submitted(visitor, f"t{number}") for number in range(RUNS)))
-    await until(lambda: len(model.prompts) > 16, 30)
+    await eventually(lambda: len(model.prompts) > 16, 30)
     await compose.project.scale(4)
-    await until(lambda: model.server.open > 2 * 16, 60)
+    await eventually(lambda: model.server.open > 2 * 16, 60)
     await compose.project.scale(1)
     run_ids = await load
     runs = await visitor.all_ended(run_ids)

@@ -28,9 +28,9 @@ from support.canaries import (
     tell,
 )
 from support.cli import flowyard
-from support.executors import until
 from support.otlp import Got, Receiver, otlp_receiver
 from support.system import Embedded, embedded
+from support.waiting import eventually
 
 
 @dataclass
@@ -140,7 +140,7 @@ async def _run_file(stage: Stage, case: str, more: list[str], folder: Path, envi
 async def _look_everywhere(embedding: Embedding, runs: list[str]) -> None:
     watch, traces = embedding.stage.watch, embedding.traces
     wanted = {run_id.replace("-", "") for run_id in runs}
-    await until(lambda: wanted <= traces.trace_ids, WITHIN_S)
+    await eventually(lambda: wanted <= traces.trace_ids, WITHIN_S)
     assert {headers["x-key"] for headers in traces.headers} == {watch.canaries["header of traces"]}
     for body in traces.bodies:
         watch.look_at_bytes("trace", body)

@@ -17,9 +17,10 @@ import asyncpg
 import httpx
 
 from support.cli import flowyard
-from support.executors import prompt_of, until
+from support.executors import prompt_of
 from support.system import System
 from support.visitor import Found, Visitor, visitor_of
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Hang, Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -255,7 +256,7 @@ async def _run_all(stage: Stage, texts: str, numbers: str) -> list[str]:
     retried = await stage.run(texts, "busy")
     assert retried["status"] == "succeeded"
     hanging = await stage.submit(texts, "hang")
-    await until(lambda: "hang" in stage.told.asked, WITHIN_S)
+    await eventually(lambda: "hang" in stage.told.asked, WITHIN_S)
     await visitor.post(f"/v1/runs/{hanging}/cancel")
     assert (await visitor.ended(hanging))["status"] == "cancelled"
     again = await visitor.post(f"/v1/runs/{failed[0]['id']}/retry")

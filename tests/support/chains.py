@@ -8,8 +8,8 @@ from typing import Final
 
 import httpx
 
-from support.executors import until_async
 from support.visitor import Found, Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Held, Text
 
 STEPS: Final = ("first", "second", "third")
@@ -52,7 +52,7 @@ async def assert_ended_once(visitor: Visitor, model: Model, run_ids: list[str]) 
         except httpx.TransportError:
             return False
 
-    await until_async(look, WITHIN_S)
+    await eventually(look, WITHIN_S)
     runs = await visitor.all_ended(run_ids)
     assert [run["status"] for run in runs] == ["succeeded"] * len(run_ids)
     for run_id in run_ids:

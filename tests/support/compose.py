@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 from flowyard.access import KEY_RANDOM, new_key
 from support.stack import free_ports
 from support.system import EXECUTORS, System, environment_of_services
+from support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 OURS: Final = ("registry", "executor", "gateway", "dashboard")
@@ -152,9 +153,7 @@ class Composed(System):
         return starts
 
     async def back(self, service: str, *, after: int) -> None:
-        async with asyncio.timeout(_BACK_WITHIN_S):
-            while not await asyncio.to_thread(self._is_back, service, after):  # noqa: ASYNC110  # Docker sets no event here
-                await asyncio.sleep(0.2)
+        await eventually(lambda: asyncio.to_thread(self._is_back, service, after), _BACK_WITHIN_S, pause_s=0.2)
 
     def _is_back(self, service: str, after: int) -> bool:
         found = inspect(self.project.container(service))

@@ -29,6 +29,7 @@ from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -55,9 +56,9 @@ class ExecutorProcess:
         self.send(signal.SIGKILL)
         await self.process.wait()
 
-    async def said(self, text: str, *, within_s: float = 10) -> dict[str, Any]:
+    async def logged(self, text: str, *, within_s: float = 20) -> dict[str, Any]:
         """The first line whose event holds `text`."""
-        found: dict[str, Any] = await until(
+        found: dict[str, Any] = await eventually(
             lambda: next((line for line in self.lines if text in line["event"]), None), within_s
         )
         return found
@@ -106,7 +107,7 @@ class Yard:
         found = ExecutorProcess(name, process)
         self.executors.append(found)
         self._listeners.append(asyncio.create_task(found.listen()))
-        await found.said("listening", within_s=20)
+        await found.logged("listening", within_s=20)
         return found
 
     async def apply(self, document: str) -> str:
@@ -140,7 +141,7 @@ class Yard:
         await self.runs.add(run)
         return run_id
 
-    async def ended(self, run_id: UUID, *, within_s: float = 15) -> Run:
+    async def ended(self, run_id: UUID, *, within_s: float = 30) -> Run:
         async def look() -> Run | None:
             try:
                 run = await self.runs.get(run_id)
@@ -148,7 +149,7 @@ class Yard:
                 return None
             return None if run.is_open else run
 
-        ended: Run = await until_async(look, within_s)
+        ended: Run = await eventually(look, within_s)
         return ended
 
     async def entries(self, run_id: UUID) -> list[Entry]:
@@ -160,15 +161,16 @@ class Yard:
         async def look() -> bool:
             return len(await self.history.steps(run_id)) >= count
 
-        await until_async(look, 10)
+        await eventually(look)
 
-    async def told(self, run_id: UUID, kind: str, node: str) -> None:
-        """Returns when such an event is on disk."""
+    async def recorded(self, run_id: UUID, kind: str, node: str, *, times: int = 1) -> None:
+        """Returns when so many such entries are on disk."""
 
         async def look() -> bool:
-            return any((e.type, e.data.get("node")) == (kind, node) for e in await self.entries(run_id))
+            entries = await self.entries(run_id)
+            return sum((entry.type, entry.data.get("node")) == (kind, node) for entry in entries) >= times
 
-        await until_async(look, 10)
+        await eventually(look)
 
     async def close(self) -> None:
         for executor in self.executors:
@@ -193,19 +195,3 @@ async def open_yard(
 
 def prompt_of(request: Request) -> str:
     return str(request.body["messages"][-1]["content"])
-
-
-async def until(look: Callable[[], Any], within_s: float) -> Any:
-    """What `look` finds, as soon as it finds something."""
-
-    async def look_again() -> Any:
-        return look()
-
-    return await until_async(look_again, within_s)
-
-
-async def until_async(look: Callable[[], Any], within_s: float) -> Any:
-    async with asyncio.timeout(within_s):
-        while not (found := await look()):  # noqa: ASYNC110  # what another process does sets no event here
-            await asyncio.sleep(0.02)
-        return found

@@ -17,8 +17,8 @@ from flowyard.export.otlp import OtlpTarget
 from flowyard.storage.database import Database
 from flowyard.storage.exports import Exports
 from flowyard.telemetry.metrics import Metrics
-from support.executors import until_async
 from support.stored import Stored
+from support.waiting import eventually
 
 RESOURCE = {"service.name": "flowyard"}
 
@@ -67,7 +67,7 @@ async def all_exported(database: Database, target: str, *, within_s: float = 30)
     async def nothing_waits() -> bool:
         return (await exports.backlog(target)).runs == 0
 
-    await until_async(nothing_waits, within_s)
+    await eventually(nothing_waits, within_s)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import packed
 from support.rows import step_row
+from support.waiting import eventually
 
 
 class Hands:
@@ -35,11 +36,10 @@ class Hands:
 
     async def take(self) -> Claim:
         """The next queued run, as soon as there is one."""
-        async with asyncio.timeout(5):
-            while not (claims := await self._claims.take("hands", 1)):  # noqa: ASYNC110  # nobody tells
-                await asyncio.sleep(0.01)
-        self._seqs[claims[0].run_id] = claims[0].last_seq
-        return claims[0]
+        claim: Claim
+        [claim] = await eventually(lambda: self._claims.take("hands", 1))
+        self._seqs[claim.run_id] = claim.last_seq
+        return claim
 
     async def tell(self, claim: Claim, kind: str, **data: Any) -> None:
         """An event."""

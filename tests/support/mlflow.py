@@ -8,15 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import httpx
+
+from support.waiting import eventually_blocking
 
 ROOT: Final = Path(__file__).parents[2]
 _LOCK: Final = ROOT / "requirements" / "mlflow.txt"
@@ -101,15 +102,13 @@ def mlflow_server(home: Path, port: int) -> Iterator[Mlflow]:
 
 
 def _wait(server: Mlflow, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _STARTS_WITHIN_S
-    while time.monotonic() < until:
+    def is_healthy() -> bool:
         assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{server.url}/health", timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise AssertionError(f"MLflow doesn't start: {log.read_text()}")
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{server.url}/health", timeout=2).is_success
+        return False
+
+    eventually_blocking(is_healthy, _STARTS_WITHIN_S, pause_s=0.2, explain=log.read_text)
 
 
 def _installed() -> Path:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import pytest
 
-from support.executors import until_async
 from support.visitor import Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Status, Text
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
@@ -96,13 +95,9 @@ async def until_all_show_something(visitor: Visitor, prometheus_url: str, *, wit
     async def look() -> bool:
         await run_some(visitor)
         wrong[:] = await asyncio.to_thread(empty_or_broken, prometheus_url)
-        await asyncio.sleep(2 * bool(wrong))
         return not wrong
 
-    try:
-        await until_async(look, within_s)
-    except TimeoutError:
-        pytest.fail("\n".join(wrong))
+    await eventually(look, within_s, pause_s=2, explain=lambda: "\n".join(wrong))
 
 
 def _filled(expr: str, everything: dict[str, str]) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -16,8 +14,8 @@ import httpx
 import pytest
 import yaml
 
-from support.executors import until_async
 from support.stack import free_ports
+from support.waiting import eventually, eventually_blocking
 
 IMAGE: Final = "prom/prometheus:v2.53.3"
 DEPLOY: Final = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -98,13 +96,9 @@ async def measures(url: str, query: str, wanted: float, *, within_s: float) -> N
         nonlocal seen
         found = await ask(url, query)
         seen = found[0]["value"][1] if found else "nothing"
-        await asyncio.sleep(0.5)
         return bool(found) and float(seen) == pytest.approx(wanted)
 
-    try:
-        await until_async(look, within_s)
-    except TimeoutError:
-        pytest.fail(f"{query}: {seen}, and not {wanted}")
+    await eventually(look, within_s, pause_s=0.5, explain=lambda: f"{query}: {seen}, and not {wanted}")
 
 
 def _configured(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> Path:
@@ -127,11 +121,12 @@ def _configured(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> P
 
 def _wait_until_read(url: str, targets: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """It takes up its targets five seconds after it is ready."""
-    deadline = time.monotonic() + _READY_WITHIN_S
-    while _read(url) < targets:
+
+    def are_read() -> bool:
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+        return _read(url) >= targets
+
+    eventually_blocking(are_read, _READY_WITHIN_S, pause_s=0.1, explain=log.read_text)
 
 
 def _read(url: str) -> int:

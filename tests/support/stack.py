@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from flowyard_embedded.stack.service import ServiceSpec
 from flowyard_embedded.stack.services import Surroundings, our_services
 from flowyard_embedded.stack.state import ProcessStatus, StackState, read_state
 from support.cli import clean_environment
+from support.waiting import eventually_blocking
 
 TESTS: Final = Path(__file__).parents[1]
 SERVICES: Final = ("gateway", "dashboard", "executor-1", "registry")
@@ -82,7 +82,7 @@ class Up:
         return [json.loads(line) for line in (self.place.logs / f"{name}.log").read_text().splitlines()]
 
     def until(self, happened: Callable[[], object]) -> None:
-        until(happened, lambda: self.err + self.out)
+        eventually_blocking(happened, WITHIN_S, explain=lambda: self.err + self.out)
 
     def wait_until_up(self) -> None:
         def is_up() -> bool:
@@ -94,13 +94,6 @@ class Up:
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
         return self.process.wait(WITHIN_S)
-
-
-def until(happened: Callable[[], object], told: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not happened():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.02)
 
 
 def free_ports() -> int:

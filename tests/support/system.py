@@ -21,9 +21,9 @@ import httpx
 from flowyard_embedded.stack.place import Place
 from flowyard_embedded.stack.state import read_access
 from support.cli import clean_environment
-from support.executors import until
 from support.servers import temporary_home
 from support.stack import Up
+from support.waiting import eventually
 
 EXECUTORS: Final = ("executor-1", "executor-2")
 SERVICES: Final = (*EXECUTORS, "gateway", "dashboard", "registry")
@@ -99,7 +99,7 @@ class Embedded(System):
             part = self._up.status(service)
             return part.starts > after and part.state == "healthy"
 
-        await until(is_back, 20)
+        await eventually(is_back, 20)
 
     @property
     def home(self) -> Path:

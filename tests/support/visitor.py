@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from support.executors import prompt_of, until, until_async
+from support.executors import prompt_of
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -38,7 +39,7 @@ class Model:
 
     async def asked(self, prompt: str, *, times: int = 1) -> None:
         """Returns when it has been."""
-        await until(lambda: self.prompts.count(prompt) >= times, _TIMEOUT_S)
+        await eventually(lambda: self.prompts.count(prompt) >= times, _TIMEOUT_S)
 
     def reply(self, request: Request) -> Behaviour:
         return self.ask(prompt_of(request))
@@ -93,7 +94,7 @@ class Visitor:
             run = await self.run(run_id)
             return run if run["finished_at"] else None
 
-        found: Found = await until_async(look, _TIMEOUT_S)
+        found: Found = await eventually(look, _TIMEOUT_S)
         return found
 
     async def all_ended(self, run_ids: list[str]) -> list[Found]:

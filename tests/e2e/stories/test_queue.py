@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
-from support.executors import until
 from support.system import ALL_SLOTS
 from support.visitor import Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Held, Late, Text
 
 ERRAND = """\
@@ -60,10 +60,10 @@ async def test_a_slot_that_gets_free_goes_to_the_workflow_that_has_none(visitor:
     gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
     model.ask = lambda prompt: Held(Text("done"), gates[prompt])
     run_ids = [await visitor.submit("busy", what=str(number)) for number in range(ALL_SLOTS + 10)]
-    await until(lambda: len(model.prompts) == ALL_SLOTS, 10)
+    await eventually(lambda: len(model.prompts) == ALL_SLOTS)
     run_ids.append(await visitor.submit("quiet", what="x"))
     gates[model.prompts[0]].set()
-    await until(lambda: len(model.prompts) > ALL_SLOTS, 10)
+    await eventually(lambda: len(model.prompts) > ALL_SLOTS)
     assert model.prompts[ALL_SLOTS] == "quiet x."
     model.ask = lambda _: Text("done")
     for gate in gates.values():

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from support.executors import until_async
 from support.system import QUEUE_LIMIT, System
 from support.visitor import Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Hang
 
 GREET = """\
@@ -156,5 +156,5 @@ async def test_a_full_queue_takes_no_more_until_there_is_room(visitor: Visitor, 
         response = await visitor.post("/v1/workflows/narrow/runs", inputs={"name": "one"})
         return response.json()["id"] if response.is_success else None
 
-    run_id = await until_async(taken, 3)
+    run_id = await eventually(taken)
     assert (await visitor.ended(run_id))["status"] == "succeeded"

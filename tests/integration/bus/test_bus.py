@@ -13,7 +13,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
 from flowyard.bus.messages import AgentHeartbeat, AgentReply, KeyChanged, RunTokens, WorkQueued
-from integration.bus.server import until
+from support.waiting import eventually
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
 OTHER_RUN = UUID("01990000-0000-7000-8000-000000000002")
@@ -39,7 +39,7 @@ def dropped() -> list[tuple[str, str]]:
 @pytest.fixture
 async def bus(nats_url: str, dropped: list[tuple[str, str]]) -> AsyncIterator[Bus]:
     async with open_bus(nats_url, name="test", on_drop=lambda *drop: dropped.append(drop)) as opened:
-        await until(lambda: opened.connected)
+        await eventually(lambda: opened.connected)
         yield opened
 
 
@@ -52,7 +52,7 @@ async def test_many_messages_are_heard_in_order_and_by_nobody_else(bus: Bus, dro
         for number in range(3000):
             bus.publish(token(str(number)))
         bus.publish(token("end", OTHER_RUN))
-        await until(lambda: len(heard.texts) == 3000 and bool(heard_by_another.texts))
+        await eventually(lambda: len(heard.texts) == 3000 and bool(heard_by_another.texts))
     assert heard.texts == [str(number) for number in range(3000)]
     assert heard_by_another.texts == ["end"]
     assert dropped == []
@@ -64,8 +64,8 @@ async def test_what_is_published_as_the_last_thing_is_still_sent(nats_url: str, 
         async with open_bus(nats_url, name="short") as short:
             for number in range(500):
                 short.publish(token(str(number)))
-            await until(lambda: short.connected)
-        await until(lambda: len(heard.texts) == 500)
+            await eventually(lambda: short.connected)
+        await eventually(lambda: len(heard.texts) == 500)
 
 
 async def test_garbage_is_counted_and_the_next_message_is_heard(
@@ -78,7 +78,7 @@ async def test_garbage_is_counted_and_the_next_message_is_heard(
             await stranger.publish(subjects.run_tokens(RUN), garbage)
         await stranger.flush()
         bus.publish(token("good"))
-        await until(lambda: heard.texts == ["good"])
+        await eventually(lambda: heard.texts == ["good"])
     await stranger.close()
     assert dropped == [("undecodable", "RunTokens")] * 4
 
@@ -94,7 +94,7 @@ async def test_a_handler_that_fails_hears_the_next_message(bus: Bus, dropped: li
     async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, fragile):
         bus.publish(token("bad"))
         bus.publish(token("good"))
-        await until(lambda: heard.texts == ["good"])
+        await eventually(lambda: heard.texts == ["good"])
     assert dropped == [("handler_failed", "RunTokens")]
 
 
@@ -114,10 +114,10 @@ async def test_a_slow_handler_loses_the_oldest_and_nobody_waits_for_it(
     ):
         for number in range(5000):
             bus.publish(token(str(number)))
-        await until(lambda: len(neighbour.texts) == 5000)
+        await eventually(lambda: len(neighbour.texts) == 5000)
         assert heard.texts == []
         may_go_on.set()
-        await until(lambda: "4999" in heard.texts)
+        await eventually(lambda: "4999" in heard.texts)
     assert heard.texts == ["0", *(str(number) for number in range(5000 - len(heard.texts) + 1, 5000))]
     assert dropped == [("slow_consumer", "RunTokens")] * (5000 - len(heard.texts))
     assert missed[-1] == len(dropped) > 0
@@ -131,7 +131,7 @@ async def test_of_a_queue_one_hears_each_message(bus: Bus) -> None:
     ):
         for number in range(100):
             bus.publish(token(str(number)))
-        await until(lambda: len(one.texts) + len(other.texts) == 100)
+        await eventually(lambda: len(one.texts) + len(other.texts) == 100)
     assert sorted(one.texts + other.texts, key=int) == [str(number) for number in range(100)]
 
 
@@ -165,7 +165,7 @@ async def test_what_cant_be_sent_is_counted_and_the_next_message_is_sent(
     async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, heard):
         bus.publish(RunTokens.model_construct(**{**dict(token("")), "text": text}))
         bus.publish(token("good"))
-        await until(lambda: heard.texts == ["good"])
+        await eventually(lambda: heard.texts == ["good"])
     assert dropped == [(reason, "RunTokens")]
 
 
@@ -193,7 +193,7 @@ async def test_a_subscription_that_is_over_hears_nothing_and_costs_nothing(bus: 
         async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, heard):
             pass
     bus.publish(token("late"))
-    await until(lambda: len(asyncio.all_tasks()) <= tasks)
+    await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
     assert heard.texts == []
 
 
@@ -203,7 +203,7 @@ async def test_hundreds_can_listen_at_once(bus: Bus) -> None:
         for each in heard:
             await listeners.enter_async_context(bus.subscribe(subjects.run_tokens(RUN), RunTokens, each))
         bus.publish(token("hello"))
-        await until(lambda: all(each.texts == ["hello"] for each in heard))
+        await eventually(lambda: all(each.texts == ["hello"] for each in heard))
 
 
 async def test_a_doorbell_rings_with_each_message(bus: Bus) -> None:

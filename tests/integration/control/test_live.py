@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,6 +22,7 @@ from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from support.hands import Hands, working_hands
 from support.servers import execute
+from support.waiting import eventually
 
 SLOW_POLL_S = 60.0
 """So that only messages can be what a test sees."""
@@ -75,10 +76,15 @@ def numbers(listener: RunListener) -> list[int]:
     return [heard.seq for heard in listener.take() if isinstance(heard, Entry)]
 
 
-async def follow(live: Live, run_id: UUID) -> list[Any]:
+async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> list[int]:
+    """The numbers of the run's entries to its end; `seen` has them as they come."""
+    seen = [] if seen is None else seen
     with live.listen(run_id, after=0) as listener:
         listener.read_again()
-        return [one.seq async for one in live.follow(listener) if isinstance(one, Entry)]
+        async for item in live.follow(listener):
+            if isinstance(item, Entry):
+                seen.append(item.seq)
+    return seen
 
 
 def test_what_is_heard_twice_is_told_once() -> None:
@@ -126,8 +132,9 @@ async def test_what_is_lost_between_messages_is_read(database: Database, bus: Bu
     live, run_id = live_of(database, bus), await new_run(database)
     claim = await hands.take()
     async with live.running(asyncio.Event()):
-        following = asyncio.create_task(follow(live, run_id))
-        await asyncio.sleep(0.1)
+        seen: list[int] = []
+        following = asyncio.create_task(follow(live, run_id, seen))
+        await eventually(partial(bool, seen))
         hands.silent = True
         await hands.tell(claim, "route.taken", node="a", to="b")
         hands.silent = False
@@ -148,8 +155,9 @@ async def test_the_poll_finds_what_no_message_tells(database: Database, bus: Bus
 async def test_nobody_follows_a_run_that_was_deleted(database: Database, bus: Bus, database_url: str) -> None:
     live, run_id = live_of(database, bus, poll_s=0.05), await new_run(database)
     async with live.running(asyncio.Event()):
-        following = asyncio.create_task(follow(live, run_id))
-        await asyncio.sleep(0.1)
+        seen: list[int] = []
+        following = asyncio.create_task(follow(live, run_id, seen))
+        await eventually(partial(bool, seen))
         await execute(database_url, f"DELETE FROM runs WHERE id = '{run_id}'")
         assert await asyncio.wait_for(following, 2) == [1]
 
@@ -165,7 +173,7 @@ async def test_followers_outlast_connections_to_postgres_that_break(
         following = asyncio.create_task(follow(live, run_id))
         for _ in range(10):
             await execute(postgres_url, cut)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.03)  # at any moment
         await hands.succeed(claim, {})
         assert await asyncio.wait_for(following, 5) == [1, 2]
 
@@ -173,7 +181,8 @@ async def test_followers_outlast_connections_to_postgres_that_break(
 async def test_the_end_of_the_process_is_the_end_of_following(database: Database, bus: Bus) -> None:
     live, run_id, ending = live_of(database, bus), await new_run(database), asyncio.Event()
     async with live.running(ending):
-        following = asyncio.create_task(follow(live, run_id))
-        await asyncio.sleep(0.1)
+        seen: list[int] = []
+        following = asyncio.create_task(follow(live, run_id, seen))
+        await eventually(partial(bool, seen))
         ending.set()
         assert await asyncio.wait_for(following, 1) == [1]

@@ -119,8 +119,8 @@ async def test_a_run_whose_executor_was_killed_waited_for_its_lease(yard: Yard, 
     await yard.apply(WORK)
     model.holds = True
     run_id = await yard.submit("work", topic="x", topics=TOPICS)
-    await yard.told(run_id, "step.started", "first")
-    await asyncio.sleep(0.2)
+    await yard.recorded(run_id, "step.started", "first")
+    await asyncio.sleep(0.2)  # a time in which the run is worked on
     await first.kill()
     model.holds = False
     await yard.executor("two")

@@ -9,6 +9,7 @@ import pytest
 from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from support.stored import Stored, ending, entries_json, open_stored, telling
+from support.waiting import eventually
 
 
 async def hand_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
@@ -151,8 +152,7 @@ async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored)
     assert await hand_back(stored, claim, seconds=0.05)
     assert await stored.claims.take("one", 1) == []
     assert await stored.moves.sweep() == []
-    await asyncio.sleep(0.06)
-    assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
+    assert [moved.status for moved in await eventually(stored.moves.sweep)] == ["queued"]
     assert len(await stored.claims.take("one", 1)) == 1
 
 

@@ -16,6 +16,7 @@ from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
 from support.rows import call_row, full_commit, step_row
 from support.servers import FORGETFUL
 from support.stored import LEASE_S, Stored, ending, open_stored, telling
+from support.waiting import eventually
 
 AT = "2026-01-01T00:00:00+00:00"
 
@@ -196,8 +197,7 @@ async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Store
     claims = await claims_of(stored, 6)
     committer = Committer(stored.database, lease_s=LEASE_S, most_waiting=2)
     waiting = [asyncio.create_task(committer.commit(telling(claim))) for claim in claims]
-    await asyncio.sleep(0.02)
-    assert committer.waiting == 2
+    await eventually(lambda: committer.waiting == 2)
     assert not any(task.done() for task in waiting)
     task = asyncio.create_task(committer.run())
     assert await asyncio.gather(*waiting) == [CommitResult(cancel_requested=False)] * 6
@@ -205,13 +205,13 @@ async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Store
 
 
 async def test_a_commit_whose_run_gave_up_waiting_is_not_written(stored: Stored) -> None:
-    claim = await stored.claimed()
+    claim, later = await claims_of(stored, 2)
     committer = Committer(stored.database, lease_s=LEASE_S)
     waiting = asyncio.create_task(committer.commit(telling(claim)))
-    await asyncio.sleep(0)
+    await eventually(lambda: committer.waiting == 1)
     waiting.cancel()
     task = asyncio.create_task(committer.run())
-    await asyncio.sleep(0.02)
+    await committer.commit(telling(later))
     task.cancel()
     assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1]
 
@@ -260,10 +260,10 @@ async def test_commits_wait_while_postgres_is_away_and_succeed_when_it_is_back(o
             await stored.finish(claim, seq=seqs[claim.run_id] + 1)
 
         at_work = [asyncio.create_task(work(claim)) for claim in claims]
-        await asyncio.sleep(0.05)
+        await eventually(lambda: min(seqs.values()) > 2)
         await own_server.crash()
         crashed.set()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # a commit that doesn't wait for Postgres would fail or succeed in this time
         assert not any(task.done() for task in at_work)
         await own_server.start()
         async with asyncio.timeout(15):

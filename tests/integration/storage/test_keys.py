@@ -9,6 +9,7 @@ from flowyard.access import Caller, new_key
 from flowyard.errors.requests import UnknownKey
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.keys import CachedKeys, Keys, Sessions
+from support.waiting import eventually
 
 STRANGER = new_key(bytes(30)).text
 
@@ -99,7 +100,7 @@ async def test_a_revoked_key_is_refused_within_a_second_even_if_nobody_says_so(k
     cached = CachedKeys(keys)
     assert await cached.verify(text)
     await keys.revoke(info.id)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.6)  # the promise is about time
     assert await cached.verify(text) is None
 
 
@@ -142,8 +143,11 @@ async def test_a_session_ends_with_its_time_and_with_its_key(database: Database,
     info, _ = await keys.create("ci", frozenset({"read"}))
     sessions = Sessions(database)
     short, long = await sessions.open(info.id, 0.01), await sessions.open(info.id, 60)
-    await asyncio.sleep(0.05)
-    assert await sessions.find(short) is None
+
+    async def has_ended() -> bool:
+        return await sessions.find(short) is None
+
+    await eventually(has_ended)
     assert await sessions.find(long)
     await keys.revoke(info.id)
     assert await sessions.find(long) is None
@@ -160,6 +164,6 @@ async def test_sessions_whose_time_is_over_are_forgotten(database: Database, key
     info, _ = await keys.create("ci", frozenset({"read"}))
     sessions = Sessions(database)
     await sessions.open(info.id, 0)
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # its time is over
     await sessions.open(info.id, 60)
     assert await database.value("SELECT count(*) FROM sessions") == 1

@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support.cli import SCRIPTED, clean_environment, flowyard
+from support.waiting import eventually
 from support.wire.behaviour import Hang, Json, Text
 from support.wire.openai import openai_server
 
@@ -139,7 +139,7 @@ async def test_ctrl_c_aborts_the_call_in_flight_and_shows_what_was_done(folder: 
         process = await _spawn(folder, "run", "hangs.yaml", "-i", "topic=rain", OPENAI_API_KEY="sk-1")
         assert process.stderr is not None
         assert b"judge: started" in await process.stderr.readuntil(b"judge: started")
-        await _until(lambda: len(server.requests) == 2)
+        await eventually(lambda: len(server.requests) == 2)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert process.returncode == 130
@@ -209,9 +209,3 @@ async def _spawn(folder: Path, *args: str, **env: str) -> asyncio.subprocess.Pro
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  # what the other process did can only be looked at
-            await asyncio.sleep(0.02)

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from support.waiting import eventually
+
 BROWSER: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _LISTENING: Final = re.compile(r"DevTools listening on (ws://\S+)")
 _ARGS: Final = (
@@ -77,12 +79,13 @@ class Tab:
 
     async def until(self, script: str, *, seconds: float = 15) -> None:
         """Waits for an expression to be true, across pages too."""
-        async with asyncio.timeout(seconds):
-            while True:
-                with suppress(AssertionError):  # the page is just changing
-                    if await self.run(f"Boolean({script})"):
-                        return
-                await asyncio.sleep(0.05)
+
+        async def is_true() -> bool:
+            with suppress(AssertionError):  # the page is just changing
+                return bool(await self.run(f"Boolean({script})"))
+            return False
+
+        await eventually(is_true, seconds, pause_s=0.05, explain=lambda: script)
 
     async def open(self, url: str) -> None:
         await self.run("window.isOld = true")

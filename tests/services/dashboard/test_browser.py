@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -136,4 +135,3 @@ async def test_a_page_that_lost_its_service_finds_it_again(
     await dashboard.client.post("/workflows/triage/runs", data={"input.message": "x"})
     async with starting(port=port):
         await tab.until(f"{RUNS} == 1", seconds=20)
-        await asyncio.sleep(0)

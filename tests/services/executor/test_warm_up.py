@@ -61,7 +61,7 @@ async def test_what_a_known_workflow_needs_is_prepared_before_its_first_run(data
         await yard.apply(through_litellm(yard))
         executor = await yard.executor("one")
         assert not imported(executor)  # it was ready before
-        await executor.said("provider prepared", within_s=30)
+        await executor.logged("provider prepared", within_s=30)
         assert imported(executor)
         assert yard.model.requests == []
         # The import alone takes more than two seconds.
@@ -72,7 +72,7 @@ async def test_what_is_needed_is_prepared_without_nats(database_url: str) -> Non
     async with open_yard(database_url, "nats://127.0.0.1:1") as yard:
         await yard.apply(through_litellm(yard))
         executor = await yard.executor("one")
-        await executor.said("provider prepared", within_s=30)
+        await executor.logged("provider prepared", within_s=30)
 
 
 async def test_an_executor_imports_nothing_that_no_workflow_can_use(database_url: str, nats_url: str) -> None:
@@ -80,7 +80,7 @@ async def test_an_executor_imports_nothing_that_no_workflow_can_use(database_url
         await yard.apply(DIRECT)
         await yard.apply(through_litellm(yard, "keyless", api_key_env="NOBODY_HAS_THIS_KEY"))
         executor = await yard.executor("one", log_level="debug")
-        assert (await executor.said("prepared ahead"))["workflows"] == 2
+        assert (await executor.logged("prepared ahead"))["workflows"] == 2
         assert (await yard.ended(await yard.submit("direct"))).status == "succeeded"
         assert not imported(executor)
         assert prepared(executor) == []
@@ -92,7 +92,7 @@ async def test_no_local_model_is_loaded_ahead(database_url: str, nats_url: str) 
         nowhere = "{provider: local, model: nowhere.gguf}"
         await yard.apply(DIRECT.replace("MODEL", nowhere))
         executor = await yard.executor("one", log_level="debug")
-        await executor.said("prepared ahead")
+        await executor.logged("prepared ahead")
         assert not any("nothing prepared" in line["event"] for line in executor.lines)
 
 
@@ -102,9 +102,9 @@ async def test_a_workflow_that_is_applied_later_is_prepared_too(database_url: st
         open_bus(nats_url, name="tests") as bus,
     ):
         executor = await yard.executor("one", log_level="debug")
-        await executor.said("prepared ahead")
+        await executor.logged("prepared ahead")
         bus.publish(WorkflowChanged(name=await yard.apply(through_litellm(yard))))
-        await executor.said("provider prepared", within_s=30)
+        await executor.logged("provider prepared", within_s=30)
         assert prepared(executor) == ["openai"]
 
 
@@ -112,10 +112,10 @@ async def test_a_run_that_comes_meanwhile_waits_for_the_preparation(database_url
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(through_litellm(yard))
         executor = await yard.executor("one", log_level="debug")
-        await executor.said("preparing a provider")
+        await executor.logged("preparing a provider")
         run = await yard.ended(await yard.submit("wide"))
         assert run.status == "succeeded", run.error
-        await executor.said("run succeeded")
+        await executor.logged("run succeeded")
         assert prepared(executor) == ["openai"]
 
 
@@ -124,20 +124,20 @@ async def test_a_run_that_needs_none_of_it_does_not_wait(database_url: str, nats
         await yard.apply(through_litellm(yard))
         await yard.apply(DIRECT)
         executor = await yard.executor("one", log_level="debug")
-        await executor.said("preparing a provider")
+        await executor.logged("preparing a provider")
         run = await yard.ended(await yard.submit("direct"))
         assert run.status == "succeeded", run.error
-        await executor.said("run succeeded")
+        await executor.logged("run succeeded")
         # Python tells of a module when it has all of it: of this one after seconds.
         assert not any(LAST in line["event"] for line in executor.lines)
-        await executor.said(LAST, within_s=30)
+        await executor.logged(LAST, within_s=30)
 
 
 async def test_an_executor_ends_in_the_middle_of_a_preparation(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(through_litellm(yard))
         executor = await yard.executor("one", log_level="debug")
-        await executor.said("preparing a provider")
+        await executor.logged("preparing a provider")
         executor.send(signal.SIGTERM)
         started = time.monotonic()
         async with asyncio.timeout(10):

@@ -39,7 +39,7 @@ async def answering(answers: Mapping[str, Any]) -> AsyncIterator[str]:
     async def handle(request: web.Request) -> web.Response:
         answer = answers[request.path]
         if answer is None:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         return web.Response(text=answer) if isinstance(answer, str) else web.json_response(answer)
 
     app = web.Application()
@@ -166,14 +166,12 @@ async def test_a_prometheus_that_is_away_is_no_error(starting: Starting) -> None
 async def test_who_never_answers_makes_status_wait_two_seconds_and_not_again(starting: Starting) -> None:
     silent = dict.fromkeys([*prometheus(), "/health/ready"])
     async with answering(silent) as url, starting(prometheus_url=url, registry_url=url, dashboard_url=url) as gateway:
-        began = time.monotonic()
         status = await status_of(gateway)
-        assert time.monotonic() - began < 3.5
         assert status["alerts"]["unreachable"] == "no answer within 2 s"
         assert service(status, "registry")["detail"] == "no answer within 2 s"
         began = time.monotonic()
         await status_of(gateway)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2, "it has waited again"
 
 
 @pytest.mark.usefixtures("poem")

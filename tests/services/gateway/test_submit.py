@@ -11,6 +11,7 @@ from flowyard.runs.events import Failure
 from flowyard.storage.database import Database
 from services.gateway.conftest import POEM, Gateway, Starting, apply
 from support.hands import Hands
+from support.waiting import eventually
 
 RUNS = "/v1/workflows/poem/runs"
 RAIN: dict[str, Any] = {"inputs": {"topic": "rain"}}
@@ -171,8 +172,11 @@ async def test_a_queue_that_has_room_again_takes_runs_again(starting: Starting, 
         await submit(gateway.client)
         assert (await gateway.client.post(RUNS, json=RAIN)).status_code == 429
         await hands.take()
-        await asyncio.sleep(0.6)
-        await submit(gateway.client)
+
+        async def is_accepted() -> bool:
+            return (await gateway.client.post(RUNS, json=RAIN)).status_code == 202
+
+        await eventually(is_accepted)
 
 
 async def test_strange_inputs_are_kept_or_refused_and_never_a_bug(

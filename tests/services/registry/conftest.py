@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TypeAlias
@@ -17,12 +16,6 @@ from services.conftest import Service, serving
 
 Registry: TypeAlias = Service
 Starting: TypeAlias = Callable[..., AbstractAsyncContextManager[Registry]]
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(5):
-        while not await holds():  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
 from flowyard.storage.database import Database
-from services.registry.conftest import Registry, Starting, until
+from services.registry.conftest import Registry, Starting
 from services.registry.test_workflows import problem
+from support.waiting import eventually
 
 TRANSLATOR: dict[str, Any] = {
     "id": "translator-1",
@@ -72,7 +73,7 @@ async def test_an_agent_that_leaves_is_gone(client: httpx.AsyncClient) -> None:
 async def test_a_silent_agent_is_swept_away(starting: Starting, database: Database) -> None:
     async with starting(agent_ttl_s=1, sweep_s=0.05) as registry:
         await registry.client.post("/v1/agents", json=TRANSLATOR)
-        await until(lambda: database.value("SELECT count(*) = 0 FROM agents"))
+        await eventually(lambda: database.value("SELECT count(*) = 0 FROM agents"))
         assert (await registry.client.get("/v1/agents")).json()["items"] == []
 
 

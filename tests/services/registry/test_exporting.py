@@ -10,9 +10,10 @@ import pytest
 from flowyard.export.addresses import OtelSettings
 from flowyard.storage.database import Database
 from flowyard_registry.settings import RegistrySettings
-from support.executors import Yard, open_yard, until, until_async
+from support.executors import Yard, open_yard
 from support.exporting import all_exported
 from support.otlp import Got, otlp_receiver
+from support.waiting import eventually
 from support.wire.behaviour import Status, Text
 from support.wire.server import Request
 
@@ -57,7 +58,7 @@ async def test_a_real_run_is_a_trace_that_says_what_the_ledger_says(starting: An
             await yard.executor("one")
             run_id = await yard.submit(await yard.apply(DOCUMENT), topic="dawn")
             run = await yard.ended(run_id)
-            await until(lambda: receiver.of(run_id), 10)
+            await eventually(lambda: receiver.of(run_id))
     spans, calls = receiver.of(run_id), await yard.history.calls(run_id)
     [root] = named(spans, "invoke_workflow poems")
     [think], [write] = named(spans, "step think"), named(spans, "step write")
@@ -116,7 +117,7 @@ async def test_a_target_that_is_down_is_seen_in_the_metrics_and_nowhere_else(
                     registry
                 )
 
-            await until_async(has_tried, 10)
+            await eventually(has_tried)
             page = await metrics(registry)
             assert 'flowyard_export_runs_total{target="otlp"} 1.0' in page
             assert 'flowyard_export_runs_total{target="mlflow"} 0.0' in page

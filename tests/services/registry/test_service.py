@@ -17,7 +17,8 @@ from flowyard.bus.messages import KeyChanged
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
 from flowyard.storage.schema import VERSION
-from services.registry.conftest import Registry, Starting, until
+from services.registry.conftest import Registry, Starting
+from support.waiting import eventually
 
 OPEN = {"/health/live", "/health/ready"}
 COMMAND = Path(sys.executable).with_name("flowyard-registry")
@@ -78,7 +79,7 @@ async def test_a_revoked_key_is_refused_as_soon_as_it_is_said(registry: Registry
             return (await client.get("/v1/workflows")).status_code == 401
 
         async with asyncio.timeout(1):
-            await until(refused)
+            await eventually(refused)
 
 
 async def test_it_works_while_nats_is_away_and_says_so(starting: Starting) -> None:
@@ -104,7 +105,7 @@ async def test_it_finds_postgres_again_when_that_has_dropped_every_connection(
         assert response.status_code in (200, 503)
         return response.status_code == 200
 
-    await until(answers)
+    await eventually(answers)
 
 
 async def test_the_process_starts_serves_and_ends_when_told(database_url: str, nats_url: str) -> None:

@@ -16,8 +16,9 @@ from flowyard.runs.run import NewRun
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
-from services.registry.conftest import Registry, Starting, until
+from services.registry.conftest import Registry, Starting
 from support.hands import working_hands
+from support.waiting import eventually
 
 HAIKU = """\
 # A first workflow.
@@ -333,7 +334,7 @@ async def test_a_run_whose_workflow_is_gone_is_cancelled_by_the_next_sweep(
         async def cancelled() -> bool:
             return (await Runs(database).get(run_id)).status == "cancelled"
 
-        await until(cancelled)
+        await eventually(cancelled)
 
 
 async def test_changes_are_announced_and_only_changes(client: httpx.AsyncClient, bus: Bus) -> None:
@@ -345,7 +346,7 @@ async def test_changes_are_announced_and_only_changes(client: httpx.AsyncClient,
         await client.post("/v1/workflows/haiku/rollback", json={"revision": 1})
         await client.delete("/v1/workflows/haiku")
         names = [(await asyncio.wait_for(heard.get(), 5)).name for _ in range(4)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # one announcement too many would come in this time
     assert (names, heard.qsize()) == (["haiku"] * 4, 0)
 
 

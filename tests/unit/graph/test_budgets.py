@@ -42,7 +42,7 @@ async def unpriced(call: ModelCall, prompt: int) -> Terms:
 
 def using(tokens: int | None, usd: str | None = None) -> Callable[[ModelCall], Any]:
     async def answer(call: ModelCall) -> ModelReply:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # a call takes its time
         usage = Usage(0, tokens) if tokens is not None else Usage()
         return ModelReply(call.node, usage, Decimal(usd) if usd is not None else None)
 
@@ -358,7 +358,7 @@ async def test_waiting_for_what_others_leave_over_is_no_time_of_the_step() -> No
     """Three calls fit side by side, so that the last ones wait for longer than a step may take."""
 
     async def answer(_: ModelCall) -> ModelReply:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # a third of the time that the step has
         return ModelReply("done", Usage(10, 5, 0), Decimal(0))
 
     async def free(_: ModelCall, __: int) -> Terms:

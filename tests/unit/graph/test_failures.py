@@ -233,7 +233,7 @@ async def test_a_timed_out_step_may_be_handled() -> None:
 
 async def test_the_timeout_of_a_step_includes_its_retries() -> None:
     async def limited(call: ModelCall) -> str:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # a call takes its time
         raise RateLimited("slow down", provider="p", model="m")
 
     async with asyncio.timeout(5):

@@ -10,6 +10,7 @@ import pytest
 from flowyard.errors.steps import ProviderError
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import StepFailed, StepStarted
+from support.waiting import eventually
 from support.workflows import Answering, document, run
 
 _FIELDS = "items: {type: list, required: true}\nout: list\none: str"
@@ -35,15 +36,16 @@ async def _echo(call: ModelCall) -> str:
 
 async def test_results_come_in_the_order_of_the_items_although_later_ones_finish_first() -> None:
     finished: list[str] = []
+    order = ["10", "3", "2", "1"]
 
-    async def slower_first(call: ModelCall) -> str:
+    async def last_first(call: ModelCall) -> str:
         item = await _echo(call)
-        await asyncio.sleep(0.05 / int(item))
+        await eventually(lambda: finished == order[: order.index(item)])
         finished.append(item)
         return item
 
-    outcome = await run(_map(), {"items": [1, 2, 3, 10]}, model=Answering(slower_first))
-    assert finished == ["10", "3", "2", "1"]
+    outcome = await run(_map(), {"items": [1, 2, 3, 10]}, model=Answering(last_first))
+    assert finished == order
     assert outcome.result.outputs == {"out": ["1", "2", "3", "10"]}
 
 
@@ -89,7 +91,8 @@ async def test_max_concurrency_is_reached_and_never_exceeded(most: int) -> None:
         nonlocal active, peak
         active += 1
         peak = max(peak, active)
-        await asyncio.sleep(0.005)
+        await eventually(lambda: peak >= most)
+        await asyncio.sleep(0)
         active -= 1
         return "x"
 

@@ -156,9 +156,9 @@ async def test_a_reply_that_nests_without_end_is_invalid_and_no_crash() -> None:
 
 @pytest.mark.parametrize("reply", ["```\n" + "\n" * 20_000, "```" + " \n" * 20_000 + "x", "`" * 50_000])
 async def test_a_fence_that_never_closes_takes_no_time(reply: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     _invalid(await run(_one("p: int", options=", retry: 0"), replies={"a": reply}))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 async def test_a_value_with_braces_is_not_expanded_again() -> None:

@@ -22,6 +22,7 @@ from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_model import PARALLEL_CALLS, LocalModel, ModelServer, open_local_model
 from flowyard.llm.openai_wire import Endpoint
+from support.waiting import eventually
 from support.wire.behaviour import Late, Text
 from support.wire.openai import openai_server
 
@@ -61,9 +62,7 @@ def is_running(pid: int) -> bool:
 
 
 async def until_gone(pid: int) -> None:
-    async with asyncio.timeout(5):
-        while is_running(pid):  # noqa: ASYNC110 - no event tells of another process
-            await asyncio.sleep(0.05)
+    await eventually(lambda: not is_running(pid))
 
 
 async def test_it_answers_streams_and_fits_a_schema(model: LocalModel) -> None:
@@ -123,7 +122,7 @@ async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) ->
         model._servers[find_model_file(call.settings)] = served
         asking = [asyncio.create_task(model.reply(call)) for _ in range(4 * PARALLEL_CALLS)]
         await server.asked.wait()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # a request too many would come in this time
         assert len(server.requests) == PARALLEL_CALLS
         # Four turns of 0.3 s each: the last call waits for longer than its timeout.
         assert [reply.text for reply in await asyncio.gather(*asking)] == ["hi"] * 4 * PARALLEL_CALLS

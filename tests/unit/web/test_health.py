@@ -74,7 +74,7 @@ async def test_many_who_ask_at_once_cost_one_check(service: Service) -> None:
     async def counted() -> str:
         nonlocal asked
         asked += 1
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # a check takes its time
         return ""
 
     service.checks = [Check("postgres", counted)]
