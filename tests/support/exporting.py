@@ -38,11 +38,12 @@ async def mlflow_target(url: str, *, timeout_s: float = 20) -> AsyncIterator[Mlf
 
 @asynccontextmanager
 async def exporters(
-    database: Database, *targets: Target, most_waiting: int = 100_000, **patience: Any
+    database: Database, *targets: Target, most_waiting: int = 100_000, reader: RunReader | None = None, **patience: Any
 ) -> AsyncIterator[Metrics]:
-    """One for each target. The metrics are those of their process. `patience`: pauses as `Exporting` has them."""
+    """One for each target. The metrics are those of their process. `patience`: pauses as `ExportParts` has them."""
     metrics = Metrics(service="registry", version="0")
-    parts = ExportParts(Exports(database), RunReader(database), metrics.exports, most_waiting, every_s=0.05, **patience)
+    reader = reader or RunReader(database)
+    parts = ExportParts(Exports(database), reader, metrics.exports, most_waiting, every_s=0.05, **patience)
     tasks = [asyncio.create_task(Exporter(target, parts).run()) for target in targets]
     try:
         yield metrics

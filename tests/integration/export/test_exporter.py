@@ -173,15 +173,12 @@ async def test_somebody_else_at_the_address_is_no_reason_to_drop_runs_or_to_call
         assert metrics.value("flowyard_export_runs_total", target=name) == 0
 
 
-async def test_a_registry_that_was_started_without_a_target_ends_it_for_no_other(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exporter, "_MEASURE_EVERY_S", 0.1)
+async def test_a_registry_that_was_started_without_a_target_ends_it_for_no_other(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with (
         otlp_receiver() as receiver,
         otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
+        exporters(stored.database, target, measure_every_s=0.1),
     ):
         await listening(stored.database)
         await asyncio.sleep(0.5)  # it measures several times
@@ -264,26 +261,25 @@ async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_ha
     assert [span.error for span in receiver.spans] == [None]
 
 
-async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_told_at_once(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_told_at_once(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     run_id = await ended(stored, "failed")
     await stored.moves.retry(run_id)
-    read = RunReader.read
 
-    @asynccontextmanager
-    async def read_and_look_away(reader: RunReader, run_id: UUID) -> AsyncIterator[FinishedRun | None]:
-        async with read(reader, run_id) as run:
-            for claim in await stored.claims.take("one", 1):
-                await stored.finish(claim)
-            yield run
+    class SlowReader(RunReader):
+        """The run ends after it was read, and before the reader's block."""
 
-    monkeypatch.setattr(RunReader, "read", read_and_look_away)
+        @asynccontextmanager
+        async def read(self, run_id: UUID) -> AsyncIterator[FinishedRun | None]:
+            async with super().read(run_id) as run:
+                for claim in await stored.claims.take("one", 1):
+                    await stored.finish(claim)
+                yield run
+
     async with (
         otlp_receiver() as receiver,
         otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
+        exporters(stored.database, target, reader=SlowReader(stored.database)),
     ):
         await eventually(lambda: receiver.spans)
 

@@ -260,16 +260,6 @@ async def test_canned_replies_cost_nothing() -> None:
     ended_by_its_budget(await run(one("{model_calls: 1}", after="- {id: b, prompt: go, outputs: [b]}")))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"extra": {"tools": [{"name": "t" * 100}]}}],
-    ids=["plain", "with tools"],
-)
-def test_no_prompt_has_more_tokens_than_bytes(settings: dict[str, Any]) -> None:
-    call = ModelCall("a", ModelSettings("openai", "m", **settings), (Message("user", "ü\ud800"),), {"type": "object"})
-    assert prompt_bound(call) >= len("ü\ud800".encode("utf-8", "surrogatepass")) + len(str(settings)) + 600
-
-
 # ---- what is told
 
 

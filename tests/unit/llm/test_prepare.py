@@ -143,6 +143,13 @@ async def test_a_warm_up_that_fails_does_no_harm(models: Models, monkeypatch: py
     assert asked
 
 
-async def test_two_runs_can_prepare_the_same_model_at_once(models: Models) -> None:
+async def test_two_runs_that_prepare_the_same_model_at_once_prepare_it_once(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowyard.llm.litellm_setup import litellm  # noqa: PLC0415
+
+    prepared: list[str] = []
+    monkeypatch.setattr(litellm, "completion", lambda model, **_: prepared.append(model))
     settings = ModelSettings("openai", "m")
     await asyncio.gather(models.prepare([settings]), models.prepare([settings]))
+    assert len(prepared) == 1
