@@ -13,6 +13,9 @@ from support.servers import Postgres, create_database, drop_database, execute
 from support.upgrade import ASKED, DUMP, OUTPUTS, asked, reply
 from support.wire.ollama import ollama_server
 
+# Processes start, die, and leave leases that have to end.
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture
 def old_database_url(postgres: Postgres) -> Iterator[str]:

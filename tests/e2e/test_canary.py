@@ -32,6 +32,9 @@ from support.otlp import Got, Receiver, otlp_receiver
 from support.system import Embedded, embedded
 from support.waiting import eventually
 
+# Dozens of runs, and every page of every service.
+pytestmark = pytest.mark.timeout(180)
+
 
 @dataclass
 class Embedding:

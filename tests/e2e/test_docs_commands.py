@@ -32,6 +32,9 @@ from support.wire.behaviour import Behaviour, Hang, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request
 
+# A page may start and end a whole stack several times.
+pytestmark = pytest.mark.timeout(180)
+
 README: Final = ROOT / "README.md"
 STACK: Final = ROOT / "docs" / "stack.md"
 MAP: Final = ROOT / "docs" / "map.md"

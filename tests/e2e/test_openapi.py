@@ -13,6 +13,9 @@ import pytest
 from support.cli import clean_environment
 from support.system import System
 
+# Hundreds of requests to each service.
+pytestmark = pytest.mark.timeout(180)
+
 UNDOCUMENTED: Final = {"/metrics", "/openapi.json"}
 METHODS: Final = {"get", "put", "post", "delete", "patch"}
 HEALTH: Final = {"/health/live", "/health/ready"}

@@ -11,6 +11,9 @@ from support.panels import SOMETIMES, run_some, until_all_show_something
 from support.prometheus import ask, measures
 from support.visitor import Visitor
 
+# Prometheus needs several looks at each replica.
+pytestmark = pytest.mark.timeout(120)
+
 WITHIN_S: Final = 40
 RUNS: Final = 6
 

@@ -20,6 +20,9 @@ from support.mlflow import Mlflow, pairs
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Status, Text
 
+# The first test of a machine installs MLflow.
+pytestmark = pytest.mark.timeout(300)
+
 
 class Replying(Protocol):
     says: Behaviour
