@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from flowyard.bus.connection import Bus
+    from flowyard.storage.database import Database
+    from support.hands import Hands
     from support.servers import Postgres
     from support.system import System
     from support.visitor import Model, Visitor
@@ -149,6 +153,32 @@ def nats_url(request: pytest.FixtureRequest, *, from_images: bool) -> Iterator[s
     server = start_nats(request.getfixturevalue("session_home") / "nats", users={"tests": EVERYTHING})
     yield server.url("tests").get_secret_value()
     server.process.stop()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    from flowyard.storage.database import open_database
+
+    async with open_database(database_url, service="test") as database:
+        yield database
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    from flowyard.bus.connection import open_bus
+
+    connected = asyncio.Event()
+    async with open_bus(nats_url, name="test", on_connect=connected.set) as bus:
+        await connected.wait()
+        yield bus
+
+
+@pytest.fixture
+async def hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
+    from support.hands import working_hands
+
+    async with working_hands(database, bus) as hands:
+        yield hands
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,9 @@ from support.wire.anthropic import anthropic_server
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
 
+# Processes start, die, and leave leases that have to end.
+pytestmark = pytest.mark.timeout(180)
+
 ITEMS = [f"{n:02}" for n in range(50)]
 MANY = """
 flow: {name: many}
@@ -38,7 +41,7 @@ config:
   execution: {durability: DURABILITY}
   budget: BUDGET
 """
-CHAIN = """
+BUDGETED = """
 flow: {name: chain}
 state: {fields: {a: str, b: str, c: str}}
 nodes:
@@ -124,7 +127,7 @@ async def test_fifty_items_make_no_more_calls_than_their_money_allows(yard: Yard
 
 async def test_a_run_that_its_budget_has_stopped_is_not_helped_by_a_retry(yard: Yard) -> None:
     await yard.executor("one")
-    run_id = await yard.submit(await yard.apply(CHAIN.replace("BUDGET", "{model_calls: 2}")))
+    run_id = await yard.submit(await yard.apply(BUDGETED.replace("BUDGET", "{model_calls: 2}")))
     first = await yard.ended(run_id)
     await yard.moves.retry(run_id)
     again = await yard.ended(run_id)
@@ -159,7 +162,7 @@ async def test_an_executor_that_dies_in_the_middle_of_calls_does_not_make_them_f
 
 
 async def test_the_calls_of_a_run_that_kills_its_executors_are_told_once(slow: Yard) -> None:
-    run_id = await slow.submit(await slow.apply(CHAIN.replace("BUDGET", "{tokens: 100000}")))
+    run_id = await slow.submit(await slow.apply(BUDGETED.replace("BUDGET", "{tokens: 100000}")))
     for name in ("first", "second"):
         asked = len(slow.model.requests)
         executor = await slow.executor(name)
@@ -185,7 +188,7 @@ async def test_executors_share_what_a_day_allows(yard: Yard) -> None:
         assert run.error is not None
         assert "the workflow's daily limit of 25 model calls" in run.error.message
     # Each other workflow has its own day.
-    other = await yard.ended(await yard.submit(await yard.apply(CHAIN.replace("BUDGET", "{tokens: 100000}"))))
+    other = await yard.ended(await yard.submit(await yard.apply(BUDGETED.replace("BUDGET", "{tokens: 100000}"))))
     stopped_by_its_budget(other)
     assert other.error is not None
     assert "the workflow's daily limit of 100 tokens" in other.error.message

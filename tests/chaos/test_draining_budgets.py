@@ -19,6 +19,9 @@ from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Held, Text
 from support.wire.server import Request
 
+# Processes start, die, and leave leases that have to end.
+pytestmark = pytest.mark.timeout(180)
+
 ITEMS: Final = [f"{n:02}" for n in range(50)]
 MANY: Final = """
 flow: {name: many}

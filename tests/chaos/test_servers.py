@@ -17,24 +17,14 @@ from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
 from support.executors import Yard, open_yard, prompt_of
 from support.servers import EVERYTHING
+from support.stories import CHAIN
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
 
-CHAIN = """
-flow: {name: chain}
-state:
-  fields:
-    topic: {type: str, required: true}
-    a: str
-    b: str
-    c: str
-nodes:
-  - {id: one, prompt: "one {topic}", outputs: [a]}
-  - {id: two, prompt: "two {topic}", outputs: [b]}
-  - {id: three, prompt: "three {topic}", outputs: [c]}
-config: {llm: MODEL}
-"""
+# Processes start, die, and leave leases that have to end.
+pytestmark = pytest.mark.timeout(180)
+
 RUNS = 6
 CALL_S = 0.25
 
@@ -81,7 +71,7 @@ async def test_postgres_killed_under_running_runs_costs_nothing_but_a_moment(ser
     name = await yard.apply(CHAIN)
     runs = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
     executor = await yard.executor("only", lease_s="10")
-    await eventually(lambda: sum(count for prompt, count in yard.prompts.items() if "two" in prompt) >= 2)
+    await eventually(lambda: sum(count for prompt, count in yard.prompts.items() if "Second" in prompt) >= 2)
     servers.postgres.process.kill()
     servers.restart_postgres()
     ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
@@ -135,7 +125,7 @@ async def test_an_executor_killed_after_a_commit_that_nobody_heard_of_loses_no_e
     yard = servers.yard
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     first = await yard.executor("first")
-    await eventually(lambda: yard.prompts["one rain"] == 1)
+    await eventually(lambda: yard.prompts["First rain."] == 1)
     servers.nats.process.kill()
     await yard.steps_done(run_id, 1)
     await first.kill()
@@ -143,5 +133,5 @@ async def test_an_executor_killed_after_a_commit_that_nobody_heard_of_loses_no_e
     await yard.executor("second")
     run = await yard.ended(run_id)
     told = [(e.type, e.data.get("node")) for e in await yard.entries(run_id) if e.type == "step.finished"]
-    assert told == [("step.finished", "one"), ("step.finished", "two"), ("step.finished", "three")]
-    assert (run.status, yard.prompts["one rain"]) == ("succeeded", 1)
+    assert told == [("step.finished", "first"), ("step.finished", "second"), ("step.finished", "third")]
+    assert (run.status, yard.prompts["First rain."]) == ("succeeded", 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from support.chains import CHAIN
 from support.compose import Composed
+from support.stories import CHAIN
 from support.system import EXECUTORS
 from support.visitor import Model, Visitor
 from support.waiting import eventually

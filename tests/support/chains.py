@@ -8,27 +8,13 @@ from typing import Final
 
 import httpx
 
+from support.stories import CHAIN
 from support.visitor import Found, Model, Visitor
 from support.waiting import eventually
 from support.wire.behaviour import Held, Text
 
 STEPS: Final = ("first", "second", "third")
 WITHIN_S: Final = 60
-CHAIN: Final = """\
-flow: {name: chain}
-state:
-  fields:
-    topic: {type: str, required: true}
-    one: str
-    two: str
-    three: str
-nodes:
-  - {id: first, prompt: 'First {topic}.', outputs: [one]}
-  - {id: second, prompt: 'Second {topic}.', outputs: [two]}
-  - {id: third, prompt: 'Third {topic}.', outputs: [three]}
-config:
-  llm: MODEL
-"""
 
 
 async def in_second_step(visitor: Visitor, model: Model, count: int) -> tuple[list[str], asyncio.Event]:

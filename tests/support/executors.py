@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import signal
 import sys
-import time
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,16 +17,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowyard.errors.services import Unavailable
-from flowyard.ids import uuid7
-from flowyard.language.load import load_text
-from flowyard.runs.run import Entry, NewRun, Run
+from flowyard.runs.run import Entry, Run
 from flowyard.storage.claims import Claims
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
-from flowyard.storage.workflows import Workflows
+from support import queued
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Text
 from support.wire.openai import openai_server
@@ -113,33 +109,10 @@ class Yard:
     async def apply(self, document: str) -> str:
         """The workflow's name. `MODEL` in the document becomes settings that ask the counting model."""
         text = document.replace("MODEL", f"{{provider: hosted_vllm, model: m, api_base: '{self.model.url}'}}")
-        loaded = load_text(text, "test")
-        assert loaded.workflow is not None, [problem.render("test") for problem in loaded.problems]
-        execution = loaded.workflow.execution
-        await Workflows(self.database).apply(
-            loaded.workflow.name,
-            digest=loaded.workflow.digest,
-            document=text,
-            concurrency=execution.concurrency,
-            priority=execution.priority,
-        )
-        return loaded.workflow.name
+        return (await queued.apply(self.database, text)).workflow
 
     async def submit(self, workflow: str, /, max_attempts: int = 5, **inputs: Any) -> UUID:
-        revision = await Workflows(self.database).current(workflow)
-        run_id = uuid7(time.time_ns() // 1_000_000, secrets.token_bytes(10))
-        run = NewRun(
-            id=run_id,
-            workflow=workflow,
-            revision=revision.number,
-            definition=revision.definition,
-            inputs=inputs,
-            priority=0,
-            max_attempts=max_attempts,
-            timeout_s=None,
-        )
-        await self.runs.add(run)
-        return run_id
+        return await queued.submit(self.database, workflow, inputs=inputs, max_attempts=max_attempts)
 
     async def ended(self, run_id: UUID, *, within_s: float = 30) -> Run:
         async def look() -> Run | None:

@@ -22,24 +22,12 @@ from flowyard_gateway.main import run_gateway
 from flowyard_gateway.settings import GatewaySettings
 from flowyard_registry.main import run_registry
 from flowyard_registry.settings import RegistrySettings
+from support import stories
 from support.cli import Ended, clean_environment, flowyard
 from support.hands import Hands, working_hands
 
 WITHIN_S = 10.0
-POEM = """\
-flow: {name: poem, description: About anything}
-state:
-  fields:
-    topic: {type: str, required: true}
-    lines: {type: int, default: 3}
-    draft: str
-    poem: str
-nodes:
-  - {id: draft, prompt: 'Draft {topic} in {lines} lines.', outputs: [draft]}
-  - {id: write, prompt: 'Write {draft}.', outputs: [poem]}
-config:
-  llm: {provider: scripted}
-"""
+POEM = stories.POEM.replace("MODEL", "{provider: scripted}")
 
 
 @dataclass

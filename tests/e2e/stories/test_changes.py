@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from support.stories import LINKED_CHAIN
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Hang, Status, Text
 
-CHAIN = """\
-flow: {name: chain}
-state:
-  fields:
-    topic: {type: str, required: true}
-    one: str
-    two: str
-    three: str
-nodes:
-  - {id: first, prompt: 'First {topic}.', outputs: [one]}
-  - {id: second, prompt: 'Second {one}.', outputs: [two], retry: 0}
-  - {id: third, prompt: 'Third {two}.', outputs: [three]}
-config:
-  llm: MODEL
-"""
+CHAIN = LINKED_CHAIN.replace("outputs: [two]", "outputs: [two], retry: 0")
 ONE_AT_A_TIME = CHAIN.replace("{name: chain}", "{name: single}") + "  execution: {concurrency: 1}\n"
 
 

@@ -6,22 +6,10 @@ import asyncio
 
 import pytest
 
+from support.stories import POEM
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Hang, Held, Json, Text
 
-POEM = """\
-flow: {name: poem}
-state:
-  fields:
-    topic: {type: str, required: true}
-    draft: str
-    poem: str
-nodes:
-  - {id: draft, prompt: 'Draft {topic}.', outputs: [draft]}
-  - {id: write, prompt: 'Write {draft}.', outputs: [poem]}
-config:
-  llm: MODEL
-"""
 TRIAGE = """\
 flow: {name: triage}
 state:

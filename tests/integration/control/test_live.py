@@ -3,68 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
-import pytest
-
-from flowyard.bus.connection import Bus, open_bus
+from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.control.live import Live
-from flowyard.ids import uuid7
-from flowyard.runs.run import Entry, NewRun
-from flowyard.storage.database import Database, open_database
+from flowyard.runs.run import Entry
+from flowyard.storage.database import Database
 from flowyard.storage.history import History
-from flowyard.storage.runs import Runs
-from flowyard.storage.workflows import Workflows
-from support.hands import Hands, working_hands
+from support.hands import Hands
+from support.queued import apply, submit
 from support.servers import execute
 from support.waiting import eventually
+from support.workflows import document
 
 SLOW_POLL_S = 60.0
 """So that only messages can be what a test sees."""
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    connected = asyncio.Event()
-    async with open_bus(nats_url, name="test", on_connect=connected.set) as bus:
-        await connected.wait()
-        yield bus
-
-
-@pytest.fixture
-async def hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
-    async with working_hands(database, bus) as hands:
-        yield hands
 
 
 def live_of(database: Database, bus: Bus, *, poll_s: float = SLOW_POLL_S) -> Live:
     return Live(bus, History(database), poll_s=poll_s)
 
 
-async def new_run(database: Database) -> UUID:
-    made, _ = await Workflows(database).apply("w", digest="d", document="doc", concurrency=None, priority=0)
-    run = NewRun(
-        id=uuid7(0, uuid4().bytes),
-        workflow="w",
-        revision=made.number,
-        definition=made.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-    )
-    return (await Runs(database).add(run))[0]
+async def submitted(database: Database) -> UUID:
+    await apply(database, document("a"))
+    return await submit(database, "test")
 
 
 def heard_of(run_id: UUID, *seqs: int) -> RunEvents:
@@ -112,7 +78,7 @@ def test_a_reader_who_takes_nothing_costs_a_bounded_amount() -> None:
 
 
 async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands: Hands) -> None:
-    live, run_id = live_of(database, bus), await new_run(database)
+    live, run_id = live_of(database, bus), await submitted(database)
     claim = await hands.take()
     async with live.running(asyncio.Event()):
         with live.listen(run_id, after=0) as listener:
@@ -129,7 +95,7 @@ async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands
 
 
 async def test_what_is_lost_between_messages_is_read(database: Database, bus: Bus, hands: Hands) -> None:
-    live, run_id = live_of(database, bus), await new_run(database)
+    live, run_id = live_of(database, bus), await submitted(database)
     claim = await hands.take()
     async with live.running(asyncio.Event()):
         seen: list[int] = []
@@ -143,7 +109,7 @@ async def test_what_is_lost_between_messages_is_read(database: Database, bus: Bu
 
 
 async def test_the_poll_finds_what_no_message_tells(database: Database, bus: Bus, hands: Hands) -> None:
-    live, run_id = live_of(database, bus, poll_s=0.05), await new_run(database)
+    live, run_id = live_of(database, bus, poll_s=0.05), await submitted(database)
     hands.silent = True
     claim = await hands.take()
     async with live.running(asyncio.Event()):
@@ -153,7 +119,7 @@ async def test_the_poll_finds_what_no_message_tells(database: Database, bus: Bus
 
 
 async def test_nobody_follows_a_run_that_was_deleted(database: Database, bus: Bus, database_url: str) -> None:
-    live, run_id = live_of(database, bus, poll_s=0.05), await new_run(database)
+    live, run_id = live_of(database, bus, poll_s=0.05), await submitted(database)
     async with live.running(asyncio.Event()):
         seen: list[int] = []
         following = asyncio.create_task(follow(live, run_id, seen))
@@ -165,7 +131,7 @@ async def test_nobody_follows_a_run_that_was_deleted(database: Database, bus: Bu
 async def test_followers_outlast_connections_to_postgres_that_break(
     database: Database, bus: Bus, hands: Hands, database_url: str, postgres_url: str
 ) -> None:
-    live, run_id = live_of(database, bus, poll_s=0.05), await new_run(database)
+    live, run_id = live_of(database, bus, poll_s=0.05), await submitted(database)
     name = database_url.rpartition("/")[2].partition("?")[0]
     claim = await hands.take()
     cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
@@ -179,7 +145,7 @@ async def test_followers_outlast_connections_to_postgres_that_break(
 
 
 async def test_the_end_of_the_process_is_the_end_of_following(database: Database, bus: Bus) -> None:
-    live, run_id, ending = live_of(database, bus), await new_run(database), asyncio.Event()
+    live, run_id, ending = live_of(database, bus), await submitted(database), asyncio.Event()
     async with live.running(ending):
         seen: list[int] = []
         following = asyncio.create_task(follow(live, run_id, seen))

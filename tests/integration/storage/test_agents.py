@@ -1,22 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agents, NewAgent
-from flowyard.storage.database import Database, open_database
+from flowyard.storage.database import Database
 
 EXECUTOR = NewAgent("executor-1", "executor", "executor", "0.1.0", "box", {"slots": 32})
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import Entry, Step
 from flowyard.storage.packing import packed
+from support.queued import new_id
 from support.rows import call_row, step_row
-from support.stored import LONG_AGO, Stored, entries_json, new_id, telling
+from support.stored import LONG_AGO, Stored, entries_json, telling
 
 
 async def tell(stored: Stored, claim: Claim, seq: int, *kinds: str) -> None:

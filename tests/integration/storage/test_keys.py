@@ -1,23 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from flowyard.access import Caller, new_key
 from flowyard.errors.requests import UnknownKey
-from flowyard.storage.database import Database, open_database
+from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from support.waiting import eventually
 
 STRANGER = new_key(bytes(30)).text
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from flowyard.runs.costs import Costs, Grouping, Sums
 from flowyard.storage.ledger import CallFilter, Ledger
 from support.ledger import Book
-from support.stored import LONG_AGO, Stored, new_id
+from support.queued import new_id
+from support.stored import LONG_AGO, Stored
 
 EVERYTHING = CallFilter()
 DAY = timedelta(days=1)

@@ -13,7 +13,8 @@ from flowyard.runs.events import ModelCalled, RunFinished, StepId, StepStarted
 from flowyard.runs.run import OPEN
 from flowyard.storage.commits import RunCommit
 from flowyard.storage.packing import packed
-from support.stored import LONG_AGO, Stored, ending, entries_json, new_id, open_stored, telling
+from support.queued import new_id
+from support.stored import LONG_AGO, Stored, ending, entries_json, open_stored, telling
 
 
 async def sleeping(stored: Stored, seconds: float = 60) -> Claim:

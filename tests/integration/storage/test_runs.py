@@ -14,7 +14,8 @@ from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, Unknown
 from flowyard.runs.run import NewRun, Run
 from flowyard.storage.database import dumps
 from flowyard.storage.runs import RunFilter
-from support.stored import Stored, ending, new_id
+from support.queued import new_id, new_run
+from support.stored import Stored, ending
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(alphabet=st.characters())
@@ -22,18 +23,7 @@ JSON = st.recursive(SCALARS | TEXT, lambda inner: st.lists(inner) | st.dictionar
 
 
 async def new(stored: Stored, **about: Any) -> NewRun:
-    revision = await stored.workflow()
-    return NewRun(
-        id=new_id(),
-        workflow="test",
-        revision=revision.number,
-        definition=revision.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-        **about,
-    )
+    return new_run(await stored.workflow(), **about)
 
 
 async def ids(stored: Stored, wanted: RunFilter, limit: int = 100) -> list[UUID]:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import pairwise
 from uuid import UUID
@@ -10,20 +8,13 @@ from uuid import UUID
 import pytest
 
 from flowyard.errors.requests import UnknownRevision, UnknownWorkflow, WorkflowInUse
-from flowyard.ids import uuid7
-from flowyard.runs.run import NewRun
 from flowyard.storage.claims import Claims
-from flowyard.storage.database import Database, open_database
+from flowyard.storage.database import Database
 from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Revision, Workflows
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
+from support.queued import new_run
 
 
 @pytest.fixture
@@ -40,17 +31,7 @@ async def apply(
 
 
 async def submit(database: Database, revision: Revision) -> UUID:
-    run = NewRun(
-        id=uuid7(1_700_000_000_000, secrets.token_bytes(10)),
-        workflow=revision.workflow,
-        revision=revision.number,
-        definition=revision.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-    )
-    return (await Runs(database).add(run))[0]
+    return (await Runs(database).add(new_run(revision)))[0]
 
 
 async def status(database: Database, run_id: UUID) -> str:

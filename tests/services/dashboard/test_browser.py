@@ -35,11 +35,10 @@ def replies(request: Request) -> Late:
 
 
 @contextmanager
-def executor(dashboard: Dashboard) -> Iterator[None]:
-    settings = dashboard.settings
+def executor(database_url: str, nats_url: str) -> Iterator[None]:
     env = clean_environment() | {
-        "FLOWYARD_DATABASE_URL": settings.database_url.get_secret_value(),
-        "FLOWYARD_NATS_URL": settings.nats_url.get_secret_value(),
+        "FLOWYARD_DATABASE_URL": database_url,
+        "FLOWYARD_NATS_URL": nats_url,
         "FLOWYARD_PORT": "0",
         "FLOWYARD_DRAIN_S": "0",
         "OPENAI_API_KEY": "sk-test",
@@ -76,7 +75,7 @@ def document(api_base: str) -> dict[str, Any]:
 
 
 async def test_a_run_is_started_and_watched_to_its_end_without_a_reload(
-    tab: Tab, dashboard: Dashboard, database: Database
+    tab: Tab, dashboard: Dashboard, database: Database, database_url: str, nats_url: str
 ) -> None:
     async with openai_server(replies) as model:
         await apply(database, document(model.url))
@@ -85,7 +84,7 @@ async def test_a_run_is_started_and_watched_to_its_end_without_a_reload(
         await tab.click("main form button")
         assert (await tab.run("location.pathname")).startswith("/runs/")
         await tab.run("window.isSame = true")
-        with executor(dashboard):
+        with executor(database_url, nats_url):
             for state in ("running", "succeeded"):
                 await tab.until(f"document.querySelector('#run-head .badge.{state}')", seconds=60)
         await tab.until("document.documentElement.dataset.live == 'over'")

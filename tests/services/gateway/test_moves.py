@@ -12,8 +12,9 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
-from services.gateway.conftest import POEM, apply
+from services.gateway.conftest import POEM, submit
 from support.hands import Hands
+from support.queued import apply
 
 BROKEN = Failure("provider_error", "it is down", "write")
 MAPPED = """\
@@ -33,12 +34,6 @@ config:
 """
 
 pytestmark = pytest.mark.usefixtures("poem")
-
-
-async def submit(client: httpx.AsyncClient, topic: str = "rain", **more: Any) -> str:
-    response = await client.post("/v1/workflows/poem/runs", json={"inputs": {"topic": topic}, **more})
-    run_id: str = response.json()["id"]
-    return run_id
 
 
 async def status(client: httpx.AsyncClient, run_id: str) -> str:

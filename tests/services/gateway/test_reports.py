@@ -12,17 +12,12 @@ import pytest
 
 from flowyard.api.costs import CostReport
 from flowyard.api.profiles import ProfileReport, RunProfile
-from services.gateway.conftest import POEM, Gateway, apply
+from services.gateway.conftest import POEM, Gateway, submit
 from support.hands import Hands
 from support.ledger import Book
+from support.queued import apply
 
 pytestmark = pytest.mark.usefixtures("poem")
-
-
-async def submit(client: httpx.AsyncClient, workflow: str = "poem") -> str:
-    response = await client.post(f"/v1/workflows/{workflow}/runs", json={"inputs": {"topic": "rain"}})
-    run_id: str = response.json()["id"]
-    return run_id
 
 
 async def told(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
@@ -125,7 +120,7 @@ async def test_the_ends_of_time_are_times(client: httpx.AsyncClient) -> None:
 
 async def ran(client: httpx.AsyncClient, hands: Hands, workflow: str = "poem") -> str:
     """A run whose first step took nearly no time, and whose second one asked a model for a tenth of a second."""
-    run_id = await submit(client, workflow)
+    run_id = await submit(client, workflow=workflow)
     claim = await hands.take()
     await hands.tell(claim, "run.claimed", attempt=1, executor="hands")
     await hands.step(claim, "draft", {"draft": "d"})

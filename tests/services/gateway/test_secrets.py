@@ -14,7 +14,8 @@ from flowyard.secrets.masking import SEALED
 from flowyard.secrets.sealing import Box, new_key, read_keys
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
-from services.gateway.conftest import Gateway, Starting, apply
+from services.gateway.conftest import Gateway, Starting
+from support.queued import apply
 
 LOGIN: Final = """\
 flow: {name: login}

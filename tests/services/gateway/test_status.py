@@ -11,14 +11,13 @@ from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from aiohttp import web
 
 from flowyard.storage.agents import Agents, NewAgent
 from flowyard.storage.database import Database
 from flowyard.storage.schema import VERSION
-from services.gateway.conftest import Gateway, Starting
+from services.gateway.conftest import Gateway, Starting, submit
 from support.hands import Hands
 
 NOWHERE = "http://127.0.0.1:9"
@@ -194,11 +193,6 @@ async def test_the_day_is_told_by_its_runs_and_by_its_calls_to_the_last_digit(
         "known_cost_usd": "0.10000002",
         "unknown_cost": 1,
     }
-
-
-async def submit(client: httpx.AsyncClient) -> str:
-    run_id: str = (await client.post("/v1/workflows/poem/runs", json={"inputs": {"topic": "rain"}})).json()["id"]
-    return run_id
 
 
 _CALL = """

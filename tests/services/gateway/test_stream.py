@@ -12,16 +12,10 @@ import pytest
 from httpx_sse import EventSource, ServerSentEvent
 
 from flowyard.runs.events import Failure
-from services.gateway.conftest import Gateway, Starting
+from services.gateway.conftest import Gateway, Starting, submit
 from support.hands import Hands
 
 pytestmark = pytest.mark.usefixtures("poem")
-
-
-async def submit(client: httpx.AsyncClient) -> str:
-    response = await client.post("/v1/workflows/poem/runs", json={"inputs": {"topic": "rain"}})
-    run_id: str = response.json()["id"]
-    return run_id
 
 
 @asynccontextmanager

@@ -9,8 +9,9 @@ import pytest
 
 from flowyard.runs.events import Failure
 from flowyard.storage.database import Database
-from services.gateway.conftest import POEM, Gateway, Starting, apply
+from services.gateway.conftest import POEM, Gateway, Starting
 from support.hands import Hands
+from support.queued import apply
 from support.waiting import eventually
 
 RUNS = "/v1/workflows/poem/runs"

@@ -1,23 +1,20 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
 
 import httpx
 
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, WorkflowChanged
-from flowyard.ids import uuid7
-from flowyard.runs.run import NewRun
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from services.registry.conftest import Registry, Starting
 from support.hands import working_hands
+from support.queued import submit
 from support.waiting import eventually
 
 HAIKU = """\
@@ -45,22 +42,6 @@ edges:
 
 async def put(client: httpx.AsyncClient, document: str = HAIKU, name: str = "haiku", **how: Any) -> httpx.Response:
     return await client.put(f"/v1/workflows/{quote(name, safe='')}", content=document.encode(), **how)
-
-
-async def submit(database: Database) -> UUID:
-    head = await Workflows(database).head("haiku")
-    run_id = uuid7(1_700_000_000_000, secrets.token_bytes(10))
-    run = NewRun(
-        id=run_id,
-        workflow="haiku",
-        revision=head.number,
-        definition=head.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-    )
-    return (await Runs(database).add(run))[0]
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:
@@ -294,7 +275,7 @@ async def test_a_workflow_with_open_runs_is_deleted_only_by_force(
     client: httpx.AsyncClient, database: Database, bus: Bus
 ) -> None:
     await put(client)
-    run_id = await submit(database)
+    run_id = await submit(database, "haiku")
     refused = await client.delete("/v1/workflows/haiku")
     assert problem(refused) == (409, "workflow_in_use")
     assert refused.json()["open_runs"] == 1
@@ -310,7 +291,7 @@ async def test_the_calls_that_a_deleted_workflows_run_lost_with_its_executor_are
     client: httpx.AsyncClient, database: Database, bus: Bus
 ) -> None:
     await put(client)
-    run_id = await submit(database)
+    run_id = await submit(database, "haiku")
     async with working_hands(database, bus) as hands:
         await hands.leave_in_a_call(await hands.take(), "write", provider="scripted", model="m")
     announced: asyncio.Queue[RunEvents] = asyncio.Queue()
@@ -328,7 +309,7 @@ async def test_a_run_whose_workflow_is_gone_is_cancelled_by_the_next_sweep(
 ) -> None:
     async with starting(sweep_s=0.05) as registry:
         await put(registry.client)
-        run_id = await submit(database)
+        run_id = await submit(database, "haiku")
         await database.execute("DELETE FROM workflows")
 
         async def cancelled() -> bool:

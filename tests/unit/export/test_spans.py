@@ -47,7 +47,7 @@ edges:
 config: {llm: {provider: openai, model: gpt}}
 """
 ENDED = RunFinished("succeeded", 3.0, {"poem": "rain"})
-CHAIN = (
+MOMENTS = (
     (0.0, "run.queued"),
     (0.5, "run.claimed", {"attempt": 1, "executor": "one"}),
     (1.0, StepStarted(THINK)),
@@ -74,7 +74,7 @@ def texts(span: Span) -> tuple[Any, Any]:
 
 
 def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
-    root, call, think, other, write = spans_of(finished_run(*CHAIN, document=DOCUMENT, inputs={"topic": "dawn"}))
+    root, call, think, other, write = spans_of(finished_run(*MOMENTS, document=DOCUMENT, inputs={"topic": "dawn"}))
     assert [span.name for span in (root, think, write)] == ["invoke_workflow test", "step think", "step write"]
     assert (root.parent_id, think.parent_id, write.parent_id) == (None, root.span_id, root.span_id)
     assert (call.parent_id, other.parent_id) == (think.span_id, write.span_id)
@@ -87,12 +87,12 @@ def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
 
 def test_the_trace_is_the_runs_id_and_spans_have_the_same_ids_each_time() -> None:
     assert trace_id(RUN) == str(RUN).replace("-", "")
-    first, again = (spans_of(finished_run(*CHAIN, document=DOCUMENT)) for _ in range(2))
+    first, again = (spans_of(finished_run(*MOMENTS, document=DOCUMENT)) for _ in range(2))
     assert first == again
     assert len({span.span_id for span in first}) == len(first)
     assert all(len(bytes.fromhex(span.span_id)) == 8 for span in first)
     # What a run has done since doesn't change what is known of it already.
-    longer = spans_of(finished_run(*CHAIN[:-1], (3.2, StepStarted(THINK)), (4.0, finished(THINK)), (5.0, ENDED)))
+    longer = spans_of(finished_run(*MOMENTS[:-1], (3.2, StepStarted(THINK)), (4.0, finished(THINK)), (5.0, ENDED)))
     assert {span.span_id for span in first} < {span.span_id for span in longer}
 
 
@@ -255,7 +255,7 @@ def test_each_item_of_a_map_is_given_its_item_and_what_comes_after_the_map_all_r
 
 
 def test_of_a_fork_only_what_its_own_steps_wrote_is_known_and_its_origin_is_linked() -> None:
-    run = finished_run(*CHAIN[3:], document=DOCUMENT, inputs={"topic": "dawn"}, forked_from=ORIGIN)
+    run = finished_run(*MOMENTS[3:], document=DOCUMENT, inputs={"topic": "dawn"}, forked_from=ORIGIN)
     found = {span.name: span for span in spans_of(run)}
     assert found["invoke_workflow test"].linked_runs == (ORIGIN,)
     assert run_span_id(ORIGIN) != run_span_id(RUN)
