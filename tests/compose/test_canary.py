@@ -27,7 +27,7 @@ import yaml
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.secrets.sealing import new_key as new_sealing_key
-from support.canaries import WITHIN_S, Stage, Watch, canary, look_at_files, stage_on, tell
+from support.canaries import WITHIN_S, Stage, Watch, canary, look_at_files, run_story, stage_on
 from support.compose import NO_FILE, OURS, ROOT, Composed, Project, bridge, docker, inspect, project, timed
 from support.mlflow import Mlflow
 from support.waiting import eventually
@@ -162,7 +162,7 @@ async def _captured(made: Project, watch: Watch) -> AsyncIterator[None]:
 
 async def test_no_secret_is_found_anywhere(stack: Stack, tmp_path: Path) -> None:
     async with _captured(stack.project, stack.watch):
-        runs = await tell(stack.stage)
+        runs = await run_story(stack.stage)
     await _look_at_traces(stack, runs)
     await _lose_servers(stack)
     await _look_at_metrics(stack)

@@ -32,4 +32,4 @@ async def test_after_down_and_up_everything_is_there_and_runs_go_on_where_they_w
     await asyncio.to_thread(compose.project.up, "--scale", f"executor={len(EXECUTORS)}")
     assert (await visitor.run(done), await visitor.events(done)) == (run, events)
     await assert_ended_once(visitor, model, at_work)
-    assert model.asked_twice == {}
+    assert model.repeated_prompts == {}

@@ -79,7 +79,7 @@ async def test_an_executor_that_is_away_for_longer_than_its_lease_can_change_not
     (run_id,), free = await in_second_step(visitor, model, 1)
     away = (await visitor.run(run_id))["executor"]
     async with treated(away):
-        await asyncio.wait_for(model.asked("Second t0.", times=2), WITHIN_S)
+        await asyncio.wait_for(model.received("Second t0.", times=2), WITHIN_S)
         free.set()
         (run,) = await assert_ended_once(visitor, model, [run_id])
         before = await visitor.events(run_id)
@@ -115,7 +115,7 @@ async def test_runs_go_on_while_nats_is_dead_and_it_comes_back_by_itself(
     # Nobody rings for it.
     run_ids.append(await visitor.submit("chain", topic="meanwhile"))
     await assert_ended_once(visitor, model, run_ids)
-    assert model.asked_twice == {}
+    assert model.repeated_prompts == {}
     await compose.back("nats", after=starts)
     after = await visitor.submit("chain", topic="after")
     assert (await visitor.ended(after))["status"] == "succeeded"

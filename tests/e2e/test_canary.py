@@ -24,8 +24,8 @@ from support.canaries import (
     canary,
     look_at_database,
     look_at_files,
+    run_story,
     stage_on,
-    tell,
 )
 from support.cli import flowyard
 from support.otlp import Got, Receiver, otlp_receiver
@@ -110,7 +110,7 @@ async def _captured(nats_url: str, watch: Watch) -> AsyncIterator[None]:
 
 async def test_no_secret_is_found_anywhere(embedding: Embedding, tmp_path: Path) -> None:
     stage = embedding.stage
-    runs = await tell(stage)
+    runs = await run_story(stage)
     await _in_memory(stage, tmp_path)
     await _look_everywhere(embedding, runs)
     assert stage.watch.found == []

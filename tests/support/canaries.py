@@ -125,22 +125,22 @@ def look_at_files(watch: Watch, folder: Path) -> None:
 
 
 @dataclass
-class Told:
+class Echo:
     """What a model is told, and does with it: by the first word of its prompt."""
 
-    asked: dict[str, int]
+    times: dict[str, int]
 
     def reply(self, request: Request) -> Behaviour:
         prompt = prompt_of(request)
         case = prompt.split(" ")[0]
-        self.asked[case] = self.asked.get(case, 0) + 1
+        self.times[case] = self.times.get(case, 0) + 1
         everything = f"{prompt} {json.dumps(dict(request.headers))} {json.dumps(request.body)} {_encoded(prompt)}"
         match case:
             case "refuse":
                 return Status(400, message=everything)
             case "refuse-raw":
                 return Status(403, headers={"X-Echo": request.headers["authorization"]}, message=everything)
-            case "busy" if self.asked[case] == 1:
+            case "busy" if self.times[case] == 1:
                 return Status(503, message=everything)
             case "broken":
                 return Odd({"error": {"message": everything}})
@@ -164,7 +164,7 @@ class Stage:
     visitor: Visitor
     dashboard: httpx.AsyncClient
     model: WireServer
-    told: Told
+    echo: Echo
     watch: Watch
     inputs: dict[str, str]
 
@@ -186,7 +186,7 @@ class Stage:
 @asynccontextmanager
 async def stage_on(system: System, watch: Watch) -> AsyncIterator[Stage]:
     """Whatever it answers is looked at."""
-    told = Told({})
+    echo = Echo({})
     token, certificate = canary(), f'{canary()}: "ä\\é", +/&=\nsecond line of {canary()}'
     sent = {name: canary() for name in ("authorization", "cookie", "x-custom")}
     sent["number"] = str(secrets.randbelow(10**24) + 10**24)
@@ -195,13 +195,13 @@ async def stage_on(system: System, watch: Watch) -> AsyncIterator[Stage]:
     watch.canaries["last word"] = certificate.rpartition(" ")[2]
     inputs = {"token": token, "certificate": certificate}
     async with (
-        openai_server(told.reply, host=system.model_host) as model,
+        openai_server(echo.reply, host=system.model_host) as model,
         visitor_of(system.url, system.key, model_host=system.model_host) as visitor,
         _dashboard(system) as dashboard,
     ):
         for client in (visitor.http, dashboard):
             client.event_hooks["response"].append(_reader(watch))
-        yield Stage(system, visitor, dashboard, model, told, watch, inputs)
+        yield Stage(system, visitor, dashboard, model, echo, watch, inputs)
 
 
 @asynccontextmanager
@@ -223,7 +223,7 @@ def _reader(watch: Watch) -> Callable[[httpx.Response], Awaitable[None]]:
     return read
 
 
-async def tell(stage: Stage) -> list[str]:
+async def run_story(stage: Stage) -> list[str]:
     """Runs of every kind, whose ids it returns; and what is asked wrongly, or by hand."""
     runs: list[str] = []
     texts = ""
@@ -232,7 +232,7 @@ async def tell(stage: Stage) -> list[str]:
         texts, numbers = (f"{kind}-{provider}-{stage.watch.planted}" for kind in ("texts", "numbers"))
         for name, output in ((texts, "said"), (numbers, "number")):
             await stage.visitor.apply(name, document.replace("NAME", name).replace("OUTPUT", output))
-        stage.told.asked.clear()
+        stage.echo.times.clear()
         runs += await _run_all(stage, texts, numbers)
     await _ask_wrongly(stage, texts)
     await _by_hand(stage, texts, runs[-1])
@@ -256,7 +256,7 @@ async def _run_all(stage: Stage, texts: str, numbers: str) -> list[str]:
     retried = await stage.run(texts, "busy")
     assert retried["status"] == "succeeded"
     hanging = await stage.submit(texts, "hang")
-    await eventually(lambda: "hang" in stage.told.asked, WITHIN_S)
+    await eventually(lambda: "hang" in stage.echo.times, WITHIN_S)
     await visitor.post(f"/v1/runs/{hanging}/cancel")
     assert (await visitor.ended(hanging))["status"] == "cancelled"
     again = await visitor.post(f"/v1/runs/{failed[0]['id']}/retry")

@@ -25,7 +25,7 @@ async def in_second_step(visitor: Visitor, model: Model, count: int) -> tuple[li
     await visitor.apply("chain", CHAIN)
     run_ids = [await visitor.submit("chain", topic=topic) for topic in topics]
     for topic in topics:
-        await model.asked(f"Second {topic}.")
+        await model.received(f"Second {topic}.")
     return run_ids, free
 
 

@@ -47,9 +47,9 @@ def lacking() -> str | None:
     if shutil.which("docker") is None:
         return "NOT TESTED IN CONTAINERS: there is no docker on PATH"
     for command in (["docker", "version"], ["docker", "compose", "version"]):
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if asked.returncode != 0:
-            return f"NOT TESTED IN CONTAINERS: no answer to `{' '.join(command)}`: {asked.stderr.strip()[:200]}"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            return f"NOT TESTED IN CONTAINERS: no answer to `{' '.join(command)}`: {done.stderr.strip()[:200]}"
     return None
 
 
@@ -162,8 +162,8 @@ class Composed(System):
 
     def log_lines(self) -> Iterator[tuple[str, str]]:
         for line in self.project.logs().splitlines():
-            service, _, told = line.partition("| ")
-            yield service.strip(), told
+            service, _, text = line.partition("| ")
+            yield service.strip(), text
 
 
 @contextmanager
@@ -191,9 +191,9 @@ def project(folder: Path, **settings: str) -> Iterator[Project]:
     name = f"{_PREFIX}{secrets.token_hex(4)}"
     door, watch = free_ports(), free_ports()
     ports = {"GATEWAY": door, "DASHBOARD": door + 1, "MLFLOW": watch, "PROMETHEUS": watch + 1}
-    told = {f"FLOWYARD_{service}_PORT": str(port) for service, port in ports.items()}
+    variables = {f"FLOWYARD_{service}_PORT": str(port) for service, port in ports.items()}
     key = new_key(secrets.token_bytes(KEY_RANDOM)).text
-    made = Project(name, folder, {**told, "FLOWYARD_ADMIN_KEY": key, **settings})
+    made = Project(name, folder, {**variables, "FLOWYARD_ADMIN_KEY": key, **settings})
     with _lock(name):
         try:
             yield made
@@ -248,6 +248,6 @@ async def cut_off(container: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for network, told in networks.items():
-            aliases = [word for alias in told["Aliases"] or () for word in ("--alias", alias)]
+        for network, attachment in networks.items():
+            aliases = [word for alias in attachment["Aliases"] or () for word in ("--alias", alias)]
             await asyncio.to_thread(docker, "network", "connect", *aliases, network, container)

@@ -90,13 +90,13 @@ class Yard:
 
     async def executor(self, name: str, *, clock_off_s: int = 0, **settings: str) -> ExecutorProcess:
         """Starts one, and returns when it takes runs."""
-        told = {f"FLOWYARD_{key.upper()}": value for key, value in {**QUICK, **settings}.items()}
+        variables = {f"FLOWYARD_{key.upper()}": value for key, value in {**QUICK, **settings}.items()}
         start = (
             [str(_WRONG_CLOCK), str(clock_off_s)]
             if clock_off_s
             else ["-c", "from flowyard_executor.main import main; main()"]
         )
-        environ = {**self._environ, **told, "FLOWYARD_EXECUTOR_NAME": name}
+        environ = {**self._environ, **variables, "FLOWYARD_EXECUTOR_NAME": name}
         process = await asyncio.create_subprocess_exec(
             sys.executable, *start, env=environ, stdout=PIPE, stderr=STDOUT, limit=2**20
         )

@@ -57,8 +57,8 @@ class Mlflow:
         return str(found["experiment"]["experiment_id"])
 
     def runs(self, workflow: str) -> list[dict[str, Any]]:
-        asked = {"experiment_ids": [self.experiment(workflow)], "max_results": 1000}
-        found: list[dict[str, Any]] = self.post("/api/2.0/mlflow/runs/search", asked).get("runs", [])
+        query = {"experiment_ids": [self.experiment(workflow)], "max_results": 1000}
+        found: list[dict[str, Any]] = self.post("/api/2.0/mlflow/runs/search", query).get("runs", [])
         return found
 
     def runs_of(self, workflow: str, run_id: UUID) -> list[dict[str, Any]]:
@@ -152,10 +152,10 @@ def _uv_environment() -> dict[str, str]:
 
 
 def _pip_setting(name: str) -> str:
-    told = subprocess.run(
+    done = subprocess.run(
         ["python3", "-m", "pip", "config", "get", name],  # as in the Makefile: the one outside .venv
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip()
+    return done.stdout.strip()

@@ -28,8 +28,8 @@ _LACKING: Final = f"NOT TESTED: there is neither {{}} on PATH nor a Docker engin
 def _has_image() -> bool:
     if shutil.which("docker") is None:
         return False
-    asked = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=20, check=False)
-    return asked.returncode == 0
+    done = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=20, check=False)
+    return done.returncode == 0
 
 
 def promtool(folder: Path, *args: str) -> str:
@@ -55,12 +55,12 @@ def prometheus(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> It
     port = free_ports()
     targets = {**targets, "prometheus": [f"127.0.0.1:{port}"]}
     folder = _configured(home, targets, key)
-    told = [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    options = [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     if found := shutil.which("prometheus"):
-        command = [found, "--config.file=prometheus.yml", f"--storage.tsdb.path={home / 'tsdb'}", *told]
+        command = [found, "--config.file=prometheus.yml", f"--storage.tsdb.path={home / 'tsdb'}", *options]
     elif _has_image():
         command = ["docker", "run", "--rm", "--network=host", f"--volume={folder}:/work:ro", "--workdir=/work"]
-        command += [IMAGE, "--config.file=/work/prometheus.yml", "--storage.tsdb.path=/prometheus", *told]
+        command += [IMAGE, "--config.file=/work/prometheus.yml", "--storage.tsdb.path=/prometheus", *options]
     else:
         pytest.skip(_LACKING.format("prometheus"))
     log = home / "prometheus.log"

@@ -159,8 +159,8 @@ async def open_remote(database_url: str, nats_url: str, folder: Path) -> AsyncIt
         await run_registry(settings, ending, on_listening=listening)
 
     async def gateway(port: int, ending: asyncio.Event, listening: Any) -> None:
-        told = {**common, "port": port, "registry_url": behind.url}
-        await run_gateway(GatewaySettings.model_validate(told), ending, on_listening=listening)
+        given = {**common, "port": port, "registry_url": behind.url}
+        await run_gateway(GatewaySettings.model_validate(given), ending, on_listening=listening)
 
     behind, door = Door(registry), Door(gateway)
     connected = asyncio.Event()

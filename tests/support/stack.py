@@ -120,8 +120,8 @@ def started(place: Place, *args: str, env: Mapping[str, str] | None = None) -> I
         launched(place, *args, env=env, out=to_out, err=to_err) as up,
     ):
         yield Up(up, place, out, err)
-    told = out.read_text() + err.read_text()
-    assert "Traceback" not in told, told
+    output = out.read_text() + err.read_text()
+    assert "Traceback" not in output, output
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def main() -> int:
     behaviour: dict[str, Any] = json.loads(os.environ.get("STANDINS", "{}")).get(name(), {})
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    log("began", told={key: value for key, value in os.environ.items() if key.startswith("FLOWYARD_")})
+    log("began", environ={key: value for key, value in os.environ.items() if key.startswith("FLOWYARD_")})
     for number in range(behaviour.get("chatter", 0)):
         log("chatter", number=number, text="x" * 200)
     if "fail" in behaviour:

@@ -78,7 +78,7 @@ class System(ABC):
         lines = list(self.log_lines())
         facts = [{"service": service, **json.loads(line)} for service, line in lines if line.startswith("{")]
         strays = [{"service": service, "event": line} for service, line in lines if not line.startswith("{")]
-        return strays + [told for told in facts if "exception" in told]
+        return strays + [fact for fact in facts if "exception" in fact]
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ class Model:
         return [prompt_of(request) for request in self.server.requests]
 
     @property
-    def asked_twice(self) -> dict[str, int]:
+    def repeated_prompts(self) -> dict[str, int]:
         return {prompt: times for prompt, times in Counter(self.prompts).items() if times > 1}
 
-    async def asked(self, prompt: str, *, times: int = 1) -> None:
+    async def received(self, prompt: str, *, times: int = 1) -> None:
         """Returns when it has been."""
         await eventually(lambda: self.prompts.count(prompt) >= times, _TIMEOUT_S)
 
@@ -117,7 +117,7 @@ class Visitor:
             yield (event async for event in EventSource(response).aiter_sse() if event.data)
 
 
-def told(event: ServerSentEvent) -> Found:
+def data_of(event: ServerSentEvent) -> Found:
     data: Found = json.loads(event.data)
     return data
 

@@ -16,7 +16,7 @@ async def test_a_cancel_ends_the_model_call_that_is_in_flight(visitor: Visitor, 
     await visitor.apply("chain", CHAIN)
     model.replies = {"Second done.": Hang(after=2)}
     run_id = await visitor.submit("chain", topic="rain")
-    await model.asked("Second done.")
+    await model.received("Second done.")
     response = await visitor.post(f"/v1/runs/{run_id}/cancel")
     assert (response.status_code, response.json()["cancel_requested"]) == (202, True)
     await asyncio.wait_for(model.server.hung_up.wait(), 2)
@@ -32,7 +32,7 @@ async def test_a_run_that_is_cancelled_by_many_at_once_is_cancelled_once(visitor
     await visitor.apply("chain", CHAIN)
     model.replies = {"First tea.": Hang()}
     run_id = await visitor.submit("chain", topic="tea")
-    await model.asked("First tea.")
+    await model.received("First tea.")
     responses = await asyncio.gather(*(visitor.post(f"/v1/runs/{run_id}/cancel") for _ in range(5)))
     # 200: it had ended before the answer; 409: before the request.
     codes = {response.status_code for response in responses}
@@ -56,8 +56,8 @@ async def test_all_runs_of_a_workflow_are_cancelled_by_one_request(visitor: Visi
     model.replies = {"First sea.": Hang(), "First sky.": Hang()}
     other = await visitor.submit("chain", topic="sky")
     run_ids = [await visitor.submit("single", topic="sea") for _ in range(5)]
-    await model.asked("First sea.")
-    await model.asked("First sky.")
+    await model.received("First sea.")
+    await model.received("First sky.")
     response = await visitor.post("/v1/runs/cancel", workflow="single")
     told = response.json()
     assert (told["count"], sorted(told["run_ids"]), told["skipped"]) == (5, sorted(run_ids), {})

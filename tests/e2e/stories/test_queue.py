@@ -33,7 +33,7 @@ async def test_what_is_more_urgent_goes_first_and_then_what_is_older(visitor: Vi
     free = asyncio.Event()
     model.replies = {"urgent now.": Held(Text("done"), free)}
     run_ids = [await visitor.submit("urgent", what="now")]
-    await model.asked("urgent now.")
+    await model.received("urgent now.")
     for what, priority in (("a", 0), ("b", -5), ("c", 9), ("d", 0), ("e", 9)):
         run_ids.append(await visitor.submit("urgent", what=what, priority=priority))
     free.set()
@@ -51,7 +51,7 @@ async def test_a_workflow_never_has_more_runs_at_work_than_it_says(visitor: Visi
             running = await visitor.get("/v1/runs", workflow="three", status="running")
             most = max(most, len(running["items"]))
     assert (most, model.server.busiest) == (3, 3)
-    assert model.asked_twice == {}
+    assert model.repeated_prompts == {}
 
 
 async def test_a_slot_that_gets_free_goes_to_the_workflow_that_has_none(visitor: Visitor, model: Model) -> None:

@@ -95,7 +95,7 @@ async def test_a_run_that_is_not_waited_for_is_found_where_the_answer_says(visit
     model.replies = {"Draft tea.": Held(Text("steam"), free)}
     response = await visitor.post("/v1/workflows/poem/runs", inputs={"topic": "tea"})
     assert (response.status_code, response.json()["finished_at"]) == (202, None)
-    await model.asked("Draft tea.")
+    await model.received("Draft tea.")
     assert (await visitor.get(response.headers["location"]))["status"] == "running"
     free.set()
     assert (await visitor.ended(response.json()["id"]))["outputs"] == {"draft": "steam", "poem": "done"}

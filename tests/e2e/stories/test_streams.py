@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 
-from support.visitor import Found, Model, Visitor, told
+from support.visitor import Found, Model, Visitor, data_of
 from support.wire.behaviour import Held, Text
 
 TALE = """\
@@ -42,7 +42,7 @@ async def test_a_stream_tells_every_event_once_and_in_order(visitor: Visitor) ->
         heard = [event async for event in events if event.event != "token"]
     assert [event.id for event in heard] == [str(number) for number in range(1, len(heard) + 1)]
     assert [event.event for event in heard] == WHOLE
-    assert [told(event) for event in heard] == await visitor.events(run_id)
+    assert [data_of(event) for event in heard] == await visitor.events(run_id)
 
 
 async def test_tokens_come_while_the_model_is_still_speaking(visitor: Visitor, model: Model) -> None:
@@ -59,11 +59,11 @@ async def test_tokens_come_while_the_model_is_still_speaking(visitor: Visitor, m
         text = ""
         while text != "happily ever":
             event = await anext(events)
-            spoken = told(event) if event.event == "token" else {"node": ""}
+            spoken = data_of(event) if event.event == "token" else {"node": ""}
             text += spoken["text"] if spoken["node"] == "finish" else ""
         free.set()
         rest = [event async for event in events]
-    assert "".join(told(event)["text"] for event in rest if event.event == "token") == " after"
+    assert "".join(data_of(event)["text"] for event in rest if event.event == "token") == " after"
     assert rest[-1].event == "run.succeeded"
 
 
@@ -118,7 +118,7 @@ async def test_many_streams_of_one_run_hear_the_same(visitor: Visitor, model: Mo
 
     async with asyncio.TaskGroup() as tasks:
         listeners = [tasks.create_task(hear()) for _ in range(20)]
-        await model.asked("Begin owls.")
+        await model.received("Begin owls.")
         free.set()
     assert [listener.result() for listener in listeners] == [WHOLE] * 20
 

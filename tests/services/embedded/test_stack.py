@@ -55,7 +55,7 @@ def test_everything_starts_and_says_where_it_is(place: Place) -> None:
         state = up.state
         assert (state.phase, state.pid, state.executors) == ("running", up.process.pid, 2)
         assert {process.state for process in state.processes} == {"healthy"}
-        told = {name: up.log(name)[-1]["told"] for name in (*SERVICES, "executor-2")}
+        told = {name: up.log(name)[-1]["environ"] for name in (*SERVICES, "executor-2")}
         assert told["executor-2"]["FLOWYARD_EXECUTOR_NAME"] == "executor-2"
         assert "nats://executor:" in told["executor-2"]["FLOWYARD_NATS_URL"]
         assert told["gateway"]["FLOWYARD_REGISTRY_URL"] == f"http://127.0.0.1:{up.status('registry').port}"
@@ -67,7 +67,7 @@ def test_everything_starts_and_says_where_it_is(place: Place) -> None:
 async def test_the_first_key_is_shown_once_and_kept_for_the_command_line(new_place: Place) -> None:
     with running(new_place) as up:
         client = json.loads(new_place.access.read_text())
-        caller = await whose(up.log("gateway")[0]["told"]["FLOWYARD_DATABASE_URL"], client["key"])
+        caller = await whose(up.log("gateway")[0]["environ"]["FLOWYARD_DATABASE_URL"], client["key"])
         assert caller is not None
         assert (caller.name, caller.scopes) == ("first", frozenset({"admin"}))
         assert up.out.count(client["key"]) == 1
@@ -85,7 +85,7 @@ async def test_a_key_that_was_lost_is_replaced(place: Place) -> None:
     with running(place) as up:
         key = json.loads(place.access.read_text())["key"]
         assert up.out.count(key) == 1
-        assert await whose(up.log("gateway")[-1]["told"]["FLOWYARD_DATABASE_URL"], key) is not None
+        assert await whose(up.log("gateway")[-1]["environ"]["FLOWYARD_DATABASE_URL"], key) is not None
 
 
 async def whose(database_url: str, key: str) -> Caller | None:
@@ -173,7 +173,7 @@ async def test_up_goes_on_where_a_killed_one_stopped(place: Place) -> None:
             again.wait_until_up()
             assert "left behind: " in again.err
             assert len(living(place)) == len(again.state.processes)
-            url = again.log("gateway")[-1]["told"]["FLOWYARD_DATABASE_URL"]
+            url = again.log("gateway")[-1]["environ"]["FLOWYARD_DATABASE_URL"]
             assert await fetch(url, "SELECT count(*) FROM api_keys") == 1
 
 
@@ -240,7 +240,7 @@ async def test_servers_that_are_there_already_are_used(new_place: Place, databas
     with running(new_place, env=env) as up:
         assert sorted(process.name for process in up.state.processes) == sorted(SERVICES)
         for name in SERVICES:
-            assert up.log(name)[0]["told"].items() >= env.items()
+            assert up.log(name)[0]["environ"].items() >= env.items()
     assert await fetch(database_url, "SELECT count(*) FROM api_keys") == 1
     assert not new_place.postgres.exists()
 

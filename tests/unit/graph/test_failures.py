@@ -131,7 +131,7 @@ async def test_on_error_continue_goes_on_with_null_and_the_join_runs_once() -> N
     outcome = await run(_branches("continue"), replies={"b": _LIMITED})
     assert outcome.result.status == "succeeded"
     assert outcome.path == ["s", "a", "b", "b2", "j"]
-    assert outcome.asked("b2") == ["after []"]
+    assert outcome.prompts_of("b2") == ["after []"]
     assert [e.handled for e in outcome.of(StepFailed)] == ["continue"]
 
 
@@ -172,7 +172,7 @@ async def test_a_failure_in_one_branch_aborts_the_calls_of_the_others() -> None:
     async def answer(call: ModelCall) -> str:
         if call.node == "a":
             await hanging.reply(call)
-        await hanging.asked.wait()
+        await hanging.called.wait()
         raise ModelTimeout("late", provider="p", model="m")
 
     text = document(
@@ -277,7 +277,7 @@ async def _cancelled(text: str, hanging: Hanging) -> list[Event]:
     task: asyncio.Task[RunResult] = asyncio.create_task(
         run_workflow(compiled(text), {}, run_id="r", model=hanging, emit=events.append)
     )
-    await hanging.asked.wait()
+    await hanging.called.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

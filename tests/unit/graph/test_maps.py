@@ -147,7 +147,7 @@ async def test_several_outputs_of_an_item_are_collected_as_one_object() -> None:
 async def test_an_item_may_be_an_object_that_the_prompt_steps_into() -> None:
     text = _map(", item: who").replace("do {item}", "do {who.name}")
     outcome = await run(text, {"items": [{"name": "Ada"}, {"name": "Alan"}]})
-    assert outcome.asked("work") == ["do Ada", "do Alan"]
+    assert outcome.prompts_of("work") == ["do Ada", "do Alan"]
 
 
 async def test_a_map_inside_a_loop_collects_anew_in_each_turn() -> None:
@@ -254,7 +254,7 @@ async def test_what_one_map_collects_the_next_one_can_go_through() -> None:
         nodes=f"{_WORK}\n- {{id: again, prompt: 're {{item}}', outputs: [one]}}",
     )
     outcome = await run(text, {"items": ["a", "b"]}, {"work": ["A", "B"], "again": ["x", "y"]})
-    assert outcome.asked("again") == ["re A", "re B"]
+    assert outcome.prompts_of("again") == ["re A", "re B"]
     assert outcome.result.outputs == {"out": ["A", "B"], "end": ["x", "y"]}
 
 

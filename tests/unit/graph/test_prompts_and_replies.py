@@ -171,8 +171,8 @@ async def test_a_value_with_braces_is_not_expanded_again() -> None:
         """,
     )
     outcome = await run(text, {"topic": "{secret} {{x}} {"}, {"a": "{secret}"})
-    assert outcome.asked("a") == ["about {secret} {{x}} {"]
-    assert outcome.asked("b") == ["again {secret} {secret} {{x}} {"]
+    assert outcome.prompts_of("a") == ["about {secret} {{x}} {"]
+    assert outcome.prompts_of("b") == ["again {secret} {secret} {{x}} {"]
 
 
 async def test_local_inputs_keep_their_types_and_hide_fields() -> None:
@@ -181,7 +181,7 @@ async def test_local_inputs_keep_their_types_and_hide_fields() -> None:
         fields="xs: {type: 'list[str]', default: [a, b]}\na: str",
         nodes="- {id: a, prompt: '{first} of {n} {xs}', inputs: {first: '{xs[0]}', n: 2, xs: mine}, outputs: [a]}",
     )
-    assert (await run(text)).asked("a") == ["a of 2 mine"]
+    assert (await run(text)).prompts_of("a") == ["a of 2 mine"]
 
 
 async def test_system_and_examples_come_before_the_question() -> None:

@@ -59,7 +59,7 @@ async def test_each_item_of_a_map_has_the_secret() -> None:
     - {from: each, to: END}
     """
     outcome = await run(document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(answer))
-    assert sorted(outcome.asked("each")) == [f"a {SECRET}", f"b {SECRET}"]
+    assert sorted(outcome.prompts_of("each")) == [f"a {SECRET}", f"b {SECRET}"]
     assert outcome.result.outputs == {"texts": ["a ***", "b ***"]}
 
 
@@ -74,7 +74,7 @@ async def test_a_name_that_means_something_else_in_a_node_is_no_secret() -> None
     - {from: each, to: END}
     """
     outcome = await run(document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(refuse))
-    assert outcome.asked("each")[0] == "a"
+    assert outcome.prompts_of("each")[0] == "a"
 
 
 async def test_what_is_wrong_with_a_reply_is_told_without_the_secret() -> None:

@@ -121,7 +121,7 @@ async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) ->
         served = ModelServer(running, Endpoint(server.url, "m", None))
         model._servers[find_model_file(call.settings)] = served
         asking = [asyncio.create_task(model.reply(call)) for _ in range(4 * PARALLEL_CALLS)]
-        await server.asked.wait()
+        await server.requested.wait()
         await asyncio.sleep(0.1)  # a request too many would come in this time
         assert len(server.requests) == PARALLEL_CALLS
         # Four turns of 0.3 s each: the last call waits for longer than its timeout.

@@ -140,7 +140,7 @@ async def test_cancelling_aborts_the_request(provider: Provider, models: Models,
     async with provider.serve([Hang(after=2)]) as server:
         call = ask(provider.settings(server))
         task = asyncio.create_task(models.reply(call, (lambda _: first_token.set()) if streamed else None))
-        await (first_token if streamed else server.asked).wait()
+        await (first_token if streamed else server.requested).wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
