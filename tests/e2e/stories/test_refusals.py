@@ -140,20 +140,24 @@ async def test_what_is_too_large_is_refused(visitor: Visitor) -> None:
 async def test_a_full_queue_takes_no_more_until_there_is_room(visitor: Visitor, model: Model) -> None:
     await visitor.apply("narrow", NARROW)
     model.replies = {"Greet all.": Hang()}
+    path, inputs = "/v1/workflows/narrow/runs", {"name": "all"}
     run_ids: list[str] = []
-    while (response := await visitor.post("/v1/workflows/narrow/runs", inputs={"name": "all"})).status_code == 202:
-        run_ids.append(response.json()["id"])
+    # A gateway may refuse a run a little early: it counts the queue twice a second, and adds each run that it has
+    # admitted since, also those that have begun.
+    while (await visitor.status())["queue"]["queued"] < QUEUE_LIMIT:
+        response = await visitor.post(path, inputs=inputs)
+        if response.status_code == 202:
+            run_ids.append(response.json()["id"])
         assert len(run_ids) <= 2 * QUEUE_LIMIT
+    response = await visitor.post(path, inputs=inputs)
     problem(response, 429, "queue_full")
     assert int(response.headers["retry-after"]) >= 1
-    # One is at work.
-    assert len(run_ids) >= QUEUE_LIMIT
     cancelled = (await visitor.post("/v1/runs/cancel", workflow="narrow")).json()
     assert cancelled["count"] == len(run_ids)
     await visitor.all_ended(run_ids)
 
     async def taken() -> str | None:
-        response = await visitor.post("/v1/workflows/narrow/runs", inputs={"name": "one"})
+        response = await visitor.post(path, inputs={"name": "one"})
         return response.json()["id"] if response.is_success else None
 
     run_id = await eventually(taken)
