@@ -161,7 +161,7 @@ async def test_an_executor_that_dies_in_the_middle_of_calls_does_not_make_them_f
     assert len(await slow.history.calls(run_id)) == 10
 
 
-async def test_the_calls_of_a_run_that_kills_its_executors_are_told_once(slow: Yard) -> None:
+async def test_the_calls_of_a_run_that_kills_its_executors_are_recorded_once(slow: Yard) -> None:
     run_id = await slow.submit(await slow.apply(BUDGETED.replace("BUDGET", "{tokens: 100000}")))
     for name in ("first", "second"):
         asked = len(slow.model.requests)

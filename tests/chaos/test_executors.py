@@ -116,7 +116,7 @@ async def test_an_executor_that_comes_back_takes_up_its_runs_at_once(yard: Yard)
     assert yard.prompts["First rain."] == 1
 
 
-async def test_items_of_a_map_that_were_committed_are_not_asked_again(database_url: str, nats_url: str) -> None:
+async def test_committed_items_of_a_map_are_not_called_again(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url, slow_items) as yard:
         run_id = await yard.submit(await yard.apply(MAP), topics=[f"t{n}" for n in range(16)])
         first = await yard.executor("first")

@@ -120,7 +120,7 @@ async def test_runs_go_on_while_nats_is_dead_and_its_whole_store_is_deleted(serv
     assert set(yard.prompts.values()) == {1}
 
 
-async def test_an_executor_killed_after_a_commit_that_nobody_heard_of_loses_no_event(servers: Servers) -> None:
+async def test_an_executor_killed_after_an_unannounced_commit_loses_no_event(servers: Servers) -> None:
     """Between the commit and its announcement: NATS is dead when the step is committed, then the executor is too."""
     yard = servers.yard
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")

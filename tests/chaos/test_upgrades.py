@@ -24,7 +24,7 @@ def old_database_url(postgres: Postgres) -> Iterator[str]:
     drop_database(postgres, name)
 
 
-async def test_runs_that_waited_when_the_version_changed_are_finished_and_nothing_is_asked_again(
+async def test_runs_that_waited_when_the_version_changed_are_finished_without_a_repeated_call(
     old_database_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await execute(old_database_url, DUMP.read_text())

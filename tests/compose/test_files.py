@@ -62,7 +62,7 @@ def test_no_container_can_take_more_than_its_share_or_gain_rights(service: str) 
     assert not described.keys() & {"privileged", "mem_limit", "pids_limit", "cpus"}
 
 
-def test_whoever_asks_addresses_of_users_finds_this_machine() -> None:
+def test_services_that_call_addresses_of_users_can_reach_this_machine() -> None:
     found = {name for name, service in SERVICES.items() if "extra_hosts" in service}
     assert found == {"executor", "registry", "gateway"}
 

@@ -54,7 +54,7 @@ def neighbour(compose: Composed, tmp_path_factory: pytest.TempPathFactory) -> It
         yield Neighbour(made, port)
 
 
-async def test_runs_that_waited_when_the_version_changed_are_finished_and_nothing_is_asked_again(
+async def test_runs_that_waited_when_the_version_changed_are_finished_without_a_repeated_call(
     neighbour: Neighbour,
 ) -> None:
     made = neighbour.project

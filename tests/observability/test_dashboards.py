@@ -67,7 +67,7 @@ def test_every_variable_is_used_and_every_one_that_is_used_is_there(name: str) -
         assert variable["allValue"] == ".*", "All includes what comes while somebody looks"
 
 
-def test_every_metric_that_is_asked_for_is_one_of_ours() -> None:
+def test_every_metric_in_a_query_is_one_of_ours() -> None:
     page, _ = Metrics(service="tests", version="0").render()
     ours = set(re.findall(r"^# TYPE (\S+)", page.decode(), re.MULTILINE))
     there = ours | {f"{name}_{part}" for name in ours for part in ("bucket", "sum", "count")} | _recorded()

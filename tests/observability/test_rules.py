@@ -27,7 +27,7 @@ SERVICES: Final[dict[str, type[ServiceSettings]]] = {
 }
 
 
-def test_every_replica_of_every_service_is_asked_with_a_key() -> None:
+def test_every_replica_of_every_service_is_scraped_with_a_key() -> None:
     jobs = {job["job_name"]: job for job in config()["scrape_configs"]}
     assert jobs.keys() == {*SERVICES, "prometheus"}
     for service, settings in SERVICES.items():
@@ -55,7 +55,7 @@ def test_rules_ring_when_they_should_and_only_then(name: str) -> None:
     assert "SUCCESS" in promtool(DEPLOY, "test", "rules", f"tests/{name}")
 
 
-def test_every_rule_has_a_test_in_which_it_tells_and_every_alert_one_in_which_it_is_silent() -> None:
+def test_every_rule_has_a_test_with_a_result_and_every_alert_one_in_which_it_is_silent() -> None:
     told = {_about(check) for check in _checks() if check["exp_samples"]}
     silent = {_about(check) for check in _checks() if not check["exp_samples"]}
     alerts = {rule["alert"] for rule in _rules() if "alert" in rule}

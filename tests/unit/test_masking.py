@@ -67,7 +67,7 @@ def test_every_text_of_a_value_is_masked() -> None:
     assert Masker(["s3cret"]).value(value) == {"a": [f"x {MASK}", 1, None], MASK: {"b": True}}
 
 
-def test_what_cannot_become_a_secret_is_told_at_once() -> None:
+def test_what_cannot_become_a_secret_is_refused_at_once() -> None:
     told: list[str] = []
     stream = MaskedStream(Masker(["secret"]), told.append)
     for piece in ("one ", "se", "ven ", "sec"):

@@ -69,7 +69,7 @@ async def test_all_runs_of_a_workflow_are_cancelled_by_one_request(visitor: Visi
     await visitor.ended(other)
 
 
-async def test_a_retry_asks_only_what_had_failed(visitor: Visitor, model: Model) -> None:
+async def test_a_retry_makes_only_the_calls_that_had_failed(visitor: Visitor, model: Model) -> None:
     await visitor.apply("chain", CHAIN)
     model.replies = {"Second done.": Status(500)}
     failed = await visitor.ended(await visitor.submit("chain", topic="ice"))
@@ -106,7 +106,7 @@ async def test_a_fork_goes_on_from_a_step_with_another_state(visitor: Visitor, m
     assert [run["id"] for run in forks] == [fork["id"]]
 
 
-async def test_a_fork_can_begin_anew_with_other_inputs(visitor: Visitor, model: Model) -> None:
+async def test_a_fork_can_begin_again_with_other_inputs(visitor: Visitor, model: Model) -> None:
     await visitor.apply("chain", CHAIN)
     origin = await visitor.ended(await visitor.submit("chain", topic="moon"))
     response = await visitor.post(f"/v1/runs/{origin['id']}/fork", inputs={"topic": "mars"})

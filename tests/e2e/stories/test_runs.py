@@ -89,7 +89,7 @@ async def test_a_run_that_is_waited_for_comes_back_with_its_result(visitor: Visi
     assert await visitor.steps(run["id"]) == ["draft", "write"]
 
 
-async def test_a_run_that_is_not_waited_for_is_found_where_the_answer_says(visitor: Visitor, model: Model) -> None:
+async def test_a_run_without_a_wait_is_at_the_location_of_the_answer(visitor: Visitor, model: Model) -> None:
     await visitor.apply("poem", POEM)
     free = asyncio.Event()
     model.replies = {"Draft tea.": Held(Text("steam"), free)}

@@ -20,7 +20,7 @@ config:
 SECRET = "s3cret-of-somebody"
 
 
-async def test_only_the_model_hears_a_secret(visitor: Visitor, model: Model) -> None:
+async def test_only_the_model_receives_a_secret(visitor: Visitor, model: Model) -> None:
     await visitor.apply("login", LOGIN)
     model.ask = lambda prompt: Text(f"{prompt}, done")
     run = await visitor.ended(await visitor.submit("login", user="ann", token=SECRET))

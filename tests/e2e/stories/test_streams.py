@@ -35,7 +35,7 @@ WHOLE = [
 ]
 
 
-async def test_a_stream_tells_every_event_once_and_in_order(visitor: Visitor) -> None:
+async def test_a_stream_carries_every_event_once_and_in_order(visitor: Visitor) -> None:
     await visitor.apply("tale", TALE)
     run_id = await visitor.submit("tale", topic="cats")
     async with visitor.stream(run_id) as events:
@@ -67,7 +67,7 @@ async def test_tokens_come_while_the_model_is_still_speaking(visitor: Visitor, m
     assert rest[-1].event == "run.succeeded"
 
 
-async def test_a_client_that_lost_its_stream_misses_nothing_and_hears_nothing_twice(
+async def test_a_client_that_lost_its_stream_misses_nothing_and_gets_nothing_twice(
     visitor: Visitor, model: Model
 ) -> None:
     await visitor.apply("tale", TALE)
@@ -86,7 +86,7 @@ async def test_a_client_that_lost_its_stream_misses_nothing_and_hears_nothing_tw
     assert seen == WHOLE
 
 
-async def test_a_stream_of_which_all_has_been_heard_is_over(visitor: Visitor) -> None:
+async def test_a_stream_of_which_all_was_received_is_over(visitor: Visitor) -> None:
     await visitor.apply("tale", TALE)
     run = await visitor.ended(await visitor.submit("tale", topic="fish"))
     headers = {"accept": "text/event-stream", "last-event-id": str(run["last_seq"])}
@@ -106,7 +106,7 @@ async def test_events_are_read_page_by_page(visitor: Visitor) -> None:
     assert [event["type"] for event in seen] == WHOLE
 
 
-async def test_many_streams_of_one_run_hear_the_same(visitor: Visitor, model: Model) -> None:
+async def test_many_streams_of_one_run_carry_the_same(visitor: Visitor, model: Model) -> None:
     await visitor.apply("tale", TALE)
     free = asyncio.Event()
     model.replies = {"Begin owls.": Held(Text("hoo"), free)}

@@ -43,7 +43,7 @@ async def bus(nats_url: str, dropped: list[tuple[str, str]]) -> AsyncIterator[Bu
         yield opened
 
 
-async def test_many_messages_are_heard_in_order_and_by_nobody_else(bus: Bus, dropped: list[tuple[str, str]]) -> None:
+async def test_many_messages_arrive_in_order_and_nowhere_else(bus: Bus, dropped: list[tuple[str, str]]) -> None:
     heard, heard_by_another = Heard(), Heard()
     async with (
         bus.subscribe(subjects.run_tokens(RUN), RunTokens, heard),
@@ -68,7 +68,7 @@ async def test_what_is_published_as_the_last_thing_is_still_sent(nats_url: str, 
         await eventually(lambda: len(heard.texts) == 500)
 
 
-async def test_garbage_is_counted_and_the_next_message_is_heard(
+async def test_garbage_is_counted_and_the_next_message_is_received(
     nats_url: str, bus: Bus, dropped: list[tuple[str, str]]
 ) -> None:
     heard, stranger = Heard(), Client()
@@ -83,7 +83,7 @@ async def test_garbage_is_counted_and_the_next_message_is_heard(
     assert dropped == [("undecodable", "RunTokens")] * 4
 
 
-async def test_a_handler_that_fails_hears_the_next_message(bus: Bus, dropped: list[tuple[str, str]]) -> None:
+async def test_a_handler_that_fails_receives_the_next_message(bus: Bus, dropped: list[tuple[str, str]]) -> None:
     heard = Heard()
 
     async def fragile(message: RunTokens) -> None:
@@ -123,7 +123,7 @@ async def test_a_slow_handler_loses_the_oldest_and_nobody_waits_for_it(
     assert missed[-1] == len(dropped) > 0
 
 
-async def test_of_a_queue_one_hears_each_message(bus: Bus) -> None:
+async def test_one_member_of_a_queue_group_receives_each_message(bus: Bus) -> None:
     one, other = Heard(), Heard()
     async with (
         bus.subscribe(subjects.run_tokens(RUN), RunTokens, one, queue="q"),
@@ -145,7 +145,7 @@ async def test_a_request_is_answered(bus: Bus) -> None:
             assert await bus.request(heartbeat, AgentReply) == AgentReply(known=agent == "e1")
 
 
-async def test_a_request_that_nobody_hears_says_so_at_once(bus: Bus) -> None:
+async def test_a_request_without_a_subscriber_fails_at_once(bus: Bus) -> None:
     async with asyncio.timeout(1):
         assert await bus.request(AgentHeartbeat(id="e1", slots=4, slots_used=0), AgentReply, timeout_s=5) is None
 
@@ -186,7 +186,7 @@ async def test_who_gives_up_while_subscribing_leaves_the_connection_alive(bus: B
         await asyncio.wait_for(bell.wait(), 1)
 
 
-async def test_a_subscription_that_is_over_hears_nothing_and_costs_nothing(bus: Bus) -> None:
+async def test_a_subscription_that_is_over_receives_nothing_and_costs_nothing(bus: Bus) -> None:
     tasks = len(asyncio.all_tasks())
     heard = Heard()
     for _ in range(50):

@@ -42,7 +42,7 @@ async def test_a_service_starts_before_nats_and_finds_it_later(stopped_nats: Nat
         await _rings(bell)
 
 
-async def test_a_long_outage_is_said_once_and_not_with_every_try(
+async def test_a_long_outage_is_logged_once_and_not_with_every_try(
     stopped_nats: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_bus(stopped_nats.url, name="test"):
@@ -53,7 +53,7 @@ async def test_a_long_outage_is_said_once_and_not_with_every_try(
     assert len(caplog.records) == logged
 
 
-async def test_after_a_crash_of_nats_the_bell_rings_and_messages_are_heard_again(nats: NatsServer) -> None:
+async def test_after_a_crash_of_nats_the_bell_rings_and_messages_arrive_again(nats: NatsServer) -> None:
     async with _listening(nats) as (bus, bell):
         await _rings(bell)
         for _ in range(2):

@@ -102,7 +102,7 @@ async def test_what_a_service_may_not_use_is_refused_counted_and_logged(
     assert subjects.KEYS_CHANGED in "".join(str(vars(record).get("detail")) for record in caplog.records)
 
 
-async def test_who_answers_requests_may_say_nothing_to_who_made_none(guarded_nats: NatsServer) -> None:
+async def test_a_service_that_answers_requests_may_send_nothing_to_others(guarded_nats: NatsServer) -> None:
     dropped: list[tuple[str, str]] = []
     async with open_bus(
         _url(guarded_nats, "registry"), name="registry", on_drop=lambda *drop: dropped.append(drop)
@@ -111,7 +111,7 @@ async def test_who_answers_requests_may_say_nothing_to_who_made_none(guarded_nat
         await eventually(lambda: dropped == [("not_permitted", "any")])
 
 
-async def test_a_wrong_password_is_said_once_never_shown_and_tried_again(
+async def test_a_wrong_password_is_logged_once_never_shown_and_tried_again(
     guarded_nats: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="flowyard")

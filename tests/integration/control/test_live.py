@@ -53,7 +53,7 @@ async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> lis
     return seen
 
 
-def test_what_is_heard_twice_is_told_once() -> None:
+def test_what_is_received_twice_is_passed_on_once() -> None:
     listener = RunListener(uuid4(), 1)
     for seqs in ((1,), (2, 3), (2, 3), (3, 4)):
         listener.add_entries(heard_of(listener.run_id, *seqs).entries)
@@ -108,7 +108,7 @@ async def test_what_is_lost_between_messages_is_read(database: Database, bus: Bu
         assert await asyncio.wait_for(following, 2) == [1, 2, 3]
 
 
-async def test_the_poll_finds_what_no_message_tells(database: Database, bus: Bus, hands: Hands) -> None:
+async def test_the_poll_finds_what_no_message_announces(database: Database, bus: Bus, hands: Hands) -> None:
     live, run_id = live_of(database, bus, poll_s=0.05), await submitted(database)
     hands.silent = True
     claim = await hands.take()

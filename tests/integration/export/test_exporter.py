@@ -65,7 +65,7 @@ async def test_a_fork_points_to_the_span_of_its_origin(stored: Stored) -> None:
     assert origin != ORIGIN
 
 
-async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(stored: Stored) -> None:
+async def test_runs_that_ended_while_a_target_was_away_are_exported_when_it_is_back(stored: Stored) -> None:
     port = free_port()
     await listening(stored.database, "otlp")
     async with (
@@ -82,7 +82,7 @@ async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(store
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 0
 
 
-async def test_what_a_registry_was_telling_when_it_ended_is_told_by_the_next_one_at_once(stored: Stored) -> None:
+async def test_what_a_registry_was_exporting_when_it_ended_is_exported_by_the_next_one_at_once(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with otlp_receiver() as receiver, otlp_target(receiver.url) as target:
         receiver.hangs = True
@@ -100,7 +100,7 @@ async def taken(stored: Stored, run_id: UUID) -> bool:
     return bool(await stored.database.value(statement, run_id))
 
 
-async def test_one_who_never_answers_holds_nobody_else_up(stored: Stored) -> None:
+async def test_a_receiver_that_never_answers_holds_up_no_other(stored: Stored) -> None:
     await listening(stored.database, "hole", "otlp")
     async with (
         otlp_receiver() as hole,
@@ -119,7 +119,7 @@ async def test_one_who_never_answers_holds_nobody_else_up(stored: Stored) -> Non
     assert hole.trace_ids == receiver.trace_ids
 
 
-async def test_a_target_in_trouble_is_left_alone_as_long_as_it_asks_for(stored: Stored) -> None:
+async def test_a_target_in_trouble_is_left_alone_for_its_retry_after(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with (
         otlp_receiver() as receiver,
@@ -155,7 +155,7 @@ async def somebody_else() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("name", ["otlp", "mlflow"])
-async def test_somebody_else_at_the_address_is_no_reason_to_drop_runs_or_to_call_them_told(
+async def test_a_stranger_at_the_address_is_no_reason_to_drop_runs_or_to_call_them_exported(
     stored: Stored, name: str
 ) -> None:
     exports = await listening(stored.database, name)
@@ -226,7 +226,7 @@ async def test_two_who_send_for_one_target_send_each_run_once(stored: Stored) ->
     assert sorted(span.trace_id for span in receiver.spans) == sorted(run_id.hex for run_id in runs)
 
 
-async def test_a_retried_run_is_told_again_with_the_ids_that_it_had(stored: Stored) -> None:
+async def test_a_retried_run_is_exported_again_with_the_ids_that_it_had(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with (
         otlp_receiver() as receiver,
@@ -244,7 +244,7 @@ async def test_a_retried_run_is_told_again_with_the_ids_that_it_had(stored: Stor
     assert [name for name, _ in after.events] == ["run.queued", "run.failed", "run.queued", "run.succeeded"]
 
 
-async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_has_ended(stored: Stored) -> None:
+async def test_a_run_that_was_retried_before_its_export_is_exported_when_it_has_ended(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     run_id = await ended(stored, "failed")
     await stored.moves.retry(run_id)
@@ -261,7 +261,7 @@ async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_ha
     assert [span.error for span in receiver.spans] == [None]
 
 
-async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_told_at_once(stored: Stored) -> None:
+async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_exported_at_once(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     run_id = await ended(stored, "failed")
     await stored.moves.retry(run_id)

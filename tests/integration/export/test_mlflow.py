@@ -171,7 +171,7 @@ async def test_mlflow_doesnt_make_up_a_cost_that_nobody_knows(yard: Yard, mlflow
     assert (vllm["gen_ai.usage.input_tokens"], vllm["flowyard.cost"]) == (unknown.tokens_in, "unknown")
 
 
-async def test_a_retried_run_is_brought_up_to_date_and_not_told_twice(
+async def test_a_retried_run_is_brought_up_to_date_and_not_exported_twice(
     yard: Yard, mlflow: Mlflow, model: Replying
 ) -> None:
     model.says = Status(400)

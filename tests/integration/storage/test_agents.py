@@ -38,7 +38,7 @@ async def test_to_register_again_brings_it_up_to_date(agents: Agents) -> None:
     assert len(await agents.page()) == 1
 
 
-async def test_a_heartbeat_keeps_it_there_and_tells_its_load(database: Database, agents: Agents) -> None:
+async def test_a_heartbeat_keeps_it_registered_and_reports_its_load(database: Database, agents: Agents) -> None:
     await agents.register(EXECUTOR)
     await grow_old(database, 50)
     await agents.heartbeat("executor-1", {"slots_used": 3})

@@ -95,7 +95,7 @@ async def test_a_workflow_with_a_thousand_queued_runs_does_not_starve_one_with_a
     assert {claim.workflow for claim in await stored.claims.take("one", 2)} == {"crowd"}
 
 
-async def test_an_executor_gets_no_more_runs_than_it_asks_for(stored: Stored) -> None:
+async def test_an_executor_gets_no_more_runs_than_it_requests(stored: Stored) -> None:
     for _ in range(5):
         await stored.run()
     assert [len(await stored.claims.take("one", 2)) for _ in range(4)] == [2, 2, 1, 0]
@@ -156,7 +156,7 @@ async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored)
     assert len(await stored.claims.take("one", 1)) == 1
 
 
-async def test_a_renewal_tells_what_is_held_and_what_should_end(stored: Stored) -> None:
+async def test_a_renewal_returns_what_is_held_and_what_should_end(stored: Stored) -> None:
     kept, cancelled, lost = [await stored.claimed() for _ in range(3)]
     assert (await stored.moves.cancel(cancelled.run_id)).entry is None
     await stored.expire(lost.run_id)

@@ -152,7 +152,7 @@ async def test_a_number_that_fits_no_column_is_refused_and_not_tried_for_ever(st
             await stored.committer.commit(commit)
 
 
-async def test_a_refusal_tells_nobody_the_values(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_shows_no_values(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     claim = await stored.claimed()
     commit = full_commit(claim)
     commit.outputs, commit.status = '{"a": my-secret', "succeeded"
@@ -187,13 +187,13 @@ async def test_a_step_that_has_succeeded_stays_as_it_is(stored: Stored) -> None:
     assert [(step.status, step.seq) for step in await stored.history.steps(claim.run_id)] == [("succeeded", 2)]
 
 
-async def test_a_commit_says_that_somebody_wants_the_run_cancelled(stored: Stored) -> None:
+async def test_a_commit_returns_that_a_cancel_was_requested(stored: Stored) -> None:
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
     assert await stored.committer.commit(telling(claim)) == CommitResult(cancel_requested=True)
 
 
-async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Stored) -> None:
+async def test_a_commit_waits_for_a_place_while_the_queue_is_full(stored: Stored) -> None:
     claims = await claims_of(stored, 6)
     committer = Committer(stored.database, lease_s=LEASE_S, most_waiting=2)
     waiting = [asyncio.create_task(committer.commit(telling(claim))) for claim in claims]

@@ -88,7 +88,7 @@ async def test_many_requests_with_one_key_are_one_query(database: Database) -> N
     assert keys.looks == 1
 
 
-async def test_a_revoked_key_is_refused_within_a_second_even_if_nobody_says_so(keys: Keys) -> None:
+async def test_a_revoked_key_is_refused_within_a_second_even_without_a_message(keys: Keys) -> None:
     info, text = await keys.create("ci", frozenset({"run"}))
     cached = CachedKeys(keys)
     assert await cached.verify(text)
@@ -98,7 +98,7 @@ async def test_a_revoked_key_is_refused_within_a_second_even_if_nobody_says_so(k
 
 
 @pytest.mark.parametrize("by", ["id", "all"])
-async def test_a_revoked_key_is_refused_at_once_where_it_is_said(keys: Keys, by: str) -> None:
+async def test_a_revoked_key_is_refused_at_once_where_a_message_arrives(keys: Keys, by: str) -> None:
     info, text = await keys.create("ci", frozenset({"run"}))
     cached = CachedKeys(keys, seconds=60)
     assert await cached.verify(text)

@@ -77,7 +77,7 @@ async def test_a_day_begins_when_it_does_in_utc(stored: Stored) -> None:
     assert await names(stored, "day") == ["2026-01-01", "2025-12-31"]
 
 
-async def test_unknown_stays_unknown_and_what_is_known_is_told_beside_it(stored: Stored) -> None:
+async def test_an_unknown_sum_stays_unknown_next_to_the_known_one(stored: Stored) -> None:
     written = await book(stored)
     await written.call(cost="0.25", tokens=(7, 3, 1))
     await written.call(cost=None, tokens=(None, 4, None), error="timeout")
@@ -98,7 +98,7 @@ async def test_durations_are_those_of_the_calls_that_were_answered(stored: Store
     assert (sums.duration_mean_s, sums.duration_p95_s, sums.first_token_p50_s) == (11, 20, 1)
 
 
-async def test_the_most_expensive_groups_are_told_and_the_total_is_that_of_all(stored: Stored) -> None:
+async def test_the_most_expensive_groups_are_listed_and_the_total_is_that_of_all(stored: Stored) -> None:
     written = await book(stored)
     for number in range(5):
         await written.call(model=f"m{number}", cost=str(number))

@@ -83,7 +83,7 @@ async def test_the_document_of_a_run_stays_that_of_its_revision(stored: Stored) 
     assert await stored.runs.document_of(run_id) == "first"
 
 
-async def test_a_list_is_narrowed_by_everything_that_it_is_asked_for(stored: Stored) -> None:
+async def test_a_list_is_narrowed_by_all_of_its_filters(stored: Stored) -> None:
     first, second = await stored.run("poems"), await stored.run("poems")
     other = await stored.run("news")
     await stored.moves.cancel(first)
@@ -99,7 +99,7 @@ async def test_a_list_is_narrowed_by_everything_that_it_is_asked_for(stored: Sto
     assert await ids(stored, RunFilter(forked_from=first)) == []
 
 
-async def test_the_depth_of_the_queue_is_counted_as_far_as_asked(stored: Stored) -> None:
+async def test_the_depth_of_the_queue_is_counted_up_to_a_limit(stored: Stored) -> None:
     assert await stored.queue.oldest_queued_s() == 0
     for _ in range(4):
         await stored.run()

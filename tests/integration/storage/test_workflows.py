@@ -83,7 +83,7 @@ async def test_a_workflow_in_the_list_has_the_limits_of_its_current_revision(wor
     assert (await workflows.get("triage"))[0] == listed
 
 
-async def test_an_unknown_workflow_is_told_with_the_nearest_name(workflows: Workflows) -> None:
+async def test_the_error_for_an_unknown_workflow_has_the_nearest_name(workflows: Workflows) -> None:
     await apply(workflows, "triage")
     with pytest.raises(UnknownWorkflow, match=r"no workflow 'traige' \(did you mean 'triage'\?\)"):
         await workflows.head("traige")
@@ -129,7 +129,7 @@ async def test_a_rollback_to_what_is_current_changes_nothing(workflows: Workflow
     assert await workflows.roll_back("triage", 1, concurrency=None, priority=0) == (first, False)
 
 
-async def test_an_unknown_revision_is_told_with_the_newest_number(workflows: Workflows) -> None:
+async def test_the_error_for_an_unknown_revision_has_the_newest_number(workflows: Workflows) -> None:
     await apply(workflows)
     with pytest.raises(UnknownRevision, match=r"triage/7.*the newest is 1"):
         await workflows.revision("triage", 7)
@@ -158,7 +158,7 @@ async def test_a_workflow_with_open_runs_stays(database: Database, workflows: Wo
     assert await status(database, run_id) == "queued"
 
 
-async def test_a_forced_deletion_cancels_what_is_queued_and_asks_executors_for_the_rest(
+async def test_a_forced_deletion_cancels_queued_runs_and_requests_a_cancel_of_the_others(
     database: Database, workflows: Workflows
 ) -> None:
     revision, _ = await apply(workflows)

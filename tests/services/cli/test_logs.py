@@ -135,7 +135,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "asked"
 
 
-def test_containers_tell_their_lines_through_docker_compose(docker: Path) -> None:
+def test_the_lines_of_containers_come_from_docker_compose(docker: Path) -> None:
     source, heard = ContainerLogs("mine"), list[LogLine]()
     found = in_order(source.newest(LineFilter(), 2))
     assert [(one.name, *events([one])) for one in found] == [
@@ -157,7 +157,7 @@ def test_containers_tell_their_lines_through_docker_compose(docker: Path) -> Non
     [("nobody", "is this the name of the project"), ("broken", "docker compose failed: no such project")],
 )
 @pytest.mark.usefixtures("docker")
-def test_containers_that_tell_nothing_are_not_passed_over(project: str, why: str) -> None:
+def test_containers_whose_lines_cant_be_read_are_not_passed_over(project: str, why: str) -> None:
     with pytest.raises(NoLogs, match=why):
         ContainerLogs(project).newest(LineFilter(), None)
 
@@ -186,7 +186,7 @@ def beside(remote: Remote, files: Mapping[str, list[str]]) -> None:
         write(data / "logs", name, *lines)
 
 
-async def test_a_run_is_told_by_its_events_and_by_the_lines_of_all_services(remote: Remote) -> None:
+async def test_the_log_of_a_run_has_its_events_and_the_lines_of_all_services(remote: Remote) -> None:
     run_id, now = await failed(remote), datetime.now(UTC)
     about = {"run_id": run_id, "trace_id": UUID(run_id).hex}
     files = {

@@ -63,7 +63,7 @@ async def test_replies_are_streamed_as_they_come(remote: Remote) -> None:
         assert (await command.ended()).code == 0
 
 
-async def test_ctrl_c_leaves_the_run_and_tells_how_to_go_on(remote: Remote) -> None:
+async def test_ctrl_c_leaves_the_run_and_shows_how_to_go_on(remote: Remote) -> None:
     async with remote.running(*RAIN) as command:
         claim = await remote.hands.take()
         await remote.hands.tell(claim, "step.started", node="draft", visit=1)
@@ -148,7 +148,7 @@ WRONG = [
 ]
 
 
-async def test_what_is_wrong_is_said_before_anything_runs(remote: Remote) -> None:
+async def test_what_is_wrong_is_reported_before_anything_runs(remote: Remote) -> None:
     for args, said in WRONG:
         ended = await remote.cli("run", *args)
         assert ended.code == 2
@@ -156,7 +156,7 @@ async def test_what_is_wrong_is_said_before_anything_runs(remote: Remote) -> Non
     assert (await remote.cli("runs")).out == "no runs yet\n"
 
 
-async def test_a_name_that_no_file_can_have_is_asked_for_at_the_stack(remote: Remote) -> None:
+async def test_a_name_that_no_file_can_have_is_looked_up_on_the_stack(remote: Remote) -> None:
     ended = await remote.cli("run", "a" * 300)
     assert (ended.code, "at most 128 characters" in ended.err) == (2, True)
 

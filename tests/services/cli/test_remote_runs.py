@@ -80,7 +80,7 @@ async def test_a_run_that_has_ended_is_followed_to_its_result_at_once(remote: Re
     assert "failed in 0.1 s, 2 steps: node 'write': it is down [provider_error]" in ended.err
 
 
-async def test_several_runs_are_cancelled_and_what_can_not_be_is_said(remote: Remote) -> None:
+async def test_several_runs_are_cancelled_and_those_that_can_not_be_are_named(remote: Remote) -> None:
     over, waiting = await failed(remote), await submitted(remote)
     ended = await remote.cli("runs", "cancel", over, waiting)
     assert ended.code == 2
@@ -142,7 +142,7 @@ WRONG_FORKS = [
 ]
 
 
-async def test_what_is_wrong_with_a_fork_is_said(remote: Remote) -> None:
+async def test_what_is_wrong_with_a_fork_is_reported(remote: Remote) -> None:
     run_id = await failed(remote)
     for args, said in WRONG_FORKS:
         ended = await remote.cli("runs", "fork", run_id, *args)

@@ -55,7 +55,7 @@ async def test_what_is_down_is_named_and_ends_with_code_1(remote: Remote) -> Non
     assert json.loads(ended.out)["wrong"] == [line[7:] for line in as_text.out.splitlines() if line.startswith("wrong")]
 
 
-async def test_a_gateway_that_is_not_there_is_told_in_one_line(remote: Remote) -> None:
+async def test_a_gateway_that_is_not_there_is_reported_in_one_line(remote: Remote) -> None:
     await remote.gateway.end()
     ended = await remote.cli("status")
     assert ended.code == 1

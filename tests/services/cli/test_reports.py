@@ -34,7 +34,7 @@ def row(out: str, name: str) -> list[str]:
     return [cell.strip() for cell in found.split("  ") if cell.strip()]
 
 
-async def test_costs_are_shown_with_the_most_expensive_marked_and_told_in_words(remote: Remote) -> None:
+async def test_costs_are_shown_in_words_with_the_most_expensive_marked(remote: Remote) -> None:
     written, now = await book(remote), datetime.now(UTC)
     await written.call(model="large", cost="0.00000000012", at=now, tokens=(1200, 5, None))
     await written.call(model="small", cost="0.00000000004", at=now, first_token_s=0.2)
@@ -70,7 +70,7 @@ async def test_where_nothing_cost_anything_nothing_is_the_most_expensive(remote:
     assert row(out, "total")[6] == "$0"
 
 
-async def test_costs_are_grouped_and_limited_as_asked(remote: Remote) -> None:
+async def test_costs_are_grouped_and_limited_by_the_options(remote: Remote) -> None:
     written, now = await book(remote), datetime.now(UTC)
     for node, amount in (("draft", "1"), ("write", "2"), ("read", "3")):
         await written.call(node=node, cost=amount, at=now)
@@ -142,7 +142,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("args", "said"), WRONG, ids=[" ".join(args) for args, _ in WRONG])
-def test_what_a_report_can_not_be_of_is_said(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_of_something_impossible_is_refused(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         build_parser(args[0]).parse_args(args)
     assert ended.value.code == 2

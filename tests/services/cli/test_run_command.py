@@ -72,7 +72,9 @@ def test_inputs_may_come_from_standard_input(folder: Path) -> None:
         (["-i", "topic=rain", "--model", "scripted/nothing"], "neither a test of the document nor a file"),
     ],
 )
-def test_what_is_wrong_with_a_command_is_said_before_anything_runs(folder: Path, args: list[str], said: str) -> None:
+def test_what_is_wrong_with_a_command_is_reported_before_anything_runs(
+    folder: Path, args: list[str], said: str
+) -> None:
     (folder / "broken.json").write_text('{"topic": }')
     (folder / "list.json").write_text("[1]")
     ended = flowyard("run", "haiku.yaml", *args, cwd=folder)
@@ -114,7 +116,7 @@ def test_a_replies_file_answers_in_place_of_a_model(folder: Path) -> None:
     assert "From a file" in ended.out
 
 
-async def test_a_real_provider_is_asked_and_its_cost_is_shown(folder: Path) -> None:
+async def test_a_real_provider_is_called_and_its_cost_is_shown(folder: Path) -> None:
     async with openai_server([Text("Soft rain"), Json({"mood": "calm"})]) as server:
         document = SCRIPTED.replace(
             "{provider: scripted}", f"{{provider: openai, model: gpt-4o-mini, api_base: {server.url}}}"

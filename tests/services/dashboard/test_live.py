@@ -54,7 +54,7 @@ async def following(client: httpx.AsyncClient, page: str, **changes: str) -> Asy
 
 
 @pytest.mark.parametrize("page", ["/runs", "/runs?workflow=haiku", "/workflows", "/workflows/haiku"])
-async def test_lists_tell_of_new_runs_and_of_changes(
+async def test_lists_show_new_runs_and_changes(
     client: httpx.AsyncClient, database: Database, control: Control, page: str
 ) -> None:
     name = await apply(database, HAIKU)

@@ -68,7 +68,7 @@ async def test_the_cookie_is_for_us_alone(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     "key", ["", "nonsense", "fy_aaaaaaaa_" + "a" * 40, "fy_\0", "\ud800".encode("utf-8", "surrogatepass")]
 )
-async def test_a_wrong_key_is_told_so(dashboard: Dashboard, key: str) -> None:
+async def test_a_wrong_key_is_refused_with_a_message(dashboard: Dashboard, key: str) -> None:
     async with dashboard.stranger() as stranger:
         answer = await stranger.post("/login", data={"key": key})
     assert answer.status_code == 401
@@ -144,7 +144,7 @@ async def test_only_our_own_pages_may_change_something(
     assert (await control.queue_measures.depths())["queued"] == 1
 
 
-async def test_a_browser_that_tells_the_origin_alone_is_believed(dashboard: Dashboard) -> None:
+async def test_a_browser_that_sends_the_origin_alone_is_believed(dashboard: Dashboard) -> None:
     async with httpx.AsyncClient(base_url=dashboard.url, headers={"origin": dashboard.url}) as old:
         assert (await old.post("/login", data={"key": dashboard.keys["read"]})).status_code == 303
 

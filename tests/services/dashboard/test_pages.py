@@ -143,7 +143,7 @@ async def test_what_is_typed_becomes_the_inputs(
         ("whole", "9" * 5000, "expected int"),
     ],
 )
-async def test_what_is_wrong_is_told_beside_its_field(
+async def test_what_is_wrong_is_shown_next_to_its_field(
     client: httpx.AsyncClient, database: Database, control: Control, field: str, typed: str, told: str
 ) -> None:
     await apply(database, EVERY_TYPE)
@@ -206,7 +206,7 @@ async def test_whatever_people_write_is_shown_and_never_obeyed(
         "/runs/01a206af-a90f-7a31-9cc4-6ad022b9206d", "/runs/01a206af-a90f-7a31-9cc4-6ad022b9206d/live",
     ],
 )  # fmt: skip
-async def test_what_is_not_there_is_told_on_a_page(client: httpx.AsyncClient, path: str) -> None:
+async def test_what_does_not_exist_is_an_error_on_a_page(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
@@ -245,7 +245,7 @@ async def test_runs_are_filtered(client: httpx.AsyncClient, database: Database, 
     assert other not in page
 
 
-async def test_the_list_of_workflows_tells_how_they_do(
+async def test_the_list_of_workflows_shows_how_their_runs_end(
     client: httpx.AsyncClient, database: Database, control: Control
 ) -> None:
     name = await apply(database, HAIKU)

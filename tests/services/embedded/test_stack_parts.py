@@ -85,7 +85,7 @@ def test_a_full_disk_holds_nobody_up(tmp_path: Path) -> None:
     LogFile(tmp_path / "missing" / "gateway.log").write(b"lost\n")
 
 
-def test_pauses_double_up_to_ten_seconds_and_start_anew_after_steady_health() -> None:
+def test_pauses_double_up_to_ten_seconds_and_start_again_after_steady_health() -> None:
     backoff = Backoff()
     assert [backoff.after(5) for _ in range(8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
     assert [backoff.after(30), backoff.after(0)] == [0.2, 0.4]

@@ -12,7 +12,7 @@ from flowyard.storage.database import open_database
 from flowyard_executor.daily_budgets import DailyBudgets
 
 
-async def test_a_run_that_is_ended_while_it_asks_leaves_nothing_counted(database_url: str) -> None:
+async def test_a_run_that_is_ended_while_it_reserves_leaves_nothing_counted(database_url: str) -> None:
     chance = Random(1)
     async with open_database(database_url, service="tests") as database:
         spending = DailySpending(database)

@@ -143,7 +143,7 @@ async def test_examples_of_the_openapi_document_fit_their_schemas(client: httpx.
     assert checked > 8
 
 
-async def test_the_status_tells_what_waits_and_who_works(gateway: Gateway, poem: str) -> None:
+async def test_the_status_shows_what_waits_and_who_works(gateway: Gateway, poem: str) -> None:
     await gateway.client.post(f"/v1/workflows/{poem}/runs", json={"inputs": {"topic": "rain"}})
     status = (await gateway.client.get("/v1/status")).json()
     assert (status["queue"]["queued"], status["queue"]["running"], status["queue"]["orphaned"]) == (1, 0, 0)

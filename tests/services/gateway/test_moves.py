@@ -98,7 +98,7 @@ async def test_many_are_cancelled_by_workflow_and_status(client: httpx.AsyncClie
     assert await status(client, running) == "running"
 
 
-async def test_many_are_cancelled_by_id_and_the_others_are_told(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_many_are_cancelled_by_id_and_the_others_are_listed(client: httpx.AsyncClient, hands: Hands) -> None:
     ended = await submit(client)
     await hands.succeed(await hands.take(), {})
     queued, unknown = await submit(client), str(uuid4())
@@ -231,7 +231,7 @@ edges:
 """
 
 
-async def test_what_a_branch_beside_the_step_writes_can_not_be_changed_by_a_fork(
+async def test_what_a_branch_parallel_to_the_step_writes_can_not_be_changed_by_a_fork(
     client: httpx.AsyncClient, hands: Hands, database: Database
 ) -> None:
     await apply(database, BESIDE)

@@ -47,9 +47,7 @@ async def test_costs_are_grouped_and_add_up_exactly(client: httpx.AsyncClient, h
     CostReport.model_validate(report)
 
 
-async def test_an_unknown_cost_is_null_and_what_is_known_stands_beside_it(
-    client: httpx.AsyncClient, hands: Hands
-) -> None:
+async def test_an_unknown_cost_is_null_next_to_the_known_sum(client: httpx.AsyncClient, hands: Hands) -> None:
     written = await book(client, hands)
     await written.call(cost="0.5")
     await written.call(cost=None, tokens=(None, None, None), error="timeout")
@@ -58,9 +56,7 @@ async def test_an_unknown_cost_is_null_and_what_is_known_stands_beside_it(
     assert (total["tokens_in"], total["known_tokens_in"], total["unknown_tokens"], total["errors"]) == (None, 10, 1, 1)
 
 
-async def test_costs_are_of_the_time_the_workflow_and_the_run_that_are_asked_for(
-    client: httpx.AsyncClient, hands: Hands
-) -> None:
+async def test_costs_are_narrowed_by_time_workflow_and_run(client: httpx.AsyncClient, hands: Hands) -> None:
     written, now = await book(client, hands), datetime.now(UTC)
     for hours in (1, 30, 24 * 20):
         await written.call(at=now - timedelta(hours=hours))
@@ -103,7 +99,7 @@ async def test_a_report_of_what_makes_no_sense_is_refused(client: httpx.AsyncCli
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
 
 
-async def test_what_a_time_looks_like_is_told_to_whoever_got_it_wrong(client: httpx.AsyncClient) -> None:
+async def test_the_error_for_a_wrong_time_shows_a_right_one(client: httpx.AsyncClient) -> None:
     for path in ("/v1/costs", "/v1/profiles"):
         (problem,) = (await client.get(path, params={"since": "last week"})).json()["problems"]
         assert problem["where"] == "query.since"

@@ -76,9 +76,7 @@ def service(status: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-async def test_services_are_told_with_their_versions_and_whether_they_are_well(
-    starting: Starting, database: Database
-) -> None:
+async def test_services_are_listed_with_their_versions_and_their_health(starting: Starting, database: Database) -> None:
     health = {"version": "0.1.0", "ready": True, "draining": False, "checks": []}
     sick = {**health, "ready": False, "checks": [{"name": "postgres", "ok": False, "detail": "Postgres is away"}]}
     await Agents(database).register(NewAgent("executor-1", "executor-1", "executor", "0.1.0", "here", {}))
@@ -114,7 +112,7 @@ async def test_an_mlflow_that_answers_but_has_no_database_is_not_well(starting: 
     assert not mlflow["healthy"]
 
 
-async def test_what_nobody_has_named_is_not_asked_for(starting: Starting) -> None:
+async def test_a_service_without_a_url_is_not_called(starting: Starting) -> None:
     async with starting(registry_url=NOWHERE) as gateway:
         status = await status_of(gateway)
     assert {one["name"] for one in status["services"]} == {"gateway", "postgres", "nats", "registry", "executor"}
@@ -133,7 +131,7 @@ async def test_what_nobody_has_named_is_not_asked_for(starting: Starting) -> Non
     }
 
 
-async def test_alerts_that_fire_are_told(starting: Starting) -> None:
+async def test_alerts_that_fire_are_shown(starting: Starting) -> None:
     async with answering(prometheus(PENDING, FIRING)) as url, starting(prometheus_url=url) as gateway:
         alerts = (await status_of(gateway))["alerts"]
     assert alerts["unreachable"] is None
@@ -164,7 +162,7 @@ async def test_a_prometheus_that_is_away_is_no_error(starting: Starting) -> None
     assert "hunter2" not in str(status)
 
 
-async def test_who_never_answers_makes_status_wait_two_seconds_and_not_again(starting: Starting) -> None:
+async def test_a_silent_service_makes_status_wait_two_seconds_and_not_again(starting: Starting) -> None:
     silent = dict.fromkeys([*prometheus(), "/health/ready"])
     requests: list[str] = []
     async with (
@@ -180,7 +178,7 @@ async def test_who_never_answers_makes_status_wait_two_seconds_and_not_again(sta
 
 
 @pytest.mark.usefixtures("poem")
-async def test_the_day_is_told_by_its_runs_and_by_its_calls_to_the_last_digit(
+async def test_the_day_has_its_runs_and_its_calls_to_the_last_digit(
     gateway: Gateway, hands: Hands, database: Database
 ) -> None:
     run_ids = [await submit(gateway.client) for _ in range(3)]

@@ -34,7 +34,7 @@ async def all_of(client: httpx.AsyncClient, run_id: str, **headers: str) -> list
         return [event async for event in events]
 
 
-async def test_a_stream_tells_what_happened_and_what_happens_and_ends_with_the_run(
+async def test_a_stream_carries_past_and_new_events_and_ends_with_the_run(
     client: httpx.AsyncClient, hands: Hands
 ) -> None:
     run_id = await submit(client)
@@ -78,7 +78,7 @@ async def test_a_stream_goes_on_where_the_client_lost_it(client: httpx.AsyncClie
     assert [event.id for event in resumed] == ["3", "4"]
 
 
-async def test_a_client_that_has_everything_is_told_not_to_come_again(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_a_client_that_has_everything_is_asked_not_to_come_again(client: httpx.AsyncClient, hands: Hands) -> None:
     run_id = await submit(client)
     await hands.succeed(await hands.take(), {})
     asked = {"accept": "text/event-stream", "Last-Event-ID": "2"}

@@ -36,9 +36,7 @@ async def test_a_list_comes_in_pages_newest_first(client: httpx.AsyncClient) -> 
     assert seen == made[::-1]
 
 
-async def test_a_list_is_narrowed_by_what_is_asked_for(
-    client: httpx.AsyncClient, hands: Hands, database: Database
-) -> None:
+async def test_a_list_is_narrowed_by_its_filters(client: httpx.AsyncClient, hands: Hands, database: Database) -> None:
     await apply(database, POEM.replace("name: poem", "name: other"))
     ended = await submit(client)
     await hands.succeed(await hands.take(), {})
@@ -79,7 +77,7 @@ async def test_the_ends_of_time_are_times(client: httpx.AsyncClient) -> None:
     assert await ids(client, created_from=last, created_to=last) == []
 
 
-async def test_what_happened_is_told_in_pages(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_events_come_in_pages(client: httpx.AsyncClient, hands: Hands) -> None:
     run_id = await submit(client)
     claim = await hands.take()
     await hands.step(claim, "draft", {"draft": "half a pair: \ud800"})

@@ -42,7 +42,7 @@ async def test_to_register_again_is_an_update(client: httpx.AsyncClient) -> None
     assert again.json()["registered_at"] == first["registered_at"]
 
 
-async def test_a_heartbeat_tells_the_load(client: httpx.AsyncClient) -> None:
+async def test_a_heartbeat_reports_the_load(client: httpx.AsyncClient) -> None:
     before = (await client.post("/v1/agents", json=TRANSLATOR)).json()
     response = await client.post("/v1/agents/translator-1/heartbeat", json={"slots": 4, "slots_used": 1})
     assert response.status_code == 200
@@ -54,7 +54,7 @@ async def test_a_heartbeat_tells_the_load(client: httpx.AsyncClient) -> None:
         assert problem(response) == (422, "invalid_request")
 
 
-async def test_an_agent_that_nobody_knows_is_told_so(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_agent_is_answered_that_it_is_unknown(client: httpx.AsyncClient) -> None:
     for response in (
         await client.post("/v1/agents/stranger/heartbeat", json={}),
         await client.get("/v1/agents/stranger"),
@@ -148,7 +148,7 @@ async def test_what_http_would_refuse_is_refused_over_nats(client: httpx.AsyncCl
     assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
 
 
-async def test_an_executor_whose_id_another_agent_has_is_told_no(
+async def test_an_executor_whose_id_another_agent_has_is_refused(
     client: httpx.AsyncClient, bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await client.post("/v1/agents", json={**TRANSLATOR, "id": "executor-1"})).status_code == 201

@@ -67,7 +67,9 @@ async def test_every_route_says_who_may_use_it_and_what_can_go_wrong(registry: R
                 assert {"413", "422"} <= set(operation["responses"]), (method, path)
 
 
-async def test_a_revoked_key_is_refused_as_soon_as_it_is_said(registry: Registry, database: Database, bus: Bus) -> None:
+async def test_a_revoked_key_is_refused_as_soon_as_a_message_names_it(
+    registry: Registry, database: Database, bus: Bus
+) -> None:
     keys = Keys(database)
     info, text = await keys.create("ci", frozenset({"read"}))
     async with registry.client_with(f"Bearer {text}") as client:
@@ -108,7 +110,7 @@ async def test_it_finds_postgres_again_when_that_has_dropped_every_connection(
     await eventually(answers)
 
 
-async def test_the_process_starts_serves_and_ends_when_told(database_url: str, nats_url: str) -> None:
+async def test_the_process_starts_serves_and_ends_on_a_signal(database_url: str, nats_url: str) -> None:
     environment = {"FLOWYARD_DATABASE_URL": database_url, "FLOWYARD_NATS_URL": nats_url, "FLOWYARD_PORT": "0"}
     async with process(environment) as child:
         assert child.stderr

@@ -85,7 +85,7 @@ async def test_a_document_may_be_json(client: httpx.AsyncClient) -> None:
     assert response.status_code == 201
 
 
-async def test_every_mistake_is_told_with_its_place(client: httpx.AsyncClient) -> None:
+async def test_every_mistake_is_reported_with_its_place(client: httpx.AsyncClient) -> None:
     broken = HAIKU.replace("outputs: [poem]", "outputs: [peom]").replace("prompt:", "promt:")
     response = await put(client, broken, params={"file": "haiku.yaml"})
     assert problem(response) == (422, "invalid_document")
@@ -103,7 +103,7 @@ async def test_every_mistake_is_told_with_its_place(client: httpx.AsyncClient) -
     assert response.json()["detail"].startswith("haiku.yaml:")
 
 
-async def test_what_is_no_document_is_told_as_such(client: httpx.AsyncClient) -> None:
+async def test_what_is_no_document_is_refused_as_such(client: httpx.AsyncClient) -> None:
     for body in (b"", b"\xff\xfe", b"flow: [", b"null", b"\0"):
         assert problem(await client.put("/v1/workflows/haiku", content=body)) == (422, "invalid_document"), body
 
@@ -230,7 +230,7 @@ async def test_a_rollback_brings_an_older_document_and_its_limits_back(client: h
     assert (again.json()["revision"], again.json()["created"]) == (3, False)
 
 
-async def test_what_isnt_there_is_told_by_its_code(client: httpx.AsyncClient) -> None:
+async def test_what_does_not_exist_is_reported_by_its_code(client: httpx.AsyncClient) -> None:
     await put(client)
     for path in ("", "/revisions", "/revisions/1", "/diff"):
         response = await client.get(f"/v1/workflows/haikku{path}")

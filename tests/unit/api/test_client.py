@@ -99,7 +99,7 @@ def stream(*events: dict[str, Any]) -> Say:
     return Say(200, "retry: 1000\n\n: still here\n\n" + "".join(parts), "text/event-stream")
 
 
-def test_what_is_asked_carries_the_key_and_names_are_names(server: Server) -> None:
+def test_requests_carry_the_key_and_names_are_names(server: Server) -> None:
     server.answers = [Say(200, {"items": [], "next_cursor": None})] * 2
     with server.client() as client:
         assert list(client.revisions("a/b?c ä")) == []
@@ -149,7 +149,7 @@ def test_a_wait_that_would_be_too_long_is_not_begun(server: Server) -> None:
     assert (caught.value.code, caught.value.status, caught.value.retry_after) == ("unavailable", 503, 60)
 
 
-def test_a_refusal_tells_what_the_gateway_told(server: Server) -> None:
+def test_a_refusal_carries_what_the_gateway_answered(server: Server) -> None:
     server.answers = [
         problem(409, "workflow_in_use", open_runs=3),
         problem(422, "invalid_inputs", problems=["a: missing", "b: isn't known"]),

@@ -25,7 +25,7 @@ async def test_many_rings_are_one() -> None:
     assert not await _is_heard(bell)
 
 
-async def test_a_ring_during_the_work_is_heard_after_it() -> None:
+async def test_a_ring_during_the_work_is_answered_after_it() -> None:
     bell = Doorbell(poll_s=LONG_S)
     bell.ring()
     await bell.wait()
@@ -39,7 +39,7 @@ async def test_without_a_ring_it_returns_when_the_poll_is_due() -> None:
     assert await _is_heard(bell)
 
 
-async def test_a_cancelled_hearer_is_cancelled() -> None:
+async def test_a_cancelled_waiter_is_cancelled() -> None:
     waiting = asyncio.create_task(Doorbell(poll_s=LONG_S).wait())
     await asyncio.sleep(0)
     waiting.cancel()

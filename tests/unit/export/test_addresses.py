@@ -123,7 +123,7 @@ def test_a_wrong_value_ends_the_start_with_one_line_and_no_secret(
         {"EXPORTER_OTLP_ENDPOINT": "http://here", "TRACES_EXPORTER": "none"},
     ],
 )
-def test_what_other_programs_are_told_stops_nobody_who_sends_no_traces(
+def test_settings_of_other_programs_stop_no_registry_that_sends_no_traces(
     monkeypatch: pytest.MonkeyPatch, others: dict[str, str]
 ) -> None:
     found = settings(monkeypatch, EXPORTER_OTLP_PROTOCOL="grpc", EXPORTER_OTLP_TIMEOUT="0", SERVICE_NAME="b", **others)

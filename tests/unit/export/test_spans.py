@@ -134,13 +134,13 @@ def test_what_is_unknown_is_left_out_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize("cost", ["0.0000001", "1234567890.123456789012345678", "0"])
-def test_costs_are_told_to_the_last_digit(cost: str) -> None:
+def test_costs_are_exact_to_the_last_digit(cost: str) -> None:
     [root, call, _] = spans_of(finished_run((0, StepStarted(THINK)), (1, called(THINK, cost=cost)), (3, ENDED)))
     assert (root.attributes["flowyard.cost_usd"], call.attributes["flowyard.cost_usd"]) == (cost, cost)
     assert Decimal(str(call.attributes["flowyard.cost_usd"])) == Decimal(cost)
 
 
-def test_prompts_and_replies_are_told_only_where_they_were_logged() -> None:
+def test_prompts_and_replies_are_exported_only_where_they_were_logged() -> None:
     messages = ({"role": "system", "content": "be brief"}, {"role": "user", "content": "think dawn"})
     logged, quiet = called(THINK, messages=messages, reply="soft"), called(WRITE)
     [_, quiet_span, logged_span, *_] = spans_of(
@@ -262,7 +262,7 @@ def test_of_a_fork_only_what_its_own_steps_wrote_is_known_and_its_origin_is_link
     assert texts(found["step write"])[0] == {"plan": "soft"}
 
 
-def test_where_a_run_went_is_told_and_what_was_reserved_is_not() -> None:
+def test_the_way_of_a_run_is_exported_and_its_reservations_are_not() -> None:
     run = finished_run(
         (0, ModelReserved(THINK, "openai", "gpt", 100, None)), (1, RouteTaken("think", "write", "x > 1")), (2, ENDED)
     )
@@ -304,6 +304,6 @@ def test_text_is_made_such_that_others_can_store_it(value: Any, shown: str) -> N
     assert as_json(value, max_length=100) == shown
 
 
-def test_steps_that_never_began_are_told_nothing_of() -> None:
+def test_steps_that_never_began_are_not_exported() -> None:
     [root] = spans_of(finished_run((0, StepFinished(THINK, 1.0, {}, 0, 0, 0, Decimal(0))), (1, ENDED)))
     assert root.role == "run"

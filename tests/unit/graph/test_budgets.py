@@ -205,7 +205,7 @@ async def test_a_reply_has_a_bound_as_soon_as_its_length_is_limited() -> None:
         assert [call.settings.max_tokens for call in outcome.calls] == [bound], budget
 
 
-async def test_a_model_that_replies_shortly_is_asked_for_no_more_than_it_has() -> None:
+async def test_a_model_with_short_replies_gets_a_limit_that_it_has() -> None:
     async def short(call: ModelCall, prompt: int) -> Terms:
         return Terms(None, longest=300)
 
@@ -239,7 +239,7 @@ async def test_several_replies_to_one_call_are_reserved_as_several() -> None:
         ended_by_its_budget(await sent("{tokens: 10000}", llm=f", max_tokens: 1000, extra: {{{extra}}}"))
 
 
-async def test_free_models_keep_a_limit_on_money_and_are_asked_as_ever() -> None:
+async def test_free_models_keep_a_limit_on_money_and_are_called_as_ever() -> None:
     async def free(call: ModelCall, prompt: int) -> Terms:
         return Terms(FREE)
 
@@ -263,7 +263,7 @@ async def test_canned_replies_cost_nothing() -> None:
 # ---- what is told
 
 
-async def test_what_is_reserved_is_told_before_each_call() -> None:
+async def test_a_reservation_is_recorded_before_each_call() -> None:
     outcome = await sent("{tokens: 10000}", llm=", max_tokens: 100")
     [reserved], [called] = outcome.of(ModelReserved), outcome.of(ModelCalled)
     assert (reserved.provider, reserved.model, reserved.usd) == ("openai", "m", None)
@@ -365,7 +365,7 @@ async def test_waiting_for_what_others_leave_over_is_no_time_of_the_step() -> No
     assert outcome.result.outputs == {"texts": ["done"] * 24}
 
 
-async def test_a_call_that_a_bug_ends_is_told_and_holds_up_no_other() -> None:
+async def test_a_call_that_a_bug_ends_is_reported_and_holds_up_no_other() -> None:
     async def answer(_: ModelCall) -> str:
         raise RuntimeError("a bug")
 

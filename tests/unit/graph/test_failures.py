@@ -83,7 +83,7 @@ async def test_retry_after_is_waited_for() -> None:
 _FALLBACKS = ", llm: {provider: openai, model: one, fallbacks: [{model: gpt-two}, {provider: ollama, model: three}]}"
 
 
-async def test_fallbacks_are_asked_in_order_until_one_answers() -> None:
+async def test_fallbacks_are_called_in_order_until_one_answers() -> None:
     outcome = await run(_one(_FALLBACKS), replies={"a": [_LIMITED, {"error": "model_refused"}, "third"]})
     assert outcome.result.outputs == {"a": "third"}
     assert [str(call.settings) for call in outcome.calls] == ["openai/one", "openai/gpt-two", "ollama/three"]

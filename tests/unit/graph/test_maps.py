@@ -150,7 +150,7 @@ async def test_an_item_may_be_an_object_that_the_prompt_steps_into() -> None:
     assert outcome.prompts_of("work") == ["do Ada", "do Alan"]
 
 
-async def test_a_map_inside_a_loop_collects_anew_in_each_turn() -> None:
+async def test_a_map_inside_a_loop_starts_an_empty_list_in_each_turn() -> None:
     text = document(
         "j",
         """

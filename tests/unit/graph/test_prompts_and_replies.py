@@ -40,7 +40,7 @@ async def test_a_text_needs_no_schema_and_is_stripped() -> None:
     assert outcome.result.outputs == {"p": "Hello"}
 
 
-async def test_the_model_is_asked_for_exactly_the_types_of_the_outputs() -> None:
+async def test_the_schema_for_the_model_has_exactly_the_types_of_the_outputs() -> None:
     outcome = await run(
         _one("p: {type: int, description: How many}\nq: 'list[str]'", "p, q"), replies={"a": '{"p": 1, "q": []}'}
     )
@@ -100,7 +100,7 @@ async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, v
         ("p: str", "   ", "the reply is empty"),
     ],
 )
-async def test_a_reply_that_does_not_fit_is_kept_and_told_why(fields: str, reply: str, told: str) -> None:
+async def test_a_reply_that_does_not_fit_is_kept_with_the_reason(fields: str, reply: str, told: str) -> None:
     message, kept = _invalid(await run(_one(fields, options=", retry: 0"), replies={"a": reply}))
     assert told in message
     assert kept == reply
@@ -205,14 +205,14 @@ async def test_system_and_examples_come_before_the_question() -> None:
     ]
 
 
-async def test_prompts_are_in_events_only_if_asked_for() -> None:
+async def test_prompts_are_in_events_only_of_nodes_that_log_them() -> None:
     outcome = await run(_one("p: str", options=", log_prompts: true"), replies={"a": "x"})
     assert outcome.of(ModelCalled)[0].messages == ({"role": "user", "content": "go"},)
     outcome = await run(_one("p: str"), replies={"a": "x"})
     assert outcome.of(ModelCalled)[0].messages is None
 
 
-async def test_a_nodes_own_model_is_asked() -> None:
+async def test_a_nodes_own_model_is_called() -> None:
     outcome = await run(_one("p: str", options=", llm: {provider: openai, model: gpt-9}"), replies={"a": "x"})
     assert str(outcome.calls[0].settings) == "openai/gpt-9"
     (called,) = outcome.of(ModelCalled)

@@ -77,7 +77,7 @@ async def test_a_name_that_means_something_else_in_a_node_is_no_secret() -> None
     assert outcome.prompts_of("each")[0] == "a"
 
 
-async def test_what_is_wrong_with_a_reply_is_told_without_the_secret() -> None:
+async def test_what_is_wrong_with_a_reply_is_reported_without_the_secret() -> None:
     async def answer(_: ModelCall) -> str:
         return r'{"said": "x", "s3cr\u00E9t-of-somebody": 1, "more": "s3cr\u00E9t-of-somebody"}'
 

@@ -46,7 +46,7 @@ def told(problem: Problem) -> str:
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_a_bad_document_is_told_what_where_and_what_would_be_right(path: Path) -> None:
+def test_a_bad_document_is_refused_with_what_where_and_what_would_be_right(path: Path) -> None:
     expected = expected_in(path.read_text(encoding="utf-8"))
     loaded = load_file(path)
     shown = "\n".join(problem.render(path.name) for problem in loaded.problems)

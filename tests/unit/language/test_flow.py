@@ -170,6 +170,6 @@ def _onward(way: Way) -> list[frozenset[str]]:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_the_nodes_beside_a_node_are_those_that_a_run_can_be_at_as_well(seed: int) -> None:
+def test_the_nodes_parallel_to_a_node_are_those_that_a_run_can_be_at_as_well(seed: int) -> None:
     whole = any_flow(seed)
     assert {frozenset((a, b)) for a in whole.names for b in whole.parallel_to(a)} == running_together(whole)

@@ -73,7 +73,9 @@ async def test_any_other_provider_of_litellm_goes_by_its_name(models: Models) ->
     assert (reply.text, reply.cost_usd, server.requests[0].body["model"]) == ("hi", None, "qwen3")
 
 
-async def test_ollama_is_asked_at_its_address_and_nowhere_else(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ollama_is_called_at_its_address_and_nowhere_else(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """LiteLLM asks localhost:11434 about the model otherwise, wherever the document says that Ollama is."""
     connected: list[int] = []
     connect = socket.socket.connect

@@ -57,7 +57,7 @@ async def test_headers_hold_what_they_refer_to(tmp_path: Path) -> None:
         ("${vault:x}", r"no reference '\$\{vault:…\}'"),
     ],
 )
-def test_what_cannot_be_resolved_is_told_before_the_call(tmp_path: Path, value: str, because: str) -> None:
+def test_what_cannot_be_resolved_is_reported_before_the_call(tmp_path: Path, value: str, because: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "outside").write_text("private")

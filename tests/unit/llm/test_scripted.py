@@ -33,7 +33,7 @@ async def test_several_replies_are_used_up_in_order() -> None:
         await model.reply(ask())
 
 
-async def test_a_node_without_a_reply_is_told_what_to_add() -> None:
+async def test_the_error_for_a_node_without_a_reply_shows_what_to_add() -> None:
     with pytest.raises(ModelRefused, match=r"node 'wirte' \(did you mean 'write'\?\): add 'wirte: <reply>'"):
         await ScriptedModel({"write": "hi"}).reply(ask("wirte"))
 
@@ -88,7 +88,7 @@ def test_a_value_is_read_as_replies(value: Any, reply: Any) -> None:
     assert read_reply(value) == reply
 
 
-def test_an_unknown_error_code_is_told() -> None:
+def test_an_unknown_error_code_is_reported() -> None:
     with pytest.raises(ValueError, match=r"no error code 'rate_limit' \(did you mean 'rate_limited'\?\)"):
         read_reply({"error": "rate_limit"})
 
@@ -121,7 +121,7 @@ def test_replies_are_read_as_documents_are(tmp_path: Path) -> None:
     ],
     ids=lambda value: value[:12],
 )
-def test_a_broken_file_is_told_by_its_place(tmp_path: Path, text: str, message: str) -> None:
+def test_a_broken_file_is_reported_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "replies.yaml"
     file.write_text(text)
     with pytest.raises(InvalidInputs) as caught:
@@ -129,7 +129,7 @@ def test_a_broken_file_is_told_by_its_place(tmp_path: Path, text: str, message: 
     assert caught.value.problems[0].startswith(f"{file}{message}")
 
 
-def test_every_broken_reply_of_a_file_is_told(tmp_path: Path) -> None:
+def test_every_broken_reply_of_a_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "replies.yaml"
     file.write_text("a: {error: nope}\nb: yes\nc:\n")
     with pytest.raises(InvalidInputs) as caught:
@@ -137,7 +137,7 @@ def test_every_broken_reply_of_a_file_is_told(tmp_path: Path) -> None:
     assert [problem.split(":")[1] for problem in caught.value.problems] == ["1", "2", "3"]
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputs, match="No such file"):
         load_replies(tmp_path / "replies.yaml")
 

@@ -109,7 +109,7 @@ async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models:
         ("gpt-4o", {"extra_body": {"tools": [{"type": "web_search"}]}}),
     ],
 )
-async def test_what_searches_come_to_nobody_knows(models: Models, model: str, extra: dict[str, Any]) -> None:
+async def test_the_cost_of_searches_is_unknown(models: Models, model: str, extra: dict[str, Any]) -> None:
     async with OPENAI.serve([Text("done")]) as server:
         asked = ModelCall("a", OPENAI.settings(server, model=model, extra=extra), (Message("user", "go"),))
         terms = await models.terms(asked, 10)

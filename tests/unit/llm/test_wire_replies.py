@@ -57,7 +57,7 @@ async def test_a_call_is_one_request_with_the_key_in_its_header(provider: Provid
     assert [request.headers.get(provider.key_header) for request in server.requests] == [provider.key_value]
 
 
-async def test_a_call_tells_the_provider_by_its_key_that_it_may_come_twice(provider: Provider, models: Models) -> None:
+async def test_a_call_carries_a_key_because_it_may_come_twice(provider: Provider, models: Models) -> None:
     async with provider.serve([Text("hi")]) as server:
         await models.reply(ModelCall("write", provider.settings(server), ASKED, key="run:write:1"))
     assert [request.headers.get("idempotency-key") for request in server.requests] == ["run:write:1"]
@@ -118,7 +118,7 @@ def _text(content: Any) -> str:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-async def test_a_usage_that_nobody_told_is_none(models: Models, *, streamed: bool) -> None:
+async def test_a_usage_that_was_not_reported_is_none(models: Models, *, streamed: bool) -> None:
     async with OPENAI.serve([Text("hi there", counted=False)]) as server:
         reply = await models.reply(ask(OPENAI.settings(server)), (lambda token: None) if streamed else None)
     assert (reply.text, reply.usage, reply.cost_usd) == ("hi there", Usage(), None)

@@ -81,12 +81,12 @@ def test_the_longest_reply_that_fits_does_and_a_longer_one_does_not(
         ((80, 40, Decimal(4)), Amount(Decimal(4), 120, 1)),
     ],
 )
-def test_what_nobody_can_say_counts_as_it_was_reserved(told: tuple[Any, Any, Any], came_to: Amount) -> None:
+def test_an_unknown_amount_counts_as_it_was_reserved(told: tuple[Any, Any, Any], came_to: Amount) -> None:
     reserved = Amount(Decimal(3), 100, 1)
     assert actual(reserved, tokens_in=told[0], tokens_out=told[1], usd=told[2]) == came_to
 
 
-def test_the_limit_that_would_be_passed_is_told_with_its_figures() -> None:
+def test_the_limit_that_would_be_passed_is_named_with_its_figures() -> None:
     spent, coming = Amount(Decimal("0.9"), 10, 3), Amount(Decimal("0.2"), 10, 1)
     assert excess(Budget(usd=Decimal(1), tokens=20, model_calls=4), spent, coming) == Excess(
         "usd", Decimal(1), Decimal("0.9"), Decimal("0.2")

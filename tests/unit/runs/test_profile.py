@@ -246,7 +246,7 @@ def test_a_run_that_others_ended_waited_for_its_executor() -> None:
         assert spent(found) == {"queued": 1, "waiting": 8}
 
 
-def test_a_lost_executor_that_had_told_nothing_was_waited_for() -> None:
+def test_a_lost_executor_that_had_written_nothing_was_waited_for() -> None:
     told = (9, "run.queued", {"reason": "executor_lost", "attempt": 1})
     assert spent(profile(QUEUED, told, claimed(10), end=12)) == {"waiting": 9, "queued": 1, "claim": 2}
 
@@ -375,7 +375,7 @@ ENTRIES = st.one_of(
 
 @given(st.lists(st.tuples(st.floats(-2, 20), ENTRIES), max_size=40), st.floats(-1, 120))
 @example([(0.0, ("step.started", A)), (5.0, ("run.queued", {"reason": "executor_lost"}))], 3.0)
-def test_whatever_is_told_of_a_run_its_times_add_up_to_its_wall_time(
+def test_whatever_events_a_run_has_its_times_add_up_to_its_wall_time(
     told: Sequence[tuple[float, tuple[str, dict[str, Any]]]], end: float
 ) -> None:
     """The first number is the time since the entry before: sometimes below zero."""

@@ -33,7 +33,7 @@ def run(number: int, workflow: str = "w", *, queued: float = 0, **busy: float) -
     return ProfiledRun(UUID(int=number), workflow, "succeeded", BEGAN, BEGAN + wall, profile)
 
 
-def test_of_no_runs_there_is_nothing_to_tell() -> None:
+def test_of_no_runs_there_is_nothing_to_show() -> None:
     summary = summed_up([])
     assert (summary.runs, summary.wall, summary.spent, summary.nodes, summary.slowest) == (0, None, {}, (), ())
     assert summary.bottlenecks(0.5) == []
@@ -55,7 +55,7 @@ def test_a_workflows_bottleneck_took_strictly_more_than_the_threshold_of_all_its
     assert summary.bottlenecks(0.75) == []
 
 
-def test_the_slowest_runs_are_told_by_their_wall_time() -> None:
+def test_the_slowest_runs_are_ordered_by_their_wall_time() -> None:
     summary = summed_up([run(number, queued=number % 7) for number in range(10)])
     assert [one.profile.wall.total_seconds() for one in summary.slowest] == [6, 5, 4, 3, 2]
     assert len(summary.slowest) == SLOWEST

@@ -18,14 +18,14 @@ async def test_without_a_key_nobody_gets_in(client: httpx.AsyncClient, authoriza
     assert "Authorization: Bearer" in response.json()["detail"]
 
 
-async def test_a_wrong_key_is_told_as_such_and_not_repeated(client: httpx.AsyncClient) -> None:
+async def test_a_wrong_key_is_refused_and_not_repeated(client: httpx.AsyncClient) -> None:
     response = await ask(client, "Bearer fy_stranger")
     assert response.status_code == 401
     assert 'error="invalid_token"' in response.headers["www-authenticate"]
     assert "stranger" not in response.text
 
 
-async def test_a_key_without_the_scope_is_told_which(client: httpx.AsyncClient) -> None:
+async def test_a_refusal_names_the_scope_that_a_key_lacks(client: httpx.AsyncClient) -> None:
     response = await ask(client, "Bearer fy_reader")
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
     assert response.json()["needed_scope"] == "run"
@@ -36,7 +36,7 @@ async def test_a_key_with_a_wider_scope_gets_in(client: httpx.AsyncClient) -> No
     assert (response.status_code, response.json()) == (200, "boss")
 
 
-async def test_the_openapi_tells_that_a_key_is_needed(client: httpx.AsyncClient) -> None:
+async def test_the_openapi_says_that_a_key_is_needed(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     (scheme,) = document["components"]["securitySchemes"].values()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")

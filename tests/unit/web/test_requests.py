@@ -21,7 +21,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("path", ["/v1/raw", "/v1/items"])
-async def test_a_body_that_is_said_to_be_too_large_is_refused(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_body_with_a_too_large_content_length_is_refused(client: httpx.AsyncClient, path: str) -> None:
     response = await client.post(path, content=LARGE, headers={"content-type": "application/json"})
     assert response.status_code == 413
     assert response.json()["code"] == "too_large"

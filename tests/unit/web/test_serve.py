@@ -148,7 +148,7 @@ async def test_a_taken_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) ->
     assert f"can't listen on 127.0.0.1:{port}: Address already in use" in line
 
 
-async def test_an_address_that_isnt_ours_is_told(service: Service) -> None:
+async def test_an_address_that_isnt_ours_is_an_error(service: Service) -> None:
     with pytest.raises(CannotListen, match=r"can't listen on 192\.0\.2\.1:80"):
         await serve(service.app(), host="192.0.2.1", port=80, grace_s=1, shutting_down=service.shutting_down)
 
