@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--system",
         choices=["embedded", "compose"],
         default="embedded",
-        help="what the stories of tests/e2e are told on",
+        help="what the stories of tests/e2e run on",
     )
     parser.addoption(
         "--servers",
@@ -59,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def in_containers(config: pytest.Config, option: str) -> bool:
-    """Skips the test where that is asked for and impossible."""
+    """Whether the option says so. Skips the test if there is no Docker engine for it."""
     if config.getoption(option) != IN_CONTAINERS[option]:
         return False
     from support.compose import lacking

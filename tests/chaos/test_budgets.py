@@ -164,9 +164,9 @@ async def test_an_executor_that_dies_in_the_middle_of_calls_does_not_make_them_f
 async def test_the_calls_of_a_run_that_kills_its_executors_are_recorded_once(slow: Yard) -> None:
     run_id = await slow.submit(await slow.apply(BUDGETED.replace("BUDGET", "{tokens: 100000}")))
     for name in ("first", "second"):
-        asked = len(slow.model.requests)
+        calls_before = len(slow.model.requests)
         executor = await slow.executor(name)
-        await eventually(partial(lambda before: len(slow.model.requests) > before, asked))
+        await eventually(partial(lambda before: len(slow.model.requests) > before, calls_before))
         await executor.kill()
     await slow.executor("third")
     run = await slow.ended(run_id)

@@ -73,8 +73,8 @@ async def assert_ended_once(yard: Yard, run_id: UUID) -> None:
 async def assert_ledger_has(yard: Yard, run: Run, *, lost: int) -> None:
     """Every call that a model heard of, and `lost` of them with nothing known but that."""
     calls = await yard.history.calls(run.id)
-    told = [entry.seq for entry in await yard.entries(run.id) if entry.type == "model.called"]
-    assert [call.seq for call in calls] == told
+    call_seqs = [entry.seq for entry in await yard.entries(run.id) if entry.type == "model.called"]
+    assert [call.seq for call in calls] == call_seqs
     assert len(calls) == run.spending.calls == sum(yard.prompts.values())
     nothing = [call for call in calls if call.error == "executor_lost"]
     assert [(call.cost_usd, call.tokens_in) for call in nothing] == [(None, None)] * lost
@@ -100,8 +100,10 @@ async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_el
     assert keys == [f"{run_id}:second:1"] * 2
     # What the call came to that died with its executor, nobody knows: it is no zero.
     assert (run.spending.calls, run.spending.tokens_in) == (4, None)
-    [told] = [e for e in await yard.history.entries(run_id) if e.type == "step.finished" and e.data["node"] == "second"]
-    assert (told.data["calls"], told.data["tokens_in"]) == (2, None)
+    [finished] = [
+        e for e in await yard.history.entries(run_id) if e.type == "step.finished" and e.data["node"] == "second"
+    ]
+    assert (finished.data["calls"], finished.data["tokens_in"]) == (2, None)
     await assert_ended_once(yard, run_id)
 
 

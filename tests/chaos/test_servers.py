@@ -132,6 +132,6 @@ async def test_an_executor_killed_after_an_unannounced_commit_loses_no_event(ser
     servers.restart_nats()
     await yard.executor("second")
     run = await yard.ended(run_id)
-    told = [(e.type, e.data.get("node")) for e in await yard.entries(run_id) if e.type == "step.finished"]
-    assert told == [("step.finished", "first"), ("step.finished", "second"), ("step.finished", "third")]
+    finished_steps = [(e.type, e.data.get("node")) for e in await yard.entries(run_id) if e.type == "step.finished"]
+    assert finished_steps == [("step.finished", "first"), ("step.finished", "second"), ("step.finished", "third")]
     assert (run.status, yard.prompts["First rain."]) == ("succeeded", 1)

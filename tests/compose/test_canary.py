@@ -144,7 +144,7 @@ def _up(made: Project) -> Composed:
 async def _captured(made: Project, watch: Watch) -> AsyncIterator[None]:
     """All that NATS carries, heard by those who may."""
 
-    async def heard(message: Any) -> None:
+    async def receive(message: Any) -> None:
         watch.look_at_bytes(f"message {message.subject}", message.data)
 
     (network,) = inspect(made.container("nats"))["NetworkSettings"]["Networks"].values()
@@ -155,7 +155,7 @@ async def _captured(made: Project, watch: Watch) -> AsyncIterator[None]:
             opened.push_async_callback(connection.close)
             for subject in PERMISSIONS[user].subscribe:
                 if subject.startswith("flowyard."):
-                    await connection.subscribe(subject, cb=heard)
+                    await connection.subscribe(subject, cb=receive)
             await connection.flush()
         yield
 
@@ -169,7 +169,7 @@ async def test_no_secret_is_found_anywhere(stack: Stack, tmp_path: Path) -> None
     for look in (_look_at_commands, _look_at_tables, _look_at_containers, _look_at_logs):
         await asyncio.to_thread(look, stack)
     await asyncio.to_thread(_look_at_files, stack, tmp_path)
-    assert stack.watch.found == []
+    assert stack.watch.places == []
     # What is no secret was found everywhere: so would have been what is one.
     assert stack.watch.seen == BY_THE_WAY | AFTERWARDS
     assert stack.system.bugs() == []
@@ -228,9 +228,9 @@ async def _look_at_metrics(stack: Stack) -> None:
             watch.look(f"prometheus {path}", (await http.get(path)).text)
 
         async def look() -> bool:
-            told = (await http.get("/api/v1/series", params={"match[]": '{__name__=~".+"}'})).text
-            watch.look("series", told)
-            return watch.planted in told
+            text = (await http.get("/api/v1/series", params={"match[]": '{__name__=~".+"}'})).text
+            watch.look("series", text)
+            return watch.planted in text
 
         await eventually(look, WITHIN_S)
 
@@ -258,22 +258,22 @@ def _look_at_containers(stack: Stack) -> None:
     """What Docker tells of them to anybody who may ask it, and what a process tells to its neighbours."""
     watch, mine = stack.watch, f"label=com.docker.compose.project={stack.project.name}"
     for container in docker("ps", "--all", "--quiet", "--filter", mine).split():
-        found = inspect(container)
-        service = found["Config"]["Labels"]["com.docker.compose.service"]
+        state = inspect(container)
+        service = state["Config"]["Labels"]["com.docker.compose.service"]
         allowed = MAY_HAVE.get(service, set())
-        found["Config"]["Env"] = [line for line in found["Config"]["Env"] if line.partition("=")[0] not in allowed]
-        watch.look(f"container {service}", json.dumps(found))
-        if found["State"]["Running"]:
+        state["Config"]["Env"] = [line for line in state["Config"]["Env"] if line.partition("=")[0] not in allowed]
+        watch.look(f"container {service}", json.dumps(state))
+        if state["State"]["Running"]:
             watch.look(f"process {service}", docker("exec", container, "sh", "-c", PROCESSES, watch.planted))
-    told = docker("events", "--since", f"{stack.begun:.0f}", "--until", f"{time.time():.0f}", "--filter", mine)
-    watch.look("event", told)
+    text = docker("events", "--since", f"{stack.begun:.0f}", "--until", f"{time.time():.0f}", "--filter", mine)
+    watch.look("event", text)
 
 
 def _look_at_logs(stack: Stack) -> None:
     logs: dict[str, list[str]] = defaultdict(list)
     for line in stack.project.logs(of=()).splitlines():
-        service, _, told = line.partition("| ")
-        logs[service.strip().rpartition("-")[0]].append(told)
+        service, _, text = line.partition("| ")
+        logs[service.strip().rpartition("-")[0]].append(text)
     for service, lines in logs.items():
         stack.watch.look(f"log {service}", "\n".join(lines))
     assert logs.keys() >= SERVERS

@@ -94,10 +94,10 @@ async def test_a_step_that_is_at_work_when_the_version_changes_is_finished_where
         await eventually(lambda: model.requests, WITHIN_S)
         upgrading = asyncio.create_task(asyncio.to_thread(new.up, "--no-build", *SERVICES))
 
-        async def is_told_to_end() -> bool:
+        async def is_ending() -> bool:
             return "shutting down" in await asyncio.to_thread(old.logs, of=("executor",))
 
-        await eventually(is_told_to_end, WITHIN_S)
+        await eventually(is_ending, WITHIN_S)
         held.set()
         await upgrading
         run = await visitor.ended(run_id)

@@ -16,7 +16,7 @@ from support.mlflow import Mlflow, pairs
 from support.panels import until_all_show_something
 from support.prometheus import measures
 from support.system import EXECUTORS
-from support.visitor import Found, Visitor
+from support.visitor import JsonObject, Visitor
 from support.waiting import eventually
 
 WITHIN_S: Final = 90
@@ -35,7 +35,7 @@ config:
 """
 
 
-async def priced_run(visitor: Visitor) -> Found:
+async def priced_run(visitor: Visitor) -> JsonObject:
     # By the name under which every executor knows this machine.
     url = visitor.model.server.url.replace(httpx.URL(visitor.model.server.url).host, "host.docker.internal")
     await visitor.apply("priced", PRICED.replace("URL", url))

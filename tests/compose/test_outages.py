@@ -32,7 +32,7 @@ async def frozen(container: str) -> AsyncIterator[None]:
 async def all_slots_are_served(visitor: Visitor, model: Model) -> None:
     """By executors that are all at work again."""
     free = asyncio.Event()
-    model.ask = lambda _: Held(Text("done"), free)
+    model.respond = lambda _: Held(Text("done"), free)
     run_ids = [await visitor.submit("chain", topic=f"full{number}") for number in range(ALL_SLOTS)]
 
     async def are_open() -> bool:
@@ -63,10 +63,10 @@ async def test_runs_whose_executors_are_all_killed_go_on_when_there_are_executor
     await compose.project.scale(len(EXECUTORS))
     runs = await assert_ended_once(visitor, model, run_ids)
     assert {run["attempt"] for run in runs} == {2}
-    asked = Counter(model.prompts)
-    assert {asked[f"First t{n}."] for n in range(RUNS)} == {1}
-    assert {asked[f"Second t{n}."] for n in range(RUNS)} == {2}
-    assert {asked[f"Third t{n}."] for n in range(RUNS)} == {1}
+    prompts = Counter(model.prompts)
+    assert {prompts[f"First t{n}."] for n in range(RUNS)} == {1}
+    assert {prompts[f"Second t{n}."] for n in range(RUNS)} == {2}
+    assert {prompts[f"Third t{n}."] for n in range(RUNS)} == {1}
 
 
 @pytest.mark.parametrize("treated", [frozen, cut_off], ids=["frozen", "cut off from every network"])
@@ -109,7 +109,7 @@ async def test_runs_go_on_while_nats_is_dead_and_it_comes_back_by_itself(
     visitor: Visitor, model: Model, compose: Composed
 ) -> None:
     run_ids, free = await in_second_step(visitor, model, RUNS)
-    model.ask = lambda prompt: model.replies.get(prompt, Late(Text("done"), 0.3))
+    model.respond = lambda prompt: model.replies.get(prompt, Late(Text("done"), 0.3))
     starts = compose.send("nats", signal.SIGKILL)
     free.set()
     # Nobody rings for it.

@@ -26,8 +26,8 @@ async def submitted(visitor: Visitor, topic: str) -> str:
         assert response.is_success, response.text
         return str(response.json()["id"])
 
-    found: str = await eventually(try_once, 120)
-    return found
+    accepted: str = await eventually(try_once, 120)
+    return accepted
 
 
 async def executors_of(visitor: Visitor, run_ids: list[str]) -> set[str]:
@@ -39,7 +39,7 @@ async def test_scaling_from_one_to_four_and_back_under_load_loses_nothing_and_re
     visitor: Visitor, model: Model, compose: Composed
 ) -> None:
     await visitor.apply("chain", CHAIN)
-    model.ask = lambda _: Late(Text("done"), 1)
+    model.respond = lambda _: Late(Text("done"), 1)
     await compose.project.scale(1)
     load = asyncio.gather(*(submitted(visitor, f"t{number}") for number in range(RUNS)))
     await eventually(lambda: len(model.prompts) > 16, 30)

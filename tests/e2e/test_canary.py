@@ -86,8 +86,8 @@ def _refuse_once(traces: Receiver) -> None:
     """And tell what was sent."""
 
     def answer(_: list[Got]) -> web.Response | None:
-        told = f"{traces.headers[-1]['x-key']} may not"
-        return web.Response(status=401, text=told) if len(traces.bodies) == 1 else None
+        refusal = f"{traces.headers[-1]['x-key']} may not"
+        return web.Response(status=401, text=refusal) if len(traces.bodies) == 1 else None
 
     traces.answer = answer
 
@@ -97,11 +97,11 @@ async def _captured(nats_url: str, watch: Watch) -> AsyncIterator[None]:
     """All that NATS carries."""
     connection = await nats.connect(nats_url)
 
-    async def heard(message: Any) -> None:
+    async def receive(message: Any) -> None:
         watch.look_at_bytes(f"message {message.subject}", message.data)
 
     try:
-        await connection.subscribe("flowyard.>", cb=heard)
+        await connection.subscribe("flowyard.>", cb=receive)
         await connection.flush()
         yield
     finally:
@@ -113,7 +113,7 @@ async def test_no_secret_is_found_anywhere(embedding: Embedding, tmp_path: Path)
     runs = await run_story(stage)
     await _in_memory(stage, tmp_path)
     await _look_everywhere(embedding, runs)
-    assert stage.watch.found == []
+    assert stage.watch.places == []
     # What is no secret was found everywhere: so would have been what is one.
     assert stage.watch.seen == {"answer", "stream", "message", "table", "file", "trace", "command"}
     assert stage.system.bugs() == []

@@ -76,7 +76,7 @@ phases.coverage.enabled = false
 
 
 @pytest.fixture
-def told(system: System) -> str:
+def settings_file(system: System) -> str:
     """The settings, with the names of things that there are."""
     with httpx.Client(base_url=system.url, headers=system.headers, timeout=20) as client:
         for document in (HAIKU, HAIKU.replace("Write", "Sing")):
@@ -93,10 +93,10 @@ def told(system: System) -> str:
     ids=["gateway", "registry", "executor"],
 )
 def test_a_service_answers_as_its_document_says(
-    system: System, told: str, service: str, more: str, tmp_path: Path
+    system: System, settings_file: str, service: str, more: str, tmp_path: Path
 ) -> None:
     file, program = tmp_path / "schemathesis.toml", Path(sys.executable).with_name("schemathesis")
-    file.write_text(told + more, encoding="utf-8")
+    file.write_text(settings_file + more, encoding="utf-8")
     done = subprocess.run(
         [program, "--config-file", file, "run", f"{system.address(service)}/openapi.json", "--no-color"],
         cwd=tmp_path,

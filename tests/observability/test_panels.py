@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from support.panels import SOMETIMES, run_some, until_all_show_something
-from support.prometheus import ask, measures
+from support.prometheus import measures, series_of
 from support.visitor import Visitor
 
 # Prometheus needs several looks at each replica.
@@ -51,5 +51,5 @@ async def test_a_healthy_system_rings_no_alert(after_runs: str) -> None:
         # One run of three fails on purpose.
         return alert["metric"]["alertname"] not in {"FlowyardRunsFailing", "FlowyardModelErrors"}
 
-    alerts = await ask(after_runs, 'ALERTS{alertstate=~"pending|firing"}')
+    alerts = await series_of(after_runs, 'ALERTS{alertstate=~"pending|firing"}')
     assert [alert["metric"] for alert in alerts if ours(alert)] == []

@@ -19,7 +19,7 @@ import httpx
 from support.cli import flowyard
 from support.executors import prompt_of
 from support.system import System
-from support.visitor import Found, Visitor, visitor_of
+from support.visitor import JsonObject, Visitor, visitor_of
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Hang, Odd, Status, Text
 from support.wire.openai import openai_server
@@ -52,7 +52,7 @@ config:
       extra_headers: {X-Tenant: 'tenant ${env:CANARY_HEADER}', X-Signed: '${file:signature}'}
 """
 KEYS: Final = {"openai_like": "CANARY_API_KEY", "openai": "OPENAI_API_KEY"}
-"""Which provider is asked by which key: directly, and through LiteLLM."""
+"""The variable of the key of each provider: called directly, and through LiteLLM."""
 WITHIN_S: Final = 60
 
 
@@ -71,7 +71,7 @@ class Watch:
     canaries: dict[str, str]
     planted: str = field(default_factory=canary)
     seen: set[str] = field(default_factory=set)
-    found: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
     def look(self, where: str, text: str) -> None:
         kind = where.partition(" ")[0]
@@ -81,7 +81,7 @@ class Watch:
             spelling, form = next(((how, form) for how, form in spellings(value) if form in text), ("", ""))
             if form:
                 at = text.index(form)
-                self.found.append(f"{name} ({spelling}) in {where}: …{text[max(0, at - 120) : at + 40]}…")
+                self.places.append(f"{name} ({spelling}) in {where}: …{text[max(0, at - 120) : at + 40]}…")
 
     def look_at_bytes(self, where: str, data: bytes) -> None:
         self.look(where, data.decode("utf-8", errors="replace"))
@@ -126,7 +126,7 @@ def look_at_files(watch: Watch, folder: Path) -> None:
 
 @dataclass
 class Echo:
-    """What a model is told, and does with it: by the first word of its prompt."""
+    """What a model receives, and does with it: by the first word of its prompt."""
 
     times: dict[str, int]
 
@@ -151,7 +151,7 @@ class Echo:
 
 
 def _encoded(prompt: str) -> str:
-    """As a model might be asked to encode what it was told."""
+    """As a model might encode what it received."""
     login = next(word for word in prompt.split(" ") if word.startswith("user:")).removeprefix("user:")
     return f"{base64.b64encode(login.encode()).decode()} {login.encode().hex()}"
 
@@ -168,7 +168,7 @@ class Stage:
     watch: Watch
     inputs: dict[str, str]
 
-    async def run(self, name: str, case: str) -> Found:
+    async def run(self, name: str, case: str) -> JsonObject:
         """To its end, followed as it goes."""
         run_id = await self.submit(name, f"{case} {self.watch.planted}")
         await self.read_stream(run_id)
@@ -224,7 +224,7 @@ def _reader(watch: Watch) -> Callable[[httpx.Response], Awaitable[None]]:
 
 
 async def run_story(stage: Stage) -> list[str]:
-    """Runs of every kind, whose ids it returns; and what is asked wrongly, or by hand."""
+    """Makes runs of every kind, and wrong requests. Returns the ids of the runs."""
     runs: list[str] = []
     texts = ""
     for provider, key in KEYS.items():
@@ -234,10 +234,10 @@ async def run_story(stage: Stage) -> list[str]:
             await stage.visitor.apply(name, document.replace("NAME", name).replace("OUTPUT", output))
         stage.echo.times.clear()
         runs += await _run_all(stage, texts, numbers)
-    await _ask_wrongly(stage, texts)
+    await _send_wrong_requests(stage, texts)
     await _by_hand(stage, texts, runs[-1])
     await _read_all(stage, runs)
-    _the_model_was_told(stage)
+    _assert_the_model_received(stage)
     return runs
 
 
@@ -288,7 +288,7 @@ async def _fork(stage: Stage, origin: str) -> list[str]:
     return ids
 
 
-async def _ask_wrongly(stage: Stage, name: str) -> None:
+async def _send_wrong_requests(stage: Stage, name: str) -> None:
     """What is refused, and what is sent beside."""
     visitor, canaries = stage.visitor, stage.watch.canaries
     path, inputs = f"/v1/workflows/{name}/runs", stage.inputs
@@ -346,8 +346,8 @@ async def _read_all(stage: Stage, runs: list[str]) -> None:
         await stage.visitor.get(path)
 
 
-def _the_model_was_told(stage: Stage) -> None:
-    """Else nothing could have been found."""
+def _assert_the_model_received(stage: Stage) -> None:
+    """Else there was nothing to look for."""
     canaries = stage.watch.canaries
     keys = {f"Bearer {canaries[name]}" for name in KEYS.values()}
     assert {request.headers["authorization"] for request in stage.model.requests} == keys

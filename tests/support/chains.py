@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from support.stories import CHAIN
-from support.visitor import Found, Model, Visitor
+from support.visitor import JsonObject, Model, Visitor
 from support.waiting import eventually
 from support.wire.behaviour import Held, Text
 
@@ -29,8 +29,8 @@ async def in_second_step(visitor: Visitor, model: Model, count: int) -> tuple[li
     return run_ids, free
 
 
-async def assert_ended_once(visitor: Visitor, model: Model, run_ids: list[str]) -> list[Found]:
-    """Succeeded, each step recorded once, and asked under one key."""
+async def assert_ended_once(visitor: Visitor, model: Model, run_ids: list[str]) -> list[JsonObject]:
+    """Each run succeeded, each step was recorded once, and each call had one key."""
 
     async def look() -> bool:
         try:

@@ -73,8 +73,8 @@ def docker(
 
 
 def inspect(container: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(docker("inspect", container))[0]
-    return found
+    content: dict[str, Any] = json.loads(docker("inspect", container))[0]
+    return content
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,10 @@ class Project:
 
 @dataclass(frozen=True)
 class Composed(System):
-    """`up_s`: seconds from `docker compose up --wait` until all was healthy. `measured`: told after the tests."""
+    """`up_s`: seconds from `docker compose up --wait` until all was healthy.
+
+    `measured`: lines to print after the tests.
+    """
 
     project: Project
     up_s: float
@@ -156,9 +159,9 @@ class Composed(System):
         await eventually(lambda: asyncio.to_thread(self._is_back, service, after), _BACK_WITHIN_S, pause_s=0.2)
 
     def _is_back(self, service: str, after: int) -> bool:
-        found = inspect(self.project.container(service))
-        healthy: bool = found["State"].get("Health", {}).get("Status") == "healthy"
-        return healthy and found["RestartCount"] > after
+        state = inspect(self.project.container(service))
+        healthy: bool = state["State"].get("Health", {}).get("Status") == "healthy"
+        return healthy and state["RestartCount"] > after
 
     def log_lines(self) -> Iterator[tuple[str, str]]:
         for line in self.project.logs().splitlines():
@@ -208,9 +211,9 @@ def bridge() -> str:
 
 def sweep() -> None:
     """Removes what killed test runs left behind."""
-    found = set(docker("ps", "--all", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
-    found |= set(docker("volume", "ls", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
-    for name in sorted(name for name in found if name.startswith(_PREFIX)):
+    projects = set(docker("ps", "--all", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
+    projects |= set(docker("volume", "ls", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
+    for name in sorted(name for name in projects if name.startswith(_PREFIX)):
         # In use, or somebody else's.
         with suppress(OSError), _lock(name):
             remove(name)

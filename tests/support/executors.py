@@ -1,4 +1,4 @@
-"""Real executor processes, to be killed, stopped, and told a wrong time; and the runs that they work on."""
+"""Real executor processes, to be killed, stopped, and given a wrong clock; and the runs that they work on."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class ExecutorProcess:
 
     async def logged(self, text: str, *, within_s: float = 20) -> dict[str, Any]:
         """The first line whose event holds `text`."""
-        found: dict[str, Any] = await eventually(
+        result: dict[str, Any] = await eventually(
             lambda: next((line for line in self.lines if text in line["event"]), None), within_s
         )
-        return found
+        return result
 
     async def listen(self) -> None:
         assert self.process.stdout is not None
@@ -85,7 +85,7 @@ class Yard:
 
     @property
     def prompts(self) -> Counter[str]:
-        """How often the model was asked what."""
+        """How often the model received each prompt."""
         return Counter(prompt_of(request) for request in self.model.requests)
 
     async def executor(self, name: str, *, clock_off_s: int = 0, **settings: str) -> ExecutorProcess:
@@ -100,11 +100,11 @@ class Yard:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *start, env=environ, stdout=PIPE, stderr=STDOUT, limit=2**20
         )
-        found = ExecutorProcess(name, process)
-        self.executors.append(found)
-        self._listeners.append(asyncio.create_task(found.listen()))
-        await found.logged("listening", within_s=20)
-        return found
+        result = ExecutorProcess(name, process)
+        self.executors.append(result)
+        self._listeners.append(asyncio.create_task(result.listen()))
+        await result.logged("listening", within_s=20)
+        return result
 
     async def apply(self, document: str) -> str:
         """The workflow's name. `MODEL` in the document becomes settings that ask the counting model."""

@@ -24,7 +24,7 @@ from support.waiting import eventually
 
 
 class Hands:
-    """`silent`: what it commits is told to nobody, as if NATS had lost it."""
+    """`silent`: what it commits is not announced, as if NATS had lost the message."""
 
     def __init__(self, database: Database, bus: Bus, committer: Committer) -> None:
         self.silent = False
@@ -41,14 +41,14 @@ class Hands:
         self._seqs[claim.run_id] = claim.last_seq
         return claim
 
-    async def tell(self, claim: Claim, kind: str, **data: Any) -> None:
+    async def append(self, claim: Claim, kind: str, **data: Any) -> None:
         """An event."""
         await self._commit(self._begun(claim), claim, [(kind, data)])
 
     async def step(self, claim: Claim, node: str, outputs: Mapping[str, Any], *, visit: int = 1) -> None:
         """A step begins, and in a second commit it succeeds."""
         place = {"node": node, "visit": visit}
-        await self.tell(claim, "step.started", **place)
+        await self.append(claim, "step.started", **place)
         commit = self._begun(claim)
         seq = self._seqs[claim.run_id] + 1
         about = {"started_at": datetime.now(UTC), "duration_s": 0.1, "outputs": outputs}
@@ -58,9 +58,9 @@ class Hands:
 
     async def leave_in_a_call(self, claim: Claim, node: str, *, provider: str, model: str) -> None:
         """A step makes a call, and the executor dies in the middle of it: its lease is over."""
-        await self.tell(claim, "step.started", node=node, visit=1)
+        await self.append(claim, "step.started", node=node, visit=1)
         call = {"provider": provider, "model": model, "tokens": None, "usd": None}
-        await self.tell(claim, "model.reserved", node=node, visit=1, **call)
+        await self.append(claim, "model.reserved", node=node, visit=1, **call)
         expired = "UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1"
         await self._database.execute(expired, claim.run_id)
 

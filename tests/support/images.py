@@ -37,15 +37,15 @@ class PostgresImage:
 
 
 def image_of(service: str) -> str:
-    """What the compose file takes unless told otherwise."""
-    _, _, default = _told(service)["image"].removesuffix("}").partition(":-")
+    """What the compose file takes by default."""
+    _, _, default = _settings_of(service)["image"].removesuffix("}").partition(":-")
     assert default, service
     return str(default)
 
 
-def _told(service: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(_COMPOSE.read_text())["services"][service]
-    return found
+def _settings_of(service: str) -> dict[str, Any]:
+    service_settings: dict[str, Any] = yaml.safe_load(_COMPOSE.read_text())["services"][service]
+    return service_settings
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def postgres_image() -> Iterator[PostgresImage]:
     container = (
         DockerContainer(image_of("postgres"))
         .with_env("POSTGRES_PASSWORD", password)
-        .with_env("POSTGRES_INITDB_ARGS", _told("postgres")["environment"]["POSTGRES_INITDB_ARGS"])
+        .with_env("POSTGRES_INITDB_ARGS", _settings_of("postgres")["environment"]["POSTGRES_INITDB_ARGS"])
         .with_tmpfs_mount("/var/lib/postgresql/data")
         .with_exposed_ports(5432)
         .with_command(["postgres", *settings])

@@ -53,20 +53,20 @@ class Mlflow:
         return answer.json()
 
     def experiment(self, workflow: str) -> str:
-        found = self.get("/api/2.0/mlflow/experiments/get-by-name", experiment_name=f"flowyard/{workflow}")
-        return str(found["experiment"]["experiment_id"])
+        content = self.get("/api/2.0/mlflow/experiments/get-by-name", experiment_name=f"flowyard/{workflow}")
+        return str(content["experiment"]["experiment_id"])
 
     def runs(self, workflow: str) -> list[dict[str, Any]]:
         query = {"experiment_ids": [self.experiment(workflow)], "max_results": 1000}
-        found: list[dict[str, Any]] = self.post("/api/2.0/mlflow/runs/search", query).get("runs", [])
-        return found
+        content: list[dict[str, Any]] = self.post("/api/2.0/mlflow/runs/search", query).get("runs", [])
+        return content
 
     def runs_of(self, workflow: str, run_id: UUID) -> list[dict[str, Any]]:
         return [run for run in self.runs(workflow) if pairs(run, "tags")["flowyard.run_id"] == str(run_id)]
 
     def trace(self, run_id: UUID) -> dict[str, Any]:
-        found: dict[str, Any] = self.get("/api/3.0/mlflow/traces/get", trace_id=f"tr-{run_id.hex}")["trace"]
-        return found
+        content: dict[str, Any] = self.get("/api/3.0/mlflow/traces/get", trace_id=f"tr-{run_id.hex}")["trace"]
+        return content
 
 
 def pairs(run: dict[str, Any], kind: str) -> dict[str, Any]:

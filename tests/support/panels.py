@@ -67,9 +67,9 @@ def queries() -> Iterator[Query]:
                 where = f"{name}: {panel['title']} ({target['refId']})"
                 yield Query(where, _filled(target["expr"], everything), instant="instant" in target)
         for label, variable in variables.items():
-            found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
-            assert found is not None, variable
-            yield Query(f"{name}: ${label}", _filled(f"count by ({found[2]}) ({found[1]})", everything), instant=True)
+            match = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+            assert match is not None, variable
+            yield Query(f"{name}: ${label}", _filled(f"count by ({match[2]}) ({match[1]})", everything), instant=True)
 
 
 def empty_or_broken(prometheus_url: str) -> list[str]:

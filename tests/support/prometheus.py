@@ -34,8 +34,8 @@ def _has_image() -> bool:
 
 def promtool(folder: Path, *args: str) -> str:
     """Its output. `args` may name files below `folder`, which is where it runs. Skips the test if there is none."""
-    if found := shutil.which("promtool"):
-        command = [found, *args]
+    if path := shutil.which("promtool"):
+        command = [path, *args]
     elif _has_image():
         command = ["docker", "run", "--rm", "--network=none", f"--volume={folder}:/work:ro", "--workdir=/work"]
         command += ["--entrypoint=promtool", IMAGE, *args]
@@ -56,8 +56,8 @@ def prometheus(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> It
     targets = {**targets, "prometheus": [f"127.0.0.1:{port}"]}
     folder = _configured(home, targets, key)
     options = [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
-    if found := shutil.which("prometheus"):
-        command = [found, "--config.file=prometheus.yml", f"--storage.tsdb.path={home / 'tsdb'}", *options]
+    if path := shutil.which("prometheus"):
+        command = [path, "--config.file=prometheus.yml", f"--storage.tsdb.path={home / 'tsdb'}", *options]
     elif _has_image():
         command = ["docker", "run", "--rm", "--network=host", f"--volume={folder}:/work:ro", "--workdir=/work"]
         command += [IMAGE, "--config.file=/work/prometheus.yml", "--storage.tsdb.path=/prometheus", *options]
@@ -80,11 +80,11 @@ def config() -> dict[str, Any]:
     return read
 
 
-async def ask(url: str, query: str) -> list[dict[str, Any]]:
+async def series_of(url: str, query: str) -> list[dict[str, Any]]:
     """The series that the Prometheus at `url` finds now."""
     async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-        found = (await http.get("/api/v1/query", params={"query": query})).json()
-    result: list[dict[str, Any]] = found["data"]["result"]
+        answer = (await http.get("/api/v1/query", params={"query": query})).json()
+    result: list[dict[str, Any]] = answer["data"]["result"]
     return result
 
 
@@ -94,9 +94,9 @@ async def measures(url: str, query: str, wanted: float, *, within_s: float) -> N
 
     async def look() -> bool:
         nonlocal seen
-        found = await ask(url, query)
-        seen = found[0]["value"][1] if found else "nothing"
-        return bool(found) and float(seen) == pytest.approx(wanted)
+        answer = await series_of(url, query)
+        seen = answer[0]["value"][1] if answer else "nothing"
+        return bool(answer) and float(seen) == pytest.approx(wanted)
 
     await eventually(look, within_s, pause_s=0.5, explain=lambda: f"{query}: {seen}, and not {wanted}")
 

@@ -1,7 +1,7 @@
 """`flowyard up` and `flowyard down` as processes, with small stand-ins for the services.
 
-`python -m support.stack up …` is `flowyard up …` with stand-ins. What they do beside answering is told by STANDINS in
-the environment: `{"gateway": {"stop_s": 1}}`.
+`python -m support.stack up …` is `flowyard up …` with stand-ins. STANDINS in the environment says what else they do:
+`{"gateway": {"stop_s": 1}}`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WITHIN_S: Final = 20.0
 
 
 def stand_ins(around: Surroundings) -> list[ServiceSpec]:
-    """Told what the real ones are told. Impatient: a stand-in is healthy at once or never."""
+    """With the environment of the real ones. Impatient: a stand-in is healthy at once or never."""
     return [
         replace(
             spec, command=leash.command(around.data, spec.name, "support.standin"), healthy_within_s=HEALTHY_WITHIN_S
@@ -162,13 +162,13 @@ def behaving(standins: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 def living(place: Place) -> list[str]:
     """What runs in the place: services and servers, by their command lines."""
-    found = []
+    lines = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or ())
         is_ours = leash.MODULE in line or re.search(r"/(postgres|nats-server)\b", line.split(" ")[0])
         if str(place.path) in line and is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def _command(name: str, place: Place, *args: str) -> Sequence[str]:

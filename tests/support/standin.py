@@ -1,4 +1,4 @@
-"""A service that only says that it's healthy, and does what STANDINS tells it. Starts in a moment."""
+"""A service that only says that it's healthy, and does what STANDINS says. Starts in a moment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def name() -> str:
-    """Told apart by what only one of them is told."""
+    """Which service this is, by a setting that only this one has."""
     if "FLOWYARD_REGISTRY_URL" in os.environ:
         return "gateway"
     if "FLOWYARD_EXECUTOR_NAME" in os.environ:

@@ -136,14 +136,14 @@ def entries_json(first: int, *types: str) -> str:
     return packed([Entry(seq, LONG_AGO, kind, data.get(kind, {})) for seq, kind in enumerate(types, first)])
 
 
-def telling(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> RunCommit:
+def commit_of(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> RunCommit:
     """A commit with one event. `seq`: its number; the one after the claim's if nothing was committed since."""
     seq = seq or claim.last_seq + 1
     return RunCommit(claim.run_id, claim.epoch, seq, entries=entries_json(seq, kind))
 
 
 def ending(claim: Claim, status: str = "succeeded", *, seq: int | None = None) -> RunCommit:
-    commit = telling(claim, f"run.{status}", seq=seq)
+    commit = commit_of(claim, f"run.{status}", seq=seq)
     commit.status, commit.outputs = status, "{}"
     if status == "failed":
         commit.error = dumps({"code": "test", "message": "a test wants it so"})

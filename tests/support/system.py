@@ -113,7 +113,7 @@ class Embedded(System):
 
 @contextmanager
 def embedded(more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Embedded]:
-    """`flowyard up`. At the end of the block it's told to end, and has to, in time and without a complaint.
+    """`flowyard up`. At the end of the block it gets a signal, and has to end in time and without a complaint.
 
     `more`: variables of its environment.
     """

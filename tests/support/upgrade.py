@@ -22,7 +22,7 @@ _WHO: Final = ("waiting", "killed", "queued")
 EXPECTED_PROMPTS: Final = Counter(
     ["First queued.", "Write c.", *(f"{step} {who}." for step in ("Second", "Third") for who in _WHO)]
 )
-"""What is still to be asked, of a model of Ollama."""
+"""What still has to be called: a model of Ollama."""
 
 
 def reply(_request: Request) -> Text:

@@ -95,12 +95,12 @@ def test_help_lists_every_variable_and_no_value(
     with pytest.raises(SystemExit) as end:
         read("--help")
     assert end.value.code == 0
-    told = capsys.readouterr().out
-    assert "FLOWYARD_DATABASE_URL (required, secret)" in told
-    assert "FLOWYARD_PORT (default: 7701)" in told
-    assert "FLOWYARD_LOG_LEVEL (default: info, debug | info | warning | error)" in told
-    assert "Seconds for open requests to end" in told
-    assert PASSWORD not in told
+    printed = capsys.readouterr().out
+    assert "FLOWYARD_DATABASE_URL (required, secret)" in printed
+    assert "FLOWYARD_PORT (default: 7701)" in printed
+    assert "FLOWYARD_LOG_LEVEL (default: info, debug | info | warning | error)" in printed
+    assert "Seconds for open requests to end" in printed
+    assert PASSWORD not in printed
 
 
 def test_help_and_version_need_no_variables(

@@ -59,8 +59,8 @@ async def test_all_runs_of_a_workflow_are_cancelled_by_one_request(visitor: Visi
     await model.received("First sea.")
     await model.received("First sky.")
     response = await visitor.post("/v1/runs/cancel", workflow="single")
-    told = response.json()
-    assert (told["count"], sorted(told["run_ids"]), told["skipped"]) == (5, sorted(run_ids), {})
+    cancelled = response.json()
+    assert (cancelled["count"], sorted(cancelled["run_ids"]), cancelled["skipped"]) == (5, sorted(run_ids), {})
     assert {run["status"] for run in await visitor.all_ended(run_ids)} == {"cancelled"}
     assert (await visitor.run(other))["status"] == "running"
     again = await visitor.post("/v1/runs/cancel", ids=[*run_ids, other])
@@ -95,8 +95,8 @@ async def test_a_fork_goes_on_from_a_step_with_another_state(visitor: Visitor, m
     await visitor.apply("chain", CHAIN)
     origin = await visitor.ended(await visitor.submit("chain", topic="sun"))
     before = len(model.prompts)
-    asked = {"from": {"node": "third"}, "state": {"two": "changed"}}
-    response = await visitor.http.post(f"/v1/runs/{origin['id']}/fork", json=asked)
+    change = {"from": {"node": "third"}, "state": {"two": "changed"}}
+    response = await visitor.http.post(f"/v1/runs/{origin['id']}/fork", json=change)
     assert response.status_code == 202, response.text
     fork = await visitor.ended(response.json()["id"])
     assert (fork["forked_from"], fork["status"]) == (origin["id"], "succeeded")

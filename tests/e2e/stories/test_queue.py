@@ -43,7 +43,7 @@ async def test_what_is_more_urgent_goes_first_and_then_what_is_older(visitor: Vi
 
 async def test_a_workflow_never_has_more_runs_at_work_than_it_says(visitor: Visitor, model: Model) -> None:
     await apply(visitor, "three", most=3)
-    model.ask = lambda _: Late(Text("done"), 0.1)
+    model.respond = lambda _: Late(Text("done"), 0.1)
     run_ids = await asyncio.gather(*(visitor.submit("three", what=str(number)) for number in range(20)))
     most = 0
     for run_id in run_ids:
@@ -58,14 +58,14 @@ async def test_a_slot_that_gets_free_goes_to_the_workflow_that_has_none(visitor:
     await apply(visitor, "busy", most=1000)
     await apply(visitor, "quiet", most=1000)
     gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-    model.ask = lambda prompt: Held(Text("done"), gates[prompt])
+    model.respond = lambda prompt: Held(Text("done"), gates[prompt])
     run_ids = [await visitor.submit("busy", what=str(number)) for number in range(ALL_SLOTS + 10)]
     await eventually(lambda: len(model.prompts) == ALL_SLOTS)
     run_ids.append(await visitor.submit("quiet", what="x"))
     gates[model.prompts[0]].set()
     await eventually(lambda: len(model.prompts) > ALL_SLOTS)
     assert model.prompts[ALL_SLOTS] == "quiet x."
-    model.ask = lambda _: Text("done")
+    model.respond = lambda _: Text("done")
     for gate in gates.values():
         gate.set()
     await visitor.all_ended(run_ids)

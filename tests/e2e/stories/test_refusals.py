@@ -34,9 +34,9 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json"), (
         response.text
     )
-    told: dict[str, Any] = response.json()
-    assert (told["status"], told["code"]) == (status, code)
-    return told
+    refused: dict[str, Any] = response.json()
+    assert (refused["status"], refused["code"]) == (status, code)
+    return refused
 
 
 async def test_a_key_makes_one_run_of_the_same_request(visitor: Visitor, model: Model) -> None:
@@ -66,25 +66,28 @@ async def test_twenty_requests_at_once_with_one_key_make_one_run(visitor: Visito
 
 async def test_a_workflow_that_is_not_there_is_named_with_one_that_is(visitor: Visitor) -> None:
     await visitor.apply("greet", GREET)
-    told = problem(await visitor.post("/v1/workflows/gret/runs", inputs={}), 404, "unknown_workflow")
-    assert "greet" in json.dumps(told)
+    refused = problem(await visitor.post("/v1/workflows/gret/runs", inputs={}), 404, "unknown_workflow")
+    assert "greet" in json.dumps(refused)
 
 
 async def test_inputs_are_refused_with_every_fault(visitor: Visitor, model: Model) -> None:
     await visitor.apply("greet", GREET)
     inputs = {"times": "often", "nmae": "Ada"}
-    told = problem(await visitor.post("/v1/workflows/greet/runs", inputs=inputs), 422, "invalid_inputs")
-    text = json.dumps(told)
+    refused = problem(await visitor.post("/v1/workflows/greet/runs", inputs=inputs), 422, "invalid_inputs")
+    text = json.dumps(refused)
     assert [name in text for name in ("name", "times", "nmae")] == [True] * 3
-    assert len(told["problems"]) == 3
+    assert len(refused["problems"]) == 3
     assert model.prompts == []
 
 
 async def test_a_document_is_refused_with_every_fault_and_its_place(visitor: Visitor) -> None:
     document = GREET.replace("prompt:", "promt:").replace("type: int", "type: whole").replace("MODEL", "{}")
-    told = problem(await visitor.http.put("/v1/workflows/greet", content=document), 422, "invalid_document")
-    assert len(told["problems"]) == 2
-    assert {(found["line"], found["code"]) for found in told["problems"]} == {(5, "unknown-type"), (8, "unknown-key")}
+    refused = problem(await visitor.http.put("/v1/workflows/greet", content=document), 422, "invalid_document")
+    assert len(refused["problems"]) == 2
+    assert {(fault["line"], fault["code"]) for fault in refused["problems"]} == {
+        (5, "unknown-type"),
+        (8, "unknown-key"),
+    }
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer fy_aaaaaaaa_" + "b" * 32, "Bearer", "Basic Zm9vOmJhcg=="])

@@ -80,7 +80,7 @@ async def test_a_rolling_restart_loses_no_run_and_repeats_no_step(
 ) -> None:
     await visitor.apply("laps", LAPS)
     over = asyncio.Event()
-    model.ask = lap(over.is_set)
+    model.respond = lap(over.is_set)
     run_ids = [await visitor.submit("laps", runner=f"Runner {number}") for number in range(RUNS)]
     async with watched(visitor) as seen:
         for service in SERVICES:

@@ -22,7 +22,7 @@ SECRET = "s3cret-of-somebody"
 
 async def test_only_the_model_receives_a_secret(visitor: Visitor, model: Model) -> None:
     await visitor.apply("login", LOGIN)
-    model.ask = lambda prompt: Text(f"{prompt}, done")
+    model.respond = lambda prompt: Text(f"{prompt}, done")
     run = await visitor.ended(await visitor.submit("login", user="ann", token=SECRET))
     assert model.prompts == [f"Log ann in with {SECRET}"]
     assert (run["status"], run["outputs"]) == ("succeeded", {"said": "Log ann in with ***, done"})

@@ -79,10 +79,10 @@ async def test_the_loss_of_the_whole_store_is_nothing_but_a_restart(nats: NatsSe
 
 async def test_without_nats_publishing_returns_at_once_and_the_newest_is_kept(stopped_nats: NatsServer) -> None:
     dropped: list[tuple[str, str]] = []
-    heard: list[int] = []
+    received: list[int] = []
 
-    async def hear(message: WorkflowChanged) -> None:
-        heard.append(int(message.name))
+    async def receive(message: WorkflowChanged) -> None:
+        received.append(int(message.name))
 
     async with open_bus(stopped_nats.url, name="test", on_drop=lambda *drop: dropped.append(drop)) as bus:
         before = time.process_time()
@@ -90,10 +90,10 @@ async def test_without_nats_publishing_returns_at_once_and_the_newest_is_kept(st
             bus.publish(WorkflowChanged(name=str(number)))
         assert time.process_time() - before < 5
         assert dropped == [("outbox_full", "WorkflowChanged")] * 100
-        async with bus.subscribe(subjects.WORKFLOWS_CHANGED, WorkflowChanged, hear):
+        async with bus.subscribe(subjects.WORKFLOWS_CHANGED, WorkflowChanged, receive):
             stopped_nats.start()
-            await eventually(lambda: heard[-1:] == [10_099])
-    assert heard[-2000:] == list(range(8100, 10_100))
+            await eventually(lambda: received[-1:] == [10_099])
+    assert received[-2000:] == list(range(8100, 10_100))
 
 
 async def test_a_request_without_nats_gives_up_in_time(stopped_nats: NatsServer) -> None:

@@ -33,7 +33,7 @@ async def submitted(database: Database) -> UUID:
     return await submit(database, "test")
 
 
-def heard_of(run_id: UUID, *seqs: int) -> RunEvents:
+def announced(run_id: UUID, *seqs: int) -> RunEvents:
     entries = tuple(Entry(seq, datetime.now(UTC), "route.taken", {}) for seq in seqs)
     return RunEvents(run_id=run_id, epoch=1, entries=entries)
 
@@ -56,14 +56,14 @@ async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> lis
 def test_what_is_received_twice_is_passed_on_once() -> None:
     listener = RunListener(uuid4(), 1)
     for seqs in ((1,), (2, 3), (2, 3), (3, 4)):
-        listener.add_entries(heard_of(listener.run_id, *seqs).entries)
+        listener.add_entries(announced(listener.run_id, *seqs).entries)
     assert numbers(listener) == [2, 3, 4]
     assert not listener.must_read
 
 
 def test_a_gap_has_to_be_read() -> None:
     listener = RunListener(uuid4(), 1)
-    listener.add_entries(heard_of(listener.run_id, 2, 4).entries)
+    listener.add_entries(announced(listener.run_id, 2, 4).entries)
     assert numbers(listener) == [2]
     assert listener.must_read
 
@@ -71,7 +71,7 @@ def test_a_gap_has_to_be_read() -> None:
 def test_a_reader_who_takes_nothing_costs_a_bounded_amount() -> None:
     listener = RunListener(uuid4(), 0)
     for seq in range(1, 10_000):
-        listener.add_entries(heard_of(listener.run_id, seq).entries)
+        listener.add_entries(announced(listener.run_id, seq).entries)
         listener.add_token(RunTokens(run_id=listener.run_id, epoch=1, node="n", visit=1, text="t"))
     assert len(listener._arrived) < 1000
     assert listener.must_read
@@ -89,7 +89,7 @@ async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands
                 seen.append(one.seq)
                 if one.seq == 1:
                     for _ in range(250):
-                        await hands.tell(claim, "route.taken", node="a", to="b")
+                        await hands.append(claim, "route.taken", node="a", to="b")
                     await hands.succeed(claim, {})
     assert seen == list(range(1, 253))
 
@@ -102,7 +102,7 @@ async def test_what_is_lost_between_messages_is_read(database: Database, bus: Bu
         following = asyncio.create_task(follow(live, run_id, seen))
         await eventually(partial(bool, seen))
         hands.silent = True
-        await hands.tell(claim, "route.taken", node="a", to="b")
+        await hands.append(claim, "route.taken", node="a", to="b")
         hands.silent = False
         await hands.succeed(claim, {})
         assert await asyncio.wait_for(following, 2) == [1, 2, 3]

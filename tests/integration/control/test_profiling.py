@@ -47,13 +47,13 @@ class Model:
     """Answers each node after its time; `flaky` fails the first time. While `holds`, `first` never gets an answer."""
 
     def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self.holds = False
 
     def __call__(self, request: Request) -> Behaviour:
         word = prompt_of(request).split()[0]
-        self.asked[word] += 1
-        if word == "flaky" and self.asked[word] == 1:
+        self.calls[word] += 1
+        if word == "flaky" and self.calls[word] == 1:
             return Status(503)
         return Late(Text(word), 60 if self.holds and word == "first" else SLEPT_S[word])
 
@@ -90,9 +90,9 @@ async def test_a_profile_reads_all_events_and_nothing_of_what_they_say(yard: Yar
     run_id = await yard.submit("work", topic="x", topics=TOPICS)
     await yard.ended(run_id)
     read = await Profiles(yard.database).entries(run_id)
-    told = await yard.history.entries(run_id)
-    assert [(one.seq, one.at, one.type) for one in read] == [(one.seq, one.at, one.type) for one in told]
-    assert any("outputs" in one.data for one in told)
+    entries = await yard.history.entries(run_id)
+    assert [(one.seq, one.at, one.type) for one in read] == [(one.seq, one.at, one.type) for one in entries]
+    assert any("outputs" in one.data for one in entries)
     assert not any(one.data.get("outputs") for one in read)
 
 

@@ -19,7 +19,7 @@ from flowyard_embedded.servers.ports import free_port
 from support.exporting import all_exported, ended, exporters, listening, mlflow_target, otlp_target
 from support.finished_runs import ORIGIN
 from support.otlp import otlp_receiver
-from support.stored import Stored, entries_json, telling
+from support.stored import Stored, commit_of, entries_json
 from support.waiting import eventually
 
 
@@ -129,10 +129,10 @@ async def test_a_target_in_trouble_is_left_alone_for_its_retry_after(stored: Sto
         receiver.answer = lambda _: web.Response(status=429, headers={"retry-after": "3"})
         await ended(stored)
         await eventually(lambda: receiver.paths)
-        asked_at = time.monotonic()
+        refused_at = time.monotonic()
         receiver.answer = lambda _: None
         await all_exported(stored.database, "otlp")
-        assert time.monotonic() - asked_at > 2.5
+        assert time.monotonic() - refused_at > 2.5
     assert metrics.value("flowyard_export_failures_total", target="otlp", reason="unavailable") == 1
 
 
@@ -303,7 +303,7 @@ async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) ->
     await listening(stored.database, "otlp")
     claim = await stored.claimed()
     kinds = ["step.started", "step.failed"] * 700
-    part = telling(claim, seq=claim.last_seq + len(kinds))
+    part = commit_of(claim, seq=claim.last_seq + len(kinds))
     entries = json.loads(entries_json(claim.last_seq + 1, *kinds))
     for number, entry in enumerate(entries):
         entry[2].update(node="write", visit=number // 2 + 1)

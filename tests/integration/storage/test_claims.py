@@ -8,7 +8,7 @@ import pytest
 
 from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
-from support.stored import Stored, ending, entries_json, open_stored, telling
+from support.stored import Stored, commit_of, ending, entries_json, open_stored
 from support.waiting import eventually
 
 
@@ -110,7 +110,7 @@ async def test_a_run_whose_lease_is_over_goes_back_and_on_elsewhere(stored: Stor
     assert (again.run_id, again.attempt, again.last_seq) == (claim.run_id, 2, claim.last_seq + 1)
     assert again.epoch > claim.epoch
     with pytest.raises(ClaimLost):
-        await stored.committer.commit(telling(claim))
+        await stored.committer.commit(commit_of(claim))
     assert not (await stored.claims.renew({claim.run_id: claim.epoch})).held
 
 
@@ -175,7 +175,7 @@ async def test_renewals_and_commits_of_the_same_runs_never_wait_for_each_other(s
 
     async def commit() -> None:
         for turn in range(2, 22):
-            await asyncio.gather(*(stored.committer.commit(telling(claim, seq=turn)) for claim in reversed(claims)))
+            await asyncio.gather(*(stored.committer.commit(commit_of(claim, seq=turn)) for claim in reversed(claims)))
 
     async def renew() -> None:
         while not committing.done():

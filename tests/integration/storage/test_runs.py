@@ -27,9 +27,9 @@ async def new(stored: Stored, **about: Any) -> NewRun:
 
 
 async def ids(stored: Stored, wanted: RunFilter, limit: int = 100) -> list[UUID]:
-    found = await stored.runs.ids(wanted, limit)
-    assert [run.id for run in await stored.runs.page(wanted, limit)] == found
-    return found
+    result = await stored.runs.ids(wanted, limit)
+    assert [run.id for run in await stored.runs.page(wanted, limit)] == result
+    return result
 
 
 async def test_a_run_that_was_added_is_queued_and_has_its_first_event(stored: Stored) -> None:

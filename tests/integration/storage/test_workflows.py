@@ -87,9 +87,9 @@ async def test_the_error_for_an_unknown_workflow_has_the_nearest_name(workflows:
     await apply(workflows, "triage")
     with pytest.raises(UnknownWorkflow, match=r"no workflow 'traige' \(did you mean 'triage'\?\)"):
         await workflows.head("traige")
-    for ask in (workflows.current, workflows.get, workflows.revisions, workflows.delete):
+    for call in (workflows.current, workflows.get, workflows.revisions, workflows.delete):
         with pytest.raises(UnknownWorkflow):
-            await ask("zzz")
+            await call("zzz")
     with pytest.raises(UnknownWorkflow):
         await workflows.roll_back("zzz", 1, concurrency=None, priority=0)
 

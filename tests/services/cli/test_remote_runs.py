@@ -31,14 +31,14 @@ async def failed(remote: Remote) -> str:
     run_id = await submitted(remote)
     claim = await remote.hands.take()
     await remote.hands.step(claim, "draft", {"draft": "Drops"})
-    await remote.hands.tell(claim, "step.started", node="write", visit=1)
+    await remote.hands.append(claim, "step.started", node="write", visit=1)
     await remote.hands.fail(claim, Failure("provider_error", "it is down", "write"))
     return run_id
 
 
 async def shown(remote: Remote, run_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((await remote.cli("runs", "show", run_id, "--json")).out)
-    return found
+    details: dict[str, Any] = json.loads((await remote.cli("runs", "show", run_id, "--json")).out)
+    return details
 
 
 async def test_runs_are_listed_newest_first_by_workflow_and_status(remote: Remote) -> None:
@@ -46,8 +46,8 @@ async def test_runs_are_listed_newest_first_by_workflow_and_status(remote: Remot
     second = await submitted(remote)
     rows = (await remote.cli("runs")).out.splitlines()
     assert [row.split()[:3] for row in rows[1:]] == [[second, "poem", "queued"], [first, "poem", "failed"]]
-    found = json.loads((await remote.cli("runs", "list", "--status", "failed", "--workflow", "poem", "--json")).out)
-    assert [run["id"] for run in found["items"]] == [first]
+    details = json.loads((await remote.cli("runs", "list", "--status", "failed", "--workflow", "poem", "--json")).out)
+    assert [run["id"] for run in details["items"]] == [first]
     assert len((await remote.cli("runs", "list", "--limit", "1")).out.splitlines()) == 2
     assert (await remote.cli("runs", "list", "--workflow", "other")).out == "no such runs\n"
 

@@ -27,8 +27,8 @@ async def remote(database_url: str, nats_url: str, tmp_path: Path) -> AsyncItera
 
 
 async def executor(remote: Remote) -> None:
-    told = {"slots": 32, "slots_used": 4}
-    await Agents(remote.database).register(NewAgent("executor-1", "executor-1", "executor", "0.1.0", "here", told))
+    capacity = {"slots": 32, "slots_used": 4}
+    await Agents(remote.database).register(NewAgent("executor-1", "executor-1", "executor", "0.1.0", "here", capacity))
 
 
 async def test_a_stack_that_is_well_ends_with_code_0(remote: Remote) -> None:

@@ -30,8 +30,8 @@ async def book(remote: Remote) -> Book:
 
 def row(out: str, name: str) -> list[str]:
     """Of a table: cells are two blanks apart."""
-    (found,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
-    return [cell.strip() for cell in found.split("  ") if cell.strip()]
+    (row,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
+    return [cell.strip() for cell in row.split("  ") if cell.strip()]
 
 
 async def test_costs_are_shown_in_words_with_the_most_expensive_marked(remote: Remote) -> None:
@@ -75,10 +75,10 @@ async def test_costs_are_grouped_and_limited_by_the_options(remote: Remote) -> N
     for node, amount in (("draft", "1"), ("write", "2"), ("read", "3")):
         await written.call(node=node, cost=amount, at=now)
     await written.call(node="old", cost="9")
-    found = json.loads((await remote.cli("cost-report", "--by", "node", "--limit", "2", "--json")).out)
-    assert [group["group"] for group in found["items"]] == ["poem.read", "poem.write"]
-    assert found["most_expensive"] == ["poem.read"]
-    assert (found["total"]["cost_usd"], found["group_count"]) == ("6", 3)
+    report = json.loads((await remote.cli("cost-report", "--by", "node", "--limit", "2", "--json")).out)
+    assert [group["group"] for group in report["items"]] == ["poem.read", "poem.write"]
+    assert report["most_expensive"] == ["poem.read"]
+    assert (report["total"]["cost_usd"], report["group_count"]) == ("6", 3)
     out = (await remote.cli("cost-report", "--by", "node", "--limit", "2")).out
     assert "1 more group not shown: see --limit" in out
     since_then = json.loads((await remote.cli("cost-report", "--since", "2026-01-01", "--json")).out)
@@ -90,7 +90,7 @@ async def test_costs_are_grouped_and_limited_by_the_options(remote: Remote) -> N
 async def ran(remote: Remote) -> str:
     run_id = (await remote.cli("run", "poem", "-i", "topic=rain", "--detach")).out.strip()
     claim = await remote.hands.take()
-    await remote.hands.tell(claim, "run.claimed", attempt=1, executor="hands")
+    await remote.hands.append(claim, "run.claimed", attempt=1, executor="hands")
     await remote.hands.step(claim, "draft", {"draft": "d"})
     await remote.hands.succeed(claim, {"poem": "p"})
     return run_id

@@ -50,17 +50,17 @@ class Tab:
 
     async def listen(self) -> None:
         async for message in self._socket:
-            told = json.loads(message.data)
-            if "id" in told:
-                answer = self._answers.pop(told["id"])
-                if "error" in told:
-                    answer.set_exception(AssertionError(told["error"]["message"]))
+            content = json.loads(message.data)
+            if "id" in content:
+                answer = self._answers.pop(content["id"])
+                if "error" in content:
+                    answer.set_exception(AssertionError(content["error"]["message"]))
                 else:
-                    answer.set_result(told["result"])
+                    answer.set_result(content["result"])
             else:
-                self._hear(told["method"], told["params"])
+                self._note(content["method"], content["params"])
 
-    def _hear(self, method: str, params: Any) -> None:
+    def _note(self, method: str, params: Any) -> None:
         match method:
             case "Log.entryAdded" if params["entry"]["level"] in ("warning", "error"):
                 self.complaints.append(params["entry"]["text"])
@@ -147,6 +147,6 @@ async def _address(process: asyncio.subprocess.Process) -> str:
     assert process.stderr is not None
     async with asyncio.timeout(20):
         async for line in process.stderr:
-            if found := _LISTENING.search(line.decode(errors="replace")):
-                return found[1]
+            if announced := _LISTENING.search(line.decode(errors="replace")):
+                return announced[1]
     raise AssertionError("the browser ended without telling its address")

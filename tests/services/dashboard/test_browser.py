@@ -30,8 +30,8 @@ RUNS = "document.querySelectorAll('#runs tr[id^=run]').length"
 
 
 def replies(request: Request) -> Late:
-    asked = request.body["messages"][-1]["content"]
-    return Late(Text("billing" if "Which category" in asked else "<b>Thank you</b> for your message."), 0.5)
+    prompt = request.body["messages"][-1]["content"]
+    return Late(Text("billing" if "Which category" in prompt else "<b>Thank you</b> for your message."), 0.5)
 
 
 @contextmanager

@@ -41,5 +41,5 @@ def test_only_services_that_seal_or_open_get_the_sealing_key(tmp_path: Path, *, 
         environment,
         file if own else None,
     )
-    told = {spec.name: spec.environment.get("FLOWYARD_SECRET_KEY_FILE") for spec in our_services(around)}
-    assert told == {"executor-1": str(file), "gateway": str(file), "dashboard": str(file), "registry": None}
+    key_files = {spec.name: spec.environment.get("FLOWYARD_SECRET_KEY_FILE") for spec in our_services(around)}
+    assert key_files == {"executor-1": str(file), "gateway": str(file), "dashboard": str(file), "registry": None}

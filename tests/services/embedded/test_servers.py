@@ -311,7 +311,7 @@ async def test_a_nats_user_is_kept_to_its_subjects(server_home: Path) -> None:
         clients = worker, watcher, answerer, speaker = [
             await nats.connect(server.url(user).get_secret_value(), error_cb=note) for user in users
         ]
-        heard = await watcher.subscribe("work.done")
+        subscription = await watcher.subscribe("work.done")
         await answerer.subscribe("work.ask", cb=agree)
         for client in (watcher, speaker):
             await client.subscribe("secret")
@@ -321,7 +321,7 @@ async def test_a_nats_user_is_kept_to_its_subjects(server_home: Path) -> None:
             await client.flush()
         await worker.publish("secret", b"")
         await worker.publish("work.done", b"1")
-        assert (await heard.next_msg(timeout=2)).data == b"1"
+        assert (await subscription.next_msg(timeout=2)).data == b"1"
         assert (await worker.request("work.ask", timeout=2)).data == b"yes"
         assert sorted(refused) == sorted(
             [

@@ -54,10 +54,10 @@ def test_everything_starts_and_says_where_it_is(place: Place) -> None:
         state = up.state
         assert (state.phase, state.pid, state.executors) == ("running", up.process.pid, 2)
         assert {process.state for process in state.processes} == {"healthy"}
-        told = {name: up.log(name)[-1]["environ"] for name in (*SERVICES, "executor-2")}
-        assert told["executor-2"]["FLOWYARD_EXECUTOR_NAME"] == "executor-2"
-        assert "nats://executor:" in told["executor-2"]["FLOWYARD_NATS_URL"]
-        assert told["gateway"]["FLOWYARD_REGISTRY_URL"] == f"http://127.0.0.1:{up.status('registry').port}"
+        environments = {name: up.log(name)[-1]["environ"] for name in (*SERVICES, "executor-2")}
+        assert environments["executor-2"]["FLOWYARD_EXECUTOR_NAME"] == "executor-2"
+        assert "nats://executor:" in environments["executor-2"]["FLOWYARD_NATS_URL"]
+        assert environments["gateway"]["FLOWYARD_REGISTRY_URL"] == f"http://127.0.0.1:{up.status('registry').port}"
         assert up.end() == 0
     assert living(place) == []
     assert up.state.phase == "ended"
@@ -103,8 +103,8 @@ def test_ctrl_c_ends_everything_in_order(place: Place) -> None:
     ended = {name: up.log(name)[-1]["at"] for name in SERVICES}
     assert max(ended["gateway"], ended["dashboard"]) < ended["executor-1"] - 0.2
     assert ended["executor-1"] < ended["registry"] - 0.2
-    told = up.err.partition("flowyard: ending")[2]
-    assert told.index("registry") < told.index("nats") < told.index("postgres")
+    printed = up.err.partition("flowyard: ending")[2]
+    assert printed.index("registry") < printed.index("nats") < printed.index("postgres")
     assert living(place) == []
 
 

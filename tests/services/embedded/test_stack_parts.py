@@ -50,9 +50,9 @@ def test_a_log_line_is_one_a_person_can_read() -> None:
 
 
 def test_of_a_traceback_only_its_end_is_shown() -> None:
-    told = line(exception="Traceback (most recent call last):\n  File …\nValueError: no good")
-    assert told.endswith('exception="ValueError: no good"')
-    assert "Traceback" not in told
+    logged = line(exception="Traceback (most recent call last):\n  File …\nValueError: no good")
+    assert logged.endswith('exception="ValueError: no good"')
+    assert "Traceback" not in logged
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ pytestmark = pytest.mark.usefixtures("poem")
 
 
 async def status(client: httpx.AsyncClient, run_id: str) -> str:
-    found: str = (await client.get(f"/v1/runs/{run_id}")).json()["status"]
-    return found
+    current: str = (await client.get(f"/v1/runs/{run_id}")).json()["status"]
+    return current
 
 
 async def failed_run(client: httpx.AsyncClient, hands: Hands) -> Claim:
@@ -46,7 +46,7 @@ async def failed_run(client: httpx.AsyncClient, hands: Hands) -> Claim:
     await submit(client)
     claim = await hands.take()
     await hands.step(claim, "draft", {"draft": "a draft"})
-    await hands.tell(claim, "step.started", node="write", visit=1)
+    await hands.append(claim, "step.started", node="write", visit=1)
     await hands.fail(claim, BROKEN)
     return claim
 
@@ -237,7 +237,7 @@ async def test_what_a_branch_parallel_to_the_step_writes_can_not_be_changed_by_a
     await apply(database, BESIDE)
     await client.post("/v1/workflows/beside/runs", json={"inputs": {}})
     claim = await hands.take()
-    await hands.tell(claim, "step.started", node="bold", visit=1)
+    await hands.append(claim, "step.started", node="bold", visit=1)
     for field, value in (("ideas", ["mine"]), ("other", "mine")):
         body = {"from": {"node": "bold"}, "state": {field: value}}
         refused = await fork(client, claim.run_id, **body)

@@ -66,8 +66,8 @@ def prometheus(*alerts: Any) -> dict[str, Any]:
 async def status_of(gateway: Gateway) -> dict[str, Any]:
     answer = await gateway.client.get("/v1/status")
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    content: dict[str, Any] = answer.json()
+    return content
 
 
 def service(status: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -88,20 +88,20 @@ async def test_services_are_listed_with_their_versions_and_their_health(starting
         starting(registry_url=registry, dashboard_url=dashboard, mlflow_url=mlflow, prometheus_url=metrics) as gateway,
     ):
         status = await status_of(gateway)
-    told = {one["name"]: (one["healthy"], one["version"], one["replicas"]) for one in status["services"]}
+    services = {one["name"]: (one["healthy"], one["version"], one["replicas"]) for one in status["services"]}
     assert (status["version"], status["schema_version"]) == (version("flowyard"), VERSION)
-    assert told["registry"] == (True, "0.1.0", 1)
-    assert told["dashboard"] == (False, "0.1.0", 1)
-    assert told["mlflow"] == (True, "3.17.2", None)
-    assert told["prometheus"] == (True, "2.53.3", None)
-    assert told["executor"] == (True, "0.1.0", 1)
-    assert told["gateway"] == (True, version("flowyard"), None)
+    assert services["registry"] == (True, "0.1.0", 1)
+    assert services["dashboard"] == (False, "0.1.0", 1)
+    assert services["mlflow"] == (True, "3.17.2", None)
+    assert services["prometheus"] == (True, "2.53.3", None)
+    assert services["executor"] == (True, "0.1.0", 1)
+    assert services["gateway"] == (True, version("flowyard"), None)
     assert (service(status, "dashboard")["detail"], service(status, "registry")["address"]) == (
         "Postgres is away",
         registry.removeprefix("http://"),
     )
     for server in ("postgres", "nats"):
-        is_there, found, _ = told[server]
+        is_there, found, _ = services[server]
         assert is_there
         assert int(found.partition(".")[0]) >= 2
 
@@ -216,8 +216,8 @@ async def test_without_nats_executors_can_not_be_seen_and_are_not_said_to_be_dow
         await submit(gateway.client)
         await hands.take()
         status = await status_of(gateway)
-    told = service(status, "executor")
-    assert (told["healthy"], told["detail"]) == (
+    executor = service(status, "executor")
+    assert (executor["healthy"], executor["detail"]) == (
         None,
         "NATS isn't connected: they can't be seen; by their runs: hands holds 1",
     )

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("poem")
 async def stream(
     client: httpx.AsyncClient, run_id: str, **headers: str
 ) -> AsyncIterator[AsyncGenerator[ServerSentEvent, None]]:
-    asked = {"accept": "text/event-stream", **headers}
-    async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=asked) as response:
+    request_headers = {"accept": "text/event-stream", **headers}
+    async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=request_headers) as response:
         assert response.status_code == 200
         # httpx-sse tells of a block that only says how soon to connect again, browsers don't.
         yield (event async for event in EventSource(response).aiter_sse() if event.data)
@@ -42,7 +42,7 @@ async def test_a_stream_carries_past_and_new_events_and_ends_with_the_run(
     async with stream(client, run_id) as events:
         first = await anext(events)
         assert (first.id, first.event) == ("1", "run.queued")
-        await hands.tell(claim, "step.started", node="draft", visit=1)
+        await hands.append(claim, "step.started", node="draft", visit=1)
         assert (await anext(events)).event == "step.started"
         hands.say(claim, "draft", "a 😀 line\nand another")
         token = await anext(events)
@@ -81,8 +81,8 @@ async def test_a_stream_goes_on_where_the_client_lost_it(client: httpx.AsyncClie
 async def test_a_client_that_has_everything_is_asked_not_to_come_again(client: httpx.AsyncClient, hands: Hands) -> None:
     run_id = await submit(client)
     await hands.succeed(await hands.take(), {})
-    asked = {"accept": "text/event-stream", "Last-Event-ID": "2"}
-    assert (await client.get(f"/v1/runs/{run_id}/events", headers=asked)).status_code == 204
+    request_headers = {"accept": "text/event-stream", "Last-Event-ID": "2"}
+    assert (await client.get(f"/v1/runs/{run_id}/events", headers=request_headers)).status_code == 204
 
 
 async def test_a_retried_run_is_followed_past_its_failure(client: httpx.AsyncClient, hands: Hands) -> None:
@@ -124,7 +124,7 @@ async def test_many_streams_of_one_run_each_get_everything(client: httpx.AsyncCl
     claim = await hands.take()
     streams = [asyncio.create_task(all_of(client, run_id)) for _ in range(20)]
     for _ in range(10):
-        await hands.tell(claim, "route.taken", node="draft", to="write")
+        await hands.append(claim, "route.taken", node="draft", to="write")
     await hands.succeed(claim, {})
     for events in await asyncio.gather(*streams):
         assert [event.id for event in events] == [str(seq) for seq in range(1, 13)]

@@ -33,11 +33,11 @@ config: {llm: MODEL}
 
 @pytest.fixture
 async def yard(database_url: str, nats_url: str) -> AsyncIterator[Yard]:
-    asked: list[Request] = []
+    requests: list[Request] = []
 
     def replies(request: Request) -> Any:
-        asked.append(request)
-        return Status(429) if len(asked) == 1 else Text("done")
+        requests.append(request)
+        return Status(429) if len(requests) == 1 else Text("done")
 
     async with open_yard(database_url, nats_url, replies) as yard:
         yield yard
@@ -71,8 +71,8 @@ async def test_a_real_run_is_a_trace_that_says_what_the_ledger_says(starting: An
     assert [span.attributes.get("error.type") for span in (refused, thought)] == ["rate_limited", None]
     assert [name for name, _ in think.events if name == "step.retrying"] == ["step.retrying"]
     answered = [call for call in calls if call.error is None]
-    told = [(span.attributes["gen_ai.usage.input_tokens"], span.is_client) for span in (thought, written)]
-    assert told == [(call.tokens_in, True) for call in answered]
+    usage = [(span.attributes["gen_ai.usage.input_tokens"], span.is_client) for span in (thought, written)]
+    assert usage == [(call.tokens_in, True) for call in answered]
     assert written.attributes["gen_ai.request.max_tokens"] == 70
     assert "gen_ai.input.messages" not in thought.attributes
     assert "write done" in written.attributes["gen_ai.input.messages"]

@@ -131,18 +131,18 @@ async def test_the_process_starts_serves_and_ends_on_a_signal(database_url: str,
 async def test_the_process_refuses_a_database_that_was_never_migrated(postgres_url: str, nats_url: str) -> None:
     environment = {"FLOWYARD_DATABASE_URL": postgres_url, "FLOWYARD_NATS_URL": nats_url, "FLOWYARD_PORT": "0"}
     async with process(environment) as child, asyncio.timeout(20):
-        told = (await child.communicate())[1].decode()
+        printed = (await child.communicate())[1].decode()
     assert child.returncode == 1
-    assert "run `flowyard migrate`" in told
-    assert "Traceback" not in told
+    assert "run `flowyard migrate`" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2)])
 async def test_the_process_explains_what_it_needs(arguments: list[str], code: int) -> None:
     async with process({}, *arguments) as child, asyncio.timeout(20):
-        told = b"".join(await child.communicate()).decode()
+        printed = b"".join(await child.communicate()).decode()
     assert child.returncode == code
-    assert "FLOWYARD_DATABASE_URL" in told
+    assert "FLOWYARD_DATABASE_URL" in printed
 
 
 async def test_the_process_loads_no_library_that_it_doesnt_need() -> None:

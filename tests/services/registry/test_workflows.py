@@ -89,17 +89,17 @@ async def test_every_mistake_is_reported_with_its_place(client: httpx.AsyncClien
     broken = HAIKU.replace("outputs: [poem]", "outputs: [peom]").replace("prompt:", "promt:")
     response = await put(client, broken, params={"file": "haiku.yaml"})
     assert problem(response) == (422, "invalid_document")
-    found = {p["code"]: p for p in response.json()["problems"]}
-    assert found["unknown-key"] == {
+    shown = {p["code"]: p for p in response.json()["problems"]}
+    assert shown["unknown-key"] == {
         "file": "haiku.yaml",
         "line": 10,
         "column": 5,
         "severity": "error",
         "code": "unknown-key",
-        "message": found["unknown-key"]["message"],
+        "message": shown["unknown-key"]["message"],
         "suggestion": "did you mean 'prompt'?",
     }
-    assert len(found) > 1
+    assert len(shown) > 1
     assert response.json()["detail"].startswith("haiku.yaml:")
 
 
@@ -123,8 +123,8 @@ async def test_a_document_with_another_name_is_refused(client: httpx.AsyncClient
 
 async def test_limits_of_a_document_become_those_of_its_workflow(client: httpx.AsyncClient) -> None:
     await put(client, HAIKU + "config: {execution: {concurrency: 99999999999999, priority: -3}}\n")
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert (found["concurrency"], found["priority"]) == (2**31 - 1, -3)
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert (shown["concurrency"], shown["priority"]) == (2**31 - 1, -3)
 
 
 async def test_a_document_that_is_too_large_is_refused(client: httpx.AsyncClient) -> None:
@@ -133,9 +133,9 @@ async def test_a_document_that_is_too_large_is_refused(client: httpx.AsyncClient
 
 async def test_a_workflow_is_shown_with_its_inputs_and_its_graph(client: httpx.AsyncClient) -> None:
     await put(client, LOOP)
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert (found["document"], found["description"], found["problems"]) == (LOOP, "Writes.", [])
-    topic, style = found["inputs"]
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert (shown["document"], shown["description"], shown["problems"]) == (LOOP, "Writes.", [])
+    topic, style = shown["inputs"]
     assert (topic["name"], topic["type"], topic["required"], topic["description"]) == (
         "topic",
         "str",
@@ -144,12 +144,12 @@ async def test_a_workflow_is_shown_with_its_inputs_and_its_graph(client: httpx.A
     )
     assert (style["type"], style["required"], style["default"]) == ("str | null", False, None)
     assert topic["json_schema"] == {"type": "string"}
-    assert [(n["id"], n["kind"]) for n in found["graph"]["nodes"]] == [
+    assert [(n["id"], n["kind"]) for n in shown["graph"]["nodes"]] == [
         ("START", "start"),
         ("write", "prompt"),
         ("END", "end"),
     ]
-    assert [(e["source"], e["target"], e["kind"], e["label"]) for e in found["graph"]["edges"]] == [
+    assert [(e["source"], e["target"], e["kind"], e["label"]) for e in shown["graph"]["edges"]] == [
         ("START", "write", "next", ""),
         ("write", "write", "again", "at most 3 times"),
         ("write", "END", "exit", "len(poem) > 5"),
@@ -160,9 +160,9 @@ async def test_a_stored_document_that_this_version_refuses_is_still_shown(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     await Workflows(database).apply("haiku", digest="old", document="flow: {name: haiku}", concurrency=None, priority=0)
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert found["document"] == "flow: {name: haiku}"
-    assert {p["severity"] for p in found["problems"]} == {"error"}
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert shown["document"] == "flow: {name: haiku}"
+    assert {p["severity"] for p in shown["problems"]} == {"error"}
     await put(client)
     assert problem(await client.post("/v1/workflows/haiku/rollback", json={"revision": 1})) == (422, "invalid_document")
 
@@ -191,11 +191,11 @@ async def test_revisions_come_in_pages_with_their_documents_apart(client: httpx.
 async def test_the_difference_of_two_revisions_names_sections_and_lines(client: httpx.AsyncClient) -> None:
     await put(client)
     await put(client, LOOP)
-    found = (await client.get("/v1/workflows/haiku/diff", params={"from": 1, "to": 2})).json()
-    assert (found["older"], found["newer"], found["sections"]) == (1, 2, ["edges"])
-    assert "+++ haiku revision 2" in found["text"]
-    assert "\n+edges:" in found["text"]
-    assert (await client.get("/v1/workflows/haiku/diff")).json() == found
+    shown = (await client.get("/v1/workflows/haiku/diff", params={"from": 1, "to": 2})).json()
+    assert (shown["older"], shown["newer"], shown["sections"]) == (1, 2, ["edges"])
+    assert "+++ haiku revision 2" in shown["text"]
+    assert "\n+edges:" in shown["text"]
+    assert (await client.get("/v1/workflows/haiku/diff")).json() == shown
     back = (await client.get("/v1/workflows/haiku/diff", params={"from": 2, "to": 1})).json()
     assert "\n-edges:" in back["text"]
     assert (await client.get("/v1/workflows/haiku/diff", params={"from": 2})).json()["text"] == ""
@@ -207,8 +207,8 @@ async def test_the_difference_of_long_documents_doesnt_take_long(client: httpx.A
 
     await put(client, f"{HAIKU}{repeating(190)}\n# the end")
     await put(client, f"{HAIKU.replace('Writes.', 'Writes it.')}{repeating(187)}\n# the end")
-    found = await client.get("/v1/workflows/haiku/diff", timeout=5)
-    lines = found.json()["text"].splitlines()
+    shown = await client.get("/v1/workflows/haiku/diff", timeout=5)
+    lines = shown.json()["text"].splitlines()
     assert lines[2:6] == [
         "@@ -1,100012 +1,100012 @@",
         " # A first workflow.",
@@ -224,8 +224,8 @@ async def test_a_rollback_brings_an_older_document_and_its_limits_back(client: h
     response = await client.post("/v1/workflows/haiku/rollback", json={"revision": 1})
     assert response.status_code == 200
     assert (response.json()["revision"], response.json()["restores"], response.json()["created"]) == (3, 1, True)
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert (found["revision"], found["concurrency"]) == (3, 2)
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert (shown["revision"], shown["concurrency"]) == (3, 2)
     again = await client.post("/v1/workflows/haiku/rollback", json={"revision": 3})
     assert (again.json()["revision"], again.json()["created"]) == (3, False)
 
@@ -279,11 +279,11 @@ async def test_a_workflow_with_open_runs_is_deleted_only_by_force(
     refused = await client.delete("/v1/workflows/haiku")
     assert problem(refused) == (409, "workflow_in_use")
     assert refused.json()["open_runs"] == 1
-    heard: asyncio.Queue[RunEvents] = asyncio.Queue()
-    async with bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, heard.put):
+    received: asyncio.Queue[RunEvents] = asyncio.Queue()
+    async with bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, received.put):
         response = await client.delete("/v1/workflows/haiku", params={"force": True})
         assert response.json()["cancelled"] == [str(run_id)]
-        message = await asyncio.wait_for(heard.get(), 5)
+        message = await asyncio.wait_for(received.get(), 5)
     assert (message.run_id, message.entries[0].type) == (run_id, "run.cancelled")
 
 
@@ -319,16 +319,16 @@ async def test_a_run_whose_workflow_is_gone_is_cancelled_by_the_next_sweep(
 
 
 async def test_changes_are_announced_and_only_changes(client: httpx.AsyncClient, bus: Bus) -> None:
-    heard: asyncio.Queue[WorkflowChanged] = asyncio.Queue()
-    async with bus.subscribe(subjects.WORKFLOWS_CHANGED, WorkflowChanged, heard.put):
+    received: asyncio.Queue[WorkflowChanged] = asyncio.Queue()
+    async with bus.subscribe(subjects.WORKFLOWS_CHANGED, WorkflowChanged, received.put):
         await put(client)
         await put(client)
         await put(client, LOOP)
         await client.post("/v1/workflows/haiku/rollback", json={"revision": 1})
         await client.delete("/v1/workflows/haiku")
-        names = [(await asyncio.wait_for(heard.get(), 5)).name for _ in range(4)]
+        names = [(await asyncio.wait_for(received.get(), 5)).name for _ in range(4)]
         await asyncio.sleep(0.05)  # one announcement too many would come in this time
-    assert (names, heard.qsize()) == (["haiku"] * 4, 0)
+    assert (names, received.qsize()) == (["haiku"] * 4, 0)
 
 
 async def test_a_document_can_be_checked_without_applying_it(client: httpx.AsyncClient) -> None:

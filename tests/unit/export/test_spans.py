@@ -99,9 +99,9 @@ def test_the_trace_is_the_runs_id_and_spans_have_the_same_ids_each_time() -> Non
 def test_a_call_speaks_the_language_of_the_conventions() -> None:
     call = called(THINK, tokens_cached=4, first_token_s=0.2, retries=1)
     run = finished_run((0, StepStarted(THINK)), (2, call), (3, ENDED), document=DOCUMENT)
-    [_, found, _] = spans_of(run)
-    assert found.name == "chat gpt"
-    assert found.attributes == {
+    [_, named, _] = spans_of(run)
+    assert named.name == "chat gpt"
+    assert named.attributes == {
         "flowyard.node": "think",
         "flowyard.visit": 1,
         "gen_ai.operation.name": "chat",
@@ -149,8 +149,8 @@ def test_prompts_and_replies_are_exported_only_where_they_were_logged() -> None:
     assert texts(quiet_span) == (None, None)
     assert not [name for name in quiet_span.attributes if "messages" in name or "instructions" in name]
     assert texts(logged_span) == ({"messages": list(messages)}, {"role": "assistant", "content": "soft"})
-    asked = json.loads(str(logged_span.attributes["gen_ai.input.messages"]))
-    assert asked == [{"role": "user", "parts": [{"type": "text", "content": "think dawn"}]}]
+    input_messages = json.loads(str(logged_span.attributes["gen_ai.input.messages"]))
+    assert input_messages == [{"role": "user", "parts": [{"type": "text", "content": "think dawn"}]}]
     rules = json.loads(str(logged_span.attributes["gen_ai.system_instructions"]))
     assert rules == [{"type": "text", "content": "be brief"}]
     [reply] = json.loads(str(logged_span.attributes["gen_ai.output.messages"]))
@@ -185,8 +185,8 @@ def test_a_failed_run_says_why_in_all_its_parts() -> None:
         status="failed",
         error=error,
     )
-    found = by_name(spans_of(run))
-    root, think, write = (found[name] for name in ("invoke_workflow test", "step think", "step write"))
+    named = by_name(spans_of(run))
+    root, think, write = (named[name] for name in ("invoke_workflow test", "step think", "step write"))
     assert [span.error for span in (root, think, write)] == ["no luck", "no luck", "failed"]
     assert [span.attributes["error.type"] for span in (root, think)] == ["provider_error"] * 2
     assert write.attributes["flowyard.step.cut_off"] == "failed"
@@ -247,19 +247,19 @@ def test_each_item_of_a_map_is_given_its_item_and_what_comes_after_the_map_all_r
         document=MAP,
         inputs={"topics": ["a", "b"]},
     )
-    found = by_name(spans_of(run))
-    assert texts(found["step write[0]"]) == ({"item": "a"}, {"poem": "one"})
-    assert texts(found["step write[1]"]) == ({"item": "b"}, None)
-    assert texts(found["step choose"])[0] == {"poems": ["one", {"error": "timeout", "message": "slow"}]}
-    assert found["step write[1]"].attributes["flowyard.item"] == 1
+    named = by_name(spans_of(run))
+    assert texts(named["step write[0]"]) == ({"item": "a"}, {"poem": "one"})
+    assert texts(named["step write[1]"]) == ({"item": "b"}, None)
+    assert texts(named["step choose"])[0] == {"poems": ["one", {"error": "timeout", "message": "slow"}]}
+    assert named["step write[1]"].attributes["flowyard.item"] == 1
 
 
 def test_of_a_fork_only_what_its_own_steps_wrote_is_known_and_its_origin_is_linked() -> None:
     run = finished_run(*MOMENTS[3:], document=DOCUMENT, inputs={"topic": "dawn"}, forked_from=ORIGIN)
-    found = {span.name: span for span in spans_of(run)}
-    assert found["invoke_workflow test"].linked_runs == (ORIGIN,)
+    named = {span.name: span for span in spans_of(run)}
+    assert named["invoke_workflow test"].linked_runs == (ORIGIN,)
     assert run_span_id(ORIGIN) != run_span_id(RUN)
-    assert texts(found["step write"])[0] == {"plan": "soft"}
+    assert texts(named["step write"])[0] == {"plan": "soft"}
 
 
 def test_the_way_of_a_run_is_exported_and_its_reservations_are_not() -> None:

@@ -191,8 +191,8 @@ async def test_fallbacks_are_paid_for() -> None:
 
 
 async def sent(budget: str, terms: TermsOf = unpriced, llm: str = "", tokens: int = 1, after: str = "") -> Outcome:
-    asked = f"provider: openai, model: m{llm}"
-    return await run(one(budget, llm=asked, after=after), model=Answering(using(tokens)), terms=terms)
+    settings = f"provider: openai, model: m{llm}"
+    return await run(one(budget, llm=settings, after=after), model=Answering(using(tokens)), terms=terms)
 
 
 async def test_a_reply_has_a_bound_as_soon_as_its_length_is_limited() -> None:
@@ -224,8 +224,8 @@ async def test_a_reply_shrinks_to_what_is_left() -> None:
 
 
 async def test_a_reply_whose_length_the_document_says_does_not_shrink() -> None:
-    told = ", extra: {max_completion_tokens: 500}", ", extra: {extra_body: {max_tokens: 500}}"
-    for said in (", max_tokens: 500", *told, ", max_tokens: 5, extra: {generationConfig: {maxOutputTokens: 500}}"):
+    limits = ", extra: {max_completion_tokens: 500}", ", extra: {extra_body: {max_tokens: 500}}"
+    for said in (", max_tokens: 500", *limits, ", max_tokens: 5, extra: {generationConfig: {maxOutputTokens: 500}}"):
         outcome = await sent("{tokens: 400}", llm=said)
         ended_by_its_budget(outcome)
         assert outcome.calls == []

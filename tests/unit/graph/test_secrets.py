@@ -89,6 +89,6 @@ async def test_what_is_wrong_with_a_reply_is_reported_without_the_secret() -> No
     outcome = await run(text, {"token": SECRET}, model=Answering(answer))
     assert outcome.result.error is not None
     assert outcome.result.error.message == "***: no such field; more: expected int, got str '***'"
-    told = [repr(event) for event in outcome.events if not isinstance(event, ModelCalled)]
-    assert SECRET not in json.dumps(told, ensure_ascii=False)
-    assert "u00E9t-of" not in json.dumps(told)
+    shown = [repr(event) for event in outcome.events if not isinstance(event, ModelCalled)]
+    assert SECRET not in json.dumps(shown, ensure_ascii=False)
+    assert "u00E9t-of" not in json.dumps(shown)

@@ -151,7 +151,7 @@ def any_flow(seed: int) -> Flow:
 
 def running_together(whole: Flow) -> set[frozenset[str]]:
     """The same, found by going through every state that a run can be in: the places of its branches."""
-    found: set[frozenset[str]] = set()
+    pairs: set[frozenset[str]] = set()
     seen: set[frozenset[str]] = set()
     pending = [frozenset(), *_onward(whole.ways[START])]
     while pending:
@@ -159,9 +159,9 @@ def running_together(whole: Flow) -> set[frozenset[str]]:
         if places not in seen:
             seen.add(places)
             ready = [n for n in places if not any(n in whole.forward_from(other) for other in places - {n})]
-            found |= {frozenset(pair) for pair in combinations(ready, 2)}
+            pairs |= {frozenset(pair) for pair in combinations(ready, 2)}
             pending += [places - {name} | onward for name in ready for onward in _onward(whole.ways[name])]
-    return found
+    return pairs
 
 
 def _onward(way: Way) -> list[frozenset[str]]:

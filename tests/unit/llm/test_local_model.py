@@ -39,7 +39,7 @@ SCHEMA = {
 }
 
 
-def ask(text: str, schema: Any = None, **settings: Any) -> ModelCall:
+def call_of(text: str, schema: Any = None, **settings: Any) -> ModelCall:
     settings = {"provider": "local", "model": "smollm2-135m", "max_tokens": 16, **settings}
     return ModelCall("write", ModelSettings(**settings), (Message("user", text),), schema)
 
@@ -66,33 +66,33 @@ async def until_gone(pid: int) -> None:
 
 
 async def test_it_answers_streams_and_fits_a_schema(model: LocalModel) -> None:
-    whole = await model.reply(ask("Say hello."))
+    whole = await model.reply(call_of("Say hello."))
     assert whole.text
     assert whole.usage.tokens_in
     assert whole.cost_usd == 0
     assert whole.first_token_s is None
     tokens: list[str] = []
-    streamed = await model.reply(ask("Say hello."), tokens.append)
+    streamed = await model.reply(call_of("Say hello."), tokens.append)
     assert "".join(tokens) == streamed.text
     assert len(tokens) > 1
     assert streamed.usage.tokens_out
     assert streamed.first_token_s
-    fitting = await model.reply(ask("I want my money back. Which category?", SCHEMA, max_tokens=None))
+    fitting = await model.reply(call_of("I want my money back. Which category?", SCHEMA, max_tokens=None))
     assert json.loads(fitting.text)["category"] in ("billing", "bug")
 
 
 async def test_all_calls_share_one_server_and_a_dead_one_is_replaced(model: LocalModel) -> None:
-    await asyncio.gather(*(model.reply(ask("Hi")) for _ in range(3)))
+    await asyncio.gather(*(model.reply(call_of("Hi")) for _ in range(3)))
     (first,) = model._servers.values()
     first.process.kill()
     await first.process.wait()
-    assert (await model.reply(ask("Hi"))).text
+    assert (await model.reply(call_of("Hi"))).text
     assert server_of(model) != first.process.pid
 
 
 async def test_no_server_is_left_after_the_block() -> None:
     async with open_local_model() as model:
-        await model.reply(ask("Hi"))
+        await model.reply(call_of("Hi"))
         pid = server_of(model)
         assert is_running(pid)
     # Not even a zombie: the process was waited for.
@@ -101,23 +101,23 @@ async def test_no_server_is_left_after_the_block() -> None:
 
 
 async def test_a_timeout_leaves_the_server_usable(model: LocalModel) -> None:
-    await model.reply(ask("Hi", max_tokens=1))
+    await model.reply(call_of("Hi", max_tokens=1))
     with pytest.raises(ModelTimeout):
-        await model.reply(ask("Write a long story.", max_tokens=2000, timeout=0.3))
-    assert (await model.reply(ask("Hi", max_tokens=1, timeout=5))).text
+        await model.reply(call_of("Write a long story.", max_tokens=2000, timeout=0.3))
+    assert (await model.reply(call_of("Hi", max_tokens=1, timeout=5))).text
 
 
 async def test_the_server_starts_when_the_model_is_prepared(model: LocalModel) -> None:
-    await model.prepare(ask("Hi").settings)
+    await model.prepare(call_of("Hi").settings)
     prepared = server_of(model)
-    assert (await model.reply(ask("Hi"))).text
+    assert (await model.reply(call_of("Hi"))).text
     assert server_of(model) == prepared
 
 
 async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) -> None:
     running: Any = SimpleNamespace(returncode=None)
     async with openai_server([Late(Text("hi"), seconds=0.3)]) as server:
-        call = ask("Hi", timeout=0.7)
+        call = call_of("Hi", timeout=0.7)
         served = ModelServer(running, Endpoint(server.url, "m", None))
         model._servers[find_model_file(call.settings)] = served
         asking = [asyncio.create_task(model.reply(call)) for _ in range(4 * PARALLEL_CALLS)]
@@ -132,7 +132,7 @@ async def test_a_file_that_is_no_model_is_a_provider_error(model: LocalModel, tm
     file = tmp_path / "broken.gguf"
     file.write_bytes(b"GGUF and nothing more")
     with pytest.raises(ProviderError, match=r"the local server didn't start: .*init"):
-        await model.reply(ask("Hi", model=str(file)))
+        await model.reply(call_of("Hi", model=str(file)))
 
 
 async def test_the_server_dies_with_a_parent_that_is_killed() -> None:

@@ -132,15 +132,15 @@ async def test_a_warm_up_that_fails_does_no_harm(models: Models, monkeypatch: py
     # Inline: it takes seconds, and the other tests of this file need none of it here.
     from flowyard.llm.litellm_setup import litellm  # noqa: PLC0415
 
-    asked: list[str] = []
+    called: list[str] = []
 
     def fail(model: str, **_: object) -> None:
-        asked.append(model)
+        called.append(model)
         raise RuntimeError("no luck")
 
     monkeypatch.setattr(litellm, "completion", fail)
     await models.prepare([ModelSettings("openai", "m")])
-    assert asked
+    assert called
 
 
 async def test_two_runs_that_prepare_the_same_model_at_once_prepare_it_once(

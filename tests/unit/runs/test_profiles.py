@@ -68,13 +68,13 @@ def test_the_slowest_runs_are_ordered_by_their_wall_time() -> None:
 def test_percentiles_are_interpolated_as_postgres_does(
     values: list[float], percentiles: tuple[float, float, float]
 ) -> None:
-    found = spread([seconds(value) for value in values])
-    assert (found.p50, found.p95, found.p99) == pytest.approx(percentiles)
+    spread_of_values = spread([seconds(value) for value in values])
+    assert (spread_of_values.p50, spread_of_values.p95, spread_of_values.p99) == pytest.approx(percentiles)
 
 
 @given(st.lists(st.timedeltas(min_value=NONE, max_value=timedelta(days=9)), min_size=1))
 def test_percentiles_lie_within_what_there_is(values: list[timedelta]) -> None:
-    found = spread(values)
+    spread_of_values = spread(values)
     least, most = min(values).total_seconds(), max(values).total_seconds()
-    assert least <= found.p50 <= found.p95 <= found.p99 <= most
-    assert least - 1e-6 <= found.mean <= most + 1e-6
+    assert least <= spread_of_values.p50 <= spread_of_values.p95 <= spread_of_values.p99 <= most
+    assert least - 1e-6 <= spread_of_values.mean <= most + 1e-6

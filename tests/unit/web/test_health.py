@@ -69,18 +69,18 @@ async def test_a_draining_service_is_alive_but_not_ready(service: Service) -> No
 
 
 async def test_many_requests_at_once_cost_one_check(service: Service) -> None:
-    asked = 0
+    checks_made = 0
 
     async def counted() -> str:
-        nonlocal asked
-        asked += 1
+        nonlocal checks_made
+        checks_made += 1
         await asyncio.sleep(0.01)  # a check takes its time
         return ""
 
     service.checks = [Check("postgres", counted)]
     async with service.client() as client:
         await asyncio.gather(*(client.get("/health/ready") for _ in range(20)))
-    assert asked == 1
+    assert checks_made == 1
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])

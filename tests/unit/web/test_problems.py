@@ -36,15 +36,15 @@ async def test_when_to_try_again_is_in_whole_seconds(client: httpx.AsyncClient) 
 async def test_a_request_of_the_wrong_shape_is_answered_with_where_and_what(client: httpx.AsyncClient) -> None:
     body = problem(await client.post("/v1/items", json={"name": "hunter2-hunter2", "count": "many"}))
     assert (body["status"], body["code"]) == (422, "invalid_request")
-    (found,) = body["problems"]
-    assert found["where"] == "body.count"
-    assert "valid integer" in found["message"]
+    (codes,) = body["problems"]
+    assert codes["where"] == "body.count"
+    assert "valid integer" in codes["message"]
     assert "hunter2" not in json.dumps(body)
 
 
 async def test_a_wrong_parameter_is_named(client: httpx.AsyncClient) -> None:
     body = problem(await client.get("/v1/runs/r1", params={"limit": 99}))
-    assert [found["where"] for found in body["problems"]] == ["query.limit"]
+    assert [codes["where"] for codes in body["problems"]] == ["query.limit"]
 
 
 async def test_what_isnt_json_is_refused(client: httpx.AsyncClient) -> None:
@@ -98,7 +98,7 @@ def test_a_detail_never_hides_a_member_that_every_problem_has() -> None:
 
 
 def test_a_documents_problems_are_there_for_programs() -> None:
-    found = {
+    codes = {
         "file": "a.yaml",
         "line": 3,
         "column": 5,
@@ -106,9 +106,9 @@ def test_a_documents_problems_are_there_for_programs() -> None:
         "message": "no node 'x'",
         "suggestion": None,
     }
-    body = json.loads(bytes(problem_of(InvalidDocument([found, found]), "r").body))
+    body = json.loads(bytes(problem_of(InvalidDocument([codes, codes]), "r").body))
     assert body["detail"] == "a.yaml:3:5: no node 'x' (and 1 more)"
-    assert body["problems"] == [found, found]
+    assert body["problems"] == [codes, codes]
 
 
 def all_errors(root: type[FlowyardError] = FlowyardError) -> list[type[FlowyardError]]:

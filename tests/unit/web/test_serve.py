@@ -78,10 +78,10 @@ class Child:
 
     async def end(self) -> tuple[int, str]:
         async with asyncio.timeout(10):
-            _, told = await self.process.communicate()
+            _, log = await self.process.communicate()
         await self.client.aclose()
         assert self.process.returncode is not None
-        return self.process.returncode, told.decode()
+        return self.process.returncode, log.decode()
 
 
 async def start(tmp_path: Path, *, port: int = 0, grace_s: float = 5, fails_after_s: float = 100) -> Child:
@@ -100,9 +100,9 @@ async def test_a_signal_ends_a_service_with_an_open_stream_well_within_its_grace
         await anext(parts)
         child.process.terminate()
         assert "".join([part async for part in parts]) in {"", "data: first\n\n"}
-    code, told = await child.end()
+    code, log = await child.end()
     assert code == 0
-    assert "Traceback" not in told
+    assert "Traceback" not in log
 
 
 async def test_a_request_that_never_ends_is_cut_off_after_the_grace(tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ async def test_a_request_that_never_ends_is_cut_off_after_the_grace(tmp_path: Pa
     child.process.terminate()
     response = await stuck
     assert (response.status_code, response.json()["code"]) == (503, "shutting_down")
-    code, told = await child.end()
+    code, log = await child.end()
     assert code == 0
-    assert "Traceback" not in told
+    assert "Traceback" not in log
 
 
 async def test_a_second_signal_ends_the_process_now(tmp_path: Path) -> None:
@@ -134,17 +134,17 @@ async def test_background_work_that_fails_ends_the_service_and_its_streams(tmp_p
     child = await start(tmp_path, grace_s=60, fails_after_s=0.5)
     async with child.client.stream("GET", "/events") as response:
         await response.aread()
-    code, told = await child.end()
+    code, log = await child.end()
     assert code == 1
-    assert "work failed" in told
+    assert "work failed" in log
 
 
 async def test_a_taken_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, told = await (await start(tmp_path, port=port)).end()
+        code, log = await (await start(tmp_path, port=port)).end()
     assert code == 1
-    (line,) = told.splitlines()
+    (line,) = log.splitlines()
     assert f"can't listen on 127.0.0.1:{port}: Address already in use" in line
 
 
