@@ -15,6 +15,7 @@ from flowyard.runs.budget import Amount
 from flowyard.runs.run import Run
 from flowyard.storage.budgets import DailySpending
 from support.executors import Yard, open_yard
+from support.stories import MANY
 from support.waiting import eventually
 from support.wire.anthropic import anthropic_server
 from support.wire.behaviour import Behaviour, Late, Text
@@ -24,23 +25,6 @@ from support.wire.server import Request
 pytestmark = pytest.mark.timeout(180)
 
 ITEMS = [f"{n:02}" for n in range(50)]
-MANY = """
-flow: {name: many}
-state:
-  fields:
-    topics: {type: "list[str]", required: true}
-    poems: list
-    poem: str
-nodes:
-  - {id: write, prompt: "do {item}", outputs: [poem]}
-edges:
-  - {from: START, parallel: {items_field: topics, target_node: write, collect_field: poems, on_item_error: ON_ITEM}}
-  - {from: write, to: END}
-config:
-  llm: MODEL
-  execution: {durability: DURABILITY}
-  budget: BUDGET
-"""
 BUDGETED = """
 flow: {name: chain}
 state: {fields: {a: str, b: str, c: str}}
@@ -77,8 +61,9 @@ async def slow(database_url: str, nats_url: str) -> AsyncIterator[Yard]:
 
 
 def many(budget: str, *, on_item: str = "fail", durability: str = "sync", more: str = "") -> str:
-    text = MANY.replace("BUDGET", budget).replace("ON_ITEM", on_item).replace("DURABILITY", durability)
-    return text.replace("llm: MODEL", f"llm: {more}") if more else text
+    config = f"  execution: {{durability: {durability}}}\n  budget: {budget}\n"
+    text = MANY.replace("OPTION", f"on_item_error: {on_item}") + config
+    return text.replace("MODEL", more) if more else text
 
 
 def bounded(yard: Yard, tokens: int = 20) -> str:

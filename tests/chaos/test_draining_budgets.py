@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from support.executors import ExecutorProcess, Yard, open_yard
+from support.stories import MANY
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Held, Text
 from support.wire.server import Request
@@ -23,21 +24,6 @@ from support.wire.server import Request
 pytestmark = pytest.mark.timeout(180)
 
 ITEMS: Final = [f"{n:02}" for n in range(50)]
-MANY: Final = """
-flow: {name: many}
-state:
-  fields:
-    topics: {type: "list[str]", required: true}
-    poems: list
-    poem: str
-nodes:
-  - {id: write, prompt: "do {item}", outputs: [poem]}
-edges:
-  - {from: START, parallel: {items_field: topics, target_node: write, collect_field: poems}}
-  - {from: write, to: END}
-config:
-  llm: {provider: hosted_vllm, model: m, max_tokens: LONGEST, api_base: URL}
-"""
 IN_TURN: Final = 9_900
 """Tokens: two calls don't fit side by side, for each may take 4,977 of them, and fifty that take 97 fit in turn."""
 IN_PAIRS: Final = 14_900
@@ -87,7 +73,8 @@ def opened(database_url: str, nats_url: str) -> Yards:
 async def apply(yard: Yard, budget: str | None = None, *, longest: int = 4_900, more: str = "") -> str:
     """`longest`: tokens of a reply."""
     config = f"  budget: {budget}\n" if budget else ""
-    text = MANY.replace("URL", f"'{yard.model.url}'").replace("LONGEST", str(longest))
+    llm = f"{{provider: hosted_vllm, model: m, max_tokens: {longest}, api_base: '{yard.model.url}'}}"
+    text = MANY.replace("OPTION", "on_item_error: fail").replace("MODEL", llm)
     return await yard.apply(text + config + more)
 
 

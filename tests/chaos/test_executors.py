@@ -14,7 +14,7 @@ import pytest
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Run
 from support.executors import LEASE_S, Yard, open_yard, prompt_of
-from support.stories import CHAIN
+from support.stories import CHAIN, MANY
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
@@ -22,20 +22,6 @@ from support.wire.server import Request
 # Processes start, die, and leave leases that have to end.
 pytestmark = pytest.mark.timeout(180)
 
-MAP = """
-flow: {name: many}
-state:
-  fields:
-    topics: {type: "list[str]", required: true}
-    poems: list
-    poem: str
-nodes:
-  - {id: write, prompt: "write {item}", outputs: [poem]}
-edges:
-  - {from: START, parallel: {items_field: topics, target_node: write, collect_field: poems, max_concurrency: 4}}
-  - {from: write, to: END}
-config: {llm: MODEL}
-"""
 SLOW_S = 0.4
 
 
@@ -120,15 +106,17 @@ async def test_an_executor_that_comes_back_takes_up_its_runs_at_once(yard: Yard)
 
 async def test_committed_items_of_a_map_are_not_called_again(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url, slow_items) as yard:
-        run_id = await yard.submit(await yard.apply(MAP), topics=[f"t{n}" for n in range(16)])
+        run_id = await yard.submit(
+            await yard.apply(MANY.replace("OPTION", "max_concurrency: 4")), topics=[f"t{n}" for n in range(16)]
+        )
         first = await yard.executor("first")
         await yard.steps_done(run_id, 5)
         await first.kill()
-        committed = {f"write t{step.item}" for step in await yard.history.steps(run_id)}
+        committed = {f"do t{step.item}" for step in await yard.history.steps(run_id)}
         await yard.executor("second")
         run = await yard.ended(run_id)
         assert run.outputs is not None
-        assert run.outputs["poems"] == [f"WRITE T{n}" for n in range(16)]
+        assert run.outputs["poems"] == [f"DO T{n}" for n in range(16)]
         assert {prompt: count for prompt, count in yard.prompts.items() if count > 1 and prompt in committed} == {}
         assert sum(yard.prompts.values()) <= 16 + 4
         await assert_ended_once(yard, run_id)

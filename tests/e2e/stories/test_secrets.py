@@ -1,22 +1,11 @@
-"""A run is given a secret: the model hears it, and nobody else."""
+"""A run is given a secret: the model receives it, and nobody else."""
 
 from __future__ import annotations
 
+from support.stories import LOGIN
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Text
 
-LOGIN = """\
-flow: {name: login}
-state:
-  fields:
-    user: {type: str, required: true}
-    token: {type: str, required: true, secret: true}
-    said: str
-nodes:
-  - {id: ask, prompt: 'Log {user} in with {token}', outputs: [said]}
-config:
-  llm: MODEL
-"""
 SECRET = "s3cret-of-somebody"
 
 

@@ -15,20 +15,10 @@ from flowyard.secrets.sealing import Box, new_key, read_keys
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from services.gateway.conftest import Gateway, Starting
+from support import stories
 from support.queued import apply
 
-LOGIN: Final = """\
-flow: {name: login}
-state:
-  fields:
-    user: {type: str, required: true}
-    token: {type: str, required: true, secret: true}
-    said: str
-nodes:
-  - {id: ask, prompt: '{user} {token}', outputs: [said]}
-config:
-  llm: {provider: scripted}
-"""
+LOGIN: Final = stories.LOGIN.replace("MODEL", "{provider: scripted}")
 OLD, NEW = new_key(), new_key()
 SECRET: Final = "s3cret-of-somebody"
 INPUTS: Final = {"user": "ann", "token": SECRET}
