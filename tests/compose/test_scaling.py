@@ -21,12 +21,11 @@ async def submitted(visitor: Visitor, topic: str) -> str:
     async def try_once() -> str | None:
         response = await visitor.post("/v1/workflows/chain/runs", inputs={"topic": topic})
         if response.status_code == 429:
-            await asyncio.sleep(0.2)
             return None
         assert response.is_success, response.text
         return str(response.json()["id"])
 
-    accepted: str = await eventually(try_once, 120)
+    accepted: str = await eventually(try_once, 120, pause_s=0.2)
     return accepted
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from support.panels import SOMETIMES, run_some, until_all_show_something
 from support.prometheus import measures, series_of
 from support.visitor import Visitor
+from support.waiting import eventually
 
 # Prometheus needs several looks at each replica.
 pytestmark = pytest.mark.timeout(120)
@@ -23,9 +25,14 @@ async def after_runs(visitor: Visitor, prometheus_url: str) -> str:
     """Ordinary runs, and some that fail; and again, since what never changes has no rate."""
     for _ in range(2):
         await run_some(visitor)
-        # Two looks of Prometheus.
-        await asyncio.sleep(2.5)
+        await eventually(partial(is_scraped_since, prometheus_url, time.time()))
     return prometheus_url
+
+
+async def is_scraped_since(prometheus_url: str, moment: float) -> bool:
+    """Whether Prometheus has read every replica since then; `moment` is a Unix time."""
+    scrapes = [float(series["value"][1]) for series in await series_of(prometheus_url, "timestamp(up)")]
+    return bool(scrapes) and min(scrapes) > moment
 
 
 async def test_no_panel_is_empty_or_broken_after_ordinary_runs(visitor: Visitor, prometheus_url: str) -> None:

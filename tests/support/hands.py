@@ -31,7 +31,7 @@ class Hands:
         self._database = database
         self._claims = Claims(database, lease_s=60)
         self._bus = bus
-        self._committer = committer
+        self.committer = committer
         self._seqs: dict[UUID, int] = {}
 
     async def take(self) -> Claim:
@@ -88,7 +88,7 @@ class Hands:
             entries.append(Entry(commit.last_seq, datetime.now(UTC), kind, data))
         self._seqs[claim.run_id] = commit.last_seq
         commit.entries = packed(entries)
-        await self._committer.commit(commit)
+        await self.committer.commit(commit)
         if not self.silent:
             self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=tuple(entries)))
 

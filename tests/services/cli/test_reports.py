@@ -25,7 +25,7 @@ async def remote(database_url: str, nats_url: str, tmp_path: Path) -> AsyncItera
 
 async def book(remote: Remote) -> Book:
     await remote.cli("run", "poem", "-i", "topic=rain", "--detach")
-    return Book(remote.hands._committer, await remote.hands.take())
+    return Book(remote.hands.committer, await remote.hands.take())
 
 
 def row(out: str, name: str) -> list[str]:

@@ -28,7 +28,7 @@ async def get_json(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
 
 async def book(client: httpx.AsyncClient, hands: Hands) -> Book:
     await submit(client)
-    return Book(hands._committer, await hands.take())
+    return Book(hands.committer, await hands.take())
 
 
 async def test_costs_are_grouped_and_add_up_exactly(client: httpx.AsyncClient, hands: Hands) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from flowyard.errors.services import CannotListen
 from flowyard.web.serve import serve
-from unit.web.conftest import Service
+from unit.web.conftest import Running, Service
 
 pytestmark = pytest.mark.slow
 
@@ -153,20 +153,8 @@ async def test_an_address_that_isnt_ours_is_an_error(service: Service) -> None:
         await serve(service.app(), host="192.0.2.1", port=80, grace_s=1, shutting_down=service.shutting_down)
 
 
-async def test_after_the_end_nobody_listens(service: Service) -> None:
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(
-        serve(
-            service.app(),
-            host="127.0.0.1",
-            port=0,
-            grace_s=1,
-            shutting_down=service.shutting_down,
-            on_listening=port.set_result,
-        )
-    )
-    address = ("127.0.0.1", await port)
-    service.shutting_down.set()
-    await serving
+async def test_after_the_end_nobody_listens(running: Running) -> None:
+    async with running() as client:
+        url = client.base_url
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address)
+        socket.create_connection((url.host, url.port))
