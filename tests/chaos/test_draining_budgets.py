@@ -45,7 +45,7 @@ class Model:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     last: asyncio.Event = field(default_factory=asyncio.Event)
     prompts: list[str] = field(default_factory=list)
-    """What was asked first in each conversation."""
+    """The first message of each conversation."""
 
     def reply(self, request: Request) -> Behaviour:
         number = len(self.prompts)

@@ -57,7 +57,7 @@ async def assert_ended_once(yard: Yard, run_id: UUID) -> None:
 
 
 async def assert_ledger_has(yard: Yard, run: Run, *, lost: int) -> None:
-    """Every call that a model heard of, and `lost` of them with nothing known but that."""
+    """Every call that a model received, and `lost` of them with nothing known but that."""
     calls = await yard.history.calls(run.id)
     call_seqs = [entry.seq for entry in await yard.entries(run.id) if entry.type == "model.called"]
     assert [call.seq for call in calls] == call_seqs
@@ -81,7 +81,7 @@ async def test_a_run_whose_executor_is_killed_in_the_middle_of_a_step_goes_on_el
         {"one": "First", "two": "Second", "three": "Third"},
     )
     assert yard.prompts == {"First rain.": 1, "Second rain.": 2, "Third rain.": 1}
-    # The model can tell that it is asked the same again.
+    # The model can see that it receives the same call again.
     keys = [r.headers["idempotency-key"] for r in yard.model.requests if prompt_of(r) == "Second rain."]
     assert keys == [f"{run_id}:second:1"] * 2
     # What the call came to that died with its executor, nobody knows: it is no zero.
@@ -196,7 +196,7 @@ async def test_a_run_that_kills_each_executor_ends_as_failed(yard: Yard) -> None
     assert (run.status, run.error.code, yard.prompts["Second rain."]) == ("failed", "executor_lost", 2)
     await assert_ended_once(yard, run_id)
     await assert_ledger_has(yard, run, lost=2)
-    # A retry knows of them, and tells none once more.
+    # A retry knows of them, and records none once more.
     await yard.moves.retry(run_id)
     again = await yard.ended(run_id)
     assert (again.status, again.spending.calls) == ("succeeded", sum(yard.prompts.values()))

@@ -76,7 +76,7 @@ async def test_postgres_killed_under_running_runs_costs_nothing_but_a_moment(ser
     servers.restart_postgres()
     ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
     assert [run.status for run in ended] == ["succeeded"] * RUNS
-    # Each step was asked for once: its result waited for Postgres.
+    # Each step made its call once: its result waited for Postgres.
     assert set(yard.prompts.values()) == {1}
     assert executor.process.returncode is None
     assert await yard.queue.orphaned() == 0

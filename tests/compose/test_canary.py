@@ -57,7 +57,7 @@ PROCESSES: Final = "cat /proc/[0-9]*/cmdline; find /tmp -type f -exec cat {} + |
 
 @dataclass(frozen=True)
 class Stack:
-    """`begun`: in seconds since 1970. `collector`: takes traces, beside MLflow."""
+    """`begun`: in seconds since 1970. `collector`: takes traces, as MLflow does."""
 
     stage: Stage
     system: Composed
@@ -121,7 +121,7 @@ def _settings(watch: Watch, collector: WireServer) -> Mapping[str, str]:
 
 
 def _refuse_once(watch: Watch) -> Callable[[Request], Behaviour]:
-    """And tell what was sent."""
+    """And repeat what was sent."""
     refused: list[Request] = []
 
     def reply(request: Request) -> Behaviour:
@@ -142,7 +142,7 @@ def _up(made: Project) -> Composed:
 
 @asynccontextmanager
 async def _captured(made: Project, watch: Watch) -> AsyncIterator[None]:
-    """All that NATS carries, heard by those who may."""
+    """All that NATS carries, received by users who may."""
 
     async def receive(message: Any) -> None:
         watch.look_at_bytes(f"message {message.subject}", message.data)
@@ -248,14 +248,14 @@ def _look_at_tables(stack: Stack) -> None:
 
 
 def _look_at_files(stack: Stack, home: Path) -> None:
-    """Of all volumes, but for those of Postgres, which has been asked, and of the secrets."""
+    """Of all volumes, but for those of Postgres, which was searched by queries, and of the secrets."""
     for service, path in VOLUMES.items():
         docker("cp", f"{stack.project.container(service)}:{path}", str(home / service))
         look_at_files(stack.watch, home / service)
 
 
 def _look_at_containers(stack: Stack) -> None:
-    """What Docker tells of them to anybody who may ask it, and what a process tells to its neighbours."""
+    """What Docker shows of them to anybody who may call it, and what a process shows to its neighbours."""
     watch, mine = stack.watch, f"label=com.docker.compose.project={stack.project.name}"
     for container in docker("ps", "--all", "--quiet", "--filter", mine).split():
         state = inspect(container)

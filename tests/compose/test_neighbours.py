@@ -1,4 +1,4 @@
-"""A second stack, from another checkout, beside the first: with other ports, and the data of an older version."""
+"""A second stack, from another checkout, next to the first: with other ports, and the data of an older version."""
 
 from __future__ import annotations
 

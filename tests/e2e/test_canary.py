@@ -51,7 +51,7 @@ async def embedding(
     request: pytest.FixtureRequest, database_url: str, nats_url: str, tmp_path: Path
 ) -> AsyncIterator[Embedding]:
     if request.config.getoption("system") == "compose":
-        pytest.skip("told in containers by tests/compose/test_canary.py")
+        pytest.skip("run in containers by tests/compose/test_canary.py")
     async with _embedding(database_url, nats_url, tmp_path) as embedding:
         yield embedding
 
@@ -83,7 +83,7 @@ async def _embedding(database_url: str, nats_url: str, home: Path) -> AsyncItera
 
 
 def _refuse_once(traces: Receiver) -> None:
-    """And tell what was sent."""
+    """And repeat what was sent."""
 
     def answer(_: list[Got]) -> web.Response | None:
         refusal = f"{traces.headers[-1]['x-key']} may not"

@@ -1,4 +1,4 @@
-"""Every service does what its OpenAPI document says, and nothing else, whatever it's asked."""
+"""Every service does what its OpenAPI document says, and nothing else, whatever the request."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ nodes:
 config:
   llm: {provider: hosted_vllm, model: m, api_base: 'http://127.0.0.1:1/v1'}
 """
-# What is invalid for reasons that no schema can tell is refused all the same, so valid data isn't always accepted. And
-# a GET of /v1/runs/cancel asks for a run with that name.
+# What is invalid for reasons that no schema can express is refused all the same, so valid data isn't always accepted.
+# And a GET of /v1/runs/cancel asks for a run with that name.
 SETTINGS: Final = """\
 continue-on-failure = true
 request-timeout = 10
@@ -67,7 +67,7 @@ checks.unsupported_method.enabled = false
 include-path = ["/v1/validate", "/v1/runs"]
 checks.negative_data_rejection.enabled = false
 """
-# They are asked at length where they are answered.
+# They are tested at length where they are answered.
 OF_THE_REGISTRY: Final = """
 [[operations]]
 include-path-regex = '^/v1/(agents|schema|validate|workflows(?!/[^/]+/runs))'
@@ -86,7 +86,7 @@ def settings_file(system: System) -> str:
     return SETTINGS.format(key=system.key, run_id=run["id"])
 
 
-# Not the dashboard: its document tells of its health alone.
+# Not the dashboard: its document has its health alone.
 @pytest.mark.parametrize(
     ("service", "more"),
     [("gateway", OF_THE_REGISTRY), ("registry", ""), ("executor-1", "")],

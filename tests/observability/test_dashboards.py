@@ -1,4 +1,4 @@
-"""The dashboards as files. What their queries find is told by a running system: see test_panels."""
+"""The dashboards as files. What their queries find on a running system: test_panels."""
 
 from __future__ import annotations
 

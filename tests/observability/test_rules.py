@@ -1,4 +1,4 @@
-"""What Prometheus is told: where the services are, what to record, and when to ring."""
+"""The configuration of Prometheus: where the services are, what to record, and when to alert."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ async def _fork(stage: Stage, origin: str) -> list[str]:
 
 
 async def _send_wrong_requests(stage: Stage, name: str) -> None:
-    """What is refused, and what is sent beside."""
+    """What is refused, and what is sent with it."""
     visitor, canaries = stage.visitor, stage.watch.canaries
     path, inputs = f"/v1/workflows/{name}/runs", stage.inputs
     number = int(canaries["number"])

@@ -1,4 +1,4 @@
-"""An executor without an engine: it claims runs, and then does and tells just what a test says."""
+"""An executor without an engine: it claims runs, and then does and records just what a test says."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Answering:
 
 
 class Hanging:
-    """A model that never answers, and tells whether its calls were aborted."""
+    """A model that never answers, and notes whether its calls were aborted."""
 
     def __init__(self) -> None:
         self.called = asyncio.Event()

@@ -39,7 +39,7 @@ def announced(run_id: UUID, *seqs: int) -> RunEvents:
 
 
 def numbers(listener: RunListener) -> list[int]:
-    return [heard.seq for heard in listener.take() if isinstance(heard, Entry)]
+    return [item.seq for item in listener.take() if isinstance(item, Entry)]
 
 
 async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> list[int]:

@@ -110,8 +110,8 @@ async def test_the_time_of_a_real_run_adds_up_and_its_models_took_what_they_slep
     assert 0.19 <= profile.spent["waiting"].total_seconds() <= 0.5
     assert profile.spent["code"] + profile.spent["commit"] + profile.spent["claim"] < timedelta(seconds=0.5)
     assert profile.spent["tool"] == timedelta()
-    [found] = await profile_runs(Profiles(yard.database), workflow="work", since=run.created_at, most=10)
-    assert (found.run_id, found.profile) == (run.id, profile)
+    [profiled] = await profile_runs(Profiles(yard.database), workflow="work", since=run.created_at, most=10)
+    assert (profiled.run_id, profiled.profile) == (run.id, profile)
 
 
 async def test_a_run_whose_executor_was_killed_waited_for_its_lease(yard: Yard, model: Model) -> None:

@@ -1,4 +1,4 @@
-"""MLflow is told of real runs, and what its own API says of them afterwards is what the ledger says."""
+"""MLflow receives real runs, and what its own API says of them afterwards is what the ledger says."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _END = "UPDATE runs SET status = 'succeeded', finished_at = now(), last_seq = $2
 
 
 async def _finished(stored: Stored, *, steps: int, characters: int, at_once: int) -> UUID:
-    """A run whose steps wrote so much each, told by so many in one commit."""
+    """A run whose steps wrote so much each, with so many events in one commit."""
     run_id = await stored.run()
     data = {"node": "a", "visit": 1, "duration_s": 0.1, "outputs": {"x": "o" * characters}}
     for first in range(2, steps + 2, at_once):

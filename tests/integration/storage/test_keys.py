@@ -19,7 +19,7 @@ def keys(database: Database) -> Keys:
 
 
 class Counting(Keys):
-    """The real ones, and how often they were asked."""
+    """The real ones, and how often they were read."""
 
     looks = 0
 

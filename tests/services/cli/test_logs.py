@@ -1,4 +1,4 @@
-"""`flowyard logs`: files, events, and what is told when there is only one of them."""
+"""`flowyard logs`: files, events, and what is shown when there is only one of them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_who_follows_misses_nothing_when_files_are_put_aside_and_services_come(t
 
 DOCKER = """\
 #!/bin/sh
-echo "$@" >> asked
+echo "$@" >> calls
 case "$*" in
   *nobody*) exit 0 ;;
   *broken*) echo 'no such project' >&2; exit 3 ;;
@@ -118,12 +118,12 @@ case "$*" in
      printf 'gateway-1   | %s\\n' "$FIRST" "$LAST" ;;
 esac
 """
-"""As docker compose tells logs."""
+"""As docker compose prints logs."""
 
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file with what it was asked."""
+    """A file with the arguments of each call."""
     program = tmp_path / "docker"
     program.write_text(DOCKER)
     program.chmod(0o755)
@@ -132,7 +132,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, name in enumerate(("FIRST", "LAST", "NEXT"), 1):
         text = line(number, name, service="gateway", run_id=str(RUN))
         monkeypatch.setenv(name, f"2026-11-23T06:00:0{number}.000000002Z {text}")
-    return tmp_path / "asked"
+    return tmp_path / "calls"
 
 
 def test_the_lines_of_containers_come_from_docker_compose(docker: Path) -> None:

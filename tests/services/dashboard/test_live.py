@@ -21,7 +21,7 @@ from support.waiting import eventually
 
 
 class Stream:
-    """What an open page hears."""
+    """What an open page receives."""
 
     def __init__(self, events: AsyncIterator[httpx_sse.ServerSentEvent]) -> None:
         self._events = events

@@ -1,4 +1,4 @@
-"""The parts of a supervisor that need no servers, and the commands beside it."""
+"""The parts of a supervisor that need no servers, and the commands that act on it."""
 
 from __future__ import annotations
 

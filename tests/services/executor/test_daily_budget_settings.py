@@ -1,4 +1,4 @@
-"""What workflows may spend per day, as an executor is told."""
+"""What workflows may spend per day, as the settings of an executor say."""
 
 from __future__ import annotations
 

@@ -200,10 +200,10 @@ async def test_a_fork_that_makes_no_sense_is_refused(client: httpx.AsyncClient, 
         ({"state": {"draft": ""}}, "invalid_request", "body.state"),
         ({"from": at | {"visit": 0}}, "invalid_request", "visit"),
     ]
-    for body, code, told in bodies:
+    for body, code, detail in bodies:
         response = await fork(client, origin, **body)
         assert response.json()["code"] == code, body
-        assert told in response.json()["detail"]
+        assert detail in response.json()["detail"]
 
 
 async def test_no_fork_begins_within_a_map(client: httpx.AsyncClient, hands: Hands, database: Database) -> None:

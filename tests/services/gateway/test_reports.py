@@ -115,7 +115,7 @@ async def test_the_ends_of_time_are_times(client: httpx.AsyncClient) -> None:
 
 
 async def ran(client: httpx.AsyncClient, hands: Hands, workflow: str = "poem") -> str:
-    """A run whose first step took nearly no time, and whose second one asked a model for a tenth of a second."""
+    """A run whose first step took nearly no time, and whose second one called a model for a tenth of a second."""
     run_id = await submit(client, workflow=workflow)
     claim = await hands.take()
     await hands.append(claim, "run.claimed", attempt=1, executor="hands")

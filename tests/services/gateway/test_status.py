@@ -1,4 +1,4 @@
-"""`GET /v1/status`: what the gateway knows of itself, of the services beside it, and of the day."""
+"""`GET /v1/status`: what the gateway knows of itself, of the other services, and of the day."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ async def status_of(gateway: Gateway) -> dict[str, Any]:
 
 
 def service(status: Mapping[str, Any], name: str) -> dict[str, Any]:
-    (found,) = [one for one in status["services"] if one["name"] == name]
-    assert isinstance(found, dict)
-    return found
+    (shown,) = [one for one in status["services"] if one["name"] == name]
+    assert isinstance(shown, dict)
+    return shown
 
 
 async def test_services_are_listed_with_their_versions_and_their_health(starting: Starting, database: Database) -> None:
@@ -101,9 +101,9 @@ async def test_services_are_listed_with_their_versions_and_their_health(starting
         registry.removeprefix("http://"),
     )
     for server in ("postgres", "nats"):
-        is_there, found, _ = services[server]
+        is_there, release, _ = services[server]
         assert is_there
-        assert int(found.partition(".")[0]) >= 2
+        assert int(release.partition(".")[0]) >= 2
 
 
 async def test_an_mlflow_that_answers_but_has_no_database_is_not_well(starting: Starting) -> None:

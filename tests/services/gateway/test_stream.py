@@ -25,7 +25,7 @@ async def stream(
     request_headers = {"accept": "text/event-stream", **headers}
     async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=request_headers) as response:
         assert response.status_code == 200
-        # httpx-sse tells of a block that only says how soon to connect again, browsers don't.
+        # httpx-sse yields a block that only says how soon to connect again, browsers don't.
         yield (event async for event in EventSource(response).aiter_sse() if event.data)
 
 
@@ -114,7 +114,7 @@ async def test_events_of_which_no_message_comes_are_found(starting: Starting, ha
             hands.silent = True
             await hands.step(claim, "draft", {"draft": "d"})
             hands.silent = False
-            # Now there is a gap in what NATS tells.
+            # Now there is a gap in what NATS brings.
             await hands.succeed(claim, {})
             assert [event.id async for event in events] == ["2", "3", "4"]
 

@@ -1,4 +1,4 @@
-"""The registry tells other systems of runs that real executors have ended."""
+"""The registry exports runs that real executors have ended."""
 
 from __future__ import annotations
 

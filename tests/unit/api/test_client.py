@@ -1,4 +1,4 @@
-"""The client, at a server that answers what it is told to."""
+"""The client, at a server that answers what a test says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No run spends past its budget, whatever its shape: what can't be paid isn't asked."""
+"""No run spends past its budget, whatever its shape: what can't be paid isn't called."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def fifty(budget: str, answer: Callable[[ModelCall], Any], terms: TermsOf 
 
 
 def ended_by_its_budget(outcome: Outcome) -> str:
-    """Why, and it is told once."""
+    """Why, and it is recorded once."""
     assert outcome.result.status == "failed"
     assert outcome.result.error is not None
     assert outcome.result.error.code == "budget_exceeded"
@@ -260,7 +260,7 @@ async def test_canned_replies_cost_nothing() -> None:
     ended_by_its_budget(await run(one("{model_calls: 1}", after="- {id: b, prompt: go, outputs: [b]}")))
 
 
-# ---- what is told
+# ---- what is recorded
 
 
 async def test_a_reservation_is_recorded_before_each_call() -> None:

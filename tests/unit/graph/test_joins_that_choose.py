@@ -1,4 +1,4 @@
-"""A list in `from` beside routes, a loop, a map or a condition: branches meet, and then one choice is made."""
+"""A list in `from` together with routes, a loop, a map or a condition: branches meet, and then one choice is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is asked, and what becomes of its reply."""
+"""What a model receives, and what becomes of its reply."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, v
 
 
 @pytest.mark.parametrize(
-    ("fields", "reply", "told"),
+    ("fields", "reply", "problem"),
     [
         ("p: int", '"7"', "p: expected int, got str '7'"),
         ("p: int", "7.5", "p: expected int, got float 7.5"),
@@ -100,9 +100,9 @@ async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, v
         ("p: str", "   ", "the reply is empty"),
     ],
 )
-async def test_a_reply_that_does_not_fit_is_kept_with_the_reason(fields: str, reply: str, told: str) -> None:
+async def test_a_reply_that_does_not_fit_is_kept_with_the_reason(fields: str, reply: str, problem: str) -> None:
     message, kept = _invalid(await run(_one(fields, options=", retry: 0"), replies={"a": reply}))
-    assert told in message
+    assert problem in message
     assert kept == reply
 
 

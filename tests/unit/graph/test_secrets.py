@@ -1,4 +1,4 @@
-"""A run in memory: its prompts have the secrets, and nothing that it tells does."""
+"""A run in memory: its prompts have the secrets, and none of its events does."""
 
 from __future__ import annotations
 

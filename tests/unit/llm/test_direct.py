@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's format, at an address of the document's: asked without LiteLLM."""
+"""Servers that speak OpenAI's format, at an address of the document's: called without LiteLLM."""
 
 from __future__ import annotations
 

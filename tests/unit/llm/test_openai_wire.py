@@ -90,7 +90,7 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
 
 @STREAMED
 @pytest.mark.parametrize(
-    ("told", "known"),
+    ("reported", "known"),
     [
         ({"prompt_tokens": "3", "completion_tokens": 5}, Usage(None, 5)),
         ({"prompt_tokens": 3, "completion_tokens": 3_000_000_000}, Usage(3, None)),
@@ -108,10 +108,10 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
     ids=str,
 )
 async def test_a_usage_that_cant_be_so_is_unknown_and_the_reply_is_kept(
-    told: object, known: Usage, on_token: OnToken | None
+    reported: object, known: Usage, on_token: OnToken | None
 ) -> None:
     said = {"content": "a reply"}
-    answer = {"choices": [{"message": said, "delta": said, "finish_reason": "stop"}], "usage": told}
+    answer = {"choices": [{"message": said, "delta": said, "finish_reason": "stop"}], "usage": reported}
     async with serving(Odd(answer)) as (_, send):
         reply = await send(on_token)
     assert (reply.text, reply.usage) == ("a reply", known)

@@ -91,11 +91,11 @@ async def test_a_service_tier_has_prices_of_its_own(
     assert reply.cost_usd == (Decimal(cost) if cost else None)
 
 
-@pytest.mark.parametrize("told", [["priority"], {"name": "default"}, 7])
-async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models: Models, told: object) -> None:
+@pytest.mark.parametrize("tier", [["priority"], {"name": "default"}, 7])
+async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models: Models, tier: object) -> None:
     answer = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop", "index": 0}]}
     usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
-    identity = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "service_tier": told}
+    identity = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "service_tier": tier}
     async with OPENAI.serve([Odd({**identity, **answer, "usage": usage})]) as server:
         reply = await models.reply(ModelCall("a", OPENAI.settings(server), (Message("user", "go"),)))
     assert (reply.text, reply.cost_usd) == ("hi", None)

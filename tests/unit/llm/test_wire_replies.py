@@ -126,7 +126,7 @@ async def test_a_usage_that_was_not_reported_is_none(models: Models, *, streamed
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
-    ("told", "known"),
+    ("reported", "known"),
     [
         ({"prompt_tokens": 3_000_000_000}, Usage(None, 5)),
         ({"prompt_tokens": 10**30}, Usage(None, 5)),
@@ -136,12 +136,12 @@ async def test_a_usage_that_was_not_reported_is_none(models: Models, *, streamed
     ids=str,
 )
 async def test_a_usage_that_cant_be_so_is_unknown_and_has_no_price(
-    models: Models, told: dict[str, Any], known: Usage, *, streamed: bool
+    models: Models, reported: dict[str, Any], known: Usage, *, streamed: bool
 ) -> None:
     said = {"role": "assistant", "content": "a reply"}
     choice = {"index": 0, "message": said, "delta": said, "finish_reason": "stop"}
     answer = {"id": "x", "created": 1, "model": "gpt-4o-mini", "choices": [choice]}
-    usage = {"completion_tokens": 5, "total_tokens": 8, **told}
+    usage = {"completion_tokens": 5, "total_tokens": 8, **reported}
     async with OPENAI.serve([Odd({**answer, "usage": usage})]) as server:
         reply = await models.reply(call_of(OPENAI.settings(server)), (lambda token: None) if streamed else None)
     assert (reply.text, reply.usage, reply.cost_usd) == ("a reply", known, None)

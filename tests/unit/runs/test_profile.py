@@ -87,7 +87,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "step.retrying": {"attempt": 2, "error": BROKEN},
     "route.taken": {"node": "a", "to": "b"},
 }
-"""What an entry has beside what a test says."""
+"""What else an entry has than what a test says."""
 
 
 def test_each_instant_goes_to_what_the_run_did_then() -> None:
