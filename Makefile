@@ -76,7 +76,7 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test check fmt-check lint types boundaries format bench sizes lock clean
+.PHONY: help setup demo test test-fast check fmt-check lint types boundaries format bench sizes lock clean
 .PHONY: images up down logs scale test-compose
 
 help: ## Print this list.
@@ -90,6 +90,9 @@ demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it,
 
 test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
 	@$(BIN)/pytest $(or $(TESTS),$(SIDE_BY_SIDE))
+
+test-fast: $(TOOLS) ## Run the unit tests that start no process: well under a minute (TESTS="..." goes to pytest).
+	@$(BIN)/pytest tests/unit -m 'not slow and not local_model' $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from flowyard.bus.connection import Bus
+    from flowyard.storage.database import Database
+    from support.hands import Hands
     from support.servers import Postgres
     from support.system import System
     from support.visitor import Model, Visitor
@@ -28,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--system",
         choices=["embedded", "compose"],
         default="embedded",
-        help="what the stories of tests/e2e are told on",
+        help="what the stories of tests/e2e run on",
     )
     parser.addoption(
         "--servers",
@@ -55,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def in_containers(config: pytest.Config, option: str) -> bool:
-    """Skips the test where that is asked for and impossible."""
+    """Whether the option says so. Skips the test if there is no Docker engine for it."""
     if config.getoption(option) != IN_CONTAINERS[option]:
         return False
     from support.compose import lacking
@@ -149,6 +153,32 @@ def nats_url(request: pytest.FixtureRequest, *, from_images: bool) -> Iterator[s
     server = start_nats(request.getfixturevalue("session_home") / "nats", users={"tests": EVERYTHING})
     yield server.url("tests").get_secret_value()
     server.process.stop()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    from flowyard.storage.database import open_database
+
+    async with open_database(database_url, service="test") as database:
+        yield database
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    from flowyard.bus.connection import open_bus
+
+    connected = asyncio.Event()
+    async with open_bus(nats_url, name="test", on_connect=connected.set) as bus:
+        await connected.wait()
+        yield bus
+
+
+@pytest.fixture
+async def hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
+    from support.hands import working_hands
+
+    async with working_hands(database, bus) as hands:
+        yield hands
 
 
 @pytest.fixture(scope="session")

@@ -14,30 +14,18 @@ import pytest
 from flowyard.runs.budget import Amount
 from flowyard.runs.run import Run
 from flowyard.storage.budgets import DailySpending
-from support.executors import Yard, open_yard, until, until_async
+from support.executors import Yard, open_yard
+from support.stories import MANY
+from support.waiting import eventually
 from support.wire.anthropic import anthropic_server
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
 
+# Processes start, die, and leave leases that have to end.
+pytestmark = pytest.mark.timeout(180)
+
 ITEMS = [f"{n:02}" for n in range(50)]
-MANY = """
-flow: {name: many}
-state:
-  fields:
-    topics: {type: "list[str]", required: true}
-    poems: list
-    poem: str
-nodes:
-  - {id: write, prompt: "do {item}", outputs: [poem]}
-edges:
-  - {from: START, parallel: {items_field: topics, target_node: write, collect_field: poems, on_item_error: ON_ITEM}}
-  - {from: write, to: END}
-config:
-  llm: MODEL
-  execution: {durability: DURABILITY}
-  budget: BUDGET
-"""
-CHAIN = """
+BUDGETED = """
 flow: {name: chain}
 state: {fields: {a: str, b: str, c: str}}
 nodes:
@@ -73,8 +61,9 @@ async def slow(database_url: str, nats_url: str) -> AsyncIterator[Yard]:
 
 
 def many(budget: str, *, on_item: str = "fail", durability: str = "sync", more: str = "") -> str:
-    text = MANY.replace("BUDGET", budget).replace("ON_ITEM", on_item).replace("DURABILITY", durability)
-    return text.replace("llm: MODEL", f"llm: {more}") if more else text
+    config = f"  execution: {{durability: {durability}}}\n  budget: {budget}\n"
+    text = MANY.replace("OPTION", f"on_item_error: {on_item}") + config
+    return text.replace("MODEL", more) if more else text
 
 
 def bounded(yard: Yard, tokens: int = 20) -> str:
@@ -123,7 +112,7 @@ async def test_fifty_items_make_no_more_calls_than_their_money_allows(yard: Yard
 
 async def test_a_run_that_its_budget_has_stopped_is_not_helped_by_a_retry(yard: Yard) -> None:
     await yard.executor("one")
-    run_id = await yard.submit(await yard.apply(CHAIN.replace("BUDGET", "{model_calls: 2}")))
+    run_id = await yard.submit(await yard.apply(BUDGETED.replace("BUDGET", "{model_calls: 2}")))
     first = await yard.ended(run_id)
     await yard.moves.retry(run_id)
     again = await yard.ended(run_id)
@@ -144,7 +133,7 @@ async def test_an_executor_that_dies_in_the_middle_of_calls_does_not_make_them_f
     )
     run_id = await slow.submit(await slow.apply(text), topics=ITEMS)
     first = await slow.executor("first")
-    await until(lambda: len(slow.model.requests) >= 6, 10)
+    await eventually(lambda: len(slow.model.requests) >= 6)
     await first.kill()
     before = len(slow.model.requests)
     await slow.executor("second")
@@ -157,12 +146,12 @@ async def test_an_executor_that_dies_in_the_middle_of_calls_does_not_make_them_f
     assert len(await slow.history.calls(run_id)) == 10
 
 
-async def test_the_calls_of_a_run_that_kills_its_executors_are_told_once(slow: Yard) -> None:
-    run_id = await slow.submit(await slow.apply(CHAIN.replace("BUDGET", "{tokens: 100000}")))
+async def test_the_calls_of_a_run_that_kills_its_executors_are_recorded_once(slow: Yard) -> None:
+    run_id = await slow.submit(await slow.apply(BUDGETED.replace("BUDGET", "{tokens: 100000}")))
     for name in ("first", "second"):
-        asked = len(slow.model.requests)
+        calls_before = len(slow.model.requests)
         executor = await slow.executor(name)
-        await until(partial(lambda before: len(slow.model.requests) > before, asked), 10)
+        await eventually(partial(lambda before: len(slow.model.requests) > before, calls_before))
         await executor.kill()
     await slow.executor("third")
     run = await slow.ended(run_id)
@@ -184,7 +173,7 @@ async def test_executors_share_what_a_day_allows(yard: Yard) -> None:
         assert run.error is not None
         assert "the workflow's daily limit of 25 model calls" in run.error.message
     # Each other workflow has its own day.
-    other = await yard.ended(await yard.submit(await yard.apply(CHAIN.replace("BUDGET", "{tokens: 100000}"))))
+    other = await yard.ended(await yard.submit(await yard.apply(BUDGETED.replace("BUDGET", "{tokens: 100000}"))))
     stopped_by_its_budget(other)
     assert other.error is not None
     assert "the workflow's daily limit of 100 tokens" in other.error.message
@@ -200,4 +189,4 @@ async def test_a_day_takes_what_calls_came_to_and_not_what_they_might_have(yard:
     async def settled() -> bool:
         return await days.today("many") == came_to
 
-    await until_async(settled, 5)
+    await eventually(settled)

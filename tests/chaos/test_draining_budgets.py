@@ -14,26 +14,16 @@ from uuid import UUID
 
 import pytest
 
-from support.executors import ExecutorProcess, Yard, open_yard, until
+from support.executors import ExecutorProcess, Yard, open_yard
+from support.stories import MANY
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Held, Text
 from support.wire.server import Request
 
+# Processes start, die, and leave leases that have to end.
+pytestmark = pytest.mark.timeout(180)
+
 ITEMS: Final = [f"{n:02}" for n in range(50)]
-MANY: Final = """
-flow: {name: many}
-state:
-  fields:
-    topics: {type: "list[str]", required: true}
-    poems: list
-    poem: str
-nodes:
-  - {id: write, prompt: "do {item}", outputs: [poem]}
-edges:
-  - {from: START, parallel: {items_field: topics, target_node: write, collect_field: poems}}
-  - {from: write, to: END}
-config:
-  llm: {provider: hosted_vllm, model: m, max_tokens: LONGEST, api_base: URL}
-"""
 IN_TURN: Final = 9_900
 """Tokens: two calls don't fit side by side, for each may take 4,977 of them, and fifty that take 97 fit in turn."""
 IN_PAIRS: Final = 14_900
@@ -54,17 +44,17 @@ class Model:
     late: frozenset[int] = frozenset()
     go: asyncio.Event = field(default_factory=asyncio.Event)
     last: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: list[str] = field(default_factory=list)
-    """What was asked first in each conversation."""
+    prompts: list[str] = field(default_factory=list)
+    """The first message of each conversation."""
 
     def reply(self, request: Request) -> Behaviour:
-        number = len(self.asked)
-        self.asked.append(str(request.body["messages"][0]["content"]))
+        number = len(self.prompts)
+        self.prompts.append(str(request.body["messages"][0]["content"]))
         text = WRONG if number in self.wrong else DONE
         return text if number < self.answered else Held(text, self.last if number in self.late else self.go)
 
-    async def was_asked(self, times: int) -> None:
-        await until(lambda: len(self.asked) >= times, 10)
+    async def received(self, times: int) -> None:
+        await eventually(lambda: len(self.prompts) >= times)
 
 
 Yards: TypeAlias = Callable[[Model], AbstractAsyncContextManager[Yard]]
@@ -83,7 +73,8 @@ def opened(database_url: str, nats_url: str) -> Yards:
 async def apply(yard: Yard, budget: str | None = None, *, longest: int = 4_900, more: str = "") -> str:
     """`longest`: tokens of a reply."""
     config = f"  budget: {budget}\n" if budget else ""
-    text = MANY.replace("URL", f"'{yard.model.url}'").replace("LONGEST", str(longest))
+    llm = f"{{provider: hosted_vllm, model: m, max_tokens: {longest}, api_base: '{yard.model.url}'}}"
+    text = MANY.replace("OPTION", "on_item_error: fail").replace("MODEL", llm)
     return await yard.apply(text + config + more)
 
 
@@ -91,9 +82,9 @@ def day(tokens: int) -> str:
     return json.dumps({"*": {"tokens": tokens}})
 
 
-async def told_to_go(executor: ExecutorProcess) -> None:
+async def begin_draining(executor: ExecutorProcess) -> None:
     executor.send(signal.SIGTERM)
-    await executor.said("draining")
+    await executor.logged("draining")
 
 
 async def gone(executor: ExecutorProcess) -> None:
@@ -125,17 +116,17 @@ async def test_calls_that_wait_for_their_budget_are_made_elsewhere_once_each(
         leaving = await yard.executor("leaving", daily_budgets=daily)
         name = await apply(yard, budget, more=f"  execution: {{durability: {durability}}}\n")
         run_id = await yard.submit(name, topics=ITEMS)
-        await model.was_asked(3)
-        await told_to_go(leaving)
+        await model.received(3)
+        await begin_draining(leaving)
         model.go.set()
         await gone(leaving)
-        assert len(model.asked) == 3
+        assert len(model.prompts) == 3
         assert await finished(yard, run_id) == Counter(range(3))
         assert (await yard.runs.get(run_id)).status == "queued"
         await yard.executor("staying", daily_budgets=daily)
         run = await yard.ended(run_id)
         assert (run.status, run.attempt, run.outputs) == ("succeeded", 1, {"poems": ["done"] * 50})
-        assert Counter(model.asked) == {f"do {item}": 1 for item in ITEMS}
+        assert Counter(model.prompts) == {f"do {item}": 1 for item in ITEMS}
         assert await finished(yard, run_id) == Counter(range(50))
         assert (run.spending.calls, run.spending.tokens_in) == (50, 50 * 77)
 
@@ -145,16 +136,16 @@ async def test_a_budget_that_an_executor_left_almost_spent_stops_the_run_elsewhe
     async with opened(model) as yard:
         leaving = await yard.executor("leaving")
         run_id = await yard.submit(await apply(yard, f"{{tokens: {FOR_SIX}}}"), topics=ITEMS)
-        await model.was_asked(3)
-        await told_to_go(leaving)
+        await model.received(3)
+        await begin_draining(leaving)
         model.go.set()
         await gone(leaving)
-        assert len(model.asked) == 3
+        assert len(model.prompts) == 3
         await yard.executor("staying")
         run = await yard.ended(run_id)
         assert run.error is not None
-        assert (run.status, run.error.code, len(model.asked)) == ("failed", "budget_exceeded", 6)
-        assert max(Counter(model.asked).values()) == 1
+        assert (run.status, run.error.code, len(model.prompts)) == ("failed", "budget_exceeded", 6)
+        assert max(Counter(model.prompts).values()) == 1
 
 
 async def test_a_run_that_waits_for_another_ones_call_is_not_refused_elsewhere_because_of_it(opened: Yards) -> None:
@@ -164,19 +155,19 @@ async def test_a_run_that_waits_for_another_ones_call_is_not_refused_elsewhere_b
         daily = day(10_200)
         leaving = await yard.executor("leaving", daily_budgets=daily, drain_s="30")
         large = await yard.submit(await apply(yard, longest=9_000), topics=["large"])
-        await model.was_asked(1)
+        await model.received(1)
         small = await yard.submit(await apply(yard, longest=1_000), topics=ITEMS[:4])
-        await model.was_asked(2)
-        await told_to_go(leaving)
+        await model.received(2)
+        await begin_draining(leaving)
         model.go.set()
         await yard.steps_done(small, 1)
         await yard.executor("staying", daily_budgets=daily)
-        await asyncio.sleep(1)
-        assert len(model.asked) == 2
+        await asyncio.sleep(1)  # a call that is made too early would come in this time
+        assert len(model.prompts) == 2
         model.last.set()
         ended = [await yard.ended(run_id) for run_id in (large, small)]
         assert [run.status for run in ended] == ["succeeded"] * 2
-        assert Counter(model.asked) == {"do large": 1, **{f"do {item}": 1 for item in ITEMS[:4]}}
+        assert Counter(model.prompts) == {"do large": 1, **{f"do {item}": 1 for item in ITEMS[:4]}}
 
 
 async def test_a_step_whose_reply_did_not_fit_is_finished_where_it_was_begun(opened: Yards) -> None:
@@ -184,16 +175,16 @@ async def test_a_step_whose_reply_did_not_fit_is_finished_where_it_was_begun(ope
     async with opened(model) as yard:
         leaving = await yard.executor("leaving")
         run_id = await yard.submit(await apply(yard, f"{{tokens: {IN_TURN}}}"), topics=ITEMS[:8])
-        await model.was_asked(2)
-        await yard.told(run_id, "step.retrying", "write")
-        await told_to_go(leaving)
+        await model.received(2)
+        await yard.recorded(run_id, "step.retrying", "write")
+        await begin_draining(leaving)
         model.go.set()
         await gone(leaving)
-        assert model.asked == ["do 00", "do 01", "do 00"]
+        assert model.prompts == ["do 00", "do 01", "do 00"]
         assert len(yard.model.requests[-1].body["messages"]) == 3
         await yard.executor("staying")
         assert (await yard.ended(run_id)).status == "succeeded"
-        assert Counter(model.asked) == {"do 00": 2, **{f"do {item}": 1 for item in ITEMS[1:8]}}
+        assert Counter(model.prompts) == {"do 00": 2, **{f"do {item}": 1 for item in ITEMS[1:8]}}
 
 
 async def test_a_step_that_fails_while_others_stand_aside_ends_the_run_where_it_is(opened: Yards) -> None:
@@ -202,12 +193,12 @@ async def test_a_step_that_fails_while_others_stand_aside_ends_the_run_where_it_
         leaving = await yard.executor("leaving")
         more = "  execution: {max_retries: 0}\n"
         run_id = await yard.submit(await apply(yard, f"{{tokens: {IN_PAIRS}}}", more=more), topics=ITEMS)
-        await model.was_asked(4)
-        await told_to_go(leaving)
+        await model.received(4)
+        await begin_draining(leaving)
         model.go.set()
         await yard.steps_done(run_id, 3)
         model.last.set()
         await gone(leaving)
         run = await yard.runs.get(run_id)
         assert run.error is not None
-        assert (run.status, run.error.code, len(model.asked)) == ("failed", "invalid_output", 4)
+        assert (run.status, run.error.code, len(model.prompts)) == ("failed", "invalid_output", 4)

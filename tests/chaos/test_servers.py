@@ -15,25 +15,16 @@ from flowyard.storage.budgets import DailySpending
 from flowyard.storage.schema import migrate
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
-from support.executors import Yard, open_yard, prompt_of, until, until_async
+from support.executors import Yard, open_yard, prompt_of
 from support.servers import EVERYTHING
+from support.stories import CHAIN
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Late, Text
 from support.wire.server import Request
 
-CHAIN = """
-flow: {name: chain}
-state:
-  fields:
-    topic: {type: str, required: true}
-    a: str
-    b: str
-    c: str
-nodes:
-  - {id: one, prompt: "one {topic}", outputs: [a]}
-  - {id: two, prompt: "two {topic}", outputs: [b]}
-  - {id: three, prompt: "three {topic}", outputs: [c]}
-config: {llm: MODEL}
-"""
+# Processes start, die, and leave leases that have to end.
+pytestmark = pytest.mark.timeout(180)
+
 RUNS = 6
 CALL_S = 0.25
 
@@ -80,12 +71,12 @@ async def test_postgres_killed_under_running_runs_costs_nothing_but_a_moment(ser
     name = await yard.apply(CHAIN)
     runs = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
     executor = await yard.executor("only", lease_s="10")
-    await until(lambda: sum(count for prompt, count in yard.prompts.items() if "two" in prompt) >= 2, 10)
+    await eventually(lambda: sum(count for prompt, count in yard.prompts.items() if "Second" in prompt) >= 2)
     servers.postgres.process.kill()
     servers.restart_postgres()
     ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
     assert [run.status for run in ended] == ["succeeded"] * RUNS
-    # Each step was asked for once: its result waited for Postgres.
+    # Each step made its call once: its result waited for Postgres.
     assert set(yard.prompts.values()) == {1}
     assert executor.process.returncode is None
     assert await yard.queue.orphaned() == 0
@@ -96,9 +87,9 @@ async def test_a_call_that_ends_while_postgres_is_away_is_taken_off_the_day_when
     name = await yard.apply(CHAIN)
     await yard.executor("only", lease_s="10", daily_budgets=json.dumps({"*": {"tokens": 1_000_000}}))
     runs = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
-    await until(lambda: len(yard.prompts) >= RUNS, 10)
+    await eventually(lambda: len(yard.prompts) >= RUNS)
     servers.postgres.process.kill()
-    await asyncio.sleep(2 * CALL_S)
+    await asyncio.sleep(2 * CALL_S)  # all calls end while Postgres is away
     servers.restart_postgres()
     ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
     assert [run.status for run in ended] == ["succeeded"] * RUNS
@@ -108,7 +99,7 @@ async def test_a_call_that_ends_while_postgres_is_away_is_taken_off_the_day_when
     async def settled() -> bool:
         return (await days.today("chain")).tokens == came_to
 
-    await until_async(settled, 5)
+    await eventually(settled)
     assert came_to > 0
 
 
@@ -117,7 +108,7 @@ async def test_runs_go_on_while_nats_is_dead_and_its_whole_store_is_deleted(serv
     name = await yard.apply(CHAIN)
     await yard.executor("only")
     before = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
-    await until(lambda: len(yard.prompts) >= 2, 10)
+    await eventually(lambda: len(yard.prompts) >= 2)
     servers.nats.process.kill()
     shutil.rmtree(servers.nats.store)
     # Nobody rings now: the run is found by looking for it.
@@ -129,18 +120,18 @@ async def test_runs_go_on_while_nats_is_dead_and_its_whole_store_is_deleted(serv
     assert set(yard.prompts.values()) == {1}
 
 
-async def test_an_executor_killed_after_a_commit_that_nobody_heard_of_loses_no_event(servers: Servers) -> None:
+async def test_an_executor_killed_after_an_unannounced_commit_loses_no_event(servers: Servers) -> None:
     """Between the commit and its announcement: NATS is dead when the step is committed, then the executor is too."""
     yard = servers.yard
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     first = await yard.executor("first")
-    await until(lambda: yard.prompts["one rain"] == 1, 10)
+    await eventually(lambda: yard.prompts["First rain."] == 1)
     servers.nats.process.kill()
     await yard.steps_done(run_id, 1)
     await first.kill()
     servers.restart_nats()
     await yard.executor("second")
     run = await yard.ended(run_id)
-    told = [(e.type, e.data.get("node")) for e in await yard.entries(run_id) if e.type == "step.finished"]
-    assert told == [("step.finished", "one"), ("step.finished", "two"), ("step.finished", "three")]
-    assert (run.status, yard.prompts["one rain"]) == ("succeeded", 1)
+    finished_steps = [(e.type, e.data.get("node")) for e in await yard.entries(run_id) if e.type == "step.finished"]
+    assert finished_steps == [("step.finished", "first"), ("step.finished", "second"), ("step.finished", "third")]
+    assert (run.status, yard.prompts["First rain."]) == ("succeeded", 1)

@@ -27,10 +27,10 @@ import yaml
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.secrets.sealing import new_key as new_sealing_key
-from support.canaries import WITHIN_S, Stage, Watch, canary, look_at_files, stage_on, tell
+from support.canaries import WITHIN_S, Stage, Watch, canary, look_at_files, run_story, stage_on
 from support.compose import NO_FILE, OURS, ROOT, Composed, Project, bridge, docker, inspect, project, timed
-from support.executors import until, until_async
 from support.mlflow import Mlflow
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Odd, Status
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -57,7 +57,7 @@ PROCESSES: Final = "cat /proc/[0-9]*/cmdline; find /tmp -type f -exec cat {} + |
 
 @dataclass(frozen=True)
 class Stack:
-    """`begun`: in seconds since 1970. `collector`: takes traces, beside MLflow."""
+    """`begun`: in seconds since 1970. `collector`: takes traces, as MLflow does."""
 
     stage: Stage
     system: Composed
@@ -121,7 +121,7 @@ def _settings(watch: Watch, collector: WireServer) -> Mapping[str, str]:
 
 
 def _refuse_once(watch: Watch) -> Callable[[Request], Behaviour]:
-    """And tell what was sent."""
+    """And repeat what was sent."""
     refused: list[Request] = []
 
     def reply(request: Request) -> Behaviour:
@@ -142,9 +142,9 @@ def _up(made: Project) -> Composed:
 
 @asynccontextmanager
 async def _captured(made: Project, watch: Watch) -> AsyncIterator[None]:
-    """All that NATS carries, heard by those who may."""
+    """All that NATS carries, received by users who may."""
 
-    async def heard(message: Any) -> None:
+    async def receive(message: Any) -> None:
         watch.look_at_bytes(f"message {message.subject}", message.data)
 
     (network,) = inspect(made.container("nats"))["NetworkSettings"]["Networks"].values()
@@ -155,21 +155,21 @@ async def _captured(made: Project, watch: Watch) -> AsyncIterator[None]:
             opened.push_async_callback(connection.close)
             for subject in PERMISSIONS[user].subscribe:
                 if subject.startswith("flowyard."):
-                    await connection.subscribe(subject, cb=heard)
+                    await connection.subscribe(subject, cb=receive)
             await connection.flush()
         yield
 
 
 async def test_no_secret_is_found_anywhere(stack: Stack, tmp_path: Path) -> None:
     async with _captured(stack.project, stack.watch):
-        runs = await tell(stack.stage)
+        runs = await run_story(stack.stage)
     await _look_at_traces(stack, runs)
     await _lose_servers(stack)
     await _look_at_metrics(stack)
     for look in (_look_at_commands, _look_at_tables, _look_at_containers, _look_at_logs):
         await asyncio.to_thread(look, stack)
     await asyncio.to_thread(_look_at_files, stack, tmp_path)
-    assert stack.watch.found == []
+    assert stack.watch.places == []
     # What is no secret was found everywhere: so would have been what is one.
     assert stack.watch.seen == BY_THE_WAY | AFTERWARDS
     assert stack.system.bugs() == []
@@ -187,7 +187,7 @@ async def _lose_servers(stack: Stack) -> None:
     async def is_back() -> bool:
         return (await visitor.http.get("/v1/runs")).status_code == 200
 
-    await until_async(is_back, WITHIN_S)
+    await eventually(is_back, WITHIN_S)
 
 
 async def _look_at_traces(stack: Stack, runs: list[str]) -> None:
@@ -195,7 +195,7 @@ async def _look_at_traces(stack: Stack, runs: list[str]) -> None:
     mlflow, wanted = Mlflow(stack.project.url("mlflow"), pid=0), {UUID(run_id) for run_id in runs}
     for run_id in wanted:
         stack.watch.look("trace of MLflow", json.dumps(await _trace(mlflow, run_id)))
-    await until(lambda: wanted <= _sent(stack.collector), WITHIN_S)
+    await eventually(lambda: wanted <= _sent(stack.collector), WITHIN_S)
     stack.watch.look("trace of OTLP", json.dumps([request.body for request in stack.collector.requests]))
 
 
@@ -213,7 +213,7 @@ async def _trace(mlflow: Mlflow, run_id: UUID) -> Any:
         with suppress(httpx.HTTPStatusError):
             return await asyncio.to_thread(mlflow.trace, run_id)
 
-    return await until_async(look, WITHIN_S)
+    return await eventually(look, WITHIN_S)
 
 
 async def _look_at_metrics(stack: Stack) -> None:
@@ -228,11 +228,11 @@ async def _look_at_metrics(stack: Stack) -> None:
             watch.look(f"prometheus {path}", (await http.get(path)).text)
 
         async def look() -> bool:
-            told = (await http.get("/api/v1/series", params={"match[]": '{__name__=~".+"}'})).text
-            watch.look("series", told)
-            return watch.planted in told
+            text = (await http.get("/api/v1/series", params={"match[]": '{__name__=~".+"}'})).text
+            watch.look("series", text)
+            return watch.planted in text
 
-        await until_async(look, WITHIN_S)
+        await eventually(look, WITHIN_S)
 
 
 def _look_at_commands(stack: Stack) -> None:
@@ -248,32 +248,32 @@ def _look_at_tables(stack: Stack) -> None:
 
 
 def _look_at_files(stack: Stack, home: Path) -> None:
-    """Of all volumes, but for those of Postgres, which has been asked, and of the secrets."""
+    """Of all volumes, but for those of Postgres, which was searched by queries, and of the secrets."""
     for service, path in VOLUMES.items():
         docker("cp", f"{stack.project.container(service)}:{path}", str(home / service))
         look_at_files(stack.watch, home / service)
 
 
 def _look_at_containers(stack: Stack) -> None:
-    """What Docker tells of them to anybody who may ask it, and what a process tells to its neighbours."""
+    """What Docker shows of them to anybody who may call it, and what a process shows to its neighbours."""
     watch, mine = stack.watch, f"label=com.docker.compose.project={stack.project.name}"
     for container in docker("ps", "--all", "--quiet", "--filter", mine).split():
-        found = inspect(container)
-        service = found["Config"]["Labels"]["com.docker.compose.service"]
+        state = inspect(container)
+        service = state["Config"]["Labels"]["com.docker.compose.service"]
         allowed = MAY_HAVE.get(service, set())
-        found["Config"]["Env"] = [line for line in found["Config"]["Env"] if line.partition("=")[0] not in allowed]
-        watch.look(f"container {service}", json.dumps(found))
-        if found["State"]["Running"]:
+        state["Config"]["Env"] = [line for line in state["Config"]["Env"] if line.partition("=")[0] not in allowed]
+        watch.look(f"container {service}", json.dumps(state))
+        if state["State"]["Running"]:
             watch.look(f"process {service}", docker("exec", container, "sh", "-c", PROCESSES, watch.planted))
-    told = docker("events", "--since", f"{stack.begun:.0f}", "--until", f"{time.time():.0f}", "--filter", mine)
-    watch.look("event", told)
+    text = docker("events", "--since", f"{stack.begun:.0f}", "--until", f"{time.time():.0f}", "--filter", mine)
+    watch.look("event", text)
 
 
 def _look_at_logs(stack: Stack) -> None:
     logs: dict[str, list[str]] = defaultdict(list)
     for line in stack.project.logs(of=()).splitlines():
-        service, _, told = line.partition("| ")
-        logs[service.strip().rpartition("-")[0]].append(told)
+        service, _, text = line.partition("| ")
+        logs[service.strip().rpartition("-")[0]].append(text)
     for service, lines in logs.items():
         stack.watch.look(f"log {service}", "\n".join(lines))
     assert logs.keys() >= SERVERS

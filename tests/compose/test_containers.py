@@ -21,9 +21,9 @@ TOOLS = "pip pip3 uv uvx gcc cc g++ make ld npm node curl git"
 
 
 def described(compose: Composed, service: str) -> list[dict[str, Any]]:
-    found = [inspect(container) for container in compose.project.containers(service)]
-    assert found, service
-    return found
+    inspected = [inspect(container) for container in compose.project.containers(service)]
+    assert inspected, service
+    return inspected
 
 
 def test_the_stack_is_healthy_in_time(compose: Composed) -> None:
@@ -34,18 +34,18 @@ def test_the_stack_is_healthy_in_time(compose: Composed) -> None:
 def test_no_process_is_root_or_can_become_more_than_it_is(compose: Composed, service: str) -> None:
     for container in compose.project.containers(service):
         listed = docker("exec", container, "sh", "-c", "cat /proc/[0-9]*/status")
-        told = [line.split() for line in listed.splitlines()]
-        assert {field for name, *fields in told if name in {"Uid:", "Gid:"} for field in fields} & {"0"} == set()
-        assert {int(field, 16) for name, field, *_ in told if name.startswith("Cap")} == {0}
-        assert {field for name, field, *_ in told if name == "NoNewPrivs:"} == {"1"}
+        printed = [line.split() for line in listed.splitlines()]
+        assert {field for name, *fields in printed if name in {"Uid:", "Gid:"} for field in fields} & {"0"} == set()
+        assert {int(field, 16) for name, field, *_ in printed if name.startswith("Cap")} == {0}
+        assert {field for name, field, *_ in printed if name == "NoNewPrivs:"} == {"1"}
 
 
 @pytest.mark.parametrize("service", SERVERS)
 def test_what_is_in_an_image_can_not_be_changed(compose: Composed, service: str) -> None:
-    for found in described(compose, service):
-        assert found["HostConfig"]["ReadonlyRootfs"] is True
-        assert found["HostConfig"]["Privileged"] is False
-        refused = docker("exec", found["Id"], "sh", "-c", "touch /here /usr/here /etc/here 2>&1 || true")
+    for inspected in described(compose, service):
+        assert inspected["HostConfig"]["ReadonlyRootfs"] is True
+        assert inspected["HostConfig"]["Privileged"] is False
+        refused = docker("exec", inspected["Id"], "sh", "-c", "touch /here /usr/here /etc/here 2>&1 || true")
         assert refused.count("Read-only file system") == 3
 
 
@@ -53,8 +53,8 @@ def test_nothing_is_reached_from_another_machine(compose: Composed) -> None:
     published = {
         (service, binding["HostIp"])
         for service in SERVERS
-        for found in described(compose, service)
-        for bindings in found["NetworkSettings"]["Ports"].values()
+        for inspected in described(compose, service)
+        for bindings in inspected["NetworkSettings"]["Ports"].values()
         for binding in bindings or ()
     }
     assert published == {(service, "127.0.0.1") for service in OPEN}
@@ -62,15 +62,17 @@ def test_nothing_is_reached_from_another_machine(compose: Composed) -> None:
 
 def test_postgres_and_nats_are_out_of_reach_of_who_has_no_business_there(compose: Composed) -> None:
     for service, networks in {"postgres": {"data"}, "nats": {"data"}, "prometheus": {"core", "edge"}}.items():
-        (found,) = described(compose, service)
-        assert found["NetworkSettings"]["Networks"].keys() == {f"{compose.project.name}_{name}" for name in networks}
+        (inspected,) = described(compose, service)
+        assert inspected["NetworkSettings"]["Networks"].keys() == {
+            f"{compose.project.name}_{name}" for name in networks
+        }
 
 
 @pytest.mark.parametrize("image", [SECRETS, *(f"flowyard/{name}:{VERSION}" for name in (*MOST_MB, "cli", "mlflow"))])
 def test_no_image_has_tools_to_build_or_to_fetch_anything(compose: Composed, image: str) -> None:
     look = f"for tool in {TOOLS}; do command -v $tool; done; find / -xdev -name 'pip' -path '*-packages*'; true"
-    told = docker("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", look)
-    assert told == ""
+    printed = docker("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", look)
+    assert printed == ""
 
 
 def test_images_are_small(compose: Composed) -> None:

@@ -22,7 +22,7 @@ async def test_after_down_and_up_everything_is_there_and_runs_go_on_where_they_w
     at_work, free = await in_second_step(visitor, model, 2)
     begun = time.monotonic()
     stopping = asyncio.create_task(compose.project.does("stop"))
-    await asyncio.sleep(2)
+    await asyncio.sleep(2)  # all are on their way down
     free.set()
     await stopping
     compose.measured.append(f"docker compose stop, with runs at work: {time.monotonic() - begun:.1f} s")
@@ -32,4 +32,4 @@ async def test_after_down_and_up_everything_is_there_and_runs_go_on_where_they_w
     await asyncio.to_thread(compose.project.up, "--scale", f"executor={len(EXECUTORS)}")
     assert (await visitor.run(done), await visitor.events(done)) == (run, events)
     await assert_ended_once(visitor, model, at_work)
-    assert model.asked_twice == {}
+    assert model.repeated_prompts == {}

@@ -32,8 +32,8 @@ NOT_FOR_USERS = {"port", "executor_name"}
 
 
 def environment(service: str) -> Mapping[str, str | None]:
-    found: Mapping[str, str | None] = SERVICES[service].get("environment", {})
-    return found
+    actual: Mapping[str, str | None] = SERVICES[service].get("environment", {})
+    return actual
 
 
 def knobs() -> dict[str, str]:
@@ -46,8 +46,8 @@ def knobs() -> dict[str, str]:
 
 def settings_of(service: str) -> type[ServiceSettings]:
     module = import_module(f"flowyard_{service}.settings")
-    found: type[ServiceSettings] = getattr(module, f"{service.capitalize()}Settings")
-    return found
+    actual: type[ServiceSettings] = getattr(module, f"{service.capitalize()}Settings")
+    return actual
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -62,9 +62,9 @@ def test_no_container_can_take_more_than_its_share_or_gain_rights(service: str) 
     assert not described.keys() & {"privileged", "mem_limit", "pids_limit", "cpus"}
 
 
-def test_whoever_asks_addresses_of_users_finds_this_machine() -> None:
-    found = {name for name, service in SERVICES.items() if "extra_hosts" in service}
-    assert found == {"executor", "registry", "gateway"}
+def test_services_that_call_addresses_of_users_can_reach_this_machine() -> None:
+    actual = {name for name, service in SERVICES.items() if "extra_hosts" in service}
+    assert actual == {"executor", "registry", "gateway"}
 
 
 def test_the_image_of_postgres_leaves_no_volume_without_a_name_behind() -> None:
@@ -135,16 +135,16 @@ def test_two_stacks_can_run_side_by_side() -> None:
 
 
 def test_an_executor_may_drain_before_it_is_killed() -> None:
-    found = knobs()
-    seconds = int(found["FLOWYARD_EXECUTOR_STOP_GRACE"].removesuffix("s"))
-    assert seconds > float(found["FLOWYARD_DRAIN_S"]) + float(found["FLOWYARD_GRACE_S"]) + 5
+    actual = knobs()
+    seconds = int(actual["FLOWYARD_EXECUTOR_STOP_GRACE"].removesuffix("s"))
+    assert seconds > float(actual["FLOWYARD_DRAIN_S"]) + float(actual["FLOWYARD_GRACE_S"]) + 5
 
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_setting_of_a_service_can_be_set(service: str) -> None:
-    told = {name.removesuffix("_FILE") for name in environment(service)}
+    known = {name.removesuffix("_FILE") for name in environment(service)}
     wanted = {f"FLOWYARD_{name.upper()}" for name in settings_of(service).model_fields.keys() - NOT_FOR_USERS}
-    assert wanted - told == set()
+    assert wanted - known == set()
 
 
 def test_every_variable_of_opentelemetry_goes_to_who_sends_traces() -> None:
@@ -182,10 +182,10 @@ def test_a_user_of_nats_may_use_the_subjects_of_its_service_and_no_other() -> No
         r"\s+subscribe: \{\s+allow: \[([^\]]*)\]\s+\}\s+allow_responses: true",
         (ROOT / "deploy/nats/nats.conf").read_text(),
     )
-    found = {
+    actual = {
         name: Permissions(tuple(publish.split()), tuple(subscribe.split())) for name, _, publish, subscribe in users
     }
-    assert {name: [set(part) for part in each] for name, each in found.items()} == {
+    assert {name: [set(part) for part in each] for name, each in actual.items()} == {
         name: [set(part) for part in each] for name, each in PERMISSIONS.items()
     }
     assert {name: password for name, password, *_ in users} == {name: f"{name}_password" for name in PERMISSIONS}
@@ -212,7 +212,7 @@ def wanted_by(target: str) -> set[str]:
     lines += [Requirement(line) for extra in extras for line in library["optional-dependencies"][extra]]
     if target in OURS:
         own = tomllib.loads((ROOT / f"services/{target}/pyproject.toml").read_text())["project"]["dependencies"]
-        asked = [Requirement(line) for line in own]
-        assert {extra for each in asked if each.name == "flowyard" for extra in each.extras} <= set(extras)
-        lines += [each for each in asked if each.name != "flowyard"]
+        own_requirements = [Requirement(line) for line in own]
+        assert {extra for each in own_requirements if each.name == "flowyard" for extra in each.extras} <= set(extras)
+        lines += [each for each in own_requirements if each.name != "flowyard"]
     return {each.name for each in lines}

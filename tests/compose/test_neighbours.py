@@ -1,4 +1,4 @@
-"""A second stack, from another checkout, beside the first: with other ports, and the data of an older version."""
+"""A second stack, from another checkout, next to the first: with other ports, and the data of an older version."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from support.compose import OURS, ROOT, VERSION, Composed, Project, bridge, docker, inspect, project
-from support.executors import until, until_async
 from support.stack import free_ports
-from support.upgrade import ASKED, DUMP, OUTPUTS, asked, reply
+from support.upgrade import DUMP, EXPECTED_PROMPTS, OUTPUTS, counted_prompts, reply
 from support.visitor import Visitor, visitor_of
+from support.waiting import eventually
 from support.wire.behaviour import Held, Text
 from support.wire.ollama import ollama_server
 
@@ -54,7 +54,7 @@ def neighbour(compose: Composed, tmp_path_factory: pytest.TempPathFactory) -> It
         yield Neighbour(made, port)
 
 
-async def test_runs_that_waited_when_the_version_changed_are_finished_and_nothing_is_asked_again(
+async def test_runs_that_waited_when_the_version_changed_are_finished_without_a_repeated_call(
     neighbour: Neighbour,
 ) -> None:
     made = neighbour.project
@@ -66,7 +66,7 @@ async def test_runs_that_waited_when_the_version_changed_are_finished_and_nothin
     assert {run_id: (run["status"], run["outputs"]) for run_id, run in runs.items()} == {
         run_id: ("succeeded", outputs) for run_id, outputs in OUTPUTS.items()
     }
-    assert asked(model) == ASKED
+    assert counted_prompts(model) == EXPECTED_PROMPTS
 
 
 @pytest.fixture
@@ -91,13 +91,13 @@ async def test_a_step_that_is_at_work_when_the_version_changes_is_finished_where
         slow = POEM.replace("name: poem", "name: slow").replace("MODEL", "{provider: ollama, model: any}")
         await visitor.apply("slow", slow)
         run_id = await visitor.submit("slow")
-        await until(lambda: model.requests, WITHIN_S)
+        await eventually(lambda: model.requests, WITHIN_S)
         upgrading = asyncio.create_task(asyncio.to_thread(new.up, "--no-build", *SERVICES))
 
-        async def is_told_to_end() -> bool:
+        async def is_ending() -> bool:
             return "shutting down" in await asyncio.to_thread(old.logs, of=("executor",))
 
-        await until_async(is_told_to_end, WITHIN_S)
+        await eventually(is_ending, WITHIN_S)
         held.set()
         await upgrading
         run = await visitor.ended(run_id)

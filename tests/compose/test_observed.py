@@ -12,12 +12,12 @@ from uuid import UUID
 import httpx
 
 from support.compose import Composed
-from support.executors import until_async
 from support.mlflow import Mlflow, pairs
 from support.panels import until_all_show_something
 from support.prometheus import measures
 from support.system import EXECUTORS
-from support.visitor import Found, Visitor
+from support.visitor import JsonObject, Visitor
+from support.waiting import eventually
 
 WITHIN_S: Final = 90
 PRICED: Final = """\
@@ -35,7 +35,7 @@ config:
 """
 
 
-async def priced_run(visitor: Visitor) -> Found:
+async def priced_run(visitor: Visitor) -> JsonObject:
     # By the name under which every executor knows this machine.
     url = visitor.model.server.url.replace(httpx.URL(visitor.model.server.url).host, "host.docker.internal")
     await visitor.apply("priced", PRICED.replace("URL", url))
@@ -49,7 +49,7 @@ async def traced(mlflow: Mlflow, run_id: str) -> Any:
         with suppress(httpx.HTTPStatusError):
             return await asyncio.to_thread(mlflow.trace, UUID(run_id))
 
-    return await until_async(look, WITHIN_S)
+    return await eventually(look, WITHIN_S)
 
 
 def attributes(span: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import pytest
 
 from support.chains import WITHIN_S, assert_ended_once, in_second_step
 from support.compose import Composed, cut_off, docker
-from support.executors import until_async
 from support.system import ALL_SLOTS, EXECUTORS
 from support.visitor import Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Held, Late, Text
 
 RUNS = 8
@@ -32,13 +32,13 @@ async def frozen(container: str) -> AsyncIterator[None]:
 async def all_slots_are_served(visitor: Visitor, model: Model) -> None:
     """By executors that are all at work again."""
     free = asyncio.Event()
-    model.ask = lambda _: Held(Text("done"), free)
+    model.respond = lambda _: Held(Text("done"), free)
     run_ids = [await visitor.submit("chain", topic=f"full{number}") for number in range(ALL_SLOTS)]
 
     async def are_open() -> bool:
         return sum(prompt.startswith("First full") for prompt in model.prompts) == ALL_SLOTS
 
-    await until_async(are_open, WITHIN_S)
+    await eventually(are_open, WITHIN_S)
     free.set()
     assert {run["status"] for run in await visitor.all_ended(run_ids)} == {"succeeded"}
 
@@ -50,7 +50,7 @@ async def gives_up(compose: Composed, run_id: str) -> None:
         lines = await asyncio.to_thread(lambda: list(compose.log_lines()))
         return any("claim lost" in line and run_id in line for _, line in lines)
 
-    await until_async(look, WITHIN_S)
+    await eventually(look, WITHIN_S)
 
 
 async def test_runs_whose_executors_are_all_killed_go_on_when_there_are_executors_again(
@@ -63,10 +63,10 @@ async def test_runs_whose_executors_are_all_killed_go_on_when_there_are_executor
     await compose.project.scale(len(EXECUTORS))
     runs = await assert_ended_once(visitor, model, run_ids)
     assert {run["attempt"] for run in runs} == {2}
-    asked = Counter(model.prompts)
-    assert {asked[f"First t{n}."] for n in range(RUNS)} == {1}
-    assert {asked[f"Second t{n}."] for n in range(RUNS)} == {2}
-    assert {asked[f"Third t{n}."] for n in range(RUNS)} == {1}
+    prompts = Counter(model.prompts)
+    assert {prompts[f"First t{n}."] for n in range(RUNS)} == {1}
+    assert {prompts[f"Second t{n}."] for n in range(RUNS)} == {2}
+    assert {prompts[f"Third t{n}."] for n in range(RUNS)} == {1}
 
 
 @pytest.mark.parametrize("treated", [frozen, cut_off], ids=["frozen", "cut off from every network"])
@@ -79,7 +79,7 @@ async def test_an_executor_that_is_away_for_longer_than_its_lease_can_change_not
     (run_id,), free = await in_second_step(visitor, model, 1)
     away = (await visitor.run(run_id))["executor"]
     async with treated(away):
-        await asyncio.wait_for(model.asked("Second t0.", times=2), WITHIN_S)
+        await asyncio.wait_for(model.received("Second t0.", times=2), WITHIN_S)
         free.set()
         (run,) = await assert_ended_once(visitor, model, [run_id])
         before = await visitor.events(run_id)
@@ -98,7 +98,7 @@ async def test_a_restart_of_postgres_costs_nothing_but_a_moment(
 ) -> None:
     run_ids, free = await in_second_step(visitor, model, RUNS)
     restarting = asyncio.create_task(compose.project.does("restart", "postgres"))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # it is on its way down
     free.set()
     await restarting
     await assert_ended_once(visitor, model, run_ids)
@@ -109,13 +109,13 @@ async def test_runs_go_on_while_nats_is_dead_and_it_comes_back_by_itself(
     visitor: Visitor, model: Model, compose: Composed
 ) -> None:
     run_ids, free = await in_second_step(visitor, model, RUNS)
-    model.ask = lambda prompt: model.replies.get(prompt, Late(Text("done"), 0.3))
+    model.respond = lambda prompt: model.replies.get(prompt, Late(Text("done"), 0.3))
     starts = compose.send("nats", signal.SIGKILL)
     free.set()
     # Nobody rings for it.
     run_ids.append(await visitor.submit("chain", topic="meanwhile"))
     await assert_ended_once(visitor, model, run_ids)
-    assert model.asked_twice == {}
+    assert model.repeated_prompts == {}
     await compose.back("nats", after=starts)
     after = await visitor.submit("chain", topic="after")
     assert (await visitor.ended(after))["status"] == "succeeded"

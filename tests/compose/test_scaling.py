@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from support.chains import CHAIN
 from support.compose import Composed
-from support.executors import until, until_async
+from support.stories import CHAIN
 from support.system import EXECUTORS
 from support.visitor import Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Late, Text
 
 RUNS = 200
@@ -21,13 +21,12 @@ async def submitted(visitor: Visitor, topic: str) -> str:
     async def try_once() -> str | None:
         response = await visitor.post("/v1/workflows/chain/runs", inputs={"topic": topic})
         if response.status_code == 429:
-            await asyncio.sleep(0.2)
             return None
         assert response.is_success, response.text
         return str(response.json()["id"])
 
-    found: str = await until_async(try_once, 120)
-    return found
+    accepted: str = await eventually(try_once, 120, pause_s=0.2)
+    return accepted
 
 
 async def executors_of(visitor: Visitor, run_ids: list[str]) -> set[str]:
@@ -39,12 +38,12 @@ async def test_scaling_from_one_to_four_and_back_under_load_loses_nothing_and_re
     visitor: Visitor, model: Model, compose: Composed
 ) -> None:
     await visitor.apply("chain", CHAIN)
-    model.ask = lambda _: Late(Text("done"), 1)
+    model.respond = lambda _: Late(Text("done"), 1)
     await compose.project.scale(1)
     load = asyncio.gather(*(submitted(visitor, f"t{number}") for number in range(RUNS)))
-    await until(lambda: len(model.prompts) > 16, 30)
+    await eventually(lambda: len(model.prompts) > 16, 30)
     await compose.project.scale(4)
-    await until(lambda: model.server.open > 2 * 16, 60)
+    await eventually(lambda: model.server.open > 2 * 16, 60)
     await compose.project.scale(1)
     run_ids = await load
     runs = await visitor.all_ended(run_ids)

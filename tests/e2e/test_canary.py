@@ -24,13 +24,16 @@ from support.canaries import (
     canary,
     look_at_database,
     look_at_files,
+    run_story,
     stage_on,
-    tell,
 )
 from support.cli import flowyard
-from support.executors import until
 from support.otlp import Got, Receiver, otlp_receiver
 from support.system import Embedded, embedded
+from support.waiting import eventually
+
+# Dozens of runs, and every page of every service.
+pytestmark = pytest.mark.timeout(180)
 
 
 @dataclass
@@ -48,7 +51,7 @@ async def embedding(
     request: pytest.FixtureRequest, database_url: str, nats_url: str, tmp_path: Path
 ) -> AsyncIterator[Embedding]:
     if request.config.getoption("system") == "compose":
-        pytest.skip("told in containers by tests/compose/test_canary.py")
+        pytest.skip("run in containers by tests/compose/test_canary.py")
     async with _embedding(database_url, nats_url, tmp_path) as embedding:
         yield embedding
 
@@ -80,11 +83,11 @@ async def _embedding(database_url: str, nats_url: str, home: Path) -> AsyncItera
 
 
 def _refuse_once(traces: Receiver) -> None:
-    """And tell what was sent."""
+    """And repeat what was sent."""
 
     def answer(_: list[Got]) -> web.Response | None:
-        told = f"{traces.headers[-1]['x-key']} may not"
-        return web.Response(status=401, text=told) if len(traces.bodies) == 1 else None
+        refusal = f"{traces.headers[-1]['x-key']} may not"
+        return web.Response(status=401, text=refusal) if len(traces.bodies) == 1 else None
 
     traces.answer = answer
 
@@ -94,11 +97,11 @@ async def _captured(nats_url: str, watch: Watch) -> AsyncIterator[None]:
     """All that NATS carries."""
     connection = await nats.connect(nats_url)
 
-    async def heard(message: Any) -> None:
+    async def receive(message: Any) -> None:
         watch.look_at_bytes(f"message {message.subject}", message.data)
 
     try:
-        await connection.subscribe("flowyard.>", cb=heard)
+        await connection.subscribe("flowyard.>", cb=receive)
         await connection.flush()
         yield
     finally:
@@ -107,10 +110,10 @@ async def _captured(nats_url: str, watch: Watch) -> AsyncIterator[None]:
 
 async def test_no_secret_is_found_anywhere(embedding: Embedding, tmp_path: Path) -> None:
     stage = embedding.stage
-    runs = await tell(stage)
+    runs = await run_story(stage)
     await _in_memory(stage, tmp_path)
     await _look_everywhere(embedding, runs)
-    assert stage.watch.found == []
+    assert stage.watch.places == []
     # What is no secret was found everywhere: so would have been what is one.
     assert stage.watch.seen == {"answer", "stream", "message", "table", "file", "trace", "command"}
     assert stage.system.bugs() == []
@@ -140,7 +143,7 @@ async def _run_file(stage: Stage, case: str, more: list[str], folder: Path, envi
 async def _look_everywhere(embedding: Embedding, runs: list[str]) -> None:
     watch, traces = embedding.stage.watch, embedding.traces
     wanted = {run_id.replace("-", "") for run_id in runs}
-    await until(lambda: wanted <= traces.trace_ids, WITHIN_S)
+    await eventually(lambda: wanted <= traces.trace_ids, WITHIN_S)
     assert {headers["x-key"] for headers in traces.headers} == {watch.canaries["header of traces"]}
     for body in traces.bodies:
         watch.look_at_bytes("trace", body)

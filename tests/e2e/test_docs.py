@@ -64,8 +64,8 @@ def test_a_fragment_is_valid_where_it_belongs(block: Block) -> None:
 @blocks("bad")
 def test_a_bad_document_has_the_problems_that_are_shown(block: Block) -> None:
     assert block.following is not None, "a block ```text with the problems comes next"
-    found = [problem.render("flow.yaml") for problem in load_text(block.text, "flow.yaml").problems]
-    assert found == block.following.splitlines()
+    problems = [problem.render("flow.yaml") for problem in load_text(block.text, "flow.yaml").problems]
+    assert problems == block.following.splitlines()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

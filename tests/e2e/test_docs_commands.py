@@ -32,6 +32,9 @@ from support.wire.behaviour import Behaviour, Hang, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request
 
+# A page may start and end a whole stack several times.
+pytestmark = pytest.mark.timeout(180)
+
 README: Final = ROOT / "README.md"
 STACK: Final = ROOT / "docs" / "stack.md"
 MAP: Final = ROOT / "docs" / "map.md"
@@ -130,11 +133,11 @@ def _check(printed: list[str], shown: list[str], where: str) -> None:
 def test_the_settings_that_are_listed_are_those_of_help(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read_settings(SERVICES[service], ["--help"], program=service, about="")
-    told = re.findall(r"^  (FLOWYARD_\w+) \((.*)\)\n {6}(.*)$", capsys.readouterr().out, re.MULTILINE)
+    printed = re.findall(r"^  (FLOWYARD_\w+) \((.*)\)\n {6}(.*)$", capsys.readouterr().out, re.MULTILINE)
     listed = [row for row in table(STACK, "variable", "service", "default", "meaning") if _concerns(row[1], service)]
-    assert {(name, about) for name, _, about in told} == {(row[0], row[3]) for row in listed}
+    assert {(name, about) for name, _, about in printed} == {(row[0], row[3]) for row in listed}
     defaults = {(row[0], row[3]): row[2].lower() for row in listed}
-    wrong = [name for name, notes, about in told if not _is_told(defaults[name, about], notes)]
+    wrong = [name for name, notes, about in printed if not _is_shown(defaults[name, about], notes)]
     assert wrong == []
 
 
@@ -142,7 +145,7 @@ def _concerns(services: str, service: str) -> bool:
     return services == "all" or service in services.split(", ")
 
 
-def _is_told(default: str, notes: str) -> bool:
+def _is_shown(default: str, notes: str) -> bool:
     """Each service has a port of its own, and an executor the name of its host."""
     need = notes.split(",", maxsplit=1)[0].removeprefix("default: ").lower()
     return need in default.split(", ") or default == "the host's name"

@@ -1,4 +1,4 @@
-"""Every service does what its OpenAPI document says, and nothing else, whatever it's asked."""
+"""Every service does what its OpenAPI document says, and nothing else, whatever the request."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import pytest
 
 from support.cli import clean_environment
 from support.system import System
+
+# Hundreds of requests to each service.
+pytestmark = pytest.mark.timeout(180)
 
 UNDOCUMENTED: Final = {"/metrics", "/openapi.json"}
 METHODS: Final = {"get", "put", "post", "delete", "patch"}
@@ -29,8 +32,8 @@ nodes:
 config:
   llm: {provider: hosted_vllm, model: m, api_base: 'http://127.0.0.1:1/v1'}
 """
-# What is invalid for reasons that no schema can tell is refused all the same, so valid data isn't always accepted. And
-# a GET of /v1/runs/cancel asks for a run with that name.
+# What is invalid for reasons that no schema can express is refused all the same, so valid data isn't always accepted.
+# And a GET of /v1/runs/cancel asks for a run with that name.
 SETTINGS: Final = """\
 continue-on-failure = true
 request-timeout = 10
@@ -64,7 +67,7 @@ checks.unsupported_method.enabled = false
 include-path = ["/v1/validate", "/v1/runs"]
 checks.negative_data_rejection.enabled = false
 """
-# They are asked at length where they are answered.
+# They are tested at length where they are answered.
 OF_THE_REGISTRY: Final = """
 [[operations]]
 include-path-regex = '^/v1/(agents|schema|validate|workflows(?!/[^/]+/runs))'
@@ -73,7 +76,7 @@ phases.coverage.enabled = false
 
 
 @pytest.fixture
-def told(system: System) -> str:
+def settings_file(system: System) -> str:
     """The settings, with the names of things that there are."""
     with httpx.Client(base_url=system.url, headers=system.headers, timeout=20) as client:
         for document in (HAIKU, HAIKU.replace("Write", "Sing")):
@@ -83,17 +86,17 @@ def told(system: System) -> str:
     return SETTINGS.format(key=system.key, run_id=run["id"])
 
 
-# Not the dashboard: its document tells of its health alone.
+# Not the dashboard: its document has its health alone.
 @pytest.mark.parametrize(
     ("service", "more"),
     [("gateway", OF_THE_REGISTRY), ("registry", ""), ("executor-1", "")],
     ids=["gateway", "registry", "executor"],
 )
 def test_a_service_answers_as_its_document_says(
-    system: System, told: str, service: str, more: str, tmp_path: Path
+    system: System, settings_file: str, service: str, more: str, tmp_path: Path
 ) -> None:
     file, program = tmp_path / "schemathesis.toml", Path(sys.executable).with_name("schemathesis")
-    file.write_text(told + more, encoding="utf-8")
+    file.write_text(settings_file + more, encoding="utf-8")
     done = subprocess.run(
         [program, "--config-file", file, "run", f"{system.address(service)}/openapi.json", "--no-color"],
         cwd=tmp_path,

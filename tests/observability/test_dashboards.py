@@ -1,4 +1,4 @@
-"""The dashboards as files. What their queries find is told by a running system: see test_panels."""
+"""The dashboards as files. What their queries find on a running system: test_panels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PROVISIONING: Final = FOLDER.parent / "provisioning"
 
 
 def panel_cases() -> list[Any]:
-    found = [(name, panel) for name, dashboard in dashboards().items() for panel in panels(dashboard)]
-    return [pytest.param(panel, id=f"{name}-{panel['title']}") for name, panel in found]
+    all_panels = [(name, panel) for name, dashboard in dashboards().items() for panel in panels(dashboard)]
+    return [pytest.param(panel, id=f"{name}-{panel['title']}") for name, panel in all_panels]
 
 
 @pytest.mark.parametrize("panel", panel_cases())
@@ -60,14 +60,14 @@ def test_no_panel_lies_on_another(name: str) -> None:
 def test_every_variable_is_used_and_every_one_that_is_used_is_there(name: str) -> None:
     dashboard = dashboards()[name]
     there = {variable["name"] for variable in dashboard["templating"]["list"]}
-    asked = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
-    used = {found for expr in asked for found in re.findall(r"\$(\w+)", expr) if not found.startswith("__")}
+    queries = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+    used = {name for expr in queries for name in re.findall(r"\$(\w+)", expr) if not name.startswith("__")}
     assert used == there
     for variable in dashboard["templating"]["list"]:
         assert variable["allValue"] == ".*", "All includes what comes while somebody looks"
 
 
-def test_every_metric_that_is_asked_for_is_one_of_ours() -> None:
+def test_every_metric_in_a_query_is_one_of_ours() -> None:
     page, _ = Metrics(service="tests", version="0").render()
     ours = set(re.findall(r"^# TYPE (\S+)", page.decode(), re.MULTILINE))
     there = ours | {f"{name}_{part}" for name in ours for part in ("bucket", "sum", "count")} | _recorded()

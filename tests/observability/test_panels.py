@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
+from functools import partial
 from typing import Any, Final
 
 import pytest
 
 from support.panels import SOMETIMES, run_some, until_all_show_something
-from support.prometheus import ask, measures
+from support.prometheus import measures, series_of
 from support.visitor import Visitor
+from support.waiting import eventually
+
+# Prometheus needs several looks at each replica.
+pytestmark = pytest.mark.timeout(120)
 
 WITHIN_S: Final = 40
 RUNS: Final = 6
@@ -20,9 +25,14 @@ async def after_runs(visitor: Visitor, prometheus_url: str) -> str:
     """Ordinary runs, and some that fail; and again, since what never changes has no rate."""
     for _ in range(2):
         await run_some(visitor)
-        # Two looks of Prometheus.
-        await asyncio.sleep(2.5)
+        await eventually(partial(is_scraped_since, prometheus_url, time.time()))
     return prometheus_url
+
+
+async def is_scraped_since(prometheus_url: str, moment: float) -> bool:
+    """Whether Prometheus has read every replica since then; `moment` is a Unix time."""
+    scrapes = [float(series["value"][1]) for series in await series_of(prometheus_url, "timestamp(up)")]
+    return bool(scrapes) and min(scrapes) > moment
 
 
 async def test_no_panel_is_empty_or_broken_after_ordinary_runs(visitor: Visitor, prometheus_url: str) -> None:
@@ -48,5 +58,5 @@ async def test_a_healthy_system_rings_no_alert(after_runs: str) -> None:
         # One run of three fails on purpose.
         return alert["metric"]["alertname"] not in {"FlowyardRunsFailing", "FlowyardModelErrors"}
 
-    alerts = await ask(after_runs, 'ALERTS{alertstate=~"pending|firing"}')
+    alerts = await series_of(after_runs, 'ALERTS{alertstate=~"pending|firing"}')
     assert [alert["metric"] for alert in alerts if ours(alert)] == []

@@ -1,4 +1,4 @@
-"""What Prometheus is told: where the services are, what to record, and when to ring."""
+"""The configuration of Prometheus: where the services are, what to record, and when to alert."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SERVICES: Final[dict[str, type[ServiceSettings]]] = {
 }
 
 
-def test_every_replica_of_every_service_is_asked_with_a_key() -> None:
+def test_every_replica_of_every_service_is_scraped_with_a_key() -> None:
     jobs = {job["job_name"]: job for job in config()["scrape_configs"]}
     assert jobs.keys() == {*SERVICES, "prometheus"}
     for service, settings in SERVICES.items():
-        (found,) = jobs[service]["dns_sd_configs"]
+        (discovery,) = jobs[service]["dns_sd_configs"]
         port = settings.model_fields["port"].default
-        assert (found["names"], found["type"], found["port"]) == ([service], "A", port)
+        assert (discovery["names"], discovery["type"], discovery["port"]) == ([service], "A", port)
         assert jobs[service]["authorization"] == {"credentials_file": KEY_FILE}
 
 
@@ -46,8 +46,8 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
     for rules in (DEPLOY / "rules").glob("*.yml"):
         (tmp_path / "rules" / rules.name).write_text(rules.read_text())
     _open_to_all(tmp_path)
-    told = promtool(tmp_path, "check", "config", "--lint=all", "--lint-fatal", "prometheus.yml")
-    assert "2 rule files found" in told
+    printed = promtool(tmp_path, "check", "config", "--lint=all", "--lint-fatal", "prometheus.yml")
+    assert "2 rule files found" in printed
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -55,11 +55,11 @@ def test_rules_ring_when_they_should_and_only_then(name: str) -> None:
     assert "SUCCESS" in promtool(DEPLOY, "test", "rules", f"tests/{name}")
 
 
-def test_every_rule_has_a_test_in_which_it_tells_and_every_alert_one_in_which_it_is_silent() -> None:
-    told = {_about(check) for check in _checks() if check["exp_samples"]}
+def test_every_rule_has_a_test_with_a_result_and_every_alert_one_in_which_it_is_silent() -> None:
+    fires = {_about(check) for check in _checks() if check["exp_samples"]}
     silent = {_about(check) for check in _checks() if not check["exp_samples"]}
     alerts = {rule["alert"] for rule in _rules() if "alert" in rule}
-    assert told >= alerts | {rule["record"] for rule in _rules() if "record" in rule}
+    assert fires >= alerts | {rule["record"] for rule in _rules() if "record" in rule}
     assert silent >= alerts
 
 
@@ -89,8 +89,8 @@ def test_no_text_of_an_alert_names_a_label_that_it_lacks() -> None:
 def test_what_executors_measure_for_all_is_never_added_up() -> None:
     of_the_system = r"flowyard_(queue_depth|queue_oldest_age_seconds|runs_orphaned)\b"
     for rule in _rules():
-        for found in re.finditer(rf"(\w+)( by \(.*?\) )?\({of_the_system}{{job=\"executor\"}}", rule["expr"]):
-            assert found[1] == "max", rule
+        for aggregate in re.finditer(rf"(\w+)( by \(.*?\) )?\({of_the_system}{{job=\"executor\"}}", rule["expr"]):
+            assert aggregate[1] == "max", rule
         assert not re.search(rf"{of_the_system}(?!:max|{{job=\"executor\")", rule["expr"]), rule
 
 
@@ -106,9 +106,9 @@ def _checks() -> list[dict[str, Any]]:
 
 def _about(check: dict[str, Any]) -> str:
     """The alert that an expression looks at, or else the recorded metric."""
-    found = re.match(r'ALERTS{alertname="(\w+)"|([\w:]+)', check["expr"])
-    assert found is not None, check
-    return found[1] or found[2]
+    selector = re.match(r'ALERTS{alertname="(\w+)"|([\w:]+)', check["expr"])
+    assert selector is not None, check
+    return selector[1] or selector[2]
 
 
 def _open_to_all(folder: Path) -> None:

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
-import pytest
+from pydantic_settings import BaseSettings
 
 from flowyard.access import Scope
-from flowyard.bus.connection import Bus, open_bus
-from flowyard.storage.database import Database, open_database
+from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
 
 
@@ -47,15 +47,22 @@ async def serving(
         ending.set()
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
+def starter(
+    run: Callable[..., Coroutine[Any, Any, None]],
+    settings: type[BaseSettings],
+    database: Database,
+    *,
+    scope: Scope,
+    database_url: str,
+    nats_url: str,
+) -> Callable[..., AbstractAsyncContextManager[Service]]:
+    """Starts a service on a free port, as often as it is called; its arguments are further settings."""
 
+    @asynccontextmanager
+    async def start(**given: Any) -> AsyncIterator[Service]:
+        urls = {"database_url": database_url, "nats_url": nats_url, "port": 0}
+        running = settings.model_validate({**urls, **given})
+        async with serving(partial(run, running), database, scope=scope) as service:
+            yield service
 
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    connected = asyncio.Event()
-    async with open_bus(nats_url, name="test", on_connect=connected.set) as bus:
-        await connected.wait()
-        yield bus
+    return start

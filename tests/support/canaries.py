@@ -17,9 +17,10 @@ import asyncpg
 import httpx
 
 from support.cli import flowyard
-from support.executors import prompt_of, until
+from support.executors import prompt_of
 from support.system import System
-from support.visitor import Found, Visitor, visitor_of
+from support.visitor import JsonObject, Visitor, visitor_of
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Hang, Odd, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -51,7 +52,7 @@ config:
       extra_headers: {X-Tenant: 'tenant ${env:CANARY_HEADER}', X-Signed: '${file:signature}'}
 """
 KEYS: Final = {"openai_like": "CANARY_API_KEY", "openai": "OPENAI_API_KEY"}
-"""Which provider is asked by which key: directly, and through LiteLLM."""
+"""The variable of the key of each provider: called directly, and through LiteLLM."""
 WITHIN_S: Final = 60
 
 
@@ -70,7 +71,7 @@ class Watch:
     canaries: dict[str, str]
     planted: str = field(default_factory=canary)
     seen: set[str] = field(default_factory=set)
-    found: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
     def look(self, where: str, text: str) -> None:
         kind = where.partition(" ")[0]
@@ -80,7 +81,7 @@ class Watch:
             spelling, form = next(((how, form) for how, form in spellings(value) if form in text), ("", ""))
             if form:
                 at = text.index(form)
-                self.found.append(f"{name} ({spelling}) in {where}: …{text[max(0, at - 120) : at + 40]}…")
+                self.places.append(f"{name} ({spelling}) in {where}: …{text[max(0, at - 120) : at + 40]}…")
 
     def look_at_bytes(self, where: str, data: bytes) -> None:
         self.look(where, data.decode("utf-8", errors="replace"))
@@ -124,22 +125,22 @@ def look_at_files(watch: Watch, folder: Path) -> None:
 
 
 @dataclass
-class Told:
-    """What a model is told, and does with it: by the first word of its prompt."""
+class Echo:
+    """What a model receives, and does with it: by the first word of its prompt."""
 
-    asked: dict[str, int]
+    times: dict[str, int]
 
     def reply(self, request: Request) -> Behaviour:
         prompt = prompt_of(request)
         case = prompt.split(" ")[0]
-        self.asked[case] = self.asked.get(case, 0) + 1
+        self.times[case] = self.times.get(case, 0) + 1
         everything = f"{prompt} {json.dumps(dict(request.headers))} {json.dumps(request.body)} {_encoded(prompt)}"
         match case:
             case "refuse":
                 return Status(400, message=everything)
             case "refuse-raw":
                 return Status(403, headers={"X-Echo": request.headers["authorization"]}, message=everything)
-            case "busy" if self.asked[case] == 1:
+            case "busy" if self.times[case] == 1:
                 return Status(503, message=everything)
             case "broken":
                 return Odd({"error": {"message": everything}})
@@ -150,7 +151,7 @@ class Told:
 
 
 def _encoded(prompt: str) -> str:
-    """As a model might be asked to encode what it was told."""
+    """As a model might encode what it received."""
     login = next(word for word in prompt.split(" ") if word.startswith("user:")).removeprefix("user:")
     return f"{base64.b64encode(login.encode()).decode()} {login.encode().hex()}"
 
@@ -163,11 +164,11 @@ class Stage:
     visitor: Visitor
     dashboard: httpx.AsyncClient
     model: WireServer
-    told: Told
+    echo: Echo
     watch: Watch
     inputs: dict[str, str]
 
-    async def run(self, name: str, case: str) -> Found:
+    async def run(self, name: str, case: str) -> JsonObject:
         """To its end, followed as it goes."""
         run_id = await self.submit(name, f"{case} {self.watch.planted}")
         await self.read_stream(run_id)
@@ -185,7 +186,7 @@ class Stage:
 @asynccontextmanager
 async def stage_on(system: System, watch: Watch) -> AsyncIterator[Stage]:
     """Whatever it answers is looked at."""
-    told = Told({})
+    echo = Echo({})
     token, certificate = canary(), f'{canary()}: "ä\\é", +/&=\nsecond line of {canary()}'
     sent = {name: canary() for name in ("authorization", "cookie", "x-custom")}
     sent["number"] = str(secrets.randbelow(10**24) + 10**24)
@@ -194,13 +195,13 @@ async def stage_on(system: System, watch: Watch) -> AsyncIterator[Stage]:
     watch.canaries["last word"] = certificate.rpartition(" ")[2]
     inputs = {"token": token, "certificate": certificate}
     async with (
-        openai_server(told.reply, host=system.model_host) as model,
+        openai_server(echo.reply, host=system.model_host) as model,
         visitor_of(system.url, system.key, model_host=system.model_host) as visitor,
         _dashboard(system) as dashboard,
     ):
         for client in (visitor.http, dashboard):
             client.event_hooks["response"].append(_reader(watch))
-        yield Stage(system, visitor, dashboard, model, told, watch, inputs)
+        yield Stage(system, visitor, dashboard, model, echo, watch, inputs)
 
 
 @asynccontextmanager
@@ -222,8 +223,8 @@ def _reader(watch: Watch) -> Callable[[httpx.Response], Awaitable[None]]:
     return read
 
 
-async def tell(stage: Stage) -> list[str]:
-    """Runs of every kind, whose ids it returns; and what is asked wrongly, or by hand."""
+async def run_story(stage: Stage) -> list[str]:
+    """Makes runs of every kind, and wrong requests. Returns the ids of the runs."""
     runs: list[str] = []
     texts = ""
     for provider, key in KEYS.items():
@@ -231,12 +232,12 @@ async def tell(stage: Stage) -> list[str]:
         texts, numbers = (f"{kind}-{provider}-{stage.watch.planted}" for kind in ("texts", "numbers"))
         for name, output in ((texts, "said"), (numbers, "number")):
             await stage.visitor.apply(name, document.replace("NAME", name).replace("OUTPUT", output))
-        stage.told.asked.clear()
+        stage.echo.times.clear()
         runs += await _run_all(stage, texts, numbers)
-    await _ask_wrongly(stage, texts)
+    await _send_wrong_requests(stage, texts)
     await _by_hand(stage, texts, runs[-1])
     await _read_all(stage, runs)
-    _the_model_was_told(stage)
+    _assert_the_model_received(stage)
     return runs
 
 
@@ -255,7 +256,7 @@ async def _run_all(stage: Stage, texts: str, numbers: str) -> list[str]:
     retried = await stage.run(texts, "busy")
     assert retried["status"] == "succeeded"
     hanging = await stage.submit(texts, "hang")
-    await until(lambda: "hang" in stage.told.asked, WITHIN_S)
+    await eventually(lambda: "hang" in stage.echo.times, WITHIN_S)
     await visitor.post(f"/v1/runs/{hanging}/cancel")
     assert (await visitor.ended(hanging))["status"] == "cancelled"
     again = await visitor.post(f"/v1/runs/{failed[0]['id']}/retry")
@@ -287,8 +288,8 @@ async def _fork(stage: Stage, origin: str) -> list[str]:
     return ids
 
 
-async def _ask_wrongly(stage: Stage, name: str) -> None:
-    """What is refused, and what is sent beside."""
+async def _send_wrong_requests(stage: Stage, name: str) -> None:
+    """What is refused, and what is sent with it."""
     visitor, canaries = stage.visitor, stage.watch.canaries
     path, inputs = f"/v1/workflows/{name}/runs", stage.inputs
     number = int(canaries["number"])
@@ -345,8 +346,8 @@ async def _read_all(stage: Stage, runs: list[str]) -> None:
         await stage.visitor.get(path)
 
 
-def _the_model_was_told(stage: Stage) -> None:
-    """Else nothing could have been found."""
+def _assert_the_model_received(stage: Stage) -> None:
+    """Else there was nothing to look for."""
     canaries = stage.watch.canaries
     keys = {f"Bearer {canaries[name]}" for name in KEYS.values()}
     assert {request.headers["authorization"] for request in stage.model.requests} == keys

@@ -8,27 +8,13 @@ from typing import Final
 
 import httpx
 
-from support.executors import until_async
-from support.visitor import Found, Model, Visitor
+from support.stories import CHAIN
+from support.visitor import JsonObject, Model, Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Held, Text
 
 STEPS: Final = ("first", "second", "third")
 WITHIN_S: Final = 60
-CHAIN: Final = """\
-flow: {name: chain}
-state:
-  fields:
-    topic: {type: str, required: true}
-    one: str
-    two: str
-    three: str
-nodes:
-  - {id: first, prompt: 'First {topic}.', outputs: [one]}
-  - {id: second, prompt: 'Second {topic}.', outputs: [two]}
-  - {id: third, prompt: 'Third {topic}.', outputs: [three]}
-config:
-  llm: MODEL
-"""
 
 
 async def in_second_step(visitor: Visitor, model: Model, count: int) -> tuple[list[str], asyncio.Event]:
@@ -39,12 +25,12 @@ async def in_second_step(visitor: Visitor, model: Model, count: int) -> tuple[li
     await visitor.apply("chain", CHAIN)
     run_ids = [await visitor.submit("chain", topic=topic) for topic in topics]
     for topic in topics:
-        await model.asked(f"Second {topic}.")
+        await model.received(f"Second {topic}.")
     return run_ids, free
 
 
-async def assert_ended_once(visitor: Visitor, model: Model, run_ids: list[str]) -> list[Found]:
-    """Succeeded, each step recorded once, and asked under one key."""
+async def assert_ended_once(visitor: Visitor, model: Model, run_ids: list[str]) -> list[JsonObject]:
+    """Each run succeeded, each step was recorded once, and each call had one key."""
 
     async def look() -> bool:
         try:
@@ -52,7 +38,7 @@ async def assert_ended_once(visitor: Visitor, model: Model, run_ids: list[str]) 
         except httpx.TransportError:
             return False
 
-    await until_async(look, WITHIN_S)
+    await eventually(look, WITHIN_S)
     runs = await visitor.all_ended(run_ids)
     assert [run["status"] for run in runs] == ["succeeded"] * len(run_ids)
     for run_id in run_ids:

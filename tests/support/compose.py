@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 from flowyard.access import KEY_RANDOM, new_key
 from support.stack import free_ports
 from support.system import EXECUTORS, System, environment_of_services
+from support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 OURS: Final = ("registry", "executor", "gateway", "dashboard")
@@ -46,9 +47,9 @@ def lacking() -> str | None:
     if shutil.which("docker") is None:
         return "NOT TESTED IN CONTAINERS: there is no docker on PATH"
     for command in (["docker", "version"], ["docker", "compose", "version"]):
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if asked.returncode != 0:
-            return f"NOT TESTED IN CONTAINERS: no answer to `{' '.join(command)}`: {asked.stderr.strip()[:200]}"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            return f"NOT TESTED IN CONTAINERS: no answer to `{' '.join(command)}`: {done.stderr.strip()[:200]}"
     return None
 
 
@@ -72,8 +73,8 @@ def docker(
 
 
 def inspect(container: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(docker("inspect", container))[0]
-    return found
+    content: dict[str, Any] = json.loads(docker("inspect", container))[0]
+    return content
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ class Project:
 
 @dataclass(frozen=True)
 class Composed(System):
-    """`up_s`: seconds from `docker compose up --wait` until all was healthy. `measured`: told after the tests."""
+    """`up_s`: seconds from `docker compose up --wait` until all was healthy.
+
+    `measured`: lines to print after the tests.
+    """
 
     project: Project
     up_s: float
@@ -152,19 +156,17 @@ class Composed(System):
         return starts
 
     async def back(self, service: str, *, after: int) -> None:
-        async with asyncio.timeout(_BACK_WITHIN_S):
-            while not await asyncio.to_thread(self._is_back, service, after):  # noqa: ASYNC110  # Docker sets no event here
-                await asyncio.sleep(0.2)
+        await eventually(lambda: asyncio.to_thread(self._is_back, service, after), _BACK_WITHIN_S, pause_s=0.2)
 
     def _is_back(self, service: str, after: int) -> bool:
-        found = inspect(self.project.container(service))
-        healthy: bool = found["State"].get("Health", {}).get("Status") == "healthy"
-        return healthy and found["RestartCount"] > after
+        state = inspect(self.project.container(service))
+        healthy: bool = state["State"].get("Health", {}).get("Status") == "healthy"
+        return healthy and state["RestartCount"] > after
 
     def log_lines(self) -> Iterator[tuple[str, str]]:
         for line in self.project.logs().splitlines():
-            service, _, told = line.partition("| ")
-            yield service.strip(), told
+            service, _, text = line.partition("| ")
+            yield service.strip(), text
 
 
 @contextmanager
@@ -192,9 +194,9 @@ def project(folder: Path, **settings: str) -> Iterator[Project]:
     name = f"{_PREFIX}{secrets.token_hex(4)}"
     door, watch = free_ports(), free_ports()
     ports = {"GATEWAY": door, "DASHBOARD": door + 1, "MLFLOW": watch, "PROMETHEUS": watch + 1}
-    told = {f"FLOWYARD_{service}_PORT": str(port) for service, port in ports.items()}
+    variables = {f"FLOWYARD_{service}_PORT": str(port) for service, port in ports.items()}
     key = new_key(secrets.token_bytes(KEY_RANDOM)).text
-    made = Project(name, folder, {**told, "FLOWYARD_ADMIN_KEY": key, **settings})
+    made = Project(name, folder, {**variables, "FLOWYARD_ADMIN_KEY": key, **settings})
     with _lock(name):
         try:
             yield made
@@ -209,9 +211,9 @@ def bridge() -> str:
 
 def sweep() -> None:
     """Removes what killed test runs left behind."""
-    found = set(docker("ps", "--all", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
-    found |= set(docker("volume", "ls", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
-    for name in sorted(name for name in found if name.startswith(_PREFIX)):
+    projects = set(docker("ps", "--all", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
+    projects |= set(docker("volume", "ls", "--format", f'{{{{.Label "{_LABEL}"}}}}').split())
+    for name in sorted(name for name in projects if name.startswith(_PREFIX)):
         # In use, or somebody else's.
         with suppress(OSError), _lock(name):
             remove(name)
@@ -249,6 +251,6 @@ async def cut_off(container: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for network, told in networks.items():
-            aliases = [word for alias in told["Aliases"] or () for word in ("--alias", alias)]
+        for network, attachment in networks.items():
+            aliases = [word for alias in attachment["Aliases"] or () for word in ("--alias", alias)]
             await asyncio.to_thread(docker, "network", "connect", *aliases, network, container)

@@ -61,17 +61,17 @@ def commands(file: Path) -> list[Block]:
 def table(file: Path, *header: str) -> list[list[str]]:
     """The cells of the table with this header, without the backquotes of code."""
     head = f"| {' | '.join(header)} |\n"
-    _, found, after = file.read_text(encoding="utf-8").partition(head)
-    assert found, f"{file.name} has no table {header}"
+    _, heading, after = file.read_text(encoding="utf-8").partition(head)
+    assert heading, f"{file.name} has no table {header}"
     rows = itertools.takewhile(lambda line: line.startswith("|"), after.splitlines()[1:])
     return [[cell.strip().replace("`", "") for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
 def _blocks(file: Path) -> Iterator[Block]:
     source = file.read_text(encoding="utf-8")
-    found = list(_FENCE.finditer(source))
-    for i, block in enumerate(found):
-        after = found[i + 1] if i + 1 < len(found) else None
+    fences = list(_FENCE.finditer(source))
+    for i, block in enumerate(fences):
+        after = fences[i + 1] if i + 1 < len(fences) else None
         following = after["text"] if after is not None and after["info"].strip() == "text" else None
         line = source.count("\n", 0, block.start("text")) + 1
         yield Block(file, line, block["info"].strip(), textwrap.dedent(block["text"]), following)

@@ -1,14 +1,12 @@
-"""Real executor processes, to be killed, stopped, and told a wrong time; and the runs that they work on."""
+"""Real executor processes, to be killed, stopped, and given a wrong clock; and the runs that they work on."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import secrets
 import signal
 import sys
-import time
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,16 +17,15 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowyard.errors.services import Unavailable
-from flowyard.ids import uuid7
-from flowyard.language.load import load_text
-from flowyard.runs.run import Entry, NewRun, Run
+from flowyard.runs.run import Entry, Run
 from flowyard.storage.claims import Claims
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
-from flowyard.storage.workflows import Workflows
+from support import queued
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
@@ -55,12 +52,12 @@ class ExecutorProcess:
         self.send(signal.SIGKILL)
         await self.process.wait()
 
-    async def said(self, text: str, *, within_s: float = 10) -> dict[str, Any]:
+    async def logged(self, text: str, *, within_s: float = 20) -> dict[str, Any]:
         """The first line whose event holds `text`."""
-        found: dict[str, Any] = await until(
+        result: dict[str, Any] = await eventually(
             lambda: next((line for line in self.lines if text in line["event"]), None), within_s
         )
-        return found
+        return result
 
     async def listen(self) -> None:
         assert self.process.stdout is not None
@@ -88,59 +85,36 @@ class Yard:
 
     @property
     def prompts(self) -> Counter[str]:
-        """How often the model was asked what."""
+        """How often the model received each prompt."""
         return Counter(prompt_of(request) for request in self.model.requests)
 
     async def executor(self, name: str, *, clock_off_s: int = 0, **settings: str) -> ExecutorProcess:
         """Starts one, and returns when it takes runs."""
-        told = {f"FLOWYARD_{key.upper()}": value for key, value in {**QUICK, **settings}.items()}
+        variables = {f"FLOWYARD_{key.upper()}": value for key, value in {**QUICK, **settings}.items()}
         start = (
             [str(_WRONG_CLOCK), str(clock_off_s)]
             if clock_off_s
             else ["-c", "from flowyard_executor.main import main; main()"]
         )
-        environ = {**self._environ, **told, "FLOWYARD_EXECUTOR_NAME": name}
+        environ = {**self._environ, **variables, "FLOWYARD_EXECUTOR_NAME": name}
         process = await asyncio.create_subprocess_exec(
             sys.executable, *start, env=environ, stdout=PIPE, stderr=STDOUT, limit=2**20
         )
-        found = ExecutorProcess(name, process)
-        self.executors.append(found)
-        self._listeners.append(asyncio.create_task(found.listen()))
-        await found.said("listening", within_s=20)
-        return found
+        result = ExecutorProcess(name, process)
+        self.executors.append(result)
+        self._listeners.append(asyncio.create_task(result.listen()))
+        await result.logged("listening", within_s=20)
+        return result
 
     async def apply(self, document: str) -> str:
         """The workflow's name. `MODEL` in the document becomes settings that ask the counting model."""
         text = document.replace("MODEL", f"{{provider: hosted_vllm, model: m, api_base: '{self.model.url}'}}")
-        loaded = load_text(text, "test")
-        assert loaded.workflow is not None, [problem.render("test") for problem in loaded.problems]
-        execution = loaded.workflow.execution
-        await Workflows(self.database).apply(
-            loaded.workflow.name,
-            digest=loaded.workflow.digest,
-            document=text,
-            concurrency=execution.concurrency,
-            priority=execution.priority,
-        )
-        return loaded.workflow.name
+        return (await queued.apply(self.database, text)).workflow
 
     async def submit(self, workflow: str, /, max_attempts: int = 5, **inputs: Any) -> UUID:
-        revision = await Workflows(self.database).current(workflow)
-        run_id = uuid7(time.time_ns() // 1_000_000, secrets.token_bytes(10))
-        run = NewRun(
-            id=run_id,
-            workflow=workflow,
-            revision=revision.number,
-            definition=revision.definition,
-            inputs=inputs,
-            priority=0,
-            max_attempts=max_attempts,
-            timeout_s=None,
-        )
-        await self.runs.add(run)
-        return run_id
+        return await queued.submit(self.database, workflow, inputs=inputs, max_attempts=max_attempts)
 
-    async def ended(self, run_id: UUID, *, within_s: float = 15) -> Run:
+    async def ended(self, run_id: UUID, *, within_s: float = 30) -> Run:
         async def look() -> Run | None:
             try:
                 run = await self.runs.get(run_id)
@@ -148,7 +122,7 @@ class Yard:
                 return None
             return None if run.is_open else run
 
-        ended: Run = await until_async(look, within_s)
+        ended: Run = await eventually(look, within_s)
         return ended
 
     async def entries(self, run_id: UUID) -> list[Entry]:
@@ -160,15 +134,16 @@ class Yard:
         async def look() -> bool:
             return len(await self.history.steps(run_id)) >= count
 
-        await until_async(look, 10)
+        await eventually(look)
 
-    async def told(self, run_id: UUID, kind: str, node: str) -> None:
-        """Returns when such an event is on disk."""
+    async def recorded(self, run_id: UUID, kind: str, node: str, *, times: int = 1) -> None:
+        """Returns when so many such entries are on disk."""
 
         async def look() -> bool:
-            return any((e.type, e.data.get("node")) == (kind, node) for e in await self.entries(run_id))
+            entries = await self.entries(run_id)
+            return sum((entry.type, entry.data.get("node")) == (kind, node) for entry in entries) >= times
 
-        await until_async(look, 10)
+        await eventually(look)
 
     async def close(self) -> None:
         for executor in self.executors:
@@ -193,19 +168,3 @@ async def open_yard(
 
 def prompt_of(request: Request) -> str:
     return str(request.body["messages"][-1]["content"])
-
-
-async def until(look: Callable[[], Any], within_s: float) -> Any:
-    """What `look` finds, as soon as it finds something."""
-
-    async def look_again() -> Any:
-        return look()
-
-    return await until_async(look_again, within_s)
-
-
-async def until_async(look: Callable[[], Any], within_s: float) -> Any:
-    async with asyncio.timeout(within_s):
-        while not (found := await look()):  # noqa: ASYNC110  # what another process does sets no event here
-            await asyncio.sleep(0.02)
-        return found

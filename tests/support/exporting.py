@@ -17,8 +17,8 @@ from flowyard.export.otlp import OtlpTarget
 from flowyard.storage.database import Database
 from flowyard.storage.exports import Exports
 from flowyard.telemetry.metrics import Metrics
-from support.executors import until_async
 from support.stored import Stored
+from support.waiting import eventually
 
 RESOURCE = {"service.name": "flowyard"}
 
@@ -38,11 +38,12 @@ async def mlflow_target(url: str, *, timeout_s: float = 20) -> AsyncIterator[Mlf
 
 @asynccontextmanager
 async def exporters(
-    database: Database, *targets: Target, most_waiting: int = 100_000, **patience: Any
+    database: Database, *targets: Target, most_waiting: int = 100_000, reader: RunReader | None = None, **patience: Any
 ) -> AsyncIterator[Metrics]:
-    """One for each target. The metrics are those of their process. `patience`: pauses as `Exporting` has them."""
+    """One for each target. The metrics are those of their process. `patience`: pauses as `ExportParts` has them."""
     metrics = Metrics(service="registry", version="0")
-    parts = ExportParts(Exports(database), RunReader(database), metrics.exports, most_waiting, every_s=0.05, **patience)
+    reader = reader or RunReader(database)
+    parts = ExportParts(Exports(database), reader, metrics.exports, most_waiting, every_s=0.05, **patience)
     tasks = [asyncio.create_task(Exporter(target, parts).run()) for target in targets]
     try:
         yield metrics
@@ -67,7 +68,7 @@ async def all_exported(database: Database, target: str, *, within_s: float = 30)
     async def nothing_waits() -> bool:
         return (await exports.backlog(target)).runs == 0
 
-    await until_async(nothing_waits, within_s)
+    await eventually(nothing_waits, within_s)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""An executor without an engine: it claims runs, and then does and tells just what a test says."""
+"""An executor without an engine: it claims runs, and then does and records just what a test says."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import packed
 from support.rows import step_row
+from support.waiting import eventually
 
 
 class Hands:
-    """`silent`: what it commits is told to nobody, as if NATS had lost it."""
+    """`silent`: what it commits is not announced, as if NATS had lost the message."""
 
     def __init__(self, database: Database, bus: Bus, committer: Committer) -> None:
         self.silent = False
         self._database = database
         self._claims = Claims(database, lease_s=60)
         self._bus = bus
-        self._committer = committer
+        self.committer = committer
         self._seqs: dict[UUID, int] = {}
 
     async def take(self) -> Claim:
         """The next queued run, as soon as there is one."""
-        async with asyncio.timeout(5):
-            while not (claims := await self._claims.take("hands", 1)):  # noqa: ASYNC110  # nobody tells
-                await asyncio.sleep(0.01)
-        self._seqs[claims[0].run_id] = claims[0].last_seq
-        return claims[0]
+        claim: Claim
+        [claim] = await eventually(lambda: self._claims.take("hands", 1))
+        self._seqs[claim.run_id] = claim.last_seq
+        return claim
 
-    async def tell(self, claim: Claim, kind: str, **data: Any) -> None:
+    async def append(self, claim: Claim, kind: str, **data: Any) -> None:
         """An event."""
         await self._commit(self._begun(claim), claim, [(kind, data)])
 
     async def step(self, claim: Claim, node: str, outputs: Mapping[str, Any], *, visit: int = 1) -> None:
         """A step begins, and in a second commit it succeeds."""
         place = {"node": node, "visit": visit}
-        await self.tell(claim, "step.started", **place)
+        await self.append(claim, "step.started", **place)
         commit = self._begun(claim)
         seq = self._seqs[claim.run_id] + 1
         about = {"started_at": datetime.now(UTC), "duration_s": 0.1, "outputs": outputs}
@@ -58,9 +58,9 @@ class Hands:
 
     async def leave_in_a_call(self, claim: Claim, node: str, *, provider: str, model: str) -> None:
         """A step makes a call, and the executor dies in the middle of it: its lease is over."""
-        await self.tell(claim, "step.started", node=node, visit=1)
+        await self.append(claim, "step.started", node=node, visit=1)
         call = {"provider": provider, "model": model, "tokens": None, "usd": None}
-        await self.tell(claim, "model.reserved", node=node, visit=1, **call)
+        await self.append(claim, "model.reserved", node=node, visit=1, **call)
         expired = "UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1"
         await self._database.execute(expired, claim.run_id)
 
@@ -88,7 +88,7 @@ class Hands:
             entries.append(Entry(commit.last_seq, datetime.now(UTC), kind, data))
         self._seqs[claim.run_id] = commit.last_seq
         commit.entries = packed(entries)
-        await self._committer.commit(commit)
+        await self.committer.commit(commit)
         if not self.silent:
             self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=tuple(entries)))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 from testcontainers.core.container import DockerContainer
 
 from support.servers import FORGETFUL, in_its_own_loop
+from support.waiting import eventually_blocking
 
 _COMPOSE: Final = Path(__file__).parents[2] / "docker-compose.yml"
 _READY_WITHIN_S: Final = 60
@@ -37,15 +37,15 @@ class PostgresImage:
 
 
 def image_of(service: str) -> str:
-    """What the compose file takes unless told otherwise."""
-    _, _, default = _told(service)["image"].removesuffix("}").partition(":-")
+    """What the compose file takes by default."""
+    _, _, default = _settings_of(service)["image"].removesuffix("}").partition(":-")
     assert default, service
     return str(default)
 
 
-def _told(service: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(_COMPOSE.read_text())["services"][service]
-    return found
+def _settings_of(service: str) -> dict[str, Any]:
+    service_settings: dict[str, Any] = yaml.safe_load(_COMPOSE.read_text())["services"][service]
+    return service_settings
 
 
 @contextmanager
@@ -56,14 +56,16 @@ def postgres_image() -> Iterator[PostgresImage]:
     container = (
         DockerContainer(image_of("postgres"))
         .with_env("POSTGRES_PASSWORD", password)
-        .with_env("POSTGRES_INITDB_ARGS", _told("postgres")["environment"]["POSTGRES_INITDB_ARGS"])
+        .with_env("POSTGRES_INITDB_ARGS", _settings_of("postgres")["environment"]["POSTGRES_INITDB_ARGS"])
         .with_tmpfs_mount("/var/lib/postgresql/data")
         .with_exposed_ports(5432)
         .with_command(["postgres", *settings])
     )
     with container:
         server = PostgresImage(container.get_exposed_port(5432), password)
-        _wait(lambda: in_its_own_loop(_answers(server.url.get_secret_value())))
+        eventually_blocking(
+            lambda: in_its_own_loop(_answers(server.url.get_secret_value())), _READY_WITHIN_S, pause_s=0.1
+        )
         yield server
 
 
@@ -74,7 +76,7 @@ def nats_image() -> Iterator[str]:
     container = DockerContainer(image_of("nats")).with_exposed_ports(4222)
     with container.with_command(["--jetstream", "--user", "tests", "--pass", password]):
         port = container.get_exposed_port(4222)
-        _wait(lambda: greets(port))
+        eventually_blocking(lambda: greets(port), _READY_WITHIN_S, pause_s=0.1)
         yield f"nats://tests:{password}@{LOOPBACK}:{port}"
 
 
@@ -90,10 +92,3 @@ async def _answers(url: str) -> bool:
         await (await asyncpg.connect(url, timeout=5)).close()
         return True
     return False
-
-
-def _wait(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _READY_WITHIN_S
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from flowyard.runs.claim import Claim
 from flowyard.storage.commits import Committer
 from support.rows import call_row
-from support.stored import LONG_AGO, telling
+from support.stored import LONG_AGO, commit_of
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Book:
         error: str | None = None,
     ) -> None:
         self.seq += 1
-        commit = telling(self.claim, "model.called", seq=self.seq)
+        commit = commit_of(self.claim, "model.called", seq=self.seq)
         row = call_row(
             self.seq,
             node,

@@ -8,15 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import httpx
+
+from support.waiting import eventually_blocking
 
 ROOT: Final = Path(__file__).parents[2]
 _LOCK: Final = ROOT / "requirements" / "mlflow.txt"
@@ -52,20 +53,20 @@ class Mlflow:
         return answer.json()
 
     def experiment(self, workflow: str) -> str:
-        found = self.get("/api/2.0/mlflow/experiments/get-by-name", experiment_name=f"flowyard/{workflow}")
-        return str(found["experiment"]["experiment_id"])
+        content = self.get("/api/2.0/mlflow/experiments/get-by-name", experiment_name=f"flowyard/{workflow}")
+        return str(content["experiment"]["experiment_id"])
 
     def runs(self, workflow: str) -> list[dict[str, Any]]:
-        asked = {"experiment_ids": [self.experiment(workflow)], "max_results": 1000}
-        found: list[dict[str, Any]] = self.post("/api/2.0/mlflow/runs/search", asked).get("runs", [])
-        return found
+        query = {"experiment_ids": [self.experiment(workflow)], "max_results": 1000}
+        content: list[dict[str, Any]] = self.post("/api/2.0/mlflow/runs/search", query).get("runs", [])
+        return content
 
     def runs_of(self, workflow: str, run_id: UUID) -> list[dict[str, Any]]:
         return [run for run in self.runs(workflow) if pairs(run, "tags")["flowyard.run_id"] == str(run_id)]
 
     def trace(self, run_id: UUID) -> dict[str, Any]:
-        found: dict[str, Any] = self.get("/api/3.0/mlflow/traces/get", trace_id=f"tr-{run_id.hex}")["trace"]
-        return found
+        content: dict[str, Any] = self.get("/api/3.0/mlflow/traces/get", trace_id=f"tr-{run_id.hex}")["trace"]
+        return content
 
 
 def pairs(run: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -101,15 +102,13 @@ def mlflow_server(home: Path, port: int) -> Iterator[Mlflow]:
 
 
 def _wait(server: Mlflow, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _STARTS_WITHIN_S
-    while time.monotonic() < until:
+    def is_healthy() -> bool:
         assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{server.url}/health", timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise AssertionError(f"MLflow doesn't start: {log.read_text()}")
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{server.url}/health", timeout=2).is_success
+        return False
+
+    eventually_blocking(is_healthy, _STARTS_WITHIN_S, pause_s=0.2, explain=log.read_text)
 
 
 def _installed() -> Path:
@@ -153,10 +152,10 @@ def _uv_environment() -> dict[str, str]:
 
 
 def _pip_setting(name: str) -> str:
-    told = subprocess.run(
+    done = subprocess.run(
         ["python3", "-m", "pip", "config", "get", name],  # as in the Makefile: the one outside .venv
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip()
+    return done.stdout.strip()

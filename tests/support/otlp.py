@@ -112,12 +112,12 @@ def read(body: bytes, content_type: str) -> list[Got]:
 
 
 def values(attributes: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    decoded: dict[str, Any] = {}
     for attribute in attributes:
         assert isinstance(attribute, KeyValue)
-        assert attribute.key not in found, "a name is used once"
-        found[attribute.key] = _value(attribute.value)
-    return found
+        assert attribute.key not in decoded, "a name is used once"
+        decoded[attribute.key] = _value(attribute.value)
+    return decoded
 
 
 def _value(value: AnyValue) -> Any:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import pytest
 
-from support.executors import until_async
 from support.visitor import Visitor
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Status, Text
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
@@ -62,17 +61,15 @@ def queries() -> Iterator[Query]:
     """As Grafana sends them with every variable at "All"."""
     for name, dashboard in dashboards().items():
         variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
-        everything = {f"${variable}": told["allValue"] for variable, told in variables.items()}
+        everything = {f"${label}": variable["allValue"] for label, variable in variables.items()}
         for panel in panels(dashboard):
             for target in panel["targets"]:
                 where = f"{name}: {panel['title']} ({target['refId']})"
                 yield Query(where, _filled(target["expr"], everything), instant="instant" in target)
-        for variable, told in variables.items():
-            found = re.fullmatch(r"label_values\((.+), (\w+)\)", told["query"]["query"])
-            assert found is not None, told
-            yield Query(
-                f"{name}: ${variable}", _filled(f"count by ({found[2]}) ({found[1]})", everything), instant=True
-            )
+        for label, variable in variables.items():
+            match = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+            assert match is not None, variable
+            yield Query(f"{name}: ${label}", _filled(f"count by ({match[2]}) ({match[1]})", everything), instant=True)
 
 
 def empty_or_broken(prometheus_url: str) -> list[str]:
@@ -96,13 +93,9 @@ async def until_all_show_something(visitor: Visitor, prometheus_url: str, *, wit
     async def look() -> bool:
         await run_some(visitor)
         wrong[:] = await asyncio.to_thread(empty_or_broken, prometheus_url)
-        await asyncio.sleep(2 * bool(wrong))
         return not wrong
 
-    try:
-        await until_async(look, within_s)
-    except TimeoutError:
-        pytest.fail("\n".join(wrong))
+    await eventually(look, within_s, pause_s=2, explain=lambda: "\n".join(wrong))
 
 
 def _filled(expr: str, everything: dict[str, str]) -> str:
@@ -124,7 +117,7 @@ def _wrong(http: httpx.Client, query: Query) -> str | None:
     if answer["status"] != "success":
         return f"{answer['error']}: {query.expr}"
     # "PromQL info" is about rounding, and comes and goes with the numbers.
-    if warnings := [told for told in answer.get("warnings", ()) if not told.startswith("PromQL info:")]:
+    if warnings := [text for text in answer.get("warnings", ()) if not text.startswith("PromQL info:")]:
         return f"{warnings}: {query.expr}"
     series = answer["data"]["result"]
     values = [float(value) for one in series for _, value in one.get("values") or [one["value"]]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -16,8 +14,8 @@ import httpx
 import pytest
 import yaml
 
-from support.executors import until_async
 from support.stack import free_ports
+from support.waiting import eventually, eventually_blocking
 
 IMAGE: Final = "prom/prometheus:v2.53.3"
 DEPLOY: Final = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -30,14 +28,14 @@ _LACKING: Final = f"NOT TESTED: there is neither {{}} on PATH nor a Docker engin
 def _has_image() -> bool:
     if shutil.which("docker") is None:
         return False
-    asked = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=20, check=False)
-    return asked.returncode == 0
+    done = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=20, check=False)
+    return done.returncode == 0
 
 
 def promtool(folder: Path, *args: str) -> str:
     """Its output. `args` may name files below `folder`, which is where it runs. Skips the test if there is none."""
-    if found := shutil.which("promtool"):
-        command = [found, *args]
+    if path := shutil.which("promtool"):
+        command = [path, *args]
     elif _has_image():
         command = ["docker", "run", "--rm", "--network=none", f"--volume={folder}:/work:ro", "--workdir=/work"]
         command += ["--entrypoint=promtool", IMAGE, *args]
@@ -57,12 +55,12 @@ def prometheus(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> It
     port = free_ports()
     targets = {**targets, "prometheus": [f"127.0.0.1:{port}"]}
     folder = _configured(home, targets, key)
-    told = [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
-    if found := shutil.which("prometheus"):
-        command = [found, "--config.file=prometheus.yml", f"--storage.tsdb.path={home / 'tsdb'}", *told]
+    options = [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    if path := shutil.which("prometheus"):
+        command = [path, "--config.file=prometheus.yml", f"--storage.tsdb.path={home / 'tsdb'}", *options]
     elif _has_image():
         command = ["docker", "run", "--rm", "--network=host", f"--volume={folder}:/work:ro", "--workdir=/work"]
-        command += [IMAGE, "--config.file=/work/prometheus.yml", "--storage.tsdb.path=/prometheus", *told]
+        command += [IMAGE, "--config.file=/work/prometheus.yml", "--storage.tsdb.path=/prometheus", *options]
     else:
         pytest.skip(_LACKING.format("prometheus"))
     log = home / "prometheus.log"
@@ -82,11 +80,11 @@ def config() -> dict[str, Any]:
     return read
 
 
-async def ask(url: str, query: str) -> list[dict[str, Any]]:
+async def series_of(url: str, query: str) -> list[dict[str, Any]]:
     """The series that the Prometheus at `url` finds now."""
     async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-        found = (await http.get("/api/v1/query", params={"query": query})).json()
-    result: list[dict[str, Any]] = found["data"]["result"]
+        answer = (await http.get("/api/v1/query", params={"query": query})).json()
+    result: list[dict[str, Any]] = answer["data"]["result"]
     return result
 
 
@@ -96,15 +94,11 @@ async def measures(url: str, query: str, wanted: float, *, within_s: float) -> N
 
     async def look() -> bool:
         nonlocal seen
-        found = await ask(url, query)
-        seen = found[0]["value"][1] if found else "nothing"
-        await asyncio.sleep(0.5)
-        return bool(found) and float(seen) == pytest.approx(wanted)
+        answer = await series_of(url, query)
+        seen = answer[0]["value"][1] if answer else "nothing"
+        return bool(answer) and float(seen) == pytest.approx(wanted)
 
-    try:
-        await until_async(look, within_s)
-    except TimeoutError:
-        pytest.fail(f"{query}: {seen}, and not {wanted}")
+    await eventually(look, within_s, pause_s=0.5, explain=lambda: f"{query}: {seen}, and not {wanted}")
 
 
 def _configured(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> Path:
@@ -127,11 +121,12 @@ def _configured(home: Path, targets: Mapping[str, Sequence[str]], key: str) -> P
 
 def _wait_until_read(url: str, targets: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """It takes up its targets five seconds after it is ready."""
-    deadline = time.monotonic() + _READY_WITHIN_S
-    while _read(url) < targets:
+
+    def are_read() -> bool:
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+        return _read(url) >= targets
+
+    eventually_blocking(are_read, _READY_WITHIN_S, pause_s=0.1, explain=log.read_text)
 
 
 def _read(url: str) -> int:

@@ -22,24 +22,12 @@ from flowyard_gateway.main import run_gateway
 from flowyard_gateway.settings import GatewaySettings
 from flowyard_registry.main import run_registry
 from flowyard_registry.settings import RegistrySettings
+from support import stories
 from support.cli import Ended, clean_environment, flowyard
 from support.hands import Hands, working_hands
 
 WITHIN_S = 10.0
-POEM = """\
-flow: {name: poem, description: About anything}
-state:
-  fields:
-    topic: {type: str, required: true}
-    lines: {type: int, default: 3}
-    draft: str
-    poem: str
-nodes:
-  - {id: draft, prompt: 'Draft {topic} in {lines} lines.', outputs: [draft]}
-  - {id: write, prompt: 'Write {draft}.', outputs: [poem]}
-config:
-  llm: {provider: scripted}
-"""
+POEM = stories.POEM.replace("MODEL", "{provider: scripted}")
 
 
 @dataclass
@@ -171,8 +159,8 @@ async def open_remote(database_url: str, nats_url: str, folder: Path) -> AsyncIt
         await run_registry(settings, ending, on_listening=listening)
 
     async def gateway(port: int, ending: asyncio.Event, listening: Any) -> None:
-        told = {**common, "port": port, "registry_url": behind.url}
-        await run_gateway(GatewaySettings.model_validate(told), ending, on_listening=listening)
+        given = {**common, "port": port, "registry_url": behind.url}
+        await run_gateway(GatewaySettings.model_validate(given), ending, on_listening=listening)
 
     behind, door = Door(registry), Door(gateway)
     connected = asyncio.Event()

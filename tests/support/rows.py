@@ -8,7 +8,7 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.events import StepId
 from flowyard.storage.commits import RunCommit
 from flowyard.storage.rows import CallRow, StepRow
-from support.stored import LONG_AGO, telling
+from support.stored import LONG_AGO, commit_of
 
 
 def step_row(seq: int, step: str | StepId = "write", **fields: Any) -> StepRow:
@@ -38,7 +38,7 @@ def call_row(seq: int, step: str | StepId = "write", **fields: Any) -> CallRow:
 
 def full_commit(claim: Claim) -> RunCommit:
     """A commit with a row for every table."""
-    commit = telling(claim)
+    commit = commit_of(claim)
     commit.head, commit.checkpoints = "c1", [("", "c1", None, "{}", "{}")]
     commit.writes = [("", "c1", "task", 0, "path", "channel", "[1,null]")]
     commit.values = [("digest", '"large"')]

@@ -45,7 +45,7 @@ class Postgres(Protocol):
 def temporary_home() -> Iterator[Path]:
     """A directory for the homes of servers. What runs in it must have been stopped when the block ends."""
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PLACE))
-    # Its own lock tells `sweep` that the test lives, so the servers' homes lie below.
+    # Its own lock shows `sweep` that the test lives, so the servers' homes lie below.
     with taken(path, "a test") as mine:
         home = mine.path / "home"
         make_directory(home)

@@ -1,7 +1,7 @@
 """`flowyard up` and `flowyard down` as processes, with small stand-ins for the services.
 
-`python -m support.stack up …` is `flowyard up …` with stand-ins. What they do beside answering is told by STANDINS in
-the environment: `{"gateway": {"stop_s": 1}}`.
+`python -m support.stack up …` is `flowyard up …` with stand-ins. STANDINS in the environment says what else they do:
+`{"gateway": {"stop_s": 1}}`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from flowyard_embedded.stack.service import ServiceSpec
 from flowyard_embedded.stack.services import Surroundings, our_services
 from flowyard_embedded.stack.state import ProcessStatus, StackState, read_state
 from support.cli import clean_environment
+from support.waiting import eventually_blocking
 
 TESTS: Final = Path(__file__).parents[1]
 SERVICES: Final = ("gateway", "dashboard", "executor-1", "registry")
@@ -37,7 +37,7 @@ WITHIN_S: Final = 20.0
 
 
 def stand_ins(around: Surroundings) -> list[ServiceSpec]:
-    """Told what the real ones are told. Impatient: a stand-in is healthy at once or never."""
+    """With the environment of the real ones. Impatient: a stand-in is healthy at once or never."""
     return [
         replace(
             spec, command=leash.command(around.data, spec.name, "support.standin"), healthy_within_s=HEALTHY_WITHIN_S
@@ -82,7 +82,7 @@ class Up:
         return [json.loads(line) for line in (self.place.logs / f"{name}.log").read_text().splitlines()]
 
     def until(self, happened: Callable[[], object]) -> None:
-        until(happened, lambda: self.err + self.out)
+        eventually_blocking(happened, WITHIN_S, explain=lambda: self.err + self.out)
 
     def wait_until_up(self) -> None:
         def is_up() -> bool:
@@ -94,13 +94,6 @@ class Up:
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
         return self.process.wait(WITHIN_S)
-
-
-def until(happened: Callable[[], object], told: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not happened():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.02)
 
 
 def free_ports() -> int:
@@ -127,8 +120,8 @@ def started(place: Place, *args: str, env: Mapping[str, str] | None = None) -> I
         launched(place, *args, env=env, out=to_out, err=to_err) as up,
     ):
         yield Up(up, place, out, err)
-    told = out.read_text() + err.read_text()
-    assert "Traceback" not in told, told
+    output = out.read_text() + err.read_text()
+    assert "Traceback" not in output, output
 
 
 @contextmanager
@@ -169,13 +162,13 @@ def behaving(standins: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 def living(place: Place) -> list[str]:
     """What runs in the place: services and servers, by their command lines."""
-    found = []
+    lines = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or ())
         is_ours = leash.MODULE in line or re.search(r"/(postgres|nats-server)\b", line.split(" ")[0])
         if str(place.path) in line and is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def _command(name: str, place: Place, *args: str) -> Sequence[str]:

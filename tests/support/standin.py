@@ -1,4 +1,4 @@
-"""A service that only says that it's healthy, and does what STANDINS tells it. Starts in a moment."""
+"""A service that only says that it's healthy, and does what STANDINS says. Starts in a moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> int:
     behaviour: dict[str, Any] = json.loads(os.environ.get("STANDINS", "{}")).get(name(), {})
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    log("began", told={key: value for key, value in os.environ.items() if key.startswith("FLOWYARD_")})
+    log("began", environ={key: value for key, value in os.environ.items() if key.startswith("FLOWYARD_")})
     for number in range(behaviour.get("chatter", 0)):
         log("chatter", number=number, text="x" * 200)
     if "fail" in behaviour:
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def name() -> str:
-    """Told apart by what only one of them is told."""
+    """Which service this is, by a setting that only this one has."""
     if "FLOWYARD_REGISTRY_URL" in os.environ:
         return "gateway"
     if "FLOWYARD_EXECUTOR_NAME" in os.environ:

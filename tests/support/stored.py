@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from flowyard.ids import uuid7
 from flowyard.runs.claim import Claim
-from flowyard.runs.run import Entry, Fork, NewRun
+from flowyard.runs.run import Entry
 from flowyard.storage.checkpoints import Checkpoints
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer, RunCommit
@@ -28,12 +25,9 @@ from flowyard.storage.retention import Retention
 from flowyard.storage.runs import Runs
 from flowyard.storage.tables import metadata
 from flowyard.storage.workflows import Revision, Workflows
+from support.queued import new_run
 
 LEASE_S: Final = 30.0
-
-
-def new_id() -> UUID:
-    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +58,13 @@ class Stored:
         self,
         workflow: str = "test",
         *,
-        inputs: Mapping[str, Any] | None = None,
-        priority: int = 0,
-        max_attempts: int = 3,
-        timeout_s: float | None = None,
-        fork: Fork | None = None,
         steps_before: int | None = None,
+        **about: Any,
     ) -> UUID:
-        """A queued run of a workflow, which is made if it isn't there."""
+        """A queued run of a workflow, which is made if it isn't there. `about`: as for `new_run`."""
         if not await self.database.value("SELECT count(*) FROM workflows WHERE name = $1", workflow):
             await self.workflow(workflow)
-        head = await self.workflows.head(workflow)
-        run = NewRun(
-            id=new_id(),
-            workflow=workflow,
-            revision=head.number,
-            definition=head.definition,
-            inputs=inputs or {},
-            priority=priority,
-            max_attempts=max_attempts,
-            timeout_s=timeout_s,
-            fork=fork,
-        )
+        run = new_run(await self.workflows.head(workflow), **about)
         return (await self.runs.add(run, steps_before=steps_before))[0]
 
     async def claimed(self, workflow: str = "test", *, executor: str = "one", **about: Any) -> Claim:
@@ -157,14 +136,14 @@ def entries_json(first: int, *types: str) -> str:
     return packed([Entry(seq, LONG_AGO, kind, data.get(kind, {})) for seq, kind in enumerate(types, first)])
 
 
-def telling(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> RunCommit:
+def commit_of(claim: Claim, kind: str = "step.started", *, seq: int | None = None) -> RunCommit:
     """A commit with one event. `seq`: its number; the one after the claim's if nothing was committed since."""
     seq = seq or claim.last_seq + 1
     return RunCommit(claim.run_id, claim.epoch, seq, entries=entries_json(seq, kind))
 
 
 def ending(claim: Claim, status: str = "succeeded", *, seq: int | None = None) -> RunCommit:
-    commit = telling(claim, f"run.{status}", seq=seq)
+    commit = commit_of(claim, f"run.{status}", seq=seq)
     commit.status, commit.outputs = status, "{}"
     if status == "failed":
         commit.error = dumps({"code": "test", "message": "a test wants it so"})

@@ -21,9 +21,9 @@ import httpx
 from flowyard_embedded.stack.place import Place
 from flowyard_embedded.stack.state import read_access
 from support.cli import clean_environment
-from support.executors import until
 from support.servers import temporary_home
 from support.stack import Up
+from support.waiting import eventually
 
 EXECUTORS: Final = ("executor-1", "executor-2")
 SERVICES: Final = (*EXECUTORS, "gateway", "dashboard", "registry")
@@ -78,7 +78,7 @@ class System(ABC):
         lines = list(self.log_lines())
         facts = [{"service": service, **json.loads(line)} for service, line in lines if line.startswith("{")]
         strays = [{"service": service, "event": line} for service, line in lines if not line.startswith("{")]
-        return strays + [told for told in facts if "exception" in told]
+        return strays + [fact for fact in facts if "exception" in fact]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Embedded(System):
             part = self._up.status(service)
             return part.starts > after and part.state == "healthy"
 
-        await until(is_back, 20)
+        await eventually(is_back, 20)
 
     @property
     def home(self) -> Path:
@@ -113,7 +113,7 @@ class Embedded(System):
 
 @contextmanager
 def embedded(more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Embedded]:
-    """`flowyard up`. At the end of the block it's told to end, and has to, in time and without a complaint.
+    """`flowyard up`. At the end of the block it gets a signal, and has to end in time and without a complaint.
 
     `more`: variables of its environment.
     """

@@ -19,15 +19,15 @@ OUTPUTS: Final = {
 }
 """Of its runs by their ids: the one that waits, the two whose executor is dead, the one that is queued."""
 _WHO: Final = ("waiting", "killed", "queued")
-ASKED: Final = Counter(
+EXPECTED_PROMPTS: Final = Counter(
     ["First queued.", "Write c.", *(f"{step} {who}." for step in ("Second", "Third") for who in _WHO)]
 )
-"""What is still to be asked, of a model of Ollama."""
+"""What still has to be called: a model of Ollama."""
 
 
 def reply(_request: Request) -> Text:
     return Text("new")
 
 
-def asked(server: WireServer) -> Counter[str]:
+def counted_prompts(server: WireServer) -> Counter[str]:
     return Counter(prompt_of(request) for request in server.requests)

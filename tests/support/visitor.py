@@ -1,4 +1,4 @@
-"""Somebody with an API key, who knows the gateway's address and nothing else; and the model that workflows ask."""
+"""Somebody with an API key, who knows the gateway's address and nothing else; and the model that workflows call."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from typing import Any, TypeAlias
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from support.executors import prompt_of, until, until_async
+from support.executors import prompt_of
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
 
-Found: TypeAlias = dict[str, Any]
+JsonObject: TypeAlias = dict[str, Any]
 _TIMEOUT_S = 20
 
 
 class Model:
-    """Replies as `replies` says, else "done". `ask` may decide by the prompt instead."""
+    """Replies as `replies` says, else "done". `respond` may decide by the prompt instead."""
 
     def __init__(self) -> None:
         self.server: WireServer
         self.replies: dict[str, Behaviour] = {}
-        self.ask: Callable[[str], Behaviour] = lambda prompt: self.replies.get(prompt, Text("done"))
+        self.respond: Callable[[str], Behaviour] = lambda prompt: self.replies.get(prompt, Text("done"))
 
     @property
     def prompts(self) -> list[str]:
         return [prompt_of(request) for request in self.server.requests]
 
     @property
-    def asked_twice(self) -> dict[str, int]:
+    def repeated_prompts(self) -> dict[str, int]:
         return {prompt: times for prompt, times in Counter(self.prompts).items() if times > 1}
 
-    async def asked(self, prompt: str, *, times: int = 1) -> None:
+    async def received(self, prompt: str, *, times: int = 1) -> None:
         """Returns when it has been."""
-        await until(lambda: self.prompts.count(prompt) >= times, _TIMEOUT_S)
+        await eventually(lambda: self.prompts.count(prompt) >= times, _TIMEOUT_S)
 
     def reply(self, request: Request) -> Behaviour:
-        return self.ask(prompt_of(request))
+        return self.respond(prompt_of(request))
 
 
 class Visitor:
@@ -49,19 +50,19 @@ class Visitor:
         self.http = http
         self.model = model
 
-    async def apply(self, name: str, document: str) -> Found:
+    async def apply(self, name: str, document: str) -> JsonObject:
         """`MODEL` in the document becomes the model of this test."""
         model = f"{{provider: hosted_vllm, model: m, api_base: '{self.model.server.url}'}}"
         response = await self.http.put(f"/v1/workflows/{name}", content=document.replace("MODEL", model))
         assert response.status_code in {200, 201}, response.text
-        return _found(response)
+        return _json(response)
 
     async def submit(self, workflow: str, /, priority: int | None = None, **inputs: Any) -> str:
         """The run's id."""
         response = await self.post(f"/v1/workflows/{workflow}/runs", inputs=inputs, priority=priority)
         # 200: the run had ended before the answer.
         assert response.status_code in {200, 202}, response.text
-        return str(_found(response)["id"])
+        return str(_json(response)["id"])
 
     async def post(
         self,
@@ -73,35 +74,35 @@ class Visitor:
     ) -> httpx.Response:
         return await self.http.post(path, json=body, headers=headers, params=params)
 
-    async def get(self, path: str, **params: Any) -> Found:
+    async def get(self, path: str, **params: Any) -> JsonObject:
         response = await self.http.get(path, params=params)
         assert response.status_code == 200, response.text
-        return _found(response)
+        return _json(response)
 
-    async def run(self, run_id: str) -> Found:
+    async def run(self, run_id: str) -> JsonObject:
         return await self.get(f"/v1/runs/{run_id}")
 
-    async def status(self) -> Found:
+    async def status(self) -> JsonObject:
         return await self.get("/v1/status")
 
     async def steps(self, run_id: str) -> list[str]:
         """The nodes, in the order in which they ended."""
         return [step["node"] for step in (await self.get(f"/v1/runs/{run_id}/steps"))["items"]]
 
-    async def ended(self, run_id: str) -> Found:
-        async def look() -> Found | None:
+    async def ended(self, run_id: str) -> JsonObject:
+        async def look() -> JsonObject | None:
             run = await self.run(run_id)
             return run if run["finished_at"] else None
 
-        found: Found = await until_async(look, _TIMEOUT_S)
-        return found
+        content: JsonObject = await eventually(look, _TIMEOUT_S)
+        return content
 
-    async def all_ended(self, run_ids: list[str]) -> list[Found]:
+    async def all_ended(self, run_ids: list[str]) -> list[JsonObject]:
         return [await self.ended(run_id) for run_id in run_ids]
 
-    async def events(self, run_id: str) -> list[Found]:
+    async def events(self, run_id: str) -> list[JsonObject]:
         """As JSON."""
-        items: list[Found] = (await self.get(f"/v1/runs/{run_id}/events", limit=1000))["items"]
+        items: list[JsonObject] = (await self.get(f"/v1/runs/{run_id}/events", limit=1000))["items"]
         return items
 
     @asynccontextmanager
@@ -116,14 +117,14 @@ class Visitor:
             yield (event async for event in EventSource(response).aiter_sse() if event.data)
 
 
-def told(event: ServerSentEvent) -> Found:
-    data: Found = json.loads(event.data)
+def data_of(event: ServerSentEvent) -> JsonObject:
+    data: JsonObject = json.loads(event.data)
     return data
 
 
-def _found(response: httpx.Response) -> Found:
-    found: Found = response.json()
-    return found
+def _json(response: httpx.Response) -> JsonObject:
+    content: JsonObject = response.json()
+    return content
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ class Outcome:
     def of(self, kind: type[T]) -> list[T]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    def asked(self, node: str) -> list[str]:
+    def prompts_of(self, node: str) -> list[str]:
         """The last message of each call that a node made."""
         return [call.messages[-1].content for call in self.calls if call.node == node]
 
@@ -68,14 +68,14 @@ class Answering:
 
 
 class Hanging:
-    """A model that never answers, and tells whether its calls were aborted."""
+    """A model that never answers, and notes whether its calls were aborted."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.called = asyncio.Event()
         self.aborted: list[str] = []
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
-        self.asked.set()
+        self.called.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -18,12 +18,12 @@ SECRET = 'k=7/"é" +\nline two of it'
 
 
 def streamed(secrets: list[str], pieces: list[str]) -> list[str]:
-    told: list[str] = []
-    stream = MaskedStream(Masker(secrets), told.append)
+    shown: list[str] = []
+    stream = MaskedStream(Masker(secrets), shown.append)
     for piece in pieces:
         stream.add(piece)
     stream.end()
-    return told
+    return shown
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_a_secret_is_found_however_it_is_spelled(spelled: str) -> None:
 
 @pytest.mark.parametrize("user", ["u", "ab", "abc"])
 def test_a_password_is_found_inside_of_what_base64_makes_of_more(user: str) -> None:
-    told = Masker(["hunter2-hunter2"]).text(base64.b64encode(f"{user}:hunter2-hunter2".encode()).decode())
-    assert MASK in told
-    assert b"unter2-hunt" not in base64.b64decode(told.replace(MASK, "AAAA") + "====")
+    shown = Masker(["hunter2-hunter2"]).text(base64.b64encode(f"{user}:hunter2-hunter2".encode()).decode())
+    assert MASK in shown
+    assert b"unter2-hunt" not in base64.b64decode(shown.replace(MASK, "AAAA") + "====")
 
 
 def test_short_words_are_left_alone() -> None:
@@ -67,14 +67,14 @@ def test_every_text_of_a_value_is_masked() -> None:
     assert Masker(["s3cret"]).value(value) == {"a": [f"x {MASK}", 1, None], MASK: {"b": True}}
 
 
-def test_what_cannot_become_a_secret_is_told_at_once() -> None:
-    told: list[str] = []
-    stream = MaskedStream(Masker(["secret"]), told.append)
+def test_what_cannot_become_a_secret_is_refused_at_once() -> None:
+    shown: list[str] = []
+    stream = MaskedStream(Masker(["secret"]), shown.append)
     for piece in ("one ", "se", "ven ", "sec"):
         stream.add(piece)
-    assert told == ["one ", "seven "]
+    assert shown == ["one ", "seven "]
     stream.end()
-    assert told == ["one ", "seven ", "sec"]
+    assert shown == ["one ", "seven ", "sec"]
 
 
 @given(
@@ -84,10 +84,10 @@ def test_what_cannot_become_a_secret_is_told_at_once() -> None:
 )
 def test_no_secret_gets_through_a_stream_wherever_it_is_cut(secrets: list[str], text: str, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    told = "".join(streamed(secrets, [text[a:b] for a, b in pairwise(places)]))
-    assert not any(secret in told for secret in secrets)
+    shown = "".join(streamed(secrets, [text[a:b] for a, b in pairwise(places)]))
+    assert not any(secret in shown for secret in secrets)
     if not any(secret in text for secret in secrets):
-        assert told == text
+        assert shown == text
 
 
 def test_sealed_values_are_shown_as_stars() -> None:

@@ -51,9 +51,9 @@ def test_the_first_key_seals_and_all_open() -> None:
 
 
 def test_what_was_never_sealed_is_not_opened() -> None:
-    with pytest.raises(UnreadableSecret) as told:
+    with pytest.raises(UnreadableSecret) as caught:
         SecretBox([ONE]).open("s3cret", **OF)
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_mark_says_nothing_without_its_key_and_outlasts_a_new_one() -> None:
@@ -74,6 +74,6 @@ def test_keys_are_read_in_any_base64_and_as_a_list() -> None:
     "text", ["s3cret", base64.b64encode(b"short").decode(), "é" * 43, f"{base64.b64encode(ONE).decode()},"]
 )
 def test_a_wrong_key_is_refused_without_being_spelled(text: str) -> None:
-    with pytest.raises(ValueError, match="32 random bytes in Base64") as told:
+    with pytest.raises(ValueError, match="32 random bytes in Base64") as caught:
         read_keys(text)
-    assert text not in str(told.value)
+    assert text not in str(caught.value)

@@ -40,7 +40,7 @@ def test_what_isnt_set_has_its_default(environment: pytest.MonkeyPatch) -> None:
     assert (settings.host, settings.port, settings.log_level, settings.grace_s) == ("127.0.0.1", 7701, "info", 2.5)
 
 
-def test_each_wrong_value_is_told_in_a_line(
+def test_each_wrong_value_is_reported_in_a_line(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.delenv("FLOWYARD_NATS_URL")
@@ -70,7 +70,9 @@ def test_a_value_may_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path:
     assert read().database_url.get_secret_value() == DATABASE
 
 
-def test_a_file_that_cant_be_read_is_told(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_cant_be_read_is_reported(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.delenv("FLOWYARD_DATABASE_URL")
     environment.setenv("FLOWYARD_DATABASE_URL_FILE", "/nowhere/url")
     assert refused(capsys) == [
@@ -87,18 +89,18 @@ def test_a_value_and_a_file_for_it_are_one_too_many(
     ]
 
 
-def test_help_tells_every_variable_and_no_value(
+def test_help_lists_every_variable_and_no_value(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         read("--help")
     assert end.value.code == 0
-    told = capsys.readouterr().out
-    assert "FLOWYARD_DATABASE_URL (required, secret)" in told
-    assert "FLOWYARD_PORT (default: 7701)" in told
-    assert "FLOWYARD_LOG_LEVEL (default: info, debug | info | warning | error)" in told
-    assert "Seconds for open requests to end" in told
-    assert PASSWORD not in told
+    printed = capsys.readouterr().out
+    assert "FLOWYARD_DATABASE_URL (required, secret)" in printed
+    assert "FLOWYARD_PORT (default: 7701)" in printed
+    assert "FLOWYARD_LOG_LEVEL (default: info, debug | info | warning | error)" in printed
+    assert "Seconds for open requests to end" in printed
+    assert PASSWORD not in printed
 
 
 def test_help_and_version_need_no_variables(

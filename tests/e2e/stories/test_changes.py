@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from support.stories import LINKED_CHAIN
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Hang, Status, Text
 
-CHAIN = """\
-flow: {name: chain}
-state:
-  fields:
-    topic: {type: str, required: true}
-    one: str
-    two: str
-    three: str
-nodes:
-  - {id: first, prompt: 'First {topic}.', outputs: [one]}
-  - {id: second, prompt: 'Second {one}.', outputs: [two], retry: 0}
-  - {id: third, prompt: 'Third {two}.', outputs: [three]}
-config:
-  llm: MODEL
-"""
+CHAIN = LINKED_CHAIN.replace("outputs: [two]", "outputs: [two], retry: 0")
 ONE_AT_A_TIME = CHAIN.replace("{name: chain}", "{name: single}") + "  execution: {concurrency: 1}\n"
 
 
@@ -29,7 +16,7 @@ async def test_a_cancel_ends_the_model_call_that_is_in_flight(visitor: Visitor, 
     await visitor.apply("chain", CHAIN)
     model.replies = {"Second done.": Hang(after=2)}
     run_id = await visitor.submit("chain", topic="rain")
-    await model.asked("Second done.")
+    await model.received("Second done.")
     response = await visitor.post(f"/v1/runs/{run_id}/cancel")
     assert (response.status_code, response.json()["cancel_requested"]) == (202, True)
     await asyncio.wait_for(model.server.hung_up.wait(), 2)
@@ -45,7 +32,7 @@ async def test_a_run_that_is_cancelled_by_many_at_once_is_cancelled_once(visitor
     await visitor.apply("chain", CHAIN)
     model.replies = {"First tea.": Hang()}
     run_id = await visitor.submit("chain", topic="tea")
-    await model.asked("First tea.")
+    await model.received("First tea.")
     responses = await asyncio.gather(*(visitor.post(f"/v1/runs/{run_id}/cancel") for _ in range(5)))
     # 200: it had ended before the answer; 409: before the request.
     codes = {response.status_code for response in responses}
@@ -69,11 +56,11 @@ async def test_all_runs_of_a_workflow_are_cancelled_by_one_request(visitor: Visi
     model.replies = {"First sea.": Hang(), "First sky.": Hang()}
     other = await visitor.submit("chain", topic="sky")
     run_ids = [await visitor.submit("single", topic="sea") for _ in range(5)]
-    await model.asked("First sea.")
-    await model.asked("First sky.")
+    await model.received("First sea.")
+    await model.received("First sky.")
     response = await visitor.post("/v1/runs/cancel", workflow="single")
-    told = response.json()
-    assert (told["count"], sorted(told["run_ids"]), told["skipped"]) == (5, sorted(run_ids), {})
+    cancelled = response.json()
+    assert (cancelled["count"], sorted(cancelled["run_ids"]), cancelled["skipped"]) == (5, sorted(run_ids), {})
     assert {run["status"] for run in await visitor.all_ended(run_ids)} == {"cancelled"}
     assert (await visitor.run(other))["status"] == "running"
     again = await visitor.post("/v1/runs/cancel", ids=[*run_ids, other])
@@ -82,7 +69,7 @@ async def test_all_runs_of_a_workflow_are_cancelled_by_one_request(visitor: Visi
     await visitor.ended(other)
 
 
-async def test_a_retry_asks_only_what_had_failed(visitor: Visitor, model: Model) -> None:
+async def test_a_retry_makes_only_the_calls_that_had_failed(visitor: Visitor, model: Model) -> None:
     await visitor.apply("chain", CHAIN)
     model.replies = {"Second done.": Status(500)}
     failed = await visitor.ended(await visitor.submit("chain", topic="ice"))
@@ -108,8 +95,8 @@ async def test_a_fork_goes_on_from_a_step_with_another_state(visitor: Visitor, m
     await visitor.apply("chain", CHAIN)
     origin = await visitor.ended(await visitor.submit("chain", topic="sun"))
     before = len(model.prompts)
-    asked = {"from": {"node": "third"}, "state": {"two": "changed"}}
-    response = await visitor.http.post(f"/v1/runs/{origin['id']}/fork", json=asked)
+    change = {"from": {"node": "third"}, "state": {"two": "changed"}}
+    response = await visitor.http.post(f"/v1/runs/{origin['id']}/fork", json=change)
     assert response.status_code == 202, response.text
     fork = await visitor.ended(response.json()["id"])
     assert (fork["forked_from"], fork["status"]) == (origin["id"], "succeeded")
@@ -119,7 +106,7 @@ async def test_a_fork_goes_on_from_a_step_with_another_state(visitor: Visitor, m
     assert [run["id"] for run in forks] == [fork["id"]]
 
 
-async def test_a_fork_can_begin_anew_with_other_inputs(visitor: Visitor, model: Model) -> None:
+async def test_a_fork_can_begin_again_with_other_inputs(visitor: Visitor, model: Model) -> None:
     await visitor.apply("chain", CHAIN)
     origin = await visitor.ended(await visitor.submit("chain", topic="moon"))
     response = await visitor.post(f"/v1/runs/{origin['id']}/fork", inputs={"topic": "mars"})

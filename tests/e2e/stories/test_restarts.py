@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 
 from support.system import SERVICES, System
-from support.visitor import Model, Visitor, told
+from support.visitor import Model, Visitor, data_of
 from support.wire.behaviour import Behaviour, Held, Json, Late, Text
 
 LAPS = """\
@@ -80,7 +80,7 @@ async def test_a_rolling_restart_loses_no_run_and_repeats_no_step(
 ) -> None:
     await visitor.apply("laps", LAPS)
     over = asyncio.Event()
-    model.ask = lap(over.is_set)
+    model.respond = lap(over.is_set)
     run_ids = [await visitor.submit("laps", runner=f"Runner {number}") for number in range(RUNS)]
     async with watched(visitor) as seen:
         for service in SERVICES:
@@ -92,7 +92,7 @@ async def test_a_rolling_restart_loses_no_run_and_repeats_no_step(
     runs = await visitor.all_ended(run_ids)
     assert {run["status"] for run in runs} == {"succeeded"}
     assert {run["attempt"] for run in runs} == {1}, "no lease ran out"
-    assert model.asked_twice == {}
+    assert model.repeated_prompts == {}
     assert sum(run["outputs"]["laps"] for run in runs) == len(model.prompts)
 
 
@@ -107,9 +107,9 @@ async def test_a_stream_goes_on_after_the_gateway_was_killed(visitor: Visitor, m
         async with visitor.stream(run_id) as events:
             async for event in events:
                 if event.event != "token":
-                    seen.append((told(event)["seq"], event.event))
+                    seen.append((data_of(event)["seq"], event.event))
                 if event.event == "step.finished":
-                    await model.asked("Second.")
+                    await model.received("Second.")
                     starts = system.send("gateway", signal.SIGKILL)
     except httpx.TransportError:
         pass
@@ -117,9 +117,9 @@ async def test_a_stream_goes_on_after_the_gateway_was_killed(visitor: Visitor, m
     back.set()
     await system.back("gateway", after=starts)
     async with visitor.stream(run_id, after=str(seen[-1][0])) as events:
-        seen += [(told(event)["seq"], event.event) async for event in events if event.event != "token"]
+        seen += [(data_of(event)["seq"], event.event) async for event in events if event.event != "token"]
     assert seen == [(event["seq"], event["type"]) for event in await visitor.events(run_id)]
-    assert (seen[-1][1], model.asked_twice) == ("run.succeeded", {})
+    assert (seen[-1][1], model.repeated_prompts) == ("run.succeeded", {})
 
 
 async def test_a_run_goes_on_when_its_executor_is_killed(visitor: Visitor, model: Model, system: System) -> None:
@@ -127,11 +127,11 @@ async def test_a_run_goes_on_when_its_executor_is_killed(visitor: Visitor, model
     back = asyncio.Event()
     model.replies = {"Second.": Held(Text("two"), back)}
     run_id = await visitor.submit("walk")
-    await model.asked("Second.")
+    await model.received("Second.")
     executor = (await visitor.run(run_id))["executor"]
     starts = system.send(executor, signal.SIGKILL)
-    await model.asked("Second.", times=2)
+    await model.received("Second.", times=2)
     back.set()
     run = await visitor.ended(run_id)
-    assert (run["status"], run["attempt"], model.asked_twice) == ("succeeded", 2, {"Second.": 2})
+    assert (run["status"], run["attempt"], model.repeated_prompts) == ("succeeded", 2, {"Second.": 2})
     await system.back(executor, after=starts)

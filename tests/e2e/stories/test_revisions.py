@@ -30,14 +30,17 @@ async def test_a_run_stays_with_the_revision_that_it_began_with(visitor: Visitor
     free = asyncio.Event()
     model.replies = {"Begin.": Held(Text("a"), free)}
     old = await visitor.submit("note")
-    await model.asked("Begin.")
+    await model.received("Begin.")
     applied = await visitor.apply("note", note("note", "New"))
     assert (applied["revision"], applied["created"]) == (2, True)
     new = await visitor.submit("note")
     free.set()
     runs = await visitor.all_ended([old, new])
     assert [(run["revision"], run["status"]) for run in runs] == [(1, "succeeded"), (2, "succeeded")]
-    assert (sorted(model.prompts), model.asked_twice) == (["Begin.", "Begin.", "New end.", "Old end."], {"Begin.": 2})
+    assert (sorted(model.prompts), model.repeated_prompts) == (
+        ["Begin.", "Begin.", "New end.", "Old end."],
+        {"Begin.": 2},
+    )
 
 
 async def test_the_same_content_is_no_new_revision(visitor: Visitor) -> None:
@@ -64,7 +67,7 @@ async def test_a_workflow_with_open_runs_is_deleted_by_force_only(visitor: Visit
     await visitor.apply("gone", note("gone"))
     model.replies = {"Old end.": Hang()}
     run_id = await visitor.submit("gone")
-    await model.asked("Old end.")
+    await model.received("Old end.")
     refused = await visitor.http.delete("/v1/workflows/gone")
     assert (refused.status_code, refused.json()["code"]) == (409, "workflow_in_use")
     forced = await visitor.http.delete("/v1/workflows/gone", params={"force": True})

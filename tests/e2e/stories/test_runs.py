@@ -6,22 +6,10 @@ import asyncio
 
 import pytest
 
+from support.stories import POEM
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Hang, Held, Json, Text
 
-POEM = """\
-flow: {name: poem}
-state:
-  fields:
-    topic: {type: str, required: true}
-    draft: str
-    poem: str
-nodes:
-  - {id: draft, prompt: 'Draft {topic}.', outputs: [draft]}
-  - {id: write, prompt: 'Write {draft}.', outputs: [poem]}
-config:
-  llm: MODEL
-"""
 TRIAGE = """\
 flow: {name: triage}
 state:
@@ -101,13 +89,13 @@ async def test_a_run_that_is_waited_for_comes_back_with_its_result(visitor: Visi
     assert await visitor.steps(run["id"]) == ["draft", "write"]
 
 
-async def test_a_run_that_is_not_waited_for_is_found_where_the_answer_says(visitor: Visitor, model: Model) -> None:
+async def test_a_run_without_a_wait_is_at_the_location_of_the_answer(visitor: Visitor, model: Model) -> None:
     await visitor.apply("poem", POEM)
     free = asyncio.Event()
     model.replies = {"Draft tea.": Held(Text("steam"), free)}
     response = await visitor.post("/v1/workflows/poem/runs", inputs={"topic": "tea"})
     assert (response.status_code, response.json()["finished_at"]) == (202, None)
-    await model.asked("Draft tea.")
+    await model.received("Draft tea.")
     assert (await visitor.get(response.headers["location"]))["status"] == "running"
     free.set()
     assert (await visitor.ended(response.json()["id"]))["outputs"] == {"draft": "steam", "poem": "done"}

@@ -1,28 +1,17 @@
-"""A run is given a secret: the model hears it, and nobody else."""
+"""A run is given a secret: the model receives it, and nobody else."""
 
 from __future__ import annotations
 
+from support.stories import LOGIN
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Text
 
-LOGIN = """\
-flow: {name: login}
-state:
-  fields:
-    user: {type: str, required: true}
-    token: {type: str, required: true, secret: true}
-    said: str
-nodes:
-  - {id: ask, prompt: 'Log {user} in with {token}', outputs: [said]}
-config:
-  llm: MODEL
-"""
 SECRET = "s3cret-of-somebody"
 
 
-async def test_only_the_model_hears_a_secret(visitor: Visitor, model: Model) -> None:
+async def test_only_the_model_receives_a_secret(visitor: Visitor, model: Model) -> None:
     await visitor.apply("login", LOGIN)
-    model.ask = lambda prompt: Text(f"{prompt}, done")
+    model.respond = lambda prompt: Text(f"{prompt}, done")
     run = await visitor.ended(await visitor.submit("login", user="ann", token=SECRET))
     assert model.prompts == [f"Log ann in with {SECRET}"]
     assert (run["status"], run["outputs"]) == ("succeeded", {"said": "Log ann in with ***, done"})

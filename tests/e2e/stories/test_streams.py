@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 
-from support.visitor import Found, Model, Visitor, told
+from support.visitor import JsonObject, Model, Visitor, data_of
 from support.wire.behaviour import Held, Text
 
 TALE = """\
@@ -35,39 +35,39 @@ WHOLE = [
 ]
 
 
-async def test_a_stream_tells_every_event_once_and_in_order(visitor: Visitor) -> None:
+async def test_a_stream_carries_every_event_once_and_in_order(visitor: Visitor) -> None:
     await visitor.apply("tale", TALE)
     run_id = await visitor.submit("tale", topic="cats")
     async with visitor.stream(run_id) as events:
-        heard = [event async for event in events if event.event != "token"]
-    assert [event.id for event in heard] == [str(number) for number in range(1, len(heard) + 1)]
-    assert [event.event for event in heard] == WHOLE
-    assert [told(event) for event in heard] == await visitor.events(run_id)
+        received = [event async for event in events if event.event != "token"]
+    assert [event.id for event in received] == [str(number) for number in range(1, len(received) + 1)]
+    assert [event.event for event in received] == WHOLE
+    assert [data_of(event) for event in received] == await visitor.events(run_id)
 
 
 async def test_tokens_come_while_the_model_is_still_speaking(visitor: Visitor, model: Model) -> None:
     await visitor.apply("tale", TALE)
-    heard, free = asyncio.Event(), asyncio.Event()
+    received, free = asyncio.Event(), asyncio.Event()
     model.replies = {
-        "Begin dogs.": Held(Text("woof"), heard),
+        "Begin dogs.": Held(Text("woof"), received),
         "Finish woof.": Held(Text("happily ever after"), free, after=2),
     }
     run_id = await visitor.submit("tale", topic="dogs")
     async with visitor.stream(run_id) as events:
         await anext(events)
-        heard.set()
+        received.set()
         text = ""
         while text != "happily ever":
             event = await anext(events)
-            spoken = told(event) if event.event == "token" else {"node": ""}
+            spoken = data_of(event) if event.event == "token" else {"node": ""}
             text += spoken["text"] if spoken["node"] == "finish" else ""
         free.set()
         rest = [event async for event in events]
-    assert "".join(told(event)["text"] for event in rest if event.event == "token") == " after"
+    assert "".join(data_of(event)["text"] for event in rest if event.event == "token") == " after"
     assert rest[-1].event == "run.succeeded"
 
 
-async def test_a_client_that_lost_its_stream_misses_nothing_and_hears_nothing_twice(
+async def test_a_client_that_lost_its_stream_misses_nothing_and_gets_nothing_twice(
     visitor: Visitor, model: Model
 ) -> None:
     await visitor.apply("tale", TALE)
@@ -86,7 +86,7 @@ async def test_a_client_that_lost_its_stream_misses_nothing_and_hears_nothing_tw
     assert seen == WHOLE
 
 
-async def test_a_stream_of_which_all_has_been_heard_is_over(visitor: Visitor) -> None:
+async def test_a_stream_of_which_all_was_received_is_over(visitor: Visitor) -> None:
     await visitor.apply("tale", TALE)
     run = await visitor.ended(await visitor.submit("tale", topic="fish"))
     headers = {"accept": "text/event-stream", "last-event-id": str(run["last_seq"])}
@@ -97,7 +97,7 @@ async def test_a_stream_of_which_all_has_been_heard_is_over(visitor: Visitor) ->
 async def test_events_are_read_page_by_page(visitor: Visitor) -> None:
     await visitor.apply("tale", TALE)
     run = await visitor.ended(await visitor.submit("tale", topic="bees"))
-    seen: list[Found] = []
+    seen: list[JsonObject] = []
     after = 0
     while after < run["last_seq"]:
         page = await visitor.get(f"/v1/runs/{run['id']}/events", after=after, limit=2)
@@ -106,19 +106,19 @@ async def test_events_are_read_page_by_page(visitor: Visitor) -> None:
     assert [event["type"] for event in seen] == WHOLE
 
 
-async def test_many_streams_of_one_run_hear_the_same(visitor: Visitor, model: Model) -> None:
+async def test_many_streams_of_one_run_carry_the_same(visitor: Visitor, model: Model) -> None:
     await visitor.apply("tale", TALE)
     free = asyncio.Event()
     model.replies = {"Begin owls.": Held(Text("hoo"), free)}
     run_id = await visitor.submit("tale", topic="owls")
 
-    async def hear() -> list[str]:
+    async def receive() -> list[str]:
         async with visitor.stream(run_id) as events:
             return [event.event async for event in events if event.event != "token"]
 
     async with asyncio.TaskGroup() as tasks:
-        listeners = [tasks.create_task(hear()) for _ in range(20)]
-        await model.asked("Begin owls.")
+        listeners = [tasks.create_task(receive()) for _ in range(20)]
+        await model.received("Begin owls.")
         free.set()
     assert [listener.result() for listener in listeners] == [WHOLE] * 20
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from testcontainers.core.container import DockerContainer
 
 from flowyard.bus.subjects import Permissions
 from support.images import image_of
+from support.waiting import eventually_blocking
 
 BINARY = Path(sys.executable).with_name("nats-server")
 
@@ -52,12 +51,12 @@ class NatsServer:
 
     def wait(self) -> None:
         """Until it takes connections."""
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
-                return
-            time.sleep(0.002)
-        raise TimeoutError(self.url)
+        eventually_blocking(self._listens, pause_s=0.002)
+
+    def _listens(self) -> bool:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
 
     def kill(self) -> None:
         if self._process is not None:
@@ -111,9 +110,3 @@ def _user(name: str, password: str, permissions: Permissions) -> str:
         f'{{ user: "{name}", password: "{password}",'
         f" permissions: {{ publish: [{publish}], subscribe: [{subscribe}] }} }}\n"
     )
-
-
-async def until(is_so: Callable[[], bool], *, within_s: float = 5.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not is_so():  # noqa: ASYNC110  # what is waited for has no event
-            await asyncio.sleep(0.005)

@@ -13,7 +13,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
 from flowyard.bus.messages import AgentHeartbeat, AgentReply, KeyChanged, RunTokens, WorkQueued
-from integration.bus.server import until
+from support.waiting import eventually
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
 OTHER_RUN = UUID("01990000-0000-7000-8000-000000000002")
@@ -24,7 +24,7 @@ def token(text: str, run_id: UUID = RUN) -> RunTokens:
 
 
 @dataclass
-class Heard:
+class Receiver:
     texts: list[str] = field(default_factory=list)
 
     async def __call__(self, message: RunTokens) -> None:
@@ -39,74 +39,74 @@ def dropped() -> list[tuple[str, str]]:
 @pytest.fixture
 async def bus(nats_url: str, dropped: list[tuple[str, str]]) -> AsyncIterator[Bus]:
     async with open_bus(nats_url, name="test", on_drop=lambda *drop: dropped.append(drop)) as opened:
-        await until(lambda: opened.connected)
+        await eventually(lambda: opened.connected)
         yield opened
 
 
-async def test_many_messages_are_heard_in_order_and_by_nobody_else(bus: Bus, dropped: list[tuple[str, str]]) -> None:
-    heard, heard_by_another = Heard(), Heard()
+async def test_many_messages_arrive_in_order_and_nowhere_else(bus: Bus, dropped: list[tuple[str, str]]) -> None:
+    received, received_by_another = Receiver(), Receiver()
     async with (
-        bus.subscribe(subjects.run_tokens(RUN), RunTokens, heard),
-        bus.subscribe(subjects.run_tokens(OTHER_RUN), RunTokens, heard_by_another),
+        bus.subscribe(subjects.run_tokens(RUN), RunTokens, received),
+        bus.subscribe(subjects.run_tokens(OTHER_RUN), RunTokens, received_by_another),
     ):
         for number in range(3000):
             bus.publish(token(str(number)))
         bus.publish(token("end", OTHER_RUN))
-        await until(lambda: len(heard.texts) == 3000 and bool(heard_by_another.texts))
-    assert heard.texts == [str(number) for number in range(3000)]
-    assert heard_by_another.texts == ["end"]
+        await eventually(lambda: len(received.texts) == 3000 and bool(received_by_another.texts))
+    assert received.texts == [str(number) for number in range(3000)]
+    assert received_by_another.texts == ["end"]
     assert dropped == []
 
 
 async def test_what_is_published_as_the_last_thing_is_still_sent(nats_url: str, bus: Bus) -> None:
-    heard = Heard()
-    async with bus.subscribe(subjects.ANY_RUN_TOKENS, RunTokens, heard):
+    received = Receiver()
+    async with bus.subscribe(subjects.ANY_RUN_TOKENS, RunTokens, received):
         async with open_bus(nats_url, name="short") as short:
             for number in range(500):
                 short.publish(token(str(number)))
-            await until(lambda: short.connected)
-        await until(lambda: len(heard.texts) == 500)
+            await eventually(lambda: short.connected)
+        await eventually(lambda: len(received.texts) == 500)
 
 
-async def test_garbage_is_counted_and_the_next_message_is_heard(
+async def test_garbage_is_counted_and_the_next_message_is_received(
     nats_url: str, bus: Bus, dropped: list[tuple[str, str]]
 ) -> None:
-    heard, stranger = Heard(), Client()
+    received, stranger = Receiver(), Client()
     await stranger.connect(nats_url)
-    async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, heard):
+    async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, received):
         for garbage in (b"", b"\xff\x00", b"{}", b'{"run_id": 1}'):
             await stranger.publish(subjects.run_tokens(RUN), garbage)
         await stranger.flush()
         bus.publish(token("good"))
-        await until(lambda: heard.texts == ["good"])
+        await eventually(lambda: received.texts == ["good"])
     await stranger.close()
     assert dropped == [("undecodable", "RunTokens")] * 4
 
 
-async def test_a_handler_that_fails_hears_the_next_message(bus: Bus, dropped: list[tuple[str, str]]) -> None:
-    heard = Heard()
+async def test_a_handler_that_fails_receives_the_next_message(bus: Bus, dropped: list[tuple[str, str]]) -> None:
+    received = Receiver()
 
     async def fragile(message: RunTokens) -> None:
         if message.text == "bad":
             raise RuntimeError(message.text)
-        await heard(message)
+        await received(message)
 
     async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, fragile):
         bus.publish(token("bad"))
         bus.publish(token("good"))
-        await until(lambda: heard.texts == ["good"])
+        await eventually(lambda: received.texts == ["good"])
     assert dropped == [("handler_failed", "RunTokens")]
 
 
 async def test_a_slow_handler_loses_the_oldest_and_nobody_waits_for_it(
     bus: Bus, dropped: list[tuple[str, str]]
 ) -> None:
-    heard, neighbour, may_go_on = Heard(), Heard(), asyncio.Event()
+    received, neighbour, may_go_on = Receiver(), Receiver(), asyncio.Event()
     missed: list[int] = []
 
     async def slow(message: RunTokens) -> None:
         await may_go_on.wait()
-        await heard(message)
+        await received(message)
 
     async with (
         bus.subscribe(subjects.run_tokens(RUN), RunTokens, slow, missed=lambda: missed.append(len(dropped))),
@@ -114,24 +114,24 @@ async def test_a_slow_handler_loses_the_oldest_and_nobody_waits_for_it(
     ):
         for number in range(5000):
             bus.publish(token(str(number)))
-        await until(lambda: len(neighbour.texts) == 5000)
-        assert heard.texts == []
+        await eventually(lambda: len(neighbour.texts) == 5000)
+        assert received.texts == []
         may_go_on.set()
-        await until(lambda: "4999" in heard.texts)
-    assert heard.texts == ["0", *(str(number) for number in range(5000 - len(heard.texts) + 1, 5000))]
-    assert dropped == [("slow_consumer", "RunTokens")] * (5000 - len(heard.texts))
+        await eventually(lambda: "4999" in received.texts)
+    assert received.texts == ["0", *(str(number) for number in range(5000 - len(received.texts) + 1, 5000))]
+    assert dropped == [("slow_consumer", "RunTokens")] * (5000 - len(received.texts))
     assert missed[-1] == len(dropped) > 0
 
 
-async def test_of_a_queue_one_hears_each_message(bus: Bus) -> None:
-    one, other = Heard(), Heard()
+async def test_one_member_of_a_queue_group_receives_each_message(bus: Bus) -> None:
+    one, other = Receiver(), Receiver()
     async with (
         bus.subscribe(subjects.run_tokens(RUN), RunTokens, one, queue="q"),
         bus.subscribe(subjects.run_tokens(RUN), RunTokens, other, queue="q"),
     ):
         for number in range(100):
             bus.publish(token(str(number)))
-        await until(lambda: len(one.texts) + len(other.texts) == 100)
+        await eventually(lambda: len(one.texts) + len(other.texts) == 100)
     assert sorted(one.texts + other.texts, key=int) == [str(number) for number in range(100)]
 
 
@@ -145,7 +145,7 @@ async def test_a_request_is_answered(bus: Bus) -> None:
             assert await bus.request(heartbeat, AgentReply) == AgentReply(known=agent == "e1")
 
 
-async def test_a_request_that_nobody_hears_says_so_at_once(bus: Bus) -> None:
+async def test_a_request_without_a_subscriber_fails_at_once(bus: Bus) -> None:
     async with asyncio.timeout(1):
         assert await bus.request(AgentHeartbeat(id="e1", slots=4, slots_used=0), AgentReply, timeout_s=5) is None
 
@@ -161,17 +161,17 @@ async def test_a_request_that_nobody_answers_gives_up_in_time(bus: Bus) -> None:
 async def test_what_cant_be_sent_is_counted_and_the_next_message_is_sent(
     bus: Bus, dropped: list[tuple[str, str]], text: str, reason: str
 ) -> None:
-    heard = Heard()
-    async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, heard):
+    received = Receiver()
+    async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, received):
         bus.publish(RunTokens.model_construct(**{**dict(token("")), "text": text}))
         bus.publish(token("good"))
-        await until(lambda: heard.texts == ["good"])
+        await eventually(lambda: received.texts == ["good"])
     assert dropped == [(reason, "RunTokens")]
 
 
 async def test_who_gives_up_while_subscribing_leaves_the_connection_alive(bus: Bus) -> None:
     async def listen() -> None:
-        async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, Heard()):
+        async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, Receiver()):
             pass
 
     for turns in range(12):
@@ -186,24 +186,24 @@ async def test_who_gives_up_while_subscribing_leaves_the_connection_alive(bus: B
         await asyncio.wait_for(bell.wait(), 1)
 
 
-async def test_a_subscription_that_is_over_hears_nothing_and_costs_nothing(bus: Bus) -> None:
+async def test_a_subscription_that_is_over_receives_nothing_and_costs_nothing(bus: Bus) -> None:
     tasks = len(asyncio.all_tasks())
-    heard = Heard()
+    received = Receiver()
     for _ in range(50):
-        async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, heard):
+        async with bus.subscribe(subjects.run_tokens(RUN), RunTokens, received):
             pass
     bus.publish(token("late"))
-    await until(lambda: len(asyncio.all_tasks()) <= tasks)
-    assert heard.texts == []
+    await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
+    assert received.texts == []
 
 
 async def test_hundreds_can_listen_at_once(bus: Bus) -> None:
-    heard = [Heard() for _ in range(300)]
+    received = [Receiver() for _ in range(300)]
     async with AsyncExitStack() as listeners:
-        for each in heard:
+        for each in received:
             await listeners.enter_async_context(bus.subscribe(subjects.run_tokens(RUN), RunTokens, each))
         bus.publish(token("hello"))
-        await until(lambda: all(each.texts == ["hello"] for each in heard))
+        await eventually(lambda: all(each.texts == ["hello"] for each in received))
 
 
 async def test_a_doorbell_rings_with_each_message(bus: Bus) -> None:

@@ -23,7 +23,8 @@ from flowyard.bus.messages import (
     WorkQueued,
 )
 from flowyard.bus.subjects import PERMISSIONS
-from integration.bus.server import NatsServer, until
+from integration.bus.server import NatsServer
+from support.waiting import eventually
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
 NATS_CONF = Path(__file__).parents[3] / "deploy" / "nats" / "nats.conf"
@@ -59,7 +60,7 @@ async def test_services_reach_each_other_with_nothing_but_their_own_permissions(
             bus[service] = await opened.enter_async_context(
                 open_bus(_url(guarded_nats, service), name=service, on_drop=lambda *drop: dropped.append(drop))
             )
-        await until(lambda: all(each.connected for each in bus.values()))
+        await eventually(lambda: all(each.connected for each in bus.values()))
         await opened.enter_async_context(
             bus["registry"].subscribe(subjects.AGENTS_REGISTER, AgentRegistration, register)
         )
@@ -94,28 +95,28 @@ async def test_what_a_service_may_not_use_is_refused_counted_and_logged(
     ):
         await bell.wait()
         bus.publish(KeyChanged(id="k1"))
-        await until(lambda: len(dropped) == 1)
+        await eventually(lambda: len(dropped) == 1)
         async with bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, ignore):
-            await until(lambda: len(dropped) == 2)
+            await eventually(lambda: len(dropped) == 2)
     assert dropped == [("not_permitted", "any")] * 2
     assert subjects.KEYS_CHANGED in "".join(str(vars(record).get("detail")) for record in caplog.records)
 
 
-async def test_who_answers_requests_may_say_nothing_to_who_made_none(guarded_nats: NatsServer) -> None:
+async def test_a_service_that_answers_requests_may_send_nothing_to_others(guarded_nats: NatsServer) -> None:
     dropped: list[tuple[str, str]] = []
     async with open_bus(
         _url(guarded_nats, "registry"), name="registry", on_drop=lambda *drop: dropped.append(drop)
     ) as bus:
         bus._send_to("_INBOX.somebody", AgentReply(known=True))
-        await until(lambda: dropped == [("not_permitted", "any")])
+        await eventually(lambda: dropped == [("not_permitted", "any")])
 
 
-async def test_a_wrong_password_is_said_once_never_shown_and_tried_again(
+async def test_a_wrong_password_is_logged_once_never_shown_and_tried_again(
     guarded_nats: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="flowyard")
     async with open_bus(_url(guarded_nats, "gateway", "0ldSecret"), name="gateway") as bus:
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(0.7)  # it tries several times
         assert not bus.connected
         said = [str(vars(record)) for record in caplog.records if "uthorization" in str(vars(record))]
         assert len(said) == 1
@@ -123,4 +124,4 @@ async def test_a_wrong_password_is_said_once_never_shown_and_tried_again(
         guarded_nats.kill()
         guarded_nats.let_in({"gateway": ("0ldSecret", PERMISSIONS["gateway"])})
         guarded_nats.start()
-        await until(lambda: bus.connected)
+        await eventually(lambda: bus.connected)

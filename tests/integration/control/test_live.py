@@ -3,95 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 from uuid import UUID, uuid4
 
-import pytest
-
-from flowyard.bus.connection import Bus, open_bus
+from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.control.live import Live
-from flowyard.ids import uuid7
-from flowyard.runs.run import Entry, NewRun
-from flowyard.storage.database import Database, open_database
+from flowyard.runs.run import Entry
+from flowyard.storage.database import Database
 from flowyard.storage.history import History
-from flowyard.storage.runs import Runs
-from flowyard.storage.workflows import Workflows
-from support.hands import Hands, working_hands
+from support.hands import Hands
+from support.queued import apply, submit
 from support.servers import execute
+from support.waiting import eventually
+from support.workflows import document
 
 SLOW_POLL_S = 60.0
 """So that only messages can be what a test sees."""
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
-
-
-@pytest.fixture
-async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    connected = asyncio.Event()
-    async with open_bus(nats_url, name="test", on_connect=connected.set) as bus:
-        await connected.wait()
-        yield bus
-
-
-@pytest.fixture
-async def hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
-    async with working_hands(database, bus) as hands:
-        yield hands
 
 
 def live_of(database: Database, bus: Bus, *, poll_s: float = SLOW_POLL_S) -> Live:
     return Live(bus, History(database), poll_s=poll_s)
 
 
-async def new_run(database: Database) -> UUID:
-    made, _ = await Workflows(database).apply("w", digest="d", document="doc", concurrency=None, priority=0)
-    run = NewRun(
-        id=uuid7(0, uuid4().bytes),
-        workflow="w",
-        revision=made.number,
-        definition=made.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-    )
-    return (await Runs(database).add(run))[0]
+async def submitted(database: Database) -> UUID:
+    await apply(database, document("a"))
+    return await submit(database, "test")
 
 
-def heard_of(run_id: UUID, *seqs: int) -> RunEvents:
+def announced(run_id: UUID, *seqs: int) -> RunEvents:
     entries = tuple(Entry(seq, datetime.now(UTC), "route.taken", {}) for seq in seqs)
     return RunEvents(run_id=run_id, epoch=1, entries=entries)
 
 
 def numbers(listener: RunListener) -> list[int]:
-    return [heard.seq for heard in listener.take() if isinstance(heard, Entry)]
+    return [item.seq for item in listener.take() if isinstance(item, Entry)]
 
 
-async def follow(live: Live, run_id: UUID) -> list[Any]:
+async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> list[int]:
+    """The numbers of the run's entries to its end; `seen` has them as they come."""
+    seen = [] if seen is None else seen
     with live.listen(run_id, after=0) as listener:
         listener.read_again()
-        return [one.seq async for one in live.follow(listener) if isinstance(one, Entry)]
+        async for item in live.follow(listener):
+            if isinstance(item, Entry):
+                seen.append(item.seq)
+    return seen
 
 
-def test_what_is_heard_twice_is_told_once() -> None:
+def test_what_is_received_twice_is_passed_on_once() -> None:
     listener = RunListener(uuid4(), 1)
     for seqs in ((1,), (2, 3), (2, 3), (3, 4)):
-        listener.add_entries(heard_of(listener.run_id, *seqs).entries)
+        listener.add_entries(announced(listener.run_id, *seqs).entries)
     assert numbers(listener) == [2, 3, 4]
     assert not listener.must_read
 
 
 def test_a_gap_has_to_be_read() -> None:
     listener = RunListener(uuid4(), 1)
-    listener.add_entries(heard_of(listener.run_id, 2, 4).entries)
+    listener.add_entries(announced(listener.run_id, 2, 4).entries)
     assert numbers(listener) == [2]
     assert listener.must_read
 
@@ -99,14 +71,14 @@ def test_a_gap_has_to_be_read() -> None:
 def test_a_reader_who_takes_nothing_costs_a_bounded_amount() -> None:
     listener = RunListener(uuid4(), 0)
     for seq in range(1, 10_000):
-        listener.add_entries(heard_of(listener.run_id, seq).entries)
+        listener.add_entries(announced(listener.run_id, seq).entries)
         listener.add_token(RunTokens(run_id=listener.run_id, epoch=1, node="n", visit=1, text="t"))
     assert len(listener._arrived) < 1000
     assert listener.must_read
 
 
 async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands: Hands) -> None:
-    live, run_id = live_of(database, bus), await new_run(database)
+    live, run_id = live_of(database, bus), await submitted(database)
     claim = await hands.take()
     async with live.running(asyncio.Event()):
         with live.listen(run_id, after=0) as listener:
@@ -117,26 +89,27 @@ async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands
                 seen.append(one.seq)
                 if one.seq == 1:
                     for _ in range(250):
-                        await hands.tell(claim, "route.taken", node="a", to="b")
+                        await hands.append(claim, "route.taken", node="a", to="b")
                     await hands.succeed(claim, {})
     assert seen == list(range(1, 253))
 
 
 async def test_what_is_lost_between_messages_is_read(database: Database, bus: Bus, hands: Hands) -> None:
-    live, run_id = live_of(database, bus), await new_run(database)
+    live, run_id = live_of(database, bus), await submitted(database)
     claim = await hands.take()
     async with live.running(asyncio.Event()):
-        following = asyncio.create_task(follow(live, run_id))
-        await asyncio.sleep(0.1)
+        seen: list[int] = []
+        following = asyncio.create_task(follow(live, run_id, seen))
+        await eventually(partial(bool, seen))
         hands.silent = True
-        await hands.tell(claim, "route.taken", node="a", to="b")
+        await hands.append(claim, "route.taken", node="a", to="b")
         hands.silent = False
         await hands.succeed(claim, {})
         assert await asyncio.wait_for(following, 2) == [1, 2, 3]
 
 
-async def test_the_poll_finds_what_no_message_tells(database: Database, bus: Bus, hands: Hands) -> None:
-    live, run_id = live_of(database, bus, poll_s=0.05), await new_run(database)
+async def test_the_poll_finds_what_no_message_announces(database: Database, bus: Bus, hands: Hands) -> None:
+    live, run_id = live_of(database, bus, poll_s=0.05), await submitted(database)
     hands.silent = True
     claim = await hands.take()
     async with live.running(asyncio.Event()):
@@ -146,10 +119,11 @@ async def test_the_poll_finds_what_no_message_tells(database: Database, bus: Bus
 
 
 async def test_nobody_follows_a_run_that_was_deleted(database: Database, bus: Bus, database_url: str) -> None:
-    live, run_id = live_of(database, bus, poll_s=0.05), await new_run(database)
+    live, run_id = live_of(database, bus, poll_s=0.05), await submitted(database)
     async with live.running(asyncio.Event()):
-        following = asyncio.create_task(follow(live, run_id))
-        await asyncio.sleep(0.1)
+        seen: list[int] = []
+        following = asyncio.create_task(follow(live, run_id, seen))
+        await eventually(partial(bool, seen))
         await execute(database_url, f"DELETE FROM runs WHERE id = '{run_id}'")
         assert await asyncio.wait_for(following, 2) == [1]
 
@@ -157,7 +131,7 @@ async def test_nobody_follows_a_run_that_was_deleted(database: Database, bus: Bu
 async def test_followers_outlast_connections_to_postgres_that_break(
     database: Database, bus: Bus, hands: Hands, database_url: str, postgres_url: str
 ) -> None:
-    live, run_id = live_of(database, bus, poll_s=0.05), await new_run(database)
+    live, run_id = live_of(database, bus, poll_s=0.05), await submitted(database)
     name = database_url.rpartition("/")[2].partition("?")[0]
     claim = await hands.take()
     cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
@@ -165,15 +139,16 @@ async def test_followers_outlast_connections_to_postgres_that_break(
         following = asyncio.create_task(follow(live, run_id))
         for _ in range(10):
             await execute(postgres_url, cut)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.03)  # at any moment
         await hands.succeed(claim, {})
         assert await asyncio.wait_for(following, 5) == [1, 2]
 
 
 async def test_the_end_of_the_process_is_the_end_of_following(database: Database, bus: Bus) -> None:
-    live, run_id, ending = live_of(database, bus), await new_run(database), asyncio.Event()
+    live, run_id, ending = live_of(database, bus), await submitted(database), asyncio.Event()
     async with live.running(ending):
-        following = asyncio.create_task(follow(live, run_id))
-        await asyncio.sleep(0.1)
+        seen: list[int] = []
+        following = asyncio.create_task(follow(live, run_id, seen))
+        await eventually(partial(bool, seen))
         ending.set()
         assert await asyncio.wait_for(following, 1) == [1]

@@ -47,13 +47,13 @@ class Model:
     """Answers each node after its time; `flaky` fails the first time. While `holds`, `first` never gets an answer."""
 
     def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self.holds = False
 
     def __call__(self, request: Request) -> Behaviour:
         word = prompt_of(request).split()[0]
-        self.asked[word] += 1
-        if word == "flaky" and self.asked[word] == 1:
+        self.calls[word] += 1
+        if word == "flaky" and self.calls[word] == 1:
             return Status(503)
         return Late(Text(word), 60 if self.holds and word == "first" else SLEPT_S[word])
 
@@ -90,9 +90,9 @@ async def test_a_profile_reads_all_events_and_nothing_of_what_they_say(yard: Yar
     run_id = await yard.submit("work", topic="x", topics=TOPICS)
     await yard.ended(run_id)
     read = await Profiles(yard.database).entries(run_id)
-    told = await yard.history.entries(run_id)
-    assert [(one.seq, one.at, one.type) for one in read] == [(one.seq, one.at, one.type) for one in told]
-    assert any("outputs" in one.data for one in told)
+    entries = await yard.history.entries(run_id)
+    assert [(one.seq, one.at, one.type) for one in read] == [(one.seq, one.at, one.type) for one in entries]
+    assert any("outputs" in one.data for one in entries)
     assert not any(one.data.get("outputs") for one in read)
 
 
@@ -110,8 +110,8 @@ async def test_the_time_of_a_real_run_adds_up_and_its_models_took_what_they_slep
     assert 0.19 <= profile.spent["waiting"].total_seconds() <= 0.5
     assert profile.spent["code"] + profile.spent["commit"] + profile.spent["claim"] < timedelta(seconds=0.5)
     assert profile.spent["tool"] == timedelta()
-    [found] = await profile_runs(Profiles(yard.database), workflow="work", since=run.created_at, most=10)
-    assert (found.run_id, found.profile) == (run.id, profile)
+    [profiled] = await profile_runs(Profiles(yard.database), workflow="work", since=run.created_at, most=10)
+    assert (profiled.run_id, profiled.profile) == (run.id, profile)
 
 
 async def test_a_run_whose_executor_was_killed_waited_for_its_lease(yard: Yard, model: Model) -> None:
@@ -119,8 +119,8 @@ async def test_a_run_whose_executor_was_killed_waited_for_its_lease(yard: Yard, 
     await yard.apply(WORK)
     model.holds = True
     run_id = await yard.submit("work", topic="x", topics=TOPICS)
-    await yard.told(run_id, "step.started", "first")
-    await asyncio.sleep(0.2)
+    await yard.recorded(run_id, "step.started", "first")
+    await asyncio.sleep(0.2)  # a time in which the run is worked on
     await first.kill()
     model.holds = False
     await yard.executor("two")

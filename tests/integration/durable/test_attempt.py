@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from flowyard.durable.journal import EVENT_DELAY
 from flowyard.errors.steps import ModelRefused
 from support.attempts import Attempts, MiniExecutor, WireModel, node_of
 from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
 from support.stored import Stored
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Status
 from support.wire.server import Request
 from support.workflows import document
@@ -103,9 +103,11 @@ async def test_a_run_that_fails_after_a_crash_tells_what_was_written_before(stor
     one = attempts.executor(WireModel(hold={"c"}))
     one.start(await one.take())
     await one.model.holding.wait()
-    async with asyncio.timeout(5):
-        while len(await stored.history.steps(run_id)) < 2:  # noqa: ASYNC110  # another process would tell no more
-            await asyncio.sleep(0.01)
+
+    async def two_steps_are_written() -> bool:
+        return len(await stored.history.steps(run_id)) == 2
+
+    await eventually(two_steps_are_written)
     await one.crash()
     await attempts.lose_executor(run_id)
 
@@ -129,7 +131,7 @@ async def test_a_result_that_was_not_written_is_not_half_there(stored: Stored, a
     model.answers["b"] = answer
     one.start(await one.take())
     await asyncio.wait([one.committing], timeout=5)
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.02)  # the reply arrives, and can't be written
     await one.crash()
     assert [step.node for step in await stored.history.steps(run_id)] == ["a"]
     assert await finished(stored, run_id) == ["a#1[None]"]
@@ -149,9 +151,7 @@ async def test_a_stale_executor_is_fenced_and_changes_nothing(stored: Stored, at
 
     stale = attempts.executor(WireModel({"b": answer_late}))
     attempt = stale.start(await stale.take())
-    async with asyncio.timeout(5):
-        while [entry.data.get("node") for entry in stale.announced][-1:] != ["b"]:  # noqa: ASYNC110  # sets no event
-            await asyncio.sleep(0.01)
+    await eventually(lambda: [entry.data.get("node") for entry in stale.announced][-1:] == ["b"])
     await attempts.lose_executor(run_id)
     assert await attempts.executor().run() is not None
     before, announced = await stored.everything(), list(stale.announced)
@@ -176,7 +176,7 @@ async def test_the_sums_of_a_step_include_its_calls_under_earlier_claims(stored:
     dying = attempts.executor(model)
     dying.start(await dying.take())
     await model.holding.wait()
-    await asyncio.sleep(EVENT_DELAY * 2)  # so that the failed call is in the ledger
+    await eventually(lambda: stored.history.calls(run_id))
     await dying.crash()
     await attempts.lose_executor(run_id)
     assert await attempts.executor().run() is not None

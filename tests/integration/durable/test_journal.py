@@ -24,6 +24,7 @@ from flowyard.runs.events import (
 )
 from support.attempts import Attempts, WireModel
 from support.stored import Stored
+from support.waiting import eventually
 from support.wire.server import Request
 from support.workflows import document
 
@@ -48,12 +49,20 @@ async def kinds(stored: Stored, journal: Journal) -> list[str]:
     return [entry.type for entry in entries]
 
 
+async def written(stored: Stored, journal: Journal, *types: str) -> None:
+    """Returns when the run has these entries."""
+
+    async def are_written() -> bool:
+        return await kinds(stored, journal) == list(types)
+
+    await eventually(are_written)
+
+
 async def test_events_are_written_by_themselves_after_a_moment(stored: Stored, journal: Journal) -> None:
     journal.append(StepStarted(A))
     await asyncio.sleep(0)
     assert await kinds(stored, journal) == ["run.queued"]
-    await asyncio.sleep(EVENT_DELAY * 1.5)
-    assert await kinds(stored, journal) == ["run.queued", "step.started"]
+    await written(stored, journal, "run.queued", "step.started")
 
 
 async def test_where_a_step_leads_comes_after_its_end(stored: Stored, journal: Journal) -> None:
@@ -98,7 +107,7 @@ async def test_nobody_is_told_of_what_is_not_on_disk(stored: Stored, attempts: A
     one.committing.cancel()
     journal = one.journal(await one.take())
     journal.append(StepStarted(A))
-    await asyncio.sleep(EVENT_DELAY * 1.5)
+    await asyncio.sleep(EVENT_DELAY * 1.5)  # the time after which it would be written
     assert one.announced == []
     one.committing = asyncio.create_task(one.committer.run())
     await journal.writer.stop()
@@ -108,8 +117,7 @@ async def test_nobody_is_told_of_what_is_not_on_disk(stored: Stored, attempts: A
 async def test_the_end_of_a_step_waits_for_langgraphs_record_of_it(stored: Stored, journal: Journal) -> None:
     journal.hold_end("task", ended(A))
     journal.append(StepStarted(B))
-    await asyncio.sleep(EVENT_DELAY * 1.5)
-    assert await kinds(stored, journal) == ["run.queued", "step.started"]
+    await written(stored, journal, "run.queued", "step.started")
     journal.save_writes("task", [("", "c1", "task", 0, "", "a", "[1,null]")])
     await journal.results_durable()
     assert await kinds(stored, journal) == ["run.queued", "step.started", "step.finished"]
@@ -158,7 +166,7 @@ async def test_a_result_that_can_not_be_stored_fails_its_run_and_leaves_no_gap(
     stored: Stored, journal: Journal, outputs: Any
 ) -> None:
     journal.append(StepStarted(A))
-    await asyncio.sleep(EVENT_DELAY * 1.5)
+    await written(stored, journal, "run.queued", "step.started")
     journal.hold_end("task", ended(A, outputs))
     with pytest.raises(CommitRefused):
         journal.save_writes("task", [])
@@ -173,7 +181,7 @@ async def test_a_result_that_can_not_be_stored_fails_its_run_and_leaves_no_gap(
 
 async def test_what_postgres_refuses_fails_the_run_and_leaves_no_gap(stored: Stored, journal: Journal) -> None:
     journal.append(StepStarted(A))
-    await asyncio.sleep(EVENT_DELAY * 1.5)
+    await written(stored, journal, "run.queued", "step.started")
     journal.append(ModelCalled(A, "openai", "m", 0.5, None, 2**40, 1, None, None, None, None))
     journal.hold_end("task", ended(A))
     journal.save_writes("task", [])

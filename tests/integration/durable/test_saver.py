@@ -15,10 +15,10 @@ from flowyard.durable.encoding import LARGE, decode, encode
 from flowyard.durable.saver import Saver
 from flowyard.errors.runs import CommitRefused
 from support.attempts import Attempts, WireModel
+from support.shapes import CHAIN
 from support.stored import Stored
 from support.workflows import document
 
-CHAIN: Final = document("a b c")
 BIG: Final = "x" * (LARGE + 1)
 
 

@@ -16,11 +16,11 @@ from flowyard.export import exporter
 from flowyard.export.finished_run import FinishedRun, RunReader
 from flowyard.storage.exports import Exports
 from flowyard_embedded.servers.ports import free_port
-from support.executors import until, until_async
 from support.exporting import all_exported, ended, exporters, listening, mlflow_target, otlp_target
 from support.finished_runs import ORIGIN
 from support.otlp import otlp_receiver
-from support.stored import Stored, entries_json, telling
+from support.stored import Stored, commit_of, entries_json
+from support.waiting import eventually
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
@@ -65,7 +65,7 @@ async def test_a_fork_points_to_the_span_of_its_origin(stored: Stored) -> None:
     assert origin != ORIGIN
 
 
-async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(stored: Stored) -> None:
+async def test_runs_that_ended_while_a_target_was_away_are_exported_when_it_is_back(stored: Stored) -> None:
     port = free_port()
     await listening(stored.database, "otlp")
     async with (
@@ -74,7 +74,7 @@ async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(store
     ):
         runs = [await ended(stored) for _ in range(20)]
         failed = "flowyard_export_failures_total"
-        await until(lambda: metrics.value(failed, target="otlp", reason="unreachable"), 5)
+        await eventually(lambda: metrics.value(failed, target="otlp", reason="unreachable"))
         async with otlp_receiver(port) as receiver:
             await all_exported(stored.database, "otlp")
             assert receiver.trace_ids == {run_id.hex for run_id in runs}
@@ -82,13 +82,13 @@ async def test_what_ended_while_nobody_listened_is_told_when_somebody_does(store
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 0
 
 
-async def test_what_a_registry_was_telling_when_it_ended_is_told_by_the_next_one_at_once(stored: Stored) -> None:
+async def test_what_a_registry_was_exporting_when_it_ended_is_exported_by_the_next_one_at_once(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with otlp_receiver() as receiver, otlp_target(receiver.url) as target:
         receiver.hangs = True
         run_id = await ended(stored)
         async with exporters(stored.database, target):
-            await until_async(lambda: taken(stored, run_id), 5)
+            await eventually(lambda: taken(stored, run_id))
         receiver.hangs = False
         async with exporters(stored.database, target):
             await all_exported(stored.database, "otlp", within_s=5)
@@ -100,7 +100,7 @@ async def taken(stored: Stored, run_id: UUID) -> bool:
     return bool(await stored.database.value(statement, run_id))
 
 
-async def test_one_who_never_answers_holds_nobody_else_up(stored: Stored) -> None:
+async def test_a_receiver_that_never_answers_holds_up_no_other(stored: Stored) -> None:
     await listening(stored.database, "hole", "otlp")
     async with (
         otlp_receiver() as hole,
@@ -110,18 +110,16 @@ async def test_one_who_never_answers_holds_nobody_else_up(stored: Stored) -> Non
         exporters(stored.database, deaf, target) as metrics,
     ):
         hole.hangs = True
-        began = time.monotonic()
         runs = [await ended(stored) for _ in range(10)]
         await all_exported(stored.database, "otlp", within_s=10)
         assert receiver.trace_ids == {run_id.hex for run_id in runs}
-        await until(lambda: metrics.value("flowyard_export_failures_total", target="hole", reason="timeout"), 5)
-        assert time.monotonic() - began < 10
+        await eventually(lambda: metrics.value("flowyard_export_failures_total", target="hole", reason="timeout"))
         hole.hangs = False
         await all_exported(stored.database, "hole", within_s=20)
     assert hole.trace_ids == receiver.trace_ids
 
 
-async def test_a_target_in_trouble_is_left_alone_as_long_as_it_asks_for(stored: Stored) -> None:
+async def test_a_target_in_trouble_is_left_alone_for_its_retry_after(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with (
         otlp_receiver() as receiver,
@@ -130,11 +128,11 @@ async def test_a_target_in_trouble_is_left_alone_as_long_as_it_asks_for(stored: 
     ):
         receiver.answer = lambda _: web.Response(status=429, headers={"retry-after": "3"})
         await ended(stored)
-        await until(lambda: receiver.paths, 5)
-        asked_at = time.monotonic()
+        await eventually(lambda: receiver.paths)
+        refused_at = time.monotonic()
         receiver.answer = lambda _: None
         await all_exported(stored.database, "otlp")
-        assert time.monotonic() - asked_at > 2.5
+        assert time.monotonic() - refused_at > 2.5
     assert metrics.value("flowyard_export_failures_total", target="otlp", reason="unavailable") == 1
 
 
@@ -157,7 +155,7 @@ async def somebody_else() -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("name", ["otlp", "mlflow"])
-async def test_somebody_else_at_the_address_is_no_reason_to_drop_runs_or_to_call_them_told(
+async def test_a_stranger_at_the_address_is_no_reason_to_drop_runs_or_to_call_them_exported(
     stored: Stored, name: str
 ) -> None:
     exports = await listening(stored.database, name)
@@ -168,25 +166,24 @@ async def test_somebody_else_at_the_address_is_no_reason_to_drop_runs_or_to_call
         exporters(stored.database, target, first_pause_s=0.001) as metrics,
     ):
         failed = "flowyard_export_failures_total"
-        await until(lambda: (metrics.value(failed, target=name, reason="unavailable") or 0) > exporter.MAX_REFUSALS, 10)
+        await eventually(
+            lambda: (metrics.value(failed, target=name, reason="unavailable") or 0) > exporter.MAX_REFUSALS
+        )
         assert (await exports.backlog(name)).runs == 1
         assert metrics.value("flowyard_export_runs_total", target=name) == 0
 
 
-async def test_a_registry_that_was_started_without_a_target_ends_it_for_no_other(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exporter, "_MEASURE_EVERY_S", 0.1)
+async def test_a_registry_that_was_started_without_a_target_ends_it_for_no_other(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with (
         otlp_receiver() as receiver,
         otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
+        exporters(stored.database, target, measure_every_s=0.1),
     ):
         await listening(stored.database)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # it measures several times
         run_id = await ended(stored)
-        await until(lambda: receiver.trace_ids == {run_id.hex}, 5)
+        await eventually(lambda: receiver.trace_ids == {run_id.hex})
 
 
 async def test_beyond_its_bound_the_oldest_of_a_backlog_are_dropped_and_counted(stored: Stored) -> None:
@@ -229,7 +226,7 @@ async def test_two_who_send_for_one_target_send_each_run_once(stored: Stored) ->
     assert sorted(span.trace_id for span in receiver.spans) == sorted(run_id.hex for run_id in runs)
 
 
-async def test_a_retried_run_is_told_again_with_the_ids_that_it_had(stored: Stored) -> None:
+async def test_a_retried_run_is_exported_again_with_the_ids_that_it_had(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     async with (
         otlp_receiver() as receiver,
@@ -247,7 +244,7 @@ async def test_a_retried_run_is_told_again_with_the_ids_that_it_had(stored: Stor
     assert [name for name, _ in after.events] == ["run.queued", "run.failed", "run.queued", "run.succeeded"]
 
 
-async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_has_ended(stored: Stored) -> None:
+async def test_a_run_that_was_retried_before_its_export_is_exported_when_it_has_ended(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     run_id = await ended(stored, "failed")
     await stored.moves.retry(run_id)
@@ -260,32 +257,31 @@ async def test_a_run_that_was_retried_before_it_could_be_told_is_told_when_it_ha
         assert receiver.spans == []
         [claim] = await stored.claims.take("one", 1)
         await stored.finish(claim)
-        await until(lambda: receiver.spans, 10)
+        await eventually(lambda: receiver.spans)
     assert [span.error for span in receiver.spans] == [None]
 
 
-async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_told_at_once(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_ends_once_more_just_after_it_was_seen_open_is_exported_at_once(stored: Stored) -> None:
     await listening(stored.database, "otlp")
     run_id = await ended(stored, "failed")
     await stored.moves.retry(run_id)
-    read = RunReader.read
 
-    @asynccontextmanager
-    async def read_and_look_away(reader: RunReader, run_id: UUID) -> AsyncIterator[FinishedRun | None]:
-        async with read(reader, run_id) as run:
-            for claim in await stored.claims.take("one", 1):
-                await stored.finish(claim)
-            yield run
+    class SlowReader(RunReader):
+        """The run ends after it was read, and before the reader's block."""
 
-    monkeypatch.setattr(RunReader, "read", read_and_look_away)
+        @asynccontextmanager
+        async def read(self, run_id: UUID) -> AsyncIterator[FinishedRun | None]:
+            async with super().read(run_id) as run:
+                for claim in await stored.claims.take("one", 1):
+                    await stored.finish(claim)
+                yield run
+
     async with (
         otlp_receiver() as receiver,
         otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
+        exporters(stored.database, target, reader=SlowReader(stored.database)),
     ):
-        await until(lambda: receiver.spans, 10)
+        await eventually(lambda: receiver.spans)
 
 
 async def test_a_run_whose_export_meets_a_bug_harms_no_other(stored: Stored) -> None:
@@ -307,7 +303,7 @@ async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) ->
     await listening(stored.database, "otlp")
     claim = await stored.claimed()
     kinds = ["step.started", "step.failed"] * 700
-    part = telling(claim, seq=claim.last_seq + len(kinds))
+    part = commit_of(claim, seq=claim.last_seq + len(kinds))
     entries = json.loads(entries_json(claim.last_seq + 1, *kinds))
     for number, entry in enumerate(entries):
         entry[2].update(node="write", visit=number // 2 + 1)
@@ -333,7 +329,7 @@ async def test_exports_outlive_an_outage_of_postgres(stored: Stored) -> None:
         otlp_target(receiver.url) as target,
         exporters(stored.database, target),
     ):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # it looks for runs several times
         await stored.database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE application_name = 'flowyard-test' AND pid <> pg_backend_pid()"
@@ -343,8 +339,8 @@ async def test_exports_outlive_an_outage_of_postgres(stored: Stored) -> None:
             await ended(stored)
             return True
 
-        await until_async(one_more, 5)
-        await until_async(lambda: _is_empty(exports), 10)
+        await eventually(one_more)
+        await eventually(lambda: _is_empty(exports))
         assert len(receiver.spans) == 1
 
 

@@ -1,4 +1,4 @@
-"""MLflow is told of real runs, and what its own API says of them afterwards is what the ledger says."""
+"""MLflow receives real runs, and what its own API says of them afterwards is what the ledger says."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ import pytest
 
 from flowyard.export.addresses import MLFLOW
 from flowyard_embedded.servers.ports import free_port
-from support.executors import Yard, until
+from support.executors import Yard
 from support.exporting import all_exported, exported_to_mlflow, exporters, listening, mlflow_target
 from support.mlflow import Mlflow, pairs
+from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Status, Text
+
+# The first test of a machine installs MLflow.
+pytestmark = pytest.mark.timeout(300)
 
 
 class Replying(Protocol):
@@ -167,7 +171,7 @@ async def test_mlflow_doesnt_make_up_a_cost_that_nobody_knows(yard: Yard, mlflow
     assert (vllm["gen_ai.usage.input_tokens"], vllm["flowyard.cost"]) == (unknown.tokens_in, "unknown")
 
 
-async def test_a_retried_run_is_brought_up_to_date_and_not_told_twice(
+async def test_a_retried_run_is_brought_up_to_date_and_not_exported_twice(
     yard: Yard, mlflow: Mlflow, model: Replying
 ) -> None:
     model.says = Status(400)
@@ -241,7 +245,7 @@ async def test_what_happened_while_mlflow_was_down_is_there_when_it_is_back(yard
     async with mlflow_target(f"http://127.0.0.1:{port}") as target, exporters(yard.database, target) as metrics:
         runs = [await finished(yard, LATER, topic=f"{number}") for number in range(5)]
         failed = "flowyard_export_failures_total"
-        await until(lambda: metrics.value(failed, target="mlflow", reason="unreachable"), 10)
+        await eventually(lambda: metrics.value(failed, target="mlflow", reason="unreachable"))
         async with reachable_at(port, mlflow):
             await all_exported(yard.database, MLFLOW, within_s=60)
     exported = [pairs(run, "tags")["flowyard.run_id"] for run in mlflow.runs("later")]

@@ -6,10 +6,10 @@ import pytest
 from aiohttp import web
 
 from flowyard.export import exporter
-from support.executors import until
 from support.exporting import all_exported, ended, exporters, listening, otlp_target
 from support.otlp import Got, otlp_receiver
 from support.stored import Stored
+from support.waiting import eventually
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
@@ -22,7 +22,7 @@ async def test_what_is_wrong_with_a_target_costs_no_run(stored: Stored, status: 
     ):
         receiver.answer = lambda _: web.Response(status=status)
         run_id = await ended(stored)
-        await until(lambda: len(receiver.paths) > exporter.MAX_REFUSALS, 10)
+        await eventually(lambda: len(receiver.paths) > exporter.MAX_REFUSALS)
         receiver.answer = lambda _: None
         await all_exported(stored.database, "otlp")
     assert receiver.trace_ids == {run_id.hex}
@@ -59,10 +59,10 @@ async def test_a_run_that_brings_the_target_down_each_time_holds_no_other_up_and
         exporters(stored.database, target, first_pause_s=0.05, refused_pauses_s=(0.01,)) as metrics,
     ):
         receiver.answer = lambda spans: web.Response(status=500) if spans[0].trace_id == bad.hex else None
-        await until(lambda: receiver.trace_ids == good, 10)
+        await eventually(lambda: receiver.trace_ids == good)
         while (await exports.backlog("otlp")).runs:
             good.add((await ended(stored)).hex)
-            await until(lambda: receiver.trace_ids == good, 10)
+            await eventually(lambda: receiver.trace_ids == good)
     assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="refused") == 1
 
 
@@ -106,5 +106,5 @@ async def test_what_a_system_repeats_of_its_key_is_in_no_log(
         exporters(stored.database, target),
     ):
         receiver.answer = lambda _: web.Response(status=answer.status, body=answer.body)
-        await until(lambda: "***" in caplog.text or "sk-1" in caplog.text, 5)
+        await eventually(lambda: "***" in caplog.text or "sk-1" in caplog.text)
     assert "sk-1" not in caplog.text

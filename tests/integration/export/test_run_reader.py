@@ -14,7 +14,7 @@ _END = "UPDATE runs SET status = 'succeeded', finished_at = now(), last_seq = $2
 
 
 async def _finished(stored: Stored, *, steps: int, characters: int, at_once: int) -> UUID:
-    """A run whose steps wrote so much each, told by so many in one commit."""
+    """A run whose steps wrote so much each, with so many events in one commit."""
     run_id = await stored.run()
     data = {"node": "a", "visit": 1, "duration_s": 0.1, "outputs": {"x": "o" * characters}}
     for first in range(2, steps + 2, at_once):
@@ -42,15 +42,15 @@ async def test_two_large_runs_are_not_in_memory_at_once(stored: Stored) -> None:
     large = [await _finished(stored, steps=2100, characters=1, at_once=2100) for _ in range(2)]
     small = await _finished(stored, steps=2, characters=1, at_once=2)
     async with asyncio.TaskGroup() as tasks, reader.read(large[0]):
-        second = tasks.create_task(_entries_told(reader, large[1]))
+        second = tasks.create_task(_count_entries(reader, large[1]))
         # Small ones don't wait.
-        assert await _entries_told(reader, small) == 3
+        assert await _count_entries(reader, small) == 3
         await asyncio.wait({second}, timeout=1)
         assert not second.done()
     assert second.result() == 2101
 
 
-async def _entries_told(reader: RunReader, run_id: UUID) -> int:
+async def _count_entries(reader: RunReader, run_id: UUID) -> int:
     async with reader.read(run_id) as run:
         assert run is not None
         return len(run.entries)

@@ -1,22 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agents, NewAgent
-from flowyard.storage.database import Database, open_database
+from flowyard.storage.database import Database
 
 EXECUTOR = NewAgent("executor-1", "executor", "executor", "0.1.0", "box", {"slots": 32})
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
 
 
 @pytest.fixture
@@ -45,7 +38,7 @@ async def test_to_register_again_brings_it_up_to_date(agents: Agents) -> None:
     assert len(await agents.page()) == 1
 
 
-async def test_a_heartbeat_keeps_it_there_and_tells_its_load(database: Database, agents: Agents) -> None:
+async def test_a_heartbeat_keeps_it_registered_and_reports_its_load(database: Database, agents: Agents) -> None:
     await agents.register(EXECUTOR)
     await grow_old(database, 50)
     await agents.heartbeat("executor-1", {"slots_used": 3})

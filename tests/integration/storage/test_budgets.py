@@ -13,7 +13,7 @@ from support.stored import Stored
 CALL = Amount(Decimal("0.10"), 100, 1)
 
 
-async def test_no_more_is_reserved_than_a_day_allows_however_many_ask_at_once(stored: Stored) -> None:
+async def test_no_more_is_reserved_than_a_day_allows_however_many_reserve_at_once(stored: Stored) -> None:
     days = DailySpending(stored.database)
     for workflow, limits in [
         ("usd", Budget(usd=Decimal("1.05"))),

@@ -8,7 +8,8 @@ import pytest
 
 from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
-from support.stored import Stored, ending, entries_json, open_stored, telling
+from support.stored import Stored, commit_of, ending, entries_json, open_stored
+from support.waiting import eventually
 
 
 async def hand_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
@@ -94,7 +95,7 @@ async def test_a_workflow_with_a_thousand_queued_runs_does_not_starve_one_with_a
     assert {claim.workflow for claim in await stored.claims.take("one", 2)} == {"crowd"}
 
 
-async def test_an_executor_gets_no_more_runs_than_it_asks_for(stored: Stored) -> None:
+async def test_an_executor_gets_no_more_runs_than_it_requests(stored: Stored) -> None:
     for _ in range(5):
         await stored.run()
     assert [len(await stored.claims.take("one", 2)) for _ in range(4)] == [2, 2, 1, 0]
@@ -109,7 +110,7 @@ async def test_a_run_whose_lease_is_over_goes_back_and_on_elsewhere(stored: Stor
     assert (again.run_id, again.attempt, again.last_seq) == (claim.run_id, 2, claim.last_seq + 1)
     assert again.epoch > claim.epoch
     with pytest.raises(ClaimLost):
-        await stored.committer.commit(telling(claim))
+        await stored.committer.commit(commit_of(claim))
     assert not (await stored.claims.renew({claim.run_id: claim.epoch})).held
 
 
@@ -151,12 +152,11 @@ async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored)
     assert await hand_back(stored, claim, seconds=0.05)
     assert await stored.claims.take("one", 1) == []
     assert await stored.moves.sweep() == []
-    await asyncio.sleep(0.06)
-    assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
+    assert [moved.status for moved in await eventually(stored.moves.sweep)] == ["queued"]
     assert len(await stored.claims.take("one", 1)) == 1
 
 
-async def test_a_renewal_tells_what_is_held_and_what_should_end(stored: Stored) -> None:
+async def test_a_renewal_returns_what_is_held_and_what_should_end(stored: Stored) -> None:
     kept, cancelled, lost = [await stored.claimed() for _ in range(3)]
     assert (await stored.moves.cancel(cancelled.run_id)).entry is None
     await stored.expire(lost.run_id)
@@ -175,7 +175,7 @@ async def test_renewals_and_commits_of_the_same_runs_never_wait_for_each_other(s
 
     async def commit() -> None:
         for turn in range(2, 22):
-            await asyncio.gather(*(stored.committer.commit(telling(claim, seq=turn)) for claim in reversed(claims)))
+            await asyncio.gather(*(stored.committer.commit(commit_of(claim, seq=turn)) for claim in reversed(claims)))
 
     async def renew() -> None:
         while not committing.done():

@@ -15,7 +15,8 @@ from flowyard.storage.schema import migrate
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
 from support.rows import call_row, full_commit, step_row
 from support.servers import FORGETFUL
-from support.stored import LEASE_S, Stored, ending, open_stored, telling
+from support.stored import LEASE_S, Stored, commit_of, ending, open_stored
+from support.waiting import eventually
 
 AT = "2026-01-01T00:00:00+00:00"
 
@@ -45,7 +46,7 @@ async def test_what_many_runs_commit_together_is_one_statement(stored: Stored) -
     claims = await claims_of(stored, 40)
     batches: list[int] = []
     async with committing(stored, batches) as committer:
-        results = await asyncio.gather(*(committer.commit(telling(claim)) for claim in claims))
+        results = await asyncio.gather(*(committer.commit(commit_of(claim)) for claim in claims))
     assert results == [CommitResult(cancel_requested=False)] * 40
     assert sum(batches) == 40
     assert len(batches) <= 2
@@ -57,14 +58,14 @@ async def test_a_statement_takes_no_more_runs_than_it_should(stored: Stored) -> 
     claims = await claims_of(stored, MOST_RUNS + 10)
     batches: list[int] = []
     async with committing(stored, batches) as committer:
-        await asyncio.gather(*(committer.commit(telling(claim)) for claim in claims))
+        await asyncio.gather(*(committer.commit(commit_of(claim)) for claim in claims))
     assert max(batches) <= MOST_RUNS
     assert sum(batches) == MOST_RUNS + 10
 
 
 async def test_the_commits_of_one_run_are_written_in_their_order(stored: Stored) -> None:
     [claim] = await claims_of(stored, 1)
-    await asyncio.gather(*(stored.committer.commit(telling(claim, seq=seq)) for seq in range(2, 8)))
+    await asyncio.gather(*(stored.committer.commit(commit_of(claim, seq=seq)) for seq in range(2, 8)))
     assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2, 3, 4, 5, 6, 7]
     assert (await stored.runs.get(claim.run_id)).last_seq == 7
 
@@ -112,7 +113,7 @@ async def test_a_run_that_has_ended_takes_no_commit_any_more(stored: Stored, sta
     await stored.committer.commit(full_commit(claim))
     await stored.finish(claim, status, seq=3)
     ended = await stored.everything()
-    for late in (telling(claim, seq=4), ending(claim, seq=4)):
+    for late in (commit_of(claim, seq=4), ending(claim, seq=4)):
         with pytest.raises(ClaimLost):
             await stored.committer.commit(late)
     assert await stored.everything() == ended
@@ -139,7 +140,7 @@ async def test_a_commit_that_postgres_refuses_fails_alone(stored: Stored, poison
     written = [len(await stored.entries(claim.run_id)) for claim in claims]
     assert written == [2, 2, 2, 2, 1, 2, 2, 2, 2]
     # The claim is as it was, and what follows is taken.
-    assert await stored.committer.commit(telling(claims[4])) == CommitResult(cancel_requested=False)
+    assert await stored.committer.commit(commit_of(claims[4])) == CommitResult(cancel_requested=False)
 
 
 async def test_a_number_that_fits_no_column_is_refused_and_not_tried_for_ever(stored: Stored) -> None:
@@ -151,7 +152,7 @@ async def test_a_number_that_fits_no_column_is_refused_and_not_tried_for_ever(st
             await stored.committer.commit(commit)
 
 
-async def test_a_refusal_tells_nobody_the_values(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_shows_no_values(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     claim = await stored.claimed()
     commit = full_commit(claim)
     commit.outputs, commit.status = '{"a": my-secret', "succeeded"
@@ -180,24 +181,23 @@ async def test_a_step_that_has_succeeded_stays_as_it_is(stored: Stored) -> None:
     claim = await stored.claimed()
     commit = full_commit(claim)
     await stored.committer.commit(commit)
-    late = telling(claim, "step.failed", seq=3)
+    late = commit_of(claim, "step.failed", seq=3)
     late.add_step(step_row(3, status="failed", handled="fail", error=Failure("a", "b")))
     await stored.committer.commit(late)
     assert [(step.status, step.seq) for step in await stored.history.steps(claim.run_id)] == [("succeeded", 2)]
 
 
-async def test_a_commit_says_that_somebody_wants_the_run_cancelled(stored: Stored) -> None:
+async def test_a_commit_returns_that_a_cancel_was_requested(stored: Stored) -> None:
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
-    assert await stored.committer.commit(telling(claim)) == CommitResult(cancel_requested=True)
+    assert await stored.committer.commit(commit_of(claim)) == CommitResult(cancel_requested=True)
 
 
-async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Stored) -> None:
+async def test_a_commit_waits_for_a_place_while_the_queue_is_full(stored: Stored) -> None:
     claims = await claims_of(stored, 6)
     committer = Committer(stored.database, lease_s=LEASE_S, most_waiting=2)
-    waiting = [asyncio.create_task(committer.commit(telling(claim))) for claim in claims]
-    await asyncio.sleep(0.02)
-    assert committer.waiting == 2
+    waiting = [asyncio.create_task(committer.commit(commit_of(claim))) for claim in claims]
+    await eventually(lambda: committer.waiting == 2)
     assert not any(task.done() for task in waiting)
     task = asyncio.create_task(committer.run())
     assert await asyncio.gather(*waiting) == [CommitResult(cancel_requested=False)] * 6
@@ -205,13 +205,13 @@ async def test_who_comes_while_the_queue_is_full_waits_for_a_place(stored: Store
 
 
 async def test_a_commit_whose_run_gave_up_waiting_is_not_written(stored: Stored) -> None:
-    claim = await stored.claimed()
+    claim, later = await claims_of(stored, 2)
     committer = Committer(stored.database, lease_s=LEASE_S)
-    waiting = asyncio.create_task(committer.commit(telling(claim)))
-    await asyncio.sleep(0)
+    waiting = asyncio.create_task(committer.commit(commit_of(claim)))
+    await eventually(lambda: committer.waiting == 1)
     waiting.cancel()
     task = asyncio.create_task(committer.run())
-    await asyncio.sleep(0.02)
+    await committer.commit(commit_of(later))
     task.cancel()
     assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1]
 
@@ -255,15 +255,15 @@ async def test_commits_wait_while_postgres_is_away_and_succeed_when_it_is_back(o
 
         async def work(claim: Claim) -> None:
             while not crashed.is_set() or seqs[claim.run_id] < 20:
-                await stored.committer.commit(telling(claim, seq=seqs[claim.run_id] + 1))
+                await stored.committer.commit(commit_of(claim, seq=seqs[claim.run_id] + 1))
                 seqs[claim.run_id] += 1
             await stored.finish(claim, seq=seqs[claim.run_id] + 1)
 
         at_work = [asyncio.create_task(work(claim)) for claim in claims]
-        await asyncio.sleep(0.05)
+        await eventually(lambda: min(seqs.values()) > 2)
         await own_server.crash()
         crashed.set()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # a commit that doesn't wait for Postgres would fail or succeed in this time
         assert not any(task.done() for task in at_work)
         await own_server.start()
         async with asyncio.timeout(15):

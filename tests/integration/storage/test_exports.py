@@ -68,7 +68,7 @@ async def test_the_oldest_are_taken_first_and_nobody_takes_what_another_has(stor
     assert await taken(exports, "a") == []
 
 
-async def test_a_run_whose_sender_died_is_taken_again_and_said_to_be(stored: Stored, exports: Exports) -> None:
+async def test_a_run_whose_sender_died_is_taken_again_and_marked_as_repeated(stored: Stored, exports: Exports) -> None:
     await ended(stored)
     [first] = await exports.take("a", 1, lease_s=LEASE_S)
     await overdue(stored)
@@ -76,7 +76,7 @@ async def test_a_run_whose_sender_died_is_taken_again_and_said_to_be(stored: Sto
     assert (first.again, second.again) == (False, True)
 
 
-async def test_what_a_target_has_heard_nothing_of_is_as_it_was(stored: Stored, exports: Exports) -> None:
+async def test_what_a_target_received_nothing_of_is_as_it_was(stored: Stored, exports: Exports) -> None:
     await ended(stored)
     [first] = await exports.take("a", 1, lease_s=LEASE_S)
     await exports.put_back("a", first, untouched=True)
@@ -122,7 +122,7 @@ async def test_only_the_newest_are_kept_of_too_many(stored: Stored, exports: Exp
     assert (await exports.backlog("b")).runs == 5
 
 
-async def test_the_backlog_tells_how_many_wait_and_for_how_long(stored: Stored, exports: Exports) -> None:
+async def test_the_backlog_counts_how_many_wait_and_for_how_long(stored: Stored, exports: Exports) -> None:
     await ended(stored)
     await ended(stored)
     await stored.database.execute("UPDATE exports SET finished_at = finished_at - interval '1 minute'")

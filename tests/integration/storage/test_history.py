@@ -10,18 +10,19 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import Entry, Step
 from flowyard.storage.packing import packed
+from support.queued import new_id
 from support.rows import call_row, step_row
-from support.stored import LONG_AGO, Stored, entries_json, new_id, telling
+from support.stored import LONG_AGO, Stored, commit_of, entries_json
 
 
-async def tell(stored: Stored, claim: Claim, seq: int, *kinds: str) -> None:
-    commit = telling(claim, seq=seq + len(kinds) - 1)
+async def append(stored: Stored, claim: Claim, seq: int, *kinds: str) -> None:
+    commit = commit_of(claim, seq=seq + len(kinds) - 1)
     commit.entries = entries_json(seq, *kinds)
     await stored.committer.commit(commit)
 
 
 async def step(stored: Stored, claim: Claim, seq: int, *, type: str, **about: object) -> None:  # noqa: A002
-    commit = telling(claim, seq=seq)
+    commit = commit_of(claim, seq=seq)
     commit.entries = packed([Entry(seq, LONG_AGO, type, about)])
     await stored.committer.commit(commit)
 
@@ -32,8 +33,8 @@ async def seqs(stored: Stored, claim: Claim, after: int, most: int = 1000) -> li
 
 async def test_a_reader_goes_on_from_any_event_though_they_were_written_in_batches(stored: Stored) -> None:
     claim = await stored.claimed()
-    await tell(stored, claim, 2, "a", "b", "c")
-    await tell(stored, claim, 5, "d", "e")
+    await append(stored, claim, 2, "a", "b", "c")
+    await append(stored, claim, 5, "d", "e")
     for after in range(8):
         assert await seqs(stored, claim, after) == list(range(after + 1, 7))
     assert await seqs(stored, claim, 0, most=3) == [1, 2, 3]
@@ -64,7 +65,7 @@ async def test_a_step_is_found_where_it_last_began(stored: Stored) -> None:
 @pytest.mark.parametrize("text", ["\u0000", "\ud800", '"node":"write"'])
 async def test_a_step_is_found_whatever_characters_a_model_replied(stored: Stored, text: str) -> None:
     claim = await stored.claimed()
-    commit = telling(claim, seq=3)
+    commit = commit_of(claim, seq=3)
     started = Entry(2, LONG_AGO, "step.started", {"node": "write", "visit": 1})
     commit.entries = packed([started, Entry(3, LONG_AGO, "step.finished", {"outputs": {text: text}})])
     await stored.committer.commit(commit)
@@ -74,7 +75,7 @@ async def test_a_step_is_found_whatever_characters_a_model_replied(stored: Store
 
 async def test_a_fork_finds_the_steps_that_it_took_along_by_their_end(stored: Stored) -> None:
     claim = await stored.claimed()
-    commit = telling(claim, seq=2)
+    commit = commit_of(claim, seq=2)
     commit.add_step(step_row(2, outputs={"x": 1}))
     await stored.committer.commit(commit)
     assert await stored.history.started_at_seq(claim.run_id, "write", 1) == 2
@@ -86,7 +87,7 @@ async def test_a_step_and_a_call_come_back_as_they_were_committed(stored: Stored
     failure = Failure("provider_error", "it said no", "write", "no")
     tokens: dict[str, Any] = {"tokens_in": 1, "tokens_out": 2, "tokens_cached": 3}
     call = call_row(2, StepId("write", 2, 0), at=claim.at, first_token_s=0.125, **tokens, error="timeout", retries=4)
-    commit = telling(claim)
+    commit = commit_of(claim)
     commit.add_step(step_row(2, StepId("write", 2, 0), **about, outputs={"x": 1}))
     commit.add_step(step_row(3, StepId("check", 1), **about, status="failed", handled="goto", error=failure))
     commit.add_call(call)

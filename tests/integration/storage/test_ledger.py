@@ -13,7 +13,8 @@ import pytest
 from flowyard.runs.costs import Costs, Grouping, Sums
 from flowyard.storage.ledger import CallFilter, Ledger
 from support.ledger import Book
-from support.stored import LONG_AGO, Stored, new_id
+from support.queued import new_id
+from support.stored import LONG_AGO, Stored
 
 EVERYTHING = CallFilter()
 DAY = timedelta(days=1)
@@ -36,10 +37,10 @@ async def total(stored: Stored, wanted: CallFilter = EVERYTHING) -> Sums:
 
 
 async def test_nothing_came_to_nothing(stored: Stored) -> None:
-    found = await costs(stored, "model")
-    assert (found.groups, found.group_count) == ([], 0)
-    assert (found.total.calls, found.total.cost_usd, found.total.tokens_in) == (0, Decimal(0), 0)
-    assert found.total.duration_mean_s is None
+    result = await costs(stored, "model")
+    assert (result.groups, result.group_count) == ([], 0)
+    assert (result.total.calls, result.total.cost_usd, result.total.tokens_in) == (0, Decimal(0), 0)
+    assert result.total.duration_mean_s is None
 
 
 async def test_calls_are_grouped_by_what_they_were_made_with_and_for(stored: Stored) -> None:
@@ -76,7 +77,7 @@ async def test_a_day_begins_when_it_does_in_utc(stored: Stored) -> None:
     assert await names(stored, "day") == ["2026-01-01", "2025-12-31"]
 
 
-async def test_unknown_stays_unknown_and_what_is_known_is_told_beside_it(stored: Stored) -> None:
+async def test_an_unknown_sum_stays_unknown_next_to_the_known_one(stored: Stored) -> None:
     written = await book(stored)
     await written.call(cost="0.25", tokens=(7, 3, 1))
     await written.call(cost=None, tokens=(None, 4, None), error="timeout")
@@ -97,13 +98,13 @@ async def test_durations_are_those_of_the_calls_that_were_answered(stored: Store
     assert (sums.duration_mean_s, sums.duration_p95_s, sums.first_token_p50_s) == (11, 20, 1)
 
 
-async def test_the_most_expensive_groups_are_told_and_the_total_is_that_of_all(stored: Stored) -> None:
+async def test_the_most_expensive_groups_are_listed_and_the_total_is_that_of_all(stored: Stored) -> None:
     written = await book(stored)
     for number in range(5):
         await written.call(model=f"m{number}", cost=str(number))
-    found = await costs(stored, "model", most=2)
-    assert [name for name, _ in found.groups] == ["openai/m4", "openai/m3"]
-    assert (found.group_count, found.total.known_cost_usd) == (5, Decimal(10))
+    result = await costs(stored, "model", most=2)
+    assert [name for name, _ in result.groups] == ["openai/m4", "openai/m3"]
+    assert (result.group_count, result.total.known_cost_usd) == (5, Decimal(10))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -116,17 +117,17 @@ async def test_the_parts_of_every_grouping_add_up_to_the_total_and_to_the_runs_t
         await chance.choice(books).call(**some_call(chance))
     runs = [await stored.runs.get(written.claim.run_id) for written in books]
     for by in get_args(Grouping):
-        found = await costs(stored, by)
-        parts = [sums for _, sums in found.groups]
-        assert exactly([part.known_cost_usd for part in parts]) == found.total.known_cost_usd
+        result = await costs(stored, by)
+        parts = [sums for _, sums in result.groups]
+        assert exactly([part.known_cost_usd for part in parts]) == result.total.known_cost_usd
         for name in ("calls", "errors", "unknown_cost", "unknown_tokens", "known_tokens_in", "known_tokens_out"):
-            assert sum(getattr(part, name) for part in parts) == getattr(found.total, name)
-        assert (found.total.cost_usd is None) == any(part.cost_usd is None for part in parts)
+            assert sum(getattr(part, name) for part in parts) == getattr(result.total, name)
+        assert (result.total.cost_usd is None) == any(part.cost_usd is None for part in parts)
     of_runs = dict((await costs(stored, "run")).groups)
     for run in runs:
         sums, spent = of_runs[str(run.id)], run.spending
-        told = (sums.calls, sums.tokens_in, sums.tokens_out, str(sums.cost_usd))
-        assert told == (spent.calls, spent.tokens_in, spent.tokens_out, str(spent.cost_usd))
+        totals = (sums.calls, sums.tokens_in, sums.tokens_out, str(sums.cost_usd))
+        assert totals == (spent.calls, spent.tokens_in, spent.tokens_out, str(spent.cost_usd))
 
 
 def some_call(chance: random.Random) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from flowyard.runs.events import ModelCalled, RunFinished, StepId, StepStarted
 from flowyard.runs.run import OPEN
 from flowyard.storage.commits import RunCommit
 from flowyard.storage.packing import packed
-from support.stored import LONG_AGO, Stored, ending, entries_json, new_id, open_stored, telling
+from support.queued import new_id
+from support.stored import LONG_AGO, Stored, commit_of, ending, entries_json, open_stored
 
 
 async def sleeping(stored: Stored, seconds: float = 60) -> Claim:
@@ -145,7 +146,7 @@ async def test_a_run_whose_time_is_over_fails_though_its_executor_hangs(stored: 
     assert run.error is not None
     assert (run.error.code, run.error.message) == ("run_timeout", "the run took longer than its timeout of 2 s")
     with pytest.raises(ClaimLost):
-        await stored.committer.commit(telling(claim))
+        await stored.committer.commit(commit_of(claim))
     assert (await types(stored, claim))[-1] == "run.failed"
 
 
@@ -216,10 +217,10 @@ async def test_of_an_end_and_everything_that_comes_at_the_same_moment_one_wins(d
                 return_exceptions=True,
             )
             run = await one.runs.get(claim.run_id)
-            told = await types(one, claim)
-            ended = [kind for kind in told if kind in ENDINGS]
+            kinds = await types(one, claim)
+            ended = [kind for kind in kinds if kind in ENDINGS]
             assert ended == ([] if run.status in OPEN else [f"run.{run.status}"]), turn
-            assert run.last_seq == len(told)
+            assert run.last_seq == len(kinds)
             if run.status in OPEN:
                 await one.moves.cancel(claim.run_id)
                 await one.expire(claim.run_id)

@@ -14,7 +14,8 @@ from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, Unknown
 from flowyard.runs.run import NewRun, Run
 from flowyard.storage.database import dumps
 from flowyard.storage.runs import RunFilter
-from support.stored import Stored, ending, new_id
+from support.queued import new_id, new_run
+from support.stored import Stored, ending
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(alphabet=st.characters())
@@ -22,24 +23,13 @@ JSON = st.recursive(SCALARS | TEXT, lambda inner: st.lists(inner) | st.dictionar
 
 
 async def new(stored: Stored, **about: Any) -> NewRun:
-    revision = await stored.workflow()
-    return NewRun(
-        id=new_id(),
-        workflow="test",
-        revision=revision.number,
-        definition=revision.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-        **about,
-    )
+    return new_run(await stored.workflow(), **about)
 
 
 async def ids(stored: Stored, wanted: RunFilter, limit: int = 100) -> list[UUID]:
-    found = await stored.runs.ids(wanted, limit)
-    assert [run.id for run in await stored.runs.page(wanted, limit)] == found
-    return found
+    result = await stored.runs.ids(wanted, limit)
+    assert [run.id for run in await stored.runs.page(wanted, limit)] == result
+    return result
 
 
 async def test_a_run_that_was_added_is_queued_and_has_its_first_event(stored: Stored) -> None:
@@ -93,7 +83,7 @@ async def test_the_document_of_a_run_stays_that_of_its_revision(stored: Stored) 
     assert await stored.runs.document_of(run_id) == "first"
 
 
-async def test_a_list_is_narrowed_by_everything_that_it_is_asked_for(stored: Stored) -> None:
+async def test_a_list_is_narrowed_by_all_of_its_filters(stored: Stored) -> None:
     first, second = await stored.run("poems"), await stored.run("poems")
     other = await stored.run("news")
     await stored.moves.cancel(first)
@@ -109,7 +99,7 @@ async def test_a_list_is_narrowed_by_everything_that_it_is_asked_for(stored: Sto
     assert await ids(stored, RunFilter(forked_from=first)) == []
 
 
-async def test_the_depth_of_the_queue_is_counted_as_far_as_asked(stored: Stored) -> None:
+async def test_the_depth_of_the_queue_is_counted_up_to_a_limit(stored: Stored) -> None:
     assert await stored.queue.oldest_queued_s() == 0
     for _ in range(4):
         await stored.run()

@@ -42,7 +42,7 @@ async def test_the_migrations_make_just_the_tables_that_the_code_names(database_
     await engine.dispose()
 
 
-def test_the_version_that_services_ask_for_is_the_newest_migration() -> None:
+def test_the_version_that_services_need_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(alembic_config()).get_current_head() == VERSION
 
 

@@ -21,7 +21,7 @@ from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import MOVES
-from support.stored import Stored, ending, entries_json, open_stored, telling
+from support.stored import Stored, commit_of, ending, entries_json, open_stored
 
 PICK: Final = st.integers(0, 11)
 """Which one of those there are, counted round."""
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass
 class Model:
-    """A run as it should be. `told`: the types of its events; `over`: its lease; `late`: its whole time."""
+    """A run as it should be. `events`: the types of its events; `over`: its lease; `late`: its whole time."""
 
     priority: int
     max_attempts: int
@@ -57,13 +57,13 @@ class Model:
     late: bool = False
     awake: bool = False
     cancelled: bool = False
-    told: list[str] = field(default_factory=lambda: ["run.queued"])
+    events: list[str] = field(default_factory=lambda: ["run.queued"])
 
     def move(self, status: str, *, retry: bool = False) -> None:
         """By anybody but its executor, or by its executor to give it back."""
         self.status, self.epoch = status, self.epoch + 1
         self.owner, self.over, self.awake = None, False, False
-        self.told.append(f"run.{status}")
+        self.events.append(f"run.{status}")
         if retry:
             self.attempt, self.late, self.cancelled = 0, False, False
 
@@ -111,8 +111,8 @@ class Life(RuleBasedStateMachine):
         return list(self.runs)[pick % len(self.runs)]
 
     def a_claim(self, pick: int, *, stale: bool) -> Claim | None:
-        found = [claim for claim in self.claims if self.holds(claim) != stale]
-        return found[pick % len(found)] if found else None
+        claims = [claim for claim in self.claims if self.holds(claim) != stale]
+        return claims[pick % len(claims)] if claims else None
 
     def changes_nothing(self, work: Coroutine[Any, Any, T]) -> T | BaseException:
         before = self.wait(self.stored.everything())
@@ -176,7 +176,7 @@ class Life(RuleBasedStateMachine):
             run = self.runs[claim.run_id]
             run.status, run.owner = "running", executor
             run.attempt, run.epoch = run.attempt + 1, run.epoch + 1
-            assert (claim.epoch, claim.attempt, claim.last_seq) == (run.epoch, run.attempt, len(run.told))
+            assert (claim.epoch, claim.attempt, claim.last_seq) == (run.epoch, run.attempt, len(run.events))
             assert claim.cancel_requested == run.cancelled
             assert (claim.left_s is not None) == run.timed
         self.claims += claims
@@ -185,8 +185,8 @@ class Life(RuleBasedStateMachine):
     def commit_late(self, pick: int, status: str | None) -> None:
         claim = self.a_claim(pick, stale=True)
         if claim is not None:
-            seq = len(self.runs[claim.run_id].told) + 1
-            commit = telling(claim, seq=seq) if status is None else ending(claim, status, seq=seq)
+            seq = len(self.runs[claim.run_id].events) + 1
+            commit = commit_of(claim, seq=seq) if status is None else ending(claim, status, seq=seq)
             assert isinstance(self.changes_nothing(self.stored.committer.commit(commit)), ClaimLost)
 
     @rule(pick=PICK)
@@ -195,10 +195,10 @@ class Life(RuleBasedStateMachine):
         if claim is None:
             return
         run = self.runs[claim.run_id]
-        commit = telling(claim, seq=len(run.told) + 1)
-        told = self.wait(self.stored.committer.commit(commit))
-        assert told.cancel_requested == run.cancelled
-        run.told.append("step.started")
+        commit = commit_of(claim, seq=len(run.events) + 1)
+        result = self.wait(self.stored.committer.commit(commit))
+        assert result.cancel_requested == run.cancelled
+        run.events.append("step.started")
         run.over = False
 
     @rule(pick=PICK, status=st.sampled_from(["succeeded", "failed", "cancelled"]))
@@ -207,10 +207,10 @@ class Life(RuleBasedStateMachine):
         if claim is None:
             return
         run = self.runs[claim.run_id]
-        commit = ending(claim, status, seq=len(run.told) + 1)
+        commit = ending(claim, status, seq=len(run.events) + 1)
         self.wait(self.stored.committer.commit(commit))
         run.status, run.owner, run.over = status, None, False
-        run.told.append(f"run.{status}")
+        run.events.append(f"run.{status}")
 
     @rule(pick=PICK, stale=st.booleans(), seconds=st.sampled_from([None, 1000.0]))
     def hand_back(self, pick: int, stale: bool, seconds: float | None) -> None:  # noqa: FBT001  # hypothesis' way
@@ -218,7 +218,7 @@ class Life(RuleBasedStateMachine):
         if claim is None:
             return
         run, claims = self.runs[claim.run_id], self.stored.claims
-        seq, status = len(run.told) + 1, "queued" if seconds is None else "waiting"
+        seq, status = len(run.events) + 1, "queued" if seconds is None else "waiting"
         about: dict[str, Any] = {"entries": entries_json(seq, f"run.{status}"), "last_seq": seq}
         if seconds is None:
             work = claims.hand_back(claim.run_id, claim.epoch, **about)
@@ -311,10 +311,10 @@ class Life(RuleBasedStateMachine):
     def events_have_no_gap_and_one_end(self) -> None:
         for row in self.wait(self.stored.database.rows(_ROWS)):
             run = self.runs[row["id"]]
-            told = self.wait(self.stored.history.entries(row["id"]))
-            assert [entry.seq for entry in told] == list(range(1, row["last_seq"] + 1))
-            kinds = [entry.type for entry in told]
-            assert kinds == run.told
+            entries = self.wait(self.stored.history.entries(row["id"]))
+            assert [entry.seq for entry in entries] == list(range(1, row["last_seq"] + 1))
+            kinds = [entry.type for entry in entries]
+            assert kinds == run.events
             assert (kinds[-1] in ENDINGS) == (run.status not in OPEN)
             # Every end but the last was followed by a retry, and by nothing else.
             assert all(after == "run.queued" for kind, after in pairwise(kinds) if kind in ENDINGS)

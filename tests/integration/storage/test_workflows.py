@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import pairwise
 from uuid import UUID
@@ -10,20 +8,13 @@ from uuid import UUID
 import pytest
 
 from flowyard.errors.requests import UnknownRevision, UnknownWorkflow, WorkflowInUse
-from flowyard.ids import uuid7
-from flowyard.runs.run import NewRun
 from flowyard.storage.claims import Claims
-from flowyard.storage.database import Database, open_database
+from flowyard.storage.database import Database
 from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Revision, Workflows
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, service="test") as database:
-        yield database
+from support.queued import new_run
 
 
 @pytest.fixture
@@ -40,17 +31,7 @@ async def apply(
 
 
 async def submit(database: Database, revision: Revision) -> UUID:
-    run = NewRun(
-        id=uuid7(1_700_000_000_000, secrets.token_bytes(10)),
-        workflow=revision.workflow,
-        revision=revision.number,
-        definition=revision.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-    )
-    return (await Runs(database).add(run))[0]
+    return (await Runs(database).add(new_run(revision)))[0]
 
 
 async def status(database: Database, run_id: UUID) -> str:
@@ -102,13 +83,13 @@ async def test_a_workflow_in_the_list_has_the_limits_of_its_current_revision(wor
     assert (await workflows.get("triage"))[0] == listed
 
 
-async def test_an_unknown_workflow_is_told_with_the_nearest_name(workflows: Workflows) -> None:
+async def test_the_error_for_an_unknown_workflow_has_the_nearest_name(workflows: Workflows) -> None:
     await apply(workflows, "triage")
     with pytest.raises(UnknownWorkflow, match=r"no workflow 'traige' \(did you mean 'triage'\?\)"):
         await workflows.head("traige")
-    for ask in (workflows.current, workflows.get, workflows.revisions, workflows.delete):
+    for call in (workflows.current, workflows.get, workflows.revisions, workflows.delete):
         with pytest.raises(UnknownWorkflow):
-            await ask("zzz")
+            await call("zzz")
     with pytest.raises(UnknownWorkflow):
         await workflows.roll_back("zzz", 1, concurrency=None, priority=0)
 
@@ -148,7 +129,7 @@ async def test_a_rollback_to_what_is_current_changes_nothing(workflows: Workflow
     assert await workflows.roll_back("triage", 1, concurrency=None, priority=0) == (first, False)
 
 
-async def test_an_unknown_revision_is_told_with_the_newest_number(workflows: Workflows) -> None:
+async def test_the_error_for_an_unknown_revision_has_the_newest_number(workflows: Workflows) -> None:
     await apply(workflows)
     with pytest.raises(UnknownRevision, match=r"triage/7.*the newest is 1"):
         await workflows.revision("triage", 7)
@@ -177,7 +158,7 @@ async def test_a_workflow_with_open_runs_stays(database: Database, workflows: Wo
     assert await status(database, run_id) == "queued"
 
 
-async def test_a_forced_deletion_cancels_what_is_queued_and_asks_executors_for_the_rest(
+async def test_a_forced_deletion_cancels_queued_runs_and_requests_a_cancel_of_the_others(
     database: Database, workflows: Workflows
 ) -> None:
     revision, _ = await apply(workflows)

@@ -22,8 +22,8 @@ HEALTH = {"version": "0.1.0", "ready": True, "draining": False, "checks": []}
 
 
 def executors(count: int) -> list[dict[str, Any]]:
-    told = {"version": "0.1.0", "host": "here", "slots": 32, "slots_used": 4, "heartbeat_at": NOW}
-    return [{"id": f"e{number}", "name": f"e{number}", **told} for number in range(count)]
+    content = {"version": "0.1.0", "host": "here", "slots": 32, "slots_used": 4, "heartbeat_at": NOW}
+    return [{"id": f"e{number}", "name": f"e{number}", **content} for number in range(count)]
 
 
 def status(*services: dict[str, Any], orphaned: int = 0, **more: Any) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def status(*services: dict[str, Any], orphaned: int = 0, **more: Any) -> dict[st
     }
 
 
-def standing(told: dict[str, Any], services: tuple[Any, ...] = ()) -> StackHealth:
-    return StackHealth("http://here", services, StatusView.model_validate(told))
+def standing(content: dict[str, Any], services: tuple[Any, ...] = ()) -> StackHealth:
+    return StackHealth("http://here", services, StatusView.model_validate(content))
 
 
 def firing(severity: str | None) -> dict[str, Any]:
@@ -59,9 +59,9 @@ def firing(severity: str | None) -> dict[str, Any]:
 def test_an_alert_is_shown_and_is_a_fault_unless_it_is_a_warning(
     severity: str | None, wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = standing(status(**firing(severity)))
-    assert found.wrong == wrong
-    show(found)
+    report = standing(status(**firing(severity)))
+    assert report.wrong == wrong
+    show(report)
     out = capsys.readouterr().out
     assert "\nalerts       1 fires\n" in out
     assert " for workflow poem, since " in out
@@ -100,9 +100,9 @@ def test_orphaned_runs_are_a_fault() -> None:
 
 
 @contextmanager
-def gateway(told: dict[str, Any]) -> Iterator[Client]:
+def gateway(content: dict[str, Any]) -> Iterator[Client]:
     """A client of one that answers so."""
-    answers = {"/health/ready": HEALTH, "/v1/status": told}
+    answers = {"/health/ready": HEALTH, "/v1/status": content}
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=answers[request.url.path])
@@ -116,14 +116,14 @@ def gateway(told: dict[str, Any]) -> Iterator[Client]:
 def test_executors_that_can_not_be_seen_are_not_said_to_be_down() -> None:
     unseen = {"name": "executor", "healthy": None, "detail": "NATS isn't connected: they can't be seen"}
     with gateway(status(unseen, executors=[])) as client:
-        found = stack_health(client, None)
-    assert found.wrong == ["executors may be well or not: NATS isn't connected: they can't be seen"]
+        report = stack_health(client, None)
+    assert report.wrong == ["executors may be well or not: NATS isn't connected: they can't be seen"]
 
 
 @pytest.mark.parametrize(("count", "shown"), [(8, [f"e{number}" for number in range(8)]), (9, ["executors"])])
 def test_many_executors_are_one_line(count: int, shown: list[str]) -> None:
-    told = {**EXECUTOR, "replicas": count}
-    with gateway(status(told, executors=executors(count))) as client:
-        found = stack_health(client, None)
-    assert [service.name for service in found.services] == ["gateway", *shown]
-    assert found.wrong == []
+    content = {**EXECUTOR, "replicas": count}
+    with gateway(status(content, executors=executors(count))) as client:
+        report = stack_health(client, None)
+    assert [service.name for service in report.services] == ["gateway", *shown]
+    assert report.wrong == []

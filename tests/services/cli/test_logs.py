@@ -1,4 +1,4 @@
-"""`flowyard logs`: files, events, and what is told when there is only one of them."""
+"""`flowyard logs`: files, events, and what is shown when there is only one of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def line(at_s: float, event: str, *, at: datetime = START, level: str = "INFO", 
 
 
 def events(lines: list[LogLine]) -> list[str]:
-    return [str(found.fact["event"]) if found.fact else found.text for found in lines]
+    return [str(line.fact["event"]) if line.fact else line.text for line in lines]
 
 
 def write(folder: Path, name: str, *lines: str) -> None:
@@ -87,29 +87,29 @@ def test_files_that_were_put_aside_are_read_too(tmp_path: Path) -> None:
 def test_who_follows_misses_nothing_when_files_are_put_aside_and_services_come(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "gateway.log", limit=1000)
     log.write(f"{line(0, 'before')}\n".encode())
-    files, heard, stop = LogFiles(tmp_path), [], threading.Event()
+    files, received, stop = LogFiles(tmp_path), [], threading.Event()
     assert events(list(files.newest(LineFilter(), None))) == ["before"]
 
-    def hear(found: LogLine) -> None:
-        heard.append(found)
-        if len(heard) < 20:
-            log.write(f"{line(len(heard), str(len(heard)))}\n".encode())
-        elif len(heard) == 20:
+    def receive(new: LogLine) -> None:
+        received.append(new)
+        if len(received) < 20:
+            log.write(f"{line(len(received), str(len(received)))}\n".encode())
+        elif len(received) == 20:
             write(tmp_path, "executor-1", line(21, "new"))
         else:
             stop.set()
 
     log.write(f"{line(1, 'after')}\n".encode())
-    thread = threading.Thread(target=files.follow, args=(LineFilter(), hear, stop), daemon=True)
+    thread = threading.Thread(target=files.follow, args=(LineFilter(), receive, stop), daemon=True)
     thread.start()
     thread.join(20)
     log.close()
-    assert events(heard) == ["after", *map(str, range(1, 20)), "new"]
+    assert events(received) == ["after", *map(str, range(1, 20)), "new"]
 
 
 DOCKER = """\
 #!/bin/sh
-echo "$@" >> asked
+echo "$@" >> calls
 case "$*" in
   *nobody*) exit 0 ;;
   *broken*) echo 'no such project' >&2; exit 3 ;;
@@ -118,12 +118,12 @@ case "$*" in
      printf 'gateway-1   | %s\\n' "$FIRST" "$LAST" ;;
 esac
 """
-"""As docker compose tells logs."""
+"""As docker compose prints logs."""
 
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file with what it was asked."""
+    """A file with the arguments of each call."""
     program = tmp_path / "docker"
     program.write_text(DOCKER)
     program.chmod(0o755)
@@ -132,20 +132,20 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, name in enumerate(("FIRST", "LAST", "NEXT"), 1):
         text = line(number, name, service="gateway", run_id=str(RUN))
         monkeypatch.setenv(name, f"2026-11-23T06:00:0{number}.000000002Z {text}")
-    return tmp_path / "asked"
+    return tmp_path / "calls"
 
 
-def test_containers_tell_their_lines_through_docker_compose(docker: Path) -> None:
-    source, heard = ContainerLogs("mine"), list[LogLine]()
-    found = in_order(source.newest(LineFilter(), 2))
-    assert [(one.name, *events([one])) for one in found] == [
+def test_the_lines_of_containers_come_from_docker_compose(docker: Path) -> None:
+    source, received = ContainerLogs("mine"), list[LogLine]()
+    newest = in_order(source.newest(LineFilter(), 2))
+    assert [(one.name, *events([one])) for one in newest] == [
         ("postgres-1", "ready"),
         ("gateway-1", "FIRST"),
         ("gateway-1", "LAST"),
     ]
     assert events(list(source.newest(LineFilter(run_id=RUN), None))) == ["FIRST", "LAST"]
-    source.follow(LineFilter(), heard.append, threading.Event())
-    assert events(heard) == ["NEXT"]
+    source.follow(LineFilter(), received.append, threading.Event())
+    assert events(received) == ["NEXT"]
     common = "compose --project-name mine logs --no-color --timestamps"
     since = "--follow --since 2026-11-23T06:00:02.000000002Z"
     assert docker.read_text().splitlines() == [f"{common} --tail 20", common, f"{common} {since}"]
@@ -157,7 +157,7 @@ def test_containers_tell_their_lines_through_docker_compose(docker: Path) -> Non
     [("nobody", "is this the name of the project"), ("broken", "docker compose failed: no such project")],
 )
 @pytest.mark.usefixtures("docker")
-def test_containers_that_tell_nothing_are_not_passed_over(project: str, why: str) -> None:
+def test_containers_whose_lines_cant_be_read_are_not_passed_over(project: str, why: str) -> None:
     with pytest.raises(NoLogs, match=why):
         ContainerLogs(project).newest(LineFilter(), None)
 
@@ -177,7 +177,7 @@ async def failed(remote: Remote) -> str:
     return run_id
 
 
-def beside(remote: Remote, files: Mapping[str, list[str]]) -> None:
+def write_logs(remote: Remote, files: Mapping[str, list[str]]) -> None:
     """The gateway is one of this machine: here are its logs."""
     data = remote.folder / "d"
     data.mkdir()
@@ -186,7 +186,7 @@ def beside(remote: Remote, files: Mapping[str, list[str]]) -> None:
         write(data / "logs", name, *lines)
 
 
-async def test_a_run_is_told_by_its_events_and_by_the_lines_of_all_services(remote: Remote) -> None:
+async def test_the_log_of_a_run_has_its_events_and_the_lines_of_all_services(remote: Remote) -> None:
     run_id, now = await failed(remote), datetime.now(UTC)
     about = {"run_id": run_id, "trace_id": UUID(run_id).hex}
     files = {
@@ -196,9 +196,9 @@ async def test_a_run_is_told_by_its_events_and_by_the_lines_of_all_services(remo
             line(2, "another", at=now, service="executor", run_id=str(uuid4())),
         ],
     }
-    beside(remote, files)
+    write_logs(remote, files)
     ended = await remote.cli("logs", "last")
-    told = ended.out.splitlines()
+    printed = ended.out.splitlines()
     assert (ended.code, ended.err) == (0, "")
     wanted = (
         "gateway .*INFO  request answered",
@@ -208,19 +208,19 @@ async def test_a_run_is_told_by_its_events_and_by_the_lines_of_all_services(remo
         'events .*ERROR run.failed .*code=provider_error error="it is down"',
         "executor-1 .*ERROR a bug ended a run",
     )
-    assert len(told) == len(wanted)
-    for text, pattern in zip(told, wanted, strict=True):
+    assert len(printed) == len(wanted)
+    for text, pattern in zip(printed, wanted, strict=True):
         assert re.search(pattern, text), (pattern, text)
     assert "said" not in ended.out
-    found = [json.loads(text) for text in (await remote.cli("logs", run_id[:13], "--json")).out.splitlines()]
-    assert {(one["run_id"], one["trace_id"]) for one in found} == {(run_id, about["trace_id"])}
-    assert found[-1]["process"] == "executor-1"
+    facts = [json.loads(text) for text in (await remote.cli("logs", run_id[:13], "--json")).out.splitlines()]
+    assert {(one["run_id"], one["trace_id"]) for one in facts} == {(run_id, about["trace_id"])}
+    assert facts[-1]["process"] == "executor-1"
     assert (await remote.cli("logs", run_id, "--level", "error", "--service", "executor")).out.count("\n") == 1
 
 
 async def test_a_name_that_no_process_has_is_no_silence(remote: Remote) -> None:
     run_id = await failed(remote)
-    beside(remote, {"gateway": [line(0, "hello")], "executor-1": [line(1, "run started", run_id=run_id)]})
+    write_logs(remote, {"gateway": [line(0, "hello")], "executor-1": [line(1, "run started", run_id=run_id)]})
     misspelt = [await remote.cli("logs", *run, "--service", "executer") for run in ((), (run_id,))]
     assert [(ended.code, ended.out, "did you mean 'executor'?" in ended.err) for ended in misspelt] == [
         (2, "", True)
@@ -242,7 +242,7 @@ async def test_without_the_logs_of_services_there_are_the_events_and_a_word(remo
 
 async def test_without_the_gateway_there_is_what_its_services_have_written(remote: Remote) -> None:
     run_id = await failed(remote)
-    beside(remote, {"gateway": [line(0, "killed", run_id=run_id), line(1, "other")]})
+    write_logs(remote, {"gateway": [line(0, "killed", run_id=run_id), line(1, "other")]})
     await remote.gateway.end()
     ended = await remote.cli("logs", run_id)
     assert (ended.code, ended.out.count("\n"), "killed" in ended.out) == (0, 1, True)
@@ -253,16 +253,16 @@ async def test_without_the_gateway_there_is_what_its_services_have_written(remot
 
 async def test_a_run_is_followed_to_its_end(remote: Remote) -> None:
     run_id = (await remote.cli("run", "poem", "-i", "topic=rain", "--detach")).out.strip()
-    beside(remote, {"executor-1": [line(0, "run started", run_id=run_id)]})
+    write_logs(remote, {"executor-1": [line(0, "run started", run_id=run_id)]})
     async with remote.running("logs", run_id, "--follow", "--json") as following:
         claim = await remote.hands.take()
         await remote.hands.step(claim, "draft", {"draft": "x"})
         write(remote.folder / "d" / "logs", "executor-1", line(1, "slow", at=datetime.now(UTC), run_id=run_id))
         await remote.hands.succeed(claim, {})
         ended = await following.ended()
-    told = [json.loads(text)["event"] for text in ended.out.splitlines()]
+    printed = [json.loads(text)["event"] for text in ended.out.splitlines()]
     assert ended.code == 0
-    assert sorted(told) == sorted(
+    assert sorted(printed) == sorted(
         ["run.queued", "run started", "step.started", "step.finished", "slow", "run.succeeded"]
     )
 

@@ -57,7 +57,7 @@ def test_held_replies_come_when_it_is_their_turn(capsys: pytest.CaptureFixture[s
     assert shown == "a:\nRain\na: done in 1.0 s\nb:\nSnow\nb: done in 1.0 s\n"
 
 
-def test_a_retried_reply_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_retried_reply_begins_again(capsys: pytest.CaptureFixture[str]) -> None:
     shown = streamed(capsys, Token(A, "Ha"), RetryScheduled(A, 2, 0, LIMITED), Token(A, "Rain"), done(A))
     assert shown == "a:\nHa\na: try 2 now\na:\nRain\na: done in 1.0 s\n"
 
@@ -90,7 +90,7 @@ def test_messages_steer_no_terminal() -> None:
     assert line_of(RetryScheduled(A, 2, 0, wrong)) == "a: \\x1b[2J [invalid_output], try 2 now"
 
 
-def test_what_a_call_failed_with_is_said_once() -> None:
+def test_what_a_call_failed_with_is_shown_once() -> None:
     assert line_of(failed_call(A)) == "a: slow down [rate_limited]"
     assert line_of(RetryScheduled(A, 2, 1.5, LIMITED)) == "a: try 2 in 1.5 s"
 
@@ -108,7 +108,7 @@ def drawn(live: LiveProgress) -> str:
     return captured.get()
 
 
-def test_the_live_view_of_a_retried_step_begins_anew(live: LiveProgress) -> None:
+def test_the_live_view_of_a_retried_step_begins_again(live: LiveProgress) -> None:
     live.show(Token(A, "wrong"))
     live.show(RetryScheduled(A, 2, 0, LIMITED))
     assert "wrong" not in drawn(live)

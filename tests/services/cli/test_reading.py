@@ -55,7 +55,7 @@ def test_inputs_may_begin_with_a_byte_order_mark(workflow: Workflow, tmp_path: P
     assert read_inputs(workflow, [], str(tmp_path / "in.json"))["topic"] == "rain"
 
 
-def test_an_input_given_twice_in_a_file_is_told(workflow: Workflow, tmp_path: Path) -> None:
+def test_an_input_given_twice_in_a_file_is_reported(workflow: Workflow, tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text('{"topic": "rain", "topic": "snow"}')
     with pytest.raises(InvalidInputs, match=r"in\.json: topic: given twice"):
         read_inputs(workflow, [], str(tmp_path / "in.json"))

@@ -54,7 +54,7 @@ async def test_json_is_one_object_of_the_same_shape_as_for_a_file(remote: Remote
 async def test_replies_are_streamed_as_they_come(remote: Remote) -> None:
     async with remote.running(*RAIN, "--stream") as command:
         claim = await remote.hands.take()
-        await remote.hands.tell(claim, "step.started", node="draft", visit=1)
+        await remote.hands.append(claim, "step.started", node="draft", visit=1)
         await command.says("draft: started")
         remote.hands.say(claim, "draft", "Soft ")
         remote.hands.say(claim, "draft", "rain")
@@ -63,10 +63,10 @@ async def test_replies_are_streamed_as_they_come(remote: Remote) -> None:
         assert (await command.ended()).code == 0
 
 
-async def test_ctrl_c_leaves_the_run_and_tells_how_to_go_on(remote: Remote) -> None:
+async def test_ctrl_c_leaves_the_run_and_shows_how_to_go_on(remote: Remote) -> None:
     async with remote.running(*RAIN) as command:
         claim = await remote.hands.take()
-        await remote.hands.tell(claim, "step.started", node="draft", visit=1)
+        await remote.hands.append(claim, "step.started", node="draft", visit=1)
         await command.says("draft: started")
         command.process.send_signal(signal.SIGINT)
         ended = await command.ended()
@@ -96,9 +96,9 @@ async def test_a_watcher_survives_a_restart_of_the_gateway_and_misses_nothing(re
 async def test_a_step_that_lost_its_executor_counts_once(remote: Remote) -> None:
     async with remote.running(*RAIN) as command:
         claim = await remote.hands.take()
-        await remote.hands.tell(claim, "step.started", node="draft", visit=1)
-        await remote.hands.tell(claim, "run.queued", reason="executor_lost", attempt=1)
-        await remote.hands.tell(claim, "run.claimed", attempt=2, executor="executor-2")
+        await remote.hands.append(claim, "step.started", node="draft", visit=1)
+        await remote.hands.append(claim, "run.queued", reason="executor_lost", attempt=1)
+        await remote.hands.append(claim, "run.claimed", attempt=2, executor="executor-2")
         await remote.hands.step(claim, "draft", {"draft": "Drops"})
         await remote.hands.succeed(claim, {"draft": "Drops"})
         ended = await command.ended()
@@ -148,7 +148,7 @@ WRONG = [
 ]
 
 
-async def test_what_is_wrong_is_said_before_anything_runs(remote: Remote) -> None:
+async def test_what_is_wrong_is_reported_before_anything_runs(remote: Remote) -> None:
     for args, said in WRONG:
         ended = await remote.cli("run", *args)
         assert ended.code == 2
@@ -156,7 +156,7 @@ async def test_what_is_wrong_is_said_before_anything_runs(remote: Remote) -> Non
     assert (await remote.cli("runs")).out == "no runs yet\n"
 
 
-async def test_a_name_that_no_file_can_have_is_asked_for_at_the_stack(remote: Remote) -> None:
+async def test_a_name_that_no_file_can_have_is_looked_up_on_the_stack(remote: Remote) -> None:
     ended = await remote.cli("run", "a" * 300)
     assert (ended.code, "at most 128 characters" in ended.err) == (2, True)
 

@@ -31,14 +31,14 @@ async def failed(remote: Remote) -> str:
     run_id = await submitted(remote)
     claim = await remote.hands.take()
     await remote.hands.step(claim, "draft", {"draft": "Drops"})
-    await remote.hands.tell(claim, "step.started", node="write", visit=1)
+    await remote.hands.append(claim, "step.started", node="write", visit=1)
     await remote.hands.fail(claim, Failure("provider_error", "it is down", "write"))
     return run_id
 
 
 async def shown(remote: Remote, run_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((await remote.cli("runs", "show", run_id, "--json")).out)
-    return found
+    details: dict[str, Any] = json.loads((await remote.cli("runs", "show", run_id, "--json")).out)
+    return details
 
 
 async def test_runs_are_listed_newest_first_by_workflow_and_status(remote: Remote) -> None:
@@ -46,8 +46,8 @@ async def test_runs_are_listed_newest_first_by_workflow_and_status(remote: Remot
     second = await submitted(remote)
     rows = (await remote.cli("runs")).out.splitlines()
     assert [row.split()[:3] for row in rows[1:]] == [[second, "poem", "queued"], [first, "poem", "failed"]]
-    found = json.loads((await remote.cli("runs", "list", "--status", "failed", "--workflow", "poem", "--json")).out)
-    assert [run["id"] for run in found["items"]] == [first]
+    details = json.loads((await remote.cli("runs", "list", "--status", "failed", "--workflow", "poem", "--json")).out)
+    assert [run["id"] for run in details["items"]] == [first]
     assert len((await remote.cli("runs", "list", "--limit", "1")).out.splitlines()) == 2
     assert (await remote.cli("runs", "list", "--workflow", "other")).out == "no such runs\n"
 
@@ -80,7 +80,7 @@ async def test_a_run_that_has_ended_is_followed_to_its_result_at_once(remote: Re
     assert "failed in 0.1 s, 2 steps: node 'write': it is down [provider_error]" in ended.err
 
 
-async def test_several_runs_are_cancelled_and_what_can_not_be_is_said(remote: Remote) -> None:
+async def test_several_runs_are_cancelled_and_those_that_can_not_be_are_named(remote: Remote) -> None:
     over, waiting = await failed(remote), await submitted(remote)
     ended = await remote.cli("runs", "cancel", over, waiting)
     assert ended.code == 2
@@ -142,7 +142,7 @@ WRONG_FORKS = [
 ]
 
 
-async def test_what_is_wrong_with_a_fork_is_said(remote: Remote) -> None:
+async def test_what_is_wrong_with_a_fork_is_reported(remote: Remote) -> None:
     run_id = await failed(remote)
     for args, said in WRONG_FORKS:
         ended = await remote.cli("runs", "fork", run_id, *args)

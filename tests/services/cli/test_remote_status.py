@@ -27,8 +27,8 @@ async def remote(database_url: str, nats_url: str, tmp_path: Path) -> AsyncItera
 
 
 async def executor(remote: Remote) -> None:
-    told = {"slots": 32, "slots_used": 4}
-    await Agents(remote.database).register(NewAgent("executor-1", "executor-1", "executor", "0.1.0", "here", told))
+    capacity = {"slots": 32, "slots_used": 4}
+    await Agents(remote.database).register(NewAgent("executor-1", "executor-1", "executor", "0.1.0", "here", capacity))
 
 
 async def test_a_stack_that_is_well_ends_with_code_0(remote: Remote) -> None:
@@ -55,7 +55,7 @@ async def test_what_is_down_is_named_and_ends_with_code_1(remote: Remote) -> Non
     assert json.loads(ended.out)["wrong"] == [line[7:] for line in as_text.out.splitlines() if line.startswith("wrong")]
 
 
-async def test_a_gateway_that_is_not_there_is_told_in_one_line(remote: Remote) -> None:
+async def test_a_gateway_that_is_not_there_is_reported_in_one_line(remote: Remote) -> None:
     await remote.gateway.end()
     ended = await remote.cli("status")
     assert ended.code == 1

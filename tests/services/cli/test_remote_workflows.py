@@ -45,8 +45,8 @@ async def test_workflows_are_listed_with_their_last_run(remote: Remote) -> None:
     assert [line.split()[:2] for line in lines] == [["workflow", "revision"], ["other", "1"], ["poem", "1"]]
     assert lines[1].endswith(" -")
     assert "queued, " in lines[2]
-    found = json.loads((await remote.cli("workflows", "list", "--search", "oth", "--json")).out)
-    assert [item["name"] for item in found["items"]] == ["other"]
+    listed = json.loads((await remote.cli("workflows", "list", "--search", "oth", "--json")).out)
+    assert [item["name"] for item in listed["items"]] == ["other"]
 
 
 async def test_a_workflow_is_shown_with_its_inputs_and_its_document_as_it_was_written(remote: Remote) -> None:

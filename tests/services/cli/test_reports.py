@@ -25,16 +25,16 @@ async def remote(database_url: str, nats_url: str, tmp_path: Path) -> AsyncItera
 
 async def book(remote: Remote) -> Book:
     await remote.cli("run", "poem", "-i", "topic=rain", "--detach")
-    return Book(remote.hands._committer, await remote.hands.take())
+    return Book(remote.hands.committer, await remote.hands.take())
 
 
 def row(out: str, name: str) -> list[str]:
     """Of a table: cells are two blanks apart."""
-    (found,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
-    return [cell.strip() for cell in found.split("  ") if cell.strip()]
+    (row,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
+    return [cell.strip() for cell in row.split("  ") if cell.strip()]
 
 
-async def test_costs_are_shown_with_the_most_expensive_marked_and_told_in_words(remote: Remote) -> None:
+async def test_costs_are_shown_in_words_with_the_most_expensive_marked(remote: Remote) -> None:
     written, now = await book(remote), datetime.now(UTC)
     await written.call(model="large", cost="0.00000000012", at=now, tokens=(1200, 5, None))
     await written.call(model="small", cost="0.00000000004", at=now, first_token_s=0.2)
@@ -70,15 +70,15 @@ async def test_where_nothing_cost_anything_nothing_is_the_most_expensive(remote:
     assert row(out, "total")[6] == "$0"
 
 
-async def test_costs_are_grouped_and_limited_as_asked(remote: Remote) -> None:
+async def test_costs_are_grouped_and_limited_by_the_options(remote: Remote) -> None:
     written, now = await book(remote), datetime.now(UTC)
     for node, amount in (("draft", "1"), ("write", "2"), ("read", "3")):
         await written.call(node=node, cost=amount, at=now)
     await written.call(node="old", cost="9")
-    found = json.loads((await remote.cli("cost-report", "--by", "node", "--limit", "2", "--json")).out)
-    assert [group["group"] for group in found["items"]] == ["poem.read", "poem.write"]
-    assert found["most_expensive"] == ["poem.read"]
-    assert (found["total"]["cost_usd"], found["group_count"]) == ("6", 3)
+    report = json.loads((await remote.cli("cost-report", "--by", "node", "--limit", "2", "--json")).out)
+    assert [group["group"] for group in report["items"]] == ["poem.read", "poem.write"]
+    assert report["most_expensive"] == ["poem.read"]
+    assert (report["total"]["cost_usd"], report["group_count"]) == ("6", 3)
     out = (await remote.cli("cost-report", "--by", "node", "--limit", "2")).out
     assert "1 more group not shown: see --limit" in out
     since_then = json.loads((await remote.cli("cost-report", "--since", "2026-01-01", "--json")).out)
@@ -90,7 +90,7 @@ async def test_costs_are_grouped_and_limited_as_asked(remote: Remote) -> None:
 async def ran(remote: Remote) -> str:
     run_id = (await remote.cli("run", "poem", "-i", "topic=rain", "--detach")).out.strip()
     claim = await remote.hands.take()
-    await remote.hands.tell(claim, "run.claimed", attempt=1, executor="hands")
+    await remote.hands.append(claim, "run.claimed", attempt=1, executor="hands")
     await remote.hands.step(claim, "draft", {"draft": "d"})
     await remote.hands.succeed(claim, {"poem": "p"})
     return run_id
@@ -142,7 +142,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("args", "said"), WRONG, ids=[" ".join(args) for args, _ in WRONG])
-def test_what_a_report_can_not_be_of_is_said(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_of_something_impossible_is_refused(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         build_parser(args[0]).parse_args(args)
     assert ended.value.code == 2

@@ -45,10 +45,10 @@ def test_a_narrow_terminal_gets_fewer_columns_but_whole_ones(width: int, heading
 
 
 def test_every_node_above_half_of_the_time_is_a_bottleneck(capsys: pytest.CaptureFixture[str]) -> None:
-    found = summary(left=9.0, right=8.0, last=1.0)
-    print_result(found)
+    result = summary(left=9.0, right=8.0, last=1.0)
+    print_result(result)
     assert capsys.readouterr().out.count("<- bottleneck") == 2
-    data = result_as_data(found)
+    data = result_as_data(result)
     assert data["bottleneck"] == "left"
     assert [node["bottleneck"] for node in data["nodes"]] == [True, True, False]
 

@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support.cli import SCRIPTED, clean_environment, flowyard
+from support.waiting import eventually
 from support.wire.behaviour import Hang, Json, Text
 from support.wire.openai import openai_server
 
@@ -72,7 +72,9 @@ def test_inputs_may_come_from_standard_input(folder: Path) -> None:
         (["-i", "topic=rain", "--model", "scripted/nothing"], "neither a test of the document nor a file"),
     ],
 )
-def test_what_is_wrong_with_a_command_is_said_before_anything_runs(folder: Path, args: list[str], said: str) -> None:
+def test_what_is_wrong_with_a_command_is_reported_before_anything_runs(
+    folder: Path, args: list[str], said: str
+) -> None:
     (folder / "broken.json").write_text('{"topic": }')
     (folder / "list.json").write_text("[1]")
     ended = flowyard("run", "haiku.yaml", *args, cwd=folder)
@@ -114,7 +116,7 @@ def test_a_replies_file_answers_in_place_of_a_model(folder: Path) -> None:
     assert "From a file" in ended.out
 
 
-async def test_a_real_provider_is_asked_and_its_cost_is_shown(folder: Path) -> None:
+async def test_a_real_provider_is_called_and_its_cost_is_shown(folder: Path) -> None:
     async with openai_server([Text("Soft rain"), Json({"mood": "calm"})]) as server:
         document = SCRIPTED.replace(
             "{provider: scripted}", f"{{provider: openai, model: gpt-4o-mini, api_base: {server.url}}}"
@@ -139,7 +141,7 @@ async def test_ctrl_c_aborts_the_call_in_flight_and_shows_what_was_done(folder: 
         process = await _spawn(folder, "run", "hangs.yaml", "-i", "topic=rain", OPENAI_API_KEY="sk-1")
         assert process.stderr is not None
         assert b"judge: started" in await process.stderr.readuntil(b"judge: started")
-        await _until(lambda: len(server.requests) == 2)
+        await eventually(lambda: len(server.requests) == 2)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert process.returncode == 130
@@ -209,9 +211,3 @@ async def _spawn(folder: Path, *args: str, **env: str) -> asyncio.subprocess.Pro
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  # what the other process did can only be looked at
-            await asyncio.sleep(0.02)

@@ -75,7 +75,7 @@ def test_with_json_every_fault_is_one_object(
         (KeyboardInterrupt(), "cancelled", exits.CANCELLED),
     ],
 )
-def test_every_error_can_be_told_as_json(
+def test_every_error_can_be_printed_as_json(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from support.waiting import eventually
+
 BROWSER: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _LISTENING: Final = re.compile(r"DevTools listening on (ws://\S+)")
 _ARGS: Final = (
@@ -48,17 +50,17 @@ class Tab:
 
     async def listen(self) -> None:
         async for message in self._socket:
-            told = json.loads(message.data)
-            if "id" in told:
-                answer = self._answers.pop(told["id"])
-                if "error" in told:
-                    answer.set_exception(AssertionError(told["error"]["message"]))
+            content = json.loads(message.data)
+            if "id" in content:
+                answer = self._answers.pop(content["id"])
+                if "error" in content:
+                    answer.set_exception(AssertionError(content["error"]["message"]))
                 else:
-                    answer.set_result(told["result"])
+                    answer.set_result(content["result"])
             else:
-                self._hear(told["method"], told["params"])
+                self._note(content["method"], content["params"])
 
-    def _hear(self, method: str, params: Any) -> None:
+    def _note(self, method: str, params: Any) -> None:
         match method:
             case "Log.entryAdded" if params["entry"]["level"] in ("warning", "error"):
                 self.complaints.append(params["entry"]["text"])
@@ -77,12 +79,13 @@ class Tab:
 
     async def until(self, script: str, *, seconds: float = 15) -> None:
         """Waits for an expression to be true, across pages too."""
-        async with asyncio.timeout(seconds):
-            while True:
-                with suppress(AssertionError):  # the page is just changing
-                    if await self.run(f"Boolean({script})"):
-                        return
-                await asyncio.sleep(0.05)
+
+        async def is_true() -> bool:
+            with suppress(AssertionError):  # the page is just changing
+                return bool(await self.run(f"Boolean({script})"))
+            return False
+
+        await eventually(is_true, seconds, pause_s=0.05, explain=lambda: script)
 
     async def open(self, url: str) -> None:
         await self.run("window.isOld = true")
@@ -144,6 +147,6 @@ async def _address(process: asyncio.subprocess.Process) -> str:
     assert process.stderr is not None
     async with asyncio.timeout(20):
         async for line in process.stderr:
-            if found := _LISTENING.search(line.decode(errors="replace")):
-                return found[1]
+            if announced := _LISTENING.search(line.decode(errors="replace")):
+                return announced[1]
     raise AssertionError("the browser ended without telling its address")

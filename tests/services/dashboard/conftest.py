@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import httpx
@@ -14,13 +13,12 @@ from flowyard.access import Scope
 from flowyard.bus.connection import Bus
 from flowyard.control.parts import Control, make_control
 from flowyard.control.submit import Submission, new_run_id, submit_run
-from flowyard.language.load import load_text
 from flowyard.storage.database import Database
-from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_dashboard.main import run_dashboard
 from flowyard_dashboard.settings import DashboardSettings
-from services.conftest import serving
+from services.conftest import starter
+from support import queued
 
 OURS = {"sec-fetch-site": "same-origin"}
 """What a browser sends with the forms of our pages."""
@@ -38,7 +36,6 @@ class Dashboard:
 
     client: httpx.AsyncClient
     keys: Mapping[Scope, str]
-    settings: DashboardSettings
 
     @property
     def url(self) -> str:
@@ -66,16 +63,17 @@ def control(database: Database, bus: Bus) -> Control:
 
 @pytest.fixture
 def starting(database: Database, database_url: str, nats_url: str) -> Starting:
+    urls = {"database_url": database_url, "nats_url": nats_url}
+    start_service = starter(run_dashboard, DashboardSettings, database, scope="run", **urls)
+
     @asynccontextmanager
     async def start(**settings: Any) -> AsyncIterator[Dashboard]:
-        given = {"database_url": database_url, "nats_url": nats_url, "port": 0, **settings}
-        running = DashboardSettings.model_validate(given)
         async with (
-            serving(partial(run_dashboard, running), database, scope="run") as service,
+            start_service(**settings) as service,
             httpx.AsyncClient(base_url=service.client.base_url, timeout=10, headers=OURS) as client,
         ):
             await client.post("/login", data={"key": service.keys["run"]})
-            yield Dashboard(client, service.keys, running)
+            yield Dashboard(client, service.keys)
 
     return start
 
@@ -93,11 +91,7 @@ def client(dashboard: Dashboard) -> httpx.AsyncClient:
 
 async def apply(database: Database, document: Mapping[str, Any]) -> str:
     """Its name."""
-    text = yaml.safe_dump(dict(document), sort_keys=False)
-    workflow = load_text(text, "test.yaml").workflow
-    assert workflow is not None, load_text(text, "test.yaml").problems
-    await Workflows(database).apply(workflow.name, digest=workflow.digest, document=text, concurrency=None, priority=0)
-    return workflow.name
+    return (await queued.apply(database, yaml.safe_dump(dict(document), sort_keys=False))).workflow
 
 
 async def submit(control: Control, name: str, **inputs: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -31,16 +30,15 @@ RUNS = "document.querySelectorAll('#runs tr[id^=run]').length"
 
 
 def replies(request: Request) -> Late:
-    asked = request.body["messages"][-1]["content"]
-    return Late(Text("billing" if "Which category" in asked else "<b>Thank you</b> for your message."), 0.5)
+    prompt = request.body["messages"][-1]["content"]
+    return Late(Text("billing" if "Which category" in prompt else "<b>Thank you</b> for your message."), 0.5)
 
 
 @contextmanager
-def executor(dashboard: Dashboard) -> Iterator[None]:
-    settings = dashboard.settings
+def executor(database_url: str, nats_url: str) -> Iterator[None]:
     env = clean_environment() | {
-        "FLOWYARD_DATABASE_URL": settings.database_url.get_secret_value(),
-        "FLOWYARD_NATS_URL": settings.nats_url.get_secret_value(),
+        "FLOWYARD_DATABASE_URL": database_url,
+        "FLOWYARD_NATS_URL": nats_url,
         "FLOWYARD_PORT": "0",
         "FLOWYARD_DRAIN_S": "0",
         "OPENAI_API_KEY": "sk-test",
@@ -77,7 +75,7 @@ def document(api_base: str) -> dict[str, Any]:
 
 
 async def test_a_run_is_started_and_watched_to_its_end_without_a_reload(
-    tab: Tab, dashboard: Dashboard, database: Database
+    tab: Tab, dashboard: Dashboard, database: Database, database_url: str, nats_url: str
 ) -> None:
     async with openai_server(replies) as model:
         await apply(database, document(model.url))
@@ -86,7 +84,7 @@ async def test_a_run_is_started_and_watched_to_its_end_without_a_reload(
         await tab.click("main form button")
         assert (await tab.run("location.pathname")).startswith("/runs/")
         await tab.run("window.isSame = true")
-        with executor(dashboard):
+        with executor(database_url, nats_url):
             for state in ("running", "succeeded"):
                 await tab.until(f"document.querySelector('#run-head .badge.{state}')", seconds=60)
         await tab.until("document.documentElement.dataset.live == 'over'")
@@ -136,4 +134,3 @@ async def test_a_page_that_lost_its_service_finds_it_again(
     await dashboard.client.post("/workflows/triage/runs", data={"input.message": "x"})
     async with starting(port=port):
         await tab.until(f"{RUNS} == 1", seconds=20)
-        await asyncio.sleep(0)

@@ -17,10 +17,11 @@ from flowyard.control.cancel import cancel_run
 from flowyard.control.parts import Control
 from flowyard.storage.database import Database
 from services.dashboard.conftest import HAIKU, Dashboard, Starting, apply, submit
+from support.waiting import eventually
 
 
 class Stream:
-    """What an open page hears."""
+    """What an open page receives."""
 
     def __init__(self, events: AsyncIterator[httpx_sse.ServerSentEvent]) -> None:
         self._events = events
@@ -28,14 +29,14 @@ class Stream:
 
     async def until(self, text: str) -> str:
         """Everything that has come, up to the event with this text in it."""
-        heard = ""
+        received = ""
         async with asyncio.timeout(8):
             async for event in self._events:
                 self.names.append(event.event)
-                heard += event.data
+                received += event.data
                 if text in event.data:
-                    return heard
-        raise AssertionError(f"the stream ended without {text!r}: {heard}")
+                    return received
+        raise AssertionError(f"the stream ended without {text!r}: {received}")
 
     async def rest(self) -> str:
         async with asyncio.timeout(8):
@@ -53,7 +54,7 @@ async def following(client: httpx.AsyncClient, page: str, **changes: str) -> Asy
 
 
 @pytest.mark.parametrize("page", ["/runs", "/runs?workflow=haiku", "/workflows", "/workflows/haiku"])
-async def test_lists_tell_of_new_runs_and_of_changes(
+async def test_lists_show_new_runs_and_changes(
     client: httpx.AsyncClient, database: Database, control: Control, page: str
 ) -> None:
     name = await apply(database, HAIKU)
@@ -120,12 +121,17 @@ async def test_replies_come_word_by_word_and_escaped(
 ) -> None:
     run_id = await submit(control, await apply(database, HAIKU), topic="x")
 
-    def say(text: str, *, epoch: int = 1) -> None:
-        bus.publish(RunTokens(run_id=UUID(run_id), epoch=epoch, node="write", visit=1, text=text))
+    def say(text: str, *, epoch: int = 1, visit: int = 1) -> None:
+        bus.publish(RunTokens(run_id=UUID(run_id), epoch=epoch, node="write", visit=visit, text=text))
 
     async with following(client, f"/runs/{run_id}") as stream:
-        await stream.until("texts")
-        await asyncio.sleep(0.2)  # until tokens are listened to
+        receiving = asyncio.create_task(stream.until("ready"))
+
+        def is_subscribed() -> bool:
+            say("ready", visit=2)
+            return receiving.done()
+
+        await eventually(is_subscribed)
         say("<b>Soft")
         first = await stream.until("Soft")
         say(" rain & snow")

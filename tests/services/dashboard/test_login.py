@@ -38,8 +38,8 @@ async def test_health_and_the_login_need_none(dashboard: Dashboard) -> None:
 
 async def test_after_the_login_one_is_where_one_wanted_to_go(dashboard: Dashboard) -> None:
     async with dashboard.stranger() as stranger:
-        asked = await stranger.get("/runs?status=failed")
-        page = await stranger.get(asked.headers["location"])
+        redirect = await stranger.get("/runs?status=failed")
+        page = await stranger.get(redirect.headers["location"])
         assert 'value="/runs?status=failed"' in page.text
         answer = await stranger.post("/login", data={"key": dashboard.keys["read"], "next": "/runs?status=failed"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/runs?status=failed")
@@ -68,7 +68,7 @@ async def test_the_cookie_is_for_us_alone(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(
     "key", ["", "nonsense", "fy_aaaaaaaa_" + "a" * 40, "fy_\0", "\ud800".encode("utf-8", "surrogatepass")]
 )
-async def test_a_wrong_key_is_told_so(dashboard: Dashboard, key: str) -> None:
+async def test_a_wrong_key_is_refused_with_a_message(dashboard: Dashboard, key: str) -> None:
     async with dashboard.stranger() as stranger:
         answer = await stranger.post("/login", data={"key": key})
     assert answer.status_code == 401
@@ -135,8 +135,8 @@ async def test_only_our_own_pages_may_change_something(
     dashboard: Dashboard, database: Database, control: Control, headers: dict[str, str]
 ) -> None:
     run_id = await submit(control, await apply(database, HAIKU), topic="rain")
-    told = {name: value.format(own=dashboard.url) for name, value in headers.items()}
-    async with httpx.AsyncClient(base_url=dashboard.url, cookies=dashboard.client.cookies, headers=told) as foreign:
+    sent = {name: value.format(own=dashboard.url) for name, value in headers.items()}
+    async with httpx.AsyncClient(base_url=dashboard.url, cookies=dashboard.client.cookies, headers=sent) as foreign:
         for path in ("/login", "/logout", f"/runs/{run_id}/cancel", "/workflows/haiku/runs"):
             answer = await foreign.post(path, data={"input.topic": "snow"})
             assert answer.status_code == 403
@@ -144,7 +144,7 @@ async def test_only_our_own_pages_may_change_something(
     assert (await control.queue_measures.depths())["queued"] == 1
 
 
-async def test_a_browser_that_tells_the_origin_alone_is_believed(dashboard: Dashboard) -> None:
+async def test_a_browser_that_sends_the_origin_alone_is_believed(dashboard: Dashboard) -> None:
     async with httpx.AsyncClient(base_url=dashboard.url, headers={"origin": dashboard.url}) as old:
         assert (await old.post("/login", data={"key": dashboard.keys["read"]})).status_code == 303
 

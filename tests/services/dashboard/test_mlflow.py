@@ -27,13 +27,13 @@ async def small_mlflow() -> AsyncIterator[tuple[str, asyncio.Event]]:
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=SHOWN, content_type="text/html")
 
-    async def told(_: web.Request) -> web.Response:
+    async def run_script(_: web.Request) -> web.Response:
         ran.set()
         return web.Response()
 
     app = web.Application()
     app.router.add_get("/", page)
-    app.router.add_get("/ran", told)
+    app.router.add_get("/ran", run_script)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -130,7 +130,7 @@ async def test_what_is_typed_becomes_the_inputs(
 
 
 @pytest.mark.parametrize(
-    ("field", "typed", "told"),
+    ("field", "typed", "message"),
     [
         ("text", "", "This input is required."),
         ("limits", "", "This input is required."),
@@ -143,14 +143,14 @@ async def test_what_is_typed_becomes_the_inputs(
         ("whole", "9" * 5000, "expected int"),
     ],
 )
-async def test_what_is_wrong_is_told_beside_its_field(
-    client: httpx.AsyncClient, database: Database, control: Control, field: str, typed: str, told: str
+async def test_what_is_wrong_is_shown_next_to_its_field(
+    client: httpx.AsyncClient, database: Database, control: Control, field: str, typed: str, message: str
 ) -> None:
     await apply(database, EVERY_TYPE)
     answer = await client.post("/workflows/types/runs", data={**FILLED, "input.limits": "{}", f"input.{field}": typed})
     assert answer.status_code == 422
     place = answer.text.split(f'name="input.{field}"')[1].split('class="field"')[0]
-    assert told in place
+    assert message in place
     assert 'role="alert"' in place
     assert 'value="-2"' in answer.text or field == "whole"
     assert (await control.queue_measures.depths())["queued"] == 0
@@ -206,7 +206,7 @@ async def test_whatever_people_write_is_shown_and_never_obeyed(
         "/runs/01a206af-a90f-7a31-9cc4-6ad022b9206d", "/runs/01a206af-a90f-7a31-9cc4-6ad022b9206d/live",
     ],
 )  # fmt: skip
-async def test_what_is_not_there_is_told_on_a_page(client: httpx.AsyncClient, path: str) -> None:
+async def test_what_does_not_exist_is_an_error_on_a_page(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
@@ -245,7 +245,7 @@ async def test_runs_are_filtered(client: httpx.AsyncClient, database: Database, 
     assert other not in page
 
 
-async def test_the_list_of_workflows_tells_how_they_do(
+async def test_the_list_of_workflows_shows_how_their_runs_end(
     client: httpx.AsyncClient, database: Database, control: Control
 ) -> None:
     name = await apply(database, HAIKU)
@@ -280,7 +280,7 @@ async def test_a_run_is_forked_with_changed_inputs(
     forked = await client.post(f"/runs/{run_id}/fork", data={"from": "START", "changes": '{"topic": "y"}'})
     run = await control.runs.get(UUID(forked.headers["location"].removeprefix("/runs/")))
     assert (run.inputs, str(run.forked_from)) == ({"topic": "y"}, run_id)
-    for start, changes, told in [
+    for start, changes, message in [
         ("START", "{", "This isn&#39;t JSON"),
         ("START", "[]", "as a JSON object"),
         ("START", '{"topic": 1}', "expected str, got int"),
@@ -289,7 +289,7 @@ async def test_a_run_is_forked_with_changed_inputs(
     ]:
         answer = await client.post(f"/runs/{run_id}/fork", data={"from": start, "changes": changes})
         assert answer.status_code in (404, 422)
-        assert told in answer.text
+        assert message in answer.text
 
 
 async def test_a_form_that_is_too_large_is_refused(client: httpx.AsyncClient, database: Database) -> None:

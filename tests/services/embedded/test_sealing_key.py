@@ -30,7 +30,7 @@ def test_none_is_made_where_there_is_another_or_others_share_the_database(tmp_pa
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_only_those_who_seal_or_open_are_told(tmp_path: Path, *, own: bool) -> None:
+def test_only_services_that_seal_or_open_get_the_sealing_key(tmp_path: Path, *, own: bool) -> None:
     file = tmp_path / "secret.key"
     environment = {} if own else {"FLOWYARD_SECRET_KEY_FILE": str(file)}
     around = Surroundings(
@@ -41,5 +41,5 @@ def test_only_those_who_seal_or_open_are_told(tmp_path: Path, *, own: bool) -> N
         environment,
         file if own else None,
     )
-    told = {spec.name: spec.environment.get("FLOWYARD_SECRET_KEY_FILE") for spec in our_services(around)}
-    assert told == {"executor-1": str(file), "gateway": str(file), "dashboard": str(file), "registry": None}
+    key_files = {spec.name: spec.environment.get("FLOWYARD_SECRET_KEY_FILE") for spec in our_services(around)}
+    assert key_files == {"executor-1": str(file), "gateway": str(file), "dashboard": str(file), "registry": None}

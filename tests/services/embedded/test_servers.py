@@ -28,6 +28,7 @@ from flowyard_embedded.servers.nats_config import Limits, Subjects
 from flowyard_embedded.servers.postgres import PostgresServer, end_postgres, postgres_server, start_postgres
 from flowyard_embedded.servers.wheels import postgres_programs
 from support.servers import EVERYTHING, execute, fetch
+from support.waiting import eventually
 
 USERS = {"tests": EVERYTHING}
 OWNER = """\
@@ -207,7 +208,8 @@ async def test_postgres_is_itself_again_after_kill_9_with_sessions_at_work(postg
     # This one is too busy to see that its server is gone.
     busy = await asyncpg.connect(url_of(server))
     work = asyncio.create_task(busy.execute("SELECT count(*) FROM generate_series(1, 4000000000) AS n WHERE n < 0"))
-    await asyncio.sleep(0.1)
+    active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%generate_series(1, 4%'"
+    await eventually(lambda: fetch(url_of(server), f"{active} AND pid <> pg_backend_pid()"))
     server.process.kill()
     async with postgres_server(postgres_home, port=server.port):
         assert await fetch(url_of(server), "SELECT n FROM kept") == 42
@@ -286,7 +288,7 @@ async def test_a_cancelled_start_leaves_nothing_behind(kind: str, server_home: P
         postgres_server(server_home) if kind == "postgres" else nats_server(server_home, users=USERS)
     ).__aenter__()
     task = asyncio.ensure_future(entering)
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # somewhere in the middle of its start
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -309,7 +311,7 @@ async def test_a_nats_user_is_kept_to_its_subjects(server_home: Path) -> None:
         clients = worker, watcher, answerer, speaker = [
             await nats.connect(server.url(user).get_secret_value(), error_cb=note) for user in users
         ]
-        heard = await watcher.subscribe("work.done")
+        subscription = await watcher.subscribe("work.done")
         await answerer.subscribe("work.ask", cb=agree)
         for client in (watcher, speaker):
             await client.subscribe("secret")
@@ -319,7 +321,7 @@ async def test_a_nats_user_is_kept_to_its_subjects(server_home: Path) -> None:
             await client.flush()
         await worker.publish("secret", b"")
         await worker.publish("work.done", b"1")
-        assert (await heard.next_msg(timeout=2)).data == b"1"
+        assert (await subscription.next_msg(timeout=2)).data == b"1"
         assert (await worker.request("work.ask", timeout=2)).data == b"yes"
         assert sorted(refused) == sorted(
             [

@@ -50,7 +50,7 @@ def test_the_pauses_before_starts_grow(up: Up) -> None:
 
 
 async def test_postgres_comes_back_on_its_port_with_its_data(up: Up) -> None:
-    before, url = up.status("postgres").port, up.log("gateway")[-1]["told"]["FLOWYARD_DATABASE_URL"]
+    before, url = up.status("postgres").port, up.log("gateway")[-1]["environ"]["FLOWYARD_DATABASE_URL"]
     pids = [up.pid(name) for name in SERVICES]
     kill(up, "postgres")
     assert up.status("postgres").port == before

@@ -1,4 +1,4 @@
-"""The parts of a supervisor that need no servers, and the commands beside it."""
+"""The parts of a supervisor that need no servers, and the commands that act on it."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_a_log_line_is_one_a_person_can_read() -> None:
 
 
 def test_of_a_traceback_only_its_end_is_shown() -> None:
-    told = line(exception="Traceback (most recent call last):\n  File …\nValueError: no good")
-    assert told.endswith('exception="ValueError: no good"')
-    assert "Traceback" not in told
+    logged = line(exception="Traceback (most recent call last):\n  File …\nValueError: no good")
+    assert logged.endswith('exception="ValueError: no good"')
+    assert "Traceback" not in logged
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_full_disk_holds_nobody_up(tmp_path: Path) -> None:
     LogFile(tmp_path / "missing" / "gateway.log").write(b"lost\n")
 
 
-def test_pauses_double_up_to_ten_seconds_and_start_anew_after_steady_health() -> None:
+def test_pauses_double_up_to_ten_seconds_and_start_again_after_steady_health() -> None:
     backoff = Backoff()
     assert [backoff.after(5) for _ in range(8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
     assert [backoff.after(30), backoff.after(0)] == [0.2, 0.4]

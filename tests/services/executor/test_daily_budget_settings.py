@@ -1,4 +1,4 @@
-"""What workflows may spend per day, as an executor is told."""
+"""What workflows may spend per day, as the settings of an executor say."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_nothing_is_limited_unless_somebody_says_so(monkeypatch: pytest.MonkeyPa
         ('{"a": {"model_calls": 4294967296}}', "should have a whole number above 0 for 'a.model_calls'"),
     ],
 )
-def test_what_is_wrong_with_them_is_told_at_the_start(
+def test_what_is_wrong_with_them_is_reported_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, because: str
 ) -> None:
     with pytest.raises(SystemExit):

@@ -12,7 +12,7 @@ from flowyard.storage.database import open_database
 from flowyard_executor.daily_budgets import DailyBudgets
 
 
-async def test_a_run_that_is_ended_while_it_asks_leaves_nothing_counted(database_url: str) -> None:
+async def test_a_run_that_is_ended_while_it_reserves_leaves_nothing_counted(database_url: str) -> None:
     chance = Random(1)
     async with open_database(database_url, service="tests") as database:
         spending = DailySpending(database)
@@ -21,7 +21,7 @@ async def test_a_run_that_is_ended_while_it_asks_leaves_nothing_counted(database
         assert day is not None
         for _ in range(200):
             asking = asyncio.ensure_future(day.reserve(Amount(tokens=6), lambda: False))
-            await asyncio.sleep(chance.uniform(0, 0.003))
+            await asyncio.sleep(chance.uniform(0, 0.003))  # it is ended at any moment
             asking.cancel()
             for settle in await asyncio.gather(asking, return_exceptions=True):
                 if callable(settle):

@@ -38,7 +38,7 @@ async def test_a_run_is_a_few_facts_and_its_steps_are_for_who_looks_closely(
         executor = await yard.executor("one", log_level=level)
         run_id = await yard.submit(await yard.apply(POEM), topic=SECRET_TOPIC)
         await yard.ended(run_id)
-        await executor.said("run succeeded")
+        await executor.logged("run succeeded")
         lines = about(executor, run_id)
         assert {line["trace_id"] for line in lines} == {run_id.hex}
         ours = [line["event"] for line in lines if line["logger"].startswith("flowyard")]

@@ -26,7 +26,7 @@ def registry_api() -> dict[str, Any]:
 
 
 def _no_parts() -> RegistryParts:
-    """Enough for an application that is never asked anything."""
+    """Enough for an application that receives no request."""
     nothing = cast("Any", None)
     settings = RegistrySettings(
         database_url=cast("Any", "postgresql://nobody@nowhere/nothing"), nats_url=cast("Any", "nats://nowhere")

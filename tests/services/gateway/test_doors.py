@@ -62,10 +62,10 @@ async def test_a_reader_can_look_and_not_touch(gateway: Gateway) -> None:
 async def test_a_key_is_shown_once_works_and_can_be_revoked(gateway: Gateway, bus: Bus) -> None:
     changed: asyncio.Queue[str] = asyncio.Queue()
 
-    async def heard(message: KeyChanged) -> None:
+    async def receive(message: KeyChanged) -> None:
         changed.put_nowait(message.id)
 
-    async with gateway.as_one_who_may("admin") as admin, bus.subscribe(subjects.KEYS_CHANGED, KeyChanged, heard):
+    async with gateway.as_one_who_may("admin") as admin, bus.subscribe(subjects.KEYS_CHANGED, KeyChanged, receive):
         made = await admin.post("/v1/keys", json={"name": "nightly", "scopes": ["run", "read"]})
         assert (made.status_code, made.json()["scopes"]) == (201, ["read", "run"])
         key_id, key = made.json()["id"], made.json()["key"]
@@ -101,10 +101,10 @@ async def test_no_key_is_made_of_nonsense(gateway: Gateway) -> None:
 async def test_the_openapi_document_keeps_its_promises(gateway: Gateway) -> None:
     document = (await gateway.client.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
-    found = operations(document)
-    names = [operation["operationId"] for _, _, operation in found]
+    described = operations(document)
+    names = [operation["operationId"] for _, _, operation in described]
     assert sorted(set(names)) == sorted(names)
-    for path, method, operation in found:
+    for path, method, operation in described:
         assert operation["summary"], (path, method)
         if path.startswith("/v1/"):
             assert {"401", "403", "503"} <= operation["responses"].keys(), (path, method)
@@ -143,7 +143,7 @@ async def test_examples_of_the_openapi_document_fit_their_schemas(client: httpx.
     assert checked > 8
 
 
-async def test_the_status_tells_what_waits_and_who_works(gateway: Gateway, poem: str) -> None:
+async def test_the_status_shows_what_waits_and_who_works(gateway: Gateway, poem: str) -> None:
     await gateway.client.post(f"/v1/workflows/{poem}/runs", json={"inputs": {"topic": "rain"}})
     status = (await gateway.client.get("/v1/status")).json()
     assert (status["queue"]["queued"], status["queue"]["running"], status["queue"]["orphaned"]) == (1, 0, 0)

@@ -12,8 +12,9 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
-from services.gateway.conftest import POEM, apply
+from services.gateway.conftest import POEM, submit
 from support.hands import Hands
+from support.queued import apply
 
 BROKEN = Failure("provider_error", "it is down", "write")
 MAPPED = """\
@@ -35,15 +36,9 @@ config:
 pytestmark = pytest.mark.usefixtures("poem")
 
 
-async def submit(client: httpx.AsyncClient, topic: str = "rain", **more: Any) -> str:
-    response = await client.post("/v1/workflows/poem/runs", json={"inputs": {"topic": topic}, **more})
-    run_id: str = response.json()["id"]
-    return run_id
-
-
 async def status(client: httpx.AsyncClient, run_id: str) -> str:
-    found: str = (await client.get(f"/v1/runs/{run_id}")).json()["status"]
-    return found
+    current: str = (await client.get(f"/v1/runs/{run_id}")).json()["status"]
+    return current
 
 
 async def failed_run(client: httpx.AsyncClient, hands: Hands) -> Claim:
@@ -51,7 +46,7 @@ async def failed_run(client: httpx.AsyncClient, hands: Hands) -> Claim:
     await submit(client)
     claim = await hands.take()
     await hands.step(claim, "draft", {"draft": "a draft"})
-    await hands.tell(claim, "step.started", node="write", visit=1)
+    await hands.append(claim, "step.started", node="write", visit=1)
     await hands.fail(claim, BROKEN)
     return claim
 
@@ -103,7 +98,7 @@ async def test_many_are_cancelled_by_workflow_and_status(client: httpx.AsyncClie
     assert await status(client, running) == "running"
 
 
-async def test_many_are_cancelled_by_id_and_the_others_are_told(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_many_are_cancelled_by_id_and_the_others_are_listed(client: httpx.AsyncClient, hands: Hands) -> None:
     ended = await submit(client)
     await hands.succeed(await hands.take(), {})
     queued, unknown = await submit(client), str(uuid4())
@@ -205,10 +200,10 @@ async def test_a_fork_that_makes_no_sense_is_refused(client: httpx.AsyncClient, 
         ({"state": {"draft": ""}}, "invalid_request", "body.state"),
         ({"from": at | {"visit": 0}}, "invalid_request", "visit"),
     ]
-    for body, code, told in bodies:
+    for body, code, detail in bodies:
         response = await fork(client, origin, **body)
         assert response.json()["code"] == code, body
-        assert told in response.json()["detail"]
+        assert detail in response.json()["detail"]
 
 
 async def test_no_fork_begins_within_a_map(client: httpx.AsyncClient, hands: Hands, database: Database) -> None:
@@ -236,13 +231,13 @@ edges:
 """
 
 
-async def test_what_a_branch_beside_the_step_writes_can_not_be_changed_by_a_fork(
+async def test_what_a_branch_parallel_to_the_step_writes_can_not_be_changed_by_a_fork(
     client: httpx.AsyncClient, hands: Hands, database: Database
 ) -> None:
     await apply(database, BESIDE)
     await client.post("/v1/workflows/beside/runs", json={"inputs": {}})
     claim = await hands.take()
-    await hands.tell(claim, "step.started", node="bold", visit=1)
+    await hands.append(claim, "step.started", node="bold", visit=1)
     for field, value in (("ideas", ["mine"]), ("other", "mine")):
         body = {"from": {"node": "bold"}, "state": {field: value}}
         refused = await fork(client, claim.run_id, **body)

@@ -12,20 +12,15 @@ import pytest
 
 from flowyard.api.costs import CostReport
 from flowyard.api.profiles import ProfileReport, RunProfile
-from services.gateway.conftest import POEM, Gateway, apply
+from services.gateway.conftest import POEM, Gateway, submit
 from support.hands import Hands
 from support.ledger import Book
+from support.queued import apply
 
 pytestmark = pytest.mark.usefixtures("poem")
 
 
-async def submit(client: httpx.AsyncClient, workflow: str = "poem") -> str:
-    response = await client.post(f"/v1/workflows/{workflow}/runs", json={"inputs": {"topic": "rain"}})
-    run_id: str = response.json()["id"]
-    return run_id
-
-
-async def told(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
+async def get_json(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
     response = await client.get(path, params=query)
     assert response.status_code == 200, response.text
     return response.json()
@@ -33,44 +28,40 @@ async def told(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
 
 async def book(client: httpx.AsyncClient, hands: Hands) -> Book:
     await submit(client)
-    return Book(hands._committer, await hands.take())
+    return Book(hands.committer, await hands.take())
 
 
 async def test_costs_are_grouped_and_add_up_exactly(client: httpx.AsyncClient, hands: Hands) -> None:
     written = await book(client, hands)
     for cost, model in (("0.000000000000000000012", "a"), ("1.1", "b"), ("2.20", "b")):
         await written.call(model=model, cost=cost)
-    report = await told(client, "/v1/costs", by="model")
+    report = await get_json(client, "/v1/costs", by="model")
     assert [(group["group"], group["cost_usd"]) for group in report["items"]] == [
         ("openai/b", "3.30"),
         ("openai/a", "0.000000000000000000012"),
     ]
     assert report["total"]["cost_usd"] == "3.300000000000000000012"
-    run = await told(client, f"/v1/runs/{written.claim.run_id}")
+    run = await get_json(client, f"/v1/runs/{written.claim.run_id}")
     assert run["spending"]["cost_usd"] == report["total"]["cost_usd"]
     assert (report["total"]["calls"], report["group_count"], report["since"]) == (3, 2, None)
     CostReport.model_validate(report)
 
 
-async def test_an_unknown_cost_is_null_and_what_is_known_stands_beside_it(
-    client: httpx.AsyncClient, hands: Hands
-) -> None:
+async def test_an_unknown_cost_is_null_next_to_the_known_sum(client: httpx.AsyncClient, hands: Hands) -> None:
     written = await book(client, hands)
     await written.call(cost="0.5")
     await written.call(cost=None, tokens=(None, None, None), error="timeout")
-    total = (await told(client, "/v1/costs"))["total"]
+    total = (await get_json(client, "/v1/costs"))["total"]
     assert (total["cost_usd"], total["known_cost_usd"], total["unknown_cost"]) == (None, "0.5", 1)
     assert (total["tokens_in"], total["known_tokens_in"], total["unknown_tokens"], total["errors"]) == (None, 10, 1, 1)
 
 
-async def test_costs_are_of_the_time_the_workflow_and_the_run_that_are_asked_for(
-    client: httpx.AsyncClient, hands: Hands
-) -> None:
+async def test_costs_are_narrowed_by_time_workflow_and_run(client: httpx.AsyncClient, hands: Hands) -> None:
     written, now = await book(client, hands), datetime.now(UTC)
     for hours in (1, 30, 24 * 20):
         await written.call(at=now - timedelta(hours=hours))
     run_id = str(written.claim.run_id)
-    asked: list[tuple[Mapping[str, str], int]] = [
+    queries: list[tuple[Mapping[str, str], int]] = [
         ({}, 3),
         ({"since": "7d"}, 2),
         ({"since": "90m"}, 1),
@@ -82,9 +73,9 @@ async def test_costs_are_of_the_time_the_workflow_and_the_run_that_are_asked_for
         ({"run_id": str(uuid4())}, 0),
         ({"since": "999999w"}, 3),
     ]
-    for query, calls in asked:
-        assert (await told(client, "/v1/costs", by="run", **query))["total"]["calls"] == calls, query
-    assert len((await told(client, "/v1/costs", by="day", limit=2))["items"]) == 2
+    for query, calls in queries:
+        assert (await get_json(client, "/v1/costs", by="run", **query))["total"]["calls"] == calls, query
+    assert len((await get_json(client, "/v1/costs", by="day", limit=2))["items"]) == 2
 
 
 WRONG = [
@@ -108,7 +99,7 @@ async def test_a_report_of_what_makes_no_sense_is_refused(client: httpx.AsyncCli
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
 
 
-async def test_what_a_time_looks_like_is_told_to_whoever_got_it_wrong(client: httpx.AsyncClient) -> None:
+async def test_the_error_for_a_wrong_time_shows_a_right_one(client: httpx.AsyncClient) -> None:
     for path in ("/v1/costs", "/v1/profiles"):
         (problem,) = (await client.get(path, params={"since": "last week"})).json()["problems"]
         assert problem["where"] == "query.since"
@@ -119,35 +110,35 @@ async def test_what_a_time_looks_like_is_told_to_whoever_got_it_wrong(client: ht
 
 async def test_the_ends_of_time_are_times(client: httpx.AsyncClient) -> None:
     for at in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01", "1969-12-31"):
-        assert (await told(client, "/v1/costs", since=at, until=at))["total"]["calls"] == 0
-        await told(client, "/v1/profiles", since=at)
+        assert (await get_json(client, "/v1/costs", since=at, until=at))["total"]["calls"] == 0
+        await get_json(client, "/v1/profiles", since=at)
 
 
 async def ran(client: httpx.AsyncClient, hands: Hands, workflow: str = "poem") -> str:
-    """A run whose first step took nearly no time, and whose second one asked a model for a tenth of a second."""
-    run_id = await submit(client, workflow)
+    """A run whose first step took nearly no time, and whose second one called a model for a tenth of a second."""
+    run_id = await submit(client, workflow=workflow)
     claim = await hands.take()
-    await hands.tell(claim, "run.claimed", attempt=1, executor="hands")
+    await hands.append(claim, "run.claimed", attempt=1, executor="hands")
     await hands.step(claim, "draft", {"draft": "d"})
-    await hands.tell(claim, "step.started", node="write", visit=1)
+    await hands.append(claim, "step.started", node="write", visit=1)
     await hands.succeed(claim, {"poem": "p"})
     return run_id
 
 
 async def test_the_profile_of_a_run_adds_up_to_its_wall_time(client: httpx.AsyncClient, hands: Hands) -> None:
     run_id = await ran(client, hands)
-    profile = await told(client, f"/v1/runs/{run_id}/profile", threshold=0)
-    run = await told(client, f"/v1/runs/{run_id}")
+    profile = await get_json(client, f"/v1/runs/{run_id}/profile", threshold=0)
+    run = await get_json(client, f"/v1/runs/{run_id}")
     wall = datetime.fromisoformat(run["finished_at"]) - datetime.fromisoformat(run["created_at"])
     assert profile["wall_s"] == wall.total_seconds() == pytest.approx(sum(profile["spent_s"].values()))
     assert {node["node"] for node in profile["nodes"]} == {"draft", "write"}
     assert (profile["bottleneck"], profile["threshold"]) == (profile["nodes"][0]["node"], 0)
-    assert (await told(client, f"/v1/runs/{run_id}/profile", threshold=1))["bottleneck"] is None
+    assert (await get_json(client, f"/v1/runs/{run_id}/profile", threshold=1))["bottleneck"] is None
     RunProfile.model_validate(profile)
 
 
 async def test_an_open_run_has_a_profile_up_to_now(client: httpx.AsyncClient) -> None:
-    profile = await told(client, f"/v1/runs/{await submit(client)}/profile")
+    profile = await get_json(client, f"/v1/runs/{await submit(client)}/profile")
     assert (profile["status"], profile["finished_at"], profile["bottleneck"]) == ("queued", None, None)
     assert profile["spent_s"]["queued"] == profile["wall_s"] > 0
 
@@ -166,20 +157,20 @@ async def test_profiles_are_of_the_newest_finished_runs(client: httpx.AsyncClien
     never_at_work = await submit(client)
     await client.post(f"/v1/runs/{never_at_work}/cancel")
     await submit(client)
-    report = await told(client, "/v1/profiles")
+    report = await get_json(client, "/v1/profiles")
     assert report["runs"] == 4
     assert {run["run_id"] for run in report["slowest"]} == {*mine, others}
     had = {(n["workflow"], n["node"], n["runs"]) for n in report["nodes"]}
     assert had == {("poem", "draft", 3), ("poem", "write", 3), ("other", "draft", 1), ("other", "write", 1)}
-    of_mine = await told(client, "/v1/profiles", workflow="poem", limit=2)
+    of_mine = await get_json(client, "/v1/profiles", workflow="poem", limit=2)
     assert {run["run_id"] for run in of_mine["slowest"]} == set(mine[1:])
     assert of_mine["runs"] == 2
     means = [spread["mean_s"] for spread in of_mine["spent"].values()]
     assert sum(means) == pytest.approx(of_mine["wall"]["mean_s"], abs=1e-5)
     assert of_mine["wall"]["p50_s"] <= of_mine["wall"]["p95_s"] <= of_mine["wall"]["p99_s"]
     soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
-    assert (await told(client, "/v1/profiles", since=soon))["runs"] == 0
-    assert (await told(client, "/v1/profiles", since="1h", workflow="poem"))["runs"] == 3
+    assert (await get_json(client, "/v1/profiles", since=soon))["runs"] == 0
+    assert (await get_json(client, "/v1/profiles", since="1h", workflow="poem"))["runs"] == 3
     ProfileReport.model_validate(report)
 
 

@@ -14,20 +14,11 @@ from flowyard.secrets.masking import SEALED
 from flowyard.secrets.sealing import SecretBox, new_key, read_keys
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
-from services.gateway.conftest import Gateway, Starting, apply
+from services.gateway.conftest import Gateway, Starting
+from support import stories
+from support.queued import apply
 
-LOGIN: Final = """\
-flow: {name: login}
-state:
-  fields:
-    user: {type: str, required: true}
-    token: {type: str, required: true, secret: true}
-    said: str
-nodes:
-  - {id: ask, prompt: '{user} {token}', outputs: [said]}
-config:
-  llm: {provider: scripted}
-"""
+LOGIN: Final = stories.LOGIN.replace("MODEL", "{provider: scripted}")
 OLD, NEW = new_key(), new_key()
 SECRET: Final = "s3cret-of-somebody"
 INPUTS: Final = {"user": "ann", "token": SECRET}
@@ -56,8 +47,8 @@ async def submitted(client: httpx.AsyncClient, key: str | None = None, **inputs:
     headers = {"Idempotency-Key": key} if key else None
     response = await client.post(RUNS, json={"inputs": {**INPUTS, **inputs}}, headers=headers)
     assert response.status_code in {200, 202}, response.text
-    found: dict[str, Any] = response.json()
-    return found
+    content: dict[str, Any] = response.json()
+    return content
 
 
 async def stored(database: Database, run_id: str) -> str:
@@ -107,8 +98,8 @@ async def test_the_same_request_is_known_again_by_nothing_that_can_be_guessed(
     assert (await submitted(client, "a"))["id"] == run["id"]
     other = await client.post(RUNS, json={"inputs": {**INPUTS, "token": "another"}}, headers={"Idempotency-Key": "a"})
     assert other.json()["code"] == "idempotency_mismatch"
-    asked = {"run": "login", "inputs": INPUTS, "priority": None}
-    plain = hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).digest()
+    fields = {"run": "login", "inputs": INPUTS, "priority": None}
+    plain = hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).digest()
     assert await database.value("SELECT fingerprint FROM runs WHERE id = $1", run["id"]) != plain
 
 

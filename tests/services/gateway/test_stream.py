@@ -12,26 +12,20 @@ import pytest
 from httpx_sse import EventSource, ServerSentEvent
 
 from flowyard.runs.events import Failure
-from services.gateway.conftest import Gateway, Starting
+from services.gateway.conftest import Gateway, Starting, submit
 from support.hands import Hands
 
 pytestmark = pytest.mark.usefixtures("poem")
-
-
-async def submit(client: httpx.AsyncClient) -> str:
-    response = await client.post("/v1/workflows/poem/runs", json={"inputs": {"topic": "rain"}})
-    run_id: str = response.json()["id"]
-    return run_id
 
 
 @asynccontextmanager
 async def stream(
     client: httpx.AsyncClient, run_id: str, **headers: str
 ) -> AsyncIterator[AsyncGenerator[ServerSentEvent, None]]:
-    asked = {"accept": "text/event-stream", **headers}
-    async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=asked) as response:
+    request_headers = {"accept": "text/event-stream", **headers}
+    async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=request_headers) as response:
         assert response.status_code == 200
-        # httpx-sse tells of a block that only says how soon to connect again, browsers don't.
+        # httpx-sse yields a block that only says how soon to connect again, browsers don't.
         yield (event async for event in EventSource(response).aiter_sse() if event.data)
 
 
@@ -40,7 +34,7 @@ async def all_of(client: httpx.AsyncClient, run_id: str, **headers: str) -> list
         return [event async for event in events]
 
 
-async def test_a_stream_tells_what_happened_and_what_happens_and_ends_with_the_run(
+async def test_a_stream_carries_past_and_new_events_and_ends_with_the_run(
     client: httpx.AsyncClient, hands: Hands
 ) -> None:
     run_id = await submit(client)
@@ -48,7 +42,7 @@ async def test_a_stream_tells_what_happened_and_what_happens_and_ends_with_the_r
     async with stream(client, run_id) as events:
         first = await anext(events)
         assert (first.id, first.event) == ("1", "run.queued")
-        await hands.tell(claim, "step.started", node="draft", visit=1)
+        await hands.append(claim, "step.started", node="draft", visit=1)
         assert (await anext(events)).event == "step.started"
         hands.say(claim, "draft", "a 😀 line\nand another")
         token = await anext(events)
@@ -84,11 +78,11 @@ async def test_a_stream_goes_on_where_the_client_lost_it(client: httpx.AsyncClie
     assert [event.id for event in resumed] == ["3", "4"]
 
 
-async def test_a_client_that_has_everything_is_told_not_to_come_again(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_a_client_that_has_everything_is_asked_not_to_come_again(client: httpx.AsyncClient, hands: Hands) -> None:
     run_id = await submit(client)
     await hands.succeed(await hands.take(), {})
-    asked = {"accept": "text/event-stream", "Last-Event-ID": "2"}
-    assert (await client.get(f"/v1/runs/{run_id}/events", headers=asked)).status_code == 204
+    request_headers = {"accept": "text/event-stream", "Last-Event-ID": "2"}
+    assert (await client.get(f"/v1/runs/{run_id}/events", headers=request_headers)).status_code == 204
 
 
 async def test_a_retried_run_is_followed_past_its_failure(client: httpx.AsyncClient, hands: Hands) -> None:
@@ -120,7 +114,7 @@ async def test_events_of_which_no_message_comes_are_found(starting: Starting, ha
             hands.silent = True
             await hands.step(claim, "draft", {"draft": "d"})
             hands.silent = False
-            # Now there is a gap in what NATS tells.
+            # Now there is a gap in what NATS brings.
             await hands.succeed(claim, {})
             assert [event.id async for event in events] == ["2", "3", "4"]
 
@@ -130,7 +124,7 @@ async def test_many_streams_of_one_run_each_get_everything(client: httpx.AsyncCl
     claim = await hands.take()
     streams = [asyncio.create_task(all_of(client, run_id)) for _ in range(20)]
     for _ in range(10):
-        await hands.tell(claim, "route.taken", node="draft", to="write")
+        await hands.append(claim, "route.taken", node="draft", to="write")
     await hands.succeed(claim, {})
     for events in await asyncio.gather(*streams):
         assert [event.id for event in events] == [str(seq) for seq in range(1, 13)]

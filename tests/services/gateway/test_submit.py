@@ -9,8 +9,10 @@ import pytest
 
 from flowyard.runs.events import Failure
 from flowyard.storage.database import Database
-from services.gateway.conftest import POEM, Gateway, Starting, apply
+from services.gateway.conftest import POEM, Gateway, Starting
 from support.hands import Hands
+from support.queued import apply
+from support.waiting import eventually
 
 RUNS = "/v1/workflows/poem/runs"
 RAIN: dict[str, Any] = {"inputs": {"topic": "rain"}}
@@ -63,7 +65,7 @@ async def test_who_waits_gets_the_finished_run(client: httpx.AsyncClient, hands:
     assert (run["id"], run["status"], run["outputs"]) == (str(claim.run_id), "succeeded", {"poem": "p"})
 
 
-async def test_who_waits_is_told_of_a_failure_too(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_a_request_that_waits_is_answered_after_a_failure_too(client: httpx.AsyncClient, hands: Hands) -> None:
     waiting = asyncio.create_task(client.post(RUNS, json=RAIN, params={"wait": 5}))
     await hands.fail(await hands.take(), Failure("provider_error", "it is down", "draft"))
     response = await waiting
@@ -143,7 +145,7 @@ async def test_a_repeated_request_finds_its_run_though_the_workflow_has_changed(
     assert refused.json()["code"] == "invalid_inputs"
 
 
-async def test_every_fault_of_the_inputs_is_told(client: httpx.AsyncClient) -> None:
+async def test_every_fault_of_the_inputs_is_reported(client: httpx.AsyncClient) -> None:
     response = await client.post(RUNS, json={"inputs": {"topik": "rain", "lines": "many", "poem": "x"}})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_inputs")
     problems = response.json()["problems"]
@@ -171,8 +173,11 @@ async def test_a_queue_that_has_room_again_takes_runs_again(starting: Starting, 
         await submit(gateway.client)
         assert (await gateway.client.post(RUNS, json=RAIN)).status_code == 429
         await hands.take()
-        await asyncio.sleep(0.6)
-        await submit(gateway.client)
+
+        async def is_accepted() -> bool:
+            return (await gateway.client.post(RUNS, json=RAIN)).status_code == 202
+
+        await eventually(is_accepted)
 
 
 async def test_strange_inputs_are_kept_or_refused_and_never_a_bug(

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeAlias
 
@@ -13,28 +12,20 @@ from flowyard.export.addresses import OtelSettings
 from flowyard.storage.database import Database
 from flowyard_registry.main import run_registry
 from flowyard_registry.settings import RegistrySettings
-from services.conftest import Service, serving
+from services.conftest import Service, starter
 
 Registry: TypeAlias = Service
 Starting: TypeAlias = Callable[..., AbstractAsyncContextManager[Registry]]
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(5):
-        while not await holds():  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
 def starting(database: Database, database_url: str, nats_url: str) -> Starting:
     """The registry on a free port, as an administrator's client finds it."""
 
-    @asynccontextmanager
-    async def start(otel: OtelSettings | None = None, **settings: float | str) -> AsyncIterator[Registry]:
-        given = {"database_url": database_url, "nats_url": nats_url, "port": 0, **settings}
-        running = RegistrySettings.model_validate(given)
-        async with serving(partial(run_registry, running, otel=otel), database, scope="admin") as registry:
-            yield registry
+    def start(otel: OtelSettings | None = None, **settings: float | str) -> AbstractAsyncContextManager[Registry]:
+        urls = {"database_url": database_url, "nats_url": nats_url}
+        run = partial(run_registry, otel=otel)
+        return starter(run, RegistrySettings, database, scope="admin", **urls)(**settings)
 
     return start
 

@@ -8,8 +8,9 @@ import pytest
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
 from flowyard.storage.database import Database
-from services.registry.conftest import Registry, Starting, until
+from services.registry.conftest import Registry, Starting
 from services.registry.test_workflows import problem
+from support.waiting import eventually
 
 TRANSLATOR: dict[str, Any] = {
     "id": "translator-1",
@@ -41,7 +42,7 @@ async def test_to_register_again_is_an_update(client: httpx.AsyncClient) -> None
     assert again.json()["registered_at"] == first["registered_at"]
 
 
-async def test_a_heartbeat_tells_the_load(client: httpx.AsyncClient) -> None:
+async def test_a_heartbeat_reports_the_load(client: httpx.AsyncClient) -> None:
     before = (await client.post("/v1/agents", json=TRANSLATOR)).json()
     response = await client.post("/v1/agents/translator-1/heartbeat", json={"slots": 4, "slots_used": 1})
     assert response.status_code == 200
@@ -53,7 +54,7 @@ async def test_a_heartbeat_tells_the_load(client: httpx.AsyncClient) -> None:
         assert problem(response) == (422, "invalid_request")
 
 
-async def test_an_agent_that_nobody_knows_is_told_so(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_agent_is_answered_that_it_is_unknown(client: httpx.AsyncClient) -> None:
     for response in (
         await client.post("/v1/agents/stranger/heartbeat", json={}),
         await client.get("/v1/agents/stranger"),
@@ -72,7 +73,7 @@ async def test_an_agent_that_leaves_is_gone(client: httpx.AsyncClient) -> None:
 async def test_a_silent_agent_is_swept_away(starting: Starting, database: Database) -> None:
     async with starting(agent_ttl_s=1, sweep_s=0.05) as registry:
         await registry.client.post("/v1/agents", json=TRANSLATOR)
-        await until(lambda: database.value("SELECT count(*) = 0 FROM agents"))
+        await eventually(lambda: database.value("SELECT count(*) = 0 FROM agents"))
         assert (await registry.client.get("/v1/agents")).json()["items"] == []
 
 
@@ -147,7 +148,7 @@ async def test_what_http_would_refuse_is_refused_over_nats(client: httpx.AsyncCl
     assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
 
 
-async def test_an_executor_whose_id_another_agent_has_is_told_no(
+async def test_an_executor_whose_id_another_agent_has_is_refused(
     client: httpx.AsyncClient, bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await client.post("/v1/agents", json={**TRANSLATOR, "id": "executor-1"})).status_code == 201

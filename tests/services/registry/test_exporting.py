@@ -1,4 +1,4 @@
-"""The registry tells other systems of runs that real executors have ended."""
+"""The registry exports runs that real executors have ended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from flowyard.export.addresses import OtelSettings
 from flowyard.storage.database import Database
 from flowyard_registry.settings import RegistrySettings
-from support.executors import Yard, open_yard, until, until_async
+from support.executors import Yard, open_yard
 from support.exporting import all_exported
 from support.otlp import Got, otlp_receiver
+from support.waiting import eventually
 from support.wire.behaviour import Status, Text
 from support.wire.server import Request
 
@@ -32,11 +33,11 @@ config: {llm: MODEL}
 
 @pytest.fixture
 async def yard(database_url: str, nats_url: str) -> AsyncIterator[Yard]:
-    asked: list[Request] = []
+    requests: list[Request] = []
 
     def replies(request: Request) -> Any:
-        asked.append(request)
-        return Status(429) if len(asked) == 1 else Text("done")
+        requests.append(request)
+        return Status(429) if len(requests) == 1 else Text("done")
 
     async with open_yard(database_url, nats_url, replies) as yard:
         yield yard
@@ -57,7 +58,7 @@ async def test_a_real_run_is_a_trace_that_says_what_the_ledger_says(starting: An
             await yard.executor("one")
             run_id = await yard.submit(await yard.apply(DOCUMENT), topic="dawn")
             run = await yard.ended(run_id)
-            await until(lambda: receiver.of(run_id), 10)
+            await eventually(lambda: receiver.of(run_id))
     spans, calls = receiver.of(run_id), await yard.history.calls(run_id)
     [root] = named(spans, "invoke_workflow poems")
     [think], [write] = named(spans, "step think"), named(spans, "step write")
@@ -70,8 +71,8 @@ async def test_a_real_run_is_a_trace_that_says_what_the_ledger_says(starting: An
     assert [span.attributes.get("error.type") for span in (refused, thought)] == ["rate_limited", None]
     assert [name for name, _ in think.events if name == "step.retrying"] == ["step.retrying"]
     answered = [call for call in calls if call.error is None]
-    told = [(span.attributes["gen_ai.usage.input_tokens"], span.is_client) for span in (thought, written)]
-    assert told == [(call.tokens_in, True) for call in answered]
+    usage = [(span.attributes["gen_ai.usage.input_tokens"], span.is_client) for span in (thought, written)]
+    assert usage == [(call.tokens_in, True) for call in answered]
     assert written.attributes["gen_ai.request.max_tokens"] == 70
     assert "gen_ai.input.messages" not in thought.attributes
     assert "write done" in written.attributes["gen_ai.input.messages"]
@@ -116,7 +117,7 @@ async def test_a_target_that_is_down_is_seen_in_the_metrics_and_nowhere_else(
                     registry
                 )
 
-            await until_async(has_tried, 10)
+            await eventually(has_tried)
             page = await metrics(registry)
             assert 'flowyard_export_runs_total{target="otlp"} 1.0' in page
             assert 'flowyard_export_runs_total{target="mlflow"} 0.0' in page

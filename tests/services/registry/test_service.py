@@ -17,7 +17,8 @@ from flowyard.bus.messages import KeyChanged
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
 from flowyard.storage.schema import VERSION
-from services.registry.conftest import Registry, Starting, until
+from services.registry.conftest import Registry, Starting
+from support.waiting import eventually
 
 OPEN = {"/health/live", "/health/ready"}
 COMMAND = Path(sys.executable).with_name("flowyard-registry")
@@ -66,7 +67,9 @@ async def test_every_route_says_who_may_use_it_and_what_can_go_wrong(registry: R
                 assert {"413", "422"} <= set(operation["responses"]), (method, path)
 
 
-async def test_a_revoked_key_is_refused_as_soon_as_it_is_said(registry: Registry, database: Database, bus: Bus) -> None:
+async def test_a_revoked_key_is_refused_as_soon_as_a_message_names_it(
+    registry: Registry, database: Database, bus: Bus
+) -> None:
     keys = Keys(database)
     info, text = await keys.create("ci", frozenset({"read"}))
     async with registry.client_with(f"Bearer {text}") as client:
@@ -78,7 +81,7 @@ async def test_a_revoked_key_is_refused_as_soon_as_it_is_said(registry: Registry
             return (await client.get("/v1/workflows")).status_code == 401
 
         async with asyncio.timeout(1):
-            await until(refused)
+            await eventually(refused)
 
 
 async def test_it_works_while_nats_is_away_and_says_so(starting: Starting) -> None:
@@ -104,10 +107,10 @@ async def test_it_finds_postgres_again_when_that_has_dropped_every_connection(
         assert response.status_code in (200, 503)
         return response.status_code == 200
 
-    await until(answers)
+    await eventually(answers)
 
 
-async def test_the_process_starts_serves_and_ends_when_told(database_url: str, nats_url: str) -> None:
+async def test_the_process_starts_serves_and_ends_on_a_signal(database_url: str, nats_url: str) -> None:
     environment = {"FLOWYARD_DATABASE_URL": database_url, "FLOWYARD_NATS_URL": nats_url, "FLOWYARD_PORT": "0"}
     async with process(environment) as child:
         assert child.stderr
@@ -128,18 +131,18 @@ async def test_the_process_starts_serves_and_ends_when_told(database_url: str, n
 async def test_the_process_refuses_a_database_that_was_never_migrated(postgres_url: str, nats_url: str) -> None:
     environment = {"FLOWYARD_DATABASE_URL": postgres_url, "FLOWYARD_NATS_URL": nats_url, "FLOWYARD_PORT": "0"}
     async with process(environment) as child, asyncio.timeout(20):
-        told = (await child.communicate())[1].decode()
+        printed = (await child.communicate())[1].decode()
     assert child.returncode == 1
-    assert "run `flowyard migrate`" in told
-    assert "Traceback" not in told
+    assert "run `flowyard migrate`" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2)])
 async def test_the_process_explains_what_it_needs(arguments: list[str], code: int) -> None:
     async with process({}, *arguments) as child, asyncio.timeout(20):
-        told = b"".join(await child.communicate()).decode()
+        printed = b"".join(await child.communicate()).decode()
     assert child.returncode == code
-    assert "FLOWYARD_DATABASE_URL" in told
+    assert "FLOWYARD_DATABASE_URL" in printed
 
 
 async def test_the_process_loads_no_library_that_it_doesnt_need() -> None:

@@ -1,23 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
 
 import httpx
 
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, WorkflowChanged
-from flowyard.ids import uuid7
-from flowyard.runs.run import NewRun
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
-from services.registry.conftest import Registry, Starting, until
+from services.registry.conftest import Registry, Starting
 from support.hands import working_hands
+from support.queued import submit
+from support.waiting import eventually
 
 HAIKU = """\
 # A first workflow.
@@ -44,22 +42,6 @@ edges:
 
 async def put(client: httpx.AsyncClient, document: str = HAIKU, name: str = "haiku", **how: Any) -> httpx.Response:
     return await client.put(f"/v1/workflows/{quote(name, safe='')}", content=document.encode(), **how)
-
-
-async def submit(database: Database) -> UUID:
-    head = await Workflows(database).head("haiku")
-    run_id = uuid7(1_700_000_000_000, secrets.token_bytes(10))
-    run = NewRun(
-        id=run_id,
-        workflow="haiku",
-        revision=head.number,
-        definition=head.definition,
-        inputs={},
-        priority=0,
-        max_attempts=3,
-        timeout_s=None,
-    )
-    return (await Runs(database).add(run))[0]
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:
@@ -103,25 +85,25 @@ async def test_a_document_may_be_json(client: httpx.AsyncClient) -> None:
     assert response.status_code == 201
 
 
-async def test_every_mistake_is_told_with_its_place(client: httpx.AsyncClient) -> None:
+async def test_every_mistake_is_reported_with_its_place(client: httpx.AsyncClient) -> None:
     broken = HAIKU.replace("outputs: [poem]", "outputs: [peom]").replace("prompt:", "promt:")
     response = await put(client, broken, params={"file": "haiku.yaml"})
     assert problem(response) == (422, "invalid_document")
-    found = {p["code"]: p for p in response.json()["problems"]}
-    assert found["unknown-key"] == {
+    shown = {p["code"]: p for p in response.json()["problems"]}
+    assert shown["unknown-key"] == {
         "file": "haiku.yaml",
         "line": 10,
         "column": 5,
         "severity": "error",
         "code": "unknown-key",
-        "message": found["unknown-key"]["message"],
+        "message": shown["unknown-key"]["message"],
         "suggestion": "did you mean 'prompt'?",
     }
-    assert len(found) > 1
+    assert len(shown) > 1
     assert response.json()["detail"].startswith("haiku.yaml:")
 
 
-async def test_what_is_no_document_is_told_as_such(client: httpx.AsyncClient) -> None:
+async def test_what_is_no_document_is_refused_as_such(client: httpx.AsyncClient) -> None:
     for body in (b"", b"\xff\xfe", b"flow: [", b"null", b"\0"):
         assert problem(await client.put("/v1/workflows/haiku", content=body)) == (422, "invalid_document"), body
 
@@ -141,8 +123,8 @@ async def test_a_document_with_another_name_is_refused(client: httpx.AsyncClient
 
 async def test_limits_of_a_document_become_those_of_its_workflow(client: httpx.AsyncClient) -> None:
     await put(client, HAIKU + "config: {execution: {concurrency: 99999999999999, priority: -3}}\n")
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert (found["concurrency"], found["priority"]) == (2**31 - 1, -3)
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert (shown["concurrency"], shown["priority"]) == (2**31 - 1, -3)
 
 
 async def test_a_document_that_is_too_large_is_refused(client: httpx.AsyncClient) -> None:
@@ -151,9 +133,9 @@ async def test_a_document_that_is_too_large_is_refused(client: httpx.AsyncClient
 
 async def test_a_workflow_is_shown_with_its_inputs_and_its_graph(client: httpx.AsyncClient) -> None:
     await put(client, LOOP)
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert (found["document"], found["description"], found["problems"]) == (LOOP, "Writes.", [])
-    topic, style = found["inputs"]
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert (shown["document"], shown["description"], shown["problems"]) == (LOOP, "Writes.", [])
+    topic, style = shown["inputs"]
     assert (topic["name"], topic["type"], topic["required"], topic["description"]) == (
         "topic",
         "str",
@@ -162,12 +144,12 @@ async def test_a_workflow_is_shown_with_its_inputs_and_its_graph(client: httpx.A
     )
     assert (style["type"], style["required"], style["default"]) == ("str | null", False, None)
     assert topic["json_schema"] == {"type": "string"}
-    assert [(n["id"], n["kind"]) for n in found["graph"]["nodes"]] == [
+    assert [(n["id"], n["kind"]) for n in shown["graph"]["nodes"]] == [
         ("START", "start"),
         ("write", "prompt"),
         ("END", "end"),
     ]
-    assert [(e["source"], e["target"], e["kind"], e["label"]) for e in found["graph"]["edges"]] == [
+    assert [(e["source"], e["target"], e["kind"], e["label"]) for e in shown["graph"]["edges"]] == [
         ("START", "write", "next", ""),
         ("write", "write", "again", "at most 3 times"),
         ("write", "END", "exit", "len(poem) > 5"),
@@ -178,9 +160,9 @@ async def test_a_stored_document_that_this_version_refuses_is_still_shown(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     await Workflows(database).apply("haiku", digest="old", document="flow: {name: haiku}", concurrency=None, priority=0)
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert found["document"] == "flow: {name: haiku}"
-    assert {p["severity"] for p in found["problems"]} == {"error"}
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert shown["document"] == "flow: {name: haiku}"
+    assert {p["severity"] for p in shown["problems"]} == {"error"}
     await put(client)
     assert problem(await client.post("/v1/workflows/haiku/rollback", json={"revision": 1})) == (422, "invalid_document")
 
@@ -209,11 +191,11 @@ async def test_revisions_come_in_pages_with_their_documents_apart(client: httpx.
 async def test_the_difference_of_two_revisions_names_sections_and_lines(client: httpx.AsyncClient) -> None:
     await put(client)
     await put(client, LOOP)
-    found = (await client.get("/v1/workflows/haiku/diff", params={"from": 1, "to": 2})).json()
-    assert (found["older"], found["newer"], found["sections"]) == (1, 2, ["edges"])
-    assert "+++ haiku revision 2" in found["text"]
-    assert "\n+edges:" in found["text"]
-    assert (await client.get("/v1/workflows/haiku/diff")).json() == found
+    shown = (await client.get("/v1/workflows/haiku/diff", params={"from": 1, "to": 2})).json()
+    assert (shown["older"], shown["newer"], shown["sections"]) == (1, 2, ["edges"])
+    assert "+++ haiku revision 2" in shown["text"]
+    assert "\n+edges:" in shown["text"]
+    assert (await client.get("/v1/workflows/haiku/diff")).json() == shown
     back = (await client.get("/v1/workflows/haiku/diff", params={"from": 2, "to": 1})).json()
     assert "\n-edges:" in back["text"]
     assert (await client.get("/v1/workflows/haiku/diff", params={"from": 2})).json()["text"] == ""
@@ -225,8 +207,8 @@ async def test_the_difference_of_long_documents_doesnt_take_long(client: httpx.A
 
     await put(client, f"{HAIKU}{repeating(190)}\n# the end")
     await put(client, f"{HAIKU.replace('Writes.', 'Writes it.')}{repeating(187)}\n# the end")
-    found = await client.get("/v1/workflows/haiku/diff", timeout=5)
-    lines = found.json()["text"].splitlines()
+    shown = await client.get("/v1/workflows/haiku/diff", timeout=5)
+    lines = shown.json()["text"].splitlines()
     assert lines[2:6] == [
         "@@ -1,100012 +1,100012 @@",
         " # A first workflow.",
@@ -242,13 +224,13 @@ async def test_a_rollback_brings_an_older_document_and_its_limits_back(client: h
     response = await client.post("/v1/workflows/haiku/rollback", json={"revision": 1})
     assert response.status_code == 200
     assert (response.json()["revision"], response.json()["restores"], response.json()["created"]) == (3, 1, True)
-    found = (await client.get("/v1/workflows/haiku")).json()
-    assert (found["revision"], found["concurrency"]) == (3, 2)
+    shown = (await client.get("/v1/workflows/haiku")).json()
+    assert (shown["revision"], shown["concurrency"]) == (3, 2)
     again = await client.post("/v1/workflows/haiku/rollback", json={"revision": 3})
     assert (again.json()["revision"], again.json()["created"]) == (3, False)
 
 
-async def test_what_isnt_there_is_told_by_its_code(client: httpx.AsyncClient) -> None:
+async def test_what_does_not_exist_is_reported_by_its_code(client: httpx.AsyncClient) -> None:
     await put(client)
     for path in ("", "/revisions", "/revisions/1", "/diff"):
         response = await client.get(f"/v1/workflows/haikku{path}")
@@ -293,15 +275,15 @@ async def test_a_workflow_with_open_runs_is_deleted_only_by_force(
     client: httpx.AsyncClient, database: Database, bus: Bus
 ) -> None:
     await put(client)
-    run_id = await submit(database)
+    run_id = await submit(database, "haiku")
     refused = await client.delete("/v1/workflows/haiku")
     assert problem(refused) == (409, "workflow_in_use")
     assert refused.json()["open_runs"] == 1
-    heard: asyncio.Queue[RunEvents] = asyncio.Queue()
-    async with bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, heard.put):
+    received: asyncio.Queue[RunEvents] = asyncio.Queue()
+    async with bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, received.put):
         response = await client.delete("/v1/workflows/haiku", params={"force": True})
         assert response.json()["cancelled"] == [str(run_id)]
-        message = await asyncio.wait_for(heard.get(), 5)
+        message = await asyncio.wait_for(received.get(), 5)
     assert (message.run_id, message.entries[0].type) == (run_id, "run.cancelled")
 
 
@@ -309,7 +291,7 @@ async def test_the_calls_that_a_deleted_workflows_run_lost_with_its_executor_are
     client: httpx.AsyncClient, database: Database, bus: Bus
 ) -> None:
     await put(client)
-    run_id = await submit(database)
+    run_id = await submit(database, "haiku")
     async with working_hands(database, bus) as hands:
         await hands.leave_in_a_call(await hands.take(), "write", provider="scripted", model="m")
     announced: asyncio.Queue[RunEvents] = asyncio.Queue()
@@ -327,26 +309,26 @@ async def test_a_run_whose_workflow_is_gone_is_cancelled_by_the_next_sweep(
 ) -> None:
     async with starting(sweep_s=0.05) as registry:
         await put(registry.client)
-        run_id = await submit(database)
+        run_id = await submit(database, "haiku")
         await database.execute("DELETE FROM workflows")
 
         async def cancelled() -> bool:
             return (await Runs(database).get(run_id)).status == "cancelled"
 
-        await until(cancelled)
+        await eventually(cancelled)
 
 
 async def test_changes_are_announced_and_only_changes(client: httpx.AsyncClient, bus: Bus) -> None:
-    heard: asyncio.Queue[WorkflowChanged] = asyncio.Queue()
-    async with bus.subscribe(subjects.WORKFLOWS_CHANGED, WorkflowChanged, heard.put):
+    received: asyncio.Queue[WorkflowChanged] = asyncio.Queue()
+    async with bus.subscribe(subjects.WORKFLOWS_CHANGED, WorkflowChanged, received.put):
         await put(client)
         await put(client)
         await put(client, LOOP)
         await client.post("/v1/workflows/haiku/rollback", json={"revision": 1})
         await client.delete("/v1/workflows/haiku")
-        names = [(await asyncio.wait_for(heard.get(), 5)).name for _ in range(4)]
-        await asyncio.sleep(0.05)
-    assert (names, heard.qsize()) == (["haiku"] * 4, 0)
+        names = [(await asyncio.wait_for(received.get(), 5)).name for _ in range(4)]
+        await asyncio.sleep(0.05)  # one announcement too many would come in this time
+    assert (names, received.qsize()) == (["haiku"] * 4, 0)
 
 
 async def test_a_document_can_be_checked_without_applying_it(client: httpx.AsyncClient) -> None:

@@ -22,7 +22,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Json:
-    """A structured reply, in the form that the request asked for."""
+    """A structured reply, in the form that the request names."""
 
     value: Any
     tokens_in: int = 20

@@ -16,7 +16,7 @@ class OllamaDialect:
     stream_type = "application/x-ndjson"
 
     def is_streamed(self, request: Request) -> bool:
-        # Streaming is what Ollama does unless told otherwise.
+        # Streaming is what Ollama does unless the request says otherwise.
         return bool(request.body.get("stream", True))
 
     def whole(self, request: Request, reply: Reply) -> Any:

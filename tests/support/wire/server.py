@@ -1,4 +1,4 @@
-"""A loopback HTTP server that speaks one provider's format and remembers what it was asked."""
+"""A loopback HTTP server that speaks one provider's format and remembers what it was got."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Dialect(Protocol):
 class WireServer:
     url: str
     requests: list[Request] = field(default_factory=list)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the first request has come."""
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client left before its answer was complete."""
@@ -82,15 +82,15 @@ async def serve(
     """Serves in the running loop. Of a list, one behaviour per request; the last one answers all further ones."""
     server = WireServer("")
 
-    async def handle(asked: web.Request) -> web.StreamResponse:
-        request = await _read(asked)
+    async def handle(got: web.Request) -> web.StreamResponse:
+        request = await _read(got)
         server.requests.append(request)
-        server.asked.set()
+        server.requested.set()
         server.open += 1
         server.busiest = max(server.busiest, server.open)
         try:
             behaviour = await _choose(replies, request, len(server.requests))
-            return await _behave(dialect, asked, request, behaviour)
+            return await _behave(dialect, got, request, behaviour)
         except (asyncio.CancelledError, ConnectionError):
             server.hung_up.set()
             raise
@@ -123,17 +123,17 @@ async def _choose(replies: Script, request: Request, number: int) -> Behaviour:
     return await chosen if isinstance(chosen, Awaitable) else chosen
 
 
-async def _read(asked: web.Request) -> Request:
-    text = await asked.text()
-    headers = {name.lower(): value for name, value in asked.headers.items()}
-    return Request(asked.path, dict(asked.query), headers, json.loads(text) if text else None)
+async def _read(got: web.Request) -> Request:
+    text = await got.text()
+    headers = {name.lower(): value for name, value in got.headers.items()}
+    return Request(got.path, dict(got.query), headers, json.loads(text) if text else None)
 
 
-async def _behave(dialect: Dialect, asked: web.Request, request: Request, behaviour: Behaviour) -> web.StreamResponse:
+async def _behave(dialect: Dialect, got: web.Request, request: Request, behaviour: Behaviour) -> web.StreamResponse:
     match behaviour:
         case Text() | Json():
             if dialect.is_streamed(request):
-                return await _stream(dialect, asked, request, behaviour)
+                return await _stream(dialect, got, request, behaviour)
             return web.json_response(dialect.whole(request, behaviour))
         case Status():
             message = behaviour.message.replace("{key}", sent_key(request))
@@ -147,17 +147,17 @@ async def _behave(dialect: Dialect, asked: web.Request, request: Request, behavi
             return web.json_response(behaviour.value)
         case Late():
             await asyncio.sleep(behaviour.seconds)
-            return await _behave(dialect, asked, request, behaviour.reply)
+            return await _behave(dialect, got, request, behaviour.reply)
         case Held():
-            return await _hold(dialect, asked, request, behaviour)
+            return await _hold(dialect, got, request, behaviour)
         case CutStream():
-            return await _cut(dialect, asked, request, behaviour)
+            return await _cut(dialect, got, request, behaviour)
         case HangUp():
-            _hang_up(asked, reset=True)
+            _hang_up(got, reset=True)
             return web.Response()
         case Hang():
             if dialect.is_streamed(request) and behaviour.after:
-                await _stream(dialect, asked, request, LONG_REPLY, words=behaviour.after)
+                await _stream(dialect, got, request, LONG_REPLY, words=behaviour.after)
             await asyncio.sleep(3600)
             return web.Response()
         case _:
@@ -165,11 +165,11 @@ async def _behave(dialect: Dialect, asked: web.Request, request: Request, behavi
 
 
 async def _stream(
-    dialect: Dialect, asked: web.Request, request: Request, reply: Reply, *, words: int | None = None
+    dialect: Dialect, got: web.Request, request: Request, reply: Reply, *, words: int | None = None
 ) -> web.StreamResponse:
     """Streams a reply; with `words`, only so many of them and nothing after."""
     response = web.StreamResponse(headers={"Content-Type": dialect.stream_type})
-    await response.prepare(asked)
+    await response.prepare(got)
     before, pieces, after = dialect.stream(request, reply, word_list(reply.text))
     for piece in [*before, *pieces, *after] if words is None else [*before, *pieces[:words]]:
         await response.write(piece.encode())
@@ -178,11 +178,11 @@ async def _stream(
     return response
 
 
-async def _hold(dialect: Dialect, asked: web.Request, request: Request, how: Held) -> web.StreamResponse:
+async def _hold(dialect: Dialect, got: web.Request, request: Request, how: Held) -> web.StreamResponse:
     if not (dialect.is_streamed(request) and how.after):
         await how.until.wait()
-        return await _behave(dialect, asked, request, how.reply)
-    response = await _stream(dialect, asked, request, how.reply, words=how.after)
+        return await _behave(dialect, got, request, how.reply)
+    response = await _stream(dialect, got, request, how.reply, words=how.after)
     await how.until.wait()
     _, pieces, after = dialect.stream(request, how.reply, word_list(how.reply.text))
     for piece in [*pieces[how.after :], *after]:
@@ -191,9 +191,9 @@ async def _hold(dialect: Dialect, asked: web.Request, request: Request, how: Hel
     return response
 
 
-async def _cut(dialect: Dialect, asked: web.Request, request: Request, how: CutStream) -> web.StreamResponse:
+async def _cut(dialect: Dialect, got: web.Request, request: Request, how: CutStream) -> web.StreamResponse:
     if dialect.is_streamed(request):
-        response = await _stream(dialect, asked, request, LONG_REPLY, words=how.after)
+        response = await _stream(dialect, got, request, LONG_REPLY, words=how.after)
         if how.politely:
             await response.write_eof()
             return response
@@ -202,21 +202,21 @@ async def _cut(dialect: Dialect, asked: web.Request, request: Request, how: CutS
     else:
         body = json.dumps(dialect.whole(request, LONG_REPLY)).encode()
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
-        await response.prepare(asked)
+        await response.prepare(got)
         await response.write(body[: len(body) // 2])
-    _hang_up(asked)
+    _hang_up(got)
     return response
 
 
-def _hang_up(asked: web.Request, *, reset: bool = False) -> None:
-    if asked.transport is None:
+def _hang_up(got: web.Request, *, reset: bool = False) -> None:
+    if got.transport is None:
         return
     if reset:
         # Lingering for 0 s turns the close into a TCP reset.
-        asked.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-        asked.transport.abort()
+        got.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        got.transport.abort()
     else:
-        asked.transport.close()
+        got.transport.close()
 
 
 def sent_key(request: Request) -> str:

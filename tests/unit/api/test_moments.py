@@ -35,7 +35,7 @@ def test_a_time_is_read_as_people_write_it(text: str, at: datetime) -> None:
 @pytest.mark.parametrize(
     "text", ["", "7", "d", "7 d", "7D", "-7d", "1.5h", "\u0667d", "1000000d", "2026-02-30", "today"]
 )
-def test_what_is_no_time_is_told_what_one_looks_like(text: str) -> None:
+def test_the_error_for_what_is_no_time_shows_a_time(text: str) -> None:
     with pytest.raises(ValueError, match="should be a duration such as 7d, 24h or 30m"):
         read_moment(text)
 

@@ -53,7 +53,7 @@ def test_a_message_of_a_newer_version_can_be_read(message: Announcement) -> None
 
 
 @pytest.mark.parametrize("message", ANNOUNCEMENTS, ids=_kind)
-def test_every_message_has_a_service_that_may_send_it_and_one_that_may_hear_it(message: Announcement) -> None:
+def test_every_message_has_a_service_that_may_send_it_and_one_that_may_receive_it(message: Announcement) -> None:
     def allowed(patterns: tuple[str, ...]) -> bool:
         return any(fnmatchcase(message.subject, pattern) for pattern in patterns)
 

@@ -45,12 +45,12 @@ def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> OtelSettings:
 def test_traces_go_where_the_specification_says(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str | None
 ) -> None:
-    found = address(monkeypatch, **variables)
-    assert (found.url if found is not None else None) == url
+    read = address(monkeypatch, **variables)
+    assert (read.url if read is not None else None) == url
 
 
 def test_what_is_said_of_traces_goes_before_what_is_said_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = settings(
+    read = settings(
         monkeypatch,
         EXPORTER_OTLP_ENDPOINT="http://here",
         EXPORTER_OTLP_HEADERS="authorization=Bearer%20abc, x-team = red",
@@ -59,11 +59,11 @@ def test_what_is_said_of_traces_goes_before_what_is_said_of_everything(monkeypat
         EXPORTER_OTLP_PROTOCOL="http/protobuf",
         EXPORTER_OTLP_COMPRESSION="gzip",
     )
-    assert found.address == OtlpAddress(
+    assert read.address == OtlpAddress(
         "http://here/v1/traces", {"authorization": "Bearer abc", "x-team": "red"}, "http/json", compressed=True
     )
-    assert found.timeout_s == 2.5
-    assert "abc" not in repr(found) + repr(found.address)
+    assert read.timeout_s == 2.5
+    assert "abc" not in repr(read) + repr(read.address)
     again = settings(monkeypatch, EXPORTER_OTLP_TRACES_HEADERS="a=b", EXPORTER_OTLP_TRACES_TIMEOUT="100")
     assert again.address is not None
     assert (again.address.headers, again.timeout_s) == ({"a": "b"}, 0.1)
@@ -123,8 +123,8 @@ def test_a_wrong_value_ends_the_start_with_one_line_and_no_secret(
         {"EXPORTER_OTLP_ENDPOINT": "http://here", "TRACES_EXPORTER": "none"},
     ],
 )
-def test_what_other_programs_are_told_stops_nobody_who_sends_no_traces(
+def test_settings_of_other_programs_stop_no_registry_that_sends_no_traces(
     monkeypatch: pytest.MonkeyPatch, others: dict[str, str]
 ) -> None:
-    found = settings(monkeypatch, EXPORTER_OTLP_PROTOCOL="grpc", EXPORTER_OTLP_TIMEOUT="0", SERVICE_NAME="b", **others)
-    assert (found.address, found.resource["service.name"]) == (None, "b")
+    read = settings(monkeypatch, EXPORTER_OTLP_PROTOCOL="grpc", EXPORTER_OTLP_TIMEOUT="0", SERVICE_NAME="b", **others)
+    assert (read.address, read.resource["service.name"]) == (None, "b")

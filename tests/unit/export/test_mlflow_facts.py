@@ -20,9 +20,9 @@ def test_steps_at_the_same_time_count_once_for_their_node() -> None:
         (1, StepStarted(ONE)), (2, StepStarted(TWO)), (4, finished(ONE)), (5, finished(TWO)),
         (7, StepStarted(StepId("write", 2))), (8, finished(StepId("write", 2))), (10.5, ENDED),
     )  # fmt: skip
-    found = numbers(run)
-    assert (found["node_write_duration_ms"], found["duration_ms"]) == (5000, 10_000)
-    assert found["node_write_cost_usd"] == 0
+    facts = numbers(run)
+    assert (facts["node_write_duration_ms"], facts["duration_ms"]) == (5000, 10_000)
+    assert facts["node_write_cost_usd"] == 0
 
 
 def test_costs_are_summed_by_provider_and_node_and_what_has_an_unknown_part_is_left_out() -> None:
@@ -31,15 +31,15 @@ def test_costs_are_summed_by_provider_and_node_and_what_has_an_unknown_part_is_l
         (2, called(ONE, cost="0.1")), (2, called(ONE, cost="0.2")), (2, called(READ, cost=None, provider="vllm")),
         (3, finished(ONE)), (3, finished(READ)), (4, ENDED),
     )  # fmt: skip
-    found = numbers(run)
-    assert (found["node_write_cost_usd"], found["provider_openai_cost_usd"]) == (0.3, 0.3)
-    assert not {"node_read_cost_usd", "provider_vllm_cost_usd", "total_cost_usd"} & found.keys()
+    facts = numbers(run)
+    assert (facts["node_write_cost_usd"], facts["provider_openai_cost_usd"]) == (0.3, 0.3)
+    assert not {"node_read_cost_usd", "provider_vllm_cost_usd", "total_cost_usd"} & facts.keys()
     assert tags_of(run)["flowyard.cost"] == "unknown"
 
 
 def test_a_run_without_calls_has_cost_nothing() -> None:
-    found = numbers(finished_run((1, ENDED)))
-    assert (found["total_cost_usd"], found["model_calls"]) == (0, 0)
+    facts = numbers(finished_run((1, ENDED)))
+    assert (facts["total_cost_usd"], facts["model_calls"]) == (0, 0)
 
 
 def test_names_and_values_keep_to_what_mlflow_takes() -> None:

@@ -47,7 +47,7 @@ edges:
 config: {llm: {provider: openai, model: gpt}}
 """
 ENDED = RunFinished("succeeded", 3.0, {"poem": "rain"})
-CHAIN = (
+MOMENTS = (
     (0.0, "run.queued"),
     (0.5, "run.claimed", {"attempt": 1, "executor": "one"}),
     (1.0, StepStarted(THINK)),
@@ -74,7 +74,7 @@ def texts(span: Span) -> tuple[Any, Any]:
 
 
 def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
-    root, call, think, other, write = spans_of(finished_run(*CHAIN, document=DOCUMENT, inputs={"topic": "dawn"}))
+    root, call, think, other, write = spans_of(finished_run(*MOMENTS, document=DOCUMENT, inputs={"topic": "dawn"}))
     assert [span.name for span in (root, think, write)] == ["invoke_workflow test", "step think", "step write"]
     assert (root.parent_id, think.parent_id, write.parent_id) == (None, root.span_id, root.span_id)
     assert (call.parent_id, other.parent_id) == (think.span_id, write.span_id)
@@ -87,21 +87,21 @@ def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
 
 def test_the_trace_is_the_runs_id_and_spans_have_the_same_ids_each_time() -> None:
     assert trace_id(RUN) == str(RUN).replace("-", "")
-    first, again = (spans_of(finished_run(*CHAIN, document=DOCUMENT)) for _ in range(2))
+    first, again = (spans_of(finished_run(*MOMENTS, document=DOCUMENT)) for _ in range(2))
     assert first == again
     assert len({span.span_id for span in first}) == len(first)
     assert all(len(bytes.fromhex(span.span_id)) == 8 for span in first)
     # What a run has done since doesn't change what is known of it already.
-    longer = spans_of(finished_run(*CHAIN[:-1], (3.2, StepStarted(THINK)), (4.0, finished(THINK)), (5.0, ENDED)))
+    longer = spans_of(finished_run(*MOMENTS[:-1], (3.2, StepStarted(THINK)), (4.0, finished(THINK)), (5.0, ENDED)))
     assert {span.span_id for span in first} < {span.span_id for span in longer}
 
 
 def test_a_call_speaks_the_language_of_the_conventions() -> None:
     call = called(THINK, tokens_cached=4, first_token_s=0.2, retries=1)
     run = finished_run((0, StepStarted(THINK)), (2, call), (3, ENDED), document=DOCUMENT)
-    [_, found, _] = spans_of(run)
-    assert found.name == "chat gpt"
-    assert found.attributes == {
+    [_, named, _] = spans_of(run)
+    assert named.name == "chat gpt"
+    assert named.attributes == {
         "flowyard.node": "think",
         "flowyard.visit": 1,
         "gen_ai.operation.name": "chat",
@@ -134,13 +134,13 @@ def test_what_is_unknown_is_left_out_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize("cost", ["0.0000001", "1234567890.123456789012345678", "0"])
-def test_costs_are_told_to_the_last_digit(cost: str) -> None:
+def test_costs_are_exact_to_the_last_digit(cost: str) -> None:
     [root, call, _] = spans_of(finished_run((0, StepStarted(THINK)), (1, called(THINK, cost=cost)), (3, ENDED)))
     assert (root.attributes["flowyard.cost_usd"], call.attributes["flowyard.cost_usd"]) == (cost, cost)
     assert Decimal(str(call.attributes["flowyard.cost_usd"])) == Decimal(cost)
 
 
-def test_prompts_and_replies_are_told_only_where_they_were_logged() -> None:
+def test_prompts_and_replies_are_exported_only_where_they_were_logged() -> None:
     messages = ({"role": "system", "content": "be brief"}, {"role": "user", "content": "think dawn"})
     logged, quiet = called(THINK, messages=messages, reply="soft"), called(WRITE)
     [_, quiet_span, logged_span, *_] = spans_of(
@@ -149,8 +149,8 @@ def test_prompts_and_replies_are_told_only_where_they_were_logged() -> None:
     assert texts(quiet_span) == (None, None)
     assert not [name for name in quiet_span.attributes if "messages" in name or "instructions" in name]
     assert texts(logged_span) == ({"messages": list(messages)}, {"role": "assistant", "content": "soft"})
-    asked = json.loads(str(logged_span.attributes["gen_ai.input.messages"]))
-    assert asked == [{"role": "user", "parts": [{"type": "text", "content": "think dawn"}]}]
+    input_messages = json.loads(str(logged_span.attributes["gen_ai.input.messages"]))
+    assert input_messages == [{"role": "user", "parts": [{"type": "text", "content": "think dawn"}]}]
     rules = json.loads(str(logged_span.attributes["gen_ai.system_instructions"]))
     assert rules == [{"type": "text", "content": "be brief"}]
     [reply] = json.loads(str(logged_span.attributes["gen_ai.output.messages"]))
@@ -185,8 +185,8 @@ def test_a_failed_run_says_why_in_all_its_parts() -> None:
         status="failed",
         error=error,
     )
-    found = by_name(spans_of(run))
-    root, think, write = (found[name] for name in ("invoke_workflow test", "step think", "step write"))
+    named = by_name(spans_of(run))
+    root, think, write = (named[name] for name in ("invoke_workflow test", "step think", "step write"))
     assert [span.error for span in (root, think, write)] == ["no luck", "no luck", "failed"]
     assert [span.attributes["error.type"] for span in (root, think)] == ["provider_error"] * 2
     assert write.attributes["flowyard.step.cut_off"] == "failed"
@@ -247,22 +247,22 @@ def test_each_item_of_a_map_is_given_its_item_and_what_comes_after_the_map_all_r
         document=MAP,
         inputs={"topics": ["a", "b"]},
     )
-    found = by_name(spans_of(run))
-    assert texts(found["step write[0]"]) == ({"item": "a"}, {"poem": "one"})
-    assert texts(found["step write[1]"]) == ({"item": "b"}, None)
-    assert texts(found["step choose"])[0] == {"poems": ["one", {"error": "timeout", "message": "slow"}]}
-    assert found["step write[1]"].attributes["flowyard.item"] == 1
+    named = by_name(spans_of(run))
+    assert texts(named["step write[0]"]) == ({"item": "a"}, {"poem": "one"})
+    assert texts(named["step write[1]"]) == ({"item": "b"}, None)
+    assert texts(named["step choose"])[0] == {"poems": ["one", {"error": "timeout", "message": "slow"}]}
+    assert named["step write[1]"].attributes["flowyard.item"] == 1
 
 
 def test_of_a_fork_only_what_its_own_steps_wrote_is_known_and_its_origin_is_linked() -> None:
-    run = finished_run(*CHAIN[3:], document=DOCUMENT, inputs={"topic": "dawn"}, forked_from=ORIGIN)
-    found = {span.name: span for span in spans_of(run)}
-    assert found["invoke_workflow test"].linked_runs == (ORIGIN,)
+    run = finished_run(*MOMENTS[3:], document=DOCUMENT, inputs={"topic": "dawn"}, forked_from=ORIGIN)
+    named = {span.name: span for span in spans_of(run)}
+    assert named["invoke_workflow test"].linked_runs == (ORIGIN,)
     assert run_span_id(ORIGIN) != run_span_id(RUN)
-    assert texts(found["step write"])[0] == {"plan": "soft"}
+    assert texts(named["step write"])[0] == {"plan": "soft"}
 
 
-def test_where_a_run_went_is_told_and_what_was_reserved_is_not() -> None:
+def test_the_way_of_a_run_is_exported_and_its_reservations_are_not() -> None:
     run = finished_run(
         (0, ModelReserved(THINK, "openai", "gpt", 100, None)), (1, RouteTaken("think", "write", "x > 1")), (2, ENDED)
     )
@@ -304,6 +304,6 @@ def test_text_is_made_such_that_others_can_store_it(value: Any, shown: str) -> N
     assert as_json(value, max_length=100) == shown
 
 
-def test_steps_that_never_began_are_told_nothing_of() -> None:
+def test_steps_that_never_began_are_not_exported() -> None:
     [root] = spans_of(finished_run((0, StepFinished(THINK, 1.0, {}, 0, 0, 0, Decimal(0))), (1, ENDED)))
     assert root.role == "run"

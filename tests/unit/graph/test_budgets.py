@@ -1,4 +1,4 @@
-"""No run spends past its budget, whatever its shape: what can't be paid isn't asked."""
+"""No run spends past its budget, whatever its shape: what can't be paid isn't called."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def unpriced(call: ModelCall, prompt: int) -> Terms:
 
 def using(tokens: int | None, usd: str | None = None) -> Callable[[ModelCall], Any]:
     async def answer(call: ModelCall) -> ModelReply:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # a call takes its time
         usage = Usage(0, tokens) if tokens is not None else Usage()
         return ModelReply(call.node, usage, Decimal(usd) if usd is not None else None)
 
@@ -73,7 +73,7 @@ async def fifty(budget: str, answer: Callable[[ModelCall], Any], terms: TermsOf 
 
 
 def ended_by_its_budget(outcome: Outcome) -> str:
-    """Why, and it is told once."""
+    """Why, and it is recorded once."""
     assert outcome.result.status == "failed"
     assert outcome.result.error is not None
     assert outcome.result.error.code == "budget_exceeded"
@@ -191,8 +191,8 @@ async def test_fallbacks_are_paid_for() -> None:
 
 
 async def sent(budget: str, terms: TermsOf = unpriced, llm: str = "", tokens: int = 1, after: str = "") -> Outcome:
-    asked = f"provider: openai, model: m{llm}"
-    return await run(one(budget, llm=asked, after=after), model=Answering(using(tokens)), terms=terms)
+    settings = f"provider: openai, model: m{llm}"
+    return await run(one(budget, llm=settings, after=after), model=Answering(using(tokens)), terms=terms)
 
 
 async def test_a_reply_has_a_bound_as_soon_as_its_length_is_limited() -> None:
@@ -205,7 +205,7 @@ async def test_a_reply_has_a_bound_as_soon_as_its_length_is_limited() -> None:
         assert [call.settings.max_tokens for call in outcome.calls] == [bound], budget
 
 
-async def test_a_model_that_replies_shortly_is_asked_for_no_more_than_it_has() -> None:
+async def test_a_model_with_short_replies_gets_a_limit_that_it_has() -> None:
     async def short(call: ModelCall, prompt: int) -> Terms:
         return Terms(None, longest=300)
 
@@ -224,8 +224,8 @@ async def test_a_reply_shrinks_to_what_is_left() -> None:
 
 
 async def test_a_reply_whose_length_the_document_says_does_not_shrink() -> None:
-    told = ", extra: {max_completion_tokens: 500}", ", extra: {extra_body: {max_tokens: 500}}"
-    for said in (", max_tokens: 500", *told, ", max_tokens: 5, extra: {generationConfig: {maxOutputTokens: 500}}"):
+    limits = ", extra: {max_completion_tokens: 500}", ", extra: {extra_body: {max_tokens: 500}}"
+    for said in (", max_tokens: 500", *limits, ", max_tokens: 5, extra: {generationConfig: {maxOutputTokens: 500}}"):
         outcome = await sent("{tokens: 400}", llm=said)
         ended_by_its_budget(outcome)
         assert outcome.calls == []
@@ -239,7 +239,7 @@ async def test_several_replies_to_one_call_are_reserved_as_several() -> None:
         ended_by_its_budget(await sent("{tokens: 10000}", llm=f", max_tokens: 1000, extra: {{{extra}}}"))
 
 
-async def test_free_models_keep_a_limit_on_money_and_are_asked_as_ever() -> None:
+async def test_free_models_keep_a_limit_on_money_and_are_called_as_ever() -> None:
     async def free(call: ModelCall, prompt: int) -> Terms:
         return Terms(FREE)
 
@@ -260,20 +260,10 @@ async def test_canned_replies_cost_nothing() -> None:
     ended_by_its_budget(await run(one("{model_calls: 1}", after="- {id: b, prompt: go, outputs: [b]}")))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"extra": {"tools": [{"name": "t" * 100}]}}],
-    ids=["plain", "with tools"],
-)
-def test_no_prompt_has_more_tokens_than_bytes(settings: dict[str, Any]) -> None:
-    call = ModelCall("a", ModelSettings("openai", "m", **settings), (Message("user", "ü\ud800"),), {"type": "object"})
-    assert prompt_bound(call) >= len("ü\ud800".encode("utf-8", "surrogatepass")) + len(str(settings)) + 600
+# ---- what is recorded
 
 
-# ---- what is told
-
-
-async def test_what_is_reserved_is_told_before_each_call() -> None:
+async def test_a_reservation_is_recorded_before_each_call() -> None:
     outcome = await sent("{tokens: 10000}", llm=", max_tokens: 100")
     [reserved], [called] = outcome.of(ModelReserved), outcome.of(ModelCalled)
     assert (reserved.provider, reserved.model, reserved.usd) == ("openai", "m", None)
@@ -358,7 +348,7 @@ async def test_waiting_for_what_others_leave_over_is_no_time_of_the_step() -> No
     """Three calls fit side by side, so that the last ones wait for longer than a step may take."""
 
     async def answer(_: ModelCall) -> ModelReply:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # a third of the time that the step has
         return ModelReply("done", Usage(10, 5, 0), Decimal(0))
 
     async def free(_: ModelCall, __: int) -> Terms:
@@ -375,7 +365,7 @@ async def test_waiting_for_what_others_leave_over_is_no_time_of_the_step() -> No
     assert outcome.result.outputs == {"texts": ["done"] * 24}
 
 
-async def test_a_call_that_a_bug_ends_is_told_and_holds_up_no_other() -> None:
+async def test_a_call_that_a_bug_ends_is_reported_and_holds_up_no_other() -> None:
     async def answer(_: ModelCall) -> str:
         raise RuntimeError("a bug")
 

@@ -82,7 +82,7 @@ async def test_a_sum_with_an_unknown_part_is_unknown() -> None:
     assert (finished.tokens_in, finished.tokens_out, finished.cost_usd) == (20, None, None)
 
 
-async def test_tokens_are_reported_as_they_come_if_asked_for() -> None:
+async def test_tokens_are_events_as_they_come_if_the_run_is_streamed() -> None:
     outcome = await run(document("a"), replies={"a": "one two three"}, stream=True)
     assert "".join(event.text for event in outcome.of(Token)) == "one two three"
     order = [type(event) for event in outcome.events]

@@ -83,7 +83,7 @@ async def test_retry_after_is_waited_for() -> None:
 _FALLBACKS = ", llm: {provider: openai, model: one, fallbacks: [{model: gpt-two}, {provider: ollama, model: three}]}"
 
 
-async def test_fallbacks_are_asked_in_order_until_one_answers() -> None:
+async def test_fallbacks_are_called_in_order_until_one_answers() -> None:
     outcome = await run(_one(_FALLBACKS), replies={"a": [_LIMITED, {"error": "model_refused"}, "third"]})
     assert outcome.result.outputs == {"a": "third"}
     assert [str(call.settings) for call in outcome.calls] == ["openai/one", "openai/gpt-two", "ollama/three"]
@@ -131,7 +131,7 @@ async def test_on_error_continue_goes_on_with_null_and_the_join_runs_once() -> N
     outcome = await run(_branches("continue"), replies={"b": _LIMITED})
     assert outcome.result.status == "succeeded"
     assert outcome.path == ["s", "a", "b", "b2", "j"]
-    assert outcome.asked("b2") == ["after []"]
+    assert outcome.prompts_of("b2") == ["after []"]
     assert [e.handled for e in outcome.of(StepFailed)] == ["continue"]
 
 
@@ -172,7 +172,7 @@ async def test_a_failure_in_one_branch_aborts_the_calls_of_the_others() -> None:
     async def answer(call: ModelCall) -> str:
         if call.node == "a":
             await hanging.reply(call)
-        await hanging.asked.wait()
+        await hanging.called.wait()
         raise ModelTimeout("late", provider="p", model="m")
 
     text = document(
@@ -233,7 +233,7 @@ async def test_a_timed_out_step_may_be_handled() -> None:
 
 async def test_the_timeout_of_a_step_includes_its_retries() -> None:
     async def limited(call: ModelCall) -> str:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # a call takes its time
         raise RateLimited("slow down", provider="p", model="m")
 
     async with asyncio.timeout(5):
@@ -277,7 +277,7 @@ async def _cancelled(text: str, hanging: Hanging) -> list[Event]:
     task: asyncio.Task[RunResult] = asyncio.create_task(
         run_workflow(compiled(text), {}, run_id="r", model=hanging, emit=events.append)
     )
-    await hanging.asked.wait()
+    await hanging.called.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -246,8 +246,8 @@ async def test_parallel_branches_run_at_the_same_time_and_see_the_state_before_t
         """,
     )
     outcome = await run(text, replies={"a": "new", "b": "new"})
-    assert outcome.asked("a") == ["b is old"]
-    assert outcome.asked("b") == ["a is old"]
+    assert outcome.prompts_of("a") == ["b is old"]
+    assert outcome.prompts_of("b") == ["a is old"]
 
 
 async def test_a_node_returns_only_what_it_writes() -> None:
@@ -269,7 +269,7 @@ async def test_a_field_that_nobody_wrote_is_null_and_no_output() -> None:
         nodes="- {id: d, prompt: '[{b}]', outputs: [d]}",
     )
     outcome = await run(text)
-    assert outcome.asked("d") == ["[]"]
+    assert outcome.prompts_of("d") == ["[]"]
     assert outcome.result.state["b"] is None
     assert "b" not in outcome.result.outputs
 

@@ -1,4 +1,4 @@
-"""A list in `from` beside routes, a loop, a map or a condition: branches meet, and then one choice is made."""
+"""A list in `from` together with routes, a loop, a map or a condition: branches meet, and then one choice is made."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_a_map_runs_over_the_list_as_its_own_branch_sees_it() -> None:
         .replace("from: [a, w]", "from: [a, a2, w]")
     )
     outcome = await run(text, replies={"a": "a", "a2": "other", "b": "mine", "w": "done"})
-    assert outcome.asked("w") == ["mine"]
+    assert outcome.prompts_of("w") == ["mine"]
 
 
 async def test_after_an_item_has_failed_the_run_no_further_item_costs_anything() -> None:
@@ -89,4 +89,4 @@ async def test_after_an_item_has_failed_the_run_no_further_item_costs_anything()
     ).replace("  - {id: a, prompt: 'do a', outputs: [a]}\n", "")
     outcome = await run(text, replies={"w": {"error": "model_refused"}})
     assert outcome.result.status == "failed"
-    assert outcome.asked("w") == ["p"]
+    assert outcome.prompts_of("w") == ["p"]

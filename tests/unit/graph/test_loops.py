@@ -71,7 +71,7 @@ async def test_two_loops_in_a_row_count_for_themselves() -> None:
     assert (await run(text)).path == ["a", "a", "b", "c", "b", "c", "b", "c"]
 
 
-async def test_an_inner_loop_begins_anew_with_each_turn_of_the_outer_one() -> None:
+async def test_an_inner_loop_begins_again_with_each_turn_of_the_outer_one() -> None:
     outcome = await run(_NESTED)
     assert outcome.path == ["a", "i", "i", "i", "o"] * 2
     turns = [(e.node, e.turn) for e in outcome.of(LoopTurned)]
@@ -122,7 +122,7 @@ def test_a_loop_that_goes_back_over_a_fork_it_does_not_join_is_refused() -> None
     ]
 
 
-async def test_iterations_tells_the_turns_of_a_loop() -> None:
+async def test_iterations_counts_the_turns_of_a_loop() -> None:
     text = document(
         "a b c",
         """

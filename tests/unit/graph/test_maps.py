@@ -10,6 +10,7 @@ import pytest
 from flowyard.errors.steps import ProviderError
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import StepFailed, StepStarted
+from support.waiting import eventually
 from support.workflows import Answering, document, run
 
 _FIELDS = "items: {type: list, required: true}\nout: list\none: str"
@@ -35,15 +36,16 @@ async def _echo(call: ModelCall) -> str:
 
 async def test_results_come_in_the_order_of_the_items_although_later_ones_finish_first() -> None:
     finished: list[str] = []
+    order = ["10", "3", "2", "1"]
 
-    async def slower_first(call: ModelCall) -> str:
+    async def last_first(call: ModelCall) -> str:
         item = await _echo(call)
-        await asyncio.sleep(0.05 / int(item))
+        await eventually(lambda: finished == order[: order.index(item)])
         finished.append(item)
         return item
 
-    outcome = await run(_map(), {"items": [1, 2, 3, 10]}, model=Answering(slower_first))
-    assert finished == ["10", "3", "2", "1"]
+    outcome = await run(_map(), {"items": [1, 2, 3, 10]}, model=Answering(last_first))
+    assert finished == order
     assert outcome.result.outputs == {"out": ["1", "2", "3", "10"]}
 
 
@@ -89,7 +91,8 @@ async def test_max_concurrency_is_reached_and_never_exceeded(most: int) -> None:
         nonlocal active, peak
         active += 1
         peak = max(peak, active)
-        await asyncio.sleep(0.005)
+        await eventually(lambda: peak >= most)
+        await asyncio.sleep(0)
         active -= 1
         return "x"
 
@@ -144,10 +147,10 @@ async def test_several_outputs_of_an_item_are_collected_as_one_object() -> None:
 async def test_an_item_may_be_an_object_that_the_prompt_steps_into() -> None:
     text = _map(", item: who").replace("do {item}", "do {who.name}")
     outcome = await run(text, {"items": [{"name": "Ada"}, {"name": "Alan"}]})
-    assert outcome.asked("work") == ["do Ada", "do Alan"]
+    assert outcome.prompts_of("work") == ["do Ada", "do Alan"]
 
 
-async def test_a_map_inside_a_loop_collects_anew_in_each_turn() -> None:
+async def test_a_map_inside_a_loop_starts_an_empty_list_in_each_turn() -> None:
     text = document(
         "j",
         """
@@ -251,7 +254,7 @@ async def test_what_one_map_collects_the_next_one_can_go_through() -> None:
         nodes=f"{_WORK}\n- {{id: again, prompt: 're {{item}}', outputs: [one]}}",
     )
     outcome = await run(text, {"items": ["a", "b"]}, {"work": ["A", "B"], "again": ["x", "y"]})
-    assert outcome.asked("again") == ["re A", "re B"]
+    assert outcome.prompts_of("again") == ["re A", "re B"]
     assert outcome.result.outputs == {"out": ["A", "B"], "end": ["x", "y"]}
 
 

@@ -64,7 +64,7 @@ async def test_a_reducer_gathers_over_the_turns_of_a_loop_and_the_condition_sees
     )
     outcome = await run(text, replies={"a": ["x", "y", "z", "too many"]})
     assert outcome.result.outputs == {"all": ["x", "y", "z"]}
-    assert outcome.asked("a") == ["so far: []", 'so far: ["x"]', 'so far: ["x", "y"]']
+    assert outcome.prompts_of("a") == ["so far: []", 'so far: ["x"]', 'so far: ["x", "y"]']
 
 
 async def test_a_failed_run_has_what_was_gathered_until_then() -> None:

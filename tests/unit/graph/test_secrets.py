@@ -1,4 +1,4 @@
-"""A run in memory: its prompts have the secrets, and nothing that it tells does."""
+"""A run in memory: its prompts have the secrets, and none of its events does."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_each_item_of_a_map_has_the_secret() -> None:
     - {from: each, to: END}
     """
     outcome = await run(document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(answer))
-    assert sorted(outcome.asked("each")) == [f"a {SECRET}", f"b {SECRET}"]
+    assert sorted(outcome.prompts_of("each")) == [f"a {SECRET}", f"b {SECRET}"]
     assert outcome.result.outputs == {"texts": ["a ***", "b ***"]}
 
 
@@ -74,10 +74,10 @@ async def test_a_name_that_means_something_else_in_a_node_is_no_secret() -> None
     - {from: each, to: END}
     """
     outcome = await run(document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(refuse))
-    assert outcome.asked("each")[0] == "a"
+    assert outcome.prompts_of("each")[0] == "a"
 
 
-async def test_what_is_wrong_with_a_reply_is_told_without_the_secret() -> None:
+async def test_what_is_wrong_with_a_reply_is_reported_without_the_secret() -> None:
     async def answer(_: ModelCall) -> str:
         return r'{"said": "x", "s3cr\u00E9t-of-somebody": 1, "more": "s3cr\u00E9t-of-somebody"}'
 
@@ -89,6 +89,6 @@ async def test_what_is_wrong_with_a_reply_is_told_without_the_secret() -> None:
     outcome = await run(text, {"token": SECRET}, model=Answering(answer))
     assert outcome.result.error is not None
     assert outcome.result.error.message == "***: no such field; more: expected int, got str '***'"
-    told = [repr(event) for event in outcome.events if not isinstance(event, ModelCalled)]
-    assert SECRET not in json.dumps(told, ensure_ascii=False)
-    assert "u00E9t-of" not in json.dumps(told)
+    shown = [repr(event) for event in outcome.events if not isinstance(event, ModelCalled)]
+    assert SECRET not in json.dumps(shown, ensure_ascii=False)
+    assert "u00E9t-of" not in json.dumps(shown)

@@ -32,28 +32,28 @@ class Expected:
 
 
 def expected_in(text: str) -> list[Expected]:
-    found = []
+    collected = []
     for line in text.splitlines():
         match = EXPECTED.fullmatch(line)
         if match is None:
             break
-        found.append(Expected(Position(int(match[1]), int(match[2])), match[3], match[4]))
-    return found
+        collected.append(Expected(Position(int(match[1]), int(match[2])), match[3], match[4]))
+    return collected
 
 
-def told(problem: Problem) -> str:
+def shown_of(problem: Problem) -> str:
     return f"{problem.message} ({problem.suggestion})"
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_a_bad_document_is_told_what_where_and_what_would_be_right(path: Path) -> None:
+def test_a_bad_document_is_refused_with_what_where_and_what_would_be_right(path: Path) -> None:
     expected = expected_in(path.read_text(encoding="utf-8"))
     loaded = load_file(path)
     shown = "\n".join(problem.render(path.name) for problem in loaded.problems)
-    found = [(p.position.line, p.position.column, p.code) for p in loaded.problems]
-    assert found == sorted((e.position.line, e.position.column, e.code) for e in expected), shown
+    collected = [(p.position.line, p.position.column, p.code) for p in loaded.problems]
+    assert collected == sorted((e.position.line, e.position.column, e.code) for e in expected), shown
     for problem, wanted in zip(loaded.problems, sorted(expected, key=lambda e: (e.position, e.code)), strict=True):
-        assert wanted.hint in told(problem), shown
+        assert wanted.hint in shown_of(problem), shown
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
@@ -71,15 +71,15 @@ def codes_in_the_source() -> set[str]:
     """What stands as a code in the calls that report."""
     room = Path(next(iter(flowyard.language.__path__)))
     reporters = {"error", "warn", "Problem", "Finding", "_fatal"}
-    found = set()
+    collected = set()
     for path in room.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and node.args:
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 places = [node.args[0]] if name in reporters else []
                 places += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-                found |= {c.value for place in places for c in ast.walk(place) if isinstance(c, ast.Constant)}
-    return {code for code in found if isinstance(code, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", code)}
+                collected |= {c.value for place in places for c in ast.walk(place) if isinstance(c, ast.Constant)}
+    return {code for code in collected if isinstance(code, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", code)}
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def any_flow(seed: int) -> Flow:
 
 def running_together(whole: Flow) -> set[frozenset[str]]:
     """The same, found by going through every state that a run can be in: the places of its branches."""
-    found: set[frozenset[str]] = set()
+    pairs: set[frozenset[str]] = set()
     seen: set[frozenset[str]] = set()
     pending = [frozenset(), *_next_places(whole.transitions[START])]
     while pending:
@@ -159,9 +159,9 @@ def running_together(whole: Flow) -> set[frozenset[str]]:
         if places not in seen:
             seen.add(places)
             ready = [n for n in places if not any(n in whole.forward_from(other) for other in places - {n})]
-            found |= {frozenset(pair) for pair in combinations(ready, 2)}
+            pairs |= {frozenset(pair) for pair in combinations(ready, 2)}
             pending += [places - {name} | after for name in ready for after in _next_places(whole.transitions[name])]
-    return found
+    return pairs
 
 
 def _next_places(transition: Transition) -> list[frozenset[str]]:
@@ -170,6 +170,6 @@ def _next_places(transition: Transition) -> list[frozenset[str]]:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_the_nodes_beside_a_node_are_those_that_a_run_can_be_at_as_well(seed: int) -> None:
+def test_the_nodes_parallel_to_a_node_are_those_that_a_run_can_be_at_as_well(seed: int) -> None:
     whole = any_flow(seed)
     assert {frozenset((a, b)) for a in whole.names for b in whole.parallel_to(a)} == running_together(whole)

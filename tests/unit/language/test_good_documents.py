@@ -110,7 +110,7 @@ def test_the_reply_is_text_for_one_text_and_an_object_otherwise() -> None:
         ("short", "write", "local/smollm2-135m"),
     ],
 )
-def test_a_node_asks_the_model_that_the_document_means(document: str, node: str, model: str) -> None:
+def test_a_node_calls_the_model_that_the_document_names(document: str, node: str, model: str) -> None:
     assert str(prompt_node(good(document), node).settings) == model
 
 

@@ -36,7 +36,7 @@ def test_inputs_are_taken_with_int_widened() -> None:
     assert type(inputs["ratio"]) is float
 
 
-def test_every_fault_of_the_inputs_is_told_at_once() -> None:
+def test_every_fault_of_the_inputs_is_reported_at_once() -> None:
     with pytest.raises(InvalidInputs) as refused:
         valid_inputs(workflow(), {"ages": [1, "x"], "ratoi": 1, "poem": "a"})
     ages, ratoi, poem, topic = refused.value.problems

@@ -19,7 +19,7 @@ def node(name: str, output: str, **more: Any) -> dict[str, Any]:
     return {"id": name, "prompt": "On {topic}", "outputs": [output], **more}
 
 
-def test_many_writers_beside_many_branches_are_judged_in_time() -> None:
+def test_many_writers_parallel_to_many_branches_are_checked_in_time() -> None:
     beside = [f"b{i}" for i in range(100)]
     writers = [f"c{i}" for i in range(800)]
     nodes = [node("r", "way"), *(node(name, "topic") for name in beside), *(node(name, "out") for name in writers)]

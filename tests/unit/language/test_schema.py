@@ -44,7 +44,7 @@ def test_a_document_of_the_wrong_shape_does_not_validate(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", [("config", "storage"), ("config", "observability"), ("webhook",)], ids=".".join)
-def test_editors_are_told_which_keys_are_old(path: tuple[str, ...]) -> None:
+def test_the_schema_marks_old_keys_for_editors(path: tuple[str, ...]) -> None:
     shapes = document_schema()["$defs"]
     properties = shapes["ConfigShape"]["properties"] if path[0] == "config" else document_schema()["properties"]
     assert properties[path[-1]]["deprecated"] is True

@@ -81,8 +81,8 @@ def test_the_end_of_a_text_is_behind_its_last_character() -> None:
     ],
 )
 def test_a_scalar_means_what_yaml_1_2_says(written: str, value: object) -> None:
-    found = scalar(f"a: {written}").value
-    assert (found, type(found)) == (value, type(value))
+    read = scalar(f"a: {written}").value
+    assert (read, type(read)) == (value, type(value))
 
 
 def test_anchors_and_merges_are_followed() -> None:

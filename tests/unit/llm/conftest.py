@@ -10,8 +10,8 @@ from support.wire.providers import ENVIRON, PROVIDERS, Provider
 
 @pytest.fixture(params=PROVIDERS, ids=lambda provider: provider.name)
 def provider(request: pytest.FixtureRequest) -> Provider:
-    found: Provider = request.param
-    return found
+    provider_of_test: Provider = request.param
+    return provider_of_test
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's format, at an address of the document's: asked without LiteLLM."""
+"""Servers that speak OpenAI's format, at an address of the document's: called without LiteLLM."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from flowyard.llm.models import Models
 from support.wire.behaviour import Status, Text
 from support.wire.providers import OPENAI
 
-ASKED = (Message("user", "Hello?"),)
+MESSAGES = (Message("user", "Hello?"),)
 HEADERS = {"extra_headers": {"X-Team": "a-secret-of-the-team"}, "top_k": 3}
 
 
-def ask(url: str, **settings: object) -> ModelCall:
-    return ModelCall("write", ModelSettings("hosted_vllm", "qwen3", api_base=url, **settings), ASKED)  # type: ignore[arg-type]
+def call_of(url: str, **settings: object) -> ModelCall:
+    return ModelCall("write", ModelSettings("hosted_vllm", "qwen3", api_base=url, **settings), MESSAGES)  # type: ignore[arg-type]
 
 
 async def test_headers_of_extra_are_headers_and_the_rest_is_body(models: Models) -> None:
     async with OPENAI.serve([Text("hi")]) as server:
-        await models.reply(ask(server.url, extra=HEADERS))
-    asked = server.requests[0]
-    assert asked.headers["x-team"] == "a-secret-of-the-team"
-    assert asked.body["top_k"] == 3
-    assert "extra_headers" not in asked.body
+        await models.reply(call_of(server.url, extra=HEADERS))
+    request = server.requests[0]
+    assert request.headers["x-team"] == "a-secret-of-the-team"
+    assert request.body["top_k"] == 3
+    assert "extra_headers" not in request.body
 
 
 async def test_no_error_spells_a_secret_header(models: Models) -> None:
     async with OPENAI.serve([Status(401, message="wrong team: a-secret-of-the-team")]) as server:
         with pytest.raises(ModelError) as caught:
-            await models.reply(ask(server.url, extra=HEADERS))
+            await models.reply(call_of(server.url, extra=HEADERS))
     assert "a-secret-of-the-team" not in str(caught.value)
 
 
@@ -54,10 +54,10 @@ async def main():
 asyncio.run(main())
 """
     async with OPENAI.serve([Text("hello")]) as server:
-        told = await asyncio.to_thread(
+        shown = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-c", program, server.url], capture_output=True, text=True, timeout=30
         )
-    assert told.stdout.split() == ["hello", "False"], told.stderr
+    assert shown.stdout.split() == ["hello", "False"], shown.stderr
 
 
 async def test_an_answer_that_nests_too_deeply_is_a_failure_like_any_other(models: Models) -> None:
@@ -69,4 +69,4 @@ async def test_an_answer_that_nests_too_deeply_is_a_failure_like_any_other(model
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ProviderError):
-            await models.reply(ask(f"http://127.0.0.1:{port}/v1"))
+            await models.reply(call_of(f"http://127.0.0.1:{port}/v1"))

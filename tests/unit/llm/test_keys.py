@@ -24,7 +24,7 @@ def settings(provider: str = "openai", **given: Any) -> ModelSettings:
         ("fireworks_ai", "FIREWORKS_AI_API_KEY"),
     ],
 )
-def test_a_missing_key_is_told_by_its_variable(provider: str, variable: str) -> None:
+def test_a_missing_key_is_reported_by_its_variable(provider: str, variable: str) -> None:
     with pytest.raises(MissingApiKey, match=f"{provider}/m needs an API key: .* {variable}$"):
         check_keys([settings(provider)], {})
 
@@ -67,18 +67,18 @@ def test_a_server_elsewhere_or_at_a_broken_address_needs_a_key(base: str) -> Non
         check_keys([settings(api_base=base)], {})
 
 
-def test_a_misspelled_provider_is_told() -> None:
+def test_a_misspelled_provider_is_reported() -> None:
     with pytest.raises(ModelRefused, match=r"antropic/m: no such provider \(did you mean 'anthropic'\?\)"):
         check_keys([settings("antropic")], {})
 
 
-def test_litellm_tells_the_variable_of_a_rare_provider() -> None:
+def test_the_key_variable_of_a_rare_provider_comes_from_litellm() -> None:
     with pytest.raises(MissingApiKey, match="INFINITY_API_KEY"):
         check_keys([settings("infinity")], {})
     check_keys([settings("infinity")], {"INFINITY_API_KEY": "x"})
 
 
-def test_a_missing_model_file_is_told_before_the_run() -> None:
+def test_a_missing_model_file_is_reported_before_the_run() -> None:
     pytest.importorskip("xllamacpp")
     with pytest.raises(ModelRefused, match=r"write 'smollm2-135m' or the path of a \.gguf file"):
         check_keys([settings("local")], {})

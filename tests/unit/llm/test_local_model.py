@@ -22,6 +22,7 @@ from flowyard.llm.calls import Message, ModelCall
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_model import PARALLEL_CALLS, LocalModel, ModelServer, open_local_model
 from flowyard.llm.openai_wire import Endpoint
+from support.waiting import eventually
 from support.wire.behaviour import Late, Text
 from support.wire.openai import openai_server
 
@@ -38,7 +39,7 @@ SCHEMA = {
 }
 
 
-def ask(text: str, schema: Any = None, **settings: Any) -> ModelCall:
+def call_of(text: str, schema: Any = None, **settings: Any) -> ModelCall:
     settings = {"provider": "local", "model": "smollm2-135m", "max_tokens": 16, **settings}
     return ModelCall("write", ModelSettings(**settings), (Message("user", text),), schema)
 
@@ -61,39 +62,37 @@ def is_running(pid: int) -> bool:
 
 
 async def until_gone(pid: int) -> None:
-    async with asyncio.timeout(5):
-        while is_running(pid):  # noqa: ASYNC110 - no event tells of another process
-            await asyncio.sleep(0.05)
+    await eventually(lambda: not is_running(pid))
 
 
 async def test_it_answers_streams_and_fits_a_schema(model: LocalModel) -> None:
-    whole = await model.reply(ask("Say hello."))
+    whole = await model.reply(call_of("Say hello."))
     assert whole.text
     assert whole.usage.tokens_in
     assert whole.cost_usd == 0
     assert whole.first_token_s is None
     tokens: list[str] = []
-    streamed = await model.reply(ask("Say hello."), tokens.append)
+    streamed = await model.reply(call_of("Say hello."), tokens.append)
     assert "".join(tokens) == streamed.text
     assert len(tokens) > 1
     assert streamed.usage.tokens_out
     assert streamed.first_token_s
-    fitting = await model.reply(ask("I want my money back. Which category?", SCHEMA, max_tokens=None))
+    fitting = await model.reply(call_of("I want my money back. Which category?", SCHEMA, max_tokens=None))
     assert json.loads(fitting.text)["category"] in ("billing", "bug")
 
 
 async def test_all_calls_share_one_server_and_a_dead_one_is_replaced(model: LocalModel) -> None:
-    await asyncio.gather(*(model.reply(ask("Hi")) for _ in range(3)))
+    await asyncio.gather(*(model.reply(call_of("Hi")) for _ in range(3)))
     (first,) = model._servers.values()
     first.process.kill()
     await first.process.wait()
-    assert (await model.reply(ask("Hi"))).text
+    assert (await model.reply(call_of("Hi"))).text
     assert server_of(model) != first.process.pid
 
 
 async def test_no_server_is_left_after_the_block() -> None:
     async with open_local_model() as model:
-        await model.reply(ask("Hi"))
+        await model.reply(call_of("Hi"))
         pid = server_of(model)
         assert is_running(pid)
     # Not even a zombie: the process was waited for.
@@ -102,28 +101,28 @@ async def test_no_server_is_left_after_the_block() -> None:
 
 
 async def test_a_timeout_leaves_the_server_usable(model: LocalModel) -> None:
-    await model.reply(ask("Hi", max_tokens=1))
+    await model.reply(call_of("Hi", max_tokens=1))
     with pytest.raises(ModelTimeout):
-        await model.reply(ask("Write a long story.", max_tokens=2000, timeout=0.3))
-    assert (await model.reply(ask("Hi", max_tokens=1, timeout=5))).text
+        await model.reply(call_of("Write a long story.", max_tokens=2000, timeout=0.3))
+    assert (await model.reply(call_of("Hi", max_tokens=1, timeout=5))).text
 
 
 async def test_the_server_starts_when_the_model_is_prepared(model: LocalModel) -> None:
-    await model.prepare(ask("Hi").settings)
+    await model.prepare(call_of("Hi").settings)
     prepared = server_of(model)
-    assert (await model.reply(ask("Hi"))).text
+    assert (await model.reply(call_of("Hi"))).text
     assert server_of(model) == prepared
 
 
 async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) -> None:
     running: Any = SimpleNamespace(returncode=None)
     async with openai_server([Late(Text("hi"), seconds=0.3)]) as server:
-        call = ask("Hi", timeout=0.7)
+        call = call_of("Hi", timeout=0.7)
         served = ModelServer(running, Endpoint(server.url, "m", None))
         model._servers[find_model_file(call.settings)] = served
         asking = [asyncio.create_task(model.reply(call)) for _ in range(4 * PARALLEL_CALLS)]
-        await server.asked.wait()
-        await asyncio.sleep(0.1)
+        await server.requested.wait()
+        await asyncio.sleep(0.1)  # a request too many would come in this time
         assert len(server.requests) == PARALLEL_CALLS
         # Four turns of 0.3 s each: the last call waits for longer than its timeout.
         assert [reply.text for reply in await asyncio.gather(*asking)] == ["hi"] * 4 * PARALLEL_CALLS
@@ -133,7 +132,7 @@ async def test_a_file_that_is_no_model_is_a_provider_error(model: LocalModel, tm
     file = tmp_path / "broken.gguf"
     file.write_bytes(b"GGUF and nothing more")
     with pytest.raises(ProviderError, match=r"the local server didn't start: .*init"):
-        await model.reply(ask("Hi", model=str(file)))
+        await model.reply(call_of("Hi", model=str(file)))
 
 
 async def test_the_server_dies_with_a_parent_that_is_killed() -> None:

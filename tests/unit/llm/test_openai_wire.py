@@ -26,29 +26,29 @@ END = b"0\r\n\r\n"
 
 
 @asynccontextmanager
-async def asking(behaviour: Behaviour) -> AsyncIterator[tuple[WireServer, Ask]]:
+async def serving(behaviour: Behaviour) -> AsyncIterator[tuple[WireServer, Ask]]:
     async with openai_server([behaviour]) as server, httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
 
-        async def ask(on_token: OnToken | None = None, schema: Any = None, **settings: Any) -> ModelReply:
+        async def send(on_token: OnToken | None = None, schema: Any = None, **settings: Any) -> ModelReply:
             call = ModelCall("write", ModelSettings("local", "m", **settings), (Message("user", "Hello?"),), schema)
             return await chat(client, Endpoint(server.url, "m", KEY), call, on_token, max_tokens=99)
 
-        yield server, ask
+        yield server, send
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 async def test_a_reply_comes_with_its_usage(*, streamed: bool) -> None:
     tokens: list[str] = []
-    async with asking(Text("a small reply", cached=4)) as (_, ask):
-        reply = await ask(tokens.append if streamed else None)
+    async with serving(Text("a small reply", cached=4)) as (_, send):
+        reply = await send(tokens.append if streamed else None)
     assert (reply.text, reply.usage, reply.cost_usd) == ("a small reply", Usage(20, 5, 4), None)
     assert tokens == (["a", " small", " reply"] if streamed else [])
     assert (reply.first_token_s is not None) == streamed
 
 
 async def test_the_first_token_is_timed_from_the_request_on() -> None:
-    async with asking(Late(Text("a small reply"), 0.2)) as (_, ask):
-        reply = await ask(lambda _: None)
+    async with serving(Late(Text("a small reply"), 0.2)) as (_, send):
+        reply = await send(lambda _: None)
     assert reply.first_token_s >= 0.2
 
 
@@ -90,7 +90,7 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
 
 @STREAMED
 @pytest.mark.parametrize(
-    ("told", "known"),
+    ("reported", "known"),
     [
         ({"prompt_tokens": "3", "completion_tokens": 5}, Usage(None, 5)),
         ({"prompt_tokens": 3, "completion_tokens": 3_000_000_000}, Usage(3, None)),
@@ -108,18 +108,18 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
     ids=str,
 )
 async def test_a_usage_that_cant_be_so_is_unknown_and_the_reply_is_kept(
-    told: object, known: Usage, on_token: OnToken | None
+    reported: object, known: Usage, on_token: OnToken | None
 ) -> None:
     said = {"content": "a reply"}
-    answer = {"choices": [{"message": said, "delta": said, "finish_reason": "stop"}], "usage": told}
-    async with asking(Odd(answer)) as (_, ask):
-        reply = await ask(on_token)
+    answer = {"choices": [{"message": said, "delta": said, "finish_reason": "stop"}], "usage": reported}
+    async with serving(Odd(answer)) as (_, send):
+        reply = await send(on_token)
     assert (reply.text, reply.usage) == ("a reply", known)
 
 
 async def test_the_request_carries_key_schema_and_settings() -> None:
-    async with asking(Json({"n": 1})) as (server, ask):
-        await ask(schema=SCHEMA, temperature=0, extra={"seed": 7, "model": "other"})
+    async with serving(Json({"n": 1})) as (server, send):
+        await send(schema=SCHEMA, temperature=0, extra={"seed": 7, "model": "other"})
     (request,) = server.requests
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.body["response_format"]["json_schema"] == {"name": "reply", "strict": True, "schema": SCHEMA}
@@ -128,9 +128,9 @@ async def test_the_request_carries_key_schema_and_settings() -> None:
 
 
 async def test_a_content_that_is_no_text_is_a_provider_error() -> None:
-    async with asking(Odd({"choices": [{"message": {"content": ["a", "b"]}}]})) as (_, ask):
+    async with serving(Odd({"choices": [{"message": {"content": ["a", "b"]}}]})) as (_, send):
         with pytest.raises(ProviderError, match="not a chat completion"):
-            await ask()
+            await send()
 
 
 def test_an_endpoint_doesnt_show_its_key() -> None:

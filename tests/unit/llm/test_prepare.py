@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ from flowyard.llm.models import Models, open_models
 from flowyard.llm.scripted import ScriptedModel
 from support.wire.providers import Provider
 
+pytestmark = pytest.mark.slow
+
 PREPARED_CALLS = """
 import asyncio, json, sys, time
 from flowyard.llm.calls import Message, ModelCall
@@ -26,7 +28,7 @@ from flowyard.llm.models import open_models
 from support.wire.behaviour import Text
 from support.wire.providers import ENVIRON, PROVIDERS
 
-def heard(event, details):
+def report_connect(event, details):
     if event == "socket.connect":
         print("connected while preparing", details[1], file=sys.stderr)
 
@@ -36,16 +38,16 @@ async def main():
         settings = provider.settings(server, timeout=1)
         tasks = asyncio.all_tasks()
         listening = True
-        sys.addaudithook(lambda event, details: heard(event, details) if listening else None)
+        sys.addaudithook(lambda event, details: report_connect(event, details) if listening else None)
         await models.prepare([settings, settings])
         listening = False
         left = len(asyncio.all_tasks() - tasks)
         seconds = []
         for on_token in (None, lambda token: None):
-            started = time.perf_counter()
+            started = time.process_time()
             async with asyncio.timeout(1):
                 reply = await models.reply(ModelCall("a", settings, (Message("user", "Hi"),)), on_token)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
         print(json.dumps({"text": reply.text, "tasks": left, "seconds": seconds, "requests": len(server.requests)}))
 
 asyncio.run(main())
@@ -82,24 +84,26 @@ def python(program: str, *arguments: str, **environ: str) -> subprocess.Complete
 
 def test_the_first_call_of_a_prepared_model_is_a_fast_one(provider: Provider) -> None:
     done = python(PREPARED_CALLS, provider.name)
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert (told["text"], told["tasks"], told["requests"]) == ("hi there", 0, 2)
-    # On an idle machine it takes 0.03 s; without the preparation 0.4 s, and 3 s with LiteLLM's import.
-    assert max(told["seconds"]) < 0.3
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert (result["text"], result["tasks"], result["requests"]) == ("hi there", 0, 2)
+    # CPU time, with the server's: 0.03 s; without the preparation 0.4 s, and 3 s with LiteLLM's import.
+    assert max(result["seconds"]) < 0.3
     assert done.stderr == ""
 
 
 def test_an_interrupt_doesnt_wait_for_the_import() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
-        started = perf_counter()
-        said, _ = process.communicate(timeout=30)
-    assert said == b""
-    assert perf_counter() - started < 1
+        printed, _ = process.communicate()
+    assert printed == b""
+    # The import takes 3 s of CPU time, and the rest 0.1 s.
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert spent.ru_utime + spent.ru_stime - before.ru_utime - before.ru_stime < 1.5
 
 
 def test_litellm_stays_at_home_whatever_the_environment_says() -> None:
@@ -128,17 +132,24 @@ async def test_a_warm_up_that_fails_does_no_harm(models: Models, monkeypatch: py
     # Inline: it takes seconds, and the other tests of this file need none of it here.
     from flowyard.llm.litellm_setup import litellm  # noqa: PLC0415
 
-    asked: list[str] = []
+    called: list[str] = []
 
     def fail(model: str, **_: object) -> None:
-        asked.append(model)
+        called.append(model)
         raise RuntimeError("no luck")
 
     monkeypatch.setattr(litellm, "completion", fail)
     await models.prepare([ModelSettings("openai", "m")])
-    assert asked
+    assert called
 
 
-async def test_two_runs_can_prepare_the_same_model_at_once(models: Models) -> None:
+async def test_two_runs_that_prepare_the_same_model_at_once_prepare_it_once(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowyard.llm.litellm_setup import litellm  # noqa: PLC0415
+
+    prepared: list[str] = []
+    monkeypatch.setattr(litellm, "completion", lambda model, **_: prepared.append(model))
     settings = ModelSettings("openai", "m")
     await asyncio.gather(models.prepare([settings]), models.prepare([settings]))
+    assert len(prepared) == 1

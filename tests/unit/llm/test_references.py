@@ -24,8 +24,8 @@ def settings(url: str = "http://127.0.0.1:9", **headers: str) -> ModelSettings:
     return ModelSettings("openai_like", "m", api_base=url, api_key_env="OWN_KEY", extra=extra)
 
 
-def call(asked: ModelSettings) -> ModelCall:
-    return ModelCall("n", asked, (Message("user", f"my token is {SECRET}"),), secrets=frozenset({SECRET}))
+def call(given: ModelSettings) -> ModelCall:
+    return ModelCall("n", given, (Message("user", f"my token is {SECRET}"),), secrets=frozenset({SECRET}))
 
 
 def everything(request: Request) -> str:
@@ -35,9 +35,9 @@ def everything(request: Request) -> str:
 async def test_headers_hold_what_they_refer_to(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "signature").write_text("v1-signature\n")
-    asked = {"X-Tenant": "t ${env:TENANT}!", "X-Signature": "${file:deep/signature}", "X-Plain": "$TENANT {TENANT}"}
+    given = {"X-Tenant": "t ${env:TENANT}!", "X-Signature": "${file:deep/signature}", "X-Plain": "$TENANT {TENANT}"}
     async with openai_server([Text("done")]) as server, open_models(ENVIRON, files=tmp_path) as models:
-        await models.reply(call(settings(server.url, **asked)))
+        await models.reply(call(settings(server.url, **given)))
     sent = server.requests[0].headers
     assert (sent["x-tenant"], sent["x-signature"]) == (f"t {TENANT}!", "v1-signature")
     assert sent["x-plain"] == "$TENANT {TENANT}"
@@ -57,14 +57,14 @@ async def test_headers_hold_what_they_refer_to(tmp_path: Path) -> None:
         ("${vault:x}", r"no reference '\$\{vault:…\}'"),
     ],
 )
-def test_what_cannot_be_resolved_is_told_before_the_call(tmp_path: Path, value: str, because: str) -> None:
+def test_what_cannot_be_resolved_is_reported_before_the_call(tmp_path: Path, value: str, because: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "outside").write_text("private")
     (folder / "link").symlink_to(tmp_path / "outside")
-    with pytest.raises(ModelRefused, match=because) as told:
+    with pytest.raises(ModelRefused, match=because) as shown:
         check_keys([settings(**{"X-Tenant": value})], ENVIRON, folder)
-    assert "private" not in str(told.value)
+    assert "private" not in str(shown.value)
 
 
 def test_without_a_folder_no_file_is_read(tmp_path: Path) -> None:
@@ -76,16 +76,16 @@ def test_without_a_folder_no_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_reply_spells_nothing_that_was_sent_in_secret(*, streamed: bool) -> None:
     tokens: list[str] = []
-    asked = {"X-Tenant": "${env:TENANT}", "X-Auth": "Bearer by-hand-12345", "X-Title": "our workflow"}
+    given = {"X-Tenant": "${env:TENANT}", "X-Auth": "Bearer by-hand-12345", "X-Title": "our workflow"}
     async with (
         openai_server(lambda request: Text(everything(request))) as server,
         open_models(ENVIRON) as models,
     ):
-        reply = await models.reply(call(settings(server.url, **asked)), tokens.append if streamed else None)
-    told = reply.text + "".join(tokens)
-    assert not [word for word in (KEY, TENANT, SECRET, "by-hand-12345") if word in told]
-    assert "our workflow" in told
-    assert "my token is ***" in told
+        reply = await models.reply(call(settings(server.url, **given)), tokens.append if streamed else None)
+    shown = reply.text + "".join(tokens)
+    assert not [word for word in (KEY, TENANT, SECRET, "by-hand-12345") if word in shown]
+    assert "our workflow" in shown
+    assert "my token is ***" in shown
     assert not streamed or "".join(tokens) == reply.text
 
 
@@ -101,6 +101,6 @@ async def test_an_error_spells_nothing_that_was_sent_in_secret(*, streamed: bool
         ) as server,
         open_models(ENVIRON) as models,
     ):
-        with pytest.raises(Exception, match=r"\*\*\*") as told:
+        with pytest.raises(Exception, match=r"\*\*\*") as shown:
             await models.reply(call(settings(server.url, **{"X-Tenant": "${env:TENANT}"})), print if streamed else None)
-    assert not [word for word in (KEY, TENANT, SECRET) if word in str(told.value)]
+    assert not [word for word in (KEY, TENANT, SECRET) if word in str(shown.value)]

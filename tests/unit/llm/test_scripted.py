@@ -16,26 +16,26 @@ from flowyard.llm.models import open_models
 from flowyard.llm.scripted import Replies, ScriptedModel, load_replies
 
 
-def ask(node: str = "write") -> ModelCall:
+def call_of(node: str = "write") -> ModelCall:
     return ModelCall(node, ModelSettings("scripted", "canned"), (Message("user", "Hello?"),))
 
 
 async def test_one_reply_answers_every_call() -> None:
     model = ScriptedModel({"write": "hi"})
-    assert [(await model.reply(ask())).text for _ in range(3)] == ["hi", "hi", "hi"]
+    assert [(await model.reply(call_of())).text for _ in range(3)] == ["hi", "hi", "hi"]
 
 
 async def test_several_replies_are_used_up_in_order() -> None:
     model = ScriptedModel({"write": ("one", "two"), "check": "ok"})
-    assert [(await model.reply(ask())).text for _ in range(2)] == ["one", "two"]
-    assert (await model.reply(ask("check"))).text == "ok"
+    assert [(await model.reply(call_of())).text for _ in range(2)] == ["one", "two"]
+    assert (await model.reply(call_of("check"))).text == "ok"
     with pytest.raises(ModelRefused, match=r"no canned reply left for node 'write' \(call 3\)"):
-        await model.reply(ask())
+        await model.reply(call_of())
 
 
-async def test_a_node_without_a_reply_is_told_what_to_add() -> None:
+async def test_the_error_for_a_node_without_a_reply_shows_what_to_add() -> None:
     with pytest.raises(ModelRefused, match=r"node 'wirte' \(did you mean 'write'\?\): add 'wirte: <reply>'"):
-        await ScriptedModel({"write": "hi"}).reply(ask("wirte"))
+        await ScriptedModel({"write": "hi"}).reply(call_of("wirte"))
 
 
 @pytest.mark.parametrize(
@@ -49,23 +49,23 @@ async def test_a_node_without_a_reply_is_told_what_to_add() -> None:
 )
 async def test_a_canned_error_is_raised(code: str, expected: type[ModelError]) -> None:
     with pytest.raises(ModelError) as caught:
-        await ScriptedModel({"write": ErrorReply(code)}).reply(ask())
+        await ScriptedModel({"write": ErrorReply(code)}).reply(call_of())
     assert type(caught.value) is expected
     assert caught.value.code == code
 
 
 async def test_a_canned_invalid_output_is_a_reply_that_fits_nothing() -> None:
-    assert (await ScriptedModel({"write": ErrorReply("invalid_output")}).reply(ask())).text == ""
+    assert (await ScriptedModel({"write": ErrorReply("invalid_output")}).reply(call_of())).text == ""
 
 
 async def test_tokens_are_unknown_and_the_cost_is_none_of_money() -> None:
-    reply = await ScriptedModel({"write": "hi"}).reply(ask())
+    reply = await ScriptedModel({"write": "hi"}).reply(call_of())
     assert reply == ModelReply("hi", Usage(), Decimal(0), None)
 
 
 async def test_a_reply_is_streamed_word_by_word() -> None:
     words: list[str] = []
-    reply = await ScriptedModel({"write": "Hello,  big\nworld "}).reply(ask(), words.append)
+    reply = await ScriptedModel({"write": "Hello,  big\nworld "}).reply(call_of(), words.append)
     assert words == ["Hello,  ", "big\n", "world "]
     assert reply.text == "".join(words)
     assert reply.first_token_s is not None
@@ -88,7 +88,7 @@ def test_a_value_is_read_as_replies(value: Any, reply: Any) -> None:
     assert read_reply(value) == reply
 
 
-def test_an_unknown_error_code_is_told() -> None:
+def test_an_unknown_error_code_is_reported() -> None:
     with pytest.raises(ValueError, match=r"no error code 'rate_limit' \(did you mean 'rate_limited'\?\)"):
         read_reply({"error": "rate_limit"})
 
@@ -121,7 +121,7 @@ def test_replies_are_read_as_documents_are(tmp_path: Path) -> None:
     ],
     ids=lambda value: value[:12],
 )
-def test_a_broken_file_is_told_by_its_place(tmp_path: Path, text: str, message: str) -> None:
+def test_a_broken_file_is_reported_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "replies.yaml"
     file.write_text(text)
     with pytest.raises(InvalidInputs) as caught:
@@ -129,7 +129,7 @@ def test_a_broken_file_is_told_by_its_place(tmp_path: Path, text: str, message: 
     assert caught.value.problems[0].startswith(f"{file}{message}")
 
 
-def test_every_broken_reply_of_a_file_is_told(tmp_path: Path) -> None:
+def test_every_broken_reply_of_a_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "replies.yaml"
     file.write_text("a: {error: nope}\nb: yes\nc:\n")
     with pytest.raises(InvalidInputs) as caught:
@@ -137,14 +137,14 @@ def test_every_broken_reply_of_a_file_is_told(tmp_path: Path) -> None:
     assert [problem.split(":")[1] for problem in caught.value.problems] == ["1", "2", "3"]
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputs, match="No such file"):
         load_replies(tmp_path / "replies.yaml")
 
 
 async def test_models_hand_scripted_calls_to_the_script() -> None:
     async with open_models({}, scripted=ScriptedModel({"write": "hi"})) as models:
-        assert (await models.reply(ask())).text == "hi"
+        assert (await models.reply(call_of())).text == "hi"
     async with open_models({}) as models:
         with pytest.raises(ModelRefused, match="there are no canned replies"):
-            await models.reply(ask())
+            await models.reply(call_of())

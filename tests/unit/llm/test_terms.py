@@ -25,9 +25,9 @@ def call(provider: str, model: str = "m", *, schema: Any = None, **settings: Any
 @pytest.mark.parametrize("cached", [0, 900])
 async def test_no_call_costs_more_than_its_terms_say(models: Models, provider: Provider, cached: int) -> None:
     async with provider.serve([Text("done", tokens_in=1000, tokens_out=500, cached=cached)]) as server:
-        asked = ModelCall("a", provider.settings(server), (Message("user", "go"),))
-        terms = await models.terms(asked, 1000)
-        reply = await models.reply(asked)
+        call_made = ModelCall("a", provider.settings(server), (Message("user", "go"),))
+        terms = await models.terms(call_made, 1000)
+        reply = await models.reply(call_made)
     assert terms.price is not None
     assert reply.cost_usd is not None
     assert reply.cost_usd <= Quote(1000, terms.price.usd_in, terms.price.usd_out).amount(500).usd
@@ -35,9 +35,9 @@ async def test_no_call_costs_more_than_its_terms_say(models: Models, provider: P
 
 
 async def test_a_long_prompt_is_priced_as_one(models: Models) -> None:
-    asked = call("google", "gemini-2.5-pro")
-    assert (await models.terms(asked, 200_000)).price == Price(Decimal("0.00000125"), Decimal("0.00001"))
-    assert (await models.terms(asked, 200_001)).price == Price(Decimal("0.0000025"), Decimal("0.000015"))
+    call_made = call("google", "gemini-2.5-pro")
+    assert (await models.terms(call_made, 200_000)).price == Price(Decimal("0.00000125"), Decimal("0.00001"))
+    assert (await models.terms(call_made, 200_001)).price == Price(Decimal("0.0000025"), Decimal("0.000015"))
 
 
 async def test_what_goes_into_a_cache_may_cost_more(models: Models) -> None:
@@ -84,18 +84,18 @@ async def test_a_service_tier_has_prices_of_its_own(
     models: Models, extra: dict[str, str], tokens: tuple[str, str], cost: str | None, *, streamed: bool
 ) -> None:
     async with OPENAI.serve([Text("done", tokens_in=1000, tokens_out=500)]) as server:
-        asked = ModelCall("a", OPENAI.settings(server, extra=extra), (Message("user", "go"),))
-        terms = await models.terms(asked, 1000)
-        reply = await models.reply(asked, (lambda _: None) if streamed else None)
+        call_made = ModelCall("a", OPENAI.settings(server, extra=extra), (Message("user", "go"),))
+        terms = await models.terms(call_made, 1000)
+        reply = await models.reply(call_made, (lambda _: None) if streamed else None)
     assert terms.price == Price(Decimal(tokens[0]), Decimal(tokens[1]))
     assert reply.cost_usd == (Decimal(cost) if cost else None)
 
 
-@pytest.mark.parametrize("told", [["priority"], {"name": "default"}, 7])
-async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models: Models, told: object) -> None:
+@pytest.mark.parametrize("tier", [["priority"], {"name": "default"}, 7])
+async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models: Models, tier: object) -> None:
     answer = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop", "index": 0}]}
     usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
-    identity = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "service_tier": told}
+    identity = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "service_tier": tier}
     async with OPENAI.serve([Odd({**identity, **answer, "usage": usage})]) as server:
         reply = await models.reply(ModelCall("a", OPENAI.settings(server), (Message("user", "go"),)))
     assert (reply.text, reply.cost_usd) == ("hi", None)
@@ -109,11 +109,11 @@ async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models:
         ("gpt-4o", {"extra_body": {"tools": [{"type": "web_search"}]}}),
     ],
 )
-async def test_what_searches_come_to_nobody_knows(models: Models, model: str, extra: dict[str, Any]) -> None:
+async def test_the_cost_of_searches_is_unknown(models: Models, model: str, extra: dict[str, Any]) -> None:
     async with OPENAI.serve([Text("done")]) as server:
-        asked = ModelCall("a", OPENAI.settings(server, model=model, extra=extra), (Message("user", "go"),))
-        terms = await models.terms(asked, 10)
-        reply = await models.reply(asked)
+        call_made = ModelCall("a", OPENAI.settings(server, model=model, extra=extra), (Message("user", "go"),))
+        terms = await models.terms(call_made, 10)
+        reply = await models.reply(call_made)
     assert (terms.price, reply.cost_usd) == (None, None)
 
 
@@ -127,8 +127,8 @@ async def test_how_long_a_reply_can_be_is_known_of_known_models(models: Models) 
 
 
 async def test_a_server_of_ones_own_has_no_price(models: Models) -> None:
-    asked = call("hosted_vllm", api_base="http://127.0.0.1:9/v1")
-    assert await models.terms(asked, 10) == Terms(None)
+    call_made = call("hosted_vllm", api_base="http://127.0.0.1:9/v1")
+    assert await models.terms(call_made, 10) == Terms(None)
 
 
 async def test_what_is_free_is_free_without_a_look_at_prices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,14 +34,14 @@ ODD_ANSWERS: list[object] = [
 ]
 
 
-def ask(settings: ModelSettings) -> ModelCall:
+def call_of(settings: ModelSettings) -> ModelCall:
     return ModelCall("write", settings, (Message("user", "Hello?"),))
 
 
 async def fail(models: Models, provider: Provider, behaviour: Behaviour, on_token: OnToken | None) -> ModelError:
     async with provider.serve([behaviour]) as server:
         with pytest.raises(ModelError) as caught:
-            await models.reply(ask(provider.settings(server, timeout=5)), on_token)
+            await models.reply(call_of(provider.settings(server, timeout=5)), on_token)
         assert len(server.requests) == 1
     return caught.value
 
@@ -114,7 +114,7 @@ async def test_the_key_is_in_no_message_and_in_no_traceback(
 
 async def test_an_address_that_is_none_is_a_model_error(provider: Provider, models: Models) -> None:
     with pytest.raises(ModelError, match=r"Invalid (IPv6 URL|port)"):
-        await models.reply(ask(ModelSettings(provider.name, provider.model, api_base="http://[::1")))
+        await models.reply(call_of(ModelSettings(provider.name, provider.model, api_base="http://[::1")))
 
 
 async def test_an_unknown_model_is_named(provider: Provider, models: Models) -> None:
@@ -129,7 +129,7 @@ async def test_a_hang_is_a_timeout_and_ends_the_request(
 ) -> None:
     async with provider.serve([Hang(after=2)]) as server:
         with pytest.raises(ModelTimeout, match=r"no answer within 0\.3 s"):
-            await models.reply(ask(provider.settings(server, timeout=0.3)), on_token)
+            await models.reply(call_of(provider.settings(server, timeout=0.3)), on_token)
         await asyncio.wait_for(server.hung_up.wait(), 2)
         assert len(server.requests) == 1
 
@@ -138,9 +138,9 @@ async def test_a_hang_is_a_timeout_and_ends_the_request(
 async def test_cancelling_aborts_the_request(provider: Provider, models: Models, *, streamed: bool) -> None:
     first_token = asyncio.Event()
     async with provider.serve([Hang(after=2)]) as server:
-        call = ask(provider.settings(server))
+        call = call_of(provider.settings(server))
         task = asyncio.create_task(models.reply(call, (lambda _: first_token.set()) if streamed else None))
-        await (first_token if streamed else server.asked).wait()
+        await (first_token if streamed else server.requested).wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -152,4 +152,4 @@ async def test_an_address_where_nobody_listens_is_a_provider_error(provider: Pro
         unused.bind(("127.0.0.1", 0))
         settings = ModelSettings(provider.name, provider.model, api_base=f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(ModelNeverRan, match="connect"):
-            await models.reply(ask(settings))
+            await models.reply(call_of(settings))

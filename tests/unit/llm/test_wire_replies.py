@@ -23,7 +23,7 @@ SCHEMA = {
     "required": ["category"],
     "additionalProperties": False,
 }
-ASKED = (Message("system", "Be brief."), Message("user", "Hello?"))
+MESSAGES = (Message("system", "Be brief."), Message("user", "Hello?"))
 COSTS = {
     "openai": Decimal("0.0000057"),
     "anthropic": Decimal("0.0001242"),
@@ -33,15 +33,15 @@ COSTS = {
 }
 
 
-def ask(settings: ModelSettings, schema: dict[str, Any] | None = None) -> ModelCall:
-    return ModelCall("write", settings, ASKED, schema)
+def call_of(settings: ModelSettings, schema: dict[str, Any] | None = None) -> ModelCall:
+    return ModelCall("write", settings, MESSAGES, schema)
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 async def test_a_reply_comes_with_its_usage_and_cost(provider: Provider, models: Models, *, streamed: bool) -> None:
     tokens: list[str] = []
     async with provider.serve([Text("a small reply", tokens_in=20, tokens_out=5, cached=4)]) as server:
-        reply = await models.reply(ask(provider.settings(server)), tokens.append if streamed else None)
+        reply = await models.reply(call_of(provider.settings(server)), tokens.append if streamed else None)
         await asyncio.sleep(0.05)  # LiteLLM's afterthoughts would ask Ollama for more in this time
         assert len(server.requests) == 1
     assert reply.text == "a small reply"
@@ -53,13 +53,13 @@ async def test_a_reply_comes_with_its_usage_and_cost(provider: Provider, models:
 
 async def test_a_call_is_one_request_with_the_key_in_its_header(provider: Provider, models: Models) -> None:
     async with provider.serve([Text("hi")]) as server:
-        await models.reply(ask(provider.settings(server)))
+        await models.reply(call_of(provider.settings(server)))
     assert [request.headers.get(provider.key_header) for request in server.requests] == [provider.key_value]
 
 
-async def test_a_call_tells_the_provider_by_its_key_that_it_may_come_twice(provider: Provider, models: Models) -> None:
+async def test_a_call_carries_a_key_because_it_may_come_twice(provider: Provider, models: Models) -> None:
     async with provider.serve([Text("hi")]) as server:
-        await models.reply(ModelCall("write", provider.settings(server), ASKED, key="run:write:1"))
+        await models.reply(ModelCall("write", provider.settings(server), MESSAGES, key="run:write:1"))
     assert [request.headers.get("idempotency-key") for request in server.requests] == ["run:write:1"]
 
 
@@ -69,7 +69,7 @@ async def test_a_schema_travels_in_the_providers_own_form(
 ) -> None:
     async with provider.serve([Json({"category": "bug"})]) as server:
         settings = provider.settings(server)
-        reply = await models.reply(ask(settings, SCHEMA), (lambda token: None) if streamed else None)
+        reply = await models.reply(call_of(settings, SCHEMA), (lambda token: None) if streamed else None)
     assert reply.text == '{"category": "bug"}'
     body = server.requests[0].body
     assert _schema_in(body) == {
@@ -89,7 +89,7 @@ def _schema_in(body: dict[str, Any]) -> Any:
 async def test_settings_reach_the_provider(provider: Provider, models: Models) -> None:
     async with provider.serve([Text("hi")]) as server:
         settings = provider.settings(server, temperature=0.3, max_tokens=7, extra={"top_p": 0.9})
-        await models.reply(ask(settings))
+        await models.reply(call_of(settings))
     body = server.requests[0].body
     sent = {"google": body.get("generationConfig"), "ollama": body.get("options")}.get(provider.name) or body
     names = {"google": "max_output_tokens", "ollama": "num_predict"}
@@ -98,7 +98,7 @@ async def test_settings_reach_the_provider(provider: Provider, models: Models) -
 
 async def test_messages_and_the_model_reach_the_provider(provider: Provider, models: Models) -> None:
     async with provider.serve([Text("hi")]) as server:
-        await models.reply(ask(provider.settings(server)))
+        await models.reply(call_of(provider.settings(server)))
     request = server.requests[0]
     assert provider.model in (request.path if provider is GOOGLE else request.body["model"])
     assert _said(provider, request.body) == [("system", "Be brief."), ("user", "Hello?")]
@@ -118,15 +118,15 @@ def _text(content: Any) -> str:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-async def test_a_usage_that_nobody_told_is_none(models: Models, *, streamed: bool) -> None:
+async def test_a_usage_that_was_not_reported_is_none(models: Models, *, streamed: bool) -> None:
     async with OPENAI.serve([Text("hi there", counted=False)]) as server:
-        reply = await models.reply(ask(OPENAI.settings(server)), (lambda token: None) if streamed else None)
+        reply = await models.reply(call_of(OPENAI.settings(server)), (lambda token: None) if streamed else None)
     assert (reply.text, reply.usage, reply.cost_usd) == ("hi there", Usage(), None)
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
-    ("told", "known"),
+    ("reported", "known"),
     [
         ({"prompt_tokens": 3_000_000_000}, Usage(None, 5)),
         ({"prompt_tokens": 10**30}, Usage(None, 5)),
@@ -136,31 +136,31 @@ async def test_a_usage_that_nobody_told_is_none(models: Models, *, streamed: boo
     ids=str,
 )
 async def test_a_usage_that_cant_be_so_is_unknown_and_has_no_price(
-    models: Models, told: dict[str, Any], known: Usage, *, streamed: bool
+    models: Models, reported: dict[str, Any], known: Usage, *, streamed: bool
 ) -> None:
     said = {"role": "assistant", "content": "a reply"}
     choice = {"index": 0, "message": said, "delta": said, "finish_reason": "stop"}
     answer = {"id": "x", "created": 1, "model": "gpt-4o-mini", "choices": [choice]}
-    usage = {"completion_tokens": 5, "total_tokens": 8, **told}
+    usage = {"completion_tokens": 5, "total_tokens": 8, **reported}
     async with OPENAI.serve([Odd({**answer, "usage": usage})]) as server:
-        reply = await models.reply(ask(OPENAI.settings(server)), (lambda token: None) if streamed else None)
+        reply = await models.reply(call_of(OPENAI.settings(server)), (lambda token: None) if streamed else None)
     assert (reply.text, reply.usage, reply.cost_usd) == ("a reply", known, None)
 
 
 async def test_an_empty_reply_is_empty_text(provider: Provider, models: Models) -> None:
     async with provider.serve([Text("")]) as server:
-        assert (await models.reply(ask(provider.settings(server)))).text == ""
+        assert (await models.reply(call_of(provider.settings(server)))).text == ""
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 async def test_half_a_character_comes_as_it_is(provider: Provider, models: Models, *, streamed: bool) -> None:
     async with provider.serve([Text("a \ud800 b")]) as server:
-        reply = await models.reply(ask(provider.settings(server)), (lambda token: None) if streamed else None)
+        reply = await models.reply(call_of(provider.settings(server)), (lambda token: None) if streamed else None)
     assert reply.text == "a \ud800 b"
 
 
 async def test_the_key_comes_from_the_variable_that_the_document_names(models: Models) -> None:
     async with OPENAI.serve([Text("hi")]) as server:
         settings = OPENAI.settings(server, model="m", api_key_env="ANTHROPIC_API_KEY")
-        await models.reply(ask(settings))
+        await models.reply(call_of(settings))
     assert server.requests[0].headers["authorization"] == OPENAI.key_value

@@ -18,34 +18,34 @@ LIMITS = st.builds(
     Budget, st.none() | st.decimals("0.000001", 30, places=6), st.none() | st.integers(1, 3000), st.none() | COUNTS
 )
 CALLS = st.builds(Amount, USD, COUNTS, st.just(1))
-TOLD = st.tuples(st.none() | COUNTS, st.none() | COUNTS, st.none() | USD)
+REPORTED = st.tuples(st.none() | COUNTS, st.none() | COUNTS, st.none() | USD)
 
 
 def keeps(budget: Budget, spent: Amount) -> bool:
     return excess(budget, spent, Amount()) is None
 
 
-def never_more(reserved: Amount, told: Any) -> Amount:
+def never_more(reserved: Amount, reported: Any) -> Amount:
     """What a call came to that kept to what was reserved for it."""
-    tokens_in, tokens_out, usd = told
+    tokens_in, tokens_out, usd = reported
     came_to = actual(reserved, tokens_in=tokens_in, tokens_out=tokens_out, usd=usd)
     return Amount(min(came_to.usd, reserved.usd), min(came_to.tokens, reserved.tokens), 1)
 
 
-@given(budget=LIMITS, calls=st.lists(st.tuples(CALLS, TOLD, st.booleans()), max_size=30))
+@given(budget=LIMITS, calls=st.lists(st.tuples(CALLS, REPORTED, st.booleans()), max_size=30))
 def test_no_order_of_calls_passes_a_limit(budget: Budget, calls: list[tuple[Amount, Any, bool]]) -> None:
     account, flying = BudgetAccount(budget), list[tuple[Amount, Any]]()
-    for amount, told, lands_first in calls:
+    for amount, reported, lands_first in calls:
         if lands_first and flying:
             reserved, earlier = flying.pop(0)
             account.settle(reserved, never_more(reserved, earlier))
         if account.excess(amount) is None:
             account.reserve(amount)
-            flying.append((amount, told))
+            flying.append((amount, reported))
         assert keeps(budget, account.spent)
         assert account.in_flight == len(flying)
-    for reserved, told in flying:
-        account.settle(reserved, never_more(reserved, told))
+    for reserved, reported in flying:
+        account.settle(reserved, never_more(reserved, reported))
         assert keeps(budget, account.spent)
     assert (account.reserved, account.in_flight) == (Amount(), 0)
 
@@ -72,7 +72,7 @@ def test_the_longest_reply_that_fits_does_and_a_longer_one_does_not(
 
 
 @pytest.mark.parametrize(
-    ("told", "came_to"),
+    ("reported", "came_to"),
     [
         ((20, 5, Decimal("0.1")), Amount(Decimal("0.1"), 25, 1)),
         ((0, 0, Decimal(0)), Amount(Decimal(0), 0, 1)),
@@ -81,12 +81,12 @@ def test_the_longest_reply_that_fits_does_and_a_longer_one_does_not(
         ((80, 40, Decimal(4)), Amount(Decimal(4), 120, 1)),
     ],
 )
-def test_what_nobody_can_say_counts_as_it_was_reserved(told: tuple[Any, Any, Any], came_to: Amount) -> None:
+def test_an_unknown_amount_counts_as_it_was_reserved(reported: tuple[Any, Any, Any], came_to: Amount) -> None:
     reserved = Amount(Decimal(3), 100, 1)
-    assert actual(reserved, tokens_in=told[0], tokens_out=told[1], usd=told[2]) == came_to
+    assert actual(reserved, tokens_in=reported[0], tokens_out=reported[1], usd=reported[2]) == came_to
 
 
-def test_the_limit_that_would_be_passed_is_told_with_its_figures() -> None:
+def test_the_limit_that_would_be_passed_is_named_with_its_figures() -> None:
     spent, coming = Amount(Decimal("0.9"), 10, 3), Amount(Decimal("0.2"), 10, 1)
     assert excess(Budget(usd=Decimal(1), tokens=20, model_calls=4), spent, coming) == Excess(
         "usd", Decimal(1), Decimal("0.9"), Decimal("0.2")

@@ -102,11 +102,11 @@ def test_a_failure_comes_back_as_it_was(failure: Failure) -> None:
     assert failure_of(json.loads(json.dumps(failure_data(failure)))) == failure
 
 
-def test_a_cost_that_is_unknown_is_told_as_such_and_zero_is_zero() -> None:
+def test_an_unknown_cost_is_shown_as_unknown_and_zero_is_zero() -> None:
     step = StepId("a", 1)
-    for cost, told in ((None, None), (Decimal(0), "0"), (Decimal("0.0000001"), "1E-7")):
+    for cost, recorded in ((None, None), (Decimal(0), "0"), (Decimal("0.0000001"), "1E-7")):
         data = encoded(events.StepFinished(step, 0.0, {}, 1, None, None, cost))[1]
-        assert (data["cost_usd"], data["tokens_in"]) == (told, None)
+        assert (data["cost_usd"], data["tokens_in"]) == (recorded, None)
 
 
 def test_the_ends_of_a_run_are_the_events_of_its_end() -> None:

@@ -14,7 +14,7 @@ from flowyard.runs.profile import CATEGORIES, Profile, profile_of
 from flowyard.runs.run import Entry
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-Told = tuple[float, str, dict[str, Any]]
+Recorded = tuple[float, str, dict[str, Any]]
 A = {"node": "a", "visit": 1}
 B = {"node": "b", "visit": 1}
 
@@ -27,57 +27,57 @@ def at(seconds: float) -> datetime:
     return BEGAN + timedelta(seconds=seconds)
 
 
-def profile(*told: Told, end: float) -> Profile:
+def profile(*recorded: Recorded, end: float) -> Profile:
     entries = [
         Entry(seq, at(seconds), kind, {**USUAL.get(kind, {}), **data})
-        for seq, (seconds, kind, data) in enumerate(told, 1)
+        for seq, (seconds, kind, data) in enumerate(recorded, 1)
     ]
-    found = profile_of(decode_all(entries), BEGAN, at(end))
-    assert_adds_up(found, end)
-    return found
+    result = profile_of(decode_all(entries), BEGAN, at(end))
+    assert_adds_up(result, end)
+    return result
 
 
-def assert_adds_up(found: Profile, end: float) -> None:
-    assert set(found.spent) == set(CATEGORIES)
-    assert min(found.spent.values()) >= timedelta()
-    assert sum(found.spent.values(), timedelta()) == found.wall == timedelta(seconds=max(end, 0))
-    assert found.at_work <= found.wall
-    for node in found.nodes:
-        assert timedelta() <= node.model <= node.busy <= found.at_work
+def assert_adds_up(result: Profile, end: float) -> None:
+    assert set(result.spent) == set(CATEGORIES)
+    assert min(result.spent.values()) >= timedelta()
+    assert sum(result.spent.values(), timedelta()) == result.wall == timedelta(seconds=max(end, 0))
+    assert result.at_work <= result.wall
+    for node in result.nodes:
+        assert timedelta() <= node.model <= node.busy <= result.at_work
         assert 0 <= node.share <= 1
-    assert [node.busy for node in found.nodes] == sorted((node.busy for node in found.nodes), reverse=True)
+    assert [node.busy for node in result.nodes] == sorted((node.busy for node in result.nodes), reverse=True)
 
 
-def spent(found: Profile) -> dict[str, float]:
+def spent(result: Profile) -> dict[str, float]:
     """What isn't zero, in seconds."""
-    return {name: time.total_seconds() for name, time in found.spent.items() if time}
+    return {name: time.total_seconds() for name, time in result.spent.items() if time}
 
 
-def nodes(found: Profile) -> dict[str, tuple[float, float, int, int]]:
-    return {n.node: (n.busy.total_seconds(), n.model.total_seconds(), n.steps, n.retries) for n in found.nodes}
+def nodes(result: Profile) -> dict[str, tuple[float, float, int, int]]:
+    return {n.node: (n.busy.total_seconds(), n.model.total_seconds(), n.steps, n.retries) for n in result.nodes}
 
 
-def called(seconds: float, step: dict[str, Any], duration_s: float, **more: Any) -> Told:
+def called(seconds: float, step: dict[str, Any], duration_s: float, **more: Any) -> Recorded:
     return seconds, "model.called", {**step, "duration_s": duration_s, **more}
 
 
-def started(seconds: float, step: dict[str, Any], **more: Any) -> Told:
+def started(seconds: float, step: dict[str, Any], **more: Any) -> Recorded:
     return seconds, "step.started", {**step, **more}
 
 
-def finished(seconds: float, step: dict[str, Any]) -> Told:
+def finished(seconds: float, step: dict[str, Any]) -> Recorded:
     return seconds, "step.finished", step
 
 
-def claimed(seconds: float) -> Told:
+def claimed(seconds: float) -> Recorded:
     return seconds, "run.claimed", {"attempt": 1, "executor": "e"}
 
 
-def succeeded(seconds: float) -> Told:
+def succeeded(seconds: float) -> Recorded:
     return seconds, "run.succeeded", {"duration_s": 1.0, "outputs": {}}
 
 
-QUEUED: Told = (0, "run.queued", {})
+QUEUED: Recorded = (0, "run.queued", {})
 BROKEN = {"code": "rate_limited", "message": "slow down"}
 UNKNOWN = {"tokens_in": None, "tokens_out": None, "cost_usd": None}
 USUAL: dict[str, dict[str, Any]] = {
@@ -87,11 +87,11 @@ USUAL: dict[str, dict[str, Any]] = {
     "step.retrying": {"attempt": 2, "error": BROKEN},
     "route.taken": {"node": "a", "to": "b"},
 }
-"""What an entry has beside what a test says."""
+"""What else an entry has than what a test says."""
 
 
 def test_each_instant_goes_to_what_the_run_did_then() -> None:
-    found = profile(
+    result = profile(
         QUEUED,
         claimed(2),
         started(3, A),
@@ -103,14 +103,14 @@ def test_each_instant_goes_to_what_the_run_did_then() -> None:
         succeeded(13),
         end=14,
     )
-    assert spent(found) == {"queued": 2, "claim": 1, "model": 5, "code": 3.5, "commit": 2.5}
-    assert nodes(found) == {"a": (6, 4, 1, 0), "b": (1, 1, 1, 0)}
-    assert found.at_work == timedelta(seconds=12)
+    assert spent(result) == {"queued": 2, "claim": 1, "model": 5, "code": 3.5, "commit": 2.5}
+    assert nodes(result) == {"a": (6, 4, 1, 0), "b": (1, 1, 1, 0)}
+    assert result.at_work == timedelta(seconds=12)
 
 
 def test_the_first_step_is_claimed_for_without_the_commit_before_it() -> None:
-    found = profile(QUEUED, claimed(1), started(3, A, commit_s=0.5), finished(4, A), succeeded(4), end=4)
-    assert spent(found) == {"queued": 1, "claim": 1.5, "commit": 0.5, "code": 1}
+    result = profile(QUEUED, claimed(1), started(3, A, commit_s=0.5), finished(4, A), succeeded(4), end=4)
+    assert spent(result) == {"queued": 1, "claim": 1.5, "commit": 0.5, "code": 1}
 
 
 def test_a_run_without_steps_was_queued_and_claimed() -> None:
@@ -124,7 +124,7 @@ def test_a_run_without_steps_was_queued_and_claimed() -> None:
 
 
 def test_parallel_items_are_counted_once() -> None:
-    found = profile(
+    result = profile(
         QUEUED,
         claimed(0),
         started(0, item(0)),
@@ -139,9 +139,9 @@ def test_parallel_items_are_counted_once() -> None:
         succeeded(10),
         end=10,
     )
-    assert spent(found) == {"model": 8, "code": 2}
-    assert nodes(found) == {"a": (9, 8, 3, 0)}
-    assert found.nodes[0].share == 0.9
+    assert spent(result) == {"model": 8, "code": 2}
+    assert nodes(result) == {"a": (9, 8, 3, 0)}
+    assert result.nodes[0].share == 0.9
 
 
 def test_a_step_that_waits_for_its_next_try_waits_unless_something_else_is_at_work() -> None:
@@ -175,14 +175,14 @@ def test_a_step_that_waits_for_its_next_try_waits_unless_something_else_is_at_wo
 
 def test_a_wait_that_is_cut_short_ends_with_its_step() -> None:
     retrying = {**A, "attempt": 2, "delay_s": 100.0, "error": BROKEN}
-    found = profile(
+    result = profile(
         QUEUED, claimed(0), started(0, A), (1, "step.retrying", retrying), (3, "run.cancelled", {"outputs": {}}), end=3
     )
-    assert spent(found) == {"code": 1, "waiting": 2}
+    assert spent(result) == {"code": 1, "waiting": 2}
 
 
 def test_fallbacks_follow_each_other_as_one_time_at_the_models() -> None:
-    found = profile(
+    result = profile(
         QUEUED,
         claimed(0),
         started(0, A),
@@ -192,12 +192,12 @@ def test_fallbacks_follow_each_other_as_one_time_at_the_models() -> None:
         succeeded(5),
         end=5,
     )
-    assert spent(found) == {"model": 5}
-    assert nodes(found) == {"a": (5, 5, 1, 0)}
+    assert spent(result) == {"model": 5}
+    assert nodes(result) == {"a": (5, 5, 1, 0)}
 
 
 def test_a_run_that_gave_up_its_slot_waits_and_is_queued_again() -> None:
-    found = profile(
+    result = profile(
         QUEUED,
         claimed(0),
         started(0, A),
@@ -212,14 +212,14 @@ def test_a_run_that_gave_up_its_slot_waits_and_is_queued_again() -> None:
         succeeded(65),
         end=65,
     )
-    assert spent(found) == {"model": 3, "waiting": 60, "queued": 1, "claim": 1}
-    assert nodes(found) == {"a": (3, 3, 1, 1)}
-    assert found.at_work == timedelta(seconds=4)
+    assert spent(result) == {"model": 3, "waiting": 60, "queued": 1, "claim": 1}
+    assert nodes(result) == {"a": (3, 3, 1, 1)}
+    assert result.at_work == timedelta(seconds=4)
 
 
 def test_the_time_that_a_lost_executor_held_a_run_is_waited_for() -> None:
     for reason in ("executor_lost", "released"):
-        found = profile(
+        result = profile(
             QUEUED,
             claimed(1),
             started(2, A),
@@ -231,9 +231,9 @@ def test_the_time_that_a_lost_executor_held_a_run_is_waited_for() -> None:
             succeeded(25),
             end=25,
         )
-        assert spent(found) == {"queued": 2, "claim": 2, "waiting": 18, "model": 3}
-        assert nodes(found) == {"a": (3, 3, 1, 0)}
-        assert found.at_work == timedelta(seconds=5)
+        assert spent(result) == {"queued": 2, "claim": 2, "waiting": 18, "model": 3}
+        assert nodes(result) == {"a": (3, 3, 1, 0)}
+        assert result.at_work == timedelta(seconds=5)
 
 
 def test_a_run_that_others_ended_waited_for_its_executor() -> None:
@@ -242,17 +242,17 @@ def test_a_run_that_others_ended_waited_for_its_executor() -> None:
         ("run.failed", "run_timeout"),
         ("run.cancelled", "cancelled"),
     ):
-        found = profile(QUEUED, claimed(1), started(1, A), (9, kind, {"reason": reason, "duration_s": 8.0}), end=9)
-        assert spent(found) == {"queued": 1, "waiting": 8}
+        result = profile(QUEUED, claimed(1), started(1, A), (9, kind, {"reason": reason, "duration_s": 8.0}), end=9)
+        assert spent(result) == {"queued": 1, "waiting": 8}
 
 
-def test_a_lost_executor_that_had_told_nothing_was_waited_for() -> None:
-    told = (9, "run.queued", {"reason": "executor_lost", "attempt": 1})
-    assert spent(profile(QUEUED, told, claimed(10), end=12)) == {"waiting": 9, "queued": 1, "claim": 2}
+def test_a_lost_executor_that_had_written_nothing_was_waited_for() -> None:
+    lost = (9, "run.queued", {"reason": "executor_lost", "attempt": 1})
+    assert spent(profile(QUEUED, lost, claimed(10), end=12)) == {"waiting": 9, "queued": 1, "claim": 2}
 
 
 def test_a_run_that_was_drained_is_queued_at_once() -> None:
-    found = profile(
+    result = profile(
         QUEUED,
         claimed(0),
         started(0, A),
@@ -264,11 +264,11 @@ def test_a_run_that_was_drained_is_queued_at_once() -> None:
         succeeded(7),
         end=7,
     )
-    assert spent(found) == {"code": 4, "queued": 2, "claim": 1}
+    assert spent(result) == {"code": 4, "queued": 2, "claim": 1}
 
 
 def test_a_failed_run_waited_for_whoever_retried_it() -> None:
-    found = profile(
+    result = profile(
         QUEUED,
         claimed(0),
         started(0, A),
@@ -283,8 +283,8 @@ def test_a_failed_run_waited_for_whoever_retried_it() -> None:
         succeeded(104),
         end=105,
     )
-    assert spent(found) == {"model": 3, "waiting": 100, "queued": 1, "commit": 1}
-    assert nodes(found) == {"a": (3, 3, 1, 0)}
+    assert spent(result) == {"model": 3, "waiting": 100, "queued": 1, "commit": 1}
+    assert nodes(result) == {"a": (3, 3, 1, 0)}
 
 
 def test_an_open_step_without_a_reply_waits_for_its_model() -> None:
@@ -292,19 +292,19 @@ def test_an_open_step_without_a_reply_waits_for_its_model() -> None:
     assert spent(profile(*asking, end=9)) == {"claim": 1, "model": 8}
     assert spent(profile(*asking, called(4, A, 3), end=9)) == {"claim": 1, "model": 3, "code": 5}
     assert spent(profile(*asking, called(4, A, 3, error=BROKEN), end=9)) == {"claim": 1, "model": 8}
-    resting: Told = (4, "step.retrying", {**A, "attempt": 2, "delay_s": 3.0, "error": BROKEN})
-    found = profile(*asking, called(4, A, 3, error=BROKEN), resting, end=9)
-    assert spent(found) == {"claim": 1, "model": 5, "waiting": 3}
+    resting: Recorded = (4, "step.retrying", {**A, "attempt": 2, "delay_s": 3.0, "error": BROKEN})
+    result = profile(*asking, called(4, A, 3, error=BROKEN), resting, end=9)
+    assert spent(result) == {"claim": 1, "model": 5, "waiting": 3}
     assert spent(profile(*asking, resting, end=6)) == {"claim": 1, "code": 3, "waiting": 2}
 
 
 def test_a_call_is_not_longer_than_its_step_whatever_the_clocks_say() -> None:
-    found = profile(QUEUED, claimed(1), started(2, A), called(3, A, 1.004), finished(3, A), succeeded(3), end=3)
-    assert spent(found) == {"queued": 1, "claim": 1, "model": 1}
+    result = profile(QUEUED, claimed(1), started(2, A), called(3, A, 1.004), finished(3, A), succeeded(3), end=3)
+    assert spent(result) == {"queued": 1, "claim": 1, "model": 1}
 
 
 def test_clocks_that_differ_make_no_time_negative() -> None:
-    found = profile(
+    result = profile(
         (0.005, "run.queued", {}),
         claimed(0.001),
         started(0.002, A),
@@ -316,28 +316,28 @@ def test_clocks_that_differ_make_no_time_negative() -> None:
         succeeded(2.002),
         end=2.001,
     )
-    assert found.spent["queued"] == timedelta(milliseconds=5)
+    assert result.spent["queued"] == timedelta(milliseconds=5)
     profile(QUEUED, claimed(1), end=-1)
 
 
 def test_a_bottleneck_has_strictly_more_than_the_threshold_of_the_time_at_work() -> None:
-    found = profile(
+    result = profile(
         QUEUED, claimed(10), started(10, A), finished(15, A), started(15, B), finished(17, B), succeeded(20), end=20
     )
-    assert found.nodes[0].share == 0.5
-    assert found.bottleneck() is None
-    below, above = found.bottleneck(0.49), found.bottleneck(0.1)
+    assert result.nodes[0].share == 0.5
+    assert result.bottleneck() is None
+    below, above = result.bottleneck(0.49), result.bottleneck(0.1)
     assert below is not None
     assert above is not None
     assert (below.node, above.node) == ("a", "a")
-    assert found.bottleneck(1.0) is None
+    assert result.bottleneck(1.0) is None
 
 
 def test_entries_that_others_may_add_some_day_change_nothing() -> None:
-    found = profile(QUEUED, claimed(0), (1, "route.taken", {"node": "a", "to": "b"}), (2, "new.one", {}), end=3)
-    assert spent(found) == {"claim": 3}
-    found = profile(QUEUED, claimed(0), (1, "run.waiting", {}), (2, "new.one", {}), (5, "run.queued", {}), end=5)
-    assert spent(found) == {"claim": 1, "waiting": 4}
+    result = profile(QUEUED, claimed(0), (1, "route.taken", {"node": "a", "to": "b"}), (2, "new.one", {}), end=3)
+    assert spent(result) == {"claim": 3}
+    result = profile(QUEUED, claimed(0), (1, "run.waiting", {}), (2, "new.one", {}), (5, "run.queued", {}), end=5)
+    assert spent(result) == {"claim": 1, "waiting": 4}
 
 
 STEPS = st.builds(
@@ -375,12 +375,12 @@ ENTRIES = st.one_of(
 
 @given(st.lists(st.tuples(st.floats(-2, 20), ENTRIES), max_size=40), st.floats(-1, 120))
 @example([(0.0, ("step.started", A)), (5.0, ("run.queued", {"reason": "executor_lost"}))], 3.0)
-def test_whatever_is_told_of_a_run_its_times_add_up_to_its_wall_time(
-    told: Sequence[tuple[float, tuple[str, dict[str, Any]]]], end: float
+def test_whatever_events_a_run_has_its_times_add_up_to_its_wall_time(
+    recorded: Sequence[tuple[float, tuple[str, dict[str, Any]]]], end: float
 ) -> None:
     """The first number is the time since the entry before: sometimes below zero."""
     now, entries = 0.0, []
-    for since, (kind, data) in told:
+    for since, (kind, data) in recorded:
         now += since
         entries.append((now, kind, data))
     profile(*entries, end=end)

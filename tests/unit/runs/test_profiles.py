@@ -33,7 +33,7 @@ def run(number: int, workflow: str = "w", *, queued: float = 0, **busy: float) -
     return ProfiledRun(UUID(int=number), workflow, "succeeded", BEGAN, BEGAN + wall, profile)
 
 
-def test_of_no_runs_there_is_nothing_to_tell() -> None:
+def test_of_no_runs_there_is_nothing_to_show() -> None:
     summary = summed_up([])
     assert (summary.runs, summary.wall, summary.spent, summary.nodes, summary.slowest) == (0, None, {}, (), ())
     assert summary.bottlenecks(0.5) == []
@@ -55,7 +55,7 @@ def test_a_workflows_bottleneck_took_strictly_more_than_the_threshold_of_all_its
     assert summary.bottlenecks(0.75) == []
 
 
-def test_the_slowest_runs_are_told_by_their_wall_time() -> None:
+def test_the_slowest_runs_are_ordered_by_their_wall_time() -> None:
     summary = summed_up([run(number, queued=number % 7) for number in range(10)])
     assert [one.profile.wall.total_seconds() for one in summary.slowest] == [6, 5, 4, 3, 2]
     assert len(summary.slowest) == SLOWEST
@@ -68,13 +68,13 @@ def test_the_slowest_runs_are_told_by_their_wall_time() -> None:
 def test_percentiles_are_interpolated_as_postgres_does(
     values: list[float], percentiles: tuple[float, float, float]
 ) -> None:
-    found = spread([seconds(value) for value in values])
-    assert (found.p50, found.p95, found.p99) == pytest.approx(percentiles)
+    spread_of_values = spread([seconds(value) for value in values])
+    assert (spread_of_values.p50, spread_of_values.p95, spread_of_values.p99) == pytest.approx(percentiles)
 
 
 @given(st.lists(st.timedeltas(min_value=NONE, max_value=timedelta(days=9)), min_size=1))
 def test_percentiles_lie_within_what_there_is(values: list[timedelta]) -> None:
-    found = spread(values)
+    spread_of_values = spread(values)
     least, most = min(values).total_seconds(), max(values).total_seconds()
-    assert least <= found.p50 <= found.p95 <= found.p99 <= most
-    assert least - 1e-6 <= found.mean <= most + 1e-6
+    assert least <= spread_of_values.p50 <= spread_of_values.p95 <= spread_of_values.p99 <= most
+    assert least - 1e-6 <= spread_of_values.mean <= most + 1e-6

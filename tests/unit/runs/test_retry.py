@@ -45,10 +45,12 @@ def test_an_invalid_reply_goes_back_at_once_but_not_more_often_than_others() -> 
     assert [retry_delay(_POLICY, error, tries, 0.9) for tries in (1, 2, 3, 4)] == [0.0, 0.0, 0.0, None]
 
 
-@pytest.mark.parametrize(("asked", "delay"), [(0.2, 1.0), (7.0, 7.0), (600.0, 600.0), (3600.0, None), (None, 1.0)])
-def test_retry_after_is_a_floor_and_too_long_a_wait_is_none(asked: float | None, delay: float | None) -> None:
-    assert retry_delay(_POLICY, _limited(asked), 1, 0.0) == delay
-    error = ProviderError("down", provider="p", model="m", retry_after=asked)
+@pytest.mark.parametrize(
+    ("retry_after", "delay"), [(0.2, 1.0), (7.0, 7.0), (600.0, 600.0), (3600.0, None), (None, 1.0)]
+)
+def test_retry_after_is_a_floor_and_too_long_a_wait_is_none(retry_after: float | None, delay: float | None) -> None:
+    assert retry_delay(_POLICY, _limited(retry_after), 1, 0.0) == delay
+    error = ProviderError("down", provider="p", model="m", retry_after=retry_after)
     assert retry_delay(_POLICY, error, 1, 0.0) == delay
 
 

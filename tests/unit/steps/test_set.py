@@ -107,9 +107,9 @@ async def test_a_value_that_is_not_of_its_fields_type_fails_the_step() -> None:
     ],
 )
 def test_what_can_never_be_written_is_refused_where_it_stands(values: str, kind: str, problem: str) -> None:
-    [found] = load_text(set_document(values, f"x: {kind}"), "set.yaml").errors
-    assert found.message == problem
-    assert found.position.line == 10
+    [error] = load_text(set_document(values, f"x: {kind}"), "set.yaml").errors
+    assert error.message == problem
+    assert error.position.line == 10
 
 
 def test_a_field_that_a_set_node_reads_too_early_is_reported() -> None:

@@ -19,10 +19,10 @@ DATA: st.SearchStrategy[dict[str, Any]] = st.one_of(
 
 @given(st.integers(1, 10_000), st.lists(st.tuples(TIMES, st.sampled_from(["step.started", "a"]), DATA), max_size=6))
 def test_entries_come_out_of_a_row_as_they_went_in(
-    first: int, told: list[tuple[datetime, str, dict[str, Any]]]
+    first: int, events: list[tuple[datetime, str, dict[str, Any]]]
 ) -> None:
-    entries = [Entry(seq, at, kind, data) for seq, (at, kind, data) in enumerate(told, first)]
-    assert unpacked(first + len(told) - 1, json.loads(packed(entries))) == entries
+    entries = [Entry(seq, at, kind, data) for seq, (at, kind, data) in enumerate(events, first)]
+    assert unpacked(first + len(events) - 1, json.loads(packed(entries))) == entries
 
 
 def test_a_quick_step_takes_few_bytes() -> None:

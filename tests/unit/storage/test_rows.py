@@ -36,8 +36,8 @@ def names(text: str) -> list[str]:
 def arrays(alias: str) -> tuple[list[int], list[str], list[str]]:
     """The numbers and the types of the arrays that are unnested under this alias, and the names of their columns."""
     [(parameters, columns)] = re.findall(rf"unnest\(([^()]*)\)\s+AS {alias} \(([^()]*)\)", SQL)
-    found = re.findall(r"\$(\d+)::(\w+)\[\]", parameters)
-    return [int(number) for number, _ in found], [kind for _, kind in found], names(columns)
+    unnested = re.findall(r"\$(\d+)::(\w+)\[\]", parameters)
+    return [int(number) for number, _ in unnested], [kind for _, kind in unnested], names(columns)
 
 
 def stored_type(table: Table, column: str) -> str:
@@ -50,8 +50,8 @@ def stored_type(table: Table, column: str) -> str:
 def test_each_array_of_the_statement_is_the_column_of_the_row_at_the_same_place(
     alias: str, columns: tuple[str, ...], table: Table
 ) -> None:
-    numbers, types, found = arrays(alias)
-    assert found == list(columns)
+    numbers, types, unnested = arrays(alias)
+    assert unnested == list(columns)
     assert types == [stored_type(table, column) for column in columns]
     assert numbers == list(range(numbers[0], numbers[0] + len(columns)))
 
@@ -67,8 +67,8 @@ def test_each_column_is_inserted_where_it_belongs(alias: str, columns: tuple[str
 
 
 def test_what_a_run_commits_is_numbered_first() -> None:
-    numbers, types, found = arrays("c")
-    assert found == list(COMMIT_COLUMNS)
+    numbers, types, unnested = arrays("c")
+    assert unnested == list(COMMIT_COLUMNS)
     assert numbers == list(range(2, 2 + len(COMMIT_COLUMNS)))
     assert types == ["uuid", "int", "int", "text", "text", "text", "text", "text", "boolean"]
 

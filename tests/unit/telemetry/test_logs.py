@@ -44,8 +44,8 @@ def test_a_line_is_a_fact_with_fields() -> None:
 
 def test_a_line_about_a_run_bears_the_id_of_its_trace() -> None:
     lines, run_id = Lines(), uuid4()
-    for told in (run_id, str(run_id)):
-        lines.logger.info("run claimed", extra={"run_id": told})
+    for given in (run_id, str(run_id)):
+        lines.logger.info("run claimed", extra={"run_id": given})
         line = lines.last()
         assert (line["run_id"], line["trace_id"]) == (str(run_id), run_id.hex)
 

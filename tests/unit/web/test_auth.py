@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 
-async def ask(client: httpx.AsyncClient, authorization: str | None) -> httpx.Response:
+async def get(client: httpx.AsyncClient, authorization: str | None) -> httpx.Response:
     client.headers.pop("authorization", None)
     headers = {} if authorization is None else {"authorization": authorization}
     return await client.get("/v1/secret", headers=headers)
@@ -12,31 +12,31 @@ async def ask(client: httpx.AsyncClient, authorization: str | None) -> httpx.Res
 
 @pytest.mark.parametrize("authorization", [None, "", "fy_admin", "Basic fy_admin"])
 async def test_without_a_key_nobody_gets_in(client: httpx.AsyncClient, authorization: str | None) -> None:
-    response = await ask(client, authorization)
+    response = await get(client, authorization)
     assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
     assert response.headers["www-authenticate"] == 'Bearer realm="flowyard"'
     assert "Authorization: Bearer" in response.json()["detail"]
 
 
-async def test_a_wrong_key_is_told_as_such_and_not_repeated(client: httpx.AsyncClient) -> None:
-    response = await ask(client, "Bearer fy_stranger")
+async def test_a_wrong_key_is_refused_and_not_repeated(client: httpx.AsyncClient) -> None:
+    response = await get(client, "Bearer fy_stranger")
     assert response.status_code == 401
     assert 'error="invalid_token"' in response.headers["www-authenticate"]
     assert "stranger" not in response.text
 
 
-async def test_a_key_without_the_scope_is_told_which(client: httpx.AsyncClient) -> None:
-    response = await ask(client, "Bearer fy_reader")
+async def test_a_refusal_names_the_scope_that_a_key_lacks(client: httpx.AsyncClient) -> None:
+    response = await get(client, "Bearer fy_reader")
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
     assert response.json()["needed_scope"] == "run"
 
 
 async def test_a_key_with_a_wider_scope_gets_in(client: httpx.AsyncClient) -> None:
-    response = await ask(client, "Bearer fy_admin")
+    response = await get(client, "Bearer fy_admin")
     assert (response.status_code, response.json()) == (200, "boss")
 
 
-async def test_the_openapi_tells_that_a_key_is_needed(client: httpx.AsyncClient) -> None:
+async def test_the_openapi_says_that_a_key_is_needed(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     (scheme,) = document["components"]["securitySchemes"].values()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")

@@ -26,7 +26,7 @@ async def test_a_service_whose_checks_are_well_is_ready(service: Service) -> Non
     assert response.json()["checks"] == [{"name": "postgres", "ok": True, "detail": "12 connections"}]
 
 
-async def test_what_isnt_well_is_told_by_name(service: Service) -> None:
+async def test_what_isnt_healthy_is_reported_by_name(service: Service) -> None:
     async def down() -> str:
         raise Unavailable("Postgres")
 
@@ -48,7 +48,7 @@ async def test_a_check_that_hangs_is_cut_off(service: Service) -> None:
     assert response.json()["checks"][0]["detail"] == "no answer within 0.05 s"
 
 
-async def test_an_unexpected_error_of_a_check_tells_no_secret(service: Service) -> None:
+async def test_an_unexpected_error_of_a_check_shows_no_secret(service: Service) -> None:
     async def broken() -> str:
         raise OSError("postgresql://u:hunter2@db")
 
@@ -68,19 +68,19 @@ async def test_a_draining_service_is_alive_but_not_ready(service: Service) -> No
         assert (await client.get("/health/live")).status_code == 200
 
 
-async def test_many_who_ask_at_once_cost_one_check(service: Service) -> None:
-    asked = 0
+async def test_many_requests_at_once_cost_one_check(service: Service) -> None:
+    checks_made = 0
 
     async def counted() -> str:
-        nonlocal asked
-        asked += 1
-        await asyncio.sleep(0.01)
+        nonlocal checks_made
+        checks_made += 1
+        await asyncio.sleep(0.01)  # a check takes its time
         return ""
 
     service.checks = [Check("postgres", counted)]
     async with service.client() as client:
         await asyncio.gather(*(client.get("/health/ready") for _ in range(20)))
-    assert asked == 1
+    assert checks_made == 1
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])

@@ -21,7 +21,7 @@ def problem(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-async def test_an_error_of_ours_tells_its_code_title_and_detail(client: httpx.AsyncClient) -> None:
+async def test_an_error_of_ours_has_its_code_title_and_detail(client: httpx.AsyncClient) -> None:
     body = problem(await client.get("/v1/runs/r1"))
     assert (body["status"], body["code"], body["title"]) == (404, "unknown_run", "No such run")
     assert body["detail"] == "no run 'r1' (see the list)"
@@ -33,34 +33,34 @@ async def test_when_to_try_again_is_in_whole_seconds(client: httpx.AsyncClient) 
     assert response.headers["retry-after"] == "3"
 
 
-async def test_a_request_of_the_wrong_shape_is_told_where_and_what(client: httpx.AsyncClient) -> None:
+async def test_a_request_of_the_wrong_shape_is_answered_with_where_and_what(client: httpx.AsyncClient) -> None:
     body = problem(await client.post("/v1/items", json={"name": "hunter2-hunter2", "count": "many"}))
     assert (body["status"], body["code"]) == (422, "invalid_request")
-    (found,) = body["problems"]
-    assert found["where"] == "body.count"
-    assert "valid integer" in found["message"]
+    (codes,) = body["problems"]
+    assert codes["where"] == "body.count"
+    assert "valid integer" in codes["message"]
     assert "hunter2" not in json.dumps(body)
 
 
-async def test_a_wrong_parameter_is_told(client: httpx.AsyncClient) -> None:
+async def test_a_wrong_parameter_is_named(client: httpx.AsyncClient) -> None:
     body = problem(await client.get("/v1/runs/r1", params={"limit": 99}))
-    assert [found["where"] for found in body["problems"]] == ["query.limit"]
+    assert [codes["where"] for codes in body["problems"]] == ["query.limit"]
 
 
-async def test_what_isnt_json_is_told(client: httpx.AsyncClient) -> None:
+async def test_what_isnt_json_is_refused(client: httpx.AsyncClient) -> None:
     headers = {"content-type": "application/json"}
     body = problem(await client.post("/v1/items", content=b'{"name": ', headers=headers))
     assert body["code"] == "invalid_request"
     assert body["detail"].startswith("body.9: not JSON")
 
 
-async def test_a_path_that_nothing_has_is_told(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_path_is_a_problem(client: httpx.AsyncClient) -> None:
     body = problem(await client.get("/v1/nothing"))
     assert (body["status"], body["code"]) == (404, "no_such_route")
     assert body["detail"] == "no route GET /v1/nothing"
 
 
-async def test_a_method_that_a_path_doesnt_take_is_told_with_all_that_it_takes(client: httpx.AsyncClient) -> None:
+async def test_a_refused_method_is_answered_with_those_that_the_path_takes(client: httpx.AsyncClient) -> None:
     response = await client.put("/v1/runs/r1")
     assert problem(response)["code"] == "method_not_allowed"
     assert response.headers["allow"] == "DELETE, GET"
@@ -98,7 +98,7 @@ def test_a_detail_never_hides_a_member_that_every_problem_has() -> None:
 
 
 def test_a_documents_problems_are_there_for_programs() -> None:
-    found = {
+    codes = {
         "file": "a.yaml",
         "line": 3,
         "column": 5,
@@ -106,9 +106,9 @@ def test_a_documents_problems_are_there_for_programs() -> None:
         "message": "no node 'x'",
         "suggestion": None,
     }
-    body = json.loads(bytes(problem_of(InvalidDocument([found, found]), "r").body))
+    body = json.loads(bytes(problem_of(InvalidDocument([codes, codes]), "r").body))
     assert body["detail"] == "a.yaml:3:5: no node 'x' (and 1 more)"
-    assert body["problems"] == [found, found]
+    assert body["problems"] == [codes, codes]
 
 
 def all_errors(root: type[FlowyardError] = FlowyardError) -> list[type[FlowyardError]]:
@@ -127,7 +127,7 @@ def test_errors_of_one_status_are_documented_together() -> None:
     assert set(content["examples"]) >= {"illegal_move", "workflow_in_use"}
 
 
-async def test_the_openapi_tells_problems_and_not_fastapis_errors(client: httpx.AsyncClient) -> None:
+async def test_the_openapi_has_problems_and_not_fastapis_errors(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     assert "HTTPValidationError" not in json.dumps(document)

@@ -25,6 +25,6 @@ def test_a_look_up_whose_connection_was_given_up_is_no_error(caplog: pytest.LogC
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_any_other_failure_that_nobody_heard_of_is_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_any_other_failure_of_a_forgotten_task_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert run_process(_forget(ValueError("nobody asked"))) == 0
     assert [record.name for record in caplog.records if "nobody asked" in str(record.exc_info)] == ["asyncio"]

@@ -21,7 +21,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("path", ["/v1/raw", "/v1/items"])
-async def test_a_body_that_is_said_to_be_too_large_is_refused(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_body_with_a_too_large_content_length_is_refused(client: httpx.AsyncClient, path: str) -> None:
     response = await client.post(path, content=LARGE, headers={"content-type": "application/json"})
     assert response.status_code == 413
     assert response.json()["code"] == "too_large"
@@ -101,9 +101,9 @@ async def test_a_request_is_a_line_and_those_of_machines_are_for_who_looks_close
     for path in ("/health/live", "/health/ready", "/metrics", "/v1/runs/r1?secret=x"):
         await client.get(path)
     assert [line.levelno for line in lines(caplog)] == [logging.DEBUG] * 3 + [logging.INFO]
-    told = lines(caplog)[-1].__dict__
-    assert (told["method"], told["route"], told["status"]) == ("GET", "/v1/runs/{run_id}", 404)
-    assert "secret" not in str(told)
+    logged = lines(caplog)[-1].__dict__
+    assert (logged["method"], logged["route"], logged["status"]) == ("GET", "/v1/runs/{run_id}", 404)
+    assert "secret" not in str(logged)
 
 
 async def test_what_is_logged_of_a_request_about_a_run_bears_its_id(

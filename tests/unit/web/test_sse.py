@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from flowyard.web.sse import ServerEvent
+from support.waiting import eventually
 from unit.web.conftest import Running, Service
 
 OPEN = "flowyard_sse_streams_open"
@@ -56,8 +57,7 @@ async def test_a_client_that_leaves_ends_the_events_at_once(service: Service, ru
             await take(response, 2)
         async with asyncio.timeout(1):
             await service.events_closed.wait()
-        await asyncio.sleep(0.01)
-        assert service.metrics.value(OPEN) == 0
+        await eventually(lambda: service.metrics.value(OPEN) == 0)
 
 
 async def test_a_quiet_stream_has_a_heartbeat(service: Service, running: Running) -> None:
@@ -116,7 +116,7 @@ async def test_a_slow_client_slows_the_events_down(
 
     monkeypatch.setattr(service, "events", endless)
     async with running() as client, client.stream("GET", "/v1/events"):
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # all buffers are full
         before = made
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # more would be made in this time
         assert made == before < 1_000

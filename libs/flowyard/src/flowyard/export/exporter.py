@@ -35,7 +35,6 @@ _LEASE_S: Final = 90.0
 _LONGEST_PAUSE_S: Final = 60.0
 _PUT_BACK_TIMEOUT_S: Final = 1.0
 _MAX_SUSPECTS: Final = 1000
-_MEASURE_EVERY_S: Final = 5.0
 
 
 class Target(Protocol):
@@ -49,7 +48,8 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExportParts:
-    """`max_waiting`: if more runs wait for a target, the oldest are dropped. `every_s`: seconds between polls.
+    """`max_waiting`: if more runs wait for a target, the oldest are dropped. `every_s`: seconds between polls, and
+    `measure_every_s`: between measurements of the backlog.
 
     `first_pause_s`: after the first failure of a target; the next pauses are longer. `refused_pauses_s`: how long a run
     waits after each refusal; a target may refuse a run only because it has trouble itself.
@@ -60,6 +60,7 @@ class ExportParts:
     metrics: ExportMetrics
     max_waiting: int
     every_s: float = 1.0
+    measure_every_s: float = 5.0
     first_pause_s: float = 1.0
     refused_pauses_s: Sequence[float] = (2.0, 10.0, 60.0, 300.0)
 
@@ -71,7 +72,7 @@ class Exporter:
         self._failures = 0
         self._accepted = 0
         self._suspects: dict[UUID, int] = {}
-        self._measured_at = -_MEASURE_EVERY_S
+        self._measured_at = -parts.measure_every_s
         parts.metrics.create_series(target.name, failures=FAILURES, drops=DROPS)
 
     async def run(self) -> NoReturn:
@@ -181,7 +182,7 @@ class Exporter:
 
     async def _measure(self) -> None:
         """Updates the backlog's metrics, and drops the oldest runs of a backlog that is too long."""
-        if time.monotonic() - self._measured_at < _MEASURE_EVERY_S:
+        if time.monotonic() - self._measured_at < self._parts.measure_every_s:
             return
         name, parts = self._target.name, self._parts
         # Another registry on this database, started without this target, may have removed it.
