@@ -61,7 +61,7 @@ def _one_hunk(old: list[str], new: list[str]) -> list[str]:
 def _alike(old: list[str], new: list[str]) -> int:
     """How many lines both begin with."""
     return next(
-        (i for i, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new))
+        (i for i, (left, right) in enumerate(zip(old, new, strict=False)) if left != right), min(len(old), len(new))
     )
 
 

@@ -23,8 +23,8 @@ async def delete_workflow(parts: RegistryParts, name: str, *, force: bool) -> De
     parts.bus.publish(WorkflowChanged(name=name))
     log.info("workflow deleted", extra={"workflow": name, "open_runs": len(moved)})
     _announce(parts, moved)
-    ended = [one.run_id for one in moved if one.entry is not None]
-    return Deleted(name=name, cancelled=ended, cancelling=[one.run_id for one in moved if one.entry is None])
+    ended = [run.run_id for run in moved if run.entry is not None]
+    return Deleted(name=name, cancelled=ended, cancelling=[run.run_id for run in moved if run.entry is None])
 
 
 async def sweep(parts: RegistryParts) -> NoReturn:
@@ -40,6 +40,6 @@ async def sweep(parts: RegistryParts) -> NoReturn:
 
 
 def _announce(parts: RegistryParts, moved: Sequence[Moved]) -> None:
-    for one in moved:
-        log.info("run cancelled: its workflow is gone", extra={"run_id": str(one.run_id), "workflow": one.workflow})
-        announce(one, parts.bus, parts.metrics)
+    for run in moved:
+        log.info("run cancelled: its workflow is gone", extra={"run_id": str(run.run_id), "workflow": run.workflow})
+        announce(run, parts.bus, parts.metrics)

@@ -57,10 +57,10 @@ class Client(Reports):
     """A Flowyard, as somebody sees it who has an API key."""
 
     def validate(self, document: bytes) -> Validated:
-        return self.ask(Validated, "POST", "/v1/validate", body=document, headers=_YAML, again=True)
+        return self.request(Validated, "POST", "/v1/validate", body=document, headers=_YAML, again=True)
 
     def apply(self, name: str, document: bytes) -> Applied:
-        return self.ask(Applied, "PUT", _workflow(name), body=document, headers=_YAML)
+        return self.request(Applied, "PUT", _workflow(name), body=document, headers=_YAML)
 
     def workflows(self, *, search: str | None = None, most: int | None = None) -> Iterator[WorkflowSummary]:
         return self.pages(WorkflowPage, "/v1/workflows", {"search": search}, most=most)
@@ -78,17 +78,17 @@ class Client(Reports):
         return self.get(Difference, f"{_workflow(name)}/diff", {"from": older, "to": newer})
 
     def roll_back(self, name: str, number: int) -> Applied:
-        return self.ask(Applied, "POST", f"{_workflow(name)}/rollback", body=Rollback(revision=number))
+        return self.request(Applied, "POST", f"{_workflow(name)}/rollback", body=Rollback(revision=number))
 
     def delete_workflow(self, name: str, *, force: bool = False) -> Deleted:
-        return self.ask(Deleted, "DELETE", _workflow(name), {"force": force})
+        return self.request(Deleted, "DELETE", _workflow(name), {"force": force})
 
     def submit(self, name: str, request: RunRequest, *, once: str | None = None, wait_s: float = 0) -> RunView:
         """The run, when it has ended, or after `wait_s` as it is then. `once`: the Idempotency-Key.
 
         It has one in any case, so that a request whose answer was lost leads to no second run.
         """
-        return self.ask(
+        return self.request(
             RunView,
             "POST",
             f"{_workflow(name)}/runs",
@@ -134,29 +134,29 @@ class Client(Reports):
 
     def cancel(self, run_id: UUID) -> RunView:
         """Cancelled, or still open: then its executor ends it, within a moment."""
-        return self.ask(RunView, "POST", f"{_run(run_id)}/cancel")
+        return self.request(RunView, "POST", f"{_run(run_id)}/cancel")
 
     def cancel_many(self, request: CancelRequest) -> CancelledRuns:
-        return self.ask(CancelledRuns, "POST", "/v1/runs/cancel", body=request)
+        return self.request(CancelledRuns, "POST", "/v1/runs/cancel", body=request)
 
     def retry(self, run_id: UUID) -> RunView:
-        return self.ask(RunView, "POST", f"{_run(run_id)}/retry")
+        return self.request(RunView, "POST", f"{_run(run_id)}/retry")
 
     def fork(self, run_id: UUID, request: ForkRequest, *, once: str | None = None) -> RunView:
         """`once`: as for `submit`."""
-        return self.ask(RunView, "POST", f"{_run(run_id)}/fork", body=request, headers=_once(once), again=True)
+        return self.request(RunView, "POST", f"{_run(run_id)}/fork", body=request, headers=_once(once), again=True)
 
     def agents(self, *, most: int | None = None) -> Iterator[AgentInfo]:
         return self.pages(AgentPage, "/v1/agents", {}, most=most)
 
     def create_key(self, name: str, scopes: Collection[Scope]) -> NewKeyView:
-        return self.ask(NewKeyView, "POST", "/v1/keys", body=KeyRequest(name=name, scopes=list(scopes)))
+        return self.request(NewKeyView, "POST", "/v1/keys", body=KeyRequest(name=name, scopes=list(scopes)))
 
     def keys(self) -> list[KeyView]:
         return self.get(KeyList, "/v1/keys").items
 
     def revoke_key(self, key_id: str) -> KeyView:
-        return self.ask(KeyView, "DELETE", f"/v1/keys/{_part(key_id)}")
+        return self.request(KeyView, "DELETE", f"/v1/keys/{_part(key_id)}")
 
     def status(self) -> StatusView:
         return self.get(StatusView, "/v1/status")

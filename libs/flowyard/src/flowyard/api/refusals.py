@@ -77,7 +77,7 @@ def refusal(url: str, response: httpx.Response) -> FlowyardError:
         return Unreachable(url, status) if response.status_code in AWAY else Unintelligible(url, status)
     problems = problem.get("problems")
     if problems and problem["code"] == InvalidInputs.code:
-        return InvalidInputs([str(one) for one in problems])
+        return InvalidInputs([str(each) for each in problems])
     if problems and problem["code"] == InvalidDocument.code:
         return InvalidDocument(problems)
     return Refused(problem, status=response.status_code, retry_after=retry_after(response))

@@ -23,13 +23,13 @@ MOST_CANCELLED: Final = 500
 """How many runs one request may cancel."""
 
 
-class Asked(BaseModel):
-    """A body that says what is wanted: an unknown key in it is a mistake."""
+class RequestBody(BaseModel):
+    """The body of a request. Unknown keys are refused, because they may be typos."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RunRequest(Asked):
+class RunRequest(RequestBody):
     """A run to make."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REQUEST]})
@@ -43,14 +43,14 @@ class RunRequest(Asked):
     ] = None
 
 
-class ForkPoint(Asked):
+class ForkPoint(RequestBody):
     """The step before which a fork leaves its origin. `visit`: which visit of the node, counted from 1."""
 
     node: NodeId
     visit: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
 
 
-class ForkRequest(Asked):
+class ForkRequest(RequestBody):
     """With `from` and `state`: go on from that step, with these fields changed. Without: start again, with `inputs`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.FORK]}, validate_by_name=True)
@@ -64,7 +64,7 @@ class ForkRequest(Asked):
     ]
 
 
-class CancelRequest(Asked):
+class CancelRequest(RequestBody):
     """Which open runs to cancel: those that fit all that is given. At least one of `ids`, `workflow`, `status`."""
 
     model_config = ConfigDict(

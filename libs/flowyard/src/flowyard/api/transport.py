@@ -61,7 +61,7 @@ class Transport:
         self.http.close()
 
     def get(self, kind: type[M], path: str, query: Query | None = None) -> M:
-        return self.ask(kind, "GET", path, query, again=True)
+        return self.request(kind, "GET", path, query, again=True)
 
     def pages(self, kind: type[Page[T]], path: str, query: Query, *, most: int | None = None) -> Iterator[T]:
         """The items of as many pages as are wanted; `most` None: of all. A `cursor` in the query is where to begin."""
@@ -75,7 +75,7 @@ class Transport:
             if cursor is None:
                 return
 
-    def ask(
+    def request(
         self,
         kind: type[M],
         method: str,
