@@ -21,7 +21,7 @@ from flowyard.runs.events import (
     StepStarted,
 )
 from flowyard_dashboard.graph.drawing import HEIGHT, WIDTH, draw
-from flowyard_dashboard.run_details import RunningStep, running_steps
+from flowyard_dashboard.run_details import ActiveStep, running_steps
 from flowyard_dashboard.view import Rows, View, difference
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
@@ -67,7 +67,7 @@ def test_conditions_stand_at_their_edges() -> None:
 def test_a_step_is_at_work_from_its_start_to_its_end_or_to_that_of_its_executor() -> None:
     step, failure = StepId("a", 1), Failure("rate_limited", "slow down")
 
-    def working(*events: Event) -> list[RunningStep]:
+    def working(*events: Event) -> list[ActiveStep]:
         return running_steps(
             stored(seq, datetime(2026, 1, 1, tzinfo=UTC), event) for seq, event in enumerate(events, 1)
         )

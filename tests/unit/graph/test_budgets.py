@@ -12,7 +12,7 @@ import pytest
 from flowyard.errors.steps import ModelRefused, ProviderError
 from flowyard.graph.run import run_workflow
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.terms import FREE, Price, Terms
 from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepFailed, StepStarted
@@ -213,7 +213,7 @@ async def test_a_model_that_replies_shortly_is_asked_for_no_more_than_it_has() -
 
 
 async def test_a_reply_shrinks_to_what_is_left() -> None:
-    prompt = prompt_bound(ModelCall("a", ModelSettings("openai", "m"), (Message("user", "go"),)))
+    prompt = prompt_bound(ModelCall("a", ModelSettings("openai", "m"), (ChatMessage("user", "go"),)))
     outcome = await sent(f"{{tokens: {prompt + 100}}}")
     assert (outcome.result.status, outcome.calls[0].settings.max_tokens) == ("succeeded", 100)
     outcome = await sent("{usd: 1.239}", priced)
@@ -266,7 +266,9 @@ async def test_canned_replies_cost_nothing() -> None:
     ids=["plain", "with tools"],
 )
 def test_no_prompt_has_more_tokens_than_bytes(settings: dict[str, Any]) -> None:
-    call = ModelCall("a", ModelSettings("openai", "m", **settings), (Message("user", "ü\ud800"),), {"type": "object"})
+    call = ModelCall(
+        "a", ModelSettings("openai", "m", **settings), (ChatMessage("user", "ü\ud800"),), {"type": "object"}
+    )
     assert prompt_bound(call) >= len("ü\ud800".encode("utf-8", "surrogatepass")) + len(str(settings)) + 600
 
 

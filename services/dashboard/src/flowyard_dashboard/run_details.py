@@ -45,7 +45,7 @@ _WINDOW: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class RunningStep:
+class ActiveStep:
     """A step that is running. `tries`: more than 1 if it was retried."""
 
     id: StepId
@@ -65,7 +65,7 @@ class RunDetails:
     steps: Sequence[Step]
     calls: Sequence[CallRow]
     entries: Sequence[Entry]
-    running_steps: Sequence[RunningStep]
+    running_steps: Sequence[ActiveStep]
     taken_routes: frozenset[tuple[str, str]]
     """The routes that the run has taken, as node and target."""
 
@@ -113,18 +113,18 @@ async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | 
         return None
 
 
-def running_steps(events: Iterable[StoredEvent]) -> list[RunningStep]:
+def running_steps(events: Iterable[StoredEvent]) -> list[ActiveStep]:
     """The steps that have begun and not ended. An event of the run itself means that no earlier step is running."""
-    steps: dict[StepId, RunningStep] = {}
+    steps: dict[StepId, ActiveStep] = {}
     for stored in events:
         match event := stored.event:
             case RunQueued() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
                 steps.clear()
             case StepStarted():
-                steps[event.step] = RunningStep(event.step, stored.at, 1)
+                steps[event.step] = ActiveStep(event.step, stored.at, 1)
             case RetryScheduled():
                 if event.step in steps:
-                    steps[event.step] = RunningStep(event.step, steps[event.step].since, event.attempt)
+                    steps[event.step] = ActiveStep(event.step, steps[event.step].since, event.attempt)
             case StepFinished() | StepFailed():
                 steps.pop(event.step, None)
             case ModelReserved() | ModelCalled() | Token() | RouteTaken() | LoopTurned():

@@ -6,7 +6,7 @@ from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
 from flowyard_dashboard.graph.drawing import draw
 from flowyard_dashboard.pages import Pages
-from flowyard_dashboard.run_details import RunDetails, RunningStep, is_followed, node_states
+from flowyard_dashboard.run_details import ActiveStep, RunDetails, is_followed, node_states
 from flowyard_dashboard.view import Rows, View
 
 
@@ -62,7 +62,7 @@ def _steps(pages: Pages, details: RunDetails, *, can_run: bool) -> Rows:
     return Rows("steps", "tbody", "below", rows)
 
 
-def _running_key(running: RunningStep) -> str:
+def _running_key(running: ActiveStep) -> str:
     return f"step-{element_key(running.id)}"
 
 

@@ -1,4 +1,4 @@
-"""The kinds of nodes: a closed union with a shared head, which answers what the rest of the house asks of any node.
+"""The kinds of nodes: a closed union with a shared head, which has everything that other rooms need of any node.
 
 A new kind is a class here that joins `Node`, a reader in `language/building`, and a file in `steps`.
 """
@@ -20,7 +20,7 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """Which model answers, and how it is asked. `timeout`: seconds of one call. `extra` goes to the provider as is."""
+    """A model and its parameters. `timeout`: seconds of one call. `extra`: passed to the provider unchanged."""
 
     provider: str
     model: str
@@ -68,7 +68,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question and its answer that are shown to the model before the real question."""
+    """Inputs of a prompt, and the correct reply, which are sent to the model before the real prompt."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
@@ -76,7 +76,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class NodeText:
-    """A template or an expression of a node. `local`: names that stand for something else than a field in it.
+    """A template or an expression of a node. `local`: names in it that aren't fields.
 
     `takes_secrets`: whether it may name secret inputs.
     """
@@ -116,7 +116,7 @@ class NodeHead:
         return iter(())
 
     def output_path(self, field: str) -> KeyPath:
-        """Where the document says that the node writes this field."""
+        """The path in the node at which the document declares this output."""
         return ("outputs", [output.field for output in self.outputs].index(field))
 
     @property
@@ -127,7 +127,7 @@ class NodeHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptNode(NodeHead):
-    """Asks a model one question per step.
+    """Calls a model, with one prompt per step.
 
     `reply_as`: whether the reply is the text of the one output, or a JSON object of the outputs.
     """

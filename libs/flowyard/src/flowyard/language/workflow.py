@@ -1,4 +1,4 @@
-"""A workflow as the engine sees it: checked, complete, frozen, without positions."""
+"""A workflow for the engine: checked, complete, frozen, without positions in the document."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Unconditional: all of `to` come next, in parallel if they are several. END among them ends the branch."""
+    """Without a condition: all of `to` are next, in parallel if there are several. END in it ends the branch."""
 
     to: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The first route whose condition holds, else `default`."""
+    """The first route whose condition is true, else `default`."""
 
     routes: tuple[Route, ...]
     default: str
@@ -60,7 +60,7 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Back to `to` until `until` holds or the body ran `max_iterations` times; then `exit_to`."""
+    """Back to `to` until `until` is true or the body has run `max_iterations` times; then `exit_to`."""
 
     to: str
     until: Expression
@@ -81,7 +81,7 @@ class Map:
 
 
 Way: TypeAlias = Next | Routes | Loop | Map
-"""How a run goes on after a node."""
+"""How a run continues after a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that may be spent; None: no limit. `tokens`: those of prompts and of replies."""
+    """The limits of a run; None: no limit. `tokens`: of prompts and replies together."""
 
     usd: Decimal | None = None
     tokens: int | None = None
@@ -116,7 +116,7 @@ Reply: TypeAlias = str | ErrorReply
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a test case demands. None: not asked."""
+    """The result that a test case expects. None: not compared."""
 
     status: Literal["succeeded", "failed"] = "succeeded"
     outputs: Mapping[str, Any] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of a document. `replies`: per node its canned replies; one alone answers every call."""
+    """One test of a document. `replies`: canned replies per node; a single one answers every call."""
 
     name: str
     inputs: Mapping[str, Any]
@@ -137,7 +137,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """One checked document. `ways` tells for START, for each node and for each join how the run goes on."""
+    """One checked document. `ways`: how a run continues after START, after each node, and after each join."""
 
     name: str
     digest: str
@@ -154,17 +154,17 @@ class Workflow:
 
     @property
     def maps(self) -> Mapping[str, Map]:
-        """The maps of the workflow by the node that they run per item."""
+        """The maps of the workflow, by the node that runs per item."""
         return {way.target: way for way in self.ways.values() if isinstance(way, Map)}
 
     @property
     def joins(self) -> tuple[str, ...]:
-        """Places without work, where branches meet and the run goes on by a choice."""
+        """The names of the joins after which a choice follows. A join has no node."""
         return tuple(place for place in self.ways if place != START and place not in self.nodes)
 
     @property
     def models(self) -> tuple[ModelSettings, ...]:
-        """The models that its nodes ask first, each once; their fallbacks are in their settings."""
+        """The models that its nodes call first, each once; their fallbacks are in their settings."""
         return tuple({str(node.models[0]): node.models[0] for node in self.nodes.values() if node.models}.values())
 
     @property

@@ -17,7 +17,7 @@ MAX_TOKENS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ChatMessage:
     role: Literal["system", "user", "assistant"]
     content: str
 
@@ -33,7 +33,7 @@ class ModelCall:
 
     node: str
     settings: ModelSettings
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
     schema: JsonSchema | None = None
     key: str | None = None
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
