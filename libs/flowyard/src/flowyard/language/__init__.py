@@ -1,4 +1,4 @@
-"""The YAML language: text in, a checked Workflow or a list of problems out. Pure. The door is `load`.
+"""The YAML language: loads a text as a checked Workflow, or returns its problems. Pure. Start at `load`.
 
-`reading` knows YAML and the keys, `building` what they mean, `values` the types, templates and expressions in them.
+`reading` knows YAML and the keys, `building` their meaning, `values` the types, templates and expressions in them.
 """

@@ -1,4 +1,4 @@
-"""What goes to a model and what comes back, the same for every provider."""
+"""The data types of requests to models and their replies, the same for every provider."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Secret inputs at rest: sealed under a key that only those services have which need it.
+"""Encrypts ("seals") secret inputs for storage, with a key that only the services have that need it.
 
 A sealed value is a text: `flowyard-sealed:1:`, the key's short name, and XChaCha20-Poly1305's nonce and ciphertext in
 Base64 (https://doc.libsodium.org/secret-key_cryptography/aead/chacha20-poly1305/xchacha20-poly1305_construction). It is
-bound to its workflow and field: moved to another one, it can't be opened.
+bound to its workflow and field: it can't be opened for another one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAME_DIGITS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """`name` tells which key has sealed a value, and nothing about the key."""
+    """`name`: derived from the key, to find the key of a sealed value; it reveals nothing about the key."""
 
     name: str
     sealing: bytes = field(repr=False)
@@ -33,22 +33,22 @@ class _Key:
 
 
 class Box:
-    """Seals by the first of its keys, opens by any of them."""
+    """Seals values with the first key, and opens them with the key by which they were sealed."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = [_derived(key) for key in keys]
 
     def seal(self, value: str, *, workflow: str, name: str) -> str:
-        """The value of a workflow's field `name`. Never twice the same text."""
-        # Inline: whoever seals and opens nothing needn't have the library.
+        """Seals the value of a workflow's field `name`. The result differs each time, also for the same value."""
+        # Inline: only processes that seal or open values need the library.
         from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt  # noqa: PLC0415
 
         key, nonce = self._keys[0], secrets.token_bytes(_NONCE_BYTES)
-        sealed = encrypt(value.encode(errors="surrogatepass"), _about(workflow, name), nonce, key.sealing)
+        sealed = encrypt(value.encode(errors="surrogatepass"), _associated_data(workflow, name), nonce, key.sealing)
         return f"{SEALED}{key.name}:{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
     def open(self, value: str, *, workflow: str, name: str) -> str:
-        """Raises UnreadableSecret."""
+        """The value that `seal` has sealed. Raises UnreadableSecret."""
         # Inline: see `seal`.
         from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as decrypt  # noqa: PLC0415
         from nacl.exceptions import CryptoError  # noqa: PLC0415
@@ -59,18 +59,18 @@ class Box:
             raise UnreadableSecret(name, reason="it was sealed under another key")
         try:
             data = base64.b64decode(text, altchars=b"-_", validate=True)
-            plain = decrypt(data[_NONCE_BYTES:], _about(workflow, name), data[:_NONCE_BYTES], key.sealing)
+            plain = decrypt(data[_NONCE_BYTES:], _associated_data(workflow, name), data[:_NONCE_BYTES], key.sealing)
             return plain.decode(errors="surrogatepass")
         except (ValueError, CryptoError):
             raise UnreadableSecret(name, reason="it was changed, or belongs to another field") from None
 
     def marks(self, data: bytes) -> list[bytes]:
-        """By which the same data are recognised, but not guessed: one mark per key, the sealing one's first."""
+        """Fingerprints of the data, to compare it without revealing it: one per key, in the order of the keys."""
         return [hmac.digest(key.marking, data, hashlib.sha256) for key in self._keys]
 
 
 def read_keys(text: str) -> list[bytes]:
-    """Of a list with commas between, each 32 bytes in Base64. Raises ValueError with what would be right."""
+    """The keys in a comma-separated list, each 32 bytes in Base64. Raises ValueError, which says what is expected."""
     keys = []
     for part in text.split(","):
         plain = part.strip().rstrip("=").replace("-", "+").replace("_", "/")
@@ -79,19 +79,19 @@ def read_keys(text: str) -> list[bytes]:
         except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
-            # Without the text: it may be most of a key.
+            # The message doesn't contain the text, which may be most of a key.
             raise ValueError(f"should be {KEY_BYTES} random bytes in Base64, as `openssl rand -base64 32` makes them")
         keys.append(key)
     return keys
 
 
 def new_key() -> str:
-    """A key as `read_keys` takes it."""
+    """A new random key, in the format of `read_keys`."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def box_of(text: str) -> Box | None:
-    """`text`: as for `read_keys`; None where it is empty."""
+    """A Box with the keys in `text` (see `read_keys`); None if it is empty."""
     return Box(read_keys(text)) if text else None
 
 
@@ -103,5 +103,5 @@ def _derived(key: bytes) -> _Key:
 _USES: Final = ("name", "sealing", "marking")
 
 
-def _about(workflow: str, name: str) -> bytes:
+def _associated_data(workflow: str, name: str) -> bytes:
     return f"{workflow}\0{name}".encode(errors="surrogatepass")

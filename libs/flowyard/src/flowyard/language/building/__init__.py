@@ -1,1 +1,1 @@
-"""The document's shape → a Workflow: gives every part its meaning and reports what has none. The door is `build`."""
+"""Builds a Workflow from a document's shape, and reports what is wrong with its content. Start at `build`."""

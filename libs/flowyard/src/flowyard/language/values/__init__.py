@@ -1,1 +1,1 @@
-"""What documents say about values: types, templates, expressions. Knows no document, only texts and values."""
+"""Types, templates and expressions. Knows texts and values, but not documents."""
