@@ -109,6 +109,7 @@ fmt-check: $(TOOLS) ## Say which files `make format` would change.
 lint: $(TOOLS) ## Look for mistakes and bad habits.
 	@echo '==> lint'
 	@$(BIN)/ruff check .
+	@$(PYTHON) benchmarks/words.py
 
 types: $(TOOLS) ## Check types, strictly.
 	@echo '==> types'

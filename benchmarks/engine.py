@@ -25,7 +25,7 @@ from flowyard.graph.compile import Compiled, compile_workflow
 from flowyard.graph.run import run_workflow
 from flowyard.language.load import load_text
 from flowyard.language.nodes import PromptNode
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.scripted import ScriptedModel
 
 Once = Callable[[], Awaitable[None]]
@@ -110,7 +110,7 @@ def bare(graph: Compiled) -> Once:
     def node_of(node: PromptNode) -> Any:
         async def run(state: State) -> dict[str, str]:
             prompt = node.prompt.render(state.get)
-            reply = await model.reply(ModelCall(node.id, node.settings, (Message("user", prompt),)))
+            reply = await model.reply(ModelCall(node.id, node.settings, (ChatMessage("user", prompt),)))
             return {node.outputs[0].field: reply.text}
 
         return run

@@ -71,7 +71,7 @@ def test_every_alert_says_how_bad_it_is_and_has_a_text() -> None:
 
 
 def test_the_alerts_that_are_listed_are_all_that_there_are() -> None:
-    listed = [(alert, severity) for alert, severity, _ in table(DOCS, "alert", "how bad", "when")]
+    listed = [(alert, severity) for alert, severity, _ in table(DOCS, "alert", "severity", "condition")]
     there = [(rule["alert"], rule["labels"]["severity"]) for rule in _rules() if "alert" in rule]
     assert sorted(listed) == sorted(there)
 

@@ -12,7 +12,7 @@ import pytest
 from flowyard.errors.steps import ModelRefused, ProviderError
 from flowyard.graph.run import run_workflow
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.terms import FREE, Price, Terms
 from flowyard.runs.events import Event, ModelCalled, ModelReserved, StepFailed, StepStarted
@@ -213,7 +213,7 @@ async def test_a_model_with_short_replies_gets_a_limit_that_it_has() -> None:
 
 
 async def test_a_reply_shrinks_to_what_is_left() -> None:
-    prompt = prompt_bound(ModelCall("a", ModelSettings("openai", "m"), (Message("user", "go"),)))
+    prompt = prompt_bound(ModelCall("a", ModelSettings("openai", "m"), (ChatMessage("user", "go"),)))
     outcome = await sent(f"{{tokens: {prompt + 100}}}")
     assert (outcome.result.status, outcome.calls[0].settings.max_tokens) == ("succeeded", 100)
     outcome = await sent("{usd: 1.239}", priced)

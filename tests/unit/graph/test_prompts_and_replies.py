@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.llm.calls import Message
+from flowyard.llm.calls import ChatMessage
 from flowyard.runs.events import ModelCalled, RetryScheduled
 from support.workflows import Outcome, document, run
 
@@ -144,7 +144,7 @@ async def test_a_correction_is_not_lost_when_its_own_call_fails() -> None:
 async def test_an_empty_reply_goes_back_too() -> None:
     outcome = await run(_one("p: str"), replies={"a": ["", "words"]})
     assert outcome.result.outputs == {"p": "words"}
-    assert outcome.calls[1].messages[1] == Message("assistant", "(empty)")
+    assert outcome.calls[1].messages[1] == ChatMessage("assistant", "(empty)")
 
 
 async def test_a_reply_that_nests_without_end_is_invalid_and_no_crash() -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ModelCall
 from flowyard.llm.models import Models
 from support.wire.behaviour import Status, Text
 from support.wire.providers import OPENAI
 
-MESSAGES = (Message("user", "Hello?"),)
+MESSAGES = (ChatMessage("user", "Hello?"),)
 HEADERS = {"extra_headers": {"X-Team": "a-secret-of-the-team"}, "top_k": 3}
 
 
@@ -43,13 +43,13 @@ async def test_litellm_is_never_imported() -> None:
     program = """
 import asyncio, sys
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.models import open_models
 async def main():
     async with open_models({}) as models:
         settings = ModelSettings("hosted_vllm", "qwen3", api_base=sys.argv[1])
         await models.prepare([settings])
-        reply = await models.reply(ModelCall("n", settings, (Message("user", "hi"),)))
+        reply = await models.reply(ModelCall("n", settings, (ChatMessage("user", "hi"),)))
         print(reply.text, "litellm" in sys.modules)
 asyncio.run(main())
 """

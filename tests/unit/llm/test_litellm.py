@@ -10,7 +10,7 @@ import pytest
 
 from flowyard.errors.steps import ModelRefused
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall, OnToken
+from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Json, Status, Text
 from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI
@@ -20,7 +20,7 @@ STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=[
 
 
 def call_of(settings: ModelSettings, schema: dict[str, Any] | None = None) -> ModelCall:
-    return ModelCall("write", settings, (Message("user", "Hello?"),), schema)
+    return ModelCall("write", settings, (ChatMessage("user", "Hello?"),), schema)
 
 
 @STREAMED

@@ -18,7 +18,7 @@ import pytest
 
 from flowyard.errors.steps import ModelTimeout, ProviderError
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_model import PARALLEL_CALLS, LocalModel, ModelServer, open_local_model
 from flowyard.llm.openai_wire import Endpoint
@@ -41,7 +41,7 @@ SCHEMA = {
 
 def call_of(text: str, schema: Any = None, **settings: Any) -> ModelCall:
     settings = {"provider": "local", "model": "smollm2-135m", "max_tokens": 16, **settings}
-    return ModelCall("write", ModelSettings(**settings), (Message("user", text),), schema)
+    return ModelCall("write", ModelSettings(**settings), (ChatMessage("user", text),), schema)
 
 
 @pytest.fixture
@@ -139,13 +139,13 @@ async def test_the_server_dies_with_a_parent_that_is_killed() -> None:
     program = """
 import asyncio
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.local_model import open_local_model
 
 async def main():
     async with open_local_model() as model:
         settings = ModelSettings("local", "smollm2-135m", max_tokens=1)
-        await model.reply(ModelCall("a", settings, (Message("user", "Hi"),)))
+        await model.reply(ModelCall("a", settings, (ChatMessage("user", "Hi"),)))
         print(*(server.process.pid for server in model._servers.values()), flush=True)
         await asyncio.sleep(60)
 

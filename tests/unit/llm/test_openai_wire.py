@@ -12,7 +12,7 @@ import pytest
 
 from flowyard.errors.steps import ProviderError
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import MAX_TOKENS, Message, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import MAX_TOKENS, ChatMessage, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
 from support.wire.behaviour import Behaviour, Json, Late, Odd, Text
 from support.wire.openai import openai_server
@@ -30,7 +30,7 @@ async def serving(behaviour: Behaviour) -> AsyncIterator[tuple[WireServer, Ask]]
     async with openai_server([behaviour]) as server, httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
 
         async def send(on_token: OnToken | None = None, schema: Any = None, **settings: Any) -> ModelReply:
-            call = ModelCall("write", ModelSettings("local", "m", **settings), (Message("user", "Hello?"),), schema)
+            call = ModelCall("write", ModelSettings("local", "m", **settings), (ChatMessage("user", "Hello?"),), schema)
             return await chat(client, Endpoint(server.url, "m", KEY), call, on_token, max_tokens=99)
 
         yield server, send
@@ -78,7 +78,7 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
 
     listening = await asyncio.start_server(answer, "127.0.0.1", 0)
     endpoint = Endpoint(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", "m", None)
-    call = ModelCall("write", ModelSettings("local", "m"), (Message("user", "Hello?"),), None)
+    call = ModelCall("write", ModelSettings("local", "m"), (ChatMessage("user", "Hello?"),), None)
     async with httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
         replies = [await chat(client, endpoint, call, lambda _: None, max_tokens=9) for _ in range(3)]
     listening.close()

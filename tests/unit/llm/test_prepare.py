@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 PREPARED_CALLS = """
 import asyncio, json, sys, time
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.models import open_models
 from support.wire.behaviour import Text
 from support.wire.providers import ENVIRON, PROVIDERS
@@ -46,7 +46,7 @@ async def main():
         for on_token in (None, lambda token: None):
             started = time.process_time()
             async with asyncio.timeout(1):
-                reply = await models.reply(ModelCall("a", settings, (Message("user", "Hi"),)), on_token)
+                reply = await models.reply(ModelCall("a", settings, (ChatMessage("user", "Hi"),)), on_token)
             seconds.append(time.process_time() - started)
         print(json.dumps({"text": reply.text, "tasks": left, "seconds": seconds, "requests": len(server.requests)}))
 

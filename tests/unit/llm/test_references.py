@@ -9,7 +9,7 @@ import pytest
 
 from flowyard.errors.steps import ModelRefused
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.models import check_keys, open_models
 from support.wire.behaviour import Odd, Status, Text
 from support.wire.openai import openai_server
@@ -25,7 +25,7 @@ def settings(url: str = "http://127.0.0.1:9", **headers: str) -> ModelSettings:
 
 
 def call(given: ModelSettings) -> ModelCall:
-    return ModelCall("n", given, (Message("user", f"my token is {SECRET}"),), secrets=frozenset({SECRET}))
+    return ModelCall("n", given, (ChatMessage("user", f"my token is {SECRET}"),), secrets=frozenset({SECRET}))
 
 
 def everything(request: Request) -> str:

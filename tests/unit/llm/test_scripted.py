@@ -11,13 +11,13 @@ from flowyard.errors.steps import ModelError, ModelRefused, ModelTimeout, Provid
 from flowyard.language.canned import read_reply
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.workflow import ErrorReply
-from flowyard.llm.calls import Message, ModelCall, ModelReply, Usage
+from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.scripted import Replies, ScriptedModel, load_replies
 
 
 def call_of(node: str = "write") -> ModelCall:
-    return ModelCall(node, ModelSettings("scripted", "canned"), (Message("user", "Hello?"),))
+    return ModelCall(node, ModelSettings("scripted", "canned"), (ChatMessage("user", "Hello?"),))
 
 
 async def test_one_reply_answers_every_call() -> None:

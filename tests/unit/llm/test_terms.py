@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.models import Models, open_models
 from flowyard.llm.terms import CANNED, FREE, Price, Terms
 from flowyard.runs.budget import Quote
@@ -18,14 +18,14 @@ from support.wire.providers import OPENAI, PRICED, Provider
 
 
 def call(provider: str, model: str = "m", *, schema: Any = None, **settings: Any) -> ModelCall:
-    return ModelCall("a", ModelSettings(provider, model, **settings), (Message("user", "go"),), schema)
+    return ModelCall("a", ModelSettings(provider, model, **settings), (ChatMessage("user", "go"),), schema)
 
 
 @pytest.mark.parametrize("provider", PRICED, ids=lambda provider: provider.name)
 @pytest.mark.parametrize("cached", [0, 900])
 async def test_no_call_costs_more_than_its_terms_say(models: Models, provider: Provider, cached: int) -> None:
     async with provider.serve([Text("done", tokens_in=1000, tokens_out=500, cached=cached)]) as server:
-        call_made = ModelCall("a", provider.settings(server), (Message("user", "go"),))
+        call_made = ModelCall("a", provider.settings(server), (ChatMessage("user", "go"),))
         terms = await models.terms(call_made, 1000)
         reply = await models.reply(call_made)
     assert terms.price is not None
@@ -64,7 +64,7 @@ async def test_a_call_that_brings_prices_along_changes_none(models: Models) -> N
     free = {"input_cost_per_token": 0, "output_cost_per_token": 0}
     async with OPENAI.serve([Text("done", tokens_in=1000, tokens_out=500)]) as server:
         settings = [OPENAI.settings(server, extra=extra) for extra in (free, {})]
-        replies = [await models.reply(ModelCall("a", each, (Message("user", "go"),))) for each in settings]
+        replies = [await models.reply(ModelCall("a", each, (ChatMessage("user", "go"),))) for each in settings]
     assert [reply.cost_usd for reply in replies] == [Decimal("0.00045")] * 2
 
 
@@ -84,7 +84,7 @@ async def test_a_service_tier_has_prices_of_its_own(
     models: Models, extra: dict[str, str], tokens: tuple[str, str], cost: str | None, *, streamed: bool
 ) -> None:
     async with OPENAI.serve([Text("done", tokens_in=1000, tokens_out=500)]) as server:
-        call_made = ModelCall("a", OPENAI.settings(server, extra=extra), (Message("user", "go"),))
+        call_made = ModelCall("a", OPENAI.settings(server, extra=extra), (ChatMessage("user", "go"),))
         terms = await models.terms(call_made, 1000)
         reply = await models.reply(call_made, (lambda _: None) if streamed else None)
     assert terms.price == Price(Decimal(tokens[0]), Decimal(tokens[1]))
@@ -97,7 +97,7 @@ async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models:
     usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
     identity = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "service_tier": tier}
     async with OPENAI.serve([Odd({**identity, **answer, "usage": usage})]) as server:
-        reply = await models.reply(ModelCall("a", OPENAI.settings(server), (Message("user", "go"),)))
+        reply = await models.reply(ModelCall("a", OPENAI.settings(server), (ChatMessage("user", "go"),)))
     assert (reply.text, reply.cost_usd) == ("hi", None)
 
 
@@ -111,7 +111,7 @@ async def test_a_tier_that_is_none_leaves_the_reply_and_its_cost_unknown(models:
 )
 async def test_the_cost_of_searches_is_unknown(models: Models, model: str, extra: dict[str, Any]) -> None:
     async with OPENAI.serve([Text("done")]) as server:
-        call_made = ModelCall("a", OPENAI.settings(server, model=model, extra=extra), (Message("user", "go"),))
+        call_made = ModelCall("a", OPENAI.settings(server, model=model, extra=extra), (ChatMessage("user", "go"),))
         terms = await models.terms(call_made, 10)
         reply = await models.reply(call_made)
     assert (terms.price, reply.cost_usd) == (None, None)

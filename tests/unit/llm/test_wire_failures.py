@@ -13,7 +13,7 @@ import pytest
 
 from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall, OnToken
+from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status
 from support.wire.providers import ANTHROPIC, DIRECT, KEY, OLLAMA, OPENAI, Provider
@@ -35,7 +35,7 @@ ODD_ANSWERS: list[object] = [
 
 
 def call_of(settings: ModelSettings) -> ModelCall:
-    return ModelCall("write", settings, (Message("user", "Hello?"),))
+    return ModelCall("write", settings, (ChatMessage("user", "Hello?"),))
 
 
 async def fail(models: Models, provider: Provider, behaviour: Behaviour, on_token: OnToken | None) -> ModelError:

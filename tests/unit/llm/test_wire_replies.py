@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall, Usage
+from flowyard.llm.calls import ChatMessage, ModelCall, Usage
 from flowyard.llm.models import Models
 from support.wire.behaviour import Json, Odd, Text
 from support.wire.providers import ANTHROPIC, GOOGLE, OLLAMA, OPENAI, Provider
@@ -23,7 +23,7 @@ SCHEMA = {
     "required": ["category"],
     "additionalProperties": False,
 }
-MESSAGES = (Message("system", "Be brief."), Message("user", "Hello?"))
+MESSAGES = (ChatMessage("system", "Be brief."), ChatMessage("user", "Hello?"))
 COSTS = {
     "openai": Decimal("0.0000057"),
     "anthropic": Decimal("0.0001242"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import Message, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.litellm_setup import litellm
 from flowyard.steps.token_bounds import prompt_bound
 
@@ -36,7 +36,9 @@ def _tokens_are_counted() -> Iterator[None]:
 @given(texts=PROMPTS)
 @settings(deadline=None, max_examples=50)
 def test_no_prompt_has_more_tokens_than_its_bound(tokenizer: Any, extra: dict[str, Any], texts: list[str]) -> None:
-    call = ModelCall("a", ModelSettings("openai", "gpt-4", extra=extra), tuple(Message("user", text) for text in texts))
+    call = ModelCall(
+        "a", ModelSettings("openai", "gpt-4", extra=extra), tuple(ChatMessage("user", text) for text in texts)
+    )
     messages = [{"role": "user", "content": text} for text in texts]
     tokens = litellm.token_counter(model="gpt-4", custom_tokenizer=tokenizer, messages=messages, **extra)
     assert 0 < tokens <= prompt_bound(call)

@@ -150,10 +150,10 @@ def _message(cls: type[ServiceSettings], problem: Any) -> str:
     field, variable = cls.model_fields[name], _variable(name)
     if problem["type"] == "missing":
         return f"{variable} is missing: {field.description}"
-    should = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     value = None if _is_secret(field) else os.environ.get(variable)
-    given = f" is '{value}'" if value else ""
-    return f"{variable}{given}: {should}"
+    value_text = f" is '{value}'" if value else ""
+    return f"{variable}{value_text}: {expected}"
 
 
 def _parser(cls: type[ServiceSettings], program: str, about: str) -> argparse.ArgumentParser:

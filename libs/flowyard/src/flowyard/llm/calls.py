@@ -1,4 +1,4 @@
-"""What goes to a model and what comes back, the same for every provider."""
+"""The data types of requests to models and their replies, the same for every provider."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_TOKENS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ChatMessage:
     role: Literal["system", "user", "assistant"]
     content: str
 
@@ -33,7 +33,7 @@ class ModelCall:
 
     node: str
     settings: ModelSettings
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
     schema: JsonSchema | None = None
     key: str | None = None
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

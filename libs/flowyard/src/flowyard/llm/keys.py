@@ -1,4 +1,4 @@
-"""API keys: which environment variable holds a provider's key, and which texts are secret in a call. Pure.
+"""API keys: the environment variable of each provider's key, and the texts that are secret in a call. Pure.
 
 The variables are those that LiteLLM reads: https://docs.litellm.ai/docs/providers, checked against litellm 1.106.
 """

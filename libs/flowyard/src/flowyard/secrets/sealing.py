@@ -2,7 +2,7 @@
 
 A sealed value is a text: `flowyard-sealed:1:`, the key's name, and XChaCha20-Poly1305's nonce and ciphertext in
 Base64 (https://doc.libsodium.org/secret-key_cryptography/aead/chacha20-poly1305/xchacha20-poly1305_construction). It is
-bound to its workflow and field: moved to another one, it can't be opened.
+bound to its workflow and field: it can't be opened for another one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SecretBox:
         from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt  # noqa: PLC0415
 
         key, nonce = self._keys[0], secrets.token_bytes(_NONCE_BYTES)
-        sealed = encrypt(value.encode(errors="surrogatepass"), _about(workflow, name), nonce, key.sealing)
+        sealed = encrypt(value.encode(errors="surrogatepass"), _associated_data(workflow, name), nonce, key.sealing)
         return f"{SEALED}{key.name}:{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
     def open(self, value: str, *, workflow: str, name: str) -> str:
@@ -59,7 +59,7 @@ class SecretBox:
             raise UnreadableSecret(name, reason="it was sealed under another key")
         try:
             data = base64.b64decode(text, altchars=b"-_", validate=True)
-            plain = decrypt(data[_NONCE_BYTES:], _about(workflow, name), data[:_NONCE_BYTES], key.sealing)
+            plain = decrypt(data[_NONCE_BYTES:], _associated_data(workflow, name), data[:_NONCE_BYTES], key.sealing)
             return plain.decode(errors="surrogatepass")
         except (ValueError, CryptoError):
             raise UnreadableSecret(name, reason="it was changed, or belongs to another field") from None
@@ -86,7 +86,7 @@ def read_keys(text: str) -> list[bytes]:
 
 
 def new_key() -> str:
-    """A key as `read_keys` takes it."""
+    """A new random key, in the format of `read_keys`."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
@@ -103,5 +103,5 @@ def _derived(key: bytes) -> _Key:
 _USES: Final = ("name", "sealing", "marking")
 
 
-def _about(workflow: str, name: str) -> bytes:
+def _associated_data(workflow: str, name: str) -> bytes:
     return f"{workflow}\0{name}".encode(errors="surrogatepass")

@@ -11,7 +11,7 @@ from flowyard.errors.steps import InvalidOutput
 from flowyard.language.nodes import PromptNode
 from flowyard.language.values.json_schema import property_names
 from flowyard.language.values.templates import Template
-from flowyard.llm.calls import JsonSchema, Message, ModelCall
+from flowyard.llm.calls import ChatMessage, JsonSchema, ModelCall
 from flowyard.secrets.masking import Masker
 from flowyard.steps.model_call import ModelCaller
 from flowyard.steps.replies import correction, read_reply, reply_schema
@@ -79,25 +79,25 @@ class Conversation:
 
     def _corrected(self, error: InvalidOutput) -> ModelCall:
         """The question with the unusable reply and what is wrong with it: another question, so another key."""
-        added = (Message("assistant", error.reply or "(empty)"), Message("user", correction(self._node, error)))
+        added = (ChatMessage("assistant", error.reply or "(empty)"), ChatMessage("user", correction(self._node, error)))
         question = self._question
         return replace(question, messages=question.messages + added, key=f"{question.key}:{self._running.tries}")
 
 
-def build_messages(node: PromptNode, values: Mapping[str, Any]) -> tuple[Message, ...]:
+def build_messages(node: PromptNode, values: Mapping[str, Any]) -> tuple[ChatMessage, ...]:
     """The conversation that the model is shown. Raises EvaluationError for a value that isn't there."""
     named = values
     if node.inputs:
         inputs = {n: v.value(values.get) if isinstance(v, Template) else v for n, v in node.inputs.items()}
         named = {**values, **inputs}
-    prompt = Message("user", node.prompt.render(named.get))
+    prompt = ChatMessage("user", node.prompt.render(named.get))
     if node.system is None and not node.examples:
         return (prompt,)
-    messages = [Message("system", node.system.render(named.get))] if node.system is not None else []
+    messages = [ChatMessage("system", node.system.render(named.get))] if node.system is not None else []
     for example in node.examples:
         shown = {**named, **example.inputs}
-        messages.append(Message("user", node.prompt.render(shown.get)))
-        messages.append(Message("assistant", _example_reply(node, example.outputs)))
+        messages.append(ChatMessage("user", node.prompt.render(shown.get)))
+        messages.append(ChatMessage("assistant", _example_reply(node, example.outputs)))
     return (*messages, prompt)
 
 
