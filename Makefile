@@ -103,9 +103,10 @@ fmt-check: $(TOOLS) ## Say which files `make format` would change.
 	@echo '==> format'
 	@$(BIN)/ruff format --check .
 
-lint: $(TOOLS) ## Look for mistakes and bad habits.
+lint: $(TOOLS) ## Look for mistakes, bad habits, and names that say nothing.
 	@echo '==> lint'
 	@$(BIN)/ruff check .
+	@$(BIN)/python benchmarks/words.py
 
 types: $(TOOLS) ## Check types, strictly.
 	@echo '==> types'

@@ -58,16 +58,16 @@ def main() -> None:
     HOME.chmod(0o755)
     kept = HOME / "made"
     kept.mkdir(mode=0o700, exist_ok=True)
-    found = {name: find(kept, name, password) for name in PASSWORDS}
-    found |= {name: find(kept, name, api_key) for name in KEYS}
-    found["secret_key"] = find(kept, "secret_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
-    check(found)
+    values = {name: find(kept, name, password) for name in PASSWORDS}
+    values |= {name: find(kept, name, api_key) for name in KEYS}
+    values["secret_key"] = find(kept, "secret_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+    check(values)
     for name in IRREPLACEABLE:
-        keep_before(kept / name, found[name])
-    for name, value in found.items():
+        keep_before(kept / name, values[name])
+    for name, value in values.items():
         write(kept / name, value)
     for reader, uid in UIDS.items():
-        hand_over(reader, uid, files_of(reader, found))
+        hand_over(reader, uid, files_of(reader, values))
     for volume in VOLUMES.iterdir():
         os.chown(volume, UIDS[volume.name], UIDS[volume.name])
 
@@ -105,13 +105,13 @@ def api_key() -> str:
     return new_key(secrets.token_bytes(KEY_RANDOM)).text
 
 
-def check(found: dict[str, str]) -> None:
+def check(values: dict[str, str]) -> None:
     """A wrong one would be noticed late, and far from here."""
     # They stand in addresses and in statements as they are.
     rules = [(name, is_plain, "8 to 200 letters, digits, - and _, and nothing else") for name in PASSWORDS]
     rules += [(name, is_key, "an API key, which looks like fy_abcdefgh_…") for name in KEYS]
     rules.append(("secret_key", is_secret_key, "32 bytes in base64, as of `openssl rand -base64 32`"))
-    wrong = [f"{name} should be {what}" for name, is_right, what in rules if not is_right(found[name])]
+    wrong = [f"{name} should be {what}" for name, is_right, what in rules if not is_right(values[name])]
     if wrong:
         sys.exit("\n".join(wrong))
 
@@ -131,33 +131,33 @@ def is_secret_key(text: str) -> bool:
         return False
 
 
-def files_of(reader: str, found: dict[str, str]) -> dict[str, str]:
+def files_of(reader: str, values: dict[str, str]) -> dict[str, str]:
     """What one reader is given, by the names of the files."""
     files: dict[str, str] = {}
     if reader in BUS:
-        files["database_url"] = database_url("flowyard", found["postgres_services_password"], "flowyard")
-        files["nats_url"] = f"nats://{reader}:{found[f'nats_{reader}_password']}@nats:4222"
+        files["database_url"] = database_url("flowyard", values["postgres_services_password"], "flowyard")
+        files["nats_url"] = f"nats://{reader}:{values[f'nats_{reader}_password']}@nats:4222"
     if reader in SECRET_INPUTS:
-        files["secret_key"] = found["secret_key"]
+        files["secret_key"] = values["secret_key"]
     match reader:
         case "cli":
-            files["database_url"] = database_url("flowyard_owner", found["postgres_owner_password"], "flowyard")
-            files["admin_key"] = found["admin_key"]
+            files["database_url"] = database_url("flowyard_owner", values["postgres_owner_password"], "flowyard")
+            files["admin_key"] = values["admin_key"]
             # <name>.<scope>: what `flowyard migrate` puts into the database.
-            files["keys/admin.admin"] = found["admin_key"]
-            files["keys/prometheus.read"] = found["prometheus_key"]
+            files["keys/admin.admin"] = values["admin_key"]
+            files["keys/prometheus.read"] = values["prometheus_key"]
         case "nats":
-            lines = [f'{service}_password = "{found[f"nats_{service}_password"]}"' for service in BUS]
+            lines = [f'{service}_password = "{values[f"nats_{service}_password"]}"' for service in BUS]
             files["passwords.conf"] = "\n".join(lines)
         case "postgres":
             names = ("postgres", "postgres_owner", "postgres_services", "postgres_mlflow")
-            files |= {f"{name}_password": found[f"{name}_password"] for name in names}
+            files |= {f"{name}_password": values[f"{name}_password"] for name in names}
         case "mlflow":
-            files["database_url"] = database_url("mlflow", found["postgres_mlflow_password"], "mlflow", "+psycopg")
+            files["database_url"] = database_url("mlflow", values["postgres_mlflow_password"], "mlflow", "+psycopg")
         case "prometheus":
-            files["key"] = found["prometheus_key"]
+            files["key"] = values["prometheus_key"]
         case "grafana":
-            files["password"] = found["grafana_password"]
+            files["password"] = values["grafana_password"]
     return files
 
 

@@ -91,8 +91,8 @@ class Saver(BaseCheckpointSaver[int]):
         journal = self.journals.get(thread_id)
         written = journal.large if journal is not None else {}
         data, values, large = encode_checkpoint(checkpoint, written)
-        told = dumps({name: value for name, value in metadata.items() if name != "thread_id"})
-        row = (ns, checkpoint["id"], at.get("checkpoint_id"), data, told)
+        encoded = dumps({name: value for name, value in metadata.items() if name != "thread_id"})
+        row = (ns, checkpoint["id"], at.get("checkpoint_id"), data, encoded)
         if journal is not None:
             journal.save(row, values, large)
         else:

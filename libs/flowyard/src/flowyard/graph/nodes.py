@@ -73,7 +73,7 @@ def node_runner(node: Node, plan: Plan) -> Runner:
             return update
         onward = Onward((goto,)) if goto else _onward(plan, node.id, state, update)
         if not _is_replayed(step, context):
-            _tell(onward, context)
+            _emit(onward, context)
         return plan.command(node.id, onward, update, state)
 
     return run
@@ -132,7 +132,7 @@ def _is_replayed(step: StepId, context: RunContext) -> bool:
     return recorded is not None and recorded.status != "waiting"
 
 
-def _tell(onward: Onward, context: RunContext) -> None:
+def _emit(onward: Onward, context: RunContext) -> None:
     for event in onward.events:
         context.recorder.emit(event)
 
@@ -185,7 +185,7 @@ def passage(place: str, source: str, plan: Plan) -> Runner:
         if _must_wait(others, state):
             return Command(goto=[place])
         onward = _onward(plan, source, state, {})
-        _tell(onward, runtime.context)
+        _emit(onward, runtime.context)
         return plan.command(place, onward, {}, state)
 
     return run
@@ -243,7 +243,7 @@ def collecting(node: Node, plan: Plan) -> Runner:
         if fixed:
             return update
         onward = _onward(plan, node.id, state, update)
-        _tell(onward, runtime.context)
+        _emit(onward, runtime.context)
         return plan.command(place, onward, update, state)
 
     return run

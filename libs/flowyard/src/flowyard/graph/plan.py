@@ -88,8 +88,8 @@ class Plan:
     def fixed(self, node: str) -> str | None:
         """What comes after a node, if that never depends on anything."""
         way = self.workflow.ways[node]
-        found = self.workflow.nodes.get(node)
-        jumps = found is not None and isinstance(found.on_error, Goto)
+        work = self.workflow.nodes.get(node)
+        jumps = work is not None and isinstance(work.on_error, Goto)
         return way.to[0] if isinstance(way, Next) and len(way.to) == 1 and not jumps and not self.meeting else None
 
     def command(self, source: str, onward: Onward, update: Update, state: State) -> Any:

@@ -1,0 +1,92 @@
+"""Reports names that don't say what they name, such as `told` for a result or a log line. `make lint` runs it.
+
+Arguments: folders or files to check instead of all our code. Exits with 1 if there is such a name.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+TOPS: Final = ("libs", "services", "deploy", "benchmarks")
+# Each word with what to use in its place. docs/glossary.md has the verbs.
+WORDS: Final[Mapping[str, str]] = {
+    "told": "what it is, such as result, row, line",
+    "tell": "log, publish, append, render, notify or report",
+    "heard": "received, or what it is, such as event, message",
+    "hear": "receive, apply or record",
+    "asked": "what it is, such as request, limit, key",
+    "found": "what it is, such as match, row, problem",
+    "one": "what it is, such as run, row, line",
+    "anew": "again",
+    "beside": "parallel, next or with",
+}
+# Files whose names are still to be changed. A new one has no place here.
+NOT_YET: Final = frozenset(
+    {
+        "libs/flowyard/src/flowyard/api/refusals.py",
+        "libs/flowyard/src/flowyard/api/runs.py",
+        "libs/flowyard/src/flowyard/bus/subjects.py",
+        "libs/flowyard/src/flowyard/errors/services.py",
+        "libs/flowyard/src/flowyard/language/reading/document.py",
+        "libs/flowyard/src/flowyard/settings.py",
+        "libs/flowyard/src/flowyard/web/sse.py",
+        "services/dashboard/src/flowyard_dashboard/run_routes.py",
+        "services/dashboard/src/flowyard_dashboard/workflow_routes.py",
+        "services/registry/src/flowyard_registry/compare.py",
+        "services/registry/src/flowyard_registry/delete.py",
+    }
+)
+# HTTP's own name.
+_NOT_FOUND: Final = re.compile("not_?found", re.IGNORECASE)
+_PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def main(tops: list[Path]) -> int:
+    files = sorted(file for top in tops for file in ([top] if top.is_file() else top.rglob("*.py")))
+    lines = [line for file in files for line in problems(file)]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return bool(lines)
+
+
+def problems(file: Path) -> Iterator[str]:
+    shown = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
+    if str(shown) in NOT_YET:
+        return
+    for line, name in sorted(set(names(ast.parse(file.read_text(encoding="utf-8"))))):
+        for word in parts(name) & WORDS.keys():
+            yield f"{shown}:{line}: name '{name}' (use {WORDS[word]})"
+
+
+def parts(name: str) -> set[str]:
+    """`_NotFoundRow` → {"row"}; `is_told` → {"is", "told"}."""
+    return {part.lower() for part in _PART.findall(_NOT_FOUND.sub("", name))}
+
+
+def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Each name that the code gives to something of its own, with its line. Imported names are reported at home."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.lineno, node.name
+            case ast.arg():
+                yield node.lineno, node.arg
+            case ast.Name(ctx=ast.Store()):
+                yield node.lineno, node.id
+            case ast.Attribute(ctx=ast.Store()):
+                yield node.lineno, node.attr
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield node.lineno, name
+            case ast.alias(asname=str(name)):
+                yield node.lineno, name
+            case ast.MatchMapping(rest=str(name)):
+                yield node.lineno, name
+
+
+if __name__ == "__main__":
+    sys.exit(main([Path(arg) for arg in sys.argv[1:]] or [ROOT / top for top in TOPS]))
