@@ -31,13 +31,7 @@ NOT_YET: Final = frozenset(
     {
         "libs/flowyard/src/flowyard/api/refusals.py",
         "libs/flowyard/src/flowyard/api/runs.py",
-        "libs/flowyard/src/flowyard/bus/subjects.py",
-        "libs/flowyard/src/flowyard/errors/services.py",
-        "libs/flowyard/src/flowyard/language/reading/document.py",
-        "libs/flowyard/src/flowyard/settings.py",
         "libs/flowyard/src/flowyard/web/sse.py",
-        "services/dashboard/src/flowyard_dashboard/run_routes.py",
-        "services/dashboard/src/flowyard_dashboard/workflow_routes.py",
         "services/registry/src/flowyard_registry/compare.py",
         "services/registry/src/flowyard_registry/delete.py",
     }

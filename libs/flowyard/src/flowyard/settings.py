@@ -90,8 +90,8 @@ class _FromFiles(PydanticBaseSettingsSource):
             raise _Unreadable(f"{variable}_FILE: can't read {path}: {reason}") from error
 
     def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class ServiceSettings(BaseSettings):
@@ -136,7 +136,7 @@ def read_settings(cls: type[S], argv: Sequence[str], *, program: str, about: str
     except _Unreadable as error:
         _refuse(program, [str(error)])
     except ValidationError as error:
-        _refuse(program, [_wrong(cls, found) for found in error.errors(include_url=False)])
+        _refuse(program, [_wrong(cls, problem) for problem in error.errors(include_url=False)])
 
 
 def _refuse(program: str, problems: Sequence[str]) -> NoReturn:
@@ -145,12 +145,12 @@ def _refuse(program: str, problems: Sequence[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def _wrong(cls: type[ServiceSettings], found: Any) -> str:
-    name = str(found["loc"][0])
+def _wrong(cls: type[ServiceSettings], problem: Any) -> str:
+    name = str(problem["loc"][0])
     field, variable = cls.model_fields[name], _variable(name)
-    if found["type"] == "missing":
+    if problem["type"] == "missing":
         return f"{variable} is missing: {field.description}"
-    should = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    should = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     value = None if _is_secret(field) else os.environ.get(variable)
     given = f" is '{value}'" if value else ""
     return f"{variable}{given}: {should}"

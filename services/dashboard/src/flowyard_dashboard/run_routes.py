@@ -43,7 +43,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/runs/{run_id}")
-async def one_run(parts: InjectedParts, request: Request, run_id: UUID, fork: str = "") -> Response:
+async def run_page(parts: InjectedParts, request: Request, run_id: UUID, fork: str = "") -> Response:
     return await _page(parts, request, run_id, fork=fork)
 
 

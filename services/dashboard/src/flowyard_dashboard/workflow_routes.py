@@ -58,7 +58,7 @@ async def live_workflows(
 
 
 @router.get("/workflows/{name}")
-async def one_workflow(parts: InjectedParts, request: Request, name: Name) -> Response:
+async def workflow_page(parts: InjectedParts, request: Request, name: Name) -> Response:
     return await _page(parts, request, name)
 
 

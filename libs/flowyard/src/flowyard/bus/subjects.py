@@ -26,27 +26,27 @@ _REPLIES: Final = "_INBOX.>"
 
 
 def run_events(run_id: UUID) -> str:
-    return _one_of(ANY_RUN_EVENTS, str(run_id))
+    return _with_token(ANY_RUN_EVENTS, str(run_id))
 
 
 def run_tokens(run_id: UUID) -> str:
-    return _one_of(ANY_RUN_TOKENS, str(run_id))
+    return _with_token(ANY_RUN_TOKENS, str(run_id))
 
 
 def run_control(run_id: UUID) -> str:
-    return _one_of(ANY_RUN_CONTROL, str(run_id))
+    return _with_token(ANY_RUN_CONTROL, str(run_id))
 
 
 def agent_heartbeat(agent_id: str) -> str:
-    return _one_of(ANY_AGENT_HEARTBEAT, agent_id)
+    return _with_token(ANY_AGENT_HEARTBEAT, agent_id)
 
 
 def agent_deregister(agent_id: str) -> str:
-    return _one_of(ANY_AGENT_DEREGISTER, agent_id)
+    return _with_token(ANY_AGENT_DEREGISTER, agent_id)
 
 
-def _one_of(pattern: str, token: str) -> str:
-    """Raises ValueError for what isn't one NAME: a wildcard in an id would listen to everybody."""
+def _with_token(pattern: str, token: str) -> str:
+    """`pattern` with `token` instead of its wildcard. Raises ValueError for a token that could be a wildcard itself."""
     if not re.fullmatch(NAME, token):
         raise ValueError(f"{token!r} can't be a part of a subject")
     return pattern.replace("*", token)

@@ -41,15 +41,15 @@ class WrongDatabase(FlowyardError):
 
 
 class UnknownSchema(FlowyardError):
-    """The database's tables aren't those of this version. `found`: None if there are none."""
+    """The database's tables aren't those of this version. `current`: None if there are none."""
 
     code = "unknown_schema"
     status = 503
     title = "The database has another schema"
 
-    def __init__(self, *, found: str | None, needed: str) -> None:
-        has = f"has schema {found}" if found else "has no tables yet"
-        newer = found is not None and found > needed
+    def __init__(self, *, current: str | None, needed: str) -> None:
+        has = f"has schema {current}" if current else "has no tables yet"
+        newer = current is not None and current > needed
         do = "it was made by a newer version of Flowyard: use that one" if newer else "run `flowyard migrate`"
         super().__init__(f"the database {has}, this version needs {needed}: {do}")
 

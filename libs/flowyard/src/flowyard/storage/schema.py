@@ -35,7 +35,7 @@ async def check_schema(database: Database) -> None:
     known = await database.value("SELECT to_regclass('alembic_version') IS NOT NULL")
     version = await database.value("SELECT version_num FROM alembic_version") if known else None
     if version != VERSION:
-        raise UnknownSchema(found=version, needed=VERSION)
+        raise UnknownSchema(current=version, needed=VERSION)
 
 
 def alembic_config() -> Config:
@@ -82,7 +82,7 @@ def _upgrade(connection: Connection) -> Migrated:
     config = alembic_config()
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     if before is not None and before not in known:
-        raise UnknownSchema(found=before, needed=VERSION)
+        raise UnknownSchema(current=before, needed=VERSION)
     config.attributes["connection"] = connection
     command.upgrade(config, VERSION)
     connection.commit()

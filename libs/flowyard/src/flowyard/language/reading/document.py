@@ -22,7 +22,7 @@ _FIELD_NAMES: Final[JsonDict] = {
 }
 
 
-def _exactly_one(*keys: str, **more: Any) -> ConfigDict:
+def _exclusive(*keys: str, **more: Any) -> ConfigDict:
     """For the JSON Schema only: exactly one of the keys is allowed. The reader reports it with its own message."""
     return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys], **more})
 
@@ -226,7 +226,7 @@ Target: TypeAlias = Annotated[
 
 
 class RouteShape(Shape):
-    model_config = _exactly_one(
+    model_config = _exclusive(
         "if",
         "condition",
         "default",
@@ -242,7 +242,7 @@ class RouteShape(Shape):
 
 
 class LoopShape(Shape):
-    model_config = _exactly_one("until", "condition_field")
+    model_config = _exclusive("until", "condition_field")
 
     to: str | None = Field(None, description="Where each iteration begins; the edge's own node if left out.")
     condition_field: str | None = Field(None, description="A bool field; true ends the loop.")
@@ -261,7 +261,7 @@ class ParallelShape(Shape):
 
 
 class EdgeShape(Shape):
-    model_config = _exactly_one("to", "routes", "loop", "parallel", dependentRequired={"condition": ["to"]})
+    model_config = _exclusive("to", "routes", "loop", "parallel", dependentRequired={"condition": ["to"]})
 
     from_: Names = Field(alias="from", description="A node, START, or a list of nodes to wait for.")
     to: Names | None = Field(None, description="A node, END, or a list of nodes that run in parallel.")
