@@ -118,7 +118,7 @@ def _started(work: Work, step: StepId, waited: float, context: RunContext) -> St
 
 
 def _ended(error: BudgetExceeded, step: StepId, started: float, *, task: str, context: RunContext) -> Exception:
-    """What ends the run, whatever it says about errors: the first step that the budget stops tells why."""
+    """The error that ends the run, whatever `on_error` says. The first step that the budget stops gives the reason."""
     if context.failed is None:
         failure = failure_of(error, step.node)
         context.recorder.settle(task, StepFailed(step, context.steps.clock() - started, failure, "fail"))
@@ -127,7 +127,7 @@ def _ended(error: BudgetExceeded, step: StepId, started: float, *, task: str, co
 
 
 def _is_replayed(step: StepId, context: RunContext) -> bool:
-    """Whether the step has ended before: what came of it has been told, too."""
+    """Whether the step ended under an earlier claim: its events, and those of its transition, are recorded already."""
     recorded = context.recorder.recorded.get(step)
     return recorded is not None and recorded.status != "waiting"
 
@@ -158,7 +158,7 @@ def _overwriting(plan: Plan, changed: Mapping[str, Any], update: Update) -> Upda
 
 
 def _after_failure(node: Node, failure: Failure) -> str | None:
-    """The node to jump to, None to go on past the step; otherwise the run fails."""
+    """The node to jump to; None to continue after the step. Otherwise the run fails."""
     match node.on_error:
         case Goto(target):
             return target
@@ -230,7 +230,7 @@ def _item_result(way: Map, outcome: Update | Failure, context: RunContext) -> li
 
 
 def collecting(node: Node, plan: Plan) -> Runner:
-    """Puts the results of a map into their field, in the order of the items, and goes on."""
+    """Puts the results of a map into their field, in the order of the items, and continues with the next nodes."""
     way = plan.maps[node.id]
     fixed = plan.fixed(node.id) is not None
     place = collector(node.id)

@@ -93,7 +93,7 @@ class Plan:
         return way.to[0] if isinstance(way, Next) and len(way.to) == 1 and not jumps and not self.meeting else None
 
     def command(self, source: str, onward: Onward, update: Update, state: State) -> Any:
-        """Hands LangGraph the writes of the place `source` and where the run goes on."""
+        """What LangGraph gets from the place `source`: its writes, and where the run continues."""
         if self.meeting:
             left = (state.get(TOKENS) or {}).get(source, 0)
             arrived = {self.place(node): 1 for node in onward.to}

@@ -1,4 +1,4 @@
-"""How a run goes on after a node: which nodes come next, what the bookkeeping becomes, and what is reported."""
+"""What follows a node: the next nodes, the new bookkeeping, and the events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Onward:
 
 
 def nested_loops(workflow: Workflow, flow: Flow) -> dict[str, tuple[str, ...]]:
-    """Per loop the loops inside its body: they begin anew with each of its turns."""
+    """For each loop the loops inside its body: they start again with each of its turns."""
     loops = {source: way for source, way in workflow.ways.items() if isinstance(way, Loop)}
     return {
         outer: tuple(inner for inner in loops if inner != outer and _in_body(inner, outer, way, flow))
