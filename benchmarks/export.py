@@ -1,8 +1,9 @@
-"""What it costs runs that MLflow is told of them: nobody to tell, MLflow up, MLflow down, MLflow a black hole.
+"""How much the export to MLflow slows down runs: without MLflow, with MLflow up, down, and one that never answers.
 
-Four stacks run side by side and are measured in turns, run by run and second by second, so that the machine's moods
-hit all four alike: what counts are the ratios within a turn. The work is that of `benchmarks/stack.py`. MLflow's own
-server runs on the same cores; what it and the registry take of them per run that is told is printed apart.
+Four stacks run side by side and are measured in turns, run by run and second by second, so that changes of the
+machine's speed affect all four alike: what counts are the ratios within a turn. The work is that of
+`benchmarks/stack.py`. MLflow's own server runs on the same cores; the CPU time per exported run of it and of the
+registry is printed separately.
 
     .venv/bin/python benchmarks/export.py
 """
@@ -52,8 +53,8 @@ def hole() -> Iterator[str]:
 
         threading.Thread(target=take, daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        for one in kept:
-            one.close()
+        for connection in kept:
+            connection.close()
 
 
 def free_port() -> int:
@@ -88,44 +89,44 @@ class Variant:
 
 def cpu_s(pid: int | None) -> float:
     process = psutil.Process(pid)
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     return float(sum(time.user + time.system for time in times))
 
 
 @contextmanager
 def variants(home: Path, addresses: dict[str, str], executors: int) -> Iterator[list[Variant]]:
-    found = []
+    measured = []
     with ExitStack() as opened:
         for name, address in addresses.items():
             os.environ["FLOWYARD_MLFLOW_URL"] = address
             data = home / name
             url, key, _ = opened.enter_context(stack(data, executors))
-            found.append(Variant(name, data, url, key))
-        yield found
+            measured.append(Variant(name, data, url, key))
+        yield measured
 
 
-def telling(variant: Variant, mlflow_pid: int, seconds: float) -> None:
+def export_rate(variant: Variant, mlflow_pid: int, seconds: float) -> None:
     """While nothing else happens."""
     waiting, registry, mlflow = asyncio.run(variant.waiting()), variant.registry_cpu_s(), cpu_s(mlflow_pid)
     began = time.perf_counter()
     time.sleep(seconds)
-    told = waiting - asyncio.run(variant.waiting())
+    exported = waiting - asyncio.run(variant.waiting())
     registry, mlflow = variant.registry_cpu_s() - registry, cpu_s(mlflow_pid) - mlflow
-    print(f"MLflow is told of {told / (time.perf_counter() - began):.0f} runs/s")
-    if told > 0:
-        ours, theirs = registry / told * 1000, mlflow / told * 1000
+    print(f"MLflow receives {exported / (time.perf_counter() - began):.0f} runs/s")
+    if exported > 0:
+        ours, theirs = registry / exported * 1000, mlflow / exported * 1000
         print(f"for each, the registry takes {ours:.1f} ms of a core, MLflow {theirs:.1f} ms")
 
 
-async def measure(found: Sequence[Variant], args: argparse.Namespace) -> None:
+async def measure(measured: Sequence[Variant], args: argparse.Namespace) -> None:
     async with AsyncExitStack() as opened:
         clients = []
-        for variant in found:
+        for variant in measured:
             session, model_url = await opened.enter_async_context(sessions(variant.key))
             clients.append(Client(session, variant.url))
             await clients[-1].apply(model_url)
             await asyncio.gather(*(clients[-1].run() for _ in range(16)))
-        order = list(zip(found, clients, strict=True))
+        order = list(zip(measured, clients, strict=True))
         for number in range(args.singles):
             for variant, client in order[number % 4 :] + order[: number % 4]:
                 variant.times += await latencies(client.run, 1)
@@ -134,9 +135,9 @@ async def measure(found: Sequence[Variant], args: argparse.Namespace) -> None:
                 variant.rates.append(await throughput(client.run, args.clients, args.seconds))
 
 
-def report(found: Sequence[Variant]) -> None:
-    nobody = found[0]
-    for its in found:
+def report(measured: Sequence[Variant]) -> None:
+    nobody = measured[0]
+    for its in measured:
         rate = statistics.median(ours / base for ours, base in zip(its.rates, nobody.rates, strict=True))
         slower = statistics.median(ours / base for ours, base in zip(its.times, nobody.times, strict=True))
         rates, times = statistics.median(its.rates), statistics.median(its.times)
@@ -159,10 +160,10 @@ def main() -> None:
     try:
         with hole() as deaf, mlflow_server(home / "mlflow", free_port()) as server:
             addresses = {"nobody": "", "up": server.url, "down": f"http://127.0.0.1:{free_port()}", "hole": deaf}
-            with variants(home, addresses, args.executors) as found:
-                asyncio.run(measure(found, args))
-                report(found)
-                telling(found[1], server.pid, 10.0)
+            with variants(home, addresses, args.executors) as measured:
+                asyncio.run(measure(measured, args))
+                report(measured)
+                export_rate(measured[1], server.pid, 10.0)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -117,8 +117,8 @@ def stack(data: Path, executors: int) -> Iterator[tuple[str, str, float]]:
                 raise SystemExit(f"the stack doesn't start: see {data}/logs")
             time.sleep(0.02)
         took = time.perf_counter() - started
-        told = json.loads((data / "cli.json").read_text())
-        yield told["url"], told["key"], took
+        state = json.loads((data / "cli.json").read_text())
+        yield state["url"], state["key"], took
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)
@@ -126,11 +126,11 @@ def stack(data: Path, executors: int) -> Iterator[tuple[str, str, float]]:
 
 def memory(data: Path) -> dict[str, float]:
     """Megabytes of resident memory of each service."""
-    found = {}
+    megabytes = {}
     for name, pid in _pids(data).items():
         if name.partition("-")[0] in SERVICES:
-            found[name] = sum(_resident(process) for process in _family(pid)) / 1e6
-    return found
+            megabytes[name] = sum(_resident(process) for process in _family(pid)) / 1e6
+    return megabytes
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -152,9 +152,9 @@ class Client:
     async def run(self) -> None:
         body = {"inputs": {"topic": TOPIC}}
         async with self._session.post(f"{self._url}/v1/workflows/chain/runs?wait=30", json=body) as answer:
-            told = await answer.json()
-            if answer.status != 200 or told["status"] != "succeeded":
-                raise SystemExit(f"a run failed: {answer.status} {told}")
+            run = await answer.json()
+            if answer.status != 200 or run["status"] != "succeeded":
+                raise SystemExit(f"a run failed: {answer.status} {run}")
 
     async def apply(self, model_url: str) -> None:
         document = CHAIN.replace("URL", model_url)
@@ -214,12 +214,12 @@ async def throughput(once: Callable[[], Awaitable[None]], clients: int, seconds:
 
 async def latencies(once: Callable[[], Awaitable[None]], count: int) -> list[float]:
     """Milliseconds of runs that come one after the other, sorted."""
-    found = []
+    times = []
     for _ in range(count):
         started = time.perf_counter()
         await once()
-        found.append((time.perf_counter() - started) * 1000)
-    return sorted(found)
+        times.append((time.perf_counter() - started) * 1000)
+    return sorted(times)
 
 
 async def database_bytes(url: str) -> int:

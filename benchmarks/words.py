@@ -1,7 +1,6 @@
-"""Refuses names that say the wrong thing: *tell* for log, publish or render, *found* for a match, *one* for a run.
+"""Reports names that don't say what they name, such as `told` for a result or a log line. `make lint` runs it.
 
-Checks files, classes, functions, parameters, variables and attributes of `libs` and `services`. Prints a line for each
-such name, and exits with 1 if there are any. The usual names are in docs/glossary.md.
+Arguments: folders or files to check instead of all our code. Exits with 1 if there is such a name.
 """
 
 from __future__ import annotations
@@ -9,62 +8,67 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-ROOT = Path(__file__).resolve().parents[1]
-ANYWHERE = frozenset({"anew", "beside", "hear", "heard", "hears", "tell", "telling", "tells", "told"})
-"""Refused as a part of a name: `not_told`."""
-WHOLE = frozenset({"ask", "asked", "asks", "found", "one", "said", "says", "who"})
-"""Refused as a whole name."""
-NOT_YET = ("libs/flowyard/src/flowyard/graph",)
-"""Rooms that don't obey yet. Nothing is added here; a room leaves once its names are plain."""
-_WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+ROOT: Final = Path(__file__).resolve().parents[1]
+TOPS: Final = ("libs", "services", "deploy", "benchmarks")
+# Each word with what to use in its place. docs/glossary.md has the verbs.
+WORDS: Final[Mapping[str, str]] = {
+    "told": "what it is, such as result, row, line",
+    "tell": "log, publish, append, render, notify or report",
+    "heard": "received, or what it is, such as event, message",
+    "hear": "receive, apply or record",
+    "asked": "what it is, such as request, limit, key",
+    "found": "what it is, such as match, row, problem",
+    "one": "what it is, such as run, row, line",
+    "anew": "again",
+    "beside": "parallel, next or with",
+}
+# HTTP's own name.
+_NOT_FOUND: Final = re.compile("not_?found", re.IGNORECASE)
+_PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
-def is_refused(name: str) -> bool:
-    words = [word.lower() for word in _WORD.findall(name)]
-    return not ANYWHERE.isdisjoint(words) or "_".join(words) in WHOLE
+def main(tops: list[Path]) -> int:
+    files = sorted(file for top in tops for file in ([top] if top.is_file() else top.rglob("*.py")))
+    lines = [line for file in files for line in problems(file)]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return bool(lines)
 
 
-def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Each name that the code introduces, with its line."""
+def problems(file: Path) -> Iterator[str]:
+    shown = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
+    for line, name in sorted(set(names(ast.parse(file.read_text(encoding="utf-8"))))):
+        for word in parts(name) & WORDS.keys():
+            yield f"{shown}:{line}: name '{name}' (use {WORDS[word]})"
+
+
+def parts(name: str) -> set[str]:
+    """`_NotFoundRow` → {"row"}; `is_told` → {"is", "told"}."""
+    return {part.lower() for part in _PART.findall(_NOT_FOUND.sub("", name))}
+
+
+def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Each name that the code gives to something of its own, with its line. Imported names are reported at home."""
     for node in ast.walk(tree):
         match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield node.lineno, name
-            case ast.arg(arg=name):
-                yield node.lineno, name
-            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
-                yield node.lineno, name
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.lineno, node.name
+            case ast.arg():
+                yield node.lineno, node.arg
+            case ast.Name(ctx=ast.Store()):
+                yield node.lineno, node.id
+            case ast.Attribute(ctx=ast.Store()):
+                yield node.lineno, node.attr
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 yield node.lineno, name
             case ast.alias(asname=str(name)):
                 yield node.lineno, name
-            case _:
-                pass
-
-
-def refused_in(path: Path) -> Iterator[str]:
-    place = path.relative_to(ROOT)
-    if is_refused(path.stem):
-        yield f"{place}: choose another name than '{path.stem}' for the file"
-    for line, name in sorted(names_in(ast.parse(path.read_text(encoding="utf-8")))):
-        if is_refused(name):
-            yield f"{place}:{line}: choose another name than '{name}'"
-
-
-def main() -> int:
-    files = [path for top in ("libs", "services") for path in sorted((ROOT / top).rglob("src/**/*.py"))]
-    checked = [path for path in files if not _is_exempt(path)]
-    refused = [line for path in checked for line in refused_in(path)]
-    print(*refused, sep="\n", end="\n" if refused else "")
-    return 1 if refused else 0
-
-
-def _is_exempt(path: Path) -> bool:
-    return any(path.is_relative_to(ROOT / room) for room in NOT_YET)
+            case ast.MatchMapping(rest=str(name)):
+                yield node.lineno, name
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main([Path(arg) for arg in sys.argv[1:]] or [ROOT / top for top in TOPS]))

@@ -1,6 +1,6 @@
-"""`ready.py PORT [PATH]`: ends with 0 if the server in this container says it is ready.
+"""`ready.py PORT [PATH]`: exits with 0 if the server in this container says that it is ready.
 
-Run every few seconds in every container: it imports no more than it must.
+It runs every few seconds in every container, so it imports as little as possible.
 """
 
 import socket

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes the databases and the roles, with the passwords of the volume of secrets. Repeated at each start of the stack, it
-# changes what has changed and nothing else.
+# Makes the databases and the roles, with the passwords in the volume of secrets. It runs at each start of the stack, and
+# changes only what is different.
 set -euo pipefail
 secrets=/run/flowyard/postgres
 PGPASSWORD=$(cat $secrets/postgres_password)

@@ -1,9 +1,8 @@
 #!/usr/local/bin/python
-"""Makes the secrets of a stack, each a file that only its reader can read. What is there already stays.
+"""Makes the secrets of a stack, each in a file that only its reader can read. Existing secrets stay.
 
-Runs as root in a container without a network, before all others. A secret may be given instead of made: as a file of
-its name in GIVEN, or as an environment variable, FLOWYARD_ and its name in capitals. What is given replaces what was
-made.
+Runs as root in a container without a network, before all others. Users may set a secret themselves: by a file of its
+name in GIVEN, or by an environment variable, FLOWYARD_ and its name in capitals. Their value replaces a generated one.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from flowyard.access import KEY_RANDOM, new_key, parse_key
 HOME = Path("/run/flowyard")
 GIVEN = Path("/given")
 VOLUMES = Path("/volumes")
-"""Those that are given to their users, by name."""
+"""Volumes whose owner is set here; each is named like its user."""
 
-# As the Dockerfile and the images of others have them.
+# The user ids of the Dockerfile and of third-party images.
 UIDS = {
     "registry": 10001,
     "executor": 10002,
@@ -49,7 +48,7 @@ PASSWORDS = (
     "grafana_password",
 )
 KEYS = ("admin_key", "prometheus_key")
-# What was made or encrypted with the old one can't be had with a new one.
+# A database or an input that was made with the old value can't be opened with a new one.
 IRREPLACEABLE = ("postgres_password", "secret_key")
 
 
@@ -58,22 +57,22 @@ def main() -> None:
     HOME.chmod(0o755)
     kept = HOME / "made"
     kept.mkdir(mode=0o700, exist_ok=True)
-    found = {name: find(kept, name, password) for name in PASSWORDS}
-    found |= {name: find(kept, name, api_key) for name in KEYS}
-    found["secret_key"] = find(kept, "secret_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
-    check(found)
+    values = {name: find(kept, name, password) for name in PASSWORDS}
+    values |= {name: find(kept, name, api_key) for name in KEYS}
+    values["secret_key"] = find(kept, "secret_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+    check(values)
     for name in IRREPLACEABLE:
-        keep_before(kept / name, found[name])
-    for name, value in found.items():
+        keep_before(kept / name, values[name])
+    for name, value in values.items():
         write(kept / name, value)
     for reader, uid in UIDS.items():
-        hand_over(reader, uid, files_of(reader, found))
+        hand_over(reader, uid, files_of(reader, values))
     for volume in VOLUMES.iterdir():
         os.chown(volume, UIDS[volume.name], UIDS[volume.name])
 
 
 def refuse_unknown_files() -> None:
-    """A wrong name would mean a secret that was made is used instead, without a word."""
+    """Without this, a misspelled name would silently lead to a generated secret."""
     known = [*PASSWORDS, *KEYS, "secret_key"]
     for file in sorted(GIVEN.iterdir()) if GIVEN.is_dir() else ():
         if file.name not in known and file.name != "README.md" and not file.name.startswith("."):
@@ -88,7 +87,7 @@ def find(kept: Path, name: str, make: Callable[[], str]) -> str:
 
 
 def given(name: str) -> str:
-    """The file goes first. An empty one, and an empty variable, is none."""
+    """The value that the user has set; the file goes first. Empty if neither the file nor the variable has one."""
     try:
         # Some editors of Windows begin a file with a mark.
         text = (GIVEN / name).read_text(encoding="utf-8-sig").strip() if (GIVEN / name).exists() else ""
@@ -105,13 +104,13 @@ def api_key() -> str:
     return new_key(secrets.token_bytes(KEY_RANDOM)).text
 
 
-def check(found: dict[str, str]) -> None:
-    """A wrong one would be noticed late, and far from here."""
-    # They stand in addresses and in statements as they are.
+def check(values: dict[str, str]) -> None:
+    """Exits with a message if a value has a wrong form: later, its effect would be hard to understand."""
+    # Passwords are parts of URLs and SQL statements, without escapes.
     rules = [(name, is_plain, "8 to 200 letters, digits, - and _, and nothing else") for name in PASSWORDS]
     rules += [(name, is_key, "an API key, which looks like fy_abcdefgh_…") for name in KEYS]
     rules.append(("secret_key", is_secret_key, "32 bytes in base64, as of `openssl rand -base64 32`"))
-    wrong = [f"{name} should be {what}" for name, is_right, what in rules if not is_right(found[name])]
+    wrong = [f"{name} should be {what}" for name, is_right, what in rules if not is_right(values[name])]
     if wrong:
         sys.exit("\n".join(wrong))
 
@@ -131,33 +130,33 @@ def is_secret_key(text: str) -> bool:
         return False
 
 
-def files_of(reader: str, found: dict[str, str]) -> dict[str, str]:
-    """What one reader is given, by the names of the files."""
+def files_of(reader: str, values: dict[str, str]) -> dict[str, str]:
+    """The files of one reader: text by name."""
     files: dict[str, str] = {}
     if reader in BUS:
-        files["database_url"] = database_url("flowyard", found["postgres_services_password"], "flowyard")
-        files["nats_url"] = f"nats://{reader}:{found[f'nats_{reader}_password']}@nats:4222"
+        files["database_url"] = database_url("flowyard", values["postgres_services_password"], "flowyard")
+        files["nats_url"] = f"nats://{reader}:{values[f'nats_{reader}_password']}@nats:4222"
     if reader in SECRET_INPUTS:
-        files["secret_key"] = found["secret_key"]
+        files["secret_key"] = values["secret_key"]
     match reader:
         case "cli":
-            files["database_url"] = database_url("flowyard_owner", found["postgres_owner_password"], "flowyard")
-            files["admin_key"] = found["admin_key"]
+            files["database_url"] = database_url("flowyard_owner", values["postgres_owner_password"], "flowyard")
+            files["admin_key"] = values["admin_key"]
             # <name>.<scope>: what `flowyard migrate` puts into the database.
-            files["keys/admin.admin"] = found["admin_key"]
-            files["keys/prometheus.read"] = found["prometheus_key"]
+            files["keys/admin.admin"] = values["admin_key"]
+            files["keys/prometheus.read"] = values["prometheus_key"]
         case "nats":
-            lines = [f'{service}_password = "{found[f"nats_{service}_password"]}"' for service in BUS]
+            lines = [f'{service}_password = "{values[f"nats_{service}_password"]}"' for service in BUS]
             files["passwords.conf"] = "\n".join(lines)
         case "postgres":
             names = ("postgres", "postgres_owner", "postgres_services", "postgres_mlflow")
-            files |= {f"{name}_password": found[f"{name}_password"] for name in names}
+            files |= {f"{name}_password": values[f"{name}_password"] for name in names}
         case "mlflow":
-            files["database_url"] = database_url("mlflow", found["postgres_mlflow_password"], "mlflow", "+psycopg")
+            files["database_url"] = database_url("mlflow", values["postgres_mlflow_password"], "mlflow", "+psycopg")
         case "prometheus":
-            files["key"] = found["prometheus_key"]
+            files["key"] = values["prometheus_key"]
         case "grafana":
-            files["password"] = found["grafana_password"]
+            files["password"] = values["grafana_password"]
     return files
 
 
@@ -176,7 +175,7 @@ def hand_over(reader: str, uid: int, files: dict[str, str]) -> None:
 
 
 def keep_before(file: Path, text: str) -> None:
-    """A wrong one that is given by mistake, once or more often, must not be the end of the right one."""
+    """Keeps the replaced value, so that a wrong value that was set by mistake doesn't destroy the right one."""
     if file.exists() and (old := file.read_text().strip()) != text:
         before = file.with_name(f"{file.name}.before")
         sys.stderr.write(f"{file.name} is another one now; the one before is the last line of {before}\n")
@@ -185,7 +184,7 @@ def keep_before(file: Path, text: str) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """Whole or not at all, and only if it is new."""
+    """Writes the file atomically, and only if the text is different."""
     if file.exists() and file.read_text() == f"{text}\n":
         return
     new = file.with_name(f".{file.name}.new")

@@ -85,6 +85,17 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_every_file_on_the_map_is_there() -> None:
+    text = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
+    library = ROOT / "libs" / "flowyard" / "src" / "flowyard"
+    missing = []
+    for service, path in re.findall(r"`(?:(\w+): )?([\w./-]+)`", text):
+        roots = [ROOT / "services" / service / "src" / f"flowyard_{service}"] if service else [ROOT, library]
+        if (service or "/" in path) and not any((root / path).exists() for root in roots):
+            missing.append(f"{service}: {path}" if service else path)
+    assert missing == []
+
+
 def test_every_problem_code_is_explained() -> None:
     rooms = [file.read_text(encoding="utf-8") for file in ROOM.rglob("*.py") if file.stem != "providers"]
     named = {code for text in rooms for code in re.findall(r'"([a-z]+(?:-[a-z0-9]+)+)"', text)}

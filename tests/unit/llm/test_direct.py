@@ -10,7 +10,7 @@ import pytest
 
 from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.models import Models
 from support.wire.behaviour import Status, Text
 from support.wire.providers import OPENAI

@@ -39,10 +39,10 @@ def _difference(old: Revision, new: Revision) -> Difference:
 def _unified(old: list[str], new: list[str], old_name: str, new_name: str) -> Iterable[str]:
     if len(old) * len(new) <= _MOST_PAIRS:
         return difflib.unified_diff(old, new, old_name, new_name, lineterm="")
-    return [f"--- {old_name}", f"+++ {new_name}", *_one_hunk(old, new)]
+    return [f"--- {old_name}", f"+++ {new_name}", *_single_hunk(old, new)]
 
 
-def _one_hunk(old: list[str], new: list[str]) -> list[str]:
+def _single_hunk(old: list[str], new: list[str]) -> list[str]:
     """One hunk from the first to the last line that differs, with three lines around it: quick, but not minimal."""
     head = max(0, _common_lines(old, new) - 3)
     old, new = old[head:], new[head:]

@@ -229,7 +229,7 @@ class Attempt:
         return None
 
     async def _hand_back(self, wait: StepWait | None) -> None:
-        """To go on in another claim: after `wait`, or at once. Raises ClaimLost."""
+        """Ends the claim, so that the run continues in another one: after `wait`, or at once. Raises ClaimLost."""
         claim, claims = self.claim, self.parts.claims
         self.is_ending = True
         if wait is None:

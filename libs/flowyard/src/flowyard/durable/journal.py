@@ -1,4 +1,4 @@
-"""The order of one run's events, and the rows that stand for them.
+"""The order of one run's events, and their rows in the database.
 
 The end of a step is held until LangGraph hands over what the step's task wrote, so that both are written together or
 neither is. A step doesn't begin before the results of earlier steps are durable: `results_durable` waits for that.
@@ -166,7 +166,7 @@ class Journal:
         self.large = large
 
     def save(self, row: tuple[Any, ...], values: Sequence[tuple[str, str]], large: dict[str, tuple[Any, str]]) -> None:
-        """A checkpoint: it stands for every step that has ended, and replaces the one before."""
+        """Adds a checkpoint. It contains every step that has ended, and replaces the checkpoint before."""
         for task_id in list(self._held):
             self._release(task_id)
         commit = self.writer.pending

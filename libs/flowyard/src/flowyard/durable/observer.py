@@ -1,4 +1,4 @@
-"""What happens to attempts, for whoever reports it: buses, metrics, logs."""
+"""What happens to attempts, for code that reports it: on the bus, in metrics, in logs."""
 
 from __future__ import annotations
 

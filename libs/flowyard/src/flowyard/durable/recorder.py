@@ -22,7 +22,7 @@ class StepWait:
 
 
 class HandBack(Exception):
-    """The run stops here and goes on in another claim: after `wait`, or at once if the executor drains."""
+    """The run stops here, and continues in another claim: after `wait`, or at once if the executor drains."""
 
     def __init__(self, wait: StepWait | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a claim goes on from: the stored steps of its run, and what earlier claims spent."""
+"""What a claim resumes from: the stored steps of its run, and what earlier claims spent."""
 
 from __future__ import annotations
 

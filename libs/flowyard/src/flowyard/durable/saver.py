@@ -54,7 +54,7 @@ class Saver(BaseCheckpointSaver[int]):
         return _tuple(stored) if stored is not None else None
 
     async def values_of(self, run_id: str, merging: Mapping[str, Reducer]) -> dict[str, Any] | None:
-        """The state that a run resumes with, and what steps of its unfinished superstep wrote; None: it begins anew."""
+        """The state that a run resumes with, with the writes of its unfinished superstep; None without a checkpoint."""
         head = await self.aget_tuple({"configurable": {"thread_id": run_id}})
         if head is None:
             return None
@@ -108,7 +108,7 @@ class Saver(BaseCheckpointSaver[int]):
         rows = [
             (ns, at["checkpoint_id"], task_id, WRITES_IDX_MAP.get(channel, index), task_path, channel, encode(value))
             for index, (channel, value) in enumerate(writes)
-            # Why a task failed is told by the run's events; here it would only keep the task from running again.
+            # The run's events say why a task failed; here it would only prevent the task from running again.
             if journal is None or channel != _ERROR
         ]
         if journal is None:
@@ -123,7 +123,7 @@ class Saver(BaseCheckpointSaver[int]):
 def encode_checkpoint(
     checkpoint: Checkpoint, written: Mapping[str, tuple[Any, str]]
 ) -> tuple[str, list[tuple[str, str]], dict[str, tuple[Any, str]]]:
-    """The checkpoint's JSON, the large values to store beside it, and all that it refers to (version and digest).
+    """The checkpoint's JSON, the large values to store separately, and all that it refers to (version and digest).
 
     `written`: the large values that are stored already.
     """

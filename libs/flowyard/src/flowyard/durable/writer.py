@@ -106,7 +106,7 @@ class RunWriter:
         self._on_committed(self._events)
 
     def discard(self) -> None:
-        """Drops what isn't durable. Numbers go on after the last durable event: there must be no gap."""
+        """Discards events that aren't durable. The next number follows the last durable event: there must be no gap."""
         self._events = []
         self.seq = self.durable_seq
         self.pending = self._new_commit()

@@ -39,11 +39,11 @@ class Graphs:
         self.kept: OrderedDict[str, Compiled] = OrderedDict()
 
     def get(self, workflow: Workflow) -> Compiled:
-        found = self.kept.pop(workflow.digest, None) or compile_workflow(workflow, self.saver)
-        self.kept[workflow.digest] = found
+        compiled = self.kept.pop(workflow.digest, None) or compile_workflow(workflow, self.saver)
+        self.kept[workflow.digest] = compiled
         if len(self.kept) > self.most:
             self.kept.popitem(last=False)
-        return found
+        return compiled
 
 
 def compile_workflow(workflow: Workflow, saver: BaseCheckpointSaver[int] | None = None) -> Compiled:

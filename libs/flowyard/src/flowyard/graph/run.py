@@ -130,8 +130,8 @@ async def _invoke(
                 return await compiled.graph.ainvoke(start, config, context=context, **_durability(compiled)) or {}
     except TimeoutError as error:
         if limit.expired():
-            told = compiled.workflow.execution.timeout or 0
-            raise _RunTimeout(f"the run took longer than its timeout of {told:g} s") from error
+            seconds = compiled.workflow.execution.timeout or 0
+            raise _RunTimeout(f"the run took longer than its timeout of {seconds:g} s") from error
         raise
 
 

@@ -95,7 +95,7 @@ def _refuse_problems(problems: list[str], reply: str) -> None:
 
 
 def correction(node: PromptNode, error: InvalidOutput) -> str:
-    """What the model is told about a reply that doesn't fit."""
+    """The message to the model about a reply that doesn't fit."""
     schema = reply_schema(node)
     if schema is None:
         return f"Your reply can't be used: {error}. Reply again."

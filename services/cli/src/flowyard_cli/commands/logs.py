@@ -91,7 +91,7 @@ def _of_all(args: LogsArgs) -> int:
             "there are none on this machine: name their directory with --data, or their containers with --compose"
         )
     line_filter = LineFilter(None, args.level, args.service)
-    printer = LinePrinter(as_json=args.json, of_one_run=False)
+    printer = LinePrinter(as_json=args.json, single_run=False)
     lines = in_order(source.newest(line_filter, args.lines))
     _check_service(args.service, source.names, lines)
     printer.show(lines[-args.lines :])
@@ -101,7 +101,7 @@ def _of_all(args: LogsArgs) -> int:
 def _of_run(client: Client, args: LogsArgs) -> int:
     run_id = _run(client, args.run or LAST)
     line_filter = LineFilter(run_id, args.level, args.service)
-    printer = LinePrinter(as_json=args.json, of_one_run=True)
+    printer = LinePrinter(as_json=args.json, single_run=True)
     source = _source(args, own_place(client.url, args.data, os.environ))
     if source is None:
         say(f"flowyard: only the events of the run: the logs of {client.url} aren't on this machine (see --compose)")

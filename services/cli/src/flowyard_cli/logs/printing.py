@@ -15,12 +15,12 @@ _WIDTH: Final = len("executor-1")
 
 
 class LinePrinter:
-    """`as_json`: a JSON object per line. `of_one_run`: all lines have the same `run_id`, so it isn't shown."""
+    """`as_json`: a JSON object per line. `single_run`: all lines have the same `run_id`, so it isn't shown."""
 
-    def __init__(self, *, as_json: bool, of_one_run: bool) -> None:
+    def __init__(self, *, as_json: bool, single_run: bool) -> None:
         self._as_json = as_json
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        self._style = LineStyle(_WIDTH, colours, dated=True, hidden=frozenset({"run_id"} if of_one_run else ()))
+        self._style = LineStyle(_WIDTH, colours, dated=True, hidden=frozenset({"run_id"} if single_run else ()))
 
     def show(self, lines: list[LogLine]) -> None:
         """Raises UnwritableOutput."""
