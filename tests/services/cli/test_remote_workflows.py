@@ -57,6 +57,18 @@ async def test_a_workflow_is_shown_with_its_inputs_and_its_document_as_it_was_wr
     assert (await remote.cli("workflows", "show", "poem", "--document")).out == POEM
 
 
+async def test_every_node_of_a_workflow_is_shown_whether_it_calls_a_model_or_not(
+    remote: Remote, tmp_path: Path
+) -> None:
+    fields = "flow: {name: set}\nstate: {fields: {topic: {type: str, required: true}, title: str}}\n"
+    nodes = "nodes:\n  - {id: check, assert: topic != ''}\n  - {id: fill, set: {title: 'On {topic}'}}\n"
+    (tmp_path / "set.yaml").write_text(fields + nodes)
+    await remote.cli("apply", str(tmp_path / "set.yaml"))
+    lines = (await remote.cli("workflows", "show", "set")).out.splitlines()
+    rows = [line.split() for line in lines[-3:]]
+    assert rows == [["node", "kind", "model", "writes"], ["check", "assert", "-", "-"], ["fill", "set", "-", "title"]]
+
+
 async def test_a_rollback_is_a_revision_with_the_older_document(remote: Remote) -> None:
     await remote.cli("apply", "poem.yaml")
     await remote.cli("apply", "longer.yaml")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from flowyard.api.history import StepView
 from flowyard.api.runs import RunListItem, RunView, SpendingView
@@ -15,6 +15,9 @@ from flowyard.runs.events import StepId
 from flowyard_cli.show.format import count, money, plural, seconds
 from flowyard_cli.show.tables import NONE, ago, print_facts, print_table, when
 from flowyard_embedded.streams import put
+
+_WITHOUT_WORK: Final = ("start", "end", "join")
+"""Kinds of places in a graph that are no nodes of the document."""
 
 
 def print_run(run: RunView, steps: Sequence[StepView]) -> None:
@@ -68,8 +71,8 @@ def print_workflow(workflow: WorkflowDetail) -> None:
     ]
     print_table(("input", "type", "", "description"), rows, empty="no inputs")
     put()
-    nodes = [(node.id, node.model, ", ".join(node.outputs)) for node in workflow.graph.nodes if node.kind == "prompt"]
-    print_table(("node", "model", "writes"), nodes, empty="no nodes")
+    nodes = [(n.id, n.kind, n.model, ", ".join(n.outputs)) for n in workflow.graph.nodes if n.kind not in _WITHOUT_WORK]
+    print_table(("node", "kind", "model", "writes"), nodes, empty="no nodes")
 
 
 def took(run: RunListItem) -> str:
