@@ -198,8 +198,7 @@ def test_a_port_that_is_taken_is_named(kind: str, home: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(faults.PortTaken, match=f"port {port} "):
             start(kind, home, port)
-    server = start(kind, home, port)
-    server.process.stop()
+    start(kind, home, port).process.stop()
 
 
 async def test_postgres_is_itself_again_after_kill_9_with_sessions_at_work(postgres_home: Path) -> None:
