@@ -29,10 +29,7 @@ MEASURED = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--system",
-        choices=["embedded", "compose"],
-        default="embedded",
-        help="what the stories of tests/e2e run on",
+        "--system", choices=["embedded", "compose"], default="embedded", help="what the stories of tests/e2e run on"
     )
     parser.addoption(
         "--servers",

@@ -71,10 +71,7 @@ async def test_runs_whose_executors_are_all_killed_go_on_when_there_are_executor
 
 @pytest.mark.parametrize("treated", [frozen, cut_off], ids=["frozen", "cut off from every network"])
 async def test_an_executor_that_is_away_for_longer_than_its_lease_can_change_nothing_afterwards(
-    visitor: Visitor,
-    model: Model,
-    compose: Composed,
-    treated: Callable[[str], AbstractAsyncContextManager[None]],
+    visitor: Visitor, model: Model, compose: Composed, treated: Callable[[str], AbstractAsyncContextManager[None]]
 ) -> None:
     (run_id,), free = await in_second_step(visitor, model, 1)
     away = (await visitor.run(run_id))["executor"]

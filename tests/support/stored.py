@@ -54,13 +54,7 @@ class Stored:
         )
         return revision
 
-    async def run(
-        self,
-        workflow: str = "test",
-        *,
-        steps_before: int | None = None,
-        **about: Any,
-    ) -> UUID:
+    async def run(self, workflow: str = "test", *, steps_before: int | None = None, **about: Any) -> UUID:
         """A queued run of a workflow, which is made if it isn't there. `about`: as for `new_run`."""
         if not await self.database.value("SELECT count(*) FROM workflows WHERE name = $1", workflow):
             await self.workflow(workflow)

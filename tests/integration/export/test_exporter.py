@@ -54,11 +54,7 @@ async def test_a_fork_points_to_the_span_of_its_origin(stored: Stored) -> None:
     origin = await ended(stored)
     run_id = await ended(stored)
     await stored.database.execute("UPDATE runs SET forked_from = $1 WHERE id = $2", origin, run_id)
-    async with (
-        otlp_receiver() as receiver,
-        otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
-    ):
+    async with otlp_receiver() as receiver, otlp_target(receiver.url) as target, exporters(stored.database, target):
         await all_exported(stored.database, "otlp")
     [first], [fork] = receiver.of(origin), receiver.of(run_id)
     assert fork.links == [(first.trace_id, first.span_id)]
@@ -68,10 +64,7 @@ async def test_a_fork_points_to_the_span_of_its_origin(stored: Stored) -> None:
 async def test_runs_that_ended_while_a_target_was_away_are_exported_when_it_is_back(stored: Stored) -> None:
     port = free_port()
     await listening(stored.database, "otlp")
-    async with (
-        otlp_target(f"http://127.0.0.1:{port}") as target,
-        exporters(stored.database, target) as metrics,
-    ):
+    async with otlp_target(f"http://127.0.0.1:{port}") as target, exporters(stored.database, target) as metrics:
         runs = [await ended(stored) for _ in range(20)]
         failed = "flowyard_export_failures_total"
         await eventually(lambda: metrics.value(failed, target="otlp", reason="unreachable"))
@@ -228,11 +221,7 @@ async def test_two_who_send_for_one_target_send_each_run_once(stored: Stored) ->
 
 async def test_a_retried_run_is_exported_again_with_the_ids_that_it_had(stored: Stored) -> None:
     await listening(stored.database, "otlp")
-    async with (
-        otlp_receiver() as receiver,
-        otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
-    ):
+    async with otlp_receiver() as receiver, otlp_target(receiver.url) as target, exporters(stored.database, target):
         run_id = await ended(stored, "failed")
         await all_exported(stored.database, "otlp")
         await stored.moves.retry(run_id)
@@ -248,11 +237,7 @@ async def test_a_run_that_was_retried_before_its_export_is_exported_when_it_has_
     await listening(stored.database, "otlp")
     run_id = await ended(stored, "failed")
     await stored.moves.retry(run_id)
-    async with (
-        otlp_receiver() as receiver,
-        otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
-    ):
+    async with otlp_receiver() as receiver, otlp_target(receiver.url) as target, exporters(stored.database, target):
         await all_exported(stored.database, "otlp")
         assert receiver.spans == []
         [claim] = await stored.claims.take("one", 1)
@@ -312,11 +297,7 @@ async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) ->
     part.entries = json.dumps(entries)
     await stored.committer.commit(part)
     await stored.finish(claim, seq=part.last_seq + 1)
-    async with (
-        otlp_receiver() as receiver,
-        otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
-    ):
+    async with otlp_receiver() as receiver, otlp_target(receiver.url) as target, exporters(stored.database, target):
         await all_exported(stored.database, "otlp")
     assert len(receiver.paths) == 2
     assert len({span.span_id for span in receiver.of(claim.run_id)}) == 701
@@ -324,11 +305,7 @@ async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) ->
 
 async def test_exports_outlive_an_outage_of_postgres(stored: Stored) -> None:
     exports = await listening(stored.database, "otlp")
-    async with (
-        otlp_receiver() as receiver,
-        otlp_target(receiver.url) as target,
-        exporters(stored.database, target),
-    ):
+    async with otlp_receiver() as receiver, otlp_target(receiver.url) as target, exporters(stored.database, target):
         await asyncio.sleep(0.1)  # it looks for runs several times
         await stored.database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

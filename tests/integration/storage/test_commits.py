@@ -82,18 +82,14 @@ async def test_a_commit_is_written_into_every_table_and_renews_the_lease(stored:
     assert (held["live"], held["last_seq"], held["head_checkpoint"]) == (True, 2, "c1")
 
 
-async def test_a_commit_under_a_stale_claim_changes_nothing_and_others_of_its_batch_are_written(
-    stored: Stored,
-) -> None:
+async def test_a_commit_under_a_stale_claim_changes_nothing_and_others_of_its_batch_are_written(stored: Stored) -> None:
     stale, good = await claims_of(stored, 2)
     await stored.expire(stale.run_id)
     await stored.moves.sweep()
     [again] = await stored.claims.take("other", 1)
     before = await stored.everything()
     lost, result = await asyncio.gather(
-        stored.committer.commit(full_commit(stale)),
-        stored.committer.commit(full_commit(good)),
-        return_exceptions=True,
+        stored.committer.commit(full_commit(stale)), stored.committer.commit(full_commit(good)), return_exceptions=True
     )
     assert isinstance(lost, ClaimLost)
     assert result == CommitResult(cancel_requested=False)

@@ -148,10 +148,7 @@ async def test_without_nats_pages_still_live(starting: Starting, database: Datab
     name = await apply(database, HAIKU)
     async with starting(nats_url="nats://127.0.0.1:9", poll_s=0.2) as dashboard:
         run_id = await submit(control, name, topic="x")
-        async with (
-            following(dashboard.client, "/runs") as runs,
-            following(dashboard.client, f"/runs/{run_id}") as run,
-        ):
+        async with following(dashboard.client, "/runs") as runs, following(dashboard.client, f"/runs/{run_id}") as run:
             await cancel_run(control, UUID(run_id))
             await runs.until("badge cancelled")
             await run.until("badge cancelled")
@@ -166,8 +163,5 @@ async def test_streams_end_when_the_service_does(starting: Starting, database: D
 
 async def test_who_may_only_read_can_follow(dashboard: Dashboard, database: Database, control: Control) -> None:
     run_id = await submit(control, await apply(database, HAIKU), topic="x")
-    async with (
-        dashboard.as_one_who_may("read") as reader,
-        following(reader, f"/runs/{run_id}", seen="0") as stream,
-    ):
+    async with dashboard.as_one_who_may("read") as reader, following(reader, f"/runs/{run_id}", seen="0") as stream:
         assert "/cancel" not in await stream.until("badge queued")

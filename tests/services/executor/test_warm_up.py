@@ -102,10 +102,7 @@ async def test_no_local_model_is_loaded_ahead(database_url: str, nats_url: str) 
 
 
 async def test_a_workflow_that_is_applied_later_is_prepared_too(database_url: str, nats_url: str) -> None:
-    async with (
-        open_yard(database_url, nats_url) as yard,
-        open_bus(nats_url, name="tests") as bus,
-    ):
+    async with open_yard(database_url, nats_url) as yard, open_bus(nats_url, name="tests") as bus:
         executor = await yard.executor("one", log_level="debug")
         await executor.logged("prepared ahead")
         bus.publish(WorkflowChanged(name=await yard.apply(through_litellm(yard))))

@@ -88,10 +88,7 @@ async def test_events_come_in_pages(client: httpx.AsyncClient, hands: Hands) -> 
     assert [event["seq"] for event in events] == [1, 2, 3, 4]
     assert [event["type"] for event in events] == ["run.queued", "step.started", "step.finished", "run.succeeded"]
     assert events[2]["data"]["outputs"] == {"draft": "half a pair: \ud800"}
-    assert (await client.get(f"/v1/runs/{run_id}/events", params={"after": 4})).json() == {
-        "items": [],
-        "next_after": 4,
-    }
+    assert (await client.get(f"/v1/runs/{run_id}/events", params={"after": 4})).json() == {"items": [], "next_after": 4}
 
 
 async def test_steps_are_shown_with_their_outputs(client: httpx.AsyncClient, hands: Hands) -> None:

@@ -83,11 +83,7 @@ def test_a_service_is_named_by_its_own_variable_first(monkeypatch: pytest.Monkey
     [
         ("EXPORTER_OTLP_PROTOCOL", "grpc", "'grpc': should be 'http/protobuf' or 'http/json'"),
         ("EXPORTER_OTLP_ENDPOINT", "here:4317", "'here:4317': should be http://host:port or https://host"),
-        (
-            "EXPORTER_OTLP_ENDPOINT",
-            "http://me:secret@here",
-            "_ENDPOINT: should not contain a password",
-        ),
+        ("EXPORTER_OTLP_ENDPOINT", "http://me:secret@here", "_ENDPOINT: should not contain a password"),
         ("EXPORTER_OTLP_TIMEOUT", "soon", "'soon': should be a valid number"),
         ("EXPORTER_OTLP_HEADERS", "secret", "OTEL_EXPORTER_OTLP_HEADERS: should be name=value,name=value"),
         (

@@ -198,8 +198,7 @@ def test_a_cancelled_run_isnt_shown_as_a_success() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"),
-    [("run.queued", "executor_lost"), ("run.queued", "released"), ("run.failed", "executor_lost")],
+    ("kind", "why"), [("run.queued", "executor_lost"), ("run.queued", "released"), ("run.failed", "executor_lost")]
 )
 def test_a_step_took_no_time_after_the_last_word_of_an_executor_that_was_lost(kind: str, why: str) -> None:
     run = finished_run((0, StepStarted(THINK)), (1, called(THINK)), (30, kind, {"reason": why}))

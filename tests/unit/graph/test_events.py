@@ -13,16 +13,7 @@ from flowyard.errors.requests import InvalidInputs
 from flowyard.graph.run import run_workflow
 from flowyard.llm.calls import ModelCall, ModelReply, Usage
 from flowyard.llm.scripted import ScriptedModel
-from flowyard.runs.events import (
-    Event,
-    ModelCalled,
-    RunFinished,
-    RunStarted,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs.events import Event, ModelCalled, RunFinished, RunStarted, StepFinished, StepId, StepStarted, Token
 from support.workflows import Answering, compiled, document, load, run
 
 

@@ -10,15 +10,7 @@ import pytest
 from flowyard.errors.steps import MissingApiKey, ModelTimeout, RateLimited
 from flowyard.graph.run import RunResult, run_workflow
 from flowyard.llm.calls import ModelCall
-from flowyard.runs.events import (
-    Event,
-    ModelCalled,
-    RetryScheduled,
-    RunFinished,
-    StepFailed,
-    StepFinished,
-    StepStarted,
-)
+from flowyard.runs.events import Event, ModelCalled, RetryScheduled, RunFinished, StepFailed, StepFinished, StepStarted
 from flowyard.runs.summary import RunSummary
 from support.workflows import Answering, Hanging, Outcome, compiled, document, run
 
@@ -199,9 +191,7 @@ async def test_a_missing_key_is_a_failed_run_and_no_traceback() -> None:
 
 async def test_a_value_that_is_not_there_fails_the_step() -> None:
     text = document(
-        "",
-        fields="a: str\nwho: {type: any, required: true}",
-        nodes="- {id: a, prompt: 'for {who.name}', outputs: [a]}",
+        "", fields="a: str\nwho: {type: any, required: true}", nodes="- {id: a, prompt: 'for {who.name}', outputs: [a]}"
     )
     outcome = await run(text, {"who": {}})
     assert _error(outcome) == ("expression_error", "a")

@@ -77,10 +77,7 @@ def test_without_a_folder_no_file_is_read(tmp_path: Path) -> None:
 async def test_a_reply_spells_nothing_that_was_sent_in_secret(*, streamed: bool) -> None:
     tokens: list[str] = []
     given = {"X-Tenant": "${env:TENANT}", "X-Auth": "Bearer by-hand-12345", "X-Title": "our workflow"}
-    async with (
-        openai_server(lambda request: Text(everything(request))) as server,
-        open_models(ENVIRON) as models,
-    ):
+    async with openai_server(lambda request: Text(everything(request))) as server, open_models(ENVIRON) as models:
         reply = await models.reply(call(settings(server.url, **given)), tokens.append if streamed else None)
     shown = reply.text + "".join(tokens)
     assert not [word for word in (KEY, TENANT, SECRET, "by-hand-12345") if word in shown]

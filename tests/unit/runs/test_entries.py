@@ -64,8 +64,7 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         events.StepFinished, STEPS, SECONDS, OUTPUTS, st.integers(0, 99), NUMBERS, NUMBERS, COSTS
     ),
     events.StepFailed: st.builds(
-        events.StepFailed,
-        *(STEPS, SECONDS, FAILURES, st.sampled_from(["fail", "continue", "goto", "skip", "collect"])),
+        events.StepFailed, *(STEPS, SECONDS, FAILURES, st.sampled_from(["fail", "continue", "goto", "skip", "collect"]))
     ),
     events.RouteTaken: st.builds(events.RouteTaken, TEXT, TEXT, st.none() | TEXT),
     events.LoopTurned: st.builds(

@@ -62,8 +62,7 @@ def test_the_slowest_runs_are_ordered_by_their_wall_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "percentiles"),
-    [([3], (3, 3, 3)), ([1, 2], (1.5, 1.95, 1.99)), (range(101), (50, 95, 99))],
+    ("values", "percentiles"), [([3], (3, 3, 3)), ([1, 2], (1.5, 1.95, 1.99)), (range(101), (50, 95, 99))]
 )
 def test_percentiles_are_interpolated_as_postgres_does(
     values: list[float], percentiles: tuple[float, float, float]

@@ -91,10 +91,7 @@ class Service:
         @router.get("/events", response_class=EventStream)
         async def events() -> EventStream:
             return EventStream(
-                self.events(),
-                shutting_down=self.shutting_down,
-                metrics=self.metrics.http,
-                heartbeat_s=self.heartbeat_s,
+                self.events(), shutting_down=self.shutting_down, metrics=self.metrics.http, heartbeat_s=self.heartbeat_s
             )
 
         @router.get("/secret", responses=problem_responses(Unauthorized, Forbidden))

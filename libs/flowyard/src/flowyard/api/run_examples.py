@@ -32,10 +32,7 @@ SUMMARY: Final[Example] = {
     "spending": {"calls": 1, "tokens_in": 24, "tokens_out": 19, "cost_usd": "0.00012"},
     "forked_from": None,
 }
-RUN: Final[Example] = SUMMARY | {
-    "inputs": {"topic": "autumn rain"},
-    "outputs": {"poem": "Rain on the last leaves"},
-}
+RUN: Final[Example] = SUMMARY | {"inputs": {"topic": "autumn rain"}, "outputs": {"poem": "Rain on the last leaves"}}
 EVENT: Final[Example] = {
     "seq": 5,
     "at": "2026-11-23T03:50:46.300000+00:00",

@@ -170,11 +170,7 @@ class Bus:
 
 @asynccontextmanager
 async def open_bus(
-    url: str,
-    *,
-    name: str,
-    on_drop: OnDrop = lambda _reason, _kind: None,
-    on_connect: Callable[[], None] = lambda: None,
+    url: str, *, name: str, on_drop: OnDrop = lambda _reason, _kind: None, on_connect: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Bus]:
     """Doesn't wait for NATS: it connects when it can, and again after each lost connection. Closes within 2 s.
 

@@ -33,12 +33,7 @@ class Link:
     """`on_up` is awaited with each new client before it is used. `on_refused`: called if NATS refuses a subject."""
 
     def __init__(
-        self,
-        url: str,
-        *,
-        name: str,
-        on_up: Callable[[Client], Awaitable[None]],
-        on_refused: Callable[[str], None],
+        self, url: str, *, name: str, on_up: Callable[[Client], Awaitable[None]], on_refused: Callable[[str], None]
     ) -> None:
         self._name = name
         self._on_up = on_up

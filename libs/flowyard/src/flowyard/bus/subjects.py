@@ -65,21 +65,12 @@ _CACHES: Final = (WORKFLOWS_CHANGED, KEYS_CHANGED)
 _PRESENCE: Final = (AGENTS_REGISTER, ANY_AGENT_HEARTBEAT, ANY_AGENT_DEREGISTER)
 
 PERMISSIONS: Final[Mapping[str, Permissions]] = {
-    "registry": Permissions(
-        publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS),
-        subscribe=(*_PRESENCE, *_CACHES),
-    ),
+    "registry": Permissions(publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS), subscribe=(*_PRESENCE, *_CACHES)),
     "executor": Permissions(
         publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, *_PRESENCE),
         subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, WORKFLOWS_CHANGED, _REPLIES),
     ),
-    "gateway": Permissions(
-        publish=(*_CHANGES_TO_RUNS, KEYS_CHANGED),
-        subscribe=(*_LIVE, *_CACHES),
-    ),
-    "dashboard": Permissions(
-        publish=_CHANGES_TO_RUNS,
-        subscribe=(*_LIVE, *_CACHES),
-    ),
+    "gateway": Permissions(publish=(*_CHANGES_TO_RUNS, KEYS_CHANGED), subscribe=(*_LIVE, *_CACHES)),
+    "dashboard": Permissions(publish=_CHANGES_TO_RUNS, subscribe=(*_LIVE, *_CACHES)),
 }
 """By the name of the service, which is the name of its NATS user."""

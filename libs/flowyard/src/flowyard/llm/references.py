@@ -44,12 +44,7 @@ def resolve(
 
 
 def _resolve_header(
-    header: str,
-    value: Any,
-    settings: ModelSettings,
-    environ: Mapping[str, str],
-    files: Path | None,
-    values: set[str],
+    header: str, value: Any, settings: ModelSettings, environ: Mapping[str, str], files: Path | None, values: set[str]
 ) -> Any:
     if not has_reference(value):
         return value

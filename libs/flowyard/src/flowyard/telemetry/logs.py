@@ -36,11 +36,7 @@ _SECRETS: Final = (
     # The id of an API key stays in the line: it identifies the key, and isn't secret.
     (("fy_",), re.compile(r"\bfy_([A-Za-z0-9]{1,32})_[A-Za-z0-9]+"), r"fy_\1_***"),
     (("://",), re.compile(r"(://[^/\s:@\"]*:)[^\s\"@/][^\s\"]*@"), r"\1***@"),
-    (
-        ("bearer", "basic"),
-        re.compile(r"\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=*-]{6,}", re.IGNORECASE),
-        r"\1\2***",
-    ),
+    (("bearer", "basic"), re.compile(r"\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=*-]{6,}", re.IGNORECASE), r"\1\2***"),
     (("sk-",), re.compile(r"\bsk-[A-Za-z0-9_-]{12,}"), "sk-***"),
     (
         ("password", "secret", "token", "key", "authorization", "cookie"),

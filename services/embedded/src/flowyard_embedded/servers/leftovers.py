@@ -34,11 +34,7 @@ def find_in(directory: Path, *, name: str) -> list[psutil.Process]:
 
 
 def end(
-    title: str,
-    processes: Sequence[psutil.Process],
-    signals: Sequence[signal.Signals],
-    *,
-    grace_s: float = 0.0,
+    title: str, processes: Sequence[psutil.Process], signals: Sequence[signal.Signals], *, grace_s: float = 0.0
 ) -> None:
     """Sends the signals one after the other, then SIGKILL, until all have ended. Raises ServerFailed.
 

@@ -48,22 +48,14 @@ def write_config(
         "host": LOOPBACK,
         "port": port,
         "max_payload": limits.payload,
-        "jetstream": {
-            "store_dir": str(store),
-            "max_file_store": limits.store,
-            "max_memory_store": limits.memory,
-        },
+        "jetstream": {"store_dir": str(store), "max_file_store": limits.store, "max_memory_store": limits.memory},
         "authorization": {"users": permissions},
     }
     return json.dumps(config, indent=2, ensure_ascii=False)
 
 
 def _user(name: str, password: SecretStr, subjects: Subjects) -> dict[str, Any]:
-    permissions = {
-        "publish": _only(subjects.publish),
-        "subscribe": _only(subjects.subscribe),
-        "allow_responses": True,
-    }
+    permissions = {"publish": _only(subjects.publish), "subscribe": _only(subjects.subscribe), "allow_responses": True}
     return {"user": name, "password": password.get_secret_value(), "permissions": permissions}
 
 

@@ -98,8 +98,7 @@ class FieldShape(Shape):
     )
     reduce: Reduce | None = Field(None, description="How several writes to the field are merged.")
     secret: bool = Field(
-        default=False,
-        description="A required str that is stored encrypted, never shown, and used in prompts only.",
+        default=False, description="A required str that is stored encrypted, never shown, and used in prompts only."
     )
 
 
@@ -139,8 +138,7 @@ class ModelShape(Shape):
     api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
     timeout: Seconds | None = Field(None, description="Seconds that one call may take.")
     extra: dict[str, Any] | None = Field(
-        None,
-        description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value.",
+        None, description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value."
     )
 
 
@@ -157,8 +155,7 @@ class RetryShape(Shape):
 
 
 RetryForm: TypeAlias = Annotated[
-    Annotated[Annotated[int, Field(ge=0, le=50)], Tag(_SHORT)] | Annotated[RetryShape, Tag(_LONG)],
-    Discriminator(_form),
+    Annotated[Annotated[int, Field(ge=0, le=50)], Tag(_SHORT)] | Annotated[RetryShape, Tag(_LONG)], Discriminator(_form)
 ]
 
 
@@ -167,8 +164,7 @@ class GotoShape(Shape):
 
 
 OnErrorForm: TypeAlias = Annotated[
-    Annotated[Literal["fail", "continue"], Tag(_SHORT)] | Annotated[GotoShape, Tag(_LONG)],
-    Discriminator(_form),
+    Annotated[Literal["fail", "continue"], Tag(_SHORT)] | Annotated[GotoShape, Tag(_LONG)], Discriminator(_form)
 ]
 
 
@@ -217,8 +213,7 @@ class LogicShape(Shape):
 
 
 ConditionForm: TypeAlias = Annotated[
-    Annotated[str, Tag(_SHORT)] | Annotated[LogicShape, Tag(_LONG)],
-    Discriminator(_form),
+    Annotated[str, Tag(_SHORT)] | Annotated[LogicShape, Tag(_LONG)], Discriminator(_form)
 ]
 Target: TypeAlias = Annotated[
     Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "boolean"}], "description": "The default route."})
@@ -227,11 +222,7 @@ Target: TypeAlias = Annotated[
 
 class RouteShape(Shape):
     model_config = _exclusive(
-        "if",
-        "condition",
-        "default",
-        "else",
-        anyOf=[{"required": [key]} for key in ("to", "default", "else")],
+        "if", "condition", "default", "else", anyOf=[{"required": [key]} for key in ("to", "default", "else")]
     )
 
     if_: str | None = Field(None, alias="if", min_length=1)

@@ -47,11 +47,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("taken_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
-            "tries",
-            sa.SmallInteger(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="how often it was refused",
+            "tries", sa.SmallInteger(), server_default=sa.text("0"), nullable=False, comment="how often it was refused"
         ),
         sa.PrimaryKeyConstraint("target", "run_id", name=op.f("pk_exports")),
         comment="Finished runs that still have to be sent. A trigger on `runs` writes it.",
