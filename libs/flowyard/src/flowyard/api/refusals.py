@@ -14,12 +14,9 @@ TEMPORARY: Final = frozenset({httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVA
 """Statuses with which the same request may succeed a moment later."""
 
 
-class Unreachable(FlowyardError):
+class Unreachable(FlowyardError, code="unreachable", status=503, title="Flowyard can't be reached"):
     """There is no response, or not a complete one."""
 
-    code = "unreachable"
-    status = 503
-    title = "Flowyard can't be reached"
     detail_fields = ("url",)
 
     def __init__(self, url: str, reason: str) -> None:
@@ -27,12 +24,9 @@ class Unreachable(FlowyardError):
         super().__init__(f"can't reach Flowyard at {url}: {reason}")
 
 
-class Unintelligible(FlowyardError):
+class Unintelligible(FlowyardError, code="unintelligible", status=502, title="The answer isn't Flowyard's"):
     """The response isn't Flowyard's: the address is wrong, or a proxy answered."""
 
-    code = "unintelligible"
-    status = 502
-    title = "The answer isn't Flowyard's"
     detail_fields = ("url",)
 
     def __init__(self, url: str, detail: str) -> None:
@@ -40,10 +34,9 @@ class Unintelligible(FlowyardError):
         super().__init__(f"{url} doesn't answer as Flowyard does: {detail}")
 
 
-class Refused(FlowyardError):
+class Refused(FlowyardError, code="refused"):
     """Flowyard refused the request. `code`, `title`, `status` and `details` are those of its response."""
 
-    code = "refused"
     _standard: ClassVar[frozenset[str]] = frozenset({"type", "title", "status", "detail", "code", "instance"})
 
     def __init__(self, problem: Mapping[str, Any], *, status: int, retry_after: float | None = None) -> None:

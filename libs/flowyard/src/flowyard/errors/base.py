@@ -10,7 +10,8 @@ class FlowyardError(Exception):
     """Anything that Flowyard reports to a person. `str()` of it is the message, without a traceback.
 
     `title` is the same for every error of a class. `retry_after`: seconds after which another try makes sense.
-    `detail_fields`: the attributes that are part of an HTTP answer, for programs.
+    `detail_fields`: the attributes that are part of an HTTP answer, for programs. What a class doesn't name in its
+    header, it has from its base.
     """
 
     code: ClassVar[str] = "error"
@@ -18,6 +19,10 @@ class FlowyardError(Exception):
     title: ClassVar[str] = "Something failed"
     detail_fields: ClassVar[tuple[str, ...]] = ()
     retry_after: float | None = None
+
+    def __init_subclass__(cls, *, code: str = "", status: int = 0, title: str = "") -> None:
+        super().__init_subclass__()
+        cls.code, cls.status, cls.title = code or cls.code, status or cls.status, title or cls.title
 
     @property
     def message(self) -> str:

@@ -9,12 +9,9 @@ from typing import Any, ClassVar
 from flowyard.errors.base import FlowyardError
 
 
-class InvalidRequest(FlowyardError):
+class InvalidRequest(FlowyardError, code="invalid_request", status=422, title="The request has the wrong shape"):
     """A request of the wrong shape. Each problem: `where` in the request, `message`."""
 
-    code = "invalid_request"
-    status = 422
-    title = "The request has the wrong shape"
     detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[Mapping[str, str]]) -> None:
@@ -22,12 +19,9 @@ class InvalidRequest(FlowyardError):
         super().__init__("; ".join(f"{p['where']}: {p['message']}" for p in self.problems))
 
 
-class InvalidInputs(FlowyardError):
+class InvalidInputs(FlowyardError, code="invalid_inputs", status=422, title="The inputs don't fit the workflow"):
     """The inputs of a run don't fit the workflow's state."""
 
-    code = "invalid_inputs"
-    status = 422
-    title = "The inputs don't fit the workflow"
     detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -35,12 +29,9 @@ class InvalidInputs(FlowyardError):
         super().__init__("; ".join(self.problems))
 
 
-class InvalidDocument(FlowyardError):
+class InvalidDocument(FlowyardError, code="invalid_document", status=422, title="The document has mistakes"):
     """A document with errors. Each problem: `file, line, column, code, message, suggestion`."""
 
-    code = "invalid_document"
-    status = 422
-    title = "The document has mistakes"
     detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
@@ -50,12 +41,9 @@ class InvalidDocument(FlowyardError):
         super().__init__(f"{place}: {first['message']}" + (f" (and {more} more)" if more else ""))
 
 
-class TooLarge(FlowyardError):
+class TooLarge(FlowyardError, code="too_large", status=413, title="Too large"):
     """Something is larger than its limit, in bytes."""
 
-    code = "too_large"
-    status = 413
-    title = "Too large"
     detail_fields = ("limit_bytes",)
 
     def __init__(self, what: str, *, limit: int) -> None:
@@ -63,35 +51,26 @@ class TooLarge(FlowyardError):
         super().__init__(f"{what}: larger than the limit of {limit} bytes")
 
 
-class QueueFull(FlowyardError):
+class QueueFull(FlowyardError, code="queue_full", status=429, title="The queue is full"):
     """The queue holds as many runs as its limit allows."""
-
-    code = "queue_full"
-    status = 429
-    title = "The queue is full"
 
     def __init__(self, *, limit: int, retry_after: float) -> None:
         self.retry_after = retry_after
         super().__init__(f"{limit} runs are queued, which is the limit: try again in {math.ceil(retry_after)} s")
 
 
-class IdempotencyMismatch(FlowyardError):
+class IdempotencyMismatch(
+    FlowyardError, code="idempotency_mismatch", status=422, title="The idempotency key belongs to another request"
+):
     """An idempotency key was sent again with a different request."""
-
-    code = "idempotency_mismatch"
-    status = 422
-    title = "The idempotency key belongs to another request"
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the idempotency key '{key}' was used before with another request: use a new one")
 
 
-class NotFound(FlowyardError):
+class NotFound(FlowyardError, code="not_found", status=404, title="Not found"):
     """Nothing has this name. `hint`: what the caller may have meant."""
 
-    code = "not_found"
-    status = 404
-    title = "Not found"
     kind: ClassVar[str] = "thing"
 
     def __init__(self, name: str, *, hint: str | None = None) -> None:
@@ -99,48 +78,32 @@ class NotFound(FlowyardError):
         super().__init__(f"no {self.kind} '{name}'" + (f" ({hint})" if hint else ""))
 
 
-class UnknownWorkflow(NotFound):
-    code = "unknown_workflow"
-    title = "No such workflow"
+class UnknownWorkflow(NotFound, code="unknown_workflow", title="No such workflow"):
     kind = "workflow"
 
 
-class UnknownRevision(NotFound):
-    code = "unknown_revision"
-    title = "No such revision of the workflow"
+class UnknownRevision(NotFound, code="unknown_revision", title="No such revision of the workflow"):
     kind = "revision"
 
 
-class UnknownRun(NotFound):
-    code = "unknown_run"
-    title = "No such run"
+class UnknownRun(NotFound, code="unknown_run", title="No such run"):
     kind = "run"
 
 
-class UnknownStep(NotFound):
-    code = "unknown_step"
-    title = "No such step of the run"
+class UnknownStep(NotFound, code="unknown_step", title="No such step of the run"):
     kind = "step"
 
 
-class UnknownAgent(NotFound):
-    code = "unknown_agent"
-    title = "No such agent"
+class UnknownAgent(NotFound, code="unknown_agent", title="No such agent"):
     kind = "agent"
 
 
-class UnknownKey(NotFound):
-    code = "unknown_key"
-    title = "No such API key"
+class UnknownKey(NotFound, code="unknown_key", title="No such API key"):
     kind = "API key"
 
 
-class Unauthorized(FlowyardError):
+class Unauthorized(FlowyardError, code="unauthorized", status=401, title="A valid API key is needed"):
     """The request has no API key, or an invalid one. `given`: whether it has one."""
-
-    code = "unauthorized"
-    status = 401
-    title = "A valid API key is needed"
 
     def __init__(self, *, given: bool) -> None:
         self.given = given
@@ -148,12 +111,9 @@ class Unauthorized(FlowyardError):
         super().__init__(wrong if given else "no API key: send the header 'Authorization: Bearer fy_…'")
 
 
-class Forbidden(FlowyardError):
+class Forbidden(FlowyardError, code="forbidden", status=403, title="The API key may not do this"):
     """The API key is valid but may not do this."""
 
-    code = "forbidden"
-    status = 403
-    title = "The API key may not do this"
     detail_fields = ("needed_scope",)
 
     def __init__(self, *, scope: str, key_name: str) -> None:
@@ -161,12 +121,9 @@ class Forbidden(FlowyardError):
         super().__init__(f"this needs the scope '{scope}', which the API key '{key_name}' doesn't have")
 
 
-class IllegalMove(FlowyardError):
+class IllegalMove(FlowyardError, code="illegal_move", status=409, title="The run's status doesn't allow this"):
     """The run's status doesn't allow the move. `move`: a participle such as `cancelled`."""
 
-    code = "illegal_move"
-    status = 409
-    title = "The run's status doesn't allow this"
     detail_fields = ("run_id", "run_status")
 
     def __init__(self, run_id: str, *, run_status: str, move: str) -> None:
@@ -175,12 +132,9 @@ class IllegalMove(FlowyardError):
         super().__init__(f"run {run_id} is {run_status}: it can't be {move}")
 
 
-class WorkflowInUse(FlowyardError):
+class WorkflowInUse(FlowyardError, code="workflow_in_use", status=409, title="The workflow has open runs"):
     """A workflow can't be deleted while runs of it are open."""
 
-    code = "workflow_in_use"
-    status = 409
-    title = "The workflow has open runs"
     detail_fields = ("open_runs",)
 
     def __init__(self, name: str, *, open_runs: int) -> None:
@@ -189,12 +143,8 @@ class WorkflowInUse(FlowyardError):
         super().__init__(f"workflow '{name}' has {runs}: wait for them, cancel them, or force the deletion")
 
 
-class AgentTaken(FlowyardError):
+class AgentTaken(FlowyardError, code="agent_taken", status=409, title="Another agent has this id"):
     """The id belongs to an agent of another kind, which is alive."""
-
-    code = "agent_taken"
-    status = 409
-    title = "Another agent has this id"
 
     def __init__(self, agent_id: str) -> None:
         super().__init__(f"'{agent_id}' is an agent of another kind: choose another id")

@@ -5,12 +5,8 @@ from __future__ import annotations
 from flowyard.errors.base import FlowyardError
 
 
-class ClaimLost(FlowyardError):
+class ClaimLost(FlowyardError, code="claim_lost", status=409, title="The claim on the run is lost"):
     """An executor wrote for a run that it has no claim on any more. Nothing was written."""
-
-    code = "claim_lost"
-    status = 409
-    title = "The claim on the run is lost"
 
     def __init__(self, run_id: str, *, epoch: int) -> None:
         self.run_id = run_id
@@ -18,23 +14,17 @@ class ClaimLost(FlowyardError):
         super().__init__(f"claim {epoch} on run {run_id} isn't held any more")
 
 
-class CommitRefused(FlowyardError):
+class CommitRefused(FlowyardError, code="commit_refused", status=500, title="A step's results can't be stored"):
     """Postgres refused the results of a step."""
-
-    code = "commit_refused"
-    status = 500
-    title = "A step's results can't be stored"
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the step's results can't be stored: {reason}")
 
 
-class SecretsNotConfigured(FlowyardError):
+class SecretsNotConfigured(
+    FlowyardError, code="secrets_not_configured", status=422, title="No key for secret inputs is configured"
+):
     """A workflow has secret inputs, and the service has no key to encrypt them with."""
-
-    code = "secrets_not_configured"
-    status = 422
-    title = "No key for secret inputs is configured"
 
     def __init__(self, workflow: str) -> None:
         do = "set FLOWYARD_SECRET_KEY, the same for gateway, dashboard and executors"
@@ -42,12 +32,8 @@ class SecretsNotConfigured(FlowyardError):
         super().__init__(f"workflow '{workflow}' has secret inputs, and there is no key to encrypt them: {do} ({how})")
 
 
-class UnreadableSecret(FlowyardError):
+class UnreadableSecret(FlowyardError, code="unreadable_secret", status=500, title="A secret input can't be decrypted"):
     """A secret input can't be decrypted. `reason`: without the value."""
-
-    code = "unreadable_secret"
-    status = 500
-    title = "A secret input can't be decrypted"
 
     def __init__(self, name: str, *, reason: str) -> None:
         hint = "FLOWYARD_SECRET_KEY has to be the one that gateway and dashboard have, or list it among its keys"

@@ -5,47 +5,32 @@ from __future__ import annotations
 from flowyard.errors.base import FlowyardError
 
 
-class Unavailable(FlowyardError):
+class Unavailable(FlowyardError, code="unavailable", status=503, title="A service that is needed can't be reached"):
     """Postgres, NATS or another service that is needed can't be reached now."""
-
-    code = "unavailable"
-    status = 503
-    title = "A service that is needed can't be reached"
 
     def __init__(self, what: str, *, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
         super().__init__(f"{what} can't be reached now")
 
 
-class ShuttingDown(FlowyardError):
+class ShuttingDown(FlowyardError, code="shutting_down", status=503, title="The service is shutting down"):
     """A request was still open at the end of the service's grace period."""
 
-    code = "shutting_down"
-    status = 503
-    title = "The service is shutting down"
     retry_after = 1.0
 
     def __init__(self) -> None:
         super().__init__("the service shut down before this was done: try again")
 
 
-class WrongDatabase(FlowyardError):
+class WrongDatabase(FlowyardError, code="wrong_database", status=503, title="The database can't be used"):
     """Postgres refuses the connection: no such database, a wrong password."""
-
-    code = "wrong_database"
-    status = 503
-    title = "The database can't be used"
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"can't use the database that FLOWYARD_DATABASE_URL names: {reason}")
 
 
-class UnknownSchema(FlowyardError):
+class UnknownSchema(FlowyardError, code="unknown_schema", status=503, title="The database has another schema"):
     """The database's tables aren't those of this version. `version`: None if there are none."""
-
-    code = "unknown_schema"
-    status = 503
-    title = "The database has another schema"
 
     def __init__(self, *, version: str | None, needed: str) -> None:
         has = f"has schema {version}" if version else "has no tables yet"
@@ -54,11 +39,8 @@ class UnknownSchema(FlowyardError):
         super().__init__(f"the database {has}, this version needs {needed}: {do}")
 
 
-class CannotListen(FlowyardError):
+class CannotListen(FlowyardError, code="cannot_listen", title="Can't bind to the address"):
     """A service can't listen at its configured address."""
-
-    code = "cannot_listen"
-    title = "Can't bind to the address"
 
     def __init__(self, *, host: str, port: int, reason: str) -> None:
         super().__init__(f"can't listen on {host}:{port}: {reason}")

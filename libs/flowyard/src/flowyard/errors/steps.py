@@ -11,24 +11,18 @@ Cost: TypeAlias = Decimal | int
 """US dollars, or a number of tokens or calls."""
 
 
-class MissingApiKey(FlowyardError):
+class MissingApiKey(FlowyardError, code="missing_api_key", status=422, title="A model's API key is missing"):
     """The environment variable with a model's API key isn't set."""
-
-    code = "missing_api_key"
-    status = 422
-    title = "A model's API key is missing"
 
     def __init__(self, *, provider: str, model: str, variable: str) -> None:
         self.variable = variable
         super().__init__(f"{provider}/{model} needs an API key: set the environment variable {variable}")
 
 
-class ModelNotInstalled(FlowyardError):
+class ModelNotInstalled(
+    FlowyardError, code="model_not_installed", status=422, title="A model's package isn't installed"
+):
     """A provider needs a package that isn't installed."""
-
-    code = "model_not_installed"
-    status = 422
-    title = "A model's package isn't installed"
 
     def __init__(self, *, provider: str, package: str, install: str) -> None:
         instead = ", or name another model in the document's config.llm"
@@ -37,19 +31,12 @@ class ModelNotInstalled(FlowyardError):
         )
 
 
-class StepError(FlowyardError):
+class StepError(FlowyardError, code="step_error", title="A step failed"):
     """A step failed. `code` is the class of error that `retry.on` names."""
 
-    code = "step_error"
-    title = "A step failed"
 
-
-class ModelError(StepError):
+class ModelError(StepError, code="provider_error", status=502, title="A model call failed"):
     """A model call failed. `retry_after`: how many seconds the provider wants the caller to wait."""
-
-    code = "provider_error"
-    status = 502
-    title = "A model call failed"
 
     def __init__(self, detail: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
         self.detail = detail
@@ -59,85 +46,59 @@ class ModelError(StepError):
         super().__init__(f"{provider}/{model}: {detail}")
 
 
-class ProviderError(ModelError):
+class ProviderError(ModelError, code="provider_error"):
     """The provider answered 5xx or something unreadable, hung up, or can't be reached: worth another try."""
-
-    code = "provider_error"
 
 
 class ModelNeverRan(ProviderError):
     """The provider failed before any model ran, so the call costs nothing: a 5xx answer, or no connection."""
 
 
-class RateLimited(ModelError):
+class RateLimited(ModelError, code="rate_limited", status=429, title="The model provider's rate limit is reached"):
     """The provider answered 429."""
 
-    code = "rate_limited"
-    status = 429
-    title = "The model provider's rate limit is reached"
 
-
-class ModelTimeout(ModelError):
+class ModelTimeout(ModelError, code="timeout", status=504, title="A model call timed out"):
     """The provider didn't answer within the call's timeout."""
 
-    code = "timeout"
-    status = 504
-    title = "A model call timed out"
 
-
-class ModelRefused(ModelError):
+class ModelRefused(ModelError, code="model_refused", title="The model provider refused the call"):
     """The provider will refuse this call every time: bad key, unknown model, bad request."""
 
-    code = "model_refused"
-    title = "The model provider refused the call"
 
-
-class InvalidOutput(StepError):
+class InvalidOutput(
+    StepError, code="invalid_output", status=502, title="The model's reply doesn't match the node's outputs"
+):
     """The model's reply doesn't match the node's outputs. `reply`: its text."""
-
-    code = "invalid_output"
-    status = 502
-    title = "The model's reply doesn't match the node's outputs"
 
     def __init__(self, detail: str, *, reply: str) -> None:
         self.reply = reply
         super().__init__(detail)
 
 
-class EvaluationError(StepError):
+class EvaluationError(StepError, code="expression_error", title="A template or an expression failed"):
     """A template or an expression can't be evaluated with the values of the state. No other route is taken instead."""
 
-    code = "expression_error"
-    title = "A template or an expression failed"
 
-
-class AssertionFailed(StepError):
+class AssertionFailed(StepError, code="assertion_failed", title="An assertion failed"):
     """The condition of an assert node doesn't hold."""
 
-    code = "assertion_failed"
-    title = "An assertion failed"
 
-
-class StepTimeout(StepError):
+class StepTimeout(StepError, code="timeout", status=504, title="A step timed out"):
     """A step took longer than its node's `timeout`."""
-
-    code = "timeout"
-    status = 504
-    title = "A step timed out"
 
     def __init__(self, node: str, seconds: float) -> None:
         super().__init__(f"node '{node}' took longer than its timeout of {seconds:g} s")
 
 
-class BudgetExceeded(FlowyardError):
+class BudgetExceeded(
+    FlowyardError, code="budget_exceeded", status=402, title="The budget doesn't allow another model call"
+):
     """The next model call might exceed a limit, so it isn't made, and the run fails.
 
     `limit`: `usd`, `tokens` or `model_calls`; `per`: of a run, or of all runs of its workflow on one day.
     """
 
-    code = "budget_exceeded"
-    status = 402
-    title = "The budget doesn't allow another model call"
     detail_fields = ("limit", "per")
 
     def __init__(self, limit: str, why: str, *, per: Literal["run", "day"]) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from flowyard.errors.base import FlowyardError
 
 
-class TargetUnavailable(FlowyardError):
+class TargetUnavailable(FlowyardError, code="target_away", title="Export target unreachable"):
     """A target accepts no runs at the moment. `reason`: `unreachable`, `timeout` or `unavailable`.
 
     `nothing_sent`: the target can't have received anything of the run. `retry_after`: seconds, or None.
     """
-
-    code: ClassVar[str] = "target_away"
-    title: ClassVar[str] = "Export target unreachable"
 
     def __init__(
         self, target: str, why: str, *, reason: str, nothing_sent: bool, retry_after: float | None = None
@@ -33,11 +28,8 @@ class TargetUnavailable(FlowyardError):
         )
 
 
-class ExportRefused(FlowyardError):
+class ExportRefused(FlowyardError, code="export_refused", title="An export target refused a run"):
     """A target refused this run. Other runs may still be accepted."""
-
-    code: ClassVar[str] = "export_refused"
-    title: ClassVar[str] = "An export target refused a run"
 
     def __init__(self, target: str, why: str) -> None:
         super().__init__(f"{target} refused a run: {why}")
