@@ -18,10 +18,8 @@ from flowyard.language.reading.source import MAX_BYTES
 from flowyard.language.workflow import Workflow
 
 
-class UnreadableFile(FlowyardError):
+class UnreadableFile(FlowyardError, code="unreadable_file"):
     """A file of a command can't be read or written."""
-
-    code = "unreadable_file"
 
     def __init__(self, path: str, error: OSError) -> None:
         reason = (error.strerror or str(error)).lower()

@@ -17,11 +17,8 @@ _FOLDER: Final = Path(__file__).with_name("static")
 _NAMES: Final = ("app.css", "app.js", "icon.svg", "vendor/htmx.min.js", "vendor/sse.min.js")
 
 
-class AssetsMissing(FlowyardError):
+class AssetsMissing(FlowyardError, code="assets_missing", title="The scripts of the pages are missing"):
     """The third-party scripts weren't downloaded when the dashboard was built."""
-
-    code = "assets_missing"
-    title = "The scripts of the pages are missing"
 
     def __init__(self, missing: str) -> None:
         super().__init__(f"the pages need {missing}: run `make setup` in the checkout from which they were installed")

@@ -27,12 +27,10 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 
 
-class ForeignOrigin(FlowyardError):
+class ForeignOrigin(
+    FlowyardError, code="foreign_origin", status=403, title="The request didn't come from the dashboard"
+):
     """A request that would change something didn't come from a page of the dashboard."""
-
-    code = "foreign_origin"
-    status = 403
-    title = "The request didn't come from the dashboard"
 
     def __init__(self) -> None:
         super().__init__("a request that changes something must come from a page of the dashboard; nothing was changed")

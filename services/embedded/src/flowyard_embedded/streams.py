@@ -21,10 +21,8 @@ _AS_JSON: Final = {c: f"\\u{c:04x}" for c in range(0x7F, 0xA0)}
 """The control characters that JSON doesn't escape."""
 
 
-class UnwritableOutput(FlowyardError):
+class UnwritableOutput(FlowyardError, code="unwritable_output"):
     """Nothing can be written to standard output, as on a full disk."""
-
-    code = "unwritable_output"
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"can't write the output: {(error.strerror or str(error)).lower()}")

@@ -34,10 +34,8 @@ class MigrateArgs:
     keys_from: str | None
 
 
-class WrongKeyFile(FlowyardError):
+class WrongKeyFile(FlowyardError, code="wrong_key_file"):
     """The name or the content of a key file is wrong."""
-
-    code = "wrong_key_file"
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

@@ -46,10 +46,8 @@ class UpArgs:
     json_logs: bool
 
 
-class RunningOtherwise(FlowyardError):
+class RunningOtherwise(FlowyardError, code="running_otherwise"):
     """A stack runs already, with other options than those of this command."""
-
-    code = "running_otherwise"
 
     def __init__(self, differences: Sequence[str]) -> None:
         super().__init__(f"it runs with {' and '.join(differences)}: end it first, with `flowyard down`")

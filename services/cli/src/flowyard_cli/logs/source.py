@@ -13,10 +13,8 @@ OnLine: TypeAlias = Callable[[LogLine], None]
 """Called with each new line."""
 
 
-class NoLogs(FlowyardError):
+class NoLogs(FlowyardError, code="no_logs"):
     """The logs of the services aren't on this machine, or can't be read."""
-
-    code = "no_logs"
 
     def __init__(self, why: str) -> None:
         super().__init__(f"can't read the services' logs: {why}")

@@ -35,20 +35,16 @@ class Address:
         return parsed[0] if parsed else "?"
 
 
-class NoStack(FlowyardError):
+class NoStack(FlowyardError, code="no_stack"):
     """No stack runs here, and the command names no other."""
-
-    code = "no_stack"
 
     def __init__(self, data: str | None) -> None:
         where, option = (f" in {data}", f" --data {data}") if data else ("", "")
         super().__init__(f"no stack is running{where}: start one with `flowyard up{option}`, or set {URL}")
 
 
-class NoKey(FlowyardError):
+class NoKey(FlowyardError, code="no_key"):
     """The URL of the stack is known, but no key for it."""
-
-    code = "no_key"
 
     def __init__(self, url: str) -> None:
         super().__init__(f"no API key for {url}: set {KEY}")

@@ -15,10 +15,8 @@ _BEGINNING: Final = re.compile(r"[0-9a-f]{6,32}")
 _DIGITS: Final = 32
 
 
-class AmbiguousRun(FlowyardError):
+class AmbiguousRun(FlowyardError, code="ambiguous_run"):
     """The ids of several runs begin like this: ids of runs made within seconds do."""
-
-    code = "ambiguous_run"
 
     def __init__(self, text: str) -> None:
         super().__init__(f"several runs begin with '{text}': give more of the id")

@@ -16,10 +16,8 @@ from flowyard.language.workflow import Workflow
 from flowyard_cli.reading import read_inputs
 
 
-class OtherVersion(FlowyardError):
+class OtherVersion(FlowyardError, code="other_version"):
     """This command line can't read a document of the stack."""
-
-    code = "other_version"
 
     def __init__(self, workflow: str) -> None:
         super().__init__(f"this flowyard can't read workflow '{workflow}' as the stack does: is it of another version?")

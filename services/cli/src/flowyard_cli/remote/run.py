@@ -24,10 +24,8 @@ from flowyard_cli.show.tables import as_data
 from flowyard_embedded.streams import print_json, say
 
 
-class NothingToRun(FlowyardError):
+class NothingToRun(FlowyardError, code=UnknownWorkflow.code):
     """Neither a file nor a workflow of the stack has this name."""
-
-    code = UnknownWorkflow.code
 
     def __init__(self, name: str, where: str, *, known: Iterable[str] = ()) -> None:
         files = [path for path in (f"{name}.yaml", f"{name}.yml") if Path(path).is_file()]
