@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from flowyard.api import run_examples as examples
+from flowyard.api import examples
 from flowyard.api.client import Client
 from flowyard.api.following import follow_run
 from flowyard.api.history import EventView, TokenView

@@ -4,10 +4,11 @@ import asyncio
 import re
 import time
 from decimal import Decimal
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from flowyard.telemetry.loop_lag import watch_loop_lag
+from flowyard.runs.events import Failure, ModelCalled, StepId
 from flowyard.telemetry.metrics import MAX_NAMES, OTHER, Metrics
 from support.waiting import eventually
 
@@ -19,8 +20,16 @@ def make() -> Metrics:
     return Metrics(service="gateway", version="1.2.3")
 
 
+def count(metrics: Metrics, cost: Decimal | None, tokens: int | None, *, model: str = "m", **about: Any) -> None:
+    usual: dict[str, Any] = {"duration_s": 0.1, "first_token_s": None, "tokens_cached": None}
+    call = ModelCalled(
+        StepId("write", 1), "openai", model, tokens_in=tokens, tokens_out=tokens, cost_usd=cost, **usual | about
+    )
+    metrics.models.count_call(call)
+
+
 def answered(metrics: Metrics, cost: Decimal | None, tokens: int | None = 3) -> None:
-    metrics.models.answered("openai", "m", duration_s=0.1, tokens_in=tokens, tokens_out=tokens, cost_usd=cost)
+    count(metrics, cost, tokens)
 
 
 def test_every_metric_is_named_by_the_rules_of_prometheus() -> None:
@@ -61,7 +70,7 @@ def test_tokens_that_were_not_reported_are_not_counted_as_zero() -> None:
 
 
 def failed(metrics: Metrics, cost: Decimal | None, tokens: int | None, *, model: str = "m") -> None:
-    metrics.models.failed("openai", model, code="timeout", tokens_in=tokens, tokens_out=tokens, cost_usd=cost)
+    count(metrics, cost, tokens, model=model, error=Failure("timeout", "no answer"))
 
 
 def test_a_call_that_was_cut_off_is_of_unknown_cost_as_in_the_ledger_and_one_that_was_refused_is_free() -> None:
@@ -84,7 +93,7 @@ def test_the_build_has_service_and_version() -> None:
 
 async def test_a_blocked_loop_is_seen() -> None:
     metrics = make()
-    watch = asyncio.create_task(watch_loop_lag(metrics.process, every_s=0.01))
+    watch = asyncio.create_task(metrics.process.watch_loop_lag(every_s=0.01))
     await asyncio.sleep(0)
     time.sleep(0.05)  # noqa: ASYNC251 - what is to be seen
     await eventually(lambda: (metrics.value("flowyard_event_loop_lag_seconds_sum") or 0) > 0.03)
@@ -126,10 +135,7 @@ def test_what_few_models_report_is_counted_when_they_do() -> None:
     metrics, model = make(), {"provider": "openai", "model": "m"}
     answered(metrics, None)
     assert metrics.value("flowyard_model_call_first_token_seconds_count", **model) is None
-    metrics.models.answered(
-        "openai", "m", duration_s=1, tokens_in=9, tokens_out=1, cost_usd=None, tokens_cached=8, first_token_s=0.2
-    )
-    metrics.models.retried("openai", "m")
+    count(metrics, None, 9, tokens_cached=8, first_token_s=0.2, retries=1)
     assert metrics.value("flowyard_model_call_first_token_seconds_sum", **model) == 0.2
     assert metrics.value("flowyard_model_tokens_total", **model, direction="cached") == 8
     assert metrics.value("flowyard_model_retries_total", **model) == 1

@@ -36,7 +36,6 @@ from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
-from flowyard.telemetry.loop_lag import watch_loop_lag
 from flowyard.web.app import About, make_app
 from flowyard.web.health import Check
 from flowyard.web.serve import serve
@@ -96,7 +95,7 @@ async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asy
                 measure(parts),
                 delete_old_runs(parts),
                 be_present(parts),
-                watch_loop_lag(parts.metrics.process),
+                parts.metrics.process.watch_loop_lag(),
             )
         ]
         serving = tasks.create_task(

@@ -13,7 +13,6 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import RunFinished, Token
 from flowyard.telemetry.metrics import Metrics
-from flowyard.telemetry.model_calls import count_calls
 from flowyard_executor.step_log import log_steps
 from flowyard_executor.tokens import TokenStream
 
@@ -35,7 +34,7 @@ class RunReporter(Observer):
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         # Streams end with the run's last event: tokens that came after it would be lost.
         self._tokens.flush(claim.run_id)
-        count_calls(events, self._metrics.models)
+        self._metrics.models.count(events)
         entries = tuple(stored.entry for stored in events)
         self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=entries))
         log_steps(claim.run_id, events)

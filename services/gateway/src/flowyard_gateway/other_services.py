@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from flowyard.api.health import HealthView
-from flowyard.api.status import AlertsView, AlertView, ServiceView
+from flowyard.api.status import AlertsView, AlertView, HealthView, ServiceView
 from flowyard.web.recent import Recent
 from flowyard_gateway.settings import GatewaySettings
 

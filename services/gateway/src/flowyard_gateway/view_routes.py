@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
-from flowyard.api import run_examples as examples
+from flowyard.api import examples
 from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, StepList, StepView
 from flowyard.api.moments import as_utc
 from flowyard.api.pages import DEFAULT_LIMIT, MOST

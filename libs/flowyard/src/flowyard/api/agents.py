@@ -7,8 +7,9 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from flowyard.api import examples
 from flowyard.api.pages import Page
 
 AgentId: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$", examples=["executor-1"])]
@@ -19,24 +20,8 @@ MOST_LEVELS: Final = 20
 Count: TypeAlias = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 
 
-class Registration(BaseModel):
+class Registration(BaseModel, extra="forbid", json_schema_extra={"examples": [examples.AGENT]}):
     """An agent that registers. Sent again with the same id, it updates the agent."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "translator-1",
-                    "name": "translator",
-                    "kind": "http",
-                    "version": "1.4.0",
-                    "host": "http://127.0.0.1:9000",
-                    "capabilities": {"languages": ["de", "fr"]},
-                }
-            ]
-        },
-    )
 
     id: Annotated[AgentId, Field(description="Unique: no other agent has it")]
     name: Annotated[Line, Field(min_length=1, description="A name for people; several agents may share it")]
@@ -48,10 +33,8 @@ class Registration(BaseModel):
     ] = {}
 
 
-class Heartbeat(BaseModel):
+class Heartbeat(BaseModel, extra="forbid", json_schema_extra={"examples": [{"slots": 32, "slots_used": 3}]}):
     """A heartbeat of an agent. Values that it leaves out are unknown."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"slots": 32, "slots_used": 3}]})
 
     slots: Annotated[Count | None, Field(description="Runs that it may execute at once")] = None
     slots_used: Annotated[Count | None, Field(description="Runs that it executes now")] = None

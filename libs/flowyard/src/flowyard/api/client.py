@@ -15,14 +15,15 @@ import httpx
 
 from flowyard.access import Scope
 from flowyard.api.agents import AgentInfo, AgentPage
+from flowyard.api.costs import CostReport
 from flowyard.api.following import StreamItem, follow_run
-from flowyard.api.health import HealthView
 from flowyard.api.history import CallList, CallView, EventPage, EventView, StepList, StepView
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
+from flowyard.api.profiles import ProfileReport, RunProfile
 from flowyard.api.refusals import refusal
-from flowyard.api.reports import Reports
 from flowyard.api.runs import CancelledRuns, CancelRequest, ForkRequest, RunListItem, RunPage, RunRequest, RunView
-from flowyard.api.status import StatusView
+from flowyard.api.status import HealthView, StatusView
+from flowyard.api.transport import Transport
 from flowyard.api.workflows import (
     Applied,
     Deleted,
@@ -37,6 +38,7 @@ from flowyard.api.workflows import (
     WorkflowSummary,
 )
 from flowyard.errors.base import FlowyardError
+from flowyard.runs.costs import Grouping
 from flowyard.runs.run import State
 
 _YAML: Final = {"content-type": "application/yaml"}
@@ -45,8 +47,11 @@ _PAGE_EVENTS: Final = 1000
 _EXTRA_WAIT_S: Final = 30.0
 
 
-class Client(Reports):
-    """Connections to one Flowyard, with an API key."""
+class Client(Transport):
+    """Connections to one Flowyard, with an API key.
+
+    `since` and `until` are texts that `moments` reads: `7d`, a day, or a time with its zone. None: all that is kept.
+    """
 
     def validate(self, document: bytes) -> Validated:
         return self.request(Validated, "POST", "/v1/validate", body=document, headers=_YAML, repeatable=True)
@@ -130,6 +135,35 @@ class Client(Reports):
     def fork(self, run_id: UUID, request: ForkRequest, *, once: str | None = None) -> RunView:
         """`once`: as for `submit`."""
         return self.request(RunView, "POST", f"{_run(run_id)}/fork", body=request, headers=_once(once), repeatable=True)
+
+    def costs(
+        self,
+        *,
+        by: Grouping = "model",
+        since: str | None = None,
+        until: str | None = None,
+        workflow: str | None = None,
+        run_id: UUID | None = None,
+        limit: int | None = None,
+    ) -> CostReport:
+        """Sums over the calls that ended from `since` on and before `until`."""
+        query = {"by": by, "since": since, "until": until, "workflow": workflow, "run_id": run_id, "limit": limit}
+        return self.get(CostReport, "/v1/costs", query)
+
+    def profile(self, run_id: UUID, *, threshold: float | None = None) -> RunProfile:
+        return self.get(RunProfile, f"/v1/runs/{run_id}/profile", {"threshold": threshold})
+
+    def profiles(
+        self,
+        *,
+        workflow: str | None = None,
+        since: str | None = None,
+        threshold: float | None = None,
+        limit: int | None = None,
+    ) -> ProfileReport:
+        """Of the newest finished runs that were submitted from `since` on."""
+        query = {"workflow": workflow, "since": since, "threshold": threshold, "limit": limit}
+        return self.get(ProfileReport, "/v1/profiles", query)
 
     def agents(self, *, most: int | None = None) -> Iterator[AgentInfo]:
         return self.pages(AgentPage, "/v1/agents", {}, most=most)

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 
-from flowyard.api import cost_examples as examples
+from flowyard.api import examples
 from flowyard.api.moments import HOW_TO_WRITE, read_moment
 from flowyard.api.runs import money
 from flowyard.runs.costs import Costs, Grouping, Sums
@@ -22,10 +22,8 @@ Moment: TypeAlias = Annotated[
 ]
 
 
-class CostSums(BaseModel):
+class CostSums(BaseModel, json_schema_extra={"examples": [examples.COST_SUMS]}):
     """Sums over model calls. null: at least one part is unknown, which is not zero; `known_…` adds up the others."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.SUMS]})
 
     calls: int
     errors: Annotated[int, Field(description="Calls that failed")]
@@ -48,10 +46,8 @@ class CostSums(BaseModel):
         return cls.model_construct(**_values(sums))
 
 
-class CostGroup(CostSums):
+class CostGroup(CostSums, json_schema_extra={"examples": [examples.COST_GROUP]}):
     """Sums over the model calls of one group. `group`: its name."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.GROUP]})
 
     group: Annotated[
         str, Field(description="`provider`, `provider/model`, `workflow`, `workflow.node`, a day in UTC, or a run's id")
@@ -62,13 +58,11 @@ class CostGroup(CostSums):
         return cls.model_construct(group=name, **_values(sums))
 
 
-class CostReport(BaseModel):
+class CostReport(BaseModel, json_schema_extra={"examples": [examples.COST_REPORT]}):
     """Sums over the ledger. The sums of all groups add up to `total` exactly.
 
     The most expensive group comes first; days are in reverse order.
     """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.REPORT]})
 
     by: Grouping
     since: Annotated[datetime | None, Field(description="Calls that ended from then on; null: all that are kept")]

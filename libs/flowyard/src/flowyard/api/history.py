@@ -5,19 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from flowyard.api import run_examples as examples
+from flowyard.api import examples
 from flowyard.api.runs import FailureView
 from flowyard.runs.run import Entry, Step
 
 Seq: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-class EventView(BaseModel):
+class EventView(BaseModel, json_schema_extra={"examples": [examples.EVENT]}):
     """Something that happened to a run. `seq` counts from 1; the keys of `data` depend on `type`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.EVENT]})
 
     seq: int
     at: datetime
@@ -36,10 +34,8 @@ class EventPage(BaseModel):
     next_after: Annotated[int, Field(description="The `after` of the next page")]
 
 
-class TokenView(BaseModel):
+class TokenView(BaseModel, json_schema_extra={"examples": [examples.TOKEN]}):
     """A piece of a model's reply, as it comes. A greater `epoch`: the text of the step starts over."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.TOKEN]})
 
     node: str
     visit: int
@@ -48,10 +44,8 @@ class TokenView(BaseModel):
     text: str
 
 
-class StepView(BaseModel):
+class StepView(BaseModel, json_schema_extra={"examples": [examples.STEP]}):
     """One execution of one node that has ended, or waits for its next try. `item`: its index in a map."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.STEP]})
 
     node: str
     visit: int
@@ -79,10 +73,8 @@ class StepList(BaseModel):
     items: list[StepView]
 
 
-class CallView(BaseModel):
+class CallView(BaseModel, json_schema_extra={"examples": [examples.CALL]}):
     """One call of one model. null: unknown, which is not zero."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.CALL]})
 
     seq: int
     node: str

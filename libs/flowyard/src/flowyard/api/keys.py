@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from flowyard.access import Scope
-
-_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "k7c2qmzd",
-    "name": "nightly import",
-    "scopes": ["run"],
-    "created_at": "2026-11-23T03:50:45.120000+00:00",
-    "revoked_at": None,
-}
+from flowyard.api import examples
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(BaseModel, extra="forbid", json_schema_extra={"examples": [examples.KEY_REQUEST]}):
     """A key to create."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "nightly import", "scopes": ["run"]}]}
-    )
 
     name: Annotated[
         str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="A name for people")
@@ -34,10 +23,8 @@ class KeyRequest(BaseModel):
     ]
 
 
-class KeyView(BaseModel):
+class KeyView(BaseModel, json_schema_extra={"examples": [examples.KEY]}):
     """A key, without its text. `revoked_at` is null while it is valid."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str
     name: str
@@ -46,12 +33,8 @@ class KeyView(BaseModel):
     revoked_at: datetime | None
 
 
-class NewKeyView(KeyView):
+class NewKeyView(KeyView, json_schema_extra={"examples": [examples.NEW_KEY]}):
     """A key, and its text."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [_EXAMPLE | {"key": "fy_k7c2qmzd_abcdefghijklmnopqrstuvwxyz234567abcdefgh"}]}
-    )
 
     key: Annotated[str, Field(description="The text for `Authorization: Bearer`. It is shown only once.")]
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Final, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from flowyard.api import profile_examples as examples
+from flowyard.api import examples
 from flowyard.runs.profile import NodeProfile, Profile
 from flowyard.runs.profiles import NodeSpread, ProfiledRun, ProfileSummary, Spread
 from flowyard.runs.run import Run, State
@@ -55,10 +55,8 @@ class NodeTimes(BaseModel):
         )
 
 
-class RunProfile(BaseModel):
+class RunProfile(BaseModel, json_schema_extra={"examples": [examples.RUN_PROFILE]}):
     """How a run spent its time; until now, if it is open."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
 
     run_id: UUID
     workflow: str
@@ -164,10 +162,8 @@ class SlowRun(BaseModel):
         )
 
 
-class ProfileReport(BaseModel):
+class ProfileReport(BaseModel, json_schema_extra={"examples": [examples.PROFILE_REPORT]}):
     """The newest finished runs that were claimed. `nodes`: largest share first; `slowest`: by wall time."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.REPORT]})
 
     workflow: str | None
     since: Annotated[datetime | None, Field(description="Runs submitted from then on; null: all that are kept")]

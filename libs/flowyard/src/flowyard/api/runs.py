@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowyard.api import run_examples as examples
+from flowyard.api import examples
 from flowyard.api.pages import Page
 from flowyard.api.workflows import WorkflowName
 from flowyard.language.reading.document import IDENTIFIER
@@ -23,16 +23,12 @@ MOST_CANCELLED: Final = 500
 """How many runs one request may cancel."""
 
 
-class RequestBody(BaseModel):
+class RequestBody(BaseModel, extra="forbid", frozen=True):
     """The body of a request. An unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-class RunRequest(RequestBody):
+class RunRequest(RequestBody, json_schema_extra={"examples": [examples.REQUEST]}):
     """A run to submit."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.REQUEST]})
 
     inputs: Annotated[
         dict[str, Any], Field(default_factory=dict, description="The values of the workflow's inputs, by name")
@@ -49,10 +45,8 @@ class ForkPoint(RequestBody):
     visit: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
 
 
-class ForkRequest(RequestBody):
+class ForkRequest(RequestBody, json_schema_extra={"examples": [examples.FORK]}, validate_by_name=True):
     """With `from` and `state`: go on before that step, with these fields changed; else start over, with `inputs`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.FORK]}, validate_by_name=True)
 
     point: Annotated[ForkPoint | None, Field(alias="from", description="null: the fork begins at the start")] = None
     state: Annotated[
@@ -79,10 +73,8 @@ class CancelRequest(RequestBody):
     cursor: Annotated[UUID | None, Field(description="The `next_cursor` of the previous response")] = None
 
 
-class CancelledRuns(BaseModel):
+class CancelledRuns(BaseModel, json_schema_extra={"examples": [examples.CANCELLED]}):
     """`run_ids`: runs that are cancelled, or that their executors will cancel. `skipped`: why others aren't."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.CANCELLED]})
 
     count: int
     run_ids: list[UUID]
@@ -119,10 +111,8 @@ class SpendingView(BaseModel):
         return cls(calls=spent.calls, tokens_in=spent.tokens_in, tokens_out=spent.tokens_out, cost_usd=cost_usd)
 
 
-class RunListItem(BaseModel):
+class RunListItem(BaseModel, json_schema_extra={"examples": [examples.SUMMARY]}):
     """A run, without its inputs and outputs. Times are UTC; null: not yet."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.SUMMARY]})
 
     id: UUID
     workflow: str
@@ -151,10 +141,8 @@ class RunPage(Page[RunListItem]):
     """Runs, newest first."""
 
 
-class RunView(RunListItem):
+class RunView(RunListItem, json_schema_extra={"examples": [examples.RUN]}):
     """A run with its inputs and outputs."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.RUN]})
 
     inputs: dict[str, Any]
     outputs: Annotated[dict[str, Any] | None, Field(description="The fields that its nodes wrote; null: not yet")]

@@ -1,4 +1,4 @@
-"""Shapes of `GET /v1/status`: the state of an installation."""
+"""Shapes of `GET /v1/status`, the state of an installation, and of `GET /health/ready` of every service."""
 
 from __future__ import annotations
 
@@ -93,3 +93,20 @@ class StatusView(BaseModel):
     holders: list[HolderView] = []
     today: Annotated[TodayView | None, Field(description="null: counting took longer than two seconds")] = None
     alerts: Annotated[AlertsView | None, Field(description="null: no Prometheus is configured")] = None
+
+
+class CheckView(BaseModel):
+    """Something that the service needs to be ready. `detail`: a remark, or what is wrong."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class HealthView(BaseModel):
+    """`ready`: all checks pass, and the service isn't shutting down. `version`: None from an older version."""
+
+    version: str | None = None
+    ready: bool
+    draining: bool
+    checks: list[CheckView]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from flowyard.api.pages import Page
 from flowyard.language.nodes import Kind
@@ -152,9 +152,7 @@ class Difference(BaseModel):
     text: Annotated[str, Field(description="A unified diff of the documents' texts")]
 
 
-class Rollback(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class Rollback(BaseModel, extra="forbid"):
     revision: Annotated[RevisionNumber, Field(strict=True, description="The revision to restore")]
 
 

@@ -7,7 +7,6 @@ from flowyard.bus.messages import RunControl, RunEvents, WorkQueued
 from flowyard.runs.run import OPEN
 from flowyard.storage.moves import Moved
 from flowyard.telemetry.metrics import Metrics
-from flowyard.telemetry.model_calls import count_calls
 
 
 def announce(moved: Moved, bus: Bus, metrics: Metrics) -> None:
@@ -16,7 +15,7 @@ def announce(moved: Moved, bus: Bus, metrics: Metrics) -> None:
         # Its executor is alive, and will end it.
         bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
         return
-    count_calls(moved.lost, metrics.models)
+    metrics.models.count(moved.lost)
     # Epoch 0: nobody has claimed the run now.
     bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*(call.entry for call in moved.lost), moved.entry)))
     if moved.status == "queued":

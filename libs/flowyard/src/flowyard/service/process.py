@@ -10,7 +10,6 @@ from starlette.types import ASGIApp
 
 from flowyard.settings import ServiceSettings
 from flowyard.telemetry.logs import setup_logs
-from flowyard.telemetry.loop_lag import watch_loop_lag
 from flowyard.telemetry.metrics import ProcessMetrics
 from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
@@ -42,7 +41,7 @@ async def serve_until(
     `on_listening` is called with the port. Raises CannotListen.
     """
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(loop) for loop in (watch_loop_lag(metrics), *loops)]
+        running = [tasks.create_task(loop) for loop in (metrics.watch_loop_lag(), *loops)]
         await serve(
             app,
             host=settings.host,

@@ -6,13 +6,16 @@ models, so only the first MAX_NAMES of each have their own series; all others sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal
-from typing import Final, Generic, TypeVar
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final, Generic, NoReturn, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+
+from flowyard.runs.entries import StoredEvent
+from flowyard.runs.events import ModelCalled
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """For statements, commits, doorbells: half a millisecond to five seconds."""
@@ -77,28 +80,23 @@ class RunMetrics:
 
     def __init__(self, make: _MetricFactory) -> None:
         limit = _LabelLimit()
-        self.submitted = WorkflowMetric(make.counter("runs_submitted_total", "Runs submitted.", "workflow"), limit)
-        self.finished = WorkflowMetric(
-            make.counter("runs_finished_total", "Runs that ended, by status.", "workflow", "status"), limit
-        )
-        self.failures = WorkflowMetric(
-            make.counter("run_failures_total", "Runs that failed, by error code.", "workflow", "code"), limit
-        )
+
+        def counter(name: str, description: str, *labels: str) -> WorkflowMetric[Counter]:
+            return WorkflowMetric(make.counter(name, description, "workflow", *labels), limit)
+
+        self.submitted = counter("runs_submitted_total", "Runs submitted.")
+        self.finished = counter("runs_finished_total", "Runs that ended, by status.", "status")
+        self.failures = counter("run_failures_total", "Runs that failed, by error code.", "code")
+        duration = "From the first claim to the end."
         self.duration = WorkflowMetric(
-            make.histogram("run_duration_seconds", "From the first claim to the end.", _RUN, "workflow", "status"),
-            limit,
+            make.histogram("run_duration_seconds", duration, _RUN, "workflow", "status"), limit
         )
-        self.budget_refusals = WorkflowMetric(
-            make.counter(
-                "budget_refusals_total", "Model calls refused because they might exceed a limit.", "workflow", "limit"
-            ),
-            limit,
-        )
+        refusals = "Model calls refused because they might exceed a limit."
+        self.budget_refusals = counter("budget_refusals_total", refusals, "limit")
         self.depth = make.gauge("queue_depth", "Unfinished runs, by status: queued, running, waiting.", "status")
         self.oldest_queued = make.gauge("queue_oldest_age_seconds", "Age of the run that has been queued longest.")
-        self.orphaned = make.gauge(
-            "runs_orphaned", "Unfinished runs with neither a live lease, a wake-up time nor a named input: must be 0."
-        )
+        orphaned = "Unfinished runs with neither a live lease, a wake-up time nor a named input: must be 0."
+        self.orphaned = make.gauge("runs_orphaned", orphaned)
         self.deleted = make.counter("retention_deleted_rows_total", "Rows deleted after their retention.", "kind")
         for status in ("queued", "running", "waiting"):
             self.depth.labels(status)
@@ -118,13 +116,11 @@ class ExecutorMetrics:
         self.claimed = make.counter("runs_claimed_total", "Runs that this executor claimed.")
         self.claim_latency = make.histogram("claim_latency_seconds", "From queued to claimed.", _WAIT)
         self.claim_duration = make.histogram("claim_statement_seconds", "Duration of a claim statement.", _FAST)
-        self.doorbell_lag = make.histogram(
-            "doorbell_lag_seconds", "From a doorbell to the claim that it started.", _FAST
-        )
+        lag = "From a doorbell to the claim that it started."
+        self.doorbell_lag = make.histogram("doorbell_lag_seconds", lag, _FAST)
         self.leases_lost = make.counter("leases_lost_total", "Runs abandoned because their lease couldn't be renewed.")
-        self.leases_expired = make.counter(
-            "leases_expired_total", "Runs of lost executors that this process put back into the queue."
-        )
+        expired = "Runs of lost executors that this process put back into the queue."
+        self.leases_expired = make.counter("leases_expired_total", expired)
         self.fenced = make.counter("fenced_writes_total", "Writes refused because the run has a newer claim.")
 
 
@@ -148,82 +144,45 @@ class ModelMetrics:
         self._errors = make.counter("model_errors_total", "Calls that failed, by error code.", *model, "code")
         self._retries = make.counter("model_retries_total", "Calls that were retries of their step.", *model)
         self._duration = make.histogram("model_call_duration_seconds", "Duration of a successful call.", _MODEL, *model)
-        self._first_token = make.histogram(
-            "model_call_first_token_seconds", "Time to the first token of a streamed reply.", _MODEL, *model
-        )
-        self._tokens = make.counter(
-            "model_tokens_total",
-            "Tokens: in (prompt), cached (the part of in that was cached) and out (reply).",
-            *model,
-            "direction",
-        )
-        self._unmetered = make.counter(
-            "model_tokens_unknown_total", "Calls whose token count is unknown.", *model, "direction"
-        )
+        delay = "Time to the first token of a streamed reply."
+        self._first_token = make.histogram("model_call_first_token_seconds", delay, _MODEL, *model)
+        tokens = "Tokens: in (prompt), cached (the part of in that was cached) and out (reply)."
+        self._tokens = make.counter("model_tokens_total", tokens, *model, "direction")
+        unknown = "Calls whose token count is unknown."
+        self._unmetered = make.counter("model_tokens_unknown_total", unknown, *model, "direction")
         self._cost = make.counter("model_cost_usd_total", "Sum of all known costs, in US dollars.", *model)
         self._unpriced = make.counter("model_cost_unknown_total", "Calls whose cost is unknown.", *model)
 
-    def answered(
-        self,
-        provider: str,
-        model: str,
-        *,
-        duration_s: float,
-        tokens_in: int | None,
-        tokens_out: int | None,
-        cost_usd: Decimal | None,
-        tokens_cached: int | None = None,
-        first_token_s: float | None = None,
-    ) -> None:
-        """Counts a successful call. None: the provider didn't report it, or the price is unknown."""
-        labels = self._labels(provider, model)
-        self._calls.labels(*labels).inc()
-        self._duration.labels(*labels).observe(duration_s)
-        if first_token_s is not None:
-            self._first_token.labels(*labels).observe(first_token_s)
-        self._count_tokens(labels, tokens_in, tokens_out, tokens_cached)
-        self._count_cost(labels, cost_usd)
+    def count(self, events: Iterable[StoredEvent]) -> None:
+        """Adds the calls that have ended among these events."""
+        for stored in events:
+            if isinstance(stored.event, ModelCalled):
+                self.count_call(stored.event)
 
-    def failed(
-        self,
-        provider: str,
-        model: str,
-        *,
-        code: str,
-        tokens_in: int | None,
-        tokens_out: int | None,
-        cost_usd: Decimal | None,
-    ) -> None:
-        """Counts a failed call. `code`: of the error. None: a model may have run, with unknown usage."""
-        labels = self._labels(provider, model)
-        self._errors.labels(*labels, code).inc()
-        self._count_tokens(labels, tokens_in, tokens_out, None)
-        self._count_cost(labels, cost_usd)
-
-    def retried(self, provider: str, model: str) -> None:
-        """Counts a call, successful or failed, that is a retry of its step."""
-        self._retries.labels(*self._labels(provider, model)).inc()
-
-    def _labels(self, provider: str, model: str) -> tuple[str, str]:
-        return provider, model if self._limit(f"{provider}/{model}") != OTHER else OTHER
-
-    def _count_cost(self, labels: tuple[str, str], cost_usd: Decimal | None) -> None:
-        if cost_usd is None:
-            self._unpriced.labels(*labels).inc()
+    def count_call(self, call: ModelCalled) -> None:
+        is_limited = self._limit(f"{call.provider}/{call.model}") == OTHER
+        labels = (call.provider, OTHER if is_limited else call.model)
+        if call.retries:
+            self._retries.labels(*labels).inc()
+        if call.error is not None:
+            self._errors.labels(*labels, call.error.code).inc()
         else:
-            self._cost.labels(*labels).inc(float(cost_usd))
-
-    def _count_tokens(
-        self, labels: tuple[str, str], tokens_in: int | None, tokens_out: int | None, tokens_cached: int | None
-    ) -> None:
-        for direction, tokens in (("in", tokens_in), ("out", tokens_out)):
+            self._calls.labels(*labels).inc()
+            self._duration.labels(*labels).observe(call.duration_s)
+            if call.first_token_s is not None:
+                self._first_token.labels(*labels).observe(call.first_token_s)
+            # Few providers cache tokens: without caching there is no such count, and nothing is unknown.
+            if call.tokens_cached is not None:
+                self._tokens.labels(*labels, "cached").inc(call.tokens_cached)
+        for direction, tokens in (("in", call.tokens_in), ("out", call.tokens_out)):
             if tokens is None:
                 self._unmetered.labels(*labels, direction).inc()
             else:
                 self._tokens.labels(*labels, direction).inc(tokens)
-        # Few providers cache tokens: without caching there is no such count, and nothing is unknown.
-        if tokens_cached is not None:
-            self._tokens.labels(*labels, "cached").inc(tokens_cached)
+        if call.cost_usd is None:
+            self._unpriced.labels(*labels).inc()
+        else:
+            self._cost.labels(*labels).inc(float(call.cost_usd))
 
 
 class ExportMetrics:
@@ -231,12 +190,10 @@ class ExportMetrics:
 
     def __init__(self, make: _MetricFactory) -> None:
         self.runs = make.counter("export_runs_total", "Finished runs that the target accepted.", "target")
-        self.failures = make.counter(
-            "export_failures_total", "Failed tries to export a run; they are repeated.", "target", "reason"
-        )
-        self.dropped = make.counter(
-            "export_dropped_runs_total", "Finished runs that will never be exported.", "target", "reason"
-        )
+        failures = "Failed tries to export a run; they are repeated."
+        self.failures = make.counter("export_failures_total", failures, "target", "reason")
+        dropped = "Finished runs that will never be exported."
+        self.dropped = make.counter("export_dropped_runs_total", dropped, "target", "reason")
         self.backlog = make.gauge("export_backlog_runs", "Finished runs that wait for export.", "target")
         self.lag = make.gauge("export_lag_seconds", "How long the oldest of them has waited.", "target")
         self.duration = make.histogram("export_duration_seconds", "One try, successful or not.", _REQUEST, "target")
@@ -255,11 +212,8 @@ class BusMetrics:
     """This process's connection to NATS."""
 
     def __init__(self, make: _MetricFactory) -> None:
-        self.dropped = make.counter(
-            "bus_messages_dropped_total",
-            "Messages lost: not sent (disconnected), not read in time (slow), not decodable (undecodable).",
-            "reason",
-        )
+        dropped = "Messages lost: not sent (disconnected), not read in time (slow), not decodable (undecodable)."
+        self.dropped = make.counter("bus_messages_dropped_total", dropped, "reason")
         self.reconnects = make.counter("bus_reconnects_total", "Reconnections.")
         self.connected = make.gauge("bus_connected", "1 while connected.")
 
@@ -269,9 +223,8 @@ class HttpMetrics:
 
     def __init__(self, make: _MetricFactory) -> None:
         self.requests = make.counter("http_requests_total", "Requests answered.", "method", "route", "status")
-        self.duration = make.histogram(
-            "http_request_duration_seconds", "Time to the start of the response.", _REQUEST, "method", "route"
-        )
+        duration = "Time to the start of the response."
+        self.duration = make.histogram("http_request_duration_seconds", duration, _REQUEST, "method", "route")
         self.streams_open = make.gauge("sse_streams_open", "Event streams that clients have open.")
 
 
@@ -281,6 +234,14 @@ class ProcessMetrics:
     def __init__(self, make: _MetricFactory) -> None:
         self.build = make.gauge("build_info", "Always 1; the labels name service and version.", "service", "version")
         self.loop_lag = make.histogram("event_loop_lag_seconds", "Lag of the event loop.", _FAST)
+
+    async def watch_loop_lag(self, *, every_s: float = 0.5) -> NoReturn:
+        """Measures until it is cancelled by how much every timeout, lease and stream of the process is delayed."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            expected = clock() + every_s
+            await asyncio.sleep(every_s)
+            self.loop_lag.observe(max(0.0, clock() - expected))
 
 
 class Metrics:
