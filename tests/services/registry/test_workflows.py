@@ -295,7 +295,7 @@ async def test_the_calls_that_a_deleted_workflows_run_lost_with_its_executor_are
     async with working_hands(database, bus) as hands:
         await hands.leave_in_a_call(await hands.take(), "write", provider="scripted", model="m")
     announced: asyncio.Queue[RunEvents] = asyncio.Queue()
-    async with bus.subscribe(subjects.run_events(run_id), RunEvents, announced.put):
+    async with bus.subscribe(subjects.fill(subjects.ANY_RUN_EVENTS, str(run_id)), RunEvents, announced.put):
         response = await client.delete("/v1/workflows/haiku", params={"force": True})
         assert response.json()["cancelled"] == [str(run_id)]
         message = await asyncio.wait_for(announced.get(), 5)

@@ -75,12 +75,12 @@ def test_what_is_no_message_is_refused_without_quoting_it(payload: bytes) -> Non
 def test_a_message_that_came_by_the_subject_of_another_is_refused() -> None:
     forged = encode(AgentHeartbeat(id="e1", slots=1, slots_used=1))
     with pytest.raises(ValueError, match="isn't its own"):
-        decode(AgentHeartbeat, forged, subject=subjects.agent_heartbeat("e2"))
+        decode(AgentHeartbeat, forged, subject=subjects.fill(subjects.ANY_AGENT_HEARTBEAT, "e2"))
 
 
 @pytest.mark.parametrize("agent", ["", "*", ">", "a.b", "a b", "a\n", "a\r\nPUB x", "é", "a" * 129])
 def test_an_id_can_neither_be_a_wildcard_nor_leave_its_place_in_a_subject(agent: str) -> None:
     with pytest.raises(ValueError, match="part of a subject"):
-        subjects.agent_heartbeat(agent)
+        subjects.fill(subjects.ANY_AGENT_HEARTBEAT, agent)
     with pytest.raises(ValueError, match="id"):
         AgentDeparture(id=agent)

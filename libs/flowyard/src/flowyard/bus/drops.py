@@ -9,15 +9,9 @@ from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
 DropReason: TypeAlias = Literal[
-    "outbox_full",
-    "not_sent",
-    "not_permitted",
-    "too_large",
-    "unencodable",
-    "undecodable",
-    "slow_consumer",
+    "outbox_full", "not_sent", "not_permitted", "too_large", "unencodable", "undecodable", "slow_consumer",
     "handler_failed",
-]
+]  # fmt: skip
 OnDrop: TypeAlias = Callable[[DropReason, str], None]
 """Called with the reason and the message's kind, such as `RunEvents`. Both have few values."""
 

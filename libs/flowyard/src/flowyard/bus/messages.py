@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,35 +20,38 @@ class BusMessage(BaseModel):
 
 
 class Announcement(BusMessage):
-    """A message that is published to its own subject."""
+    """A message that is published to its own subject: `pattern`, with the field that `token` names instead of `*`."""
+
+    pattern: ClassVar[str]
+    token: ClassVar[str] = ""
 
     @property
-    @abstractmethod
-    def subject(self) -> str: ...
+    def subject(self) -> str:
+        return subjects.fill(self.pattern, str(getattr(self, self.token))) if self.token else self.pattern
 
 
 class WorkQueued(Announcement):
     """A run is queued. Which run an executor gets is decided by its claim."""
 
-    @property
-    def subject(self) -> str:
-        return subjects.RUNS_QUEUED
+    pattern: ClassVar = subjects.RUNS_QUEUED
 
 
 class RunEvents(Announcement):
     """Events of a run, after their commit. A gap in `seq`: some were lost, and have to be read from the database."""
 
+    pattern: ClassVar = subjects.ANY_RUN_EVENTS
+    token: ClassVar = "run_id"
+
     run_id: UUID
     epoch: int
     entries: tuple[Entry, ...]
 
-    @property
-    def subject(self) -> str:
-        return subjects.run_events(self.run_id)
-
 
 class RunTokens(Announcement):
     """A piece of a model's reply, as it comes. A greater `epoch`: the step's text begins again."""
+
+    pattern: ClassVar = subjects.ANY_RUN_TOKENS
+    token: ClassVar = "run_id"
 
     run_id: UUID
     epoch: int
@@ -58,42 +60,35 @@ class RunTokens(Announcement):
     item: int | None = None
     text: str
 
-    @property
-    def subject(self) -> str:
-        return subjects.run_tokens(self.run_id)
-
 
 class RunControl(Announcement):
+    pattern: ClassVar = subjects.ANY_RUN_CONTROL
+    token: ClassVar = "run_id"
+
     run_id: UUID
     action: Literal["cancel"]
-
-    @property
-    def subject(self) -> str:
-        return subjects.run_control(self.run_id)
 
 
 class WorkflowChanged(Announcement):
     """A workflow was applied, rolled back or deleted. Executors prepare the models that it names."""
 
-    name: str
+    pattern: ClassVar = subjects.WORKFLOWS_CHANGED
 
-    @property
-    def subject(self) -> str:
-        return subjects.WORKFLOWS_CHANGED
+    name: str
 
 
 class KeyChanged(Announcement):
     """An API key was revoked: services drop it from their caches. `id` is no secret."""
 
-    id: str
+    pattern: ClassVar = subjects.KEYS_CHANGED
 
-    @property
-    def subject(self) -> str:
-        return subjects.KEYS_CHANGED
+    id: str
 
 
 class AgentRegistration(Announcement):
     """A request, answered with AgentReply. May be sent again."""
+
+    pattern: ClassVar = subjects.AGENTS_REGISTER
 
     id: AgentId
     name: str
@@ -102,31 +97,25 @@ class AgentRegistration(Announcement):
     host: str
     capabilities: Mapping[str, Any] = Field(default_factory=dict)
 
-    @property
-    def subject(self) -> str:
-        return subjects.AGENTS_REGISTER
-
 
 class AgentHeartbeat(Announcement):
     """A request, answered with AgentReply."""
+
+    pattern: ClassVar = subjects.ANY_AGENT_HEARTBEAT
+    token: ClassVar = "id"
 
     id: AgentId
     slots: int
     slots_used: int
 
-    @property
-    def subject(self) -> str:
-        return subjects.agent_heartbeat(self.id)
-
 
 class AgentDeparture(Announcement):
     """The agent stops."""
 
-    id: AgentId
+    pattern: ClassVar = subjects.ANY_AGENT_DEREGISTER
+    token: ClassVar = "id"
 
-    @property
-    def subject(self) -> str:
-        return subjects.agent_deregister(self.id)
+    id: AgentId
 
 
 class AgentReply(BusMessage):

@@ -25,27 +25,11 @@ ANY_AGENT_DEREGISTER: Final = "flowyard.agents.*.deregister"
 _REPLIES: Final = "_INBOX.>"
 
 
-def run_events(run_id: UUID) -> str:
-    return _subject(ANY_RUN_EVENTS, str(run_id))
-
-
 def run_tokens(run_id: UUID) -> str:
-    return _subject(ANY_RUN_TOKENS, str(run_id))
+    return fill(ANY_RUN_TOKENS, str(run_id))
 
 
-def run_control(run_id: UUID) -> str:
-    return _subject(ANY_RUN_CONTROL, str(run_id))
-
-
-def agent_heartbeat(agent_id: str) -> str:
-    return _subject(ANY_AGENT_HEARTBEAT, agent_id)
-
-
-def agent_deregister(agent_id: str) -> str:
-    return _subject(ANY_AGENT_DEREGISTER, agent_id)
-
-
-def _subject(pattern: str, token: str) -> str:
+def fill(pattern: str, token: str) -> str:
     """Replaces `*`. Raises ValueError if `token` isn't a NAME: a wildcard would subscribe to every run or agent."""
     if not re.fullmatch(NAME, token):
         raise ValueError(f"{token!r} can't be a part of a subject")
