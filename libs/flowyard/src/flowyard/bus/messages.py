@@ -20,14 +20,14 @@ class BusMessage(BaseModel):
 
 
 class Announcement(BusMessage):
-    """A message that is published to its own subject: `pattern`, with the field that `token` names instead of `*`."""
+    """A message that is published to its own subject: `pattern`, with the field `id_field` instead of `*`."""
 
     pattern: ClassVar[str]
-    token: ClassVar[str] = ""
+    id_field: ClassVar[str] = ""
 
     @property
     def subject(self) -> str:
-        return subjects.fill(self.pattern, str(getattr(self, self.token))) if self.token else self.pattern
+        return subjects.fill(self.pattern, str(getattr(self, self.id_field))) if self.id_field else self.pattern
 
 
 class WorkQueued(Announcement):
@@ -40,7 +40,7 @@ class RunEvents(Announcement):
     """Events of a run, after their commit. A gap in `seq`: some were lost, and have to be read from the database."""
 
     pattern: ClassVar = subjects.ANY_RUN_EVENTS
-    token: ClassVar = "run_id"
+    id_field: ClassVar = "run_id"
 
     run_id: UUID
     epoch: int
@@ -51,7 +51,7 @@ class RunTokens(Announcement):
     """A piece of a model's reply, as it comes. A greater `epoch`: the step's text begins again."""
 
     pattern: ClassVar = subjects.ANY_RUN_TOKENS
-    token: ClassVar = "run_id"
+    id_field: ClassVar = "run_id"
 
     run_id: UUID
     epoch: int
@@ -63,7 +63,7 @@ class RunTokens(Announcement):
 
 class RunControl(Announcement):
     pattern: ClassVar = subjects.ANY_RUN_CONTROL
-    token: ClassVar = "run_id"
+    id_field: ClassVar = "run_id"
 
     run_id: UUID
     action: Literal["cancel"]
@@ -102,7 +102,7 @@ class AgentHeartbeat(Announcement):
     """A request, answered with AgentReply."""
 
     pattern: ClassVar = subjects.ANY_AGENT_HEARTBEAT
-    token: ClassVar = "id"
+    id_field: ClassVar = "id"
 
     id: AgentId
     slots: int
@@ -113,7 +113,7 @@ class AgentDeparture(Announcement):
     """The agent stops."""
 
     pattern: ClassVar = subjects.ANY_AGENT_DEREGISTER
-    token: ClassVar = "id"
+    id_field: ClassVar = "id"
 
     id: AgentId
 

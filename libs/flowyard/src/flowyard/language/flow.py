@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import assert_never
@@ -38,14 +38,11 @@ class Flow:
         self.forward = {name: self._targets(name, back=False) for name in self.names}
 
     def _targets(self, name: str, *, back: bool) -> tuple[str, ...]:
-        transition = self.transitions.get(name)
-        result = targets(transition) if transition is not None else ()
+        transition, result = self.transitions.get(name), self._transition_targets(name)
         if isinstance(transition, Loop) and not back:
             result = (transition.exit_to,)
         node = self.nodes.get(name)
-        if node is not None and isinstance(node.on_error, Goto):
-            result = (*result, node.on_error.node)
-        return result
+        return (*result, node.on_error.node) if node is not None and isinstance(node.on_error, Goto) else result
 
     def sources_of(self, target: str) -> Iterator[str]:
         """The nodes from which an edge leads to `target`."""
@@ -65,11 +62,7 @@ class Flow:
 
     def reaching_end(self) -> frozenset[str]:
         """All nodes from which a path leads to END, and END itself."""
-        before: dict[str, list[str]] = {}
-        for name in self.names:
-            for target in self.successors[name]:
-                before.setdefault(target, []).append(name)
-        return _closure([END], {name: tuple(sources) for name, sources in before.items()})
+        return _closure([END], _reversed(self.successors))
 
     def possible_predecessors(self) -> dict[str, frozenset[str]]:
         """Per node, the nodes that may have finished, and written their outputs, before it begins.
@@ -81,15 +74,15 @@ class Flow:
         pending = set(self.names)
         while pending:
             name = pending.pop()
-            usual = self._targets_without_error(name)
+            without_error = self._transition_targets(name)
             for target in self.successors[name]:
-                passed = before[name] | (bits[name] if target in usual else 0)
+                passed = before[name] | (bits[name] if target in without_error else 0)
                 if target in before and passed & ~before[target]:
                     before[target] |= passed
                     pending.add(target)
         return {name: self._named(predecessors) for name, predecessors in before.items()}
 
-    def _targets_without_error(self, name: str) -> tuple[str, ...]:
+    def _transition_targets(self, name: str) -> tuple[str, ...]:
         """The successors of a node that doesn't fail."""
         transition = self.transitions.get(name)
         return targets(transition) if transition is not None else ()
@@ -101,11 +94,8 @@ class Flow:
         """The edges that close a cycle without a loop, so that nothing limits its iterations."""
         done: set[str] = set()
         for start in self.names:
-            path: list[str] = []
-            pending: list[tuple[str, Iterator[str]]] = []
-            if start not in done:
-                path.append(start)
-                pending.append((start, iter(self.forward[start])))
+            path = [start]
+            pending = [(start, iter(self.forward[start]))] if start not in done else []
             while pending:
                 name, rest = pending[-1]
                 target = next(rest, None)
@@ -122,13 +112,13 @@ class Flow:
     @cached_property
     def forks(self) -> tuple[tuple[str, ...], ...]:
         """The targets of each node after which a run continues in several branches."""
-        result = []
-        for transition in self.transitions.values():
-            if isinstance(transition, Next):
-                branches = tuple(t for t in transition.to if t != END)
-                if len(branches) > 1:
-                    result.append(branches)
-        return tuple(result)
+        return tuple(branches for name in self.transitions if (branches := self.branches_after(name)))
+
+    def branches_after(self, name: str) -> tuple[str, ...]:
+        """The branches that begin after a node, if there are several."""
+        transition = self.transitions.get(name)
+        branches = tuple(t for t in transition.to if t != END) if isinstance(transition, Next) else ()
+        return branches if len(branches) > 1 else ()
 
     def loop_body(self, source: str) -> frozenset[str]:
         """The nodes that run again in each iteration of the loop that starts from `source`."""
@@ -165,10 +155,10 @@ class Flow:
                 pairs[other] |= bits[name]
             visited |= bits[name]
         result = {name: pairs[name] & ~earlier[name] for name in order}
-        return {name: self._mutual(name, result, bits) for name in order}
-
-    def _mutual(self, name: str, result: dict[str, int], bits: dict[str, int]) -> int:
-        return sum(bits[other] for other in self._named(result[name]) if result[other] & bits[name])
+        return {
+            name: sum(bits[other] for other in self._named(result[name]) if result[other] & bits[name])
+            for name in order
+        }
 
     def _parallel_at_start(self, order: list[str], bits: dict[str, int]) -> dict[str, int]:
         """Per node that begins a branch, all nodes to which the other branches of its fork lead."""
@@ -189,11 +179,7 @@ class Flow:
 
     @cached_property
     def _forward_sources(self) -> dict[str, list[str]]:
-        result: dict[str, list[str]] = {}
-        for name in self.names:
-            for target in self.forward[name]:
-                result.setdefault(target, []).append(name)
-        return result
+        return _reversed(self.forward)
 
     @cached_property
     def _forward_order(self) -> list[str]:
@@ -205,7 +191,15 @@ class Flow:
             return []
 
 
-def _closure(start: Iterable[str], edges: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+def _reversed(edges: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    sources: dict[str, list[str]] = {}
+    for source, reached in edges.items():
+        for target in reached:
+            sources.setdefault(target, []).append(source)
+    return sources
+
+
+def _closure(start: Iterable[str], edges: Mapping[str, Sequence[str]]) -> frozenset[str]:
     visited = set(start)
     pending = list(visited)
     while pending:

@@ -8,7 +8,7 @@ from typing import Final, assert_never
 
 from flowyard.language.building.edge_context import Edges
 from flowyard.language.flow import Flow
-from flowyard.language.nodes import Goto, Node, NodeText, Output
+from flowyard.language.nodes import Goto, Node
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
@@ -22,18 +22,17 @@ _FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name
 def check_flow(document: SourceDocument, fields: Mapping[str, Field], nodes: Mapping[str, Node], edges: Edges) -> None:
     """Reports problems of the flow. Checks are skipped if they depend on parts of the document that are broken."""
     checker = _Checker(document, fields, nodes, edges, Flow(nodes, edges.transitions))
-    if edges.is_complete and not document.incomplete & {"edges", "nodes", "ids"} and not _has_node_problems(document):
+    # Two nodes with the same id, or a node that leads to a node that doesn't exist.
+    has_node_problems = any(problem.code in _FLOW_CODES for problem in document.problems)
+    if edges.is_complete and not document.incomplete & {"edges", "nodes", "ids"} and not has_node_problems:
         checker.check_cycles()
         checker.check_reachability()
-        checker.check_maps()
+        for source, transition in edges.transitions.items():
+            if isinstance(transition, Map):
+                checker.check_map(source, transition)
         if "state" not in document.incomplete:
             checker.check_reads()
             checker.check_parallel_writes()
-
-
-def _has_node_problems(document: SourceDocument) -> bool:
-    """Whether two nodes have the same id, or a node leads to a node that doesn't exist."""
-    return any(problem.code in _FLOW_CODES for problem in document.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +96,16 @@ class _Checker:
                 message = f"the loop goes to '{transition.to}', which doesn't lead back to '{source}'"
                 path = self.edges.path_of(source, transition.to)
                 self.document.error("loop-target", path, message, "loop back to an earlier node")
-
-        self._forks_inside_loops()
-
-    def _forks_inside_loops(self) -> None:
-        """A loop may repeat a fork only if all of the fork's branches join before the loop's end."""
+        # A loop may repeat a fork only if all of the fork's branches join before the loop's end.
         for source, transition in self.edges.transitions.items():
             if isinstance(transition, Loop):
                 body = self.flow.loop_body(source)
                 names = [name for name in self.flow.names if name in body]
-                forks = {name: branches for name in names if (branches := self._branches_after(name))}
+                forks = {name: branches for name in names if (branches := self.flow.branches_after(name))}
                 self._report_open_branches(source, transition, body, forks)
                 for name in names if forks else ():
                     if name != source:
                         self._report_leaving_branch(name, source, body, forks)
-
-    def _branches_after(self, name: str) -> tuple[str, ...]:
-        """The branches that begin after a node, if there are several."""
-        transition = self.edges.transitions.get(name)
-        branches = tuple(t for t in transition.to if t != END) if isinstance(transition, Next) else ()
-        return branches if len(branches) > 1 else ()
 
     def _report_open_branches(
         self, source: str, loop: Loop, body: frozenset[str], forks: Mapping[str, tuple[str, ...]]
@@ -148,12 +137,7 @@ class _Checker:
             return (*self.path(source)[:-1], "on_error", "goto")
         return self.edges.path_of(source, target)
 
-    def check_maps(self) -> None:
-        for source, transition in self.edges.transitions.items():
-            if isinstance(transition, Map):
-                self._map(source, transition)
-
-    def _map(self, source: str, map_: Map) -> None:
+    def check_map(self, source: str, map_: Map) -> None:
         for other in self.flow.sources_of(map_.target):
             if other != source:
                 message = f"'{map_.target}' runs once per item of '{map_.items_field}', so no other edge can lead to it"
@@ -167,7 +151,8 @@ class _Checker:
         field = self.fields.get(map_.collect_field)
         collected = without_null(field.type) if field else ANY
         outputs = node.outputs
-        given = outputs[0].type if len(outputs) == 1 else ObjectOf({o.field: _required(o) for o in outputs})
+        fields = {output.field: ObjectField(output.type, required=True) for output in outputs}
+        given = outputs[0].type if len(outputs) == 1 else ObjectOf(fields)
         if isinstance(collected, ListOf) and not accepts(collected.element, given):
             kind = f"list[{describe(given)}]"
             message = f"'{map_.collect_field}' is {describe(collected)}, but '{map_.target}' gives {kind}"
@@ -188,18 +173,13 @@ class _Checker:
             passed = before[read.reader] | {read.reader} if read.after else before[read.reader]
             if f is None or f.is_input or writers.get(read.field, frozenset()) & passed:
                 continue
-            writing_nodes = sorted(writers.get(read.field, ()))
-            hint = (
-                f"it is written by '{writing_nodes[0]}', which {self._why_unwritten(writing_nodes[0], read.reader)}"
-                if writing_nodes
-                else "declare it required, or give it a default"
-            )
+            hint = "declare it required, or give it a default"
+            if read.field in writers:
+                writer = min(writers[read.field])
+                later = read.reader not in self.flow.reached_from(writer) or read.reader == writer
+                hint = f"it is written by '{writer}', which {'comes later' if later else 'has failed by then'}"
             message = f"'{read.field}' is read before any node can write it"
             self.document.text_error(read.path, Finding("read-before-write", message, read.offset, hint))
-
-    def _why_unwritten(self, writer: str, reader: str) -> str:
-        later = reader not in self.flow.reached_from(writer) or reader == writer
-        return "comes later" if later else "has failed by then"
 
     def _writers(self) -> dict[str, frozenset[str]]:
         writers: dict[str, frozenset[str]] = {}
@@ -216,7 +196,9 @@ class _Checker:
         for i, node in enumerate(self.nodes.values()):
             item = {maps[node.id].item} if node.id in maps else set()
             for text in node.texts():
-                yield from _text_reads(node.id, text, ("nodes", i, *text.path), item | text.local)
+                for name, offset in text.value.references():
+                    if name not in item | text.local:
+                        yield _Read(node.id, name, ("nodes", i, *text.path), offset)
         for source, transition in self.edges.transitions.items():
             yield from self._transition_reads(source, transition)
 
@@ -226,11 +208,11 @@ class _Checker:
                 where = (*self.edges.path_of(source, map_.target)[:-1], "items_field")
                 yield _Read(source, map_.items_field, where, 0, after=True)
             case Loop() as loop:
-                where = self._loop_path(source, loop)
-                yield from _condition_reads(source, loop.until, where)
+                yield from _condition_reads(source, loop.until, self._loop_path(source, loop))
             case Routes():
                 for route in transition.routes:
-                    where = self._route_path(source, route.condition, route.to)
+                    path = self.edges.path_of(source, route.to)
+                    where = self.edges.conditions.get((source, route.condition.text, route.to), path)
                     yield from _condition_reads(source, route.condition, where)
             case Next():
                 pass
@@ -241,9 +223,6 @@ class _Checker:
         path = self.edges.path_of(source, loop.to)
         base = path[: path.index("loop") + 1] if "loop" in path else path
         return (*base, "until") if self.document.has((*base, "until")) else (*base, "condition_field")
-
-    def _route_path(self, source: str, condition: Expression, target: str) -> KeyPath:
-        return self.edges.conditions.get((source, condition.text, target), self.edges.path_of(source, target))
 
     def check_parallel_writes(self) -> None:
         writers = self._writers()
@@ -269,16 +248,6 @@ class _Checker:
             if isinstance(transition, Map) and transition.target == node:
                 return self._collect_path(source, transition)
         return (*self.path(node)[:-1], *self.nodes[node].output_path(field))
-
-
-def _required(output: Output) -> ObjectField:
-    return ObjectField(output.type, required=True)
-
-
-def _text_reads(node: str, text: NodeText, path: KeyPath, local: set[str]) -> Iterator[_Read]:
-    for name, offset in text.value.references():
-        if name not in local:
-            yield _Read(node, name, path, offset)
 
 
 def _condition_reads(node: str, condition: Expression, path: KeyPath) -> Iterator[_Read]:

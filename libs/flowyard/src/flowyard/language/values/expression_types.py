@@ -27,6 +27,7 @@ from flowyard.language.values.types import (
 )
 
 NULL: Final = Nullable(ANY)
+_CONSTANT_TYPES: Final[Mapping[type, Type]] = {bool: BOOL, type(None): NULL, int: INT, float: FLOAT, str: STR}
 _EQUALITY: Final = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 _ORDER: Final = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and the functions of the language are allowed"
@@ -83,8 +84,9 @@ class _Checker:
         if name is not None:
             return self.name(node, name)
         match node:
-            case ast.Constant():
-                return self.constant(node)
+            case ast.Constant(constant):
+                kind = _CONSTANT_TYPES.get(type(constant))
+                return kind if kind is not None else self.not_allowed(node)
             case ast.Name(word):
                 return BOOL if CONSTANTS[word] is not None else NULL
             case ast.Attribute(inner, step):
@@ -125,21 +127,6 @@ class _Checker:
             hint = did_you_mean(name, self.types) or f"text needs quotes: '{name}'"
             return self.report(node, f"no field '{name}'", hint, code="unknown-field")
         return self.types[name]
-
-    def constant(self, node: ast.Constant) -> Type:
-        match node.value:
-            case bool():
-                return BOOL
-            case None:
-                return NULL
-            case int():
-                return INT
-            case float():
-                return FLOAT
-            case str():
-                return STR
-            case _:
-                return self.not_allowed(node)
 
     def step(self, node: ast.expr, inner: ast.expr, step: str | int) -> Type:
         kind = self.operand(inner)
@@ -264,11 +251,8 @@ def _shown(node: ast.expr) -> str:
 
 def _as_condition(kind: Type, shown: str) -> str:
     inner = without_null(kind)
-    if inner == STR:
-        return f"compare it: {shown} != ''"
-    if inner in (INT, FLOAT):
-        return f"compare it: {shown} != 0"
-    return f"compare it: len({shown}) > 0"
+    comparison = f"{shown} != ''" if inner == STR else f"{shown} != 0" if inner in (INT, FLOAT) else f"len({shown}) > 0"
+    return f"compare it: {comparison}"
 
 
 def _quote_hint(right: ast.expr, left: Type) -> str | None:

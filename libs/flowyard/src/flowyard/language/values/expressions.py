@@ -7,6 +7,7 @@ the types of the fields. They are evaluated here, node by node, never by `eval`.
 from __future__ import annotations
 
 import ast
+import operator
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -35,16 +36,20 @@ CONSTANTS: Final = {"true": True, "false": False, "null": None, "none": None}
 _BRACED: Final = re.compile(
     r"""(?P<quoted>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\{(?P<inner>\s*[^\W\d]\w*(?:\.\w+|\[[^\[\]{}]*\])*\s*)\}"""
 )
-_COMMON_MISTAKES: Final = (
-    ("&&", "use 'and'"),
-    ("||", "use 'or'"),
-    ("===", "use '=='"),
-    ("=>", "use '>='"),
-    ("=<", "use '<='"),
-    ("<>", "use '!='"),
-    ("!", "use 'not'"),
-    ("=", "use '==' to compare"),
-)
+_COMMON_MISTAKES: Final = {
+    "&&": "use 'and'", "||": "use 'or'", "===": "use '=='", "=>": "use '>='", "=<": "use '<='", "<>": "use '!='",
+    "!": "use 'not'", "=": "use '==' to compare",
+}  # fmt: skip
+_ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+}  # fmt: skip
+_ORDER: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+}  # fmt: skip
+_TEXT_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    "lower": str.lower, "upper": str.upper, "startswith": str.startswith, "endswith": str.endswith,
+}  # fmt: skip
 
 
 class ExpressionSyntaxError(ValueError):
@@ -89,7 +94,8 @@ def parse_expression(text: str) -> Expression:
         raise _error(f"an expression has at most {MAX_LENGTH:,} characters", 0)
     if "\x00" in text:
         raise _error("an expression can't contain a null character", text.index("\x00"), "remove it")
-    line = re.sub(r"[\r\n\t\f\v]", " ", _BRACED.sub(_unbrace, text))
+    unbraced = _BRACED.sub(lambda match: match[0] if match["quoted"] else f" {match['inner']} ", text)
+    line = re.sub(r"[\r\n\t\f\v]", " ", unbraced)
     leading = len(line) - len(line.lstrip())
     if not line.strip():
         raise _error("the expression is empty", 0, "write an expression, such as: score > 0.8")
@@ -100,12 +106,9 @@ def parse_expression(text: str) -> Expression:
     _check_complexity(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.expr):
-            _set_offset(node, line, leading)
+            # The parser's offset is in bytes: ours, in characters of the original text.
+            node.col_offset = len(line[leading:].encode()[: node.col_offset].decode(errors="ignore")) + leading
     return Expression(text, tree)
-
-
-def _unbrace(match: re.Match[str]) -> str:
-    return match[0] if match["quoted"] else f" {match['inner']} "
 
 
 def _error(message: str, offset: int, suggestion: str | None = None) -> ExpressionSyntaxError:
@@ -127,7 +130,7 @@ def _parse(line: str, leading: int) -> ast.expr:
 
 def _syntax_error(line: str, offset: int) -> ExpressionSyntaxError:
     bare = _without_strings(line)
-    for mistake, hint in _COMMON_MISTAKES:
+    for mistake, hint in _COMMON_MISTAKES.items():
         at = bare.find(mistake) if mistake != "=" else _single_equals(bare)
         if at >= 0 and not (mistake == "!" and bare[at + 1 : at + 2] == "="):
             return _error(f"'{mistake}' isn't part of an expression", at, hint)
@@ -162,11 +165,6 @@ def _check_complexity(tree: ast.expr) -> None:
             for child in ast.iter_child_nodes(node)
             if not isinstance(child, (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop))
         ]
-
-
-def _set_offset(node: ast.expr, line: str, leading: int) -> None:
-    """Converts the parser's byte offset to characters of the original text."""
-    node.col_offset = len(line[leading:].encode()[: node.col_offset].decode(errors="ignore")) + leading
 
 
 def field_references(tree: ast.expr) -> Iterator[tuple[str, ast.expr]]:
@@ -229,18 +227,18 @@ class _Evaluator:
                 return take_step(self.value(inner), self._index(index), ast.unparse(inner))
             case ast.List(items) | ast.Tuple(items):
                 return [self.value(item) for item in items]
-            case ast.BoolOp(operator, values):
-                decisive = isinstance(operator, ast.Or)
+            case ast.BoolOp(junction, values):
+                decisive = isinstance(junction, ast.Or)
                 return decisive if any(self._bool(v) is decisive for v in values) else not decisive
             case ast.UnaryOp(ast.Not(), operand):
                 return not self._bool(operand)
-            case ast.UnaryOp(operator, operand):
+            case ast.UnaryOp(sign, operand):
                 number = self._number(self.value(operand), operand)
-                return -number if isinstance(operator, ast.USub) else number
-            case ast.BinOp(left, operator, right):
-                return self._arithmetic(operator, left, right)
-            case ast.Compare(left, operators, rights):
-                return self._compare(left, operators, rights)
+                return -number if isinstance(sign, ast.USub) else number
+            case ast.BinOp(left, sign, right):
+                return self._arithmetic(sign, left, right)
+            case ast.Compare(left, comparisons, rights):
+                return self._compare(left, comparisons, rights)
             case ast.Call(ast.Name(function), args) if len(args) == FUNCTIONS.get(function):
                 return self._call(function, args)
             case _:
@@ -263,32 +261,29 @@ class _Evaluator:
             raise EvaluationError(f"{ast.unparse(node)} is {type_of(value)}, not a number, in '{self.text}'")
         return value
 
-    def _arithmetic(self, operator: ast.operator, left: ast.expr, right: ast.expr) -> Any:
+    def _arithmetic(self, sign: ast.operator, left: ast.expr, right: ast.expr) -> Any:
         a, b = self.value(left), self.value(right)
-        if isinstance(operator, ast.Add):
-            if isinstance(a, str) and isinstance(b, str):
-                return a + b
-            if isinstance(a, list) and isinstance(b, list):
-                return a + b
+        if isinstance(sign, ast.Add) and any(isinstance(a, kind) and isinstance(b, kind) for kind in (str, list)):
+            return a + b
         try:
-            result = _calculate(operator, self._number(a, left), self._number(b, right))
+            result = _ARITHMETIC[type(sign)](self._number(a, left), self._number(b, right))
         except ArithmeticError as error:
             raise EvaluationError(f"{error} in '{self.text}'") from error
         if isinstance(result, int) and result.bit_length() > _MAX_INT_BITS:
             raise EvaluationError(f"a number is too large in '{self.text}'")
         return result
 
-    def _compare(self, left: ast.expr, operators: list[ast.cmpop], rights: list[ast.expr]) -> bool:
+    def _compare(self, left: ast.expr, comparisons: list[ast.cmpop], rights: list[ast.expr]) -> bool:
         a = self.value(left)
-        for operator, right in zip(operators, rights, strict=True):
+        for comparison, right in zip(comparisons, rights, strict=True):
             b = self.value(right)
-            if not self._compare_two(a, operator, b, left, right):
+            if not self._compare_two(a, comparison, b, left, right):
                 return False
             a, left = b, right
         return True
 
-    def _compare_two(self, a: Any, operator: ast.cmpop, b: Any, left: ast.expr, right: ast.expr) -> bool:
-        match operator:
+    def _compare_two(self, a: Any, comparison: ast.cmpop, b: Any, left: ast.expr, right: ast.expr) -> bool:
+        match comparison:
             case ast.Eq() | ast.Is():
                 return equal(a, b)
             case ast.NotEq() | ast.IsNot():
@@ -300,15 +295,7 @@ class _Evaluator:
         if not (isinstance(a, str) and isinstance(b, str)):
             self._number(a, left)
             self._number(b, right)
-        match operator:
-            case ast.Lt():
-                return bool(a < b)
-            case ast.LtE():
-                return bool(a <= b)
-            case ast.Gt():
-                return bool(a > b)
-            case _:
-                return bool(a >= b)
+        return _ORDER[type(comparison)](a, b)
 
     def _contains(self, container: Any, part: Any, node: ast.expr) -> bool:
         if isinstance(container, str) and isinstance(part, str):
@@ -330,31 +317,7 @@ class _Evaluator:
         for value, arg in zip(values, args, strict=True):
             if not isinstance(value, str):
                 raise EvaluationError(f"{ast.unparse(arg)} is {type_of(value)}, not text, in '{self.text}'")
-        match function:
-            case "lower":
-                return values[0].lower()
-            case "upper":
-                return values[0].upper()
-            case "startswith":
-                return values[0].startswith(values[1])
-            case _:
-                return values[0].endswith(values[1])
-
-
-def _calculate(operator: ast.operator, x: float, y: float) -> int | float:
-    match operator:
-        case ast.Add():
-            return x + y
-        case ast.Sub():
-            return x - y
-        case ast.Mult():
-            return x * y
-        case ast.Div():
-            return x / y
-        case ast.FloorDiv():
-            return x // y
-        case _:
-            return x % y
+        return _TEXT_FUNCTIONS[function](*values)
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 Reducer: TypeAlias = Callable[[Any, Any], Any]
 
 
-def append(old: Any, new: Any) -> Any:
-    return [*(old or ()), new]
-
-
-def extend(old: Any, new: Any) -> Any:
-    return [*(old or ()), *(new or ())]
-
-
 def merge(old: Any, new: Any) -> Any:
     return {**(old or {}), **(new or {})}
 
 
-def add(old: Any, new: Any) -> Any:
-    return (old if new is None else new) if None in (old, new) else old + new
-
-
-def larger(old: Any, new: Any) -> Any:
-    return (old if new is None else new) if None in (old, new) else max(old, new)
-
-
-def smaller(old: Any, new: Any) -> Any:
-    return (old if new is None else new) if None in (old, new) else min(old, new)
+def _of_values(reducer: Reducer) -> Reducer:
+    return lambda old, new: (old if new is None else new) if None in (old, new) else reducer(old, new)
 
 
 REDUCERS: Final[Mapping[str, Reducer]] = {
-    "append": append, "extend": extend, "merge": merge, "add": add, "max": larger, "min": smaller,
-}  # fmt: skip
+    "append": lambda old, new: [*(old or ()), new],
+    "extend": lambda old, new: [*(old or ()), *(new or ())],
+    "merge": merge,
+    "add": _of_values(operator.add),
+    "max": _of_values(max),
+    "min": _of_values(min),
+}
 """By the value of `reduce`. Without a reducer, the last write wins."""

@@ -64,6 +64,7 @@ _SYNONYMS: Final = {
     "boolean": "bool", "array": "list", "map": "dict", "mapping": "dict", "json": "any", "tuple": "list", "set": "list",
 }  # fmt: skip
 _TOKEN: Final = re.compile(r"\s*([A-Za-z_]\w*|[\[\],|?]|\S)")
+_KNOWN_TYPES: Final = "types: str, int, float, bool, dict, list, list[str], dict[str, int], object, any, and 'T | null'"
 _MAX_LENGTH: Final = 200
 _MAX_DEPTH: Final = 20
 
@@ -108,7 +109,7 @@ class _Parser:
         parsed = self.union(0)
         token, offset = self.peek()
         if token:
-            raise TypeSyntaxError(f"unexpected '{token}' in a type", offset, _known_types())
+            raise TypeSyntaxError(f"unexpected '{token}' in a type", offset, _KNOWN_TYPES)
         return parsed
 
     def union(self, depth: int) -> Type:
@@ -136,7 +137,11 @@ class _Parser:
             return ListOf(self.argument(depth) if self.peek()[0] == "[" else ANY), offset
         if name == "dict":
             return DictOf(self.dict_value(depth) if self.peek()[0] == "[" else ANY), offset
-        raise _unknown_type(name, offset)
+        if not name:
+            raise TypeSyntaxError("a type is missing", offset, _KNOWN_TYPES)
+        other = _SYNONYMS.get(name.lower())
+        hint = f"did you mean '{other}'?" if other else did_you_mean(name, NAMES)
+        raise TypeSyntaxError(f"no type '{name}'", offset, hint or _KNOWN_TYPES)
 
     def argument(self, depth: int) -> Type:
         self.expect("[")
@@ -156,18 +161,6 @@ class _Parser:
         value = self.union(depth + 1)
         self.expect("]")
         return value
-
-
-def _unknown_type(name: str, offset: int) -> TypeSyntaxError:
-    if not name:
-        return TypeSyntaxError("a type is missing", offset, _known_types())
-    other = _SYNONYMS.get(name.lower())
-    hint = f"did you mean '{other}'?" if other else did_you_mean(name, NAMES)
-    return TypeSyntaxError(f"no type '{name}'", offset, hint or _known_types())
-
-
-def _known_types() -> str:
-    return "types: str, int, float, bool, dict, list, list[str], dict[str, int], object, any, and 'T | null'"
 
 
 def nullable(kind: Type) -> Type:
@@ -198,23 +191,8 @@ def describe(kind: Type) -> str:
 
 def type_of(value: Any) -> str:
     """The name of a value's type in messages."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "bool"
-        case int():
-            return "int"
-        case float():
-            return "float"
-        case str():
-            return "str"
-        case list() | tuple():
-            return "list"
-        case dict():
-            return "object"
-        case _:
-            return type(value).__name__
+    name = type(value).__name__
+    return {"NoneType": "null", "tuple": "list", "dict": "object"}.get(name, name)
 
 
 def accepts(target: Type, source: Type) -> bool:
@@ -226,9 +204,7 @@ def accepts(target: Type, source: Type) -> bool:
             return accepts(inner, without_null(source))
         case Simple("float"), Simple("int"):
             return True
-        case ListOf(expected), ListOf(given):
-            return accepts(expected, given)
-        case DictOf(expected), DictOf(given):
+        case (ListOf(expected), ListOf(given)) | (DictOf(expected), DictOf(given)):
             return accepts(expected, given)
         case (ObjectOf(None), DictOf() | ObjectOf()) | (DictOf(), ObjectOf(None)):
             return True
