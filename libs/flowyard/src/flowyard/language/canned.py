@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from flowyard.language.problems import suggest
 from flowyard.language.workflow import ErrorReply, Reply
@@ -28,17 +28,11 @@ def _read_reply(value: object) -> Reply:
         return value
     if value is None:
         raise ValueError('the reply is empty: write "" for an empty text')
-    if isinstance(value, dict) and value.keys() == {"error"} and _is_code(value["error"]):
-        return ErrorReply(_known_code(value["error"]))
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _is_code(value: Any) -> bool:
-    """Whether `{error: value}` means a failure, not an output that is named `error`."""
-    return isinstance(value, str) and value.isidentifier()
-
-
-def _known_code(code: str) -> str:
-    if code in REPLY_ERRORS:
-        return code
-    raise ValueError(f"no error code '{code}' ({suggest(code, REPLY_ERRORS, 'error codes')})")
+    match value:
+        # Anything else under `error` is an output with this name.
+        case {"error": str(code), **others} if not others and code.isidentifier():
+            if code not in REPLY_ERRORS:
+                raise ValueError(f"no error code '{code}' ({suggest(code, REPLY_ERRORS, 'error codes')})")
+            return ErrorReply(code)
+        case _:
+            return json.dumps(value, ensure_ascii=False, default=str)

@@ -38,7 +38,8 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
             faults.append(InputFault(name, f"{name}: {reason} ({suggest(name, inputs, 'inputs')})"))
     for name, f in inputs.items():
         if f.required and name not in given:
-            faults.append(InputFault(name, f"{name}: missing ({_description_of(f)})", missing=True))
+            description = describe(f.type) + (f", {f.description}" if f.description else "")
+            faults.append(InputFault(name, f"{name}: missing ({description})", missing=True))
     return checked, faults
 
 
@@ -49,10 +50,6 @@ def conform_field(f: Field, value: Any, problems: list[str]) -> Any:
         problems.append(f"{f.name}: expected {describe(f.type)}, got {type_of(value)}")
         return value
     return conform(f.type, value, f.name, problems)
-
-
-def _description_of(f: Field) -> str:
-    return describe(f.type) + (f", {f.description}" if f.description else "")
 
 
 def valid_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:

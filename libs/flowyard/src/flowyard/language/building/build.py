@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from flowyard.language.building.budget import read_budget
 from flowyard.language.building.cases import read_cases
 from flowyard.language.building.edges import read_edges
 from flowyard.language.building.flow_checks import check_flow
@@ -18,10 +18,10 @@ from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
 from flowyard.language.nodes import Node, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
-from flowyard.language.reading.document import VERSIONS, DocumentShape
+from flowyard.language.reading.document import VERSIONS, BudgetShape, DocumentShape, ExecutionShape
 from flowyard.language.reading.source import MappingNode, ScalarNode
 from flowyard.language.reading.source_document import SourceDocument, to_data
-from flowyard.language.workflow import Execution, Loop, Workflow
+from flowyard.language.workflow import Budget, Execution, Loop, Workflow
 
 MAX_WORKFLOW_NODES: Final = 1_000
 _SERVER_ONLY: Final = ("durability", "concurrency", "priority", "max_attempts")
@@ -35,14 +35,14 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
     _warn_about_old_keys(shape, document)
     fields = read_fields(shape, document)
     config = shape.config
-    retry = _retry_policy(shape)
+    execution = (config.execution if config else None) or ExecutionShape()
     models = ModelReader(config.llm if config else None, document)
     edges = read_edges(shape, document, fields)
     context = NodeContext(
         document=document,
         fields=fields,
         models=models,
-        retry=retry,
+        retry=RetryPolicy() if execution.max_retries is None else RetryPolicy(execution.max_retries),
         maps=edges.maps,
         loops=frozenset(source for source, transition in edges.transitions.items() if isinstance(transition, Loop)),
         unresolved_items=edges.unresolved_items,
@@ -64,8 +64,8 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
         fields=fields,
         nodes=nodes,
         transitions=edges.transitions,
-        execution=_execution(shape, document),
-        budget=read_budget(shape, document),
+        execution=_execution(execution, document),
+        budget=_budget(config.budget, document) if config and config.budget else None,
         cases=cases,
         description=shape.flow.description,
         version=_as_written(document, ("flow", "version")),
@@ -116,21 +116,26 @@ def _warn_about_observability(document: SourceDocument, path: KeyPath, name: str
         document.warn("old-key", (*path, inner), message)
 
 
-def _retry_policy(shape: DocumentShape) -> RetryPolicy:
-    execution = shape.config.execution if shape.config else None
-    if execution is None or execution.max_retries is None:
-        return RetryPolicy()
-    return RetryPolicy(max_retries=execution.max_retries)
-
-
-def _execution(shape: DocumentShape, document: SourceDocument) -> Execution:
-    execution = shape.config.execution if shape.config else None
-    if execution is None:
-        return Execution()
-    given = {
-        name: getattr(execution, name) for name in ("timeout", *_SERVER_ONLY) if getattr(execution, name) is not None
-    }
+def _execution(shape: ExecutionShape, document: SourceDocument) -> Execution:
+    given = shape.model_dump(exclude={"max_retries"}, exclude_none=True)
     for name in (name for name in _SERVER_ONLY if name in given):
         message = f"'{name}' has an effect on a server only: `flowyard run` executes the run in memory"
         document.warn("server-only", ("config", "execution", name), message)
     return Execution(**given)
+
+
+def _budget(shape: BudgetShape, document: SourceDocument) -> Budget | None:
+    """The budget; None if there is no limit."""
+    if shape.usd is None and shape.tokens is None and shape.model_calls is None:
+        return None
+    usd = _exact(document, shape.usd) if shape.usd is not None else None
+    return Budget(usd, shape.tokens, shape.model_calls)
+
+
+def _exact(document: SourceDocument, amount: float) -> Decimal:
+    """The amount as it is written in the document: a float can't represent 0.1 exactly."""
+    node = document.node(("config", "budget", "usd"))
+    try:
+        return Decimal(node.text) if isinstance(node, ScalarNode) else Decimal(str(amount))
+    except InvalidOperation:
+        return Decimal(str(amount))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from flowyard.language.building.state import check_value
 from flowyard.language.canned import read_reply
@@ -40,27 +39,19 @@ def _read_case(
         where = document.deepest_path(where, fault.message.removeprefix(fault.field))
         at_key = fault.missing or fault.field not in fields or not fields[fault.field].is_input
         document.error("invalid-inputs", where, fault.message, key=at_key)
-    for node in case.replies or {}:
+    replies: dict[str, Reply | tuple[Reply, ...]] = {}
+    for node, value in (case.replies or {}).items():
+        where = (*path, "replies", node)
         if node not in nodes:
-            hint = suggest(node, nodes, "nodes")
-            document.error("unknown-node", (*path, "replies", node), f"no node '{node}'", hint, key=True)
+            document.error("unknown-node", where, f"no node '{node}'", suggest(node, nodes, "nodes"), key=True)
         elif not nodes[node].models:
             message = f"'{node}' calls no model, so it has no replies"
-            document.error("wrong-kind", (*path, "replies", node), message, "remove it", key=True)
-    replies = _parse_replies(document, (*path, "replies"), case.replies or {})
-    return Case(case.name, inputs, replies, _expectation(case, path, document, fields, nodes))
-
-
-def _parse_replies(
-    document: SourceDocument, path: KeyPath, replies: Mapping[str, Any]
-) -> dict[str, Reply | tuple[Reply, ...]]:
-    parsed: dict[str, Reply | tuple[Reply, ...]] = {}
-    for node, value in replies.items():
+            document.error("wrong-kind", where, message, "remove it", key=True)
         try:
-            parsed[node] = read_reply(value)
+            replies[node] = read_reply(value)
         except ValueError as error:
-            document.error("invalid-value", (*path, node), str(error))
-    return parsed
+            document.error("invalid-value", where, str(error))
+    return Case(case.name, inputs, replies, _expectation(case, path, document, fields, nodes))
 
 
 def _expectation(

@@ -23,7 +23,11 @@ def read_edges(shape: DocumentShape, document: SourceDocument, fields: Mapping[s
     edges = Edges(dict.fromkeys(ids))
     if shape.edges is None:
         return _sequence(ids, edges)
-    reader = _EdgeReader(EdgeContext(document, fields, edges, _loop_sources(shape), _choosing_joins(shape)))
+    loops = frozenset(join_name(edge.from_) for edge in shape.edges if edge.loop)
+    joining = [edge for edge in shape.edges if len(edge.from_) > 1]
+    # The joins after which a run makes a choice: once, when all branches have ended.
+    joins = frozenset(join_name(e.from_) for e in joining if e.condition or e.routes or e.loop or e.parallel)
+    reader = _EdgeReader(EdgeContext(document, fields, edges, loops, joins))
     for i, edge in enumerate(shape.edges):
         reader.read(edge, ("edges", i))
     reader.finish()
@@ -37,19 +41,9 @@ def _sequence(ids: list[str], edges: Edges) -> Edges:
     return edges
 
 
-def _loop_sources(shape: DocumentShape) -> frozenset[str]:
-    return frozenset(join_name(edge.from_) for edge in shape.edges or () if edge.loop)
-
-
 def join_name(sources: list[str]) -> str:
     """The name of a join after which a choice follows: `a+b`, which can't be the name of a node."""
     return "+".join(dict.fromkeys(sources))
-
-
-def _choosing_joins(shape: DocumentShape) -> frozenset[str]:
-    """The joins after which a run makes a choice: once, when all branches have ended."""
-    edges = [edge for edge in shape.edges or () if len(edge.from_) > 1]
-    return frozenset(join_name(e.from_) for e in edges if e.condition or e.routes or e.loop or e.parallel)
 
 
 @dataclass(slots=True)
@@ -190,16 +184,13 @@ class _EdgeReader:
             self._has_conflict(branch, source, path)
             return
         if edge.routes is not None:
-            branch.single_transition = self._routes(source, branch, edge.routes, (*path, "routes"))
+            for i, route in enumerate(edge.routes):
+                self._route(source, branch, route, (*path, "routes", i))
+            branch.single_transition = self._finished_routes(branch, (*path, "routes"))
         elif edge.loop is not None:
             branch.single_transition = read_loop(self.context, source, edge.loop, (*path, "loop"))
         elif edge.parallel is not None:
             branch.single_transition = read_map(self.context, source, edge.parallel, (*path, "parallel"))
-
-    def _routes(self, source: str, branch: _Branch, routes: list[RouteShape], path: KeyPath) -> Transition:
-        for i, route in enumerate(routes):
-            self._route(source, branch, route, (*path, i))
-        return self._finished_routes(branch, path)
 
     def _route(self, source: str, branch: _Branch, route: RouteShape, path: KeyPath) -> None:
         read = self._read_route(route, path)

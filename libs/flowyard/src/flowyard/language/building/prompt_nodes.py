@@ -169,17 +169,10 @@ class _PromptReader:
 
 
 def _input_type(value: Any, types: Mapping[str, Type]) -> Type:
-    match value:
-        case Template():
-            return template_type(value, types)
-        case bool():
-            return BOOL
-        case int():
-            return INT
-        case float():
-            return FLOAT
-        case _:
-            return Nullable(ANY)
+    if isinstance(value, Template):
+        return template_type(value, types)
+    plain_types: dict[type, Type] = {bool: BOOL, int: INT, float: FLOAT}
+    return plain_types.get(type(value), Nullable(ANY))
 
 
 def _reply_as(shape: NodeShape, outputs: tuple[Output, ...]) -> Literal["text", "object"]:

@@ -35,9 +35,11 @@ from flowyard.language.values.types import (
 from flowyard.language.workflow import Field
 
 _RESERVED: Final = frozenset({"state", "START", "END", "configurable", *CONSTANTS})
-_TYPICAL_TYPES: Final = {
-    "append": "list", "extend": "list", "merge": "dict", "add": "float", "max": "float", "min": "float",
+_NEEDED_TYPES: Final = {
+    "append": ("a list", "list"), "extend": ("a list", "list"), "merge": ("a dict or object", "dict"),
+    "add": ("a number", "float"), "max": ("a number or text", "float"), "min": ("a number or text", "float"),
 }  # fmt: skip
+"""By the value of `reduce`: what the field's type has to be, and an example."""
 _EMPTY_VALUES: Final[Mapping[str, Any]] = {"append": [], "extend": [], "merge": {}}
 
 
@@ -72,11 +74,7 @@ def _read_field(document: SourceDocument, path: KeyPath, name: str, given: Field
     reduce = given.reduce or "replace"
     _check_reduce(document, path, kind, reduce)
     check_secret_field(document, path, name, given, kind)
-    default = given.default
-    if has_default and default is None:
-        kind = nullable(kind)
-    elif has_default:
-        default = check_value(document, (*path, "default"), kind, default, "default", code="bad-default")
+    kind, default = _default(document, path, kind, given, has_default=has_default)
     if given.required and "default" in given.model_fields_set and not given.secret:
         message = f"'{name}' is required, so its default would never be used"
         document.error("required-with-default", (*path, "default"), message, "remove one of the two", key=True)
@@ -116,12 +114,18 @@ def _object_field(document: SourceDocument, path: KeyPath, name: str, given: Fie
         document.error("unknown-key", (*path, "secret"), message, "make it a field of its own", key=True)
     kind = read_type(document, path, given.type, given.schema_)
     has_default = "default" in given.model_fields_set
-    default = given.default
-    if has_default and default is None:
-        kind = nullable(kind)
-    elif has_default:
-        default = check_value(document, (*path, "default"), kind, default, "default", code="bad-default")
+    kind, default = _default(document, path, kind, given, has_default=has_default)
     return ObjectField(kind, given.required, has_default, default, given.description)
+
+
+def _default(
+    document: SourceDocument, path: KeyPath, kind: Type, given: FieldShape, *, has_default: bool
+) -> tuple[Type, Any]:
+    """The type and the default of a field. With the default null, the type allows null."""
+    if has_default and given.default is None:
+        return nullable(kind), None
+    code, where = "bad-default", (*path, "default")
+    return kind, check_value(document, where, kind, given.default, "default", code=code) if has_default else None
 
 
 def _fill_objects(kind: Type, whole: ObjectOf) -> Type:
@@ -148,21 +152,19 @@ def check_value(document: SourceDocument, path: KeyPath, kind: Type, value: Any,
 
 
 def _check_reduce(document: SourceDocument, path: KeyPath, kind: Type, reduce: str) -> None:
-    inner = without_null(kind)
-    fits = {
-        "append": isinstance(inner, ListOf),
-        "extend": isinstance(inner, ListOf),
-        "merge": isinstance(inner, (DictOf, ObjectOf)),
-        "add": accepts(FLOAT, inner),
-        "max": accepts(FLOAT, inner) or inner == STR,
-        "min": accepts(FLOAT, inner) or inner == STR,
-    }
     if reduce == "replace" or document.has_removed_key(path):
         return
+    inner = without_null(kind)
+    needed, example = _NEEDED_TYPES[reduce]
+    fits = {
+        "a list": isinstance(inner, ListOf),
+        "a dict or object": isinstance(inner, (DictOf, ObjectOf)),
+        "a number": accepts(FLOAT, inner),
+        "a number or text": accepts(FLOAT, inner) or inner == STR,
+    }
     if inner == ANY:
         message = f"'reduce: {reduce}' needs a field with a type, but the type is any"
-        document.error("reduce-type", (*path, "reduce"), message, f"give it a type, such as {_TYPICAL_TYPES[reduce]}")
-    elif not fits[reduce]:
-        needs = {"append": "a list", "extend": "a list", "merge": "a dict or object", "add": "a number"}
-        message = f"'reduce: {reduce}' needs {needs.get(reduce, 'a number or text')}, not {describe(kind)}"
+        document.error("reduce-type", (*path, "reduce"), message, f"give it a type, such as {example}")
+    elif not fits[needed]:
+        message = f"'reduce: {reduce}' needs {needed}, not {describe(kind)}"
         document.error("reduce-type", (*path, "reduce"), message)

@@ -21,6 +21,12 @@ _EXPECTED: Final = {
     "list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping", "model_attributes_type": "a mapping",
     "mapping_type": "a mapping", "int_from_float": "a whole number",
 }  # fmt: skip
+_LIMITS: Final = {
+    "greater_than": "must be more than {gt:g}", "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}", "less_than_equal": "must be at most {le:,g}",
+    "too_short": "must not be empty", "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+}  # fmt: skip
 _PLACEHOLDERS: Final[Mapping[str, Any]] = {
     "flow": {"name": "unnamed"}, "state": {"fields": {}}, "nodes": [{"id": "unnamed"}], "name": "unnamed", "fields": {},
     "max_iterations": 1,
@@ -102,11 +108,16 @@ def _report(document: SourceDocument, fault: Any) -> None:
         expected = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
         message = f"{_label(path)} can't be {_describe_value(fault['input'])}"
         document.error("invalid-value", path, message, suggest(str(fault["input"]), expected, "values"))
+    elif kind == "string_pattern_mismatch" and path[-1] == "api_base":
+        message = f"'api_base' must be an address, not '{fault['input']}'"
+        document.error("invalid-value", path, message, "write http://… or https://…")
     elif kind == "string_pattern_mismatch":
-        _bad_pattern(document, path, fault["input"])
+        hint = "use letters, digits and _, and begin with a letter"
+        document.error("bad-name", path, f"{_label(path)} can't be {_describe_value(fault['input'])}", hint)
     else:
         value = "" if kind in ("too_short", "string_too_short") else f", not {_describe_value(fault['input'])}"
-        document.error("out-of-range", path, f"{_label(path)} {_limit(kind, context)}{value}")
+        limit = _LIMITS.get(kind, "must be a finite number").format_map(context)
+        document.error("out-of-range", path, f"{_label(path)} {limit}{value}")
 
 
 def _unknown_key(document: SourceDocument, path: KeyPath, name: str) -> None:
@@ -128,23 +139,12 @@ def _missing_key(document: SourceDocument, path: KeyPath, name: str) -> None:
     document.error(code, path[:-1], f"{where} needs the key '{name}'", hint, key=True)
 
 
-def _bad_pattern(document: SourceDocument, path: KeyPath, value: Any) -> None:
-    if path[-1] == "api_base":
-        message = f"'api_base' must be an address, not '{value}'"
-        document.error("invalid-value", path, message, "write http://… or https://…")
-        return
-    hint = "use letters, digits and _, and begin with a letter"
-    document.error("bad-name", path, f"{_label(path)} can't be {_describe_value(value)}", hint)
-
-
 def _label(path: KeyPath) -> str:
     """The name of a path's end in messages: its key, or for an item of a list, its number and the list's key."""
     words = [key for key in path if isinstance(key, str)]
     if not words:
         return "the document"
-    if path and isinstance(path[-1], int):
-        return f"item {path[-1] + 1} of '{words[-1]}'"
-    return f"'{words[-1]}'"
+    return f"item {path[-1] + 1} of '{words[-1]}'" if isinstance(path[-1], int) else f"'{words[-1]}'"
 
 
 def _describe_value(value: Any) -> str:
@@ -172,24 +172,6 @@ def _type_hint(kind: str, value: Any) -> str | None:
     if kind == "string_type" and isinstance(value, dict):
         return "quote text that begins with { or contains ': '"
     return None
-
-
-def _limit(kind: str, context: Mapping[str, Any]) -> str:
-    match kind:
-        case "greater_than":
-            return f"must be more than {context['gt']:g}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']:g}"
-        case "less_than":
-            return f"must be less than {context['lt']:g}"
-        case "less_than_equal":
-            return f"must be at most {context['le']:,g}"
-        case "string_too_short" | "too_short":
-            return "must not be empty"
-        case "string_too_long":
-            return f"must have at most {context['max_length']} characters"
-        case _:
-            return "must be a finite number"
 
 
 def keys_of(shape: type[BaseModel]) -> list[str]:

@@ -24,6 +24,7 @@ _MAX_NUMBER_LENGTH: Final = 300
 _TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 _FORBIDDEN: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+(?:#.*\s+)*)*")
+"""`&anchor` and `!!tag`, which stand before the scalar itself."""
 
 
 class SourceError(Exception):
@@ -263,17 +264,12 @@ class _Builder:
         self._refuse_tag(event)
         is_plain = event.style in (None, "") and event.tag is None
         start = event.start_mark.index
-        if event.anchor or event.tag:
-            start = self._after_properties(start, event.end_mark.index)
+        if (event.anchor or event.tag) and (properties := _PROPERTIES.match(self.text, start, event.end_mark.index)):
+            start = properties.end()
         span = SourceSpan(self.text, start, event.end_mark.index, event.style or "")
         position = position_at(self.text, start)
         value = self._resolve(event.value, position) if is_plain else event.value
         return ScalarNode(value, event.value, position, span)
-
-    def _after_properties(self, start: int, end: int) -> int:
-        """Where a scalar itself begins, after `&anchor` and `!!tag`."""
-        match = _PROPERTIES.match(self.text, start, end)
-        return match.end() if match else start
 
     def _resolve(self, text: str, position: Position) -> Any:
         """Resolves a text by the core schema of YAML 1.2; reports the words that are booleans in YAML 1.1."""
@@ -285,15 +281,13 @@ class _Builder:
         if lowered in _BOOLEAN_WORDS:
             meant = "true" if lowered in ("yes", "on") else "false"
             message = f"'{text}' without quotes is a boolean for some YAML parsers and a text for others"
-            hint = f"quote it: '{text}'" if self._at_key() else f"write {meant}, or quote it: '{text}'"
+            is_key = bool(self.open) and isinstance(self.open[-1].node, MappingNode) and self.open[-1].key is None
+            hint = f"quote it: '{text}'" if is_key else f"write {meant}, or quote it: '{text}'"
             self.problems.append(Problem("boolean-word", message, position, hint))
             return text
         if _INT.fullmatch(text) or _FLOAT.fullmatch(text):
             return self._number(text, position)
         return text
-
-    def _at_key(self) -> bool:
-        return bool(self.open) and isinstance(self.open[-1].node, MappingNode) and self.open[-1].key is None
 
     def _number(self, text: str, position: Position) -> int | float | str:
         if len(text) > _MAX_NUMBER_LENGTH:

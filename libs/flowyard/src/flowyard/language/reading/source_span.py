@@ -50,7 +50,7 @@ class SourceSpan:
         while at < self.end:
             char_here = self.source[at]
             if self.style == '"' and char_here == "\\":
-                width = _escape_width(self.source, at)
+                width = {"x": 4, "u": 6, "U": 10}.get(self.source[at + 1 : at + 2], 2)
                 if self.source[at + 1 : at + 2] not in ("\n", "\r"):
                     return at, width
                 at += width
@@ -65,10 +65,6 @@ class SourceSpan:
             else:
                 return at, 1
         return at, 0
-
-
-def _escape_width(source: str, at: int) -> int:
-    return {"x": 4, "u": 6, "U": 10}.get(source[at + 1 : at + 2], 2)
 
 
 class _Alignment:
