@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.llm.local_schema import bounded
+from flowyard.llm.local_model import bounded
 
 
 @pytest.mark.parametrize(

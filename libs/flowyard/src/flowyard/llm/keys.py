@@ -26,58 +26,25 @@ _MIN_LENGTH_IN_REPLIES: Final = 16
 """The same for variables that may not be the call's key at all: a reply is more text than an error."""
 _SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
-KEYLESS: Final = frozenset(
-    {
-        "docker_model_runner",
-        "hosted_vllm",
-        "lemonade",
-        "llamafile",
-        "lm_studio",
-        "local",
-        "ollama",
-        "ollama_chat",
-        "oobabooga",
-        "petals",
-        "scripted",
-        "triton",
-        "vllm",
-        "xinference",
-    }
-)
+KEYLESS: Final = frozenset((
+    "docker_model_runner", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "local", "ollama", "ollama_chat",
+    "oobabooga", "petals", "scripted", "triton", "vllm", "xinference",
+))  # fmt: skip
+_NAMED_BY_PROVIDER: Final = (
+    "ai21", "anthropic", "azure", "azure_ai", "cerebras", "codestral", "cohere", "dashscope", "databricks", "deepinfra",
+    "deepseek", "groq", "hyperbolic", "mistral", "moonshot", "nebius", "novita", "nvidia_nim", "openai", "openrouter",
+    "replicate", "sambanova", "voyage", "xai",
+)  # fmt: skip
 KEY_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
-    "ai21": ("AI21_API_KEY",),
-    "anthropic": ("ANTHROPIC_API_KEY",),
-    "azure": ("AZURE_API_KEY",),
-    "azure_ai": ("AZURE_AI_API_KEY",),
-    "cerebras": ("CEREBRAS_API_KEY",),
-    "codestral": ("CODESTRAL_API_KEY",),
-    "cohere": ("COHERE_API_KEY",),
+    **{provider: (f"{provider.upper()}_API_KEY",) for provider in _NAMED_BY_PROVIDER},
     "cohere_chat": ("COHERE_API_KEY",),
-    "dashscope": ("DASHSCOPE_API_KEY",),
-    "databricks": ("DATABRICKS_API_KEY",),
-    "deepinfra": ("DEEPINFRA_API_KEY",),
-    "deepseek": ("DEEPSEEK_API_KEY",),
     "fireworks_ai": ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "groq": ("GROQ_API_KEY",),
     "huggingface": ("HUGGINGFACE_API_KEY", "HF_TOKEN"),
-    "hyperbolic": ("HYPERBOLIC_API_KEY",),
-    "mistral": ("MISTRAL_API_KEY",),
-    "moonshot": ("MOONSHOT_API_KEY",),
-    "nebius": ("NEBIUS_API_KEY",),
-    "novita": ("NOVITA_API_KEY",),
-    "nvidia_nim": ("NVIDIA_NIM_API_KEY",),
-    "openai": ("OPENAI_API_KEY",),
-    "openrouter": ("OPENROUTER_API_KEY",),
     "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
-    "replicate": ("REPLICATE_API_KEY",),
-    "sambanova": ("SAMBANOVA_API_KEY",),
     "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
-    "voyage": ("VOYAGE_API_KEY",),
-    "xai": ("XAI_API_KEY",),
 }
-
 
 DIRECT: Final = frozenset(
     {"docker_model_runner", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "openai_like", "vllm"}

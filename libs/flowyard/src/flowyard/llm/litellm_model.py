@@ -24,8 +24,7 @@ from flowyard.llm import failures, keys
 from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, token_count
 from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
-from flowyard.llm.litellm_setup import litellm, logging_worker
-from flowyard.llm.litellm_warm_up import warm_up
+from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.openai_wire import response_format
 from flowyard.llm.terms import Terms
 from flowyard.llm.threads import in_daemon_thread
@@ -46,7 +45,7 @@ class LiteLLMModel:
         self._warming = asyncio.Lock()
 
     async def prepare(self, settings: ModelSettings) -> None:
-        """Makes LiteLLM import now what it otherwise imports in its first call: see `litellm_warm_up`.
+        """Makes LiteLLM import now what it otherwise imports in its first call: see `warm_up`.
 
         Raises ModelRefused or MissingApiKey, as `reply` would.
         """
@@ -128,9 +127,8 @@ def _require_provider(settings: ModelSettings) -> None:
 
 async def _send(call: ModelCall, key: str | None, on_token: OnToken | None) -> ModelReply:
     provider = LITELLM_NAMES.get(call.settings.provider, call.settings.provider)
-    parameters = _parameters(call, provider, key, stream=on_token is not None)
     started = perf_counter()
-    response = await litellm.acompletion(**parameters)
+    response = await litellm.acompletion(**_parameters(call, provider, key, stream=on_token is not None))
     if on_token is None:
         text, last, first_token_s = response.choices[0].message.content or "", response, None
     else:

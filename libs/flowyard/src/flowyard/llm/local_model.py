@@ -8,26 +8,26 @@ import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import httpx
 
-from flowyard.errors.steps import ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
-from flowyard.llm.calls import ModelCall, ModelReply, OnToken
+from flowyard.llm.calls import JsonSchema, ModelCall, ModelReply, OnToken
 from flowyard.llm.local_files import find_model_file
-from flowyard.llm.local_schema import bounded
 from flowyard.llm.openai_wire import Endpoint, chat
 from flowyard.llm.terms import LOCAL_SCHEMA_TOKENS, LOCAL_TEXT_TOKENS
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0
+MAX_CHARACTERS: Final = 200
+MAX_ITEMS: Final = 8
 PARALLEL_CALLS: Final = 4
 """Calls that a server processes at the same time. They share the context's memory, so more cost almost nothing."""
 
@@ -92,7 +92,8 @@ async def _serve(file: Path, settings: ModelSettings) -> AsyncIterator[ModelServ
         url = await _start(process, key, settings)
         if not url:
             await log_reader
-            raise _start_failure(settings, log)
+            why = log[-1] if log else "it logged nothing"
+            raise failures.never_sent(settings, f"the local server didn't start: {why}")
         yield ModelServer(process, Endpoint(f"{url}/v1", file.name, key))
     finally:
         await _stop(process)
@@ -108,10 +109,6 @@ async def _start(process: Process, key: str, settings: ModelSettings) -> str:
             return (await stdout.readline()).decode().strip()
     except TimeoutError as error:
         raise failures.never_sent(settings, f"the local server didn't start within {START_TIMEOUT_S:g} s") from error
-
-
-def _start_failure(settings: ModelSettings, log: deque[str]) -> ProviderError:
-    return failures.never_sent(settings, f"the local server didn't start: {log[-1] if log else 'it logged nothing'}")
 
 
 async def _read_log(process: Process, log: deque[str]) -> None:
@@ -132,3 +129,32 @@ async def _stop(process: Process) -> None:
     finally:
         if process.returncode is None:
             process.kill()
+
+
+def bounded(schema: JsonSchema) -> dict[str, Any]:
+    """The schema with a maximum for each string and list that has none. All that fits it fits the given one, too.
+
+    A tiny model otherwise fills one string until it has no tokens left.
+    """
+    return {str(name): _bounded(value) for name, value in schema.items()} | _bounds(schema)
+
+
+def _bounded(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return bounded(value)
+        case list() | tuple():
+            return [_bounded(each) for each in value]
+        case _:
+            return value
+
+
+def _bounds(schema: JsonSchema) -> dict[str, int]:
+    """Bounds a bare `type` only: an enum is finite, and a pattern has its own length."""
+    match schema.get("type"):
+        case "string" if not schema.keys() & {"enum", "const", "pattern", "format", "maxLength"}:
+            return {"maxLength": max(MAX_CHARACTERS, schema.get("minLength", 0))}
+        case "array" if "maxItems" not in schema:
+            return {"maxItems": max(MAX_ITEMS, schema.get("minItems", 0))}
+        case _:
+            return {}

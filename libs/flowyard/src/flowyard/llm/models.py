@@ -56,13 +56,22 @@ class Models:
         """
         settings, referenced = references.resolve(call.settings, self._environ, self._files)
         request = replace(call, settings=settings) if referenced else call
-        model = await self._model(settings)
+        if settings.provider != "scripted":
+            model: Model = await self._open(settings)
+        elif self._scripted is not None:
+            model = self._scripted
+        else:
+            raise ModelRefused("there are no canned replies", provider=settings.provider, model=settings.model)
         masker = self._masker(request, referenced)
         stream = MaskedStream(masker, on_token) if on_token is not None and masker else None
         reply = await model.reply(request, stream.add if stream is not None else on_token)
         if stream is not None:
             stream.end()
-        return replace(reply, text=_masked(reply.text, request, masker)) if masker else reply
+        if not masker:
+            return reply
+        known = frozenset(property_names(request.schema))
+        text = masker.text(reply.text) if request.schema is None else masker.json(reply.text, known)
+        return replace(reply, text=text)
 
     def _masker(self, call: ModelCall, referenced: frozenset[str]) -> Masker:
         secrets = keys.reply_secrets(call.settings, self._environ, referenced)
@@ -83,7 +92,7 @@ class Models:
         if _client_kind(call.settings) == "direct":
             return Terms(None)
         await self._open(call.settings)
-        # Inline: slow to import; _open_litellm has imported it in a thread.
+        # Inline: slow to import; _open_client has imported it in a thread.
         from flowyard.llm.litellm_model import terms_of  # noqa: PLC0415
 
         return terms_of(call.settings, prompt=prompt)
@@ -107,11 +116,6 @@ class Models:
             if _client_kind(model) == "litellm" and _has_key(model, self._environ):
                 yield replace(model, fallbacks=())
 
-    async def _model(self, settings: ModelSettings) -> Model:
-        if settings.provider == "scripted":
-            return self._scripted or _no_replies(settings)
-        return await self._open(settings)
-
     async def _open(self, settings: ModelSettings) -> PreparedModel:
         kind = _client_kind(settings)
         if kind not in self._opened:
@@ -121,28 +125,16 @@ class Models:
         return self._opened[kind]
 
     async def _open_client(self, kind: str, settings: ModelSettings) -> PreparedModel:
-        match kind:
-            case "local":
-                return await self._open_local()
-            case "direct":
-                return await self._open_direct()
-            case _:
-                return await self._open_litellm(settings)
-
-    async def _open_local(self) -> PreparedModel:
         # Inline: httpx takes 0.1 s to import, and a scripted run needs none of it.
-        from flowyard.llm.local_model import open_local_model  # noqa: PLC0415
+        if kind == "local":
+            from flowyard.llm.local_model import open_local_model  # noqa: PLC0415
 
-        return await self._stack.enter_async_context(open_local_model())
+            return await self._stack.enter_async_context(open_local_model())
+        if kind == "direct":
+            from flowyard.llm.direct_model import open_direct_model  # noqa: PLC0415
 
-    async def _open_direct(self) -> PreparedModel:
-        # Inline: see _open_local.
-        from flowyard.llm.direct_model import open_direct_model  # noqa: PLC0415
-
-        return await self._stack.enter_async_context(open_direct_model(self._environ))
-
-    async def _open_litellm(self, settings: ModelSettings) -> PreparedModel:
-        _require_package("litellm", settings)
+            return await self._stack.enter_async_context(open_direct_model(self._environ))
+        _require_litellm(settings)
         # Inline and in a thread: importing litellm takes 2 to 4 s, and must not block the other runs of this loop.
         module = await in_daemon_thread(lambda: import_module("flowyard.llm.litellm_model"))
         model: PreparedModel = await self._stack.enter_async_context(module.open_litellm(self._environ))
@@ -174,18 +166,12 @@ def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], fi
         if each.provider == "local":
             local_files.find_model_file(each)
         elif _client_kind(each) == "litellm":
-            _require_package("litellm", each)
+            _require_litellm(each)
         if not keys.covers(each.provider):
             # Inline: imports litellm, which takes seconds. Only for a provider that may be a typo.
             from flowyard.llm.litellm_model import check_provider  # noqa: PLC0415
 
             check_provider(each, environ)
-
-
-def _masked(text: str, call: ModelCall, masker: Masker) -> str:
-    if call.schema is None:
-        return masker.text(text)
-    return masker.json(text, frozenset(property_names(call.schema)))
 
 
 def _client_kind(settings: ModelSettings) -> str:
@@ -208,11 +194,7 @@ def _with_fallbacks(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings
         yield from _with_fallbacks(each.fallbacks)
 
 
-def _require_package(package: str, settings: ModelSettings) -> None:
-    if package not in sys.modules and find_spec(package) is None:
+def _require_litellm(settings: ModelSettings) -> None:
+    if "litellm" not in sys.modules and find_spec("litellm") is None:
         install = "pip install 'flowyard[llm]'"
-        raise ModelNotInstalled(provider=settings.provider, package=package, install=install)
-
-
-def _no_replies(settings: ModelSettings) -> Model:
-    raise ModelRefused("there are no canned replies", provider=settings.provider, model=settings.model)
+        raise ModelNotInstalled(provider=settings.provider, package="litellm", install=install)
