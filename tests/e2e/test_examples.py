@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from flowyard.language.load import load_file
-from flowyard.language.reading.schema import document_schema
+from flowyard.language.reading.document import document_schema
 from support.documents import ROOT, faults_of
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flowyard.language.load import load_text
-from flowyard.language.reading.schema import document_schema
+from flowyard.language.reading.document import document_schema
 from flowyard.language.reading.source import read_tree
 from flowyard.language.reading.source_document import to_data
 

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from flowyard.service.checks import postgres_and_nats
+from flowyard.service.connections import postgres_and_nats
 from flowyard.web.app import About, make_app
 from flowyard_dashboard import login, mlflow_page, own_routes, run_routes, runs_routes, workflow_routes
 from flowyard_dashboard.error_pages import register_error_pages

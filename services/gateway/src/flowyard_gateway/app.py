@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from flowyard.service.checks import postgres_and_nats
+from flowyard.service.connections import postgres_and_nats
 from flowyard.web.app import About, make_app
 from flowyard_gateway import key_routes, report_routes, run_routes, status, view_routes
 from flowyard_gateway.openapi import document_all

@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from flowyard.service.checks import postgres_and_nats
+from flowyard.service.connections import postgres_and_nats
 from flowyard.web.app import About, make_app
 from flowyard_registry import agent_routes, language_routes, workflow_routes
 from flowyard_registry.parts import RegistryParts

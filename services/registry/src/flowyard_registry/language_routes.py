@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 
 from flowyard.api.workflows import Validated
 from flowyard.errors.requests import InvalidRequest
-from flowyard.language.reading.schema import document_schema
+from flowyard.language.reading.document import document_schema
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded_responses
 from flowyard_registry.apply import validate

@@ -15,7 +15,7 @@ command line, log) shows any of them without knowing which.
     │   └── MissingApiKey, ModelNotInstalled
     ├── runs: ClaimLost, CommitRefused, SecretsNotConfigured, UnreadableSecret
     ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, CannotListen
-    ├── export.errors: TargetUnavailable, ExportRefused
+    ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
     └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
 

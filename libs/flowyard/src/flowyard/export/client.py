@@ -10,7 +10,7 @@ from typing import Final
 
 import httpx
 
-from flowyard.export.errors import ExportRefused, TargetUnavailable
+from flowyard.errors.base import FlowyardError
 from flowyard.secrets.masking import Masker
 
 _CONNECT_S: Final = 3.0
@@ -19,6 +19,36 @@ _MAX_EXCERPT: Final = 300
 _LONGEST_PAUSE_S: Final = 300.0
 # Client errors whose cause isn't the run, but a key, a path, a proxy, or too many requests.
 _ABOUT_THE_TARGET: Final = frozenset({401, 402, 403, 404, 405, 407, 408, 421, 423, 425, 426, 429})
+
+
+class TargetUnavailable(FlowyardError, code="target_away", title="Export target unreachable"):
+    """A target accepts no runs at the moment. `reason`: `unreachable`, `timeout` or `unavailable`.
+
+    `nothing_sent`: the target can't have received anything of the run. `retry_after`: seconds, or None.
+    """
+
+    def __init__(
+        self, target: str, why: str, *, reason: str, nothing_sent: bool, retry_after: float | None = None
+    ) -> None:
+        self.target = target
+        self.why = why
+        self.reason = reason
+        self.nothing_sent = nothing_sent
+        self.retry_after = retry_after
+        super().__init__(f"{target} is not accepting runs: {why}")
+
+    def after_sending(self) -> TargetUnavailable:
+        """The same error for a run of which an earlier request was successful."""
+        return TargetUnavailable(
+            self.target, self.why, reason=self.reason, nothing_sent=False, retry_after=self.retry_after
+        )
+
+
+class ExportRefused(FlowyardError, code="export_refused", title="An export target refused a run"):
+    """A target refused this run. Other runs may still be accepted."""
+
+    def __init__(self, target: str, why: str) -> None:
+        super().__init__(f"{target} refused a run: {why}")
 
 
 class ExportClient:
@@ -31,20 +61,14 @@ class ExportClient:
         self._masker = Masker(secrets)
 
     async def post(self, address: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
-        """As `request`."""
-        return await self.request("POST", address, content=content, headers=headers)
-
-    async def request(
-        self, method: str, address: str, *, content: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> httpx.Response:
         """A successful response. Raises TargetUnavailable, ExportRefused."""
-        response = await self.send(method, address, content=content, headers=headers)
+        response = await self.send("POST", address, content, headers)
         if response.is_success:
             return response
         raise self.error_for(response)
 
     async def send(
-        self, method: str, address: str, *, content: bytes | None = None, headers: Mapping[str, str] | None = None
+        self, method: str, address: str, content: bytes | None, headers: Mapping[str, str]
     ) -> httpx.Response:
         """Any response, errors included. Raises TargetUnavailable."""
         try:

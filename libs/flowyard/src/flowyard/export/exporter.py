@@ -14,7 +14,7 @@ from uuid import UUID
 
 from flowyard.errors.requests import UnknownRun
 from flowyard.errors.services import Unavailable
-from flowyard.export.errors import ExportRefused, TargetUnavailable
+from flowyard.export.client import ExportRefused, TargetUnavailable
 from flowyard.export.finished_run import FinishedRun, RunReader
 from flowyard.storage.exports import Exports, Waiting
 from flowyard.telemetry.metrics import ExportMetrics

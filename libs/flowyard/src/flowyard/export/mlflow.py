@@ -18,8 +18,7 @@ from urllib.parse import urlencode
 import httpx
 
 from flowyard.export.addresses import OtlpAddress
-from flowyard.export.client import ExportClient
-from flowyard.export.errors import ExportRefused, TargetUnavailable
+from flowyard.export.client import ExportClient, ExportRefused, TargetUnavailable
 from flowyard.export.finished_run import FinishedRun
 from flowyard.export.mlflow_facts import RUN_ID, STATUS, metrics_of, params_of, tags_of
 from flowyard.export.otlp import send_spans

@@ -20,8 +20,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 
 from flowyard.export.addresses import OtlpAddress, Protocol
-from flowyard.export.client import ExportClient
-from flowyard.export.errors import ExportRefused
+from flowyard.export.client import ExportClient, ExportRefused
 from flowyard.export.finished_run import FinishedRun
 from flowyard.export.spans import Span, Value, run_span_id, spans_of, trace_id
 from flowyard.export.text import shortened

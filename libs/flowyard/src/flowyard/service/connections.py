@@ -13,8 +13,9 @@ from flowyard.bus.messages import KeyChanged
 from flowyard.settings import ServiceSettings
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.keys import CachedKeys
-from flowyard.storage.schema import check_schema
+from flowyard.storage.schema import VERSION, check_schema
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.health import Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,16 @@ async def drop_revoked_keys(bus: Bus, keys: CachedKeys) -> AsyncIterator[None]:
 
     async with bus.subscribe(subjects.KEYS_CHANGED, KeyChanged, changed, missed=keys.forget_all):
         yield
+
+
+def postgres_and_nats(database: Database, bus: Bus, *, without_nats: str) -> list[Check]:
+    """A service needs Postgres and our schema to be ready, and not NATS: `without_nats` says what is missing then."""
+
+    async def postgres() -> str:
+        await check_schema(database)
+        return f"reachable, schema {VERSION}"
+
+    async def nats() -> str:
+        return "connected" if bus.connected else f"degraded: not connected, so {without_nats}"
+
+    return [Check("postgres", postgres), Check("nats", nats)]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 
+from flowyard.errors.requests import InvalidRequest, TooLarge
 from flowyard.telemetry.metrics import Metrics
-from flowyard.web.auth import Verify
-from flowyard.web.guard import Guard
+from flowyard.web.auth import Guard, Verify
 from flowyard.web.health import Check, health_routes
 from flowyard.web.limits import BodyLimit
-from flowyard.web.openapi import DocumentedApp
-from flowyard.web.problems import add_problem_handlers
+from flowyard.web.problems import SCHEMA, SCHEMA_NAME, add_problem_handlers, problem_responses
 from flowyard.web.requests import API_HEADERS, RequestLog
 
 BODY_LIMIT: Final = 1024 * 1024
@@ -48,7 +46,7 @@ def make_app(
     `verify`: with it, every path but health needs a key, and routes may `require` a scope. `headers`: added to each
     response that doesn't have them. `shutting_down`: while set, the service isn't ready.
     """
-    app = DocumentedApp(
+    app = _DocumentedApp(
         title=about.title,
         version=about.version,
         description=about.text,
@@ -56,7 +54,7 @@ def make_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.verify = verify
     add_problem_handlers(app)
@@ -70,5 +68,43 @@ def make_app(
     return app
 
 
-def _operation_id(route: APIRoute) -> str:
-    return route.name
+class _DocumentedApp(FastAPI):
+    """FastAPI with our problems in its OpenAPI document instead of its own shape of errors.
+
+    Each operation gets those of an invalid request.
+    """
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for path in document["paths"].values():
+                for operation in path.values():
+                    _add_request_problems(operation)
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            schemas[SCHEMA_NAME] = SCHEMA
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+def _add_request_problems(operation: dict[str, Any]) -> None:
+    has_body = "requestBody" in operation
+    if not has_body and not operation.get("parameters"):
+        return
+    responses = operation["responses"]
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]
+    for error in (InvalidRequest, TooLarge) if has_body else (InvalidRequest,):
+        _merge(responses, problem_responses(error))
+
+
+def _merge(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> None:
+    for status, response in more.items():
+        merged = responses.setdefault(str(status), response)
+        if merged is response:
+            continue
+        for media_type, content in response["content"].items():
+            documented = merged.setdefault("content", {}).setdefault(media_type, content)
+            documented.setdefault("examples", {}).update(content["examples"])
+            merged["description"] = ", ".join(f"`{code}`" for code in documented["examples"])

@@ -1,4 +1,4 @@
-"""`Authorization: Bearer fy_<id>_<secret>` → the Caller, or 401, or 403."""
+"""`Authorization: Bearer fy_<id>_<secret>` → the Caller, or 401, or 403: of every request, and of a route's scope."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from flowyard.access import Caller, Scope
+from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import Forbidden, Unauthorized
+from flowyard.web.problems import problem_of
 
 Verify: TypeAlias = Callable[[str], Awaitable[Caller | None]]
 """The text of a key → its owner; None if the key isn't valid."""
+
+OPEN: Final = frozenset({"/health/live", "/health/ready"})
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -48,3 +55,30 @@ READ: Final[list[Any]] = [Depends(require("read"))]
 """For a route's `dependencies=`, if its handler doesn't need the caller."""
 RUN: Final[list[Any]] = [Depends(require("run"))]
 ADMIN: Final[list[Any]] = [Depends(require("admin"))]
+
+
+class Guard:
+    """ASGI middleware: every path that isn't OPEN needs a valid key. Routes may `require` a scope in addition.
+
+    It comes before the route is looked up and the body is read.
+    """
+
+    def __init__(self, app: ASGIApp, *, verify: Verify) -> None:
+        self._app = app
+        self._verify = verify
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            try:
+                await self._check(scope)
+            except FlowyardError as error:
+                await problem_of(error, scope["state"]["request_id"])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _check(self, scope: AsgiScope) -> None:
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized(given=False)
+        if await self._verify(key.strip()) is None:
+            raise Unauthorized(given=True)

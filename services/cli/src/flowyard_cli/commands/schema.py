@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Final
 
-from flowyard.language.reading.schema import document_schema
+from flowyard.language.reading.document import document_schema
 from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, examples
 from flowyard_embedded.streams import print_json

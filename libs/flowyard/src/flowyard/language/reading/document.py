@@ -330,3 +330,13 @@ UNSUPPORTED: Final[Mapping[type[Shape], Mapping[str, str]]] = {
     },
 }  # fmt: skip
 """Keys of the language that this version can't run: they are reported, never ignored."""
+
+
+def document_schema() -> dict[str, Any]:
+    """The JSON Schema of documents (draft 2020-12), for editors."""
+    schema = DocumentShape.model_json_schema(by_alias=True)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Flowyard workflow",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
