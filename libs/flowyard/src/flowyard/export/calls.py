@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowyard.export.text import as_json, clean
-from flowyard.language.nodes import ModelSettings, Node
+from flowyard.language.nodes import Node
 from flowyard.runs.events import ModelCalled
 
 PROVIDERS: Final[Mapping[str, str]] = {
@@ -38,18 +38,15 @@ def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | boo
         "error.type": call.error.code if call.error is not None else None,
         "flowyard.provider": clean(call.provider),
         "flowyard.retries": call.retries,
-        **_request_attributes(_settings_of(call, node)),
+        **_request_attributes(call, node),
         **_messages(call),
     }
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _settings_of(call: ModelCalled, node: Node | None) -> ModelSettings | None:
+def _request_attributes(call: ModelCalled, node: Node | None) -> dict[str, Any]:
     models = node.models if node is not None else ()
-    return next((model for model in models if (model.provider, model.model) == (call.provider, call.model)), None)
-
-
-def _request_attributes(settings: ModelSettings | None) -> dict[str, Any]:
+    settings = next((model for model in models if (model.provider, model.model) == (call.provider, call.model)), None)
     if settings is None:
         return {}
     address = urlsplit(settings.api_base or "")
@@ -68,24 +65,17 @@ def _request_attributes(settings: ModelSettings | None) -> dict[str, Any]:
 def _messages(call: ModelCalled) -> dict[str, str]:
     texts: dict[str, str] = {}
     if call.messages is not None:
-        system = [_part(message) for message in call.messages if message.get("role") == "system"]
-        others = [
-            {"role": message.get("role"), "parts": [_part(message)]}
-            for message in call.messages
-            if message.get("role") != "system"
+        parts = [
+            (message.get("role"), {"type": "text", "content": message.get("content")}) for message in call.messages
         ]
-        texts["gen_ai.input.messages"] = _json(others)
-        if system:
+        texts["gen_ai.input.messages"] = _json([{"role": r, "parts": [part]} for r, part in parts if r != "system"])
+        if system := [part for role, part in parts if role == "system"]:
             texts["gen_ai.system_instructions"] = _json(system)
     if call.reply is not None:
         # We don't record why the model stopped.
         reply = {"role": "assistant", "parts": [{"type": "text", "content": call.reply}], "finish_reason": "unknown"}
         texts["gen_ai.output.messages"] = _json([reply])
     return texts
-
-
-def _part(message: Mapping[str, str]) -> dict[str, str | None]:
-    return {"type": "text", "content": message.get("content")}
 
 
 def _json(value: Sequence[Any]) -> str:

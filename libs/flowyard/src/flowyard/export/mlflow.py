@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, zip_longest
 from math import isnan, nan
 from typing import Any, Final
@@ -80,10 +81,9 @@ class MlflowTarget:
     # ---- experiments
 
     async def _experiment(self, workflow: str) -> str:
-        known = self._experiments.get(workflow)
-        if known is None:
-            known = self._experiments[workflow] = await self._find_experiment(PREFIX + workflow)
-        return known
+        if workflow not in self._experiments:
+            self._experiments[workflow] = await self._find_experiment(PREFIX + workflow)
+        return self._experiments[workflow]
 
     async def _find_experiment(self, name: str) -> str:
         experiment = await self._by_name(name)
@@ -115,13 +115,9 @@ class MlflowTarget:
         existing = await self._find_run(finished, experiment) if look else None
         if existing is not None:
             return existing
-        run = finished.run
-        body = {
-            "experiment_id": experiment,
-            "run_name": str(run.id),
-            "start_time": ns_of(run.started_at or run.created_at) // 1_000_000,
-            "tags": _listed(tags_of(finished)),
-        }
+        run, tags = finished.run, _listed(tags_of(finished))
+        start = ns_of(run.started_at or run.created_at) // 1_000_000
+        body = {"experiment_id": experiment, "run_name": str(run.id), "start_time": start, "tags": tags}
         created = await self._call("POST", f"{_API}/runs/create", body)
         return _Run(str(created["run"]["info"]["run_id"]))
 
@@ -139,8 +135,7 @@ class MlflowTarget:
 
     async def _find_run(self, finished: FinishedRun, experiment: str) -> _Run | None:
         for run in await self._runs_of(finished, experiment, limit=1):
-            params, metrics = _names(run, "params"), _names(run, "metrics")
-            return _Run(str(run["info"]["run_id"]), params, metrics, is_new=False)
+            return _Run(str(run["info"]["run_id"]), _names(run, "params"), _names(run, "metrics"), is_new=False)
         return None
 
     async def _log(self, finished: FinishedRun, spans: Sequence[Span], run: _Run) -> None:
@@ -150,8 +145,8 @@ class MlflowTarget:
         # MLflow can't delete metrics: one that is no longer known becomes NaN.
         metrics |= dict.fromkeys(run.metrics - metrics.keys(), nan)
         # Usually one request.
-        parts = _chunks(params, _MAX_PARAMS), _chunks(metrics, _MAX_METRICS)
-        for some, numbers in zip_longest(*parts, fillvalue=dict[str, Any]()):
+        parts = zip_longest(_chunks(params, _MAX_PARAMS), _chunks(metrics, _MAX_METRICS), fillvalue=dict[str, Any]())
+        for some, numbers in parts:
             points = [
                 {"key": name, "value": "NaN" if isnan(number) else number, "timestamp": end, "step": 0}
                 for name, number in numbers.items()
@@ -167,11 +162,8 @@ class MlflowTarget:
 
     async def _send_trace(self, finished: FinishedRun, spans: Sequence[Span], experiment: str, run: _Run) -> None:
         headers = {"x-mlflow-experiment-id": experiment, "x-mlflow-run-id": run.id}
-        address = OtlpAddress(f"{self._url}/v1/traces", headers)
-        resource = self._resource
-        await send_spans(
-            self._client, address, finished, spans, resource=resource, view=lambda span: mlflow_view(span, finished)
-        )
+        address, view = OtlpAddress(f"{self._url}/v1/traces", headers), partial(mlflow_view, finished=finished)
+        await send_spans(self._client, address, finished, spans, resource=self._resource, view=view)
         if not run.is_new:
             await self._renew_trace(finished, spans[0], experiment)
 
@@ -207,7 +199,10 @@ class MlflowTarget:
         response = await self._send(method, path, body)
         if response.is_success:
             return self._read(response)
-        raise self._error_for(response)
+        if (code := _code(response)) == "RESOURCE_DOES_NOT_EXIST":
+            # MLflow's own code: the run was deleted. Any other 404 is a wrong address.
+            raise ExportRefused(self.name, f"{response.status_code} {code}")
+        raise self._client.error_for(response)
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
         content = json.dumps(body).encode() if body is not None else None
@@ -219,13 +214,6 @@ class MlflowTarget:
             if isinstance(body := response.json(), dict):
                 return body
         raise self._client.wrong_server()
-
-    def _error_for(self, response: httpx.Response) -> Exception:
-        """As `ExportClient.error_for`, but a 404 with MLflow's own code isn't a wrong address: the run was deleted."""
-        code = _code(response)
-        if code == "RESOURCE_DOES_NOT_EXIST":
-            return ExportRefused(self.name, f"{response.status_code} {code}")
-        return self._client.error_for(response)
 
 
 def mlflow_view(span: Span, finished: FinishedRun) -> dict[str, Value]:
@@ -263,10 +251,7 @@ def _names(run: Mapping[str, Any], kind: str) -> frozenset[str]:
     return frozenset(each["key"] for each in run.get("data", {}).get(kind, []))
 
 
-def _chunks(values: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
-    return list(_iterate_chunks(iter(values.items()), size))
-
-
-def _iterate_chunks(items: Iterator[tuple[str, Any]], size: int) -> Iterator[dict[str, Any]]:
+def _chunks(values: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    items = iter(values.items())
     while part := dict(islice(items, size)):
         yield part

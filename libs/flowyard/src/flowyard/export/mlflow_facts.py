@@ -35,7 +35,7 @@ def metrics_of(finished: FinishedRun, spans: Sequence[Span]) -> dict[str, float]
     """The metrics by name. Unknown ones are left out."""
     run = finished.run
     numbers: dict[str, float | int | Decimal | None] = {
-        "duration_ms": _ms(ns_of(finished.finished_at) - ns_of(run.started_at or run.created_at)),
+        "duration_ms": (ns_of(finished.finished_at) - ns_of(run.started_at or run.created_at)) / 1_000_000,
         "total_cost_usd": run.spending.cost_usd,
         "tokens_in": run.spending.tokens_in,
         "tokens_out": run.spending.tokens_out,
@@ -46,7 +46,7 @@ def metrics_of(finished: FinishedRun, spans: Sequence[Span]) -> dict[str, float]
     busy = _busy(spans)
     costs = _costs((call.step.node, call) for call in finished.calls)
     for node in sorted(busy.keys() | costs.keys()):
-        numbers[f"node_{node}_duration_ms"] = _ms(busy[node]) if node in busy else None
+        numbers[f"node_{node}_duration_ms"] = busy[node] / 1_000_000 if node in busy else None
         # A node without model calls has cost nothing.
         numbers[f"node_{node}_cost_usd"] = costs.get(node, Decimal(0))
     return {_key(name): float(number) for name, number in numbers.items() if number is not None}
@@ -92,14 +92,9 @@ def _busy(spans: Collection[Span]) -> dict[str, int]:
     return busy
 
 
-def _ms(ns: int) -> float:
-    return ns / 1_000_000
-
-
 def _as_param(value: Any) -> str:
-    if isinstance(value, str):
-        return shortened(clean(value), max_length=MAX_PARAM)
-    return shortened(as_json(value, max_length=MAX_PARAM), max_length=MAX_PARAM)
+    text = clean(value) if isinstance(value, str) else as_json(value, max_length=MAX_PARAM)
+    return shortened(text, max_length=MAX_PARAM)
 
 
 def _key(name: str) -> str:

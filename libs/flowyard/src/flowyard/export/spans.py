@@ -19,25 +19,9 @@ from flowyard.export.calls import call_attributes
 from flowyard.export.finished_run import FinishedRun
 from flowyard.export.known_state import KnownState
 from flowyard.export.text import as_json, clean
+from flowyard.runs import events
 from flowyard.runs.entries import decoded
-from flowyard.runs.events import (
-    Failure,
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import Entry
 from flowyard.runs.timeline import LOST
 
@@ -133,30 +117,30 @@ class _Tracer:
     def add(self, entry: Entry) -> None:
         event, at = decoded(entry.type, entry.data), ns_of(entry.at)
         match event:
-            case StepStarted():
+            case events.StepStarted():
                 self._begin(event.step, at, event.commit_s)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 self._add_retry(event, at)
-            case ModelCalled():
+            case events.ModelCalled():
                 self._call(event, entry.seq, at)
-            case StepFinished():
+            case events.StepFinished():
                 self._finish(event, at)
-            case StepFailed():
+            case events.StepFailed():
                 self._state.apply_failure(event.step, event.error, event.handled)
                 self._end(event.step, at, {"flowyard.step.handled": event.handled}, failure=event.error)
-            case ModelReserved() | Token():
+            case events.ModelReserved() | events.Token():
                 pass
-            case RunFinished():
+            case events.RunFinished():
                 # If somebody else ended the run, what its executor did after its last event is unknown.
                 self._interrupt(at if event.reason is None else self._last_at, event.status, event.status)
                 self._add_run_event(entry, at)
-            case RunQueued():
+            case events.RunQueued():
                 self._interrupt(self._last_at if event.reason in LOST else at, "given_back", event.reason)
                 self._add_run_event(entry, at)
-            case RunWaiting():
+            case events.RunWaiting():
                 self._interrupt(at, "waiting", event.reason)
                 self._add_run_event(entry, at)
-            case RunClaimed() | RunStarted() | RouteTaken() | LoopTurned() | None:
+            case events.RunClaimed() | events.RunStarted() | events.RouteTaken() | events.LoopTurned() | None:
                 self._add_run_event(entry, at)
             case _:
                 assert_never(event)
@@ -212,7 +196,7 @@ class _Tracer:
         if commit_s:
             self._open[step].events.append(SpanEvent("step.waited_for_commit", at, {"flowyard.commit_s": commit_s}))
 
-    def _add_retry(self, event: RetryScheduled, at: int) -> None:
+    def _add_retry(self, event: events.RetryScheduled, at: int) -> None:
         attributes: dict[str, Value] = {
             "flowyard.attempt": event.attempt,
             "flowyard.delay_s": event.delay_s,
@@ -222,7 +206,7 @@ class _Tracer:
         open_step = self._open.get(event.step)
         (open_step.events if open_step is not None else self._events).append(SpanEvent("step.retrying", at, attributes))
 
-    def _finish(self, event: StepFinished, at: int) -> None:
+    def _finish(self, event: events.StepFinished, at: int) -> None:
         self._state.apply_outputs(event.step, event.outputs)
         attributes: dict[str, Value] = {"flowyard.model_calls": event.calls, **cost_attributes(event.cost_usd)}
         tokens = {"flowyard.tokens_in": event.tokens_in, "flowyard.tokens_out": event.tokens_out}
@@ -267,7 +251,7 @@ class _Tracer:
 
     # ---- model calls
 
-    def _call(self, call: ModelCalled, seq: int, at: int) -> None:
+    def _call(self, call: events.ModelCalled, seq: int, at: int) -> None:
         open_step = self._open.get(call.step)
         parent = open_step.span_id if open_step is not None else self._last.get(call.step, self._root_id)
         start = at - int(call.duration_s * 1e9)

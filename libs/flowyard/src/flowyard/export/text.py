@@ -19,11 +19,9 @@ def as_json(value: Any, *, max_length: int) -> str:
     text = json.dumps(value, ensure_ascii=False)
     if "\\u0000" in text:
         text = _ESCAPES.sub(lambda match: "\ufffd" if match[1] == "u0000" else match[0], text)
-    return (
-        clean(text)
-        if len(text) <= max_length
-        else json.dumps(shortened(clean(text), max_length=max_length), ensure_ascii=False)
-    )
+    if len(text) <= max_length:
+        return clean(text)
+    return json.dumps(shortened(clean(text), max_length=max_length), ensure_ascii=False)
 
 
 def shortened(text: str, *, max_length: int) -> str:
