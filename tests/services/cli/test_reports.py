@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowyard_cli.main import build_parser
-from flowyard_cli.show.amounts import cost, dollars, percent, tokens
+from flowyard_cli.show.format import cost, dollars, percent, tokens
 from support.ledger import Book
 from support.remote import Remote, open_remote
 

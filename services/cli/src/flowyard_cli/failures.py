@@ -15,27 +15,24 @@ from flowyard_embedded.streams import UnwritableOutput, print_json, say
 
 def report(error: BaseException, *, as_json: bool) -> int:
     """Returns the exit code that belongs to the error."""
+    lines: tuple[str, ...]
+    data: dict[str, Any] = {}
     match error:
         case UnwritableOutput():
-            return _print(exits.NOT_WRITTEN, error.message)
+            exit_code, lines = exits.NOT_WRITTEN, (error.message,)
         case KeyboardInterrupt():
-            return _print(exits.CANCELLED, "cancelled", data={"status": "cancelled"} if as_json else None)
+            exit_code, lines, data = exits.CANCELLED, ("cancelled",), {"status": "cancelled"}
         case FlowyardError():
             lines = error.problems if isinstance(error, InvalidInputs) else (error.message,)
-            data = _as_data("invalid", error.code, error.message)
-            return _print(exits.WRONG_INPUT, *lines, data=data if as_json else None)
+            exit_code, data = exits.WRONG_INPUT, _as_data("invalid", error.code, error.message)
         case _:
-            lines = _internal(error)
-            data = _as_data("failed", "internal_error", "; ".join(lines))
-            return _print(exits.INTERNAL, *lines, data=data if as_json else None)
-
-
-def _as_data(status: str, code: str, message: str) -> dict[str, Any]:
-    return {"status": status, "error": {"code": code, "message": message}}
-
-
-def _print(exit_code: int, *lines: str, data: dict[str, Any] | None = None) -> int:
-    if data is not None:
+            where = _save("".join(traceback.format_exception(error)))
+            lines = (
+                f"internal error: {type(error).__name__}: {error}",
+                f"this is a bug; please send us the report: {where}",
+            )
+            exit_code, data = exits.INTERNAL, _as_data("failed", "internal_error", "; ".join(lines))
+    if as_json and data:
         print_json(data)
     else:
         for line in lines:
@@ -43,9 +40,8 @@ def _print(exit_code: int, *lines: str, data: dict[str, Any] | None = None) -> i
     return exit_code
 
 
-def _internal(error: BaseException) -> tuple[str, str]:
-    where = _save("".join(traceback.format_exception(error)))
-    return f"internal error: {type(error).__name__}: {error}", f"this is a bug; please send us the report: {where}"
+def _as_data(status: str, code: str, message: str) -> dict[str, Any]:
+    return {"status": status, "error": {"code": code, "message": message}}
 
 
 def _save(text: str) -> str:

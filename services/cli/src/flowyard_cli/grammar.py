@@ -92,11 +92,8 @@ def data_option(parser: Options) -> None:
     )
 
 
-def file_argument(parser: Options, *, several: bool = False) -> None:
-    if several:
-        parser.add_argument("files", metavar="FILE", nargs="+", help="workflows; - reads standard input")
-    else:
-        parser.add_argument("file", metavar="FILE", help="a workflow; - reads standard input")
+def files_argument(parser: Options) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="workflows; - reads standard input")
 
 
 def run_argument(parser: Options) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 from flowyard.errors.steps import ModelError
 from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
-from flowyard.language.nodes import ModelSettings
 from flowyard.language.workflow import Workflow
 from flowyard.llm.models import check_keys, open_models
 from flowyard.llm.scripted import ScriptedModel
@@ -42,10 +41,6 @@ class PreparedRun:
     inputs: Mapping[str, Any]
     scripted: ScriptedModel | None
 
-    @property
-    def settings(self) -> tuple[ModelSettings, ...]:
-        return self.workflow.models
-
 
 def run_file(args: RunArgs) -> int:
     """Returns the exit code of the run; 2 if the document has errors. Raises InvalidInputs, UnreadableFile."""
@@ -57,26 +52,7 @@ def run_file(args: RunArgs) -> int:
         if args.json:
             print_json({"status": "invalid", "problems": list(problems_as_data(document))})
         return exits.WRONG_INPUT
-    return _show(args, document, _prepare(args, document, document.workflow))
-
-
-def _prepare(args: RunArgs, document: Loaded, workflow: Workflow) -> PreparedRun:
-    if args.model:
-        workflow = with_model(workflow, args.model)
-    inputs = read_inputs(workflow, args.given, args.inputs)
-    replies = replies_for(workflow, Path(document.file).parent)
-    prepared = PreparedRun(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
-    check_keys(prepared.settings, os.environ, _referenced_files())
-    return prepared
-
-
-def _referenced_files() -> Path | None:
-    """The folder of the files that documents refer to; executors read the same variable."""
-    named = os.environ.get("FLOWYARD_REFERENCED_FILES")
-    return Path(named) if named else None
-
-
-def _show(args: RunArgs, document: Loaded, prepared: PreparedRun) -> int:
+    prepared = _prepare(args, document, document.workflow)
     summary = RunSummary()
     wants_tokens = args.stream or (not args.json and sys.stderr.isatty())
     with open_progress(quiet=args.json and not args.stream, stream=args.stream) as progress:
@@ -86,6 +62,22 @@ def _show(args: RunArgs, document: Loaded, prepared: PreparedRun) -> int:
     else:
         print_result(summary)
     return code
+
+
+def _prepare(args: RunArgs, document: Loaded, workflow: Workflow) -> PreparedRun:
+    if args.model:
+        workflow = with_model(workflow, args.model)
+    inputs = read_inputs(workflow, args.given, args.inputs)
+    replies = replies_for(workflow, Path(document.file).parent)
+    prepared = PreparedRun(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
+    check_keys(workflow.models, os.environ, _referenced_files())
+    return prepared
+
+
+def _referenced_files() -> Path | None:
+    """The folder of the files that documents refer to; executors read the same variable."""
+    named = os.environ.get("FLOWYARD_REFERENCED_FILES")
+    return Path(named) if named else None
 
 
 async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress, *, stream: bool) -> int:
@@ -104,7 +96,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
         async with open_models(os.environ, scripted=prepared.scripted, files=_referenced_files()) as models:
             # The run itself reports a model that can't be opened; it may have a fallback.
             with suppress(ModelError):
-                await models.prepare(prepared.settings)
+                await models.prepare(prepared.workflow.models)
             result = await run_workflow(
                 compile_workflow(prepared.workflow),
                 prepared.inputs,

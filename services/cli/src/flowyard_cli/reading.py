@@ -87,30 +87,21 @@ def read_inputs(workflow: Workflow, given: Sequence[str], file: str | None) -> d
 
 
 def _from_file(file: str) -> Mapping[str, Any]:
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if twice := next((name for number, name in enumerate(names) if name in names[:number]), None):
+            raise InvalidInputs([f"{file}: {twice}: given twice"])
+        return dict(pairs)
+
     try:
         # Editors on Windows write a byte order mark, which JSON doesn't allow.
-        data = json.loads(_read_bytes(file).decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
+        data = json.loads(_read_bytes(file).decode("utf-8-sig"), object_pairs_hook=without_duplicates)
     except UnicodeDecodeError as error:
         raise InvalidInputs([f"{file}: not UTF-8"]) from error
     except json.JSONDecodeError as error:
         raise InvalidInputs([f"{file}:{error.lineno}:{error.colno}: no JSON: {error.msg}"]) from error
-    except _GivenTwice as error:
-        raise InvalidInputs([f"{file}: {error}"]) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputs([f"{file}: no JSON: {error}"]) from error
     if not isinstance(data, dict):
         raise InvalidInputs([f'{file}: expected an object such as {{"topic": "rain"}}'])
-    return data
-
-
-class _GivenTwice(Exception):
-    """A JSON object has the same key twice."""
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in data:
-            raise _GivenTwice(f"{name}: given twice")
-        data[name] = value
     return data

@@ -7,11 +7,10 @@ from functools import partial
 
 from flowyard.api.agents import AgentInfo
 from flowyard.api.client import Client
-from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, carry_out, stack_command
 from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.show.format import count
-from flowyard_cli.show.tables import ago, print_items, print_table
+from flowyard_cli.show.tables import ago, print_items
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,18 +19,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(client: Client, args: StackArgs) -> int:
-    agents = list(client.agents())
-    if args.json:
-        print_items(agents)
-        return exits.OK
     columns = ("agent", "name", "kind", "version", "host", "slots", "last seen")
-    print_table(columns, map(_row, agents), empty="no agents")
-    return exits.OK
+    return print_items(client.agents(), columns, _row, as_json=args.json, empty="no agents")
 
 
 def _row(agent: AgentInfo) -> tuple[object, ...]:
-    return agent.id, agent.name, agent.kind, agent.version, agent.host, _slots(agent), ago(agent.heartbeat_at)
-
-
-def _slots(agent: AgentInfo) -> object:
-    return agent.slots if agent.slots_used is None else f"{agent.slots_used} of {count(agent.slots)}"
+    slots = agent.slots if agent.slots_used is None else f"{agent.slots_used} of {count(agent.slots)}"
+    return agent.id, agent.name, agent.kind, agent.version, agent.host, slots, ago(agent.heartbeat_at)

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Final
 
 from flowyard.api.client import Client
-from flowyard.api.workflows import Applied, Validated
+from flowyard.api.workflows import Validated
 from flowyard_cli import exits
-from flowyard_cli.grammar import StackArgs, carry_out, file_argument, stack_command
+from flowyard_cli.grammar import StackArgs, carry_out, files_argument, stack_command
 from flowyard_cli.reading import Text, read_text
 from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.show.format import plural
@@ -33,7 +33,7 @@ class ApplyArgs(StackArgs):
 
 def add(parser: argparse.ArgumentParser) -> None:
     stack_command(parser, _EXAMPLES)
-    file_argument(parser, several=True)
+    files_argument(parser)
     carry_out(parser, ApplyArgs, partial(at_the_stack, _apply))
 
 
@@ -55,12 +55,8 @@ def _apply(client: Client, args: ApplyArgs) -> int:
     for document, each in zip(documents, applied, strict=True):
         for warning in each.warnings:
             say(render_problem(as_data(warning), document.file))
-        put(_line(each))
+        put(f"{each.name}: revision {each.revision}, {'created' if each.created else 'unchanged'}")
     return exits.OK
-
-
-def _line(applied: Applied) -> str:
-    return f"{applied.name}: revision {applied.revision}, {'created' if applied.created else 'unchanged'}"
 
 
 def _refuse(documents: Sequence[Text], results: Sequence[Validated], *, as_json: bool) -> int:

@@ -15,8 +15,7 @@ from flowyard.runs.costs import Grouping
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, carry_out, report_options, stack_command
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.show.amounts import cost, dollars, percent, tokens
-from flowyard_cli.show.format import plural, seconds
+from flowyard_cli.show.format import cost, dollars, percent, plural, seconds, tokens
 from flowyard_cli.show.tables import NONE, as_data, print_table, when
 from flowyard_embedded.streams import print_json, put
 
@@ -70,8 +69,7 @@ def _print(report: CostReport) -> None:
     columns = (report.by, "calls", "failed", "tokens in", "out", "cached", "cost", "mean", "p95", "first token", " ")
     print_table(columns, [*rows, ("total", *_cells(report.total), " ")], empty="")
     put()
-    for line in _words(report, marked, since):
-        put(line)
+    put("\n".join(_words(report, marked, since)))
 
 
 def _cells(sums: CostSums) -> tuple[object, ...]:

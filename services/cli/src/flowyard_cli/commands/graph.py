@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from flowyard_cli import exits
-from flowyard_cli.grammar import carry_out, examples, file_argument
+from flowyard_cli.grammar import carry_out, examples
 from flowyard_cli.reading import read_document
 from flowyard_cli.show.drawing import ascii_drawing, mermaid
 from flowyard_embedded.streams import put, say
@@ -25,7 +25,7 @@ class GraphArgs:
 
 def add(parser: argparse.ArgumentParser) -> None:
     examples(parser, _EXAMPLES)
-    file_argument(parser)
+    parser.add_argument("file", metavar="FILE", help="a workflow; - reads standard input")
     parser.add_argument("--format", choices=("ascii", "mermaid"), default="ascii", help="default: ascii")
     carry_out(parser, GraphArgs, execute)
 

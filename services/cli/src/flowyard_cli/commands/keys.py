@@ -9,10 +9,11 @@ from typing import Final
 
 from flowyard.access import INCLUDES, Scope
 from flowyard.api.client import Client
+from flowyard.api.keys import KeyView
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, add_action, add_actions, carry_out, stack_command
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.show.tables import ago, as_data, print_items, print_table
+from flowyard_cli.show.tables import ago, as_data, print_items
 from flowyard_embedded.streams import print_json, put, say
 
 _EXAMPLES: Final = """\
@@ -62,22 +63,13 @@ def _create(client: Client, args: CreateKeyArgs) -> int:
 
 
 def _list(client: Client, args: StackArgs) -> int:
-    keys = client.keys()
-    if args.json:
-        print_items(keys)
-        return exits.OK
-    rows = [
-        (
-            key.id,
-            key.name,
-            ", ".join(key.scopes),
-            ago(key.created_at),
-            f"revoked {ago(key.revoked_at)}" if key.revoked_at else "valid",
-        )
-        for key in keys
-    ]
-    print_table(("id", "name", "scopes", "created", "status"), rows, empty="no keys")
-    return exits.OK
+    columns = ("id", "name", "scopes", "created", "status")
+    return print_items(client.keys(), columns, _row, as_json=args.json, empty="no keys")
+
+
+def _row(key: KeyView) -> tuple[object, ...]:
+    status = f"revoked {ago(key.revoked_at)}" if key.revoked_at else "valid"
+    return key.id, key.name, ", ".join(key.scopes), ago(key.created_at), status
 
 
 def _revoke(client: Client, args: RevokeKeyArgs) -> int:

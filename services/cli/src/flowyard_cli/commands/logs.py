@@ -23,9 +23,8 @@ from flowyard_cli.logs.events import NAME as EVENTS
 from flowyard_cli.logs.events import line_of
 from flowyard_cli.logs.files import LogFiles
 from flowyard_cli.logs.following import Feed, follow_all
-from flowyard_cli.logs.line import LEVELS, LineFilter, LogLine, in_order
+from flowyard_cli.logs.line import LEVELS, LineFilter, LogLine, NoLogs, OnLine, Source, in_order
 from flowyard_cli.logs.printing import LinePrinter
-from flowyard_cli.logs.source import NoLogs, OnLine, Source
 from flowyard_cli.remote.address import URL, own_place
 from flowyard_cli.remote.ids import find_run
 from flowyard_cli.remote.stack import at_the_stack

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
-from uuid import UUID
 
 from flowyard.api.client import Client
-from flowyard.api.profiles import (
-    NodeSpreadView,
-    NodeTimes,
-    ProfileReport,
-    RunProfile,
-    SlowRun,
-    SpreadOfSpent,
-    SpreadView,
-)
+from flowyard.api.profiles import NodeSpreadView, NodeTimes, ProfileReport, RunProfile, SpreadOfSpent, SpreadView
 from flowyard.runs.profile import CATEGORIES
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, carry_out, decimal, report_options, stack_command
 from flowyard_cli.remote.ids import find_run
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.show.amounts import percent
-from flowyard_cli.show.format import plural, seconds
+from flowyard_cli.show.format import percent, plural, seconds
 from flowyard_cli.show.tables import as_data, print_facts, print_table, when
 from flowyard_embedded.streams import print_json, put
 
@@ -64,19 +55,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(client: Client, args: ProfileReportArgs) -> int:
-    return _of_runs(client, args) if args.run is None else _of_run(client, args, find_run(client, args.run))
-
-
-def _of_run(client: Client, args: ProfileReportArgs, run_id: UUID) -> int:
-    profile = client.profile(run_id, threshold=args.threshold)
-    if args.json:
-        print_json(as_data(profile))
-    else:
-        _print_run(profile)
-    return exits.OK
-
-
-def _of_runs(client: Client, args: ProfileReportArgs) -> int:
+    if args.run is not None:
+        profile = client.profile(find_run(client, args.run), threshold=args.threshold)
+        if args.json:
+            print_json(as_data(profile))
+        else:
+            _print_run(profile)
+        return exits.OK
     report = client.profiles(workflow=args.workflow, since=args.since, threshold=args.threshold, limit=args.limit)
     if args.json:
         print_json(as_data(report))
@@ -104,13 +89,17 @@ def _print_run(profile: RunProfile) -> None:
     )
     put()
     spent = profile.spent_s.model_dump()
-    shares = [(name, seconds(spent[name]), _share(spent[name], profile.wall_s)) for name in CATEGORIES]
+    whole_s = profile.wall_s or math.inf  # all shares of nothing are 0 %
+    shares = [(name, seconds(spent[name]), percent(spent[name] / whole_s)) for name in CATEGORIES]
     print_table(("where", "time", "share"), [*shares, ("total", seconds(profile.wall_s), percent(1.0))], empty="")
     put()
     rows = [_node(node, profile) for node in profile.nodes]
     print_table(("node", "steps", "retries", "busy", "model", "share", " "), rows, empty="no steps yet")
     if profile.nodes:
-        put(f"\n{_words(profile)}")
+        slowest = profile.nodes[0]
+        none = f"no bottleneck: no node took more than {percent(profile.threshold)}; "
+        took = f"{slowest.node} took {percent(slowest.share)} of the time at work"
+        put(f"\n{none if profile.bottleneck is None else 'bottleneck: '}{took}")
 
 
 def _node(node: NodeTimes, profile: RunProfile) -> tuple[object, ...]:
@@ -125,14 +114,6 @@ def _mark(*, is_slowest: bool, is_bottleneck: bool = False) -> str:
     return "<- slowest" if is_slowest else " "
 
 
-def _words(profile: RunProfile) -> str:
-    slowest = profile.nodes[0]
-    took = f"{slowest.node} took {percent(slowest.share)} of the time at work"
-    if profile.bottleneck is not None:
-        return f"bottleneck: {took}"
-    return f"no bottleneck: no node took more than {percent(profile.threshold)}; {took}"
-
-
 def _print_runs(report: ProfileReport, spent: SpreadOfSpent, wall: SpreadView) -> None:
     put(f"{plural(report.runs, 'finished run')}{_of(report.workflow)}, made since {when(report.since)}\n")
     parts = [(name, *_spread(getattr(spent, name))) for name in CATEGORIES]
@@ -141,11 +122,19 @@ def _print_runs(report: ProfileReport, spent: SpreadOfSpent, wall: SpreadView) -
     rows = [_node_spread(node, report) for node in report.nodes]
     print_table(("node", "runs", "retries", "busy", "p50", "p95", "p99", "share", " "), rows, empty="no steps")
     put()
-    slow = [_slow(run, report) for run in report.slowest]
+    slow = [
+        (run.run_id, run.workflow, run.status, seconds(run.wall_s), run.bottleneck, _mark(is_slowest=number == 0))
+        for number, run in enumerate(report.slowest)
+    ]
     print_table(("run", "workflow", "status", "wall time", "bottleneck", " "), slow, empty="")
     put()
-    for line in _bottlenecks(report):
-        put(line)
+    bottlenecks = [
+        f"bottleneck of {node.workflow}: {node.node} took {percent(node.share)} of the time at work"
+        for node in report.nodes
+        if node.bottleneck
+    ]
+    none = f"no bottleneck: no node took more than {percent(report.threshold)} of its workflow's time at work"
+    put("\n".join(bottlenecks) or none)
 
 
 def _node_spread(node: NodeSpreadView, report: ProfileReport) -> tuple[object, ...]:
@@ -154,24 +143,5 @@ def _node_spread(node: NodeSpreadView, report: ProfileReport) -> tuple[object, .
     return name, node.runs, node.retries, *_spread(node.busy), percent(node.share), mark
 
 
-def _slow(run: SlowRun, report: ProfileReport) -> tuple[object, ...]:
-    mark = _mark(is_slowest=run is report.slowest[0])
-    return run.run_id, run.workflow, run.status, seconds(run.wall_s), run.bottleneck, mark
-
-
 def _spread(spread: SpreadView) -> tuple[str, ...]:
     return tuple(seconds(value) for value in (spread.mean_s, spread.p50_s, spread.p95_s, spread.p99_s))
-
-
-def _bottlenecks(report: ProfileReport) -> list[str]:
-    lines = [
-        f"bottleneck of {node.workflow}: {node.node} took {percent(node.share)} of the time at work"
-        for node in report.nodes
-        if node.bottleneck
-    ]
-    none = f"no bottleneck: no node took more than {percent(report.threshold)} of its workflow's time at work"
-    return lines or [none]
-
-
-def _share(part: float, whole: float) -> str:
-    return percent(part / whole if whole else 0.0)

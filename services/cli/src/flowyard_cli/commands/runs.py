@@ -34,7 +34,7 @@ from flowyard_cli.remote.inputs import fields_to_set, fork_point
 from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.remote.watching import show_submitted, watch
 from flowyard_cli.show.format import plural
-from flowyard_cli.show.tables import ago, as_data, print_items, print_table
+from flowyard_cli.show.tables import ago, as_data, print_items
 from flowyard_cli.show.views import cost, print_run, took
 from flowyard_embedded.streams import print_json, put, say
 
@@ -130,13 +130,10 @@ def _add_fork(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(client: Client, args: ListRunsArgs) -> int:
-    runs = list(client.runs(workflow=args.workflow, status=args.status or (), most=args.limit))
-    if args.json:
-        print_items(runs)
-        return exits.OK
+    runs = client.runs(workflow=args.workflow, status=args.status or (), most=args.limit)
     columns = ("run", "workflow", "status", "created", "took", "cost")
-    print_table(columns, map(_row, runs), empty="no such runs" if args.workflow or args.status else "no runs yet")
-    return exits.OK
+    empty = "no such runs" if args.workflow or args.status else "no runs yet"
+    return print_items(runs, columns, _row, as_json=args.json, empty=empty)
 
 
 def _row(run: RunListItem) -> tuple[object, ...]:

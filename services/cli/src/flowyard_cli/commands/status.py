@@ -9,15 +9,14 @@ from functools import partial
 from typing import Final
 
 from flowyard.api.client import Client
-from flowyard.api.status import AlertView, QueueView, StatusView, TodayView
+from flowyard.api.status import AlertView, StatusView
 from flowyard.runs.run import STATES
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, carry_out, stack_command
 from flowyard_cli.remote.address import own_place
 from flowyard_cli.remote.health import ServiceStatus, StackHealth, firing, stack_health
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.show.amounts import cost
-from flowyard_cli.show.format import plural, seconds
+from flowyard_cli.show.format import cost, plural, seconds
 from flowyard_cli.show.tables import NONE, ago, print_facts, print_table
 from flowyard_embedded.streams import print_json, put
 
@@ -67,40 +66,24 @@ def _row(service: ServiceStatus) -> tuple[object, ...]:
 
 
 def _facts(status: StatusView) -> Iterator[tuple[str, object]]:
-    yield "runs", _queue(status.queue)
-    yield (
-        "executors",
-        f"{plural(len(status.executors), 'executor')}, {status.slots_used} of {status.slots} slots in use",
-    )
-    yield "orphaned", status.queue.orphaned
-    if status.today is None:
+    queue, today, alerts = status.queue, status.today, status.alerts
+    oldest = f" (the oldest for {seconds(queue.oldest_queued_s)})" if queue.queued else ""
+    yield "runs", f"{queue.queued:,} queued{oldest}, {queue.running:,} running, {queue.waiting:,} waiting"
+    executors = plural(len(status.executors), "executor")
+    yield "executors", f"{executors}, {status.slots_used} of {status.slots} slots in use"
+    yield "orphaned", queue.orphaned
+    if today is None:
         yield "today (UTC)", "too much to be counted in time"
     else:
-        yield "today (UTC)", _runs(status.today)
-        yield "spent", _spent(status.today)
-    if status.alerts is not None:
-        yield "alerts", f"unknown: {status.alerts.unreachable}" if status.alerts.unreachable else _count(status)
+        counts = ", ".join(f"{today.runs[state]:,} {state}" for state in STATES if today.runs.get(state))
+        yield "today (UTC)", plural(today.total, "run") + (f": {counts}" if counts else "")
+        yield "spent", f"{cost(today.known_cost_usd, today.unknown_cost)} for {plural(today.calls, 'model call')}"
+    if alerts is not None:
+        count = len(firing(status))
+        fires = f"{count} {'fires' if count == 1 else 'fire'}" if count else "none fires"
+        yield "alerts", f"unknown: {alerts.unreachable}" if alerts.unreachable else fires
         for alert in firing(status):
             yield "alert", _alert(alert)
-
-
-def _queue(queue: QueueView) -> str:
-    oldest = f" (the oldest for {seconds(queue.oldest_queued_s)})" if queue.queued else ""
-    return f"{queue.queued:,} queued{oldest}, {queue.running:,} running, {queue.waiting:,} waiting"
-
-
-def _runs(today: TodayView) -> str:
-    counts = [f"{today.runs[state]:,} {state}" for state in STATES if today.runs.get(state)]
-    return f"{plural(today.total, 'run')}{': ' if counts else ''}{', '.join(counts)}"
-
-
-def _spent(today: TodayView) -> str:
-    return f"{cost(today.known_cost_usd, today.unknown_cost)} for {plural(today.calls, 'model call')}"
-
-
-def _count(status: StatusView) -> str:
-    count = len(firing(status))
-    return f"{count} {'fires' if count == 1 else 'fire'}" if count else "none fires"
 
 
 def _alert(alert: AlertView) -> str:

@@ -18,7 +18,7 @@ from flowyard_embedded.faults import ServerRunning
 from flowyard_embedded.stack.place import Place, find_place, take
 from flowyard_embedded.stack.services import Services, our_services
 from flowyard_embedded.stack.start import StackOptions
-from flowyard_embedded.stack.state import StackState, read_state
+from flowyard_embedded.stack.state import read_state
 from flowyard_embedded.stack.up import in_background, live
 from flowyard_embedded.streams import put, say
 
@@ -31,7 +31,6 @@ _EXAMPLES: Final = """\
 The first start makes an API key, shows it once, and keeps it for the flowyard command itself. Everything
 listens on 127.0.0.1. FLOWYARD_DATABASE_URL and FLOWYARD_NATS_URL name servers to use instead of own ones.
 The logs of each service are in DIR/logs. Ctrl-C ends everything in order; a second Ctrl-C, at once."""
-_DEFAULT_EXECUTORS: Final = 1
 _DEFAULT_PORT: Final = 8400
 
 
@@ -81,7 +80,7 @@ def _up(args: UpArgs, services: Services, detached: Callable[[], None] | None) -
     place = find_place(args.data, os.environ)
     options = StackOptions(
         place=place,
-        executors=_DEFAULT_EXECUTORS if args.executors is None else args.executors,
+        executors=args.executors or 1,
         port=_DEFAULT_PORT if args.port is None else args.port,
         json_logs=args.json_logs,
         services=services,
@@ -110,15 +109,11 @@ def _already(args: UpArgs, place: Place, error: ServerRunning) -> int:
         return exits.OK
     put(f"  dashboard   {state.dashboard_url}\n  API         {state.gateway_url}/v1")
     put(f"  to end it   flowyard down --data {quote(str(place.path))}")
-    if differences := _differences(args, state):
-        raise RunningOtherwise(differences)
-    return exits.OK
-
-
-def _differences(args: UpArgs, state: StackState) -> list[str]:
     differences = []
     if args.port and state.gateway_url and not state.gateway_url.endswith(f":{args.port}"):
         differences.append(f"its gateway on {state.gateway_url}")
     if args.executors is not None and args.executors != state.executors:
         differences.append(plural(state.executors, "executor"))
-    return differences
+    if differences:
+        raise RunningOtherwise(differences)
+    return exits.OK

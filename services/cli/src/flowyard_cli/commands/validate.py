@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from flowyard.language.load import Loaded
 from flowyard_cli import exits
-from flowyard_cli.grammar import carry_out, examples, file_argument
+from flowyard_cli.grammar import carry_out, examples, files_argument
 from flowyard_cli.reading import UnreadableFile, read_document
 from flowyard_cli.show.format import plural
 from flowyard_cli.show.problems import problems_as_data, sarif
@@ -30,7 +30,7 @@ class ValidateArgs:
 
 def add(parser: argparse.ArgumentParser) -> None:
     examples(parser, _EXAMPLES)
-    file_argument(parser, several=True)
+    files_argument(parser)
     parser.add_argument(
         "--format", choices=("text", "json", "sarif"), default="text", help="sarif is read by code hosts and editors"
     )

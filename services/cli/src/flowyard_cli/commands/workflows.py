@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from flowyard.api.client import Client
-from flowyard.api.workflows import WorkflowSummary
+from flowyard.api.workflows import RevisionSummary, WorkflowSummary
 from flowyard_cli import exits
 from flowyard_cli.grammar import (
     DEFAULT_LIMIT,
@@ -22,7 +22,7 @@ from flowyard_cli.grammar import (
 )
 from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.show.format import plural
-from flowyard_cli.show.tables import NONE, ago, as_data, print_items, print_table
+from flowyard_cli.show.tables import NONE, ago, as_data, print_items
 from flowyard_cli.show.views import print_workflow
 from flowyard_embedded.streams import print_json, put
 
@@ -108,19 +108,15 @@ def _add_diff(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(client: Client, args: ListWorkflowsArgs) -> int:
-    workflows = list(client.workflows(search=args.search, most=args.limit))
-    if args.json:
-        print_items(workflows)
-        return exits.OK
-    rows = [(each.name, each.revision, ago(each.updated_at), _last_run(client, each)) for each in workflows]
+    def row(workflow: WorkflowSummary) -> tuple[object, ...]:
+        run = next(client.runs(workflow=workflow.name, most=1), None)
+        last_run = f"{run.status}, {ago(run.finished_at or run.created_at)}" if run else NONE
+        return workflow.name, workflow.revision, ago(workflow.updated_at), last_run
+
+    workflows = client.workflows(search=args.search, most=args.limit)
+    columns = ("workflow", "revision", "updated", "last run")
     empty = "no workflows" if args.search else "no workflows yet: flowyard apply FILE"
-    print_table(("workflow", "revision", "updated", "last run"), rows, empty=empty)
-    return exits.OK
-
-
-def _last_run(client: Client, workflow: WorkflowSummary) -> str:
-    run = next(client.runs(workflow=workflow.name, most=1), None)
-    return f"{run.status}, {ago(run.finished_at or run.created_at)}" if run else NONE
+    return print_items(workflows, columns, row, as_json=args.json, empty=empty)
 
 
 def _show(client: Client, args: ShowWorkflowArgs) -> int:
@@ -135,13 +131,11 @@ def _show(client: Client, args: ShowWorkflowArgs) -> int:
 
 
 def _revisions(client: Client, args: ListRevisionsArgs) -> int:
-    revisions = list(client.revisions(args.name, most=args.limit))
-    if args.json:
-        print_items(revisions)
-        return exits.OK
-    rows = [(each.number, ago(each.created_at), each.restores or NONE, each.digest) for each in revisions]
-    print_table(("revision", "created", "restores", "digest"), rows, empty="no revisions")
-    return exits.OK
+    def row(revision: RevisionSummary) -> tuple[object, ...]:
+        return revision.number, ago(revision.created_at), revision.restores or NONE, revision.digest
+
+    revisions, columns = client.revisions(args.name, most=args.limit), ("revision", "created", "restores", "digest")
+    return print_items(revisions, columns, row, as_json=args.json, empty="no revisions")
 
 
 def _diff(client: Client, args: DiffRevisionsArgs) -> int:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from flowyard_cli.logs.line import LineFilter, LogLine, dated, decode_line
-from flowyard_cli.logs.source import NoLogs, OnLine
+from flowyard_cli.logs.line import LineFilter, LogLine, NoLogs, OnLine, dated, decode_line
 
 _SPARE: Final = 10
 """How many lines are read for each line to show: some don't match the filter."""

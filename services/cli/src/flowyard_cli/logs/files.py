@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowyard_cli.logs.line import LineFilter, LogLine, dated, decode_line
-from flowyard_cli.logs.source import OnLine
+from flowyard_cli.logs.line import LineFilter, LogLine, OnLine, dated, decode_line
 from flowyard_embedded.stack.logs import OLD_FILES
 
 _LOOK_S: Final = 0.2
@@ -96,13 +95,9 @@ class _Tail:
     def _matching(self, text: bytes, line_filter: LineFilter) -> Iterator[LogLine]:
         decoded = text.decode(errors="replace")
         if decoded and line_filter.may_match(decoded):
-            line = decode_line(self._name, decoded)
+            line = decode_line(self._path.stem, decoded)
             if line_filter.matches(line):
                 yield line
-
-    @property
-    def _name(self) -> str:
-        return self._path.stem
 
 
 def _read(path: Path, known: int, at: int) -> _Content | None:

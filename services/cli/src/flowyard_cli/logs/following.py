@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from flowyard_cli.logs.line import LogLine, in_order
-from flowyard_cli.logs.source import OnLine
+from flowyard_cli.logs.line import LogLine, OnLine, in_order
 
 Feed: TypeAlias = Callable[[OnLine, threading.Event], None]
 """Calls its first argument with each line, until it has no more or until the event is set."""

@@ -1,13 +1,16 @@
-"""A log line, and the filter for lines."""
+"""A log line, the filter for lines, and the sources of lines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
+
+from flowyard.errors.base import FlowyardError
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _RANKS: Final = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 3}
@@ -77,3 +80,30 @@ def dated(lines: Iterable[LogLine]) -> list[LogLine]:
 
 def in_order(lines: Iterable[LogLine]) -> list[LogLine]:
     return sorted(lines, key=lambda line: line.at or _BEGINNING)
+
+
+OnLine: TypeAlias = Callable[[LogLine], None]
+"""Called with each new line."""
+
+
+class NoLogs(FlowyardError, code="no_logs"):
+    """The logs of the services aren't on this machine, or can't be read."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"can't read the services' logs: {why}")
+
+
+class Source(Protocol):
+    """The lines of all processes of a stack. `where`: the source's name in messages."""
+
+    where: str
+
+    @property
+    def names(self) -> Set[str]:
+        """The names of the processes that are known so far."""
+
+    def newest(self, line_filter: LineFilter, most: int | None) -> Sequence[LogLine]:
+        """The newest matching lines, in any order. `most`: of each process. Raises NoLogs."""
+
+    def follow(self, line_filter: LineFilter, on_line: OnLine, stop: threading.Event) -> None:
+        """Calls `on_line` with matching lines that come after those of `newest`, until `stop` is set. Raises NoLogs."""

@@ -10,7 +10,6 @@ from typing import Any, Final
 from flowyard.api.client import Client
 from flowyard.api.refusals import Refused, Unreachable
 from flowyard.api.status import AlertView, ExecutorView, ServiceView, StatusView
-from flowyard.errors.base import FlowyardError
 from flowyard_cli.show.tables import ago
 from flowyard_embedded.stack.place import Place, owner_of
 from flowyard_embedded.stack.state import read_state
@@ -22,7 +21,6 @@ _MOST_EXECUTORS: Final = 8
 """With more executors, they are shown in a single line."""
 _NO_FAULTS: Final = frozenset({"info", "warning"})
 """Alerts of these severities don't mean that something is broken."""
-_FAULTS: Final = {UNKNOWN: "may be well or not"}
 _STATES: Final = {True: HEALTHY, False: DOWN, None: UNKNOWN}
 
 
@@ -118,7 +116,7 @@ def _status(client: Client) -> StatusView | None:
     try:
         return client.status()
     except Refused as error:
-        if not _is_away(error):
+        if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
             raise
         return None
 
@@ -151,9 +149,5 @@ def _executor(executor: ExecutorView) -> ServiceStatus:
 
 
 def _fault(service: ServiceStatus) -> str:
-    why = f": {service.detail}" if service.detail else ""
-    return f"{service.name} {_FAULTS.get(service.state, 'is ' + service.state)}{why}"
-
-
-def _is_away(error: FlowyardError) -> bool:
-    return error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    state = "may be well or not" if service.state == UNKNOWN else f"is {service.state}"
+    return f"{service.name} {state}" + (f": {service.detail}" if service.detail else "")

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -15,26 +15,18 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from flowyard.errors.steps import InvalidOutput
-from flowyard.runs.events import (
-    Event,
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs import events
+from flowyard.runs.events import Event, StepId
 from flowyard_cli.show.format import money, plural, seconds
 from flowyard_embedded.streams import printable, say
+
+_HANDLED: Final = {
+    "fail": "",
+    "continue": " (the run goes on)",
+    "goto": " (the run goes elsewhere)",
+    "skip": " (the item is skipped)",
+    "collect": " (the error is collected)",
+}
 
 
 class RunProgress(Protocol):
@@ -80,24 +72,24 @@ class StreamedReplies:
 
     def show(self, event: Event) -> None:
         match event:
-            case Token():
+            case events.Token():
                 self._token(event)
-            case StepStarted() if self.shown is not None:
+            case events.StepStarted() if self.shown is not None:
                 pass
-            case RetryScheduled():
+            case events.RetryScheduled():
                 self._drop(event.step)
                 self._write_line(line_of(event))
                 self._next()
-            case StepFinished() | StepFailed():
+            case events.StepFinished() | events.StepFailed():
                 self._end(event.step)
                 self._write_line(line_of(event))
                 self._next()
-            case RunFinished():
+            case events.RunFinished():
                 self._end_line()
             case _:
                 self._write_line(line_of(event))
 
-    def _token(self, token: Token) -> None:
+    def _token(self, token: events.Token) -> None:
         if self.shown is None:
             self.shown = token.step
         if token.step == self.shown:
@@ -149,23 +141,23 @@ class LiveProgress:
     def __init__(self, live: Live) -> None:
         self.live = live
         self.running: dict[StepId, tuple[float, Spinner, list[str]]] = {}
-        live.update(_RunningSteps(self))
+        live.update(self)
 
     def show(self, event: Event) -> None:
         match event:
-            case Token():
+            case events.Token():
                 if event.step in self.running:
                     self.running[event.step][2].append(event.text)
-            case StepStarted():
+            case events.StepStarted():
                 self.running[event.step] = (time.monotonic(), Spinner("dots"), [])
-            case StepFinished() | StepFailed():
+            case events.StepFinished() | events.StepFailed():
                 self.running.pop(event.step, None)
                 self._print(event)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 if event.step in self.running:
                     self.running[event.step][2].clear()
                 self._print(event)
-            case RunFinished():
+            case events.RunFinished():
                 self.running.clear()
             case _:
                 self._print(event)
@@ -173,20 +165,14 @@ class LiveProgress:
     def _print(self, event: Event) -> None:
         line = line_of(event)
         if line:
-            self.live.console.print(Text(line, style="red" if isinstance(event, StepFailed) else ""))
-
-
-class _RunningSteps:
-    """Drawn several times a second."""
-
-    def __init__(self, progress: LiveProgress) -> None:
-        self.progress = progress
+            self.live.console.print(Text(line, style="red" if isinstance(event, events.StepFailed) else ""))
 
     def __rich__(self) -> RenderableType:
+        """Called several times a second."""
         now = time.monotonic()
-        width = max(self.progress.live.console.width - 2, 20)
+        width = max(self.live.console.width - 2, 20)
         rows: list[RenderableType] = []
-        for step, (since, spinner, words) in list(self.progress.running.items()):
+        for step, (since, spinner, words) in list(self.running.items()):
             tail = " ".join(printable("".join(words[-200:])).split())
             spinner.update(text=Text(_fit(f"{step} {seconds(now - since)}  ", tail, width), no_wrap=True))
             rows.append(spinner)
@@ -212,45 +198,38 @@ def line_of(event: Event) -> str | None:
 
 def _line_of(event: Event) -> str | None:
     match event:
-        case RunStarted():
+        case events.RunStarted():
             return f"{event.workflow}: run {event.run_id}"
-        case StepStarted():
+        case events.StepStarted():
             return f"{event.step}: started"
-        case StepFinished():
-            return f"{event.step}: done in {seconds(event.duration_s)}{_spent(event)}"
-        case StepFailed():
-            return f"{event.step}: failed after {seconds(event.duration_s)}: {event.error.message}{_handled(event)}"
-        case RetryScheduled():
+        case events.StepFinished():
+            tokens = f", {plural(event.tokens_out, 'token')}" if event.tokens_out else ""
+            cost = f", {money(event.cost_usd)}" if event.cost_usd else ""
+            return f"{event.step}: done in {seconds(event.duration_s)}{tokens}{cost}"
+        case events.StepFailed():
+            failure = f"{event.error.message} [{event.error.code}]{_HANDLED[event.handled]}"
+            return f"{event.step}: failed after {seconds(event.duration_s)}: {failure}"
+        case events.RetryScheduled():
             when = f"in {seconds(event.delay_s)}" if event.delay_s else "now"
             # What a call failed with has been said; what was wrong with a reply hasn't.
             why = f"{event.error.message} [{event.error.code}], " if event.error.code == InvalidOutput.code else ""
             return f"{event.step}: {why}try {event.attempt} {when}"
-        case RouteTaken():
-            return (
-                f"{event.node}: goes to {event.to} ({f'because {event.condition}' if event.condition else 'default'})"
-            )
-        case LoopTurned():
+        case events.RouteTaken():
+            why = f"because {event.condition}" if event.condition else "default"
+            return f"{event.node}: goes to {event.to} ({why})"
+        case events.LoopTurned():
             reason = {"again": "again", "done": "done", "exhausted": "no turns left"}[event.outcome]
             return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
-        case ModelCalled():
+        case events.ModelCalled():
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
-        case RunQueued() | RunClaimed() | RunWaiting() | Token() | ModelReserved() | RunFinished():
+        case (
+            events.RunQueued()
+            | events.RunClaimed()
+            | events.RunWaiting()
+            | events.Token()
+            | events.ModelReserved()
+            | events.RunFinished()
+        ):
             return None
         case _:
             assert_never(event)
-
-
-def _spent(event: StepFinished) -> str:
-    tokens = f", {plural(event.tokens_out, 'token')}" if event.tokens_out else ""
-    return tokens + (f", {money(event.cost_usd)}" if event.cost_usd else "")
-
-
-def _handled(event: StepFailed) -> str:
-    ends = {
-        "fail": "",
-        "continue": " (the run goes on)",
-        "goto": " (the run goes elsewhere)",
-        "skip": " (the item is skipped)",
-        "collect": " (the error is collected)",
-    }
-    return f" [{event.error.code}]{ends[event.handled]}"

@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 from rich import box
@@ -64,12 +63,8 @@ def _node_as_data(node: NodeSummary, summary: RunSummary) -> dict[str, Any]:
         "share": round(node.share(summary.duration_s), 4),
         "tokens_in": node.tokens_in,
         "tokens_out": node.tokens_out,
-        "cost_usd": _number(node.cost_usd),
+        "cost_usd": None if node.cost_usd is None else float(node.cost_usd),
     }
-
-
-def _number(value: Decimal | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def _is_bottleneck(node: NodeSummary, summary: RunSummary) -> bool:
@@ -79,7 +74,12 @@ def _is_bottleneck(node: NodeSummary, summary: RunSummary) -> bool:
 
 def print_result(summary: RunSummary) -> None:
     """Outputs and table on standard output; the error on standard error. Raises UnwritableOutput."""
-    console = _console(terminal=sys.stdout.isatty())
+    # Only draws: if the reader of standard output has gone away, rich would end the process on a write.
+    nowhere = io.StringIO()
+    if sys.stdout.isatty():
+        console = Console(file=nowhere, force_terminal=True)
+    else:
+        console = Console(file=nowhere, width=_WIDE, color_system=None, highlight=False)
     for name, value in summary.outputs.items():
         put(_drawn(console, Text(f"\n{name}", style="bold")), end="", drawn=True)
         put(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
@@ -87,14 +87,6 @@ def print_result(summary: RunSummary) -> None:
         put()
         put(_drawn(console, table(summary, console)), drawn=True)
     _print_end(summary)
-
-
-def _console(*, terminal: bool) -> Console:
-    """Only draws: if the reader of standard output has gone away, rich would end the process on a write."""
-    nowhere = io.StringIO()
-    if terminal:
-        return Console(file=nowhere, force_terminal=True)
-    return Console(file=nowhere, width=_WIDE, color_system=None, highlight=False)
 
 
 def _drawn(console: Console, what: RenderableType) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
+from flowyard_cli import exits
 from flowyard_embedded.streams import print_json, printable, put
 
+Item = TypeVar("Item", bound=BaseModel)
+
 NONE: Final = "-"
-_MINUTE: Final = 60
-_HOUR: Final = 60 * _MINUTE
-_DAY: Final = 24 * _HOUR
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -42,8 +43,15 @@ def as_data(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json")
 
 
-def print_items(items: Iterable[BaseModel]) -> None:
-    print_json({"items": [as_data(item) for item in items]})
+def print_items(
+    items: Iterable[Item], columns: Sequence[str], row: Callable[[Item], Sequence[object]], *, as_json: bool, empty: str
+) -> int:
+    """Prints a table with a row per item, or one JSON object. Returns the exit code."""
+    if as_json:
+        print_json({"items": [as_data(item) for item in items]})
+    else:
+        print_table(columns, map(row, items), empty=empty)
+    return exits.OK
 
 
 def when(at: datetime | None) -> str:
@@ -55,7 +63,7 @@ def ago(at: datetime | None) -> str:
     if at is None:
         return NONE
     seconds = max(0, round((datetime.now(UTC) - at).total_seconds()))
-    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+    for unit, name in _UNITS:
         if seconds >= unit:
             return f"{seconds // unit} {name} ago"
     return f"{seconds} s ago"
