@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from nats.aio.msg import Msg
 
 from flowyard_embedded import faults
 from flowyard_embedded.servers.accounts import choose_account
-from flowyard_embedded.servers.nats import NatsServer, end_nats, nats_server, start_nats
+from flowyard_embedded.servers.lifetime import opened
+from flowyard_embedded.servers.nats import NatsServer, end_nats, start_nats
 from flowyard_embedded.servers.nats_config import Limits, Subjects
-from flowyard_embedded.servers.postgres import PostgresServer, end_postgres, postgres_server, start_postgres
+from flowyard_embedded.servers.postgres import PostgresServer, end_postgres, start_postgres
 from flowyard_embedded.servers.wheels import postgres_programs
 from support.servers import EVERYTHING, execute, fetch
 from support.waiting import eventually
@@ -69,6 +71,14 @@ def home(kind: str, request: pytest.FixtureRequest) -> Path:
 
 def start(kind: str, home: Path, port: int | None = None) -> PostgresServer | NatsServer:
     return start_postgres(home, port=port) if kind == "postgres" else start_nats(home, users=USERS, port=port)
+
+
+def postgres_server(home: Path, **options: Any) -> AbstractAsyncContextManager[PostgresServer]:
+    return opened(lambda give_up: start_postgres(home, give_up=give_up, **options))
+
+
+def nats_server(home: Path, **options: Any) -> AbstractAsyncContextManager[NatsServer]:
+    return opened(lambda give_up: start_nats(home, give_up=give_up, **options))
 
 
 def url_of(server: PostgresServer) -> str:

@@ -1,4 +1,4 @@
-"""NATS in a directory: `start_nats`, or as a block `nats_server`."""
+"""NATS in a directory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ from pydantic import SecretStr
 from flowyard_embedded.servers import leftovers, ports, wheels
 from flowyard_embedded.servers.accounts import choose_account, give, require_reach
 from flowyard_embedded.servers.home import Home, taken, write_secret
-from flowyard_embedded.servers.lifetime import opened
 from flowyard_embedded.servers.nats_config import Limits, Subjects, write_config
 from flowyard_embedded.servers.process import Program, ServerProcess, start
 
@@ -40,16 +38,6 @@ class NatsServer:
 
     def url(self, user: str) -> SecretStr:
         return SecretStr(f"nats://{user}:{self.passwords[user].get_secret_value()}@{ports.LOOPBACK}:{self.port}")
-
-
-@asynccontextmanager
-async def nats_server(
-    home: Path, *, users: Mapping[str, Subjects], port: int | None = None, limits: Limits = DEFAULT_LIMITS
-) -> AsyncIterator[NatsServer]:
-    """As `start_nats`; stopped at the end of the block."""
-    begin = partial(start_nats, home, users=users, port=port, limits=limits)
-    async with opened(lambda give_up: begin(give_up=give_up)) as server:
-        yield server
 
 
 def start_nats(

@@ -6,6 +6,7 @@ import errno
 import random
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from flowyard_embedded.faults import PortTaken, ServerFailed
@@ -23,14 +24,11 @@ Started = TypeVar("Started")
 
 def start_on(port: int | None, title: str, start: Callable[[int], Started]) -> Started:
     """Starts on `port`; None: on a free one. Raises PortTaken, and what `start` raises."""
-    if port is not None:
-        return _start(port, title, start)
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _start(free_port(), title, start)
-        except PortTaken:
-            continue
-    return _start(free_port(), title, start)
+    if port is None:
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(PortTaken):
+                return _start(free_port(), title, start)
+    return _start(free_port() if port is None else port, title, start)
 
 
 def _start(port: int, title: str, start: Callable[[int], Started]) -> Started:

@@ -1,10 +1,9 @@
-"""Postgres in a directory: `start_postgres`, or as a block `postgres_server`."""
+"""Postgres in a directory."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,6 @@ from pydantic import SecretStr
 from flowyard_embedded.servers import ports
 from flowyard_embedded.servers.cluster import STOP_SIGNALS, SUPERUSER, TITLE, Cluster, end_leftovers, open_cluster
 from flowyard_embedded.servers.home import taken
-from flowyard_embedded.servers.lifetime import opened
 from flowyard_embedded.servers.process import Program, ServerProcess, start
 
 _NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -41,16 +39,6 @@ class PostgresServer:
     def url_of(self, database: str) -> SecretStr:
         password = self.password.get_secret_value()
         return SecretStr(f"postgresql://{SUPERUSER}:{password}@{ports.LOOPBACK}:{self.port}/{database}")
-
-
-@asynccontextmanager
-async def postgres_server(
-    home: Path, *, port: int | None = None, settings: Mapping[str, str] = _NO_SETTINGS
-) -> AsyncIterator[PostgresServer]:
-    """As `start_postgres`; stopped at the end of the block."""
-    begin = partial(start_postgres, home, port=port, settings=settings)
-    async with opened(lambda give_up: begin(give_up=give_up)) as server:
-        yield server
 
 
 def start_postgres(

@@ -62,7 +62,12 @@ class SupervisedServer(Generic[S]):
         self._change("starting", None)
         try:
             async with opened(partial(self._start, self._first.port if self._first else None)) as server:
-                self._began(server)
+                self._change("healthy", server)
+                if self._first is None:
+                    self._first = server
+                    self._settled.set()
+                else:
+                    self._output.log("INFO", f"{self.name} is running again", pid=server.process.pid)
                 begun = loop.time()
                 code = await server.process.ended()
                 self._output.log("ERROR", f"{self.name} has ended by itself", exit_code=code)
@@ -76,14 +81,6 @@ class SupervisedServer(Generic[S]):
             return 0.0
         finally:
             self._change("down", None)
-
-    def _began(self, server: S) -> None:
-        self._change("healthy", server)
-        if self._first is None:
-            self._first = server
-            self._settled.set()
-        else:
-            self._output.log("INFO", f"{self.name} is running again", pid=server.process.pid)
 
     def _change(self, state: ProcessState, server: S | None) -> None:
         self._state, self._server = state, server

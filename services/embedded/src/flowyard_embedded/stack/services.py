@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from pydantic import SecretStr
@@ -67,7 +68,14 @@ Services: TypeAlias = Callable[[Surroundings], Sequence[ServiceSpec]]
 
 def our_services(around: Surroundings) -> list[ServiceSpec]:
     """The services that start slowest come first."""
-    return [*_executors(around), _gateway(around), _dashboard(around), _registry(around)]
+    ports = around.ports
+    addresses = {"REGISTRY_URL": url_of(ports.registry), "DASHBOARD_URL": url_of(ports.dashboard)}
+    return [
+        *(_executor(around, number, port) for number, port in enumerate(ports.executors, start=1)),
+        _spec(around, "gateway", ports.gateway, PUBLIC_END, grace_s=_PUBLIC_GRACE_S, settings=addresses),
+        _spec(around, "dashboard", ports.dashboard, PUBLIC_END, grace_s=_PUBLIC_GRACE_S),
+        _spec(around, "registry", ports.registry, REGISTRY_ENDS, grace_s=_GRACE_S),
+    ]
 
 
 def url_of(port: int) -> str:
@@ -91,79 +99,26 @@ def _free(service: str, port: int) -> int:
     return port
 
 
-def _executors(around: Surroundings) -> list[ServiceSpec]:
-    suffix = _suffix(around)
-    return [
-        _spec(
-            around,
-            "executor",
-            name=f"executor-{number}",
-            port=port,
-            end_order=EXECUTORS_END,
-            patience_s=_DRAIN_S + _GRACE_S + _SLACK_S,
-            settings={
-                "EXECUTOR_NAME": f"executor-{number}{suffix}",
-                "DRAIN_S": str(_DRAIN_S),
-                "GRACE_S": str(_GRACE_S),
-            },
-        )
-        for number, port in enumerate(around.ports.executors, start=1)
-    ]
-
-
-def _suffix(around: Surroundings) -> str:
-    """A suffix for the names of executors where other stacks may share the database: names must be unique there."""
-    if external_url(DATABASE_URL, around.environment) is None:
-        return ""
-    place = f"{socket.gethostname()}:{around.data}"
-    return f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
-
-
-def _gateway(around: Surroundings) -> ServiceSpec:
-    return _spec(
-        around,
-        "gateway",
-        port=around.ports.gateway,
-        end_order=PUBLIC_END,
-        patience_s=_PUBLIC_GRACE_S + _SLACK_S,
-        settings={
-            "REGISTRY_URL": url_of(around.ports.registry),
-            "DASHBOARD_URL": url_of(around.ports.dashboard),
-            "GRACE_S": str(_PUBLIC_GRACE_S),
-        },
-    )
-
-
-def _dashboard(around: Surroundings) -> ServiceSpec:
-    return _spec(
-        around,
-        "dashboard",
-        port=around.ports.dashboard,
-        end_order=PUBLIC_END,
-        patience_s=_PUBLIC_GRACE_S + _SLACK_S,
-        settings={"GRACE_S": str(_PUBLIC_GRACE_S)},
-    )
-
-
-def _registry(around: Surroundings) -> ServiceSpec:
-    return _spec(
-        around,
-        "registry",
-        port=around.ports.registry,
-        end_order=REGISTRY_ENDS,
-        patience_s=_GRACE_S + _SLACK_S,
-        settings={"GRACE_S": str(_GRACE_S)},
-    )
+def _executor(around: Surroundings, number: int, port: int) -> ServiceSpec:
+    name = f"executor-{number}"
+    unique_name = name
+    if external_url(DATABASE_URL, around.environment) is not None:
+        # Other stacks may share the database, and names must be unique there.
+        place = f"{socket.gethostname()}:{around.data}"
+        unique_name += f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+    settings = {"EXECUTOR_NAME": unique_name, "DRAIN_S": str(_DRAIN_S)}
+    spec = _spec(around, "executor", port, EXECUTORS_END, name=name, grace_s=_GRACE_S, settings=settings)
+    return replace(spec, patience_s=_DRAIN_S + spec.patience_s)
 
 
 def _spec(
     around: Surroundings,
     service: str,
-    *,
     port: int,
     end_order: int,
-    patience_s: float,
-    settings: Mapping[str, str],
+    *,
+    grace_s: float,
+    settings: Mapping[str, str] = MappingProxyType({}),
     name: str | None = None,
 ) -> ServiceSpec:
     all_settings = {
@@ -171,15 +126,18 @@ def _spec(
         "NATS_URL": around.nats_url(service).get_secret_value(),
         "HOST": LOOPBACK,
         "PORT": str(port),
+        "GRACE_S": str(grace_s),
         **({"SECRET_KEY_FILE": str(around.secret_key)} if around.secret_key and service in _SEAL else {}),
         **settings,
     }
-    name = name or service
-    line = command(around.data, name, f"flowyard_{service}.main")
+    line = command(around.data, name or service, f"flowyard_{service}.main")
     users = around.environment if service == "executor" else _without_keys(around.environment)
     if service not in _SEAL:
         users = {key: value for key, value in users.items() if not key.startswith(SEALING_KEY)}
-    return ServiceSpec(name, line, _environment(users, all_settings), port, end_order, patience_s)
+    set_here = {f"{PREFIX}{key}": value for key, value in all_settings.items()}
+    # A service refuses to start if both a variable and its file are set.
+    environment = {key: value for key, value in users.items() if key.removesuffix("_FILE") not in set_here} | set_here
+    return ServiceSpec(name or service, line, environment, port, end_order, grace_s + _SLACK_S)
 
 
 def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:
@@ -189,11 +147,3 @@ def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith(PREFIX) or not any(word in name.upper() for word in _SECRET)
     }
-
-
-def _environment(users: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """`users`: the user's own variables; executors find the keys of models there."""
-    set_here = {f"{PREFIX}{name}": value for name, value in settings.items()}
-    # A service refuses to start if both a variable and its file are set.
-    refused = {f"{name}_FILE" for name in set_here}
-    return {**{name: value for name, value in users.items() if name not in refused}, **set_here}

@@ -77,7 +77,9 @@ class Started:
 
 async def start_stack(start: Starting) -> Started:
     """Returns when all services are healthy. Raises FlowyardError; what was started until then keeps running."""
-    await _end_leftovers(start)
+    if leftovers := await asyncio.to_thread(find_leftovers, start.options.place.path):
+        start.output.show_progress(f"  ending what an earlier start left behind: {', '.join(sorted(leftovers))}")
+        await asyncio.to_thread(end_leftovers, leftovers)
     ports = choose_ports(start.options.port, executors=start.options.executors)
     start.state.set_urls(url_of(ports.gateway), url_of(ports.dashboard))
     database_url, nats_url = await asyncio.gather(_postgres(start), _nats(start))
@@ -86,13 +88,6 @@ async def start_stack(start: Starting) -> Started:
     around = Surroundings(start.options.place.path, ports, database_url, nats_url, os.environ, secret_key)
     await _start_services(start, around)
     return Started(ports, key)
-
-
-async def _end_leftovers(start: Starting) -> None:
-    leftovers = await asyncio.to_thread(find_leftovers, start.options.place.path)
-    if leftovers:
-        start.output.show_progress(f"  ending what an earlier start left behind: {', '.join(sorted(leftovers))}")
-        await asyncio.to_thread(end_leftovers, leftovers)
 
 
 async def _postgres(start: Starting) -> SecretStr:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from shlex import quote
 from typing import Final, Literal, TypeAlias
@@ -38,7 +39,10 @@ def in_background(work: Callable[[Callable[[], None]], int]) -> int:
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _leave_terminal()
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, 0)
+        os.close(nowhere)
         return work(partial(_signal_healthy, writing))
     os.close(writing)
     try:
@@ -49,13 +53,6 @@ def in_background(work: Callable[[Callable[[], None]], int]) -> int:
         os.waitpid(child, 0)
         raise
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _leave_terminal() -> None:
-    os.setsid()
-    nowhere = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nowhere, 0)
-    os.close(nowhere)
 
 
 def _signal_healthy(writing: int) -> None:
@@ -71,23 +68,16 @@ async def live(options: StackOptions) -> Outcome:
     """
     with needed_directory(options.place.path):
         options.place.logs.mkdir(mode=0o700, exist_ok=True)
-    screen = Screen()
-    output = StackOutput(
-        options.place.logs, screen, as_json=options.json_logs, width=len(f"executor-{options.executors}")
-    )
-    try:
-        return await _live(options, screen, output)
-    finally:
-        output.close()
-
-
-async def _live(options: StackOptions, screen: Screen, output: StackOutput) -> Outcome:
+    screen, width = Screen(), len(f"executor-{options.executors}")
+    output = StackOutput(options.place.logs, screen, as_json=options.json_logs, width=width)
     stack = Stack(output)
-    state = StateFile(options.place.state, stack.statuses, executors=options.executors)
-    with ended_by_signals(stack) as ending:
+    with closing(output), ended_by_signals(stack) as ending:
+        state = StateFile(options.place.state, stack.statuses, executors=options.executors)
         starting = asyncio.create_task(_start(Starting(options, stack, output, state)))
         try:
-            await _first_of(starting, ending.requested)
+            waiting = asyncio.create_task(ending.requested.wait())
+            await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
             if starting.done():
                 output.show_result(starting.result())
                 if options.detached:
@@ -115,26 +105,18 @@ async def _start(start: Starting) -> str:
     return _welcome(start.options, started, seconds=time.monotonic() - begun)
 
 
-async def _first_of(starting: asyncio.Task[str], requested: asyncio.Event) -> None:
-    waiting = asyncio.create_task(requested.wait())
-    await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-
-
 def _welcome(options: StackOptions, started: Started, *, seconds: float) -> str:
     gateway, dashboard = url_of(started.ports.gateway), url_of(started.ports.dashboard)
     key = started.key.get_secret_value() if started.key else None
     once = (
-        [f"  API key     {key}", "              shown this once; the flowyard command uses it by itself"] if key else []
+        f"  API key     {key}\n              shown this once; the flowyard command uses it by itself\n" if key else ""
     )
     end = f"flowyard down --data {quote(str(options.place.path))}"
-    return "\n".join(
-        [
-            f"flowyard: up after {seconds:.1f} s",
-            f"  dashboard   {dashboard}",
-            f"  API         {gateway}/v1   (described in {gateway}/openapi.json)",
-            *once,
-            f"  logs        {options.place.logs}",
-            f"  to end it   {end}" if options.detached else f"  to end it   Ctrl-C, or elsewhere: {end}",
-        ]
+    return (
+        f"flowyard: up after {seconds:.1f} s\n"
+        f"  dashboard   {dashboard}\n"
+        f"  API         {gateway}/v1   (described in {gateway}/openapi.json)\n"
+        f"{once}"
+        f"  logs        {options.place.logs}\n"
+        f"  to end it   {'' if options.detached else 'Ctrl-C, or elsewhere: '}{end}"
     )
