@@ -10,9 +10,8 @@ from starlette.middleware import Middleware
 
 from flowyard.service.connections import postgres_and_nats
 from flowyard.web.app import About, make_app
-from flowyard_dashboard import login, mlflow_page, own_routes, run_routes, runs_routes, workflow_routes
+from flowyard_dashboard import login, own_routes, run_routes, runs_routes, workflow_routes
 from flowyard_dashboard.error_pages import register_error_pages
-from flowyard_dashboard.form_body import body_limit
 from flowyard_dashboard.pages import HEADERS
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.session_guard import SessionGuard
@@ -23,14 +22,14 @@ _WITHOUT_NATS: Final = "pages show events up to a second later, and no tokens"
 
 
 def dashboard_app(parts: DashboardParts) -> FastAPI:
-    pages = (own_routes, login, workflow_routes, runs_routes, run_routes, mlflow_page)
+    pages = (own_routes, login, workflow_routes, runs_routes, run_routes)
     app = make_app(
         About("Flowyard dashboard", version("flowyard"), ABOUT),
         routers=[page.router for page in pages],
         checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,
-        body_limit=body_limit(parts),
+        body_limit=parts.settings.form_limit,
         headers=HEADERS,
     )
     app.state.parts = parts

@@ -50,7 +50,8 @@ def empty_form(workflow: Workflow) -> list[InputControl]:
 
 def read_form(workflow: Workflow, form: Mapping[str, str]) -> SubmittedForm:
     """Reads a submitted form. `form`: its values by name."""
-    texts = {name: _with_unix_line_ends(form.get(PREFIX + name, "")) for name in workflow.inputs}
+    # Browsers send forms with CRLF line ends.
+    texts = {name: form.get(PREFIX + name, "").replace("\r\n", "\n") for name in workflow.inputs}
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, field in workflow.inputs.items():
@@ -138,8 +139,3 @@ def _number(text: str) -> int | float:
         except ValueError:
             continue
     raise ValueError("This isn't a number.")
-
-
-def _with_unix_line_ends(text: str) -> str:
-    """Browsers send forms with CRLF line ends."""
-    return text.replace("\r\n", "\n")

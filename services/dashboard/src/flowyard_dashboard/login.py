@@ -9,9 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from flowyard.access import Caller
-from flowyard_dashboard.form_body import read_form_body
-from flowyard_dashboard.parts import DashboardParts
-from flowyard_dashboard.routing import InjectedParts
+from flowyard_dashboard.parts import DashboardParts, InjectedParts, read_form_body
 from flowyard_dashboard.session_guard import COOKIE, LOGIN, local_path
 
 router = APIRouter(include_in_schema=False)
@@ -28,18 +26,6 @@ async def login_page(
 async def log_in(parts: InjectedParts, request: Request) -> Response:
     form = await read_form_body(parts, request)
     target = local_path(form.get("next", "/"))
-    return await _log_in(parts, request, form.get("key", "").strip(), target)
-
-
-@router.post("/logout")
-async def log_out(parts: InjectedParts, request: Request) -> Response:
-    await parts.sessions.close(request.cookies.get(COOKIE, ""))
-    response = RedirectResponse(LOGIN, 303)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return response
-
-
-async def _log_in(parts: DashboardParts, request: Request, key: str, target: str) -> Response:
     address = request.client.host if request.client else ""
     wait_s = math.ceil(parts.attempts.wait_s(address))
     if wait_s:
@@ -49,12 +35,20 @@ async def _log_in(parts: DashboardParts, request: Request, key: str, target: str
         return response
     # Counted before the key is verified, so that parallel attempts are counted, too.
     parts.attempts.add_failure(address)
-    caller = await parts.keys.verify(key)
+    caller = await parts.keys.verify(form.get("key", "").strip())
     if caller is None:
         problem = "This key isn't valid: it is unknown, misspelled or revoked."
         return parts.pages.page(request, "login", status=401, next=target, problem=problem)
     parts.attempts.reset(address)
     return await _open_session(parts, request, caller, target)
+
+
+@router.post("/logout")
+async def log_out(parts: InjectedParts, request: Request) -> Response:
+    await parts.sessions.close(request.cookies.get(COOKIE, ""))
+    response = RedirectResponse(LOGIN, 303)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
 
 
 async def _open_session(parts: DashboardParts, request: Request, caller: Caller, target: str) -> Response:

@@ -10,7 +10,7 @@ from functools import partial
 
 from flowyard.control.live import Live
 from flowyard.control.parts import make_control
-from flowyard.service.connections import Connections, open_connections
+from flowyard.service.connections import open_connections
 from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
 from flowyard.storage.history import History
@@ -49,34 +49,25 @@ async def run_dashboard(
 
 @asynccontextmanager
 async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> AsyncIterator[DashboardParts]:
-    async with open_connections(settings, "dashboard") as connections:
-        yield _build_parts(settings, connections, shutting_down)
-
-
-def _build_parts(settings: DashboardSettings, connections: Connections, shutting_down: asyncio.Event) -> DashboardParts:
-    metrics, database, bus = connections.metrics, connections.database, connections.bus
-    assets = load_assets()
-    return DashboardParts(
-        settings=settings,
-        metrics=metrics,
-        database=database,
-        bus=bus,
-        control=make_control(
-            database,
-            bus,
-            metrics,
-            queue_limit=settings.queue_limit,
-            inputs_limit=settings.inputs_limit,
-            secret_key=settings.secret_key.get_secret_value(),
-        ),
-        live=Live(bus, History(database), poll_s=settings.poll_s),
-        run_changes=RunChanges(bus, poll_s=settings.poll_s),
-        workflows=Workflows(database),
-        overview=Overview(database),
-        keys=Keys(database),
-        sessions=Sessions(database),
-        attempts=LoginAttempts(),
-        assets=assets,
-        pages=Pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
-        shutting_down=shutting_down,
-    )
+    async with open_connections(settings, "dashboard") as opened:
+        metrics, database, bus = opened.metrics, opened.database, opened.bus
+        limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
+        secret_key = settings.secret_key.get_secret_value()
+        assets = load_assets()
+        yield DashboardParts(
+            settings=settings,
+            metrics=metrics,
+            database=database,
+            bus=bus,
+            control=make_control(database, bus, metrics, **limits, secret_key=secret_key),
+            live=Live(bus, History(database), poll_s=settings.poll_s),
+            run_changes=RunChanges(bus, poll_s=settings.poll_s),
+            workflows=Workflows(database),
+            overview=Overview(database),
+            keys=Keys(database),
+            sessions=Sessions(database),
+            attempts=LoginAttempts(),
+            assets=assets,
+            pages=Pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
+            shutting_down=shutting_down,
+        )

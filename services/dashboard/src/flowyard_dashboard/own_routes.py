@@ -1,12 +1,15 @@
-"""The start page, and the files that pages need."""
+"""The start page, the page that shows MLflow in a frame, and the files that pages need."""
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from flowyard_dashboard import assets
-from flowyard_dashboard.routing import InjectedParts
+from flowyard_dashboard.pages import CONTENT_SECURITY_POLICY
+from flowyard_dashboard.parts import InjectedParts
 
 router = APIRouter(include_in_schema=False)
 
@@ -25,3 +28,18 @@ async def asset(parts: InjectedParts, request: Request) -> Response:
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(file.compressed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media_type)
     return Response(file.body, headers=headers, media_type=file.media_type)
+
+
+@router.get("/mlflow")
+async def mlflow(parts: InjectedParts, request: Request) -> Response:
+    page = parts.pages.page(request, "mlflow")
+    page.headers["content-security-policy"] = policy_for(parts.settings.mlflow_public_url)
+    return page
+
+
+def policy_for(url: str) -> str:
+    """The content security policy of the page: its frame may only load from this URL."""
+    if not url:
+        return CONTENT_SECURITY_POLICY
+    parts = urlsplit(url)
+    return f"{CONTENT_SECURITY_POLICY}; frame-src {parts.scheme}://{parts.netloc}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
 
 from flowyard.bus.connection import Bus
 from flowyard.control.live import Live
@@ -37,3 +40,17 @@ class DashboardParts:
     assets: Assets
     pages: Pages
     shutting_down: asyncio.Event
+
+
+async def _parts(request: Request) -> DashboardParts:
+    parts: DashboardParts = request.app.state.parts
+    return parts
+
+
+InjectedParts: TypeAlias = Annotated[DashboardParts, Depends(_parts)]
+
+
+async def read_form_body(parts: DashboardParts, request: Request) -> dict[str, str]:
+    """The values of a submitted form by name. Raises TooLarge, HTTPException."""
+    async with request.form(max_part_size=parts.settings.form_limit) as form:
+        return {name: value for name, value in form.items() if isinstance(value, str)}

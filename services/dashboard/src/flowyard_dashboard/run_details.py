@@ -11,24 +11,9 @@ from uuid import UUID
 
 from flowyard.errors.requests import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
+from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent, decode_all
-from flowyard.runs.events import (
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs.events import StepId
 from flowyard.runs.run import Entry, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import EdgeLine
@@ -98,9 +83,9 @@ async def read_details(parts: DashboardParts, run_id: UUID, previous: RunDetails
         control.history.entries(run_id, after=after, most=_WINDOW),
     )
     newest = [*previous_entries, *(entry for entry in entries if entry.seq <= run.last_seq)][-_WINDOW:]
-    events = list(decode_all(newest))
-    working = running_steps(events) if run.status == "running" else ()
-    return RunDetails(run, workflow, steps, calls, newest, working, _taken_routes(events))
+    stored_events = list(decode_all(newest))
+    working = running_steps(stored_events) if run.status == "running" else ()
+    return RunDetails(run, workflow, steps, calls, newest, working, _taken_routes(stored_events))
 
 
 async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | None) -> Workflow | None:
@@ -114,21 +99,25 @@ async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | 
         return None
 
 
-def running_steps(events: Iterable[StoredEvent]) -> list[ActiveStep]:
+def running_steps(stored_events: Iterable[StoredEvent]) -> list[ActiveStep]:
     """The steps that have begun and not ended. An event of the run itself means that no earlier step is running."""
     steps: dict[StepId, ActiveStep] = {}
-    for stored in events:
+    for stored in stored_events:
         match event := stored.event:
-            case RunQueued() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
+            case events.RunQueued() | events.RunClaimed() | events.RunWaiting():
                 steps.clear()
-            case StepStarted():
+            case events.RunStarted() | events.RunFinished():
+                steps.clear()
+            case events.StepStarted():
                 steps[event.step] = ActiveStep(event.step, stored.at, 1)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 if event.step in steps:
                     steps[event.step] = ActiveStep(event.step, steps[event.step].since, event.attempt)
-            case StepFinished() | StepFailed():
+            case events.StepFinished() | events.StepFailed():
                 steps.pop(event.step, None)
-            case ModelReserved() | ModelCalled() | Token() | RouteTaken() | LoopTurned():
+            case events.ModelReserved() | events.ModelCalled() | events.Token():
+                pass
+            case events.RouteTaken() | events.LoopTurned():
                 pass
             case _:
                 assert_never(event)
@@ -180,7 +169,9 @@ def is_followed(line: EdgeLine, details: RunDetails, states: Mapping[str, NodeSt
     return (line.source, line.target) in details.taken_routes
 
 
-def _taken_routes(events: Iterable[StoredEvent]) -> frozenset[tuple[str, str]]:
+def _taken_routes(stored_events: Iterable[StoredEvent]) -> frozenset[tuple[str, str]]:
     """The routes that the run has taken, as node and target."""
-    choices = (stored.event for stored in events if isinstance(stored.event, RouteTaken | LoopTurned))
+    choices = (
+        stored.event for stored in stored_events if isinstance(stored.event, events.RouteTaken | events.LoopTurned)
+    )
     return frozenset((event.node, event.to) for event in choices)

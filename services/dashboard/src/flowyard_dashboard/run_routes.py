@@ -13,15 +13,12 @@ from flowyard.control.cancel import cancel_run
 from flowyard.control.fork import ForkOrder, Point, fork_run
 from flowyard.control.retry import retry_run
 from flowyard.control.submit import new_run_id
-from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import InvalidInputs, InvalidRequest, QueueFull, TooLarge, UnknownStep, UnknownWorkflow
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.workflow import START
 from flowyard.secrets.masking import MASK
-from flowyard_dashboard.form_body import read_form_body
 from flowyard_dashboard.inputs_form import read_json
-from flowyard_dashboard.parts import DashboardParts
-from flowyard_dashboard.routing import InjectedParts
+from flowyard_dashboard.parts import DashboardParts, InjectedParts, read_form_body
 from flowyard_dashboard.run_details import RunDetails, read_details
 from flowyard_dashboard.run_stream import NO_TEXTS, follow_run
 from flowyard_dashboard.run_view import view_of
@@ -131,7 +128,9 @@ async def _fork(parts: DashboardParts, request: Request, run_id: UUID, start: st
     except ValueError as error:
         return await _page(parts, request, run_id, fork=start, changes=changes, problem=str(error), status=422)
     except _FORK_ERRORS as error:
-        message = _message(error)
+        # Without the names of the API's fields.
+        problems = [problem["message"] for problem in error.problems] if isinstance(error, InvalidRequest) else []
+        message = "; ".join(problems) or error.message
         return await _page(parts, request, run_id, fork=start, changes=changes, problem=message, status=error.status)
     return RedirectResponse(f"/runs/{forked}", 303)
 
@@ -152,10 +151,3 @@ def _order(run_id: UUID, start: str, changes: dict[str, Any]) -> ForkOrder:
     if not node or not visit.isascii() or not visit.isdigit() or len(visit) > 9:
         raise ValueError("Choose the step before which the fork begins.")
     return ForkOrder(origin=run_id, point=Point(node, int(visit), changes))
-
-
-def _message(error: FlowyardError) -> str:
-    """The error's message, without names of fields of the API."""
-    if isinstance(error, InvalidRequest):
-        return "; ".join(problem["message"] for problem in error.problems)
-    return error.message

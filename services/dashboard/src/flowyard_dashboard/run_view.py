@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
 from flowyard_dashboard.graph.drawing import draw
 from flowyard_dashboard.pages import Pages
-from flowyard_dashboard.run_details import ActiveStep, RunDetails, is_followed, node_states
+from flowyard_dashboard.run_details import RunDetails, is_followed, node_states
 from flowyard_dashboard.view import Rows, View
 
 
@@ -42,9 +44,7 @@ def _graph(pages: Pages, details: RunDetails) -> str:
 
 def _notes(details: RunDetails) -> dict[str, str]:
     """The number of steps of each node that has run several times."""
-    counts: dict[str, int] = {}
-    for step in details.steps:
-        counts[step.node] = counts.get(step.node, 0) + 1
+    counts = Counter(step.node for step in details.steps)
     return {node: f"{n} times" for node, n in counts.items() if n > 1}
 
 
@@ -55,16 +55,12 @@ def _steps(pages: Pages, details: RunDetails, *, can_run: bool) -> Rows:
         if id_of(step) not in running_ids:
             key = f"step-{element_key(id_of(step))}"
             rows[key] = pages.part("step_row", key, step, _fork_link(details, step, can_run=can_run))
-    rows |= {
-        (key := _running_key(running)): pages.part("running_row", key, running) for running in details.running_steps
-    }
+    for running in details.running_steps:
+        key = f"step-{element_key(running.id)}"
+        rows[key] = pages.part("running_row", key, running)
     if not rows:
         rows["no-steps"] = pages.part("no_row", "no-steps", 6, "No step has begun yet.")
     return Rows("steps", "tbody", "below", rows)
-
-
-def _running_key(running: ActiveStep) -> str:
-    return f"step-{element_key(running.id)}"
 
 
 def _fork_link(details: RunDetails, step: Step, *, can_run: bool) -> str:

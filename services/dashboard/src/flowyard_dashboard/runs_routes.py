@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from flowyard.runs.run import STATES, State
 from flowyard.storage.runs import RunFilter
-from flowyard_dashboard.routing import InjectedParts
+from flowyard_dashboard.parts import InjectedParts
 from flowyard_dashboard.run_list import MAX_RUNS, runs_view
 from flowyard_dashboard.streaming import follow_list, stream
 from flowyard_dashboard.view import View

@@ -30,19 +30,16 @@ PublicUrl: TypeAlias = Annotated[str, AfterValidator(_public)]
 class DashboardSettings(ServiceSettings):
     port: Port = 8401
     secret_key: SecretKey = SecretStr("")
-    session_hours: Annotated[float, Field(gt=0, le=720, description="Hours until a user must log in again")] = 12.0
-    poll_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between polls for open pages, for messages that NATS lost")
-    ] = 1.0
-    queue_limit: Annotated[int, Field(ge=1, le=10_000_000, description="Runs that may be queued; more are refused")] = (
-        QUEUE_LIMIT
+    session_hours: float = Field(12.0, gt=0, le=720, description="Hours until a user must log in again")
+    poll_s: float = Field(
+        1.0, gt=0, le=60, description="Seconds between polls for open pages, for messages that NATS lost"
     )
-    inputs_limit: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024, description="Most bytes of a run's inputs")] = (
-        INPUTS_LIMIT
-    )
-    mlflow_public_url: Annotated[
-        PublicUrl, Field(description="URL of MLflow for browsers: the dashboard shows it on a page")
-    ] = ""
-    grafana_public_url: Annotated[
-        PublicUrl, Field(description="URL of Grafana for browsers: the dashboard links to it")
-    ] = ""
+    queue_limit: int = Field(QUEUE_LIMIT, ge=1, le=10_000_000, description="Runs that may be queued; more are refused")
+    inputs_limit: int = Field(INPUTS_LIMIT, ge=1024, le=64 * 1024 * 1024, description="Most bytes of a run's inputs")
+    mlflow_public_url: PublicUrl = Field("", description="URL of MLflow for browsers: the dashboard shows it on a page")
+    grafana_public_url: PublicUrl = Field("", description="URL of Grafana for browsers: the dashboard links to it")
+
+    @property
+    def form_limit(self) -> int:
+        """Most bytes of a form: it encodes most bytes of inputs with three, and its JSON is indented."""
+        return 4 * self.inputs_limit

@@ -20,12 +20,10 @@ from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.workflow import Workflow
 from flowyard.storage.runs import RunFilter
 from flowyard.telemetry.logs import bind_run
-from flowyard_dashboard.form_body import read_form_body
 from flowyard_dashboard.graph.drawing import draw
 from flowyard_dashboard.inputs_form import InputControl, empty_form, read_form
 from flowyard_dashboard.pages import caller_of
-from flowyard_dashboard.parts import DashboardParts
-from flowyard_dashboard.routing import InjectedParts
+from flowyard_dashboard.parts import DashboardParts, InjectedParts, read_form_body
 from flowyard_dashboard.run_list import runs_view
 from flowyard_dashboard.session_guard import require_run
 from flowyard_dashboard.streaming import follow_list, stream

@@ -49,15 +49,12 @@ def _read_budget(workflow: str, limits: Any) -> Budget:
 
 
 def _read_limit(workflow: str, key: str, value: Any) -> Decimal | int:
-    limit = _dollars(value) if key == "usd" else _whole(value)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    limit = _dollars(value) if key == "usd" else value if is_whole else None
     if limit is None or not 0 < limit <= _MOST[key]:
         kind = "an amount" if key == "usd" else "a whole number"
         raise ValueError(f"should have {kind} above 0 for '{workflow}.{key}', not {json.dumps(value, default=str)}")
     return limit
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _dollars(value: Any) -> Decimal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -125,20 +125,14 @@ def _cancel_in(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]:
 
 @asynccontextmanager
 async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[ExecutorParts]:
+    # The variables that a document may name as the source of a key: none of ours, which give access to our servers.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    files = Path(settings.referenced_files) if settings.referenced_files else None
     async with (
         open_connections(settings, "executor", name=settings.executor_name) as opened,
-        open_models(_without_own_settings(os.environ), files=_folder(settings.referenced_files)) as models,
+        open_models(environment, files=files) as models,
     ):
         yield _assembled(settings, opened, models, draining)
-
-
-def _without_own_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a document may name as the source of a key: none of ours, which give access to our servers."""
-    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
-
-
-def _folder(name: str) -> Path | None:
-    return Path(name) if name else None
 
 
 def _assembled(
@@ -152,12 +146,9 @@ def _assembled(
         metrics.commits.batch.observe(commits)
 
     committer = Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
-    claims, daily_budgets = (
-        Claims(database, lease_s=settings.lease_s),
-        DailyBudgets(DailySpending(database), settings.daily_budgets),
-    )
+    claims, saver = Claims(database, lease_s=settings.lease_s), Saver(Checkpoints(database))
+    daily_budgets = DailyBudgets(DailySpending(database), settings.daily_budgets)
     documents, clock = Documents(workflows), DatabaseClock()
-    saver = Saver(Checkpoints(database))
     return ExecutorParts(
         settings=settings,
         metrics=metrics,
@@ -205,12 +196,10 @@ def _app(parts: ExecutorParts) -> FastAPI:
     async def nats() -> str:
         return "connected" if parts.bus.connected else "not connected: runs are found by looking for them"
 
-    about = About("Flowyard executor", version("flowyard"), _ABOUT)
-    checks = [Check("postgres", postgres), Check("nats", nats)]
     return make_app(
-        about,
+        About("Flowyard executor", version("flowyard"), _ABOUT),
         routers=[],
-        checks=checks,
+        checks=[Check("postgres", postgres), Check("nats", nats)],
         metrics=parts.metrics,
         shutting_down=parts.draining,
         verify=parts.callers.verify,

@@ -21,48 +21,38 @@ def _own_name() -> str:
 
 class ExecutorSettings(ServiceSettings):
     port: Port = 8403
-    executor_name: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z0-9_-]{1,100}$",
-            description="Unique name of the executor; after a restart with the same name, it continues its runs",
-        ),
-    ] = Field(default_factory=_own_name)
-    slots: Annotated[int, Field(ge=1, le=1000, description="Runs that it executes at the same time")] = 32
-    lease_s: Annotated[
-        float,
-        Field(ge=0.5, le=600, description="Seconds without a renewal after which other executors take over its runs"),
-    ] = 15.0
-    drain_s: Annotated[
-        float, Field(ge=0, le=3600, description="Seconds for running steps to end after SIGTERM; then they are aborted")
-    ] = 20.0
-    poll_s: Annotated[
-        float, Field(gt=0, le=60, description="Seconds between polls of the queue, if no doorbell rings")
-    ] = 1.0
-    sweep_s: Annotated[
-        float,
-        Field(gt=0, le=60, description="Seconds between sweeps for runs with a lost executor, or past their timeout"),
-    ] = 1.0
-    long_wait_s: Annotated[
-        float, Field(gt=0, description="Seconds: a step that waits longer than this for a retry frees its slot")
-    ] = 30.0
-    stream_tokens: Annotated[
-        bool, Field(description="Publish the tokens of models' replies while they are generated")
-    ] = True
+    executor_name: str = Field(
+        default_factory=_own_name,
+        pattern=r"^[A-Za-z0-9_-]{1,100}$",
+        description="Unique name of the executor; after a restart with the same name, it continues its runs",
+    )
+    slots: int = Field(32, ge=1, le=1000, description="Runs that it executes at the same time")
+    lease_s: float = Field(
+        15.0, ge=0.5, le=600, description="Seconds without a renewal after which other executors take over its runs"
+    )
+    drain_s: float = Field(
+        20.0, ge=0, le=3600, description="Seconds for running steps to end after SIGTERM; then they are aborted"
+    )
+    poll_s: float = Field(1.0, gt=0, le=60, description="Seconds between polls of the queue, if no doorbell rings")
+    sweep_s: float = Field(
+        1.0, gt=0, le=60, description="Seconds between sweeps for runs with a lost executor, or past their timeout"
+    )
+    long_wait_s: float = Field(
+        30.0, gt=0, description="Seconds: a step that waits longer than this for a retry frees its slot"
+    )
+    stream_tokens: bool = Field(
+        default=True, description="Publish the tokens of models' replies while they are generated"
+    )
     secret_key: SecretKey = SecretStr("")
-    referenced_files: Annotated[
-        str, Field(description="Folder with the files that headers in documents may refer to, as ${file:NAME}")
-    ] = ""
-    retention_days: Annotated[
-        float, Field(gt=0, description="Days that finished runs are kept, with their events, steps and model calls")
-    ] = 30.0
-    retention_every_s: Annotated[float, Field(gt=0, description="Seconds between deletions of old runs")] = 600.0
-    daily_budgets: Annotated[
-        Mapping[str, Budget],
-        NoDecode,
-        PlainValidator(read_daily_budgets),
-        Field(
-            description="What workflows may spend per day (UTC), as JSON: "
-            '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each other workflow'
-        ),
-    ] = Field(default_factory=dict)
+    referenced_files: str = Field(
+        "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"
+    )
+    retention_days: float = Field(
+        30.0, gt=0, description="Days that finished runs are kept, with their events, steps and model calls"
+    )
+    retention_every_s: float = Field(600.0, gt=0, description="Seconds between deletions of old runs")
+    daily_budgets: Annotated[Mapping[str, Budget], NoDecode, PlainValidator(read_daily_budgets)] = Field(
+        default_factory=dict,
+        description="What workflows may spend per day (UTC), as JSON: "
+        '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each other workflow',
+    )

@@ -7,23 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, assert_never
 from uuid import UUID
 
+from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent
-from flowyard.runs.events import (
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepStarted,
-    Token,
-)
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +18,25 @@ _FACTS: Final = (
 )  # fmt: skip
 
 
-def log_steps(run_id: UUID, events: Iterable[StoredEvent]) -> None:
+def log_steps(run_id: UUID, stored_events: Iterable[StoredEvent]) -> None:
     """At debug only: the run's events, which anybody may read, say the same and more."""
     if not log.isEnabledFor(logging.DEBUG):
         return
-    for stored in events:
+    for stored in stored_events:
         match stored.event:
-            case StepStarted() | RetryScheduled() | StepFinished() | StepFailed() | ModelReserved() | ModelCalled():
+            case (
+                events.StepStarted()
+                | events.RetryScheduled()
+                | events.StepFinished()
+                | events.StepFailed()
+                | events.ModelReserved()
+                | events.ModelCalled()
+            ):
                 entry = stored.entry
                 log.debug("%s", entry.type.replace(".", " "), extra={"run_id": run_id, **_facts(entry.data)})
-            case RunQueued() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
+            case events.RunQueued() | events.RunClaimed() | events.RunWaiting() | events.RunStarted():
                 pass
-            case RouteTaken() | LoopTurned() | Token():
+            case events.RunFinished() | events.RouteTaken() | events.LoopTurned() | events.Token():
                 pass
             case _:
                 assert_never(stored.event)

@@ -11,8 +11,8 @@ from flowyard.bus.messages import KeyChanged
 from flowyard.errors.requests import UnknownKey
 from flowyard.storage.keys import KeyInfo
 from flowyard.web.auth import ADMIN
-from flowyard.web.problems import guarded_responses
-from flowyard_gateway.routing import InjectedParts
+from flowyard.web.problems import guarded
+from flowyard_gateway.parts import InjectedParts
 
 KeyId: TypeAlias = Annotated[str, Path(pattern=r"^[a-z2-7]{8}$", description="The part between `fy_` and the secret")]
 
@@ -20,13 +20,13 @@ KeyId: TypeAlias = Annotated[str, Path(pattern=r"^[a-z2-7]{8}$", description="Th
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 
-@router.post("", summary="Create a key", status_code=201, dependencies=ADMIN, responses=guarded_responses())
+@router.post("", summary="Create a key", status_code=201, **guarded(ADMIN))
 async def create_key(parts: InjectedParts, request: KeyRequest) -> NewKeyView:
     info, text = await parts.keys.create(request.name, frozenset(request.scopes))
     return NewKeyView(**_facts(info), key=text)
 
 
-@router.get("", summary="List the keys", dependencies=ADMIN, responses=guarded_responses())
+@router.get("", summary="List the keys", **guarded(ADMIN))
 async def list_keys(parts: InjectedParts) -> KeyList:
     return KeyList(items=[KeyView(**_facts(info)) for info in await parts.keys.list()])
 
@@ -35,8 +35,7 @@ async def list_keys(parts: InjectedParts) -> KeyList:
     "/{key_id}",
     summary="Revoke a key",
     description="All services refuse it within a second. Revoking it again changes nothing.",
-    dependencies=ADMIN,
-    responses=guarded_responses(UnknownKey),
+    **guarded(ADMIN, UnknownKey),
 )
 async def revoke_key(parts: InjectedParts, key_id: KeyId) -> KeyView:
     info = await parts.keys.revoke(key_id)

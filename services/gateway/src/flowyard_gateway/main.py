@@ -13,7 +13,7 @@ import httpx
 
 from flowyard.control.live import Live
 from flowyard.control.parts import make_control
-from flowyard.service.connections import Connections, drop_revoked_keys, open_connections
+from flowyard.service.connections import drop_revoked_keys, open_connections
 from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
@@ -58,39 +58,24 @@ async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncItera
         httpx.AsyncClient(base_url=settings.registry_url, timeout=_TIMEOUT, trust_env=False) as registry,
         httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as others,
     ):
-        yield _assemble(settings, opened, registry, OtherServices(settings, others), ending)
-
-
-def _assemble(
-    settings: GatewaySettings,
-    opened: Connections,
-    registry: httpx.AsyncClient,
-    other_services: OtherServices,
-    ending: asyncio.Event,
-) -> GatewayParts:
-    metrics, database, bus = opened.metrics, opened.database, opened.bus
-    keys = Keys(database)
-    return GatewayParts(
-        settings=settings,
-        metrics=metrics,
-        database=database,
-        bus=bus,
-        control=make_control(
-            database,
-            bus,
-            metrics,
-            queue_limit=settings.queue_limit,
-            inputs_limit=settings.inputs_limit,
-            secret_key=settings.secret_key.get_secret_value(),
-        ),
-        live=Live(bus, History(database), poll_s=settings.poll_s),
-        agents=Agents(database),
-        overview=Overview(database),
-        ledger=Ledger(database),
-        profiles=Profiles(database),
-        keys=keys,
-        callers=CachedKeys(keys),
-        registry=registry,
-        other_services=other_services,
-        shutting_down=ending,
-    )
+        metrics, database, bus = opened.metrics, opened.database, opened.bus
+        limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
+        secret_key = settings.secret_key.get_secret_value()
+        keys = Keys(database)
+        yield GatewayParts(
+            settings=settings,
+            metrics=metrics,
+            database=database,
+            bus=bus,
+            control=make_control(database, bus, metrics, **limits, secret_key=secret_key),
+            live=Live(bus, History(database), poll_s=settings.poll_s),
+            agents=Agents(database),
+            overview=Overview(database),
+            ledger=Ledger(database),
+            profiles=Profiles(database),
+            keys=keys,
+            callers=CachedKeys(keys),
+            registry=registry,
+            other_services=OtherServices(settings, others),
+            shutting_down=ending,
+        )

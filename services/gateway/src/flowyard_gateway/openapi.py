@@ -15,20 +15,9 @@ from flowyard.api.profiles import ProfileReport, RunProfile
 from flowyard.api.runs import CancelledRuns, RunListItem, RunView
 
 _WITH_NULLS: Final[tuple[type[BaseModel], ...]] = (
-    CallView,
-    CancelledRuns,
-    CostGroup,
-    CostReport,
-    CostSums,
-    EventView,
-    KeyView,
-    NewKeyView,
-    ProfileReport,
-    RunProfile,
-    RunListItem,
-    RunView,
-    StepView,
-)
+    CallView, CancelledRuns, CostGroup, CostReport, CostSums, EventView, KeyView, NewKeyView, ProfileReport, RunProfile,
+    RunListItem, RunView, StepView,
+)  # fmt: skip
 
 
 def document_all(app: FastAPI, registry: Mapping[str, Any]) -> None:

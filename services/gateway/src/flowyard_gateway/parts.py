@@ -1,11 +1,14 @@
-"""What the handlers of the gateway need, built once per process."""
+"""What the handlers of the gateway need: their parts, built once per process, and how they get them."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+from uuid import UUID
 
 import httpx
+from fastapi import Depends, Path, Request
 
 from flowyard.bus.connection import Bus
 from flowyard.control.live import Live
@@ -38,3 +41,12 @@ class GatewayParts:
     registry: httpx.AsyncClient
     other_services: OtherServices
     shutting_down: asyncio.Event
+
+
+async def _parts(request: Request) -> GatewayParts:
+    parts: GatewayParts = request.app.state.parts
+    return parts
+
+
+InjectedParts: TypeAlias = Annotated[GatewayParts, Depends(_parts)]
+RunId: TypeAlias = Annotated[UUID, Path(description="The run's id")]

@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request, Response
 from flowyard.errors.services import Unavailable
 from flowyard.web.auth import READ
 from flowyard.web.problems import request_id_of
-from flowyard_gateway.routing import InjectedParts
+from flowyard_gateway.parts import InjectedParts
 
 log = logging.getLogger(__name__)
 

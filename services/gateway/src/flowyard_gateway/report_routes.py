@@ -19,9 +19,9 @@ from flowyard.runs.profiles import summed_up
 from flowyard.runs.summary import BOTTLENECK
 from flowyard.storage.ledger import CallFilter
 from flowyard.web.auth import READ
-from flowyard.web.problems import guarded_responses
+from flowyard.web.problems import guarded
 from flowyard_gateway.answers import answer
-from flowyard_gateway.routing import InjectedParts, RunId
+from flowyard_gateway.parts import InjectedParts, RunId
 
 _MOMENT: Final = "a duration before now (`7d`, `24h`, `30m`), a day of UTC (`2026-11-23`), or a time with its zone"
 
@@ -36,11 +36,7 @@ router = APIRouter(prefix="/v1", tags=["reports"])
 
 
 @router.get(
-    "/costs",
-    summary="Sum up what model calls cost",
-    response_model=CostReport,
-    dependencies=READ,
-    responses=guarded_responses(InvalidRequest),
+    "/costs", summary="Sum up what model calls cost", response_model=CostReport, **guarded(READ, InvalidRequest)
 )
 async def get_costs(
     parts: InjectedParts,
@@ -59,13 +55,7 @@ async def get_costs(
     return answer(CostReport.of(costs, by=by, **filters))
 
 
-@router.get(
-    "/runs/{run_id}/profile",
-    summary="Profile a run",
-    response_model=RunProfile,
-    dependencies=READ,
-    responses=guarded_responses(UnknownRun),
-)
+@router.get("/runs/{run_id}/profile", summary="Profile a run", response_model=RunProfile, **guarded(READ, UnknownRun))
 async def get_profile(parts: InjectedParts, run_id: RunId, threshold: Threshold = BOTTLENECK) -> Response:
     run = await parts.control.runs.get(run_id)
     profile = await profile_run(parts.profiles, run, datetime.now(UTC))
@@ -76,8 +66,7 @@ async def get_profile(parts: InjectedParts, run_id: RunId, threshold: Threshold 
     "/profiles",
     summary="Profile the newest finished runs",
     response_model=ProfileReport,
-    dependencies=READ,
-    responses=guarded_responses(InvalidRequest),
+    **guarded(READ, InvalidRequest),
 )
 async def get_profiles(
     parts: InjectedParts,

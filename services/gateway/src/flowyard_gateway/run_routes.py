@@ -30,10 +30,9 @@ from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.runs.run import Run
 from flowyard.storage.runs import RunFilter
 from flowyard.web.auth import RUN, require
-from flowyard.web.problems import guarded_responses
+from flowyard.web.problems import guarded, guarded_responses
 from flowyard_gateway.answers import answer
-from flowyard_gateway.parts import GatewayParts
-from flowyard_gateway.routing import InjectedParts, RunId
+from flowyard_gateway.parts import GatewayParts, InjectedParts, RunId
 from flowyard_gateway.submitting import submit_and_wait
 
 Runner: TypeAlias = Annotated[Caller, Depends(require("run"))]
@@ -89,8 +88,8 @@ async def submit(
         priority=request.priority,
         idempotency=_idempotency(caller, key, {"run": name, **request.model_dump()}),
     )
-    done = await submit_and_wait(parts, submission, wait_s=wait)
-    return _run(done.run, 202 if done.is_new and done.run.is_open else 200)
+    run, is_new = await submit_and_wait(parts, submission, wait_s=wait)
+    return _run(run, 202 if is_new and run.is_open else 200)
 
 
 @router.post(
@@ -126,13 +125,7 @@ async def fork(parts: InjectedParts, run_id: RunId, request: ForkRequest, caller
     return _run(await parts.control.runs.get(fork_id), 202 if is_new else 200)
 
 
-@router.post(
-    "/runs/cancel",
-    summary="Cancel many runs",
-    response_model=CancelledRuns,
-    dependencies=RUN,
-    responses=guarded_responses(InvalidRequest),
-)
+@router.post("/runs/cancel", summary="Cancel many runs", response_model=CancelledRuns, **guarded(RUN, InvalidRequest))
 async def cancel_many(parts: InjectedParts, request: CancelRequest) -> Response:
     return answer(await _cancel_many(parts, request))
 
@@ -159,8 +152,7 @@ async def cancel(parts: InjectedParts, run_id: RunId) -> Response:
     description="It goes on from the step that failed. Steps that have succeeded aren't executed again.",
     status_code=202,
     response_model=RunView,
-    dependencies=RUN,
-    responses=guarded_responses(UnknownRun, IllegalMove),
+    **guarded(RUN, UnknownRun, IllegalMove),
 )
 async def retry(parts: InjectedParts, run_id: RunId) -> Response:
     return _run(await retry_run(parts.control, run_id), 202)

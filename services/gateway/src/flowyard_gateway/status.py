@@ -16,10 +16,9 @@ from flowyard.storage.agents import Agent
 from flowyard.storage.overview import Holder
 from flowyard.storage.schema import VERSION
 from flowyard.web.auth import READ
-from flowyard.web.problems import guarded_responses
+from flowyard.web.problems import guarded
 from flowyard_gateway.other_services import TIMEOUT_S
-from flowyard_gateway.parts import GatewayParts
-from flowyard_gateway.routing import InjectedParts
+from flowyard_gateway.parts import GatewayParts, InjectedParts
 
 _MOST_EXECUTORS: Final = 1000
 
@@ -30,8 +29,7 @@ router = APIRouter(prefix="/v1", tags=["status"])
     "/status",
     summary="Show the state of the installation",
     description="Requests the state of the other services, with a timeout of two seconds. null: unknown.",
-    dependencies=READ,
-    responses=guarded_responses(),
+    **guarded(READ),
 )
 async def get_status(parts: InjectedParts) -> StatusView:
     return await status_of(parts, datetime.now(UTC))

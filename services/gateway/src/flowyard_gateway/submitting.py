@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from uuid import UUID
 
 from flowyard.control.listener import RunListener
@@ -14,21 +13,16 @@ from flowyard.telemetry.logs import bind_run
 from flowyard_gateway.parts import GatewayParts
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """`is_new`: False if the same request came before."""
+async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s: float) -> tuple[Run, bool]:
+    """The run when it has ended, or as it is after `wait_s` seconds; False if the same request came before.
 
-    run: Run
-    is_new: bool
-
-
-async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s: float) -> Submitted:
-    """Returns the run when it has ended, or as it is after `wait_s` seconds. Raises as `submit_run`."""
+    Raises as `submit_run`.
+    """
     new_id = new_run_id()
     if not wait_s:
         run_id, is_new = await submit_run(parts.control, submission, run_id=new_id)
         bind_run(run_id)
-        return Submitted(await parts.control.runs.get(run_id), is_new)
+        return await parts.control.runs.get(run_id), is_new
     # It listens before the run exists, so that nothing has to be read again. The first event is that it is queued.
     with parts.live.listen(new_id, after=1) as listener:
         run_id, is_new = await submit_run(parts.control, submission, run_id=new_id)
@@ -36,7 +30,7 @@ async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s
         if is_new:
             await _until_ended(parts, listener, wait_s)
     run = await parts.control.runs.get(run_id) if is_new else await _wait_for(parts, run_id, wait_s)
-    return Submitted(run, is_new)
+    return run, is_new
 
 
 async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:

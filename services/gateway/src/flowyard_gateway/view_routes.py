@@ -19,10 +19,10 @@ from flowyard.runs.run import State
 from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import RunFilter
 from flowyard.web.auth import READ
-from flowyard.web.problems import guarded_responses
+from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.sse import EventStream
 from flowyard_gateway.answers import answer, as_json
-from flowyard_gateway.routing import InjectedParts, RunId
+from flowyard_gateway.parts import InjectedParts, RunId
 from flowyard_gateway.streaming import stream_events
 
 _STREAM: Final = "text/event-stream"
@@ -42,7 +42,7 @@ Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 
-@router.get("", summary="List the runs", response_model=RunPage, dependencies=READ, responses=guarded_responses())
+@router.get("", summary="List the runs", response_model=RunPage, **guarded(READ))
 async def list_runs(
     parts: InjectedParts,
     *,
@@ -67,9 +67,7 @@ async def list_runs(
     return answer(RunPage(items=[RunListItem.of(run) for run in runs[:limit]], next_cursor=cursor_after))
 
 
-@router.get(
-    "/{run_id}", summary="Get a run", response_model=RunView, dependencies=READ, responses=guarded_responses(UnknownRun)
-)
+@router.get("/{run_id}", summary="Get a run", response_model=RunView, **guarded(READ, UnknownRun))
 async def get_run(parts: InjectedParts, run_id: RunId) -> Response:
     return answer(RunView.of(await parts.control.runs.get(run_id)))
 
@@ -111,11 +109,7 @@ async def get_events(
 
 
 @router.get(
-    "/{run_id}/steps",
-    summary="List the steps that have ended",
-    response_model=StepList,
-    dependencies=READ,
-    responses=guarded_responses(UnknownRun),
+    "/{run_id}/steps", summary="List the steps that have ended", response_model=StepList, **guarded(READ, UnknownRun)
 )
 async def get_steps(parts: InjectedParts, run_id: RunId) -> Response:
     await parts.control.runs.get(run_id)
@@ -127,8 +121,7 @@ async def get_steps(parts: InjectedParts, run_id: RunId) -> Response:
     "/{run_id}/calls",
     summary="List the model calls that have ended",
     response_model=CallList,
-    dependencies=READ,
-    responses=guarded_responses(UnknownRun),
+    **guarded(READ, UnknownRun),
 )
 async def get_calls(parts: InjectedParts, run_id: RunId) -> Response:
     await parts.control.runs.get(run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Path, Query, Response
@@ -11,9 +12,8 @@ from flowyard.api.pages import DEFAULT_LIMIT, MOST
 from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agent, NewAgent
 from flowyard.web.auth import ADMIN, READ, RUN
-from flowyard.web.problems import guarded_responses
-from flowyard_registry.parts import RegistryParts
-from flowyard_registry.routing import InjectedParts
+from flowyard.web.problems import guarded, guarded_responses
+from flowyard_registry.parts import InjectedParts, RegistryParts
 
 Id: TypeAlias = Annotated[AgentId, Path(description="The agent's id")]
 
@@ -39,25 +39,18 @@ async def register_agent(parts: InjectedParts, registration: Registration, respo
     "/{agent_id}/heartbeat",
     summary="Send a heartbeat of an agent",
     description="404 `unknown_agent`: the agent was removed, and has to register again.",
-    dependencies=RUN,
-    responses=guarded_responses(UnknownAgent),
+    **guarded(RUN, UnknownAgent),
 )
 async def heartbeat(parts: InjectedParts, agent_id: Id, load: Heartbeat) -> AgentInfo:
     return _info(parts, await parts.agents.heartbeat(agent_id, load.model_dump(exclude_none=True)))
 
 
-@router.delete(
-    "/{agent_id}",
-    summary="Remove an agent",
-    status_code=204,
-    dependencies=ADMIN,
-    responses=guarded_responses(UnknownAgent),
-)
+@router.delete("/{agent_id}", summary="Remove an agent", status_code=204, **guarded(ADMIN, UnknownAgent))
 async def deregister_agent(parts: InjectedParts, agent_id: Id) -> None:
     await parts.agents.deregister(agent_id)
 
 
-@router.get("", summary="List the agents", dependencies=READ, responses=guarded_responses())
+@router.get("", summary="List the agents", **guarded(READ))
 async def list_agents(
     parts: InjectedParts,
     *,
@@ -70,26 +63,15 @@ async def list_agents(
     return AgentPage(items=[_info(parts, agent) for agent in agents[:limit]], next_cursor=cursor_after)
 
 
-@router.get("/{agent_id}", summary="Get an agent", dependencies=READ, responses=guarded_responses(UnknownAgent))
+@router.get("/{agent_id}", summary="Get an agent", **guarded(READ, UnknownAgent))
 async def get_agent(parts: InjectedParts, agent_id: Id) -> AgentInfo:
     return _info(parts, await parts.agents.get(agent_id))
 
 
 def _info(parts: RegistryParts, agent: Agent) -> AgentInfo:
-    return AgentInfo(
-        id=agent.id,
-        name=agent.name,
-        kind=agent.kind,
-        version=agent.version,
-        host=agent.host,
-        capabilities=dict(agent.capabilities),
-        slots=_count(agent, "slots"),
-        slots_used=_count(agent, "slots_used"),
-        registered_at=agent.registered_at,
-        heartbeat_at=agent.heartbeat_at,
-        ttl_s=parts.settings.agent_ttl_s,
-        heartbeat_s=parts.settings.agent_heartbeat_s,
-    )
+    intervals = {"ttl_s": parts.settings.agent_ttl_s, "heartbeat_s": parts.settings.agent_heartbeat_s}
+    slots = {name: _count(agent, name) for name in ("slots", "slots_used")}
+    return AgentInfo.model_validate({**asdict(agent), **slots, **intervals})
 
 
 def _count(agent: Agent, name: str) -> int | None:

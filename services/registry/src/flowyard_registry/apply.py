@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from flowyard.api.workflows import Applied, Validated
 from flowyard.bus.messages import WorkflowChanged
@@ -26,10 +26,12 @@ async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: 
     loaded = await read_document(body, file)
     workflow = valid_workflow(loaded)
     if workflow.name != name:
-        raise InvalidRequest([_name_mismatch(workflow.name, name)])
-    limits = _limits(workflow)
+        message = (
+            f"the document describes the workflow '{workflow.name}', not '{name}': change flow.name or the address"
+        )
+        raise InvalidRequest([{"where": "path.name", "message": message}])
     revision, is_new = await parts.workflows.apply(
-        name, digest=workflow.digest, document=decode(body), concurrency=limits.concurrency, priority=limits.priority
+        name, digest=workflow.digest, document=decode(body), **_limits(workflow)
     )
     return _applied(parts, revision, loaded, is_new=is_new)
 
@@ -37,10 +39,7 @@ async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: 
 async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
     """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one accepted."""
     loaded = await read_revision(parts.documents, await parts.workflows.revision(name, number))
-    limits = _limits(valid_workflow(loaded))
-    revision, is_new = await parts.workflows.roll_back(
-        name, number, concurrency=limits.concurrency, priority=limits.priority
-    )
+    revision, is_new = await parts.workflows.roll_back(name, number, **_limits(valid_workflow(loaded)))
     return _applied(parts, revision, loaded, is_new=is_new)
 
 
@@ -53,20 +52,11 @@ async def validate(body: bytes, *, file: str) -> Validated:
     return Validated(valid=name is not None, name=name, problems=document_problems(file, loaded.problems))
 
 
-class _Limits(NamedTuple):
-    concurrency: int | None
-    priority: int
-
-
-def _limits(workflow: Workflow) -> _Limits:
+def _limits(workflow: Workflow) -> dict[str, Any]:
     """For the workflow's runs, within the range of the database's integers."""
     concurrency = workflow.execution.concurrency
-    return _Limits(None if concurrency is None else min(concurrency, _LARGEST), workflow.execution.priority)
-
-
-def _name_mismatch(name: str, in_path: str) -> dict[str, str]:
-    message = f"the document describes the workflow '{name}', not '{in_path}': change flow.name or the address"
-    return {"where": "path.name", "message": message}
+    limit = None if concurrency is None else min(concurrency, _LARGEST)
+    return {"concurrency": limit, "priority": workflow.execution.priority}
 
 
 def _applied(parts: RegistryParts, revision: Revision, loaded: Loaded, *, is_new: bool) -> Applied:

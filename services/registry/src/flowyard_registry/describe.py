@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import assert_never
 
 from flowyard.api.workflows import Graph, GraphEdge, GraphNode, InputField, WorkflowDetail
@@ -19,13 +20,7 @@ def workflow_detail(listed: Listed, document: str, loaded: Loaded) -> WorkflowDe
     """Without inputs and graph if this version refuses the document, which an older one accepted."""
     workflow = loaded.workflow
     return WorkflowDetail(
-        name=listed.name,
-        revision=listed.revision,
-        digest=listed.digest,
-        concurrency=listed.concurrency,
-        priority=listed.priority,
-        created_at=listed.created_at,
-        updated_at=listed.updated_at,
+        **asdict(listed),
         description=workflow.description if workflow else None,
         version=workflow.version if workflow else None,
         tags=list(workflow.tags) if workflow else [],

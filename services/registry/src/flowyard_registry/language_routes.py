@@ -11,29 +11,21 @@ from flowyard.api.workflows import Validated
 from flowyard.errors.requests import InvalidRequest
 from flowyard.language.reading.document import document_schema
 from flowyard.web.auth import READ
-from flowyard.web.problems import guarded_responses
+from flowyard.web.problems import guarded
 from flowyard_registry.apply import validate
 from flowyard_registry.routing import DOCUMENT, File
 
+_schema = cache(document_schema)
 router = APIRouter(prefix="/v1", tags=["language"])
 
 
-@router.get("/schema", summary="Get the JSON Schema of documents", dependencies=READ, responses=guarded_responses())
+@router.get("/schema", summary="Get the JSON Schema of documents", **guarded(READ))
 async def get_schema() -> dict[str, Any]:
     return _schema()
 
 
 @router.post(
-    "/validate",
-    summary="Check a document without applying it",
-    dependencies=READ,
-    openapi_extra=DOCUMENT,
-    responses=guarded_responses(InvalidRequest),
+    "/validate", summary="Check a document without applying it", openapi_extra=DOCUMENT, **guarded(READ, InvalidRequest)
 )
 async def validate_document(request: Request, file: File = "document") -> Validated:
     return await validate(await request.body(), file=file)
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return document_schema()

@@ -1,9 +1,12 @@
-"""What the handlers of the registry need, built once per process."""
+"""What the handlers of the registry need: their parts, built once per process, and how they get them."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
 
 from flowyard.bus.connection import Bus
 from flowyard.export.addresses import OtelSettings
@@ -28,3 +31,11 @@ class RegistryParts:
     documents: DocumentCache
     agents: Agents
     shutting_down: asyncio.Event
+
+
+async def _parts(request: Request) -> RegistryParts:
+    parts: RegistryParts = request.app.state.parts
+    return parts
+
+
+InjectedParts: TypeAlias = Annotated[RegistryParts, Depends(_parts)]

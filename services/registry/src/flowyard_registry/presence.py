@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Final
 
 from pydantic import ValidationError
@@ -28,13 +28,11 @@ _QUEUE: Final = "registry"
 async def register_agents(parts: RegistryParts) -> AsyncIterator[None]:
     """While the block lasts. An agent without an answer sends its message again; an unknown one registers."""
     bus, handlers = parts.bus, _Handlers(parts)
-    async with AsyncExitStack() as stack:
-        for subscription in (
-            bus.subscribe(subjects.AGENTS_REGISTER, AgentRegistration, _answer(handlers.register), queue=_QUEUE),
-            bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, _answer(handlers.heartbeat), queue=_QUEUE),
-            bus.subscribe(subjects.ANY_AGENT_DEREGISTER, AgentDeparture, _answer(handlers.deregister), queue=_QUEUE),
-        ):
-            await stack.enter_async_context(subscription)
+    async with (
+        bus.subscribe(subjects.AGENTS_REGISTER, AgentRegistration, _answer(handlers.register), queue=_QUEUE),
+        bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, _answer(handlers.heartbeat), queue=_QUEUE),
+        bus.subscribe(subjects.ANY_AGENT_DEREGISTER, AgentDeparture, _answer(handlers.deregister), queue=_QUEUE),
+    ):
         yield
 
 

@@ -1,20 +1,11 @@
-"""What the registry's routes share."""
+"""How a document is sent to the registry's routes."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import Depends, Query, Request
+from fastapi import Query
 
-from flowyard_registry.parts import RegistryParts
-
-
-async def _parts(request: Request) -> RegistryParts:
-    parts: RegistryParts = request.app.state.parts
-    return parts
-
-
-InjectedParts: TypeAlias = Annotated[RegistryParts, Depends(_parts)]
 File: TypeAlias = Annotated[
     str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", description="The name of the document in its problems")
 ]

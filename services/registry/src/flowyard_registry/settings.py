@@ -16,22 +16,18 @@ def _url(text: str) -> str:
 
 class RegistrySettings(ServiceSettings):
     port: Port = 8402
-    agent_ttl_s: Annotated[
-        float, Field(ge=1, le=86_400, description="Seconds without a heartbeat after which an agent is removed")
-    ] = 60.0
-    agent_heartbeat_s: Annotated[
-        float, Field(gt=0, le=86_400, description="Seconds between the heartbeats that agents should send")
-    ] = 20.0
-    sweep_s: Annotated[
-        float,
-        Field(gt=0, le=3600, description="Seconds between sweeps for lost agents, and for runs of deleted workflows"),
-    ] = 10.0
-    mlflow_url: Annotated[
-        str,
-        AfterValidator(_url),
-        Field(description="URL of MLflow, to which finished runs are exported: http://host:port"),
-    ] = ""
-    export_most_waiting: Annotated[
-        int,
-        Field(ge=1, description="Finished runs that may wait for export; if there are more, the oldest are dropped"),
-    ] = 100_000
+    agent_ttl_s: float = Field(
+        60.0, ge=1, le=86_400, description="Seconds without a heartbeat after which an agent is removed"
+    )
+    agent_heartbeat_s: float = Field(
+        20.0, gt=0, le=86_400, description="Seconds between the heartbeats that agents should send"
+    )
+    sweep_s: float = Field(
+        10.0, gt=0, le=3600, description="Seconds between sweeps for lost agents, and for runs of deleted workflows"
+    )
+    mlflow_url: Annotated[str, AfterValidator(_url)] = Field(
+        "", description="URL of MLflow, to which finished runs are exported: http://host:port"
+    )
+    export_most_waiting: int = Field(
+        100_000, ge=1, description="Finished runs that may wait for export; if there are more, the oldest are dropped"
+    )

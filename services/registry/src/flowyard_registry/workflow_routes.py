@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -23,15 +23,15 @@ from flowyard.api.workflows import (
     WorkflowSummary,
 )
 from flowyard.errors.requests import InvalidDocument, InvalidRequest, UnknownRevision, UnknownWorkflow, WorkflowInUse
-from flowyard.storage.workflows import Head, Listed
 from flowyard.web.auth import ADMIN, READ
-from flowyard.web.problems import guarded_responses
+from flowyard.web.problems import guarded, guarded_responses
 from flowyard_registry.apply import apply_document, roll_back
 from flowyard_registry.compare import compare
 from flowyard_registry.delete import delete_workflow
 from flowyard_registry.describe import workflow_detail
 from flowyard_registry.documents import read_revision
-from flowyard_registry.routing import DOCUMENT, File, InjectedParts
+from flowyard_registry.parts import InjectedParts
+from flowyard_registry.routing import DOCUMENT, File
 
 Name: TypeAlias = Annotated[WorkflowName, Path(description="The workflow's name")]
 Number: TypeAlias = Annotated[RevisionNumber, Path(description="The revision's number")]
@@ -65,8 +65,7 @@ async def apply_workflow(
     "/{name}/rollback",
     summary="Restore an older revision",
     description="Makes a new revision with the document of the older one.",
-    dependencies=ADMIN,
-    responses=guarded_responses(UnknownWorkflow, UnknownRevision, InvalidDocument),
+    **guarded(ADMIN, UnknownWorkflow, UnknownRevision, InvalidDocument),
 )
 async def roll_back_workflow(parts: InjectedParts, name: Name, rollback: Rollback) -> Applied:
     return await roll_back(parts, name, rollback.revision)
@@ -76,8 +75,7 @@ async def roll_back_workflow(parts: InjectedParts, name: Name, rollback: Rollbac
     "/{name}",
     summary="Delete a workflow",
     description="Deletes all its revisions. Finished runs stay, with their documents.",
-    dependencies=ADMIN,
-    responses=guarded_responses(UnknownWorkflow, WorkflowInUse),
+    **guarded(ADMIN, UnknownWorkflow, WorkflowInUse),
 )
 async def delete(
     parts: InjectedParts,
@@ -88,7 +86,7 @@ async def delete(
     return await delete_workflow(parts, name, force=force)
 
 
-@router.get("", summary="List the workflows", dependencies=READ, responses=guarded_responses())
+@router.get("", summary="List the workflows", **guarded(READ))
 async def list_workflows(
     parts: InjectedParts,
     *,
@@ -98,18 +96,17 @@ async def list_workflows(
 ) -> WorkflowPage:
     workflows = await parts.workflows.page(after=cursor, limit=limit + 1, search=search)
     cursor_after = workflows[limit - 1].name if len(workflows) > limit else None
-    return WorkflowPage(items=[_summary(listed) for listed in workflows[:limit]], next_cursor=cursor_after)
+    items = [WorkflowSummary.model_validate(listed, from_attributes=True) for listed in workflows[:limit]]
+    return WorkflowPage(items=items, next_cursor=cursor_after)
 
 
-@router.get("/{name}", summary="Get a workflow", dependencies=READ, responses=guarded_responses(UnknownWorkflow))
+@router.get("/{name}", summary="Get a workflow", **guarded(READ, UnknownWorkflow))
 async def get_workflow(parts: InjectedParts, name: Name) -> WorkflowDetail:
     listed, current = await parts.workflows.get(name)
     return workflow_detail(listed, current.document, await read_revision(parts.documents, current))
 
 
-@router.get(
-    "/{name}/revisions", summary="List revisions", dependencies=READ, responses=guarded_responses(UnknownWorkflow)
-)
+@router.get("/{name}/revisions", summary="List revisions", **guarded(READ, UnknownWorkflow))
 async def list_revisions(
     parts: InjectedParts,
     name: Name,
@@ -118,26 +115,16 @@ async def list_revisions(
 ) -> RevisionPage:
     heads = await parts.workflows.revisions(name, before=cursor, limit=limit + 1)
     cursor_after = str(heads[limit - 1].number) if len(heads) > limit else None
-    return RevisionPage(items=[RevisionSummary(**_facts(head)) for head in heads[:limit]], next_cursor=cursor_after)
+    items = [RevisionSummary.model_validate(head, from_attributes=True) for head in heads[:limit]]
+    return RevisionPage(items=items, next_cursor=cursor_after)
 
 
-@router.get(
-    "/{name}/revisions/{number}",
-    summary="Get a revision",
-    dependencies=READ,
-    responses=guarded_responses(UnknownWorkflow, UnknownRevision),
-)
+@router.get("/{name}/revisions/{number}", summary="Get a revision", **guarded(READ, UnknownWorkflow, UnknownRevision))
 async def get_revision(parts: InjectedParts, name: Name, number: Number) -> RevisionDetail:
-    revision = await parts.workflows.revision(name, number)
-    return RevisionDetail(**_facts(revision), document=revision.document)
+    return RevisionDetail.model_validate(await parts.workflows.revision(name, number), from_attributes=True)
 
 
-@router.get(
-    "/{name}/diff",
-    summary="Compare two revisions",
-    dependencies=READ,
-    responses=guarded_responses(UnknownWorkflow, UnknownRevision),
-)
+@router.get("/{name}/diff", summary="Compare two revisions", **guarded(READ, UnknownWorkflow, UnknownRevision))
 async def compare_revisions(
     parts: InjectedParts,
     name: Name,
@@ -145,11 +132,3 @@ async def compare_revisions(
     newer: Annotated[RevisionNumber | None, Query(alias="to", description="Default: the current one")] = None,
 ) -> Difference:
     return await compare(parts, name, older, newer)
-
-
-def _summary(listed: Listed) -> WorkflowSummary:
-    return WorkflowSummary.model_validate(listed, from_attributes=True)
-
-
-def _facts(head: Head) -> dict[str, Any]:
-    return {"number": head.number, "digest": head.digest, "restores": head.restores, "created_at": head.created_at}

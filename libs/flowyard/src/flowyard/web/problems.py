@@ -58,6 +58,11 @@ def guarded_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str,
     return problem_responses(Unauthorized, Forbidden, Unavailable, *errors)
 
 
+def guarded(needed: list[Any], *errors: type[FlowyardError]) -> dict[str, Any]:
+    """Arguments of a route: `needed`, such as `auth.READ`, as its `dependencies`, and its errors as its `responses`."""
+    return {"dependencies": needed, "responses": guarded_responses(*errors)}
+
+
 def problem_of(error: FlowyardError, request_id: str) -> Response:
     """The response for an error."""
     headers = {}

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Final, TypeAlias
 
-from flowyard.language.nodes import Node
 from flowyard.language.workflow import END, START, Workflow
 from flowyard_dashboard.graph.edges import Edge, Kind, edges, vertices
 from flowyard_dashboard.graph.layers import Layers, layers
@@ -113,7 +113,7 @@ def _xs(rows: Layers) -> dict[str, float]:
         xs |= _spread(row, dict.fromkeys(row, 0.0))
     for sweep in range(_PASSES):
         for row in rows.rows if sweep % 2 else reversed(rows.rows):
-            targets = {name: _mean([xs[other] for other in near.get(name, (name,))]) for name in row}
+            targets = {name: fmean([xs[other] for other in near.get(name, (name,))]) for name in row}
             xs |= _spread(row, targets)
     return xs
 
@@ -122,22 +122,14 @@ def _spread(row: Sequence[str], targets: Mapping[str, float]) -> dict[str, float
     """The targets, moved apart where they overlap, with the smallest displacement in total."""
     xs: list[float] = []
     for i, name in enumerate(row):
-        minimum = xs[-1] + _distance(row[i - 1], name) if xs else targets[name]
+        minimum = xs[-1] + (_width(row[i - 1]) + _width(name)) / 2 + _GAP if xs else targets[name]
         xs.append(max(targets[name], minimum))
-    shift = _mean([x - targets[name] for x, name in zip(xs, row, strict=True)])
+    shift = fmean([x - targets[name] for x, name in zip(xs, row, strict=True)])
     return {name: x - shift for x, name in zip(xs, row, strict=True)}
-
-
-def _distance(left: str, right: str) -> float:
-    return (_width(left) + _width(right)) / 2 + _GAP
 
 
 def _width(name: str) -> float:
     return _BEND if " → " in name else 2 * DOT if name in (START, END) else WIDTH
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _half_width(name: str, workflow: Workflow) -> float:
@@ -150,12 +142,10 @@ def _half_height(name: str, workflow: Workflow) -> float:
 
 def _box(name: str, at: Point, workflow: Workflow) -> NodeBox:
     node = workflow.nodes.get(name)
-    label = (node.name or node.id) if node is not None else {START: "start", END: "end"}.get(name, "join")
-    return NodeBox(name, label, _note_of(node) if node is not None else "", *at, node is not None)
-
-
-def _note_of(node: Node) -> str:
-    return node.models[0].model if node.models else node.kind
+    if node is None:
+        return NodeBox(name, {START: "start", END: "end"}.get(name, "join"), "", *at, is_node=False)
+    note = node.models[0].model if node.models else node.kind
+    return NodeBox(name, node.name or node.id, note, *at, is_node=True)
 
 
 def _line(edge: Edge, rows: Layers, at: Mapping[str, Point], workflow: Workflow, *, is_crowded: bool) -> EdgeLine:
