@@ -52,8 +52,10 @@ def temporary_home() -> Iterator[Path]:
         try:
             yield home
         finally:
+            shutil.rmtree(home)
             mine.release()
-            shutil.rmtree(mine.path)
+            # From here on, the `sweep` of another test run may remove it.
+            shutil.rmtree(mine.path, ignore_errors=True)
 
 
 def sweep() -> None:
