@@ -8,7 +8,7 @@ import pytest
 
 from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
-from support.stored import Stored, commit_of, ending, entries_json, open_stored
+from support.stored import LEASE_S, Stored, commit_of, ending, entries_json, open_stored
 from support.waiting import eventually
 
 
@@ -165,6 +165,18 @@ async def test_a_renewal_returns_what_is_held_and_what_should_end(stored: Stored
     assert renewed.held == {kept.run_id, cancelled.run_id}
     assert renewed.cancelled == {cancelled.run_id}
     assert renewed.at >= kept.at
+
+
+async def test_a_renewed_claim_holds_for_a_whole_lease_again(stored: Stored) -> None:
+    renewed, other = await stored.claimed(), await stored.claimed()
+    for claim in (renewed, other):
+        await stored.expire(claim.run_id)
+    await stored.claims.renew({renewed.run_id: renewed.epoch})
+    [left] = await stored.database.rows(
+        "SELECT extract(epoch FROM lease_until - now())::float8 AS s FROM claims WHERE run_id = $1", renewed.run_id
+    )
+    assert left["s"] == pytest.approx(LEASE_S, abs=2)
+    assert [moved.run_id for moved in await stored.moves.sweep()] == [other.run_id]
 
 
 async def test_renewals_and_commits_of_the_same_runs_never_wait_for_each_other(stored: Stored) -> None:
