@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from flowyard.durable.attempt import Attempt, AttemptParts
@@ -25,7 +25,7 @@ from flowyard.runs.run import Entry, Run
 from flowyard.service.documents import Documents
 from flowyard.storage.commits import Committer
 from support.stored import LEASE_S, Stored
-from support.wire.behaviour import Behaviour, Hang, Status, Text
+from support.wire.behaviour import Behaviour, Hang, Held, Status, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request, sent_key
 from support.workflows import load
@@ -72,6 +72,15 @@ def failing(times: int) -> Answer:
         nonlocal failed
         failed += 1
         return Status(500) if failed <= times else node_of(request)
+
+    return answer
+
+
+def held(until: asyncio.Event) -> Answer:
+    """The node's name, when the event is set."""
+
+    async def answer(request: Request) -> str | Behaviour:
+        return Held(Text(node_of(request)), until)
 
     return answer
 
@@ -176,15 +185,18 @@ class Attempts:
         self.executors.append(MiniExecutor(self.stored, model or WireModel(), models))
         return self.executors[-1]
 
-    async def submit(self, text: str, inputs: Mapping[str, object] | None = None) -> UUID:
-        """A queued run of a document; `provider: scripted` in it becomes the model of whoever executes it."""
+    async def submit(self, text: str, inputs: Mapping[str, object] | None = None, **about: Any) -> UUID:
+        """A queued run of a document; `provider: scripted` in it becomes the model of whoever executes it.
+
+        `about`: as for `new_run`.
+        """
         model = f"{{provider: hosted_vllm, model: m, api_base: '{self.url}', api_key_env: {KEY}}}"
         document = text.replace("{provider: scripted}", model)
         workflow = load(document)
         await self.stored.workflows.apply(
             workflow.name, digest=workflow.digest, document=document, concurrency=None, priority=0
         )
-        return await self.stored.run(workflow.name, inputs=inputs or {})
+        return await self.stored.run(workflow.name, inputs=inputs or {}, **about)
 
     async def lose_executor(self, run_id: UUID) -> None:
         """The run's executor is dead, and its lease over: the run is queued again."""

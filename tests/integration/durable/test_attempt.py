@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -185,6 +186,36 @@ async def test_the_sums_of_a_step_include_its_calls_under_earlier_claims(stored:
     assert [call.error for call in calls] == ["provider_error", "executor_lost", None]
     # The tokens of a lost call are unknown, and so is the sum.
     assert (finished_step.data["calls"], finished_step.data["tokens_in"]) == (3, None)
+
+
+# ---- the run's own time
+
+
+async def test_a_run_has_only_the_time_that_is_left_since_its_claim(stored: Stored, attempts: Attempts) -> None:
+    """Its executor was busy for a while after it had claimed the run."""
+    run_id = await attempts.submit(CHAIN, timeout_s=600.0)
+    one = attempts.executor(WireModel(hold={"b"}))
+    claim = await one.take()
+    one.parts.clock.set(claim.at + timedelta(seconds=599))
+    attempt = one.start(claim)
+    assert attempt.task is not None
+    async with asyncio.timeout(20):
+        await attempt.task
+    run = await stored.runs.get(run_id)
+    assert (run.status, run.error and run.error.code) == ("failed", "run_timeout")
+
+
+async def test_a_run_that_was_claimed_too_late_makes_no_call(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(CHAIN, timeout_s=600.0)
+    one = attempts.executor()
+    claim = await one.take()
+    one.parts.clock.set(claim.at + timedelta(seconds=601))
+    attempt = one.start(claim)
+    assert attempt.task is not None
+    await attempt.task
+    run = await stored.runs.get(run_id)
+    assert (run.status, run.error and run.error.code) == ("failed", "run_timeout")
+    assert one.model.calls == {}
 
 
 # ---- durability
