@@ -9,7 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +26,9 @@ from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from support import queued
 from support.waiting import eventually
-from support.wire.behaviour import Behaviour, Text
+from support.wire.behaviour import Text
 from support.wire.openai import openai_server
-from support.wire.server import Request, WireServer
+from support.wire.server import Request, Script, WireServer
 
 LEASE_S: Final = 1.0
 QUICK: Final = {"LEASE_S": str(LEASE_S), "SWEEP_S": "0.2", "POLL_S": "0.3", "DRAIN_S": "5", "PORT": "0"}
@@ -84,6 +84,11 @@ class Yard:
         self._listeners: list[asyncio.Task[None]] = []
 
     @property
+    def urls(self) -> dict[str, str]:
+        """Of its servers, as settings of a service."""
+        return {name: self._environ[f"FLOWYARD_{name.upper()}"] for name in ("database_url", "nats_url")}
+
+    @property
     def prompts(self) -> Counter[str]:
         """How often the model received each prompt."""
         return Counter(prompt_of(request) for request in self.model.requests)
@@ -113,6 +118,10 @@ class Yard:
 
     async def submit(self, workflow: str, /, max_attempts: int = 5, **inputs: Any) -> UUID:
         return await queued.submit(self.database, workflow, inputs=inputs, max_attempts=max_attempts)
+
+    async def expire(self, run_id: UUID) -> None:
+        """As if the run's lease had been over for a second."""
+        await self.database.execute("UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1", run_id)
 
     async def ended(self, run_id: UUID, *, within_s: float = 30) -> Run:
         async def look() -> Run | None:
@@ -154,9 +163,7 @@ class Yard:
 
 
 @asynccontextmanager
-async def open_yard(
-    database_url: str, nats_url: str, replies: Callable[[Request], Behaviour] = lambda _: Text("done")
-) -> AsyncIterator[Yard]:
+async def open_yard(database_url: str, nats_url: str, replies: Script = lambda _: Text("done")) -> AsyncIterator[Yard]:
     environ = {**os.environ, "FLOWYARD_DATABASE_URL": database_url, "FLOWYARD_NATS_URL": nats_url}
     async with open_database(database_url, service="tests") as database, openai_server(replies) as model:
         yard = Yard(database, environ, model)

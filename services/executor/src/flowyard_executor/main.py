@@ -74,12 +74,17 @@ def main() -> None:
 
 async def _run(settings: ExecutorSettings, draining: asyncio.Event) -> None:
     async with _parts(settings, draining) as parts:
-        await reclaim_own_runs(parts)
-        async with (
-            doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=settings.poll_s) as bell,
-            parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _cancel_in(parts)),
-        ):
-            await _work(parts, bell, _app(parts), asyncio.Event())
+        await _execute(parts)
+
+
+async def _execute(parts: ExecutorParts) -> None:
+    """Claims and executes runs until `parts.draining` is set and nothing is left to do."""
+    await reclaim_own_runs(parts)
+    async with (
+        doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=parts.settings.poll_s) as bell,
+        parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _cancel_in(parts)),
+    ):
+        await _work(parts, bell, _app(parts), asyncio.Event())
 
 
 async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
