@@ -1,0 +1,119 @@
+"""From a claim to the end of its attempt, and the slot that it takes meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+
+import pytest
+
+from flowyard.control.announce import announce
+from flowyard.steps.budget_gate import DailyLimit
+from flowyard_executor.parts import ExecutorParts
+from support.attempts import Answer, WireModel, held, node_of
+from support.executors import Yard
+from support.in_process import executing
+from support.stories import CHAIN
+from support.waiting import eventually
+from support.wire.behaviour import Behaviour, Status
+from support.wire.server import Request
+
+
+def broken_for_one(parts: ExecutorParts) -> ExecutorParts:
+    """The budget of one workflow can't be read, for a reason that nobody foresaw."""
+
+    def daily_limit(workflow: str) -> DailyLimit | None:
+        if workflow == "broken":
+            raise RuntimeError("nobody foresaw this")
+        return None
+
+    return replace(parts, attempt=replace(parts.attempt, daily_limit=daily_limit))
+
+
+async def test_a_bug_fails_its_run_and_no_other(yard: Yard, wire: WireModel, caplog: pytest.LogCaptureFixture) -> None:
+    good, bad = await yard.apply(CHAIN), await yard.apply(CHAIN.replace("name: chain", "name: broken"))
+    async with executing(yard, change=broken_for_one, poll_s=0.05, slots=1) as one:
+        failed = await yard.ended(await yard.submit(bad, topic="rain"))
+        assert (await yard.ended(await yard.submit(good, topic="rain"))).status == "succeeded"
+        await eventually(lambda: not one.parts.running)
+        assert one.count("run_failures_total", workflow="broken", code="internal_error") == 1
+    assert failed.error is not None
+    assert (failed.status, failed.error.code) == ("failed", "internal_error")
+    assert "nobody foresaw" not in failed.error.message
+    [line] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert (line.message, line.exc_info is not None) == ("a bug ended a run", True)
+
+
+async def test_an_executor_has_no_more_runs_than_slots_and_fills_each_that_is_free(yard: Yard, wire: WireModel) -> None:
+    name = await yard.apply(CHAIN)
+    runs = [await yard.submit(name, topic=str(number)) for number in range(6)]
+    async with executing(yard, slots=2) as one:
+        most = 0
+
+        async def answer(request: Request) -> str:
+            nonlocal most
+            most = max(most, len(one.parts.running))
+            return node_of(request)
+
+        wire.answers = dict.fromkeys(("first", "second", "third"), answer)
+        # Nothing rings after the start but the end of each run.
+        assert [(await yard.ended(run_id)).status for run_id in runs] == ["succeeded"] * 6
+        await eventually(lambda: not one.parts.running)
+        assert (one.count("executor_slots"), one.count("executor_slots_used")) == (2, 0)
+    assert most == 2
+
+
+async def test_a_long_wait_frees_the_slot_and_lasts_as_long_as_it_should(yard: Yard, wire: WireModel) -> None:
+    times: list[float] = []
+    wire.answers["second"] = failing_once(times)
+    retrying = "second, retry: {max_retries: 1, initial_delay: 2}"
+    name = await yard.apply(CHAIN.replace("{id: second", f"{{id: {retrying}"))
+    run_id = await yard.submit(name, topic="rain")
+    async with executing(yard, long_wait_s=0.5, sweep_s=0.1, slots=1) as one:
+
+        async def is_waiting() -> bool:
+            return (await yard.runs.get(run_id)).status == "waiting"
+
+        await eventually(is_waiting)
+        await eventually(lambda: not one.parts.running)
+        run = await yard.ended(run_id)
+    assert (run.status, run.attempt) == ("succeeded", 1)
+    assert wire.calls == {"first": 1, "second": 2, "third": 1}
+    [delay_s] = [entry.data["delay_s"] for entry in await yard.entries(run_id) if entry.type == "step.retrying"]
+    assert times[1] - times[0] >= delay_s >= 1
+
+
+async def test_a_short_wait_keeps_the_slot(yard: Yard, wire: WireModel) -> None:
+    times: list[float] = []
+    wire.answers["second"] = failing_once(times)
+    retrying = "second, retry: {max_retries: 1, initial_delay: 0.4}"
+    run_id = await yard.submit(await yard.apply(CHAIN.replace("{id: second", f"{{id: {retrying}")), topic="rain")
+    async with executing(yard, long_wait_s=0.5):
+        assert (await yard.ended(run_id)).status == "succeeded"
+    assert "run.waiting" not in [entry.type for entry in await yard.entries(run_id)]
+    assert times[1] - times[0] >= 0.2
+
+
+async def test_a_cancellation_reaches_the_executor_by_a_message(yard: Yard, wire: WireModel) -> None:
+    """No renewal comes within minutes."""
+    wire.answers["second"] = held(asyncio.Event())
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    async with executing(yard) as one:
+        await yard.recorded(run_id, "step.started", "second")
+        await eventually(lambda: one.parts.bus.connected)
+        moved = await yard.moves.cancel(run_id)
+        announce(moved, one.parts.bus, one.parts.metrics)
+        run = await yard.ended(run_id)
+    assert (run.status, run.outputs) == ("cancelled", {"one": "first"})
+
+
+def failing_once(times: list[float]) -> Answer:
+    """`times`: when each request came."""
+
+    async def answer(request: Request) -> str | Behaviour:
+        times.append(time.monotonic())
+        return Status(500) if len(times) == 1 else node_of(request)
+
+    return answer
