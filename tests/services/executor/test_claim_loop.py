@@ -6,11 +6,15 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from flowyard.control.announce import announce
+from flowyard.errors.services import Unavailable
+from flowyard.runs.claim import Claim
 from flowyard.steps.budget_gate import DailyLimit
+from flowyard.storage.claims import Claims
 from flowyard_executor.parts import ExecutorParts
 from support.attempts import Answer, WireModel, held, node_of
 from support.executors import Yard
@@ -63,6 +67,38 @@ async def test_an_executor_has_no_more_runs_than_slots_and_fills_each_that_is_fr
         await eventually(lambda: not one.parts.running)
         assert (one.count("executor_slots"), one.count("executor_slots_used")) == (2, 0)
     assert most == 2
+
+
+async def test_a_claim_sets_the_clock_by_which_events_are_dated(yard: Yard) -> None:
+    async with executing(yard, poll_s=0.1) as one:
+        one.parts.clock.set(datetime.now(UTC) + timedelta(hours=1))
+        run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+        await yard.ended(run_id)
+    times = [entry.at for entry in await yard.entries(run_id)]
+    assert times == sorted(times)
+    assert times[-1] - times[0] < timedelta(minutes=1)
+
+
+async def test_claiming_goes_on_after_postgres_was_away(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    async with executing(yard, change=away_at_first, poll_s=0.1):
+        assert (await yard.ended(run_id)).status == "succeeded"
+
+
+class AwayClaims(Claims):
+    """Postgres is away when it is asked for the first time."""
+
+    was_away = False
+
+    async def take(self, executor: str, most: int) -> list[Claim]:
+        if not self.was_away:
+            self.was_away = True
+            raise Unavailable("Postgres")
+        return await super().take(executor, most)
+
+
+def away_at_first(parts: ExecutorParts) -> ExecutorParts:
+    return replace(parts, claims=AwayClaims(parts.database, lease_s=600))
 
 
 async def test_a_long_wait_frees_the_slot_and_lasts_as_long_as_it_should(yard: Yard, wire: WireModel) -> None:

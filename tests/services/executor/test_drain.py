@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
 
 from flowyard.bus.messages import WorkQueued
+from flowyard.storage.claims import Claims
+from flowyard_executor.parts import ExecutorParts
 from support.attempts import WireModel, held
 from support.executors import Yard
 from support.in_process import InProcess, executing
@@ -50,16 +58,39 @@ async def test_an_executor_that_drains_claims_nothing_more(yard: Yard, wire: Wir
     wire.answers["first"] = held(go)
     name = await yard.apply(CHAIN)
     await yard.submit(name, topic="rain")
-    async with executing(yard, poll_s=0.05, slots=2) as leaving:
+    async with executing(yard, slots=2) as leaving:
         await eventually(lambda: wire.calls["first"])
-        draining = asyncio.create_task(leaving.drain())
-        await eventually(leaving.parts.draining.is_set)
-        late = await yard.submit(name, topic="snow")
-        await asyncio.sleep(0.2)  # several polls
+        late = await yard.submit(name, topic="snow")  # no bell rings for it
         go.set()
-        await draining
+        await leaving.drain()
     assert (await yard.runs.get(late)).attempt == 0
     assert leaving.count("runs_claimed_total") == 1
+
+
+class LostMeanwhile(Claims):
+    """Others get the run at the last moment."""
+
+    async def hand_back(self, run_id: UUID, epoch: int, **about: Any) -> bool:
+        await self._database.execute("UPDATE claims SET epoch = epoch + 1 WHERE run_id = $1", run_id)
+        return await super().hand_back(run_id, epoch, **about)
+
+
+def lost_meanwhile(parts: ExecutorParts) -> ExecutorParts:
+    return replace(parts, attempt=replace(parts.attempt, claims=LostMeanwhile(parts.database, lease_s=600)))
+
+
+async def test_a_run_that_others_have_by_now_is_not_said_to_be_handed_back(
+    yard: Yard, wire: WireModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    wire.hold.add("second")
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    async with executing(yard, change=lost_meanwhile, drain_s=0) as leaving:
+        await yard.recorded(run_id, "step.started", "second")
+        await leaving.drain()
+    assert "drained" in caplog.messages
+    assert "run handed back" not in caplog.messages
+    assert (await yard.runs.get(run_id)).status == "running"
 
 
 async def test_a_run_that_was_handed_back_rings_the_doorbell_of_the_others(yard: Yard, wire: WireModel) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from support.executors import Yard
 from support.in_process import InProcess, executing
 from support.stories import CHAIN
 from support.waiting import eventually
+from support.wire.behaviour import Behaviour
+from support.wire.server import Request
 
 LEASE_S = 1.5
 
@@ -93,14 +96,27 @@ async def test_a_run_that_was_cancelled_without_a_message_is_stopped_at_the_next
     assert (run.status, run.outputs) == ("cancelled", {"one": "first"})
 
 
+async def test_a_renewal_sets_the_clock(yard: Yard, wire: WireModel) -> None:
+    wire.hold.add("second")
+    await yard.submit(await yard.apply(CHAIN), topic="rain")
+    async with executing(yard, lease_s=LEASE_S) as one:
+        await wire.holding.wait()
+        one.parts.clock.set(datetime.now(UTC) + timedelta(hours=1))
+        await eventually(lambda: one.parts.clock.now() < datetime.now(UTC) + timedelta(minutes=1))
+
+
 async def test_a_renewal_of_an_old_claim_does_not_end_the_new_one_of_the_same_executor(
     yard: Yard, wire: WireModel
 ) -> None:
-    go = asyncio.Event()
-    wire.answers["second"] = held(go)
+    late, go = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Request) -> str | Behaviour:
+        return await held(late if wire.calls["second"] == 1 else go)(request)
+
+    wire.answers["second"] = answer
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     async with executing(yard, change=slow, poll_s=0.05) as one:
-        await eventually(lambda: wire.calls["second"] == 1)
+        await yard.recorded(run_id, "step.started", "second")
         claims, old = claims_of(one), one.attempt
         renewing = asyncio.create_task(_renew(one.parts))
         await claims.renewing.wait()
@@ -111,6 +127,9 @@ async def test_a_renewal_of_an_old_claim_does_not_end_the_new_one_of_the_same_ex
         assert new.claim.epoch > old.claim.epoch
         claims.may_renew.set()
         await renewing
+        late.set()
+        await eventually(lambda: old.task is not None and old.task.done())
+        assert one.attempt is new
         go.set()
         run = await yard.ended(run_id)
         assert (run.status, run.attempt) == ("succeeded", 2)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
+from flowyard.errors.services import Unavailable
 from flowyard.runs.run import Entry
-from flowyard.storage.retention import BATCH
+from flowyard.storage.retention import BATCH, Retention
+from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.sweeper import lost_its_executor
 from support.attempts import WireModel
 from support.executors import Yard
@@ -81,7 +85,7 @@ async def test_an_executor_that_starts_again_goes_on_with_its_runs_at_once(yard:
 
 
 async def test_all_old_runs_are_deleted_however_many_there_are(yard: Yard) -> None:
-    """The next time is an hour later."""
+    """And no others. The next time is an hour later."""
     kept = await old_run(yard)
     await old_run(yard)
     await yard.database.execute(
@@ -91,7 +95,7 @@ async def test_all_old_runs_are_deleted_however_many_there_are(yard: Yard) -> No
         2 * BATCH,
         kept,
     )
-    await yard.database.execute("UPDATE runs SET finished_at = now() WHERE id = $1", kept)
+    await yard.database.execute("UPDATE runs SET finished_at = now() - interval '29 days' WHERE id = $1", kept)
     async with executing(yard, retention_days=30, retention_every_s=3600) as one:
 
         async def is_deleted() -> bool:
@@ -99,6 +103,32 @@ async def test_all_old_runs_are_deleted_however_many_there_are(yard: Yard) -> No
 
         await eventually(is_deleted)
         await eventually(lambda: one.count("retention_deleted_rows_total", kind="runs") == 2 * BATCH + 1)
+
+
+async def test_deletions_go_on_after_postgres_was_away(yard: Yard) -> None:
+    await old_run(yard)
+    async with executing(yard, change=away_at_first, retention_every_s=0.1):
+
+        async def is_deleted() -> bool:
+            return not await yard.database.rows("SELECT id FROM runs")
+
+        await eventually(is_deleted)
+
+
+class AwayRetention(Retention):
+    """Postgres is away when it is asked for the first time."""
+
+    was_away = False
+
+    async def delete_runs(self, *, older_than_s: float, most: int = BATCH) -> Mapping[str, int]:
+        if not self.was_away:
+            self.was_away = True
+            raise Unavailable("Postgres")
+        return await super().delete_runs(older_than_s=older_than_s, most=most)
+
+
+def away_at_first(parts: ExecutorParts) -> ExecutorParts:
+    return replace(parts, retention=AwayRetention(parts.database))
 
 
 async def old_run(yard: Yard) -> UUID:
