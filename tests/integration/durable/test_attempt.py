@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from flowyard.errors.steps import ModelRefused
-from support.attempts import Attempts, MiniExecutor, WireModel, node_of
+from support.attempts import Attempts, MiniExecutor, WireModel, held, node_of
 from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
 from support.stored import Stored
 from support.waiting import eventually
@@ -188,7 +188,114 @@ async def test_the_sums_of_a_step_include_its_calls_under_earlier_claims(stored:
     assert (finished_step.data["calls"], finished_step.data["tokens_in"]) == (3, None)
 
 
+async def test_an_attempt_that_has_lost_its_claim_waits_for_no_model(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(FORK)
+    late = asyncio.Event()
+    stale = attempts.executor(WireModel({"b": held(late)}, hold={"c"}))
+    attempt = stale.start(await stale.take())
+    await stale.model.holding.wait()
+    await attempts.lose_executor(run_id)
+    late.set()
+    await eventually(lambda: attempt.task is not None and attempt.task.done())
+    assert stale.watching.is_fenced.is_set()
+
+
+async def test_an_attempt_that_is_stopped_after_its_claim_was_lost_announces_nothing(
+    stored: Stored, attempts: Attempts
+) -> None:
+    run_id = await attempts.submit(CHAIN)
+    stale = attempts.executor(WireModel(hold={"b"}))
+    attempt = stale.start(await stale.take())
+    await eventually(lambda: [entry.data.get("node") for entry in stale.announced][-1:] == ["b"])
+    await attempts.lose_executor(run_id)
+    before, announced = await stored.everything(), list(stale.announced)
+    attempt.stop("drained")
+    assert attempt.task is not None
+    await attempt.task
+    assert stale.announced == announced
+    assert await stored.everything() == before
+
+
+# ---- cancellations
+
+
+async def test_a_commit_that_finds_a_cancellation_stops_the_run(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(CHAIN)
+
+    async def cancel(request: Request) -> str:
+        await stored.moves.cancel(run_id)
+        return node_of(request)
+
+    result = await attempts.executor(WireModel({"a": cancel}, hold={"b"})).run()
+    assert result is not None
+    assert (result.status, result.outputs) == ("cancelled", {"a": "a"})
+
+
+async def test_a_run_that_was_cancelled_before_its_claim_makes_no_call(stored: Stored, attempts: Attempts) -> None:
+    """It was handed back while it was cancelled, and is claimed before a sweep comes."""
+    run_id = await attempts.submit(CHAIN)
+    going, model = attempts.executor(), WireModel()
+    going.draining.set()
+    claim = await going.take()
+    await stored.moves.cancel(run_id)
+    attempt = going.start(claim)
+    assert attempt.task is not None
+    await attempt.task
+    assert (await stored.runs.get(run_id)).status == "queued"
+    result = await attempts.executor(model).run()
+    assert result is not None
+    assert (result.status, model.calls) == ("cancelled", {})
+
+
+# ---- budgets
+
+
+async def test_what_earlier_claims_spent_counts(stored: Stored, attempts: Attempts) -> None:
+    """Also where the run was only handed back, so that no attempt was lost."""
+    await attempts.submit(document("a b c", config="budget: {model_calls: 2}"))
+    going = attempts.executor()
+
+    async def drain(request: Request) -> str:
+        going.draining.set()
+        return node_of(request)
+
+    going.model.answers = {"a": drain}
+    assert await going.run() is None
+    staying = attempts.executor()
+    result = await staying.run()
+    assert result is not None
+    assert (result.status, result.error and result.error.code) == ("failed", "budget_exceeded")
+    assert staying.model.calls == {"b": 1}
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+async def test_a_reservation_is_on_disk_before_its_call(stored: Stored, attempts: Attempts, durability: str) -> None:
+    config = f"budget: {{model_calls: 9}}\nexecution: {{durability: {durability}}}"
+    run_id = await attempts.submit(document("a b", config=config))
+    reserved: dict[str, list[str]] = {}
+
+    async def look(request: Request) -> str:
+        entries = await stored.entries(run_id)
+        reserved[node_of(request)] = [entry.data["node"] for entry in entries if entry.type == "model.reserved"]
+        return node_of(request)
+
+    assert await attempts.executor(WireModel(dict.fromkeys("ab", look))).run() is not None
+    assert reserved == {"a": ["a"], "b": ["a", "b"]}
+
+
 # ---- the run's own time
+
+
+async def test_a_run_lasts_from_its_first_claim_to_its_end(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(CHAIN)
+    dying = attempts.executor(WireModel(hold={"a"}))
+    dying.start(await dying.take())
+    await dying.model.holding.wait()
+    await dying.crash()
+    await attempts.lose_executor(run_id)
+    await stored.database.execute("UPDATE runs SET started_at = started_at - interval '1 hour'")
+    await attempts.executor().run()
+    assert (await stored.entries(run_id))[-1].data["duration_s"] == pytest.approx(3600, abs=60)
 
 
 async def test_a_run_has_only_the_time_that_is_left_since_its_claim(stored: Stored, attempts: Attempts) -> None:
@@ -198,9 +305,7 @@ async def test_a_run_has_only_the_time_that_is_left_since_its_claim(stored: Stor
     claim = await one.take()
     one.parts.clock.set(claim.at + timedelta(seconds=599))
     attempt = one.start(claim)
-    assert attempt.task is not None
-    async with asyncio.timeout(20):
-        await attempt.task
+    await eventually(lambda: attempt.task is not None and attempt.task.done())
     run = await stored.runs.get(run_id)
     assert (run.status, run.error and run.error.code) == ("failed", "run_timeout")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Final
 
 from support.attempts import Attempts, WireModel, failing, node_of
 from support.shapes import FORK, finished
 from support.stored import Stored
+from support.waiting import eventually
+from support.wire.behaviour import Behaviour, Held, Status, Text
 from support.wire.server import Request
 from support.workflows import document
 
@@ -24,6 +27,7 @@ async def test_who_drains_begins_no_step_and_gives_the_run_back(stored: Stored, 
 
     going.model.answers = {"b": drain}
     assert await going.run() is None
+    assert going.announced == (await stored.entries(run_id))[1:]
     assert "d" not in going.model.calls
     run = await stored.runs.get(run_id)
     assert (run.status, run.attempt) == ("queued", 0)
@@ -64,6 +68,64 @@ async def test_what_has_ended_when_a_drained_run_is_given_back_is_kept(stored: S
     assert result is not None
     assert model.calls == {"work": 2, "z": 1, "a": 1}
     assert len(await finished(stored, run_id)) == 5
+
+
+def items(count: int, at_once: int) -> str:
+    """A map, which tries each item once."""
+    over = f"items_field: items, target_node: work, collect_field: all, max_concurrency: {at_once}"
+    return document(
+        "z",
+        fields=f"items: {{type: 'list[int]', default: {list(range(count))}}}\neach: str\nall: 'list[str]'",
+        nodes="- {id: work, prompt: '{item}', outputs: [each]}",
+        edges=f"""
+        - {{from: START, parallel: {{{over}}}}}
+        - {{from: work, to: z}}
+        - {{from: z, to: END}}
+        """,
+        config="execution: {max_retries: 0}",
+    )
+
+
+def item_of(request: Request) -> int:
+    return int(request.body["messages"][-1]["content"])
+
+
+async def test_a_drain_waits_for_a_step_that_is_at_work(stored: Stored, attempts: Attempts) -> None:
+    """While others of the run would begin: its call is made once."""
+    await attempts.submit(items(4, at_once=2))
+    going, go = attempts.executor(), asyncio.Event()
+
+    async def answer(request: Request) -> str | Behaviour:
+        if item_of(request) == 0:
+            going.draining.set()
+            asyncio.get_running_loop().call_later(0.3, go.set)  # time for the next item to begin
+            return "done"
+        return Held(Text("done"), go)
+
+    going.model.answers = {"work": answer}
+    assert await going.run() is None
+    model = WireModel()
+    assert await attempts.executor(model).run() is not None
+    assert sorted([*going.model.prompts, *model.prompts[:-1]]) == ["0", "1", "2", "3"]
+
+
+async def test_a_failure_ends_a_run_that_drains_where_it_is(stored: Stored, attempts: Attempts) -> None:
+    """One item fails while all others wait for the drain: the run isn't handed back to fail elsewhere."""
+    await attempts.submit(items(40, at_once=20))
+    going, go = attempts.executor(), asyncio.Event()
+
+    async def answer(request: Request) -> str | Behaviour:
+        if item_of(request) == 19:
+            await go.wait()
+            return Status(500)
+        going.draining.set()
+        asyncio.get_running_loop().call_later(0.5, go.set)  # time for the others to wait
+        return "done"
+
+    going.model.answers = {"work": answer}
+    result = await going.run()
+    assert result is not None
+    assert (result.status, going.model.calls) == ("failed", {"work": 20})
 
 
 # ---- waits
@@ -109,3 +171,33 @@ async def test_tries_are_not_forgotten_so_that_a_step_gives_up_at_last(stored: S
     assert result is not None
     assert (result.status, model.calls["b"]) == ("failed", 4)
     assert (await stored.runs.get(run_id)).status == "failed"
+
+
+async def test_a_step_does_not_give_up_another_one_that_is_at_work(stored: Stored, attempts: Attempts) -> None:
+    """It waits here for its next try, however long that takes."""
+    text = FORK.replace("{id: b,", "{id: b, retry: {max_retries: 1, initial_delay: 60},")
+    run_id = await attempts.submit(text)
+    one = attempts.executor(WireModel({"b": failing(1)}, hold={"c"}))
+    attempt = one.start(await one.take())
+
+    async def is_retrying() -> bool:
+        return "step.retrying" in [entry.type for entry in await stored.entries(run_id)]
+
+    await eventually(is_retrying)
+    await one.model.holding.wait()
+    assert attempt.task is not None
+    await asyncio.wait([attempt.task], timeout=0.5)  # the time in which the run would be handed back
+    assert not attempt.task.done()
+    assert (await stored.runs.get(run_id)).status == "running"
+
+
+async def test_a_run_that_keeps_nothing_waits_where_it_is(stored: Stored, attempts: Attempts) -> None:
+    text = document("a", config="execution: {durability: exit}")
+    run_id = await attempts.submit(text.replace("{id: a,", "{id: a, retry: {max_retries: 1, initial_delay: 60},"))
+    one = attempts.executor(WireModel({"a": failing(1)}))
+    attempt = one.start(await one.take())
+    await eventually(lambda: one.model.calls["a"])
+    assert attempt.task is not None
+    await asyncio.wait([attempt.task], timeout=0.5)  # the time in which it would be handed back
+    assert not attempt.task.done()
+    assert (await stored.runs.get(run_id)).status == "running"

@@ -196,6 +196,15 @@ async def test_what_postgres_refuses_fails_the_run_and_leaves_no_gap(stored: Sto
     await stored.moves.retry(journal.claim.run_id)
 
 
+async def test_an_end_waits_for_the_commit_that_is_under_way(stored: Stored, journal: Journal) -> None:
+    """And is no success if Postgres refuses that one."""
+    journal.append(ModelCalled(A, "openai", "m", 0.5, None, 2**40, 1, None, None, None, None))
+    journal.writer.commit_within(0)
+    await eventually(lambda: journal.writer._is_writing, pause_s=0)
+    await journal.finish(SUCCEEDED)
+    assert await kinds(stored, journal) == ["run.queued", "run.failed"]
+
+
 async def test_outputs_that_can_not_be_stored_fail_the_run(stored: Stored, journal: Journal) -> None:
     journal.hold_end("task", ended(A))
     journal.save_writes("task", [])
