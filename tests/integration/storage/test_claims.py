@@ -9,7 +9,6 @@ import pytest
 from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from support.stored import LEASE_S, Stored, commit_of, ending, entries_json, open_stored
-from support.waiting import eventually
 
 
 async def hand_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
@@ -71,6 +70,18 @@ async def test_the_limit_of_a_workflow_holds_while_many_claim_at_once(database_u
     assert most <= 3
 
 
+async def test_the_limit_holds_for_a_run_that_comes_while_another_is_claimed(stored: Stored) -> None:
+    """Who counts the running ones has to wait for a claim that isn't committed."""
+    await stored.workflow("narrow", concurrency=1)
+    await stored.run("narrow")
+    async with stored.database.transaction() as connection:
+        assert len(await connection.fetch("SELECT * FROM claim_runs('one', 1, interval '30 s')")) == 1
+        await stored.run("narrow", priority=5)
+        claiming = asyncio.create_task(stored.claims.take("other", 1))
+        await asyncio.wait([claiming], timeout=0.3)  # who doesn't wait would have counted in this time
+    assert await claiming == []
+
+
 async def test_the_highest_priority_comes_first_and_then_the_oldest(stored: Stored) -> None:
     low = [await stored.run(priority=-1), await stored.run(priority=-1)]
     middle = [await stored.run(), await stored.run()]
@@ -78,6 +89,13 @@ async def test_the_highest_priority_comes_first_and_then_the_oldest(stored: Stor
     taken = [claim.run_id for claim in await stored.claims.take("one", 4)]
     assert taken == [high, *middle, low[0]]
     assert [claim.run_id for claim in await stored.claims.take("one", 4)] == [low[1]]
+
+
+async def test_a_higher_priority_comes_before_fairness_between_workflows(stored: Stored) -> None:
+    for _ in range(2):
+        await stored.run("calm")
+    urgent = [await stored.run("urgent", priority=5) for _ in range(2)]
+    assert [claim.run_id for claim in await stored.claims.take("one", 2)] == urgent
 
 
 async def test_a_workflow_with_a_thousand_queued_runs_does_not_starve_one_with_a_single_run(stored: Stored) -> None:
@@ -147,12 +165,34 @@ async def test_to_hand_a_run_back_uses_up_no_attempt(stored: Stored) -> None:
     assert [claim.attempt for claim in await stored.claims.take("one", 1)] == [1]
 
 
+@pytest.mark.parametrize("seconds", [None, 60.0])
+async def test_a_run_that_others_have_claimed_is_not_handed_back(stored: Stored, seconds: float | None) -> None:
+    claim = await stored.claimed()
+    await stored.expire(claim.run_id)
+    await stored.moves.sweep()
+    [other] = await stored.claims.take("other", 1)
+    before = await stored.everything()
+    assert not await hand_back(stored, claim, seconds)
+    assert await stored.everything() == before
+    assert await hand_back(stored, other, seconds)
+
+
+async def test_the_time_of_a_run_begins_with_its_first_claim_only(stored: Stored) -> None:
+    first = await stored.claimed(timeout_s=600.0)
+    await stored.database.execute("UPDATE runs SET deadline = deadline - interval '400 s'")
+    assert await hand_back(stored, first)
+    [again] = await stored.claims.take("other", 1)
+    assert again.left_s == pytest.approx(200, abs=60)
+    assert again.started_at == first.started_at
+
+
 async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored) -> None:
     claim = await stored.claimed()
-    assert await hand_back(stored, claim, seconds=0.05)
+    assert await hand_back(stored, claim, seconds=600)
     assert await stored.claims.take("one", 1) == []
     assert await stored.moves.sweep() == []
-    assert [moved.status for moved in await eventually(stored.moves.sweep)] == ["queued"]
+    await stored.database.execute("UPDATE runs SET wake_at = wake_at - interval '600 s'")
+    assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
     assert len(await stored.claims.take("one", 1)) == 1
 
 

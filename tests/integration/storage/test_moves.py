@@ -10,11 +10,14 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS, decode_all
 from flowyard.runs.entries import stored as stored_event
 from flowyard.runs.events import ModelCalled, RunFinished, StepId, StepStarted
+from flowyard.runs.recovery import Due
 from flowyard.runs.run import OPEN
 from flowyard.storage.commits import RunCommit
+from flowyard.storage.moves import _locked, _move
 from flowyard.storage.packing import packed
 from support.queued import new_id
 from support.stored import LONG_AGO, Stored, commit_of, ending, entries_json, open_stored
+from support.waiting import eventually
 
 
 async def sleeping(stored: Stored, seconds: float = 60) -> Claim:
@@ -67,8 +70,11 @@ async def test_calls_of_a_lost_executor_are_in_the_ledger_when_its_run_is_ended(
     await stored.committer.commit(RunCommit(claim.run_id, claim.epoch, 2, entries=packed([started.entry])))
     await stored.expire(claim.run_id)
     await (stored.moves.cancel(claim.run_id) if move == "cancel" else stored.moves.sweep())
+    ended_as = "run.cancelled" if move == "cancel" else "run.failed"
     [call] = await stored.history.calls(claim.run_id)
     assert (call.provider, call.model, call.cost_usd, call.error) == ("openai", "m", None, "executor_lost")
+    assert await types(stored, claim) == ["run.queued", "step.started", "model.called", ended_as]
+    assert (await stored.runs.get(claim.run_id)).last_seq == 4
     [_, _, called, ended] = decode_all(await stored.entries(claim.run_id))
     assert isinstance(called.event, ModelCalled)
     assert isinstance(ended.event, RunFinished)
@@ -189,6 +195,45 @@ async def test_only_a_failed_run_can_be_retried(stored: Stored, status: str) -> 
     await stored.finish(claim, status)
     with pytest.raises(IllegalMove, match=f"is {status}: it can't be retried"):
         await stored.moves.retry(claim.run_id)
+
+
+async def test_a_run_whose_executor_renews_at_the_last_moment_is_left_to_it(stored: Stored) -> None:
+    """A sweep has seen that its lease is over."""
+    claim = await stored.claimed()
+    await stored.expire(claim.run_id)
+    async with stored.database.transaction() as connection:
+        run = await _locked(connection, claim.run_id)
+        await stored.claims.renew({claim.run_id: claim.epoch})
+        assert await _move(connection, run, Due("hand_back", "executor_lost")) is None
+    assert (await stored.runs.get(claim.run_id)).executor == "one"
+
+
+async def test_a_run_whose_executor_commits_at_the_last_moment_is_left_to_it(stored: Stored) -> None:
+    """The commit has locked the claim, and waits for the run, which a sweep has locked."""
+    claim = await stored.claimed()
+    await stored.expire(claim.run_id)
+    async with stored.database.transaction() as connection:
+        run = await _locked(connection, claim.run_id)
+        committing = asyncio.create_task(stored.finish(claim))
+        await eventually(lambda: _is_locked(stored, claim))
+        assert await _move(connection, run, Due("hand_back", "executor_lost")) is None
+    await committing
+    assert await types(stored, claim) == ["run.queued", "run.succeeded"]
+
+
+async def _is_locked(stored: Stored, claim: Claim) -> bool:
+    statement = "SELECT 1 FROM claims WHERE run_id = $1 FOR UPDATE SKIP LOCKED"
+    return await stored.database.value(statement, claim.run_id) is None
+
+
+async def test_a_sweep_does_not_wait_for_a_run_that_is_being_moved(stored: Stored) -> None:
+    busy, free = await stored.claimed(), await stored.claimed()
+    for claim in (busy, free):
+        await stored.expire(claim.run_id)
+    async with stored.database.transaction() as connection:
+        await _locked(connection, busy.run_id)
+        async with asyncio.timeout(3):
+            assert [moved.run_id for moved in await stored.moves.sweep()] == [free.run_id]
 
 
 async def test_many_who_sweep_at_once_move_each_run_once(database_url: str) -> None:

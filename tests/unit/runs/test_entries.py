@@ -101,6 +101,12 @@ def test_a_failure_comes_back_as_it_was(failure: Failure) -> None:
     assert failure_of(json.loads(json.dumps(failure_data(failure)))) == failure
 
 
+@pytest.mark.parametrize("item", [None, 0, 1])
+def test_the_first_item_of_a_map_is_an_item_too(item: int | None) -> None:
+    event = events.StepStarted(StepId("a", 1, item))
+    assert decoded(*encoded(event)) == event
+
+
 def test_an_unknown_cost_is_shown_as_unknown_and_zero_is_zero() -> None:
     step = StepId("a", 1)
     for cost, recorded in ((None, None), (Decimal(0), "0"), (Decimal("0.0000001"), "1E-7")):

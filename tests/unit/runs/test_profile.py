@@ -108,6 +108,21 @@ def test_each_instant_goes_to_what_the_run_did_then() -> None:
     assert result.at_work == timedelta(seconds=12)
 
 
+def test_a_model_at_work_counts_more_than_another_step_that_waits_for_its_commit() -> None:
+    result = profile(
+        QUEUED,
+        claimed(0),
+        started(0, A),
+        started(4, B, commit_s=3),
+        called(6, A, 6),
+        finished(6, A),
+        finished(6, B),
+        succeeded(6),
+        end=6,
+    )
+    assert spent(result) == {"model": 6}
+
+
 def test_the_first_step_is_claimed_for_without_the_commit_before_it() -> None:
     result = profile(QUEUED, claimed(1), started(3, A, commit_s=0.5), finished(4, A), succeeded(4), end=4)
     assert spent(result) == {"queued": 1, "claim": 1.5, "commit": 0.5, "code": 1}

@@ -54,6 +54,11 @@ def test_retry_after_is_a_floor_and_too_long_a_wait_is_none(retry_after: float |
     assert retry_delay(_POLICY, error, 1, 0.0) == delay
 
 
+@pytest.mark.parametrize(("chance", "delay"), [(0.0, 2.0), (0.5, 1.5), (0.99, 1.01)])
+def test_steps_that_failed_together_are_not_tried_again_together(chance: float, delay: float) -> None:
+    assert retry_delay(_POLICY, _limited(), 2, chance) == pytest.approx(delay)
+
+
 @given(
     tries=st.integers(1, 50),
     chance=st.floats(0, 1, exclude_max=True),
