@@ -6,6 +6,8 @@ PYTHON ?= python3
 KEEP ?=
 # Arguments for pytest: `make test TESTS="-k template -x"`.
 TESTS ?=
+# Arguments for benchmarks/mutate.py: `make mutate MUTATE="--only lease-"`, `make mutate MUTATE=--list`.
+MUTATE ?=
 # Arguments for the resolver: `make lock LOCK=--upgrade`.
 LOCK ?=
 # The number of executors: `make scale N=4`.
@@ -76,7 +78,7 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test test-fast check fmt-check lint types boundaries format bench sizes lock clean
+.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench sizes lock clean
 .PHONY: images up down logs scale test-compose
 
 help: ## Print this list.
@@ -93,6 +95,9 @@ test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests that need no Docker (TESTS=".
 
 test-fast: $(TOOLS) ## Run the unit tests that start no process: well under a minute (TESTS="..." goes to pytest).
 	@$(BIN)/pytest tests/unit -m 'not slow and not local_model' $(or $(TESTS),$(SIDE_BY_SIDE))
+
+mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print what no test notices (about half an hour; MUTATE="--only lease-").
+	@$(BIN)/python benchmarks/mutate.py $(MUTATE)
 
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \
