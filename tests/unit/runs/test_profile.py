@@ -15,8 +15,7 @@ from flowyard.runs.run import Entry
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 Recorded = tuple[float, str, dict[str, Any]]
-A = {"node": "a", "visit": 1}
-B = {"node": "b", "visit": 1}
+A, B = ({"node": node, "visit": 1} for node in "ab")
 
 
 def item(index: int) -> dict[str, Any]:

@@ -13,6 +13,15 @@ down_revision = None
 
 
 def upgrade() -> None:
+    _create_agents_and_checkpoint_writes()
+    _create_checkpoints_and_events()
+    _create_model_calls()
+    _create_runs()
+    _create_steps_and_workflows()
+    _create_revisions_and_sessions()
+
+
+def _create_agents_and_checkpoint_writes() -> None:
     op.create_table(
         "agents",
         sa.Column("id", sa.Text(), nullable=False),
@@ -61,6 +70,9 @@ def upgrade() -> None:
         ),
         comment="Results of steps whose superstep isn't over.",
     )
+
+
+def _create_checkpoints_and_events() -> None:
     op.create_table(
         "checkpoints",
         sa.Column("thread_id", sa.Text(), nullable=False, comment="the run"),
@@ -102,6 +114,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "seq", name=op.f("pk_events")),
         comment="What was committed together is one row.",
     )
+
+
+def _create_model_calls() -> None:
     op.create_table(
         "model_calls",
         sa.Column("run_id", sa.Uuid(), nullable=False),
@@ -122,6 +137,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "seq", name=op.f("pk_model_calls")),
     )
     op.create_index("ix_model_calls_at", "model_calls", ["at"], unique=False, postgresql_using="brin")
+
+
+def _create_runs() -> None:
     op.create_table(
         "runs",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -171,6 +189,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status IN ('failed', 'cancelled')"),
     )
+
+
+def _create_steps_and_workflows() -> None:
     op.create_index(
         "ix_runs_held",
         "runs",
@@ -216,6 +237,9 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_workflows")),
     )
+
+
+def _create_revisions_and_sessions() -> None:
     op.create_table(
         "revisions",
         sa.Column("workflow", sa.Text(), nullable=False),
