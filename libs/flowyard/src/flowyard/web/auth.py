@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from flowyard.access import Caller, Scope
+from flowyard.access import INCLUDES, Caller, Scope
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import Forbidden, Unauthorized
 from flowyard.web.problems import problem_of
@@ -19,13 +19,19 @@ from flowyard.web.problems import problem_of
 Verify: TypeAlias = Callable[[str], Awaitable[Caller | None]]
 """The text of a key → its owner; None if the key isn't valid."""
 
-OPEN: Final = frozenset({"/health/live", "/health/ready"})
+OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
+
+
+def _described(scope: Scope) -> str:
+    others = " and ".join(f"`{other}`" for other in INCLUDES if other in INCLUDES[scope] - {scope})
+    return f"`{scope}`, which includes {others}" if others else f"`{scope}`"
+
 
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="api_key",
     bearerFormat="fy_<id>_<secret>",
-    description="An API key. Scopes: `read`; `run`, which includes `read`; `admin`, which includes both.",
+    description=f"An API key. Scopes: {'; '.join(map(_described, INCLUDES))}.",
 )
 
 
@@ -58,7 +64,7 @@ ADMIN: Final[list[Any]] = [Depends(require("admin"))]
 
 
 class Guard:
-    """ASGI middleware: every path that isn't OPEN needs a valid key. Routes may `require` a scope in addition.
+    """ASGI middleware: every path that isn't in OPEN_PATHS needs a valid key. Routes may `require` a scope in addition.
 
     It comes before the route is looked up and the body is read.
     """
@@ -68,7 +74,7 @@ class Guard:
         self._verify = verify
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
                 await self._check(scope)
             except FlowyardError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from flowyard.language.nodes import Node
 from flowyard.language.problems import KeyPath
-from flowyard.language.reading.document import DocumentShape, FieldShape, NodeShape
+from flowyard.language.reading.document import DocumentShape, FieldShape
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression, field_references
 from flowyard.language.values.references import Finding
@@ -62,18 +62,12 @@ def check_secrets(
         for name in (case.expect.outputs if case.expect and case.expect.outputs else {}).keys() & secrets:
             message = f"'{name}' is secret: its value is never shown"
             document.error(USE, ("tests", i, "expect", "outputs", name), message, "remove it", key=True)
-    for i, node_shape in enumerate(shape.nodes):
-        for name, where in _written_fields(node_shape):
-            if name in secrets:
-                message = f"'{name}' is secret: it is an input, and no node may write it"
-                document.error(USE, ("nodes", i, *where), message, "write another field", key=where[0] == "set")
-        if len(nodes) == len(shape.nodes):
-            _check_texts(document, nodes[node_shape.id], ("nodes", i), secrets, maps.get(node_shape.id))
-
-
-def _written_fields(node_shape: NodeShape) -> Iterator[tuple[str, KeyPath]]:
-    yield from ((name, ("outputs", k)) for k, name in enumerate(node_shape.outputs or ()))
-    yield from ((name, ("set", name)) for name in node_shape.set_ or ())
+    # If two nodes have the same id, which is reported, only the first one is in `nodes`.
+    for i, node in enumerate(nodes.values() if len(nodes) == len(shape.nodes) else ()):
+        for name in secrets.intersection(output.field for output in node.outputs):
+            message = f"'{name}' is secret: it is an input, and no node may write it"
+            document.error(USE, ("nodes", i, *node.output_path(name)), message, "write another field", key=True)
+        _check_texts(document, node, ("nodes", i), secrets, maps.get(node.id))
 
 
 def _check_texts(document: SourceDocument, node: Node, path: KeyPath, secrets: set[str], map_: Map | None) -> None:
