@@ -8,9 +8,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from flowyard.language.load import load_file
 from flowyard.language.reading.document import document_schema
-from support.documents import ROOT, faults_of
+from support.documents import ROOT, faults_of, load_file
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 by_name = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

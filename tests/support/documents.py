@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from flowyard.graph.compile import compile_workflow
+from flowyard.language.load import Loaded, load_bytes
 from flowyard.language.workflow import Case, Workflow
 from flowyard_cli.commands.test import differences, run_case
 
@@ -28,6 +29,10 @@ _FIELDS: Final = """\
     profile: {type: object, default: {}}
 """
 _TARGETS: Final = ("from", "to", "default", "else", "exit_to", "target_node")
+
+
+def load_file(path: Path) -> Loaded:
+    return load_bytes(path.read_bytes(), str(path))
 
 
 @dataclass(frozen=True, slots=True)

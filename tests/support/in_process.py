@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowyard.durable.attempt import Attempt
-from flowyard_executor.main import _execute, _parts
+from flowyard_executor.main import _open_parts, _run_until_drained
 from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.settings import ExecutorSettings
 from support.executors import Yard
@@ -61,9 +61,9 @@ async def executing(
 ) -> AsyncIterator[InProcess]:
     """`given`: settings that are not `CALM`; `change`: puts parts of the test's own in."""
     settings = ExecutorSettings.model_validate({**CALM, **yard.urls, "executor_name": name, **given})
-    async with _parts(settings, asyncio.Event()) as parts:
+    async with _open_parts(settings, asyncio.Event()) as parts:
         changed = change(parts)
-        executor = InProcess(changed, asyncio.create_task(_execute(changed)))
+        executor = InProcess(changed, asyncio.create_task(_run_until_drained(changed)))
         try:
             yield executor
         finally:

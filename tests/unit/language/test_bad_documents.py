@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import flowyard.language
-from flowyard.language.load import load_bytes, load_file
+from flowyard.language.load import load_bytes
 from flowyard.language.problems import Position, Problem
 from flowyard.language.reading.source_document import MAX_PROBLEMS
+from support.documents import load_file
 
 BAD = sorted((Path(__file__).parents[2] / "data" / "bad").glob("*.yaml"))
 EXPECTED = re.compile(r"# (\d+):(\d+) ([a-z0-9-]+) ?(.*)")

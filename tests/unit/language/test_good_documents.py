@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from flowyard.language.load import load_file, load_text
+from flowyard.language.load import load_text
 from flowyard.language.nodes import Goto
 from flowyard.language.values.types import INT, STR, ListOf, ObjectField, ObjectOf, Simple, nullable
 from flowyard.language.workflow import END, START, ErrorReply, Execution, Loop, Map, Next, Routes, Transition, Workflow
+from support.documents import load_file
 from support.workflows import prompt_node
 
 GOOD = Path(__file__).parents[2] / "data" / "good"

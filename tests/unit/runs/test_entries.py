@@ -15,10 +15,10 @@ from flowyard.runs.entries import (
     ENDINGS,
     StoredEvent,
     decode_all,
+    decode_failure,
     decoded,
     encoded,
     failure_data,
-    failure_of,
     stored,
     without_texts,
 )
@@ -98,7 +98,7 @@ def test_an_event_comes_back_from_json_as_it_was(event: Event) -> None:
 
 @given(failure=FAILURES)
 def test_a_failure_comes_back_as_it_was(failure: Failure) -> None:
-    assert failure_of(json.loads(json.dumps(failure_data(failure)))) == failure
+    assert decode_failure(json.loads(json.dumps(failure_data(failure)))) == failure
 
 
 @pytest.mark.parametrize("item", [None, 0, 1])

@@ -36,7 +36,7 @@ class StackArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchArgs(StackArgs):
-    """Of commands that show the progress of a run. `stream`: print replies word by word."""
+    """The options of commands that show the progress of a run. `stream`: print replies word by word."""
 
     stream: bool
 
@@ -110,7 +110,7 @@ def follow_options(parser: Options) -> None:
 
 
 def limit_option(parser: Options) -> None:
-    """For lists. The default stands at the group, which is also a list without an action."""
+    """Adds the limit of a list. The default stands at the group, which is also a list without an action."""
     parser.add_argument(
         "--limit",
         metavar="N",

@@ -26,7 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "migrate": "Bring the tables of a database to this version.",
     "apply": "Give documents to the stack: each becomes a workflow, or a new revision of one.",
     "workflows": "List the workflows of the stack, look at one, and change them.",
-    "runs": "List the runs of the stack, follow one, and change its course.",
+    "runs": "List the runs of the stack; follow one, cancel, retry or fork it.",
     "agents": "List the agents that have registered: executors, and programs elsewhere.",
     "keys": "Make, list and revoke API keys. This needs a key with the scope admin.",
     "logs": "Show the newest log lines of all services, or all that is known of one run.",

@@ -21,7 +21,7 @@ from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.run_details import RunDetails, read_details
 from flowyard_dashboard.run_view import element_key, id_of, view_of
 from flowyard_dashboard.session_guard import can_run
-from flowyard_dashboard.streaming import END, UPDATE, Session, first_change
+from flowyard_dashboard.streaming import ENDED, UPDATE, Session, first_change
 from flowyard_dashboard.view import View, difference
 
 _PAUSE_S: Final = 0.1
@@ -59,7 +59,7 @@ async def follow_run(
                     yield ServerEvent(update, UPDATE)
                 await asyncio.sleep(max(_PAUSE_S, 3 * (clock() - started)))
     if not parts.shutting_down.is_set():
-        yield ServerEvent("", END)
+        yield ServerEvent("", ENDED)
 
 
 async def _refreshed(

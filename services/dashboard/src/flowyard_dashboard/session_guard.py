@@ -22,7 +22,7 @@ COOKIE: Final = "flowyard_session"
 LOGIN: Final = "/login"
 _PUBLIC: Final = frozenset({LOGIN, "/health/live", "/health/ready"})
 _WITH_KEY: Final = frozenset({"/metrics", "/openapi.json"})
-"""For machines, which may send an API key instead."""
+"""Paths for machines, which may send an API key instead."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 

@@ -18,7 +18,7 @@ from flowyard_dashboard.view import View, difference, full_update
 MakeView: TypeAlias = Callable[[], Awaitable[View]]
 
 UPDATE: Final = "update"
-END: Final = "end"
+ENDED: Final = "end"
 """The event after which the stream ends."""
 _LIST_PAUSE_S: Final = 0.3
 """The shortest pause between two updates of a list."""

@@ -24,7 +24,7 @@ async def claim_runs(parts: ExecutorParts, bell: Doorbell) -> None:
             while not parts.draining.is_set() and await _claim_some(parts, bell, rung_at):
                 rung_at = None
         except Unavailable:
-            log.warning("can't claim: Postgres is away")
+            log.warning("can't claim: Postgres is unreachable")
 
 
 async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | None) -> bool:
@@ -73,11 +73,11 @@ async def renew_leases(parts: ExecutorParts) -> None:
             await _renew(parts)
             renewed = started
         except Unavailable:
-            log.warning("can't renew leases: Postgres is away")
+            log.warning("can't renew leases: Postgres is unreachable")
         # While Postgres is away, nobody else can claim our runs, so they go on. Once it is back, others may be
         # faster than our renewal.
         if time.monotonic() - renewed > lease_s and parts.running:
-            log.warning("leases are over", extra={"runs": len(parts.running)})
+            log.warning("all leases have expired", extra={"runs": len(parts.running)})
 
 
 async def _renew(parts: ExecutorParts) -> None:
@@ -88,7 +88,7 @@ async def _renew(parts: ExecutorParts) -> None:
     parts.clock.set(renewed.at)
     for run_id, epoch in claims.items():
         attempt = parts.running.get(run_id)
-        # A claim whose last commit is under way isn't held any more either; that commit finds out by itself.
+        # The last commit of an attempt deletes its claim, so a missing claim isn't a lost one here.
         if attempt is None or attempt.claim.epoch != epoch or attempt.is_ending:
             continue
         if run_id not in renewed.held:
@@ -112,7 +112,7 @@ async def drain(parts: ExecutorParts) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await asyncio.wait(left)
-    log.info("drained", extra={"given_up": len(_tasks(parts))})
+    log.info("drained", extra={"unfinished": len(_tasks(parts))})
 
 
 def _tasks(parts: ExecutorParts) -> list[asyncio.Task[None]]:

@@ -13,7 +13,7 @@ from flowyard.durable.patience import patiently
 from flowyard.errors.services import Unavailable
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount, excess
-from flowyard.steps.budget_gate import DailyLimit, GoingAway, IsLeaving, Settle, refusal
+from flowyard.steps.budget_gate import DailyLimit, Draining, IsDraining, Settle, refusal
 from flowyard.storage.budgets import DailySpending
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class DailyBudgets:
 
 
 class _WorkflowBudget:
-    """Of one workflow. Reservations are made one after the other."""
+    """The daily budget of one workflow. Reservations are made one after the other."""
 
     def __init__(self, workflow: str, limits: Budget, spending: DailySpending) -> None:
         self.settling: set[asyncio.Task[None]] = set()
@@ -57,22 +57,22 @@ class _WorkflowBudget:
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
 
-    async def reserve(self, amount: Amount, is_leaving: IsLeaving) -> Settle:
+    async def reserve(self, amount: Amount, is_draining: IsDraining) -> Settle:
         """Waits while calls of this process may still leave more than they reserved.
 
-        Raises BudgetExceeded; GoingAway, but only once those calls are settled: until then the executor that takes over
+        Raises BudgetExceeded; Draining, but only once those calls are settled: until then the executor that takes over
         the run would be refused because of what they have reserved.
         """
         async with self._turn:
             while True:
                 settled = self._settled
-                day = await self._try(amount) if not is_leaving() else None
+                day = await self._try(amount) if not is_draining() else None
                 if day is not None:
                     break
                 if self._in_flight:
                     await settled.wait()
-                elif is_leaving():
-                    raise GoingAway
+                elif is_draining():
+                    raise Draining
                 else:
                     await self._refuse(amount)
             self._in_flight += 1

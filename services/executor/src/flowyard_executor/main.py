@@ -45,7 +45,7 @@ from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.presence import be_present
 from flowyard_executor.reporting import RunReporter
 from flowyard_executor.settings import ExecutorSettings
-from flowyard_executor.sweeper import delete_old_runs, measure, reclaim_own_runs, sweep
+from flowyard_executor.sweeper import delete_old_runs, measure, release_own_runs, sweep
 from flowyard_executor.tokens import TokenStream
 from flowyard_executor.warm_up import warm_up
 
@@ -65,29 +65,29 @@ _QUIET = {
 def main() -> None:
     os.environ.update(_QUIET)
     settings = read_settings(ExecutorSettings, sys.argv[1:], program="flowyard-executor", about=_ABOUT)
-    code = run_service("executor", settings, partial(_run, settings))
+    code = run_service("executor", settings, partial(_run_executor, settings))
     # At once: LangGraph and LiteLLM take a second to be torn down, and everything that was opened has been closed.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-async def _run(settings: ExecutorSettings, draining: asyncio.Event) -> None:
-    async with _parts(settings, draining) as parts:
-        await _execute(parts)
+async def _run_executor(settings: ExecutorSettings, draining: asyncio.Event) -> None:
+    async with _open_parts(settings, draining) as parts:
+        await _run_until_drained(parts)
 
 
-async def _execute(parts: ExecutorParts) -> None:
+async def _run_until_drained(parts: ExecutorParts) -> None:
     """Claims and executes runs until `parts.draining` is set and nothing is left to do."""
-    await reclaim_own_runs(parts)
+    await release_own_runs(parts)
     async with (
         doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=parts.settings.poll_s) as bell,
         parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _cancel_in(parts)),
     ):
-        await _work(parts, bell, _app(parts), asyncio.Event())
+        await _run_loops(parts, bell, _app(parts), asyncio.Event())
 
 
-async def _work(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
+async def _run_loops(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
     settings = parts.settings
     parts.metrics.executor.slots.set(settings.slots)
     async with asyncio.TaskGroup() as tasks:
@@ -129,7 +129,7 @@ def _cancel_in(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]:
 
 
 @asynccontextmanager
-async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[ExecutorParts]:
+async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIterator[ExecutorParts]:
     # The variables that a document may name as the source of a key: none of ours, which give access to our servers.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     files = Path(settings.referenced_files) if settings.referenced_files else None
@@ -137,10 +137,10 @@ async def _parts(settings: ExecutorSettings, draining: asyncio.Event) -> AsyncIt
         open_connections(settings, "executor", name=settings.executor_name) as opened,
         open_models(environment, files=files) as models,
     ):
-        yield _assembled(settings, opened, models, draining)
+        yield _build_parts(settings, opened, models, draining)
 
 
-def _assembled(
+def _build_parts(
     settings: ExecutorSettings, opened: Connections, models: Models, draining: asyncio.Event
 ) -> ExecutorParts:
     metrics, database = opened.metrics, opened.database
@@ -199,7 +199,7 @@ def _app(parts: ExecutorParts) -> FastAPI:
         return "reachable"
 
     async def nats() -> str:
-        return "connected" if parts.bus.connected else "not connected: runs are found by looking for them"
+        return "connected" if parts.bus.connected else "not connected: the queue is polled instead"
 
     return make_app(
         About("Flowyard executor", version("flowyard"), _ABOUT),

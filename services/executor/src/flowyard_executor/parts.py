@@ -26,6 +26,8 @@ from flowyard_executor.settings import ExecutorSettings
 
 @dataclass(frozen=True, slots=True)
 class ExecutorParts:
+    """What an executor is built from; `running` are the runs that it executes, by id."""
+
     settings: ExecutorSettings
     metrics: Metrics
     database: Database
@@ -44,4 +46,3 @@ class ExecutorParts:
     callers: CachedKeys
     attempt: AttemptParts
     running: dict[UUID, Attempt] = field(default_factory=dict)
-    """The runs that this process executes."""

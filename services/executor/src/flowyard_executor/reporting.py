@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class RunReporter(Observer):
-    """`executor`: the name of this one."""
+    """Publishes, counts and logs what the attempts of this executor do. `executor`: its name."""
 
     def __init__(self, executor: str, bus: Bus, tokens: TokenStream, metrics: Metrics) -> None:
         self._executor = executor

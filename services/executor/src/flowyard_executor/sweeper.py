@@ -28,10 +28,10 @@ async def sweep(parts: ExecutorParts) -> None:
             for moved in await parts.moves.sweep():
                 _announce(moved, parts)
         except Unavailable:
-            log.warning("can't sweep: Postgres is away")
+            log.warning("can't sweep: Postgres is unreachable")
 
 
-async def reclaim_own_runs(parts: ExecutorParts) -> None:
+async def release_own_runs(parts: ExecutorParts) -> None:
     """Puts runs back into the queue that this executor had before it died: no need to wait for their leases."""
     for run_id in await parts.claims.claimed_by(parts.settings.executor_name):
         moved = await parts.moves.release(run_id, parts.settings.executor_name)
@@ -65,7 +65,7 @@ async def measure(parts: ExecutorParts, *, every_s: float = 5.0) -> None:
             parts.metrics.runs.oldest_queued.set(await parts.queue.oldest_queued_s())
             parts.metrics.runs.orphaned.set(await parts.queue.orphaned())
         except Unavailable:
-            log.debug("can't measure the queue: Postgres is away")
+            log.debug("can't measure the queue: Postgres is unreachable")
         await asyncio.sleep(every_s)
 
 
@@ -76,7 +76,7 @@ async def delete_old_runs(parts: ExecutorParts) -> None:
         try:
             await _delete_all(parts, older_than_s)
         except Unavailable:
-            log.warning("can't delete old runs: Postgres is away")
+            log.warning("can't delete old runs: Postgres is unreachable")
         await asyncio.sleep(parts.settings.retention_every_s)
 
 

@@ -35,7 +35,7 @@ from flowyard_gateway.answers import answer
 from flowyard_gateway.parts import GatewayParts, InjectedParts, RunId
 from flowyard_gateway.submitting import submit_and_wait
 
-Runner: TypeAlias = Annotated[Caller, Depends(require("run"))]
+MayRun: TypeAlias = Annotated[Caller, Depends(require("run"))]
 Key: TypeAlias = Annotated[
     str | None,
     Header(
@@ -78,7 +78,7 @@ async def submit(
     parts: InjectedParts,
     name: Annotated[WorkflowName, Path(description="The workflow's name")],
     request: RunRequest,
-    caller: Runner,
+    caller: MayRun,
     key: Key = None,
     wait: Wait = 0.0,
 ) -> Response:
@@ -118,7 +118,7 @@ async def submit(
         ),
     },
 )
-async def fork(parts: InjectedParts, run_id: RunId, request: ForkRequest, caller: Runner, key: Key = None) -> Response:
+async def fork(parts: InjectedParts, run_id: RunId, request: ForkRequest, caller: MayRun, key: Key = None) -> Response:
     idempotency = _idempotency(caller, key, {"fork": str(run_id), **request.model_dump()})
     order = _fork_order(run_id, request, idempotency)
     fork_id, is_new = await fork_run(parts.control, order, run_id=new_run_id())

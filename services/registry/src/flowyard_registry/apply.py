@@ -53,7 +53,7 @@ async def validate(body: bytes, *, file: str) -> Validated:
 
 
 def _limits(workflow: Workflow) -> dict[str, Any]:
-    """For the workflow's runs, within the range of the database's integers."""
+    """The limits of the workflow's runs, within the range of the database's integers."""
     concurrency = workflow.execution.concurrency
     limit = None if concurrency is None else min(concurrency, _LARGEST)
     return {"concurrency": limit, "priority": workflow.execution.priority}

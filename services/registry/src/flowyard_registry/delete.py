@@ -42,5 +42,6 @@ async def sweep(parts: RegistryParts) -> NoReturn:
 def _announce(parts: RegistryParts, moved: Sequence[Moved]) -> None:
     for move in moved:
         facts = {"run_id": str(move.run_id), "workflow": move.workflow}
-        log.info("run cancelled: its workflow was deleted", extra=facts)
+        outcome = "run cancelled" if move.entry is not None else "cancellation requested"
+        log.info("%s: the workflow was deleted", outcome, extra=facts)
         announce(move, parts.bus, parts.metrics)

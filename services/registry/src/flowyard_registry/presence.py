@@ -76,7 +76,7 @@ def _answer(handler: Callable[[M], Awaitable[bool]]) -> Handler[M]:
         except UnknownAgent:
             return AgentReply(known=False)
         except Unavailable as error:
-            log.warning("agent not answered: %s", error.message)
+            log.warning("can't answer an agent: %s", error.message)
             return None
 
     return handle

@@ -34,4 +34,4 @@ DOCUMENT: Final[dict[str, Any]] = {
         },
     }
 }
-"""For `openapi_extra=` of a route that takes a document as its body."""
+"""The `openapi_extra=` of a route that takes a document as its body."""

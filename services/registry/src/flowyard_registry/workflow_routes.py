@@ -35,7 +35,7 @@ from flowyard_registry.routing import DOCUMENT, File
 
 Name: TypeAlias = Annotated[WorkflowName, Path(description="The workflow's name")]
 Number: TypeAlias = Annotated[RevisionNumber, Path(description="The revision's number")]
-Limit: TypeAlias = Annotated[int, Query(ge=1, le=MOST, description="How many items at most")]
+PageLimit: TypeAlias = Annotated[int, Query(ge=1, le=MOST, description="How many items at most")]
 
 router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
 
@@ -91,7 +91,7 @@ async def list_workflows(
     parts: InjectedParts,
     *,
     cursor: Annotated[WorkflowName | None, Query(description="The `next_cursor` of the previous page")] = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: PageLimit = DEFAULT_LIMIT,
     search: Annotated[WorkflowName | None, Query(description="A part of the name; case doesn't matter")] = None,
 ) -> WorkflowPage:
     workflows = await parts.workflows.page(after=cursor, limit=limit + 1, search=search)
@@ -111,7 +111,7 @@ async def list_revisions(
     parts: InjectedParts,
     name: Name,
     cursor: Annotated[RevisionNumber | None, Query(description="The `next_cursor` of the previous page")] = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: PageLimit = DEFAULT_LIMIT,
 ) -> RevisionPage:
     heads = await parts.workflows.revisions(name, before=cursor, limit=limit + 1)
     cursor_after = str(heads[limit - 1].number) if len(heads) > limit else None

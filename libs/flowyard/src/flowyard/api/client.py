@@ -104,8 +104,9 @@ class Client(Transport):
         query = {"workflow": workflow, "status": list(status) or None, "cursor": before}
         return self.pages(RunPage, "/v1/runs", query, most=most)
 
-    def events(self, run_id: UUID, *, after: int = 0) -> Iterator[EventView]:
-        """The events until now whose numbers are greater than `after`."""
+    def events(self, run_id: UUID) -> Iterator[EventView]:
+        """The events until now."""
+        after = 0
         while (page := self.get(EventPage, f"{_run(run_id)}/events", {"after": after, "limit": _PAGE_EVENTS})).items:
             yield from page.items
             after = page.next_after
@@ -113,7 +114,7 @@ class Client(Transport):
     def follow(
         self, run_id: UUID, *, after: int = 0, on_break: Callable[[FlowyardError], None] = lambda _: None
     ) -> Iterator[StreamItem]:
-        """As `follow_run`."""
+        """Follows the run as `follow_run` does."""
         return follow_run(self, run_id, after=after, on_break=on_break)
 
     def steps(self, run_id: UUID) -> list[StepView]:
@@ -161,12 +162,12 @@ class Client(Transport):
         threshold: float | None = None,
         limit: int | None = None,
     ) -> ProfileReport:
-        """Of the newest finished runs that were submitted from `since` on."""
+        """Where the time of the newest finished runs went that were submitted from `since` on."""
         query = {"workflow": workflow, "since": since, "threshold": threshold, "limit": limit}
         return self.get(ProfileReport, "/v1/profiles", query)
 
-    def agents(self, *, most: int | None = None) -> Iterator[AgentInfo]:
-        return self.pages(AgentPage, "/v1/agents", {}, most=most)
+    def agents(self) -> Iterator[AgentInfo]:
+        return self.pages(AgentPage, "/v1/agents", {})
 
     def create_key(self, name: str, scopes: Collection[Scope]) -> NewKeyView:
         return self.request(NewKeyView, "POST", "/v1/keys", body=KeyRequest(name=name, scopes=list(scopes)))

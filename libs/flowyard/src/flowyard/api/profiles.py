@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -15,7 +15,6 @@ from flowyard.runs.run import Run, State
 
 DEFAULT_RUNS: Final = 200
 MOST_RUNS: Final = 1000
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 class SpentView(BaseModel):

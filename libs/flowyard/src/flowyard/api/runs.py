@@ -154,7 +154,7 @@ class RunView(RunListItem, json_schema_extra={"examples": [examples.RUN]}):
 
 
 def money(amount: Decimal | None) -> str | None:
-    """As a decimal number without an exponent."""
+    """The amount as a decimal number without an exponent."""
     return None if amount is None else f"{amount:f}"
 
 

@@ -17,7 +17,7 @@ _MOST_TOKENS: Final = 500
 
 
 class RunListener:
-    """`last_seq`: of the last event that its reader has taken. `gone`: no more will come."""
+    """The events of one run for one reader. `last_seq`: of the last one that it took. `gone`: no more will come."""
 
     def __init__(self, run_id: UUID, last_seq: int) -> None:
         self.run_id = run_id

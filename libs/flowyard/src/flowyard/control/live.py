@@ -139,7 +139,7 @@ class Live:
             try:
                 last_seqs = await self._history.last_seqs({listener.run_id for listener in followed})
             except Unavailable as error:
-                log.warning("can't look how far runs are", extra={"reason": error.message})
+                log.warning("can't read the runs' newest event numbers", extra={"reason": error.message})
                 continue
             for listener in followed:
                 listener.compare(last_seqs.get(listener.run_id))

@@ -40,7 +40,7 @@ class QueueGate:
         self._counting = asyncio.Lock()
 
     async def enter(self) -> None:
-        """For one run. Raises QueueFull."""
+        """Admits one run. Raises QueueFull."""
         clock = asyncio.get_running_loop().time
         if clock() >= self._until:
             async with self._counting:
@@ -64,7 +64,7 @@ class Control:
     metrics: Metrics
     inputs_limit: int
     box: SecretBox | None = field(repr=False)
-    """For secret inputs; None where there is no key."""
+    """Seals and opens secret inputs; None where there is no key."""
 
 
 def make_control(

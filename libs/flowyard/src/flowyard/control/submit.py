@@ -23,7 +23,7 @@ from flowyard.storage.database import dumps
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """Of a request that may be sent twice and must lead to one run. `owner`: the id of the API key that sends it.
+    """The key of a request that may be sent twice and must lead to one run. `owner`: the id of the sender's API key.
 
     `request`: all that the request says, as JSON.
     """
@@ -101,9 +101,9 @@ async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None)
 
 
 async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
-    """As `submit_run`, without its checks. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
+    """Queues a run as `submit_run` does, without its checks. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
 
-    `steps_before`: a fork takes its origin's steps along whose events are before this `seq`.
+    `steps_before`: a fork copies the steps of its origin that ended before event `seq`.
     """
     await control.queue.enter()
     # Saved first: a lost message is made up for by a poll, a lost row is not.

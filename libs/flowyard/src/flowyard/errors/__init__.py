@@ -19,11 +19,10 @@ command line, log) shows any of them without knowing which.
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
     └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
 
-Exceptions that steer the control flow of a run, and never reach a person, are not in the tree:
+Exceptions that only steer the control flow of a run, and never reach a person, are not in the tree:
 
-    steps.budget_gate.GoingAway     a call still waited for its budget when the executor began to drain
+    steps.budget_gate.Draining      a call still waited for its budget when the executor began to drain
     graph.nodes.NodeFailed          carries a step's failure out of LangGraph
     graph.run._RunTimeout           the run's own time is over
     durable.recorder.HandBack       the run stops here, to go on in another claim
-    errors.runs.ClaimLost           the claim is another executor's: stop, and write nothing
 """

@@ -10,7 +10,7 @@ from flowyard.export.text import as_json, clean
 from flowyard.language.nodes import Node
 from flowyard.runs.events import ModelCalled
 
-PROVIDERS: Final[Mapping[str, str]] = {
+_PROVIDER_NAMES: Final[Mapping[str, str]] = {
     "azure": "azure.ai.openai",
     "azure_ai": "azure.ai.inference",
     "bedrock": "aws.bedrock",
@@ -29,7 +29,7 @@ def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | boo
     """Unknown values are left out. Prompts and replies are included if the node logs them."""
     attributes: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": PROVIDERS.get(call.provider, clean(call.provider)),
+        "gen_ai.provider.name": _PROVIDER_NAMES.get(call.provider, clean(call.provider)),
         "gen_ai.request.model": clean(call.model),
         "gen_ai.usage.input_tokens": call.tokens_in,
         "gen_ai.usage.output_tokens": call.tokens_out,

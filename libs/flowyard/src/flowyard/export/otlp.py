@@ -25,7 +25,7 @@ from flowyard.export.finished_run import FinishedRun
 from flowyard.export.spans import Span, Value, run_span_id, spans_of, trace_id
 from flowyard.export.text import shortened
 
-View: TypeAlias = Callable[[Span], Mapping[str, Value]]
+AttributesOf: TypeAlias = Callable[[Span], Mapping[str, Value]]
 
 SCOPE: Final = "flowyard"
 MAX_SPANS: Final = 500
@@ -60,7 +60,7 @@ async def send_spans(
     spans: Sequence[Span],
     *,
     resource: Mapping[str, str],
-    view: View,
+    view: AttributesOf,
 ) -> None:
     """Sends the spans in batches, the run's own span in the first. Raises TargetUnavailable, ExportRefused."""
     headers = {**address.headers, "content-type": _TYPES[address.protocol]}
@@ -94,7 +94,7 @@ def batches_of(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
 
 
 def request_of(
-    finished: FinishedRun, spans: Sequence[Span], resource: Mapping[str, str], view: View
+    finished: FinishedRun, spans: Sequence[Span], resource: Mapping[str, str], view: AttributesOf
 ) -> ExportTraceServiceRequest:
     request = ExportTraceServiceRequest()
     of_resource = request.resource_spans.add()
@@ -106,7 +106,7 @@ def request_of(
 
 
 def _body(
-    finished: FinishedRun, spans: Sequence[Span], resource: Mapping[str, str], view: View, address: OtlpAddress
+    finished: FinishedRun, spans: Sequence[Span], resource: Mapping[str, str], view: AttributesOf, address: OtlpAddress
 ) -> bytes:
     request = request_of(finished, spans, resource, view)
     if address.protocol == "http/protobuf":
@@ -116,7 +116,7 @@ def _body(
     return gzip.compress(body, 5) if address.compressed else body
 
 
-def _span(finished: FinishedRun, span: Span, view: View) -> proto.Span:
+def _span(finished: FinishedRun, span: Span, view: AttributesOf) -> proto.Span:
     proto_span = proto.Span(
         trace_id=bytes.fromhex(trace_id(finished.run.id)),
         span_id=bytes.fromhex(span.span_id),

@@ -15,7 +15,7 @@ def clean(text: str) -> str:
 
 
 def as_json(value: Any, *, max_length: int) -> str:
-    """As JSON of about `max_length` characters; if it is longer, its beginning as one JSON string."""
+    """The value as JSON of about `max_length` characters; if it is longer, its beginning as one JSON string."""
     text = json.dumps(value, ensure_ascii=False)
     if "\\u0000" in text:
         text = _ESCAPES.sub(lambda match: "\ufffd" if match[1] == "u0000" else match[0], text)

@@ -53,7 +53,7 @@ class Flow:
         return _closure([start], self.successors)
 
     def forward_from(self, start: str) -> frozenset[str]:
-        """As `reached_from`, without loops' edges back."""
+        """All nodes that `reached_from` returns, without loops' edges back."""
         return self._reachable_forward.get(start, frozenset())
 
     @cached_property

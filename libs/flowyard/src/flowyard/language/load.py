@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from flowyard.language.building.build import build
@@ -33,12 +32,6 @@ class Loaded:
     @property
     def warnings(self) -> tuple[Problem, ...]:
         return tuple(p for p in self.problems if p.severity == "warning")
-
-
-def load_file(path: Path) -> Loaded:
-    """Loads a file. Raises OSError if it can't be read."""
-    with path.open("rb") as file:
-        return load_bytes(file.read(MAX_BYTES + 1), str(path))
 
 
 def load_bytes(data: bytes, file: str) -> Loaded:

@@ -63,7 +63,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def suggest(word: str, known: Iterable[str], what: str) -> str:
-    """As `did_you_mean`, or a list of the known words if none is similar. `what`: the list's name, such as 'fields'."""
+    """The hint of `did_you_mean`; if no word is similar, all known ones. `what`: the list's name, such as 'fields'."""
     known = sorted(known) if isinstance(known, (set, frozenset)) else list(known)
     near = did_you_mean(word, known)
     if near:

@@ -35,7 +35,7 @@ def replace_references(text: str, look_up: Callable[[str, str], str]) -> str:
 
 
 def contains_reference(value: Any) -> bool:
-    """As `has_reference`, also for texts inside of lists and mappings."""
+    """Whether `has_reference` is true of the value, or of a text inside of its lists and mappings."""
     match value:
         case dict():
             return any(contains_reference(inner) for inner in value.values())

@@ -84,6 +84,11 @@ Transition: TypeAlias = Next | Routes | Loop | Map
 """How a run continues after a node."""
 
 
+def maps_of(transitions: Mapping[str, Transition]) -> dict[str, Map]:
+    """The maps among the transitions, by their target, the node that runs per item."""
+    return {map_.target: map_ for map_ in transitions.values() if isinstance(map_, Map)}
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """`config.execution`. `timeout`: seconds of the whole run."""
@@ -155,7 +160,7 @@ class Workflow:
     @property
     def maps(self) -> Mapping[str, Map]:
         """The maps of the workflow, by the node that runs per item."""
-        return {map_.target: map_ for map_ in self.transitions.values() if isinstance(map_, Map)}
+        return maps_of(self.transitions)
 
     @property
     def joins(self) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def _is_malformed(error: BaseException, chain: list[BaseException]) -> bool:
 
 
 def _from_litellm(error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime) -> ModelError:
-    """For an error inside a stream, or a request that LiteLLM refuses to send: there is no HTTP response."""
+    """Our error for one inside a stream, or a request that LiteLLM refuses to send: there is no HTTP response."""
     detail = _without_class_names(str(getattr(error, "message", None) or error))
     status = getattr(error, "status_code", 500)
     if isinstance(error, litellm.UnsupportedParamsError):

@@ -12,7 +12,7 @@ from flowyard.llm import terms
 from flowyard.llm.litellm_setup import litellm
 from flowyard.llm.terms import Price
 
-FREE: Final = frozenset({"ollama_chat"})
+_FREE_PROVIDERS: Final = frozenset({"ollama_chat"})
 _NO_PRICE: Final = (litellm.ModelNotMappedError, LookupError, TypeError, ValueError, AttributeError)
 _DIGITS: Final = Decimal("1e-12")
 _SUFFIX: Final = r"(?P<hour>_above_1hr)?(?:_above_(?P<k>\d+)k_tokens)?(?:_(?P<tier>[a-z]+))?$"
@@ -31,7 +31,7 @@ def cost_of(provider: str, settings: ModelSettings, usage: Any, *, tier: Any = N
     `tier`: the service tier in the reply; None: the one in the request.
     """
     model = settings.model
-    if provider in FREE:
+    if provider in _FREE_PROVIDERS:
         return Decimal(0)
     billed = tier if tier is not None else next((v for k, v in _all_items(settings.extra) if k in _TIERS), None)
     tier = None if billed is None else str(billed)
@@ -54,7 +54,7 @@ def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | 
     Some models cost more above a prompt length, in another service tier, or for tokens that the provider caches. None
     if the price is unknown, or the provider charges for more than tokens.
     """
-    if provider in FREE:
+    if provider in _FREE_PROVIDERS:
         return terms.FREE
     entry = _map_entry(provider, settings.model)
     if "input_cost_per_token" not in entry or _charges_for_more(provider, settings):

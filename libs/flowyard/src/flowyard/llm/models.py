@@ -108,7 +108,7 @@ class Models:
                     await (await self._open(model)).prepare(model)
 
     def preparable(self, settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:
-        """Of these and their fallbacks, the models to prepare before any run: those of LiteLLM whose key is set.
+        """The models to prepare before any run, of these and their fallbacks: those of LiteLLM whose key is set.
 
         They take seconds, and only the first takes memory. A local server takes memory for each model.
         """

@@ -146,12 +146,12 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
         case "model.called":
             return _model_called(data)
         case "step.retrying":
-            return RetryScheduled(_step_id(data), data["attempt"], data["delay_s"], failure_of(data["error"]))
+            return RetryScheduled(_step_id(data), data["attempt"], data["delay_s"], decode_failure(data["error"]))
         case "step.finished":
             sums = data["calls"], data["tokens_in"], data["tokens_out"], _decimal(data["cost_usd"])
             return StepFinished(_step_id(data), data["duration_s"], data["outputs"], *sums)
         case "step.failed":
-            return StepFailed(_step_id(data), data["duration_s"], failure_of(data["error"]), data["handled"])
+            return StepFailed(_step_id(data), data["duration_s"], decode_failure(data["error"]), data["handled"])
         case "route.taken":
             return RouteTaken(data["node"], data["to"], data.get("condition"))
         case "loop.turned":
@@ -173,7 +173,7 @@ def _decoded_of_run(kind: str, data: Mapping[str, Any]) -> Event | None:
         case "run.waiting":
             return RunWaiting(data.get("seconds", 0.0), data.get("reason", "retry"), data.get("node"))
         case "run.succeeded" | "run.failed" | "run.cancelled":
-            error = failure_of(data["error"]) if data.get("error") else None
+            error = decode_failure(data["error"]) if data.get("error") else None
             status: Any = kind.removeprefix("run.")
             end = data.get("duration_s", 0.0), data.get("outputs") or {}
             return RunFinished(status, *end, error, data.get("reason"))
@@ -182,11 +182,11 @@ def _decoded_of_run(kind: str, data: Mapping[str, Any]) -> Event | None:
 
 
 def failure_data(failure: Failure) -> dict[str, Any]:
-    """As JSON holds it."""
+    """The failure as JSON holds it."""
     return _known(asdict(failure))
 
 
-def failure_of(data: Mapping[str, Any]) -> Failure:
+def decode_failure(data: Mapping[str, Any]) -> Failure:
     """The reverse of `failure_data`."""
     return Failure(data["code"], data["message"], data.get("node"), data.get("reply"))
 
@@ -253,7 +253,7 @@ def _call(event: ModelCalled) -> dict[str, Any]:
 
 
 def _model_called(data: Mapping[str, Any]) -> ModelCalled:
-    error = failure_of(data["error"]) if data.get("error") else None
+    error = decode_failure(data["error"]) if data.get("error") else None
     messages = tuple(data["messages"]) if data.get("messages") is not None else None
     return ModelCalled(
         _step_id(data),

@@ -108,7 +108,10 @@ class Spending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One execution of one revision. Times are UTC, from the database's clock. `attempt` counts claims, from 1."""
+    """One execution of one revision. Times are UTC, from the database's clock.
+
+    `attempt`: claims since the submission or the last retry; those that were handed back don't count. 0: never claimed.
+    """
 
     id: UUID
     workflow: str

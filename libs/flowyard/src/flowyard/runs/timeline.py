@@ -67,7 +67,7 @@ class _OpenStep:
 
 
 class Timeline:
-    """Of one run. `began`: when it was submitted; `ended`: now for a run that is still open."""
+    """How one run spent its time. `began`: when it was submitted; `ended`: now for a run that is still open."""
 
     def __init__(self, began: datetime, ended: datetime) -> None:
         self.began = began

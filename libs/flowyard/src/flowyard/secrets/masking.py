@@ -16,7 +16,7 @@ SEALED: Final = "flowyard-sealed:1:"
 MIN_LENGTH: Final = 4
 """Shorter secrets (in characters) aren't masked in texts, because they are parts of many words."""
 _MIN_LINE_LENGTH: Final = 8
-"""Of a secret with several lines, each line with at least so many characters is masked by itself."""
+"""A line of a secret with several lines is masked by itself if it has at least so many characters."""
 _PERCENT: Final = re.compile("%[0-9A-F]{2}")
 _ESCAPED: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 

@@ -19,13 +19,13 @@ LONGEST_REPLY: Final = 4096
 """Tokens that a reply may have under a limit on tokens or money, if the document sets no limit of its own."""
 
 Settle: TypeAlias = Callable[[Amount], None]
-IsLeaving: TypeAlias = Callable[[], bool]
-"""Whether a call that still waits must not be made by this process any more."""
+IsDraining: TypeAlias = Callable[[], bool]
+"""Whether the executor drains, so that a call that still waits must not be made any more."""
 TermsOf: TypeAlias = Callable[[ModelCall, int], Awaitable[Terms]]
 """The price and limits of a call's model, before the call; the number: tokens of its prompt at most."""
 
 
-class GoingAway(Exception):
+class Draining(Exception):
     """The executor drains while the call still waits: the call isn't made, and nothing is reserved for it."""
 
 
@@ -33,11 +33,11 @@ class GoingAway(Exception):
 class DailyLimit:
     """What all runs of a workflow may spend on one day.
 
-    `reserve` returns the function that settles the reservation. Raises BudgetExceeded, GoingAway.
+    `reserve` returns the function that settles the reservation. Raises BudgetExceeded, Draining.
     """
 
     limits: Budget
-    reserve: Callable[[Amount, IsLeaving], Awaitable[Settle]]
+    reserve: Callable[[Amount, IsDraining], Awaitable[Settle]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class _QuotedCall:
 
 
 class BudgetGate:
-    """Of one run. `budget`: None if only its workflow's `day` is limited.
+    """The gate of one run. `budget`: None if only its workflow's `day` is limited.
 
     `is_draining`: whether the executor drains, so that no step makes its first call any more.
     """
@@ -74,7 +74,7 @@ class BudgetGate:
         *,
         account: BudgetAccount | None = None,
         day: DailyLimit | None = None,
-        is_draining: IsLeaving = lambda: False,
+        is_draining: IsDraining = lambda: False,
         on_refusal: Callable[[BudgetExceeded], None] = lambda _: None,
     ) -> None:
         self.budget = budget
@@ -91,10 +91,10 @@ class BudgetGate:
         """Reserves what the call may cost. Waits while calls in flight may still leave more than they reserved.
 
         `begun`: the call's step has made a call before, and is finished here even if the executor drains.
-        Raises BudgetExceeded: now, and for every later call. Raises GoingAway.
+        Raises BudgetExceeded: now, and for every later call. Raises Draining.
         """
 
-        def is_leaving() -> bool:
+        def is_draining() -> bool:
             return not begun and self._is_draining()
 
         try:
@@ -103,9 +103,9 @@ class BudgetGate:
             async with self._turn:
                 if self._refused is not None:
                     raise self._refused
-                if is_leaving():
-                    raise GoingAway
-                return await self._reserve(quoted, is_leaving)
+                if is_draining():
+                    raise Draining
+                return await self._reserve(quoted, is_draining)
         except BudgetExceeded as error:
             if self._refused is None:
                 self._refused = error
@@ -151,23 +151,23 @@ class BudgetGate:
             return "run"
         return "day" if self._day is not None and getattr(self._day.limits, kind) is not None else None
 
-    async def _reserve(self, quoted: _QuotedCall, is_leaving: IsLeaving) -> Reservation:
-        call, amount = await self._fitted(quoted, is_leaving)
+    async def _reserve(self, quoted: _QuotedCall, is_draining: IsDraining) -> Reservation:
+        call, amount = await self._fitted(quoted, is_draining)
         self.account.reserve(amount)
         try:
-            settle_day = await self._day.reserve(amount, is_leaving) if self._day is not None else None
+            settle_day = await self._day.reserve(amount, is_draining) if self._day is not None else None
         except BaseException:
             self._close(amount, Amount())
             raise
         return Reservation(call, amount, settle_day)
 
-    async def _fitted(self, quoted: _QuotedCall, is_leaving: IsLeaving) -> tuple[ModelCall, Amount]:
+    async def _fitted(self, quoted: _QuotedCall, is_draining: IsDraining) -> tuple[ModelCall, Amount]:
         """The call, with a limit for its reply if it has none, and what it may cost at most."""
         call, quote = quoted.call, quoted.quote
         own_limit = reply_limit(call)
         longest = own_limit or quoted.longest
         amount = quote.amount(longest) if quote is not None else Amount(model_calls=1)
-        excess = await self._lasting_excess(amount, is_leaving)
+        excess = await self._lasting_excess(amount, is_draining)
         if excess is not None and quote is not None and own_limit is None:
             longest = quote.longest(self.account.budget, self.account.spent) or 0
             amount = quote.amount(longest)
@@ -178,13 +178,13 @@ class BudgetGate:
             call = replace(call, settings=replace(call.settings, max_tokens=longest))
         return call, amount
 
-    async def _lasting_excess(self, amount: Amount, is_leaving: IsLeaving) -> Excess | None:
+    async def _lasting_excess(self, amount: Amount, is_draining: IsDraining) -> Excess | None:
         """The limit that the amount exceeds, once no call in flight can change that; None: it fits."""
         while (excess := self.account.excess(amount)) is not None and self.account.in_flight:
             await self._settled.wait()
             # Checking only here is enough: a run with calls in flight can't be handed back anyway.
-            if is_leaving():
-                raise GoingAway
+            if is_draining():
+                raise Draining
         return excess
 
     def _close(self, reserved: Amount, spent: Amount) -> None:

@@ -1,4 +1,4 @@
-"""What all steps of one run share."""
+"""The context of the steps of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowyard.steps.vault import InMemoryVault, Vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """`stream`: whether tokens are emitted as they arrive. `budget_gate`: None if the run has no limits.
+    """What all steps of one run share. `stream`: tokens are emitted as they arrive. `budget_gate`: None without limits.
 
     `chance` returns a random number in [0, 1), `clock` seconds: parameters, so that tests control them.
     """

@@ -14,7 +14,7 @@ from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, Token
 from flowyard.secrets.masking import Masker
-from flowyard.steps.budget_gate import BudgetGate, GoingAway, Reservation
+from flowyard.steps.budget_gate import BudgetGate, Draining, Reservation
 from flowyard.steps.failures import failure_of
 from flowyard.steps.running import RunningStep
 
@@ -85,13 +85,13 @@ class ModelCaller:
         while True:
             try:
                 return await gate.admit(call, begun=self._has_called)
-            except GoingAway:
+            except Draining:
                 # Un-begin the step, so that draining hands the run back at a step boundary.
                 recorder.end(step)
                 await recorder.begin(step)
 
     async def _record(self, reservation: Reservation) -> float:
-        """Returns the clock's time once the reservation is durable: from then on no crash makes the call free."""
+        """Returns the clock's time once the reservation is durable: a call that a crash interrupts is still counted."""
         context = self._running.context
         event = context.budget_gate.event(reservation, self._running.step) if context.budget_gate is not None else None
         if event is not None:

@@ -49,13 +49,13 @@ class PromptWork:
 class Conversation:
     """Called for each try of a step. After a reply that doesn't fit, the next try shows the model what is wrong."""
 
-    __slots__ = ("_call", "_caller", "_masker", "_node", "_question", "_running")
+    __slots__ = ("_call", "_caller", "_first_call", "_masker", "_node", "_running")
 
-    def __init__(self, node: PromptNode, question: ModelCall, running: RunningStep) -> None:
+    def __init__(self, node: PromptNode, call: ModelCall, running: RunningStep) -> None:
         self._node = node
-        self._question = self._call = question
+        self._first_call = self._call = call
         self._running = running
-        self._masker = Masker(question.secrets)
+        self._masker = Masker(call.secrets)
         self._caller = ModelCaller(node, running, self._masker)
 
     async def __call__(self) -> dict[str, Any]:
@@ -74,14 +74,14 @@ class Conversation:
             outputs = read_reply(self._node, text)
         except InvalidOutput as error:
             raise InvalidOutput(self._masker.text(str(error)), reply=self._masker.text(text)) from None
-        known = frozenset(property_names(self._question.schema))
+        known = frozenset(property_names(self._first_call.schema))
         return {name: self._masker.value(value, known) for name, value in outputs.items()}
 
     def _corrected(self, error: InvalidOutput) -> ModelCall:
-        """The question with the unusable reply and what is wrong with it: another question, so another key."""
+        """The first call, with the unusable reply and what is wrong with it: another conversation, so another key."""
         added = (ChatMessage("assistant", error.reply or "(empty)"), ChatMessage("user", correction(self._node, error)))
-        question = self._question
-        return replace(question, messages=question.messages + added, key=f"{question.key}:{self._running.tries}")
+        first = self._first_call
+        return replace(first, messages=first.messages + added, key=f"{first.key}:{self._running.tries}")
 
 
 def build_messages(node: PromptNode, values: Mapping[str, Any]) -> tuple[ChatMessage, ...]:

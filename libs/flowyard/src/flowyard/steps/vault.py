@@ -21,7 +21,7 @@ class Vault(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InMemoryVault:
-    """Of a run in one process: the placeholder is `***`."""
+    """The vault of a run in one process: the placeholder is `***`."""
 
     values: Mapping[str, str] = field(repr=False)
 
@@ -31,7 +31,7 @@ class InMemoryVault:
 
 @dataclass(frozen=True, slots=True)
 class SealedVault:
-    """Of a stored run: the placeholder is the sealed value. `box`: None if no key is configured."""
+    """The vault of a stored run: the placeholder is the sealed value. `box`: None if no key is configured."""
 
     workflow: str
     box: SecretBox | None = field(repr=False)

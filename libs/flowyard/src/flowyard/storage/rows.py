@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.runs.entries import failure_data, failure_of
+from flowyard.runs.entries import decode_failure, failure_data
 from flowyard.runs.events import Failure, ModelCalled, StepId
 from flowyard.runs.run import Step
 from flowyard.storage.database import dumps
@@ -112,7 +112,7 @@ def step_of(record: asyncpg.Record) -> Step:
     """A step as it is stored. `record`: the columns that have the names of its fields."""
     values: dict[str, Any] = dict(record)
     values["item"] = _item(record)
-    values["error"] = failure_of(record["error"]) if record["error"] else None
+    values["error"] = decode_failure(record["error"]) if record["error"] else None
     return Step(**values)
 
 

@@ -12,7 +12,7 @@ import asyncpg
 
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.errors.runs import CommitRefused
-from flowyard.runs.entries import failure_of
+from flowyard.runs.entries import decode_failure
 from flowyard.runs.run import Fork, NewRun, Run, Spending, State
 from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.database import Database, dumps
@@ -200,4 +200,4 @@ def _run(row: asyncpg.Record) -> Run:
     error = values.pop("error")
     # Sealed values are for the run's executor, and for its forks.
     values["inputs"] = hide_sealed(values["inputs"])
-    return Run(**values, error=failure_of(error) if error else None, spending=spending)
+    return Run(**values, error=decode_failure(error) if error else None, spending=spending)

@@ -51,13 +51,13 @@ _run: ContextVar[UUID | None] = ContextVar("run", default=None)
 
 
 def bind_run(run_id: UUID) -> None:
-    """From now on the log lines of this task, and of tasks that it starts, have the run's id."""
+    """Adds the run's id to all later log lines of this task, and of tasks that it starts."""
     _run.set(run_id)
 
 
 @contextmanager
 def run_context(run_id: UUID | None) -> Iterator[None]:
-    """As `bind_run`, for a block. None: lines in the block have no run's id."""
+    """Adds the run's id to the log lines of a block. None: they have no run's id."""
     token = _run.set(run_id)
     try:
         yield

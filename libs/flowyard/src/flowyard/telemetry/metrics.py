@@ -18,9 +18,9 @@ from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import ModelCalled
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-"""For statements, commits, doorbells: half a millisecond to five seconds."""
+"""Buckets for statements, commits and doorbells: half a millisecond to five seconds."""
 _WAIT: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600)
-"""For queues: a millisecond to an hour."""
+"""Buckets for queues: a millisecond to an hour."""
 _REQUEST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _MODEL: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 _RUN: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
@@ -28,7 +28,7 @@ _BATCH: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 MAX_NAMES: Final = 200
 OTHER: Final = "other"
-ENDINGS: Final = ("succeeded", "failed", "cancelled")
+_FINAL_STATES: Final = ("succeeded", "failed", "cancelled")
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
@@ -95,7 +95,7 @@ class RunMetrics:
         self.budget_refusals = counter("budget_refusals_total", refusals, "limit")
         self.depth = make.gauge("queue_depth", "Unfinished runs, by status: queued, running, waiting.", "status")
         self.oldest_queued = make.gauge("queue_oldest_age_seconds", "Age of the run that has been queued longest.")
-        orphaned = "Unfinished runs with neither a live lease, a wake-up time nor a named input: must be 0."
+        orphaned = "Unfinished runs that no process will ever continue: must be 0."
         self.orphaned = make.gauge("runs_orphaned", orphaned)
         self.deleted = make.counter("retention_deleted_rows_total", "Rows deleted after their retention.", "kind")
         for status in ("queued", "running", "waiting"):
@@ -103,7 +103,7 @@ class RunMetrics:
 
     def create_series(self, workflow: str) -> None:
         """Creates the workflow's series with 0, so that `rate()` counts the first run of each status, too."""
-        for status in ENDINGS:
+        for status in _FINAL_STATES:
             self.finished.labels(workflow, status)
 
 
@@ -125,13 +125,13 @@ class ExecutorMetrics:
 
 
 class CommitMetrics:
-    """Group commits of steps."""
+    """Transactions, each with the commits of several runs."""
 
     def __init__(self, make: _MetricFactory) -> None:
-        self.duration = make.histogram("commit_duration_seconds", "One transaction with a batch of steps.", _FAST)
-        self.batch = make.histogram("commit_batch_steps", "Steps in one transaction.", _BATCH)
+        self.duration = make.histogram("commit_duration_seconds", "A transaction with commits of several runs.", _FAST)
+        self.batch = make.histogram("commit_batch_steps", "Commits of runs in one transaction.", _BATCH)
         self.failed = make.counter("commit_failures_total", "Batches that were split or repeated.")
-        self.waiting = make.gauge("commit_queue_steps", "Steps that wait for their commit.")
+        self.waiting = make.gauge("commit_queue_steps", "Commits of runs that wait to be written.")
 
 
 class ModelMetrics:
@@ -212,7 +212,8 @@ class BusMetrics:
     """This process's connection to NATS."""
 
     def __init__(self, make: _MetricFactory) -> None:
-        dropped = "Messages lost: not sent (disconnected), not read in time (slow), not decodable (undecodable)."
+        dropped = "Messages not sent (outbox_full, not_sent, not_permitted, too_large, unencodable), or received and "
+        dropped += "not handled (slow_consumer, undecodable, handler_failed)."
         self.dropped = make.counter("bus_messages_dropped_total", dropped, "reason")
         self.reconnects = make.counter("bus_reconnects_total", "Reconnections.")
         self.connected = make.gauge("bus_connected", "1 while connected.")

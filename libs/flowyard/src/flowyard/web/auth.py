@@ -58,7 +58,7 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
 
 
 READ: Final[list[Any]] = [Depends(require("read"))]
-"""For a route's `dependencies=`, if its handler doesn't need the caller."""
+"""A route's `dependencies=`, if its handler doesn't need the caller."""
 RUN: Final[list[Any]] = [Depends(require("run"))]
 ADMIN: Final[list[Any]] = [Depends(require("admin"))]
 

@@ -44,7 +44,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses=`: its errors, by status."""
+    """A route's `responses=`: its errors, by status."""
     responses: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         response = responses.setdefault(error.status, {"description": "", "content": {MEDIA_TYPE: _content()}})
@@ -54,7 +54,7 @@ def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str,
 
 
 def guarded_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
-    """As `problem_responses`, for a route that needs a key and Postgres."""
+    """The `responses=` of a route that needs a key and Postgres."""
     return problem_responses(Unauthorized, Forbidden, Unavailable, *errors)
 
 

@@ -1,4 +1,4 @@
-"""A result that is kept for a moment, so that many requests cost one look."""
+"""Caches one result for a short time; only one computation runs at once."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _BACKLOG: Final = 2048
 # Longer than clients keep idle connections (5 s in httpx): if the server closes one first, a request fails.
 _KEEP_ALIVE_S: Final = 65
 _MAX_HEADER_BYTES: Final = 64 * 1024
-"""Of all headers of a request."""
+"""Most bytes of all headers of a request."""
 
 
 async def serve(

@@ -102,7 +102,7 @@ def _up(args: UpArgs, services: Services, detached: Callable[[], None] | None) -
 
 
 def _already(args: UpArgs, place: Place, error: ServerRunning) -> int:
-    """For a stack that runs already: 0 if it has the options of this command. Raises RunningOtherwise."""
+    """The exit code if the stack runs already, with the options of this command. Raises RunningOtherwise."""
     state = read_state(place.state)
     put(f"flowyard: {error.message.removeprefix('Flowyard is ')}")
     if state is None or state.gateway_url is None:

@@ -24,7 +24,7 @@ class OtherVersion(FlowyardError, code="other_version"):
 
 
 def inputs_for(workflow: WorkflowDetail, given: Sequence[str], file: str | None) -> dict[str, Any]:
-    """As `read_inputs`. Raises OtherVersion too."""
+    """The inputs that `read_inputs` returns, and raises; also raises OtherVersion."""
     return read_inputs(_read(workflow.name, workflow.document), given, file)
 
 

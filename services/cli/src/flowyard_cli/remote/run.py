@@ -19,7 +19,7 @@ from flowyard_cli.commands.run import RunArgs
 from flowyard_cli.remote.address import NoStack
 from flowyard_cli.remote.inputs import inputs_for
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.remote.watching import how_to_go_on, leave, result_of, show_result, show_submitted, watch
+from flowyard_cli.remote.watching import leave, print_next_commands, result_of, show_result, show_submitted, watch
 from flowyard_cli.show.tables import as_data
 from flowyard_embedded.streams import print_json, say
 
@@ -77,5 +77,5 @@ def _waited(client: Client, args: RunArgs, run: RunView) -> int:
         print_json(as_data(run))
     else:
         say(f"flowyard: run {run.id} is still {run.status} after {args.wait:g} s")
-        how_to_go_on(args, run)
+        print_next_commands(args, run)
     return exits.STACK_FAILED

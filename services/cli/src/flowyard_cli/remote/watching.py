@@ -75,11 +75,11 @@ def show_submitted(args: StackArgs, run: RunView) -> int:
         print_json(as_data(run))
     else:
         put(str(run.id))
-        how_to_go_on(args, run)
+        print_next_commands(args, run)
     return exits.OK
 
 
-def how_to_go_on(args: StackArgs, run: RunView) -> None:
+def print_next_commands(args: StackArgs, run: RunView) -> None:
     say(f"  to follow it   {again(args, 'runs', 'follow', run.id)}")
     say(f"  to cancel it   {again(args, 'runs', 'cancel', run.id)}")
 
@@ -89,7 +89,7 @@ def leave(args: StackArgs, run: RunView) -> int:
         print_json({"run_id": str(run.id), "workflow": run.workflow, "status": "left"})
     else:
         say(f"flowyard: run {run.id} goes on")
-        how_to_go_on(args, run)
+        print_next_commands(args, run)
     return exits.CANCELLED
 
 

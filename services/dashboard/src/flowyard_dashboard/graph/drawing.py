@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Final, TypeAlias
 
 from flowyard.language.workflow import END, START, Workflow
-from flowyard_dashboard.graph.edges import Edge, Kind, edges, vertices
+from flowyard_dashboard.graph.edges import Edge, EdgeKind, edges, vertices
 from flowyard_dashboard.graph.layers import Layers, layers
 
 WIDTH: Final = 150
@@ -28,7 +28,7 @@ _LETTER_WIDTH: Final = 6.0
 _MAX_LABEL_LENGTH: Final = 24
 _PASSES: Final = 8
 
-Point: TypeAlias = tuple[float, float]
+XY: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class EdgeLine:
 
     source: str
     target: str
-    kind: Kind
+    kind: EdgeKind
     path: str
     label: str
     title: str
@@ -140,7 +140,7 @@ def _half_height(name: str, workflow: Workflow) -> float:
     return HEIGHT / 2 if name in workflow.nodes else DOT
 
 
-def _box(name: str, at: Point, workflow: Workflow) -> NodeBox:
+def _box(name: str, at: XY, workflow: Workflow) -> NodeBox:
     node = workflow.nodes.get(name)
     if node is None:
         return NodeBox(name, {START: "start", END: "end"}.get(name, "join"), "", *at, is_node=False)
@@ -148,7 +148,7 @@ def _box(name: str, at: Point, workflow: Workflow) -> NodeBox:
     return NodeBox(name, node.name or node.id, note, *at, is_node=True)
 
 
-def _line(edge: Edge, rows: Layers, at: Mapping[str, Point], workflow: Workflow, *, is_crowded: bool) -> EdgeLine:
+def _line(edge: Edge, rows: Layers, at: Mapping[str, XY], workflow: Workflow, *, is_crowded: bool) -> EdgeLine:
     """`is_crowded`: other labelled edges lead to the same node, so the label is at the beginning of the edge."""
     points = [at[name] for name in rows.chains[edge.source, edge.target]]
     points[0] = points[0][0], points[0][1] + _half_height(edge.source, workflow)
@@ -161,7 +161,7 @@ def _line(edge: Edge, rows: Layers, at: Mapping[str, Point], workflow: Workflow,
     return _labelled(edge, path, label_at, "middle")
 
 
-def _line_back(edge: Edge, at: Mapping[str, Point], right: float, workflow: Workflow) -> EdgeLine:
+def _line_back(edge: Edge, at: Mapping[str, XY], right: float, workflow: Workflow) -> EdgeLine:
     """An edge that leads back, around the other nodes, at `right`."""
     (x, y), (to_x, to_y) = at[edge.source], at[edge.target]
     x += _half_width(edge.source, workflow)
@@ -172,7 +172,7 @@ def _line_back(edge: Edge, at: Mapping[str, Point], right: float, workflow: Work
     return _labelled(edge, path, (right + 5, (y + to_y) / 2 + 4), "start")
 
 
-def _labelled(edge: Edge, path: str, label_at: Point, anchor: str) -> EdgeLine:
+def _labelled(edge: Edge, path: str, label_at: XY, anchor: str) -> EdgeLine:
     x, y = label_at
     return EdgeLine(
         edge.source, edge.target, edge.kind, path, _short(edge.label), edge.label, round(x, 1), round(y, 1), anchor

@@ -10,7 +10,7 @@ from flowyard.language.flow import Flow
 from flowyard.language.nodes import Goto
 from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Transition, Workflow
 
-Kind: TypeAlias = Literal["forward", "back", "error"]
+EdgeKind: TypeAlias = Literal["forward", "back", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Edge:
 
     source: str
     target: str
-    kind: Kind
+    kind: EdgeKind
     label: str = ""
 
 
@@ -30,7 +30,7 @@ def vertices(workflow: Workflow) -> list[str]:
 
 def edges(workflow: Workflow) -> list[Edge]:
     """The edges, merged if they have the same ends and kind."""
-    labels: dict[tuple[str, str, Kind], list[str]] = {}
+    labels: dict[tuple[str, str, EdgeKind], list[str]] = {}
     for source in Flow(workflow.nodes, workflow.transitions).names:
         for edge in _edges_from(workflow, source):
             texts = labels.setdefault((edge.source, edge.target, edge.kind), [])

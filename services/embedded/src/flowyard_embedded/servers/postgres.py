@@ -33,7 +33,7 @@ class PostgresServer:
 
     @property
     def url(self) -> SecretStr:
-        """Of the database `postgres`, as its superuser, over TCP."""
+        """The URL of the database `postgres`, as its superuser, over TCP."""
         return self.url_of("postgres")
 
     def url_of(self, database: str) -> SecretStr:

@@ -88,7 +88,7 @@ class ServerProcess:
         self.home.release()
 
     def end(self) -> None:
-        """As `stop`, but the directory stays locked."""
+        """Ends the process as `stop` does, but its directory stays locked."""
         for number in (*self.program.stop_signals, signal.SIGKILL):
             self.child.send_signal(number)
             try:

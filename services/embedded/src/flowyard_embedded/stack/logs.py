@@ -46,7 +46,7 @@ def render_line(name: str, line: str, style: LineStyle) -> str:
 
 
 def render_fact(name: str, fact: Mapping[str, Any], style: LineStyle) -> str:
-    """As `render_line`, for a decoded line. Raises KeyError, TypeError, ValueError if it isn't one of ours."""
+    """Renders a decoded line as `render_line` does. Raises KeyError, TypeError, ValueError if it isn't one of ours."""
     return f"{_head(name, style)} {_body(fact, style)}"
 
 

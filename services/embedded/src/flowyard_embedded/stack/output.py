@@ -66,7 +66,7 @@ class Screen:
             sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # to the end
 
     def leave(self) -> None:
-        """As `close`, and closes both streams, so that their readers see the end."""
+        """Closes itself as `close` does, and then both streams, so that their readers see the end."""
         self.close()
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in (1, 2):

@@ -21,7 +21,7 @@ from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import VERSIONS, BudgetShape, DocumentShape, ExecutionShape
 from flowyard.language.reading.source import MappingNode, ScalarNode
 from flowyard.language.reading.source_document import SourceDocument, to_data
-from flowyard.language.workflow import Budget, Execution, Loop, Workflow
+from flowyard.language.workflow import Budget, Execution, Loop, Workflow, maps_of
 
 MAX_WORKFLOW_NODES: Final = 1_000
 _SERVER_ONLY: Final = ("durability", "concurrency", "priority", "max_attempts")
@@ -38,12 +38,13 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
     execution = (config.execution if config else None) or ExecutionShape()
     models = ModelReader(config.llm if config else None, document)
     edges = read_edges(shape, document, fields)
+    maps = maps_of(edges.transitions)
     context = NodeContext(
         document=document,
         fields=fields,
         models=models,
         retry=RetryPolicy() if execution.max_retries is None else RetryPolicy(execution.max_retries),
-        maps=edges.maps,
+        maps=maps,
         loops=frozenset(source for source, transition in edges.transitions.items() if isinstance(transition, Loop)),
         unresolved_items=edges.unresolved_items,
         names=edges.names,
@@ -56,7 +57,7 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
         document.error("too-many-nodes", ("nodes",), message, "use a map over a list for many similar nodes")
     else:
         check_flow(document, fields, nodes, edges)
-    check_secrets(shape, document, fields, nodes, edges.maps)
+    check_secrets(shape, document, fields, nodes, maps)
     cases = read_cases(shape, document, fields, nodes)
     return Workflow(
         name=shape.flow.name,

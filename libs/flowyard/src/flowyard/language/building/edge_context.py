@@ -12,7 +12,7 @@ from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.types import Type
-from flowyard.language.workflow import END, START, Field, Map, Transition
+from flowyard.language.workflow import END, START, Field, Transition
 
 DEFAULTS: Final = ("default", "else")
 
@@ -31,11 +31,6 @@ class Edges:
     """The local names of items in maps whose target is unknown."""
     is_complete: bool = True
     """Whether all edges could be read, so that the flow as a whole can be checked."""
-
-    @property
-    def maps(self) -> dict[str, Map]:
-        """The maps by their target, the node that they run per item."""
-        return {map_.target: map_ for map_ in self.transitions.values() if isinstance(map_, Map)}
 
     def path_of(self, source: str, target: str) -> KeyPath:
         return self.paths.get((source, target), ("edges",))

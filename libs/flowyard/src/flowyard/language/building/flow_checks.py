@@ -14,7 +14,7 @@ from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.references import Finding
 from flowyard.language.values.types import ANY, ListOf, ObjectField, ObjectOf, accepts, describe, without_null
-from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Transition
+from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Transition, maps_of
 
 _FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name", "map-target"})
 
@@ -183,7 +183,7 @@ class _Checker:
 
     def _writers(self) -> dict[str, frozenset[str]]:
         writers: dict[str, frozenset[str]] = {}
-        maps = self.edges.maps
+        maps = maps_of(self.edges.transitions)
         for node in self.nodes.values():
             written = (maps[node.id].collect_field,) if node.id in maps else tuple(o.field for o in node.outputs)
             for field in written:
@@ -192,7 +192,7 @@ class _Checker:
 
     def _reads(self) -> Iterator[_Read]:
         """All reads of fields."""
-        maps = self.edges.maps
+        maps = maps_of(self.edges.transitions)
         for i, node in enumerate(self.nodes.values()):
             item = {maps[node.id].item} if node.id in maps else set()
             for text in node.texts():

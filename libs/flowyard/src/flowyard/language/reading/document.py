@@ -23,7 +23,7 @@ _FIELD_NAMES: Final[JsonDict] = {
 
 
 def _exclusive(*keys: str, **more: Any) -> ConfigDict:
-    """For the JSON Schema only: exactly one of the keys is allowed. The reader reports it with its own message."""
+    """Allows exactly one of the keys, in the JSON Schema only. The reader reports it with its own message."""
     return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys], **more})
 
 

@@ -84,9 +84,9 @@ class SourceDocument:
         position = self.key_position(path) if key else self.position(path)
         self._add(Problem(code, message, position, suggestion))
 
-    def warn(self, code: str, path: KeyPath, message: str, suggestion: str | None = None) -> None:
+    def warn(self, code: str, path: KeyPath, message: str) -> None:
         """Reports a warning at the key of `path`."""
-        self._add(Problem(code, message, self.key_position(path), suggestion, "warning"))
+        self._add(Problem(code, message, self.key_position(path), severity="warning"))
 
     def text_error(self, path: KeyPath, finding: Finding) -> None:
         """Reports a problem inside the text at `path`, at the character itself."""

@@ -28,9 +28,9 @@ class SourceSpan:
         return position_at(self.source, _alignment(self, text).index(offset))
 
     def align(self, text: str) -> Iterator[int]:
-        """For each character of the text, and for its end, the index in the source.
+        """The index in the source of each character of the text, and of its end.
 
-        Correct because folding and indentation change nothing but white space.
+        This is correct because folding and indentation change nothing but white space.
         """
         at = self._content_start()
         for char in text:

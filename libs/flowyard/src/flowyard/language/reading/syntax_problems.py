@@ -37,7 +37,7 @@ def _lines_until(text: str, line: int) -> list[tuple[int, str]]:
 
 
 def _surrogate_problem(error: yaml.MarkedYAMLError, text: str, position: Position) -> Problem | None:
-    """For a surrogate pair, which is valid in JSON and not in YAML."""
+    """The problem of a surrogate pair, which is valid in JSON and not in YAML."""
     if error.problem_mark is None or "Unicode character escape" not in str(error.problem):
         return None
     match = PAIR.search(text, error.problem_mark.index - 2, error.problem_mark.index + 12)
@@ -57,7 +57,7 @@ def _tab_problem(lines: list[tuple[int, str]]) -> Problem | None:
 
 
 def _bracket_problem(lines: list[tuple[int, str]]) -> Problem | None:
-    """For `{type: list[str]}`: inside braces, YAML parses the bracket as a list."""
+    """The problem of `{type: list[str]}`: inside braces, YAML parses the bracket as a list."""
     for number, line in lines:
         match = re.search(r"\{[^'\"]*?:\s*((?:list|dict)\[[^\]}]*\]*)", line)
         if match:

@@ -10,7 +10,7 @@ from flowyard.errors.steps import EvaluationError
 from flowyard.language.problems import suggest
 from flowyard.language.values.types import ANY, STR, DictOf, ListOf, Nullable, ObjectOf, Simple, Type, describe, type_of
 
-Step: TypeAlias = str | int
+PathStep: TypeAlias = str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Finding:
     suggestion: str | None = None
 
 
-def step_type(kind: Type, step: Step, offset: int) -> Type | Finding:
+def step_type(kind: Type, step: PathStep, offset: int) -> Type | Finding:
     """The type of the element that a step selects from a value of type `kind`."""
     match kind:
         case Nullable(inner):
@@ -48,14 +48,14 @@ def step_type(kind: Type, step: Step, offset: int) -> Type | Finding:
             assert_never(kind)
 
 
-def _no_such_step(kind: Type, step: Step, offset: int) -> Finding:
+def _no_such_step(kind: Type, step: PathStep, offset: int) -> Finding:
     if isinstance(step, int):
         return Finding("wrong-step", f"a value of type {describe(kind)} has no [{step}]", offset)
     hint = "use [0], [1], …" if isinstance(kind, ListOf) else None
     return Finding("wrong-step", f"a value of type {describe(kind)} has no '.{step}'", offset, hint)
 
 
-def take_step(value: Any, step: Step, path: str) -> Any:
+def take_step(value: Any, step: PathStep, path: str) -> Any:
     """The element that a step selects from a value. `path`: the value's name in messages. Raises EvaluationError."""
     if isinstance(step, str):
         if isinstance(value, Mapping):
@@ -71,6 +71,6 @@ def take_step(value: Any, step: Step, path: str) -> Any:
     raise EvaluationError(f"{path} is {type_of(value)}: it has no {shown}")
 
 
-def show(root: str, steps: tuple[Step, ...]) -> str:
+def show(root: str, steps: tuple[PathStep, ...]) -> str:
     """The reference as it is written in documents."""
     return root + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from flowyard.language.problems import did_you_mean, suggest
-from flowyard.language.values.references import Finding, Step, show, step_type, take_step
+from flowyard.language.values.references import Finding, PathStep, show, step_type, take_step
 from flowyard.language.values.types import STR, Type
 
 Lookup: TypeAlias = Callable[[str], Any]
@@ -25,7 +25,7 @@ class Placeholder:
     """One `{…}`. `offset`: of its brace in the template's text, in characters."""
 
     root: str
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
     offset: int
 
     def value(self, lookup: Lookup) -> Any:
@@ -60,7 +60,7 @@ class Template:
         return "".join([part if isinstance(part, str) else as_text(part.value(lookup)) for part in self.parts])
 
     def value(self, lookup: Lookup) -> Any:
-        """As `render`, but if the template is a single placeholder, its value with the value's own type."""
+        """The rendered text; of a template that is a single placeholder, its value with the value's own type."""
         if len(self.parts) == 1 and isinstance(self.parts[0], Placeholder):
             return self.parts[0].value(lookup)
         return self.render(lookup)
