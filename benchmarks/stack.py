@@ -2,8 +2,8 @@
 
 `flowyard up` is started in a directory of its own, twice (cold, then warm). The work is a chain of three prompts, each
 one HTTP call to a loopback model that answers at once; runs are submitted and awaited over HTTP. Everything shares this
-machine's cores: clients, model, databases, services. Beside it, in turns, runs bare LangGraph with the same calls and
-without any storage: what is told of speed is the ratio to that.
+machine's cores: clients, model, databases, services. In turns with it, bare LangGraph runs, with the same calls and
+without any storage: speed is reported as the ratio to that.
 """
 
 from __future__ import annotations

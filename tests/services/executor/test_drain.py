@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -94,7 +93,7 @@ async def test_a_run_that_others_have_by_now_is_not_said_to_be_handed_back(
 
 
 async def test_a_run_that_was_handed_back_rings_the_doorbell_of_the_others(yard: Yard, wire: WireModel) -> None:
-    """Nobody polls the queue within a minute."""
+    """Nobody polls the queue within a minute, and `ended` waits for half a minute."""
     go = asyncio.Event()
     wire.answers["second"] = held(go)
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
@@ -102,13 +101,11 @@ async def test_a_run_that_was_handed_back_rings_the_doorbell_of_the_others(yard:
         await eventually(lambda: wire.calls["second"])
         async with executing(yard, "staying") as staying:
             await is_rung(staying, by=leaving)
-            before = time.monotonic()
             draining = asyncio.create_task(leaving.drain())
             await eventually(leaving.parts.draining.is_set)
             go.set()
             assert (await yard.ended(run_id)).status == "succeeded"
             await draining
-            assert time.monotonic() - before < 20
     assert wire.calls == {"first": 1, "second": 1, "third": 1}
 
 
