@@ -15,7 +15,6 @@ from flowyard.durable.attempt import Attempt, AttemptParts
 from flowyard.durable.clock import DatabaseClock
 from flowyard.durable.journal import Journal
 from flowyard.durable.observer import Observer
-from flowyard.durable.saver import Saver
 from flowyard.durable.writer import RunWriter
 from flowyard.graph.compile import Graphs
 from flowyard.llm.models import Models
@@ -104,7 +103,6 @@ class MiniExecutor:
         self.stored = stored
         self.model = model
         self.watching = _Watching()
-        self.saver = Saver(stored.checkpoints)
         self.committer = Committer(stored.database, lease_s=LEASE_S)
         self.committing = asyncio.create_task(self.committer.run())
         self.draining = asyncio.Event()
@@ -115,8 +113,7 @@ class MiniExecutor:
             claims=stored.claims,
             history=stored.history,
             documents=Documents(stored.workflows),
-            graphs=Graphs(saver=self.saver),
-            saver=self.saver,
+            graphs=Graphs(),
             models=models,
             clock=DatabaseClock(),
             observer=self.watching,

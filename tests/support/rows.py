@@ -6,17 +6,19 @@ from typing import Any
 
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import StepId
+from flowyard.runs.run import Step
 from flowyard.storage.commits import RunCommit
-from flowyard.storage.rows import CallRow, StepRow
+from flowyard.storage.rows import CallRow
 from support.stored import LONG_AGO, commit_of
 
 
-def step_row(seq: int, step: str | StepId = "write", **fields: Any) -> StepRow:
+def step_row(seq: int, step: str | StepId = "write", **fields: Any) -> Step:
     """A step that has succeeded without outputs, unless `fields` differ. `step`: it, or its node."""
     usual: dict[str, Any] = {"status": "succeeded", "tries": 1, "started_at": LONG_AGO, "duration_s": 0.5}
     if "error" not in fields:
         usual["outputs"] = {}
-    return StepRow(seq=seq, step=_step_id(step), **{**usual, **fields})
+    id_ = _step_id(step)
+    return Step(seq=seq, node=id_.node, visit=id_.visit, item=id_.item, **{**usual, **fields})
 
 
 def call_row(seq: int, step: str | StepId = "write", **fields: Any) -> CallRow:
@@ -39,9 +41,6 @@ def call_row(seq: int, step: str | StepId = "write", **fields: Any) -> CallRow:
 def full_commit(claim: Claim) -> RunCommit:
     """A commit with a row for every table."""
     commit = commit_of(claim)
-    commit.head, commit.checkpoints = "c1", [("", "c1", None, "{}", "{}")]
-    commit.writes = [("", "c1", "task", 0, "path", "channel", "[1,null]")]
-    commit.values = [("digest", '"large"')]
     commit.add_step(step_row(commit.last_seq))
     commit.add_call(call_row(commit.last_seq))
     return commit

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from flowyard.runs.claim import Claim
 from flowyard.runs.run import Entry
-from flowyard.storage.checkpoints import Checkpoints
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import Database, dumps, open_database
@@ -42,7 +41,6 @@ class Stored:
     history: History
     retention: Retention
     workflows: Workflows
-    checkpoints: Checkpoints
     committer: Committer
 
     async def workflow(
@@ -112,7 +110,6 @@ async def open_stored(url: str, *, lease_s: float = LEASE_S, **settings: Any) ->
                 History(database),
                 Retention(database),
                 Workflows(database),
-                Checkpoints(database),
                 committer,
             )
         finally:

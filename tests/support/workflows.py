@@ -68,14 +68,17 @@ class Answering:
 
 
 class Hanging:
-    """A model that never answers, and notes whether its calls were aborted."""
+    """A model that never answers, and notes whether its calls were aborted. `called`: set by the last of `calls`."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: int = 1) -> None:
         self.called = asyncio.Event()
         self.aborted: list[str] = []
+        self._missing = calls
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
-        self.called.set()
+        self._missing -= 1
+        if self._missing <= 0:
+            self.called.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from flowyard.errors.requests import IllegalMove
 from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.events import (
     Failure,
-    LoopTurned,
     ModelCalled,
     RouteTaken,
     RunFinished,
@@ -43,6 +43,17 @@ async def journal(stored: Stored, attempts: Attempts) -> Journal:
     return one.journal(await one.take())
 
 
+def start(journal: Journal, step: StepId = A, *, timeout_s: float | None = None) -> None:
+    journal.begin_step(step, None, timeout_s)
+    journal.append(StepStarted(step))
+
+
+def settle(journal: Journal, end: StepFinished | StepFailed, choice: RouteTaken | None = None) -> None:
+    """The end of a step that has just begun."""
+    journal.begin_step(end.step, None, None)
+    journal.settle(end, ["b"], choice)
+
+
 async def kinds(stored: Stored, journal: Journal) -> list[str]:
     entries = await stored.entries(journal.claim.run_id)
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
@@ -59,24 +70,72 @@ async def written(stored: Stored, journal: Journal, *types: str) -> None:
 
 
 async def test_events_are_written_by_themselves_after_a_moment(stored: Stored, journal: Journal) -> None:
-    journal.append(StepStarted(A))
+    start(journal)
     await asyncio.sleep(0)
     assert await kinds(stored, journal) == ["run.queued"]
     await written(stored, journal, "run.queued", "step.started")
 
 
-async def test_where_a_step_leads_comes_after_its_end(stored: Stored, journal: Journal) -> None:
-    journal.append(StepStarted(A))
-    journal.hold_end("task", ended(A))
-    journal.append(RouteTaken("a", "b", None))
-    journal.append(LoopTurned("a", 1, 3, "b", "again"))
-    journal.append(RouteTaken("join", "c", None))
-    journal.save_writes("task", [])
-    await journal.finish(SUCCEEDED)
-    told = await kinds(stored, journal)
-    assert told == [
-        *("run.queued", "step.started", "route.taken", "step.finished", "route.taken", "loop.turned", "run.succeeded")
-    ]
+async def test_how_a_run_goes_on_is_written_with_the_end_of_its_step(stored: Stored, journal: Journal) -> None:
+    start(journal)
+    journal.settle(ended(A), ["b", {"if": None}], RouteTaken("a", "b", None))
+    journal.decide(StepId("join", 1), ["c"], RouteTaken("join", "c", None))
+    await journal.results_durable()
+    assert await kinds(stored, journal) == ["run.queued", "step.started", "step.finished", "route.taken", "route.taken"]
+    steps = {
+        step.node: (step.kind, step.status, step.next) for step in await stored.history.steps(journal.claim.run_id)
+    }
+    assert steps == {"a": ("step", "succeeded", ["b", {"if": None}]), "join": ("decision", "succeeded", ["c"])}
+
+
+async def test_a_step_at_work_is_recorded_with_its_first_start_and_its_deadline(
+    stored: Stored, journal: Journal
+) -> None:
+    start(journal, timeout_s=4.0)
+    await written(stored, journal, "run.queued", "step.started")
+    [step] = await stored.history.steps(journal.claim.run_id)
+    assert (step.status, step.start_seq, step.duration_s) == ("running", 2, None)
+    assert step.deadline is not None
+    assert (step.deadline - step.started_at).total_seconds() == 4.0
+    assert await stored.database.value("SELECT step_deadline FROM claims") == step.deadline
+    left_s = journal.begin_step(A, replace(step, deadline=step.deadline - timedelta(seconds=3)), 4.0)
+    assert left_s is not None
+    assert left_s <= 1
+    settle(journal, ended(A))
+    await journal.results_durable()
+    assert await stored.database.value("SELECT step_deadline FROM claims") is None
+
+
+async def test_a_step_that_ends_at_once_is_one_row_and_never_changes(stored: Stored, journal: Journal) -> None:
+    start(journal)
+    settle(journal, ended(A, {"x": 1}))
+    await journal.results_durable()
+    settle(journal, ended(A, {"x": 2}))
+    with pytest.raises(CommitRefused, match="can't be changed"):
+        await journal.results_durable()
+    [step] = await stored.history.steps(journal.claim.run_id)
+    assert step.outputs == {"x": 1}
+
+
+async def test_what_is_at_work_when_the_run_ends_is_recorded_as_interrupted(stored: Stored, journal: Journal) -> None:
+    start(journal)
+    await written(stored, journal, "run.queued", "step.started")
+    start(journal, B)
+    await journal.finish(RunFinished("cancelled", 1.0, {}))
+    steps = await stored.history.steps(journal.claim.run_id)
+    assert [(step.node, step.status) for step in steps] == [("a", "interrupted"), ("b", "interrupted")]
+    assert all(step.duration_s is not None for step in steps)
+
+
+async def test_the_step_that_fails_a_run_is_written_with_the_end_of_the_run(stored: Stored, journal: Journal) -> None:
+    failure = Failure("provider_error", "down", "a")
+    start(journal)
+    settle(journal, StepFailed(A, 0.5, failure, "fail"))
+    await asyncio.sleep(EVENT_DELAY * 1.5)  # the time after which anything else would be written
+    assert await kinds(stored, journal) == ["run.queued"]
+    await journal.finish(RunFinished("failed", 1.0, {}, failure))
+    rows = await stored.database.value("SELECT count(*) FROM events")
+    assert (rows, await kinds(stored, journal)) == (2, ["run.queued", "step.started", "step.failed", "run.failed"])
 
 
 async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, attempts: Attempts) -> None:
@@ -106,7 +165,7 @@ async def test_nobody_is_told_of_what_is_not_on_disk(stored: Stored, attempts: A
     one = attempts.executor(WireModel())
     one.committing.cancel()
     journal = one.journal(await one.take())
-    journal.append(StepStarted(A))
+    start(journal)
     await asyncio.sleep(EVENT_DELAY * 1.5)  # the time after which it would be written
     assert one.announced == []
     one.committing = asyncio.create_task(one.committer.run())
@@ -114,27 +173,15 @@ async def test_nobody_is_told_of_what_is_not_on_disk(stored: Stored, attempts: A
     assert [entry.type for entry in one.announced] == ["step.started"]
 
 
-async def test_the_end_of_a_step_waits_for_langgraphs_record_of_it(stored: Stored, journal: Journal) -> None:
-    journal.hold_end("task", ended(A))
-    journal.append(StepStarted(B))
-    await written(stored, journal, "run.queued", "step.started")
-    journal.save_writes("task", [("", "c1", "task", 0, "", "a", "[1,null]")])
-    await journal.results_durable()
-    assert await kinds(stored, journal) == ["run.queued", "step.started", "step.finished"]
-    counts = await stored.counts()
-    assert (counts["steps"], counts["checkpoint_writes"]) == (1, 1)
-
-
 async def test_settled_means_on_disk(stored: Stored, journal: Journal) -> None:
     for number in range(1, 6):
-        journal.hold_end("task", ended(StepId("a", number)))
-        journal.save_writes("task", [])
+        settle(journal, ended(StepId("a", number)))
         await journal.results_durable()
         assert len(await stored.history.steps(journal.claim.run_id)) == number
 
 
 async def test_what_has_ended_when_the_run_is_given_back_is_kept(stored: Stored, journal: Journal) -> None:
-    journal.hold_end("task", ended(A))
+    settle(journal, ended(A))
     entries, seq = await journal.close(RunQueued("drained"))
     assert await stored.claims.hand_back(journal.claim.run_id, journal.claim.epoch, entries=entries, last_seq=seq)
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.queued"]
@@ -144,10 +191,10 @@ async def test_what_has_ended_when_the_run_is_given_back_is_kept(stored: Stored,
 async def test_every_kind_of_event_gets_into_its_tables(stored: Stored, journal: Journal) -> None:
     failure = Failure("provider_error", "down", "a")
     call = ModelCalled(A, "openai", "m", 0.5, 0.1, 10, None, 3, None, failure, None)
-    journal.append(StepStarted(A))
+    start(journal)
     journal.append(Token(A, "never stored"))
     journal.append(call)
-    journal.hold_end("task", StepFailed(A, 0.5, failure, "continue"))
+    settle(journal, StepFailed(A, 0.5, failure, "continue"))
     await journal.finish(RunFinished("failed", 1.0, {"x": 1}, failure))
     [step] = await stored.history.steps(journal.claim.run_id)
     [line] = await stored.history.calls(journal.claim.run_id)
@@ -165,12 +212,11 @@ async def test_every_kind_of_event_gets_into_its_tables(stored: Stored, journal:
 async def test_a_result_that_can_not_be_stored_fails_its_run_and_leaves_no_gap(
     stored: Stored, journal: Journal, outputs: Any
 ) -> None:
-    journal.append(StepStarted(A))
+    start(journal)
     await written(stored, journal, "run.queued", "step.started")
-    journal.hold_end("task", ended(A, outputs))
     with pytest.raises(CommitRefused):
-        journal.save_writes("task", [])
-    journal.append(StepStarted(B))
+        settle(journal, ended(A, outputs))
+    start(journal, B)
     await journal.finish(SUCCEEDED)
     told = await kinds(stored, journal)
     assert (told[:2], told[-1]) == (["run.queued", "step.started"], "run.failed")
@@ -180,14 +226,13 @@ async def test_a_result_that_can_not_be_stored_fails_its_run_and_leaves_no_gap(
 
 
 async def test_what_postgres_refuses_fails_the_run_and_leaves_no_gap(stored: Stored, journal: Journal) -> None:
-    journal.append(StepStarted(A))
+    start(journal)
     await written(stored, journal, "run.queued", "step.started")
     journal.append(ModelCalled(A, "openai", "m", 0.5, None, 2**40, 1, None, None, None, None))
-    journal.hold_end("task", ended(A))
-    journal.save_writes("task", [])
+    settle(journal, ended(A))
     with pytest.raises(CommitRefused):
         await journal.results_durable()
-    journal.append(StepStarted(B))
+    start(journal, B)
     await journal.finish(SUCCEEDED)
     assert await kinds(stored, journal) == ["run.queued", "step.started", "run.failed"]
     run = await stored.runs.get(journal.claim.run_id)
@@ -206,8 +251,7 @@ async def test_an_end_waits_for_the_commit_that_is_under_way(stored: Stored, jou
 
 
 async def test_outputs_that_can_not_be_stored_fail_the_run(stored: Stored, journal: Journal) -> None:
-    journal.hold_end("task", ended(A))
-    journal.save_writes("task", [])
+    settle(journal, ended(A))
     await journal.results_durable()
     await journal.finish(RunFinished("succeeded", 1.0, {"x": float("nan")}))
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.failed"]
@@ -236,8 +280,7 @@ async def test_a_sum_without_end_fails_its_run_and_no_other(stored: Stored, atte
 async def test_a_lost_claim_is_told_once_and_stops_everything(stored: Stored, journal: Journal) -> None:
     await stored.expire(journal.claim.run_id)
     await stored.moves.sweep()
-    journal.hold_end("task", ended(A))
-    journal.save_writes("task", [])
+    settle(journal, ended(A))
     with pytest.raises(ClaimLost):
         await journal.results_durable()
     with pytest.raises(ClaimLost):
@@ -258,7 +301,7 @@ async def test_a_run_that_has_ended_can_not_be_ended_again(stored: Stored, journ
 
 async def test_the_times_of_events_are_those_that_the_journal_is_given(stored: Stored, journal: Journal) -> None:
     before = datetime.now(UTC)
-    journal.append(StepStarted(A))
+    start(journal)
     await journal.finish(SUCCEEDED)
     entries = (await stored.entries(journal.claim.run_id))[1:]
     assert all(before <= entry.at <= datetime.now(UTC) for entry in entries)

@@ -18,7 +18,6 @@ async def test_a_retry_replays_what_succeeded_and_executes_the_failed_step(store
     result = await attempts.executor(failed).run()
     assert result is not None
     assert (result.status, result.error and result.error.code) == ("failed", "provider_error")
-    assert (await stored.counts())["checkpoints"] == 0
     await stored.moves.retry(run_id)
     again = WireModel()
     result = await attempts.executor(again).run()

@@ -8,7 +8,9 @@ import pytest
 
 from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
+from flowyard.runs.run import ENGINE
 from support.stored import LEASE_S, Stored, commit_of, ending, entries_json, open_stored
+from support.waiting import eventually
 
 
 async def hand_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
@@ -33,7 +35,7 @@ async def test_a_claim_says_what_its_run_is(stored: Stored) -> None:
     claim = await stored.claimed("poems", inputs={"topic": "sea"}, timeout_s=60.0)
     assert (claim.workflow, claim.revision, claim.digest) == ("poems", revision.number, revision.digest)
     assert (claim.inputs, claim.attempt, claim.epoch, claim.last_seq) == ({"topic": "sea"}, 1, 1, 1)
-    assert (claim.head_checkpoint, claim.has_steps, claim.cancel_requested) == (None, False, False)
+    assert (claim.engine, claim.has_steps, claim.cancel_requested) == (ENGINE, False, False)
     assert claim.left_s == pytest.approx(60.0, abs=1)
     assert claim.waited_s >= 0
     run = await stored.runs.get(claim.run_id)

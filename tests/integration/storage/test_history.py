@@ -8,7 +8,7 @@ import pytest
 from flowyard.errors.requests import UnknownStep
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, StepId
-from flowyard.runs.run import Entry, Step
+from flowyard.runs.run import Entry
 from flowyard.storage.packing import packed
 from support.queued import new_id
 from support.rows import call_row, step_row
@@ -88,13 +88,17 @@ async def test_a_step_and_a_call_come_back_as_they_were_committed(stored: Stored
     tokens: dict[str, Any] = {"tokens_in": 1, "tokens_out": 2, "tokens_cached": 3}
     call = call_row(2, StepId("write", 2, 0), at=claim.at, first_token_s=0.125, **tokens, error="timeout", retries=4)
     commit = commit_of(claim)
-    commit.add_step(step_row(2, StepId("write", 2, 0), **about, outputs={"x": 1}))
-    commit.add_step(step_row(3, StepId("check", 1), **about, status="failed", handled="goto", error=failure))
+    steps = [
+        step_row(2, StepId("write", 2, 0), **about, outputs={"x": 1}, next=["a", {"if": None}], start_seq=1),
+        step_row(3, StepId("check", 1), **about, status="failed", handled="goto", error=failure),
+        step_row(
+            4, StepId("later", 1), kind="map", status="waiting", deadline=claim.at, wake_at=claim.at, outputs=None
+        ),
+    ]
+    for step in steps:
+        commit.add_step(step)
     commit.add_call(call)
     commit.add_call(unknown := call_row(3, cost_usd=Decimal("0.10"), tokens_in=None))
     await stored.committer.commit(commit)
-    assert await stored.history.steps(claim.run_id) == [
-        Step("write", 2, 0, "succeeded", 2, claim.at, 0.25, {"x": 1}, None, None, 3),
-        Step("check", 1, None, "failed", 3, claim.at, 0.25, None, failure, "goto", 3),
-    ]
+    assert await stored.history.steps(claim.run_id) == steps
     assert await stored.history.calls(claim.run_id) == [call, unknown]

@@ -13,7 +13,7 @@ from support.stored import Stored
 from support.workflows import document
 
 DAY_S = 86_400
-GROWS = ("runs", "claims", "events", "steps", "model_calls", "checkpoints", "checkpoint_writes", "checkpoint_values")
+GROWS = ("runs", "claims", "events", "steps", "model_calls")
 
 
 async def full(stored: Stored) -> Claim:
@@ -47,7 +47,7 @@ async def test_old_runs_go_with_all_that_belongs_to_them_and_younger_and_open_on
     before = await grown(stored)
     old = [await ended(stored, days_ago=31) for _ in range(3)]
     deleted = await stored.retention.delete_runs(older_than_s=30 * DAY_S)
-    assert deleted == {"runs": 3, "events": 9, "steps": 3, "model_calls": 3, "checkpoints": 0, "exports": 0}
+    assert deleted == {"runs": 3, "events": 9, "steps": 3, "model_calls": 3, "exports": 0}
     assert await grown(stored) == before
     for run_id in old:
         with pytest.raises(UnknownRun):
@@ -78,22 +78,6 @@ async def test_many_may_delete_at_once(stored: Stored) -> None:
     deleted = await asyncio.gather(*(stored.retention.delete_runs(older_than_s=30 * DAY_S) for _ in range(4)))
     assert sum(each["runs"] for each in deleted) == 8
     assert await grown(stored) == dict.fromkeys(GROWS, 0)
-
-
-@pytest.mark.parametrize("how", ["finish", "cancel", "timeout", "executor_lost"])
-async def test_the_checkpoints_of_a_run_that_has_ended_are_gone_at_once(stored: Stored, how: str) -> None:
-    claim = await full(stored)
-    assert (await grown(stored))["checkpoints"] == 1
-    if how == "finish":
-        await stored.finish(claim, seq=3)
-    else:
-        column = {"cancel": "cancel_requested_at = now()", "timeout": "deadline = now() - interval '1 day'"}
-        await stored.database.execute(f"UPDATE runs SET {column.get(how, 'attempt = max_attempts')}")
-        await stored.expire(claim.run_id)
-        assert len(await stored.moves.sweep()) == 1
-    counts = await grown(stored)
-    assert not (await stored.runs.get(claim.run_id)).is_open
-    assert [counts[table] for table in GROWS if "check" in table or table == "claims"] == [0, 0, 0, 0]
 
 
 async def test_documents_that_nobody_refers_to_go(stored: Stored) -> None:

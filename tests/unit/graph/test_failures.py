@@ -284,7 +284,7 @@ async def test_cancelling_a_run_aborts_the_model_call_in_flight(options: str) ->
 
 
 async def test_cancelling_a_run_aborts_every_branch() -> None:
-    hanging = Hanging()
+    hanging = Hanging(calls=2)
     await _cancelled(document("a b", "- {from: START, to: [a, b]}\n- {from: [a, b], to: END}"), hanging)
     assert sorted(hanging.aborted) == ["a", "b"]
 

@@ -58,7 +58,7 @@ def test_each_array_of_the_statement_is_the_column_of_the_row_at_the_same_place(
 
 @ROWS
 def test_each_column_is_inserted_where_it_belongs(alias: str, columns: tuple[str, ...], table: Table) -> None:
-    pattern = rf"INSERT INTO {table.name} \(([^()]*)\)\s+SELECT (.*?)\s+FROM unnest"
+    pattern = rf"INSERT INTO {table.name} \(([^()]*)\)\s+SELECT (.*?)\s+FROM (?:unnest|sent_steps)"
     [(inserted, selected)] = re.findall(pattern, SQL, re.DOTALL)
     assert names(inserted) == list(columns)
     if selected != f"{alias}.*":
@@ -70,7 +70,7 @@ def test_what_a_run_commits_is_numbered_first() -> None:
     numbers, types, unnested = arrays("c")
     assert unnested == list(COMMIT_COLUMNS)
     assert numbers == list(range(2, 2 + len(COMMIT_COLUMNS)))
-    assert types == ["uuid", "int", "int", "text", "text", "text", "text", "text", "boolean"]
+    assert types == ["uuid", "int", "int", "text", "text", "text", "text", "timestamptz"]
 
 
 def test_every_array_has_a_number_and_every_number_an_array() -> None:
@@ -85,6 +85,9 @@ def test_the_values_of_a_step_are_those_of_its_columns() -> None:
         StepId("write", 2, 5),
         status="failed",
         tries=3,
+        start_seq=6,
+        next=["a"],
+        deadline=AT,
         started_at=AT,
         duration_s=0.25,
         handled="goto",
@@ -96,12 +99,17 @@ def test_the_values_of_a_step_are_those_of_its_columns() -> None:
         "node": "write",
         "visit": 2,
         "item": 5,
+        "kind": "step",
         "status": "failed",
         "seq": 7,
+        "start_seq": 6,
         "tries": 3,
         "started_at": AT,
+        "deadline": AT,
+        "wake_at": None,
         "duration_s": 0.25,
         "handled": "goto",
+        "next": '["a"]',
         "outputs": '{"x":1}',
         "error": '{"code":"code","message":"message"}',
     }
@@ -118,4 +126,4 @@ def test_outputs_that_json_can_not_hold_are_refused_before_others_are_committed_
     commit = RunCommit(RUN, 1, 2)
     with pytest.raises(CommitRefused):
         commit.add_step(step_row(2, outputs={"x": float("nan")}))
-    assert commit.steps == []
+    assert commit.steps == {}

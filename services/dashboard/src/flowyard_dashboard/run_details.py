@@ -148,8 +148,10 @@ def _state_of(step: Step) -> NodeState:
     match step.status:
         case "succeeded":
             return "done"
-        case "waiting":
-            return "waiting"
+        case "waiting" | "running":
+            return step.status
+        case "interrupted" | "retrying":
+            return "failed"
         case "failed":
             return "failed" if step.handled == "fail" else "passed"
         case _:

@@ -18,7 +18,6 @@ from flowyard.bus.doorbell import Doorbell, doorbell
 from flowyard.bus.messages import RunControl, WorkQueued
 from flowyard.durable.attempt import AttemptParts
 from flowyard.durable.clock import DatabaseClock
-from flowyard.durable.saver import Saver
 from flowyard.graph.compile import Graphs
 from flowyard.llm.models import Models, open_models
 from flowyard.secrets.sealing import secret_box
@@ -27,7 +26,6 @@ from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
 from flowyard.settings import PREFIX, read_settings
 from flowyard.storage.budgets import DailySpending
-from flowyard.storage.checkpoints import Checkpoints
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
@@ -177,8 +175,7 @@ def _build_parts(
             claims=claims,
             history=History(database),
             documents=documents,
-            graphs=Graphs(saver=saver),
-            saver=saver,
+            graphs=Graphs(),
             models=models,
             clock=clock,
             observer=RunReporter(settings.executor_name, opened.bus, TokenStream(opened.bus), metrics),

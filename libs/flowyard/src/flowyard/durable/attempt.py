@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,23 +19,20 @@ from flowyard.durable.observer import Observer
 from flowyard.durable.patience import patiently
 from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
 from flowyard.durable.resuming import earlier_calls, recorded_steps
-from flowyard.durable.saver import Saver
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
 from flowyard.errors.steps import ModelError
 from flowyard.graph.compile import Compiled, Graphs
-from flowyard.graph.context import RunContext
-from flowyard.graph.outputs import RunOutputs
+from flowyard.graph.marking import Marking, no_changes
 from flowyard.graph.run import RunResult, drive
-from flowyard.graph.state import Update
+from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.llm.models import Models
 from flowyard.runs.budget import Amount, BudgetAccount
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, RunClaimed, RunFinished, RunQueued, RunWaiting, Status
-from flowyard.runs.run import Step
 from flowyard.secrets.sealing import SecretBox
 from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
@@ -67,7 +64,6 @@ class AttemptParts:
     history: History
     documents: Documents
     graphs: Graphs
-    saver: Saver
     models: Models
     clock: DatabaseClock
     observer: Observer
@@ -88,8 +84,7 @@ class Attempt:
         self.is_ending = False
         """Whether the last commit of this claim is under way: too late to stop."""
         self._stopped: StopReason | None = None
-        self._workflow: Workflow | None = None
-        self._outputs = RunOutputs({}, {})
+        self._marking: Marking | None = None
         self._journal = Journal(
             claim,
             RunWriter(
@@ -114,9 +109,8 @@ class Attempt:
 
     async def run(self) -> None:
         """Never raises: what goes wrong ends the run, or is logged."""
-        claim, journals = self.claim, self.parts.saver.journals
+        claim = self.claim
         bind_run(claim.run_id)
-        journals[str(claim.run_id)] = self._journal
         self.parts.observer.started(claim)
         self._journal.append(RunClaimed(claim.attempt, self.parts.executor))
         try:
@@ -130,19 +124,17 @@ class Attempt:
             log.exception("a bug ended a run", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
             with suppress(ClaimLost):
                 await self._finish(self._ended("failed", _BUG))
-        finally:
-            journals.pop(str(claim.run_id), None)
 
     async def _run(self) -> None:
         try:
             result = await self._result()
         except HandBack as back:
-            await self._hand_back(back.wait)
+            await self._hand_back(*back.waits)
         except asyncio.CancelledError:
             if self._stopped == "cancelled":
                 await self._finish(self._ended("cancelled", None))
             elif self._stopped == "drained":
-                await self._hand_back(None)
+                await self._hand_back()
             else:
                 raise
         else:
@@ -155,7 +147,6 @@ class Attempt:
             return self._ended("cancelled", None)
         try:
             workflow = await patiently(lambda: parts.documents.get(claim.workflow, claim.definition, claim.digest))
-            self._workflow = workflow
             return await self._drive(parts.graphs.get(workflow))
         except ClaimLost:
             raise
@@ -171,7 +162,10 @@ class Attempt:
         earlier = await earlier_calls(parts.history, claim, workflow)
         for call in earlier.lost:
             self._journal.append(call)
-        start = await patiently(lambda: self._start(compiled, recorded.values()))
+        inputs = valid_inputs(workflow, claim.inputs)
+        self._marking = Marking(
+            compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes
+        )
         steps = StepContext(
             run_id=str(claim.run_id),
             model=parts.models,
@@ -192,8 +186,7 @@ class Attempt:
         # A model that can't be opened now fails the step that needs it, which may have a fallback.
         with suppress(ModelError):
             await parts.models.prepare(workflow.models)
-        context = RunContext(steps, self._outputs)
-        return await drive(compiled, start, context, run_id=str(claim.run_id), timeout_s=self._seconds_left())
+        return await drive(compiled, Walk(compiled.plan, self._marking, steps), timeout_s=self._seconds_left())
 
     def _budget_gate(self, workflow: Workflow, spent: Amount) -> BudgetGate | None:
         """None if neither the run nor its workflow's day is limited."""
@@ -216,35 +209,28 @@ class Attempt:
             vault.open(name, str(self.claim.inputs.get(name, "")))
         return vault
 
-    async def _start(self, compiled: Compiled, steps: Iterable[Step]) -> Update | None:
-        """The first state; None to resume from the run's head."""
-        plan, workflow = compiled.plan, compiled.workflow
-        head = await self.parts.saver.values_of(str(self.claim.run_id), plan.merging)
-        if head is None:
-            start = plan.start(valid_inputs(workflow, self.claim.inputs))
-            self._outputs = RunOutputs(start, plan.merging)
-            return start
-        self._outputs = RunOutputs(head, plan.merging)
-        self._outputs.values = {name: head.get(name) for name in _fields_written(workflow, steps)}
-        return None
+    async def _hand_back(self, *waits: StepWait) -> None:
+        """Ends the claim, so that the run continues in another one: after the first wait, or at once if there is none.
 
-    async def _hand_back(self, wait: StepWait | None) -> None:
-        """Ends the claim, so that the run continues in another one: after `wait`, or at once. Raises ClaimLost."""
+        Raises ClaimLost.
+        """
         claim, claims = self.claim, self.parts.claims
         self.is_ending = True
-        if wait is None:
+        for wait in waits:
+            self._journal.wait(wait.step, wait.error, wait.seconds)
+        if waits:
+            seconds = waits[0].seconds
+            entry, seq = await self._journal.close(RunWaiting(seconds, node=waits[0].step.node))
+            is_held = await patiently(
+                lambda: claims.suspend(claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=seconds)
+            )
+        else:
             entry, seq = await self._journal.close(RunQueued("drained"))
             is_held = await patiently(lambda: claims.hand_back(claim.run_id, claim.epoch, entries=entry, last_seq=seq))
-        else:
-            self._journal.add_waiting(wait.step, wait.error)
-            entry, seq = await self._journal.close(RunWaiting(wait.seconds, node=wait.step.node))
-            is_held = await patiently(
-                lambda: claims.suspend(claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=wait.seconds)
-            )
         if not is_held:
             raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
         self._journal.writer.last_words_written()
-        self.parts.observer.handed_back(claim, waits=wait is not None)
+        self.parts.observer.handed_back(claim, waits=bool(waits))
 
     async def _finish(self, result: RunResult) -> None:
         self.is_ending = True
@@ -253,7 +239,7 @@ class Attempt:
         self.parts.observer.finished(self.claim, end)
 
     def _ended(self, status: Status, error: Failure | None) -> RunResult:
-        outputs = self._outputs.of(self._workflow) if self._workflow is not None else {}
+        outputs = self._marking.outputs() if self._marking is not None else {}
         return RunResult(str(self.claim.run_id), status, outputs, error)
 
     def _seconds_left(self) -> float | None:
@@ -265,11 +251,3 @@ class Attempt:
     def _fenced(self) -> None:
         self.parts.observer.fenced(self.claim)
         self.stop("lost")
-
-
-def _fields_written(workflow: Workflow, steps: Iterable[Step]) -> set[str]:
-    """The fields that these steps have written."""
-    ran = {step.node for step in steps if step.status == "succeeded"}
-    maps = workflow.maps
-    outputs = {o.field for name in ran & workflow.nodes.keys() - maps.keys() for o in workflow.nodes[name].outputs}
-    return outputs | {maps[name].collect_field for name in ran & maps.keys()}

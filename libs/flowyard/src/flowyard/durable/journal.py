@@ -1,15 +1,15 @@
-"""The order of one run's events, and their rows in the database.
+"""The order of one run's events, and the rows of its steps.
 
-The end of a step is held until LangGraph hands over what the step's task wrote, so that both are written together or
-neither is. A step doesn't begin before the results of earlier steps are durable: `results_durable` waits for that.
+A step's end is recorded together with how the run continues after it. A step doesn't begin before the results of
+earlier steps are durable: `results_durable` waits for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final, assert_never
 
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.runs import CommitRefused
@@ -17,10 +17,8 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.events import (
     Event,
     Failure,
-    LoopTurned,
     ModelCalled,
     RetryScheduled,
-    RouteTaken,
     RunFinished,
     RunQueued,
     RunWaiting,
@@ -30,12 +28,14 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard.storage.rows import CallRow, StepRow
+from flowyard.runs.run import Step
+from flowyard.steps.recorder import Choice, Next
+from flowyard.storage.rows import CallRow
 
 RESULT_DELAY: Final = 0.002
-"""Seconds that a step's result waits for others: the checkpoint of its superstep usually follows at once."""
+"""Seconds that a result waits for others, unless a step that follows it waits for the result."""
 EVENT_DELAY: Final = 0.05
-"""Seconds that an event without a result may wait."""
+"""Seconds that an event without a result may wait. A step that ends within this time is written once."""
 
 
 class Journal:
@@ -44,62 +44,87 @@ class Journal:
     def __init__(self, claim: Claim, writer: RunWriter, *, on_token: Callable[[Token], None]) -> None:
         self.claim = claim
         self.writer = writer
-        self.large: dict[str, tuple[Any, str]] = {}
         self._on_token = on_token
         self._results_seq = claim.last_seq
-        self._held: dict[str, list[Event]] = {}
-        self._started: dict[StepId, datetime] = {}
-        self._tries: dict[StepId, int] = {}
+        self._open: dict[StepId, Step] = {}
+        writer.step_deadline = self._earliest_deadline
 
     def append(self, event: Event) -> None:
         """Takes anything but the end of a step and of the run."""
         if isinstance(event, Token):
             self._on_token(event)
             return
-        if isinstance(event, (RouteTaken, LoopTurned)) and self._hold_behind_end(event):
-            return
-        if isinstance(event, StepStarted):
-            self._started[event.step] = self.writer.now()
-        elif isinstance(event, RetryScheduled):
-            self._tries[event.step] = event.attempt
-        self._add(event)
+        seq = self.writer.append(event)
+        match event:
+            case ModelCalled():
+                self.writer.pending.add_call(CallRow.of(event, seq=seq, at=self.writer.now()))
+            case StepStarted():
+                self._write(replace(self._open[event.step], seq=seq, start_seq=seq))
+            case RetryScheduled():
+                self._write(replace(self._open[event.step], seq=seq, tries=event.attempt))
+            case _:
+                pass
         self.writer.commit_within(EVENT_DELAY)
 
     async def append_durably(self, event: Event) -> None:
         """Returns when the event is durable, whatever the run's durability. Raises ClaimLost, CommitRefused."""
-        self._add(event)
-        await self.writer.until_durable(self.writer.seq)
+        await self.writer.until_durable(self.writer.append(event))
 
-    def hold_end(self, task_id: str, event: StepFinished | StepFailed) -> None:
-        """The end of a step, held until LangGraph hands over what its task wrote."""
-        self._held.setdefault(task_id, []).append(event)
+    def begin_step(self, step: StepId, earlier: Step | None, timeout_s: float | None) -> float | None:
+        """A step is about to start. Returns the seconds until its deadline, which was set by its first start."""
+        now = self.writer.now()
+        row = earlier or self._new_step(step, now)
+        deadline = row.deadline
+        if deadline is None and timeout_s is not None:
+            deadline = now + timedelta(seconds=timeout_s)
+        self._open[step] = replace(row, status="running", deadline=deadline, wake_at=None, error=None, handled=None)
+        return (deadline - now).total_seconds() if deadline is not None else None
 
-    def _hold_behind_end(self, event: RouteTaken | LoopTurned) -> bool:
-        """Queues a route behind its step's unwritten end; True if it was queued."""
-        for events in self._held.values():
-            end = events[0]
-            if isinstance(end, (StepFinished, StepFailed)) and end.step.node == event.node:
-                events.append(event)
-                return True
-        return False
+    def settle(self, end: StepFinished | StepFailed, next_: Next | None, choice: Choice | None) -> None:
+        """The end of a step, and how the run continues. The step that fails the run is written with the run's end."""
+        row = self._open.pop(end.step)
+        seq = self.writer.append(end)
+        row = replace(row, seq=seq, duration_s=end.duration_s, next=list(next_) if next_ is not None else None)
+        match end:
+            case StepFinished():
+                row = replace(row, status="succeeded", outputs=end.outputs)
+            case StepFailed():
+                row = replace(row, status="failed", handled=end.handled, error=end.error)
+                if end.handled == "fail":
+                    self.writer.commit_only_at_end()
+            case _:
+                assert_never(end)
+        self.writer.pending.add_step(row)
+        self._settled(choice)
 
-    def set_tries(self, step: StepId, tries: int) -> None:
-        """How often a step was tried under earlier claims, the try that now begins included."""
-        self._tries[step] = tries
+    def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
+        """How the run continues from a place without work."""
+        row = replace(self._new_step(place), kind="decision", status="succeeded", duration_s=0.0, next=list(next_))
+        self.writer.pending.add_step(row)
+        self._settled(choice)
 
-    def add_waiting(self, step: StepId, failure: Failure) -> None:
-        """A step that waits for its next try in another claim: the number of its tries must outlast this one."""
-        self.writer.pending.add_step(
-            StepRow(
-                step=step,
-                status="waiting",
-                seq=self.writer.seq,
-                tries=self._tries.get(step, 1),
-                started_at=self._started.get(step) or self.writer.now(),
-                duration_s=0.0,
-                error=failure,
-            )
-        )
+    def begin_map(self, step: StepId, earlier: Step | None, progress: Mapping[str, object]) -> None:
+        """A map begins, or goes on. `progress`: its items, and how many of them have ended."""
+        self._write(replace(earlier or self._new_step(step), kind="map", status="running", outputs=progress))
+        self.writer.commit_within(EVENT_DELAY)
+
+    def map_progress(self, step: StepId, progress: Mapping[str, object]) -> None:
+        self._write(replace(self._open[step], outputs=progress))
+
+    def end_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
+        row = self._open.pop(step)
+        duration_s = (self.writer.now() - row.started_at).total_seconds()
+        ended = replace(row, status="succeeded", seq=self.writer.seq, duration_s=duration_s, next=list(next_))
+        self.writer.pending.add_step(ended)
+        self._settled(choice)
+
+    def wait(self, step: StepId, failure: Failure | None, seconds: float) -> None:
+        """A step waits for its next try in another claim: its tries and its deadline outlast this one."""
+        row = self._open.pop(step, None)
+        # What waited before this claim, and still does, is recorded already.
+        if row is not None:
+            wake_at = self.writer.now() + timedelta(seconds=seconds)
+            self.writer.pending.add_step(replace(row, status="waiting", wake_at=wake_at, error=failure))
 
     async def results_durable(self) -> None:
         """Returns when the results of all steps that have ended are durable. Raises ClaimLost, CommitRefused."""
@@ -108,11 +133,11 @@ class Journal:
     async def finish(self, event: RunFinished) -> RunFinished:
         """Ends the run. Returns the end that was written. Raises ClaimLost."""
         try:
-            await self._stop()
+            await self.writer.stop()
+            self._interrupt_open()
             await self.writer.commit_end(event)
         except CommitRefused as refused:
             # What can't be stored is dropped, but the end of the run must be stored.
-            self._held.clear()
             self.writer.discard()
             event = RunFinished("failed", event.duration_s, {}, Failure(refused.code, str(refused)))
             await self.writer.commit_end(event)
@@ -120,67 +145,34 @@ class Journal:
 
     async def close(self, event: RunQueued | RunWaiting) -> tuple[str, int]:
         """Flushes, then returns the hand-back entry (JSON, seq), not yet written. Raises ClaimLost, CommitRefused."""
-        await self._stop()
+        await self.writer.stop()
+        self._interrupt_open()
         # With `durability: exit`, too: ended steps needn't be executed again, and paid calls are in the ledger.
         await self.writer.commit_rest()
         return self.writer.last_words(event)
 
-    async def _stop(self) -> None:
-        for task_id in list(self._held):
-            self._release(task_id)
-        await self.writer.stop()
+    def _new_step(self, step: StepId, now: datetime | None = None) -> Step:
+        at = now or self.writer.now()
+        seq = self.writer.seq
+        return Step(node=step.node, visit=step.visit, item=step.item, status="running", seq=seq, started_at=at)
 
-    def _release(self, task_id: str) -> None:
-        for event in self._held.pop(task_id, ()):
-            self._add(event)
-            self._results_seq = self.writer.seq
+    def _write(self, row: Step) -> None:
+        self._open[row.id] = row
+        self.writer.pending.add_step(row)
 
-    def _add(self, event: Event) -> None:
-        seq = self.writer.append(event)
-        match event:
-            case ModelCalled():
-                self.writer.pending.add_call(CallRow.of(event, seq=seq, at=self.writer.now()))
-            case StepFinished() | StepFailed():
-                self.writer.pending.add_step(self._step_row(seq, event))
-            case _:
-                pass
-
-    def _step_row(self, seq: int, event: StepFinished | StepFailed) -> StepRow:
-        started = self._started.pop(event.step, None)
-        row = StepRow(
-            step=event.step,
-            status="succeeded",
-            seq=seq,
-            tries=self._tries.pop(event.step, 1),
-            started_at=started or self.writer.now() - timedelta(seconds=event.duration_s),
-            duration_s=event.duration_s,
-        )
-        if isinstance(event, StepFailed):
-            return replace(row, status="failed", handled=event.handled, error=event.error)
-        return replace(row, outputs=event.outputs)
-
-    # ---- checkpoints
-
-    def resume(self, large: dict[str, tuple[Any, str]]) -> None:
-        """`large`: the large values that the run's head refers to, as in `save`."""
-        self.large = large
-
-    def save(self, row: tuple[Any, ...], values: Sequence[tuple[str, str]], large: dict[str, tuple[Any, str]]) -> None:
-        """Adds a checkpoint. It contains every step that has ended, and replaces the checkpoint before."""
-        for task_id in list(self._held):
-            self._release(task_id)
-        commit = self.writer.pending
-        kept = {digest for _, digest in large.values()}
-        gone = {digest for _, digest in self.large.values()} | {digest for (digest,) in commit.replaces}
-        self.large = large
-        commit.head, commit.checkpoints, commit.writes = row[1], [row], []
-        commit.values = [value for value in (*commit.values, *values) if value[0] in kept]
-        # A value that came back within this commit must not go: one statement can't delete and keep it.
-        commit.replaces = [(digest,) for digest in gone - kept]
+    def _settled(self, choice: Choice | None) -> None:
+        if choice is not None:
+            self.writer.append(choice)
+        self._results_seq = self.writer.seq
         self.writer.commit_within(RESULT_DELAY)
 
-    def save_writes(self, task_id: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """What a task of LangGraph's wrote, while others of its superstep are still at work."""
-        self._release(task_id)
-        self.writer.pending.writes += rows
-        self.writer.commit_within(RESULT_DELAY)
+    def _interrupt_open(self) -> None:
+        """What is at work is cut off now."""
+        now = self.writer.now()
+        for row in self._open.values():
+            duration_s = (now - row.started_at).total_seconds()
+            self.writer.pending.add_step(replace(row, status="interrupted", duration_s=duration_s))
+        self._open.clear()
+
+    def _earliest_deadline(self) -> datetime | None:
+        return min((step.deadline for step in self._open.values() if step.deadline is not None), default=None)

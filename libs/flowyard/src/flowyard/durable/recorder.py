@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from typing import Any, Final
 
 from flowyard.durable.journal import Journal
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
 from flowyard.runs.run import Fork, Spending, Step
+from flowyard.steps.recorder import Begun, Choice, Next
+
+_SETTLING_S: Final = 0.05
+"""How long nothing may be at work before the run is handed back because everything waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepWait:
-    """A step that waits between two tries. `error`: why the last try failed."""
+    """A step that waits between two tries. `until`: by the monotonic clock; `error`: why the last try failed."""
 
     step: StepId
-    seconds: float
-    error: Failure
+    until: float
+    error: Failure | None
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, self.until - time.monotonic())
 
 
 class HandBack(Exception):
-    """The run stops here, and continues in another claim: after `wait`, or at once if the executor drains."""
+    """The run stops here, and continues in another claim: after the first of its `waits`, or at once if it has none."""
 
-    def __init__(self, wait: StepWait | None = None) -> None:
+    def __init__(self, *waits: StepWait) -> None:
         super().__init__()
-        self.wait = wait
+        self.waits = waits
 
 
 class DurableRecorder:
-    """`recorded`: the run's stored steps; `spent`: what the calls of its steps used under earlier claims.
+    """`recorded`: what is stored of the run; `spent`: what the calls of its steps used under earlier claims.
 
-    `waits_for_commits`: False lets a step begin before earlier results are durable. `long_wait_s`: a longer wait
-    between tries hands the run back.
+    `waits_for_commits`: False lets a step begin before earlier results are durable. `long_wait_s`: if all that is open
+    waits longer between tries, the run is handed back.
     """
 
     def __init__(  # each is a fact about one claim
@@ -50,9 +59,11 @@ class DurableRecorder:
         self._spent = spent
         self._journal = journal
         self._draining = draining
-        self._waits = waits_for_commits
+        self._waits_for_commits = waits_for_commits
         self._long_wait_s = long_wait_s
         self._at_work: set[StepId] = set()
+        self._waits: dict[StepId, StepWait] = {}
+        self._maps: dict[StepId, dict[str, Any]] = {}
         self._has_failed = False
         self._changed = asyncio.Event()
 
@@ -69,38 +80,104 @@ class DurableRecorder:
     async def reserve(self, event: ModelReserved) -> None:
         await self._journal.append_durably(event)
 
-    def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
-        if isinstance(event, StepFailed) and event.handled == "fail":
+    def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
+        if isinstance(end, StepFailed) and end.handled == "fail":
             self._has_failed = True
-        self._journal.hold_end(task_id, event)
+        self._journal.settle(end, next_, choice)
+        if end.step.item is not None:
+            self._count_item(end)
 
-    async def begin(self, step: StepId) -> float:
+    def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
+        self._journal.decide(place, next_, choice)
+
+    def start_map(self, step: StepId, items: int, digest: str) -> None:
+        ended = [s for s in self.recorded.values() if (s.node, s.visit) == (step.node, step.visit) and s.has_ended]
+        failed = sum(1 for item in ended if item.status == "failed")
+        self._maps[step] = {"items": items, "digest": digest, "done": len(ended) - failed, "failed": failed}
+        self._journal.begin_map(step, self.recorded.get(step), self._maps[step])
+
+    def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
+        self._journal.end_map(step, next_, choice)
+
+    async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         """Raises HandBack if the executor drains, once no step of the run is at work.
 
         If a step has failed the run, that is what ends it: the other steps wait here to be cancelled.
         """
-        started = perf_counter()
-        if self._waits:
+        started = time.perf_counter()
+        if self._waits_for_commits:
             await self._journal.results_durable()
-        waited = perf_counter() - started
+        commit_s = time.perf_counter() - started
+        earlier = self.recorded.get(step)
+        if earlier is not None and earlier.wake_at is not None:
+            # Another step of the run has woken it earlier.
+            left_s = (earlier.wake_at - self._journal.writer.now()).total_seconds()
+            await self.wait(step, left_s, earlier.error)
+        await self._start(step)
+        return Begun(commit_s, self._journal.begin_step(step, earlier, timeout_s))
+
+    async def step_aside(self, step: StepId) -> None:
+        self.end(step)
+        await self._start(step)
+
+    async def _start(self, step: StepId) -> None:
         while self._draining.is_set():
             if not self._at_work and not self._has_failed:
-                raise HandBack
+                raise self._hand_back()
             await self._changed.wait()
         self._at_work.add(step)
-        earlier = self.recorded.get(step)
-        if earlier is not None:
-            self._journal.set_tries(step, earlier.tries)
-        return waited
 
     def end(self, step: StepId) -> None:
         self._at_work.discard(step)
+        self._wake_others()
+
+    async def wait(self, step: StepId, seconds: float, error: Failure | None) -> None:
+        """Raises HandBack if all that is open waits, and long, or if the executor drains meanwhile."""
+        if seconds <= 0:
+            return
+        was_at_work = step in self._at_work
+        self._waits[step] = wait = StepWait(step, time.monotonic() + seconds, error)
+        self.end(step)
+        try:
+            while wait.seconds > 0:
+                # Nothing may be at work for a moment, between two steps of another branch.
+                if await _first_of([self._changed], min(_SETTLING_S, wait.seconds)):
+                    continue
+                if self._may_hand_back():
+                    raise self._hand_back()
+                await _first_of([self._changed, *self._not_draining()], wait.seconds)
+        finally:
+            del self._waits[step]
+            if was_at_work:
+                self._at_work.add(step)
+
+    def _may_hand_back(self) -> bool:
+        if self._at_work or self._has_failed:
+            return False
+        return self._draining.is_set() or min(wait.seconds for wait in self._waits.values()) >= self._long_wait_s
+
+    def _hand_back(self) -> HandBack:
+        return HandBack(*sorted(self._waits.values(), key=lambda wait: wait.until))
+
+    def _wake_others(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def wait(self, step: StepId, seconds: float, error: Failure) -> None:
-        """Raises HandBack if the wait is long and no other step of the run is at work."""
-        if seconds >= self._long_wait_s and self._at_work == {step}:
-            raise HandBack(StepWait(step, seconds, error))
-        if seconds:
-            await asyncio.sleep(seconds)
+    def _not_draining(self) -> list[asyncio.Event]:
+        return [] if self._draining.is_set() else [self._draining]
+
+    def _count_item(self, end: StepFinished | StepFailed) -> None:
+        step = StepId(end.step.node, end.step.visit)
+        self._maps[step]["failed" if isinstance(end, StepFailed) else "done"] += 1
+        self._journal.map_progress(step, self._maps[step])
+
+
+async def _first_of(events: Sequence[asyncio.Event], seconds: float) -> bool:
+    """Whether one of the events is set within so many seconds."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    return bool(done)

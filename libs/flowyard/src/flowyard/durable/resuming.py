@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -37,12 +37,12 @@ class EarlierCalls:
 
 
 async def recorded_steps(history: History, claim: Claim) -> dict[StepId, Step]:
-    """The stored steps that aren't executed again, and those that wait for their next try."""
+    """What is stored of the run's steps, decisions and maps."""
     if not claim.has_steps:
         return {}
     steps = await patiently(lambda: history.steps(claim.run_id))
-    # The step that a run failed with is what a retry executes again.
-    return {StepId(s.node, s.visit, s.item): s for s in steps if s.status != "failed" or s.handled != "fail"}
+    # A step that a retry executes again begins with its first try.
+    return {s.id: replace(s, tries=1, error=None, handled=None) if s.status == "retrying" else s for s in steps}
 
 
 async def earlier_calls(history: History, claim: Claim, workflow: Workflow) -> EarlierCalls:

@@ -34,6 +34,8 @@ class RunWriter:
     ) -> None:
         self.now = now
         self.commits_early = True
+        self.step_deadline: Callable[[], datetime | None] = lambda: None
+        """The earliest deadline of what is at work when a commit begins."""
         self.seq = self.durable_seq = claim.last_seq
         self._claim = claim
         self._committer = committer
@@ -48,7 +50,7 @@ class RunWriter:
         self._failed: Exception | None = None
 
     def commit_only_at_end(self) -> None:
-        """For `durability: exit`: nothing is written before the run's end that needn't be durable earlier."""
+        """From now on nothing is written before the run's end that needn't be durable earlier."""
         self.commits_early = False
         self._stop_timer()
 
@@ -86,7 +88,7 @@ class RunWriter:
 
     async def commit_rest(self) -> None:
         """After `stop`. Raises ClaimLost, CommitRefused."""
-        if self._events or self.pending.steps or self.pending.head:
+        if self._events or self.pending.steps:
             await self._commit()
 
     async def commit_end(self, event: RunFinished) -> None:
@@ -130,7 +132,7 @@ class RunWriter:
 
     async def _write(self) -> None:
         """Commits until nothing is left. Never raises: the error is in `_failed`."""
-        while (self._events or self.pending.head or self.pending.writes) and self._failed is None:
+        while (self._events or self.pending.steps) and self._failed is None:
             try:
                 await self._commit()
             except (ClaimLost, CommitRefused) as error:
@@ -142,7 +144,7 @@ class RunWriter:
     async def _commit(self) -> None:
         commit, events = self.pending, self._events
         commit.entries = self._packed() if events else None
-        commit.last_seq = self.seq
+        commit.last_seq, commit.step_deadline = self.seq, self.step_deadline()
         self.pending, self._events = self._new_commit(), []
         result = await self._committer.commit(commit)
         self.durable_seq = commit.last_seq

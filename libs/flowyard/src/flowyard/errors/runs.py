@@ -14,6 +14,13 @@ class ClaimLost(FlowyardError, code="claim_lost", status=409, title="The claim o
         super().__init__(f"claim {epoch} on run {run_id} isn't held any more")
 
 
+class ReplayMismatch(FlowyardError, code="replay_mismatch", status=500, title="The run's recorded steps don't fit"):
+    """What is recorded of a run isn't what this version would have done. Nothing was executed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the recorded steps of the run don't fit its workflow: {reason}")
+
+
 class CommitRefused(FlowyardError, code="commit_refused", status=500, title="A step's results can't be stored"):
     """Postgres refused the results of a step."""
 

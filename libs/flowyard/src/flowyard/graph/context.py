@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from flowyard.graph.outputs import RunOutputs
-from flowyard.steps.context import StepContext
-from flowyard.steps.recorder import Recorder
+from flowyard.graph.marking import Branch
+from flowyard.graph.walk import Walk
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunContext:
-    """`outputs` collects what the nodes write."""
+    """`follow`: executes another branch, beside those that are executed already."""
 
-    steps: StepContext
-    outputs: RunOutputs
-    failed: Exception | None = None
-    """The error that ends the run, from then until everything else that is at work is cancelled."""
-    limits: dict[str, asyncio.Semaphore] = field(default_factory=dict)
-
-    @property
-    def recorder(self) -> Recorder:
-        return self.steps.recorder
-
-    def limit(self, target: str, most: int | None) -> AbstractAsyncContextManager[None]:
-        """The gate for the items of one map, at most `most` at a time."""
-        if most is None:
-            return nullcontext()
-        return self.limits.setdefault(target, asyncio.Semaphore(most))
+    walk: Walk
+    follow: Callable[[Branch], None]

@@ -1,249 +1,120 @@
-"""What LangGraph runs in each place of the graph: a node, an item of a map, the end of a map, a choice without work."""
+"""What LangGraph runs at each place of the graph: a step, a map, a choice without work."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-from langchain_core.runnables import RunnableConfig
+from langgraph import graph as langgraph
 from langgraph.runtime import Runtime
-from langgraph.types import Command, Overwrite
+from langgraph.types import Command
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.graph.context import RunContext
-from flowyard.graph.plan import Plan, collector
-from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, after_update
-from flowyard.graph.transitions import NextSteps, next_steps, turns_of
+from flowyard.graph.maps import ItemFailed, execute_items
+from flowyard.graph.marking import Branch
+from flowyard.graph.plan import Plan
+from flowyard.graph.transitions import turns_of
+from flowyard.graph.walk import Walk
 from flowyard.language.nodes import Goto, Node
-from flowyard.language.workflow import Map, Next
-from flowyard.runs.events import Failure, StepFailed, StepId, StepStarted
+from flowyard.runs.events import StepFailed, StepFinished, StepId, StepStarted
 from flowyard.steps.failures import failure_of
 from flowyard.steps.step import Work, run_step, work_of
 
-_READ: Final = "__pregel_read"
-"""LangGraph's own name for the function by which a task reads channels: an item of a map is handed that item alone."""
-
-_TASK: Final = "__pregel_task_id"
+PLACE: Final = "place"
+VISIT: Final = "visit"
+"""The channels of the graph: the place where a branch of the run stands, and which visit of that place it is."""
 
 Handled: TypeAlias = Literal["fail", "continue", "goto", "skip", "collect"]
-
-# LangGraph looks at the parameters: a function takes the state, and the runtime or the config if it names them.
+# LangGraph looks at the parameters: a function takes the state, and the runtime if it names it.
 Runner: TypeAlias = Callable[..., Awaitable[Any]]
-
-
-class NodeFailed(Exception):
-    """Carries a step's failure out of LangGraph."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 def node_runner(node: Node, plan: Plan) -> Runner:
     work = work_of(node, plan.workflow.secrets)
-    fixed = plan.fixed(node.id) is not None
-    repeated = node.id in plan.repeated
-    others = plan.meeting.get(node.id)
-    once = StepId(node.id, 1)
     handled: Handled = "goto" if isinstance(node.on_error, Goto) else node.on_error
 
-    async def run(state: State, config: RunnableConfig, runtime: Runtime[RunContext]) -> Any:
-        if _must_wait(others, state):
-            return Command(goto=[node.id])
+    async def run(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Command[Any]:
         context = runtime.context
-        step = StepId(node.id, _visits(state, node.id) + 1) if repeated else once
-        changed = _changed(step, context)
-        if changed:
-            state = {**state, **changed}
-        outcome = await perform(work, state, step, handled, task=_task(config), context=context)
-        goto = None
-        update: Update = {}
-        if isinstance(outcome, Failure):
-            goto = _after_failure(node, outcome)
-        else:
-            update = outcome
-            context.outputs.add(update)
-        if changed:
-            update = _overwriting(plan, changed, update)
-        if repeated:
-            update = {**update, VISITS: {node.id: step.visit}}
-        if fixed:
-            return update
-        following = NextSteps((goto,)) if goto else _next_steps(plan, node.id, state, update)
-        if not _is_replayed(step, context):
-            _emit(following, context)
-        return plan.command(node.id, following, update, state)
+        branch = context.walk.marking.at_work[node.id, state[VISIT]]
+        end = await perform(work, branch.state, StepId(node.id, branch.visit), handled, context.walk)
+        return _continue(context, context.walk.end_step(branch, end))
 
     return run
 
 
-async def perform(
-    work: Work, values: State, step: StepId, handled: Handled, *, task: str, context: RunContext
-) -> Update | Failure:
-    """A step's outputs, or why it failed: from what is recorded of it, else by executing it."""
-    recorder = context.recorder
-    if _is_replayed(step, context):
-        recorded = recorder.recorded[step]
-        return recorded.error or dict(recorded.outputs or {})
-    waited = await recorder.begin(step)
-    clock = context.steps.clock
+def map_runner(node: Node, plan: Plan) -> Runner:
+    """Runs a node once per item of a list."""
+    map_ = plan.maps[node.id]
+    work = work_of(node, plan.workflow.secrets - {map_.item})
+
+    async def run(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Command[Any]:
+        context = runtime.context
+        walk = context.walk
+        branch = walk.marking.at_work[node.id, state[VISIT]]
+
+        async def run_item(index: int, item: Any) -> StepFinished | StepFailed:
+            step = StepId(node.id, branch.visit, index)
+            return await perform(work, {**branch.state, map_.item: item}, step, map_.on_item_error, walk)
+
+        try:
+            collected = await execute_items(map_, branch, walk.recorder, run_item, walk.pause)
+        except ItemFailed as error:
+            raise walk.fail(error.failure) from error
+        return _continue(context, walk.end_map(branch, collected))
+
+    return run
+
+
+def passage(place: str) -> Runner:
+    """A place without work: a START that chooses, or a join that does."""
+
+    async def run(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Command[Any]:
+        context = runtime.context
+        return _continue(context, context.walk.choose(context.walk.marking.at_work[place, state[VISIT]]))
+
+    return run
+
+
+def _continue(context: RunContext, ready: list[Branch]) -> Command[Any]:
+    """This task of LangGraph's follows one branch; each other one gets a task of its own."""
+    if not ready:
+        return Command(goto=langgraph.END)
+    first, *others = ready
+    for branch in others:
+        context.follow(branch)
+    return Command(update={PLACE: first.at, VISIT: first.visit}, goto=first.at)
+
+
+async def perform(work: Work, values: Any, step: StepId, handled: Handled, walk: Walk) -> StepFinished | StepFailed:
+    """Executes a step. Its end isn't recorded yet. Raises NodeFailed if the budget ends the run."""
+    recorder, clock = walk.recorder, walk.steps.clock
+    begun = await recorder.begin(step, work.node.timeout)
     started = clock()
-    recorder.emit(_started(work, step, waited, context))
+    recorder.emit(_started(work, step, begun.commit_s, walk))
     try:
-        finished = await run_step(
-            work, step, context.steps, values=values, loop_turns=lambda node: turns_of(values, node)
+        return await run_step(
+            work, step, walk.steps, values=values, loop_turns=lambda node: turns_of(values, node), left_s=begun.left_s
         )
     except ClaimLost:
         raise
     except BudgetExceeded as error:
-        raise _ended(error, step, started, task=task, context=context) from error
-    except FlowyardError as error:
+        # It ends the run, whatever `on_error` says. The first step that the budget stops gives the reason.
         failure = failure_of(error, step.node)
-        recorder.settle(task, StepFailed(step, clock() - started, failure, handled))
-        return failure
+        if walk.failed is None:
+            recorder.settle(StepFailed(step, clock() - started, failure, "fail"))
+        raise walk.fail(failure) from error
+    except FlowyardError as error:
+        return StepFailed(step, clock() - started, failure_of(error, step.node), handled)
     finally:
         recorder.end(step)
-    recorder.settle(task, finished)
-    return dict(finished.outputs)
 
 
-def _started(work: Work, step: StepId, waited: float, context: RunContext) -> StepStarted:
-    gate = context.steps.budget_gate
+def _started(work: Work, step: StepId, waited: float, walk: Walk) -> StepStarted:
+    gate = walk.steps.budget_gate
     reserves = gate is not None and gate.budget is not None
     for first in work.node.models[:1]:
         return StepStarted(step, waited, first.provider, first.model, reserves)
     return StepStarted(step, waited)
-
-
-def _ended(error: BudgetExceeded, step: StepId, started: float, *, task: str, context: RunContext) -> Exception:
-    """The error that ends the run, whatever `on_error` says. The first step that the budget stops gives the reason."""
-    if context.failed is None:
-        failure = failure_of(error, step.node)
-        context.recorder.settle(task, StepFailed(step, context.steps.clock() - started, failure, "fail"))
-        context.failed = NodeFailed(failure)
-    return context.failed
-
-
-def _is_replayed(step: StepId, context: RunContext) -> bool:
-    """Whether the step ended under an earlier claim: its events, and those of its transition, are recorded already."""
-    recorded = context.recorder.recorded.get(step)
-    return recorded is not None and recorded.status != "waiting"
-
-
-def _emit(following: NextSteps, context: RunContext) -> None:
-    for event in following.events:
-        context.recorder.emit(event)
-
-
-def _task(config: RunnableConfig) -> str:
-    return str(config["configurable"][_TASK])
-
-
-def _visits(state: State, node: str) -> int:
-    return int((state.get(VISITS) or {}).get(node, 0))
-
-
-def _changed(step: StepId, context: RunContext) -> Mapping[str, Any]:
-    """The fields that a fork changes before this step."""
-    fork = context.recorder.fork
-    return fork.changes_before(step.node, step.visit) if fork is not None else {}
-
-
-def _overwriting(plan: Plan, changed: Mapping[str, Any], update: Update) -> Update:
-    """The step's writes with a fork's changes below them. Where writes merge, the change replaces what was before."""
-    seen = after_update(changed, update, plan.merging)
-    return {name: Overwrite(value) if name in plan.merging else value for name, value in seen.items()}
-
-
-def _after_failure(node: Node, failure: Failure) -> str | None:
-    """The node to jump to; None to continue after the step. Otherwise the run fails."""
-    match node.on_error:
-        case Goto(target):
-            return target
-        case "continue":
-            return None
-        case _:
-            raise NodeFailed(failure)
-
-
-def _next_steps(plan: Plan, node: str, state: State, update: Update) -> NextSteps:
-    transition = plan.workflow.transitions[node]
-    seen = state if isinstance(transition, Next) else after_update(state, update, plan.merging)
-    try:
-        return next_steps(node, transition, seen, plan.inner_loops)
-    except FlowyardError as error:
-        raise NodeFailed(failure_of(error, node)) from error
-
-
-def passage(place: str, source: str, plan: Plan) -> Runner:
-    """A place without work that continues by the transition of `source`: a START that chooses, a join that does."""
-    others = plan.meeting.get(place)
-
-    async def run(state: State, runtime: Runtime[RunContext]) -> Any:
-        if _must_wait(others, state):
-            return Command(goto=[place])
-        following = _next_steps(plan, source, state, {})
-        _emit(following, runtime.context)
-        return plan.command(place, following, {}, state)
-
-    return run
-
-
-def _must_wait(others: frozenset[str] | None, state: State) -> bool:
-    """Whether another branch may still arrive."""
-    return others is not None and any(place in others for place in state.get(TOKENS) or ())
-
-
-def item_runner(node: Node, plan: Plan) -> Runner:
-    """Runs a map's node for the item that it is handed; the fields that its templates name are read from the state."""
-    map_ = plan.maps[node.id]
-    work = work_of(node, plan.workflow.secrets - {map_.item})
-    names = [*(plan.workflow.fields.keys() & node.names_read), VISITS, *({LOOPS} & set(plan.bookkeeping))]
-
-    async def run(task: dict[str, Any], config: RunnableConfig, runtime: Runtime[RunContext]) -> Update:
-        context, index = runtime.context, task["index"]
-        state: State = config["configurable"][_READ](names)
-        step = StepId(node.id, _visits(state, node.id) + 1, index)
-        values = {**state, map_.item: task["item"]}
-        async with context.limit(node.id, map_.max_concurrency):
-            if context.failed is not None:
-                # Another item has failed the run: until LangGraph has cancelled the rest, none may cost anything.
-                raise context.failed
-            outcome = await perform(work, values, step, map_.on_item_error, task=_task(config), context=context)
-            result = _item_result(map_, outcome, context)
-        # In a list, because the channel takes a list as several writes.
-        return {RESULTS: [[node.id, index, result]]}
-
-    return run
-
-
-def _item_result(map_: Map, outcome: Update | Failure, context: RunContext) -> list[Any]:
-    """`[result]`, or `[]` for an item that failed and is skipped."""
-    if not isinstance(outcome, Failure):
-        return [next(iter(outcome.values()))] if len(outcome) == 1 else [outcome]
-    if map_.on_item_error == "fail":
-        context.failed = NodeFailed(outcome)
-        raise context.failed
-    return [] if map_.on_item_error == "skip" else [{"error": outcome.code, "message": outcome.message}]
-
-
-def collecting(node: Node, plan: Plan) -> Runner:
-    """Puts the results of a map into their field, in the order of the items, and continues with the next nodes."""
-    map_ = plan.maps[node.id]
-    fixed = plan.fixed(node.id) is not None
-    place = collector(node.id)
-
-    async def run(state: State, runtime: Runtime[RunContext]) -> Any:
-        results = sorted(r[1:] for r in state.get(RESULTS) or () if r[0] == node.id)
-        collected = {map_.collect_field: [value for _, result in results for value in result]}
-        runtime.context.outputs.add(collected)
-        update: Update = {**collected, VISITS: {node.id: _visits(state, node.id) + 1}}
-        if fixed:
-            return update
-        following = _next_steps(plan, node.id, state, update)
-        _emit(following, runtime.context)
-        return plan.command(place, following, update, state)
-
-    return run

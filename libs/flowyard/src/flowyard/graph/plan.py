@@ -1,33 +1,19 @@
-"""What the nodes of one workflow need to know about the whole, and how each hands the run on.
+"""What the nodes of one workflow need to know about the whole. It is made once per compiled workflow.
 
-Where branches of a fork meet, LangGraph would run the meeting node once per superstep in which a branch arrives. So the
-branches are counted (`~tokens`): a meeting node that is triggered while another branch can still reach it waits, and
-runs once when none can. This holds for branches of different lengths, for routes inside a branch, for failed nodes that
-go elsewhere, and it can't get stuck: a branch that ends elsewhere is a branch that can't arrive any more.
+A *place* is where a branch of a run can stand: START, a node, a join, or END. Where branches can meet, a branch waits
+until no other branch can arrive any more; then those that have arrived continue as one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
 
-from langgraph.types import Command, Send
-
-from flowyard.graph.state import LOOPS, RESULTS, TOKENS, VISITS, State, Update, initial_state, reducers
-from flowyard.graph.transitions import NextSteps, nested_loops
+from flowyard.graph.state import reducers
+from flowyard.graph.transitions import nested_loops
 from flowyard.language.flow import Flow
-from flowyard.language.nodes import Goto
 from flowyard.language.values.reducers import Reducer
 from flowyard.language.workflow import END, START, Loop, Map, Next, Workflow
-
-ENTRY: Final = "~start"
-"""Stands in the graph for a START that chooses."""
-
-
-def collector(target: str) -> str:
-    """The place in the graph where the results of a map are put together."""
-    return f"{target}~collect"
 
 
 @dataclass(frozen=True)
@@ -54,67 +40,45 @@ class Plan:
 
     @cached_property
     def meeting(self) -> dict[str, frozenset[str]]:
-        """Per node where branches may meet: the places in the graph from which another branch may still arrive."""
+        """Per place where branches can meet: the places from which another branch may still arrive."""
         if not self.flow.forks:
             return {}
         sources: dict[str, set[str]] = {}
         for name in self.flow.names:
             for target in self.flow.forward[name]:
                 sources.setdefault(target, set()).add(name)
-        return {
-            node: frozenset(self.place(n) for n in self.flow.names if n != node and node in self.flow.forward_from(n))
-            for node, before in sources.items()
-            if node != END and len(before) > 1
-        }
+        return {place: self._leading_to(place) for place, before in sources.items() if place != END and len(before) > 1}
+
+    def _leading_to(self, place: str) -> frozenset[str]:
+        """The places from which a path leads to `place` that a branch can take while another one waits there.
+
+        A loop turns only after all branches inside it have met, so a loop around `place` isn't part of such a path.
+        """
+        before: dict[str, list[str]] = {}
+        for name in self.flow.names:
+            transition = self.workflow.transitions.get(name)
+            is_around = isinstance(transition, Loop) and place in self.flow.loop_body(name)
+            for target in self.flow.forward[name] if is_around else self.flow.successors[name]:
+                before.setdefault(target, []).append(name)
+        leading: set[str] = set()
+        pending = list(before.get(place, ()))
+        while pending:
+            name = pending.pop()
+            if name not in leading:
+                leading.add(name)
+                pending += before.get(name, ())
+        return frozenset(leading)
 
     @cached_property
-    def repeated(self) -> frozenset[str]:
-        """The nodes that can run more than once."""
-        return frozenset(
-            n for n in self.workflow.nodes if any(n in self.flow.reached_from(t) for t in self.flow.successors[n])
-        )
+    def order(self) -> dict[str, int]:
+        """Places by their position along the forward edges: each place comes after those that lead to it."""
+        return {place: i for i, place in enumerate(self.flow.forward_order)}
+
+    @property
+    def chooses_at_start(self) -> bool:
+        return not isinstance(self.workflow.transitions[START], Next)
 
     @cached_property
-    def bookkeeping(self) -> tuple[str, ...]:
-        """The engine's own channels that this workflow needs."""
-        loops = any(isinstance(transition, Loop) for transition in self.workflow.transitions.values())
-        needed = {TOKENS: self.meeting, LOOPS: loops, VISITS: self.repeated or self.maps, RESULTS: self.maps}
-        return tuple(channel for channel, because in needed.items() if because)
-
-    def place(self, node: str) -> str:
-        """Where a branch that is at `node` stands in the graph: for a map, before its results are collected."""
-        return collector(node) if node in self.maps else node
-
-    def fixed(self, node: str) -> str | None:
-        """What comes after a node, if that never depends on anything."""
-        transition = self.workflow.transitions[node]
-        work = self.workflow.nodes.get(node)
-        jumps = work is not None and isinstance(work.on_error, Goto)
-        if isinstance(transition, Next) and len(transition.to) == 1 and not jumps and not self.meeting:
-            return transition.to[0]
-        return None
-
-    def command(self, source: str, following: NextSteps, update: Update, state: State) -> Any:
-        """What LangGraph gets from the place `source`: its writes, and where the run continues."""
-        if self.meeting:
-            left = (state.get(TOKENS) or {}).get(source, 0)
-            arrived = {self.place(node): 1 for node in following.to}
-            update = {**update, TOKENS: {**arrived, source: arrived.get(source, 0) - left}}
-        return Command(update={**update, **following.update}, goto=_targets(following))
-
-    def start(self, inputs: dict[str, Any]) -> Update:
-        """The state that a run begins with."""
-        state = initial_state(self.workflow, inputs)
-        if self.meeting:
-            transition = self.workflow.transitions[START]
-            ahead = [n for n in transition.to if n != END] if isinstance(transition, Next) else [ENTRY]
-            state[TOKENS] = dict.fromkeys(ahead, 1)
-        return state
-
-
-def _targets(following: NextSteps) -> list[Any]:
-    if following.items is None:
-        return list(following.to)
-    target = following.to[0]
-    # The item itself travels: by the time of its task another branch may have written to the list.
-    return [Send(target, {"index": i, "item": item}) for i, item in enumerate(following.items)] or [collector(target)]
+    def deciding(self) -> tuple[str, ...]:
+        """The places where a branch continues without work: a START that chooses, and joins that do."""
+        return (START, *self.workflow.joins) if self.chooses_at_start else self.workflow.joins

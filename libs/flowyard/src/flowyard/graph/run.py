@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, assert_never
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import InvalidUpdateError
 from langsmith import tracing_context
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
-from flowyard.graph.compile import Compiled
+from flowyard.graph.compile import At, Compiled
 from flowyard.graph.context import RunContext
-from flowyard.graph.nodes import NodeFailed
-from flowyard.graph.outputs import RunOutputs
-from flowyard.graph.state import Update
+from flowyard.graph.marking import Branch, Marking
+from flowyard.graph.tasks import Together
+from flowyard.graph.walk import NodeFailed, Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import Model
 from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
@@ -30,7 +29,8 @@ from flowyard.steps.recorder import InMemory
 from flowyard.steps.vault import InMemoryVault
 
 _MANY: Final = 10_000_000
-"""LangGraph's own limit is out of the way: every cycle of a valid workflow is bounded by its loop."""
+"""LangGraph's own limit is out of the way. It counts places, and a branch comes to each by a step or by a choice: every
+cycle of a valid workflow is bounded by its loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,6 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     given = valid_inputs(workflow, inputs)
     vault = InMemoryVault({name: given[name] for name in workflow.secrets})
     checked = {**given, **dict.fromkeys(workflow.secrets, MASK)}
-    start = compiled.plan.start(checked)
     started = clock()
     emit(RunStarted(run_id, workflow.name, workflow.digest))
 
@@ -85,69 +84,66 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
         budget_gate=BudgetGate(workflow.budget, terms) if workflow.budget is not None else None,
         vault=vault,
     )
-    context = RunContext(steps, RunOutputs(start, compiled.plan.merging))
+    walk = Walk(compiled.plan, Marking(compiled.plan, checked), steps)
     try:
-        result = await drive(compiled, start, context, run_id=run_id, timeout_s=workflow.execution.timeout)
+        result = await drive(compiled, walk, timeout_s=workflow.execution.timeout)
     except asyncio.CancelledError:
-        finish("cancelled", context.outputs.of(workflow))
+        finish("cancelled", walk.marking.outputs())
         raise
     finish(result.status, result.outputs, result.error)
     return result
 
 
-async def drive(
-    compiled: Compiled, start: Update | None, context: RunContext, *, run_id: str, timeout_s: float | None
-) -> RunResult:
-    """Executes until the run has succeeded or failed. `start`: the first state, or None to resume from a checkpoint.
+async def drive(compiled: Compiled, walk: Walk, *, timeout_s: float | None) -> RunResult:
+    """Replays what is recorded of a run, and executes the rest until the run has succeeded or failed.
 
     `timeout_s`: what is left of the run's time. Whatever the recorder raises to stop the run goes through.
     """
-    workflow = compiled.workflow
+    run_id, marking = walk.steps.run_id, walk.marking
     try:
-        state = await _invoke(compiled, start, context, run_id=run_id, timeout_s=timeout_s)
-    except (NodeFailed, FlowyardError, InvalidUpdateError, _RunTimeout) as error:
+        await _execute(compiled, walk, timeout_s)
+    except (NodeFailed, FlowyardError, _RunTimeout) as error:
         if isinstance(error, ClaimLost):
             raise
-        return RunResult(run_id, "failed", context.outputs.of(workflow), _failure(error))
-    outputs = {name: state.get(name) for name in context.outputs.of(workflow)}
-    return RunResult(run_id, "succeeded", outputs, None, {name: state.get(name) for name in workflow.fields})
+        return RunResult(run_id, "failed", marking.outputs(), _failure(error))
+    return RunResult(run_id, "succeeded", marking.outputs(), None, marking.state())
 
 
 class _RunTimeout(Exception):
     """The run's own timeout is over."""
 
 
-async def _invoke(
-    compiled: Compiled, start: Update | None, context: RunContext, *, run_id: str, timeout_s: float | None
-) -> Mapping[str, Any]:
+async def _execute(compiled: Compiled, walk: Walk, timeout_s: float | None) -> None:
     limit = asyncio.timeout(timeout_s)
-    config: RunnableConfig = {"recursion_limit": _MANY, "configurable": {"thread_id": run_id}}
+    branches = Together()
+    context = RunContext(walk, lambda branch: branches.add(_follow(compiled, branch, context)))
     try:
         async with limit:
-            # LangGraph would send states and prompts to LangSmith if the environment asked for it. It needn't wait for
-            # a checkpoint to be on disk either: the recorder does, before the next step begins.
+            at_work = await walk.replay()
+            # LangGraph would send states and prompts to LangSmith if the environment asked for it.
             with tracing_context(enabled=False):
-                return await compiled.graph.ainvoke(start, config, context=context, **_durability(compiled)) or {}
+                await branches.run(_follow(compiled, branch, context) for branch in at_work)
     except TimeoutError as error:
         if limit.expired():
             seconds = compiled.workflow.execution.timeout or 0
             raise _RunTimeout(f"the run took longer than its timeout of {seconds:g} s") from error
         raise
+    if not walk.marking.is_over:
+        raise RuntimeError("nothing is at work, and the run isn't over")
 
 
-def _durability(compiled: Compiled) -> dict[str, Any]:
-    return {"durability": "async"} if compiled.graph.checkpointer else {}
+async def _follow(compiled: Compiled, branch: Branch, context: RunContext) -> None:
+    """Executes one branch until it meets another one or ends, from the place where it stands."""
+    config: RunnableConfig = {"recursion_limit": _MANY}
+    await compiled.graph.ainvoke(At(place=branch.at, visit=branch.visit), config, context=context)
 
 
-def _failure(error: NodeFailed | FlowyardError | InvalidUpdateError | _RunTimeout) -> Failure:
+def _failure(error: NodeFailed | FlowyardError | _RunTimeout) -> Failure:
     match error:
         case NodeFailed():
             return error.failure
         case FlowyardError():
             return Failure(error.code, str(error))
-        case InvalidUpdateError():
-            reason = str(error).partition(".")[0]
-            return Failure("parallel_writes", f"branches wrote a field at the same time: {reason}")
         case _RunTimeout():
             return Failure("run_timeout", str(error))
         case _:

@@ -1,27 +1,42 @@
-"""What follows a node: the next nodes, the new bookkeeping, and the events."""
+"""What follows a node: the decision, which is recorded, and its event."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from flowyard.errors.steps import EvaluationError
-from flowyard.graph.state import LOOPS, State, Update
+from flowyard.graph.state import LOOPS, State
 from flowyard.language.flow import Flow
 from flowyard.language.values.types import type_of
 from flowyard.language.workflow import END, Loop, Map, Next, Routes, Transition, Workflow
-from flowyard.runs.events import Event, LoopTurned, RouteTaken
+from flowyard.runs.events import LoopTurned, RouteTaken
 
 
 @dataclass(frozen=True, slots=True)
-class NextSteps:
-    """`to`: the nodes that come next, END left out; `items`: those of a map, None where there is no map."""
+class Decision:
+    """How a run continues. `to`: the places that come next, several of them in parallel.
+
+    `turns`: how often loops have turned, where that changes; `event`: the route or the turn of a loop that was taken.
+    """
 
     to: tuple[str, ...]
-    update: Update = field(default_factory=dict)
-    events: tuple[Event, ...] = ()
-    items: list[Any] | None = None
+    turns: Mapping[str, int] = field(default_factory=dict)
+    event: RouteTaken | LoopTurned | None = None
+
+    @property
+    def data(self) -> list[Any]:
+        """What is recorded of it, and compared when it is made again: the places, then a route's or a loop's facts."""
+        match self.event:
+            case None:
+                return list(self.to)
+            case RouteTaken():
+                return [*self.to, {"if": self.event.condition}]
+            case LoopTurned():
+                return [*self.to, {"turn": self.event.turn, "outcome": self.event.outcome}]
+            case _:
+                assert_never(self.event)
 
 
 def nested_loops(workflow: Workflow, flow: Flow) -> dict[str, tuple[str, ...]]:
@@ -37,39 +52,40 @@ def _in_body(node: str, source: str, loop: Loop, flow: Flow) -> bool:
     return node in flow.forward_from(loop.to) and source in flow.forward_from(node)
 
 
-def next_steps(
-    source: str, transition: Transition, state: State, inner_loops: Mapping[str, tuple[str, ...]]
-) -> NextSteps:
+def decide(source: str, transition: Transition, state: State, inner_loops: Mapping[str, tuple[str, ...]]) -> Decision:
     """`state`: as it is after the node's own writes. Raises EvaluationError."""
     match transition:
         case Next(to):
-            return NextSteps(tuple(t for t in to if t != END))
+            return straight_on(to)
         case Routes():
             return _route(source, transition, state)
         case Loop():
             return _turn(source, transition, state, inner_loops.get(source, ()))
         case Map():
-            return NextSteps((transition.target,), items=_items(transition.items_field, state))
+            items_of(transition, state)
+            return Decision((transition.target,))
         case _:
             assert_never(transition)
 
 
-def _items(field: str, state: State) -> list[Any]:
-    items = state.get(field)
+def straight_on(to: Iterable[str]) -> Decision:
+    """Without a condition. END ends a branch only if nothing else comes next."""
+    return Decision(tuple(dict.fromkeys(place for place in to if place != END)) or (END,))
+
+
+def items_of(map_: Map, state: State) -> list[Any]:
+    """Raises EvaluationError for a field that holds no list. Null is an empty list."""
+    items = state.get(map_.items_field)
     if items is None or isinstance(items, list):
         return items or []
-    raise EvaluationError(f"'{field}' is {type_of(items)}, not a list")
+    raise EvaluationError(f"'{map_.items_field}' is {type_of(items)}, not a list")
 
 
-def _route(source: str, routes: Routes, state: State) -> NextSteps:
+def _route(source: str, routes: Routes, state: State) -> Decision:
     for route in routes.routes:
         if route.condition.holds(state.get, lambda node: turns_of(state, node)):
-            return _continue_at(route.to, RouteTaken(source, route.to, route.condition.text))
-    return _continue_at(routes.default, RouteTaken(source, routes.default, None))
-
-
-def _continue_at(to: str, event: Event, update: Update | None = None) -> NextSteps:
-    return NextSteps(() if to == END else (to,), update or {}, (event,))
+            return Decision((route.to,), event=RouteTaken(source, route.to, route.condition.text))
+    return Decision((routes.default,), event=RouteTaken(source, routes.default, None))
 
 
 def turns_of(state: State, node: str) -> int:
@@ -77,7 +93,7 @@ def turns_of(state: State, node: str) -> int:
     return int((state.get(LOOPS) or {}).get(node, 0))
 
 
-def _turn(source: str, loop: Loop, state: State, inner: tuple[str, ...]) -> NextSteps:
+def _turn(source: str, loop: Loop, state: State, inner: tuple[str, ...]) -> Decision:
     turn = turns_of(state, source) + 1
     if loop.until.holds(state.get, lambda node: turn if node == source else turns_of(state, node)):
         event = LoopTurned(source, turn, loop.max_iterations, loop.exit_to, "done")
@@ -85,5 +101,5 @@ def _turn(source: str, loop: Loop, state: State, inner: tuple[str, ...]) -> Next
         event = LoopTurned(source, turn, loop.max_iterations, loop.exit_to, "exhausted")
     else:
         event = LoopTurned(source, turn, loop.max_iterations, loop.to, "again")
-        return _continue_at(loop.to, event, {LOOPS: {**dict.fromkeys(inner, 0), source: turn}})
-    return _continue_at(loop.exit_to, event, {LOOPS: {source: turn}})
+        return Decision((loop.to,), {**dict.fromkeys(inner, 0), source: turn}, event)
+    return Decision((loop.exit_to,), {source: turn}, event)

@@ -139,7 +139,7 @@ class Flow:
         its predecessor forms such a pair with the earlier node. A node that leads to the other node runs
         before it: such a pair doesn't count.
         """
-        order = self._forward_order
+        order = self.forward_order
         bits = {name: 1 << self.names.index(name) for name in order}
         pairs = dict.fromkeys(order, 0)
         earlier = dict.fromkeys(order, 0)
@@ -182,7 +182,7 @@ class Flow:
         return _reversed(self.forward)
 
     @cached_property
-    def _forward_order(self) -> list[str]:
+    def forward_order(self) -> list[str]:
         """The nodes in topological order of the forward edges; empty if these have a cycle."""
         try:
             sources = {name: self._forward_sources.get(name, ()) for name in self.names}

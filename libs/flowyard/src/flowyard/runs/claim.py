@@ -18,7 +18,7 @@ class Claim:
     `left_s`: seconds until the run's deadline; `waited_s`: seconds since it was queued. `started_at`: when it was first
     claimed; `at`: when this claim was made. `epoch`: the fencing token of every write under the claim.
 
-    `head_checkpoint`: where the run resumes; None: at its beginning. `has_steps`: some of its steps have ended.
+    `engine`: the rules by which the run goes on. `has_steps`: some of its steps are recorded.
     """
 
     run_id: UUID
@@ -29,10 +29,10 @@ class Claim:
     digest: str
     inputs: Mapping[str, Any]
     fork: Fork | None
+    engine: int
     attempt: int
     max_attempts: int
     last_seq: int
-    head_checkpoint: str | None
     has_steps: bool
     timeout_s: float | None
     left_s: float | None

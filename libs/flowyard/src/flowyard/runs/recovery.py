@@ -10,7 +10,7 @@ from flowyard.runs.events import Failure, Reason
 from flowyard.runs.run import State
 
 GRACE: Final = timedelta(seconds=3)
-"""How long a run's own executor may take to end the run after its deadline, before others do."""
+"""How long a run's own executor may take to end the run or a step after its deadline, before others act."""
 
 DueMove: TypeAlias = Literal["hand_back", "wake", "retry", "cancel", "fail"]
 """The moves that anybody but the run's executor may make."""
@@ -18,7 +18,10 @@ DueMove: TypeAlias = Literal["hand_back", "wake", "retry", "cancel", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """An open run at one moment. Times are the database's. `lease_until`: None while no executor has the run."""
+    """An open run at one moment. Times are the database's. `lease_until`: None while no executor has the run.
+
+    `step_deadline`: the earliest of its steps at work.
+    """
 
     status: State
     attempt: int
@@ -28,6 +31,14 @@ class RunSnapshot:
     wake_at: datetime | None
     deadline: datetime | None
     timeout_s: float | None
+    step_deadline: datetime | None = None
+
+    def is_lost(self, now: datetime) -> bool:
+        """Whether its executor is gone, or hangs: it hasn't ended a step whose time is over."""
+        if self.status != "running":
+            return False
+        hangs = self.step_deadline is not None and self.step_deadline + GRACE < now
+        return self.lease_until is None or self.lease_until < now or hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,7 @@ class Due:
 
 def due_move(run: RunSnapshot, now: datetime) -> Due | None:
     """The move that anybody has to make now; None: the run's executor is alive, or the run waits its turn."""
-    lost = run.status == "running" and (run.lease_until is None or run.lease_until < now)
+    lost = run.is_lost(now)
     if run.cancel_requested and (lost or run.status in ("queued", "waiting")):
         return Due("cancel", "cancelled")
     if run.deadline is not None and run.deadline + (timedelta() if lost else GRACE) < now:

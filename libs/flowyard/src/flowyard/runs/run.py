@@ -10,13 +10,17 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from flowyard.errors.requests import IllegalMove
-from flowyard.runs.events import Failure
+from flowyard.runs.events import Failure, StepId
 from flowyard.runs.summary import add_known
 
 State: TypeAlias = Literal["queued", "running", "waiting", "succeeded", "failed", "cancelled"]
 Move: TypeAlias = Literal["claim", "hand_back", "wait", "wake", "succeed", "fail", "cancel", "retry"]
 
 STATES: Final[tuple[State, ...]] = get_args(State)
+ENGINE: Final = 1
+"""The rules by which new runs go on: how branches meet, what is recorded, what a replay compares."""
+ENGINES: Final = (0, ENGINE)
+"""All that this version knows. 0: no decisions were recorded, so a replay makes them anew without a comparison."""
 OPEN: Final[frozenset[State]] = frozenset({"queued", "running", "waiting"})
 
 MOVES: Final[Mapping[Move, Mapping[State, State]]] = {
@@ -168,18 +172,48 @@ class Entry:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+StepKind: TypeAlias = Literal["step", "map", "decision"]
+StepStatus: TypeAlias = Literal["running", "waiting", "succeeded", "failed", "retrying", "interrupted"]
+"""`waiting`: for its next try. `retrying`: it has failed the run, and is executed again because the run was retried.
+
+`interrupted`: the run has ended meanwhile, or its executor was lost. What was interrupted is executed again.
+"""
+
+STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One execution of one node that has ended, or that waits for its next try. `item`: its index in a map."""
+    """What is recorded of one execution of one node, of a map as a whole, or of a decision at a place without work.
+
+    The fields are in the order of the columns. `item`: its index in a map. `seq`: the number of the event that ended
+    it, else of the last one; `start_seq`: of the event with which it last began. `started_at`: its first start.
+    `deadline`: when its time is over; `wake_at`: when its next try may begin. `duration_s`: how long it was last at
+    work. `handled`: how the run went on after its failure; `next`: how it went on after it, as it was decided; None:
+    that isn't recorded. `outputs` of a map: how many items it has, and how many have ended.
+    """
 
     node: str
     visit: int
-    item: int | None
-    status: Literal["succeeded", "failed", "waiting"]
+    item: int | None = None
+    kind: StepKind = "step"
+    status: StepStatus
     seq: int
-    started_at: datetime
-    duration_s: float
-    outputs: Mapping[str, Any] | None
-    error: Failure | None
-    handled: str | None
+    start_seq: int | None = None
     tries: int = 1
+    started_at: datetime
+    deadline: datetime | None = None
+    wake_at: datetime | None = None
+    duration_s: float | None = None
+    handled: str | None = None
+    next: list[Any] | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: Failure | None = None
+
+    @property
+    def id(self) -> StepId:
+        return StepId(self.node, self.visit, self.item)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ("succeeded", "failed")

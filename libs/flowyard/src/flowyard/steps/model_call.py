@@ -86,9 +86,7 @@ class ModelCaller:
             try:
                 return await gate.admit(call, begun=self._has_called)
             except Draining:
-                # Un-begin the step, so that draining hands the run back at a step boundary.
-                recorder.end(step)
-                await recorder.begin(step)
+                await recorder.step_aside(step)
 
     async def _record(self, reservation: Reservation) -> float:
         """Returns the clock's time once the reservation is durable: a call that a crash interrupts is still counted."""

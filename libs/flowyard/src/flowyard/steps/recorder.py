@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
-from flowyard.runs.events import Emit, Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
+from flowyard.runs.events import (
+    Emit,
+    Event,
+    Failure,
+    LoopTurned,
+    ModelReserved,
+    RouteTaken,
+    StepFailed,
+    StepFinished,
+    StepId,
+)
 from flowyard.runs.run import Fork, Spending, Step
+
+Next: TypeAlias = Sequence[Any]
+"""How a run continues after a step, as it is recorded: the places that come next, and the facts of a choice."""
+Choice: TypeAlias = RouteTaken | LoopTurned
+"""The event of a decision that was made by a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step that may start. `commit_s`: how many seconds it has waited until the results before it were durable.
+
+    `left_s`: seconds until its deadline; None: it has none.
+    """
+
+    commit_s: float
+    left_s: float | None
 
 
 class Recorder(Protocol):
-    """`recorded`: steps that have ended already, and aren't executed again. `fork`: where the state is changed."""
+    """`recorded`: what is stored of earlier claims. What has ended there isn't executed again.
+
+    `fork`: where the state is changed.
+    """
 
     @property
     def recorded(self) -> Mapping[StepId, Step]: ...
@@ -23,16 +52,28 @@ class Recorder(Protocol):
         """What the step's calls used under earlier claims."""
 
     def emit(self, event: Event) -> None:
-        """Records anything but the end of a step."""
+        """Records anything but the end of a step and a decision."""
 
     async def reserve(self, event: ModelReserved) -> None:
         """Returns when the reservation is durable."""
 
-    def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
-        """Records the end of a step. `task_id`: the task of LangGraph in which it ran."""
+    def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
+        """Records the end of a step, together with how the run continues. `next_` None: it doesn't, or in a map."""
 
-    async def begin(self, step: StepId) -> float:
-        """Returns when the step may begin: when the results before it are durable. The seconds that this took."""
+    def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
+        """Records how the run continues from a place without work."""
+
+    def start_map(self, step: StepId, items: int, digest: str) -> None:
+        """Records that a map begins or goes on, with so many items; `digest`: of the items."""
+
+    def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
+        """Records that all items of a map have ended, and how the run continues."""
+
+    async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
+        """Returns when the step may begin: when the results before it are durable. `timeout_s`: its time limit."""
+
+    async def step_aside(self, step: StepId) -> None:
+        """For a step that has done nothing yet: if the run is to be handed back, it is as if it hadn't begun."""
 
     def end(self, step: StepId) -> None:
         """The step isn't at work any more, however it ended."""
@@ -56,11 +97,26 @@ class InMemory:
     async def reserve(self, event: ModelReserved) -> None:
         self.emit(event)
 
-    def settle(self, task_id: str, event: StepFinished | StepFailed) -> None:
-        self.emit(event)
+    def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
+        self.emit(end)
+        if choice is not None:
+            self.emit(choice)
 
-    async def begin(self, step: StepId) -> float:
-        return 0.0
+    def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
+        if choice is not None:
+            self.emit(choice)
+
+    def start_map(self, step: StepId, items: int, digest: str) -> None:
+        pass
+
+    def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
+        self.decide(step, next_, choice)
+
+    async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
+        return Begun(0.0, timeout_s)
+
+    async def step_aside(self, step: StepId) -> None:
+        pass
 
     def end(self, step: StepId) -> None:
         pass

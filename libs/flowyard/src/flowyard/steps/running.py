@@ -55,3 +55,8 @@ class RunningStep:
     @property
     def is_out_of_time(self) -> bool:
         return self.time_limit is not None and self.time_limit.expired()
+
+    def is_out_of_time_in(self, seconds: float) -> bool:
+        """Whether the step's deadline will have passed after so many seconds."""
+        until = self.time_limit.when() if self.time_limit is not None else None
+        return until is not None and asyncio.get_running_loop().time() + seconds >= until

@@ -42,15 +42,24 @@ def work_of(node: Node, secrets: frozenset[str]) -> Work:
 
 
 async def run_step(
-    work: Work, step: StepId, context: StepContext, *, values: Mapping[str, Any], loop_turns: Callable[[str], int]
+    work: Work,
+    step: StepId,
+    context: StepContext,
+    *,
+    values: Mapping[str, Any],
+    loop_turns: Callable[[str], int],
+    left_s: float | None,
 ) -> StepFinished:
-    """Executes a node once. `values` and `loop_turns`: see RunningStep. Raises FlowyardError."""
+    """Executes a node once. `values` and `loop_turns`: see RunningStep. Raises FlowyardError.
+
+    `left_s`: seconds until the step's deadline, which its first start has set; None: it has none.
+    """
     started = context.clock()
     recorded = context.recorder.recorded.get(step)
     running = RunningStep(step=step, context=context, values=values, loop_turns=loop_turns)
     running.tries = recorded.tries - 1 if recorded is not None else 0
     running.spent = context.recorder.spent_before(step)
-    outputs = await _in_time(work, running)
+    outputs = await _in_time(work, running, left_s)
     spent = running.spent
     return StepFinished(
         step=step,
@@ -63,17 +72,18 @@ async def run_step(
     )
 
 
-async def _in_time(work: Work, running: RunningStep) -> Outputs:
-    seconds = work.node.timeout
-    if seconds is None:
+async def _in_time(work: Work, running: RunningStep, left_s: float | None) -> Outputs:
+    if left_s is None:
         return await _retried(work, running)
-    running.time_limit = limit = asyncio.timeout(seconds)
+    if left_s <= 0:
+        raise StepTimeout(work.node.id, work.node.timeout or 0)
+    running.time_limit = limit = asyncio.timeout(left_s)
     try:
         async with limit:
             return await _retried(work, running)
     except TimeoutError as error:
         if limit.expired():
-            raise StepTimeout(work.node.id, seconds) from error
+            raise StepTimeout(work.node.id, work.node.timeout or 0) from error
         raise
 
 
@@ -88,6 +98,9 @@ async def _retried(work: Work, running: RunningStep) -> Outputs:
             delay = retry_delay(node.retry, error, running.tries, context.chance())
             if delay is None:
                 raise
+            if running.is_out_of_time_in(delay):
+                # Nobody has to wait for a try that the deadline wouldn't permit.
+                raise StepTimeout(node.id, node.timeout or 0) from error
             failure = failure_of(error, node.id)
             context.recorder.emit(RetryScheduled(running.step, running.tries + 1, delay, failure))
         await context.recorder.wait(running.step, delay, failure)

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.runs.claim import Claim
+from flowyard.runs.run import ENGINES
 from flowyard.storage.database import Database
 from flowyard.storage.forks import fork_of
 
@@ -34,7 +35,7 @@ class Claims:
     async def take(self, executor: str, most: int) -> list[Claim]:
         """Claims up to `most` queued runs: the highest priority first, then fair between workflows, then the oldest."""
         rows = await self._database.rows(
-            "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3))", executor, most, self._lease_s
+            "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3), $4)", executor, most, self._lease_s, ENGINES
         )
         return [_claim(row) for row in rows]
 
@@ -90,7 +91,8 @@ _RELEASE = """
 WITH
 -- The claim, if it is still held: now no executor has it, and its epoch is over.
 released AS (
-    UPDATE claims SET executor = NULL, lease_until = NULL, last_seq = $4, epoch = epoch + 1
+    UPDATE claims SET executor = NULL, lease_until = NULL, step_deadline = NULL, last_seq = $4,
+        epoch = epoch + 1
     WHERE run_id = $1 AND epoch = $2 AND executor IS NOT NULL
     RETURNING run_id
 ),

@@ -2,26 +2,25 @@
 -- written unless its claim is still held.
 --
 -- $1 is the lease in seconds. All others are arrays, one per column, whose elements of the same index are one row:
---     $2-$10   one row per run
---     $11-$22  one row per step        (columns as in rows.StepRow)
---     $23-$38  one row per model call  (columns as in rows.CallRow)
---     $39-$44  checkpoints, $45-$52 their writes, $53-$55 their large values, $56-$57 large values to be deleted
+--     $2-$9    one row per run
+--     $10-$26  one row per step        (columns as in Step)
+--     $27-$42  one row per model call  (columns as in rows.CallRow)
 
 WITH
 -- What each run wants to write. Its status is null unless the run ends with this commit.
 commits AS (
     SELECT * FROM unnest(
         $2::uuid[], $3::int[],  $4::int[],  $5::text[],     $6::text[],
-        $7::text[], $8::text[], $9::text[], $10::boolean[]
+        $7::text[], $8::text[], $9::timestamptz[]
     ) AS c (
-        run_id,     epoch,      last_seq,   head,           entries,
-        status,     outputs,    error,      new_head
+        run_id,     epoch,      last_seq,   entries,        status,
+        outputs,    error,      step_deadline
     )
 ),
 
 -- The claims of runs that go on: still held, and renewed.
 renewed AS (
-    UPDATE claims SET last_seq = c.last_seq, head_checkpoint = coalesce(c.head, claims.head_checkpoint),
+    UPDATE claims SET last_seq = c.last_seq, step_deadline = c.step_deadline, head_checkpoint = NULL,
         lease_until = now() + make_interval(secs => $1)
     FROM commits c
     WHERE c.status IS NULL AND claims.run_id = c.run_id AND claims.epoch = c.epoch AND claims.executor IS NOT NULL
@@ -53,23 +52,45 @@ new_events AS (
     ON CONFLICT DO NOTHING
 ),
 
--- A step that has failed or waited is overwritten by its next try. One that has succeeded is never changed.
-new_steps AS (
-    INSERT INTO steps (run_id, node, visit, item, status, seq, tries, started_at, duration_s, handled, outputs, error)
-    SELECT s.run_id, s.node, s.visit, s.item, s.status, s.seq, s.tries, s.started_at, s.duration_s, s.handled,
-        s.outputs::json, s.error::json
-    FROM unnest(
-        $11::uuid[],     $12::text[],        $13::int[],  $14::int[],  $15::text[], $16::int[],
-        $17::smallint[], $18::timestamptz[], $19::real[], $20::text[], $21::text[], $22::text[]
+sent_steps AS (
+    SELECT s.* FROM unnest(
+        $10::uuid[],        $11::text[],        $12::int[],         $13::int[],  $14::text[],  $15::text[],
+        $16::int[],         $17::int[],         $18::smallint[],    $19::timestamptz[],
+        $20::timestamptz[], $21::timestamptz[], $22::real[],        $23::text[], $24::text[],  $25::text[],
+        $26::text[]
     ) AS s (
-        run_id,          node,               visit,       item,        status,      seq,
-        tries,           started_at,         duration_s,  handled,     outputs,     error
+        run_id,             node,               visit,              item,        kind,         status,
+        seq,                start_seq,          tries,              started_at,
+        deadline,           wake_at,            duration_s,         handled,     next,         outputs,
+        error
     )
     JOIN accepted USING (run_id)
+),
+
+-- A step that hasn't ended is overwritten. One that has ended is never changed; it has this number already if this
+-- statement is sent again.
+new_steps AS (
+    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at,
+        duration_s, handled, next, outputs, error)
+    SELECT s.run_id, s.node, s.visit, s.item, s.kind, s.status, s.seq, s.start_seq, s.tries, s.started_at, s.deadline,
+        s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
+    FROM sent_steps s
     ON CONFLICT (run_id, node, visit, item) DO UPDATE SET status = excluded.status, seq = excluded.seq,
-        tries = excluded.tries, started_at = excluded.started_at, duration_s = excluded.duration_s,
-        handled = excluded.handled, outputs = excluded.outputs, error = excluded.error
-        WHERE steps.status <> 'succeeded'
+        start_seq = excluded.start_seq, tries = excluded.tries, started_at = excluded.started_at,
+        deadline = excluded.deadline, wake_at = excluded.wake_at, duration_s = excluded.duration_s,
+        handled = excluded.handled, next = excluded.next, outputs = excluded.outputs, error = excluded.error
+        WHERE steps.status NOT IN ('succeeded', 'failed') OR steps.seq = excluded.seq
+    RETURNING steps.run_id
+),
+
+-- What was at work or waited when its run ended.
+interrupted AS (
+    UPDATE steps SET status = 'interrupted', wake_at = NULL
+    FROM ended WHERE steps.run_id = ended.run_id AND steps.status IN ('running', 'waiting', 'retrying')
+        AND NOT EXISTS (
+            SELECT FROM sent_steps s
+            WHERE (s.run_id, s.node, s.visit, s.item) = (steps.run_id, steps.node, steps.visit, steps.item)
+        )
 ),
 
 -- The model calls. They are there already if this statement is sent again.
@@ -77,9 +98,9 @@ new_calls AS (
     INSERT INTO model_calls (run_id, seq, node, visit, item, provider, model, at, duration_s, first_token_s, tokens_in,
         tokens_out, tokens_cached, cost_usd, error, retries)
     SELECT m.* FROM unnest(
-        $23::uuid[],   $24::int[],         $25::text[], $26::int[],      $27::int[], $28::text[],
-        $29::text[],   $30::timestamptz[], $31::real[], $32::real[],     $33::int[], $34::int[],
-        $35::int[],    $36::numeric[],     $37::text[], $38::smallint[]
+        $27::uuid[],   $28::int[],         $29::text[], $30::int[],      $31::int[], $32::text[],
+        $33::text[],   $34::timestamptz[], $35::real[], $36::real[],     $37::int[], $38::int[],
+        $39::int[],    $40::numeric[],     $41::text[], $42::smallint[]
     ) AS m (
         run_id,        seq,                node,        visit,           item,       provider,
         model,         at,                 duration_s,  first_token_s,   tokens_in,  tokens_out,
@@ -87,53 +108,9 @@ new_calls AS (
     )
     JOIN accepted USING (run_id)
     ON CONFLICT DO NOTHING
-),
-
--- Only the newest checkpoint of a run is kept, its head, and none of a run that has ended.
-old_checkpoints AS (
-    DELETE FROM checkpoints k USING commits c JOIN accepted USING (run_id)
-    WHERE (c.new_head AND k.id <> c.head OR c.status IS NOT NULL) AND k.thread_id = c.run_id::text
-),
-old_writes AS (
-    DELETE FROM checkpoint_writes k USING commits c JOIN accepted USING (run_id)
-    WHERE (c.new_head AND k.checkpoint_id <> c.head OR c.status IS NOT NULL) AND k.thread_id = c.run_id::text
-),
-old_values AS (
-    DELETE FROM checkpoint_values k USING ended WHERE k.thread_id = ended.run_id::text
-),
-
--- Large values to which no checkpoint of their run refers any more.
-replaced_values AS (
-    DELETE FROM checkpoint_values k
-    USING unnest($56::uuid[], $57::text[]) AS v (run_id, digest) JOIN accepted USING (run_id)
-    WHERE k.thread_id = v.run_id::text AND k.digest = v.digest
-),
-
--- The new head, the writes of tasks that have ended after it, and its large values. They are there already if this
--- statement is sent again.
-new_checkpoints AS (
-    INSERT INTO checkpoints (thread_id, ns, id, parent, checkpoint, metadata)
-    SELECT k.run_id::text, k.ns, k.id, k.parent, k.checkpoint::json, k.metadata::json
-    FROM unnest($39::uuid[], $40::text[], $41::text[], $42::text[], $43::text[], $44::text[])
-        AS k (run_id, ns, id, parent, checkpoint, metadata)
-    JOIN accepted USING (run_id)
-    ON CONFLICT DO NOTHING
-),
-new_writes AS (
-    INSERT INTO checkpoint_writes (thread_id, ns, checkpoint_id, task_id, index, task_path, channel, value)
-    SELECT w.run_id::text, w.ns, w.checkpoint_id, w.task_id, w.index, w.task_path, w.channel, w.value::json
-    FROM unnest($45::uuid[], $46::text[], $47::text[], $48::text[], $49::int[], $50::text[], $51::text[], $52::text[])
-        AS w (run_id, ns, checkpoint_id, task_id, index, task_path, channel, value)
-    JOIN accepted USING (run_id)
-    ON CONFLICT DO NOTHING
-),
-new_values AS (
-    INSERT INTO checkpoint_values (thread_id, digest, value)
-    SELECT v.run_id::text, v.digest, v.value::json
-    FROM unnest($53::uuid[], $54::text[], $55::text[]) AS v (run_id, digest, value)
-    JOIN accepted USING (run_id)
-    ON CONFLICT DO NOTHING
 )
 
--- The runs that were written, and whether their cancellation was requested.
-SELECT a.run_id, r.cancel_requested_at IS NOT NULL AS cancel_requested FROM accepted a JOIN runs r ON r.id = a.run_id
+-- The runs that were written, whether their cancellation was requested, and how many of their steps were written.
+SELECT a.run_id, r.cancel_requested_at IS NOT NULL AS cancel_requested,
+    (SELECT count(*) FROM new_steps s WHERE s.run_id = a.run_id) AS steps
+FROM accepted a JOIN runs r ON r.id = a.run_id

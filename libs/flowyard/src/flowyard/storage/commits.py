@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -18,15 +19,17 @@ import asyncpg
 
 from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.errors.services import Unavailable
+from flowyard.runs.events import StepId
+from flowyard.runs.run import Step
 from flowyard.storage.database import Database
-from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, CallRow, StepRow, values_of
+from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, CallRow, values_of
 
 log = logging.getLogger(__name__)
 
 COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
 """How many runs one statement writes at most."""
-COMMIT_COLUMNS: Final = "run_id", "epoch", "last_seq", "head", "entries", "status", "outputs", "error", "new_head"
+COMMIT_COLUMNS: Final = "run_id", "epoch", "last_seq", "entries", "status", "outputs", "error", "step_deadline"
 """Fields of RunCommit, in the order of their columns in `commit.sql`."""
 _ENDED: Final = "SELECT status = $3 AND last_seq = $4 FROM runs WHERE id = $1 AND epoch = $2"
 _PAUSE_S: Final = 0.1
@@ -39,36 +42,27 @@ Values = tuple[Any, ...]
 class RunCommit:
     """What one run has to commit. `last_seq`: the number of the last of `entries`, its events as `packing` stores them.
 
-    `status`: None unless the run ends; `outputs` and `error` are JSON. `head`: the checkpoint from which it would
-    resume now. `replaces`: digests of large values to which no checkpoint refers any more.
+    `status`: None unless the run ends; `outputs` and `error` are JSON. `step_deadline`: the earliest of its steps at
+    work. `steps`: the last state of each step that has changed.
     """
 
     run_id: UUID
     epoch: int
     last_seq: int
     entries: str | None = None
-    head: str | None = None
-    checkpoints: list[Values] = field(default_factory=list)
-    writes: list[Values] = field(default_factory=list)
-    values: list[Values] = field(default_factory=list)
-    replaces: list[Values] = field(default_factory=list)
     status: str | None = None
     outputs: str | None = None
     error: str | None = None
-    steps: list[Values] = field(default_factory=list, init=False)
+    step_deadline: datetime | None = None
+    steps: dict[StepId, Values] = field(default_factory=dict, init=False)
     calls: list[Values] = field(default_factory=list, init=False)
 
-    def add_step(self, row: StepRow) -> None:
+    def add_step(self, step: Step) -> None:
         """Raises CommitRefused for outputs that JSON can't hold."""
-        self.steps.append(values_of(self.run_id, row))
+        self.steps[step.id] = values_of(self.run_id, step)
 
     def add_call(self, row: CallRow) -> None:
         self.calls.append(values_of(self.run_id, row))
-
-    @property
-    def new_head(self) -> bool:
-        """Whether another checkpoint becomes the run's head."""
-        return bool(self.checkpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +138,7 @@ class Committer:
         if not batch:
             return
         try:
-            cancel_requested, repeated = await self._send([waiting.commit for waiting in batch])
+            written, repeated = await self._send([waiting.commit for waiting in batch])
         except (asyncpg.PostgresError, ValueError, OverflowError, TypeError) as error:
             self._on_trouble()
             if len(batch) > 1:
@@ -159,15 +153,18 @@ class Committer:
             return
         for waiting in batch:
             commit = waiting.commit
-            if commit.run_id in cancel_requested:
-                _succeed(waiting, CommitResult(cancel_requested[commit.run_id]))
+            row = written.get(commit.run_id)
+            if row is not None and row["steps"] < len(commit.steps):
+                _fail(waiting, CommitRefused("a step that has ended can't be changed"))
+            elif row is not None:
+                _succeed(waiting, CommitResult(row["cancel_requested"]))
             elif repeated and commit.status and await self._ended_by(commit):
                 _succeed(waiting, CommitResult(cancel_requested=False))
             else:
                 _fail(waiting, ClaimLost(str(commit.run_id), epoch=commit.epoch))
 
-    async def _send(self, commits: Sequence[RunCommit]) -> tuple[dict[UUID, bool], bool]:
-        """By run that was written: whether its cancellation is wanted. And whether the statement was sent twice."""
+    async def _send(self, commits: Sequence[RunCommit]) -> tuple[dict[UUID, asyncpg.Record], bool]:
+        """By run: the statement's row, if the run was written. And whether the statement was sent twice."""
         repeated = False
         while True:
             started = perf_counter()
@@ -179,7 +176,7 @@ class Committer:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             self._on_batch(perf_counter() - started, len(commits))
-            return {row["run_id"]: row["cancel_requested"] for row in rows}, repeated
+            return {row["run_id"]: row for row in rows}, repeated
 
     async def _ended_by(self, commit: RunCommit) -> bool:
         """Whether an earlier try of this commit, whose answer was lost, has ended the run."""
@@ -209,13 +206,8 @@ def _columns(rows: Iterable[Values], width: int) -> tuple[list[Any], ...]:
 
 def _arrays(commits: Sequence[RunCommit]) -> list[Any]:
     """The arrays of `commit.sql`, in the order of their numbers."""
-    going_on = [commit for commit in commits if not commit.status]
     return [
         *([getattr(commit, name) for commit in commits] for name in COMMIT_COLUMNS),
-        *_columns((row for commit in commits for row in commit.steps), len(STEP_COLUMNS)),
+        *_columns((row for commit in commits for row in commit.steps.values()), len(STEP_COLUMNS)),
         *_columns((row for commit in commits for row in commit.calls), len(CALL_COLUMNS)),
-        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.checkpoints), 6),
-        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.writes), 8),
-        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.values), 3),
-        *_columns(((commit.run_id, *row) for commit in going_on for row in commit.replaces), 2),
     ]

@@ -41,9 +41,7 @@ class History:
     async def steps(self, run_id: UUID) -> list[Step]:
         """In the order in which they ended."""
         rows = await self._database.rows(
-            "SELECT node, visit, item, status, seq, started_at, duration_s, outputs, error, handled, tries"
-            " FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item",
-            run_id,
+            "SELECT * FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item", run_id
         )
         return [step_of(row) for row in rows]
 

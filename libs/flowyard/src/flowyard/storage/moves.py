@@ -5,7 +5,7 @@ Each is one transaction: it locks the run's row, and looks the move up in the ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeAlias, assert_never
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from flowyard.errors.requests import UnknownRun, UnknownWorkflow
 from flowyard.runs.entries import StoredEvent, decode_all, failure_data, stored
 from flowyard.runs.events import RunFinished, RunQueued
 from flowyard.runs.open_calls import OpenCalls
-from flowyard.runs.recovery import Due, RunSnapshot, due_move
+from flowyard.runs.recovery import GRACE, Due, RunSnapshot, due_move
 from flowyard.runs.run import OPEN, Entry, State, after
 from flowyard.storage.database import Database
 from flowyard.storage.packing import packed, unpacked
@@ -68,7 +68,7 @@ class Moves:
 
     async def sweep(self, most: int = 100) -> list[Moved]:
         """Moves up to `most` runs whose time has come or whose executor is gone. Many processes may sweep at once."""
-        rows = await self._database.rows(_DUE, most)
+        rows = await self._database.rows(_DUE, most, GRACE)
         swept = [await self._sweep_run(row["id"]) for row in rows]
         return [moved for moved in swept if moved is not None]
 
@@ -94,7 +94,7 @@ class Moves:
 _LOCK: Final = """
 SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
-    c.executor, c.lease_until
+    c.executor, c.lease_until, c.step_deadline
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
 """Locks the run, but not its claim, which its executor may change meanwhile: `_TAKE_OVER` looks at it again."""
@@ -102,7 +102,8 @@ FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF 
 _DUE: Final = """
 SELECT r.id FROM runs r LEFT JOIN claims c ON c.run_id = r.id
 WHERE r.status = 'waiting' AND (r.deadline < now() OR r.wake_at <= now() OR r.cancel_requested_at IS NOT NULL)
-   OR r.status = 'running' AND (r.deadline < now() OR c.lease_until IS NULL OR c.lease_until < now())
+   OR r.status = 'running' AND (r.deadline < now() OR c.lease_until IS NULL OR c.lease_until < now()
+       OR c.step_deadline < now() - $2::interval)
 UNION ALL
 SELECT r.id FROM runs r WHERE r.status = 'queued' AND (r.deadline < now() OR r.cancel_requested_at IS NOT NULL)
 LIMIT $1
@@ -111,10 +112,11 @@ LIMIT $1
 _TAKE_OVER: Final = """
 WITH abandoned AS (
     SELECT run_id FROM claims
-    WHERE run_id = $1 AND ($2 OR executor IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp())
+    WHERE run_id = $1 AND ($2 OR executor IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp()
+        OR step_deadline < clock_timestamp() - $4::interval)
     FOR UPDATE SKIP LOCKED
 )
-UPDATE claims c SET executor = NULL, lease_until = NULL, epoch = $3, last_seq = last_seq + 1
+UPDATE claims c SET executor = NULL, lease_until = NULL, step_deadline = NULL, epoch = $3, last_seq = last_seq + 1
 FROM abandoned WHERE c.run_id = abandoned.run_id
 RETURNING c.last_seq
 """
@@ -132,11 +134,16 @@ WITH moved AS (
         cancel_requested_at = CASE WHEN $7 THEN NULL ELSE cancel_requested_at END
     WHERE id = $1 RETURNING id, status
 ),
-ended AS (SELECT id FROM moved WHERE status <> 'queued'),
-old_claim AS (DELETE FROM claims USING ended WHERE run_id = ended.id),
-old_checkpoints AS (DELETE FROM checkpoints USING ended WHERE thread_id = ended.id::text),
-old_writes AS (DELETE FROM checkpoint_writes USING ended WHERE thread_id = ended.id::text),
-old_values AS (DELETE FROM checkpoint_values USING ended WHERE thread_id = ended.id::text)
+old_claim AS (DELETE FROM claims USING moved WHERE run_id = moved.id AND moved.status <> 'queued'),
+-- A retry marks what it executes again, and gives it a new deadline. What lost its executor keeps its deadline.
+old_steps AS (
+    UPDATE steps SET status = CASE WHEN steps.status = 'failed' THEN 'retrying' ELSE 'interrupted' END,
+        wake_at = CASE WHEN moved.status = 'queued' THEN wake_at END, deadline = CASE WHEN NOT $7 THEN deadline END
+    FROM moved WHERE steps.run_id = moved.id AND (
+        steps.status = 'running' OR steps.status = 'waiting' AND moved.status <> 'queued'
+        OR $7 AND (steps.status = 'interrupted' OR steps.status = 'failed' AND steps.handled = 'fail')
+    )
+)
 INSERT INTO events (run_id, seq, entries) SELECT id, $3, $6::text::json FROM moved
 """
 
@@ -154,14 +161,13 @@ async def _locked(connection: Connection, run_id: UUID) -> asyncpg.Record:
 
 
 def _snapshot(run: asyncpg.Record, **changes: Any) -> RunSnapshot:
-    names = ("status", "attempt", "max_attempts", "cancel_requested", "lease_until", "wake_at", "deadline", "timeout_s")
-    return RunSnapshot(**{**{name: run[name] for name in names}, **changes})
+    return RunSnapshot(**{**{field.name: run[field.name] for field in fields(RunSnapshot)}, **changes})
 
 
 async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved | None:
     """Takes the claim away, and writes the move. None if the run's executor is alive after all."""
     force = due.reason in ("run_timeout", "released")
-    seq = await connection.fetchval(_TAKE_OVER, run["id"], force, run["epoch"] + 1)
+    seq = await connection.fetchval(_TAKE_OVER, run["id"], force, run["epoch"] + 1, GRACE)
     if seq is None and run["status"] == "running":
         return None
     # Without a claim, the number of the last event is in the run's row.

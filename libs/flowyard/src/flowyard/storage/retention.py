@@ -45,15 +45,10 @@ WITH old AS (
 e AS (DELETE FROM events USING old WHERE run_id = old.id RETURNING 1),
 s AS (DELETE FROM steps USING old WHERE run_id = old.id RETURNING 1),
 m AS (DELETE FROM model_calls USING old WHERE run_id = old.id RETURNING 1),
-k AS (DELETE FROM checkpoints USING old WHERE thread_id = old.id::text RETURNING 1),
-w AS (DELETE FROM checkpoint_writes USING old WHERE thread_id = old.id::text RETURNING 1),
-v AS (DELETE FROM checkpoint_values USING old WHERE thread_id = old.id::text RETURNING 1),
 x AS (DELETE FROM exports USING old WHERE run_id = old.id RETURNING 1),
 r AS (DELETE FROM runs USING old WHERE runs.id = old.id RETURNING 1)
 SELECT (SELECT count(*) FROM r) AS runs, (SELECT count(*) FROM e) AS events, (SELECT count(*) FROM s) AS steps,
-    (SELECT count(*) FROM m) AS model_calls,
-    (SELECT count(*) FROM k) + (SELECT count(*) FROM w) + (SELECT count(*) FROM v) AS checkpoints,
-    (SELECT count(*) FROM x) AS exports
+    (SELECT count(*) FROM m) AS model_calls, (SELECT count(*) FROM x) AS exports
 """
 
 _DELETE_DAYS: Final = "DELETE FROM daily_spending WHERE day < (now() - make_interval(secs => $1))::date"

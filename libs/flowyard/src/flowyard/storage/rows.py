@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -19,25 +19,6 @@ from flowyard.runs.run import Step
 from flowyard.storage.database import dumps
 
 _NO_ITEM: Final = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRow:
-    """A step that has ended, or that waits for its next try. The fields are in the order of the columns.
-
-    `seq`: the number of the event that ended it; `tries`: how often it was tried; `handled`: how the run went on after
-    a failure.
-    """
-
-    step: StepId
-    status: Literal["succeeded", "failed", "waiting"]
-    seq: int
-    tries: int
-    started_at: datetime
-    duration_s: float
-    handled: str | None = None
-    outputs: Mapping[str, Any] | None = None
-    error: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,36 +62,40 @@ class CallRow:
         )
 
 
-def columns_of(kind: type[StepRow | CallRow]) -> tuple[str, ...]:
+def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
     """The columns of such a row, in the order of `values_of`."""
     names = (("node", "visit", "item") if field.name == "step" else (field.name,) for field in fields(kind))
     return ("run_id", *(column for columns in names for column in columns))
 
 
-STEP_COLUMNS: Final = columns_of(StepRow)
+STEP_COLUMNS: Final = columns_of(Step)
 CALL_COLUMNS: Final = columns_of(CallRow)
 
 
-def values_of(run_id: UUID, row: StepRow | CallRow) -> tuple[Any, ...]:
+def values_of(run_id: UUID, row: Step | CallRow) -> tuple[Any, ...]:
     """What is stored, one value per column. Raises CommitRefused for outputs that JSON can't hold."""
-    return run_id, *(value for field in fields(row) for value in _stored(getattr(row, field.name)))
+    return run_id, *(value for field in fields(row) for value in _stored(field.name, getattr(row, field.name)))
 
 
-def _stored(value: Any) -> Iterator[Any]:
+def _stored(name: str, value: Any) -> Iterator[Any]:
     match value:
+        case None if name == "item":
+            yield _NO_ITEM
         case StepId():
             yield from (value.node, value.visit, _NO_ITEM if value.item is None else value.item)
         case Failure():
             yield dumps(failure_data(value))
         case Mapping():
             yield dumps(dict(value))
+        case list():
+            yield dumps(value)
         case _:
             yield value
 
 
 def step_of(record: asyncpg.Record) -> Step:
-    """A step as it is stored. `record`: the columns that have the names of its fields."""
-    values: dict[str, Any] = dict(record)
+    """A step as it is stored. `record`: all columns of `steps`."""
+    values: dict[str, Any] = {name: record[name] for name in STEP_COLUMNS[1:]}
     values["item"] = _item(record)
     values["error"] = decode_failure(record["error"]) if record["error"] else None
     return Step(**values)

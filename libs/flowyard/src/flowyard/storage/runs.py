@@ -13,7 +13,7 @@ import asyncpg
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.errors.runs import CommitRefused
 from flowyard.runs.entries import decode_failure
-from flowyard.runs.run import Fork, NewRun, Run, Spending, State
+from flowyard.runs.run import ENGINE, Fork, NewRun, Run, Spending, State
 from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.filters import where
@@ -79,6 +79,7 @@ class Runs:
             fork,
             run.fork.origin if run.fork else None,
             steps_before,
+            ENGINE,
         )
         if added is not None:
             return run.id, True
@@ -140,20 +141,21 @@ class Runs:
 _ADD: Final = """
 WITH added AS (
     INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
-        fork, forked_from, status, last_seq)
+        fork, forked_from, engine, status, last_seq)
     SELECT $1::uuid, w.name, $3::int, $4::int, $5::smallint, $6::smallint, $7::real, $8::text, $9::bytea,
-        $10::text::json, $11::text::json, $12::uuid, 'queued', 1
+        $10::text::json, $11::text::json, $12::uuid, $14::smallint, 'queued', 1
     FROM workflows w WHERE w.name = $2
     ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
     RETURNING id, created_at, forked_from
 ),
 copied AS (
-    INSERT INTO steps (run_id, node, visit, item, status, seq, tries, started_at, duration_s, handled, outputs, error)
+    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, duration_s, handled,
+        next, outputs, error)
     -- Their numbers become smaller than those of the fork's own events, which begin at 1.
-    SELECT a.id, s.node, s.visit, s.item, s.status, s.seq - $13::int, s.tries, s.started_at, s.duration_s,
-        s.handled, s.outputs, s.error
+    SELECT a.id, s.node, s.visit, s.item, s.kind, s.status, s.seq - $13::int, s.start_seq - $13::int, s.tries,
+        s.started_at, s.duration_s, s.handled, s.next, s.outputs, s.error
     FROM added a JOIN steps s ON s.run_id = a.forked_from
-    WHERE s.seq < $13::int AND (s.status = 'succeeded' OR s.handled <> 'fail')
+    WHERE s.seq < $13::int AND (s.status = 'succeeded' OR s.status = 'failed' AND s.handled <> 'fail')
 )
 INSERT INTO events (run_id, seq, entries)
 SELECT id, 1, json_build_array(json_build_array(

@@ -1,6 +1,6 @@
 """The schema. Migrations are checked against it.
 
-What grows with every step (`events`, `steps`, `model_calls`, `checkpoints`) has no foreign key to `runs`: each insert
+What grows with every step (`events`, `steps`, `model_calls`) has no foreign key to `runs`: each insert
 would lock and rewrite the run's row. They are written under the run's claim, and deleted with the run in one statement.
 
 Users' values are `json` and not `jsonb`, which refuses the characters U+0000 and U+D800 to U+DFFF: a model's reply may
@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON, REAL
 from sqlalchemy.sql.functions import now
 
-from flowyard.runs.run import STATES
+from flowyard.runs.run import STATES, STEP_STATUSES
 
 metadata: Final = MetaData(
     naming_convention={
@@ -94,6 +94,7 @@ runs = Table(
     Column("last_seq", Integer, nullable=False, comment="of the last event, while there is no claim"),
     Column("priority", SmallInteger, nullable=False),
     Column("attempt", SmallInteger, nullable=False, server_default=text("0")),
+    Column("engine", SmallInteger, nullable=False, server_default=text("0"), comment="the rules by which it goes on"),
     Column("max_attempts", SmallInteger, nullable=False),
     Column("timeout_s", REAL),
     _time("created_at", default_now=True),
@@ -130,7 +131,7 @@ claims = Table(
     Column("last_seq", Integer, nullable=False),
     _time("lease_until", nullable=True),
     Column("executor", Text, comment="null: nobody has it now"),
-    Column("head_checkpoint", Text),
+    _time("step_deadline", nullable=True),
     # No index but the primary key, and room in each page: what changes with every step is rewritten in place.
     postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
     comment="One row per open run that was ever claimed: the only row that a step changes.",
@@ -153,16 +154,21 @@ steps = Table(
     Column("visit", Integer, nullable=False),
     Column("item", Integer, nullable=False, comment="-1: not an item of a map"),
     Column("seq", Integer, nullable=False, comment="of the event that ended it"),
+    Column("start_seq", Integer, comment="of the event with which it last began"),
     Column("tries", SmallInteger, nullable=False),
-    Column("duration_s", REAL, nullable=False),
+    Column("duration_s", REAL),
     _time("started_at"),
+    _time("deadline", nullable=True),
+    _time("wake_at", nullable=True),
     Column("node", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'step'")),
     Column("status", Text, nullable=False),
     Column("handled", Text),
+    Column("next", JSON, comment="how the run went on after it"),
     Column("outputs", JSON),
     Column("error", JSON),
     PrimaryKeyConstraint("run_id", "node", "visit", "item"),
-    CheckConstraint("status IN ('succeeded', 'failed', 'waiting')", name="status"),
+    CheckConstraint(f"status IN ({', '.join(repr(s) for s in STEP_STATUSES)})", name="status"),
 )
 
 model_calls = Table(
@@ -220,44 +226,6 @@ exports = Table(
     Column("tries", SmallInteger, nullable=False, server_default=text("0"), comment="how often it was refused"),
     PrimaryKeyConstraint("target", "run_id"),
     comment="Finished runs that still have to be sent. A trigger on `runs` writes it.",
-)
-
-checkpoints = Table(
-    "checkpoints",
-    metadata,
-    Column("thread_id", Text, nullable=False, comment="the run"),
-    Column("ns", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("parent", Text),
-    Column("checkpoint", JSON, nullable=False),
-    Column("metadata", JSON, nullable=False),
-    PrimaryKeyConstraint("thread_id", "ns", "id"),
-    postgresql_with={"autovacuum_vacuum_scale_factor": "0.05"},
-)
-
-checkpoint_writes = Table(
-    "checkpoint_writes",
-    metadata,
-    Column("thread_id", Text, nullable=False),
-    Column("ns", Text, nullable=False),
-    Column("checkpoint_id", Text, nullable=False),
-    Column("task_id", Text, nullable=False),
-    Column("index", Integer, nullable=False),
-    Column("task_path", Text, nullable=False),
-    Column("channel", Text, nullable=False),
-    Column("value", JSON, nullable=False),
-    PrimaryKeyConstraint("thread_id", "ns", "checkpoint_id", "task_id", "index"),
-    comment="Results of steps whose superstep isn't over.",
-)
-
-checkpoint_values = Table(
-    "checkpoint_values",
-    metadata,
-    Column("thread_id", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("value", JSON, nullable=False),
-    PrimaryKeyConstraint("thread_id", "digest"),
-    comment="Large values of the state: checkpoints refer to them instead of repeating them.",
 )
 
 agents = Table(

@@ -1,0 +1,180 @@
+"""Where the branches of a run stand, what each of them sees, and how they continue. Pure: it is told what has ended.
+
+The same code continues a run while it executes and when its recorded steps are replayed. A branch sees what was written
+before it on its own paths, never what a branch beside it writes. Where branches meet, their writes are merged in the
+order of the branches in the document, whichever of them ended first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from flowyard.graph.plan import Plan
+from flowyard.graph.state import LOOPS, State, Write, after_write, initial_state
+from flowyard.graph.transitions import Decision, straight_on
+from flowyard.language.workflow import END, START, Next
+
+Changes: TypeAlias = Callable[[str, int], Mapping[str, Any]]
+"""The fields that a fork of a run changes before a node's visit."""
+
+
+def no_changes(_node: str, _visit: int) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One write, linked to those before it on the same path. Branches share what was written before they parted."""
+
+    write: Write
+    before: Written | None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One branch of a run, at a place. `visit`: how often the place was visited, with this time.
+
+    `state`: what it sees; `written`: its writes since there were several branches; `path`: its position among them, in
+    the order of the document.
+    """
+
+    at: str
+    visit: int
+    path: tuple[int, ...]
+    state: State
+    written: Written | None = None
+
+    def with_write(self, write: Write, plan: Plan, *, alone: bool) -> Branch:
+        """`alone`: there is no other branch, so that nothing has to be merged later."""
+        written = None if alone else Written(write, self.written)
+        return replace(self, state=after_write(self.state, write, plan.merging), written=written)
+
+
+class Marking:
+    """All branches of one run. `ready` are those that can continue at the beginning."""
+
+    def __init__(self, plan: Plan, inputs: Mapping[str, Any], changes: Changes = no_changes) -> None:
+        self.plan = plan
+        self.at_work: dict[tuple[str, int], Branch] = {}
+        """Those that stand at a place where something is to be done: a step, a map, or a decision."""
+        self._changes = changes
+        self._waiting: dict[str, list[Branch]] = {}
+        self._visits: dict[str, int] = {}
+        self._outputs: set[str] = set()
+        self._base: State = initial_state(plan.workflow, inputs)
+        start = Branch(START, 1, (), self._base)
+        self.at_work[START, 1] = start
+        transition = plan.workflow.transitions[START]
+        self.ready = self.advance(start, straight_on(transition.to), None) if isinstance(transition, Next) else [start]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether each branch has come to END."""
+        return not self.at_work and self._waiting.keys() <= {END}
+
+    def state(self) -> dict[str, Any]:
+        """The fields with everything that was written so far, in the order in which it would be merged now."""
+        merged = self._merged(self._branches())
+        return {name: merged.get(name) for name in self.plan.workflow.fields}
+
+    def outputs(self) -> dict[str, Any]:
+        """The fields that nodes have written, in the order of the document."""
+        return {name: value for name, value in self.state().items() if name in self._outputs}
+
+    def advance(self, branch: Branch, decision: Decision, outputs: Mapping[str, Any] | None) -> list[Branch]:
+        """What is at work next, once `branch` is done: with what it wrote, and as `decision` says."""
+        del self.at_work[branch.at, branch.visit]
+        alone = not self.at_work and not self._waiting
+        for values in (outputs, {LOOPS: decision.turns} if decision.turns else None):
+            if values:
+                branch = branch.with_write(Write(values), self.plan, alone=alone)
+        if outputs:
+            self._outputs.update(outputs)
+        if alone:
+            self._base = branch.state
+        if len(decision.to) == 1:
+            self._arrive(replace(branch, at=decision.to[0]))
+        else:
+            for number, place in enumerate(decision.to):
+                self._arrive(replace(branch, at=place, path=(*branch.path, number)))
+        return list(self._released())
+
+    def _arrive(self, branch: Branch) -> None:
+        self._waiting.setdefault(branch.at, []).append(branch)
+
+    def _released(self) -> Iterator[Branch]:
+        """Moves branches that needn't wait any longer to work. A meeting that nobody else can reach becomes one."""
+        while places := [place for place in self._waiting if place != END and not self._must_wait(place)]:
+            for place in places:
+                yield self._begin(place, self._waiting.pop(place))
+        if not self.at_work and (stuck := self._waiting.keys() - {END}):
+            # Two meetings that lead to each other, around loops: the one that comes first in the document's direction.
+            place = min(stuck, key=lambda place: (self.plan.order.get(place, 0), place))
+            yield self._begin(place, self._waiting.pop(place))
+
+    def _must_wait(self, place: str) -> bool:
+        before = self.plan.meeting.get(place)
+        if not before:
+            return False
+        return any(at in before for at, _ in self.at_work) or any(
+            other in before for other in self._waiting if other != place
+        )
+
+    def _begin(self, place: str, arrived: list[Branch]) -> Branch:
+        visit = self._visits.get(place, 0) + 1
+        self._visits[place] = visit
+        alone = not self.at_work and not self._waiting
+        branch = replace(self._met(arrived, alone=alone), at=place, visit=visit)
+        changes = self._changes(place, visit)
+        if changes:
+            branch = branch.with_write(Write(changes, replaces=True), self.plan, alone=alone)
+            if alone:
+                self._base = branch.state
+        self.at_work[place, visit] = branch
+        return branch
+
+    def _met(self, arrived: list[Branch], *, alone: bool) -> Branch:
+        """One branch in the place of those that have met."""
+        if alone:
+            self._base = arrived[0].state if len(arrived) == 1 else self._merged(arrived)
+            return replace(arrived[0], path=(), state=self._base, written=None)
+        if len(arrived) == 1:
+            return arrived[0]
+        written: Written | None = None
+        for write in _in_order(arrived):
+            written = Written(write, written)
+        path = _shortened(min(branch.path for branch in arrived), [other.path for other in self._branches()])
+        return replace(arrived[0], path=path, state=self._merged(arrived), written=written)
+
+    def _branches(self) -> list[Branch]:
+        return [*self.at_work.values(), *(branch for waiting in self._waiting.values() for branch in waiting)]
+
+    def _merged(self, branches: Iterable[Branch]) -> State:
+        state = self._base
+        for write in _in_order(branches):
+            state = after_write(state, write, self.plan.merging)
+        return state
+
+
+def _in_order(branches: Iterable[Branch]) -> list[Write]:
+    """Their writes, each once: branch by branch in the order of the document, and in each as they were made."""
+    writes: dict[int, Write] = {}
+    for branch in sorted(branches, key=lambda branch: branch.path):
+        own: list[Write] = []
+        written = branch.written
+        while written is not None:
+            own.append(written.write)
+            written = written.before
+        for write in reversed(own):
+            writes.setdefault(id(write), write)
+    return list(writes.values())
+
+
+def _shortened(path: tuple[int, ...], others: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shortest beginning of a path that no other path has: it has the same place among them."""
+    for length in range(len(path)):
+        if not any(other[:length] == path[:length] for other in others):
+            return path[:length]
+    return path

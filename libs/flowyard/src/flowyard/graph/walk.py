@@ -1,0 +1,148 @@
+"""One run on its way through its workflow: what ends is recorded and leads on; what is recorded isn't done again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.runs import ReplayMismatch
+from flowyard.graph.maps import recorded_results
+from flowyard.graph.marking import Branch, Marking
+from flowyard.graph.plan import Plan
+from flowyard.graph.state import State, Write, after_write
+from flowyard.graph.transitions import Decision, decide, items_of
+from flowyard.language.nodes import Goto
+from flowyard.language.workflow import Next
+from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
+from flowyard.runs.run import Step
+from flowyard.steps.context import StepContext
+from flowyard.steps.failures import failure_of
+from flowyard.steps.recorder import Recorder
+
+_LONG_S: Final = 0.01
+"""Seconds after which a replay lets other work of the process go on."""
+
+
+class NodeFailed(Exception):
+    """Ends the run. `failure`: of the step, or of the choice after it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(slots=True)
+class Walk:
+    """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one."""
+
+    plan: Plan
+    marking: Marking
+    steps: StepContext
+    failed: NodeFailed | None = None
+    _paused: float = field(default_factory=time.monotonic)
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.steps.recorder
+
+    def end_step(self, branch: Branch, end: StepFinished | StepFailed) -> list[Branch]:
+        """Records how a step ended, and how the run continues. What is at work next. Raises NodeFailed."""
+        outputs, failure = (end.outputs, None) if isinstance(end, StepFinished) else ({}, end)
+        if failure is not None and failure.handled == "fail":
+            self.recorder.settle(end)
+            raise self.fail(failure.error)
+        try:
+            decision = self._decision(branch, outputs, failure.handled if failure is not None else None)
+        except FlowyardError as error:
+            # The step has ended well, and stays so: what fails the run is the choice after it.
+            self.recorder.settle(end)
+            raise self.fail(failure_of(error, branch.at)) from error
+        self.recorder.settle(end, decision.data, decision.event)
+        return self.marking.advance(branch, decision, outputs)
+
+    def end_map(self, branch: Branch, collected: list[Any]) -> list[Branch]:
+        """`collected`: the results of the map's items. Raises NodeFailed."""
+        outputs = {self.plan.maps[branch.at].collect_field: collected}
+        decision = self._decided(branch, outputs)
+        self.recorder.settle_map(StepId(branch.at, branch.visit), decision.data, decision.event)
+        return self.marking.advance(branch, decision, outputs)
+
+    def choose(self, branch: Branch) -> list[Branch]:
+        """Continues from a place without work. Raises NodeFailed."""
+        decision = self._decided(branch, {})
+        self.recorder.decide(StepId(branch.at, branch.visit), decision.data, decision.event)
+        return self.marking.advance(branch, decision, None)
+
+    def fail(self, failure: Failure) -> NodeFailed:
+        """The error that ends the run: that of the first step that failed it."""
+        if self.failed is None:
+            self.failed = NodeFailed(failure)
+        return self.failed
+
+    async def replay(self) -> list[Branch]:
+        """Continues from the recorded steps, and returns what is at work then. It records and emits nothing.
+
+        Raises ReplayMismatch if a recorded decision isn't the one that follows now, or if recorded steps are left over.
+        """
+        recorded = self.recorder.recorded
+        left = sum(1 for step in recorded.values() if step.item is None and step.has_ended)
+        at_work: list[Branch] = []
+        ready = deque(self.marking.ready)
+        while ready:
+            branch = ready.popleft()
+            step = recorded.get(StepId(branch.at, branch.visit))
+            if step is None or not step.has_ended:
+                at_work.append(branch)
+                continue
+            left -= 1
+            ready += await self._replay_step(branch, step)
+            await self.pause()
+        if left:
+            ended = {(branch.at, branch.visit) for branch in at_work}
+            raise ReplayMismatch(f"{left} recorded steps aren't reached from the start; at work: {sorted(ended)}")
+        return at_work
+
+    async def pause(self) -> None:
+        """Lets other work of the process go on, if this run has held it up for long."""
+        if time.monotonic() - self._paused > _LONG_S:
+            await asyncio.sleep(0)
+            self._paused = time.monotonic()
+
+    async def _replay_step(self, branch: Branch, step: Step) -> list[Branch]:
+        outputs = await self._recorded_outputs(branch, step)
+        decision = self._decided(branch, outputs, step.handled if step.status == "failed" else None)
+        if step.next is not None and step.next != decision.data:
+            place = StepId(branch.at, branch.visit)
+            raise ReplayMismatch(f"after {place} the run went on with {step.next}, and now with {decision.data}")
+        return self.marking.advance(branch, decision, outputs)
+
+    async def _recorded_outputs(self, branch: Branch, step: Step) -> dict[str, Any]:
+        map_ = self.plan.maps.get(branch.at)
+        if map_ is None:
+            return dict(step.outputs or {})
+        place, items = StepId(branch.at, branch.visit), items_of(map_, branch.state)
+        results, missing = await recorded_results(map_, place, items, self.recorder.recorded, self.pause)
+        if missing:
+            raise ReplayMismatch(f"item {missing[0]} of the map {place} isn't recorded, but the map has ended")
+        return {map_.collect_field: [value for result in results for value in result]}
+
+    def _decided(self, branch: Branch, outputs: State, handled: str | None = None) -> Decision:
+        try:
+            return self._decision(branch, outputs, handled)
+        except FlowyardError as error:
+            raise self.fail(failure_of(error, branch.at)) from error
+
+    def _decision(self, branch: Branch, outputs: State, handled: str | None) -> Decision:
+        """`handled`: how the step's failure was handled, if it failed. Raises EvaluationError."""
+        node = self.plan.workflow.nodes.get(branch.at)
+        if handled == "goto" and node is not None and isinstance(node.on_error, Goto):
+            return Decision((node.on_error.node,))
+        transition = self.plan.workflow.transitions[branch.at]
+        state = branch.state
+        if outputs and not isinstance(transition, Next):
+            state = after_write(state, Write(outputs), self.plan.merging)
+        return decide(branch.at, transition, state, self.plan.inner_loops)
