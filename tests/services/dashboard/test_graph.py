@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,7 @@ import pytest
 
 from flowyard.language.load import load_text
 from flowyard.language.workflow import END, START, Workflow
-from flowyard.runs.entries import stored
-from flowyard.runs.events import (
-    Event,
-    Failure,
-    RetryScheduled,
-    RunQueued,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-)
 from flowyard_dashboard.graph.drawing import HEIGHT, WIDTH, draw
-from flowyard_dashboard.run_details import ActiveStep, running_steps
 from flowyard_dashboard.view import Rows, View, difference
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
@@ -62,22 +49,6 @@ def test_conditions_stand_at_their_edges() -> None:
     loop = {(line.source, line.target): (line.kind, line.title) for line in draw(named("refine")).lines}
     assert loop["judge", "write"] == ("back", "again, at most 3 times")
     assert loop["judge", END] == ("forward", "score >= 8")
-
-
-def test_a_step_is_at_work_from_its_start_to_its_end_or_to_that_of_its_executor() -> None:
-    step, failure = StepId("a", 1), Failure("rate_limited", "slow down")
-
-    def working(*events: Event) -> list[ActiveStep]:
-        return running_steps(
-            stored(seq, datetime(2026, 1, 1, tzinfo=UTC), event) for seq, event in enumerate(events, 1)
-        )
-
-    assert [each.id for each in working(StepStarted(step))] == [step]
-    assert working(StepStarted(step), StepFinished(step, 1.0, {}, 1, 1, 1, None)) == []
-    assert working(StepStarted(step), StepFailed(step, 1.0, failure, "fail")) == []
-    assert working(StepStarted(step), RunQueued("executor_lost", 1)) == []
-    (again,) = working(StepStarted(step), RetryScheduled(step, 2, 1.0, failure))
-    assert again.tries == 2
 
 
 def rows(*given: str, grows: Any = "above") -> View:

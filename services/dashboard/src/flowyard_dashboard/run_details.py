@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Literal, TypeAlias, assert_never
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from flowyard.errors.requests import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
 from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent, decode_all
-from flowyard.runs.events import StepId
+from flowyard.runs.events import LoopTurned, RouteTaken
 from flowyard.runs.run import Entry, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import EdgeLine
@@ -31,15 +30,6 @@ _WINDOW: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveStep:
-    """A step that is running. `tries`: more than 1 if it was retried."""
-
-    id: StepId
-    since: datetime
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
 class RunDetails:
     """A run's details. `workflow`: None if this version of Flowyard can't read the document.
 
@@ -51,13 +41,13 @@ class RunDetails:
     steps: Sequence[Step]
     calls: Sequence[CallRow]
     entries: Sequence[Entry]
-    running_steps: Sequence[ActiveStep]
     taken_routes: frozenset[tuple[str, str]]
     """The routes that the run has taken, as node and target."""
 
     @property
     def shown_steps(self) -> Sequence[Step]:
-        return self.steps[-MAX_STEPS:]
+        """Those that are at work come last."""
+        return sorted(self.steps[-MAX_STEPS:], key=lambda step: step.status == "running")
 
     @property
     def shown_calls(self) -> Sequence[CallRow]:
@@ -83,9 +73,7 @@ async def read_details(parts: DashboardParts, run_id: UUID, previous: RunDetails
         control.history.entries(run_id, after=after, most=_WINDOW),
     )
     newest = [*previous_entries, *(entry for entry in entries if entry.seq <= run.last_seq)][-_WINDOW:]
-    stored_events = list(decode_all(newest))
-    working = running_steps(stored_events) if run.status == "running" else ()
-    return RunDetails(run, workflow, steps, calls, newest, working, _taken_routes(stored_events))
+    return RunDetails(run, workflow, steps, calls, newest, _taken_routes(decode_all(newest)))
 
 
 async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | None) -> Workflow | None:
@@ -99,41 +87,14 @@ async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | 
         return None
 
 
-def running_steps(stored_events: Iterable[StoredEvent]) -> list[ActiveStep]:
-    """The steps that have begun and not ended. An event of the run itself means that no earlier step is running."""
-    steps: dict[StepId, ActiveStep] = {}
-    for stored in stored_events:
-        match event := stored.event:
-            case events.RunQueued() | events.RunClaimed() | events.RunWaiting():
-                steps.clear()
-            case events.RunStarted() | events.RunFinished():
-                steps.clear()
-            case events.StepStarted():
-                steps[event.step] = ActiveStep(event.step, stored.at, 1)
-            case events.RetryScheduled():
-                if event.step in steps:
-                    steps[event.step] = ActiveStep(event.step, steps[event.step].since, event.attempt)
-            case events.StepFinished() | events.StepFailed():
-                steps.pop(event.step, None)
-            case events.ModelReserved() | events.ModelCalled() | events.Token():
-                pass
-            case events.RouteTaken() | events.LoopTurned():
-                pass
-            case _:
-                assert_never(event)
-    return list(steps.values())
-
-
 def node_states(details: RunDetails) -> Mapping[str, NodeState]:
     """The state of each node and join, START and END."""
     if details.workflow is None:
         return {}
     ended = not details.run.is_open
-    running = {step.id.node for step in details.running_steps}
     states: dict[str, NodeState] = dict.fromkeys(vertices(details.workflow), "skipped" if ended else "idle")
-    for step in details.steps:
-        states[step.node] = _state_of(step)
-    states |= dict.fromkeys(running, "running")
+    for step in details.shown_steps:
+        states[step.node] = _state_of(step, ended=ended)
     if details.run.started_at is not None:
         states[START] = "done"
     if details.run.status == "succeeded":
@@ -144,14 +105,14 @@ def node_states(details: RunDetails) -> Mapping[str, NodeState]:
     return states
 
 
-def _state_of(step: Step) -> NodeState:
+def _state_of(step: Step, *, ended: bool) -> NodeState:
     match step.status:
         case "succeeded":
             return "done"
         case "waiting" | "running":
             return step.status
         case "interrupted" | "retrying":
-            return "failed"
+            return "failed" if ended else "waiting"
         case "failed":
             return "failed" if step.handled == "fail" else "passed"
         case _:

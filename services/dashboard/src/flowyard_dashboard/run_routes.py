@@ -115,7 +115,6 @@ def _points(details: RunDetails) -> list[tuple[str, str]]:
     if workflow is None:
         return []
     started = [(step.node, step.visit) for step in details.steps if step.item is None]
-    started += [(running.id.node, running.id.visit) for running in details.running_steps if running.id.item is None]
     points = [(node, visit) for node, visit in dict.fromkeys(started) if node not in workflow.maps]
     labels = [(f"{n}:{v}", f"before {n}" + (f", visit {v}" if v > 1 else "")) for n, v in points]
     return [(START, "the start, with changed inputs"), *labels]

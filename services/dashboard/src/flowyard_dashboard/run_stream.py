@@ -19,7 +19,7 @@ from flowyard.runs.events import StepId
 from flowyard.web.sse import ServerEvent
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.run_details import RunDetails, read_details
-from flowyard_dashboard.run_view import element_key, id_of, view_of
+from flowyard_dashboard.run_view import element_key, view_of
 from flowyard_dashboard.session_guard import can_run
 from flowyard_dashboard.streaming import ENDED, UPDATE, Session, first_change
 from flowyard_dashboard.view import View, difference
@@ -154,8 +154,7 @@ class LiveReplies:
 
     def remove_finished(self, details: RunDetails) -> str:
         """Removes the texts of steps that have ended: their outputs are shown instead."""
-        ended = {id_of(step) for step in details.steps if step.status != "waiting"}
-        ended -= {step.id for step in details.running_steps}
+        ended = {step.id for step in details.steps if step.status not in ("running", "waiting")}
         return "".join(self._remove(step) for step in [step for step in self._open if step in ended])
 
     def _remove(self, step: StepId) -> str:

@@ -29,10 +29,6 @@ def element_key(step: StepId) -> str:
     return f"{step.node}-{step.visit}-{'x' if step.item is None else step.item}"
 
 
-def id_of(step: Step) -> StepId:
-    return StepId(step.node, step.visit, step.item)
-
-
 def _graph(pages: Pages, details: RunDetails) -> str:
     if details.workflow is None:
         return pages.part("no_graph")
@@ -50,14 +46,12 @@ def _notes(details: RunDetails) -> dict[str, str]:
 
 def _steps(pages: Pages, details: RunDetails, *, can_run: bool) -> Rows:
     rows: dict[str, str] = {}
-    running_ids = {running.id for running in details.running_steps}
     for step in details.shown_steps:
-        if id_of(step) not in running_ids:
-            key = f"step-{element_key(id_of(step))}"
+        key = f"step-{element_key(step.id)}"
+        if step.status == "running" and step.kind == "step":
+            rows[key] = pages.part("running_row", key, step)
+        else:
             rows[key] = pages.part("step_row", key, step, _fork_link(details, step, can_run=can_run))
-    for running in details.running_steps:
-        key = f"step-{element_key(running.id)}"
-        rows[key] = pages.part("running_row", key, running)
     if not rows:
         rows["no-steps"] = pages.part("no_row", "no-steps", 6, "No step has begun yet.")
     return Rows("steps", "tbody", "below", rows)

@@ -109,7 +109,7 @@ async def get_events(
 
 
 @router.get(
-    "/{run_id}/steps", summary="List the steps that have ended", response_model=StepList, **guarded(READ, UnknownRun)
+    "/{run_id}/steps", summary="List the steps that have begun", response_model=StepList, **guarded(READ, UnknownRun)
 )
 async def get_steps(parts: InjectedParts, run_id: RunId) -> Response:
     await parts.control.runs.get(run_id)

@@ -39,7 +39,8 @@ EVENT: Final[Example] = {
 }  # fmt: skip
 TOKEN: Final[Example] = {**_STEP, "epoch": 1, "text": "Rain"}
 STEP: Final[Example] = {
-    **_STEP, "status": "succeeded", "seq": 5, "started_at": "2026-11-23T03:50:45.126000+00:00", "duration_s": 1.174,
+    **_STEP, "kind": "step", "status": "succeeded", "seq": 5, "started_at": "2026-11-23T03:50:45.126000+00:00",
+    "deadline": None, "wake_at": None, "duration_s": 1.174, "progress": None,
     "outputs": {"poem": "Rain on the last leaves"}, "error": None, "handled": None, "tries": 1,
 }  # fmt: skip
 CALL: Final[Example] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from flowyard.api import examples
 from flowyard.api.runs import FailureView
-from flowyard.runs.run import Entry, Step
+from flowyard.runs.run import Entry, Step, StepStatus
 
 Seq: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -44,16 +45,32 @@ class TokenView(BaseModel, json_schema_extra={"examples": [examples.TOKEN]}):
     text: str
 
 
+class ProgressView(BaseModel):
+    """How many items a map has, and how many of them have ended: `done` well, or `failed`."""
+
+    items: int
+    done: int
+    failed: int
+
+
 class StepView(BaseModel, json_schema_extra={"examples": [examples.STEP]}):
-    """One execution of one node that has ended, or waits for its next try. `item`: its index in a map."""
+    """One execution of one node, or a map as a whole. `item`: its index in a map.
+
+    `running`: it is at work. `waiting`: for its next try. `retrying`: it has failed the run, and is executed again.
+    `interrupted`: the run has ended, or lost its executor, while the step was at work.
+    """
 
     node: str
     visit: int
     item: int | None
-    status: Literal["succeeded", "failed", "waiting"]
-    seq: Annotated[int, Field(description="The number of the event that ended it")]
-    started_at: datetime
-    duration_s: float
+    kind: Literal["step", "map"]
+    status: StepStatus
+    seq: Annotated[int, Field(description="The number of the event that ended it, else of its last event")]
+    started_at: Annotated[datetime, Field(description="When it first started")]
+    deadline: Annotated[datetime | None, Field(description="When its time is over; null: its node has no timeout")]
+    wake_at: Annotated[datetime | None, Field(description="When its next try may begin, if it waits for that")]
+    duration_s: Annotated[float | None, Field(description="How long it was last at work; null: not known yet")]
+    progress: Annotated[ProgressView | None, Field(description="How far a map is; null for a step")]
     outputs: dict[str, Any] | None
     error: FailureView | None
     handled: Annotated[str | None, Field(description="How the run went on: fail, continue, goto, skip or collect")]
@@ -63,8 +80,10 @@ class StepView(BaseModel, json_schema_extra={"examples": [examples.STEP]}):
     def of(cls, step: Step) -> StepView:
         values: dict[str, Any] = {name: getattr(step, name) for name in cls.model_fields}
         error = FailureView.of(step.error) if step.error is not None else None
-        outputs = dict(step.outputs) if step.outputs is not None else None
-        return cls.model_construct(**values | {"error": error, "outputs": outputs})
+        progress = step.progress
+        outputs = dict(step.outputs) if step.outputs is not None and step.kind == "step" else None
+        shown = ProgressView.model_construct(**asdict(progress)) if progress is not None else None
+        return cls.model_construct(**values | {"error": error, "outputs": outputs, "progress": shown})
 
 
 class StepList(BaseModel):

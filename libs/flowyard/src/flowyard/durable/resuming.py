@@ -40,7 +40,7 @@ async def recorded_steps(history: History, claim: Claim) -> dict[StepId, Step]:
     """What is stored of the run's steps, decisions and maps."""
     if not claim.has_steps:
         return {}
-    steps = await patiently(lambda: history.steps(claim.run_id))
+    steps = await patiently(lambda: history.record(claim.run_id))
     # A step that a retry executes again begins with its first try.
     return {s.id: replace(s, tries=1, error=None, handled=None) if s.status == "retrying" else s for s in steps}
 

@@ -217,3 +217,23 @@ class Step:
     @property
     def has_ended(self) -> bool:
         return self.status in ("succeeded", "failed")
+
+    @property
+    def progress(self) -> MapProgress | None:
+        """How far a map is; None for anything else."""
+        if self.kind != "map" or self.outputs is None:
+            return None
+        return MapProgress(*(int(self.outputs[name]) for name in ("items", "done", "failed")))
+
+
+@dataclass(frozen=True, slots=True)
+class MapProgress:
+    """How many items a map has, and how many of them have ended: `done` well, or `failed`."""
+
+    items: int
+    done: int
+    failed: int
+
+    def __str__(self) -> str:
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return f"{self.done:,} of {self.items:,} done{failed}"

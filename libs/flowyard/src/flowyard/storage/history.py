@@ -38,12 +38,16 @@ class History:
             if len(page) < rows:
                 return
 
-    async def steps(self, run_id: UUID) -> list[Step]:
-        """In the order in which they ended."""
+    async def record(self, run_id: UUID) -> list[Step]:
+        """All that is recorded of the run: steps, maps, decisions, in the order in which they ended."""
         rows = await self._database.rows(
             "SELECT * FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item", run_id
         )
         return [step_of(row) for row in rows]
+
+    async def steps(self, run_id: UUID) -> list[Step]:
+        """As `record`, without decisions."""
+        return [step for step in await self.record(run_id) if step.kind != "decision"]
 
     async def calls(self, run_id: UUID) -> list[CallRow]:
         rows = await self._database.rows("SELECT * FROM model_calls WHERE run_id = $1 ORDER BY seq", run_id)

@@ -12,6 +12,7 @@ from flowyard.api.history import StepView
 from flowyard.api.runs import RunListItem, RunView, SpendingView
 from flowyard.api.workflows import WorkflowDetail
 from flowyard.runs.events import StepId
+from flowyard.runs.run import MapProgress
 from flowyard_cli.show.format import count, money, plural, seconds
 from flowyard_cli.show.tables import NONE, ago, print_facts, print_table, when
 from flowyard_embedded.streams import put
@@ -100,7 +101,9 @@ def _spent(spending: SpendingView) -> str:
 def _step(step: StepView) -> Sequence[object]:
     error = f"{step.error.message} [{step.error.code}]" if step.error else None
     name = StepId(step.node, step.visit, step.item)
-    return name, step.status, ago(step.started_at), seconds(step.duration_s), step.tries, error
+    status = f"{step.status}, {MapProgress(**dict(step.progress))}" if step.progress else step.status
+    took = seconds(step.duration_s) if step.duration_s is not None else NONE
+    return name, status, ago(step.started_at), took, step.tries, error
 
 
 def _print_values(title: str, values: Mapping[str, Any]) -> None:
