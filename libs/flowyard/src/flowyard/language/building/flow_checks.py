@@ -70,10 +70,13 @@ class _Checker:
         ending = self.flow.reaching_end()
         stuck = [node for node in self.nodes if node in reached and node not in ending]
         # Nodes that only lead to a stuck node are stuck as well: report the cause alone.
-        for node in [node for node in stuck if node not in self.edges.transitions] or stuck:
-            is_last = node not in self.edges.transitions
-            hint = f"add {{from: {node}, to: END}}" if is_last else "add an edge that leads to END"
-            self.document.error("no-way-to-end", self.path(node), f"a run can't reach END from node '{node}'", hint)
+        last = [node for node in self.nodes if node in reached and node not in self.edges.transitions]
+        for node in last or stuck:
+            hint = f"add {{from: {node}, to: END}}" if node in last else "add an edge that leads to END"
+            message = f"a run can't reach END from node '{node}'"
+            if node in ending:
+                message = f"no edge says how a run continues when node '{node}' succeeds"
+            self.document.error("no-way-to-end", self.path(node), message, hint)
 
     def report_unreachable(self, reached: frozenset[str]) -> None:
         if any(self.document.has_removed_key(("nodes", i)) for i in range(len(self.nodes))):
