@@ -184,7 +184,7 @@ async def test_a_day_takes_what_calls_came_to_and_not_what_they_might_have(yard:
     await yard.executor("one", daily_budgets=json.dumps({"*": {"tokens": 10_000}}))
     run_id = await yard.submit(await yard.apply(many("{model_calls: 50}", more=bounded(yard, 4_900))), topics=ITEMS)
     assert (await yard.ended(run_id)).status == "succeeded"
-    days, came_to = DailySpending(yard.database), Amount(tokens=50 * (BOUND + 20), model_calls=50)
+    days, came_to = DailySpending(yard.database, executor="one"), Amount(tokens=50 * (BOUND + 20), model_calls=50)
 
     async def settled() -> bool:
         return await days.today("many") == came_to

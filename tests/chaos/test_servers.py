@@ -93,7 +93,7 @@ async def test_a_call_that_ends_while_postgres_is_away_is_taken_off_the_day_when
     servers.restart_postgres()
     ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
     assert [run.status for run in ended] == ["succeeded"] * RUNS
-    days = DailySpending(yard.database)
+    days = DailySpending(yard.database, executor="one")
     came_to = sum((run.spending.tokens_in or 0) + (run.spending.tokens_out or 0) for run in ended)
 
     async def settled() -> bool:

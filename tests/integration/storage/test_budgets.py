@@ -14,7 +14,7 @@ CALL = Amount(Decimal("0.10"), 100, 1)
 
 
 async def test_no_more_is_reserved_than_a_day_allows_however_many_reserve_at_once(stored: Stored) -> None:
-    days = DailySpending(stored.database)
+    days = DailySpending(stored.database, executor="one")
     for workflow, limits in [
         ("usd", Budget(usd=Decimal("1.05"))),
         ("tokens", Budget(tokens=1000)),
@@ -26,7 +26,7 @@ async def test_no_more_is_reserved_than_a_day_allows_however_many_reserve_at_onc
 
 
 async def test_the_first_call_of_a_day_is_measured_too(stored: Stored) -> None:
-    days = DailySpending(stored.database)
+    days = DailySpending(stored.database, executor="one")
     for limits in (Budget(usd=Decimal("0.09")), Budget(tokens=99)):
         assert await days.reserve("test", CALL, limits) is None
     assert await days.today("test") == Amount()
@@ -34,7 +34,7 @@ async def test_the_first_call_of_a_day_is_measured_too(stored: Stored) -> None:
 
 
 async def test_what_a_call_did_not_need_is_there_for_others(stored: Stored) -> None:
-    days, limits = DailySpending(stored.database), Budget(tokens=150)
+    days, limits = DailySpending(stored.database, executor="one"), Budget(tokens=150)
     day = await days.reserve("test", CALL, limits)
     assert day is not None
     assert await days.reserve("test", CALL, limits) is None
@@ -44,7 +44,7 @@ async def test_what_a_call_did_not_need_is_there_for_others(stored: Stored) -> N
 
 
 async def test_each_day_and_each_workflow_has_its_own(stored: Stored) -> None:
-    days, limits = DailySpending(stored.database), Budget(model_calls=1)
+    days, limits = DailySpending(stored.database, executor="one"), Budget(model_calls=1)
     assert await days.reserve("one", CALL, limits) is not None
     assert await days.reserve("two", CALL, limits) is not None
     assert await days.reserve("one", CALL, limits) is None
@@ -53,9 +53,27 @@ async def test_each_day_and_each_workflow_has_its_own(stored: Stored) -> None:
 
 
 async def test_days_that_are_over_are_forgotten(stored: Stored) -> None:
-    days = DailySpending(stored.database)
+    days = DailySpending(stored.database, executor="one")
     await days.reserve("old", CALL, Budget())
     await stored.database.execute("UPDATE daily_spending SET day = day - 3")
     await days.reserve("new", CALL, Budget())
     assert await stored.retention.delete_days(older_than_s=2 * 86_400) == 1
     assert await days.today("new") == CALL
+
+
+async def test_what_others_have_in_flight_is_known_while_they_are_alive(stored: Stored) -> None:
+    """Of executors that are gone, it counts as spent."""
+    here, there = (DailySpending(stored.database, executor=name) for name in ("here", "there"))
+    claim = await stored.claimed(executor="there")
+    day = await there.reserve("test", CALL, Budget())
+    assert day is not None
+    assert (await here.today("test"), await here.in_flight("test")) == (CALL, CALL)
+    await there.settle("test", day, CALL, Amount(Decimal("0.01"), 10, 1))
+    assert await here.today("test") == Amount(Decimal("0.01"), 10, 1)
+    assert await here.in_flight("test") == Amount()
+    await there.reserve("test", CALL, Budget())
+    await stored.expire(claim.run_id)
+    assert await here.in_flight("test") == Amount()
+    assert (await here.today("test")).tokens == 110
+    await there.begin()
+    assert (await here.today("test")).tokens == 110

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+import pytest
+
+from flowyard.errors.steps import BudgetExceeded
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount
 from flowyard.storage.budgets import DailySpending
 from flowyard.storage.database import open_database
 from flowyard_executor.daily_budgets import DailyBudgets
+from support.stored import Stored, open_stored
 
 
 async def test_a_run_that_is_ended_while_it_reserves_leaves_nothing_counted(database_url: str) -> None:
     chance = Random(1)
     async with open_database(database_url, service="tests") as database:
-        spending = DailySpending(database)
+        spending = DailySpending(database, executor="one")
         budgets = DailyBudgets(spending, {"*": Budget(tokens=10)})
         day = budgets.of("triage")
         assert day is not None
@@ -29,3 +33,29 @@ async def test_a_run_that_is_ended_while_it_reserves_leaves_nothing_counted(data
         await budgets.settled(within_s=5)
         assert await spending.today("triage") == Amount()
         assert callable(await day.reserve(Amount(tokens=10), lambda: False))
+
+
+async def test_a_call_waits_for_another_executors_call_that_may_leave_enough(database_url: str) -> None:
+    async with open_stored(database_url) as stored:
+        await _one_waits_for_the_other(stored)
+
+
+async def _one_waits_for_the_other(stored: Stored) -> None:
+    limits = {"*": Budget(tokens=10)}
+    here, there = (DailyBudgets(DailySpending(stored.database, executor=name), limits) for name in ("here", "there"))
+    ours, theirs = here.of("test"), there.of("test")
+    assert ours is not None
+    assert theirs is not None
+    claim = await stored.claimed(executor="there")
+    settle = await theirs.reserve(Amount(tokens=8), lambda: False)
+    waiting = asyncio.ensure_future(ours.reserve(Amount(tokens=6), lambda: False))
+    with pytest.raises(BudgetExceeded):
+        # More than what would be left if the other call cost nothing.
+        await theirs.reserve(Amount(tokens=11), lambda: False)
+    assert not waiting.done()
+    settle(Amount(tokens=4))
+    assert callable(await waiting)
+    await stored.expire(claim.run_id)
+    with pytest.raises(BudgetExceeded):
+        # 4 tokens are spent; of the rest, which counts as reserved, nobody will settle anything.
+        await theirs.reserve(Amount(tokens=6), lambda: False)

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 ANY_OTHER: Final = "*"
 """Names the limits of each workflow that has none of its own."""
 
+_OTHERS_S: Final = 0.25
+"""Between two looks at what other executors have settled."""
+
 
 class DailyBudgets:
     """The daily budgets of all workflows, for the runs of this process."""
@@ -37,6 +40,10 @@ class DailyBudgets:
             return None
         budget = self._by_workflow.setdefault(workflow, _WorkflowBudget(workflow, limits, self._spending))
         return DailyLimit(limits, budget.reserve)
+
+    async def begin(self) -> None:
+        """Before the first call of this process."""
+        await patiently(self._spending.begin)
 
     async def settled(self, *, within_s: float) -> None:
         """Returns when all ended calls are settled, or after `within_s`: the others stay counted as reserved."""
@@ -58,7 +65,7 @@ class _WorkflowBudget:
         self._settled = asyncio.Event()
 
     async def reserve(self, amount: Amount, is_draining: IsDraining) -> Settle:
-        """Waits while calls of this process may still leave more than they reserved.
+        """Waits while calls in flight, of this process or another one, may still cost less than they reserved.
 
         Raises BudgetExceeded; Draining, but only once those calls are settled: until then the executor that takes over
         the run would be refused because of what they have reserved.
@@ -74,16 +81,20 @@ class _WorkflowBudget:
                 elif is_draining():
                     raise Draining
                 else:
-                    await self._refuse(amount)
+                    await self._wait_for_others(amount)
             self._in_flight += 1
         return partial(self._settle_later, day, amount)
 
-    async def _refuse(self, amount: Amount) -> None:
-        """Raises BudgetExceeded, unless the amount fits by now."""
+    async def _wait_for_others(self, amount: Amount) -> None:
+        """A moment, if calls of other executors may still leave enough. Raises BudgetExceeded if they can't."""
         spent = await patiently(lambda: self._spending.today(self._workflow))
         over = excess(self._limits, spent, amount)
-        if over is not None:
+        if over is None:
+            return
+        in_flight = await patiently(lambda: self._spending.in_flight(self._workflow))
+        if excess(self._limits, spent - in_flight, amount) is not None:
             raise refusal(over, per="day")
+        await asyncio.sleep(_OTHERS_S)
 
     async def _try(self, amount: Amount) -> date | None:
         """The day on which the amount is reserved; None if it doesn't fit."""

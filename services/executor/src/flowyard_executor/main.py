@@ -77,6 +77,7 @@ async def _run_executor(settings: ExecutorSettings, draining: asyncio.Event) -> 
 
 async def _run_until_drained(parts: ExecutorParts) -> None:
     """Claims and executes runs until `parts.draining` is set and nothing is left to do."""
+    await parts.daily_budgets.begin()
     await release_own_runs(parts)
     async with (
         doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=parts.settings.poll_s) as bell,
@@ -149,8 +150,8 @@ def _build_parts(
         metrics.commits.batch.observe(commits)
 
     committer = Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
-    claims, saver = Claims(database, lease_s=settings.lease_s), Saver(Checkpoints(database))
-    daily_budgets = DailyBudgets(DailySpending(database), settings.daily_budgets)
+    claims = Claims(database, lease_s=settings.lease_s)
+    daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
     documents, clock = Documents(workflows), DatabaseClock()
     return ExecutorParts(
         settings=settings,

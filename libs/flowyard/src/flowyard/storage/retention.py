@@ -51,7 +51,10 @@ SELECT (SELECT count(*) FROM r) AS runs, (SELECT count(*) FROM e) AS events, (SE
     (SELECT count(*) FROM m) AS model_calls, (SELECT count(*) FROM x) AS exports
 """
 
-_DELETE_DAYS: Final = "DELETE FROM daily_spending WHERE day < (now() - make_interval(secs => $1))::date"
+_DELETE_DAYS: Final = """
+WITH reservations AS (DELETE FROM daily_reservations WHERE day < (now() - make_interval(secs => $1))::date)
+DELETE FROM daily_spending WHERE day < (now() - make_interval(secs => $1))::date
+"""
 
 _DELETE_DEFINITIONS: Final = """
 DELETE FROM definitions d

@@ -208,6 +208,20 @@ daily_spending = Table(
     comment="What the calls of a day have come to, and what those in flight may come to at most.",
 )
 
+daily_reservations = Table(
+    "daily_reservations",
+    metadata,
+    Column("workflow", Text, nullable=False),
+    Column("day", Date, nullable=False, comment="of UTC"),
+    Column("executor", Text, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("model_calls", Integer, nullable=False),
+    Column("usd", Numeric, nullable=False),
+    PrimaryKeyConstraint("workflow", "day", "executor"),
+    postgresql_with={"fillfactor": "50"},
+    comment="The part of daily_spending that is reserved for calls in flight, by executor.",
+)
+
 export_targets = Table(
     "export_targets",
     metadata,

@@ -47,6 +47,18 @@ def upgrade() -> None:
         "UPDATE steps s SET status = 'retrying' FROM runs r WHERE r.id = s.run_id AND s.status = 'failed'"
         " AND s.handled = 'fail' AND r.status IN ('queued', 'running', 'waiting')"
     )
+    op.create_table(
+        "daily_reservations",
+        sa.Column("workflow", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False, comment="of UTC"),
+        sa.Column("executor", sa.Text(), nullable=False),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.Column("model_calls", sa.Integer(), nullable=False),
+        sa.Column("usd", sa.Numeric(), nullable=False),
+        sa.PrimaryKeyConstraint("workflow", "day", "executor", name=op.f("pk_daily_reservations")),
+        comment="The part of daily_spending that is reserved for calls in flight, by executor.",
+        postgresql_with={"fillfactor": "50"},
+    )
     op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
     for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
         op.execute((Path(__file__).parent / name).read_text())
