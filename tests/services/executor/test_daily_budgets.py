@@ -46,16 +46,13 @@ async def _one_waits_for_the_other(stored: Stored) -> None:
     ours, theirs = here.of("test"), there.of("test")
     assert ours is not None
     assert theirs is not None
-    claim = await stored.claimed(executor="there")
+    await stored.claimed(executor="there")
     settle = await theirs.reserve(Amount(tokens=8), lambda: False)
     waiting = asyncio.ensure_future(ours.reserve(Amount(tokens=6), lambda: False))
-    with pytest.raises(BudgetExceeded):
-        # More than what would be left if the other call cost nothing.
-        await theirs.reserve(Amount(tokens=11), lambda: False)
+    await asyncio.sleep(0.3)  # it has looked at least once
     assert not waiting.done()
     settle(Amount(tokens=4))
     assert callable(await waiting)
-    await stored.expire(claim.run_id)
     with pytest.raises(BudgetExceeded):
-        # 4 tokens are spent; of the rest, which counts as reserved, nobody will settle anything.
+        # All 10 tokens are spent or reserved, and the executor that has reserved 6 of them holds no run: it is gone.
         await theirs.reserve(Amount(tokens=6), lambda: False)
