@@ -12,7 +12,6 @@ from flowyard.errors.requests import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
 from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent, decode_all
-from flowyard.runs.events import LoopTurned, RouteTaken
 from flowyard.runs.run import Entry, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import EdgeLine
