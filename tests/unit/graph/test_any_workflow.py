@@ -6,12 +6,12 @@ import asyncio
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flowyard.runs.events import RunFinished, StepFailed, StepFinished, StepStarted
+from support.blocks import Block, Trail, Writer, blocks
 from support.workflows import Outcome, run
 
 _SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -115,127 +115,7 @@ def test_a_node_runs_once_and_after_all_live_nodes_before_it(graph: Graph) -> No
             done.add(event.step.node)
 
 
-# Blocks within blocks: how often each node runs can be counted without running anything.
-
-
-@dataclass(frozen=True)
-class Task:
-    pass
-
-
-@dataclass(frozen=True)
-class Row:
-    blocks: list[Block]
-
-
-@dataclass(frozen=True)
-class Fork:
-    branches: list[Block]
-
-
-@dataclass(frozen=True)
-class Choice:
-    branches: list[Block]
-    chosen: int
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """The condition holds after `wanted` turns, the bound after `most`."""
-
-    body: Block
-    wanted: int
-    most: int
-
-
-@dataclass(frozen=True)
-class Each:
-    items: int
-
-
-Block: TypeAlias = Task | Row | Fork | Choice | Repeat | Each
-
-
-def _larger(inner: st.SearchStrategy[Block]) -> st.SearchStrategy[Block]:
-    several = st.lists(inner, min_size=2, max_size=3)
-    return st.one_of(
-        st.builds(Row, several),
-        st.builds(Fork, several),
-        st.builds(Choice, several, st.integers(0, 1)),
-        st.builds(Repeat, inner, st.integers(1, 4), st.integers(1, 3)),
-    )
-
-
-_SMALLEST: st.SearchStrategy[Block] = st.one_of(st.builds(Task), st.builds(Each, st.integers(0, 3)))
-blocks = st.recursive(_SMALLEST, _larger, max_leaves=8)
-
-
-class Writer:
-    """Writes a block as a document, and counts how often each of its nodes runs."""
-
-    def __init__(self) -> None:
-        self.fields: dict[str, object] = {}
-        self.nodes: list[object] = []
-        self.edges: list[object] = []
-        self.replies: dict[str, object] = {}
-        self.expected: Counter[str] = Counter()
-
-    def node(self, kind: str, times: int) -> str:
-        name = f"{kind}{len(self.nodes)}"
-        self.nodes.append({"id": name, "prompt": name, "outputs": [name]})
-        self.fields[name] = "str"
-        self.expected[name] = times
-        return name
-
-    def write(self, block: Block, then: str, times: int) -> str:
-        """The node where the block begins; it goes on to `then`, and is entered `times` times."""
-        match block:
-            case Task():
-                name = self.node("task", times)
-                self.edges.append({"from": name, "to": then})
-                return name
-            case Row(inner):
-                for each in reversed(inner):
-                    then = self.write(each, then, times)
-                return then
-            case Fork(branches):
-                name, join = self.node("fork", times), self.node("join", times)
-                self.edges.append({"from": join, "to": then})
-                self.edges.append({"from": name, "to": [self.write(b, join, times) for b in branches]})
-                return name
-            case Choice(branches, chosen):
-                return self.choice(branches, chosen, then, times)
-            case Repeat(body, wanted, most):
-                turns = min(wanted, most)
-                name = self.node("loop", times * turns)
-                until = f"iterations('{name}') >= {wanted}"
-                to = self.write(body, name, times * turns)
-                loop = {"to": to, "until": until, "max_iterations": most, "exit_to": then}
-                self.edges.append({"from": name, "loop": loop})
-                return to
-            case Each(items):
-                return self.each(items, then, times)
-
-    def choice(self, branches: list[Block], chosen: int, then: str, times: int) -> str:
-        name, merge = self.node("route", times), self.node("merge", times)
-        self.replies[name] = str(chosen)
-        self.edges.append({"from": merge, "to": then})
-        to = [self.write(b, merge, times if i == chosen else 0) for i, b in enumerate(branches)]
-        routes: list[object] = [{"if": f"{name} == '{i}'", "to": entry} for i, entry in enumerate(to[:-1])]
-        self.edges.append({"from": name, "routes": [*routes, {"default": to[-1]}]})
-        return name
-
-    def each(self, items: int, then: str, times: int) -> str:
-        name, work = self.node("plan", times), self.node("work", times * items)
-        self.fields |= {f"{name}_in": {"type": "list", "default": list(range(items))}, f"{name}_out": "list"}
-        way = {"items_field": f"{name}_in", "target_node": work, "collect_field": f"{name}_out", "max_concurrency": 2}
-        self.edges += [{"from": name, "parallel": way}, {"from": work, "to": then}]
-        return name
-
-    def document(self, block: Block) -> dict[str, object]:
-        entry = self.write(block, "END", 1)
-        edges = [{"from": "START", "to": entry}, *self.edges]
-        return {"flow": {"name": "any"}, "state": {"fields": self.fields}, "nodes": self.nodes, "edges": edges}
+# Blocks within blocks: how often each node runs, and what all of them write, is known without running anything.
 
 
 @given(blocks)
@@ -246,3 +126,4 @@ def test_nested_forks_routes_loops_and_maps_run_each_node_as_often_as_they_say(b
     assume(writer.expected.total() < 400)
     outcome = _finish(document, writer.replies)
     assert Counter(outcome.path) == +writer.expected
+    assert outcome.result.state["trail"] == Trail().of(block)
