@@ -44,6 +44,7 @@ class Walk:
     steps: StepContext
     failed: NodeFailed | None = None
     _paused: float = field(default_factory=time.monotonic)
+    _unreached: set[StepId] = field(default_factory=set)
 
     @property
     def recorder(self) -> Recorder:
@@ -89,7 +90,7 @@ class Walk:
         Raises ReplayMismatch if a recorded decision isn't the one that follows now, or if recorded steps are left over.
         """
         recorded = self.recorder.recorded
-        left = sum(1 for step in recorded.values() if step.item is None and step.has_ended)
+        self._unreached = {id_ for id_, step in recorded.items() if step.has_ended}
         at_work: list[Branch] = []
         ready = deque(self.marking.ready)
         while ready:
@@ -97,13 +98,15 @@ class Walk:
             step = recorded.get(StepId(branch.at, branch.visit))
             if step is None or not step.has_ended:
                 at_work.append(branch)
+                if branch.at in self.plan.maps and recorded:
+                    await self._recorded_items(branch)
                 continue
-            left -= 1
+            self._unreached.discard(step.id)
             ready += await self._replay_step(branch, step)
             await self.pause()
-        if left:
-            ended = {(branch.at, branch.visit) for branch in at_work}
-            raise ReplayMismatch(f"{left} recorded steps aren't reached from the start; at work: {sorted(ended)}")
+        if self._unreached:
+            names = ", ".join(sorted(map(str, self._unreached))[:3])
+            raise ReplayMismatch(f"{len(self._unreached)} recorded steps aren't reached from the start: {names}")
         return at_work
 
     async def pause(self) -> None:
@@ -124,11 +127,18 @@ class Walk:
         map_ = self.plan.maps.get(branch.at)
         if map_ is None:
             return dict(step.outputs or {})
-        place, items = StepId(branch.at, branch.visit), items_of(map_, branch.state)
-        results, missing = await recorded_results(map_, place, items, self.recorder.recorded, self.pause)
+        results, missing = await self._recorded_items(branch)
         if missing:
-            raise ReplayMismatch(f"item {missing[0]} of the map {place} isn't recorded, but the map has ended")
+            raise ReplayMismatch(f"item {missing[0]} of the map {step.id} isn't recorded, but the map has ended")
         return {map_.collect_field: [value for result in results for value in result]}
+
+    async def _recorded_items(self, branch: Branch) -> tuple[list[list[Any]], list[int]]:
+        """The results of a map's recorded items, and the indexes of the others."""
+        map_, place = self.plan.maps[branch.at], StepId(branch.at, branch.visit)
+        items = items_of(map_, branch.state)
+        results, missing = await recorded_results(map_, place, items, self.recorder.recorded, self.pause)
+        self._unreached.difference_update(StepId(branch.at, branch.visit, i) for i in range(len(items)))
+        return results, missing
 
     def _decided(self, branch: Branch, outputs: State, handled: str | None = None) -> Decision:
         try:

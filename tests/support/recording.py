@@ -1,0 +1,112 @@
+"""Runs in memory whose record is kept, to be replayed: what the durable recorder writes, without a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+from flowyard.graph.compile import Compiled
+from flowyard.graph.marking import Marking
+from flowyard.graph.run import RunResult, drive
+from flowyard.graph.walk import Walk
+from flowyard.language.inputs import valid_inputs
+from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
+from flowyard.runs.run import Fork, Spending, Step
+from flowyard.steps.context import StepContext
+from flowyard.steps.recorder import Begun, Choice, Next
+
+_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Recording:
+    """`recorded`: what is replayed; `steps`: that, and what is recorded since; `events`: all that are emitted."""
+
+    recorded: Mapping[StepId, Step] = field(default_factory=dict)
+    steps: dict[StepId, Step] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    fork: Fork | None = None
+
+    def __post_init__(self) -> None:
+        self.steps = dict(self.recorded)
+
+    def spent_before(self, step: StepId) -> Spending:
+        return Spending()
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def reserve(self, event: ModelReserved) -> None:
+        self.emit(event)
+
+    def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
+        self.emit(end)
+        if isinstance(end, StepFinished):
+            self._add(end.step, next_, status="succeeded", outputs=dict(end.outputs))
+        else:
+            self._add(end.step, next_, status="failed", error=end.error, handled=end.handled)
+        self._choose(choice)
+
+    def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
+        self._add(place, next_, status="succeeded", kind="decision")
+        self._choose(choice)
+
+    def start_map(self, step: StepId, items: int, digest: str) -> None:
+        self._add(step, None, status="running", kind="map", outputs={"items": items, "digest": digest})
+
+    def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
+        self.steps[step] = replace(self.steps[step], status="succeeded", next=list(next_))
+        self._choose(choice)
+
+    async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
+        return Begun(0.0, timeout_s)
+
+    async def step_aside(self, step: StepId) -> None:
+        pass
+
+    def end(self, step: StepId) -> None:
+        pass
+
+    async def wait(self, step: StepId, seconds: float, error: Failure) -> None:
+        pass
+
+    def _add(self, step: StepId, next_: Next | None, **about: Any) -> None:
+        place: dict[str, Any] = {"node": step.node, "visit": step.visit, "item": step.item}
+        next_list = list(next_) if next_ is not None else None
+        self.steps[step] = Step(**place, seq=len(self.steps), started_at=_AT, next=next_list, **about)
+
+    def _choose(self, choice: Choice | None) -> None:
+        if choice is not None:
+            self.emit(choice)
+
+
+class Paced:
+    """A model whose replies depend on the node alone, and come after random turns of the loop."""
+
+    def __init__(self, replies: Mapping[str, Any], seed: int) -> None:
+        self.replies = replies
+        self.calls: list[str] = []
+        self._random = Random(seed)
+
+    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
+        self.calls.append(call.node)
+        for _ in range(self._random.randrange(6)):
+            await asyncio.sleep(0)
+        reply = self.replies.get(call.node, call.node)
+        if isinstance(reply, Exception):
+            raise reply
+        return ModelReply(str(reply), Usage(), None)
+
+
+async def play(compiled: Compiled, recording: Recording, model: Paced) -> RunResult:
+    """Replays what is recorded, and executes the rest."""
+    steps = StepContext(
+        run_id="run", model=model, recorder=recording, stream=False, chance=lambda: 0.0, clock=lambda: 0.0
+    )
+    marking = Marking(compiled.plan, valid_inputs(compiled.workflow, {}))
+    return await drive(compiled, Walk(compiled.plan, marking, steps), timeout_s=None)

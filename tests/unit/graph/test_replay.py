@@ -1,0 +1,181 @@
+"""What is recorded of a run leads it to the same place again, whichever part of it is there, and in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from flowyard.errors.steps import ProviderError
+from flowyard.graph.compile import Compiled
+from flowyard.graph.run import RunResult
+from flowyard.runs.events import LoopTurned, RouteTaken, StepFinished, StepId
+from flowyard.runs.run import Step
+from support.blocks import Block, Writer, blocks
+from support.recording import Paced, Recording, play
+from support.workflows import compiled, document
+
+_SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def replies_of(writer: Writer) -> dict[str, Any]:
+    failure = ProviderError("down", provider="p", model="m")
+    return {node: failure if isinstance(reply, dict) else reply for node, reply in writer.replies.items()}
+
+
+def decisions(steps: Mapping[StepId, Step]) -> dict[str, Any]:
+    return {str(step): (s.kind, s.status, s.next, s.outputs, s.handled) for step, s in steps.items()}
+
+
+def played(graph: Compiled, recording: Recording, model: Paced) -> RunResult:
+    async def in_time() -> RunResult:
+        async with asyncio.timeout(20):
+            return await play(graph, recording, model)
+
+    return asyncio.run(in_time())
+
+
+@given(blocks, st.integers(0, 2**32))
+@_SETTINGS
+def test_a_run_comes_to_the_same_however_long_its_steps_take_and_from_any_part_of_its_record(
+    block: Block, seed: int
+) -> None:
+    writer = Writer()
+    graph = compiled(json.dumps(writer.document(block)))
+    assume(writer.expected.total() < 100)
+    whole = Recording()
+    result = played(graph, whole, Paced(replies_of(writer), seed))
+    assert result.status == "succeeded", result.error
+    random = Random(seed)
+    rows = list(whole.steps.values())
+    for length in sorted({0, len(rows), *random.sample(range(len(rows) + 1), min(4, len(rows)))}):
+        prefix = without_open(rows[:length])
+        random.shuffle(prefix)
+        part, model = Recording({step.id: step for step in prefix}), Paced(replies_of(writer), random.randrange(2**32))
+        again = played(graph, part, model)
+        assert (again.status, again.outputs, again.state) == (result.status, result.outputs, result.state)
+        assert decisions(part.steps) == decisions(whole.steps)
+        # What is recorded isn't executed, and no event of it is emitted, again.
+        recorded = {str(step.id) for step in prefix if step.has_ended}
+        assert recorded.isdisjoint(str(event.step) for event in part.events if isinstance(event, StepFinished))
+        choices = [event for event in part.events if isinstance(event, RouteTaken | LoopTurned)]
+        assert len(choices) == choices_in(part.steps.values()) - choices_in(prefix)
+
+
+def choices_in(steps: Iterable[Step]) -> int:
+    """How many of them were left by a route or a loop."""
+    return sum(1 for step in steps if step.next and isinstance(step.next[-1], dict))
+
+
+def without_open(rows: list[Step]) -> list[Step]:
+    """A map has its place in the record from its start on: here, its end is known only if all of its items are."""
+    places = {row.id for row in rows}
+    result = []
+    for row in rows:
+        items = int((row.outputs or {}).get("items", 0)) if row.kind == "map" else 0
+        is_whole = all(StepId(row.node, row.visit, i) in places for i in range(items))
+        ended = row.kind != "map" or (is_whole and any(other.seq > row.seq + items for other in rows))
+        result.append(row if ended else replace(row, status="running", next=None))
+    return result
+
+
+TWO_BRANCHES = document(
+    "s a b c j",
+    """
+    - {from: START, to: s}
+    - {from: s, to: [a, b]}
+    - {from: b, routes: [{if: "b == 'b'", to: c}, {default: j}]}
+    - {from: [a, c], to: j}
+    - {from: j, to: END}
+    """,
+)
+
+
+async def recorded() -> dict[StepId, Step]:
+    recording = Recording()
+    assert (await play(compiled(TWO_BRANCHES), recording, Paced({}, 1))).status == "succeeded"
+    return recording.steps
+
+
+async def mismatch(steps: Mapping[StepId, Step]) -> str:
+    """Why these steps don't fit. Nothing is executed then."""
+    model = Paced({}, 1)
+    recording = Recording(steps)
+    result = await play(compiled(TWO_BRANCHES), recording, model)
+    assert result.status == "failed"
+    assert result.error is not None
+    assert result.error.code == "replay_mismatch"
+    assert (model.calls, recording.events) == ([], [])
+    return result.error.message
+
+
+async def test_another_decision_than_the_recorded_one_is_a_mismatch() -> None:
+    steps = await recorded()
+    b = StepId("b", 1)
+    message = await mismatch(steps | {b: replace(steps[b], next=["j", {"if": None}])})
+    assert "after b the run went on with ['j', {'if': None}], and now with ['c', {'if': \"b == 'b'\"}]" in message
+
+
+@pytest.mark.parametrize("missing", ["s", "b", "c"])
+async def test_a_step_that_is_missing_in_front_of_recorded_ones_is_a_mismatch(missing: str) -> None:
+    steps = await recorded()
+    del steps[StepId(missing, 1)]
+    assert "recorded steps aren't reached" in await mismatch(steps)
+
+
+async def test_a_recorded_step_that_nothing_leads_to_is_a_mismatch() -> None:
+    steps = await recorded()
+    for extra in (StepId("a", 2), StepId("nobody", 1), StepId("a", 1, 0)):
+        row = replace(steps[StepId("a", 1)], node=extra.node, visit=extra.visit, item=extra.item)
+        assert "1 recorded steps aren't reached" in await mismatch(steps | {extra: row})
+
+
+async def test_a_map_over_other_items_than_recorded_is_a_mismatch() -> None:
+    text = document(
+        "",
+        """
+        - {from: START, parallel: {items_field: items, target_node: work, collect_field: all}}
+        - {from: work, to: END}
+        """,
+        fields="items: {type: 'list[str]', default: [p, q]}\nall: 'list[str]'\nx: str",
+        nodes="- {id: work, prompt: '{item}', outputs: [x]}",
+    )
+    recording = Recording()
+    await play(compiled(text), recording, Paced({}, 1))
+    for change in ("[p, q, r]", "[p, x]"):
+        model = Paced({}, 1)
+        result = await play(compiled(text.replace("[p, q]", change)), Recording(recording.steps), model)
+        assert result.error is not None
+        assert "began with other items" in result.error.message
+        assert model.calls == []
+
+
+async def test_branches_of_different_lengths_do_not_wait_for_each_other() -> None:
+    """The short branch's only step ends last: the other branch's ten steps are done by then."""
+    names = " ".join(f"n{i}" for i in range(10))
+    edges = "".join(f"- {{from: n{i}, to: n{i + 1}}}\n" for i in range(9))
+    text = document(
+        f"{names} slow j",
+        f"- {{from: START, to: [n0, slow]}}\n{edges}- {{from: [n9, slow], to: j}}\n- {{from: j, to: END}}",
+    )
+    finished = asyncio.Event()
+
+    class Waiting(Paced):
+        async def reply(self, call: Any, on_token: Any = None) -> Any:
+            if call.node == "slow":
+                await finished.wait()
+            reply = await super().reply(call, on_token)
+            if call.node == "n9":
+                finished.set()
+            return reply
+
+    async with asyncio.timeout(5):
+        result = await play(compiled(text), Recording(), Waiting({}, 1))
+    assert result.status == "succeeded"
