@@ -227,9 +227,20 @@ async def test_the_timeout_of_a_step_includes_its_retries() -> None:
         raise RateLimited("slow down", provider="p", model="m")
 
     async with asyncio.timeout(5):
-        outcome = await run(_one(", timeout: 0.05, retry: 50"), model=Answering(limited))
+        outcome = await run(
+            _one(", timeout: 0.05, retry: {max_retries: 50, initial_delay: 0}"), model=Answering(limited)
+        )
     assert _error(outcome) == ("timeout", "a")
     assert 1 < len(outcome.calls) < 8
+
+
+async def test_a_step_fails_at_once_if_its_next_try_would_only_begin_after_its_timeout() -> None:
+    async def limited(call: ModelCall) -> str:
+        raise RateLimited("slow down", provider="p", model="m", retry_after=60)
+
+    outcome = await run(_one(", timeout: 4, retry: 3"), model=Answering(limited))
+    assert _error(outcome) == ("timeout", "a")
+    assert (len(outcome.calls), outcome.sleeps, outcome.of(RetryScheduled)) == (1, [], [])
 
 
 async def test_a_timeout_error_of_something_else_is_not_taken_for_the_steps_own() -> None:
@@ -245,7 +256,7 @@ async def test_a_run_that_is_over_its_timeout_stops_and_its_calls_are_aborted() 
     text = document(
         "a b c",
         "- {from: START, to: a}\n- {from: a, to: [b, c]}\n- {from: [b, c], to: END}",
-        config="execution: {timeout: 0.05}",
+        config="execution: {timeout: 0.5}",
     )
 
     async def answer(call: ModelCall) -> str:

@@ -81,16 +81,16 @@ class ItemFailed(Exception):
 def item_result(map_: Map, outputs: Mapping[str, Any] | None, error: Failure | None) -> list[Any]:
     """`[result]`, or `[]` for an item that failed and is skipped."""
     if error is None:
-        values = dict(outputs or {})
-        return [next(iter(values.values()))] if len(values) == 1 else [values]
+        values = outputs or {}
+        return [next(iter(values.values()))] if len(values) == 1 else [dict(values)]
     return [] if map_.on_item_error == "skip" else [{"error": error.code, "message": error.message}]
 
 
 async def digest_of(items: Sequence[Any], pause: Pause) -> str:
     """SHA-256 of the items as JSON."""
-    digest = hashlib.sha256()
+    digest, encode = hashlib.sha256(), json.JSONEncoder(sort_keys=True).encode
     for item in items:
-        digest.update(json.dumps(item, sort_keys=True).encode() + b"\n")
+        digest.update(encode(item).encode() + b"\n")
         await pause()
     return digest.hexdigest()
 

@@ -8,7 +8,7 @@ order of the branches in the document, whichever of them ended first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from flowyard.graph.plan import Plan
@@ -49,7 +49,10 @@ class Branch:
     def with_write(self, write: Write, plan: Plan, *, alone: bool) -> Branch:
         """`alone`: there is no other branch, so that nothing has to be merged later."""
         written = None if alone else Written(write, self.written)
-        return replace(self, state=after_write(self.state, write, plan.merging), written=written)
+        return Branch(self.at, self.visit, self.path, after_write(self.state, write, plan.merging), written)
+
+    def moved(self, at: str, visit: int, path: tuple[int, ...]) -> Branch:
+        return Branch(at, visit, path, self.state, self.written)
 
 
 class Marking:
@@ -95,14 +98,15 @@ class Marking:
         if alone:
             self._base = branch.state
         if len(decision.to) == 1:
-            self._arrive(replace(branch, at=decision.to[0]))
+            to = decision.to[0]
+            if alone and to != END:
+                return [self._begin(to, [branch])]
+            self._waiting.setdefault(to, []).append(branch)
         else:
             for number, place in enumerate(decision.to):
-                self._arrive(replace(branch, at=place, path=(*branch.path, number)))
+                arrived = branch.moved(place, 0, (*branch.path, number))
+                self._waiting.setdefault(place, []).append(arrived)
         return list(self._released())
-
-    def _arrive(self, branch: Branch) -> None:
-        self._waiting.setdefault(branch.at, []).append(branch)
 
     def _released(self) -> Iterator[Branch]:
         """Moves branches that needn't wait any longer to work. A meeting that nobody else can reach becomes one."""
@@ -126,7 +130,7 @@ class Marking:
         visit = self._visits.get(place, 0) + 1
         self._visits[place] = visit
         alone = not self.at_work and not self._waiting
-        branch = replace(self._met(arrived, alone=alone), at=place, visit=visit)
+        branch = self._met(arrived, alone=alone).moved(place, visit, self._path(arrived, alone=alone))
         changes = self._changes(place, visit)
         if changes:
             branch = branch.with_write(Write(changes, replaces=True), self.plan, alone=alone)
@@ -137,16 +141,22 @@ class Marking:
 
     def _met(self, arrived: list[Branch], *, alone: bool) -> Branch:
         """One branch in the place of those that have met."""
-        if alone:
-            self._base = arrived[0].state if len(arrived) == 1 else self._merged(arrived)
-            return replace(arrived[0], path=(), state=self._base, written=None)
-        if len(arrived) == 1:
-            return arrived[0]
+        first = arrived[0]
+        if len(arrived) == 1 and not alone:
+            return first
+        state = first.state if len(arrived) == 1 else self._merged(arrived)
         written: Written | None = None
-        for write in _in_order(arrived):
-            written = Written(write, written)
-        path = _shortened(min(branch.path for branch in arrived), [other.path for other in self._branches()])
-        return replace(arrived[0], path=path, state=self._merged(arrived), written=written)
+        if alone:
+            self._base = state
+        else:
+            for write in _in_order(arrived):
+                written = Written(write, written)
+        return Branch(first.at, first.visit, first.path, state, written)
+
+    def _path(self, arrived: list[Branch], *, alone: bool) -> tuple[int, ...]:
+        if alone or len(arrived) == 1:
+            return () if alone else arrived[0].path
+        return _shortened(min(branch.path for branch in arrived), [other.path for other in self._branches()])
 
     def _branches(self) -> list[Branch]:
         return [*self.at_work.values(), *(branch for waiting in self._waiting.values() for branch in waiting)]
