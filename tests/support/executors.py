@@ -141,7 +141,7 @@ class Yard:
         """Returns when so many of the run's steps are on disk."""
 
         async def look() -> bool:
-            return len(await self.history.steps(run_id)) >= count
+            return sum(step.has_ended for step in await self.history.steps(run_id)) >= count
 
         await eventually(look)
 

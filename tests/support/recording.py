@@ -16,7 +16,7 @@ from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import Fork, Spending, Step
+from flowyard.runs.run import ENGINE, Fork, Spending, Step
 from flowyard.steps.context import StepContext
 from flowyard.steps.recorder import Begun, Choice, Next
 
@@ -103,10 +103,10 @@ class Paced:
         return ModelReply(str(reply), Usage(), None)
 
 
-async def play(compiled: Compiled, recording: Recording, model: Paced) -> RunResult:
+async def play(compiled: Compiled, recording: Recording, model: Paced, *, engine: int = ENGINE) -> RunResult:
     """Replays what is recorded, and executes the rest."""
     steps = StepContext(
         run_id="run", model=model, recorder=recording, stream=False, chance=lambda: 0.0, clock=lambda: 0.0
     )
     marking = Marking(compiled.plan, valid_inputs(compiled.workflow, {}))
-    return await drive(compiled, Walk(compiled.plan, marking, steps), timeout_s=None)
+    return await drive(compiled, Walk(compiled.plan, marking, steps, engine), timeout_s=None)

@@ -179,3 +179,29 @@ async def test_branches_of_different_lengths_do_not_wait_for_each_other() -> Non
     async with asyncio.timeout(5):
         result = await play(compiled(text), Recording(), Waiting({}, 1))
     assert result.status == "succeeded"
+
+
+async def test_a_run_that_an_older_version_recorded_goes_on_although_its_choices_are_not_recorded() -> None:
+    """It has rows of steps and items alone."""
+    text = document(
+        "a b z",
+        """
+        - {from: START, routes: [{if: "flag", to: a}, {default: b}]}
+        - {from: a, parallel: {items_field: items, target_node: work, collect_field: all}}
+        - {from: work, to: z}
+        - {from: z, to: END}
+        - {from: b, to: END}
+        """,
+        fields="flag: {type: bool, default: true}\nitems: {type: 'list[str]', default: [p, q]}\n"
+        "all: 'list[str]'\nx: str",
+        nodes="- {id: work, prompt: '{item}', outputs: [x]}",
+    )
+    whole = Recording()
+    result = await play(compiled(text), whole, Paced({}, 1))
+    rows = [replace(step, next=None) for step in whole.steps.values() if step.kind == "step"]
+    for length in range(len(rows) + 1):
+        part, model = Recording({step.id: step for step in rows[:length]}), Paced({}, 1)
+        again = await play(compiled(text), part, model, engine=0)
+        assert (again.status, again.state) == ("succeeded", result.state)
+        assert len(model.calls) == len(rows) - length
+    assert (await play(compiled(text), Recording({rows[0].id: rows[0]}), Paced({}, 1))).status == "failed"

@@ -186,7 +186,9 @@ class Attempt:
         # A model that can't be opened now fails the step that needs it, which may have a fallback.
         with suppress(ModelError):
             await parts.models.prepare(workflow.models)
-        return await drive(compiled, Walk(compiled.plan, self._marking, steps), timeout_s=self._seconds_left())
+        return await drive(
+            compiled, Walk(compiled.plan, self._marking, steps, claim.engine), timeout_s=self._seconds_left()
+        )
 
     def _budget_gate(self, workflow: Workflow, spent: Amount) -> BudgetGate | None:
         """None if neither the run nor its workflow's day is limited."""

@@ -18,7 +18,7 @@ from flowyard.graph.transitions import Decision, decide, items_of
 from flowyard.language.nodes import Goto
 from flowyard.language.workflow import Next
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
-from flowyard.runs.run import Step
+from flowyard.runs.run import ENGINE, Step
 from flowyard.steps.context import StepContext
 from flowyard.steps.failures import failure_of
 from flowyard.steps.recorder import Recorder
@@ -37,11 +37,15 @@ class NodeFailed(Exception):
 
 @dataclass(slots=True)
 class Walk:
-    """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one."""
+    """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one.
+
+    `engine`: the rules by which the run was recorded.
+    """
 
     plan: Plan
     marking: Marking
     steps: StepContext
+    engine: int = ENGINE
     failed: NodeFailed | None = None
     _paused: float = field(default_factory=time.monotonic)
     _unreached: set[StepId] = field(default_factory=set)
@@ -96,14 +100,17 @@ class Walk:
         while ready:
             branch = ready.popleft()
             step = recorded.get(StepId(branch.at, branch.visit))
-            if step is None or not step.has_ended:
-                at_work.append(branch)
-                if branch.at in self.plan.maps and recorded:
-                    await self._recorded_items(branch)
+            if step is not None and step.has_ended:
+                self._unreached.discard(step.id)
+                ready += await self._replay_step(branch, step)
+                await self.pause()
                 continue
-            self._unreached.discard(step.id)
-            ready += await self._replay_step(branch, step)
-            await self.pause()
+            missing = (await self._recorded_items(branch))[1] if branch.at in self.plan.maps and recorded else [0]
+            if self.engine == 0 and self._unreached and (not missing or branch.at in self.plan.deciding):
+                # These rules recorded neither decisions at places without work nor the ends of maps.
+                ready += await self._replay_unrecorded(branch)
+            else:
+                at_work.append(branch)
         if self._unreached:
             names = ", ".join(sorted(map(str, self._unreached))[:3])
             raise ReplayMismatch(f"{len(self._unreached)} recorded steps aren't reached from the start: {names}")
@@ -122,6 +129,13 @@ class Walk:
             place = StepId(branch.at, branch.visit)
             raise ReplayMismatch(f"after {place} the run went on with {step.next}, and now with {decision.data}")
         return self.marking.advance(branch, decision, outputs)
+
+    async def _replay_unrecorded(self, branch: Branch) -> list[Branch]:
+        outputs = {}
+        if branch.at in self.plan.maps:
+            results, _ = await self._recorded_items(branch)
+            outputs = {self.plan.maps[branch.at].collect_field: [value for result in results for value in result]}
+        return self.marking.advance(branch, self._decided(branch, outputs), outputs)
 
     async def _recorded_outputs(self, branch: Branch, step: Step) -> dict[str, Any]:
         map_ = self.plan.maps.get(branch.at)
