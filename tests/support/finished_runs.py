@@ -53,6 +53,7 @@ def finished_run(
         wake_at=None,
         cancel_requested=False,
         executor=None,
+        worked_s=1.0,
         last_seq=len(entries),
         inputs=inputs or {},
         outputs={"poem": "rain"},

@@ -10,7 +10,6 @@ from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from flowyard.runs.run import ENGINE
 from support.stored import LEASE_S, Stored, commit_of, ending, entries_json, open_stored
-from support.waiting import eventually
 
 
 async def hand_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
@@ -251,3 +250,29 @@ async def test_an_executor_that_starts_again_finds_the_runs_of_its_former_life(s
     assert (moved.status, await stored.claims.claimed_by("one")) == ("queued", [])
     with pytest.raises(ClaimLost):
         await stored.committer.commit(ending(mine))
+
+
+async def test_how_long_executors_had_a_run_is_counted_over_its_claims_and_apart_from_its_waits(stored: Stored) -> None:
+    """Each claim is made to have lasted ten seconds, and each wait an hour."""
+    begun = "UPDATE claims SET claimed_at = claimed_at - interval '10 s'"
+    waited = "UPDATE runs SET wake_at = now(), started_at = started_at - interval '1 h'"
+    claim = await stored.claimed()
+    await stored.database.execute(begun)
+    assert (await stored.runs.get(claim.run_id)).worked_s == pytest.approx(10, abs=1)
+    assert await hand_back(stored, claim, seconds=3600)
+    await stored.database.execute(waited)
+    assert (await stored.runs.get(claim.run_id)).worked_s == pytest.approx(10, abs=1)
+    await stored.moves.sweep()
+    [lost] = await stored.claims.take("two", 1)
+    await stored.database.execute(begun)
+    await stored.database.execute("UPDATE claims SET lease_until = now() - interval '4 s'")
+    await stored.moves.sweep()
+    assert (await stored.runs.get(claim.run_id)).worked_s == pytest.approx(16, abs=1)
+    [last] = await stored.claims.take("three", 1)
+    await stored.database.execute(begun)
+    await stored.finish(last, seq=lost.last_seq + 2)
+    run = await stored.runs.get(claim.run_id)
+    assert run.worked_s == pytest.approx(26, abs=1)
+    assert run.started_at is not None
+    assert run.finished_at is not None
+    assert (run.finished_at - run.started_at).total_seconds() > 3600

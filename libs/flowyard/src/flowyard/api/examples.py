@@ -29,7 +29,7 @@ SUMMARY: Final[Example] = {
     "digest": "6b1f4d0e2a9c7385e0d14b6a8c2f59731e0b4d7a96c8f2513ad07be94c618f25",
     "status": "succeeded", "priority": 0, "attempt": 1, "created_at": _CREATED,
     "started_at": "2026-11-23T03:50:45.124000+00:00", "finished_at": "2026-11-23T03:50:46.302000+00:00",
-    "wake_at": None, "cancel_requested": False, "executor": None, "last_seq": 6, "error": None,
+    "wake_at": None, "cancel_requested": False, "executor": None, "worked_s": 1.178, "last_seq": 6, "error": None,
     "spending": {"calls": 1, "tokens_in": 24, "tokens_out": 19, "cost_usd": "0.00012"}, "forked_from": None,
 }  # fmt: skip
 RUN: Final[Example] = SUMMARY | {"inputs": {"topic": "autumn rain"}, "outputs": {"poem": "Rain on the last leaves"}}

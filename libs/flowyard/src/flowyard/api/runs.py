@@ -127,6 +127,9 @@ class RunListItem(BaseModel, json_schema_extra={"examples": [examples.SUMMARY]})
     wake_at: Annotated[datetime | None, Field(description="When a `waiting` run is queued again")]
     cancel_requested: bool
     executor: Annotated[str | None, Field(description="The executor that works on it now")]
+    worked_s: Annotated[
+        float, Field(description="Seconds that executors had it; the rest of its time it was queued, waited or failed")
+    ]
     last_seq: Annotated[int, Field(description="The number of its newest event")]
     error: FailureView | None
     spending: SpendingView

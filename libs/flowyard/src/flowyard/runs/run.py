@@ -115,6 +115,7 @@ class Run:
     """One execution of one revision. Times are UTC, from the database's clock.
 
     `attempt`: claims since the submission or the last retry; those that were handed back don't count. 0: never claimed.
+    `worked_s`: how long executors had it; the rest of its time it was queued, waited, or had failed.
     """
 
     id: UUID
@@ -130,6 +131,7 @@ class Run:
     wake_at: datetime | None
     cancel_requested: bool
     executor: str | None
+    worked_s: float
     last_seq: int
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any] | None

@@ -94,13 +94,14 @@ released AS (
     UPDATE claims SET executor = NULL, lease_until = NULL, step_deadline = NULL, last_seq = $4,
         epoch = epoch + 1
     WHERE run_id = $1 AND epoch = $2 AND executor IS NOT NULL
-    RETURNING run_id
+    RETURNING run_id, claimed_at
 ),
 new_event AS (
     INSERT INTO events (run_id, seq, entries) SELECT run_id, $4, $3::text::json FROM released
 )
 UPDATE runs r SET status = CASE WHEN $5::float8 IS NULL THEN 'queued' ELSE 'waiting' END, epoch = r.epoch + 1,
     attempt = r.attempt - 1, queued_at = now(), last_seq = $4,
+    worked_s = r.worked_s + coalesce(extract(epoch FROM now() - released.claimed_at), 0),
     wake_at = now() + make_interval(secs => $5::float8)
 FROM released WHERE r.id = released.run_id
 RETURNING r.id

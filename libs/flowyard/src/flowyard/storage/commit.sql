@@ -31,7 +31,7 @@ renewed AS (
 ended AS (
     DELETE FROM claims USING commits c
     WHERE c.status IS NOT NULL AND claims.run_id = c.run_id AND claims.epoch = c.epoch AND claims.executor IS NOT NULL
-    RETURNING claims.run_id
+    RETURNING claims.run_id, claims.claimed_at
 ),
 
 -- The runs whose claim is valid. Whatever is written below is joined with them.
@@ -40,7 +40,8 @@ accepted AS (SELECT run_id FROM renewed UNION ALL SELECT run_id FROM ended),
 -- The runs that end get their result.
 finished_runs AS (
     UPDATE runs SET status = c.status, outputs = c.outputs::json, error = c.error::json, last_seq = c.last_seq,
-        finished_at = now(), wake_at = NULL
+        finished_at = now(), wake_at = NULL,
+        worked_s = worked_s + coalesce(extract(epoch FROM now() - ended.claimed_at), 0)
     FROM commits c JOIN ended USING (run_id) WHERE runs.id = c.run_id
 ),
 

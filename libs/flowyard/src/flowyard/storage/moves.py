@@ -94,7 +94,7 @@ class Moves:
 _LOCK: Final = """
 SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
-    c.executor, c.lease_until, c.step_deadline
+    c.executor, c.lease_until, c.step_deadline, c.claimed_at
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
 """Locks the run, but not its claim, which its executor may change meanwhile: `_TAKE_OVER` looks at it again."""
@@ -127,7 +127,7 @@ WITH moved AS (
     UPDATE runs SET status = $2, last_seq = $3, epoch = $4, error = $5::json, outputs = NULL,
         queued_at = CASE WHEN $2 = 'queued' THEN now() ELSE queued_at END,
         finished_at = CASE WHEN $2 IN ('failed', 'cancelled') THEN now() END,
-        wake_at = NULL,
+        wake_at = NULL, worked_s = worked_s + $8,
         -- A retry resets the run's attempts and its deadline, and forgets an earlier request to cancel it.
         attempt = CASE WHEN $7 THEN 0 ELSE attempt END,
         deadline = CASE WHEN $7 THEN NULL ELSE deadline END,
@@ -183,7 +183,7 @@ async def _write_move(connection: Connection, run: asyncpg.Record, due: Due, seq
     error = failure_data(due.error) if due.error else None
     text = packed([*(call.entry for call in lost), entry])
     again = due.move == "retry"
-    await connection.execute(_MOVE, run_id, status, seq, run["epoch"] + 1, error, text, again)
+    await connection.execute(_MOVE, run_id, status, seq, run["epoch"] + 1, error, text, again, _worked_s(run))
     return Moved(run_id, run["workflow"], status, entry, lost)
 
 
@@ -217,6 +217,15 @@ def _event(run: asyncpg.Record, due: Due) -> RunQueued | RunFinished:
             return RunFinished("failed", _duration_s(run), {}, due.error, due.reason)
         case _:
             assert_never(due.move)
+
+
+def _worked_s(run: asyncpg.Record) -> float:
+    """How long the executor that the move takes the run from has had it: at most until its lease ended."""
+    if run["status"] != "running" or run["claimed_at"] is None:
+        return 0.0
+    until = min(run["at"], run["lease_until"] or run["at"])
+    seconds: float = (until - run["claimed_at"]).total_seconds()
+    return max(0.0, seconds)
 
 
 def _duration_s(run: asyncpg.Record) -> float:

@@ -166,6 +166,8 @@ RETURNING run_id
 _SELECT: Final = """
 SELECT r.id, r.workflow, r.revision, d.digest, r.status, r.priority, r.attempt, r.created_at, r.started_at,
     r.finished_at, r.wake_at, r.cancel_requested_at IS NOT NULL AS cancel_requested, c.executor,
+    r.worked_s + CASE WHEN r.status = 'running' AND c.claimed_at IS NOT NULL
+        THEN greatest(0, extract(epoch FROM now() - c.claimed_at)) ELSE 0 END AS worked_s,
     coalesce(c.last_seq, r.last_seq) AS last_seq, r.inputs, r.outputs, r.error, r.forked_from, spent.*
 FROM runs r
 JOIN definitions d ON d.id = r.definition

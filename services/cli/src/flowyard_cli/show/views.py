@@ -17,6 +17,8 @@ from flowyard_cli.show.format import count, money, plural, seconds
 from flowyard_cli.show.tables import NONE, ago, print_facts, print_table, when
 from flowyard_embedded.streams import put
 
+_NOTICEABLE_S: Final = 1.0
+"""A run that was queued, waited or failed for longer shows how long it was at work."""
 _WITHOUT_WORK: Final = ("start", "end", "join")
 """Kinds of places in a graph that are no nodes of the document."""
 
@@ -32,6 +34,7 @@ def print_run(run: RunView, steps: Sequence[StepView]) -> None:
             ("started", when(run.started_at) if run.started_at else None),
             ("finished", when(run.finished_at) if run.finished_at else None),
             ("took", took(run) if run.started_at else None),
+            ("of that at work", _worked(run)),
             ("executor", run.executor),
             ("attempt", run.attempt if run.attempt > 1 else None),
             ("forked from", run.forked_from),
@@ -81,6 +84,14 @@ def took(run: RunListItem) -> str:
     if run.started_at is None:
         return NONE
     return seconds(max(0.0, ((run.finished_at or datetime.now(UTC)) - run.started_at).total_seconds()))
+
+
+def _worked(run: RunListItem) -> str | None:
+    """How long executors had it; None if that is about the time that it took."""
+    if run.started_at is None:
+        return None
+    total = ((run.finished_at or datetime.now(UTC)) - run.started_at).total_seconds()
+    return seconds(run.worked_s) if total - run.worked_s > _NOTICEABLE_S else None
 
 
 def cost(spending: SpendingView) -> str:

@@ -52,10 +52,11 @@ BEGIN
     ),
     -- Their claims. One from an earlier attempt is taken over with its last event.
     claimed AS (
-        INSERT INTO claims AS c (run_id, epoch, last_seq, lease_until, executor)
-        SELECT s.id, s.epoch, s.last_seq, clock_timestamp() + p_lease, p_executor FROM started s
+        INSERT INTO claims AS c (run_id, epoch, last_seq, claimed_at, lease_until, executor)
+        SELECT s.id, s.epoch, s.last_seq, clock_timestamp(), clock_timestamp() + p_lease, p_executor FROM started s
         ON CONFLICT ON CONSTRAINT pk_claims DO UPDATE
-            SET epoch = excluded.epoch, lease_until = excluded.lease_until, executor = excluded.executor
+            SET epoch = excluded.epoch, claimed_at = excluded.claimed_at, lease_until = excluded.lease_until,
+                executor = excluded.executor
         RETURNING c.run_id, c.last_seq
     )
     SELECT s.id, s.epoch, s.workflow, s.revision, s.definition, d.digest, s.inputs, s.fork, s.engine, s.attempt, s.max_attempts,

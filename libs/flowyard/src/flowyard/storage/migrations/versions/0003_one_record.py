@@ -29,6 +29,13 @@ def upgrade() -> None:
             comment="the rules by which it goes on",
         ),
     )
+    op.add_column(
+        "runs",
+        sa.Column(
+            "worked_s", sa.REAL(), server_default=sa.text("0"), nullable=False, comment="under the claims that are over"
+        ),
+    )
+    op.add_column("claims", sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("claims", sa.Column("step_deadline", sa.DateTime(timezone=True), nullable=True))
     for column in (
         sa.Column("start_seq", sa.Integer(), comment="of the event with which it last began"),
