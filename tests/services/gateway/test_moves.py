@@ -179,14 +179,42 @@ async def test_a_run_that_is_at_work_can_be_forked(client: httpx.AsyncClient, ha
     assert "hasn't begun" in early.json()["detail"]
 
 
-async def test_a_fork_of_the_whole_run_changes_inputs(client: httpx.AsyncClient, hands: Hands) -> None:
+async def test_a_fork_with_other_inputs_keeps_what_does_not_read_them(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
     origin = await failed_run(client, hands)
     response = await fork(client, origin.run_id, inputs={"lines": 5})
     assert response.json()["inputs"] == {"topic": "rain", "lines": 5}
     assert response.json()["forked_from"] == str(origin.run_id)
-    assert not (await hands.take()).has_steps
+    # None of them reads it, and `write` has failed.
+    assert [step.node for step in await History(database).steps((await hands.take()).run_id)] == ["draft"]
     wrong = await fork(client, origin.run_id, inputs={"lines": "five"})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_inputs")
+
+
+async def test_a_fork_by_another_revision_keeps_what_would_do_the_same_again(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
+    origin = await failed_run(client, hands)
+    await apply(database, POEM.replace("Write {draft}", "Improve {draft}"))
+    preview = await client.post(f"/v1/runs/{origin.run_id}/fork/preview", json={"revision": "latest"})
+    assert preview.json() == {"kept": ["draft"], "leaves_at": ["write"]}
+    response = await fork(client, origin.run_id, revision="latest")
+    assert (response.status_code, response.json()["revision"]) == (202, 2)
+    claim = await hands.take()
+    [kept] = await History(database).record(claim.run_id)
+    assert (kept.node, kept.outputs, kept.next, kept.seq <= 0) == ("draft", {"draft": "a draft"}, ["write"], True)
+    await apply(database, POEM.replace("Draft {topic}", "Sketch {topic}"))
+    assert (await fork(client, origin.run_id, revision=3)).status_code == 202
+    assert not (await hands.take()).has_steps
+    unknown = await fork(client, origin.run_id, revision=9)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_revision")
+
+
+async def test_a_fork_without_any_change_starts_over(client: httpx.AsyncClient, hands: Hands) -> None:
+    origin = await failed_run(client, hands)
+    assert (await fork(client, origin.run_id)).status_code == 202
+    assert not (await hands.take()).has_steps
 
 
 async def test_a_fork_that_makes_no_sense_is_refused(client: httpx.AsyncClient, hands: Hands) -> None:

@@ -8,10 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from flowyard.access import Caller
-from flowyard.api.runs import CancelledRuns, CancelRequest, ForkRequest, RunRequest, RunView
+from flowyard.api.runs import CancelledRuns, CancelRequest, ForkPreview, ForkRequest, RunRequest, RunView
 from flowyard.api.workflows import WorkflowName
 from flowyard.control.cancel import cancel_run, cancel_runs
-from flowyard.control.fork import ForkOrder, Point, fork_run
+from flowyard.control.fork import ForkOrder, Point, fork_run, preview_fork
 from flowyard.control.retry import retry_run
 from flowyard.control.submit import IdempotencyKey, Submission, new_run_id
 from flowyard.errors.requests import (
@@ -22,6 +22,7 @@ from flowyard.errors.requests import (
     InvalidRequest,
     QueueFull,
     TooLarge,
+    UnknownRevision,
     UnknownRun,
     UnknownStep,
     UnknownWorkflow,
@@ -96,8 +97,10 @@ async def submit(
     "/runs/{run_id}/fork",
     summary="Fork a run",
     description=(
-        "Makes a new run of the same revision. With `from`, it keeps the steps that its origin had finished before that"
-        " step, changes `state`, and goes on from there. Without, it starts over, with `inputs` changed."
+        "Makes a new run. With `from`, it keeps the steps that its origin had finished before that step, changes"
+        " `state`, and goes on from there. With `inputs` or `revision`, it keeps every step that would do the same"
+        " again: the same work, with the same values of all that it reads, after steps that are kept. With none of"
+        " these, it starts over."
     ),
     status_code=202,
     response_model=RunView,
@@ -108,6 +111,7 @@ async def submit(
             UnknownRun,
             UnknownStep,
             UnknownWorkflow,
+            UnknownRevision,
             InvalidInputs,
             InvalidRequest,
             InvalidDocument,
@@ -123,6 +127,24 @@ async def fork(parts: InjectedParts, run_id: RunId, request: ForkRequest, caller
     order = _fork_order(run_id, request, idempotency)
     fork_id, is_new = await fork_run(parts.control, order, run_id=new_run_id())
     return _run(await parts.control.runs.get(fork_id), 202 if is_new else 200)
+
+
+@router.post(
+    "/runs/{run_id}/fork/preview",
+    summary="Preview a fork",
+    description="Says what a fork without `from` would keep, and where it would leave its origin. Nothing is started.",
+    response_model=ForkPreview,
+    **guarded(
+        RUN, UnknownRun, UnknownWorkflow, UnknownRevision, InvalidInputs, InvalidRequest, InvalidDocument, TooLarge
+    ),
+)
+async def preview(parts: InjectedParts, run_id: RunId, request: ForkRequest) -> Response:
+    if request.point is not None:
+        message = "a fork from a step keeps what had ended before that step: there is nothing to preview"
+        raise InvalidRequest([{"where": "body.from", "message": message}])
+    result = await preview_fork(parts.control, _fork_order(run_id, request, None))
+    kept = [str(step.id) for step in result.kept if step.kind == "step"]
+    return answer(ForkPreview(kept=kept, leaves_at=[str(step) for step in result.leaves_at]))
 
 
 @router.post("/runs/cancel", summary="Cancel many runs", response_model=CancelledRuns, **guarded(RUN, InvalidRequest))
@@ -172,8 +194,13 @@ def _fork_order(run_id: UUID, request: ForkRequest, idempotency: IdempotencyKey 
     if request.point is not None and request.inputs:
         message = "earlier steps have read them: change fields with `state`, or start over without `from`"
         raise InvalidRequest([{"where": "body.inputs", "message": message}])
+    if request.point is not None and request.revision is not None:
+        message = "a fork from a step keeps its origin's revision: leave out `from` to keep what fits another one"
+        raise InvalidRequest([{"where": "body.revision", "message": message}])
     point = Point(request.point.node, request.point.visit, request.state) if request.point is not None else None
-    return ForkOrder(origin=run_id, point=point, inputs=request.inputs, idempotency=idempotency)
+    return ForkOrder(
+        origin=run_id, point=point, revision=request.revision, inputs=request.inputs, idempotency=idempotency
+    )
 
 
 async def _cancel_many(parts: GatewayParts, request: CancelRequest) -> CancelledRuns:

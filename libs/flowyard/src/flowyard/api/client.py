@@ -21,7 +21,16 @@ from flowyard.api.history import CallList, CallView, EventPage, EventView, StepL
 from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
 from flowyard.api.profiles import ProfileReport, RunProfile
 from flowyard.api.refusals import refusal
-from flowyard.api.runs import CancelledRuns, CancelRequest, ForkRequest, RunListItem, RunPage, RunRequest, RunView
+from flowyard.api.runs import (
+    CancelledRuns,
+    CancelRequest,
+    ForkPreview,
+    ForkRequest,
+    RunListItem,
+    RunPage,
+    RunRequest,
+    RunView,
+)
 from flowyard.api.status import HealthView, StatusView
 from flowyard.api.transport import Transport
 from flowyard.api.workflows import (
@@ -136,6 +145,10 @@ class Client(Transport):
     def fork(self, run_id: UUID, request: ForkRequest, *, once: str | None = None) -> RunView:
         """`once`: as for `submit`."""
         return self.request(RunView, "POST", f"{_run(run_id)}/fork", body=request, headers=_once(once), repeatable=True)
+
+    def preview_fork(self, run_id: UUID, request: ForkRequest) -> ForkPreview:
+        """What a fork without `from` would keep, and where it would leave its origin."""
+        return self.request(ForkPreview, "POST", f"{_run(run_id)}/fork/preview", body=request, repeatable=True)
 
     def costs(
         self,

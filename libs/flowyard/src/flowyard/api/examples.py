@@ -22,6 +22,7 @@ NEW_KEY: Final[Example] = KEY | {"key": "fy_k7c2qmzd_abcdefghijklmnopqrstuvwxyz2
 
 REQUEST: Final[Example] = {"inputs": {"topic": "autumn rain"}}
 FORK: Final[Example] = {"from": {"node": "write", "visit": 1}, "state": {"topic": "winter rain"}}
+FORK_PREVIEW: Final[Example] = {"kept": ["plan", "write"], "leaves_at": ["judge"]}
 CANCEL: Final[Example] = {"workflow": "haiku", "status": ["queued", "waiting"]}
 CANCELLED: Final[Example] = {"count": 2, "run_ids": [_ID, _OTHER], "skipped": {}, "next_cursor": None}
 SUMMARY: Final[Example] = {

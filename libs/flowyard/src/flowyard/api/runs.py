@@ -46,7 +46,10 @@ class ForkPoint(RequestBody):
 
 
 class ForkRequest(RequestBody, json_schema_extra={"examples": [examples.FORK]}, validate_by_name=True):
-    """With `from` and `state`: go on before that step, with these fields changed; else start over, with `inputs`."""
+    """With `from` and `state`: go on before that step, with these fields changed.
+
+    With `inputs` or `revision`: run again, and keep the steps that would do the same again. Else start over.
+    """
 
     point: Annotated[ForkPoint | None, Field(alias="from", description="null: the fork begins at the start")] = None
     state: Annotated[
@@ -55,6 +58,17 @@ class ForkRequest(RequestBody, json_schema_extra={"examples": [examples.FORK]}, 
     inputs: Annotated[
         dict[str, Any], Field(default_factory=dict, description="Inputs that differ from the origin's, by name")
     ]
+    revision: Annotated[
+        Literal["latest"] | Annotated[int, Field(ge=1, le=2**31 - 1)] | None,
+        Field(description="The revision of the workflow; null: the origin's"),
+    ] = None
+
+
+class ForkPreview(BaseModel, json_schema_extra={"examples": [examples.FORK_PREVIEW]}):
+    """What a fork without `from` would do."""
+
+    kept: Annotated[list[str], Field(description="The steps that it would keep, as `node#visit[item]`")]
+    leaves_at: Annotated[list[str], Field(description="The steps that it would execute first")]
 
 
 class CancelRequest(RequestBody):

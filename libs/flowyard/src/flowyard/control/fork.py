@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import seal_inputs, without_masked
 from flowyard.control.submit import IdempotencyKey, check_size, enqueue, find_earlier_run, idempotency_columns
 from flowyard.errors.requests import InvalidInputs, InvalidRequest, UnknownStep
+from flowyard.graph.fit import Fit, fit
 from flowyard.language.flow import Flow
 from flowyard.language.inputs import conform_field, valid_inputs
 from flowyard.language.problems import suggest
 from flowyard.language.workflow import START, Workflow
 from flowyard.runs.run import Change, Fork, NewRun
 from flowyard.secrets.masking import hide_sealed
+from flowyard.service.documents import Current
 from flowyard.storage.runs import ForkOrigin
 
 
@@ -32,13 +35,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkOrder:
-    """`point` None: the fork begins at the start, with `inputs` replacing its origin's.
+    """`point` None: the fork keeps the steps that fit `revision` and `inputs`, or starts over if neither is given.
 
-    A secret that is given masked, `***`, keeps its value.
+    `revision`: of the workflow; None: the origin's. `inputs` replace the origin's; a secret that is given masked,
+    `***`, keeps its value.
     """
 
     origin: UUID
     point: Point | None = None
+    revision: int | Literal["latest"] | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     idempotency: IdempotencyKey | None = None
 
@@ -46,8 +51,8 @@ class ForkOrder:
 async def fork_run(control: Control, order: ForkOrder, *, run_id: UUID) -> tuple[UUID, bool]:
     """Returns the fork's id and whether it is new. If the same request came before, it is that run's id, and False.
 
-    The fork has its origin's revision; the origin may still be running. Raises UnknownRun; UnknownStep for a step that
-    hasn't begun; InvalidRequest, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch, UnknownWorkflow,
+    The origin may still be running. Raises UnknownRun; UnknownStep for a step that hasn't begun; UnknownRevision,
+    InvalidDocument, InvalidRequest, InvalidInputs, TooLarge, QueueFull, IdempotencyMismatch, UnknownWorkflow,
     SecretsNotConfigured.
     """
     if (earlier := await find_earlier_run(control, order.idempotency)) is not None:
@@ -55,31 +60,88 @@ async def fork_run(control: Control, order: ForkOrder, *, run_id: UUID) -> tuple
     origin = await control.runs.fork_origin(order.origin)
     workflow = await control.documents.get(origin.workflow, origin.definition, origin.digest)
     if order.point is None:
-        changed = without_masked(workflow, order.inputs)
-        inputs = valid_inputs(workflow, {**origin.inputs, **changed})
-        fork, steps_before = Fork(origin.run_id, START, 1, {}), None
-    else:
-        inputs, changed = dict(origin.inputs), {}
-        fork = _fork(origin, workflow, order.point)
-        steps_before = await _begun_at(control, fork)
-        fork = replace(fork, earlier=await _earlier(control, origin, steps_before))
-    kept = {name: value for name, value in inputs.items() if name not in changed}
-    check_size({**inputs, **hide_sealed(kept), **fork.state}, "the fork's inputs and state", control.inputs_limit)
+        return await _run_again(control, order, origin, workflow, run_id)
+    fork = _fork(origin, workflow, order.point)
+    steps_before = await _begun_at(control, fork)
+    fork = replace(fork, earlier=await _earlier(control, origin, steps_before))
+    size = {**hide_sealed(origin.inputs), **fork.state}
+    check_size(size, "the fork's inputs and state", control.inputs_limit)
     fork = replace(fork, state=seal_inputs(control, workflow, fork.state))
-    inputs = seal_inputs(control, workflow, inputs, changed)
-    run = NewRun(
+    target = _Target(workflow, origin.revision, origin.definition, dict(origin.inputs))
+    return await enqueue(control, _new_run(control, order, origin, target, fork, run_id), steps_before=steps_before)
+
+
+async def preview_fork(control: Control, order: ForkOrder) -> Fit:
+    """What a fork without a `point` keeps, and where it leaves its origin. Raises as `fork_run`."""
+    origin = await control.runs.fork_origin(order.origin)
+    workflow = await control.documents.get(origin.workflow, origin.definition, origin.digest)
+    return await _fit(control, origin, workflow, await _target(control, order, origin, workflow))
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What a fork runs. `inputs`: sealed."""
+
+    workflow: Workflow
+    revision: int
+    definition: int
+    inputs: Mapping[str, Any]
+
+
+async def _run_again(
+    control: Control, order: ForkOrder, origin: ForkOrigin, workflow: Workflow, run_id: UUID
+) -> tuple[UUID, bool]:
+    target = await _target(control, order, origin, workflow)
+    starts_over = order.revision is None and not order.inputs
+    kept = () if starts_over else (await _fit(control, origin, workflow, target)).kept
+    fork = Fork(origin.run_id, START, 1, {}, _changes(origin))
+    return await enqueue(control, _new_run(control, order, origin, target, fork, run_id), steps=kept)
+
+
+async def _target(control: Control, order: ForkOrder, origin: ForkOrigin, workflow: Workflow) -> _Target:
+    current = Current(origin.revision, origin.definition, workflow)
+    if order.revision == "latest":
+        current = await control.documents.current(origin.workflow)
+    elif order.revision is not None:
+        current = await control.documents.revision(origin.workflow, order.revision)
+    workflow = current.workflow
+    changed = without_masked(workflow, order.inputs)
+    known = {name: value for name, value in origin.inputs.items() if name in workflow.inputs}
+    inputs = valid_inputs(workflow, {**known, **changed})
+    kept = {name: value for name, value in inputs.items() if name not in changed}
+    check_size({**inputs, **hide_sealed(kept)}, "the fork's inputs", control.inputs_limit)
+    return _Target(workflow, current.revision, current.definition, seal_inputs(control, workflow, inputs, changed))
+
+
+async def _fit(control: Control, origin: ForkOrigin, workflow: Workflow, target: _Target) -> Fit:
+    record = {step.id: step for step in await control.history.record(origin.run_id)}
+    fork = Fork(origin.run_id, START, 1, {}, _changes(origin))
+    # In a thread: a long record takes a part of a second.
+    old, new = (workflow, valid_inputs(workflow, origin.inputs)), (target.workflow, target.inputs)
+    return await asyncio.to_thread(fit, old, new, record, fork.changes_before)
+
+
+def _changes(origin: ForkOrigin) -> tuple[Change, ...]:
+    """What an origin that is a fork itself has changed."""
+    fork = origin.fork
+    return (*fork.earlier, Change(fork.node, fork.visit, fork.state)) if fork is not None else ()
+
+
+def _new_run(
+    control: Control, order: ForkOrder, origin: ForkOrigin, target: _Target, fork: Fork, run_id: UUID
+) -> NewRun:
+    return NewRun(
         id=run_id,
         workflow=origin.workflow,
-        revision=origin.revision,
-        definition=origin.definition,
-        inputs=inputs,
+        revision=target.revision,
+        definition=target.definition,
+        inputs=target.inputs,
         priority=origin.priority,
-        max_attempts=workflow.execution.max_attempts,
-        timeout_s=workflow.execution.timeout,
+        max_attempts=target.workflow.execution.max_attempts,
+        timeout_s=target.workflow.execution.timeout,
         fork=fork,
-        **idempotency_columns(control, workflow, order.idempotency),
+        **idempotency_columns(control, target.workflow, order.idempotency),
     )
-    return await enqueue(control, run, steps_before=steps_before)
 
 
 def _fork(origin: ForkOrigin, workflow: Workflow, point: Point) -> Fork:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import UUID
@@ -17,7 +17,7 @@ from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
 from flowyard.errors.requests import TooLarge
 from flowyard.ids import uuid7
 from flowyard.language.workflow import Workflow
-from flowyard.runs.run import NewRun
+from flowyard.runs.run import NewRun, Step
 from flowyard.storage.database import dumps
 
 
@@ -100,14 +100,16 @@ async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None)
     return await control.runs.by_idempotency_key(idempotency.scoped_key, {idempotency.fingerprint, *marks})
 
 
-async def enqueue(control: Control, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
+async def enqueue(
+    control: Control, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
+) -> tuple[UUID, bool]:
     """Queues a run as `submit_run` does, without its checks. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
 
-    `steps_before`: a fork copies the steps of its origin that ended before event `seq`.
+    `steps_before`: a fork copies the steps of its origin that ended before event `seq`; `steps`: or just these.
     """
     await control.queue.enter()
     # Saved first: a lost message is made up for by a poll, a lost row is not.
-    run_id, is_new = await control.runs.add(run, steps_before=steps_before)
+    run_id, is_new = await control.runs.add(run, steps_before=steps_before, steps=steps)
     if is_new:
         control.metrics.runs.submitted.labels(run.workflow).inc()
         control.bus.publish(WorkQueued())

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from flowyard.errors.base import FlowyardError
 from flowyard.graph.maps import item_result
-from flowyard.graph.marking import Branch, Marking
+from flowyard.graph.marking import Branch, Changes, Marking, no_changes
 from flowyard.graph.plan import Plan
 from flowyard.graph.state import LOOPS, Write, after_write
 from flowyard.graph.transitions import Decision, decide, items_of
@@ -43,12 +43,18 @@ class Fit:
 
 
 def fit(
-    old: tuple[Workflow, Mapping[str, Any]], new: tuple[Workflow, Mapping[str, Any]], record: Mapping[StepId, Step]
+    old: tuple[Workflow, Mapping[str, Any]],
+    new: tuple[Workflow, Mapping[str, Any]],
+    record: Mapping[StepId, Step],
+    changes: Changes = no_changes,
 ) -> Fit:
-    """`old`, `new`: each a workflow and the inputs of its run; `record`: all rows of the old run."""
-    before = _Fold(Plan(old[0]), old[1], record)
+    """`old`, `new`: each a workflow and the inputs of its run; `record`: all rows of the old run.
+
+    `changes`: of the state, if the old run is a fork.
+    """
+    before = _Fold(Plan(old[0]), Marking(Plan(old[0]), old[1], changes), record)
     before.run(lambda _branch, _step: True)
-    after = _Fold(Plan(new[0]), new[1], record)
+    after = _Fold(Plan(new[0]), Marking(Plan(new[0]), new[1], changes), record)
 
     def fits(branch: Branch, step: Step) -> bool:
         seen = before.seen.get(StepId(branch.at, branch.visit))
@@ -61,12 +67,12 @@ def fit(
 class _Fold:
     """Folds a record without recording anything. `seen`: the branch at each place that was reached."""
 
-    def __init__(self, plan: Plan, inputs: Mapping[str, Any], record: Mapping[StepId, Step]) -> None:
+    def __init__(self, plan: Plan, marking: Marking, record: Mapping[StepId, Step]) -> None:
         self.plan = plan
         self.seen: dict[StepId, Branch] = {}
         self.rows: list[Step] = []
         self.stopped: list[StepId] = []
-        self._marking = Marking(plan, inputs)
+        self._marking = marking
         self._record = record
 
     def run(self, keep: Keep) -> None:

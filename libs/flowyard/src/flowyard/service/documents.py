@@ -19,7 +19,7 @@ _MOST: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The newest revision of a workflow. `definition`: the stored document's id."""
+    """A revision of a workflow, usually the newest one. `definition`: the stored document's id."""
 
     revision: int
     definition: int
@@ -61,6 +61,11 @@ class Documents:
         """Raises UnknownWorkflow; InvalidDocument if this version of Flowyard refuses what an older one accepted."""
         head = await self._workflows.head(name)
         return Current(head.number, head.definition, await self.get(name, head.definition, head.digest))
+
+    async def revision(self, name: str, number: int) -> Current:
+        """As `current`, for the revision of this number. Raises UnknownRevision, too."""
+        revision = await self._workflows.revision(name, number)
+        return Current(number, revision.definition, await self.get(name, revision.definition, revision.digest))
 
     async def get(self, name: str, definition: int, digest: str) -> Workflow:
         """`name`: of the workflow, for the problems in its document. Raises InvalidDocument."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,11 +13,12 @@ import asyncpg
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.errors.runs import CommitRefused
 from flowyard.runs.entries import decode_failure
-from flowyard.runs.run import ENGINE, Fork, NewRun, Run, Spending, State
+from flowyard.runs.run import ENGINE, Fork, NewRun, Run, Spending, State, Step
 from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.filters import where
 from flowyard.storage.forks import fork_data, fork_of
+from flowyard.storage.rows import STEP_COLUMNS, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,13 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, run: NewRun, *, steps_before: int | None = None) -> tuple[UUID, bool]:
+    async def add(
+        self, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
+    ) -> tuple[UUID, bool]:
         """The run's id, and whether it is new: False if the same request has already made a run under this key.
 
         `steps_before`: a fork gets a copy of the steps that had ended before this event of its origin; None: no steps.
+        `steps`: or it gets these.
 
         Returns when it is on disk. Raises IdempotencyMismatch if another request came with the key, UnknownWorkflow if
         the workflow was deleted meanwhile, InvalidInputs for what JSON can't hold.
@@ -80,6 +84,7 @@ class Runs:
             run.fork.origin if run.fork else None,
             steps_before,
             ENGINE,
+            *_columns_of_steps(run.id, steps),
         )
         if added is not None:
             return run.id, True
@@ -156,6 +161,20 @@ copied AS (
         s.started_at, s.duration_s, s.handled, s.next, s.outputs, s.error
     FROM added a JOIN steps s ON s.run_id = a.forked_from
     WHERE s.seq < $13::int AND (s.status = 'succeeded' OR s.status = 'failed' AND s.handled <> 'fail')
+),
+given AS (
+    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at,
+        duration_s, handled, next, outputs, error)
+    SELECT s.run_id, s.node, s.visit, s.item, s.kind, s.status, s.seq, s.start_seq, s.tries, s.started_at, s.deadline,
+        s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
+    FROM added a JOIN unnest(
+        $15::uuid[], $16::text[], $17::int[], $18::int[], $19::text[], $20::text[], $21::int[], $22::int[],
+        $23::smallint[], $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::real[], $28::text[],
+        $29::text[], $30::text[], $31::text[]
+    ) AS s (
+        run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at, duration_s,
+        handled, next, outputs, error
+    ) ON s.run_id = a.id
 )
 INSERT INTO events (run_id, seq, entries)
 SELECT id, 1, json_build_array(json_build_array(
@@ -185,6 +204,14 @@ _FORK_ORIGIN: Final = """
 SELECT r.id AS run_id, r.workflow, r.revision, r.definition, d.digest, r.inputs, r.priority, r.fork
 FROM runs r JOIN definitions d ON d.id = r.definition WHERE r.id = $1
 """
+
+
+def _columns_of_steps(run_id: UUID, steps: Sequence[Step]) -> tuple[list[Any], ...]:
+    """One array per column. Their numbers become smaller than those of the run's own events, which begin at 1."""
+    end = max((step.seq for step in steps), default=0)
+    rows = [values_of(run_id, replace(step, seq=step.seq - end, start_seq=None)) for step in steps]
+    columns = tuple(list(column) for column in zip(*rows, strict=True))
+    return columns or tuple([] for _ in STEP_COLUMNS)
 
 
 def _where(wanted: RunFilter) -> tuple[str, list[Any]]:

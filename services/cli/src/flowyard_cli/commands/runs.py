@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from flowyard.api.client import Client
@@ -44,6 +44,7 @@ _EXAMPLES: Final = """\
   flowyard runs cancel --workflow triage --all
   flowyard runs retry 019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20 --follow
   flowyard runs fork 019adf3c --from write#2 --set topic=snow --follow
+  flowyard runs fork 019adf3c --revision latest --preview
 
 The first six characters of an id or more are enough where only one run has them."""
 
@@ -79,10 +80,12 @@ class RetryRunArgs(FollowRunArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class ForkRunArgs(RetryRunArgs):
-    """`point`: NODE or NODE#VISIT; None: the start. `set`: FIELD=VALUE each."""
+    """`point`: NODE or NODE#VISIT; None: keep what fits. `set`: FIELD=VALUE each. `revision`: `latest` or a number."""
 
     point: str | None
     set: Sequence[str]
+    revision: str | None
+    preview: bool
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -110,13 +113,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     run_argument(retry)
     follow_options(retry)
     carry_out(retry, RetryRunArgs, partial(at_the_stack, _retry))
-    _add_fork(add_action(actions, "fork", "Start a new run with what this run had done before a step"))
+    _add_fork(add_action(actions, "fork", "Start a new run that keeps steps of this one"))
 
 
 def _add_fork(parser: argparse.ArgumentParser) -> None:
     run_argument(parser)
     parser.add_argument(
-        "--from", dest="point", metavar="NODE[#VISIT]", help="the step that comes first (default: the start)"
+        "--from",
+        dest="point",
+        metavar="NODE[#VISIT]",
+        help="the step that comes first (default: what a change concerns)",
     )
     parser.add_argument(
         "--set",
@@ -125,6 +131,10 @@ def _add_fork(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="change a field before that step; without --from, an input",
     )
+    parser.add_argument(
+        "--revision", metavar="N|latest", help="run by this revision of the workflow (default: the run's own)"
+    )
+    parser.add_argument("--preview", action="store_true", help="only show which steps would be kept; starts nothing")
     follow_options(parser)
     carry_out(parser, ForkRunArgs, partial(at_the_stack, _fork))
 
@@ -211,11 +221,34 @@ def _retry(client: Client, args: RetryRunArgs) -> int:
 def _fork(client: Client, args: ForkRunArgs) -> int:
     origin = client.run(find_run(client, args.run))
     values = fields_to_set(client, origin, args.set)
+    revision = _revision(args.revision)
     if args.point is None:
-        request = ForkRequest(inputs=values, state={})
+        request = ForkRequest(inputs=values, state={}, revision=revision)
     else:
-        request = ForkRequest(point=fork_point(args.point), state=values, inputs={})
+        request = ForkRequest(point=fork_point(args.point), state=values, inputs={}, revision=revision)
+    if args.preview:
+        return _preview(client, args, origin, request)
     return _started(client, args, client.fork(origin.id, request))
+
+
+def _revision(text: str | None) -> int | Literal["latest"] | None:
+    if text is None:
+        return None
+    if text == "latest":
+        return "latest"
+    if not text.isdecimal() or int(text) < 1:
+        raise InvalidInputs([f"--revision {text}: give the number of a revision, or 'latest'"])
+    return int(text)
+
+
+def _preview(client: Client, args: ForkRunArgs, origin: RunView, request: ForkRequest) -> int:
+    preview = client.preview_fork(origin.id, request)
+    if args.json:
+        print_json(as_data(preview))
+        return exits.OK
+    put(f"keeps {plural(len(preview.kept), 'step')}: {', '.join(preview.kept) or 'none'}")
+    put(f"executes first: {', '.join(preview.leaves_at) or 'nothing, all steps fit'}")
+    return exits.OK
 
 
 def _started(client: Client, args: RetryRunArgs, run: RunView, *, seen: int = 0) -> int:
