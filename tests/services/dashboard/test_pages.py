@@ -292,6 +292,19 @@ async def test_a_run_is_forked_with_changed_inputs(
         assert message in answer.text
 
 
+async def test_a_fork_by_the_newest_revision_is_previewed_and_started(
+    client: httpx.AsyncClient, database: Database, control: Control
+) -> None:
+    run_id = await submit(control, await apply(database, HAIKU), topic="x")
+    await apply(database, {**HAIKU, "nodes": [{"id": "write", "prompt": "A long one: {topic}", "outputs": ["poem"]}]})
+    choice = {"from": "revision:latest", "changes": ""}
+    preview = await client.post(f"/runs/{run_id}/fork", data={**choice, "preview": "1"})
+    assert (preview.status_code, preview.headers.get("location")) == (200, None)
+    assert "Keeps no step. Executes first: write." in " ".join(preview.text.split())
+    forked = await client.post(f"/runs/{run_id}/fork", data=choice)
+    assert (await control.runs.get(UUID(forked.headers["location"].removeprefix("/runs/")))).revision == 2
+
+
 async def test_a_form_that_is_too_large_is_refused(client: httpx.AsyncClient, database: Database) -> None:
     await apply(database, HAIKU)
     assert (await client.post("/workflows/haiku/runs", data={"input.topic": "x" * 1_100_000})).status_code == 413

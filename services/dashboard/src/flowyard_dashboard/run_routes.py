@@ -10,11 +10,20 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from flowyard.control.cancel import cancel_run
-from flowyard.control.fork import ForkOrder, Point, fork_run
+from flowyard.control.fork import ForkOrder, Point, fork_run, preview_fork
 from flowyard.control.retry import retry_run
 from flowyard.control.submit import new_run_id
-from flowyard.errors.requests import InvalidInputs, InvalidRequest, QueueFull, TooLarge, UnknownStep, UnknownWorkflow
+from flowyard.errors.requests import (
+    InvalidDocument,
+    InvalidInputs,
+    InvalidRequest,
+    QueueFull,
+    TooLarge,
+    UnknownStep,
+    UnknownWorkflow,
+)
 from flowyard.errors.runs import SecretsNotConfigured
+from flowyard.graph.fit import Fit
 from flowyard.language.workflow import START
 from flowyard.secrets.masking import MASK
 from flowyard_dashboard.inputs_form import read_json
@@ -25,8 +34,11 @@ from flowyard_dashboard.run_view import view_of
 from flowyard_dashboard.session_guard import can_run, require_run
 from flowyard_dashboard.streaming import stream
 
+_NEWEST: Final = "revision:latest"
+"""In the form: run again by the newest revision."""
 _FORK_ERRORS: Final = (
-    InvalidInputs, InvalidRequest, QueueFull, SecretsNotConfigured, TooLarge, UnknownStep, UnknownWorkflow,
+    InvalidDocument, InvalidInputs, InvalidRequest, QueueFull, SecretsNotConfigured, TooLarge, UnknownStep,
+    UnknownWorkflow,
 )  # fmt: skip
 
 router = APIRouter(include_in_schema=False)
@@ -61,7 +73,8 @@ async def retry(parts: InjectedParts, request: Request, run_id: UUID) -> Respons
 async def fork(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
     require_run(request)
     form = await read_form_body(parts, request)
-    return await _fork(parts, request, run_id, form.get("from", START), form.get("changes", ""))
+    start, changes = form.get("from", START), form.get("changes", "")
+    return await _fork(parts, request, run_id, start, changes, preview="preview" in form)
 
 
 async def _page(
@@ -72,6 +85,7 @@ async def _page(
     fork: str = "",
     changes: str = "",
     problem: str | None = None,
+    preview: Fit | None = None,
     status: int = 200,
 ) -> Response:
     details = await read_details(parts, run_id)
@@ -87,7 +101,7 @@ async def _page(
         live=f"/runs/{run_id}/live?seen={view.digest}" if details.run.is_open else None,
         hidden_steps=len(details.steps) - len(details.shown_steps),
         hidden_calls=len(details.calls) - len(details.shown_calls),
-        fork={"points": _points(details), "chosen": fork, "changes": changes, "problem": problem},
+        fork={"points": _points(details), "chosen": fork, "changes": changes, "problem": problem, "preview": preview},
     )
 
 
@@ -117,12 +131,18 @@ def _points(details: RunDetails) -> list[tuple[str, str]]:
     started = [(step.node, step.visit) for step in details.steps if step.item is None]
     points = [(node, visit) for node, visit in dict.fromkeys(started) if node not in workflow.maps]
     labels = [(f"{n}:{v}", f"before {n}" + (f", visit {v}" if v > 1 else "")) for n, v in points]
-    return [(START, "the start, with changed inputs"), *labels]
+    again = [(START, "before what changed inputs concern"), (_NEWEST, "before what the newest revision concerns")]
+    return [*again, *labels]
 
 
-async def _fork(parts: DashboardParts, request: Request, run_id: UUID, start: str, changes: str) -> Response:
+async def _fork(
+    parts: DashboardParts, request: Request, run_id: UUID, start: str, changes: str, *, preview: bool
+) -> Response:
     try:
         order = _order(run_id, start, _changes(changes))
+        if preview and order.point is None:
+            fit = await preview_fork(parts.control, order)
+            return await _page(parts, request, run_id, fork=start, changes=changes, preview=fit)
         forked, _ = await fork_run(parts.control, order, run_id=new_run_id())
     except ValueError as error:
         return await _page(parts, request, run_id, fork=start, changes=changes, problem=str(error), status=422)
@@ -143,9 +163,9 @@ def _changes(text: str) -> dict[str, Any]:
 
 
 def _order(run_id: UUID, start: str, changes: dict[str, Any]) -> ForkOrder:
-    """`start`: START or `node:visit`. Raises ValueError with a sentence for the user."""
-    if start == START:
-        return ForkOrder(origin=run_id, inputs=changes)
+    """`start`: START, _NEWEST or `node:visit`. Raises ValueError with a sentence for the user."""
+    if start in (START, _NEWEST):
+        return ForkOrder(origin=run_id, inputs=changes, revision="latest" if start == _NEWEST else None)
     node, _, visit = start.rpartition(":")
     if not node or not visit.isascii() or not visit.isdigit() or len(visit) > 9:
         raise ValueError("Choose the step before which the fork begins.")
