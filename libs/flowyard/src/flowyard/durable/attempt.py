@@ -159,7 +159,7 @@ class Attempt:
         if durability == "exit":
             self._journal.writer.commit_only_at_end()
         recorded = await recorded_steps(parts.history, claim)
-        earlier = await earlier_calls(parts.history, claim, workflow)
+        earlier = await earlier_calls(parts.history, claim, workflow, recorded)
         for call in earlier.lost:
             self._journal.append(call)
         inputs = valid_inputs(workflow, claim.inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -45,13 +45,17 @@ async def recorded_steps(history: History, claim: Claim) -> dict[StepId, Step]:
     return {s.id: replace(s, tries=1, error=None, handled=None) if s.status == "retrying" else s for s in steps}
 
 
-async def earlier_calls(history: History, claim: Claim, workflow: Workflow) -> EarlierCalls:
+async def earlier_calls(
+    history: History, claim: Claim, workflow: Workflow, recorded: Mapping[StepId, Step]
+) -> EarlierCalls:
     if claim.epoch == 1:
         return EarlierCalls()
     calls = OpenCalls()
-    # The first attempt has lost no call; only a budget needs the sum of its calls.
-    if claim.attempt > 1 or workflow.budget is not None:
-        async for event in _every_event(history, claim.run_id):
+    after = _before_open_steps(claim, recorded)
+    if workflow.budget is not None:
+        after = 0  # the budget needs the sum of all calls, of which the reserved amounts are in the events
+    if after is not None:
+        async for event in _events_after(history, claim.run_id, after):
             calls.add(event)
     lost = calls.lost()
     ledger = await patiently(lambda: history.calls(claim.run_id))
@@ -67,9 +71,18 @@ def _by_step(calls: Iterable[CallRow | ModelCalled]) -> dict[StepId, Spending]:
     return spent
 
 
-async def _every_event(history: History, run_id: UUID) -> AsyncIterator[Event]:
-    """All events of a run so far, in order."""
-    after = 0
+def _before_open_steps(claim: Claim, recorded: Mapping[StepId, Step]) -> int | None:
+    """The number of the last event before all steps that were at work when an executor was lost; None: none was."""
+    if claim.attempt == 1:
+        return None
+    if claim.engine == 0:
+        return 0
+    begun = [step.start_seq for step in recorded.values() if not step.has_ended and step.start_seq is not None]
+    return min(begun) - 1 if begun else None
+
+
+async def _events_after(history: History, run_id: UUID, after: int) -> AsyncIterator[Event]:
+    """The events of a run so far with greater numbers, in order."""
     while page := await patiently(partial(history.entries, run_id, after=after, most=PAGE)):
         for stored in decode_all(page):
             yield stored.event

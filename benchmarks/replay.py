@@ -1,0 +1,102 @@
+"""What it costs to continue a run whose steps are recorded: read from Postgres, fold, and reach the next step.
+
+Each run is executed by the real attempt up to a step whose model never answers, and its executor is lost. Then another
+executor claims it: the time is from the claim to the call of that step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from flowyard.storage.schema import migrate
+from flowyard_embedded.servers.postgres import start_postgres
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support.attempts import Attempts, WireModel, open_attempts
+from support.servers import temporary_home
+from support.stored import Stored, open_stored
+from support.workflows import document
+
+LOOP: Final = document(
+    "z",
+    """
+    - {from: START, to: a}
+    - {from: a, to: b}
+    - {from: b, to: c}
+    - {from: c, to: d}
+    - {from: d, to: e}
+    - {from: e, loop: {to: a, until: "iterations('e') >= TURNS", max_iterations: 1000, exit_to: z}}
+    - {from: z, to: END}
+    """,
+    fields="n: {type: int, default: 0}",
+    nodes="\n".join(f"- {{id: {name}, set: {{n: {{expr: n + 1}}}}}}" for name in "abcde"),
+)
+MAP: Final = document(
+    "z",
+    """
+    - {from: START, parallel: {items_field: items, target_node: work, collect_field: all}}
+    - {from: work, to: z}
+    - {from: z, to: END}
+    """,
+    fields="items: {type: 'list[int]', default: ITEMS}\nx: int\nall: 'list[int]'",
+    nodes="- {id: work, set: {x: {expr: item + 1}}}",
+)
+LIMITS: Final = {"5,000 steps": 0.5, "10,000 items": 0.2}
+"""Seconds of CPU, from the claim to the next step."""
+
+
+async def resumed(stored: Stored, attempts: Attempts, text: str) -> tuple[float, float]:
+    """Seconds of CPU of this process, and of the clock."""
+    run_id = await attempts.submit(text)
+    first = attempts.executor(WireModel(hold={"z"}))
+    first.start(await first.take())
+    await first.model.holding.wait()
+    await first.crash()
+    await attempts.lose_executor(run_id)
+    second = attempts.executor(WireModel(hold={"z"}))
+    claim = await second.take()
+    cpu, wall = time.process_time(), time.perf_counter()
+    second.start(claim)
+    await second.model.holding.wait()
+    result = time.process_time() - cpu, time.perf_counter() - wall
+    await second.crash()
+    return result
+
+
+async def measure(url: str, repetitions: int) -> bool:
+    await migrate(url)
+    cases = {
+        "5,000 steps": LOOP.replace("TURNS", "1000"),
+        "10,000 items": MAP.replace("ITEMS", str(list(range(10_000)))),
+    }
+    is_fast = True
+    async with open_stored(url) as stored, open_attempts(stored) as attempts:
+        for name, text in cases.items():
+            times = [await resumed(stored, attempts, text) for _ in range(repetitions)]
+            cpu, wall = min(times)
+            is_fast &= cpu <= LIMITS[name]
+            print(f"{name}: {cpu:.2f} s of CPU (at most {LIMITS[name]}), {wall:.2f} s in all")
+    return is_fast
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=3, help="the best of so many counts (default: 3)")
+    args = parser.parse_args()
+    with temporary_home() as home:
+        server = start_postgres(home / "postgres")
+        try:
+            is_fast = asyncio.run(measure(server.url.get_secret_value(), args.repetitions))
+        finally:
+            server.process.stop()
+    raise SystemExit(not is_fast)
+
+
+if __name__ == "__main__":
+    main()
