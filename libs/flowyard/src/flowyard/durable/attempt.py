@@ -129,7 +129,7 @@ class Attempt:
         try:
             result = await self._result()
         except HandBack as back:
-            await self._hand_back(*back.waits)
+            await self._hand_back(*back.waits, at_once=back.at_once)
         except asyncio.CancelledError:
             if self._stopped == "cancelled":
                 await self._finish(self._ended("cancelled", None))
@@ -211,8 +211,8 @@ class Attempt:
             vault.open(name, str(self.claim.inputs.get(name, "")))
         return vault
 
-    async def _hand_back(self, *waits: StepWait) -> None:
-        """Ends the claim, so that the run continues in another one: after the first wait, or at once if there is none.
+    async def _hand_back(self, *waits: StepWait, at_once: bool = True) -> None:
+        """Ends the claim, so that the run continues in another one: at once, or after the first of its steps' waits.
 
         Raises ClaimLost.
         """
@@ -220,7 +220,7 @@ class Attempt:
         self.is_ending = True
         for wait in waits:
             self._journal.wait(wait.step, wait.error, wait.seconds)
-        if waits:
+        if not at_once:
             seconds = waits[0].seconds
             entry, seq = await self._journal.close(RunWaiting(seconds, node=waits[0].step.node))
             is_held = await patiently(
@@ -232,7 +232,7 @@ class Attempt:
         if not is_held:
             raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
         self._journal.writer.last_words_written()
-        self.parts.observer.handed_back(claim, waits=bool(waits))
+        self.parts.observer.handed_back(claim, waits=not at_once)
 
     async def _finish(self, result: RunResult) -> None:
         self.is_ending = True

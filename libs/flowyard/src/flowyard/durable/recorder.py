@@ -31,11 +31,15 @@ class StepWait:
 
 
 class HandBack(Exception):
-    """The run stops here, and continues in another claim: after the first of its `waits`, or at once if it has none."""
+    """The run stops here, and continues in another claim. `waits`: the first to end comes first.
 
-    def __init__(self, *waits: StepWait) -> None:
+    `at_once`: something other than these steps can go on, so that the run needn't wait for them.
+    """
+
+    def __init__(self, *waits: StepWait, at_once: bool) -> None:
         super().__init__()
         self.waits = waits
+        self.at_once = at_once
 
 
 class DurableRecorder:
@@ -62,6 +66,7 @@ class DurableRecorder:
         self._waits_for_commits = waits_for_commits
         self._long_wait_s = long_wait_s
         self._at_work: set[StepId] = set()
+        self._about_to_begin: set[StepId] = set()
         self._waits: dict[StepId, StepWait] = {}
         self._maps: dict[StepId, dict[str, Any]] = {}
         self._has_failed = False
@@ -104,11 +109,11 @@ class DurableRecorder:
 
         If a step has failed the run, that is what ends it: the other steps wait here to be cancelled.
         """
-        started = time.perf_counter()
+        started, earlier = time.perf_counter(), self.recorded.get(step)
+        self._about_to_begin.add(step)
         if self._waits_for_commits:
             await self._journal.results_durable()
         commit_s = time.perf_counter() - started
-        earlier = self.recorded.get(step)
         if earlier is not None and earlier.wake_at is not None:
             # Another step of the run has woken it earlier.
             left_s = (earlier.wake_at - self._journal.writer.now()).total_seconds()
@@ -116,7 +121,11 @@ class DurableRecorder:
         await self._start(step)
         return Begun(commit_s, self._journal.begin_step(step, earlier, timeout_s))
 
+    def move_deadline(self, step: StepId, left_s: float | None) -> None:
+        self._journal.move_deadline(step, left_s)
+
     async def step_aside(self, step: StepId) -> None:
+        self._about_to_begin.add(step)
         self.end(step)
         await self._start(step)
 
@@ -125,6 +134,7 @@ class DurableRecorder:
             if not self._at_work and not self._has_failed:
                 raise self._hand_back()
             await self._changed.wait()
+        self._about_to_begin.discard(step)
         self._at_work.add(step)
 
     def end(self, step: StepId) -> None:
@@ -154,10 +164,17 @@ class DurableRecorder:
     def _may_hand_back(self) -> bool:
         if self._at_work or self._has_failed:
             return False
-        return self._draining.is_set() or min(wait.seconds for wait in self._waits.values()) >= self._long_wait_s
+        if self._draining.is_set():
+            return True
+        return not self._is_ready() and min(wait.seconds for wait in self._waits.values()) >= self._long_wait_s
+
+    def _is_ready(self) -> bool:
+        """Whether a step that doesn't wait for its next try is about to begin."""
+        return not self._about_to_begin <= self._waits.keys()
 
     def _hand_back(self) -> HandBack:
-        return HandBack(*sorted(self._waits.values(), key=lambda wait: wait.until))
+        waits = sorted(self._waits.values(), key=lambda wait: wait.until)
+        return HandBack(*waits, at_once=self._is_ready() or not waits)
 
     def _wake_others(self) -> None:
         self._changed.set()
