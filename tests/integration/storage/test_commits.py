@@ -182,6 +182,19 @@ async def test_a_step_that_has_ended_stays_as_it_is_and_a_second_end_is_refused(
     with pytest.raises(CommitRefused, match="can't be changed"):
         await stored.committer.commit(late)
     assert [(step.status, step.seq) for step in await stored.history.steps(claim.run_id)] == [("succeeded", 2)]
+    # Nothing of it is written, not even its event.
+    assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2]
+
+
+async def test_a_commit_that_would_change_an_ended_step_harms_no_other(stored: Stored) -> None:
+    claims = await claims_of(stored, 3)
+    for claim in claims:
+        await stored.committer.commit(full_commit(claim))
+    commits = [commit_of(claim, seq=3) for claim in claims]
+    commits[1].add_step(step_row(3, status="failed", handled="fail", error=Failure("a", "b")))
+    results = await asyncio.gather(*(stored.committer.commit(commit) for commit in commits), return_exceptions=True)
+    assert [type(result) for result in results] == [CommitResult, CommitRefused, CommitResult]
+    assert [len(await stored.entries(claim.run_id)) for claim in claims] == [3, 2, 3]
 
 
 async def test_what_is_at_work_when_its_run_ends_is_interrupted(stored: Stored) -> None:

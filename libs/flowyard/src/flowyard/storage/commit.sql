@@ -111,7 +111,11 @@ new_calls AS (
     ON CONFLICT DO NOTHING
 )
 
--- The runs that were written, whether their cancellation was requested, and how many of their steps were written.
+-- The runs that were written, and whether their cancellation was requested. If a step that has ended would be changed,
+-- the division by zero refuses the whole statement, so that nothing of its run is written.
 SELECT a.run_id, r.cancel_requested_at IS NOT NULL AS cancel_requested,
-    (SELECT count(*) FROM new_steps s WHERE s.run_id = a.run_id) AS steps
+    1 / (
+        (SELECT count(*) FROM new_steps s WHERE s.run_id = a.run_id)
+        = (SELECT count(*) FROM sent_steps s WHERE s.run_id = a.run_id)
+    )::int AS written
 FROM accepted a JOIN runs r ON r.id = a.run_id

@@ -146,17 +146,15 @@ class Committer:
                 await self._write(batch[:half])
                 await self._write(batch[half:])
                 return
-            # The lines after the first, and the traceback, may contain a user's values.
-            reason = str(error).partition("\n")[0]
+            reason = _reason(error)
+            # The traceback may contain a user's values.
             log.error("commit refused", extra={"run_id": str(batch[0].commit.run_id), "reason": reason})  # noqa: TRY400
             _fail(batch[0], CommitRefused(reason))
             return
         for waiting in batch:
             commit = waiting.commit
             row = written.get(commit.run_id)
-            if row is not None and row["steps"] < len(commit.steps):
-                _fail(waiting, CommitRefused("a step that has ended can't be changed"))
-            elif row is not None:
+            if row is not None:
                 _succeed(waiting, CommitResult(row["cancel_requested"]))
             elif repeated and commit.status and await self._ended_by(commit):
                 _succeed(waiting, CommitResult(cancel_requested=False))
@@ -186,6 +184,13 @@ class Committer:
                 return bool(await self._database.value(_ENDED, *expected))
             except Unavailable:
                 await asyncio.sleep(_PAUSE_S)
+
+
+def _reason(error: Exception) -> str:
+    """Why a commit is refused. The lines after the first may contain a user's values."""
+    if isinstance(error, asyncpg.DivisionByZeroError):
+        return "a step that has ended can't be changed"
+    return str(error).partition("\n")[0]
 
 
 def _succeed(waiting: _Waiting, result: CommitResult) -> None:
