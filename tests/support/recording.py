@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from flowyard.graph.compile import Compiled
-from flowyard.graph.marking import Marking
+from flowyard.graph.marking import Changes, Marking, no_changes
 from flowyard.graph.run import RunResult, drive
 from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
@@ -66,6 +66,9 @@ class Recording:
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         return Begun(0.0, timeout_s)
 
+    def move_deadline(self, step: StepId, left_s: float | None) -> None:
+        pass
+
     async def step_aside(self, step: StepId) -> None:
         pass
 
@@ -103,10 +106,12 @@ class Paced:
         return ModelReply(str(reply), Usage(), None)
 
 
-async def play(compiled: Compiled, recording: Recording, model: Paced, *, engine: int = ENGINE) -> RunResult:
+async def play(
+    compiled: Compiled, recording: Recording, model: Paced, *, engine: int = ENGINE, changes: Changes = no_changes
+) -> RunResult:
     """Replays what is recorded, and executes the rest."""
     steps = StepContext(
         run_id="run", model=model, recorder=recording, stream=False, chance=lambda: 0.0, clock=lambda: 0.0
     )
-    marking = Marking(compiled.plan, valid_inputs(compiled.workflow, {}))
+    marking = Marking(compiled.plan, valid_inputs(compiled.workflow, {}), changes)
     return await drive(compiled, Walk(compiled.plan, marking, steps, engine), timeout_s=None)

@@ -52,7 +52,23 @@ ROUTES: Final = document(
     - {from: c, to: END}
     """,
 )
-STEPS: Final = {CHAIN: 3, FORK: 4, LOOP: 7, MAP: 6, ROUTES: 2}
+NESTED: Final = document(
+    "s a b c d k j z",
+    fields="items: {type: 'list[str]', default: [p, q, r]}\neach: str\nall: 'list[str]'",
+    nodes="- {id: work, prompt: 'work on {item}', outputs: [each]}",
+    edges="""
+    - {from: START, to: s}
+    - {from: s, to: [a, b]}
+    - {from: a, parallel: {items_field: items, target_node: work, collect_field: all, max_concurrency: 2}}
+    - {from: b, to: [c, d]}
+    - {from: [c, d], to: k}
+    - {from: [work, k], to: j}
+    - {from: j, loop: {to: s, until: "iterations('j') >= 2", max_iterations: 3, exit_to: z}}
+    - {from: z, to: END}
+    """,
+)
+"""A fork in a fork beside a map, in a loop."""
+STEPS: Final = {CHAIN: 3, FORK: 4, LOOP: 7, MAP: 6, ROUTES: 2, NESTED: 21}
 
 
 async def finished(stored: Stored, run_id: UUID) -> list[str]:

@@ -41,6 +41,26 @@ async def test_a_claim_says_what_its_run_is(stored: Stored) -> None:
     assert (run.status, run.executor, run.started_at) == ("running", "one", claim.started_at)
 
 
+async def test_executors_of_the_release_before_get_only_runs_of_its_rules(stored: Stored) -> None:
+    """They call the function without the rules that they know. A run of theirs may be continued by anybody."""
+    new, old = await stored.run(), await stored.run()
+    await stored.database.execute("UPDATE runs SET engine = 0 WHERE id = $1", old)
+    query = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3))"
+    rows = await stored.database.rows(query, "old", 5, LEASE_S)
+    assert [row["run_id"] for row in rows] == [old]
+    assert {"head_checkpoint": None, "epoch": 1, "has_steps": False}.items() <= dict(rows[0]).items()
+    assert "engine" not in dict(rows[0])
+    await stored.expire(old)
+    await stored.moves.sweep()
+    assert {(claim.run_id, claim.engine) for claim in await stored.claims.take("one", 5)} == {(new, ENGINE), (old, 0)}
+
+
+async def test_a_run_that_nobody_knows_the_rules_of_stays_queued(stored: Stored) -> None:
+    run_id = await stored.run()
+    await stored.database.execute("UPDATE runs SET engine = 99 WHERE id = $1", run_id)
+    assert await stored.claims.take("one", 5) == []
+
+
 async def test_the_limit_of_a_workflow_holds_while_many_claim_at_once(database_url: str) -> None:
     async with AsyncExitStack() as stack:
         executors = [await stack.enter_async_context(open_stored(database_url)) for _ in range(4)]
@@ -195,6 +215,21 @@ async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored)
     await stored.database.execute("UPDATE runs SET wake_at = wake_at - interval '600 s'")
     assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
     assert len(await stored.claims.take("one", 1)) == 1
+
+
+@pytest.mark.parametrize("seconds", [None, 600.0], ids=["handed back", "waiting"])
+async def test_a_claim_that_is_given_up_has_no_deadline_any_more(stored: Stored, seconds: float | None) -> None:
+    claim = await stored.claimed()
+    commit = commit_of(claim)
+    commit.step_deadline = claim.at
+    await stored.committer.commit(commit)
+    assert await stored.database.value("SELECT step_deadline FROM claims") == claim.at
+    entries = entries_json(3, "run.queued")
+    if seconds is None:
+        assert await stored.claims.hand_back(claim.run_id, claim.epoch, entries=entries, last_seq=3)
+    else:
+        assert await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=3, seconds=seconds)
+    assert await stored.database.value("SELECT step_deadline FROM claims") is None
 
 
 async def test_a_renewal_returns_what_is_held_and_what_should_end(stored: Stored) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,13 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS, decode_all
 from flowyard.runs.entries import stored as stored_event
 from flowyard.runs.events import ModelCalled, RunFinished, StepId, StepStarted
-from flowyard.runs.recovery import Due
-from flowyard.runs.run import OPEN
+from flowyard.runs.recovery import GRACE, Due
+from flowyard.runs.run import OPEN, STEP_STATUSES
 from flowyard.storage.commits import RunCommit
 from flowyard.storage.moves import _locked, _move
 from flowyard.storage.packing import packed
 from support.queued import new_id
+from support.rows import step_row
 from support.stored import LONG_AGO, Stored, commit_of, ending, entries_json, open_stored
 from support.waiting import eventually
 
@@ -160,6 +162,78 @@ async def test_a_runs_own_executor_is_the_first_to_notice_that_its_time_is_over(
     await stored.claimed(timeout_s=2.0)
     await stored.database.execute("UPDATE runs SET deadline = now() - interval '1 second'")
     assert await stored.moves.sweep() == []
+
+
+# ---- steps that are at work
+
+
+async def at_work(stored: Stored, **about: Any) -> Claim:
+    """A run with a step in every state."""
+    claim = await stored.claimed(**about)
+    commit = commit_of(claim)
+    for node in STEP_STATUSES:
+        handled = "fail" if node == "failed" else None
+        step = step_row(2, node, status=node, handled=handled, deadline=claim.at, wake_at=claim.at, outputs=None)
+        commit.add_step(step)
+    commit.add_step(step_row(2, "handled", status="failed", handled="continue", deadline=claim.at, outputs=None))
+    commit.step_deadline = claim.at
+    await stored.committer.commit(commit)
+    return claim
+
+
+async def statuses(stored: Stored, claim: Claim) -> dict[str, str]:
+    return {step.node: step.status for step in await stored.history.steps(claim.run_id)}
+
+
+async def test_a_run_is_taken_from_an_executor_that_does_not_end_a_step_whose_time_is_over(stored: Stored) -> None:
+    """Its lease holds. It has a moment to end the step itself."""
+    claim = await at_work(stored)
+    late = "UPDATE claims SET step_deadline = now() - make_interval(secs => $1)"
+    await stored.database.execute(late, GRACE.total_seconds() - 1)
+    assert await stored.moves.sweep() == []
+    await stored.database.execute(late, GRACE.total_seconds() + 1)
+    [moved] = await stored.moves.sweep()
+    assert (moved.status, moved.entry and moved.entry.data["reason"]) == ("queued", "executor_lost")
+    assert await stored.database.value("SELECT step_deadline FROM claims") is None
+    with pytest.raises(ClaimLost):
+        await stored.committer.commit(commit_of(claim, seq=4))
+
+
+async def test_what_was_at_work_under_a_lost_claim_is_interrupted_and_what_waited_waits_on(stored: Stored) -> None:
+    claim = await at_work(stored)
+    await stored.expire(claim.run_id)
+    await stored.moves.sweep()
+    unchanged = {name: name for name in STEP_STATUSES if name != "running"}
+    assert await statuses(stored, claim) == {**unchanged, "running": "interrupted", "handled": "failed"}
+    steps = {step.node: step for step in await stored.history.steps(claim.run_id)}
+    assert steps["waiting"].wake_at == claim.at
+    assert steps["running"].deadline == claim.at
+
+
+async def test_what_was_open_when_others_end_a_run_is_interrupted(stored: Stored) -> None:
+    claim = await at_work(stored, max_attempts=1)
+    await stored.expire(claim.run_id)
+    [moved] = await stored.moves.sweep()
+    assert moved.status == "failed"
+    after = await statuses(stored, claim)
+    assert (after["running"], after["waiting"]) == ("interrupted", "interrupted")
+    assert (after["succeeded"], after["failed"], after["handled"]) == ("succeeded", "failed", "failed")
+    [waited] = [step for step in await stored.history.steps(claim.run_id) if step.node == "waiting"]
+    assert waited.wake_at is None
+
+
+async def test_a_retry_marks_what_failed_the_run_and_gives_new_time_to_what_is_executed_again(stored: Stored) -> None:
+    claim = await at_work(stored, max_attempts=1)
+    await stored.finish(claim, "failed", seq=3)
+    before = {step.node: step for step in await stored.history.steps(claim.run_id)}
+    await stored.moves.retry(claim.run_id)
+    after = {step.node: step for step in await stored.history.steps(claim.run_id)}
+    expected = dict.fromkeys(("running", "waiting", "retrying", "interrupted"), "interrupted")
+    expected |= {"succeeded": "succeeded", "handled": "failed", "failed": "retrying"}
+    assert {name: step.status for name, step in after.items()} == expected
+    # The results of others stay as they are.
+    assert {name: after[name] for name in ("succeeded", "handled")} == {n: before[n] for n in ("succeeded", "handled")}
+    assert [step.node for step in after.values() if step.deadline is not None] == ["handled", "succeeded"]
 
 
 async def test_the_time_of_a_run_goes_on_while_it_sleeps_or_is_queued(stored: Stored) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from flowyard.errors.steps import ProviderError
+from flowyard.graph.maps import MOST_AT_ONCE
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import StepFailed, StepStarted
 from support.waiting import eventually
@@ -117,6 +118,24 @@ async def _fails_at_two(call: ModelCall) -> str:
     if item == "2":
         raise ProviderError("down", provider="p", model="m")
     return item
+
+
+async def test_a_long_list_is_worked_on_by_a_bounded_number_of_workers() -> None:
+    """Also where the document sets no limit."""
+    at_work, most = 0, 0
+
+    async def answer(call: ModelCall) -> str:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0.01)
+        at_work -= 1
+        return await _echo(call)
+
+    items = [str(i) for i in range(MOST_AT_ONCE + 50)]
+    outcome = await run(_map(), {"items": items}, model=Answering(answer))
+    assert outcome.result.outputs["out"] == items
+    assert most == MOST_AT_ONCE
 
 
 async def test_a_failed_item_fails_the_run_by_default() -> None:

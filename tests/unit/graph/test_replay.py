@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -104,11 +104,11 @@ async def recorded() -> dict[StepId, Step]:
     return recording.steps
 
 
-async def mismatch(steps: Mapping[StepId, Step]) -> str:
+async def mismatch(steps: Mapping[StepId, Step], text: str = TWO_BRANCHES) -> str:
     """Why these steps don't fit. Nothing is executed then."""
     model = Paced({}, 1)
     recording = Recording(steps)
-    result = await play(compiled(TWO_BRANCHES), recording, model)
+    result = await play(compiled(text), recording, model)
     assert result.status == "failed"
     assert result.error is not None
     assert result.error.code == "replay_mismatch"
@@ -155,6 +155,125 @@ async def test_a_map_over_other_items_than_recorded_is_a_mismatch() -> None:
         assert result.error is not None
         assert "began with other items" in result.error.message
         assert model.calls == []
+
+
+CHOICES: Final = document(
+    "a b z",
+    """
+    - {from: START, routes: [{if: "flag", to: a}, {default: b}]}
+    - {from: a, parallel: {items_field: items, target_node: work, collect_field: all, on_item_error: collect}}
+    - {from: work, loop: {to: a, until: "iterations('work') >= 2", max_iterations: 3, exit_to: z}}
+    - {from: z, to: END}
+    - {from: b, to: END}
+    """,
+    fields="flag: {type: bool, default: true}\nitems: {type: 'list[str]', default: [p, q]}\nall: list\nx: str",
+    nodes="- {id: work, prompt: '{item}', outputs: [x], retry: 0}",
+)
+"""A START that chooses, a map, and a loop."""
+
+
+async def choices() -> dict[StepId, Step]:
+    recording = Recording()
+    assert (await play(compiled(CHOICES), recording, Paced({}, 1))).status == "succeeded"
+    return recording.steps
+
+
+@pytest.mark.parametrize("missing", [StepId("START", 1), StepId("work", 1), StepId("work", 1, 1)], ids=str)
+async def test_no_row_may_be_missing_in_front_of_recorded_ones(missing: StepId) -> None:
+    """Neither that of a choice without work, nor that of a map, nor that of one of its items."""
+    steps = await choices()
+    del steps[missing]
+    await mismatch(steps, CHOICES)
+
+
+async def test_an_item_beyond_those_of_its_map_is_a_mismatch() -> None:
+    steps = await choices()
+    extra = replace(steps[StepId("work", 1, 1)], item=2)
+    assert "work[2]" in await mismatch(steps | {extra.id: extra}, CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("place", "next_"),
+    [
+        (StepId("START", 1), ["a", {"if": "not flag"}]),
+        (StepId("work", 1), ["a", {"turn": 2, "outcome": "again"}]),
+        (StepId("work", 2), ["z", {"turn": 2, "outcome": "exhausted"}]),
+        (StepId("z", 1), ["a"]),
+    ],
+    ids=["another condition", "another turn", "another outcome", "another place"],
+)
+async def test_every_fact_of_a_decision_is_compared(place: StepId, next_: list[Any]) -> None:
+    steps = await choices()
+    assert steps[place].next != next_
+    assert "the run went on with" in await mismatch(steps | {place: replace(steps[place], next=next_)}, CHOICES)
+
+
+async def test_steps_of_a_later_visit_than_the_recorded_ones_lead_to_are_a_mismatch() -> None:
+    steps = await choices()
+    late = replace(steps[StepId("a", 2)], visit=3)
+    assert "a#3" in await mismatch(steps | {late.id: late}, CHOICES)
+
+
+async def test_a_replay_emits_nothing_and_reads_the_end_of_each_step_from_its_row() -> None:
+    """An item that failed is collected as it did then, and a failed step leads to where it led."""
+    text = document(
+        "good lost rescue z",
+        """
+        - {from: START, to: good}
+        - {from: good, parallel: {items_field: items, target_node: work, collect_field: all, on_item_error: collect}}
+        - {from: work, to: lost}
+        - {from: lost, to: z}
+        - {from: rescue, to: z}
+        - {from: z, to: END}
+        """,
+        fields="items: {type: 'list[str]', default: [p, q]}\nall: list\nx: str",
+        nodes="- {id: work, prompt: '{item}', outputs: [x], retry: 0}",
+    ).replace("{id: lost,", "{id: lost, retry: 0, on_error: {goto: rescue},")
+    whole, down = Recording(), ProviderError("down", provider="p", model="m")
+    result = await play(compiled(text), whole, Paced({"work": down, "lost": down}, 1))
+    assert result.outputs["all"] == [{"error": "provider_error", "message": "p/m: down"}] * 2
+    assert "rescue" in result.outputs
+    again, model = Recording(whole.steps), Paced({}, 1)
+    assert await play(compiled(text), again, model) == result
+    assert (again.events, model.calls) == ([], [])
+
+
+async def test_a_fork_of_a_run_changes_what_a_step_sees_and_not_what_was_before() -> None:
+    recording = Recording()
+    text = document("a", nodes="- {id: b, prompt: 'b after {a}', outputs: [b]}", fields="b: str")
+    await play(compiled(text), recording, Paced({}, 1))
+    taken = {StepId("a", 1): recording.steps[StepId("a", 1)]}
+    result = await play(
+        compiled(text), Recording(taken), Paced({}, 1), changes=lambda node, _: {"a": "other"} if node == "b" else {}
+    )
+    assert result.state == {"a": "other", "b": "b"}
+
+
+async def test_a_long_replay_lets_other_work_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each row took long."""
+    monkeypatch.setattr("flowyard.graph.walk._LONG_S", 0.0)
+    turns = 100
+    text = document(
+        "a",
+        f"""
+        - {{from: START, to: a}}
+        - {{from: a, loop: {{to: a, until: "iterations('a') >= {turns}", max_iterations: {turns}, exit_to: END}}}}
+        """,
+    )
+    whole = Recording()
+    await play(compiled(text), whole, Paced({}, 1))
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            await asyncio.sleep(0)
+            beats += 1
+
+    beating = asyncio.create_task(beat())
+    await play(compiled(text), Recording(whole.steps), Paced({}, 1))
+    beating.cancel()
+    assert beats >= turns - 1
 
 
 async def test_branches_of_different_lengths_do_not_wait_for_each_other() -> None:

@@ -80,6 +80,12 @@ class Journal:
         self._open[step] = replace(row, status="running", deadline=deadline, wake_at=None, error=None, handled=None)
         return (deadline - now).total_seconds() if deadline is not None else None
 
+    def move_deadline(self, step: StepId, left_s: float | None) -> None:
+        """The step's time ends in so many seconds. None: it doesn't run now, so that nobody may end the step for it."""
+        deadline = self.writer.now() + timedelta(seconds=left_s) if left_s is not None else None
+        self._write(replace(self._open[step], deadline=deadline))
+        self.writer.commit_within(EVENT_DELAY)
+
     def settle(self, end: StepFinished | StepFailed, next_: Next | None, choice: Choice | None) -> None:
         """The end of a step, and how the run continues. The step that fails the run is written with the run's end."""
         row = self._open.pop(end.step)

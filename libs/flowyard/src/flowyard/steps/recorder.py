@@ -72,6 +72,9 @@ class Recorder(Protocol):
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         """Returns when the step may begin: when the results before it are durable. `timeout_s`: its time limit."""
 
+    def move_deadline(self, step: StepId, left_s: float | None) -> None:
+        """The step's time ends in so many seconds. None: it doesn't run now."""
+
     async def step_aside(self, step: StepId) -> None:
         """For a step that has done nothing yet: if the run is to be handed back, it is as if it hadn't begun."""
 
@@ -114,6 +117,9 @@ class InMemory:
 
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         return Begun(0.0, timeout_s)
+
+    def move_deadline(self, step: StepId, left_s: float | None) -> None:
+        pass
 
     async def step_aside(self, step: StepId) -> None:
         pass

@@ -49,8 +49,10 @@ class RunningStep:
         now = asyncio.get_running_loop().time
         left = until - now()
         limit.reschedule(None)
+        self.context.recorder.move_deadline(self.step, None)
         yield
         limit.reschedule(now() + left)
+        self.context.recorder.move_deadline(self.step, left)
 
     @property
     def is_out_of_time(self) -> bool:
