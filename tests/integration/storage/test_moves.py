@@ -203,8 +203,9 @@ async def test_what_was_at_work_under_a_lost_claim_is_interrupted_and_what_waite
     claim = await at_work(stored)
     await stored.expire(claim.run_id)
     await stored.moves.sweep()
-    unchanged = {name: name for name in STEP_STATUSES if name != "running"}
-    assert await statuses(stored, claim) == {**unchanged, "running": "interrupted", "handled": "failed"}
+    expected: dict[str, str] = {name: name for name in STEP_STATUSES}
+    expected |= {"running": "interrupted", "handled": "failed"}
+    assert await statuses(stored, claim) == expected
     steps = {step.node: step for step in await stored.history.steps(claim.run_id)}
     assert steps["waiting"].wake_at == claim.at
     assert steps["running"].deadline == claim.at
