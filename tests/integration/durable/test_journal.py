@@ -22,6 +22,7 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
+from flowyard.runs.run import Step
 from support.attempts import Attempts, WireModel
 from support.stored import Stored
 from support.waiting import eventually
@@ -128,6 +129,18 @@ async def test_what_is_at_work_when_the_run_ends_is_recorded_as_interrupted(stor
     steps = await stored.history.steps(journal.claim.run_id)
     assert [(step.node, step.status) for step in steps] == [("a", "interrupted"), ("b", "interrupted")]
     assert all(step.duration_s is not None for step in steps)
+
+
+async def test_what_was_interrupted_was_at_work_since_it_last_began(stored: Stored, journal: Journal) -> None:
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    earlier = Step(node="a", visit=1, status="interrupted", seq=1, started_at=long_ago)
+    journal.begin_step(A, earlier, None)
+    journal.append(StepStarted(A))
+    await journal.finish(RunFinished("cancelled", 1.0, {}))
+    [step] = await stored.history.steps(journal.claim.run_id)
+    assert step.started_at == long_ago
+    assert step.duration_s is not None
+    assert step.duration_s < 60
 
 
 async def test_the_step_that_fails_a_run_is_written_with_the_end_of_the_run(stored: Stored, journal: Journal) -> None:

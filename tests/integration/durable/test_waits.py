@@ -169,3 +169,59 @@ async def test_a_crash_does_not_shorten_the_wait_of_another_step(stored: Stored,
     assert await attempts.executor(model).run() is None
     assert model.calls == {"a": 1}
     assert (await step_of(stored, run_id, "b")).wake_at == b.wake_at
+
+
+@pytest.mark.parametrize("how", ["crash", "stop"])
+async def test_however_an_executor_goes_a_wait_is_not_cut_short(stored: Stored, attempts: Attempts, how: str) -> None:
+    """It waits beside a step that is at work, so that the run isn't handed back before."""
+    run_id = await attempts.submit(BESIDE_WORK)
+    going = attempts.executor(WireModel({"wait": failing(1)}, hold={"n2"}))
+    attempt = going.start(await going.take())
+    await going.model.holding.wait()
+
+    async def waits() -> bool:
+        steps = {step.node: step for step in await stored.history.steps(run_id)}
+        return "n2" in steps and "wait" in steps and steps["wait"].wake_at is not None
+
+    await eventually(waits)
+    before = await step_of(stored, run_id, "wait")
+    if how == "stop":
+        attempt.stop("drained")
+        assert attempt.task is not None
+        await attempt.task
+    else:
+        await going.crash()
+        await attempts.lose_executor(run_id)
+    cut = await step_of(stored, run_id, "wait")
+    assert (cut.status, cut.tries, cut.wake_at) == ("interrupted", 2, before.wake_at)
+    model = WireModel()
+    assert await attempts.executor(model).run() is None
+    assert model.calls == {"n2": 1, "n3": 1, "n4": 1}
+    after = await step_of(stored, run_id, "wait")
+    assert (after.status, after.wake_at) == ("waiting", before.wake_at)
+    await wake(stored, run_id, "wait")
+    assert await attempts.executor().run() is not None
+    ended = await step_of(stored, run_id, "wait")
+    assert (ended.status, ended.wake_at, ended.tries) == ("succeeded", None, 2)
+
+
+async def test_a_map_waits_with_its_items(stored: Stored, attempts: Attempts) -> None:
+    text = document(
+        "",
+        """
+        - {from: START, parallel: {items_field: items, target_node: work, collect_field: all}}
+        - {from: work, to: END}
+        """,
+        fields="items: {type: 'list[int]', default: [0, 1]}\neach: str\nall: 'list[str]'",
+        nodes="- {id: work, prompt: '{item}', outputs: [each], retry: {max_retries: 1, initial_delay: 100}}",
+    )
+    run_id = await attempts.submit(text)
+    assert await attempts.executor(WireModel({"work": failing(1)})).run() is None
+    steps = await stored.history.steps(run_id)
+    assert [step.status for step in steps if step.kind == "map"] == ["waiting"]
+    assert sorted(step.status for step in steps if step.kind == "step") == ["succeeded", "waiting"]
+    await wake(stored, run_id, "work")
+    result = await attempts.executor().run()
+    assert result is not None
+    assert result.outputs == {"all": ["work", "work"]}
+    assert {step.status for step in await stored.history.steps(run_id)} == {"succeeded"}

@@ -47,6 +47,8 @@ class Journal:
         self._on_token = on_token
         self._results_seq = claim.last_seq
         self._open: dict[StepId, Step] = {}
+        self._begun: dict[StepId, datetime] = {}
+        """When each of them began under this claim."""
         writer.step_deadline = self._earliest_deadline
 
     def append(self, event: Event) -> None:
@@ -61,7 +63,9 @@ class Journal:
             case StepStarted():
                 self._write(replace(self._open[event.step], seq=seq, start_seq=seq))
             case RetryScheduled():
-                self._write(replace(self._open[event.step], seq=seq, tries=event.attempt))
+                # On disk before the wait is over, so that nothing that happens to this executor makes it shorter.
+                wake_at = self.writer.now() + timedelta(seconds=event.delay_s)
+                self._write(replace(self._open[event.step], seq=seq, tries=event.attempt, wake_at=wake_at))
             case _:
                 pass
         self.writer.commit_within(EVENT_DELAY)
@@ -78,6 +82,7 @@ class Journal:
         if deadline is None and timeout_s is not None:
             deadline = now + timedelta(seconds=timeout_s)
         self._open[step] = replace(row, status="running", deadline=deadline, wake_at=None, error=None, handled=None)
+        self._begun[step] = now
         return (deadline - now).total_seconds() if deadline is not None else None
 
     def move_deadline(self, step: StepId, left_s: float | None) -> None:
@@ -88,7 +93,7 @@ class Journal:
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None, choice: Choice | None) -> None:
         """The end of a step, and how the run continues. The step that fails the run is written with the run's end."""
-        row = self._open.pop(end.step)
+        row = replace(self._open.pop(end.step), wake_at=None)
         seq = self.writer.append(end)
         row = replace(row, seq=seq, duration_s=end.duration_s, next=list(next_) if next_ is not None else None)
         match end:
@@ -111,6 +116,7 @@ class Journal:
 
     def begin_map(self, step: StepId, earlier: Step | None, progress: Mapping[str, object]) -> None:
         """A map begins, or goes on. `progress`: its items, and how many of them have ended."""
+        self._begun[step] = self.writer.now()
         self._write(replace(earlier or self._new_step(step), kind="map", status="running", outputs=progress))
         self.writer.commit_within(EVENT_DELAY)
 
@@ -119,7 +125,7 @@ class Journal:
 
     def end_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         row = self._open.pop(step)
-        duration_s = (self.writer.now() - row.started_at).total_seconds()
+        duration_s = self._at_work_s(step)
         ended = replace(row, status="succeeded", seq=self.writer.seq, duration_s=duration_s, next=list(next_))
         self.writer.pending.add_step(ended)
         self._settled(choice)
@@ -131,6 +137,15 @@ class Journal:
         if row is not None:
             wake_at = self.writer.now() + timedelta(seconds=seconds)
             self.writer.pending.add_step(replace(row, status="waiting", wake_at=wake_at, error=failure))
+        map_row = self._open.pop(StepId(step.node, step.visit), None) if step.item is not None else None
+        if map_row is not None:
+            self.writer.pending.add_step(replace(map_row, status="waiting"))
+
+    def wait_on(self, row: Step) -> None:
+        """A step still waits for its next try, in which an earlier claim was cut off."""
+        if row.status != "waiting":
+            self.writer.pending.add_step(replace(row, status="waiting"))
+            self.writer.commit_within(EVENT_DELAY)
 
     async def results_durable(self) -> None:
         """Returns when the results of all steps that have ended are durable. Raises ClaimLost, CommitRefused."""
@@ -140,7 +155,7 @@ class Journal:
         """Ends the run. Returns the end that was written. Raises ClaimLost."""
         try:
             await self.writer.stop()
-            self._interrupt_open()
+            self._interrupt_open(wakes=False)
             await self.writer.commit_end(event)
         except CommitRefused as refused:
             # What can't be stored is dropped, but the end of the run must be stored.
@@ -152,7 +167,7 @@ class Journal:
     async def close(self, event: RunQueued | RunWaiting) -> tuple[str, int]:
         """Flushes, then returns the hand-back entry (JSON, seq), not yet written. Raises ClaimLost, CommitRefused."""
         await self.writer.stop()
-        self._interrupt_open()
+        self._interrupt_open(wakes=True)
         # With `durability: exit`, too: ended steps needn't be executed again, and paid calls are in the ledger.
         await self.writer.commit_rest()
         return self.writer.last_words(event)
@@ -172,13 +187,16 @@ class Journal:
         self._results_seq = self.writer.seq
         self.writer.commit_within(RESULT_DELAY)
 
-    def _interrupt_open(self) -> None:
-        """What is at work is cut off now."""
-        now = self.writer.now()
-        for row in self._open.values():
-            duration_s = (now - row.started_at).total_seconds()
-            self.writer.pending.add_step(replace(row, status="interrupted", duration_s=duration_s))
+    def _interrupt_open(self, *, wakes: bool) -> None:
+        """What is at work is cut off now. `wakes`: the run goes on, and steps wait for their next try as before."""
+        for step, row in self._open.items():
+            wake_at = row.wake_at if wakes else None
+            cut = replace(row, status="interrupted", wake_at=wake_at, duration_s=self._at_work_s(step))
+            self.writer.pending.add_step(cut)
         self._open.clear()
+
+    def _at_work_s(self, step: StepId) -> float:
+        return (self.writer.now() - self._begun[step]).total_seconds()
 
     def _earliest_deadline(self) -> datetime | None:
         return min((step.deadline for step in self._open.values() if step.deadline is not None), default=None)

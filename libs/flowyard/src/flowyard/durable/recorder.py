@@ -117,7 +117,9 @@ class DurableRecorder:
         if earlier is not None and earlier.wake_at is not None:
             # Another step of the run has woken it earlier.
             left_s = (earlier.wake_at - self._journal.writer.now()).total_seconds()
-            await self.wait(step, left_s, earlier.error)
+            if left_s > 0:
+                self._journal.wait_on(earlier)
+                await self.wait(step, left_s, earlier.error)
         await self._start(step)
         return Begun(commit_s, self._journal.begin_step(step, earlier, timeout_s))
 
