@@ -137,18 +137,59 @@ async def test_a_join_waits_for_a_branch_that_stands_at_another_join() -> None:
     assert outcome.result.state["trail"] == ["a", "b", "j", "c", "d", "k", "z"]
 
 
-async def test_a_join_in_a_loop_does_not_wait_for_the_next_turn_of_the_loop_around_it() -> None:
-    """Beside it, a branch that can only come there by the loop's next turn is still at work."""
+async def test_a_join_in_a_loop_does_not_wait_for_a_branch_that_only_the_next_turn_leads_there() -> None:
+    """`p` is at work until `j` is done."""
     edges = """
     - {from: START, to: s}
-    - {from: s, to: [a, b]}
+    - {from: s, to: [a, b, p]}
     - {from: [a, b], to: j}
-    - {from: j, to: [p, q]}
-    - {from: [p, q], to: k}
+    - {from: [j, p], to: k}
     - {from: k, loop: {to: s, until: "iterations('k') >= 2", max_iterations: 2, exit_to: END}}
     """
-    outcome = await run_in_order(trail("s a b j p q k", edges), [])
-    assert outcome.result.state["trail"] == [*"sabjpqk", *"sabjpqk"]
+    rounds = {"j": asyncio.Event()}
+
+    async def answer(call: ModelCall) -> str:
+        if call.node == "p":
+            await rounds["j"].wait()
+        if call.node == "j":
+            rounds["j"].set()
+        if call.node == "k":
+            rounds["j"] = asyncio.Event()
+        return call.node
+
+    async with asyncio.timeout(10):
+        outcome = await run(trail("s a b j p k", edges), model=Answering(answer))
+    assert outcome.result.state["trail"] == [*"sabjpk", *"sabjpk"]
+
+
+async def test_a_join_waits_for_a_branch_that_can_come_there_by_another_turn_of_its_loop() -> None:
+    """`l` leads on to END, or back to `t`, which leads to the join."""
+    edges = """
+    - {from: START, to: [t, x]}
+    - {from: t, routes: [{if: "iterations('l') >= 1", to: z}, {default: l}]}
+    - {from: l, loop: {to: t, until: "iterations('l') >= 5", max_iterations: 5, exit_to: END}}
+    - {from: x, to: z}
+    - {from: z, to: END}
+    """
+    outcome = await run_in_order(trail("t l x z", edges), ["x"])
+    assert outcome.result.state["trail"] == ["t", "l", "t", "x", "z"]
+
+
+async def test_of_two_joins_that_wait_for_each_other_the_first_one_goes_on() -> None:
+    """Each leads to the other, by a turn of a loop beside it."""
+    edges = """
+    - {from: START, to: [t, u, x, y]}
+    - {from: t, routes: [{if: "len(trail) < 9", to: q}, {default: l}]}
+    - {from: u, routes: [{if: "len(trail) < 9", to: p}, {default: m}]}
+    - {from: x, to: p}
+    - {from: y, to: q}
+    - {from: p, to: l}
+    - {from: q, to: m}
+    - {from: l, loop: {to: t, until: "len(trail) > 0", max_iterations: 3, exit_to: END}}
+    - {from: m, loop: {to: u, until: "len(trail) > 0", max_iterations: 3, exit_to: END}}
+    """
+    outcome = await run_in_order(trail("t u x y p q l m", edges), [])
+    assert sorted(outcome.path) == sorted("tuxypqlm")
 
 
 async def test_a_failed_run_has_what_its_branches_wrote_in_the_order_of_the_document() -> None:

@@ -193,19 +193,20 @@ async def test_an_item_beyond_those_of_its_map_is_a_mismatch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "next_"),
+    ("place", "decided", "recorded"),
     [
-        (StepId("START", 1), ["a", {"if": "not flag"}]),
-        (StepId("work", 1), ["a", {"turn": 2, "outcome": "again"}]),
-        (StepId("work", 2), ["z", {"turn": 2, "outcome": "exhausted"}]),
-        (StepId("z", 1), ["a"]),
+        (StepId("START", 1), ["a", {"if": "flag"}], ["a", {"if": "not flag"}]),
+        (StepId("work", 1), ["a", {"turn": 1, "outcome": "again"}], ["a", {"turn": 2, "outcome": "again"}]),
+        (StepId("work", 2), ["z", {"turn": 2, "outcome": "done"}], ["z", {"turn": 2, "outcome": "exhausted"}]),
+        (StepId("z", 1), ["END"], ["a"]),
     ],
     ids=["another condition", "another turn", "another outcome", "another place"],
 )
-async def test_every_fact_of_a_decision_is_compared(place: StepId, next_: list[Any]) -> None:
+async def test_every_fact_of_a_decision_is_compared(place: StepId, decided: list[Any], recorded: list[Any]) -> None:
     steps = await choices()
-    assert steps[place].next != next_
-    assert "the run went on with" in await mismatch(steps | {place: replace(steps[place], next=next_)}, CHOICES)
+    assert steps[place].next == decided
+    changed = replace(steps[place], next=recorded)
+    assert "the run went on with" in await mismatch(steps | {place: changed}, CHOICES)
 
 
 async def test_steps_of_a_later_visit_than_the_recorded_ones_lead_to_are_a_mismatch() -> None:
@@ -223,7 +224,7 @@ async def test_a_replay_emits_nothing_and_reads_the_end_of_each_step_from_its_ro
         - {from: good, parallel: {items_field: items, target_node: work, collect_field: all, on_item_error: collect}}
         - {from: work, to: lost}
         - {from: lost, to: z}
-        - {from: rescue, to: z}
+        - {from: rescue, routes: [{if: "rescue == 'rescue'", to: z}, {default: END}]}
         - {from: z, to: END}
         """,
         fields="items: {type: 'list[str]', default: [p, q]}\nall: list\nx: str",
