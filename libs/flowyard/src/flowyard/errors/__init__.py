@@ -13,7 +13,7 @@ command line, log) shows any of them without knowing which.
     │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
     │   └── MissingApiKey, ModelNotInstalled
-    ├── runs: ClaimLost, CommitRefused, SecretsNotConfigured, UnreadableSecret
+    ├── runs: ClaimLost, CommitRefused, ReplayMismatch, SecretsNotConfigured, UnreadableSecret
     ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, CannotListen
     ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
@@ -22,7 +22,8 @@ command line, log) shows any of them without knowing which.
 Exceptions that only steer the control flow of a run, and never reach a person, are not in the tree:
 
     steps.budget_gate.Draining      a call still waited for its budget when the executor began to drain
-    graph.nodes.NodeFailed          carries a step's failure out of LangGraph
+    graph.walk.NodeFailed           carries a step's failure out of LangGraph
+    graph.maps.ItemFailed           an item of a map has failed, and with it the run
     graph.run._RunTimeout           the run's own time is over
     durable.recorder.HandBack       the run stops here, to go on in another claim
 """
