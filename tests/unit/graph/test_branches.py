@@ -171,7 +171,17 @@ async def test_a_join_waits_for_a_branch_that_can_come_there_by_another_turn_of_
     - {from: x, to: z}
     - {from: z, to: END}
     """
-    outcome = await run_in_order(trail("t l x z", edges), ["x"])
+    answered: list[str] = []
+
+    async def answer(call: ModelCall) -> str:
+        if call.node == "l":
+            await eventually(lambda: "x" in answered)
+            await asyncio.sleep(0.05)  # time for `z` to begin too early
+        answered.append(call.node)
+        return call.node
+
+    outcome = await run(trail("t l x z", edges), model=Answering(answer))
+    assert sorted(answered) == ["l", "t", "t", "x", "z"]
     assert outcome.result.state["trail"] == ["t", "l", "t", "x", "z"]
 
 

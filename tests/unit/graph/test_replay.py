@@ -277,6 +277,23 @@ async def test_a_long_replay_lets_other_work_go_on(monkeypatch: pytest.MonkeyPat
     assert beats >= turns - 1
 
 
+async def test_a_step_stays_as_it_ended_if_the_choice_after_it_fails_the_run() -> None:
+    text = document(
+        "a b",
+        """
+        - {from: START, to: a}
+        - {from: a, routes: [{if: "note.score > 1", to: b}, {default: END}]}
+        - {from: b, to: END}
+        """,
+        fields="note: {type: any, default: {}}",
+    )
+    recording = Recording()
+    result = await play(compiled(text), recording, Paced({}, 1))
+    assert (result.status, result.error and result.error.code) == ("failed", "expression_error")
+    [step] = recording.steps.values()
+    assert (step.status, step.next, step.outputs) == ("succeeded", None, {"a": "a"})
+
+
 async def test_branches_of_different_lengths_do_not_wait_for_each_other() -> None:
     """The short branch's only step ends last: the other branch's ten steps are done by then."""
     names = " ".join(f"n{i}" for i in range(10))
