@@ -13,6 +13,7 @@ from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.events import (
     Failure,
     ModelCalled,
+    RetryScheduled,
     RouteTaken,
     RunFinished,
     RunQueued,
@@ -129,6 +130,18 @@ async def test_what_is_at_work_when_the_run_ends_is_recorded_as_interrupted(stor
     steps = await stored.history.steps(journal.claim.run_id)
     assert [(step.node, step.status) for step in steps] == [("a", "interrupted"), ("b", "interrupted")]
     assert all(step.duration_s is not None for step in steps)
+
+
+async def test_a_step_waits_for_its_next_try_until_it_has_ended(stored: Stored, journal: Journal) -> None:
+    start(journal)
+    journal.append(RetryScheduled(A, 2, 100.0, Failure("provider_error", "down", "a")))
+    await written(stored, journal, "run.queued", "step.started", "step.retrying")
+    [step] = await stored.history.steps(journal.claim.run_id)
+    assert step.wake_at is not None
+    journal.settle(ended(A), ["b"], None)
+    await journal.results_durable()
+    [step] = await stored.history.steps(journal.claim.run_id)
+    assert (step.status, step.tries, step.wake_at) == ("succeeded", 2, None)
 
 
 async def test_what_was_interrupted_was_at_work_since_it_last_began(stored: Stored, journal: Journal) -> None:

@@ -77,3 +77,12 @@ async def test_what_others_have_in_flight_is_known_while_they_are_alive(stored: 
     assert (await here.today("test")).tokens == 110
     await there.begin()
     assert (await here.today("test")).tokens == 110
+
+
+async def test_what_a_former_process_of_the_same_name_reserved_is_spent(stored: Stored) -> None:
+    here = DailySpending(stored.database, executor="here")
+    await stored.claimed(executor="here")
+    await here.reserve("test", CALL, Budget())
+    assert await here.in_flight("test") == CALL
+    await here.begin()
+    assert (await here.today("test"), await here.in_flight("test")) == (CALL, Amount())
