@@ -28,6 +28,7 @@ def move(run: RunSnapshot) -> tuple[str, str] | None:
         HEALTHY,
         replace(HEALTHY, cancel_requested=True),
         replace(HEALTHY, deadline=NOW - GRACE),
+        replace(HEALTHY, step_deadline=NOW - GRACE),
         replace(HEALTHY, attempt=9),
         replace(HEALTHY, status="queued", lease_until=None),
         replace(HEALTHY, status="waiting", lease_until=None, wake_at=NOW + SECOND),
