@@ -94,3 +94,27 @@ async def test_a_fork_can_begin_at_a_later_turn_of_a_loop(stored: Stored, attemp
     assert result.status == "succeeded"
     assert model.calls == {"a": 1, "b": 2, "c": 1}
     assert len(await stored.history.steps(fork)) == 7
+
+
+async def test_a_fork_of_a_run_that_an_older_version_recorded_goes_by_the_rules_of_that_run(
+    stored: Stored, attempts: Attempts
+) -> None:
+    """It has no rows of choices, and its fork gets none."""
+    text = document(
+        "a b c",
+        """
+        - {from: START, routes: [{if: "flag", to: a}, {default: c}]}
+        - {from: a, to: b}
+        - {from: [b, c], to: END}
+        """,
+        fields="flag: {type: bool, default: true}",
+    )
+    origin = await attempts.submit(text)
+    await attempts.executor(WireModel()).run()
+    await stored.database.execute("UPDATE runs SET engine = 0")
+    await stored.database.execute("DELETE FROM steps WHERE kind = 'decision'")
+    await forked(stored, origin, "b", 1, {})
+    model = WireModel()
+    result = await attempts.executor(model).run()
+    assert result is not None
+    assert (result.status, model.calls) == ("succeeded", {"b": 1})

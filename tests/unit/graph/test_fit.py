@@ -46,6 +46,10 @@ TEXT = document(
     """,
 )
 
+CHOOSING = TEXT.replace(
+    "{from: START, to: s}", "{from: START, routes: [{if: \"topic == 'rain'\", to: s}, {default: j}]}"
+)
+
 
 async def fitted(new: str, inputs: dict[str, Any] | None = None, text: str = TEXT) -> tuple[set[str], set[str]]:
     """The steps that are kept, and those at which the new run leaves the old one."""
@@ -93,6 +97,24 @@ async def test_a_map_is_kept_with_its_items_only_over_the_same_items() -> None:
     assert await fitted(text, text=text) == ({"work[0]", "work[1]", "z"}, set())
     assert await fitted(text, {"items": ["p", "r"]}, text=text) == (set(), {"work"})
     assert await fitted(text.replace("'z'", "'other'"), text=text) == ({"work[0]", "work[1]"}, {"z"})
+
+
+async def test_a_choice_that_the_new_revision_makes_before_kept_steps_is_recorded_for_their_replay() -> None:
+    """Also one that an older version made and didn't record."""
+    old, new, recording = load(TEXT), load(CHOOSING), Recording()
+    await play(compiled(TEXT), recording, Paced({}, 1))
+    steps_alone = {id_: step for id_, step in recording.steps.items() if step.kind == "step"}
+    for workflow, record in [(old, recording.steps), (new, steps_alone)]:
+        result = fit((workflow, valid_inputs(workflow, {})), (new, valid_inputs(new, {})), record)
+        model = Paced({}, 2)
+        again = await play(compiled(CHOOSING), Recording({step.id: step for step in result.kept}), model)
+        assert (again.status, model.calls) == ("succeeded", [])
+
+
+def test_of_a_run_that_has_done_nothing_nothing_is_kept() -> None:
+    new = load(CHOOSING)
+    inputs = valid_inputs(new, {})
+    assert fit((new, inputs), (new, inputs), {}).kept == ()
 
 
 @given(blocks)

@@ -1,4 +1,4 @@
-"""Forks a run: a new run takes its origin's steps before some step along, and goes on differently from there."""
+"""Forks a run: a new run keeps steps of its origin, those before a chosen step or those that fit, and goes on there."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def _run_again(
     target = await _target(control, order, origin, workflow)
     starts_over = order.revision is None and not order.inputs
     kept = () if starts_over else (await _fit(control, origin, workflow, target)).kept
-    fork = Fork(origin.run_id, START, 1, {}, _changes(origin))
+    fork = Fork(origin.run_id, START, 1, {}, () if starts_over else _changes(origin))
     return await enqueue(control, _new_run(control, order, origin, target, fork, run_id), steps=kept)
 
 
@@ -124,7 +124,10 @@ async def _fit(control: Control, origin: ForkOrigin, workflow: Workflow, target:
 def _changes(origin: ForkOrigin) -> tuple[Change, ...]:
     """What an origin that is a fork itself has changed."""
     fork = origin.fork
-    return (*fork.earlier, Change(fork.node, fork.visit, fork.state)) if fork is not None else ()
+    if fork is None:
+        return ()
+    # A fork from the start changes no step, but may have taken changes over.
+    return fork.earlier if fork.node == START else (*fork.earlier, Change(fork.node, fork.visit, fork.state))
 
 
 def _new_run(
@@ -182,11 +185,8 @@ def _valid_state(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
 
 async def _earlier(control: Control, origin: ForkOrigin, before: int) -> tuple[Change, ...]:
     """The changes of an origin that is a fork itself, up to event `before`: its steps don't show them."""
-    if origin.fork is None or origin.fork.node == START:
-        return ()
-    own = Change(origin.fork.node, origin.fork.visit, origin.fork.state)
     made = []
-    for change in (*origin.fork.earlier, own):
+    for change in _changes(origin):
         # A step that the origin hasn't begun doesn't come before the chosen one.
         with suppress(UnknownStep):
             if await control.history.started_at_seq(origin.run_id, change.node, change.visit) <= before:

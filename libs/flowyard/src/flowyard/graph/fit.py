@@ -11,13 +11,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeAlias
 
 from flowyard.errors.base import FlowyardError
-from flowyard.graph.maps import item_result
+from flowyard.graph.maps import collected, item_result
 from flowyard.graph.marking import Branch, Changes, Marking, no_changes
 from flowyard.graph.plan import Plan
-from flowyard.graph.state import LOOPS, Write, after_write
-from flowyard.graph.transitions import Decision, decide, items_of
-from flowyard.language.nodes import Goto, Node, RetryPolicy
-from flowyard.language.workflow import Next, Workflow
+from flowyard.graph.state import LOOPS
+from flowyard.graph.transitions import items_of
+from flowyard.language.nodes import Node, RetryPolicy
+from flowyard.language.workflow import Workflow
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
 
@@ -61,7 +61,8 @@ def fit(
         return seen is not None and _does_same(before.plan, seen, after.plan, branch, step)
 
     after.run(fits)
-    return Fit(tuple(after.rows), tuple(after.stopped))
+    keeps_work = any(step.kind != "decision" for step in after.rows)
+    return Fit(tuple(after.rows) if keeps_work else (), tuple(after.stopped))
 
 
 class _Fold:
@@ -97,10 +98,16 @@ class _Fold:
             self.stopped.append(place)
             return []
         outputs = self._outputs(branch, step, rows)
-        decision = self._decision(branch, outputs, step)
-        if step is not None:
-            self.rows += [replace(step, next=decision.data), *rows]
+        handled = step.handled if step is not None else None
+        decision = self.plan.decision(branch.at, branch.state, outputs, handled)
+        if self._record:
+            self.rows += [replace(step or self._new_choice(place), next=decision.data), *rows]
         return self._marking.advance(branch, decision, outputs)
+
+    def _new_choice(self, place: StepId) -> Step:
+        """The row of a choice that the old run didn't have, or whose rules didn't record it."""
+        at = min(step.started_at for step in self._record.values())
+        return Step(node=place.node, visit=place.visit, kind="decision", status="succeeded", seq=0, started_at=at)
 
     def _items(self, branch: Branch) -> list[Step]:
         """The recorded items of a map; fewer than it has where one isn't recorded."""
@@ -111,19 +118,8 @@ class _Fold:
     def _outputs(self, branch: Branch, step: Step | None, rows: list[Step]) -> dict[str, Any]:
         map_ = self.plan.maps.get(branch.at)
         if map_ is not None:
-            results = (item_result(map_, row.outputs, row.error) for row in rows)
-            return {map_.collect_field: [value for result in results for value in result]}
+            return collected(map_, (item_result(map_, row.outputs, row.error) for row in rows))
         return dict(step.outputs or {}) if step is not None else {}
-
-    def _decision(self, branch: Branch, outputs: Mapping[str, Any], step: Step | None) -> Decision:
-        node = self.plan.workflow.nodes.get(branch.at)
-        if step is not None and step.handled == "goto" and node is not None and isinstance(node.on_error, Goto):
-            return Decision((node.on_error.node,))
-        transition = self.plan.workflow.transitions[branch.at]
-        state = branch.state
-        if outputs and not isinstance(transition, Next):
-            state = after_write(state, Write(outputs), self.plan.merging)
-        return decide(branch.at, transition, state, self.plan.inner_loops)
 
 
 def _is_over(step: Step) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from flowyard.errors.runs import ReplayMismatch
@@ -24,8 +24,10 @@ Pause: TypeAlias = Callable[[], Awaitable[None]]
 RunItem: TypeAlias = Callable[[int, Any], Awaitable[StepFinished | StepFailed]]
 
 
-async def execute_items(map_: Map, branch: Branch, recorder: Recorder, run_item: RunItem, pause: Pause) -> list[Any]:
-    """The collected results, in the order of the items. Items that are recorded aren't executed again.
+async def execute_items(
+    map_: Map, branch: Branch, recorder: Recorder, run_item: RunItem, pause: Pause
+) -> dict[str, Any]:
+    """The map's outputs. Items that are recorded aren't executed again.
 
     Raises ItemFailed for an item that fails the run.
     """
@@ -46,7 +48,12 @@ async def execute_items(map_: Map, branch: Branch, recorder: Recorder, run_item:
     workers = min(len(pending), map_.max_concurrency or MOST_AT_ONCE)
     if workers:
         await run_together(work() for _ in range(workers))
-    return [value for result in results for value in result]
+    return collected(map_, results)
+
+
+def collected(map_: Map, results: Iterable[list[Any]]) -> dict[str, Any]:
+    """The outputs of a map. `results`: per item `[result]`, or `[]` where there is none."""
+    return {map_.collect_field: [value for result in results for value in result]}
 
 
 async def recorded_results(

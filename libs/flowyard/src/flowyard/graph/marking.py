@@ -1,4 +1,4 @@
-"""Where the branches of a run stand, what each of them sees, and how they continue. Pure: it is told what has ended.
+"""Where the branches of a run stand, what each of them sees, and how they continue. Pure.
 
 The same code continues a run while it executes and when its recorded steps are replayed. A branch sees what was written
 before it on its own paths, never what a branch beside it writes. Where branches meet, their writes are merged in the

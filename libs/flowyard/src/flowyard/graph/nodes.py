@@ -60,10 +60,10 @@ def map_runner(node: Node, plan: Plan) -> Runner:
             return await perform(work, {**branch.state, map_.item: item}, step, map_.on_item_error, walk)
 
         try:
-            collected = await execute_items(map_, branch, walk.recorder, run_item, walk.pause)
+            outputs = await execute_items(map_, branch, walk.recorder, run_item, walk.pause)
         except ItemFailed as error:
             raise walk.fail(error.failure) from error
-        return _continue(context, walk.end_map(branch, collected))
+        return _continue(context, walk.end_map(branch, outputs))
 
     return run
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from flowyard.graph.state import reducers
-from flowyard.graph.transitions import nested_loops
+from flowyard.graph.state import State, Write, after_write, reducers
+from flowyard.graph.transitions import Decision, decide, nested_loops
 from flowyard.language.flow import Flow
+from flowyard.language.nodes import Goto
 from flowyard.language.values.reducers import Reducer
 from flowyard.language.workflow import END, START, Loop, Map, Next, Workflow
 
@@ -68,6 +69,19 @@ class Plan:
                 leading.add(name)
                 pending += before.get(name, ())
         return frozenset(leading)
+
+    def decision(self, at: str, state: State, outputs: State, handled: str | None) -> Decision:
+        """How a run continues after the place `at`. `state`: before `outputs` were written.
+
+        `handled`: how the step's failure was handled, if it failed. Raises EvaluationError.
+        """
+        node = self.workflow.nodes.get(at)
+        if handled == "goto" and node is not None and isinstance(node.on_error, Goto):
+            return Decision((node.on_error.node,))
+        transition = self.workflow.transitions[at]
+        if outputs and not isinstance(transition, Next):
+            state = after_write(state, Write(outputs), self.merging)
+        return decide(at, transition, state, self.inner_loops)
 
     @cached_property
     def order(self) -> dict[str, int]:

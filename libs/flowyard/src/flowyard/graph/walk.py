@@ -10,13 +10,11 @@ from typing import Any, Final
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ReplayMismatch
-from flowyard.graph.maps import recorded_results
+from flowyard.graph.maps import collected, recorded_results
 from flowyard.graph.marking import Branch, Marking
 from flowyard.graph.plan import Plan
-from flowyard.graph.state import State, Write, after_write
-from flowyard.graph.transitions import Decision, decide, items_of
-from flowyard.language.nodes import Goto
-from flowyard.language.workflow import Next
+from flowyard.graph.state import State
+from flowyard.graph.transitions import Decision, items_of
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
 from flowyard.runs.run import ENGINE, Step
 from flowyard.steps.context import StepContext
@@ -60,8 +58,9 @@ class Walk:
         if failure is not None and failure.handled == "fail":
             self.recorder.settle(end)
             raise self.fail(failure.error)
+        handled = failure.handled if failure is not None else None
         try:
-            decision = self._decision(branch, outputs, failure.handled if failure is not None else None)
+            decision = self.plan.decision(branch.at, branch.state, outputs, handled)
         except FlowyardError as error:
             # The step has ended well, and stays so: what fails the run is the choice after it.
             self.recorder.settle(end)
@@ -69,9 +68,8 @@ class Walk:
         self.recorder.settle(end, decision.data, decision.event)
         return self.marking.advance(branch, decision, outputs)
 
-    def end_map(self, branch: Branch, collected: list[Any]) -> list[Branch]:
-        """`collected`: the results of the map's items. Raises NodeFailed."""
-        outputs = {self.plan.maps[branch.at].collect_field: collected}
+    def end_map(self, branch: Branch, outputs: dict[str, Any]) -> list[Branch]:
+        """`outputs`: the collected results of the map's items. Raises NodeFailed."""
         decision = self._decided(branch, outputs)
         self.recorder.settle_map(StepId(branch.at, branch.visit), decision.data, decision.event)
         return self.marking.advance(branch, decision, outputs)
@@ -105,8 +103,9 @@ class Walk:
                 ready += await self._replay_step(branch, step)
                 await self.pause()
                 continue
-            missing = (await self._recorded_items(branch))[1] if branch.at in self.plan.maps and recorded else [0]
-            if self.engine == 0 and self._unreached and (not missing or branch.at in self.plan.deciding):
+            is_map = branch.at in self.plan.maps and bool(recorded)
+            has_all_items = is_map and not (await self._recorded_items(branch))[1]
+            if self.engine == 0 and self._unreached and (has_all_items or branch.at in self.plan.deciding):
                 # These rules recorded neither decisions at places without work nor the ends of maps.
                 ready += await self._replay_unrecorded(branch)
             else:
@@ -134,7 +133,7 @@ class Walk:
         outputs = {}
         if branch.at in self.plan.maps:
             results, _ = await self._recorded_items(branch)
-            outputs = {self.plan.maps[branch.at].collect_field: [value for result in results for value in result]}
+            outputs = collected(self.plan.maps[branch.at], results)
         return self.marking.advance(branch, self._decided(branch, outputs), outputs)
 
     async def _recorded_outputs(self, branch: Branch, step: Step) -> dict[str, Any]:
@@ -144,7 +143,7 @@ class Walk:
         results, missing = await self._recorded_items(branch)
         if missing:
             raise ReplayMismatch(f"item {missing[0]} of the map {step.id} isn't recorded, but the map has ended")
-        return {map_.collect_field: [value for result in results for value in result]}
+        return collected(map_, results)
 
     async def _recorded_items(self, branch: Branch) -> tuple[list[list[Any]], list[int]]:
         """The results of a map's recorded items, and the indexes of the others."""
@@ -156,17 +155,6 @@ class Walk:
 
     def _decided(self, branch: Branch, outputs: State, handled: str | None = None) -> Decision:
         try:
-            return self._decision(branch, outputs, handled)
+            return self.plan.decision(branch.at, branch.state, outputs, handled)
         except FlowyardError as error:
             raise self.fail(failure_of(error, branch.at)) from error
-
-    def _decision(self, branch: Branch, outputs: State, handled: str | None) -> Decision:
-        """`handled`: how the step's failure was handled, if it failed. Raises EvaluationError."""
-        node = self.plan.workflow.nodes.get(branch.at)
-        if handled == "goto" and node is not None and isinstance(node.on_error, Goto):
-            return Decision((node.on_error.node,))
-        transition = self.plan.workflow.transitions[branch.at]
-        state = branch.state
-        if outputs and not isinstance(transition, Next):
-            state = after_write(state, Write(outputs), self.plan.merging)
-        return decide(branch.at, transition, state, self.plan.inner_loops)

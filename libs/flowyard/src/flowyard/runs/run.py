@@ -20,7 +20,7 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 ENGINE: Final = 1
 """The rules by which new runs go on: how branches meet, what is recorded, what a replay compares."""
 ENGINES: Final = (0, ENGINE)
-"""All that this version knows. 0: no decisions were recorded, so a replay makes them anew without a comparison."""
+"""All that this version knows. 0: no decisions were recorded, so a replay makes them again without a comparison."""
 OPEN: Final[frozenset[State]] = frozenset({"queued", "running", "waiting"})
 
 MOVES: Final[Mapping[Move, Mapping[State, State]]] = {

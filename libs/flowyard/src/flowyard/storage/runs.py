@@ -148,7 +148,9 @@ WITH added AS (
     INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
         fork, forked_from, engine, status, last_seq)
     SELECT $1::uuid, w.name, $3::int, $4::int, $5::smallint, $6::smallint, $7::real, $8::text, $9::bytea,
-        $10::text::json, $11::text::json, $12::uuid, $14::smallint, 'queued', 1
+        $10::text::json, $11::text::json, $12::uuid,
+        -- Steps that are copied as they are were recorded by the rules of their run.
+        CASE WHEN $13::int IS NULL THEN $14::smallint ELSE (SELECT engine FROM runs WHERE id = $12) END, 'queued', 1
     FROM workflows w WHERE w.name = $2
     ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
     RETURNING id, created_at, forked_from
