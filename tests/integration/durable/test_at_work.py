@@ -11,7 +11,7 @@ import pytest
 
 from flowyard.runs.run import MapProgress, Step
 from support.attempts import Attempts, MiniExecutor, WireModel, failing, held, node_of
-from support.shapes import CHAIN, FORK, finished
+from support.shapes import CHAIN, FORK, MAP, finished
 from support.stored import Stored
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Status
@@ -313,3 +313,10 @@ async def test_a_step_has_no_deadline_while_its_call_waits_for_what_others_leave
     run = await stored.runs.get(run_id)
     assert (run.status, run.error) == ("succeeded", None)
     assert (await rows(stored, run_id))["c"].deadline is not None
+
+
+async def test_a_map_is_listed_after_its_items(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(MAP)
+    await attempts.executor(WireModel()).run()
+    names = [str(step.id) for step in await stored.history.steps(run_id)]
+    assert names.index("work") > max(names.index(f"work[{i}]") for i in range(4))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,30 @@ async def test_a_failed_run_can_be_retried_and_what_is_unknown_is_called_so(
     assert f'href="/runs/{run_id}?fork=write:1#fork"' in page
     assert (await client.post(f"/runs/{run_id}/retry")).status_code == 303
     assert (await control.runs.get(run_id)).status == "queued"
+
+
+async def test_a_map_is_noted_with_its_items_and_not_with_itself(
+    client: httpx.AsyncClient, database: Database, control: Control
+) -> None:
+    mapped = {
+        **HAIKU,
+        "state": {"fields": {"topics": {"type": "list[str]", "required": True}, "poem": "str", "all": "list[str]"}},
+        "nodes": [{"id": "write", "prompt": "{item}", "outputs": ["poem"]}],
+        "edges": [
+            {"from": "START", "parallel": {"items_field": "topics", "target_node": "write", "collect_field": "all"}},
+            {"from": "write", "to": "END"},
+        ],
+    }
+    run_id = await submit(control, await apply(database, mapped), topics=["x", "y"])
+    progress = json.dumps({"items": 2, "done": 2, "failed": 0})
+    rows = f"(-1, 'map', '{progress}'), (0, 'step', '{{}}'), (1, 'step', '{{}}')"
+    await database.execute(
+        "INSERT INTO steps (run_id, node, visit, item, kind, outputs, status, seq, tries, started_at, duration_s)"
+        " SELECT $1, 'write', 1, item, kind, outputs::json, 'succeeded', 2, 1, now(), 0.1"
+        f" FROM (VALUES {rows}) AS s (item, kind, outputs)",
+        UUID(run_id),
+    )
+    page = (await client.get(f"/runs/{run_id}")).text
+    assert "2 times" in page
+    assert "3 times" not in page
+    assert "2 of 2 done" in page

@@ -40,7 +40,7 @@ def _graph(pages: Pages, details: RunDetails) -> str:
 
 def _notes(details: RunDetails) -> dict[str, str]:
     """The number of steps of each node that has run several times."""
-    counts = Counter(step.node for step in details.steps)
+    counts = Counter(step.node for step in details.steps if step.kind == "step")
     return {node: f"{n} times" for node, n in counts.items() if n > 1}
 
 

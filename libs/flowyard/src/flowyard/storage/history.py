@@ -39,9 +39,12 @@ class History:
                 return
 
     async def record(self, run_id: UUID) -> list[Step]:
-        """All that is recorded of the run: steps, maps, decisions, in the order in which they ended."""
+        """All that is recorded of the run: steps, maps, decisions, in the order in which they ended.
+
+        A map comes after its items.
+        """
         rows = await self._database.rows(
-            "SELECT * FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item", run_id
+            "SELECT * FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item < 0, item", run_id
         )
         return [step_of(row) for row in rows]
 
