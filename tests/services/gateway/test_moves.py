@@ -10,6 +10,7 @@ import pytest
 
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure
+from flowyard.runs.run import Change
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
 from services.gateway.conftest import POEM, submit
@@ -209,6 +210,28 @@ async def test_a_fork_by_another_revision_keeps_what_would_do_the_same_again(
     assert not (await hands.take()).has_steps
     unknown = await fork(client, origin.run_id, revision=9)
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_revision")
+
+
+async def test_what_a_fork_had_changed_is_kept_by_whatever_runs_it_again_and_by_their_forks(
+    client: httpx.AsyncClient, hands: Hands
+) -> None:
+    changed = (Change("write", 1, {"draft": "another"}),)
+    origin = await failed_run(client, hands)
+    await fork(client, origin.run_id, **{"from": {"node": "write"}, "state": {"draft": "another"}})
+    first = await hands.take()
+    await hands.step(first, "write", {"poem": "a poem"})
+    await fork(client, first.run_id, inputs={"lines": 5})
+    again = await hands.take()
+    assert again.fork is not None
+    assert again.fork.earlier == changed
+    await fork(client, again.run_id, **{"from": {"node": "write"}, "state": {}})
+    third = await hands.take()
+    assert third.fork is not None
+    assert third.fork.earlier == changed
+    await fork(client, first.run_id)
+    over = await hands.take()
+    assert over.fork is not None
+    assert (over.fork.earlier, over.has_steps) == ((), False)
 
 
 async def test_a_fork_without_any_change_starts_over(client: httpx.AsyncClient, hands: Hands) -> None:
