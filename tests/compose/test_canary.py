@@ -171,7 +171,8 @@ async def test_no_secret_is_found_anywhere(stack: Stack, tmp_path: Path) -> None
     await asyncio.to_thread(_look_at_files, stack, tmp_path)
     assert stack.watch.places == []
     # What is no secret was found everywhere: so would have been what is one.
-    assert stack.watch.seen == BY_THE_WAY | AFTERWARDS
+    # Prometheus may have it or not: in a rule whose alert is about to fire.
+    assert stack.watch.seen - {"prometheus"} == BY_THE_WAY | AFTERWARDS
     assert stack.system.bugs() == []
 
 
