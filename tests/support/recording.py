@@ -16,7 +16,7 @@ from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import ENGINE, Fork, Spending, Step
+from flowyard.runs.run import ENGINE, AskedCall, Fork, Step, StepCalls
 from flowyard.steps.context import StepContext
 from flowyard.steps.recorder import Begun, Choice, Next
 
@@ -35,14 +35,14 @@ class Recording:
     def __post_init__(self) -> None:
         self.steps = dict(self.recorded)
 
-    def spent_before(self, step: StepId) -> Spending:
-        return Spending()
+    def calls_before(self, step: StepId) -> StepCalls:
+        return StepCalls()
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
-    async def reserve(self, event: ModelReserved) -> None:
-        self.emit(event)
+    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+        pass
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
         self.emit(end)
@@ -110,8 +110,7 @@ async def play(
     compiled: Compiled, recording: Recording, model: Paced, *, engine: int = ENGINE, changes: Changes = no_changes
 ) -> RunResult:
     """Replays what is recorded, and executes the rest."""
-    steps = StepContext(
-        run_id="run", model=model, recorder=recording, stream=False, chance=lambda: 0.0, clock=lambda: 0.0
-    )
+    world: dict[str, Any] = {"chance": lambda: 0.0, "clock": lambda: 0.0}
+    steps = StepContext(run_id="run", model=model, recorder=recording, stream=False, engine=engine, **world)
     marking = Marking(compiled.plan, valid_inputs(compiled.workflow, {}), changes)
-    return await drive(compiled, Walk(compiled.plan, marking, steps, engine), timeout_s=None)
+    return await drive(compiled, Walk(compiled.plan, marking, steps), timeout_s=None)

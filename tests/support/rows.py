@@ -24,6 +24,7 @@ def step_row(seq: int, step: str | StepId = "write", **fields: Any) -> Step:
 def call_row(seq: int, step: str | StepId = "write", **fields: Any) -> CallRow:
     """A call of unknown cost that has succeeded, unless `fields` differ. `step`: whose it is, or its node."""
     usual: dict[str, Any] = {
+        "part": seq,
         "provider": "openai",
         "model": "small",
         "at": LONG_AGO,

@@ -7,11 +7,14 @@ from datetime import timedelta
 import pytest
 
 from flowyard.errors.steps import ModelRefused
+from flowyard.runs.events import StepId
+from flowyard.runs.run import Spending
+from flowyard.storage.rows import CallRow
 from support.attempts import Attempts, MiniExecutor, WireModel, held, node_of
 from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
 from support.stored import Stored
 from support.waiting import eventually
-from support.wire.behaviour import Behaviour, Status
+from support.wire.behaviour import Behaviour, Hang, Status
 from support.wire.server import Request
 from support.workflows import document
 
@@ -181,6 +184,7 @@ async def test_the_sums_of_a_step_include_its_calls_under_earlier_claims(stored:
     [finished_step] = [entry for entry in await stored.entries(run_id) if entry.type == "step.finished"]
     calls = await stored.history.calls(run_id)
     assert [call.error for call in calls] == ["provider_error", "executor_lost", None]
+    assert [(call.part, call.status) for call in calls] == [(1, "failed"), (2, "lost"), (3, "done")]
     # The tokens of a lost call are unknown, and so is the sum.
     assert (finished_step.data["calls"], finished_step.data["tokens_in"]) == (3, None)
 
@@ -244,7 +248,73 @@ async def test_a_run_that_was_cancelled_before_its_claim_makes_no_call(stored: S
     assert (result.status, model.calls) == ("cancelled", {})
 
 
+async def test_a_call_is_in_the_ledger_before_it_has_an_answer(stored: Stored, attempts: Attempts) -> None:
+    run_id, model = await attempts.submit(CHAIN), WireModel(hold={"a"})
+    one = attempts.executor(model)
+    one.start(await one.take())
+
+    async def begun() -> list[CallRow]:
+        return await stored.history.calls_of(run_id, [StepId("a", 1)])
+
+    [call] = await eventually(begun)
+    assert (call.status, call.provider, call.cost_usd) == ("running", "hosted_vllm", None)
+    # Whoever asks for costs is told of calls that have ended.
+    assert await stored.history.calls(run_id) == []
+    assert (await stored.runs.get(run_id)).spending == Spending()
+    await one.crash()
+
+
+@pytest.mark.parametrize("failed_before", [False, True])
+async def test_a_question_that_a_crash_leaves_open_is_asked_again_under_the_same_key(
+    stored: Stored, attempts: Attempts, *, failed_before: bool
+) -> None:
+    text = document("a", config="execution: {max_retries: 1}").replace("{id: a,", "{id: a, retry: {initial_delay: 0},")
+    run_id, keys = await attempts.submit(text), list[str]()
+
+    async def fail(request: Request) -> Behaviour:
+        keys.append(request.headers["idempotency-key"])
+        return Status(500) if failed_before and len(keys) == 1 else Hang()
+
+    dying = attempts.executor(WireModel({"a": fail}))
+    dying.start(await dying.take())
+
+    async def is_asked() -> bool:
+        return len(await stored.history.calls_of(run_id, [StepId("a", 1)])) == 1 + failed_before
+
+    await eventually(is_asked)
+    await dying.crash()
+    await attempts.lose_executor(run_id)
+
+    async def note(request: Request) -> str:
+        keys.append(request.headers["idempotency-key"])
+        return "a"
+
+    assert await attempts.executor(WireModel({"a": note})).run() is not None
+    first = f"{run_id}:a:1"
+    assert keys == ([first, f"{first}+1", f"{first}+1"] if failed_before else [first, first])
+
+
 # ---- budgets
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_claim_reads_what_was_spent_from_its_own_row(stored: Stored, attempts: Attempts, *, lost: bool) -> None:
+    run_id = await attempts.submit(document("a b c", config="budget: {tokens: 100000}"))
+    going = attempts.executor(WireModel(hold={"c"}))
+    attempt = going.start(await going.take())
+    await going.model.holding.wait()
+    if lost:
+        await going.crash()
+        await attempts.lose_executor(run_id)
+    else:
+        attempt.stop("drained")
+        await asyncio.wait([attempt.task] if attempt.task is not None else [])
+    again = await attempts.executor().take()
+    spent = await stored.history.spent(run_id)
+    # The third call was cut off: it may have used all that was reserved for it.
+    assert spent.model_calls == 3
+    assert spent.tokens > 4
+    assert again.spent == (None if lost else spent)
 
 
 async def test_what_earlier_claims_spent_counts(stored: Stored, attempts: Attempts) -> None:

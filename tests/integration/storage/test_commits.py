@@ -39,7 +39,7 @@ async def committing(stored: Stored, batches: list[int] | None = None) -> AsyncI
         task.cancel()
 
 
-WRITTEN = ("events", "steps", "model_calls")
+WRITTEN = ("events", "steps", "step_parts")
 
 
 async def test_what_many_runs_commit_together_is_one_statement(stored: Stored) -> None:
@@ -339,6 +339,18 @@ async def test_a_step_whose_answer_was_lost_is_there_once(stored: Stored) -> Non
     task.cancel()
     assert len(await stored.history.steps(claim.run_id)) == 1
     assert len(await stored.history.calls(claim.run_id)) == 1
+    assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2]
+
+
+async def test_a_call_that_has_ended_is_never_changed(stored: Stored) -> None:
+    claim = await stored.claimed()
+    await stored.committer.commit(full_commit(claim))
+    later = commit_of(claim, seq=3)
+    later.add_call(call_row(3, part=2, tokens_in=99))
+    with pytest.raises(CommitRefused, match="what has ended can't be changed"):
+        await stored.committer.commit(later)
+    [call] = await stored.history.calls(claim.run_id)
+    assert call == call_row(2)
     assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2]
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from flowyard.errors.requests import IllegalMove, UnknownRun, UnknownWorkflow
 from flowyard.errors.runs import ClaimLost
+from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS, decode_all
 from flowyard.runs.entries import stored as stored_event
@@ -17,9 +19,19 @@ from flowyard.storage.commits import RunCommit
 from flowyard.storage.moves import _locked, _move
 from flowyard.storage.packing import packed
 from support.queued import new_id
-from support.rows import step_row
+from support.rows import call_row, step_row
 from support.stored import LONG_AGO, Stored, commit_of, ending, entries_json, open_stored
 from support.waiting import eventually
+
+STARTED = StepStarted(StepId("a", 1), provider="openai", model="m")
+OPEN_CALL: dict[str, Any] = {
+    "status": "reserved",
+    "tokens_in": None,
+    "tokens_out": None,
+    "duration_s": 0.0,
+    "reserved_tokens": 90,
+    "reserved_usd": Decimal("0.2"),
+}
 
 
 async def sleeping(stored: Stored, seconds: float = 60) -> Claim:
@@ -68,19 +80,53 @@ async def test_a_running_run_is_left_to_its_executor(stored: Stored) -> None:
 @pytest.mark.parametrize("move", ["cancel", "sweep"])
 async def test_calls_of_a_lost_executor_are_in_the_ledger_when_its_run_is_ended(stored: Stored, move: str) -> None:
     claim = await stored.claimed(max_attempts=1)
-    started = stored_event(2, LONG_AGO, StepStarted(StepId("a", 1), provider="openai", model="m"))
+    begun = RunCommit(claim.run_id, claim.epoch, 2, entries=packed([stored_event(2, LONG_AGO, STARTED).entry]))
+    begun.add_call(call_row(2, "a", model="m", **OPEN_CALL | {"status": "running"}))
+    await stored.committer.commit(begun)
+    await stored.expire(claim.run_id)
+    await (stored.moves.cancel(claim.run_id) if move == "cancel" else stored.moves.sweep())
+    ended_as = "run.cancelled" if move == "cancel" else "run.failed"
+    await calls_are_lost(stored, claim, ended_as)
+    [_, _, _, ended] = decode_all(await stored.entries(claim.run_id))
+    assert isinstance(ended.event, RunFinished)
+    assert ended.event.reason == ("cancelled" if move == "cancel" else "executor_lost")
+
+
+async def calls_are_lost(stored: Stored, claim: Claim, moved_as: str) -> None:
+    [call] = await stored.history.calls(claim.run_id)
+    assert (call.provider, call.model, call.cost_usd, call.error) == ("openai", "m", None, "executor_lost")
+    assert (call.status, call.seq) == ("lost", 3)
+    assert await types(stored, claim) == ["run.queued", "step.started", "model.called", moved_as]
+    assert (await stored.runs.get(claim.run_id)).last_seq == 4
+    called = list(decode_all(await stored.entries(claim.run_id)))[2]
+    assert isinstance(called.event, ModelCalled)
+
+
+async def test_calls_of_a_lost_executor_are_in_the_ledger_when_its_run_is_queued_again(stored: Stored) -> None:
+    claim = await stored.claimed()
+    begun = RunCommit(claim.run_id, claim.epoch, 2, entries=packed([stored_event(2, LONG_AGO, STARTED).entry]))
+    begun.spent_usd, begun.spent_tokens, begun.spent_calls = Decimal(1), 5, 1
+    begun.add_call(call_row(2, "a", model="m", **OPEN_CALL))
+    await stored.committer.commit(begun)
+    await stored.expire(claim.run_id)
+    await stored.moves.sweep()
+    await calls_are_lost(stored, claim, "run.queued")
+    [again] = await stored.claims.take("two", 1)
+    assert (again.last_seq, again.spent) == (4, None)
+    # What isn't known counts as it was reserved.
+    assert await stored.history.spent(claim.run_id) == Amount(Decimal("0.2"), 90, 1)
+
+
+@pytest.mark.parametrize("move", ["cancel", "sweep"])
+async def test_calls_of_an_older_executor_are_found_in_its_events(stored: Stored, move: str) -> None:
+    claim = await stored.claimed(max_attempts=1)
+    await stored.database.execute("UPDATE runs SET engine = 0")
+    started = stored_event(2, LONG_AGO, STARTED)
     await stored.committer.commit(RunCommit(claim.run_id, claim.epoch, 2, entries=packed([started.entry])))
     await stored.expire(claim.run_id)
     await (stored.moves.cancel(claim.run_id) if move == "cancel" else stored.moves.sweep())
     ended_as = "run.cancelled" if move == "cancel" else "run.failed"
-    [call] = await stored.history.calls(claim.run_id)
-    assert (call.provider, call.model, call.cost_usd, call.error) == ("openai", "m", None, "executor_lost")
-    assert await types(stored, claim) == ["run.queued", "step.started", "model.called", ended_as]
-    assert (await stored.runs.get(claim.run_id)).last_seq == 4
-    [_, _, called, ended] = decode_all(await stored.entries(claim.run_id))
-    assert isinstance(called.event, ModelCalled)
-    assert isinstance(ended.event, RunFinished)
-    assert ended.event.reason == ("cancelled" if move == "cancel" else "executor_lost")
+    await calls_are_lost(stored, claim, ended_as)
 
 
 async def test_to_cancel_works_when_the_owner_is_dead(stored: Stored) -> None:

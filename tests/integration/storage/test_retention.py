@@ -13,7 +13,7 @@ from support.stored import Stored
 from support.workflows import document
 
 DAY_S = 86_400
-GROWS = ("runs", "claims", "events", "steps", "model_calls")
+GROWS = ("runs", "claims", "events", "steps", "step_parts")
 
 
 async def full(stored: Stored) -> Claim:

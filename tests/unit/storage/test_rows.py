@@ -17,7 +17,7 @@ from flowyard.errors.runs import CommitRefused
 from flowyard.runs.events import Failure, StepId
 from flowyard.storage.commits import COMMIT, COMMIT_COLUMNS, RunCommit, _arrays
 from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, values_of
-from flowyard.storage.tables import model_calls, steps
+from flowyard.storage.tables import step_parts, steps
 from support.rows import call_row, step_row
 
 RUN: Final = UUID(int=1)
@@ -25,7 +25,7 @@ AT: Final = datetime(2026, 1, 2, tzinfo=UTC)
 SQL: Final = re.sub(r"--.*", "", COMMIT)
 SHORT: Final = {"uuid": "uuid", "integer": "int", "smallint": "smallint", "timestamp with time zone": "timestamptz"}
 ROWS: Final = pytest.mark.parametrize(
-    ("alias", "columns", "table"), [("s", STEP_COLUMNS, steps), ("m", CALL_COLUMNS, model_calls)]
+    ("alias", "columns", "table"), [("s", STEP_COLUMNS, steps), ("p", CALL_COLUMNS, step_parts)]
 )
 
 
@@ -58,7 +58,7 @@ def test_each_array_of_the_statement_is_the_column_of_the_row_at_the_same_place(
 
 @ROWS
 def test_each_column_is_inserted_where_it_belongs(alias: str, columns: tuple[str, ...], table: Table) -> None:
-    pattern = rf"INSERT INTO {table.name} \(([^()]*)\)\s+SELECT (.*?)\s+FROM (?:unnest|sent_steps)"
+    pattern = rf"INSERT INTO {table.name} \(([^()]*)\)\s+SELECT (.*?)\s+FROM (?:sent_steps|sent_parts)"
     [(inserted, selected)] = re.findall(pattern, SQL, re.DOTALL)
     assert names(inserted) == list(columns)
     if selected != f"{alias}.*":
@@ -70,13 +70,13 @@ def test_what_a_run_commits_is_numbered_first() -> None:
     numbers, types, unnested = arrays("c")
     assert unnested == list(COMMIT_COLUMNS)
     assert numbers == list(range(2, 2 + len(COMMIT_COLUMNS)))
-    assert types == ["uuid", "int", "int", "text", "text", "text", "text", "timestamptz"]
+    assert types == ["uuid", "int", "int", "text", "text", "text", "text", "timestamptz", "numeric", "bigint", "int"]
 
 
 def test_every_array_has_a_number_and_every_number_an_array() -> None:
     used = {int(number) for number in re.findall(r"\$(\d+)", SQL)}
     assert used == set(range(1, len(_arrays([])) + 2))
-    assert [arrays("s")[0][0], arrays("m")[0][0]] == [2 + len(COMMIT_COLUMNS), 2 + len(COMMIT_COLUMNS + STEP_COLUMNS)]
+    assert [arrays("s")[0][0], arrays("p")[0][0]] == [2 + len(COMMIT_COLUMNS), 2 + len(COMMIT_COLUMNS + STEP_COLUMNS)]
 
 
 def test_the_values_of_a_step_are_those_of_its_columns() -> None:

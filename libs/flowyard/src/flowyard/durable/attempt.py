@@ -18,7 +18,7 @@ from flowyard.durable.journal import Journal
 from flowyard.durable.observer import Observer
 from flowyard.durable.patience import patiently
 from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
-from flowyard.durable.resuming import earlier_calls, recorded_steps
+from flowyard.durable.resuming import calls_of_open_steps, recorded_steps, spent_before
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
@@ -159,9 +159,8 @@ class Attempt:
         if durability == "exit":
             self._journal.writer.commit_only_at_end()
         recorded = await recorded_steps(parts.history, claim)
-        earlier = await earlier_calls(parts.history, claim, workflow, recorded)
-        for call in earlier.lost:
-            self._journal.append(call)
+        calls = await calls_of_open_steps(parts.history, claim, recorded)
+        spent = await spent_before(parts.history, claim) if workflow.budget is not None else Amount()
         inputs = valid_inputs(workflow, claim.inputs)
         self._marking = Marking(
             compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes
@@ -172,7 +171,7 @@ class Attempt:
             recorder=DurableRecorder(
                 self._journal,
                 recorded=recorded,
-                spent=earlier.by_step,
+                calls=calls,
                 draining=parts.draining,
                 waits_for_commits=durability == "sync",
                 long_wait_s=math.inf if durability == "exit" else parts.long_wait_s,
@@ -180,25 +179,27 @@ class Attempt:
             stream=parts.stream_tokens,
             chance=random.random,
             clock=time.perf_counter,
-            budget_gate=self._budget_gate(workflow, earlier.amount),
+            budget_gate=self._budget_gate(workflow, spent),
+            engine=claim.engine,
             vault=self._vault(workflow),
         )
         # A model that can't be opened now fails the step that needs it, which may have a fallback.
         with suppress(ModelError):
             await parts.models.prepare(workflow.models)
-        return await drive(
-            compiled, Walk(compiled.plan, self._marking, steps, claim.engine), timeout_s=self._seconds_left()
-        )
+        return await drive(compiled, Walk(compiled.plan, self._marking, steps), timeout_s=self._seconds_left())
 
     def _budget_gate(self, workflow: Workflow, spent: Amount) -> BudgetGate | None:
         """None if neither the run nor its workflow's day is limited."""
         parts, day = self.parts, self.parts.daily_limit(self.claim.workflow)
         if workflow.budget is None and day is None:
             return None
+        account = BudgetAccount(workflow.budget, spent) if workflow.budget is not None else None
+        if account is not None:
+            self._journal.writer.spent = lambda: account.settled
         return BudgetGate(
             workflow.budget,
             parts.models.terms,
-            account=BudgetAccount(workflow.budget, spent) if workflow.budget is not None else None,
+            account=account,
             day=day,
             is_draining=parts.draining.is_set,
             on_refusal=partial(parts.observer.budget_refused, self.claim),

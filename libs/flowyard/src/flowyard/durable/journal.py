@@ -18,6 +18,7 @@ from flowyard.runs.events import (
     Event,
     Failure,
     ModelCalled,
+    ModelReserved,
     RetryScheduled,
     RunFinished,
     RunQueued,
@@ -28,7 +29,7 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard.runs.run import Step
+from flowyard.runs.run import AskedCall, Step
 from flowyard.steps.recorder import Choice, Next
 from flowyard.storage.rows import CallRow
 
@@ -47,6 +48,7 @@ class Journal:
         self._on_token = on_token
         self._results_seq = claim.last_seq
         self._open: dict[StepId, Step] = {}
+        self._calls: dict[StepId, CallRow] = {}
         self._begun: dict[StepId, datetime] = {}
         """When each of them began under this claim."""
         writer.step_deadline = self._earliest_deadline
@@ -59,7 +61,8 @@ class Journal:
         seq = self.writer.append(event)
         match event:
             case ModelCalled():
-                self.writer.pending.add_call(CallRow.of(event, seq=seq, at=self.writer.now()))
+                begun = self._calls.pop(event.step)
+                self.writer.pending.add_call(begun.ended(event, seq=seq, at=self.writer.now()))
             case StepStarted():
                 self._write(replace(self._open[event.step], seq=seq, start_seq=seq))
             case RetryScheduled():
@@ -70,9 +73,30 @@ class Journal:
                 pass
         self.writer.commit_within(EVENT_DELAY)
 
-    async def append_durably(self, event: Event) -> None:
-        """Returns when the event is durable, whatever the run's durability. Raises ClaimLost, CommitRefused."""
-        await self.writer.until_durable(self.writer.append(event))
+    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+        """A call is about to be made. Returns when what is reserved for it is durable, whatever the run's durability.
+
+        Raises ClaimLost, CommitRefused.
+        """
+        seq = self.writer.append(reserved) if reserved is not None else self.writer.seq
+        self._calls[call.step] = row = CallRow(
+            seq=seq,
+            step=call.step,
+            part=call.part,
+            round=call.round,
+            question=call.question,
+            status="reserved" if reserved is not None else "running",
+            provider=call.provider,
+            model=call.model,
+            at=self.writer.now(),
+            reserved_tokens=reserved.tokens if reserved is not None else None,
+            reserved_usd=reserved.usd if reserved is not None else None,
+        )
+        self.writer.pending.add_call(row)
+        if reserved is not None:
+            await self.writer.until_durable(seq)
+        else:
+            self.writer.commit_within(EVENT_DELAY)
 
     def begin_step(self, step: StepId, earlier: Step | None, timeout_s: float | None) -> float | None:
         """A step is about to start. Returns the seconds until its deadline, which was set by its first start."""

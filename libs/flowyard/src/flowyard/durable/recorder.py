@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowyard.durable.journal import Journal
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import Fork, Spending, Step
+from flowyard.runs.run import AskedCall, Fork, Step, StepCalls
 from flowyard.steps.recorder import Begun, Choice, Next
 
 _SETTLING_S: Final = 0.05
@@ -43,7 +43,7 @@ class HandBack(Exception):
 
 
 class DurableRecorder:
-    """`recorded`: what is stored of the run; `spent`: what the calls of its steps used under earlier claims.
+    """`recorded`: what is stored of the run; `calls`: of its open steps, under earlier claims.
 
     `waits_for_commits`: False lets a step begin before earlier results are durable. `long_wait_s`: if all that is open
     waits longer between tries, the run is handed back.
@@ -54,13 +54,13 @@ class DurableRecorder:
         journal: Journal,
         *,
         recorded: Mapping[StepId, Step],
-        spent: Mapping[StepId, Spending],
+        calls: Mapping[StepId, StepCalls],
         draining: asyncio.Event,
         waits_for_commits: bool,
         long_wait_s: float,
     ) -> None:
         self.recorded = recorded
-        self._spent = spent
+        self._calls = calls
         self._journal = journal
         self._draining = draining
         self._waits_for_commits = waits_for_commits
@@ -76,14 +76,14 @@ class DurableRecorder:
     def fork(self) -> Fork | None:
         return self._journal.claim.fork
 
-    def spent_before(self, step: StepId) -> Spending:
-        return self._spent.get(step, Spending())
+    def calls_before(self, step: StepId) -> StepCalls:
+        return self._calls.get(step, StepCalls())
 
     def emit(self, event: Event) -> None:
         self._journal.append(event)
 
-    async def reserve(self, event: ModelReserved) -> None:
-        await self._journal.append_durably(event)
+    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+        await self._journal.begin_call(call, reserved)
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
         if isinstance(end, StepFailed) and end.handled == "fail":

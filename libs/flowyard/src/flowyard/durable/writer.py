@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from flowyard.errors.runs import ClaimLost, CommitRefused
+from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent, failure_data, stored
 from flowyard.runs.events import Event, RunFinished
@@ -36,6 +37,8 @@ class RunWriter:
         self.commits_early = True
         self.step_deadline: Callable[[], datetime | None] = lambda: None
         """The earliest deadline of what is at work when a commit begins."""
+        self.spent: Callable[[], Amount] | None = None
+        """Of the run's budget, by all calls that have ended."""
         self.seq = self.durable_seq = claim.last_seq
         self._claim = claim
         self._committer = committer
@@ -88,7 +91,7 @@ class RunWriter:
 
     async def commit_rest(self) -> None:
         """After `stop`. Raises ClaimLost, CommitRefused."""
-        if self._events or self.pending.steps:
+        if self._events or self.pending.steps or self.pending.calls:
             await self._commit()
 
     async def commit_end(self, event: RunFinished) -> None:
@@ -132,7 +135,7 @@ class RunWriter:
 
     async def _write(self) -> None:
         """Commits until nothing is left. Never raises: the error is in `_failed`."""
-        while (self._events or self.pending.steps) and self._failed is None:
+        while (self._events or self.pending.steps or self.pending.calls) and self._failed is None:
             try:
                 await self._commit()
             except (ClaimLost, CommitRefused) as error:
@@ -145,6 +148,9 @@ class RunWriter:
         commit, events = self.pending, self._events
         commit.entries = self._packed() if events else None
         commit.last_seq, commit.step_deadline = self.seq, self.step_deadline()
+        if self.spent is not None:
+            spent = self.spent()
+            commit.spent_usd, commit.spent_tokens, commit.spent_calls = spent.usd, spent.tokens, spent.model_calls
         self.pending, self._events = self._new_commit(), []
         result = await self._committer.commit(commit)
         self.durable_seq = commit.last_seq

@@ -16,7 +16,7 @@ from flowyard.graph.plan import Plan
 from flowyard.graph.state import State
 from flowyard.graph.transitions import Decision, items_of
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
-from flowyard.runs.run import ENGINE, Step
+from flowyard.runs.run import Step
 from flowyard.steps.context import StepContext
 from flowyard.steps.failures import failure_of
 from flowyard.steps.recorder import Recorder
@@ -35,15 +35,11 @@ class NodeFailed(Exception):
 
 @dataclass(slots=True)
 class Walk:
-    """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one.
-
-    `engine`: the rules by which the run was recorded.
-    """
+    """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one."""
 
     plan: Plan
     marking: Marking
     steps: StepContext
-    engine: int = ENGINE
     failed: NodeFailed | None = None
     _paused: float = field(default_factory=time.monotonic)
     _unreached: set[StepId] = field(default_factory=set)
@@ -105,7 +101,7 @@ class Walk:
                 continue
             is_map = branch.at in self.plan.maps and bool(recorded)
             has_all_items = is_map and not (await self._recorded_items(branch))[1]
-            if self.engine == 0 and self._unreached and (has_all_items or branch.at in self.plan.deciding):
+            if self.steps.engine == 0 and self._unreached and (has_all_items or branch.at in self.plan.deciding):
                 # These rules recorded neither decisions at places without work nor the ends of maps.
                 ready += await self._replay_unrecorded(branch)
             else:

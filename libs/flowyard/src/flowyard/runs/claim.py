@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from flowyard.runs.budget import Amount
 from flowyard.runs.run import Fork
 
 
@@ -18,7 +19,8 @@ class Claim:
     `left_s`: seconds until the run's deadline; `waited_s`: seconds since it was queued. `started_at`: when it was first
     claimed; `at`: when this claim was made. `epoch`: the fencing token of every write under the claim.
 
-    `engine`: the rules by which the run goes on. `has_steps`: some of its steps are recorded.
+    `engine`: the rules by which the run goes on. `has_steps`: some of its steps are recorded. `spent`: of its budget,
+    by the calls of earlier claims; None: see the ledger.
     """
 
     run_id: UUID
@@ -40,3 +42,4 @@ class Claim:
     cancel_requested: bool
     started_at: datetime
     at: datetime
+    spent: Amount | None = None

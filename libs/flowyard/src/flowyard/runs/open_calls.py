@@ -1,4 +1,6 @@
-"""The model calls of a run that have begun and not ended, according to its events."""
+"""The model calls of a run that have begun and not ended, according to its events: for runs of executors that recorded
+no rows of open calls.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +84,8 @@ class OpenCalls:
 
     def lost(self) -> list[ModelCalled]:
         """How the open calls have ended if the run's executor is lost: with an error, and at an unknown cost."""
-        reserved = [_lost_call(event.step, event.provider, event.model) for event in self._all_reserved()]
-        return reserved + [_lost_call(id_, *step.now) for id_, step in self._steps.items() if step.now is not None]
+        reserved = [lost_call(event.step, event.provider, event.model) for event in self._all_reserved()]
+        return reserved + [lost_call(id_, *step.now) for id_, step in self._steps.items() if step.now is not None]
 
     def _all_reserved(self) -> list[ModelReserved]:
         return [event for events in self._reserved.values() for event in events]
@@ -110,7 +112,8 @@ def amount(event: ModelReserved) -> Amount:
     return Amount(event.usd or Decimal(0), event.tokens or 0, 1)
 
 
-def _lost_call(step: StepId, provider: str, model: str) -> ModelCalled:
+def lost_call(step: StepId, provider: str, model: str) -> ModelCalled:
+    """A call whose executor was lost: it has ended with an error, and at an unknown cost."""
     error = Failure(_LOST, "its executor died during the call", step.node)
     cost = Decimal(0) if provider in UNPAID else None
     return ModelCalled(step, provider, model, 0.0, None, None, None, None, cost, error)

@@ -110,6 +110,43 @@ class Spending:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class AskedCall:
+    """A model call of a step that is about to be made.
+
+    `part`: its number among the step's calls, from 1. `round`: how many replies were corrected before, in this try of
+    the step. `question`: its number among the step's questions, from 0: a call that has had no answer is made again as
+    the same question, so that the provider may answer it once.
+    """
+
+    step: StepId
+    part: int
+    round: int
+    question: int
+    provider: str
+    model: str
+
+    def key(self, step_key: str) -> str:
+        """The call's idempotency key."""
+        return f"{step_key}+{self.question}" if self.question else step_key
+
+
+@dataclass(frozen=True, slots=True)
+class StepCalls:
+    """The calls of one step so far: what they used together, and the last one. `was_answered`: that one was."""
+
+    spending: Spending = Spending()
+    last: AskedCall | None = None
+    was_answered: bool = True
+
+    def next(self, step: StepId, in_round: int, provider: str, model: str) -> AskedCall:
+        last, asked = self.last, (in_round, provider, model)
+        if last is None:
+            return AskedCall(step, 1, in_round, 0, provider, model)
+        is_same = not self.was_answered and asked == (last.round, last.provider, last.model)
+        return AskedCall(step, last.part + 1, in_round, last.question + (not is_same), provider, model)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One execution of one revision. Times are UTC, from the database's clock.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flowyard.llm.calls import Model
+from flowyard.runs.run import ENGINE
 from flowyard.steps.budget_gate import BudgetGate
 from flowyard.steps.recorder import Recorder
 from flowyard.steps.vault import InMemoryVault, Vault
@@ -15,7 +16,8 @@ from flowyard.steps.vault import InMemoryVault, Vault
 class StepContext:
     """What all steps of one run share. `stream`: tokens are emitted as they arrive. `budget_gate`: None without limits.
 
-    `chance` returns a random number in [0, 1), `clock` seconds: parameters, so that tests control them.
+    `engine`: the rules by which the run goes on. `chance` returns a random number in [0, 1), `clock` seconds:
+    parameters, so that tests control them.
     """
 
     run_id: str
@@ -25,4 +27,5 @@ class StepContext:
     chance: Callable[[], float]
     clock: Callable[[], float]
     budget_gate: BudgetGate | None = None
+    engine: int = ENGINE
     vault: Vault = field(default_factory=lambda: InMemoryVault({}))

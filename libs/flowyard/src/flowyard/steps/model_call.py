@@ -12,7 +12,8 @@ from flowyard.errors.steps import ModelError, ModelNeverRan, ModelTimeout, Provi
 from flowyard.language.nodes import PromptNode
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.costs import UNPAID
-from flowyard.runs.events import Failure, ModelCalled, Token
+from flowyard.runs.events import Failure, ModelCalled, ModelReserved, Token
+from flowyard.runs.run import AskedCall, StepCalls
 from flowyard.secrets.masking import Masker
 from flowyard.steps.budget_gate import BudgetGate, Draining, Reservation
 from flowyard.steps.failures import failure_of
@@ -33,43 +34,45 @@ class ModelCaller:
         self._masker = masker
         self._has_called = self._sent = self._received_tokens = False
 
-    async def reply(self, call: ModelCall) -> ModelReply:
-        """The first reply of the node's model and its fallbacks, called in order.
+    async def reply(self, call: ModelCall, in_round: int) -> ModelReply:
+        """The first reply of the node's model and its fallbacks, called in order. `in_round`: see AskedCall.
 
         If all of them fail, raises the first ModelError that is worth a retry, so that the step is retried.
         """
         if not call.settings.fallbacks:
-            return await self._call_model(call)
+            return await self._call_model(call, in_round)
         errors: list[ModelError] = []
         for settings in (call.settings, *call.settings.fallbacks):
             try:
-                return await self._call_model(replace(call, settings=settings))
+                return await self._call_model(replace(call, settings=settings), in_round)
             except ModelError as error:
                 errors.append(error)
         raise next((error for error in errors if error.code in self._node.retry.errors), errors[-1])
 
-    async def _call_model(self, wanted: ModelCall) -> ModelReply:
-        context = self._running.context
+    async def _call_model(self, wanted: ModelCall, in_round: int) -> ModelReply:
+        context, running = self._running.context, self._running
         reservation = await self._admitted(wanted)
-        call = reservation.call if reservation is not None else wanted
+        asked = running.calls.next(running.step, in_round, wanted.settings.provider, wanted.settings.model)
+        call = replace(reservation.call if reservation is not None else wanted, key=asked.key(running.key))
         started = context.clock()
         self._has_called = True
         self._received_tokens = self._sent = False
         try:
-            if reservation is not None:
-                started = await self._record(reservation)
+            # A call that a crash interrupts is still counted.
+            await context.recorder.begin_call(asked, self._reserved(reservation))
+            started = context.clock()
             self._sent = True
             reply = await context.model.reply(call, self._on_token())
         except FlowyardError as error:
             failure = failure_of(error, call.node)
-            self._report(call, started, self._usage_of_failed(call, error), failure, reservation)
+            self._report(call, asked, started, self._usage_of_failed(call, error), failure, reservation)
             raise
         except BaseException as error:
             # A bug, too: the call may have cost something, and other calls wait until it is settled.
             failure = Failure(*self._interruption(error), call.node)
-            self._report(call, started, self._usage_of_failed(call, error), failure, reservation)
+            self._report(call, asked, started, self._usage_of_failed(call, error), failure, reservation)
             raise
-        self._report(call, started, reply, None, reservation)
+        self._report(call, asked, started, reply, None, reservation)
         return reply
 
     async def _admitted(self, call: ModelCall) -> Reservation | None:
@@ -88,13 +91,9 @@ class ModelCaller:
             except Draining:
                 await recorder.step_aside(step)
 
-    async def _record(self, reservation: Reservation) -> float:
-        """Returns the clock's time once the reservation is durable: a call that a crash interrupts is still counted."""
-        context = self._running.context
-        event = context.budget_gate.event(reservation, self._running.step) if context.budget_gate is not None else None
-        if event is not None:
-            await context.recorder.reserve(event)
-        return context.clock()
+    def _reserved(self, reservation: Reservation | None) -> ModelReserved | None:
+        gate = self._running.context.budget_gate
+        return gate.event(reservation, self._running.step) if reservation is not None and gate is not None else None
 
     def _interruption(self, error: BaseException) -> tuple[str, str]:
         """Code and message of what ended a call from outside."""
@@ -125,6 +124,7 @@ class ModelCaller:
     def _report(
         self,
         call: ModelCall,
+        asked: AskedCall,
         started: float,
         reply: ModelReply,
         failure: Failure | None,
@@ -132,9 +132,10 @@ class ModelCaller:
     ) -> None:
         context, logs = self._running.context, self._node.log_prompts
         usage = reply.usage
-        self._running.spent = self._running.spent.with_call(
+        spending = self._running.calls.spending.with_call(
             tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=reply.cost_usd
         )
+        self._running.calls = StepCalls(spending, asked, failure is None or usage is not _UNKNOWN)
         if reservation is not None and context.budget_gate is not None:
             context.budget_gate.settle(reservation, reply)
         context.recorder.emit(

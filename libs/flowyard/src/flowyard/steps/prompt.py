@@ -40,7 +40,6 @@ class PromptWork:
             settings=self.node.settings,
             messages=messages,
             schema=self.schema,
-            key=running.key,
             secrets=frozenset(secrets.values()),
         )
         return Conversation(self.node, call, running)
@@ -49,17 +48,17 @@ class PromptWork:
 class Conversation:
     """Called for each try of a step. After a reply that doesn't fit, the next try shows the model what is wrong."""
 
-    __slots__ = ("_call", "_caller", "_first_call", "_masker", "_node", "_running")
+    __slots__ = ("_call", "_caller", "_first_call", "_masker", "_node", "_round")
 
     def __init__(self, node: PromptNode, call: ModelCall, running: RunningStep) -> None:
         self._node = node
         self._first_call = self._call = call
-        self._running = running
+        self._round = 0
         self._masker = Masker(call.secrets)
         self._caller = ModelCaller(node, running, self._masker)
 
     async def __call__(self) -> dict[str, Any]:
-        reply = await self._caller.reply(self._call)
+        reply = await self._caller.reply(self._call, self._round)
         try:
             return self._outputs(reply.text)
         except InvalidOutput as error:
@@ -78,10 +77,10 @@ class Conversation:
         return {name: self._masker.value(value, known) for name, value in outputs.items()}
 
     def _corrected(self, error: InvalidOutput) -> ModelCall:
-        """The first call, with the unusable reply and what is wrong with it: another conversation, so another key."""
+        """The first call, with the unusable reply and what is wrong with it."""
+        self._round += 1
         added = (ChatMessage("assistant", error.reply or "(empty)"), ChatMessage("user", correction(self._node, error)))
-        first = self._first_call
-        return replace(first, messages=first.messages + added, key=f"{first.key}:{self._running.tries}")
+        return replace(self._first_call, messages=self._first_call.messages + added)
 
 
 def build_messages(node: PromptNode, values: Mapping[str, Any]) -> tuple[ChatMessage, ...]:

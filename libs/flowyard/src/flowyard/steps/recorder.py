@@ -17,7 +17,7 @@ from flowyard.runs.events import (
     StepFinished,
     StepId,
 )
-from flowyard.runs.run import Fork, Spending, Step
+from flowyard.runs.run import AskedCall, Fork, Step, StepCalls
 
 Next: TypeAlias = Sequence[Any]
 """How a run continues after a step, as it is recorded: the places that come next, and the facts of a choice."""
@@ -48,14 +48,14 @@ class Recorder(Protocol):
     @property
     def fork(self) -> Fork | None: ...
 
-    def spent_before(self, step: StepId) -> Spending:
-        """What the step's calls used under earlier claims."""
+    def calls_before(self, step: StepId) -> StepCalls:
+        """The step's calls under earlier claims."""
 
     def emit(self, event: Event) -> None:
         """Records anything but the end of a step and a decision."""
 
-    async def reserve(self, event: ModelReserved) -> None:
-        """Returns when the reservation is durable."""
+    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+        """Records that a call is about to be made. Returns when what is reserved for it is durable."""
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
         """Records the end of a step, together with how the run continues. `next_` None: it doesn't, or in a map."""
@@ -94,11 +94,12 @@ class InMemory:
     recorded: Mapping[StepId, Step] = field(default_factory=dict)
     fork: Fork | None = None
 
-    def spent_before(self, step: StepId) -> Spending:
-        return Spending()
+    def calls_before(self, step: StepId) -> StepCalls:
+        return StepCalls()
 
-    async def reserve(self, event: ModelReserved) -> None:
-        self.emit(event)
+    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+        if reserved is not None:
+            self.emit(reserved)
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
         self.emit(end)

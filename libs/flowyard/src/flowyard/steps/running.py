@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from flowyard.runs.events import StepId
-from flowyard.runs.run import Spending
+from flowyard.runs.run import StepCalls
 from flowyard.steps.context import StepContext
 
 Outputs: TypeAlias = dict[str, Any]
@@ -21,7 +21,7 @@ Try: TypeAlias = Callable[[], Awaitable[Outputs]]
 class RunningStep:
     """`values`: the fields that the step sees, and the item of a map, by name. `loop_turns`: turns of a node's loop.
 
-    `tries`: the number of the current try, from 1; `spent`: what all its calls used. Both include earlier claims.
+    `tries`: the number of the current try, from 1; `calls`: those that it has made. Both include earlier claims.
     """
 
     step: StepId
@@ -29,13 +29,14 @@ class RunningStep:
     values: Mapping[str, Any]
     loop_turns: Callable[[str], int]
     tries: int = 0
-    spent: Spending = field(default_factory=Spending)
+    calls: StepCalls = field(default_factory=StepCalls)
     time_limit: asyncio.Timeout | None = None
 
     @property
     def key(self) -> str:
         """The idempotency key of the step's side effect: `run:node:visit[.item]`."""
-        item = f":{self.step.item}" if self.step.item is not None else ""
+        separator = "." if self.context.engine else ":"
+        item = f"{separator}{self.step.item}" if self.step.item is not None else ""
         return f"{self.context.run_id}:{self.step.node}:{self.step.visit}{item}"
 
     @asynccontextmanager

@@ -58,9 +58,9 @@ async def run_step(
     recorded = context.recorder.recorded.get(step)
     running = RunningStep(step=step, context=context, values=values, loop_turns=loop_turns)
     running.tries = recorded.tries - 1 if recorded is not None else 0
-    running.spent = context.recorder.spent_before(step)
+    running.calls = context.recorder.calls_before(step)
     outputs = await _in_time(work, running, left_s)
-    spent = running.spent
+    spent = running.calls.spending
     return StepFinished(
         step=step,
         duration_s=context.clock() - started,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.run import ENGINES
 from flowyard.storage.database import Database
@@ -111,4 +112,5 @@ RETURNING r.id
 def _claim(row: asyncpg.Record) -> Claim:
     values: dict[str, Any] = dict(row)
     values["fork"] = fork_of(values["fork"])
-    return Claim(**values)
+    usd, tokens, calls = (values.pop(f"spent_{kind}") for kind in ("usd", "tokens", "calls"))
+    return Claim(**values, spent=Amount(usd, tokens, calls) if usd is not None else None)

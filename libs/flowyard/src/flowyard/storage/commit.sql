@@ -2,25 +2,26 @@
 -- written unless its claim is still held.
 --
 -- $1 is the lease in seconds. All others are arrays, one per column, whose elements of the same index are one row:
---     $2-$9    one row per run
---     $10-$26  one row per step        (columns as in Step)
---     $27-$42  one row per model call  (columns as in rows.CallRow)
+--     $2-$12   one row per run
+--     $13-$29  one row per step        (columns as in Step)
+--     $30-$51  one row per model call  (columns as in rows.CallRow)
 
 WITH
 -- What each run wants to write. Its status is null unless the run ends with this commit.
 commits AS (
     SELECT * FROM unnest(
         $2::uuid[], $3::int[],  $4::int[],  $5::text[],     $6::text[],
-        $7::text[], $8::text[], $9::timestamptz[]
+        $7::text[], $8::text[], $9::timestamptz[], $10::numeric[], $11::bigint[], $12::int[]
     ) AS c (
         run_id,     epoch,      last_seq,   entries,        status,
-        outputs,    error,      step_deadline
+        outputs,    error,      step_deadline,     spent_usd,      spent_tokens,  spent_calls
     )
 ),
 
 -- The claims of runs that go on: still held, and renewed.
 renewed AS (
     UPDATE claims SET last_seq = c.last_seq, step_deadline = c.step_deadline, head_checkpoint = NULL,
+        spent_usd = c.spent_usd, spent_tokens = c.spent_tokens, spent_calls = c.spent_calls,
         lease_until = now() + make_interval(secs => $1)
     FROM commits c
     WHERE c.status IS NULL AND claims.run_id = c.run_id AND claims.epoch = c.epoch AND claims.executor IS NOT NULL
@@ -55,10 +56,10 @@ new_events AS (
 
 sent_steps AS (
     SELECT s.* FROM unnest(
-        $10::uuid[],        $11::text[],        $12::int[],         $13::int[],  $14::text[],  $15::text[],
-        $16::int[],         $17::int[],         $18::smallint[],    $19::timestamptz[],
-        $20::timestamptz[], $21::timestamptz[], $22::real[],        $23::text[], $24::text[],  $25::text[],
-        $26::text[]
+        $13::uuid[],        $14::text[],        $15::int[],         $16::int[],  $17::text[],  $18::text[],
+        $19::int[],         $20::int[],         $21::smallint[],    $22::timestamptz[],
+        $23::timestamptz[], $24::timestamptz[], $25::real[],        $26::text[], $27::text[],  $28::text[],
+        $29::text[]
     ) AS s (
         run_id,             node,               visit,              item,        kind,         status,
         seq,                start_seq,          tries,              started_at,
@@ -94,28 +95,44 @@ interrupted AS (
         )
 ),
 
--- The model calls. They are there already if this statement is sent again.
-new_calls AS (
-    INSERT INTO model_calls (run_id, seq, node, visit, item, provider, model, at, duration_s, first_token_s, tokens_in,
-        tokens_out, tokens_cached, cost_usd, error, retries)
-    SELECT m.* FROM unnest(
-        $27::uuid[],   $28::int[],         $29::text[], $30::int[],      $31::int[], $32::text[],
-        $33::text[],   $34::timestamptz[], $35::real[], $36::real[],     $37::int[], $38::int[],
-        $39::int[],    $40::numeric[],     $41::text[], $42::smallint[]
-    ) AS m (
-        run_id,        seq,                node,        visit,           item,       provider,
-        model,         at,                 duration_s,  first_token_s,   tokens_in,  tokens_out,
-        tokens_cached, cost_usd,           error,       retries
+sent_parts AS (
+    SELECT p.* FROM unnest(
+        $30::uuid[],     $31::int[],         $32::text[], $33::int[],     $34::int[],  $35::int[],
+        $36::smallint[], $37::smallint[],    $38::text[], $39::text[],    $40::text[], $41::timestamptz[],
+        $42::real[],     $43::real[],        $44::int[],  $45::int[],     $46::int[],
+        $47::numeric[],  $48::text[],        $49::smallint[],
+        $50::bigint[],   $51::numeric[]
+    ) AS p (
+        run_id,          seq,                node,        visit,          item,        part,
+        round,           question,           status,      provider,       model,       at,
+        duration_s,      first_token_s,      tokens_in,   tokens_out,     tokens_cached,
+        cost_usd,        error,              retries,
+        reserved_tokens, reserved_usd
     )
     JOIN accepted USING (run_id)
-    ON CONFLICT DO NOTHING
+),
+
+-- A model call that has begun is overwritten with its end, which is never changed.
+new_parts AS (
+    INSERT INTO step_parts (run_id, seq, node, visit, item, part, round, question, status, provider, model, at,
+        duration_s, first_token_s, tokens_in, tokens_out, tokens_cached, cost_usd, error, retries, reserved_tokens,
+        reserved_usd)
+    SELECT p.* FROM sent_parts p
+    ON CONFLICT (run_id, node, visit, item, part) DO UPDATE SET seq = excluded.seq, status = excluded.status,
+        at = excluded.at, duration_s = excluded.duration_s, first_token_s = excluded.first_token_s,
+        tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out, tokens_cached = excluded.tokens_cached,
+        cost_usd = excluded.cost_usd, error = excluded.error, retries = excluded.retries
+        WHERE step_parts.status IN ('reserved', 'running') OR step_parts.seq = excluded.seq
+    RETURNING step_parts.run_id
 )
 
--- The runs that were written, and whether their cancellation was requested. If a step that has ended would be changed,
--- the division by zero refuses the whole statement, so that nothing of its run is written.
+-- The runs that were written, and whether their cancellation was requested. If a step or a call that has ended would be
+-- changed, the division by zero refuses the whole statement, so that nothing of its run is written.
 SELECT a.run_id, r.cancel_requested_at IS NOT NULL AS cancel_requested,
     1 / (
         (SELECT count(*) FROM new_steps s WHERE s.run_id = a.run_id)
         = (SELECT count(*) FROM sent_steps s WHERE s.run_id = a.run_id)
+        AND (SELECT count(*) FROM new_parts p WHERE p.run_id = a.run_id)
+        = (SELECT count(*) FROM sent_parts p WHERE p.run_id = a.run_id)
     )::int AS written
 FROM accepted a JOIN runs r ON r.id = a.run_id

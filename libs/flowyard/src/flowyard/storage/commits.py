@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -29,7 +30,19 @@ log = logging.getLogger(__name__)
 COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
 """How many runs one statement writes at most."""
-COMMIT_COLUMNS: Final = "run_id", "epoch", "last_seq", "entries", "status", "outputs", "error", "step_deadline"
+COMMIT_COLUMNS: Final = (
+    "run_id",
+    "epoch",
+    "last_seq",
+    "entries",
+    "status",
+    "outputs",
+    "error",
+    "step_deadline",
+    "spent_usd",
+    "spent_tokens",
+    "spent_calls",
+)
 """Fields of RunCommit, in the order of their columns in `commit.sql`."""
 _ENDED: Final = "SELECT status = $3 AND last_seq = $4 FROM runs WHERE id = $1 AND epoch = $2"
 _PAUSE_S: Final = 0.1
@@ -43,7 +56,8 @@ class RunCommit:
     """What one run has to commit. `last_seq`: the number of the last of `entries`, its events as `packing` stores them.
 
     `status`: None unless the run ends; `outputs` and `error` are JSON. `step_deadline`: the earliest of its steps at
-    work. `steps`: the last state of each step that has changed.
+    work. `spent_…`: of its budget, by all calls that have ended; None: it has none. `steps` and `calls`: the last state
+    of each that has changed.
     """
 
     run_id: UUID
@@ -54,15 +68,18 @@ class RunCommit:
     outputs: str | None = None
     error: str | None = None
     step_deadline: datetime | None = None
+    spent_usd: Decimal | None = None
+    spent_tokens: int | None = None
+    spent_calls: int | None = None
     steps: dict[StepId, Values] = field(default_factory=dict, init=False)
-    calls: list[Values] = field(default_factory=list, init=False)
+    calls: dict[tuple[StepId, int], Values] = field(default_factory=dict, init=False)
 
     def add_step(self, step: Step) -> None:
         """Raises CommitRefused for outputs that JSON can't hold."""
         self.steps[step.id] = values_of(self.run_id, step)
 
     def add_call(self, row: CallRow) -> None:
-        self.calls.append(values_of(self.run_id, row))
+        self.calls[row.step, row.part] = values_of(self.run_id, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +206,7 @@ class Committer:
 def _reason(error: Exception) -> str:
     """Why a commit is refused. The lines after the first may contain a user's values."""
     if isinstance(error, asyncpg.DivisionByZeroError):
-        return "a step that has ended can't be changed"
+        return "what has ended can't be changed"
     return str(error).partition("\n")[0]
 
 
@@ -214,5 +231,5 @@ def _arrays(commits: Sequence[RunCommit]) -> list[Any]:
     return [
         *([getattr(commit, name) for commit in commits] for name in COMMIT_COLUMNS),
         *_columns((row for commit in commits for row in commit.steps.values()), len(STEP_COLUMNS)),
-        *_columns((row for commit in commits for row in commit.calls), len(CALL_COLUMNS)),
+        *_columns((row for commit in commits for row in commit.calls.values()), len(CALL_COLUMNS)),
     ]

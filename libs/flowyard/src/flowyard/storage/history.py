@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from uuid import UUID
 
 from flowyard.errors.requests import UnknownStep
+from flowyard.runs.budget import Amount
+from flowyard.runs.events import StepId
 from flowyard.runs.run import Entry, Step
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
-from flowyard.storage.rows import CallRow, call_of, step_of
+from flowyard.storage.rows import CallRow, call_of, place_of, step_of
 
 
 class History:
@@ -53,8 +55,18 @@ class History:
         return [step for step in await self.record(run_id) if step.kind != "decision"]
 
     async def calls(self, run_id: UUID) -> list[CallRow]:
+        """Those that have ended, in this order."""
         rows = await self._database.rows("SELECT * FROM model_calls WHERE run_id = $1 ORDER BY seq", run_id)
         return [call_of(row) for row in rows]
+
+    async def calls_of(self, run_id: UUID, steps: Collection[StepId]) -> list[CallRow]:
+        """All calls of these steps so far, in order."""
+        rows = await self._database.rows(_CALLS_OF, run_id, *zip(*(place_of(step) for step in steps), strict=True))
+        return [call_of(row) for row in rows]
+
+    async def spent(self, run_id: UUID) -> Amount:
+        """What all calls of the run came to, at most: what isn't known of a call counts as it was reserved."""
+        return Amount(*await self._database.row(_SPENT, run_id) or ())
 
     async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:
         """The number of the event with which a step last began. Raises UnknownStep."""
@@ -81,5 +93,15 @@ _PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY
 _MAY_HAVE_STARTED = """
 SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
+"""
+_CALLS_OF = """
+SELECT p.* FROM step_parts p JOIN unnest($2::text[], $3::int[], $4::int[]) AS s (node, visit, item)
+    USING (node, visit, item)
+WHERE p.run_id = $1 ORDER BY p.part
+"""
+_SPENT = """
+SELECT coalesce(sum(coalesce(cost_usd, reserved_usd)), 0),
+    coalesce(sum(coalesce(tokens_in + tokens_out, reserved_tokens)), 0)::bigint, count(*)::int
+FROM step_parts WHERE run_id = $1
 """
 _ENDED = "SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3"

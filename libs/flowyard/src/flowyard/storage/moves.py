@@ -12,14 +12,15 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.errors.requests import UnknownRun, UnknownWorkflow
+from flowyard.runs.costs import UNPAID
 from flowyard.runs.entries import StoredEvent, decode_all, failure_data, stored
 from flowyard.runs.events import RunFinished, RunQueued
-from flowyard.runs.open_calls import OpenCalls
+from flowyard.runs.open_calls import OpenCalls, lost_call
 from flowyard.runs.recovery import GRACE, Due, RunSnapshot, due_move
 from flowyard.runs.run import OPEN, Entry, State, after
 from flowyard.storage.database import Database
 from flowyard.storage.packing import packed, unpacked
-from flowyard.storage.rows import CALL_COLUMNS, CallRow, values_of
+from flowyard.storage.rows import CALL_COLUMNS, CallRow, call_of, values_of
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -94,7 +95,7 @@ class Moves:
 _LOCK: Final = """
 SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
-    c.executor, c.lease_until, c.step_deadline, c.claimed_at
+    r.engine, c.executor, c.lease_until, c.step_deadline, c.claimed_at
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
 """Locks the run, but not its claim, which its executor may change meanwhile: `_TAKE_OVER` looks at it again."""
@@ -116,9 +117,9 @@ WITH abandoned AS (
         OR step_deadline < clock_timestamp() - $4::interval)
     FOR UPDATE SKIP LOCKED
 )
-UPDATE claims c SET executor = NULL, lease_until = NULL, step_deadline = NULL, epoch = $3, last_seq = last_seq + 1
+UPDATE claims c SET executor = NULL, lease_until = NULL, step_deadline = NULL, spent_usd = NULL, epoch = $3
 FROM abandoned WHERE c.run_id = abandoned.run_id
-RETURNING c.last_seq
+RETURNING c.last_seq + 1
 """
 """Skips a claim that is locked: the executor is committing, and waits for the run's row that we have locked."""
 
@@ -135,6 +136,9 @@ WITH moved AS (
     WHERE id = $1 RETURNING id, status
 ),
 old_claim AS (DELETE FROM claims USING moved WHERE run_id = moved.id AND moved.status <> 'queued'),
+kept_claim AS (
+    UPDATE claims SET last_seq = $3 FROM moved WHERE claims.run_id = moved.id AND moved.status = 'queued'
+),
 -- A retry marks what it executes again, and gives it a new deadline. What lost its executor keeps its deadline.
 old_steps AS (
     UPDATE steps SET status = CASE WHEN steps.status = 'failed' THEN 'retrying' ELSE 'interrupted' END,
@@ -147,8 +151,20 @@ old_steps AS (
 INSERT INTO events (run_id, seq, entries) SELECT id, $3, $6::text::json FROM moved
 """
 
+_LOSE_CALLS: Final = """
+WITH open AS (
+    SELECT node, visit, item, part, row_number() OVER (ORDER BY seq, node, visit, item) - 1 AS place
+    FROM step_parts WHERE run_id = $1 AND status IN ('reserved', 'running')
+)
+UPDATE step_parts p SET status = 'lost', error = 'executor_lost', seq = $2 + open.place,
+    cost_usd = CASE WHEN p.provider = ANY($3) THEN 0 END
+FROM open WHERE p.run_id = $1 AND (p.node, p.visit, p.item, p.part) = (open.node, open.visit, open.item, open.part)
+RETURNING p.*
+"""
+"""The calls that a lost executor had begun. $2: the number of the first one's event."""
+
 _LOST_CALL: Final = f"""
-INSERT INTO model_calls ({", ".join(CALL_COLUMNS)})
+INSERT INTO step_parts ({", ".join(CALL_COLUMNS)})
 VALUES ({", ".join(f"${number}" for number in range(1, len(CALL_COLUMNS) + 1))})
 """  # noqa: S608  # names of columns
 
@@ -177,7 +193,7 @@ async def _move(connection: Connection, run: asyncpg.Record, due: Due) -> Moved 
 async def _write_move(connection: Connection, run: asyncpg.Record, due: Due, seq: int) -> Moved:
     """`seq`: the number of the event that records it. Raises IllegalMove."""
     run_id, status = run["id"], after(due.move, run["status"], run["id"])
-    lost = await _write_lost_calls(connection, run, seq) if due.move in ("fail", "cancel") else ()
+    lost = await _lose_calls(connection, run, seq) if due.move in ("fail", "cancel", "hand_back") else ()
     seq += len(lost)
     entry = stored(seq, run["at"], _event(run, due)).entry
     error = failure_data(due.error) if due.error else None
@@ -187,10 +203,19 @@ async def _write_move(connection: Connection, run: asyncpg.Record, due: Due, seq
     return Moved(run_id, run["workflow"], status, entry, lost)
 
 
-async def _write_lost_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[StoredEvent, ...]:
-    """Writes the calls of the run's lost executor into the ledger; their events, numbered from `seq` on."""
-    if run["started_at"] is None:
-        return ()
+async def _lose_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[StoredEvent, ...]:
+    """Ends the calls of the run's lost executor in the ledger; their events, numbered from `seq` on."""
+    rows = sorted(
+        map(call_of, await connection.fetch(_LOSE_CALLS, run["id"], seq, list(UNPAID))), key=lambda row: row.seq
+    )
+    if rows or run["engine"] > 0 or run["started_at"] is None:
+        calls = [(row, lost_call(row.step, row.provider, row.model)) for row in rows]
+        return tuple(stored(row.seq, row.at, call) for row, call in calls)
+    return await _write_unrecorded_calls(connection, run, seq)
+
+
+async def _write_unrecorded_calls(connection: Connection, run: asyncpg.Record, seq: int) -> tuple[StoredEvent, ...]:
+    """An executor of the release before had no rows of open calls: its events tell of them."""
     calls, at = OpenCalls(), run["at"]
     query = "SELECT seq, entries FROM events WHERE run_id = $1 ORDER BY seq"
     # Few rows at a time: one may hold a megabyte.

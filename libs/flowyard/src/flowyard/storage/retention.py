@@ -44,7 +44,7 @@ WITH old AS (
 ),
 e AS (DELETE FROM events USING old WHERE run_id = old.id RETURNING 1),
 s AS (DELETE FROM steps USING old WHERE run_id = old.id RETURNING 1),
-m AS (DELETE FROM model_calls USING old WHERE run_id = old.id RETURNING 1),
+m AS (DELETE FROM step_parts USING old WHERE run_id = old.id RETURNING 1),
 x AS (DELETE FROM exports USING old WHERE run_id = old.id RETURNING 1),
 r AS (DELETE FROM runs USING old WHERE runs.id = old.id RETURNING 1)
 SELECT (SELECT count(*) FROM r) AS runs, (SELECT count(*) FROM e) AS events, (SELECT count(*) FROM s) AS steps,

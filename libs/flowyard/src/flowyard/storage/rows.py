@@ -1,14 +1,14 @@
-"""Rows of the tables `steps` and `model_calls`. Only this file knows the order of their columns in `commit.sql`, and
+"""Rows of the tables `steps` and `step_parts`. Only this file knows the order of their columns in `commit.sql`, and
 that the column `item` holds -1 for a step that isn't an item of a map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -20,36 +20,50 @@ from flowyard.storage.database import dumps
 
 _NO_ITEM: Final = -1
 
+CallStatus: TypeAlias = Literal["reserved", "running", "done", "failed", "lost"]
+"""`lost`: it ended without an answer, so that the model may have worked on it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow:
     """One model call in the ledger. The fields are in the order of the columns. None is unknown.
 
-    `at`: when it ended; `error`: the code of its error; `retries`: how often its step had been tried before.
+    `part`, `round`, `question`: see AskedCall. `at`: when it ended, or began if it hasn't ended; `error`: the code of
+    its error; `retries`: how often its step had been tried before. `reserved_…`: what of the run's budget was reserved.
     """
 
     seq: int
     step: StepId
+    part: int
+    round: int = 0
+    question: int = 0
+    status: CallStatus = "done"
     provider: str
     model: str
     at: datetime
-    duration_s: float
-    first_token_s: float | None
-    tokens_in: int | None
-    tokens_out: int | None
-    tokens_cached: int | None
-    cost_usd: Decimal | None
-    error: str | None
+    duration_s: float = 0.0
+    first_token_s: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int | None = None
+    cost_usd: Decimal | None = None
+    error: str | None = None
     retries: int = 0
+    reserved_tokens: int | None = None
+    reserved_usd: Decimal | None = None
 
     @classmethod
     def of(cls, call: ModelCalled, *, seq: int, at: datetime) -> CallRow:
-        """The row of a call whose event has the number `seq`."""
-        return cls(
+        """The row of a call that had none before it ended."""
+        row = cls(seq=seq, step=call.step, part=seq, provider=call.provider, model=call.model, at=at)
+        return row.ended(call, seq=seq, at=at)
+
+    def ended(self, call: ModelCalled, *, seq: int, at: datetime) -> CallRow:
+        """With how the call has ended. `seq`: the number of its event."""
+        return replace(
+            self,
             seq=seq,
-            step=call.step,
-            provider=call.provider,
-            model=call.model,
+            status=_status(call),
             at=at,
             duration_s=call.duration_s,
             first_token_s=call.first_token_s,
@@ -60,6 +74,13 @@ class CallRow:
             error=call.error.code if call.error is not None else None,
             retries=call.retries,
         )
+
+
+def _status(call: ModelCalled) -> CallStatus:
+    if call.error is None:
+        return "done"
+    # What the model did isn't known.
+    return "lost" if call.tokens_in is None else "failed"
 
 
 def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
@@ -82,7 +103,7 @@ def _stored(name: str, value: Any) -> Iterator[Any]:
         case None if name == "item":
             yield _NO_ITEM
         case StepId():
-            yield from (value.node, value.visit, _NO_ITEM if value.item is None else value.item)
+            yield from place_of(value)
         case Failure():
             yield dumps(failure_data(value))
         case Mapping():
@@ -91,6 +112,11 @@ def _stored(name: str, value: Any) -> Iterator[Any]:
             yield dumps(value)
         case _:
             yield value
+
+
+def place_of(step: StepId) -> tuple[str, int, int]:
+    """Its columns `node`, `visit`, `item`."""
+    return step.node, step.visit, _NO_ITEM if step.item is None else step.item
 
 
 def step_of(record: asyncpg.Record) -> Step:
@@ -102,7 +128,7 @@ def step_of(record: asyncpg.Record) -> Step:
 
 
 def call_of(record: asyncpg.Record) -> CallRow:
-    """A model call as it is stored. `record`: all columns of `model_calls`."""
+    """A model call as it is stored. `record`: all columns of `step_parts`."""
     values = {field.name: record[field.name] for field in fields(CallRow) if field.name != "step"}
     return CallRow(step=StepId(record["node"], record["visit"], _item(record)), **values)
 

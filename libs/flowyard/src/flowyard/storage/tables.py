@@ -1,6 +1,6 @@
 """The schema. Migrations are checked against it.
 
-What grows with every step (`events`, `steps`, `model_calls`) has no foreign key to `runs`: each insert
+What grows with every step (`events`, `steps`, `step_parts`) has no foreign key to `runs`: each insert
 would lock and rewrite the run's row. They are written under the run's claim, and deleted with the run in one statement.
 
 Users' values are `json` and not `jsonb`, which refuses the characters U+0000 and U+D800 to U+DFFF: a model's reply may
@@ -134,6 +134,9 @@ claims = Table(
     _time("lease_until", nullable=True),
     Column("executor", Text, comment="null: nobody has it now"),
     _time("step_deadline", nullable=True),
+    Column("spent_usd", Numeric, comment="of the run's budget, by calls that have ended; null: see the ledger"),
+    Column("spent_tokens", BigInteger),
+    Column("spent_calls", Integer),
     # No index but the primary key, and room in each page: what changes with every step is rewritten in place.
     postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
     comment="One row per open run that was ever claimed: the only row that a step changes.",
@@ -173,13 +176,16 @@ steps = Table(
     CheckConstraint(f"status IN ({', '.join(repr(s) for s in STEP_STATUSES)})", name="status"),
 )
 
-model_calls = Table(
-    "model_calls",
+step_parts = Table(
+    "step_parts",
     metadata,
     Column("run_id", Uuid, nullable=False),
     Column("seq", Integer, nullable=False, comment="of the event that tells of it"),
     Column("visit", Integer, nullable=False),
     Column("item", Integer, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("round", SmallInteger, nullable=False, server_default=text("0")),
+    Column("question", SmallInteger, nullable=False, server_default=text("0")),
     Column("tokens_in", Integer),
     Column("tokens_out", Integer),
     Column("tokens_cached", Integer),
@@ -187,13 +193,18 @@ model_calls = Table(
     Column("first_token_s", REAL),
     _time("at"),
     Column("node", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'done'")),
     Column("provider", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("error", Text, comment="its code"),
     Column("retries", SmallInteger, nullable=False, server_default=text("0"), comment="tries of its step before it"),
     Column("cost_usd", Numeric, comment="null: unknown, which is not zero"),
-    PrimaryKeyConstraint("run_id", "seq"),
-    Index("ix_model_calls_at", "at", postgresql_using="brin"),
+    Column("reserved_tokens", BigInteger),
+    Column("reserved_usd", Numeric),
+    PrimaryKeyConstraint("run_id", "node", "visit", "item", "part"),
+    Index("ix_step_parts_at", "at", postgresql_using="brin"),
+    Index("ix_step_parts_open", "run_id", postgresql_where=text("status IN ('reserved', 'running')")),
+    comment="The ledger: each model call, from when it is made. The view `model_calls` has those that have ended.",
 )
 
 daily_spending = Table(

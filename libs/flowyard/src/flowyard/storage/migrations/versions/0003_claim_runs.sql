@@ -5,7 +5,7 @@ RETURNS TABLE (
     run_id uuid, epoch integer, workflow text, revision integer, definition integer, digest text, inputs json,
     fork json, engine smallint, attempt smallint, max_attempts smallint, last_seq integer, has_steps boolean,
     timeout_s real, left_s double precision, waited_s double precision, cancel_requested boolean, started_at timestamptz,
-    at timestamptz
+    at timestamptz, spent_usd numeric, spent_tokens bigint, spent_calls integer
 )
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -57,13 +57,13 @@ BEGIN
         ON CONFLICT ON CONSTRAINT pk_claims DO UPDATE
             SET epoch = excluded.epoch, claimed_at = excluded.claimed_at, lease_until = excluded.lease_until,
                 executor = excluded.executor
-        RETURNING c.run_id, c.last_seq
+        RETURNING c.*
     )
     SELECT s.id, s.epoch, s.workflow, s.revision, s.definition, d.digest, s.inputs, s.fork, s.engine, s.attempt, s.max_attempts,
         c.last_seq, EXISTS (SELECT 1 FROM steps WHERE steps.run_id = s.id), s.timeout_s,
         extract(epoch FROM s.deadline - clock_timestamp())::double precision,
         extract(epoch FROM clock_timestamp() - s.queued_at)::double precision,
-        s.cancel_requested_at IS NOT NULL, s.started_at, clock_timestamp()
+        s.cancel_requested_at IS NOT NULL, s.started_at, clock_timestamp(), c.spent_usd, c.spent_tokens, c.spent_calls
     FROM started s JOIN claimed c ON c.run_id = s.id JOIN definitions d ON d.id = s.definition
     ORDER BY s.priority DESC, s.queued_at, s.id;
 END

@@ -1,4 +1,4 @@
-"""Steps are the only record of a run: they hold its decisions, and what is at work.
+"""Steps are the only record of a run: they hold its decisions, and what is at work, and so do the rows of their calls.
 
 The tables of checkpoints, `claims.head_checkpoint`, and the way in which executors of the release before claim runs
 stay until the next release, so that these can finish what they have claimed.
@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 revision = "0003"
 down_revision = "0002"
 
+_OPEN_PART = "(status IN ('reserved', 'running'))"
 _STATUSES = "'running', 'waiting', 'succeeded', 'failed', 'retrying', 'interrupted'"
 
 
@@ -66,6 +67,46 @@ def upgrade() -> None:
         comment="The part of daily_spending that is reserved for calls in flight, by executor.",
         postgresql_with={"fillfactor": "50"},
     )
+    _make_step_parts()
     op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
     for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
         op.execute((Path(__file__).parent / name).read_text())
+
+
+def _make_step_parts() -> None:
+    """The ledger: a call's row exists before the call ends. Its old name is a view of those that have ended, which
+    executors of the release before still write to.
+    """
+    op.rename_table("model_calls", "step_parts")
+    for name, kind, default in (
+        ("part", sa.Integer(), None),
+        ("round", sa.SmallInteger(), "0"),
+        ("question", sa.SmallInteger(), "0"),
+        ("status", sa.Text(), "'done'"),
+        ("reserved_tokens", sa.BigInteger(), None),
+        ("reserved_usd", sa.Numeric(), None),
+    ):
+        given = sa.text(default) if default is not None else None
+        op.add_column("step_parts", sa.Column(name, kind, server_default=given, nullable=default is None))
+    op.execute(
+        "UPDATE step_parts SET part = seq, status = CASE WHEN error IS NULL THEN 'done'"
+        " WHEN tokens_in IS NULL THEN 'lost' ELSE 'failed' END"
+    )
+    op.drop_constraint("pk_model_calls", "step_parts", type_="primary")
+    op.create_primary_key("pk_step_parts", "step_parts", ["run_id", "node", "visit", "item", "part"])
+    op.execute("ALTER INDEX ix_model_calls_at RENAME TO ix_step_parts_at")
+    op.create_index("ix_step_parts_open", "step_parts", ["run_id"], postgresql_where=sa.text(_OPEN_PART))
+    op.create_table_comment(
+        "step_parts",
+        "The ledger: each model call, from when it is made. The view `model_calls` has those that have ended.",
+    )
+    op.execute(f"CREATE VIEW model_calls AS SELECT * FROM step_parts WHERE NOT {_OPEN_PART}")  # noqa: S608  # no value
+    op.execute((Path(__file__).parent / "0003_step_part_of_old_executor.sql").read_text())
+    op.execute(
+        "CREATE TRIGGER step_part_of_old_executor BEFORE INSERT ON step_parts FOR EACH ROW WHEN (NEW.part IS NULL)"
+        " EXECUTE FUNCTION step_part_of_old_executor()"
+    )
+    spent = "of the run's budget, by calls that have ended; null: see the ledger"
+    op.add_column("claims", sa.Column("spent_usd", sa.Numeric(), comment=spent))
+    op.add_column("claims", sa.Column("spent_tokens", sa.BigInteger()))
+    op.add_column("claims", sa.Column("spent_calls", sa.Integer()))
