@@ -16,7 +16,7 @@ from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import ENGINE, AskedCall, Fork, Step, StepCalls
+from flowyard.runs.run import ENGINE, CallStart, Fork, Step, StepCalls
 from flowyard.steps.context import StepContext
 from flowyard.steps.recorder import Begun, Choice, Next
 
@@ -41,7 +41,7 @@ class Recording:
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
-    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+    async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         pass
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:

@@ -23,7 +23,7 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard.runs.run import AskedCall, Step
+from flowyard.runs.run import CallStart, Step
 from support.attempts import Attempts, WireModel
 from support.stored import Stored
 from support.waiting import eventually
@@ -31,7 +31,7 @@ from support.wire.server import Request
 from support.workflows import document
 
 A, B = StepId("a", 1), StepId("b", 1)
-ASKED = AskedCall(A, 1, 0, 0, "openai", "m")
+CALL = CallStart(A, 1, 0, 0, "openai", "m")
 SUCCEEDED = RunFinished("succeeded", 1.0, {"x": 1})
 
 
@@ -223,7 +223,7 @@ async def test_every_kind_of_event_gets_into_its_tables(stored: Stored, journal:
     call = ModelCalled(A, "openai", "m", 0.5, 0.1, 10, None, 3, None, failure, None)
     start(journal)
     journal.append(Token(A, "never stored"))
-    await journal.begin_call(ASKED, None)
+    await journal.begin_call(CALL, None)
     journal.append(call)
     settle(journal, StepFailed(A, 0.5, failure, "continue"))
     await journal.finish(RunFinished("failed", 1.0, {"x": 1}, failure))
@@ -259,7 +259,7 @@ async def test_a_result_that_can_not_be_stored_fails_its_run_and_leaves_no_gap(
 async def test_what_postgres_refuses_fails_the_run_and_leaves_no_gap(stored: Stored, journal: Journal) -> None:
     start(journal)
     await written(stored, journal, "run.queued", "step.started")
-    await journal.begin_call(ASKED, None)
+    await journal.begin_call(CALL, None)
     journal.append(ModelCalled(A, "openai", "m", 0.5, None, 2**40, 1, None, None, None, None))
     settle(journal, ended(A))
     with pytest.raises(CommitRefused):
@@ -275,7 +275,7 @@ async def test_what_postgres_refuses_fails_the_run_and_leaves_no_gap(stored: Sto
 
 async def test_an_end_waits_for_the_commit_that_is_under_way(stored: Stored, journal: Journal) -> None:
     """And is no success if Postgres refuses that one."""
-    await journal.begin_call(ASKED, None)
+    await journal.begin_call(CALL, None)
     journal.append(ModelCalled(A, "openai", "m", 0.5, None, 2**40, 1, None, None, None, None))
     journal.writer.commit_within(0)
     await eventually(lambda: journal.writer._is_writing, pause_s=0)

@@ -1,4 +1,4 @@
-"""The idempotency key of a model call: the same when the same question is asked again, another one for another."""
+"""The idempotency key of a model call: the same when the same question is start again, another one for another."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ async def test_a_corrected_conversation_has_another_key() -> None:
 
 async def test_another_model_is_another_question() -> None:
     fallback = ", llm: {provider: openai, model: m, fallbacks: [{provider: openai, model: n}]}"
-    asked = await keys(UNKNOWN[1], UNKNOWN[1], "7", options=fallback)
-    assert asked == ["run-1:a:1", "run-1:a:1+1", "run-1:a:1+2"]
+    start = await keys(UNKNOWN[1], UNKNOWN[1], "7", options=fallback)
+    assert start == ["run-1:a:1", "run-1:a:1+1", "run-1:a:1+2"]
 
 
 async def test_no_item_has_the_key_of_another_ones_second_question() -> None:
@@ -74,5 +74,5 @@ async def test_no_item_has_the_key_of_another_ones_second_question() -> None:
         return "7"
 
     outcome = await run(text, {"items": [0, 1]}, model=Answering(fail_first))
-    asked = sorted(call.key or "" for call in outcome.calls)
-    assert asked == ["run-1:a:1.0", "run-1:a:1.0+1", "run-1:a:1.1", "run-1:a:1.1+1"]
+    start = sorted(call.key or "" for call in outcome.calls)
+    assert start == ["run-1:a:1.0", "run-1:a:1.0+1", "run-1:a:1.1", "run-1:a:1.1+1"]

@@ -29,7 +29,7 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
-from flowyard.runs.run import AskedCall, Step
+from flowyard.runs.run import CallStart, Step
 from flowyard.steps.recorder import Choice, Next
 from flowyard.storage.rows import CallRow
 
@@ -73,7 +73,7 @@ class Journal:
                 pass
         self.writer.commit_within(EVENT_DELAY)
 
-    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+    async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         """A call is about to be made. Returns when what is reserved for it is durable, whatever the run's durability.
 
         Raises ClaimLost, CommitRefused.

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowyard.durable.journal import Journal
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import AskedCall, Fork, Step, StepCalls
+from flowyard.runs.run import CallStart, Fork, Step, StepCalls
 from flowyard.steps.recorder import Begun, Choice, Next
 
 _SETTLING_S: Final = 0.05
@@ -82,7 +82,7 @@ class DurableRecorder:
     def emit(self, event: Event) -> None:
         self._journal.append(event)
 
-    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+    async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         await self._journal.begin_call(call, reserved)
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:

@@ -14,7 +14,7 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decode_all
 from flowyard.runs.events import Event, StepId
 from flowyard.runs.open_calls import OpenCalls
-from flowyard.runs.run import AskedCall, Step, StepCalls
+from flowyard.runs.run import CallStart, Step, StepCalls
 from flowyard.storage.history import History
 
 PAGE: Final = 5_000
@@ -42,8 +42,8 @@ async def calls_of_open_steps(
         spending = calls.get(row.step, StepCalls()).spending.with_call(
             tokens_in=row.tokens_in, tokens_out=row.tokens_out, cost_usd=row.cost_usd
         )
-        asked = AskedCall(row.step, row.part, row.round, row.question, row.provider, row.model)
-        calls[row.step] = StepCalls(spending, asked, was_answered=row.status in ("done", "failed"))
+        start = CallStart(row.step, row.part, row.round, row.question, row.provider, row.model)
+        calls[row.step] = StepCalls(spending, start, was_answered=row.status in ("done", "failed"))
     return calls
 
 

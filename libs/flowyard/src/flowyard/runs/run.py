@@ -111,12 +111,12 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedCall:
+class CallStart:
     """A model call of a step that is about to be made.
 
-    `part`: its number among the step's calls, from 1. `round`: how many replies were corrected before, in this try of
-    the step. `question`: its number among the step's questions, from 0: a call that has had no answer is made again as
-    the same question, so that the provider may answer it once.
+    `part`: its number among the step's calls, from 1. `round`: how many replies were corrected before, under this claim.
+    `question`: its number among the step's questions, from 0: a call that has had no answer is made again as the same
+    question, so that the provider may answer it once.
     """
 
     step: StepId
@@ -136,15 +136,15 @@ class StepCalls:
     """The calls of one step so far: what they used together, and the last one. `was_answered`: that one was."""
 
     spending: Spending = Spending()
-    last: AskedCall | None = None
+    last: CallStart | None = None
     was_answered: bool = True
 
-    def next(self, step: StepId, in_round: int, provider: str, model: str) -> AskedCall:
-        last, asked = self.last, (in_round, provider, model)
+    def next(self, step: StepId, in_round: int, provider: str, model: str) -> CallStart:
+        last, start = self.last, (in_round, provider, model)
         if last is None:
-            return AskedCall(step, 1, in_round, 0, provider, model)
-        is_same = not self.was_answered and asked == (last.round, last.provider, last.model)
-        return AskedCall(step, last.part + 1, in_round, last.question + (not is_same), provider, model)
+            return CallStart(step, 1, in_round, 0, provider, model)
+        is_same = not self.was_answered and start == (last.round, last.provider, last.model)
+        return CallStart(step, last.part + 1, in_round, last.question + (not is_same), provider, model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from flowyard.language.nodes import PromptNode
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, ModelReserved, Token
-from flowyard.runs.run import AskedCall, StepCalls
+from flowyard.runs.run import CallStart, StepCalls
 from flowyard.secrets.masking import Masker
 from flowyard.steps.budget_gate import BudgetGate, Draining, Reservation
 from flowyard.steps.failures import failure_of
@@ -35,7 +35,7 @@ class ModelCaller:
         self._has_called = self._sent = self._received_tokens = False
 
     async def reply(self, call: ModelCall, in_round: int) -> ModelReply:
-        """The first reply of the node's model and its fallbacks, called in order. `in_round`: see AskedCall.
+        """The first reply of the node's model and its fallbacks, called in order. `in_round`: see CallStart.
 
         If all of them fail, raises the first ModelError that is worth a retry, so that the step is retried.
         """
@@ -52,27 +52,27 @@ class ModelCaller:
     async def _call_model(self, wanted: ModelCall, in_round: int) -> ModelReply:
         context, running = self._running.context, self._running
         reservation = await self._admitted(wanted)
-        asked = running.calls.next(running.step, in_round, wanted.settings.provider, wanted.settings.model)
-        call = replace(reservation.call if reservation is not None else wanted, key=asked.key(running.key))
+        start = running.calls.next(running.step, in_round, wanted.settings.provider, wanted.settings.model)
+        call = replace(reservation.call if reservation is not None else wanted, key=start.key(running.key))
         started = context.clock()
         self._has_called = True
         self._received_tokens = self._sent = False
         try:
             # A call that a crash interrupts is still counted.
-            await context.recorder.begin_call(asked, self._reserved(reservation))
+            await context.recorder.begin_call(start, self._reserved(reservation))
             started = context.clock()
             self._sent = True
             reply = await context.model.reply(call, self._on_token())
         except FlowyardError as error:
             failure = failure_of(error, call.node)
-            self._report(call, asked, started, self._usage_of_failed(call, error), failure, reservation)
+            self._report(call, start, started, self._usage_of_failed(call, error), failure, reservation)
             raise
         except BaseException as error:
             # A bug, too: the call may have cost something, and other calls wait until it is settled.
             failure = Failure(*self._interruption(error), call.node)
-            self._report(call, asked, started, self._usage_of_failed(call, error), failure, reservation)
+            self._report(call, start, started, self._usage_of_failed(call, error), failure, reservation)
             raise
-        self._report(call, asked, started, reply, None, reservation)
+        self._report(call, start, started, reply, None, reservation)
         return reply
 
     async def _admitted(self, call: ModelCall) -> Reservation | None:
@@ -124,7 +124,7 @@ class ModelCaller:
     def _report(
         self,
         call: ModelCall,
-        asked: AskedCall,
+        start: CallStart,
         started: float,
         reply: ModelReply,
         failure: Failure | None,
@@ -135,7 +135,7 @@ class ModelCaller:
         spending = self._running.calls.spending.with_call(
             tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=reply.cost_usd
         )
-        self._running.calls = StepCalls(spending, asked, failure is None or usage is not _UNKNOWN)
+        self._running.calls = StepCalls(spending, start, failure is None or usage is not _UNKNOWN)
         if reservation is not None and context.budget_gate is not None:
             context.budget_gate.settle(reservation, reply)
         context.recorder.emit(

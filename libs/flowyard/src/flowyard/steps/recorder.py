@@ -17,7 +17,7 @@ from flowyard.runs.events import (
     StepFinished,
     StepId,
 )
-from flowyard.runs.run import AskedCall, Fork, Step, StepCalls
+from flowyard.runs.run import CallStart, Fork, Step, StepCalls
 
 Next: TypeAlias = Sequence[Any]
 """How a run continues after a step, as it is recorded: the places that come next, and the facts of a choice."""
@@ -54,7 +54,7 @@ class Recorder(Protocol):
     def emit(self, event: Event) -> None:
         """Records anything but the end of a step and a decision."""
 
-    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+    async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         """Records that a call is about to be made. Returns when what is reserved for it is durable."""
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
@@ -97,7 +97,7 @@ class InMemory:
     def calls_before(self, step: StepId) -> StepCalls:
         return StepCalls()
 
-    async def begin_call(self, call: AskedCall, reserved: ModelReserved | None) -> None:
+    async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         if reserved is not None:
             self.emit(reserved)
 

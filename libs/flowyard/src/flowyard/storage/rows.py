@@ -28,7 +28,7 @@ CallStatus: TypeAlias = Literal["reserved", "running", "done", "failed", "lost"]
 class CallRow:
     """One model call in the ledger. The fields are in the order of the columns. None is unknown.
 
-    `part`, `round`, `question`: see AskedCall. `at`: when it ended, or began if it hasn't ended; `error`: the code of
+    `part`, `round`, `question`: see CallStart. `at`: when it ended, or began if it hasn't ended; `error`: the code of
     its error; `retries`: how often its step had been tried before. `reserved_…`: what of the run's budget was reserved.
     """
 
