@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from flowyard.errors.steps import ModelRefused
+from flowyard.graph.tasks import Together
 from flowyard.llm.calls import ModelCall
 from support.waiting import eventually
 from support.workflows import Answering, Outcome, document, run
@@ -221,3 +224,19 @@ async def test_a_failed_run_has_what_its_branches_wrote_in_the_order_of_the_docu
 
     outcome = await run(trail("a b c z", edges), model=Answering(answer))
     assert outcome.result.outputs == {"trail": ["a", "c"]}
+
+
+async def test_a_branch_that_would_begin_while_the_run_fails_does_not_begin() -> None:
+    together = Together()
+
+    async def adding() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            together.add(failing())
+
+    async def failing() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await together.run([adding(), failing()])

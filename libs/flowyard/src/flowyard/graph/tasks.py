@@ -14,7 +14,11 @@ class Together:
         self._group = asyncio.TaskGroup()
 
     def add(self, work: Coroutine[Any, Any, None]) -> None:
-        self._group.create_task(work)
+        """Begins it, unless one of the others has raised: then nothing begins any more."""
+        try:
+            self._group.create_task(work)
+        except RuntimeError:
+            work.close()
 
     async def run(self, works: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Returns when all have ended. Raises what the first of them raised."""

@@ -114,9 +114,9 @@ class Spending:
 class CallStart:
     """A model call of a step that is about to be made.
 
-    `part`: its number among the step's calls, from 1. `round`: how many replies were corrected before, under this claim.
-    `question`: its number among the step's questions, from 0: a call that has had no answer is made again as the same
-    question, so that the provider may answer it once.
+    `part`: its number among the step's calls, from 1. `round`: how many replies this claim has corrected. `question`:
+    its number among the step's questions, from 0: a call that has had no answer is made again as the same question, so
+    that the provider may answer it once.
     """
 
     step: StepId

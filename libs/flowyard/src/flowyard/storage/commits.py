@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,20 +30,6 @@ log = logging.getLogger(__name__)
 COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
 """How many runs one statement writes at most."""
-COMMIT_COLUMNS: Final = (
-    "run_id",
-    "epoch",
-    "last_seq",
-    "entries",
-    "status",
-    "outputs",
-    "error",
-    "step_deadline",
-    "spent_usd",
-    "spent_tokens",
-    "spent_calls",
-)
-"""Fields of RunCommit, in the order of their columns in `commit.sql`."""
 _ENDED: Final = "SELECT status = $3 AND last_seq = $4 FROM runs WHERE id = $1 AND epoch = $2"
 _PAUSE_S: Final = 0.1
 """Between tries while Postgres is away."""
@@ -80,6 +66,10 @@ class RunCommit:
 
     def add_call(self, row: CallRow) -> None:
         self.calls[row.step, row.part] = values_of(self.run_id, row)
+
+
+COMMIT_COLUMNS: Final = tuple(field.name for field in fields(RunCommit) if field.init)
+"""In the order of their columns in `commit.sql`."""
 
 
 @dataclass(frozen=True, slots=True)

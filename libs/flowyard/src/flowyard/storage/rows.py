@@ -60,20 +60,12 @@ class CallRow:
 
     def ended(self, call: ModelCalled, *, seq: int, at: datetime) -> CallRow:
         """With how the call has ended. `seq`: the number of its event."""
-        return replace(
-            self,
-            seq=seq,
-            status=_status(call),
-            at=at,
-            duration_s=call.duration_s,
-            first_token_s=call.first_token_s,
-            tokens_in=call.tokens_in,
-            tokens_out=call.tokens_out,
-            tokens_cached=call.tokens_cached,
-            cost_usd=call.cost_usd,
-            error=call.error.code if call.error is not None else None,
-            retries=call.retries,
-        )
+        error = call.error.code if call.error is not None else None
+        known = {name: getattr(call, name) for name in _SHARED}
+        return replace(self, seq=seq, status=_status(call), at=at, error=error, **known)
+
+
+_SHARED: Final = {field.name for field in fields(CallRow)} & {field.name for field in fields(ModelCalled)} - {"error"}
 
 
 def _status(call: ModelCalled) -> CallStatus:
