@@ -19,7 +19,7 @@ from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import packed
-from support.rows import step_row
+from support.rows import call_row, step_row
 from support.waiting import eventually
 
 
@@ -59,8 +59,11 @@ class Hands:
     async def leave_in_a_call(self, claim: Claim, node: str, *, provider: str, model: str) -> None:
         """A step makes a call, and the executor dies in the middle of it: its lease is over."""
         await self.append(claim, "step.started", node=node, visit=1)
+        commit = self._begun(claim)
+        used: dict[str, Any] = {"tokens_in": None, "tokens_out": None}
+        commit.add_call(call_row(1, node, provider=provider, model=model, status="reserved", **used))
         call = {"provider": provider, "model": model, "tokens": None, "usd": None}
-        await self.append(claim, "model.reserved", node=node, visit=1, **call)
+        await self._commit(commit, claim, [("model.reserved", {"node": node, "visit": 1, **call})])
         expired = "UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1"
         await self._database.execute(expired, claim.run_id)
 
