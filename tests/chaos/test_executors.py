@@ -139,6 +139,24 @@ async def test_a_frozen_executor_can_not_change_a_run_that_has_gone_on_without_i
     await assert_ended_once(yard, run_id)
 
 
+async def test_a_step_of_a_frozen_executor_is_over_at_its_deadline_and_not_with_the_lease(yard: Yard) -> None:
+    """The lease is so long that nobody would miss the executor for a minute."""
+    limited = CHAIN.replace("{id: second,", "{id: second, timeout: 1, retry: 0,")
+    assert limited != CHAIN
+    run_id = await yard.submit(await yard.apply(limited), topic="rain")
+    frozen = await yard.executor("frozen", lease_s="60")
+    await eventually(lambda: yard.database.value("SELECT step_deadline FROM claims"))
+    await in_second_step(yard)
+    frozen.send(signal.SIGSTOP)
+    await yard.executor("other")
+    run = await yard.ended(run_id)
+    frozen.send(signal.SIGCONT)
+    assert (run.status, run.error and run.error.code, run.error and run.error.node) == ("failed", "timeout", "second")
+    # The other one has recorded the timeout, and made no call.
+    assert (yard.prompts["First rain."], sum(yard.prompts.values())) == (1, 2)
+    await assert_ended_once(yard, run_id)
+
+
 async def test_two_executors_with_the_same_run_end_it_once(yard: Yard) -> None:
     executors = {name: await yard.executor(name, slots="1") for name in ("one", "two")}
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
