@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -222,12 +223,27 @@ async def latencies(once: Callable[[], Awaitable[None]], count: int) -> list[flo
     return sorted(times)
 
 
-async def database_bytes(url: str) -> int:
-    connection = await asyncpg.connect(url)
+@dataclass(frozen=True)
+class Cost:
+    """What the stack has used up since it was started. `cpu_s`: by its executors."""
+
+    database_bytes: int
+    transactions: int
+    cpu_s: float
+
+
+async def cost(data: Path) -> Cost:
+    connection = await asyncpg.connect(database_url(data))
     try:
-        return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        size, transactions = await connection.fetchrow(
+            "SELECT pg_database_size(datname), xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        )
     finally:
         await connection.close()
+    executors = [pid for name, pid in _pids(data).items() if name.startswith("executor")]
+    times = [process.cpu_times() for pid in executors for process in _family(pid)]
+    return Cost(size, transactions, sum(each.user + each.system for each in times))
 
 
 def database_url(data: Path) -> str:
@@ -266,16 +282,21 @@ async def measure(data: Path, url: str, key: str, args: argparse.Namespace) -> N
         times = await latencies(client.run, args.singles)
         p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
         print(f"one at a time: p50 {p50:.1f} ms, p99 {p99:.1f} ms  (targets 6 and 12)")
-        await _bytes_per_run(database_url(data), client, args.bytes_runs)
+        await _cost_per_run(data, client, args.bytes_runs)
 
 
-async def _bytes_per_run(url: str, client: Client, runs: int) -> None:
-    before = await database_bytes(url)
+async def _cost_per_run(data: Path, client: Client, runs: int) -> None:
+    await asyncio.sleep(2)  # until Postgres has counted what was done before
+    before = await cost(data)
     for _ in range(runs // 50):
         await asyncio.gather(*(client.run() for _ in range(50)))
-    grown = (await database_bytes(url) - before) / (runs // 50 * 50)
+    await asyncio.sleep(2)
+    after, count = await cost(data), runs // 50 * 50
+    grown = (after.database_bytes - before.database_bytes) / count
     print(f"database per run: {grown / 1000:.2f} kB over {runs} runs  (target 3)")
-    connection = await asyncpg.connect(url)
+    transactions, cpu_ms = after.transactions - before.transactions, (after.cpu_s - before.cpu_s) * 1000
+    print(f"per run: {transactions / count:.1f} transactions, {cpu_ms / count:.2f} ms of the executors' CPU")
+    connection = await asyncpg.connect(database_url(data))
     rows = await connection.fetch(
         "SELECT relname, pg_total_relation_size(oid) AS n FROM pg_class"
         " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY n DESC LIMIT 6"
