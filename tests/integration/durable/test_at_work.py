@@ -247,8 +247,14 @@ async def test_a_retry_of_a_run_gives_its_steps_their_whole_time_and_all_their_t
 ) -> None:
     text = FORK.replace("{id: b,", "{id: b, timeout: 100, retry: 0,").replace("{id: c,", "{id: c, timeout: 100,")
     run_id = await attempts.submit(text)
-    result = await attempts.executor(WireModel({"b": failing(1)}, hold={"c"})).run()
-    assert result is not None
+    model = WireModel(hold={"c"})
+
+    async def fail(_request: Request) -> Behaviour:
+        await model.holding.wait()
+        return Status(500)
+
+    model.answers = {"b": fail}
+    assert await attempts.executor(model).run() is not None
     before = await rows(stored, run_id)
     assert (before["b"].status, before["c"].status) == ("failed", "interrupted")
     await over(stored, run_id, seconds=10)
