@@ -118,3 +118,26 @@ async def test_a_fork_of_a_run_that_an_older_version_recorded_goes_by_the_rules_
     result = await attempts.executor(model).run()
     assert result is not None
     assert (result.status, model.calls) == ("succeeded", {"b": 1})
+
+
+async def test_a_mismatch_leaves_what_is_recorded_so_that_a_retry_goes_on_from_there(
+    stored: Stored, attempts: Attempts
+) -> None:
+    """Here after a retry that was to execute a step with all its tries."""
+    text = document("a", nodes="- {id: b, prompt: b, outputs: [b], retry: {max_retries: 1, initial_delay: 0}}")
+    run_id = await attempts.submit(text.replace("fields:", "fields:\n    b: str"))
+    await attempts.executor(WireModel({"b": failing(2)})).run()
+    await stored.moves.retry(run_id)
+    before = await stored.history.record(run_id)
+    await stored.database.execute("UPDATE steps SET next = '[\"a\"]' WHERE node = 'a'")
+    none = WireModel()
+    result = await attempts.executor(none).run()
+    assert result is not None
+    assert (result.error and result.error.code, none.calls.total()) == ("replay_mismatch", 0)
+    await stored.database.execute("UPDATE steps SET next = '[\"b\"]' WHERE node = 'a'")
+    await stored.moves.retry(run_id)
+    assert await stored.history.record(run_id) == before
+    model = WireModel({"b": failing(1)})
+    result = await attempts.executor(model).run()
+    assert result is not None
+    assert (result.status, model.calls) == ("succeeded", {"b": 2})

@@ -96,7 +96,7 @@ async def test_the_limit_holds_for_a_run_that_comes_while_another_is_claimed(sto
     await stored.workflow("narrow", concurrency=1)
     await stored.run("narrow")
     async with stored.database.transaction() as connection:
-        assert len(await connection.fetch("SELECT * FROM claim_runs('one', 1, interval '30 s', '{1}')")) == 1
+        assert len(await connection.fetch("SELECT * FROM claim_runs('one', 1, interval '30 s', '{1}', true)")) == 1
         await stored.run("narrow", priority=5)
         claiming = asyncio.create_task(stored.claims.take("other", 1))
         await asyncio.wait([claiming], timeout=0.3)  # who doesn't wait would have counted in this time

@@ -90,11 +90,11 @@ class AwayClaims(Claims):
 
     was_away = False
 
-    async def take(self, executor: str, most: int) -> list[Claim]:
+    async def take(self, executor: str, most: int, *, with_steps: bool = True) -> list[Claim]:
         if not self.was_away:
             self.was_away = True
             raise Unavailable("Postgres")
-        return await super().take(executor, most)
+        return await super().take(executor, most, with_steps=with_steps)
 
 
 def away_at_first(parts: ExecutorParts) -> ExecutorParts:

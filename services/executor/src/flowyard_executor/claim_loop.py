@@ -33,7 +33,7 @@ async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | Non
     if free <= 0:
         return False
     started = time.perf_counter()
-    claims = await parts.claims.take(parts.settings.executor_name, free)
+    claims = await parts.claims.take(parts.settings.executor_name, free, with_steps=not parts.mismatches.too_many)
     metrics = parts.metrics.executor
     metrics.claim_duration.observe(time.perf_counter() - started)
     if claims and rung_at is not None:

@@ -39,6 +39,7 @@ from flowyard.web.health import Check
 from flowyard.web.serve import serve
 from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
 from flowyard_executor.daily_budgets import DailyBudgets
+from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.presence import be_present
 from flowyard_executor.reporting import RunReporter
@@ -152,7 +153,7 @@ def _build_parts(
     committer = Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
     claims = Claims(database, lease_s=settings.lease_s)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
-    documents, clock = Documents(workflows), DatabaseClock()
+    documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
     return ExecutorParts(
         settings=settings,
         metrics=metrics,
@@ -170,6 +171,7 @@ def _build_parts(
         clock=clock,
         draining=draining,
         callers=CachedKeys(Keys(database)),
+        mismatches=mismatches,
         attempt=AttemptParts(
             executor=settings.executor_name,
             committer=committer,
@@ -179,7 +181,7 @@ def _build_parts(
             graphs=Graphs(),
             models=models,
             clock=clock,
-            observer=RunReporter(settings.executor_name, opened.bus, TokenStream(opened.bus), metrics),
+            observer=RunReporter(settings.executor_name, opened.bus, TokenStream(opened.bus), metrics, mismatches),
             draining=draining,
             daily_limit=daily_budgets.of,
             stream_tokens=settings.stream_tokens,
@@ -202,7 +204,7 @@ def _app(parts: ExecutorParts) -> FastAPI:
     return make_app(
         About("Flowyard executor", version("flowyard"), _ABOUT),
         routers=[],
-        checks=[Check("postgres", postgres), Check("nats", nats)],
+        checks=[Check("postgres", postgres), Check("nats", nats), Check("replays", parts.mismatches.check)],
         metrics=parts.metrics,
         shutting_down=parts.draining,
         verify=parts.callers.verify,

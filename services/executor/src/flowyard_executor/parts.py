@@ -21,6 +21,7 @@ from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.daily_budgets import DailyBudgets
+from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.settings import ExecutorSettings
 
 
@@ -44,5 +45,6 @@ class ExecutorParts:
     clock: DatabaseClock
     draining: asyncio.Event
     callers: CachedKeys
+    mismatches: Mismatches
     attempt: AttemptParts
     running: dict[UUID, Attempt] = field(default_factory=dict)

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, WorkQueued
 from flowyard.durable.observer import Observer
+from flowyard.errors.runs import ReplayMismatch
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import RunFinished, Token
 from flowyard.telemetry.metrics import Metrics
+from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.step_log import log_steps
 from flowyard_executor.tokens import TokenStream
 
@@ -22,11 +24,12 @@ log = logging.getLogger(__name__)
 class RunReporter(Observer):
     """Publishes, counts and logs what the attempts of this executor do. `executor`: its name."""
 
-    def __init__(self, executor: str, bus: Bus, tokens: TokenStream, metrics: Metrics) -> None:
+    def __init__(self, executor: str, bus: Bus, tokens: TokenStream, metrics: Metrics, mismatches: Mismatches) -> None:
         self._executor = executor
         self._bus = bus
         self._tokens = tokens
         self._metrics = metrics
+        self._mismatches = mismatches
 
     def started(self, claim: Claim) -> None:
         log.info("run started", extra={**_facts(claim), "attempt": claim.attempt, "executor": self._executor})
@@ -57,6 +60,8 @@ class RunReporter(Observer):
         metrics.duration.labels(claim.workflow, end.status).observe(end.duration_s)
         if code is not None:
             metrics.failures.labels(claim.workflow, code).inc()
+        if code == ReplayMismatch.code:
+            self._mismatches.add()
         facts = {**_facts(claim), "duration_s": round(end.duration_s, 3)}
         log.info("run %s", end.status, extra={**facts, "code": code} if code is not None else facts)
 

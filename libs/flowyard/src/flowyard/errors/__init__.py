@@ -14,7 +14,7 @@ command line, log) shows any of them without knowing which.
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
     │   └── MissingApiKey, ModelNotInstalled
     ├── runs: ClaimLost, CommitRefused, ReplayMismatch, SecretsNotConfigured, UnreadableSecret
-    ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, CannotListen
+    ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, ReplaysStopped, CannotListen
     ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
     └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard

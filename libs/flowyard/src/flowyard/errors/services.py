@@ -39,6 +39,14 @@ class UnknownSchema(FlowyardError, code="unknown_schema", status=503, title="The
         super().__init__(f"the database {has}, this version needs {needed}: {do}")
 
 
+class ReplaysStopped(FlowyardError, code="replays_stopped", status=503, title="The executor continues no more runs"):
+    """An executor claims no more runs with recorded steps, because those of several others didn't fit."""
+
+    def __init__(self) -> None:
+        do = "restart it with the release that recorded the runs, or one that fits them, and retry those that failed"
+        super().__init__(f"recorded steps of several runs didn't fit, so that only new runs are claimed: {do}")
+
+
 class CannotListen(FlowyardError, code="cannot_listen", title="Can't bind to the address"):
     """A service can't listen at its configured address."""
 

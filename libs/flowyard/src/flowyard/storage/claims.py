@@ -33,11 +33,12 @@ class Claims:
         self._database = database
         self._lease_s = lease_s
 
-    async def take(self, executor: str, most: int) -> list[Claim]:
-        """Claims up to `most` queued runs: the highest priority first, then fair between workflows, then the oldest."""
-        rows = await self._database.rows(
-            "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3), $4)", executor, most, self._lease_s, ENGINES
-        )
+    async def take(self, executor: str, most: int, *, with_steps: bool = True) -> list[Claim]:
+        """Claims up to `most` queued runs: the highest priority first, then fair between workflows, then the oldest.
+
+        `with_steps`: whether also runs of which steps are recorded.
+        """
+        rows = await self._database.rows(_TAKE, executor, most, self._lease_s, ENGINES, with_steps)
         return [_claim(row) for row in rows]
 
     async def renew(self, claims: Mapping[UUID, int]) -> Renewed:
@@ -66,6 +67,8 @@ class Claims:
     async def _release(self, run_id: UUID, epoch: int, entries: str, last_seq: int, seconds: float | None) -> bool:
         return await self._database.row(_RELEASE, run_id, epoch, entries, last_seq, seconds) is not None
 
+
+_TAKE = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3), $4, $5)"
 
 _RENEW = """
 WITH

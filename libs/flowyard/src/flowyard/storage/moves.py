@@ -141,7 +141,7 @@ kept_claim AS (
 ),
 -- A retry marks what it executes again, and gives it a new deadline. What lost its executor keeps its deadline.
 old_steps AS (
-    UPDATE steps SET status = CASE WHEN steps.status = 'failed' THEN 'retrying' ELSE 'interrupted' END,
+    UPDATE steps SET status = CASE WHEN steps.handled = 'fail' THEN 'retrying' ELSE 'interrupted' END,
         wake_at = CASE WHEN moved.status = 'queued' THEN wake_at END, deadline = CASE WHEN NOT $7 THEN deadline END
     FROM moved WHERE steps.run_id = moved.id AND (
         steps.status = 'running' OR steps.status = 'waiting' AND moved.status <> 'queued'

@@ -122,6 +122,8 @@ class ExecutorMetrics:
         expired = "Runs of lost executors that this process put back into the queue."
         self.leases_expired = make.counter("leases_expired_total", expired)
         self.fenced = make.counter("fenced_writes_total", "Writes refused because the run has a newer claim.")
+        mismatches = "Runs that this executor failed because their recorded steps don't fit."
+        self.replay_mismatches = make.counter("replay_mismatches_total", mismatches)
 
 
 class CommitMetrics:

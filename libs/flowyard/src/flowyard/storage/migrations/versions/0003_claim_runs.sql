@@ -1,6 +1,8 @@
 -- Claims up to `p_most` queued runs for an executor, and returns them, the first to be executed first. `p_engines`: the
--- rules that it knows, of which each run follows one.
-CREATE FUNCTION claim_runs(p_executor text, p_most integer, p_lease interval, p_engines smallint[])
+-- rules that it knows, of which each run follows one. `p_with_steps`: whether also runs of which steps are recorded.
+CREATE FUNCTION claim_runs(
+    p_executor text, p_most integer, p_lease interval, p_engines smallint[], p_with_steps boolean
+)
 RETURNS TABLE (
     run_id uuid, epoch integer, workflow text, revision integer, definition integer, digest text, inputs json,
     fork json, engine smallint, attempt smallint, max_attempts smallint, last_seq integer, has_steps boolean,
@@ -30,6 +32,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT r.id, r.priority, r.queued_at FROM runs r
             WHERE r.workflow = w.name AND r.status = 'queued' AND r.engine = ANY(p_engines)
+                AND (p_with_steps OR NOT EXISTS (SELECT FROM steps WHERE steps.run_id = r.id))
             ORDER BY r.priority DESC, r.queued_at
             LIMIT greatest(0, least(p_most, w.concurrency - coalesce(running.n, 0)))
         ) q

@@ -10,5 +10,5 @@ LANGUAGE sql AS $$
     SELECT r.run_id, r.epoch, r.workflow, r.revision, r.definition, r.digest, r.inputs, r.fork, r.attempt,
         r.max_attempts, r.last_seq, c.head_checkpoint, r.has_steps, r.timeout_s, r.left_s, r.waited_s,
         r.cancel_requested, r.started_at, r.at
-    FROM claim_runs(p_executor, p_most, p_lease, '{0}') r LEFT JOIN claims c ON c.run_id = r.run_id
+    FROM claim_runs(p_executor, p_most, p_lease, '{0}', true) r LEFT JOIN claims c ON c.run_id = r.run_id
 $$
