@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flowyard.runs.run import Change, Fork
 from support.attempts import Attempts, WireModel, failing
-from support.shapes import LOOP, finished
+from support.shapes import LOOP, MAP, finished
 from support.stored import Stored
 from support.workflows import document
 
@@ -94,6 +94,15 @@ async def test_a_fork_can_begin_at_a_later_turn_of_a_loop(stored: Stored, attemp
     assert result.status == "succeeded"
     assert model.calls == {"a": 1, "b": 2, "c": 1}
     assert len(await stored.history.steps(fork)) == 7
+
+
+async def test_a_fork_counts_the_items_of_a_map_that_it_keeps_and_not_the_map(
+    stored: Stored, attempts: Attempts
+) -> None:
+    origin = await attempts.submit(MAP)
+    await attempts.executor(WireModel()).run()
+    entries = await stored.entries(await forked(stored, origin, "z", 1, {}))
+    assert [(entry.type, entry.data.get("kept")) for entry in entries] == [("run.queued", None), ("run.forked", 5)]
 
 
 async def test_a_fork_of_a_run_that_an_older_version_recorded_goes_by_the_rules_of_that_run(

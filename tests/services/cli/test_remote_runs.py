@@ -128,6 +128,14 @@ async def test_a_fork_goes_on_before_a_step_with_other_fields(remote: Remote) ->
     assert (claim.fork.node, dict(claim.fork.state)) == ("write", {"draft": "Snow", "lines": 5})
 
 
+async def test_a_fork_that_is_followed_shows_where_it_comes_from(remote: Remote) -> None:
+    run_id = await failed(remote)
+    running = asyncio.create_task(remote.cli("runs", "fork", run_id, "--from", "write", "--follow"))
+    await remote.hands.succeed(await remote.hands.take(), {"poem": "Rain"})
+    ended = await running
+    assert f"poem: forked from {run_id}: keeps 1 step, executes write first\n" in ended.err
+
+
 async def test_a_fork_without_a_step_begins_at_the_start_with_other_inputs(remote: Remote) -> None:
     run_id = await failed(remote)
     await remote.cli("runs", "fork", run_id, "--set", "topic=snow")

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from flowyard.runs.claim import Claim
-from flowyard.runs.events import Failure
+from flowyard.runs.entries import encoded
+from flowyard.runs.events import Failure, RunForked
 from flowyard.runs.run import Change
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
@@ -238,6 +239,26 @@ async def test_a_fork_without_any_change_starts_over(client: httpx.AsyncClient, 
     origin = await failed_run(client, hands)
     assert (await fork(client, origin.run_id)).status_code == 202
     assert not (await hands.take()).has_steps
+
+
+async def test_a_fork_records_where_it_comes_from(client: httpx.AsyncClient, hands: Hands, database: Database) -> None:
+    origin = await failed_run(client, hands)
+    await apply(database, POEM.replace("Write {draft}", "Improve {draft}"))
+    bodies: list[tuple[dict[str, Any], int, tuple[str, ...]]] = [
+        ({"from": {"node": "write"}}, 1, ("write",)),
+        ({"from": {"node": "draft"}}, 0, ("draft",)),
+        ({"revision": "latest"}, 1, ("write",)),
+        ({"inputs": {"topic": "snow"}}, 0, ("draft",)),
+        ({}, 0, ()),
+    ]
+    for body, kept, leaves_at in bodies:
+        forked = (await fork(client, origin.run_id, **body)).json()
+        queued, entry = await History(database).entries(forked["id"])
+        event = RunForked(str(origin.run_id), kept, leaves_at)
+        assert (queued.seq, queued.type, queued.at) == (1, "run.queued", entry.at)
+        assert (entry.seq, entry.type, dict(entry.data)) == (2, *encoded(event)), body
+        claim = await hands.take()
+        assert (claim.last_seq, claim.has_steps) == (2, kept > 0)
 
 
 async def test_a_fork_that_makes_no_sense_is_refused(client: httpx.AsyncClient, hands: Hands) -> None:

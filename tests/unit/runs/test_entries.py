@@ -44,6 +44,7 @@ MESSAGES = st.none() | st.lists(st.dictionaries(TEXT, TEXT), max_size=2).map(tup
 
 EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.RunQueued: st.builds(events.RunQueued, REASONS, st.none() | st.integers(0, 99)),
+    events.RunForked: st.builds(events.RunForked, TEXT, st.integers(0, 99), st.lists(TEXT, max_size=2).map(tuple)),
     events.RunClaimed: st.builds(events.RunClaimed, st.integers(1, 99), TEXT),
     events.RunWaiting: st.builds(
         events.RunWaiting, MILLIS, st.sampled_from(get_args(events.WaitReason)), st.none() | TEXT

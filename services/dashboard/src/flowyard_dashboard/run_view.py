@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
@@ -80,16 +81,21 @@ def _events(pages: Pages, details: RunDetails) -> Rows:
     return Rows("events", "ol", "above", rows)
 
 
-def _summary(kind: str, data: dict[str, object]) -> str:
+def _summary(kind: str, data: dict[str, Any]) -> str:
     """An event's data in one line."""
     step = str(data.get("node", ""))
     if isinstance(data.get("visit"), int) and isinstance(data.get("item"), int | None):
-        step = str(StepId(step, data["visit"], data.get("item")))  # type: ignore[arg-type]  # just checked
+        step = str(StepId(step, data["visit"], data.get("item")))
     error = data.get("error")
     parts = [step, f"→ {data['to']}" if "to" in data else ""]
     parts += [f"if {data['condition']}" if data.get("condition") else ""]
     parts += [str(data.get("provider", "")) and f"{data['provider']}/{data['model']}"]
     parts += [str(data.get("reason", "")), f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""]
+    if kind == "run.forked":
+        parts += [
+            f"{data['kept']} steps kept",
+            f"executes {', '.join(data['leaves_at'])} first" if data["leaves_at"] else "",
+        ]
     if kind == "loop.turned":
         parts.append(f"iteration {data['turn']} of at most {data['max_iterations']}: {data['outcome']}")
     return " · ".join(part for part in parts if part)

@@ -34,7 +34,13 @@ def log_steps(run_id: UUID, stored_events: Iterable[StoredEvent]) -> None:
             ):
                 entry = stored.entry
                 log.debug("%s", entry.type.replace(".", " "), extra={"run_id": run_id, **_facts(entry.data)})
-            case events.RunQueued() | events.RunClaimed() | events.RunWaiting() | events.RunStarted():
+            case (
+                events.RunQueued()
+                | events.RunForked()
+                | events.RunClaimed()
+                | events.RunWaiting()
+                | events.RunStarted()
+            ):
                 pass
             case events.RunFinished() | events.RouteTaken() | events.LoopTurned() | events.Token():
                 pass

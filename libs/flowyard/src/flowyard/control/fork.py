@@ -18,6 +18,7 @@ from flowyard.language.flow import Flow
 from flowyard.language.inputs import conform_field, valid_inputs
 from flowyard.language.problems import suggest
 from flowyard.language.workflow import START, Workflow
+from flowyard.runs.events import StepId
 from flowyard.runs.run import Change, Fork, NewRun
 from flowyard.secrets.masking import hide_sealed
 from flowyard.service.documents import Current
@@ -68,7 +69,9 @@ async def fork_run(control: Control, order: ForkOrder, *, run_id: UUID) -> tuple
     check_size(size, "the fork's inputs and state", control.inputs_limit)
     fork = replace(fork, state=seal_inputs(control, workflow, fork.state))
     target = _Target(workflow, origin.revision, origin.definition, dict(origin.inputs))
-    return await enqueue(control, _new_run(control, order, origin, target, fork, run_id), steps_before=steps_before)
+    run = _new_run(control, order, origin, target, fork, run_id)
+    leaves_at = (str(StepId(fork.node, fork.visit)),)
+    return await enqueue(control, replace(run, leaves_at=leaves_at), steps_before=steps_before)
 
 
 async def preview_fork(control: Control, order: ForkOrder) -> Fit:
@@ -93,9 +96,10 @@ async def _run_again(
 ) -> tuple[UUID, bool]:
     target = await _target(control, order, origin, workflow)
     starts_over = order.revision is None and not order.inputs
-    kept = () if starts_over else (await _fit(control, origin, workflow, target)).kept
+    fits = Fit((), ()) if starts_over else await _fit(control, origin, workflow, target)
     fork = Fork(origin.run_id, START, 1, {}, () if starts_over else _changes(origin))
-    return await enqueue(control, _new_run(control, order, origin, target, fork, run_id), steps=kept)
+    run = _new_run(control, order, origin, target, fork, run_id)
+    return await enqueue(control, replace(run, leaves_at=tuple(map(str, fits.leaves_at))), steps=fits.kept)
 
 
 async def _target(control: Control, order: ForkOrder, origin: ForkOrigin, workflow: Workflow) -> _Target:

@@ -140,7 +140,9 @@ class _Tracer:
             case events.RunWaiting():
                 self._interrupt(at, "waiting", event.reason)
                 self._add_run_event(entry, at)
-            case events.RunClaimed() | events.RunStarted() | events.RouteTaken() | events.LoopTurned() | None:
+            case events.RunForked() | events.RunClaimed() | events.RunStarted():
+                self._add_run_event(entry, at)
+            case events.RouteTaken() | events.LoopTurned() | None:
                 self._add_run_event(entry, at)
             case _:
                 assert_never(event)

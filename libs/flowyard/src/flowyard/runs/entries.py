@@ -18,6 +18,7 @@ from flowyard.runs.events import (
     RouteTaken,
     RunClaimed,
     RunFinished,
+    RunForked,
     RunQueued,
     RunStarted,
     RunWaiting,
@@ -33,7 +34,7 @@ ENDINGS: Final = frozenset({"run.succeeded", "run.failed", "run.cancelled"})
 """The types of the events that end a run. Nothing follows them unless the run is retried."""
 
 _TEXTS: Final = ("outputs", "messages", "reply")
-_OfRun: TypeAlias = RunQueued | RunClaimed | RunWaiting | RunStarted | RunFinished
+_OfRun: TypeAlias = RunQueued | RunForked | RunClaimed | RunWaiting | RunStarted | RunFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
     What is None or has its usual value is left out, except for costs and tokens: there None means unknown.
     """
     match event:
-        case RunQueued() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
+        case RunQueued() | RunForked() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
             return _encoded_of_run(event)
         case StepStarted():
             return "step.started", {**_step(event.step), **_start(event)}
@@ -114,6 +115,9 @@ def _encoded_of_run(event: _OfRun) -> tuple[str, dict[str, Any]]:
             # The first entry of a run is written by SQL, as `{}`.
             reason = event.reason if event.reason != "submitted" else None
             return "run.queued", _known({"reason": reason, "attempt": event.attempt})
+        case RunForked():
+            # Written by SQL, as this is.
+            return "run.forked", {**asdict(event), "leaves_at": list(event.leaves_at)}
         case RunClaimed():
             return "run.claimed", asdict(event)
         case RunWaiting():
@@ -165,6 +169,8 @@ def _decoded_of_run(kind: str, data: Mapping[str, Any]) -> Event | None:
     match kind:
         case "run.queued":
             return RunQueued(data.get("reason", "submitted"), data.get("attempt"))
+        case "run.forked":
+            return RunForked(data["origin"], data["kept"], tuple(data["leaves_at"]))
         case "run.started" if "digest" in data:
             return RunStarted(data["run_id"], data["workflow"], data["digest"])
         case "run.claimed" | "run.started":

@@ -1,7 +1,7 @@
 """Everything that can happen to a run, as typed facts.
 
-A stored run begins with RunQueued, and each executor that takes it adds RunClaimed. A run in memory has neither: it
-begins with RunStarted. RunStarted and Token are never stored.
+A stored run begins with RunQueued, a fork with RunForked after it, and each executor that takes it adds RunClaimed. A
+run in memory has none of these: it begins with RunStarted. RunStarted and Token are never stored.
 """
 
 from __future__ import annotations
@@ -51,6 +51,19 @@ class RunQueued:
 
     reason: Reason = "submitted"
     attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunForked:
+    """Where a fork comes from. `kept`: how many steps it has taken over from its origin, a run.
+
+    `leaves_at`: the steps that it executes first, instead of those of its origin. Without any it has kept all of its
+    origin's path, or begins from the start.
+    """
+
+    origin: str
+    kept: int
+    leaves_at: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +218,7 @@ class RunFinished:
 
 Event: TypeAlias = (
     RunQueued
+    | RunForked
     | RunClaimed
     | RunWaiting
     | RunStarted

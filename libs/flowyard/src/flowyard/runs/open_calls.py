@@ -20,6 +20,7 @@ from flowyard.runs.events import (
     RouteTaken,
     RunClaimed,
     RunFinished,
+    RunForked,
     RunQueued,
     RunStarted,
     RunWaiting,
@@ -73,7 +74,7 @@ class OpenCalls:
                 # An executor that hands a run back has ended its calls; a lost executor hasn't.
                 if event.reason == "drained":
                     self._steps.clear()
-            case RunClaimed() | RunStarted() | Token() | RouteTaken() | LoopTurned():
+            case RunForked() | RunClaimed() | RunStarted() | Token() | RouteTaken() | LoopTurned():
                 pass
             case _:
                 assert_never(event)

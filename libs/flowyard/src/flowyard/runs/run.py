@@ -185,7 +185,8 @@ class Run:
 class NewRun:
     """A run that is to be stored. `definition`: the id of its stored document.
 
-    `key`: the caller's Idempotency-Key; `fingerprint`: SHA-256 of the request that had it.
+    `key`: the caller's Idempotency-Key; `fingerprint`: SHA-256 of the request that had it. `leaves_at`: of a fork, the
+    steps that it executes first, instead of those of its origin.
     """
 
     id: UUID
@@ -199,6 +200,7 @@ class NewRun:
     key: str | None = None
     fingerprint: bytes | None = None
     fork: Fork | None = None
+    leaves_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from flowyard.runs.events import (
     RouteTaken,
     RunClaimed,
     RunFinished,
+    RunForked,
     RunQueued,
     RunStarted,
     RunWaiting,
@@ -91,7 +92,9 @@ class RunSummary:
                 self.duration_s = event.duration_s
                 for step in list(self._running):
                     self._end(step, at)
-            case RunQueued() | RunClaimed() | RunWaiting() | Token() | ModelReserved() | RouteTaken() | LoopTurned():
+            case RunQueued() | RunForked() | RunClaimed() | RunWaiting():
+                pass
+            case Token() | ModelReserved() | RouteTaken() | LoopTurned():
                 pass
             case _:
                 assert_never(event)

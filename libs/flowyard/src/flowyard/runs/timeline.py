@@ -23,6 +23,7 @@ from flowyard.runs.events import (
     RouteTaken,
     RunClaimed,
     RunFinished,
+    RunForked,
     RunQueued,
     RunStarted,
     RunWaiting,
@@ -103,7 +104,7 @@ class Timeline:
                 self._end(event.step, at)
             case ModelCalled():
                 self._called(event, at)
-            case Token() | ModelReserved() | RouteTaken() | LoopTurned():
+            case RunForked() | Token() | ModelReserved() | RouteTaken() | LoopTurned():
                 pass
             case _:
                 assert_never(event)

@@ -84,6 +84,7 @@ class Runs:
             run.fork.origin if run.fork else None,
             steps_before,
             ENGINE,
+            list(run.leaves_at),
             *_columns_of_steps(run.id, steps),
         )
         if added is not None:
@@ -150,10 +151,11 @@ WITH added AS (
     SELECT $1::uuid, w.name, $3::int, $4::int, $5::smallint, $6::smallint, $7::real, $8::text, $9::bytea,
         $10::text::json, $11::text::json, $12::uuid,
         -- Steps that are copied as they are were recorded by the rules of their run.
-        CASE WHEN $13::int IS NULL THEN $14::smallint ELSE (SELECT engine FROM runs WHERE id = $12) END, 'queued', 1
+        CASE WHEN $13::int IS NULL THEN $14::smallint ELSE (SELECT engine FROM runs WHERE id = $12) END, 'queued',
+        CASE WHEN $12 IS NULL THEN 1 ELSE 2 END
     FROM workflows w WHERE w.name = $2
     ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
-    RETURNING id, created_at, forked_from
+    RETURNING id, created_at, forked_from, last_seq
 ),
 copied AS (
     INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, duration_s, handled,
@@ -163,6 +165,7 @@ copied AS (
         s.started_at, s.duration_s, s.handled, s.next, s.outputs, s.error
     FROM added a JOIN steps s ON s.run_id = a.forked_from
     WHERE s.seq < $13::int AND (s.status = 'succeeded' OR s.status = 'failed' AND s.handled <> 'fail')
+    RETURNING kind
 ),
 given AS (
     INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at,
@@ -170,17 +173,34 @@ given AS (
     SELECT s.run_id, s.node, s.visit, s.item, s.kind, s.status, s.seq, s.start_seq, s.tries, s.started_at, s.deadline,
         s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
     FROM added a JOIN unnest(
-        $15::uuid[], $16::text[], $17::int[], $18::int[], $19::text[], $20::text[], $21::int[], $22::int[],
-        $23::smallint[], $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::real[], $28::text[],
-        $29::text[], $30::text[], $31::text[]
+        $16::uuid[], $17::text[], $18::int[], $19::int[], $20::text[], $21::text[], $22::int[], $23::int[],
+        $24::smallint[], $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::real[], $29::text[],
+        $30::text[], $31::text[], $32::text[]
     ) AS s (
         run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at, duration_s,
         handled, next, outputs, error
     ) ON s.run_id = a.id
+    RETURNING kind
+),
+queued AS (
+    SELECT json_build_array(
+        (extract(epoch FROM created_at) * 1000000)::bigint, 'run.queued', json_build_object()
+    ) AS entry
+    FROM added
+),
+forked AS (
+    SELECT json_build_array(0, 'run.forked', json_build_object(
+        'origin', forked_from,
+        'kept', (SELECT count(*) FROM (TABLE copied UNION ALL TABLE given) kept WHERE kind = 'step'),
+        'leaves_at', $15::text[]
+    )) AS entry
+    FROM added WHERE forked_from IS NOT NULL
 )
 INSERT INTO events (run_id, seq, entries)
-SELECT id, 1, json_build_array(json_build_array(
-    (extract(epoch FROM created_at) * 1000000)::bigint, 'run.queued', json_build_object())) FROM added
+SELECT a.id, a.last_seq, CASE a.last_seq
+    WHEN 1 THEN json_build_array(queued.entry) ELSE json_build_array(queued.entry, forked.entry)
+END
+FROM added a CROSS JOIN queued LEFT JOIN forked ON true
 RETURNING run_id
 """
 

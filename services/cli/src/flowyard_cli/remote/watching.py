@@ -10,12 +10,22 @@ from flowyard.api.history import EventView, TokenView
 from flowyard.api.runs import RunView
 from flowyard.errors.base import FlowyardError
 from flowyard.runs.entries import decoded
-from flowyard.runs.events import RunClaimed, RunQueued, RunWaiting, StepFailed, StepFinished, StepId, StepStarted, Token
+from flowyard.runs.events import (
+    RunClaimed,
+    RunForked,
+    RunQueued,
+    RunWaiting,
+    StepFailed,
+    StepFinished,
+    StepId,
+    StepStarted,
+    Token,
+)
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, WatchArgs
 from flowyard_cli.remote.stack import again
-from flowyard_cli.show.format import seconds
+from flowyard_cli.show.format import plural, seconds
 from flowyard_cli.show.progress import RunProgress, open_progress
 from flowyard_cli.show.result import print_result, result_as_data
 from flowyard_cli.show.tables import as_data
@@ -123,7 +133,7 @@ class Watched:
         match event:
             case None:
                 return
-            case RunQueued() | RunClaimed() | RunWaiting():
+            case RunQueued() | RunForked() | RunClaimed() | RunWaiting():
                 if is_news and not self._quiet and (line := _line(event)):
                     say(f"{self._summary.workflow}: {line}")
                 return
@@ -140,13 +150,16 @@ class Watched:
             self._progress.show(event)
 
 
-def _line(event: RunQueued | RunClaimed | RunWaiting) -> str | None:
+def _line(event: RunQueued | RunForked | RunClaimed | RunWaiting) -> str | None:
     """The line for an event of the run as a whole; None if it was submitted, or claimed for the first time."""
     match event:
         case RunClaimed():
             return f"continued by {event.executor or 'an executor'}" if event.attempt > 1 else None
         case RunQueued():
             return f"queued again: {_REASONS.get(event.reason, event.reason)}" if event.reason != "submitted" else None
+        case RunForked():
+            leaves_at = f", executes {', '.join(event.leaves_at)} first" if event.leaves_at else ""
+            return f"forked from {event.origin}: keeps {plural(event.kept, 'step')}{leaves_at}"
         case RunWaiting():
             return f"waits for {seconds(event.seconds)}"
         case _:

@@ -224,6 +224,7 @@ def _line_of(event: Event) -> str | None:
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
         case (
             events.RunQueued()
+            | events.RunForked()
             | events.RunClaimed()
             | events.RunWaiting()
             | events.Token()
