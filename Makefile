@@ -78,7 +78,7 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench sizes lock clean
+.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench histories sizes lock clean
 .PHONY: images up down logs scale test-compose
 
 help: ## Print this list.
@@ -150,6 +150,9 @@ scale: ## Set the number of executors in containers: make scale N=4.
 
 bench: $(TOOLS) ## Compare the speed of the engine with bare LangGraph.
 	@$(BIN)/python benchmarks/engine.py
+
+histories: $(TOOLS) ## Record runs of this release, which all later ones must replay (once, when its version is final).
+	@cd tests && ../$(BIN)/python -m support.histories
 
 sizes: ## Print the size of each room, its longest file and its longest function.
 	@$(PYTHON) benchmarks/sizes.py

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
+from types import MappingProxyType
 from typing import Any, Final
 
 from flowyard.graph.compile import Compiled
@@ -14,7 +15,7 @@ from flowyard.graph.marking import Changes, Marking, no_changes
 from flowyard.graph.run import RunResult, drive
 from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
-from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
 from flowyard.runs.run import ENGINE, CallStart, Fork, Step, StepCalls
 from flowyard.steps.context import StepContext
@@ -106,11 +107,21 @@ class Paced:
         return ModelReply(str(reply), Usage(), None)
 
 
-async def play(
-    compiled: Compiled, recording: Recording, model: Paced, *, engine: int = ENGINE, changes: Changes = no_changes
-) -> RunResult:
-    """Replays what is recorded, and executes the rest."""
+async def play(compiled: Compiled, recording: Recording, model: Model, **about: Any) -> RunResult:
+    """Replays what is recorded, and executes the rest. `about`: as for `walk_of`."""
+    return await drive(compiled, walk_of(compiled, recording, model, **about), timeout_s=None)
+
+
+def walk_of(
+    compiled: Compiled,
+    recording: Recording,
+    model: Model,
+    *,
+    engine: int = ENGINE,
+    changes: Changes = no_changes,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
+) -> Walk:
     world: dict[str, Any] = {"chance": lambda: 0.0, "clock": lambda: 0.0}
     steps = StepContext(run_id="run", model=model, recorder=recording, stream=False, engine=engine, **world)
-    marking = Marking(compiled.plan, valid_inputs(compiled.workflow, {}), changes)
-    return await drive(compiled, Walk(compiled.plan, marking, steps), timeout_s=None)
+    marking = Marking(compiled.plan, valid_inputs(compiled.workflow, inputs), changes)
+    return Walk(compiled.plan, marking, steps)
