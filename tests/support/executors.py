@@ -93,8 +93,10 @@ class Yard:
         """How often the model received each prompt."""
         return Counter(prompt_of(request) for request in self.model.requests)
 
-    async def executor(self, name: str, *, clock_off_s: int = 0, **settings: str) -> ExecutorProcess:
-        """Starts one, and returns when it takes runs."""
+    async def executor(
+        self, name: str, *, clock_off_s: int = 0, python_path: str = "", **settings: str
+    ) -> ExecutorProcess:
+        """Starts one, and returns when it takes runs. `python_path`: of another release."""
         variables = {f"FLOWYARD_{key.upper()}": value for key, value in {**QUICK, **settings}.items()}
         start = (
             [str(_WRONG_CLOCK), str(clock_off_s)]
@@ -102,6 +104,7 @@ class Yard:
             else ["-c", "from flowyard_executor.main import main; main()"]
         )
         environ = {**self._environ, **variables, "FLOWYARD_EXECUTOR_NAME": name}
+        environ |= {"PYTHONPATH": python_path} if python_path else {}
         process = await asyncio.create_subprocess_exec(
             sys.executable, *start, env=environ, stdout=PIPE, stderr=STDOUT, limit=2**20
         )

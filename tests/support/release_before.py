@@ -1,0 +1,72 @@
+"""The release before this one, from its wheels: its schema, its runs, its executors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+from zipfile import ZipFile
+
+ROOT: Final = Path(__file__).parents[2]
+COMMIT: Final = "c269bfc610568c68f616ae937cc49c79342e4aab"
+SCHEMA: Final = "0002"
+_PACKAGES: Final = ("libs/flowyard", "services/executor")
+_SUBMIT: Final = """
+import asyncio, json, sys
+from flowyard.storage.database import open_database
+from flowyard.storage.schema import migrate
+from support.queued import apply, submit
+
+async def main(url, runs):
+    migrated = await migrate(url)
+    async with open_database(url, service="tests") as database:
+        for document in {run["document"] for run in runs}:
+            await apply(database, document)
+        ids = [await submit(database, run["workflow"], inputs=run["inputs"]) for run in runs]
+    print(json.dumps([migrated.after, *map(str, ids)]))
+
+asyncio.run(main(*json.load(sys.stdin)))
+"""
+
+
+def is_known() -> bool:
+    """Whether this checkout has the commit: a shallow clone hasn't."""
+    return (
+        subprocess.run(_git("cat-file", "-e", f"{COMMIT}^{{commit}}"), capture_output=True, check=False).returncode == 0
+    )
+
+
+def install(folder: Path) -> str:
+    """Builds its wheels and unpacks them: the PYTHONPATH with which Python imports it instead of this checkout."""
+    sources, site = folder / "sources", folder / "site"
+    archive = subprocess.run(_git("archive", COMMIT, *_PACKAGES, "tests/support"), capture_output=True, check=True)
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
+        tar.extractall(sources, filter="data")
+    for package in _PACKAGES:
+        command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+        subprocess.run(command, cwd=sources / package, capture_output=True, check=True)
+    for wheel in folder.glob("*.whl"):
+        ZipFile(wheel).extractall(site)
+    return f"{site}:{sources / 'tests'}"
+
+
+async def submit(url: str, runs: Sequence[dict[str, Any]], python_path: str) -> list[UUID]:
+    """Migrates an empty database to its schema, and queues runs: each a `document`, its `workflow`, and `inputs`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _SUBMIT), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": python_path}
+    )
+    output, _ = await process.communicate(json.dumps([url, runs]).encode())
+    version, *ids = json.loads(output)
+    assert version == SCHEMA
+    return [UUID(run_id) for run_id in ids]
+
+
+def _git(*command: str) -> list[str]:
+    return ["git", "-C", str(ROOT), *command]
