@@ -13,22 +13,9 @@ from typing import Final, assert_never
 
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.runs import CommitRefused
+from flowyard.runs import events
 from flowyard.runs.claim import Claim
-from flowyard.runs.events import (
-    Event,
-    Failure,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RunFinished,
-    RunQueued,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs.events import Event, Failure, StepId, Token
 from flowyard.runs.run import CallStart, Step
 from flowyard.steps.recorder import Choice, Next
 from flowyard.storage.rows import CallRow
@@ -60,12 +47,12 @@ class Journal:
             return
         seq = self.writer.append(event)
         match event:
-            case ModelCalled():
+            case events.ModelCalled():
                 begun = self._calls.pop(event.step)
                 self.writer.pending.add_call(begun.ended(event, seq=seq, at=self.writer.now()))
-            case StepStarted():
+            case events.StepStarted():
                 self._write(replace(self._open[event.step], seq=seq, start_seq=seq))
-            case RetryScheduled():
+            case events.RetryScheduled():
                 # On disk before the wait is over, so that nothing that happens to this executor makes it shorter.
                 wake_at = self.writer.now() + timedelta(seconds=event.delay_s)
                 self._write(replace(self._open[event.step], seq=seq, tries=event.attempt, wake_at=wake_at))
@@ -73,7 +60,7 @@ class Journal:
                 pass
         self.writer.commit_within(EVENT_DELAY)
 
-    async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
+    async def begin_call(self, call: CallStart, reserved: events.ModelReserved | None) -> None:
         """A call is about to be made. Returns when what is reserved for it is durable, whatever the run's durability.
 
         Raises ClaimLost, CommitRefused.
@@ -115,15 +102,15 @@ class Journal:
         self._write(replace(self._open[step], deadline=deadline))
         self.writer.commit_within(EVENT_DELAY)
 
-    def settle(self, end: StepFinished | StepFailed, next_: Next | None, choice: Choice | None) -> None:
+    def settle(self, end: events.StepFinished | events.StepFailed, next_: Next | None, choice: Choice | None) -> None:
         """The end of a step, and how the run continues. The step that fails the run is written with the run's end."""
         row = replace(self._open.pop(end.step), wake_at=None)
         seq = self.writer.append(end)
         row = replace(row, seq=seq, duration_s=end.duration_s, next=list(next_) if next_ is not None else None)
         match end:
-            case StepFinished():
+            case events.StepFinished():
                 row = replace(row, status="succeeded", outputs=end.outputs)
-            case StepFailed():
+            case events.StepFailed():
                 row = replace(row, status="failed", handled=end.handled, error=end.error)
                 if end.handled == "fail":
                     self.writer.commit_only_at_end()
@@ -175,7 +162,7 @@ class Journal:
         """Returns when the results of all steps that have ended are durable. Raises ClaimLost, CommitRefused."""
         await self.writer.until_durable(self._results_seq if self.writer.commits_early else self.writer.durable_seq)
 
-    async def finish(self, event: RunFinished) -> RunFinished:
+    async def finish(self, event: events.RunFinished) -> events.RunFinished:
         """Ends the run. Returns the end that was written. Raises ClaimLost."""
         try:
             await self.writer.stop()
@@ -184,11 +171,11 @@ class Journal:
         except CommitRefused as refused:
             # What can't be stored is dropped, but the end of the run must be stored.
             self.writer.discard()
-            event = RunFinished("failed", event.duration_s, {}, Failure(refused.code, str(refused)))
+            event = events.RunFinished("failed", event.duration_s, {}, Failure(refused.code, str(refused)))
             await self.writer.commit_end(event)
         return event
 
-    async def close(self, event: RunQueued | RunWaiting) -> tuple[str, int]:
+    async def close(self, event: events.RunQueued | events.RunWaiting) -> tuple[str, int]:
         """Flushes, then returns the hand-back entry (JSON, seq), not yet written. Raises ClaimLost, CommitRefused."""
         await self.writer.stop()
         self._interrupt_open(wakes=True)

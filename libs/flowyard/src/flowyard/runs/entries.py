@@ -8,33 +8,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeAlias, assert_never
 
-from flowyard.runs.events import (
-    Event,
-    Failure,
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunForked,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs import events
+from flowyard.runs.events import Event, Failure, StepId, Token
 from flowyard.runs.run import Entry
 
 ENDINGS: Final = frozenset({"run.succeeded", "run.failed", "run.cancelled"})
 """The types of the events that end a run. Nothing follows them unless the run is retried."""
 
 _TEXTS: Final = ("outputs", "messages", "reply")
-_OfRun: TypeAlias = RunQueued | RunForked | RunClaimed | RunWaiting | RunStarted | RunFinished
+_OfRun: TypeAlias = (
+    events.RunQueued | events.RunForked | events.RunClaimed | events.RunWaiting | events.RunStarted | events.RunFinished
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +65,36 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
     What is None or has its usual value is left out, except for costs and tokens: there None means unknown.
     """
     match event:
-        case RunQueued() | RunForked() | RunClaimed() | RunWaiting() | RunStarted() | RunFinished():
+        case (
+            events.RunQueued()
+            | events.RunForked()
+            | events.RunClaimed()
+            | events.RunWaiting()
+            | events.RunStarted()
+            | events.RunFinished()
+        ):
             return _encoded_of_run(event)
-        case StepStarted():
+        case events.StepStarted():
             return "step.started", {**_step(event.step), **_start(event)}
         case Token():
             return "token", {**_step(event.step), "text": event.text}
-        case ModelReserved():
+        case events.ModelReserved():
             model = {"provider": event.provider, "model": event.model}
             return "model.reserved", {**_step(event.step), **model, "tokens": event.tokens, "usd": _cost(event.usd)}
-        case ModelCalled():
+        case events.ModelCalled():
             return "model.called", {**_step(event.step), **_call(event)}
-        case RetryScheduled():
+        case events.RetryScheduled():
             retry = {"attempt": event.attempt, "delay_s": round(event.delay_s, 3), "error": failure_data(event.error)}
             return "step.retrying", {**_step(event.step), **retry}
-        case StepFinished():
+        case events.StepFinished():
             return "step.finished", {**_step(event.step), **_sums(event)}
-        case StepFailed():
+        case events.StepFailed():
             failed = {"duration_s": _seconds(event.duration_s), "error": failure_data(event.error)}
             return "step.failed", {**_step(event.step), **failed, "handled": event.handled}
-        case RouteTaken():
+        case events.RouteTaken():
             chosen = {"condition": event.condition} if event.condition is not None else {}
             return "route.taken", {"node": event.node, "to": event.to, **chosen}
-        case LoopTurned():
+        case events.LoopTurned():
             return "loop.turned", asdict(event)
         case _:
             assert_never(event)
@@ -111,21 +102,21 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
 
 def _encoded_of_run(event: _OfRun) -> tuple[str, dict[str, Any]]:
     match event:
-        case RunQueued():
+        case events.RunQueued():
             # The first entry of a run is written by SQL, as `{}`.
             reason = event.reason if event.reason != "submitted" else None
             return "run.queued", _known({"reason": reason, "attempt": event.attempt})
-        case RunForked():
+        case events.RunForked():
             # Written by SQL, as this is.
             return "run.forked", {**asdict(event), "leaves_at": list(event.leaves_at)}
-        case RunClaimed():
+        case events.RunClaimed():
             return "run.claimed", asdict(event)
-        case RunWaiting():
+        case events.RunWaiting():
             wait = {"reason": event.reason, "seconds": round(event.seconds, 3)}
             return "run.waiting", {**wait, **_known({"node": event.node})}
-        case RunStarted():
+        case events.RunStarted():
             return "run.started", asdict(event)
-        case RunFinished():
+        case events.RunFinished():
             end = {"duration_s": _seconds(event.duration_s), "outputs": dict(event.outputs)}
             error = failure_data(event.error) if event.error is not None else None
             return f"run.{event.status}", {**end, **_known({"error": error, "reason": event.reason})}
@@ -141,26 +132,28 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
     match kind:
         case "step.started":
             called = data.get("provider"), data.get("model")
-            return StepStarted(_step_id(data), data.get("commit_s", 0.0), *called, data.get("reserves", False))
+            return events.StepStarted(_step_id(data), data.get("commit_s", 0.0), *called, data.get("reserves", False))
         case "token":
             return Token(_step_id(data), data["text"])
         case "model.reserved":
             reserved = data["tokens"], _decimal(data["usd"])
-            return ModelReserved(_step_id(data), data["provider"], data["model"], *reserved)
+            return events.ModelReserved(_step_id(data), data["provider"], data["model"], *reserved)
         case "model.called":
             return _model_called(data)
         case "step.retrying":
-            return RetryScheduled(_step_id(data), data["attempt"], data["delay_s"], decode_failure(data["error"]))
+            return events.RetryScheduled(
+                _step_id(data), data["attempt"], data["delay_s"], decode_failure(data["error"])
+            )
         case "step.finished":
             sums = data["calls"], data["tokens_in"], data["tokens_out"], _decimal(data["cost_usd"])
-            return StepFinished(_step_id(data), data["duration_s"], data["outputs"], *sums)
+            return events.StepFinished(_step_id(data), data["duration_s"], data["outputs"], *sums)
         case "step.failed":
-            return StepFailed(_step_id(data), data["duration_s"], decode_failure(data["error"]), data["handled"])
+            return events.StepFailed(_step_id(data), data["duration_s"], decode_failure(data["error"]), data["handled"])
         case "route.taken":
-            return RouteTaken(data["node"], data["to"], data.get("condition"))
+            return events.RouteTaken(data["node"], data["to"], data.get("condition"))
         case "loop.turned":
             turn = data["turn"], data["max_iterations"], data["to"], data["outcome"]
-            return LoopTurned(data["node"], *turn)
+            return events.LoopTurned(data["node"], *turn)
         case _:
             return _decoded_of_run(kind, data)
 
@@ -168,21 +161,21 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
 def _decoded_of_run(kind: str, data: Mapping[str, Any]) -> Event | None:
     match kind:
         case "run.queued":
-            return RunQueued(data.get("reason", "submitted"), data.get("attempt"))
+            return events.RunQueued(data.get("reason", "submitted"), data.get("attempt"))
         case "run.forked":
-            return RunForked(data["origin"], data["kept"], tuple(data["leaves_at"]))
+            return events.RunForked(data["origin"], data["kept"], tuple(data["leaves_at"]))
         case "run.started" if "digest" in data:
-            return RunStarted(data["run_id"], data["workflow"], data["digest"])
+            return events.RunStarted(data["run_id"], data["workflow"], data["digest"])
         case "run.claimed" | "run.started":
             # Older versions stored a claim as `run.started`.
-            return RunClaimed(data.get("attempt", 1), data.get("executor", ""))
+            return events.RunClaimed(data.get("attempt", 1), data.get("executor", ""))
         case "run.waiting":
-            return RunWaiting(data.get("seconds", 0.0), data.get("reason", "retry"), data.get("node"))
+            return events.RunWaiting(data.get("seconds", 0.0), data.get("reason", "retry"), data.get("node"))
         case "run.succeeded" | "run.failed" | "run.cancelled":
             error = decode_failure(data["error"]) if data.get("error") else None
             status: Any = kind.removeprefix("run.")
             end = data.get("duration_s", 0.0), data.get("outputs") or {}
-            return RunFinished(status, *end, error, data.get("reason"))
+            return events.RunFinished(status, *end, error, data.get("reason"))
         case _:
             return None
 
@@ -210,7 +203,7 @@ def _known(data: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value is not None}
 
 
-def _start(event: StepStarted) -> dict[str, Any]:
+def _start(event: events.StepStarted) -> dict[str, Any]:
     commit_s, reserves = _seconds(event.commit_s) or None, event.reserves or None
     return _known({"commit_s": commit_s, "provider": event.provider, "model": event.model, "reserves": reserves})
 
@@ -227,7 +220,7 @@ def _decimal(cost: str | None) -> Decimal | None:
     return None if cost is None else Decimal(cost)
 
 
-def _sums(event: StepFinished) -> dict[str, Any]:
+def _sums(event: events.StepFinished) -> dict[str, Any]:
     return {
         "duration_s": _seconds(event.duration_s),
         "outputs": dict(event.outputs),
@@ -238,7 +231,7 @@ def _sums(event: StepFinished) -> dict[str, Any]:
     }
 
 
-def _call(event: ModelCalled) -> dict[str, Any]:
+def _call(event: events.ModelCalled) -> dict[str, Any]:
     known = {
         "first_token_s": _seconds(event.first_token_s) if event.first_token_s is not None else None,
         "tokens_cached": event.tokens_cached,
@@ -258,10 +251,10 @@ def _call(event: ModelCalled) -> dict[str, Any]:
     }
 
 
-def _model_called(data: Mapping[str, Any]) -> ModelCalled:
+def _model_called(data: Mapping[str, Any]) -> events.ModelCalled:
     error = decode_failure(data["error"]) if data.get("error") else None
     messages = tuple(data["messages"]) if data.get("messages") is not None else None
-    return ModelCalled(
+    return events.ModelCalled(
         _step_id(data),
         data["provider"],
         data["model"],

@@ -8,28 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, assert_never
 
+from flowyard.runs import events
 from flowyard.runs.budget import Amount, actual
 from flowyard.runs.costs import UNPAID
-from flowyard.runs.events import (
-    Event,
-    Failure,
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunForked,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs.events import Event, Failure, StepId, Token
 
 _LOST: Final = "executor_lost"
 
@@ -52,29 +34,36 @@ class OpenCalls:
 
     def __init__(self) -> None:
         self._spent = Amount()
-        self._reserved: dict[StepId, list[ModelReserved]] = {}
+        self._reserved: dict[StepId, list[events.ModelReserved]] = {}
         self._steps: dict[StepId, _Step] = {}
 
     def add(self, event: Event) -> None:
         match event:
-            case ModelReserved():
+            case events.ModelReserved():
                 self._reserved.setdefault(event.step, []).append(event)
-            case ModelCalled():
+            case events.ModelCalled():
                 self._end_call(event)
-            case StepStarted():
+            case events.StepStarted():
                 self._begin_step(event)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 if (step := self._steps.get(event.step)) is not None:
                     step.now = step.first
-            case StepFinished() | StepFailed():
+            case events.StepFinished() | events.StepFailed():
                 self._steps.pop(event.step, None)
-            case RunWaiting() | RunFinished():
+            case events.RunWaiting() | events.RunFinished():
                 self._steps.clear()
-            case RunQueued():
+            case events.RunQueued():
                 # An executor that hands a run back has ended its calls; a lost executor hasn't.
                 if event.reason == "drained":
                     self._steps.clear()
-            case RunForked() | RunClaimed() | RunStarted() | Token() | RouteTaken() | LoopTurned():
+            case (
+                events.RunForked()
+                | events.RunClaimed()
+                | events.RunStarted()
+                | Token()
+                | events.RouteTaken()
+                | events.LoopTurned()
+            ):
                 pass
             case _:
                 assert_never(event)
@@ -83,21 +72,21 @@ class OpenCalls:
         """At most: an open call counts as it was reserved."""
         return sum((amount(event) for event in self._all_reserved()), self._spent)
 
-    def lost(self) -> list[ModelCalled]:
+    def lost(self) -> list[events.ModelCalled]:
         """How the open calls have ended if the run's executor is lost: with an error, and at an unknown cost."""
         reserved = [lost_call(event.step, event.provider, event.model) for event in self._all_reserved()]
         return reserved + [lost_call(id_, *step.now) for id_, step in self._steps.items() if step.now is not None]
 
-    def _all_reserved(self) -> list[ModelReserved]:
+    def _all_reserved(self) -> list[events.ModelReserved]:
         return [event for events in self._reserved.values() for event in events]
 
-    def _begin_step(self, event: StepStarted) -> None:
+    def _begin_step(self, event: events.StepStarted) -> None:
         self._steps.pop(event.step, None)
         if event.provider is not None and event.model is not None and not event.reserves:
             first = event.provider, event.model
             self._steps[event.step] = _Step(first, first)
 
-    def _end_call(self, event: ModelCalled) -> None:
+    def _end_call(self, event: events.ModelCalled) -> None:
         opened = self._reserved.get(event.step)
         reserved = amount(opened.pop(0)) if opened else Amount(model_calls=1)
         usage = {"tokens_in": event.tokens_in, "tokens_out": event.tokens_out}
@@ -108,13 +97,13 @@ class OpenCalls:
             step.now = (event.provider, event.model) if has_fallback else None
 
 
-def amount(event: ModelReserved) -> Amount:
+def amount(event: events.ModelReserved) -> Amount:
     """What is reserved; a limit that the budget doesn't have counts as 0."""
     return Amount(event.usd or Decimal(0), event.tokens or 0, 1)
 
 
-def lost_call(step: StepId, provider: str, model: str) -> ModelCalled:
+def lost_call(step: StepId, provider: str, model: str) -> events.ModelCalled:
     """A call whose executor was lost: it has ended with an error, and at an unknown cost."""
     error = Failure(_LOST, "its executor died during the call", step.node)
     cost = Decimal(0) if provider in UNPAID else None
-    return ModelCalled(step, provider, model, 0.0, None, None, None, None, cost, error)
+    return events.ModelCalled(step, provider, model, 0.0, None, None, None, None, cost, error)

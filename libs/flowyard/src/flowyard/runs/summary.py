@@ -7,27 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, assert_never
 
-from flowyard.runs.events import (
-    Event,
-    Failure,
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunForked,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    Status,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs import events
+from flowyard.runs.events import Event, Failure, Status, StepId, Token
 
 BOTTLENECK: Final = 0.5
 """A node that was at work for more than this share of the run's time is its bottleneck."""
@@ -58,7 +39,7 @@ class NodeSummary:
 
 @dataclass(slots=True)
 class RunSummary:
-    """Grows with each event; complete after RunFinished."""
+    """Grows with each event; complete after events.RunFinished."""
 
     run_id: str = ""
     workflow: str = ""
@@ -74,27 +55,27 @@ class RunSummary:
     def add(self, event: Event, at: float) -> None:
         """`at`: seconds, on the same clock for all events of the run."""
         match event:
-            case RunStarted():
+            case events.RunStarted():
                 self.run_id, self.workflow = event.run_id, event.workflow
-            case StepStarted():
+            case events.StepStarted():
                 self._begin(event.step, at)
-            case ModelCalled():
+            case events.ModelCalled():
                 self._count(event)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 self._node(event.step.node).retries += 1
-            case StepFinished():
+            case events.StepFinished():
                 self._end(event.step, at)
-            case StepFailed():
+            case events.StepFailed():
                 self._node(event.step.node).failed += 1
                 self._end(event.step, at)
-            case RunFinished():
+            case events.RunFinished():
                 self.status, self.error, self.outputs = event.status, event.error, event.outputs
                 self.duration_s = event.duration_s
                 for step in list(self._running):
                     self._end(step, at)
-            case RunQueued() | RunForked() | RunClaimed() | RunWaiting():
+            case events.RunQueued() | events.RunForked() | events.RunClaimed() | events.RunWaiting():
                 pass
-            case Token() | ModelReserved() | RouteTaken() | LoopTurned():
+            case Token() | events.ModelReserved() | events.RouteTaken() | events.LoopTurned():
                 pass
             case _:
                 assert_never(event)
@@ -138,7 +119,7 @@ class RunSummary:
         if count == 1:
             self._node(step.node).duration_s += at - since
 
-    def _count(self, call: ModelCalled) -> None:
+    def _count(self, call: events.ModelCalled) -> None:
         node = self._node(call.step.node)
         node.calls += 1
         node.tokens_in = add_known(node.tokens_in, call.tokens_in)

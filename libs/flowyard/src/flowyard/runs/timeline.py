@@ -12,27 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
+from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent
-from flowyard.runs.events import (
-    Event,
-    LoopTurned,
-    ModelCalled,
-    ModelReserved,
-    Reason,
-    RetryScheduled,
-    RouteTaken,
-    RunClaimed,
-    RunFinished,
-    RunForked,
-    RunQueued,
-    RunStarted,
-    RunWaiting,
-    StepFailed,
-    StepFinished,
-    StepId,
-    StepStarted,
-    Token,
-)
+from flowyard.runs.events import Event, Reason, StepId, Token
 
 Condition: TypeAlias = Literal["claimed", "preparing", "model", "committing", "step", "resting", "waiting"]
 """`claimed`: an executor has the run; `preparing`: it has not begun a step. `resting`: a step, between two tries."""
@@ -92,19 +74,19 @@ class Timeline:
 
     def _read(self, event: Event, at: datetime) -> None:
         match event:
-            case RunClaimed() | RunStarted():
+            case events.RunClaimed() | events.RunStarted():
                 self._claim(at)
-            case RunQueued() | RunWaiting() | RunFinished():
+            case events.RunQueued() | events.RunWaiting() | events.RunFinished():
                 self._leave(event, at)
-            case StepStarted():
+            case events.StepStarted():
                 self._begin(event.step, event.commit_s, at)
-            case RetryScheduled():
+            case events.RetryScheduled():
                 self._rest(event.step, event.delay_s, at)
-            case StepFinished() | StepFailed():
+            case events.StepFinished() | events.StepFailed():
                 self._end(event.step, at)
-            case ModelCalled():
+            case events.ModelCalled():
                 self._called(event, at)
-            case RunForked() | Token() | ModelReserved() | RouteTaken() | LoopTurned():
+            case events.RunForked() | Token() | events.ModelReserved() | events.RouteTaken() | events.LoopTurned():
                 pass
             case _:
                 assert_never(event)
@@ -117,15 +99,21 @@ class Timeline:
         self._pass(at)
         self._claimed, self._preparing = at, True
 
-    def _leave(self, event: RunQueued | RunWaiting | RunFinished, at: datetime) -> None:
+    def _leave(self, event: events.RunQueued | events.RunWaiting | events.RunFinished, at: datetime) -> None:
         # When anybody else ends a claimed run, nothing is known of what its executor did after its last event.
-        was_ended_by_others = isinstance(event, RunFinished) and event.reason is not None and self._claimed is not None
+        was_ended_by_others = (
+            isinstance(event, events.RunFinished) and event.reason is not None and self._claimed is not None
+        )
         if event.reason in LOST or was_ended_by_others:
             self._give_up(at)
         else:
             self._pass(at)
             self._unclaim(at)
-        self._left, self._waiting, self._over = at, isinstance(event, RunWaiting), isinstance(event, RunFinished)
+        self._left, self._waiting, self._over = (
+            at,
+            isinstance(event, events.RunWaiting),
+            isinstance(event, events.RunFinished),
+        )
 
     def _give_up(self, at: datetime) -> None:
         """The executor was lost after its last event. Since then the run waited for its lease to run out."""
@@ -182,7 +170,7 @@ class Timeline:
             until = self._limited(at + timedelta(seconds=delay_s))
             opened.rest, opened.calls_since = Interval(at, until), until
 
-    def _called(self, call: ModelCalled, at: datetime) -> None:
+    def _called(self, call: events.ModelCalled, at: datetime) -> None:
         # Without an open step it is a call of a lost executor: only that it was made is known.
         if (opened := self._steps.get(call.step)) is not None:
             self._note_call(call.step.node, _before(at, call.duration_s, opened.since), at)
