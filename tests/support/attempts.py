@@ -75,6 +75,18 @@ def failing(times: int) -> Answer:
     return answer
 
 
+def failing_every_other_time() -> Answer:
+    """Answers of which each second one is right."""
+    calls = 0
+
+    async def answer(request: Request) -> str | Behaviour:
+        nonlocal calls
+        calls += 1
+        return Status(500) if calls % 2 else node_of(request)
+
+    return answer
+
+
 def held(until: asyncio.Event) -> Answer:
     """The node's name, when the event is set."""
 
@@ -88,6 +100,10 @@ class _Watching(Observer):
     def __init__(self) -> None:
         self.announced: list[Entry] = []
         self.is_fenced = asyncio.Event()
+        self.replayed_rows = 0
+
+    def replayed(self, claim: Claim, rows: int) -> None:
+        self.replayed_rows += rows
 
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         self.announced += [stored.entry for stored in events]
@@ -194,6 +210,12 @@ class Attempts:
             workflow.name, digest=workflow.digest, document=document, concurrency=None, priority=0
         )
         return await self.stored.run(workflow.name, inputs=inputs or {}, **about)
+
+    async def time_to_wake(self) -> None:
+        """All waits are over."""
+        await self.stored.database.execute("UPDATE steps SET wake_at = now() WHERE wake_at IS NOT NULL")
+        await self.stored.database.execute("UPDATE runs SET wake_at = now() WHERE status = 'waiting'")
+        await self.stored.moves.sweep()
 
     async def lose_executor(self, run_id: UUID) -> None:
         """The run's executor is dead, and its lease over: the run is queued again."""

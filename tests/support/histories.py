@@ -22,7 +22,7 @@ import asyncpg
 
 from flowyard.errors.base import FlowyardError
 from flowyard.graph.compile import Compiled
-from flowyard.graph.run import drive
+from flowyard.graph.run import Pages, drive, in_pages
 from flowyard.graph.walk import Walk
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.entries import encoded
@@ -107,9 +107,10 @@ class History:
     state: Mapping[str, Any]
     folds: Sequence[Mapping[str, Any]]
 
-    def walk(self, recording: Recording, model: Model) -> tuple[Compiled, Walk]:
+    def walk(self, recording: Recording, model: Model) -> tuple[Compiled, Walk, Pages]:
         graph = compiled(self.document)
-        return graph, walk_of(graph, recording, model, engine=self.engine, inputs=self.inputs)
+        walk = walk_of(graph, recording, model, engine=self.engine, inputs=self.inputs)
+        return graph, walk, in_pages(recording.ended())
 
 
 class _AsRecorded:
@@ -152,8 +153,8 @@ def _begun(steps: Sequence[Step], length: int) -> list[Step]:
 
 
 async def _fold(history: History, part: Sequence[Step]) -> dict[str, Any]:
-    _, walk = history.walk(Recording({step.id: step for step in part}), _AsRecorded(()))
-    return {str(StepId(branch.at, branch.visit)): dict(branch.state) for branch in await walk.replay()}
+    _, walk, recorded = history.walk(Recording({step.id: step for step in part}), _AsRecorded(()))
+    return {str(StepId(branch.at, branch.visit)): dict(branch.state) for branch in await walk.replay(recorded)}
 
 
 def _decisions(steps: Iterable[Step]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from types import MappingProxyType
@@ -12,14 +14,16 @@ from typing import Any, Final
 
 from flowyard.graph.compile import Compiled
 from flowyard.graph.marking import Changes, Marking, no_changes
-from flowyard.graph.run import RunResult, drive
+from flowyard.graph.run import RunResult, drive, in_pages
+from flowyard.graph.snapshot import restore, snapshot_of
 from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import ENGINE, CallStart, Fork, Step, StepCalls
+from flowyard.runs.run import ENGINE, CallStart, Ended, Fork, Step, StepCalls
 from flowyard.steps.context import StepContext
 from flowyard.steps.recorder import Begun, Choice, Next
+from flowyard.storage.database import dumps
 
 _AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,6 +39,19 @@ class Recording:
 
     def __post_init__(self) -> None:
         self.steps = dict(self.recorded)
+
+    @property
+    def open_steps(self) -> dict[StepId, Step]:
+        return {id_: step for id_, step in self.recorded.items() if not step.has_ended}
+
+    def ended(self, after: float = -math.inf, to: float = math.inf) -> list[Ended]:
+        """What is replayed, in the order in which it is read: with greater numbers than `after`, up to `to`."""
+        rows = [step for step in self.recorded.values() if step.has_ended and after < step.seq <= to]
+        rows.sort(key=lambda step: (step.seq, step.node, step.visit, step.item is None))
+        return [ended_of(step) for step in rows]
+
+    def go_on(self) -> None:
+        pass
 
     def calls_before(self, step: StepId) -> StepCalls:
         return StepCalls()
@@ -57,11 +74,13 @@ class Recording:
         self._add(place, next_, status="succeeded", kind="decision")
         self._choose(choice)
 
-    def start_map(self, step: StepId, items: int, digest: str) -> None:
-        self._add(step, None, status="running", kind="map", outputs={"items": items, "digest": digest})
+    def start_map(self, step: StepId, progress: dict[str, Any]) -> None:
+        self._add(
+            step, None, status="running", kind="map", outputs={name: progress[name] for name in ("items", "digest")}
+        )
 
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
-        self.steps[step] = replace(self.steps[step], status="succeeded", next=list(next_))
+        self._add(step, next_, status="succeeded", kind="map", outputs=self.steps[step].outputs)
         self._choose(choice)
 
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
@@ -82,7 +101,9 @@ class Recording:
     def _add(self, step: StepId, next_: Next | None, **about: Any) -> None:
         place: dict[str, Any] = {"node": step.node, "visit": step.visit, "item": step.item}
         next_list = list(next_) if next_ is not None else None
-        self.steps[step] = Step(**place, seq=len(self.steps), started_at=_AT, next=next_list, **about)
+        self.steps.pop(step, None)
+        # As in the journal: the number of the last event, which not each row has for itself.
+        self.steps[step] = Step(**place, seq=len(self.events), started_at=_AT, next=next_list, **about)
 
     def _choose(self, choice: Choice | None) -> None:
         if choice is not None:
@@ -107,9 +128,20 @@ class Paced:
         return ModelReply(str(reply), Usage(), None)
 
 
-async def play(compiled: Compiled, recording: Recording, model: Model, **about: Any) -> RunResult:
-    """Replays what is recorded, and executes the rest. `about`: as for `walk_of`."""
-    return await drive(compiled, walk_of(compiled, recording, model, **about), timeout_s=None)
+def ended_of(step: Step) -> Ended:
+    return Ended(step.node, step.visit, step.item, step.status, step.handled, step.next, step.outputs, step.error)
+
+
+async def play(
+    compiled: Compiled, recording: Recording, model: Model, *, through_seq: int | None = None, **about: Any
+) -> RunResult:
+    """Replays what is recorded, and executes the rest. `through_seq`: of a snapshot. `about`: as for `walk_of`."""
+    walk, after = walk_of(compiled, recording, model, **about), -math.inf
+    if through_seq is not None:
+        after, earlier = through_seq, walk_of(compiled, recording, model, **about)
+        await earlier.replay(in_pages(recording.ended(to=after)))
+        assert restore(walk.marking, json.loads(dumps(snapshot_of(earlier.marking))))
+    return await drive(compiled, walk, in_pages(recording.ended(after)), timeout_s=None)
 
 
 def walk_of(

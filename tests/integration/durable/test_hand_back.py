@@ -131,13 +131,6 @@ async def test_a_failure_ends_a_run_that_drains_where_it_is(stored: Stored, atte
 # ---- waits
 
 
-async def time_to_wake(stored: Stored) -> None:
-    """All waits are over."""
-    await stored.database.execute("UPDATE steps SET wake_at = now() WHERE wake_at IS NOT NULL")
-    await stored.database.execute("UPDATE runs SET wake_at = now()")
-    await stored.moves.sweep()
-
-
 RETRYING: Final = document("a b", config="execution: {max_retries: 3}").replace(
     "{id: b,", "{id: b, retry: {max_retries: 3, initial_delay: 60, max_delay: 600},"
 )
@@ -158,7 +151,7 @@ async def test_a_long_wait_gives_the_slot_back_and_remembers_how_often_it_was_tr
         assert (step.status, step.tries) == ("waiting", turn + 1)
         told = (await stored.entries(run_id))[-2]
         waits.append(told.data["delay_s"])
-        await time_to_wake(stored)
+        await attempts.time_to_wake()
     assert all(longest / 2 <= wait <= longest for wait, longest in zip(waits, (60, 120, 240), strict=True))
     result = await attempts.executor(model).run()
     assert result is not None
@@ -171,7 +164,7 @@ async def test_tries_are_not_forgotten_so_that_a_step_gives_up_at_last(stored: S
     model = WireModel({"b": failing(9)})
     for _ in range(3):
         assert await attempts.executor(model).run() is None
-        await time_to_wake(stored)
+        await attempts.time_to_wake()
     result = await attempts.executor(model).run()
     assert result is not None
     assert (result.status, model.calls["b"]) == ("failed", 4)

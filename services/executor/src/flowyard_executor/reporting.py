@@ -34,6 +34,9 @@ class RunReporter(Observer):
     def started(self, claim: Claim) -> None:
         log.info("run started", extra={**_facts(claim), "attempt": claim.attempt, "executor": self._executor})
 
+    def replayed(self, claim: Claim, rows: int) -> None:
+        self._metrics.executor.replayed.inc(rows)
+
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         # Streams end with the run's last event: tokens that came after it would be lost.
         self._tokens.flush(claim.run_id)

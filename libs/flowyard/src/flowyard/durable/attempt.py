@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from flowyard.durable.clock import DatabaseClock
 from flowyard.durable.journal import Journal
 from flowyard.durable.observer import Observer
 from flowyard.durable.patience import patiently
 from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
-from flowyard.durable.resuming import calls_of_open_steps, recorded_steps, spent_before
+from flowyard.durable.resuming import calls_of_open_steps, ended_steps, new_snapshot, open_steps, spent_before
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
@@ -55,7 +55,7 @@ class AttemptParts:
     """What attempts need. One per process. `daily_limit`: of a workflow; None if it may spend any amount.
 
     `long_wait_s`: a step that waits longer between two tries hands its run back. `box`: opens secret inputs; None if
-    no key is configured.
+    no key is configured. `replays`: bounds how many runs are replayed at a time.
     """
 
     executor: str
@@ -71,6 +71,7 @@ class AttemptParts:
     daily_limit: Callable[[str], DailyLimit | None]
     stream_tokens: bool
     long_wait_s: float
+    replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     box: SecretBox | None = field(repr=False)
 
 
@@ -84,7 +85,7 @@ class Attempt:
         self.is_ending = False
         """Whether the last commit of this claim is under way: too late to stop."""
         self._stopped: StopReason | None = None
-        self._marking: Marking | None = None
+        self._walk: Walk | None = None
         self._journal = Journal(
             claim,
             RunWriter(
@@ -158,19 +159,17 @@ class Attempt:
         durability = workflow.execution.durability
         if durability == "exit":
             self._journal.writer.commit_only_at_end()
-        recorded = await recorded_steps(parts.history, claim)
-        calls = await calls_of_open_steps(parts.history, claim, recorded)
+        begun = await open_steps(parts.history, claim)
+        calls = await calls_of_open_steps(parts.history, claim, begun)
         spent = await spent_before(parts.history, claim) if workflow.budget is not None else Amount()
         inputs = valid_inputs(workflow, claim.inputs)
-        self._marking = Marking(
-            compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes
-        )
+        marking = Marking(compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes)
         steps = StepContext(
             run_id=str(claim.run_id),
             model=parts.models,
             recorder=DurableRecorder(
                 self._journal,
-                recorded=recorded,
+                open_steps=begun,
                 calls=calls,
                 draining=parts.draining,
                 waits_for_commits=durability == "sync",
@@ -186,7 +185,10 @@ class Attempt:
         # A model that can't be opened now fails the step that needs it, which may have a fallback.
         with suppress(ModelError):
             await parts.models.prepare(workflow.models)
-        return await drive(compiled, Walk(compiled.plan, self._marking, steps), timeout_s=self._seconds_left())
+        self._walk = Walk(compiled.plan, marking, steps)
+        on_page = partial(parts.observer.replayed, claim)
+        ended = ended_steps(parts.history, claim, marking, at_once=parts.replays, on_page=on_page)
+        return await drive(compiled, self._walk, ended, timeout_s=self._seconds_left())
 
     def _budget_gate(self, workflow: Workflow, spent: Amount) -> BudgetGate | None:
         """None if neither the run nor its workflow's day is limited."""
@@ -217,19 +219,19 @@ class Attempt:
 
         Raises ClaimLost.
         """
-        claim, claims = self.claim, self.parts.claims
+        claim, claims, walk = self.claim, self.parts.claims, self._walk
         self.is_ending = True
         for wait in waits:
             self._journal.wait(wait.step, wait.error, wait.seconds)
+        seconds = 0.0 if at_once else waits[0].seconds
+        event = RunQueued("drained") if at_once else RunWaiting(seconds, node=waits[0].step.node)
+        entries, seq = await self._journal.close(event)
+        snapshot = new_snapshot(walk, claim, self._journal.settled) if walk is not None else None
+        about: dict[str, Any] = {"entries": entries, "last_seq": seq, "snapshot": snapshot}
         if not at_once:
-            seconds = waits[0].seconds
-            entry, seq = await self._journal.close(RunWaiting(seconds, node=waits[0].step.node))
-            is_held = await patiently(
-                lambda: claims.suspend(claim.run_id, claim.epoch, entries=entry, last_seq=seq, seconds=seconds)
-            )
+            is_held = await patiently(lambda: claims.suspend(claim.run_id, claim.epoch, seconds=seconds, **about))
         else:
-            entry, seq = await self._journal.close(RunQueued("drained"))
-            is_held = await patiently(lambda: claims.hand_back(claim.run_id, claim.epoch, entries=entry, last_seq=seq))
+            is_held = await patiently(lambda: claims.hand_back(claim.run_id, claim.epoch, **about))
         if not is_held:
             raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
         self._journal.writer.last_words_written()
@@ -242,7 +244,7 @@ class Attempt:
         self.parts.observer.finished(self.claim, end)
 
     def _ended(self, status: Status, error: Failure | None) -> RunResult:
-        outputs = self._marking.outputs() if self._marking is not None else {}
+        outputs = self._walk.marking.outputs() if self._walk is not None else {}
         return RunResult(str(self.claim.run_id), status, outputs, error)
 
     def _seconds_left(self) -> float | None:

@@ -32,6 +32,8 @@ class Journal:
     def __init__(self, claim: Claim, writer: RunWriter, *, on_token: Callable[[Token], None]) -> None:
         self.claim = claim
         self.writer = writer
+        self.settled = 0
+        """How many steps, maps and decisions have ended under this claim."""
         self._on_token = on_token
         self._results_seq = claim.last_seq
         self._open: dict[StepId, Step] = {}
@@ -195,6 +197,7 @@ class Journal:
     def _settled(self, choice: Choice | None) -> None:
         if choice is not None:
             self.writer.append(choice)
+        self.settled += 1
         self._results_seq = self.writer.seq
         self.writer.commit_within(RESULT_DELAY)
 

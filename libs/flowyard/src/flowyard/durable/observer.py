@@ -16,6 +16,9 @@ class Observer:
     def started(self, claim: Claim) -> None:
         pass
 
+    def replayed(self, claim: Claim, rows: int) -> None:
+        """So many rows of its steps were read, to continue from them."""
+
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         """`events` are durable."""
 

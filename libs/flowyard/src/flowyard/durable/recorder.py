@@ -43,7 +43,7 @@ class HandBack(Exception):
 
 
 class DurableRecorder:
-    """`recorded`: what is stored of the run; `calls`: of its open steps, under earlier claims.
+    """`open_steps`: what has begun and not ended; `calls`: of these, under earlier claims.
 
     `waits_for_commits`: False lets a step begin before earlier results are durable. `long_wait_s`: if all that is open
     waits longer between tries, the run is handed back.
@@ -53,13 +53,13 @@ class DurableRecorder:
         self,
         journal: Journal,
         *,
-        recorded: Mapping[StepId, Step],
+        open_steps: Mapping[StepId, Step],
         calls: Mapping[StepId, StepCalls],
         draining: asyncio.Event,
         waits_for_commits: bool,
         long_wait_s: float,
     ) -> None:
-        self.recorded = recorded
+        self.open_steps = open_steps
         self._calls = calls
         self._journal = journal
         self._draining = draining
@@ -75,6 +75,11 @@ class DurableRecorder:
     @property
     def fork(self) -> Fork | None:
         return self._journal.claim.fork
+
+    def go_on(self) -> None:
+        """Raises HandBack if the executor drains: nothing is at work in a replay."""
+        if self._draining.is_set():
+            raise HandBack(at_once=True)
 
     def calls_before(self, step: StepId) -> StepCalls:
         return self._calls.get(step, StepCalls())
@@ -95,11 +100,9 @@ class DurableRecorder:
     def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
         self._journal.decide(place, next_, choice)
 
-    def start_map(self, step: StepId, items: int, digest: str) -> None:
-        ended = [s for s in self.recorded.values() if (s.node, s.visit) == (step.node, step.visit) and s.has_ended]
-        failed = sum(1 for item in ended if item.status == "failed")
-        self._maps[step] = {"items": items, "digest": digest, "done": len(ended) - failed, "failed": failed}
-        self._journal.begin_map(step, self.recorded.get(step), self._maps[step])
+    def start_map(self, step: StepId, progress: dict[str, Any]) -> None:
+        self._maps[step] = progress
+        self._journal.begin_map(step, self.open_steps.get(step), progress)
 
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         self._journal.end_map(step, next_, choice)
@@ -109,7 +112,7 @@ class DurableRecorder:
 
         If a step has failed the run, that is what ends it: the other steps wait here to be cancelled.
         """
-        started, earlier = time.perf_counter(), self.recorded.get(step)
+        started, earlier = time.perf_counter(), self.open_steps.get(step)
         self._about_to_begin.add(step)
         if self._waits_for_commits:
             await self._journal.results_durable()

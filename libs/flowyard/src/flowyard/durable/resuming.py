@@ -2,39 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
 from uuid import UUID
 
 from flowyard.durable.patience import patiently
+from flowyard.errors.runs import CommitRefused
+from flowyard.graph.marking import Marking
+from flowyard.graph.run import Pages
+from flowyard.graph.snapshot import restore, snapshot_of
+from flowyard.graph.walk import Walk
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decode_all
 from flowyard.runs.events import Event, StepId
 from flowyard.runs.open_calls import OpenCalls
 from flowyard.runs.run import CallStart, Step, StepCalls
+from flowyard.storage.database import dumps
 from flowyard.storage.history import History
 
 PAGE: Final = 5_000
 """Events that are read at a time."""
+MOST_BEHIND: Final = 100
+"""Rows that a run may have added to its snapshot, or to its beginning, when it is given back without a new one."""
+_FIRST: Final = -(2**31)
+"""Less than the numbers of all steps. A fork has some that are below zero."""
 
 
-async def recorded_steps(history: History, claim: Claim) -> dict[StepId, Step]:
-    """What is stored of the run's steps, decisions and maps."""
+async def open_steps(history: History, claim: Claim) -> dict[StepId, Step]:
+    """The steps and maps of the run that have begun and not ended."""
     if not claim.has_steps:
         return {}
-    steps = await patiently(lambda: history.record(claim.run_id))
+    steps = await patiently(lambda: history.open_steps(claim.run_id))
     # A step that a retry executes again begins with its first try.
     return {s.id: replace(s, tries=1, error=None, handled=None) if s.status == "retrying" else s for s in steps}
 
 
-async def calls_of_open_steps(
-    history: History, claim: Claim, recorded: Mapping[StepId, Step]
-) -> dict[StepId, StepCalls]:
+async def ended_steps(
+    history: History, claim: Claim, marking: Marking, *, at_once: asyncio.Semaphore, on_page: Callable[[int], None]
+) -> Pages:
+    """What has ended of the run since its snapshot, where `marking` is moved to.
+
+    `at_once`: how many runs may be replayed at a time. `on_page` is called with the number of rows.
+    """
+    if not claim.has_steps:
+        return
+    async with at_once:
+        after = _FIRST
+        snapshot = await patiently(lambda: history.snapshot(claim.run_id, claim.engine))
+        if snapshot is not None and restore(marking, snapshot[1]):
+            after = snapshot[0]
+        for page in await patiently(lambda: history.ended_pages(claim.run_id, after)):
+            rows = await patiently(partial(history.ended, claim.run_id, *page))
+            on_page(len(rows))
+            yield rows
+
+
+def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
+    """JSON. None where the next replay is short without one. `settled`: how many rows this claim has added."""
+    if claim.engine == 0 or not walk.is_replayed or walk.failed or walk.replayed + settled <= MOST_BEHIND:
+        return None
+    # Without one, too, the run goes on, only later.
+    with suppress(CommitRefused):
+        return dumps(snapshot_of(walk.marking))
+    return None
+
+
+async def calls_of_open_steps(history: History, claim: Claim, begun: Mapping[StepId, Step]) -> dict[StepId, StepCalls]:
     """The model calls under earlier claims of the steps that haven't ended."""
-    steps = [step.id for step in recorded.values() if step.kind == "step" and not step.has_ended]
+    steps = [step.id for step in begun.values() if step.kind == "step"]
     if not steps or claim.epoch == 1:
         return {}
     calls: dict[StepId, StepCalls] = {}

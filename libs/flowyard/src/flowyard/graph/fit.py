@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeAlias
 
 from flowyard.errors.base import FlowyardError
-from flowyard.graph.maps import collected, item_result
 from flowyard.graph.marking import Branch, Changes, Marking, no_changes
 from flowyard.graph.plan import Plan
+from flowyard.graph.results import collected, item_result
 from flowyard.graph.state import LOOPS
 from flowyard.graph.transitions import items_of
 from flowyard.language.nodes import Node, RetryPolicy

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from flowyard.graph.plan import Plan
+from flowyard.graph.results import Results
 from flowyard.graph.state import LOOPS, State, Write, after_write, initial_state
 from flowyard.graph.transitions import Decision, straight_on
 from flowyard.language.workflow import END, START, Next
@@ -62,12 +63,18 @@ class Marking:
         self.plan = plan
         self.at_work: dict[tuple[str, int], Branch] = {}
         """Those that stand at a place where something is to be done: a step, a map, or a decision."""
+        self.waiting: dict[str, list[Branch]] = {}
+        """Those that wait where they meet others or have ended, by place."""
+        self.results: dict[tuple[str, int], Results] = {}
+        """Of the maps at work."""
+        self.visits: dict[str, int] = {}
+        """By place: how often it was visited."""
+        self.written: set[str] = set()
+        """The fields that nodes have written."""
+        self.base: State = initial_state(plan.workflow, inputs)
+        """What all branches see: each one's state is this, followed by its writes."""
         self._changes = changes
-        self._waiting: dict[str, list[Branch]] = {}
-        self._visits: dict[str, int] = {}
-        self._outputs: set[str] = set()
-        self._base: State = initial_state(plan.workflow, inputs)
-        start = Branch(START, 1, (), self._base)
+        start = Branch(START, 1, (), self.base)
         self.at_work[START, 1] = start
         transition = plan.workflow.transitions[START]
         self.ready = self.advance(start, straight_on(transition.to), None) if isinstance(transition, Next) else [start]
@@ -75,67 +82,72 @@ class Marking:
     @property
     def is_over(self) -> bool:
         """Whether each branch has come to END."""
-        return not self.at_work and self._waiting.keys() <= {END}
+        return not self.at_work and self.waiting.keys() <= {END}
 
     def state(self) -> dict[str, Any]:
         """The fields with everything that was written so far, in the order in which it would be merged now."""
         merged = self._merged(self._branches())
         return {name: merged.get(name) for name in self.plan.workflow.fields}
 
+    def results_of(self, branch: Branch) -> Results:
+        """Of the map where a branch stands."""
+        return self.results.setdefault((branch.at, branch.visit), Results())
+
     def outputs(self) -> dict[str, Any]:
         """The fields that nodes have written, in the order of the document."""
-        return {name: value for name, value in self.state().items() if name in self._outputs}
+        return {name: value for name, value in self.state().items() if name in self.written}
 
     def advance(self, branch: Branch, decision: Decision, outputs: Mapping[str, Any] | None) -> list[Branch]:
         """What is at work next, once `branch` is done: with what it wrote, and as `decision` says."""
         del self.at_work[branch.at, branch.visit]
-        alone = not self.at_work and not self._waiting
+        self.results.pop((branch.at, branch.visit), None)
+        alone = not self.at_work and not self.waiting
         for values in (outputs, {LOOPS: decision.turns} if decision.turns else None):
             if values:
                 branch = branch.with_write(Write(values), self.plan, alone=alone)
         if outputs:
-            self._outputs.update(outputs)
+            self.written.update(outputs)
         if alone:
-            self._base = branch.state
+            self.base = branch.state
         if len(decision.to) == 1:
             to = decision.to[0]
             if alone and to != END:
                 return [self._begin(to, [branch])]
-            self._waiting.setdefault(to, []).append(branch)
+            self.waiting.setdefault(to, []).append(branch)
         else:
             for number, place in enumerate(decision.to):
                 arrived = branch.moved(place, 0, (*branch.path, number))
-                self._waiting.setdefault(place, []).append(arrived)
+                self.waiting.setdefault(place, []).append(arrived)
         return list(self._released())
 
     def _released(self) -> Iterator[Branch]:
         """Moves branches that needn't wait any longer to work. A meeting that nobody else can reach becomes one."""
-        while places := [place for place in self._waiting if place != END and not self._must_wait(place)]:
+        while places := [place for place in self.waiting if place != END and not self._must_wait(place)]:
             for place in places:
-                yield self._begin(place, self._waiting.pop(place))
-        if not self.at_work and (stuck := self._waiting.keys() - {END}):
+                yield self._begin(place, self.waiting.pop(place))
+        if not self.at_work and (stuck := self.waiting.keys() - {END}):
             # Two meetings that lead to each other, around loops: the one that comes first in the document's direction.
             place = min(stuck, key=lambda place: (self.plan.order.get(place, 0), place))
-            yield self._begin(place, self._waiting.pop(place))
+            yield self._begin(place, self.waiting.pop(place))
 
     def _must_wait(self, place: str) -> bool:
         before = self.plan.meeting.get(place)
         if not before:
             return False
         return any(at in before for at, _ in self.at_work) or any(
-            other in before for other in self._waiting if other != place
+            other in before for other in self.waiting if other != place
         )
 
     def _begin(self, place: str, arrived: list[Branch]) -> Branch:
-        visit = self._visits.get(place, 0) + 1
-        self._visits[place] = visit
-        alone = not self.at_work and not self._waiting
+        visit = self.visits.get(place, 0) + 1
+        self.visits[place] = visit
+        alone = not self.at_work and not self.waiting
         branch = self._met(arrived, alone=alone).moved(place, visit, self._path(arrived, alone=alone))
         changes = self._changes(place, visit)
         if changes:
             branch = branch.with_write(Write(changes, replaces=True), self.plan, alone=alone)
             if alone:
-                self._base = branch.state
+                self.base = branch.state
         self.at_work[place, visit] = branch
         return branch
 
@@ -147,7 +159,7 @@ class Marking:
         state = first.state if len(arrived) == 1 else self._merged(arrived)
         written: Written | None = None
         if alone:
-            self._base = state
+            self.base = state
         else:
             for write in _in_order(arrived):
                 written = Written(write, written)
@@ -159,10 +171,10 @@ class Marking:
         return _shortened(min(branch.path for branch in arrived), [other.path for other in self._branches()])
 
     def _branches(self) -> list[Branch]:
-        return [*self.at_work.values(), *(branch for waiting in self._waiting.values() for branch in waiting)]
+        return [*self.at_work.values(), *(branch for waiting in self.waiting.values() for branch in waiting)]
 
     def _merged(self, branches: Iterable[Branch]) -> State:
-        state = self._base
+        state = self.base
         for write in _in_order(branches):
             state = after_write(state, write, self.plan.merging)
         return state

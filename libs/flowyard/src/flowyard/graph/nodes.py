@@ -13,7 +13,7 @@ from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.graph.context import RunContext
-from flowyard.graph.maps import ItemFailed, execute_items
+from flowyard.graph.maps import execute_items
 from flowyard.graph.marking import Branch
 from flowyard.graph.plan import Plan
 from flowyard.graph.transitions import turns_of
@@ -59,10 +59,7 @@ def map_runner(node: Node, plan: Plan) -> Runner:
             step = StepId(node.id, branch.visit, index)
             return await perform(work, {**branch.state, map_.item: item}, step, map_.on_item_error, walk)
 
-        try:
-            outputs = await execute_items(map_, branch, walk.recorder, run_item, walk.pause)
-        except ItemFailed as error:
-            raise walk.fail(error.failure) from error
+        outputs = await execute_items(map_, branch, walk, run_item)
         return _continue(context, walk.end_map(branch, outputs))
 
     return run

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import Any, Final, TypeAlias, assert_never
 
 from langchain_core.runnables import RunnableConfig
 from langsmith import tracing_context
@@ -22,6 +23,7 @@ from flowyard.graph.walk import NodeFailed, Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import Model
 from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
+from flowyard.runs.run import Ended
 from flowyard.secrets.masking import MASK
 from flowyard.steps.budget_gate import BudgetGate, TermsOf, canned_terms
 from flowyard.steps.context import StepContext
@@ -86,7 +88,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     )
     walk = Walk(compiled.plan, Marking(compiled.plan, checked), steps)
     try:
-        result = await drive(compiled, walk, timeout_s=workflow.execution.timeout)
+        result = await drive(compiled, walk, in_pages(), timeout_s=workflow.execution.timeout)
     except asyncio.CancelledError:
         finish("cancelled", walk.marking.outputs())
         raise
@@ -94,14 +96,24 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     return result
 
 
-async def drive(compiled: Compiled, walk: Walk, *, timeout_s: float | None) -> RunResult:
+Pages: TypeAlias = AsyncGenerator[Sequence[Ended], None]
+"""What is recorded of a run, in the order in which it ended."""
+
+
+async def in_pages(*pages: Sequence[Ended]) -> Pages:
+    """What is in memory."""
+    for page in pages:
+        yield page
+
+
+async def drive(compiled: Compiled, walk: Walk, recorded: Pages, *, timeout_s: float | None) -> RunResult:
     """Replays what is recorded of a run, and executes the rest until the run has succeeded or failed.
 
     `timeout_s`: what is left of the run's time. Whatever the recorder raises to stop the run goes through.
     """
     run_id, marking = walk.steps.run_id, walk.marking
     try:
-        await _execute(compiled, walk, timeout_s)
+        await _execute(compiled, walk, recorded, timeout_s)
     except (NodeFailed, FlowyardError, _RunTimeout) as error:
         if isinstance(error, ClaimLost):
             raise
@@ -113,13 +125,14 @@ class _RunTimeout(Exception):
     """The run's own timeout is over."""
 
 
-async def _execute(compiled: Compiled, walk: Walk, timeout_s: float | None) -> None:
+async def _execute(compiled: Compiled, walk: Walk, recorded: Pages, timeout_s: float | None) -> None:
     limit = asyncio.timeout(timeout_s)
     branches = Together()
     context = RunContext(walk, lambda branch: branches.add(_follow(compiled, branch, context)))
     try:
         async with limit:
-            at_work = await walk.replay()
+            async with aclosing(recorded):
+                at_work = await walk.replay(recorded)
             # LangGraph would send states and prompts to LangSmith if the environment asked for it.
             with tracing_context(enabled=False):
                 await branches.run(_follow(compiled, branch, context) for branch in at_work)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ReplayMismatch
-from flowyard.graph.maps import collected, recorded_results
 from flowyard.graph.marking import Branch, Marking
 from flowyard.graph.plan import Plan
+from flowyard.graph.results import collected, digest_of, item_result
 from flowyard.graph.state import State
 from flowyard.graph.transitions import Decision, items_of
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
-from flowyard.runs.run import Step
+from flowyard.runs.run import Ended
 from flowyard.steps.context import StepContext
 from flowyard.steps.failures import failure_of
 from flowyard.steps.recorder import Recorder
@@ -35,14 +35,19 @@ class NodeFailed(Exception):
 
 @dataclass(slots=True)
 class Walk:
-    """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one."""
+    """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one.
+
+    `replayed`: how many recorded rows were replayed; `is_replayed`: that is done.
+    """
 
     plan: Plan
     marking: Marking
     steps: StepContext
     failed: NodeFailed | None = None
+    replayed: int = 0
+    is_replayed: bool = False
     _paused: float = field(default_factory=time.monotonic)
-    _unreached: set[StepId] = field(default_factory=set)
+    _early: dict[tuple[str, int], list[Ended]] = field(default_factory=dict)
 
     @property
     def recorder(self) -> Recorder:
@@ -82,34 +87,29 @@ class Walk:
             self.failed = NodeFailed(failure)
         return self.failed
 
-    async def replay(self) -> list[Branch]:
-        """Continues from the recorded steps, and returns what is at work then. It records and emits nothing.
+    async def replay(self, pages: AsyncIterable[Sequence[Ended]]) -> list[Branch]:
+        """Continues with what has ended, and returns what is at work then. It records and emits nothing.
 
-        Raises ReplayMismatch if a recorded decision isn't the one that follows now, or if recorded steps are left over.
+        `pages`: in the order in which it ended. Raises ReplayMismatch if a recorded decision isn't the one that follows
+        now, or if recorded steps are left over.
         """
-        recorded = self.recorder.recorded
-        self._unreached = {id_ for id_, step in recorded.items() if step.has_ended}
-        at_work: list[Branch] = []
-        ready = deque(self.marking.ready)
-        while ready:
-            branch = ready.popleft()
-            step = recorded.get(StepId(branch.at, branch.visit))
-            if step is not None and step.has_ended:
-                self._unreached.discard(step.id)
-                ready += await self._replay_step(branch, step)
+        async for page in pages:
+            for row in page:
+                self.recorder.go_on()
+                await self._replay(row)
                 await self.pause()
-                continue
-            is_map = branch.at in self.plan.maps and bool(recorded)
-            has_all_items = is_map and not (await self._recorded_items(branch))[1]
-            if self.steps.engine == 0 and self._unreached and (has_all_items or branch.at in self.plan.deciding):
-                # These rules recorded neither decisions at places without work nor the ends of maps.
-                ready += await self._replay_unrecorded(branch)
-            else:
-                at_work.append(branch)
-        if self._unreached:
-            names = ", ".join(sorted(map(str, self._unreached))[:3])
-            raise ReplayMismatch(f"{len(self._unreached)} recorded steps aren't reached from the start: {names}")
-        return at_work
+            self.replayed += len(page)
+        while self.steps.engine == 0 and self._early and (branch := self._unrecorded()) is not None:
+            await self._replay(Ended(branch.at, branch.visit, None, "succeeded", None, None, None, None))
+        for place in [place for place in self.marking.at_work if place[0] in self.plan.maps]:
+            map_row = self.recorder.open_steps.get(StepId(*place))
+            await self._check_items(self.marking.at_work[place], map_row.outputs if map_row is not None else None)
+        if self._early:
+            left = sorted(str(StepId(*row[:3])) for rows in self._early.values() for row in rows)
+            names = ", ".join(left[:3])
+            raise ReplayMismatch(f"{len(left)} recorded steps aren't reached from the start: {names}")
+        self.is_replayed = True
+        return list(self.marking.at_work.values())
 
     async def pause(self) -> None:
         """Lets other work of the process go on, if this run has held it up for long."""
@@ -117,37 +117,69 @@ class Walk:
             await asyncio.sleep(0)
             self._paused = time.monotonic()
 
-    async def _replay_step(self, branch: Branch, step: Step) -> list[Branch]:
-        outputs = await self._recorded_outputs(branch, step)
-        decision = self._decided(branch, outputs, step.handled if step.status == "failed" else None)
-        if step.next is not None and step.next != decision.data:
+    async def _replay(self, row: Ended) -> None:
+        """And the rows that follow this one, but came before it: those with one number have no order."""
+        rows = [row]
+        while rows:
+            row = rows.pop()
+            branch = self.marking.at_work.get((row.node, row.visit))
+            if branch is None or not self._belongs(row, branch):
+                self._early.setdefault((row.node, row.visit), []).append(row)
+            elif row.item is not None:
+                results = self.marking.results_of(branch)
+                results.by_item[row.item] = item_result(self.plan.maps[row.node], row.outputs, row.error)
+                results.failed += row.status == "failed"
+            else:
+                for ready in await self._pass(branch, row):
+                    rows += self._early.pop((ready.at, ready.visit), ())
+
+    def _belongs(self, row: Ended, branch: Branch) -> bool:
+        """Whether the row isn't of an item that the place doesn't have."""
+        if row.item is None:
+            return True
+        map_ = self.plan.maps.get(branch.at)
+        return map_ is not None and row.item < len(items_of(map_, branch.state))
+
+    async def _pass(self, branch: Branch, row: Ended) -> list[Branch]:
+        outputs = await self._outputs(branch, row)
+        decision = self._decided(branch, outputs, row.handled if row.status == "failed" else None)
+        if row.next is not None and row.next != decision.data:
             place = StepId(branch.at, branch.visit)
-            raise ReplayMismatch(f"after {place} the run went on with {step.next}, and now with {decision.data}")
+            raise ReplayMismatch(f"after {place} the run went on with {row.next}, and now with {decision.data}")
         return self.marking.advance(branch, decision, outputs)
 
-    async def _replay_unrecorded(self, branch: Branch) -> list[Branch]:
-        outputs = {}
-        if branch.at in self.plan.maps:
-            results, _ = await self._recorded_items(branch)
-            outputs = collected(self.plan.maps[branch.at], results)
-        return self.marking.advance(branch, self._decided(branch, outputs), outputs)
-
-    async def _recorded_outputs(self, branch: Branch, step: Step) -> dict[str, Any]:
+    async def _outputs(self, branch: Branch, row: Ended) -> dict[str, Any]:
         map_ = self.plan.maps.get(branch.at)
         if map_ is None:
-            return dict(step.outputs or {})
-        results, missing = await self._recorded_items(branch)
-        if missing:
-            raise ReplayMismatch(f"item {missing[0]} of the map {step.id} isn't recorded, but the map has ended")
-        return collected(map_, results)
+            return dict(row.outputs or {})
+        await self._check_items(branch, row.outputs)
+        results = self.marking.results_of(branch)
+        if pending := results.pending(items_of(map_, branch.state)):
+            place = StepId(branch.at, branch.visit)
+            raise ReplayMismatch(f"item {pending[0]} of the map {place} isn't recorded, but the map has ended")
+        return collected(map_, results.in_order())
 
-    async def _recorded_items(self, branch: Branch) -> tuple[list[list[Any]], list[int]]:
-        """The results of a map's recorded items, and the indexes of the others."""
-        map_, place = self.plan.maps[branch.at], StepId(branch.at, branch.visit)
-        items = items_of(map_, branch.state)
-        results, missing = await recorded_results(map_, place, items, self.recorder.recorded, self.pause)
-        self._unreached.difference_update(StepId(branch.at, branch.visit, i) for i in range(len(items)))
-        return results, missing
+    async def _check_items(self, branch: Branch, recorded: Mapping[str, Any] | None) -> None:
+        """`recorded`: of the map. In a snapshot, its items were checked before."""
+        results = self.marking.results_of(branch)
+        if recorded is None or "digest" not in recorded or results.digest is not None:
+            return
+        items = items_of(self.plan.maps[branch.at], branch.state)
+        results.digest = await digest_of(items, self.pause)
+        if (recorded["items"], recorded["digest"]) != (len(items), results.digest):
+            raise ReplayMismatch(f"the map {StepId(branch.at, branch.visit)} began with other items")
+
+    def _unrecorded(self) -> Branch | None:
+        """A branch that can continue without a row.
+
+        The oldest rules recorded neither decisions at places without work nor the ends of maps.
+        """
+        for branch in self.marking.at_work.values():
+            map_ = self.plan.maps.get(branch.at)
+            is_whole = map_ is not None and not self.marking.results_of(branch).pending(items_of(map_, branch.state))
+            if is_whole or branch.at in self.plan.deciding:
+                return branch
+        return None
 
     def _decided(self, branch: Branch, outputs: State, handled: str | None = None) -> Decision:
         try:

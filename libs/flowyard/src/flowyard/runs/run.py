@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
 from flowyard.errors.requests import IllegalMove
@@ -265,6 +265,22 @@ class Step:
         if self.kind != "map" or self.outputs is None:
             return None
         return MapProgress(*(int(self.outputs[name]) for name in ("items", "done", "failed")))
+
+
+class Ended(NamedTuple):
+    """What a replay needs of a step, a map or a decision that has ended. The fields mean what they do in `Step`.
+
+    A run may have tens of thousands of them.
+    """
+
+    node: str
+    visit: int
+    item: int | None
+    status: StepStatus
+    handled: str | None
+    next: list[Any] | None
+    outputs: Mapping[str, Any] | None
+    error: Failure | None
 
 
 @dataclass(frozen=True, slots=True)

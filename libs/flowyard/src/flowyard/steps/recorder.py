@@ -37,19 +37,19 @@ class Begun:
 
 
 class Recorder(Protocol):
-    """`recorded`: what is stored of earlier claims. What has ended there isn't executed again.
-
-    `fork`: where the state is changed.
-    """
+    """`open_steps`: what earlier claims have begun and not ended. `fork`: where the state is changed."""
 
     @property
-    def recorded(self) -> Mapping[StepId, Step]: ...
+    def open_steps(self) -> Mapping[StepId, Step]: ...
 
     @property
     def fork(self) -> Fork | None: ...
 
     def calls_before(self, step: StepId) -> StepCalls:
         """The step's calls under earlier claims."""
+
+    def go_on(self) -> None:
+        """Called often during a replay. Raises what stops it."""
 
     def emit(self, event: Event) -> None:
         """Records anything but the end of a step and a decision."""
@@ -63,8 +63,8 @@ class Recorder(Protocol):
     def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
         """Records how the run continues from a place without work."""
 
-    def start_map(self, step: StepId, items: int, digest: str) -> None:
-        """Records that a map begins or goes on, with so many items; `digest`: of the items."""
+    def start_map(self, step: StepId, progress: dict[str, Any]) -> None:
+        """Records that a map begins or goes on. `progress`: its items, their digest, and how many have ended."""
 
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         """Records that all items of a map have ended, and how the run continues."""
@@ -91,8 +91,11 @@ class InMemory:
 
     emit: Emit
     sleep: Callable[[float], Awaitable[None]]
-    recorded: Mapping[StepId, Step] = field(default_factory=dict)
+    open_steps: Mapping[StepId, Step] = field(default_factory=dict)
     fork: Fork | None = None
+
+    def go_on(self) -> None:
+        pass
 
     def calls_before(self, step: StepId) -> StepCalls:
         return StepCalls()
@@ -110,7 +113,7 @@ class InMemory:
         if choice is not None:
             self.emit(choice)
 
-    def start_map(self, step: StepId, items: int, digest: str) -> None:
+    def start_map(self, step: StepId, progress: dict[str, Any]) -> None:
         pass
 
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:

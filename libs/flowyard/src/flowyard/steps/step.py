@@ -55,9 +55,9 @@ async def run_step(
     `left_s`: seconds until the step's deadline, which its first start has set; None: it has none.
     """
     started = context.clock()
-    recorded = context.recorder.recorded.get(step)
+    earlier = context.recorder.open_steps.get(step)
     running = RunningStep(step=step, context=context, values=values, loop_turns=loop_turns)
-    running.tries = recorded.tries - 1 if recorded is not None else 0
+    running.tries = earlier.tries - 1 if earlier is not None else 0
     running.calls = context.recorder.calls_before(step)
     outputs = await _in_time(work, running, left_s)
     spent = running.calls.spending

@@ -48,24 +48,26 @@ class Claims:
         cancelled = frozenset(row["run_id"] for row in rows if row["cancelled"])
         return Renewed(held, cancelled, rows[0]["at"])
 
-    async def hand_back(self, run_id: UUID, epoch: int, *, entries: str, last_seq: int) -> bool:
+    async def hand_back(
+        self, run_id: UUID, epoch: int, *, entries: str, last_seq: int, snapshot: str | None = None
+    ) -> bool:
         """Puts the run back into the queue, without counting an attempt. False if the claim was lost.
 
-        `entries`: the event that records it, packed, with the number `last_seq`.
+        `entries`: the event that records it, packed, with the number `last_seq`. `snapshot`: of the run, as JSON, in
+        place of an earlier one.
         """
-        return await self._release(run_id, epoch, entries, last_seq, None)
+        return await self._database.row(_RELEASE, run_id, epoch, entries, last_seq, None, snapshot) is not None
 
-    async def suspend(self, run_id: UUID, epoch: int, *, entries: str, last_seq: int, seconds: float) -> bool:
+    async def suspend(  # one more than `hand_back`
+        self, run_id: UUID, epoch: int, *, entries: str, last_seq: int, seconds: float, snapshot: str | None = None
+    ) -> bool:
         """As `hand_back`, but the run waits for so many seconds before it is queued."""
-        return await self._release(run_id, epoch, entries, last_seq, seconds)
+        return await self._database.row(_RELEASE, run_id, epoch, entries, last_seq, seconds, snapshot) is not None
 
     async def claimed_by(self, executor: str) -> list[UUID]:
         """The runs that an executor of this name has claimed; just after its start: those that it had before."""
         rows = await self._database.rows("SELECT run_id FROM claims WHERE executor = $1", executor)
         return [row["run_id"] for row in rows]
-
-    async def _release(self, run_id: UUID, epoch: int, entries: str, last_seq: int, seconds: float | None) -> bool:
-        return await self._database.row(_RELEASE, run_id, epoch, entries, last_seq, seconds) is not None
 
 
 _TAKE = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3), $4, $5)"
@@ -102,6 +104,13 @@ released AS (
 ),
 new_event AS (
     INSERT INTO events (run_id, seq, entries) SELECT run_id, $4, $3::text::json FROM released
+),
+new_snapshot AS (
+    INSERT INTO snapshots (run_id, engine, through_seq, state)
+    SELECT r.id, r.engine, $4, $6::text::json FROM released JOIN runs r ON r.id = released.run_id
+    WHERE $6::text IS NOT NULL
+    ON CONFLICT (run_id) DO UPDATE SET
+        engine = excluded.engine, through_seq = excluded.through_seq, state = excluded.state
 )
 UPDATE runs r SET status = CASE WHEN $5::float8 IS NULL THEN 'queued' ELSE 'waiting' END, epoch = r.epoch + 1,
     attempt = r.attempt - 1, queued_at = now(), last_seq = $4,

@@ -35,6 +35,8 @@ ended AS (
     RETURNING claims.run_id, claims.claimed_at
 ),
 
+old_snapshots AS (DELETE FROM snapshots USING ended WHERE snapshots.run_id = ended.run_id),
+
 -- The runs whose claim is valid. Whatever is written below is joined with them.
 accepted AS (SELECT run_id FROM renewed UNION ALL SELECT run_id FROM ended),
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
+from itertools import pairwise
+from typing import Any, Final
 from uuid import UUID
 
 from flowyard.errors.requests import UnknownStep
 from flowyard.runs.budget import Amount
 from flowyard.runs.events import StepId
-from flowyard.runs.run import Entry, Step
+from flowyard.runs.run import Ended, Entry, Step
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
-from flowyard.storage.rows import CallRow, call_of, place_of, step_of
+from flowyard.storage.rows import CallRow, call_of, ended_of, place_of, step_of
+
+PAGE_BYTES: Final = 1_000_000
+"""Of outputs that a replay reads at a time."""
+_ROW_BYTES: Final = 500
+"""What a row counts beside its outputs."""
 
 
 class History:
@@ -39,6 +46,29 @@ class History:
             after = page[-1]["seq"]
             if len(page) < rows:
                 return
+
+    async def open_steps(self, run_id: UUID) -> list[Step]:
+        """The steps and maps of the run that have begun and not ended."""
+        rows = await self._database.rows(_OPEN_STEPS, run_id)
+        return [step_of(row) for row in rows]
+
+    async def snapshot(self, run_id: UUID, engine: int) -> tuple[int, Any] | None:
+        """The number of the last event before it was made, and the snapshot. None: the run has none by these rules."""
+        query = "SELECT through_seq, state FROM snapshots WHERE run_id = $1 AND engine = $2"
+        row = await self._database.row(query, run_id, engine)
+        return (row["through_seq"], row["state"]) if row is not None else None
+
+    async def ended_pages(self, run_id: UUID, after: int) -> list[tuple[int, int]]:
+        """Cuts what has ended after this number into pages: their ranges, as `ended` takes them."""
+        ends = [row["seq"] for row in await self._database.rows(_PAGES, run_id, after, _ROW_BYTES, PAGE_BYTES)]
+        return list(pairwise([after, *ends]))
+
+    async def ended(self, run_id: UUID, after: int, to: int) -> list[Ended]:
+        """What has ended of the run with a number greater than `after`, up to `to`, in this order.
+
+        A map comes after its items.
+        """
+        return [ended_of(row) for row in await self._database.rows(_ENDED_STEPS, run_id, after, to)]
 
     async def record(self, run_id: UUID) -> list[Step]:
         """All that is recorded of the run: steps, maps, decisions, in the order in which they ended.
@@ -104,4 +134,17 @@ SELECT coalesce(sum(coalesce(cost_usd, reserved_usd)), 0),
     coalesce(sum(coalesce(tokens_in + tokens_out, reserved_tokens)), 0)::bigint, count(*)::int
 FROM step_parts WHERE run_id = $1
 """
+_HAS_ENDED = "status IN ('succeeded', 'failed')"
+_OPEN_STEPS = f"SELECT * FROM steps WHERE run_id = $1 AND NOT {_HAS_ENDED}"  # noqa: S608  # a constant
+_PAGES = f"""
+SELECT max(seq) AS seq FROM (
+    SELECT seq, sum($3 + coalesce(octet_length(outputs::text), 0)) OVER (ORDER BY seq) / $4 AS page
+    FROM steps WHERE run_id = $1 AND seq > $2 AND {_HAS_ENDED}
+) sizes
+GROUP BY page ORDER BY 1
+"""  # noqa: S608  # a constant
+_ENDED_STEPS = f"""
+SELECT node, visit, item, status, handled, next, outputs, error
+FROM steps WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND {_HAS_ENDED} ORDER BY seq, node, visit, item < 0, item
+"""  # noqa: S608  # a constant
 _ENDED = "SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3"

@@ -139,6 +139,7 @@ old_claim AS (DELETE FROM claims USING moved WHERE run_id = moved.id AND moved.s
 kept_claim AS (
     UPDATE claims SET last_seq = $3 FROM moved WHERE claims.run_id = moved.id AND moved.status = 'queued'
 ),
+old_snapshot AS (DELETE FROM snapshots USING moved WHERE run_id = moved.id AND moved.status <> 'queued'),
 -- A retry marks what it executes again, and gives it a new deadline. What lost its executor keeps its deadline.
 old_steps AS (
     UPDATE steps SET status = CASE WHEN steps.handled = 'fail' THEN 'retrying' ELSE 'interrupted' END,

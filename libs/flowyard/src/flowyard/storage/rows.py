@@ -15,7 +15,7 @@ import asyncpg
 
 from flowyard.runs.entries import decode_failure, failure_data
 from flowyard.runs.events import Failure, ModelCalled, StepId
-from flowyard.runs.run import Step
+from flowyard.runs.run import Ended, Step
 from flowyard.storage.database import dumps
 
 _NO_ITEM: Final = -1
@@ -117,6 +117,13 @@ def step_of(record: asyncpg.Record) -> Step:
     values["item"] = _item(record)
     values["error"] = decode_failure(record["error"]) if record["error"] else None
     return Step(**values)
+
+
+def ended_of(record: asyncpg.Record) -> Ended:
+    """`record`: the columns of Ended, in its order."""
+    node, visit, item, status, handled, next_, outputs, error = record
+    failure = decode_failure(error) if error else None
+    return Ended(node, visit, None if item == _NO_ITEM else item, status, handled, next_, outputs, failure)
 
 
 def call_of(record: asyncpg.Record) -> CallRow:

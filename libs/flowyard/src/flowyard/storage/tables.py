@@ -176,6 +176,16 @@ steps = Table(
     CheckConstraint(f"status IN ({', '.join(repr(s) for s in STEP_STATUSES)})", name="status"),
 )
 
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("run_id", Uuid, primary_key=True),
+    Column("engine", SmallInteger, nullable=False, comment="the rules by which it was made"),
+    Column("through_seq", Integer, nullable=False, comment="of the last event before it was made"),
+    Column("state", JSON, nullable=False),
+    comment="Where open runs stand, so that the steps before needn't be read again. May be deleted at any time.",
+)
+
 step_parts = Table(
     "step_parts",
     metadata,

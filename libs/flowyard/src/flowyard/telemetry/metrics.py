@@ -121,6 +121,8 @@ class ExecutorMetrics:
         self.leases_lost = make.counter("leases_lost_total", "Runs abandoned because their lease couldn't be renewed.")
         expired = "Runs of lost executors that this process put back into the queue."
         self.leases_expired = make.counter("leases_expired_total", expired)
+        replayed = "Rows of steps that were read to continue runs."
+        self.replayed = make.counter("replayed_rows_total", replayed)
         self.fenced = make.counter("fenced_writes_total", "Writes refused because the run has a newer claim.")
         mismatches = "Runs that this executor failed because their recorded steps don't fit."
         self.replay_mismatches = make.counter("replay_mismatches_total", mismatches)

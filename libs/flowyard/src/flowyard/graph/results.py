@@ -1,0 +1,57 @@
+"""What the items of a map have come to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from flowyard.language.workflow import Map
+from flowyard.runs.events import Failure
+
+Pause: TypeAlias = Callable[[], Awaitable[None]]
+"""Lets other work of the process go on now and then: a list may be long."""
+
+
+@dataclass(slots=True)
+class Results:
+    """What the ended items of a map at work have come to.
+
+    `by_item`: `[result]`, or `[]` for one that failed and is skipped. `failed`: how many of them have failed.
+    `digest`: of the map's items, once it is known.
+    """
+
+    by_item: dict[int, list[Any]] = field(default_factory=dict)
+    failed: int = 0
+    digest: str | None = None
+
+    def pending(self, items: Sequence[Any]) -> list[int]:
+        """The indexes of the items that haven't ended."""
+        return [index for index in range(len(items)) if index not in self.by_item]
+
+    def in_order(self) -> list[list[Any]]:
+        return [self.by_item[index] for index in sorted(self.by_item)]
+
+
+def collected(map_: Map, results: Iterable[list[Any]]) -> dict[str, Any]:
+    """The outputs of a map. `results`: per item `[result]`, or `[]` where there is none."""
+    return {map_.collect_field: [value for result in results for value in result]}
+
+
+def item_result(map_: Map, outputs: Mapping[str, Any] | None, error: Failure | None) -> list[Any]:
+    """`[result]`, or `[]` for an item that failed and is skipped."""
+    if error is None:
+        values = outputs or {}
+        return [next(iter(values.values()))] if len(values) == 1 else [dict(values)]
+    return [] if map_.on_item_error == "skip" else [{"error": error.code, "message": error.message}]
+
+
+async def digest_of(items: Sequence[Any], pause: Pause) -> str:
+    """SHA-256 of the items as JSON."""
+    digest, encode = hashlib.sha256(), json.JSONEncoder(sort_keys=True).encode
+    for item in items:
+        digest.update(encode(item).encode() + b"\n")
+        await pause()
+    return digest.hexdigest()
