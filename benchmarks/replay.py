@@ -2,6 +2,8 @@
 
 Each run is executed by the real attempt up to a step whose model never answers, and its executor is lost. Then another
 executor claims it: the time is from the claim to the call of that step.
+
+A last run waits a thousand times: in each turn of its loop a step fails, and is tried again after a long wait.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ import time
 from pathlib import Path
 from typing import Final
 
+from flowyard.errors.steps import ProviderError
+from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.models import open_models
 from flowyard.storage.schema import migrate
 from flowyard_embedded.servers.postgres import start_postgres
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.attempts import Attempts, WireModel, open_attempts
+from support.attempts import Attempts, MiniExecutor, WireModel, open_attempts
 from support.servers import temporary_home
 from support.stored import Stored, open_stored
 from support.workflows import document
@@ -47,8 +52,53 @@ MAP: Final = document(
     fields="items: {type: 'list[int]', default: ITEMS}\nx: int\nall: 'list[int]'",
     nodes="- {id: work, set: {x: {expr: item + 1}}}",
 )
-LIMITS: Final = {"5,000 steps": 0.5, "10,000 items": 0.2}
-"""Seconds of CPU, from the claim to the next step."""
+LIMITS: Final = {"5,000 steps": 0.5, "10,000 items": 0.2, "1,000 wakes": 3.0}
+"""Seconds of CPU, from the claim to the next step; for all wakes of a run together."""
+WAKES: Final = 1000
+WAITING: Final = document(
+    "a",
+    f"""
+    - {{from: START, to: a}}
+    - {{from: a, loop: {{to: a, until: "iterations('a') >= {WAKES}", max_iterations: {WAKES}, exit_to: END}}}}
+    """,
+).replace("{id: a,", "{id: a, retry: {max_retries: 1, initial_delay: 600, max_delay: 600},")
+
+
+class EveryOther:
+    """A model in this process whose every other call fails."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
+        self.calls += 1
+        if self.calls % 2:
+            raise ProviderError("down", provider="p", model="m")
+        return ModelReply("done", Usage(), None)
+
+
+async def woken(stored: Stored, *, keeps_snapshots: bool) -> float:
+    """Seconds of CPU for all wakes of a run: be claimed, replayed, go on, and be given back."""
+    async with open_models({}, scripted=EveryOther()) as models:
+        await stored.workflow("waiting", document=WAITING)
+        await stored.run("waiting")
+        executor = MiniExecutor(stored, WireModel(), models)
+        spent = 0.0
+        while True:
+            started = time.process_time()
+            run = await executor.run()
+            spent += time.process_time() - started
+            if run is not None:
+                assert run.status == "succeeded", run.error
+                await executor.crash()
+                return spent
+            await stored.database.execute("UPDATE steps SET wake_at = now() WHERE wake_at IS NOT NULL")
+            await stored.database.execute("UPDATE runs SET wake_at = now() WHERE status = 'waiting'")
+            if not keeps_snapshots:
+                await stored.database.execute("DELETE FROM snapshots")
+            started = time.process_time()
+            await stored.moves.sweep()
+            spent += time.process_time() - started
 
 
 async def resumed(stored: Stored, attempts: Attempts, text: str) -> tuple[float, float]:
@@ -82,6 +132,10 @@ async def measure(url: str, repetitions: int) -> bool:
             cpu, wall = min(times)
             is_fast &= cpu <= LIMITS[name]
             print(f"{name}: {cpu:.2f} s of CPU (at most {LIMITS[name]}), {wall:.2f} s in all")
+        for keeps_snapshots in (True, False):
+            cpu = await woken(stored, keeps_snapshots=keeps_snapshots)
+            print(f"1,000 wakes{'' if keeps_snapshots else ' without snapshots'}: {cpu:.2f} s of CPU")
+            is_fast &= not keeps_snapshots or cpu <= LIMITS["1,000 wakes"]
     return is_fast
 
 

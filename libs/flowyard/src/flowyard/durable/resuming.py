@@ -21,7 +21,7 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decode_all
 from flowyard.runs.events import Event, StepId
 from flowyard.runs.open_calls import OpenCalls
-from flowyard.runs.run import CallStart, Step, StepCalls
+from flowyard.runs.run import Step, StepCalls
 from flowyard.storage.database import dumps
 from flowyard.storage.history import History
 
@@ -29,6 +29,10 @@ PAGE: Final = 5_000
 """Events that are read at a time."""
 MOST_BEHIND: Final = 100
 """Rows that a run may have added to its snapshot, or to its beginning, when it is given back without a new one."""
+FEW_BEHIND: Final = 10
+"""Up to so many rows, a snapshot costs more than it saves."""
+BYTES_PER_ROW: Final = 500
+"""Between the two, how large a snapshot may be for each row that needn't be replayed."""
 _FIRST: Final = -(2**31)
 """Less than the numbers of all steps. A fork has some that are below zero."""
 
@@ -64,11 +68,14 @@ async def ended_steps(
 
 def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
     """JSON. None where the next replay is short without one. `settled`: how many rows this claim has added."""
-    if claim.engine == 0 or not walk.is_replayed or walk.failed or walk.replayed + settled <= MOST_BEHIND:
+    behind = walk.replayed + settled
+    if claim.engine == 0 or not walk.is_replayed or walk.failed or behind <= FEW_BEHIND:
         return None
     # Without one, too, the run goes on, only later.
     with suppress(CommitRefused):
-        return dumps(snapshot_of(walk.marking))
+        snapshot = dumps(snapshot_of(walk.marking))
+        if behind > MOST_BEHIND or len(snapshot) <= behind * BYTES_PER_ROW:
+            return snapshot
     return None
 
 
@@ -77,14 +84,7 @@ async def calls_of_open_steps(history: History, claim: Claim, begun: Mapping[Ste
     steps = [step.id for step in begun.values() if step.kind == "step"]
     if not steps or claim.epoch == 1:
         return {}
-    calls: dict[StepId, StepCalls] = {}
-    for row in await patiently(lambda: history.calls_of(claim.run_id, steps)):
-        spending = calls.get(row.step, StepCalls()).spending.with_call(
-            tokens_in=row.tokens_in, tokens_out=row.tokens_out, cost_usd=row.cost_usd
-        )
-        start = CallStart(row.step, row.part, row.round, row.question, row.provider, row.model)
-        calls[row.step] = StepCalls(spending, start, was_answered=row.status in ("done", "failed"))
-    return calls
+    return await patiently(lambda: history.calls_of(claim.run_id, steps))
 
 
 async def spent_before(history: History, claim: Claim) -> Amount:

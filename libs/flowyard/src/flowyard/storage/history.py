@@ -10,10 +10,10 @@ from uuid import UUID
 from flowyard.errors.requests import UnknownStep
 from flowyard.runs.budget import Amount
 from flowyard.runs.events import StepId
-from flowyard.runs.run import Ended, Entry, Step
+from flowyard.runs.run import Ended, Entry, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
-from flowyard.storage.rows import CallRow, call_of, ended_of, place_of, step_of
+from flowyard.storage.rows import CallRow, call_of, ended_of, place_of, step_calls_of, step_of
 
 PAGE_BYTES: Final = 1_000_000
 """Of outputs that a replay reads at a time."""
@@ -89,10 +89,10 @@ class History:
         rows = await self._database.rows("SELECT * FROM model_calls WHERE run_id = $1 ORDER BY seq", run_id)
         return [call_of(row) for row in rows]
 
-    async def calls_of(self, run_id: UUID, steps: Collection[StepId]) -> list[CallRow]:
-        """All calls of these steps so far, in order."""
+    async def calls_of(self, run_id: UUID, steps: Collection[StepId]) -> dict[StepId, StepCalls]:
+        """The calls of these steps so far."""
         rows = await self._database.rows(_CALLS_OF, run_id, *zip(*(place_of(step) for step in steps), strict=True))
-        return [call_of(row) for row in rows]
+        return dict(map(step_calls_of, rows))
 
     async def spent(self, run_id: UUID) -> Amount:
         """What all calls of the run came to, at most: what isn't known of a call counts as it was reserved."""
@@ -125,10 +125,14 @@ SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """
 _CALLS_OF = """
-SELECT p.* FROM step_parts p JOIN unnest($2::text[], $3::int[], $4::int[]) AS s (node, visit, item)
-    USING (node, visit, item)
-WHERE p.run_id = $1 ORDER BY p.part
+SELECT DISTINCT ON (node, visit, item) p.*, count(*) OVER step AS calls,
+    CASE WHEN count(*) OVER step = count(tokens_in) OVER step THEN sum(tokens_in) OVER step END AS sum_in,
+    CASE WHEN count(*) OVER step = count(tokens_out) OVER step THEN sum(tokens_out) OVER step END AS sum_out,
+    CASE WHEN count(*) OVER step = count(cost_usd) OVER step THEN sum(cost_usd) OVER step END AS sum_usd
+FROM step_parts p JOIN unnest($2::text[], $3::int[], $4::int[]) AS s (node, visit, item) USING (node, visit, item)
+WHERE p.run_id = $1 WINDOW step AS (PARTITION BY node, visit, item) ORDER BY node, visit, item, part DESC
 """
+"""The last call of each step, and the sums of all."""
 _SPENT = """
 SELECT coalesce(sum(coalesce(cost_usd, reserved_usd)), 0),
     coalesce(sum(coalesce(tokens_in + tokens_out, reserved_tokens)), 0)::bigint, count(*)::int

@@ -15,7 +15,7 @@ import asyncpg
 
 from flowyard.runs.entries import decode_failure, failure_data
 from flowyard.runs.events import Failure, ModelCalled, StepId
-from flowyard.runs.run import Ended, Step
+from flowyard.runs.run import CallStart, Ended, Spending, Step, StepCalls
 from flowyard.storage.database import dumps
 
 _NO_ITEM: Final = -1
@@ -130,6 +130,14 @@ def call_of(record: asyncpg.Record) -> CallRow:
     """A model call as it is stored. `record`: all columns of `step_parts`."""
     values = {field.name: record[field.name] for field in fields(CallRow) if field.name != "step"}
     return CallRow(step=StepId(record["node"], record["visit"], _item(record)), **values)
+
+
+def step_calls_of(record: asyncpg.Record) -> tuple[StepId, StepCalls]:
+    """`record`: all columns of the last call, and the sums of all."""
+    call = call_of(record)
+    last = CallStart(call.step, call.part, call.round, call.question, call.provider, call.model)
+    spending = Spending(*(record[name] for name in ("calls", "sum_in", "sum_out", "sum_usd")))
+    return call.step, StepCalls(spending, last, was_answered=call.status in ("done", "failed"))
 
 
 def _item(record: asyncpg.Record) -> int | None:
