@@ -7,6 +7,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -21,7 +22,7 @@ from support.servers import Postgres, create_database, drop_database, execute
 from support.shapes import NESTED, STEPS
 from support.upgrade import DUMP, EXPECTED_PROMPTS, OUTPUTS, counted_prompts, reply
 from support.waiting import eventually
-from support.wire.behaviour import Behaviour, Hang, Text
+from support.wire.behaviour import Behaviour, Held, Text
 from support.wire.ollama import ollama_server
 from support.wire.server import Request
 from support.workflows import document
@@ -56,7 +57,6 @@ async def test_runs_that_waited_when_the_version_changed_are_finished_without_a_
 
 # ---- runs that the release before is at work on
 
-_RUNS: Final = 60
 _CHAIN: Final = document("a b c d e f")
 _BRANCHES: Final = document(
     "a b1 b2 c1 c2 z",
@@ -104,13 +104,13 @@ _EXPECTED: Final = {
 
 
 class HalfwayModel:
-    """Answers the first calls of each run, as many as differ from run to run, and then none until `goes_on` is set.
+    """Answers the first calls of each run, as many as differ from run to run, and the others once `goes_on` is set.
 
     `keys`: of all calls so far, by run.
     """
 
     def __init__(self) -> None:
-        self.goes_on = False
+        self.goes_on = asyncio.Event()
         self.keys: defaultdict[UUID, list[str]] = defaultdict(list)
 
     def behave(self, request: Request) -> Behaviour:
@@ -118,7 +118,7 @@ class HalfwayModel:
         run_id, node = key.split(":")[:2]
         keys = self.keys[UUID(run_id)]
         keys.append(key)
-        return Text(node) if self.goes_on or len(keys) <= 1 + len(self.keys) % 3 else Hang()
+        return Text(node) if len(keys) <= 1 + len(self.keys) % 3 else Held(Text(node), self.goes_on)
 
 
 def _documents(url: str) -> dict[str, str]:
@@ -148,10 +148,17 @@ def _step_of(key: str) -> tuple[str, int, int]:
 
 
 @pytest.mark.slow
-async def test_runs_that_the_release_before_is_at_work_on_are_finished_by_this_one(
-    old_database_url: str, nats_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("count", "killed"), [(60, True), (10, False)], ids=["killed", "alive"])
+async def test_runs_that_the_release_before_is_at_work_on_are_finished(
+    count: int,
+    *,
+    killed: bool,
+    old_database_url: str,
+    nats_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing is lost, nothing is repeated."""
+    """By this one, or, if its executors are still alive, by these. Nothing is lost, nothing is repeated."""
     if not release_before.is_known():
         reason = (
             f"NOT TESTED: an upgrade from the release before, since this clone has no commit {release_before.COMMIT}"
@@ -163,7 +170,7 @@ async def test_runs_that_the_release_before_is_at_work_on_are_finished_by_this_o
     model = HalfwayModel()
     async with open_yard(old_database_url, nats_url, model.behave) as yard:
         documents = _documents(yard.model.url)
-        names = [name for _ in range(_RUNS) for name in documents][:_RUNS]
+        names = list(islice(cycle(documents), count))
         orders = [{"document": documents[name], "workflow": name, "inputs": {}} for name in names]
         runs = dict(zip(await release_before.submit(old_database_url, orders, python_path), names, strict=True))
         # On a slow machine, no run may lose its lease.
@@ -181,23 +188,23 @@ async def test_runs_that_the_release_before_is_at_work_on_are_finished_by_this_o
             return True
 
         await eventually(are_halfway, 40)
-        await asyncio.gather(*(executor.kill() for executor in old))
-        before, ended = {run_id: list(keys) for run_id, keys in model.keys.items()}, await _ended(yard)
+        if killed:
+            await asyncio.gather(*(executor.kill() for executor in old))
+            await yard.database.execute("UPDATE claims SET lease_until = now() - interval '1 s'")
+        ended = await _ended(yard)
+        open_calls = {id_: {key for key in model.keys[id_] if _step_of(key) not in ended[id_]} for id_ in runs}
         assert await migrate(old_database_url) == Migrated(release_before.SCHEMA, VERSION)
-        model.goes_on = True
-        await yard.database.execute("UPDATE claims SET lease_until = now() - interval '1 s'")
+        model.goes_on.set()
         await yard.executor("new", slots="64", lease_s="60")
         for run_id, name in runs.items():
             shape = name.removesuffix("-budget")
             run = await yard.ended(run_id, within_s=60)
             assert (run.status, run.outputs) == ("succeeded", _EXPECTED[shape]), (name, run.error)
-            again = model.keys[run_id][len(before[run_id]) :]
-            assert ended[run_id].isdisjoint(map(_step_of, again)), name
-            open_calls = {key for key in before[run_id] if _step_of(key) not in ended[run_id]}
-            assert open_calls <= set(again), name
-            assert max(Counter(again).values()) == 1, name
-            assert len(ended[run_id]) + len(again) == _STEPS[shape], name
-            assert run.spending.calls == len(await yard.history.calls(run_id)) == len(model.keys[run_id]), name
+            keys = Counter(model.keys[run_id])
+            assert len(keys) == _STEPS[shape], name
+            repeated = open_calls[run_id] if killed else set()
+            assert keys == Counter([*keys, *repeated]), name
+            assert run.spending.calls == len(await yard.history.calls(run_id)) == keys.total(), name
             entries = await yard.entries(run_id)
             assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1)), name
             assert [entry.type for entry in entries if entry.type in ENDINGS] == ["run.succeeded"], name
