@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from flowyard.language.workflow import Map
 from flowyard.runs.events import Failure
 
-Pause: TypeAlias = Callable[[], Awaitable[None]]
+_AT_A_TIME: Final = 32
+Pause: TypeAlias = Callable[[], Awaitable[object]]
 """Lets other work of the process go on now and then: a list may be long."""
 
 
@@ -49,9 +50,9 @@ def item_result(map_: Map, outputs: Mapping[str, Any] | None, error: Failure | N
 
 
 async def digest_of(items: Sequence[Any], pause: Pause) -> str:
-    """SHA-256 of the items as JSON."""
+    """SHA-256 of the items as JSON, some of them at a time."""
     digest, encode = hashlib.sha256(), json.JSONEncoder(sort_keys=True).encode
-    for item in items:
-        digest.update(encode(item).encode() + b"\n")
+    for start in range(0, len(items), _AT_A_TIME):
+        digest.update(encode(items[start : start + _AT_A_TIME]).encode())
         await pause()
     return digest.hexdigest()

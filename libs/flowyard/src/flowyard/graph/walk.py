@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ReplayMismatch
 from flowyard.graph.marking import Branch, Marking
 from flowyard.graph.plan import Plan
-from flowyard.graph.results import collected, digest_of, item_result
+from flowyard.graph.results import Results, collected, digest_of, item_result
 from flowyard.graph.state import State
 from flowyard.graph.transitions import Decision, items_of
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
@@ -94,10 +95,15 @@ class Walk:
         now, or if recorded steps are left over.
         """
         async for page in pages:
-            for row in page:
-                self.recorder.go_on()
-                await self._replay(row)
-                await self.pause()
+            self.recorder.go_on()
+            for (node, visit, is_item), rows in groupby(page, _place_of):
+                if is_item:
+                    self._replay_items(node, visit, list(rows))
+                else:
+                    for row in rows:
+                        await self._replay(row)
+                        if await self.pause():
+                            self.recorder.go_on()
             self.replayed += len(page)
         while self.steps.engine == 0 and self._early and (branch := self._unrecorded()) is not None:
             await self._replay(Ended(branch.at, branch.visit, None, "succeeded", None, None, None, None))
@@ -111,34 +117,39 @@ class Walk:
         self.is_replayed = True
         return list(self.marking.at_work.values())
 
-    async def pause(self) -> None:
-        """Lets other work of the process go on, if this run has held it up for long."""
-        if time.monotonic() - self._paused > _LONG_S:
-            await asyncio.sleep(0)
-            self._paused = time.monotonic()
+    async def pause(self) -> bool:
+        """Lets other work of the process go on, if this run has held it up for long. Returns whether it did."""
+        if time.monotonic() - self._paused <= _LONG_S:
+            return False
+        await asyncio.sleep(0)
+        self._paused = time.monotonic()
+        return True
 
     async def _replay(self, row: Ended) -> None:
         """And the rows that follow this one, but came before it: those with one number have no order."""
         rows = [row]
         while rows:
             row = rows.pop()
-            branch = self.marking.at_work.get((row.node, row.visit))
-            if branch is None or not self._belongs(row, branch):
-                self._early.setdefault((row.node, row.visit), []).append(row)
-            elif row.item is not None:
-                results = self.marking.results_of(branch)
-                results.by_item[row.item] = item_result(self.plan.maps[row.node], row.outputs, row.error)
-                results.failed += row.status == "failed"
-            else:
-                for ready in await self._pass(branch, row):
-                    rows += self._early.pop((ready.at, ready.visit), ())
+            place = row.node, row.visit
+            branch = self.marking.at_work.get(place)
+            if branch is None:
+                self._early.setdefault(place, []).append(row)
+                continue
+            for ready in await self._pass(branch, row):
+                early = self._early.pop((ready.at, ready.visit), [])
+                self._replay_items(ready.at, ready.visit, [row for row in early if row.item is not None])
+                rows += [row for row in early if row.item is None]
 
-    def _belongs(self, row: Ended, branch: Branch) -> bool:
-        """Whether the row isn't of an item that the place doesn't have."""
-        if row.item is None:
-            return True
-        map_ = self.plan.maps.get(branch.at)
-        return map_ is not None and row.item < len(items_of(map_, branch.state))
+    def _replay_items(self, node: str, visit: int, rows: Sequence[Ended]) -> None:
+        branch, map_ = self.marking.at_work.get((node, visit)), self.plan.maps.get(node)
+        known = len(items_of(map_, branch.state)) if branch is not None and map_ is not None else 0
+        results = self.marking.results.setdefault((node, visit), Results()) if known else Results()
+        for row in rows:
+            if map_ is None or row.item is None or row.item >= known:
+                self._early.setdefault((node, visit), []).append(row)
+            else:
+                results.by_item[row.item] = item_result(map_, row.outputs, row.error)
+                results.failed += row.status == "failed"
 
     async def _pass(self, branch: Branch, row: Ended) -> list[Branch]:
         outputs = await self._outputs(branch, row)
@@ -186,3 +197,7 @@ class Walk:
             return self.plan.decision(branch.at, branch.state, outputs, handled)
         except FlowyardError as error:
             raise self.fail(failure_of(error, branch.at)) from error
+
+
+def _place_of(row: Ended) -> tuple[str, int, bool]:
+    return row[0], row[1], row[2] is not None

@@ -68,7 +68,7 @@ class History:
 
         A map comes after its items.
         """
-        return [ended_of(row) for row in await self._database.rows(_ENDED_STEPS, run_id, after, to)]
+        return ended_of(await self._database.rows(_ENDED_STEPS, run_id, after, to))
 
     async def record(self, run_id: UUID) -> list[Step]:
         """All that is recorded of the run: steps, maps, decisions, in the order in which they ended.
@@ -148,7 +148,7 @@ SELECT max(seq) AS seq FROM (
 GROUP BY page ORDER BY 1
 """  # noqa: S608  # a constant
 _ENDED_STEPS = f"""
-SELECT node, visit, item, status, handled, next, outputs, error
+SELECT node, visit, item, status, handled, next::text, outputs::text, error::text
 FROM steps WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND {_HAS_ENDED} ORDER BY seq, node, visit, item < 0, item
 """  # noqa: S608  # a constant
 _ENDED = "SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3"
