@@ -117,6 +117,20 @@ async def test_another_decision_than_the_recorded_one_is_a_mismatch() -> None:
     assert "after b the run went on with ['j', {'if': None}], and now with ['c', {'if': \"b == 'b'\"}]" in message
 
 
+async def test_a_recorded_decision_that_can_not_be_made_any_more_is_a_mismatch() -> None:
+    text = document(
+        "c",
+        "- {from: START, to: a}\n- {from: a, routes: [{if: 'v.x > 1', to: c}, {default: END}]}\n- {from: c, to: END}",
+        fields="v: any",
+        nodes="- {id: a, prompt: go, outputs: [v]}",
+    )
+    recording = Recording()
+    assert (await play(compiled(text), recording, Paced({"a": '{"x": 2}'}, 1))).status == "succeeded"
+    a = StepId("a", 1)
+    changed = replace(recording.steps[a], outputs={"v": {}})
+    assert "and now it can't: " in await mismatch(recording.steps | {a: changed}, text)
+
+
 @pytest.mark.parametrize("missing", ["s", "b", "c"])
 async def test_a_step_that_is_missing_in_front_of_recorded_ones_is_a_mismatch(missing: str) -> None:
     steps = await recorded()

@@ -153,10 +153,16 @@ class Walk:
 
     async def _pass(self, branch: Branch, row: Ended) -> list[Branch]:
         outputs = await self._outputs(branch, row)
-        decision = self._decided(branch, outputs, row.handled if row.status == "failed" else None)
-        if row.next is not None and row.next != decision.data:
-            place = StepId(branch.at, branch.visit)
-            raise ReplayMismatch(f"after {place} the run went on with {row.next}, and now with {decision.data}")
+        handled = row.handled if row.status == "failed" else None
+        if row.next is None:
+            return self.marking.advance(branch, self._decided(branch, outputs, handled), outputs)
+        went_on = f"after {StepId(branch.at, branch.visit)} the run went on with {row.next}, and now"
+        try:
+            decision = self.plan.decision(branch.at, branch.state, outputs, handled)
+        except FlowyardError as error:
+            raise ReplayMismatch(f"{went_on} it can't: {error}") from error
+        if row.next != decision.data:
+            raise ReplayMismatch(f"{went_on} with {decision.data}")
         return self.marking.advance(branch, decision, outputs)
 
     async def _outputs(self, branch: Branch, row: Ended) -> dict[str, Any]:
