@@ -128,15 +128,16 @@ async def measure(url: str, repetitions: int) -> bool:
     }
     is_fast = True
     async with open_stored(url) as stored, open_attempts(stored) as attempts:
+        # First, while no other run waits for an executor.
+        for keeps_snapshots in (True, False):
+            cpu = await woken(stored, keeps_snapshots=keeps_snapshots)
+            print(f"1,000 wakes{'' if keeps_snapshots else ' without snapshots'}: {cpu:.2f} s of CPU")
+            is_fast &= not keeps_snapshots or cpu <= LIMITS["1,000 wakes"]
         for name, (text, inputs) in cases.items():
             times = [await resumed(stored, attempts, text, inputs) for _ in range(repetitions)]
             cpu, wall = min(times)
             is_fast &= cpu <= LIMITS[name]
             print(f"{name}: {cpu:.2f} s of CPU (at most {LIMITS[name]}), {wall:.2f} s in all")
-        for keeps_snapshots in (True, False):
-            cpu = await woken(stored, keeps_snapshots=keeps_snapshots)
-            print(f"1,000 wakes{'' if keeps_snapshots else ' without snapshots'}: {cpu:.2f} s of CPU")
-            is_fast &= not keeps_snapshots or cpu <= LIMITS["1,000 wakes"]
     return is_fast
 
 
