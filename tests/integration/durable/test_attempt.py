@@ -9,7 +9,7 @@ import pytest
 from flowyard.errors.steps import ModelRefused
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Spending
-from support.attempts import Attempts, MiniExecutor, WireModel, held, node_of
+from support.attempts import Attempts, MiniExecutor, WireModel, failing, held, node_of
 from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
 from support.stored import Stored
 from support.waiting import eventually
@@ -330,6 +330,18 @@ async def test_what_earlier_claims_spent_counts(stored: Stored, attempts: Attemp
     assert result is not None
     assert (result.status, result.error and result.error.code) == ("failed", "budget_exceeded")
     assert staying.model.calls == {"b": 1}
+
+
+async def test_a_run_that_is_woken_knows_what_it_has_spent(stored: Stored, attempts: Attempts) -> None:
+    text = document("a b", config="budget: {tokens: 100000}")
+    retried = text.replace("{id: b,", "{id: b, retry: {initial_delay: 600, max_delay: 600},")
+    run_id = await attempts.submit(retried)
+    assert await attempts.executor(WireModel({"b": failing(1)})).run() is None
+    await stored.database.execute("UPDATE runs SET wake_at = now()")
+    [woken] = await stored.moves.sweep()
+    assert woken.entry == (await stored.entries(run_id))[-1]
+    claim = await attempts.executor().take()
+    assert (claim.last_seq, claim.spent) == (woken.entry.seq, await stored.history.spent(run_id))
 
 
 @pytest.mark.parametrize("durability", ["sync", "exit"])

@@ -12,7 +12,7 @@ from flowyard.runs.run import MOVES, OPEN, STATES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-HEALTHY = RunSnapshot("running", 1, 3, False, NOW + SECOND, None, None, None)  # noqa: FBT003  # no cancellation
+HEALTHY = RunSnapshot("running", 1, 3, False, NOW + SECOND, None, None)  # noqa: FBT003  # no cancellation
 LOST = replace(HEALTHY, lease_until=NOW - SECOND)
 TIMES = st.none() | st.integers(-10, 10).map(lambda seconds: NOW + seconds * SECOND)
 
@@ -31,7 +31,7 @@ def move(run: RunSnapshot) -> tuple[str, str] | None:
         replace(HEALTHY, step_deadline=NOW - GRACE),
         replace(HEALTHY, attempt=9),
         replace(HEALTHY, status="queued", lease_until=None),
-        replace(HEALTHY, status="waiting", lease_until=None, wake_at=NOW + SECOND),
+        replace(HEALTHY, status="waiting", lease_until=None),
     ],
 )
 def test_a_run_that_is_looked_after_is_left_alone(run: RunSnapshot) -> None:
@@ -49,8 +49,7 @@ def test_a_run_that_is_looked_after_is_left_alone(run: RunSnapshot) -> None:
         (replace(LOST, deadline=NOW - SECOND, cancel_requested=True), ("cancel", "cancelled")),
         (replace(HEALTHY, deadline=NOW - GRACE - SECOND), ("fail", "run_timeout")),
         (replace(HEALTHY, status="queued", lease_until=None, cancel_requested=True), ("cancel", "cancelled")),
-        (replace(HEALTHY, status="waiting", lease_until=None, wake_at=NOW), ("wake", "woken")),
-        (replace(HEALTHY, status="waiting", wake_at=NOW + SECOND, cancel_requested=True), ("cancel", "cancelled")),
+        (replace(HEALTHY, status="waiting", cancel_requested=True), ("cancel", "cancelled")),
     ],
 )
 def test_what_is_due_and_why(run: RunSnapshot, expected: tuple[str, str]) -> None:
@@ -76,7 +75,6 @@ def test_the_error_says_what_was_allowed() -> None:
         max_attempts=st.integers(1, 4),
         cancel_requested=st.booleans(),
         lease_until=TIMES,
-        wake_at=TIMES,
         deadline=TIMES,
         timeout_s=st.none() | st.floats(0, 100),
     ).filter(lambda run: run.status in OPEN)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 from flowyard.errors.runs import CommitRefused
 from flowyard.runs.events import Failure, StepId
 from flowyard.storage.commits import COMMIT, COMMIT_COLUMNS, RunCommit, _arrays
-from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, values_of
+from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, call_values, step_values
 from flowyard.storage.tables import step_parts, steps
 from support.rows import call_row, step_row
 
@@ -94,7 +94,7 @@ def test_the_values_of_a_step_are_those_of_its_columns() -> None:
         outputs={"x": 1},
         error=Failure("code", "message"),
     )
-    assert dict(zip(STEP_COLUMNS, values_of(RUN, row), strict=True)) == {
+    assert dict(zip(STEP_COLUMNS, step_values(RUN, row), strict=True)) == {
         "run_id": RUN,
         "node": "write",
         "visit": 2,
@@ -119,7 +119,7 @@ def test_the_values_of_a_call_are_those_of_its_columns() -> None:
     row = call_row(7, StepId("write", 2), cost_usd=Decimal("0.1"), error="code", retries=4)
     own = {field.name: getattr(row, field.name) for field in fields(row) if field.name != "step"}
     expected = {**own, "run_id": RUN, "node": "write", "visit": 2, "item": -1}
-    assert dict(zip(CALL_COLUMNS, values_of(RUN, row), strict=True)) == expected
+    assert dict(zip(CALL_COLUMNS, call_values(RUN, row), strict=True)) == expected
 
 
 def test_outputs_that_json_can_not_hold_are_refused_before_others_are_committed_with_them() -> None:

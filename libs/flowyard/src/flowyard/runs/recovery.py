@@ -12,8 +12,8 @@ from flowyard.runs.run import State
 GRACE: Final = timedelta(seconds=3)
 """How long a run's own executor may take to end the run or a step after its deadline, before others act."""
 
-DueMove: TypeAlias = Literal["hand_back", "wake", "retry", "cancel", "fail"]
-"""The moves that anybody but the run's executor may make."""
+DueMove: TypeAlias = Literal["hand_back", "retry", "cancel", "fail"]
+"""The moves that anybody but the run's executor may make, and that have to be decided. To wake a run has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,6 @@ class RunSnapshot:
     max_attempts: int
     cancel_requested: bool
     lease_until: datetime | None
-    wake_at: datetime | None
     deadline: datetime | None
     timeout_s: float | None
     step_deadline: datetime | None = None
@@ -63,6 +62,4 @@ def due_move(run: RunSnapshot, now: datetime) -> Due | None:
         return Due("fail", "executor_lost", Failure("executor_lost", message))
     if lost:
         return Due("hand_back", "executor_lost")
-    if run.status == "waiting" and run.wake_at is not None and run.wake_at <= now:
-        return Due("wake", "woken")
     return None

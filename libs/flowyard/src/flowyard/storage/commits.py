@@ -23,7 +23,7 @@ from flowyard.errors.services import Unavailable
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
 from flowyard.storage.database import Database
-from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, CallRow, values_of
+from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, CallRow, call_values, step_values
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +62,10 @@ class RunCommit:
 
     def add_step(self, step: Step) -> None:
         """Raises CommitRefused for outputs that JSON can't hold."""
-        self.steps[step.id] = values_of(self.run_id, step)
+        self.steps[step.id] = step_values(self.run_id, step)
 
     def add_call(self, row: CallRow) -> None:
-        self.calls[row.step, row.part] = values_of(self.run_id, row)
+        self.calls[row.step, row.part] = call_values(self.run_id, row)
 
 
 COMMIT_COLUMNS: Final = tuple(field.name for field in fields(RunCommit) if field.init)

@@ -20,7 +20,7 @@ from flowyard.runs.recovery import GRACE, Due, RunSnapshot, due_move
 from flowyard.runs.run import OPEN, Entry, State, after
 from flowyard.storage.database import Database
 from flowyard.storage.packing import packed, unpacked
-from flowyard.storage.rows import CALL_COLUMNS, CallRow, call_of, values_of
+from flowyard.storage.rows import CALL_COLUMNS, CallRow, call_of, call_values
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -69,9 +69,10 @@ class Moves:
 
     async def sweep(self, most: int = 100) -> list[Moved]:
         """Moves up to `most` runs whose time has come or whose executor is gone. Many processes may sweep at once."""
+        woken = [_woken(row) for row in await self._database.rows(_WAKE, most)]
         rows = await self._database.rows(_DUE, most, GRACE)
         swept = [await self._sweep_run(row["id"]) for row in rows]
-        return [moved for moved in swept if moved is not None]
+        return [*woken, *(moved for moved in swept if moved is not None)]
 
     async def release(self, run_id: UUID, executor: str) -> Moved | None:
         """Takes a run from an executor that was restarted under the same name: its lease need not be waited for.
@@ -93,7 +94,7 @@ class Moves:
 
 
 _LOCK: Final = """
-SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.wake_at, r.deadline, r.timeout_s, r.last_seq, r.epoch,
+SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
     r.engine, c.executor, c.lease_until, c.step_deadline, c.claimed_at
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
@@ -102,13 +103,31 @@ FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF 
 
 _DUE: Final = """
 SELECT r.id FROM runs r LEFT JOIN claims c ON c.run_id = r.id
-WHERE r.status = 'waiting' AND (r.deadline < now() OR r.wake_at <= now() OR r.cancel_requested_at IS NOT NULL)
+WHERE r.status = 'waiting' AND (r.deadline < now() OR r.cancel_requested_at IS NOT NULL)
    OR r.status = 'running' AND (r.deadline < now() OR c.lease_until IS NULL OR c.lease_until < now()
        OR c.step_deadline < now() - $2::interval)
 UNION ALL
 SELECT r.id FROM runs r WHERE r.status = 'queued' AND (r.deadline < now() OR r.cancel_requested_at IS NOT NULL)
 LIMIT $1
 """
+
+_WAKE: Final = """
+WITH due AS (
+    SELECT id FROM runs WHERE status = 'waiting' AND wake_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED
+),
+woken AS (
+    UPDATE runs r SET status = 'queued', epoch = r.epoch + 1, last_seq = r.last_seq + 1, queued_at = now(),
+        wake_at = NULL
+    FROM due WHERE r.id = due.id RETURNING r.*
+),
+kept_claim AS (UPDATE claims c SET epoch = w.epoch, last_seq = w.last_seq FROM woken w WHERE c.run_id = w.id),
+new_event AS (
+    INSERT INTO events (run_id, seq, entries) SELECT id, last_seq, json_build_array(json_build_array(
+        (extract(epoch FROM now()) * 1000000)::bigint, 'run.queued', json_build_object('reason', 'woken'))) FROM woken
+)
+SELECT id, workflow, last_seq, queued_at FROM woken
+"""
+"""All in one statement, since a run may wake a thousand times. A run that waits has no executor."""
 
 _TAKE_OVER: Final = """
 WITH abandoned AS (
@@ -117,7 +136,8 @@ WITH abandoned AS (
         OR step_deadline < clock_timestamp() - $4::interval)
     FOR UPDATE SKIP LOCKED
 )
-UPDATE claims c SET executor = NULL, lease_until = NULL, step_deadline = NULL, spent_usd = NULL, epoch = $3
+UPDATE claims c SET executor = NULL, lease_until = NULL, step_deadline = NULL, epoch = $3,
+    spent_usd = CASE WHEN c.executor IS NULL THEN c.spent_usd END
 FROM abandoned WHERE c.run_id = abandoned.run_id
 RETURNING c.last_seq + 1
 """
@@ -227,15 +247,20 @@ async def _write_unrecorded_calls(connection: Connection, run: asyncpg.Record, s
             at = event.at
     lost = calls.lost()
     for number, call in enumerate(lost, seq):
-        await connection.execute(_LOST_CALL, *values_of(run["id"], CallRow.of(call, seq=number, at=at)))
+        await connection.execute(_LOST_CALL, *call_values(run["id"], CallRow.of(call, seq=number, at=at)))
     return tuple(stored(number, at, call) for number, call in enumerate(lost, seq))
+
+
+def _woken(row: asyncpg.Record) -> Moved:
+    entry = stored(row["last_seq"], row["queued_at"], RunQueued("woken")).entry
+    return Moved(row["id"], row["workflow"], "queued", entry)
 
 
 def _event(run: asyncpg.Record, due: Due) -> RunQueued | RunFinished:
     match due.move:
         case "hand_back":
             return RunQueued(due.reason, run["attempt"])
-        case "wake" | "retry":
+        case "retry":
             return RunQueued(due.reason)
         case "cancel":
             return RunFinished("cancelled", _duration_s(run), {}, due.error, due.reason)

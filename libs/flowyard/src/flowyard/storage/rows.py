@@ -5,17 +5,18 @@ that the column `item` holds -1 for a step that isn't an item of a map.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
 from flowyard.runs.entries import decode_failure, failure_data
-from flowyard.runs.events import Failure, ModelCalled, StepId
+from flowyard.runs.events import ModelCalled, StepId
 from flowyard.runs.run import CallStart, Ended, Spending, Step, StepCalls
 from flowyard.storage.database import dumps
 
@@ -77,7 +78,7 @@ def _status(call: ModelCalled) -> CallStatus:
 
 
 def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
-    """The columns of such a row, in the order of `values_of`."""
+    """The columns of such a row, in the order of its values."""
     names = (("node", "visit", "item") if field.name == "step" else (field.name,) for field in fields(kind))
     return ("run_id", *(column for columns in names for column in columns))
 
@@ -86,25 +87,22 @@ STEP_COLUMNS: Final = columns_of(Step)
 CALL_COLUMNS: Final = columns_of(CallRow)
 
 
-def values_of(run_id: UUID, row: Step | CallRow) -> tuple[Any, ...]:
+_STEP: Final = attrgetter(*(field.name for field in fields(Step)))
+_CALL: Final = attrgetter(*(field.name for field in fields(CallRow)))
+
+
+def step_values(run_id: UUID, step: Step) -> tuple[Any, ...]:
     """What is stored, one value per column. Raises CommitRefused for outputs that JSON can't hold."""
-    return run_id, *(value for field in fields(row) for value in _stored(field.name, getattr(row, field.name)))
+    node, visit, item, *facts, next_, outputs, error = _STEP(step)
+    json_values = next_, dict(outputs) if outputs is not None else None, failure_data(error) if error else None
+    texts = (dumps(value) if value is not None else None for value in json_values)
+    return (run_id, node, visit, _NO_ITEM if item is None else item, *facts, *texts)
 
 
-def _stored(name: str, value: Any) -> Iterator[Any]:
-    match value:
-        case None if name == "item":
-            yield _NO_ITEM
-        case StepId():
-            yield from place_of(value)
-        case Failure():
-            yield dumps(failure_data(value))
-        case Mapping():
-            yield dumps(dict(value))
-        case list():
-            yield dumps(value)
-        case _:
-            yield value
+def call_values(run_id: UUID, call: CallRow) -> tuple[Any, ...]:
+    """What is stored, one value per column."""
+    seq, step, *facts = _CALL(call)
+    return (run_id, seq, *place_of(step), *facts)
 
 
 def place_of(step: StepId) -> tuple[str, int, int]:

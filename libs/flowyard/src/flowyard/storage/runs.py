@@ -18,7 +18,7 @@ from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.filters import where
 from flowyard.storage.forks import fork_data, fork_of
-from flowyard.storage.rows import STEP_COLUMNS, values_of
+from flowyard.storage.rows import STEP_COLUMNS, step_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ FROM runs r JOIN definitions d ON d.id = r.definition WHERE r.id = $1
 def _columns_of_steps(run_id: UUID, steps: Sequence[Step]) -> tuple[list[Any], ...]:
     """One array per column. Their numbers become smaller than those of the run's own events, which begin at 1."""
     end = max((step.seq for step in steps), default=0)
-    rows = [values_of(run_id, replace(step, seq=step.seq - end, start_seq=None)) for step in steps]
+    rows = [step_values(run_id, replace(step, seq=step.seq - end, start_seq=None)) for step in steps]
     columns = tuple(list(column) for column in zip(*rows, strict=True))
     return columns or tuple([] for _ in STEP_COLUMNS)
 
