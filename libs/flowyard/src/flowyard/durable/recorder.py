@@ -13,8 +13,11 @@ from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, Step
 from flowyard.runs.run import CallStart, Fork, Step, StepCalls
 from flowyard.steps.recorder import Begun, Choice, Next
 
-_SETTLING_S: Final = 0.05
-"""How long nothing may be at work before the run is handed back because everything waits."""
+_SETTLING_S: Final = 0.02
+"""How long nothing may be at work before the run is handed back because everything waits.
+
+Less than an event may wait to be written, so that one commit has what happened before the wait.
+"""
 
 
 @dataclass(frozen=True, slots=True)
