@@ -57,6 +57,15 @@ class Odd:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """A body of these bytes, streamed or not."""
+
+    body: bytes
+    status: int = 200
+    kind: str = "text/event-stream"
+
+
+@dataclass(frozen=True)
 class Late:
     """A reply that takes its time."""
 
@@ -96,5 +105,5 @@ class Hang:
     after: int = 0
 
 
-Behaviour: TypeAlias = Text | Json | Status | Malformed | Odd | Late | Held | CutStream | HangUp | Hang
+Behaviour: TypeAlias = Text | Json | Status | Malformed | Odd | Raw | Late | Held | CutStream | HangUp | Hang
 Reply: TypeAlias = Text | Json

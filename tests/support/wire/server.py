@@ -23,6 +23,7 @@ from support.wire.behaviour import (
     Late,
     Malformed,
     Odd,
+    Raw,
     Reply,
     Status,
     Text,
@@ -145,6 +146,8 @@ async def _behave(dialect: Dialect, got: web.Request, request: Request, behaviou
             if dialect.is_streamed(request):
                 return web.Response(text=dialect.event(behaviour.value), content_type=dialect.stream_type)
             return web.json_response(behaviour.value)
+        case Raw():
+            return web.Response(body=behaviour.body, status=behaviour.status, content_type=behaviour.kind)
         case Late():
             await asyncio.sleep(behaviour.seconds)
             return await _behave(dialect, got, request, behaviour.reply)

@@ -11,9 +11,9 @@ import pytest
 from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall
-from flowyard.llm.models import Models
+from flowyard.llm.models import Models, open_models
 from support.wire.behaviour import Status, Text
-from support.wire.providers import OPENAI
+from support.wire.providers import ENVIRON, OPENAI
 
 MESSAGES = (ChatMessage("user", "Hello?"),)
 HEADERS = {"extra_headers": {"X-Team": "a-secret-of-the-team"}, "top_k": 3}
@@ -37,6 +37,12 @@ async def test_no_error_spells_a_secret_header(models: Models) -> None:
         with pytest.raises(ModelError) as caught:
             await models.reply(call_of(server.url, extra=HEADERS))
     assert "a-secret-of-the-team" not in str(caught.value)
+
+
+async def test_a_reply_may_not_be_larger_than_the_setting_says() -> None:
+    async with OPENAI.serve([Text("x" * 100)]) as server, open_models(ENVIRON, reply_limit=99) as models:
+        with pytest.raises(ProviderError, match="larger than 99 bytes"):
+            await models.reply(call_of(server.url))
 
 
 async def test_litellm_is_never_imported() -> None:

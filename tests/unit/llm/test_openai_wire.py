@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,9 +13,9 @@ import pytest
 
 from flowyard.errors.steps import ProviderError
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import MAX_TOKENS, ChatMessage, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import MAX_TOKENS, REPLY_LIMIT, ChatMessage, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.openai_wire import Endpoint, chat
-from support.wire.behaviour import Behaviour, Json, Late, Odd, Text
+from support.wire.behaviour import Behaviour, Json, Late, Odd, Raw, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer
 
@@ -29,9 +30,12 @@ END = b"0\r\n\r\n"
 async def serving(behaviour: Behaviour) -> AsyncIterator[tuple[WireServer, Ask]]:
     async with openai_server([behaviour]) as server, httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
 
-        async def send(on_token: OnToken | None = None, schema: Any = None, **settings: Any) -> ModelReply:
+        async def send(
+            on_token: OnToken | None = None, schema: Any = None, limit: int = REPLY_LIMIT, **settings: Any
+        ) -> ModelReply:
             call = ModelCall("write", ModelSettings("local", "m", **settings), (ChatMessage("user", "Hello?"),), schema)
-            return await chat(client, Endpoint(server.url, "m", KEY), call, on_token, max_tokens=99)
+            endpoint = Endpoint(server.url, "m", KEY, reply_limit=limit)
+            return await chat(client, endpoint, call, on_token, max_tokens=99)
 
         yield server, send
 
@@ -135,3 +139,55 @@ async def test_a_content_that_is_no_text_is_a_provider_error() -> None:
 
 def test_an_endpoint_doesnt_show_its_key() -> None:
     assert KEY not in repr(Endpoint("http://127.0.0.1", "m", KEY))
+
+
+def event(**delta: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
+    return b"data: " + json.dumps({"choices": [choice]}, ensure_ascii=False).encode() + b"\n\n"
+
+
+@STREAMED
+async def test_a_text_with_every_line_break_of_unicode_comes_back_equal(on_token: OnToken | None) -> None:
+    text = "a\v\f\x1c\x1d\x1e\x85\u2028\u2029\r\n\nb"
+    answer = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+    whole = Raw(json.dumps(answer, ensure_ascii=False).encode())
+    streamed = Raw(event(content=text) + event() + b"data: [DONE]\n\n")
+    async with serving(streamed if on_token else whole) as (_, send):
+        assert (await send(on_token)).text == text
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n \n"], ids=["bare", "mark", "blank"])
+async def test_a_whole_answer_to_a_request_for_a_stream_is_read(before: bytes) -> None:
+    answer = {"choices": [{"message": {"content": "a reply"}}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    tokens: list[str] = []
+    async with serving(Raw(before + json.dumps(answer).encode(), kind="application/json")) as (_, send):
+        reply = await send(tokens.append)
+    assert (reply.text, reply.usage, tokens) == ("a reply", Usage(3, 2), ["a reply"])
+    assert reply.first_token_s is not None
+
+
+@STREAMED
+async def test_a_reply_may_not_be_larger_than_the_limit(on_token: OnToken | None) -> None:
+    async with serving(Text("x" * 1001)) as (_, send):
+        with pytest.raises(ProviderError, match=r"larger than 1,000 bytes: FLOWYARD_REPLY_LIMIT is the limit"):
+            await send(on_token, limit=1000)
+        assert (await send(on_token, limit=3000)).text == "x" * 1001
+
+
+async def test_a_stream_without_text_may_not_be_endless() -> None:
+    async with serving(Raw(b": still working\n\n" * 1000 + event(content="hi") + event())) as (_, send):
+        assert (await send(lambda _: None, limit=2000)).text == "hi"
+        with pytest.raises(ProviderError, match="larger than 1,000 bytes"):
+            await send(lambda _: None, limit=1000)
+
+
+async def test_of_an_error_only_the_beginning_is_read() -> None:
+    async with serving(Raw(b'{"error": "' + b"x" * 64_000 + b'secret"}', status=500)) as (_, send):
+        with pytest.raises(ProviderError, match=r"the provider failed \(500\): \{\"error\": \"xxx"):
+            await send()
+
+
+async def test_a_line_without_end_is_a_provider_error() -> None:
+    async with serving(Raw(b"data: " + b"x" * 1_100_000)) as (_, send):
+        with pytest.raises(ProviderError, match="a line of the stream is longer than"):
+            await send(lambda _: None)

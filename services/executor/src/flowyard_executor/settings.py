@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from flowyard.language.workflow import Budget
+from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.settings import Port, SecretKey, ServiceSettings
 from flowyard_executor.daily_budget_settings import read_daily_budgets
 
@@ -46,6 +47,9 @@ class ExecutorSettings(ServiceSettings):
     secret_key: SecretKey = SecretStr("")
     referenced_files: str = Field(
         "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"
+    )
+    reply_limit: int = Field(
+        REPLY_LIMIT, gt=0, description="Most bytes of a model's reply, of servers that are called directly"
     )
     retention_days: float = Field(
         30.0, gt=0, description="Days that finished runs are kept, with their events, steps and model calls"

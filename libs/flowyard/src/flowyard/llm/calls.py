@@ -12,6 +12,8 @@ from flowyard.language.nodes import ModelSettings
 JsonSchema: TypeAlias = Mapping[str, Any]
 OnToken: TypeAlias = Callable[[str], None]
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+REPLY_LIMIT: Final = 4_000_000
+"""Most bytes of a reply, unless a setting says otherwise."""
 MAX_TOKENS: Final = 2**31 - 1
 """No call has more tokens than this, and the database's integer columns hold no larger number."""
 

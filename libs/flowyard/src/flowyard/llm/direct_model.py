@@ -19,9 +19,10 @@ from flowyard.llm.openai_wire import Endpoint, chat
 
 
 class DirectModel:
-    def __init__(self, client: httpx.AsyncClient, environ: Mapping[str, str]) -> None:
+    def __init__(self, client: httpx.AsyncClient, environ: Mapping[str, str], reply_limit: int) -> None:
         self._client = client
         self._environ = environ
+        self._reply_limit = reply_limit
 
     async def prepare(self, settings: ModelSettings) -> None:
         """Does nothing: each call connects by itself."""
@@ -31,15 +32,17 @@ class DirectModel:
         extra = {name: value for name, value in settings.extra.items() if name not in HEADERS}
         headers = {k: str(v) for name in HEADERS for k, v in dict(settings.extra.get(name) or {}).items()}
         access = keys.access_to(settings, self._environ)
-        endpoint = Endpoint(str(settings.api_base).rstrip("/"), settings.model, access.key, headers)
+        url = str(settings.api_base).rstrip("/")
+        endpoint = Endpoint(url, settings.model, access.key, headers, self._reply_limit)
         request = replace(call, settings=replace(settings, extra=extra)) if headers else call
         return await chat(self._client, endpoint, request, on_token, max_tokens=None, secrets=access.secrets)
 
 
 @asynccontextmanager
-async def open_direct_model(environ: Mapping[str, str]) -> AsyncIterator[DirectModel]:
+async def open_direct_model(environ: Mapping[str, str], reply_limit: int) -> AsyncIterator[DirectModel]:
+    """`reply_limit`: most bytes of a reply."""
     # The client has no timeout, since each call has its own. It ignores the environment's proxies: requests go to the
     # address that the document names.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx.AsyncClient(timeout=httpx.Timeout(None), limits=limits, trust_env=False) as client:
-        yield DirectModel(client, environ)
+        yield DirectModel(client, environ, reply_limit)

@@ -17,7 +17,7 @@ from flowyard.errors.steps import MissingApiKey, ModelNotInstalled, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
-from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken
+from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
 from flowyard.secrets.masking import MaskedStream, Masker
@@ -36,9 +36,16 @@ class Models:
     """Answers each call with the model that `call.settings.provider` names. Made by `open_models`."""
 
     def __init__(
-        self, environ: Mapping[str, str], scripted: Model | None, stack: AsyncExitStack, files: Path | None = None
+        self,
+        environ: Mapping[str, str],
+        scripted: Model | None,
+        stack: AsyncExitStack,
+        *,
+        files: Path | None = None,
+        reply_limit: int = REPLY_LIMIT,
     ) -> None:
         self._environ = environ
+        self._reply_limit = reply_limit
         self._files = files
         self._maskers: dict[frozenset[str], Masker] = {}
         self._scripted = scripted
@@ -133,7 +140,7 @@ class Models:
         if kind == "direct":
             from flowyard.llm.direct_model import open_direct_model  # noqa: PLC0415
 
-            return await self._stack.enter_async_context(open_direct_model(self._environ))
+            return await self._stack.enter_async_context(open_direct_model(self._environ, self._reply_limit))
         _require_litellm(settings)
         # Inline and in a thread: importing litellm takes 2 to 4 s, and must not block the other runs of this loop.
         module = await in_daemon_thread(lambda: import_module("flowyard.llm.litellm_model"))
@@ -143,15 +150,20 @@ class Models:
 
 @asynccontextmanager
 async def open_models(
-    environ: Mapping[str, str], *, scripted: Model | None = None, files: Path | None = None
+    environ: Mapping[str, str],
+    *,
+    scripted: Model | None = None,
+    files: Path | None = None,
+    reply_limit: int = REPLY_LIMIT,
 ) -> AsyncIterator[Models]:
     """Opens models when they are first called. At the end, stops the local server and closes the HTTP connections.
 
     `environ`: has the API keys. `scripted`: the model for `provider: scripted`. `files`: the only folder whose files
-    headers may refer to. No call may outlive the block.
+    headers may refer to. `reply_limit`: most bytes of a reply of a server that is called directly. No call may outlive
+    the block.
     """
     async with AsyncExitStack() as stack:
-        yield Models(environ, scripted, stack, files)
+        yield Models(environ, scripted, stack, files=files, reply_limit=reply_limit)
 
 
 def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], files: Path | None = None) -> None:

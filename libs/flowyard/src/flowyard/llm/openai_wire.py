@@ -6,7 +6,6 @@ Format: https://platform.openai.com/docs/api-reference/chat. The caller knows pr
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,22 +18,27 @@ import httpx
 from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
-from flowyard.llm.calls import IDEMPOTENCY_KEY, JsonSchema, ModelCall, ModelReply, OnToken, Usage, token_count
+from flowyard.llm.calls import IDEMPOTENCY_KEY, REPLY_LIMIT, JsonSchema, ModelCall, ModelReply, OnToken
+from flowyard.llm.event_stream import BrokenReply
 from flowyard.llm.failures import Secrets
+from flowyard.llm.openai_replies import StreamedReply, read_reply, too_large
 
 _REST_TIMEOUT_S: Final = 0.05
+_ERROR_LIMIT: Final = 64_000
+"""Bytes of an error's body that are read."""
 _CLOSES_CONNECTION: Final = frozenset({"llama.cpp"})
 """Servers that close the connection after each stream, although their headers say that they keep it open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`url`: without `/chat/completions`. `model`: the server's name of it."""
+    """`url`: without `/chat/completions`. `model`: the server's name of it. `reply_limit`: most bytes of a reply."""
 
     url: str
     model: str
     key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    reply_limit: int = REPLY_LIMIT
 
 
 async def chat(
@@ -65,12 +69,14 @@ async def chat(
                 if response.is_error:
                     raise await _error_response(response, call.settings, secrets)
                 if on_token is None:
-                    return _read_reply(json.loads(await response.aread()))
-                return await _read_stream(response, call.settings, on_token, secrets, started=started)
+                    return await _read_whole(response, endpoint.reply_limit)
+                return await _read_stream(response, endpoint, on_token, started=started)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _connection_error(error, endpoint.url, call.settings, secrets) from error
+    except BrokenReply as error:
+        raise failures.broken(call.settings, str(error), secrets) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise failures.broken(call.settings, "the answer is not a chat completion") from error
 
@@ -94,67 +100,48 @@ def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int 
     return {**settings.extra, "model": endpoint.model, "messages": messages, **given}
 
 
-def _read_reply(body: Any) -> ModelReply:
-    text = body["choices"][0]["message"].get("content") or ""
-    if not isinstance(text, str):
-        raise TypeError("the content is not a text")
-    return ModelReply(text, _usage(body.get("usage")), None)
-
-
 async def _read_stream(
-    response: httpx.Response, settings: ModelSettings, on_token: OnToken, secrets: Secrets, *, started: float
+    response: httpx.Response, endpoint: Endpoint, on_token: OnToken, *, started: float
 ) -> ModelReply:
-    parts: list[str] = []
-    usage, first_token_s, finished = Usage(), None, False
-    events = _events(response)
-    async for data in events:
-        if data == "[DONE]":
-            finished = True
+    reply = StreamedReply(on_token, endpoint.reply_limit, started=started)
+    chunks = response.aiter_bytes()
+    async for chunk in chunks:
+        reply.feed(chunk)
+        if reply.is_complete:
             if response.headers.get("server") not in _CLOSES_CONNECTION:
-                await _read_rest(events)
+                await _read_rest(chunks)
             break
-        event = json.loads(data)
-        if "error" in event:
-            raise failures.broken(settings, failures.error_text(json.dumps(event)), secrets)
-        usage = _usage(event["usage"]) if event.get("usage") else usage
-        for choice in event.get("choices", ()):
-            finished = finished or choice.get("finish_reason") is not None
-            text = choice["delta"].get("content")
-            if text:
-                first_token_s = perf_counter() - started if first_token_s is None else first_token_s
-                parts.append(text)
-                on_token(text)
-    if not finished:
-        raise failures.broken(settings, "the stream ended in the middle of the reply")
-    return ModelReply("".join(parts), usage, None, first_token_s)
+    return reply.end()
 
 
-async def _read_rest(events: AsyncIterator[str]) -> None:
+async def _read_rest(chunks: AsyncIterator[bytes]) -> None:
     """Reads to the end of the response: only then can the connection be used again. Some servers never end it."""
     with suppress(httpx.HTTPError, TimeoutError):
         async with asyncio.timeout(_REST_TIMEOUT_S):
-            async for _ in events:
+            async for _ in chunks:
                 pass
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[str]:
-    """The data of each server-sent event."""
-    async for line in response.aiter_lines():
-        if line.startswith("data:"):
-            yield line.removeprefix("data:").strip()
+async def _read_body(response: httpx.Response, limit: int) -> bytes:
+    """The decoded body; of a larger one, its beginning, which is longer than `limit` bytes."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > limit:
+            break
+    return bytes(body)
 
 
-def _usage(usage: Any) -> Usage:
-    """A malformed usage is unknown: don't lose a good reply for it."""
-    if not isinstance(usage, dict):
-        return Usage()
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(*(token_count(n) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
+async def _read_whole(response: httpx.Response, limit: int) -> ModelReply:
+    body = await _read_body(response, limit)
+    if len(body) > limit:
+        raise too_large(limit)
+    return read_reply(body)
 
 
 async def _error_response(response: httpx.Response, settings: ModelSettings, secrets: Secrets) -> ModelError:
-    detail = failures.error_text((await response.aread()).decode(errors="replace"))
+    body = (await _read_body(response, _ERROR_LIMIT))[:_ERROR_LIMIT]
+    detail = failures.error_text(body.decode(errors="replace"))
     now = datetime.now(UTC)
     return failures.from_status(
         settings, response.status_code, detail, headers=response.headers, secrets=secrets, now=now
