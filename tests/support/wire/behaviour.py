@@ -21,6 +21,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """A streamed reply in these pieces."""
+
+    pieces: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Json:
     """A structured reply, in the form that the request names."""
 
@@ -105,5 +112,5 @@ class Hang:
     after: int = 0
 
 
-Behaviour: TypeAlias = Text | Json | Status | Malformed | Odd | Raw | Late | Held | CutStream | HangUp | Hang
+Behaviour: TypeAlias = Text | Json | Pieces | Status | Malformed | Odd | Raw | Late | Held | CutStream | HangUp | Hang
 Reply: TypeAlias = Text | Json

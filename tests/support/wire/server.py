@@ -23,6 +23,7 @@ from support.wire.behaviour import (
     Late,
     Malformed,
     Odd,
+    Pieces,
     Raw,
     Reply,
     Status,
@@ -136,6 +137,8 @@ async def _behave(dialect: Dialect, got: web.Request, request: Request, behaviou
             if dialect.is_streamed(request):
                 return await _stream(dialect, got, request, behaviour)
             return web.json_response(dialect.whole(request, behaviour))
+        case Pieces(pieces):
+            return await _stream(dialect, got, request, Text("".join(pieces)), pieces=pieces)
         case Status():
             message = behaviour.message.replace("{key}", sent_key(request))
             body = dialect.error(behaviour.code, message)
@@ -168,13 +171,19 @@ async def _behave(dialect: Dialect, got: web.Request, request: Request, behaviou
 
 
 async def _stream(
-    dialect: Dialect, got: web.Request, request: Request, reply: Reply, *, words: int | None = None
+    dialect: Dialect,
+    got: web.Request,
+    request: Request,
+    reply: Reply,
+    *,
+    words: int | None = None,
+    pieces: Sequence[str] | None = None,
 ) -> web.StreamResponse:
-    """Streams a reply; with `words`, only so many of them and nothing after."""
+    """Streams a reply, word by word or in the given pieces; with `words`, only so many and nothing after."""
     response = web.StreamResponse(headers={"Content-Type": dialect.stream_type})
     await response.prepare(got)
-    before, pieces, after = dialect.stream(request, reply, word_list(reply.text))
-    for piece in [*before, *pieces, *after] if words is None else [*before, *pieces[:words]]:
+    before, within, after = dialect.stream(request, reply, pieces or word_list(reply.text))
+    for piece in [*before, *within, *after] if words is None else [*before, *within[:words]]:
         await response.write(piece.encode())
     if words is None:
         await response.write_eof()

@@ -191,3 +191,48 @@ async def test_a_line_without_end_is_a_provider_error() -> None:
     async with serving(Raw(b"data: " + b"x" * 1_100_000)) as (_, send):
         with pytest.raises(ProviderError, match="a line of the stream is longer than"):
             await send(lambda _: None)
+
+
+WITHOUT_TEXT = [
+    {},
+    {"choices": None},
+    {"choices": []},
+    {"choices": [{"index": 0}]},
+    {"choices": [{"index": 0, "delta": None}]},
+    {"choices": [{"index": 0, "delta": {}}]},
+    {"choices": [{"index": 0, "delta": {"role": "assistant"}}]},
+    {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]},
+    {"choices": [{"index": 0, "delta": {"content": ""}}], "error": None},
+    {"usage": None, "error": None, "x_groq": None},
+]
+
+
+@pytest.mark.parametrize("chunk", WITHOUT_TEXT, ids=str)
+async def test_a_chunk_without_text_is_no_error(chunk: Any) -> None:
+    odd = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+    async with serving(Raw(odd + event(content="hi") + odd + event() + odd + b"data: [DONE]\n\n")) as (_, send):
+        assert (await send(lambda _: None)).text == "hi"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+        {"choices": [{"delta": {}, "usage": {"prompt_tokens": 3, "completion_tokens": 2}}]},
+        {"x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}},
+    ],
+    ids=["at the top", "in a choice", "in a field of Groq's"],
+)
+async def test_the_usage_may_come_in_any_chunk_and_the_last_counts(first: Any) -> None:
+    early = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+    chunks = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in (early, first)]
+    async with serving(Raw(b"".join(chunks) + event(content="hi") + event())) as (_, send):
+        reply = await send(lambda _: None)
+    assert (reply.text, reply.usage) == ("hi", Usage(3, 2))
+
+
+@STREAMED
+async def test_an_error_in_an_answer_is_reported_in_its_words(on_token: OnToken | None) -> None:
+    async with serving(Odd({"error": {"message": "out of memory"}})) as (_, send):
+        with pytest.raises(ProviderError, match=r"local/m: out of memory$"):
+            await send(on_token)

@@ -14,7 +14,7 @@ import pytest
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, Usage
 from flowyard.llm.models import Models
-from support.wire.behaviour import Json, Odd, Text
+from support.wire.behaviour import Json, Odd, Pieces, Text
 from support.wire.providers import ANTHROPIC, GOOGLE, OLLAMA, OPENAI, Provider
 
 SCHEMA = {
@@ -157,6 +157,33 @@ async def test_half_a_character_comes_as_it_is(provider: Provider, models: Model
     async with provider.serve([Text("a \ud800 b")]) as server:
         reply = await models.reply(call_of(provider.settings(server)), (lambda token: None) if streamed else None)
     assert reply.text == "a \ud800 b"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "tokens"),
+    [
+        (["a\ud83d", "\ude00", "b"], ["a", "😀", "b"]),
+        (["\ud83d", "\ude00\ud83d", "\ude00b"], ["😀", "😀b"]),
+        (["a\ud83d", "b"], ["a", "\ud83db"]),
+        (["a", "b\ud83d"], ["a", "b", "\ufffd"]),
+        (["\ud83d", "\ud83d"], ["\ud83d", "\ufffd"]),
+        (["a", "\ude00"], ["a", "\ude00"]),
+    ],
+    ids=ascii,
+)
+async def test_a_character_that_is_split_over_two_pieces_is_joined(
+    provider: Provider, models: Models, pieces: list[str], tokens: list[str]
+) -> None:
+    received: list[str] = []
+    async with provider.serve([Pieces(tuple(pieces))]) as server:
+        reply = await models.reply(call_of(provider.settings(server)), received.append)
+    assert received == tokens
+    assert reply.text == "".join(tokens)
+
+
+async def test_half_a_character_at_the_end_is_replaced(provider: Provider, models: Models) -> None:
+    async with provider.serve([Text("a\ud83d")]) as server:
+        assert (await models.reply(call_of(provider.settings(server)))).text == "a\ufffd"
 
 
 async def test_the_key_comes_from_the_variable_that_the_document_names(models: Models) -> None:

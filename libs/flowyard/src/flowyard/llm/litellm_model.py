@@ -26,6 +26,7 @@ from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.openai_wire import response_format
+from flowyard.llm.streamed_text import StreamedText, whole_text
 from flowyard.llm.terms import Terms
 from flowyard.llm.threads import in_daemon_thread
 
@@ -130,10 +131,11 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None) -> M
     started = perf_counter()
     response = await litellm.acompletion(**_parameters(call, provider, key, stream=on_token is not None))
     if on_token is None:
-        text, last, first_token_s = response.choices[0].message.content or "", response, None
+        text, last, first_token_s = whole_text(response.choices[0].message.content or ""), response, None
     else:
-        text, last, first_at = await _read_stream(response, call.settings, on_token)
-        first_token_s = first_at - started if first_at is not None else None
+        streamed = StreamedText(on_token, started=started)
+        last = await _read_stream(response, call.settings, streamed)
+        text, first_token_s = streamed.end(), streamed.first_token_s
     usage, billable = _usage(getattr(last, "usage", None))
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
     return ModelReply(text, usage, cost, first_token_s)
@@ -169,28 +171,22 @@ def _headers(call: ModelCall) -> dict[str, str] | None:
     return {**(call.settings.extra.get("extra_headers") or {}), IDEMPOTENCY_KEY: call.key}
 
 
-async def _read_stream(stream: Any, settings: ModelSettings, on_token: OnToken) -> tuple[str, Any, float | None]:
-    """The text, the chunk with the usage, and the clock (`perf_counter`) at the first token.
-
-    `stream` is LiteLLM's CustomStreamWrapper.
-    """
-    parts: list[str] = []
-    last, first_at = None, None
+async def _read_stream(stream: Any, settings: ModelSettings, streamed: StreamedText) -> Any:
+    """Reads the text. Returns the chunk with the usage. `stream` is LiteLLM's CustomStreamWrapper."""
+    last = None
     try:
         async for chunk in stream:
             last = chunk if getattr(chunk, "usage", None) else last
             text = chunk.choices[0].delta.content if chunk.choices else None
             if text:
-                first_at = perf_counter() if first_at is None else first_at
-                parts.append(text)
-                on_token(text)
+                streamed.add(text)
     finally:
         await stream.aclose()
     # LiteLLM ends every stream with a finish reason of its own; these two are the provider's. For Gemini, LiteLLM sets
     # the second as well after the first text: there, a reply that was cut off is noticed only by a lost connection.
     if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
         raise failures.broken(settings, "the stream ended in the middle of the reply")
-    return "".join(parts), last, first_at
+    return last
 
 
 def _usage(usage: Any) -> tuple[Usage, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from dataclasses import replace
 from typing import Any, Final
 
 from flowyard.llm import failures
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
 from flowyard.llm.event_stream import BrokenReply, EventStream
+from flowyard.llm.streamed_text import StreamedText, whole_text
 
 _PER_BYTE: Final = 16
 """Most bytes of a stream for each byte of the limit: a token of some bytes is an event of hundreds."""
@@ -22,10 +23,11 @@ def too_large(limit: int) -> BrokenReply:
 def read_reply(body: bytes) -> ModelReply:
     """The reply in a whole answer. Raises ValueError, LookupError, TypeError, AttributeError or RecursionError."""
     answer = json.loads(body)
+    _refuse_error(answer)
     text = answer["choices"][0]["message"].get("content") or ""
     if not isinstance(text, str):
         raise TypeError("the content is not a text")
-    return ModelReply(text, _usage(answer.get("usage")), None)
+    return ModelReply(whole_text(text), _usage_in(answer) or Usage(), None)
 
 
 class StreamedReply:
@@ -38,12 +40,11 @@ class StreamedReply:
     """
 
     def __init__(self, on_token: OnToken, limit: int, *, started: float) -> None:
-        self._on_token, self._limit, self._started = on_token, limit, started
+        self._limit = limit
+        self._text = StreamedText(on_token, started=started)
         self._events = EventStream()
         self._whole: bytearray | None = None
-        self._parts: list[str] = []
         self._usage = Usage()
-        self._first_token_s: float | None = None
         self._received = self._size = 0
         self._has_begun = self._is_finished = self.is_complete = False
 
@@ -66,10 +67,10 @@ class StreamedReply:
         if self._whole is not None:
             reply = read_reply(bytes(self._whole))
             self._add(reply.text)
-            return ModelReply(reply.text, reply.usage, None, self._first_token_s)
+            return replace(reply, first_token_s=self._text.first_token_s)
         if not self._is_finished:
             self._read_last_event()
-        return ModelReply("".join(self._parts), self._usage, None, self._first_token_s)
+        return ModelReply(self._text.end(), self._usage, None, self._text.first_token_s)
 
     def _read_last_event(self) -> None:
         for data in self._events.end():
@@ -88,12 +89,11 @@ class StreamedReply:
             self._is_finished = self.is_complete = True
             return
         event = json.loads(data)
-        if "error" in event:
-            raise BrokenReply(failures.error_text(data))
-        self._usage = _usage(event["usage"]) if event.get("usage") else self._usage
-        for choice in event.get("choices", ()):
+        _refuse_error(event)
+        self._usage = _usage_in(event) or self._usage
+        for choice in event.get("choices") or ():
             self._is_finished = self._is_finished or choice.get("finish_reason") is not None
-            self._add(choice["delta"].get("content"))
+            self._add((choice.get("delta") or {}).get("content"))
 
     def _add(self, text: str | None) -> None:
         if not text:
@@ -101,16 +101,24 @@ class StreamedReply:
         self._size += len(text.encode(errors="surrogatepass"))
         if self._size > self._limit:
             raise too_large(self._limit)
-        if self._first_token_s is None:
-            self._first_token_s = perf_counter() - self._started
-        self._parts.append(text)
-        self._on_token(text)
+        self._text.add(text)
 
 
-def _usage(usage: Any) -> Usage:
-    """A malformed usage is unknown: don't lose a good reply for it."""
-    if not isinstance(usage, dict):
-        return Usage()
+def _refuse_error(answer: Any) -> None:
+    if answer.get("error"):
+        raise BrokenReply(failures.error_text(json.dumps(answer)))
+
+
+def _usage_in(answer: Any) -> Usage | None:
+    """The usage, wherever a server puts it: most at the top, Moonshot in the choice, Groq in a field of its own.
+
+    None: there is none. A malformed usage is unknown: don't lose a good reply for it.
+    """
+    places = (answer, *(answer.get("choices") or ()), answer.get("x_groq"))
+    usages = (place.get("usage") for place in places if isinstance(place, dict))
+    usage = next((usage for usage in usages if isinstance(usage, dict)), None)
+    if usage is None:
+        return None
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     return Usage(*(token_count(n) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))

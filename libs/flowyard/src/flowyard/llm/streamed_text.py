@@ -1,0 +1,57 @@
+"""The text of a reply, from its pieces. Pure."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Final
+
+from flowyard.llm.calls import OnToken
+
+_REPLACEMENT: Final = "\ufffd"
+
+
+class StreamedText:
+    """Passes the pieces on, and keeps them. `started`: the time of the request (`perf_counter`).
+
+    JSON may spell one character as two escapes (`"\\ud83d\\ude00"`), and a model's tokens may end between them. So half
+    of a character waits for the next piece. `first_token_s`: seconds to the first piece; None: there was none.
+    """
+
+    __slots__ = ("_half", "_on_token", "_parts", "_started", "first_token_s")
+
+    def __init__(self, on_token: OnToken, *, started: float) -> None:
+        self._on_token, self._started = on_token, started
+        self._parts: list[str] = []
+        self._half = ""
+        self.first_token_s: float | None = None
+
+    def add(self, piece: str) -> None:
+        if self._half:
+            piece = f"{_joined(self._half + piece[:1])}{piece[1:]}"
+            self._half = ""
+        if "\ud800" <= piece[-1] <= "\udbff":
+            piece, self._half = piece[:-1], piece[-1]
+        self._pass_on(piece)
+
+    def end(self) -> str:
+        """The whole text. A half whose other half never came is U+FFFD."""
+        if self._half:
+            self._pass_on(_REPLACEMENT)
+        return "".join(self._parts)
+
+    def _pass_on(self, piece: str) -> None:
+        if not piece:
+            return
+        if self.first_token_s is None:
+            self.first_token_s = perf_counter() - self._started
+        self._parts.append(piece)
+        self._on_token(piece)
+
+
+def whole_text(text: str) -> str:
+    """The text of a reply that wasn't streamed: what `StreamedText` makes of it."""
+    return f"{text[:-1]}{_REPLACEMENT}" if "\ud800" <= text[-1:] <= "\udbff" else text
+
+
+def _joined(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
