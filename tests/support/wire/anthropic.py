@@ -21,7 +21,7 @@ class AnthropicDialect:
     def whole(self, request: Request, reply: Reply) -> Any:
         tool = _forced_tool(request)
         content = _tool_use(tool, json.loads(reply.text)) if tool else {"type": "text", "text": reply.text}
-        return _message(request, reply) | {"content": [content], "stop_reason": "tool_use" if tool else "end_turn"}
+        return _message(request, reply) | {"content": [content], "stop_reason": _stop_reason(reply, tool)}
 
     def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         tool = _forced_tool(request)
@@ -33,7 +33,7 @@ class AnthropicDialect:
             _event("ping"),
         ]
         pieces = [_event("content_block_delta", index=0, delta={"type": kind, name: word}) for word in words]
-        stop = {"stop_reason": "tool_use" if tool else "end_turn", "stop_sequence": None}
+        stop = {"stop_reason": _stop_reason(reply, tool), "stop_sequence": None}
         return (
             before,
             pieces,
@@ -76,6 +76,10 @@ def _message(request: Request, reply: Reply) -> dict[str, Any]:
         "stop_sequence": None,
         "usage": usage,
     }
+
+
+def _stop_reason(reply: Reply, tool: str | None) -> str:
+    return {"length": "max_tokens", "refused": "refusal"}.get(reply.ending, "tool_use" if tool else "end_turn")
 
 
 def _forced_tool(request: Request) -> str | None:

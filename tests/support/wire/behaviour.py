@@ -6,18 +6,22 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
 class Text:
-    """A reply. Streamed, it comes word by word. Unless `counted`, OpenAI's dialect says no usage, like some servers."""
+    """A reply. Streamed, it comes word by word. Unless `counted`, OpenAI's dialect says no usage, like some servers.
+
+    `ending`: in the provider's own form; each provider has some of them.
+    """
 
     text: str
     tokens_in: int = 20
     tokens_out: int = 5
     cached: int = 0
     counted: bool = True
+    ending: Literal["stop", "length", "refused", "filtered"] = "stop"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Json:
     tokens_out: int = 5
     cached: int = 0
     counted: bool = True
+    ending: Literal["stop"] = "stop"
 
     @property
     def text(self) -> str:

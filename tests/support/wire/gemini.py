@@ -12,6 +12,8 @@ from support.wire.server import Request, Script, WireServer, serve
 
 _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 
+_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "filtered": "SAFETY"}
+
 
 class GeminiDialect:
     base = ""
@@ -21,12 +23,12 @@ class GeminiDialect:
         return request.path.endswith(":streamGenerateContent")
 
     def whole(self, request: Request, reply: Reply) -> Any:
-        return _candidate(reply.text, "STOP") | _facts(request, reply)
+        return _candidate(reply.text, _FINISH[reply.ending]) | _facts(request, reply)
 
     def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         assert request.query.get("alt") == "sse"
         *first, last = [_candidate(word) for word in words]
-        end = _candidate("", "STOP") | _facts(request, reply)
+        end = _candidate("", _FINISH[reply.ending]) | _facts(request, reply)
         return [], [_event(chunk) for chunk in (*first, last)], [_event(end)]
 
     def event(self, value: Any) -> str:

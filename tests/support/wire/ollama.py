@@ -51,7 +51,7 @@ def _message(request: Request, text: str) -> dict[str, Any]:
 def _facts(reply: Reply) -> dict[str, Any]:
     return {
         "done": True,
-        "done_reason": "stop",
+        "done_reason": reply.ending,
         "total_duration": 5_000_000,
         "load_duration": 1_000_000,
         "prompt_eval_count": reply.tokens_in,

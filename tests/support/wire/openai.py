@@ -21,8 +21,8 @@ class OpenAIDialect:
         return bool(request.body.get("stream"))
 
     def whole(self, request: Request, reply: Reply) -> Any:
-        message = {"role": "assistant", "content": reply.text, "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        message = {"role": "assistant", "content": None, "refusal": None} | _said(reply, reply.text)
+        choice = {"index": 0, "message": message, "logprobs": None} | _ending(reply)
         usage = {"usage": _usage(reply)} if reply.counted else {}
         return _object(request, "chat.completion") | {"choices": [choice]} | usage
 
@@ -32,8 +32,9 @@ class OpenAIDialect:
             [_event(head | {"choices": [], "usage": _usage(reply)})] if reply.counted and _wants_usage(request) else []
         )
         before = [_event(head | _delta({"role": "assistant", "content": ""}))]
-        pieces = [_event(head | _delta({"content": word})) for word in words]
-        return before, pieces, [_event(head | _delta({}, "stop")), *usage, "data: [DONE]\n\n"]
+        pieces = [_event(head | _delta(_said(reply, word))) for word in words]
+        last = {"choices": [{"index": 0, "delta": {}, "logprobs": None} | _ending(reply)]}
+        return before, pieces, [_event(head | last), *usage, "data: [DONE]\n\n"]
 
     def event(self, value: Any) -> str:
         return _event(value)
@@ -55,8 +56,20 @@ def _object(request: Request, kind: str) -> dict[str, Any]:
     return {**_IDENTITY, "object": kind, "model": request.body["model"], "service_tier": tier}
 
 
-def _delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]}
+def _delta(delta: dict[str, Any]) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": None, "logprobs": None}]}
+
+
+def _said(reply: Reply, text: str) -> dict[str, str]:
+    return {"refusal" if reply.ending == "refused" else "content": text}
+
+
+def _ending(reply: Reply) -> dict[str, Any]:
+    """A filter's results in Azure's form."""
+    if reply.ending == "filtered":
+        results = {"hate": {"filtered": True, "severity": "high"}, "violence": {"filtered": False, "severity": "safe"}}
+        return {"finish_reason": "content_filter", "content_filter_results": results}
+    return {"finish_reason": "length" if reply.ending == "length" else "stop"}
 
 
 def _usage(reply: Reply) -> dict[str, Any]:

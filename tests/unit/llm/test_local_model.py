@@ -22,6 +22,7 @@ from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_model import PARALLEL_CALLS, LocalModel, ModelServer, open_local_model
 from flowyard.llm.openai_wire import Endpoint
+from flowyard.llm.terms import LOCAL_TEXT_TOKENS
 from support.waiting import eventually
 from support.wire.behaviour import Late, Text
 from support.wire.openai import openai_server
@@ -112,6 +113,20 @@ async def test_the_server_starts_when_the_model_is_prepared(model: LocalModel) -
     prepared = server_of(model)
     assert (await model.reply(call_of("Hi"))).text
     assert server_of(model) == prepared
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "ending"), [(None, "stop"), (LOCAL_TEXT_TOKENS, "stop"), (16, "length")], ids=str
+)
+async def test_only_a_limit_of_the_documents_own_cuts_a_reply_off(
+    model: LocalModel, max_tokens: int | None, ending: str
+) -> None:
+    """A budget writes our limit into the call, where the document has none."""
+    running: Any = SimpleNamespace(returncode=None)
+    async with openai_server([Text("hi", ending="length")]) as server:
+        call = call_of("Hi", max_tokens=max_tokens)
+        model._servers[find_model_file(call.settings)] = ModelServer(running, Endpoint(server.url, "m", None))
+        assert (await model.reply(call)).ending.how == ending
 
 
 async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from flowyard.errors.requests import InvalidInputs
-from flowyard.errors.steps import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.errors.steps import (
+    ModelError,
+    ModelRefused,
+    ModelTimeout,
+    ProviderError,
+    RateLimited,
+    ReplyCutOff,
+    ReplyFiltered,
+    ReplyRefused,
+)
 from flowyard.language.canned import read_reply
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.workflow import ErrorReply
@@ -45,6 +54,9 @@ async def test_the_error_for_a_node_without_a_reply_shows_what_to_add() -> None:
         ("timeout", ModelTimeout),
         ("provider_error", ProviderError),
         ("model_refused", ModelRefused),
+        ("reply_cut_off", ReplyCutOff),
+        ("refused", ReplyRefused),
+        ("filtered", ReplyFiltered),
     ],
 )
 async def test_a_canned_error_is_raised(code: str, expected: type[ModelError]) -> None:

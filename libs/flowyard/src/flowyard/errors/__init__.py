@@ -9,7 +9,8 @@ command line, log) shows any of them without knowing which.
     │   └── IllegalMove, WorkflowInUse, AgentTaken, IdempotencyMismatch, QueueFull
     ├── steps: what a step fails with
     │   ├── StepError
-    │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused
+    │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused,
+    │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered
     │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
     │   └── MissingApiKey, ModelNotInstalled

@@ -66,6 +66,26 @@ class ModelRefused(ModelError, code="model_refused", title="The model provider r
     """The provider will refuse this call every time: bad key, unknown model, bad request."""
 
 
+class UnusableReply(ModelError):
+    """The model's reply isn't what was asked for. `reply`: its text, as far as it came. Asking again doesn't help."""
+
+    def __init__(self, detail: str, *, provider: str, model: str, reply: str = "") -> None:
+        self.reply = reply
+        super().__init__(detail, provider=provider, model=model)
+
+
+class ReplyCutOff(UnusableReply, code="reply_cut_off", title="The model's reply was cut off"):
+    """The reply was cut off at `max_tokens`, at the budget's limit, or at the model's own."""
+
+
+class ReplyRefused(UnusableReply, code="refused", title="The model refused to answer"):
+    """The model declined to answer, in its own words."""
+
+
+class ReplyFiltered(UnusableReply, code="filtered", title="A content filter blocked the reply"):
+    """The provider's content filter blocked the prompt or the reply."""
+
+
 class InvalidOutput(
     StepError, code="invalid_output", status=502, title="The model's reply doesn't match the node's outputs"
 ):

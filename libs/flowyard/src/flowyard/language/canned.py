@@ -8,7 +8,10 @@ from typing import Final
 from flowyard.language.problems import suggest
 from flowyard.language.workflow import ErrorReply, Reply
 
-REPLY_ERRORS: Final = ("rate_limited", "timeout", "provider_error", "model_refused", "invalid_output")
+REPLY_ERRORS: Final = (
+    "rate_limited", "timeout", "provider_error", "model_refused", "reply_cut_off", "refused", "filtered",
+    "invalid_output",
+)  # fmt: skip
 
 
 def read_reply(value: object) -> Reply | tuple[Reply, ...]:

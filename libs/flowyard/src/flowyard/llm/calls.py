@@ -58,6 +58,21 @@ def token_count(value: object) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a reply ended. `length`: it was cut off. `refused`: by the model. `filtered`: by the provider.
+
+    `why`: the model's words, or the filter's reason. `only_reasoned`: the model wrote reasoning and no text.
+    """
+
+    how: Literal["stop", "length", "refused", "filtered"] = "stop"
+    why: str = ""
+    only_reasoned: bool = False
+
+
+COMPLETE: Final = Ending()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelReply:
     """`cost_usd`: None if no price is known. `first_token_s`: seconds to the first token; None without streaming."""
 
@@ -65,6 +80,7 @@ class ModelReply:
     usage: Usage
     cost_usd: Decimal | None
     first_token_s: float | None = None
+    ending: Ending = COMPLETE
 
 
 class Model(Protocol):

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeAlias
 
-from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.errors.steps import (
+    ModelError,
+    ModelNeverRan,
+    ModelRefused,
+    ModelTimeout,
+    ProviderError,
+    RateLimited,
+    ReplyFiltered,
+)
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.keys import key_variable
 from flowyard.secrets.masking import Masker
@@ -19,6 +27,8 @@ NO_SECRETS: Final[Secrets] = frozenset()
 _MAX_LENGTH: Final = 300
 _RETRYABLE: Final = frozenset({408, 409, 425})
 """Request timeout, conflict, too early: the 4xx statuses that are temporary."""
+_FILTERED: Final = ("content_filter", "content_policy_violation")
+"""Codes of Azure and OpenAI for a prompt that their filter blocked."""
 _MAY_HAVE_RUN: Final = frozenset({408, 502, 504, 520, 524})
 """Statuses that a proxy sends when the model received the request but didn't answer in time, or not completely."""
 
@@ -62,6 +72,17 @@ def from_status(
     return ModelRefused(text, provider=settings.provider, model=settings.model)
 
 
+def from_response(
+    settings: ModelSettings, status: int, body: str, *, headers: Mapping[str, str], secrets: Secrets, now: datetime
+) -> ModelError:
+    """The error for a response with an HTTP error status."""
+    text = error_text(body)
+    if _error_code(body) in _FILTERED:
+        detail = brief(f"a content filter blocked the prompt: {text}", secrets)
+        return ReplyFiltered(detail, provider=settings.provider, model=settings.model)
+    return from_status(settings, status, text, headers=headers, secrets=secrets, now=now)
+
+
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds to wait, from `retry-after-ms` or Retry-After (RFC 9110: seconds or a date). None: not given."""
     lower = {name.lower(): value for name, value in headers.items()}
@@ -84,6 +105,13 @@ def error_text(body: str) -> str:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     message = error.get("message", error) if isinstance(error, dict) else error
     return message if isinstance(message, str) else json.dumps(message)
+
+
+def _error_code(body: str) -> Any:
+    try:
+        return json.loads(body)["error"]["code"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def brief(text: str, secrets: Secrets = NO_SECRETS) -> str:

@@ -32,9 +32,8 @@ def translate(error: BaseException, settings: ModelSettings, *, secrets: Secrets
     chain = list(failures.chain(error))
     response = next((each.response for each in chain if isinstance(each, httpx.HTTPStatusError)), None)
     if response is not None:
-        detail = failures.error_text(_body(response))
-        return failures.from_status(
-            settings, response.status_code, detail, headers=response.headers, secrets=secrets, now=now
+        return failures.from_response(
+            settings, response.status_code, _body(response), headers=response.headers, secrets=secrets, now=now
         )
     if any(isinstance(each, Timeouts) for each in chain):
         return failures.timed_out(settings)

@@ -22,6 +22,8 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean
 from flowyard.llm import failures, keys
 from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, token_count
+from flowyard.llm.endings import Outcome
+from flowyard.llm.litellm_endings import add_reasoning, add_reply, add_usage, begin_outcome
 from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
@@ -129,16 +131,19 @@ def _require_provider(settings: ModelSettings) -> None:
 async def _send(call: ModelCall, key: str | None, on_token: OnToken | None) -> ModelReply:
     provider = LITELLM_NAMES.get(call.settings.provider, call.settings.provider)
     started = perf_counter()
+    outcome = begin_outcome()
     response = await litellm.acompletion(**_parameters(call, provider, key, stream=on_token is not None))
     if on_token is None:
         text, last, first_token_s = whole_text(response.choices[0].message.content or ""), response, None
+        add_reply(outcome, response.choices[0])
     else:
         streamed = StreamedText(on_token, started=started)
-        last = await _read_stream(response, call.settings, streamed)
+        last = await _read_stream(response, call.settings, streamed, outcome)
         text, first_token_s = streamed.end(), streamed.first_token_s
     usage, billable = _usage(getattr(last, "usage", None))
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
-    return ModelReply(text, usage, cost, first_token_s)
+    add_usage(outcome, getattr(last, "usage", None))
+    return ModelReply(text, usage, cost, first_token_s, outcome.ending(text))
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
@@ -171,21 +176,25 @@ def _headers(call: ModelCall) -> dict[str, str] | None:
     return {**(call.settings.extra.get("extra_headers") or {}), IDEMPOTENCY_KEY: call.key}
 
 
-async def _read_stream(stream: Any, settings: ModelSettings, streamed: StreamedText) -> Any:
-    """Reads the text. Returns the chunk with the usage. `stream` is LiteLLM's CustomStreamWrapper."""
+async def _read_stream(stream: Any, settings: ModelSettings, streamed: StreamedText, outcome: Outcome) -> Any:
+    """Reads the text, and how it ended. Returns the chunk with the usage. `stream`: LiteLLM's CustomStreamWrapper."""
     last = None
     try:
         async for chunk in stream:
             last = chunk if getattr(chunk, "usage", None) else last
-            text = chunk.choices[0].delta.content if chunk.choices else None
-            if text:
-                streamed.add(text)
+            if not chunk.choices:
+                continue
+            delta = chunk.choices[0].delta
+            add_reasoning(outcome, delta)
+            if delta.content:
+                streamed.add(delta.content)
     finally:
         await stream.aclose()
     # LiteLLM ends every stream with a finish reason of its own; these two are the provider's. For Gemini, LiteLLM sets
     # the second as well after the first text: there, a reply that was cut off is noticed only by a lost connection.
     if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
         raise failures.broken(settings, "the stream ended in the middle of the reply")
+    outcome.reason = outcome.reason or stream.received_finish_reason or stream.intermittent_finish_reason
     return last
 
 

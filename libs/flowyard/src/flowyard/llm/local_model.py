@@ -19,7 +19,7 @@ import httpx
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
-from flowyard.llm.calls import JsonSchema, ModelCall, ModelReply, OnToken
+from flowyard.llm.calls import COMPLETE, JsonSchema, ModelCall, ModelReply, OnToken
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.openai_wire import Endpoint, chat
 from flowyard.llm.terms import LOCAL_SCHEMA_TOKENS, LOCAL_TEXT_TOKENS
@@ -55,7 +55,9 @@ class LocalModel:
         # The call's timeout doesn't include the wait for a slot.
         async with server.slots:
             reply = await chat(self._client, server.endpoint, request, on_token, max_tokens=tokens)
-        return replace(reply, cost_usd=Decimal(0))
+        # A tiny model may never stop by itself: where only our own limit ends a reply, that is its end.
+        ending = reply.ending if call.settings.max_tokens not in (None, tokens) else COMPLETE
+        return replace(reply, cost_usd=Decimal(0), ending=ending)
 
     async def prepare(self, settings: ModelSettings) -> None:
         """Starts the server, which takes seconds for a large file. Raises ModelError."""

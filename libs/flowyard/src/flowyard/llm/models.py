@@ -78,7 +78,8 @@ class Models:
             return reply
         known = frozenset(property_names(request.schema))
         text = masker.text(reply.text) if request.schema is None else masker.json(reply.text, known)
-        return replace(reply, text=text)
+        ending = replace(reply.ending, why=masker.text(reply.ending.why)) if reply.ending.why else reply.ending
+        return replace(reply, text=text, ending=ending)
 
     def _masker(self, call: ModelCall, referenced: frozenset[str]) -> Masker:
         secrets = keys.reply_secrets(call.settings, self._environ, referenced)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from flowyard.llm import failures
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
+from flowyard.llm.endings import Outcome, filter_names
 from flowyard.llm.event_stream import BrokenReply, EventStream
 from flowyard.llm.streamed_text import StreamedText, whole_text
 
 _PER_BYTE: Final = 16
 """Most bytes of a stream for each byte of the limit: a token of some bytes is an event of hundreds."""
+_BROKEN: Final = frozenset({"abort", "error", "insufficient_system_resource"})
+"""What vLLM, OpenRouter and DeepSeek send as `finish_reason` if they fail within a reply."""
+_REASONING: Final = ("reasoning_content", "reasoning")
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 
 
@@ -24,10 +29,29 @@ def read_reply(body: bytes) -> ModelReply:
     """The reply in a whole answer. Raises ValueError, LookupError, TypeError, AttributeError or RecursionError."""
     answer = json.loads(body)
     _refuse_error(answer)
-    text = answer["choices"][0]["message"].get("content") or ""
+    choice = answer["choices"][0]
+    text = choice["message"].get("content") or ""
     if not isinstance(text, str):
         raise TypeError("the content is not a text")
-    return ModelReply(whole_text(text), _usage_in(answer) or Usage(), None)
+    outcome = Outcome(has_reasoned=_has_reasoned(answer.get("usage")))
+    _add_choice(outcome, choice, choice["message"])
+    return ModelReply(whole_text(text), _usage_in(answer) or Usage(), None, ending=outcome.ending(text))
+
+
+def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
+    """`message`: the choice's message, or a piece of it."""
+    outcome.reason = choice.get("finish_reason") or outcome.reason
+    if outcome.reason in _BROKEN:
+        raise BrokenReply(f"the provider stopped in the middle of the reply: {outcome.reason}")
+    refusal = message.get("refusal")
+    outcome.refusal += refusal if isinstance(refusal, str) else ""
+    outcome.filters = filter_names(choice) or outcome.filters
+    outcome.has_reasoned = outcome.has_reasoned or any(message.get(name) for name in _REASONING)
+
+
+def _has_reasoned(usage: Any) -> bool:
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return isinstance(details, dict) and bool(details.get("reasoning_tokens"))
 
 
 class StreamedReply:
@@ -45,8 +69,9 @@ class StreamedReply:
         self._events = EventStream()
         self._whole: bytearray | None = None
         self._usage = Usage()
+        self._outcome = Outcome()
         self._received = self._size = 0
-        self._has_begun = self._is_finished = self.is_complete = False
+        self._has_begun = self.is_complete = False
 
     def feed(self, chunk: bytes) -> None:
         self._received += len(chunk)
@@ -70,7 +95,12 @@ class StreamedReply:
             return replace(reply, first_token_s=self._text.first_token_s)
         if not self._is_finished:
             self._read_last_event()
-        return ModelReply(self._text.end(), self._usage, None, self._text.first_token_s)
+        text = self._text.end()
+        return ModelReply(text, self._usage, None, self._text.first_token_s, self._outcome.ending(text))
+
+    @property
+    def _is_finished(self) -> bool:
+        return self.is_complete or self._outcome.reason is not None
 
     def _read_last_event(self) -> None:
         for data in self._events.end():
@@ -86,14 +116,17 @@ class StreamedReply:
         if self.is_complete:
             return
         if data == "[DONE]":
-            self._is_finished = self.is_complete = True
+            self.is_complete = True
             return
         event = json.loads(data)
         _refuse_error(event)
-        self._usage = _usage_in(event) or self._usage
+        if (usage := _usage_in(event)) is not None:
+            self._usage = usage
+        self._outcome.has_reasoned = self._outcome.has_reasoned or _has_reasoned(event.get("usage"))
         for choice in event.get("choices") or ():
-            self._is_finished = self._is_finished or choice.get("finish_reason") is not None
-            self._add((choice.get("delta") or {}).get("content"))
+            delta = choice.get("delta") or {}
+            _add_choice(self._outcome, choice, delta)
+            self._add(delta.get("content"))
 
     def _add(self, text: str | None) -> None:
         if not text:

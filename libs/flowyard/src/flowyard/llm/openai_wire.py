@@ -141,10 +141,13 @@ async def _read_whole(response: httpx.Response, limit: int) -> ModelReply:
 
 async def _error_response(response: httpx.Response, settings: ModelSettings, secrets: Secrets) -> ModelError:
     body = (await _read_body(response, _ERROR_LIMIT))[:_ERROR_LIMIT]
-    detail = failures.error_text(body.decode(errors="replace"))
-    now = datetime.now(UTC)
-    return failures.from_status(
-        settings, response.status_code, detail, headers=response.headers, secrets=secrets, now=now
+    return failures.from_response(
+        settings,
+        response.status_code,
+        body.decode(errors="replace"),
+        headers=response.headers,
+        secrets=secrets,
+        now=datetime.now(UTC),
     )
 
 

@@ -11,7 +11,16 @@ from time import perf_counter
 from typing import Final, NoReturn, TypeAlias
 
 from flowyard.errors.requests import InvalidInputs
-from flowyard.errors.steps import ModelError, ModelRefused, ModelTimeout, ProviderError, RateLimited
+from flowyard.errors.steps import (
+    ModelError,
+    ModelRefused,
+    ModelTimeout,
+    ProviderError,
+    RateLimited,
+    ReplyCutOff,
+    ReplyFiltered,
+    ReplyRefused,
+)
 from flowyard.language.canned import read_reply
 from flowyard.language.problems import Problem, did_you_mean
 from flowyard.language.reading.source import MAX_BYTES, MappingEntry, SourceError, decode, read_tree
@@ -23,7 +32,8 @@ Replies: TypeAlias = Mapping[str, Reply | tuple[Reply, ...]]
 
 INVALID_OUTPUT: Final = "invalid_output"
 ERRORS: Final[Mapping[str, type[ModelError]]] = {
-    error.code: error for error in (RateLimited, ModelTimeout, ProviderError, ModelRefused)
+    error.code: error
+    for error in (RateLimited, ModelTimeout, ProviderError, ModelRefused, ReplyCutOff, ReplyRefused, ReplyFiltered)
 }
 _WORDS: Final = re.compile(r"\s*\S+\s*|\s+")
 _NO_USAGE: Final = Usage()

@@ -11,6 +11,7 @@ from flowyard.errors.base import FlowyardError
 from flowyard.errors.steps import ModelError, ModelNeverRan, ModelTimeout, ProviderError
 from flowyard.language.nodes import PromptNode
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.endings import unusable
 from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, ModelReserved, Token
 from flowyard.runs.run import CallStart, StepCalls
@@ -72,7 +73,12 @@ class ModelCaller:
             failure = Failure(*self._interruption(error), call.node)
             self._report(call, start, started, self._usage_of_failed(call, error), failure, reservation)
             raise
-        self._report(call, start, started, reply, None, reservation)
+        is_budget = call.settings.max_tokens != wanted.settings.max_tokens
+        useless = unusable(reply, call.settings, is_budget=is_budget)
+        failure_of_reply = failure_of(useless, call.node) if useless is not None else None
+        self._report(call, start, started, reply, failure_of_reply, reservation)
+        if useless is not None:
+            raise useless
         return reply
 
     async def _admitted(self, call: ModelCall) -> Reservation | None:
@@ -152,7 +158,7 @@ class ModelCaller:
                 error=failure,
                 messages=self._masked_messages(call) if logs else None,
                 retries=self._running.tries - 1,
-                reply=reply.text if logs and failure is None else None,
+                reply=reply.text if logs and (failure is None or reply.text) else None,
             )
         )
 

@@ -64,9 +64,13 @@ TextOrNumber: TypeAlias = Annotated[
     str, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
 ]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
-ErrorCode: TypeAlias = Literal["rate_limited", "timeout", "provider_error", "invalid_output", "model_refused"]
+ErrorCode: TypeAlias = Literal[
+    "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
+    "reply_cut_off", "refused", "filtered",
+]  # fmt: skip
 RunErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
+    "reply_cut_off", "refused", "filtered",
     "expression_error", "assertion_failed", "run_timeout", "parallel_writes", "budget_exceeded",
 ]  # fmt: skip
 

@@ -1,0 +1,79 @@
+"""How a reply ended: a provider's reason as ours, and the error for a reply that can't be used. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from flowyard.errors.steps import ReplyCutOff, ReplyFiltered, ReplyRefused, UnusableReply
+from flowyard.language.nodes import ModelSettings
+from flowyard.llm.calls import COMPLETE, Ending, ModelReply, Usage
+from flowyard.llm.failures import brief
+
+_CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
+_REFUSED: Final = frozenset({"refusal"})
+_FILTERED: Final = frozenset({"content_filter"})
+_THINKS: Final = ("<think>", "<thinking>", "<reasoning>")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an answer says about how its reply ended, collected from its pieces.
+
+    `reason`: OpenAI's `finish_reason`, or one of Anthropic's. `refusal`: the model's words. `filters`: why a filter
+    blocked it. `has_reasoned`: whether the model wrote reasoning that isn't in the text.
+    """
+
+    reason: str | None = None
+    refusal: str = ""
+    filters: str = ""
+    has_reasoned: bool = False
+
+    def ending(self, text: str) -> Ending:
+        """`text`: of the reply."""
+        if self.refusal or self.reason in _REFUSED:
+            return Ending("refused", self.refusal or text)
+        if self.reason in _FILTERED:
+            return Ending("filtered", self.filters)
+        if self.reason not in _CUT_OFF:
+            return COMPLETE
+        start = text.lstrip()
+        in_text = any(start.startswith(tag) and tag.replace("<", "</") not in start for tag in _THINKS)
+        return Ending("length", only_reasoned=in_text or (self.has_reasoned and not start))
+
+
+def filter_names(choice: Mapping[str, Any]) -> str:
+    """The filters that matched, of Azure's `content_filter_results`, such as `violence, hate`."""
+    results = choice.get("content_filter_results")
+    matched = results.items() if isinstance(results, Mapping) else ()
+    return ", ".join(name for name, each in matched if isinstance(each, Mapping) and each.get("filtered"))
+
+
+def unusable(reply: ModelReply, settings: ModelSettings, *, is_budget: bool) -> UnusableReply | None:
+    """The error for a reply that was cut off, refused or filtered, else None.
+
+    `settings`: of the call. `is_budget`: its `max_tokens` is a limit of the budget, not of the document.
+    """
+    ending = reply.ending
+    kind: type[UnusableReply]
+    match ending.how:
+        case "stop":
+            return None
+        case "length":
+            kind, detail = ReplyCutOff, _cut_off(ending, reply.usage, settings, is_budget=is_budget)
+        case "refused":
+            kind, detail = ReplyRefused, f"the model refused to answer: {ending.why}"
+        case "filtered":
+            kind, detail = ReplyFiltered, f"a content filter blocked the reply: {ending.why}"
+        case _:
+            assert_never(ending.how)
+    return kind(brief(detail.removesuffix(": ")), provider=settings.provider, model=settings.model, reply=reply.text)
+
+
+def _cut_off(ending: Ending, usage: Usage, settings: ModelSettings, *, is_budget: bool) -> str:
+    if settings.max_tokens is not None:
+        limit = f"{settings.max_tokens} tokens, {'the limit that the budget sets' if is_budget else 'its max_tokens'}"
+    else:
+        limit = f"{usage.tokens_out} tokens, the model's own limit" if usage.tokens_out else "the model's own limit"
+    return f"the reply was cut off at {limit}{'; reasoning took all of them' if ending.only_reasoned else ''}"
