@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from flowyard.errors.requests import InvalidInputs
+from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import ChatMessage
 from flowyard.runs.events import ModelCalled, RetryScheduled
-from support.workflows import Outcome, document, run
+from support.workflows import Outcome, document, load, run
 
 _PROFILE = """
 p:
@@ -65,13 +67,39 @@ async def test_the_schema_for_the_model_has_exactly_the_types_of_the_outputs() -
         ("list[int]", "[1]", [1]),
         ("dict[str, int]", '{"p": 1}', {"p": 1}),
         ("dict[str, int]", '{"x": 1}', {"x": 1}),
-        ("str | null", "word", "word"),
+        ("str | null", '"word"', "word"),
         ("int | null", "null", None),
-        ("any", "plain words", "plain words"),
         ("any", '{"x": [1, null]}', {"x": [1, None]}),
         ("int", "```json\n7\n```", 7),
         ("int", "\n```\n7\n```\n", 7),
         ("list[str]", '```json\n["```"]\n```', ["```"]),
+        # reasoning before it
+        ("str", "<think>\nHm, {</think>\n\n Hello", "Hello"),
+        ("str", "<thinking>a</thinking><reasoning>b</reasoning>c <think>d</think>", "c <think>d</think>"),
+        ("int", '<reasoning>Is {"p": 1} right?</reasoning>{"p": 2}', 2),
+        ("str", "<think>Hello", "<think>Hello"),
+        # prose around it
+        ("int", 'Sure! Here is it: {"p": 7}. Hope this helps {you}!', 7),
+        ("int", 'Sure:\n\n```json\n{"p": 7}\n```\nHope this helps!', 7),
+        ("int", "The answer:\n```\n7\n```\n", 7),
+        ("list[int]", "Sources [1] and [2] say:\n[3, 4]\nas I think.", [3, 4]),
+        ("list[int]", "The list: [3, 4]", [3, 4]),
+        ("any", 'It is\n{"x": "{"}', {"x": "{"}),
+        ("int", 'Not {"q": 1} but {"p": 7}', 7),
+        ("int", 'First {"p": 7}, and again {"p": 7}', 7),
+        # values that are meant so
+        ("int", "7.0", 7),
+        ("int | null", '{"p": 7.0}', 7),
+        ("list[int]", '"[1, 2.0]"', [1, 2]),
+        ("list[int]", '{"p": "[1, 2]"}', [1, 2]),
+        ("dict[str, bool]", '{"p": "{\\"a\\": \\"True\\"}"}', {"a": True}),
+        ("bool", "True", True),
+        ("bool", '"FALSE"', False),
+        ("list[bool]", '["true", "False", false]', [True, False, False]),
+        ("str | null", "Null", None),
+        ("any", "7.0", 7.0),
+        ("any", '"[1]"', "[1]"),
+        ("str", "7.0", "7.0"),
     ],
 )
 async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, value: Any) -> None:
@@ -98,12 +126,60 @@ async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, v
         (_PROFILE, '{"name": "Ada", "ages": [], "note": null, "x": 1}', "p.x: no such field"),
         ("p: int", "", "the reply is empty"),
         ("p: str", "   ", "the reply is empty"),
+        ("p: str", "<think>Hello</think>\n", "the reply is empty"),
+        ("p: str", "a \ud800 b", "p: the text contains half of a surrogate pair"),
+        # prose is no value
+        ("p: str | null", "word", "the reply is no JSON"),
+        ("p: any", "plain words", "the reply is no JSON"),
+        ("p: any", "As said in [1], it's so.", "the reply is no JSON"),
+        ("p: any", "The set {1, 2} is\n[3", "the reply is no JSON"),
+        ("p: list", "As said in [1], it's so.", "expected list, got str"),
+        ("p: dict", 'The input {"a": 1} is wrong.', "expected dict, got str"),
+        (_PROFILE, 'The input {"a": 1} is wrong.', "expected object, got str"),
+        (_PROFILE, "Her name is Ada.", "expected object, got str"),
+        ("p: bool", "Yes, it is true", "expected bool, got str"),
+        ("p: bool", "1", "p: expected bool, got int 1"),
+        ("p: int", "1e400", "p: expected int, got float inf"),
+        ("p: list[int]", '"[1"', "p: expected list[int], got str '[1'"),
+        ("p: list[int]", '"1"', "p: expected list[int], got str '1'"),
+        # of two values, which is meant?
+        ("p: int", 'For {"p": 1} it is {"p": 2}', "the reply has 2 JSON values: write only the one that is meant"),
+        ("p: int", 'For {"p": 1} it is\n```\n2\n```', "the reply has 2 JSON values"),
+        ("p: int", "```\n1\n```\n```\n2\n```", "the reply has 2 JSON values"),
+        # a part of what is cut off or broken
+        ("p: int", 'Here: {"x": {"p": 7}', "expected int, got str"),
+        ("p: int", 'Here: {x: {"p": 7}}', "expected int, got str"),
+        ("p: int", 'Here: {\'x}\': {"p": 7}, "}": {"p": 7}', "expected int, got str"),
     ],
 )
 async def test_a_reply_that_does_not_fit_is_kept_with_the_reason(fields: str, reply: str, problem: str) -> None:
     message, kept = _invalid(await run(_one(fields, options=", retry: 0"), replies={"a": reply}))
     assert problem in message
     assert kept == reply
+
+
+async def test_several_outputs_are_one_object_wherever_it_is() -> None:
+    reply = '<think>{"p": 1}</think>Sure, {"p": 1.0, "q": "TRUE"} it is. See {"p": 2}.'
+    outcome = await run(_one("p: int\nq: bool", "p, q"), replies={"a": reply})
+    assert outcome.result.outputs == {"p": 1, "q": True}
+
+
+async def test_the_fields_of_an_object_are_read_as_they_are_meant() -> None:
+    reply = '{"name": "Ada", "ages": "[36.0]", "note": null}'
+    outcome = await run(_one(_PROFILE), replies={"a": reply})
+    assert outcome.result.outputs == {"p": {"name": "Ada", "ages": [36], "note": None}}
+
+
+async def test_a_text_that_was_requested_within_an_object_is_no_prose() -> None:
+    schema = ", output_schema: {type: object, fields: [{name: p, type: str}]}, retry: 0"
+    assert (await run(_one("p: str", options=schema), replies={"a": '{"p": "x"}'})).result.outputs == {"p": "x"}
+    assert "the reply is no JSON" in _invalid(await run(_one("p: str", options=schema), replies={"a": "Sure! x"}))[0]
+
+
+async def test_inputs_are_read_more_strictly_than_replies() -> None:
+    for given in (7.0, "7", True):
+        with pytest.raises(InvalidInputs, match="expected int"):
+            valid_inputs(load(_one("n: {type: int, required: true}\np: str")), {"n": given})
 
 
 async def test_several_outputs_must_all_be_there_and_no_others() -> None:
@@ -154,8 +230,22 @@ async def test_a_reply_that_nests_without_end_is_invalid_and_no_crash() -> None:
             _invalid(outcome)
 
 
-@pytest.mark.parametrize("reply", ["```\n" + "\n" * 20_000, "```" + " \n" * 20_000 + "x", "`" * 50_000])
-async def test_a_fence_that_never_closes_takes_no_time(reply: str) -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```\n" + "\n" * 20_000,
+        "```" + " \n" * 20_000 + "x",
+        "`" * 50_000,
+        "x" + "[" * 50_000,
+        "x" + "{]" * 50_000,
+        "x" + '{"' * 50_000,
+        "x" + "[1] " * 50_000,
+        "x" + "<think>" * 50_000,
+        "<think></think>" * 20_000 + "x",
+    ],
+    ids=lambda reply: reply[:5],
+)
+async def test_a_reply_that_never_closes_takes_no_time(reply: str) -> None:
     started = time.process_time()
     _invalid(await run(_one("p: int", options=", retry: 0"), replies={"a": reply}))
     assert time.process_time() - started < 2

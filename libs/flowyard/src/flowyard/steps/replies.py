@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowyard.errors.steps import InvalidOutput
-from flowyard.language.nodes import PromptNode
+from flowyard.language.nodes import Output, PromptNode
 from flowyard.language.values.conform import conform
 from flowyard.language.values.json_schema import object_schema
+from flowyard.language.values.types import DictOf, ListOf, Nullable, ObjectOf, Simple, Type
+from flowyard.steps.json_in_text import parse, values_in, without_reasoning
 
-_FENCE: Final = "```"
 _SHOWN: Final = 5
 
 
@@ -24,68 +25,98 @@ def reply_schema(node: PromptNode) -> Mapping[str, Any] | None:
 
 def read_reply(node: PromptNode, text: str) -> dict[str, Any]:
     """The node's outputs out of a reply. Raises InvalidOutput with what is wrong, and keeps the reply."""
+    bare = without_reasoning(text)
+    if not bare:
+        raise InvalidOutput("the reply is empty", reply=text)
     if node.reply_as == "text":
-        if not text.strip():
-            raise InvalidOutput("the reply is empty", reply=text)
         output = node.outputs[0]
         problems: list[str] = []
-        value = conform(output.type, text.strip(), output.field, problems)
+        value = conform(output.type, bare, output.field, problems)
         _refuse_problems(problems, text)
         return {output.field: value}
-    bare = _unfenced(text)
     try:
-        data = json.loads(bare, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        if len(node.outputs) == 1 and text.strip() and not bare.lstrip().startswith(("{", "[")):
-            return _single(node, text.strip(), text)
-        detail = f"the reply is no JSON: {error}" if text.strip() else "the reply is empty"
-        raise InvalidOutput(detail, reply=text) from error
-    try:
-        return _single(node, data, text) if len(node.outputs) == 1 else _several(node, data, text)
+        return _read_object(node, bare, text)
     except RecursionError as error:
         raise InvalidOutput("the reply is nested too deeply", reply=text) from error
 
 
-def _unfenced(text: str) -> str:
-    """What stands between the fences, for a reply that is one fenced block."""
-    bare = text.strip()
-    if not (bare.startswith(_FENCE) and bare.endswith(_FENCE)):
-        return text
-    info, newline, body = bare.removeprefix(_FENCE).removesuffix(_FENCE).partition("\n")
-    return body if newline and (not info.strip() or info.strip().isalpha()) else text
+def _read_object(node: PromptNode, bare: str, reply: str) -> dict[str, Any]:
+    """Of several values in the reply, the one that fits is meant."""
+    try:
+        values, error = [parse(bare)], None
+    except ValueError as no_json:
+        values, error = values_in(bare, {output.field for output in node.outputs}), no_json
+    readings = [_read_value(node, value) for value in values]
+    fitting = [outputs for outputs, problems in readings if not problems]
+    if fitting and all(outputs == fitting[0] for outputs in fitting):
+        return fitting[0]
+    if len(readings) == 1:
+        _refuse_problems(readings[0][1], reply)
+    elif readings:
+        raise InvalidOutput(f"the reply has {len(readings)} JSON values: write only the one that is meant", reply=reply)
+    problems = _read_value(node, bare)[1]
+    if len(node.outputs) == 1 and not bare.startswith(("{", "[")):
+        # The type says more about what is wrong, unless a text would fit it.
+        _refuse_problems(problems, reply)
+    raise InvalidOutput(f"the reply is no JSON: {error}", reply=reply) from error
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number of JSON")
+def _read_value(node: PromptNode, value: Any) -> tuple[dict[str, Any], list[str]]:
+    """The node's outputs out of a JSON value, and what is wrong with it."""
+    return _single(node, value) if len(node.outputs) == 1 else _several(node, value)
 
 
-def _single(node: PromptNode, data: Any, reply: str) -> dict[str, Any]:
+def _single(node: PromptNode, data: Any) -> tuple[dict[str, Any], list[str]]:
     """One output takes the reply itself, or an object that holds nothing else."""
     output = node.outputs[0]
     wrapped = isinstance(data, dict) and data.keys() == {output.field}
     problems: list[str] = []
-    value = conform(output.type, data[output.field] if wrapped else data, output.field, problems, complete=True)
+    value = _typed(output, data[output.field] if wrapped else data, problems)
     if problems and wrapped:
         unwrapped: list[str] = []
-        value = conform(output.type, data, output.field, unwrapped, complete=True)
+        value = _typed(output, data, unwrapped)
         problems = problems if unwrapped else []
-    _refuse_problems(problems, reply)
-    return {output.field: value}
+    return {output.field: value}, problems
 
 
-def _several(node: PromptNode, data: Any, reply: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise InvalidOutput(f"expected an object with {', '.join(o.field for o in node.outputs)}", reply=reply)
+def _several(node: PromptNode, data: Any) -> tuple[dict[str, Any], list[str]]:
     names = [o.field for o in node.outputs]
+    if not isinstance(data, dict):
+        return {}, [f"expected an object with {', '.join(names)}"]
     problems = [f"{name}: no such field" for name in data if name not in names]
     problems += [f"{name}: missing" for name in names if name not in data]
-    values = {
-        o.field: conform(o.type, data[o.field], o.field, problems, complete=True)
-        for o in node.outputs
-        if o.field in data
-    }
-    _refuse_problems(problems, reply)
-    return values
+    return {o.field: _typed(o, data[o.field], problems) for o in node.outputs if o.field in data}, problems
+
+
+def _typed(output: Output, value: Any, problems: list[str]) -> Any:
+    return conform(output.type, as_meant(output.type, value), output.field, problems, complete=True)
+
+
+def as_meant(kind: Type, value: Any) -> Any:
+    """The value in the type's own form, where a model wrote another one: `7.0` for an int, `"True"` for a bool, and the
+    JSON of a list or an object as a text. Inputs are read more strictly.
+    """
+    match kind, value:
+        case Nullable(inner), _:
+            return None if value is None else as_meant(inner, value)
+        case Simple("int"), float() if value.is_integer():
+            return int(value)
+        case Simple("bool"), str() if value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+        case ListOf() | DictOf() | ObjectOf(), str():
+            try:
+                parsed = parse(value)
+            except ValueError:
+                return value
+            return as_meant(kind, parsed) if isinstance(parsed, list | dict) else value
+        case ListOf(element), list():
+            return [as_meant(element, each) for each in value]
+        case DictOf(inner), dict():
+            return {name: as_meant(inner, each) for name, each in value.items()}
+        case ObjectOf(dict() as fields), dict():
+            return {n: as_meant(fields[n].type, each) if n in fields else each for n, each in value.items()}
+        case _:
+            return value
 
 
 def _refuse_problems(problems: list[str], reply: str) -> None:
