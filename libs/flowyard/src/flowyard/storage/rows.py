@@ -70,11 +70,14 @@ class CallRow:
 _SHARED: Final = {field.name for field in fields(CallRow)} & {field.name for field in fields(ModelCalled)} - {"error"}
 
 
+_WITHOUT_ANSWER: Final = frozenset({"timeout", "provider_error", "executor_lost", "cancelled", "internal_error"})
+
+
 def _status(call: ModelCalled) -> CallStatus:
     if call.error is None:
         return "done"
     # What the model did isn't known.
-    return "lost" if call.tokens_in is None else "failed"
+    return "lost" if call.tokens_in is None and call.error.code in _WITHOUT_ANSWER else "failed"
 
 
 def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
