@@ -12,6 +12,7 @@ from flowyard.language.workflow import Map
 from flowyard.runs.events import Failure
 
 _AT_A_TIME: Final = 32
+"""Items that are encoded at a time. The recorded digests depend on it."""
 Pause: TypeAlias = Callable[[], Awaitable[object]]
 """Lets other work of the process go on now and then: a list may be long."""
 
