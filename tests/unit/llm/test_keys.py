@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors.steps import MissingApiKey, ModelRefused
+from flowyard.errors.steps import InvalidApiKey, MissingApiKey, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.keys import access_to
 from flowyard.llm.models import check_keys
@@ -37,6 +37,41 @@ def test_google_takes_either_of_its_variables(variable: str) -> None:
 def test_an_empty_key_is_a_missing_key() -> None:
     with pytest.raises(MissingApiKey):
         check_keys([settings()], {"OPENAI_API_KEY": ""})
+
+
+def test_white_space_around_a_key_is_dropped() -> None:
+    assert access_to(settings(), {"OPENAI_API_KEY": " \tsk-sesame\r\n"}).key == "sk-sesame"
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (" \n\t ", "is blank"),
+        ("sk-sesame\nsk-other", r"contains the control character U\+000A"),
+        ("sk-\x00sesame", r"contains the control character U\+0000"),
+        ("sk-\x7fsesame", r"contains the control character U\+007F"),
+        ("“sk-sesame”", "contains the typographic quote “"),
+        ("\u2018sk-sesame\u2019", "contains the typographic quote \u2018"),
+        ("sk-sesame\u200b", r"contains the character U\+200B"),
+    ],
+    ids=ascii,
+)
+def test_what_cant_be_a_key_is_reported_before_the_run(key: str, why: str) -> None:
+    with pytest.raises(InvalidApiKey, match=rf"^openai/m: the environment variable OPENAI_API_KEY {why}: ") as caught:
+        check_keys([settings()], {"OPENAI_API_KEY": key})
+    assert caught.value.code == "invalid_api_key"
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_blank_variable_doesnt_hide_the_next_one() -> None:
+    assert access_to(settings("google"), {"GEMINI_API_KEY": " ", "GOOGLE_API_KEY": "x"}).key == "x"
+
+
+def test_a_blank_variable_that_the_document_names_is_reported_also_on_this_machine() -> None:
+    local = {"api_base": "http://127.0.0.1:8000/v1"}
+    check_keys([settings(**local)], {"OPENAI_API_KEY": " "})
+    with pytest.raises(InvalidApiKey, match="TEAM_KEY is blank"):
+        check_keys([settings(**local, api_key_env="TEAM_KEY")], {"TEAM_KEY": " "})
 
 
 @pytest.mark.parametrize("provider", ["ollama", "scripted", "hosted_vllm"])

@@ -15,7 +15,7 @@ from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, Model
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status, Text
 from support.wire.providers import ANTHROPIC, DIRECT, KEY, OLLAMA, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
@@ -115,6 +115,26 @@ async def test_the_key_is_in_no_message_and_in_no_traceback(
 async def test_an_address_that_is_none_is_a_model_error(provider: Provider, models: Models) -> None:
     with pytest.raises(ModelError, match=r"Invalid (IPv6 URL|port)"):
         await models.reply(call_of(ModelSettings(provider.name, provider.model, api_base="http://[::1")))
+
+
+@STREAMED
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed_and_its_host_is_named(
+    provider: Provider, models: Models, status: int, on_token: OnToken | None
+) -> None:
+    async with provider.serve([Text("stolen")]) as other:
+        location = other.url.replace("127.0.0.1", "somebody:password@localhost")
+        error = await fail(models, provider, Status(status, {"Location": f"{location}/else"}), on_token)
+        assert other.requests == []
+    assert type(error) is ModelRefused
+    host = location.partition("@")[2].partition("/")[0]
+    assert f"redirects to {host} ({status}), which isn't followed" in error.message
+    assert "password" not in error.message
+
+
+async def test_a_redirect_to_the_same_host_is_not_followed_either(provider: Provider, models: Models) -> None:
+    error = await fail(models, provider, Status(307, {"Location": "/v2/else"}), None)
+    assert "redirects to /v2/else (307)" in error.message
 
 
 async def test_an_unknown_model_is_named(provider: Provider, models: Models) -> None:

@@ -19,6 +19,16 @@ class MissingApiKey(FlowyardError, code="missing_api_key", status=422, title="A 
         super().__init__(f"{provider}/{model} needs an API key: set the environment variable {variable}")
 
 
+class InvalidApiKey(MissingApiKey, code="invalid_api_key", title="A model's API key can't be used"):
+    """The environment variable with a model's API key holds something that no key can be. `why`: without the value."""
+
+    def __init__(self, *, provider: str, model: str, variable: str, why: str) -> None:
+        self.variable = variable
+        FlowyardError.__init__(
+            self, f"{provider}/{model}: the environment variable {variable} {why}: it can't be the API key"
+        )
+
+
 class ModelNotInstalled(
     FlowyardError, code="model_not_installed", status=422, title="A model's package isn't installed"
 ):

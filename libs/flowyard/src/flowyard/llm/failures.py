@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from flowyard.errors.steps import (
     ModelError,
@@ -77,6 +78,10 @@ def from_response(
 ) -> ModelError:
     """The error for a response with an HTTP error status."""
     text = error_text(body)
+    location = _lower(headers).get("location")
+    if 300 <= status < 400 and location:
+        detail = f"{_redirect(settings, location)} ({status}), which isn't followed: name the address itself"
+        return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model)
     if _error_code(body) in _FILTERED:
         detail = brief(f"a content filter blocked the prompt: {text}", secrets)
         return ReplyFiltered(detail, provider=settings.provider, model=settings.model)
@@ -85,13 +90,17 @@ def from_response(
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds to wait, from `retry-after-ms` or Retry-After (RFC 9110: seconds or a date). None: not given."""
-    lower = {name.lower(): value for name, value in headers.items()}
+    lower = _lower(headers)
     milliseconds = _number(lower.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     value = lower.get("retry-after")
     seconds = _number(value)
     return seconds if seconds is not None or value is None else _seconds_until(value, now)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def error_text(body: str) -> str:
@@ -105,6 +114,16 @@ def error_text(body: str) -> str:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     message = error.get("message", error) if isinstance(error, dict) else error
     return message if isinstance(message, str) else json.dumps(message)
+
+
+def _redirect(settings: ModelSettings, location: str) -> str:
+    """Names the host only: the rest of a location may contain secrets, and so may its user."""
+    try:
+        target = urlsplit(location)
+        host = target.netloc.rpartition("@")[2] or target.path
+    except ValueError:
+        host = "an address that is none"
+    return f"{settings.api_base or 'the provider'} redirects to {host}"
 
 
 def _error_code(body: str) -> Any:

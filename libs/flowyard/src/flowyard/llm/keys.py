@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flowyard.errors.steps import MissingApiKey
+from flowyard.errors.steps import InvalidApiKey, MissingApiKey
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 
@@ -25,6 +25,8 @@ _MIN_LENGTH: Final = 8
 _MIN_LENGTH_IN_REPLIES: Final = 16
 """The same for variables that may not be the call's key at all: a reply is more text than an error."""
 _SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
+
+_TYPOGRAPHIC_QUOTES: Final = frozenset("\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u2039\u203a")
 
 KEYLESS: Final = frozenset((
     "docker_model_runner", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "local", "ollama", "ollama_chat",
@@ -81,16 +83,35 @@ def key_variable(settings: ModelSettings) -> str | None:
 def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
     """The key to send, or None if none is needed (or if LiteLLM reads the environment itself).
 
-    A server on this machine (`api_base` is a loopback address) needs no key unless `api_key_env` is set. Raises
-    MissingApiKey.
+    White space around it is dropped: it comes with a copy, or with a file. A server on this machine (`api_base` is a
+    loopback address) needs no key unless `api_key_env` is set. Raises MissingApiKey or InvalidApiKey.
     """
     names = _variables(settings)
-    key = next((environ[name] for name in names if environ.get(name)), None)
-    if key or not names:
+    name = next((name for name in names if environ.get(name, "").strip()), None)
+    if name is not None:
+        key = environ[name].strip()
+        if (why := _fault(key)) is not None:
+            raise InvalidApiKey(provider=settings.provider, model=settings.model, variable=name, why=why)
         return key
+    if not names:
+        return None
     if settings.api_key_env is None and is_loopback(settings.api_base):
         return NO_KEY
+    blank = next((name for name in names if environ.get(name)), None)
+    if blank is not None:
+        raise InvalidApiKey(provider=settings.provider, model=settings.model, variable=blank, why="is blank")
     raise MissingApiKey(provider=settings.provider, model=settings.model, variable=names[0])
+
+
+def _fault(key: str) -> str | None:
+    """Why it can't be a key, or None. Only the character itself is shown."""
+    wrong = next((c for c in key if not " " <= c <= "~"), None)
+    if wrong is None:
+        return None
+    if wrong in _TYPOGRAPHIC_QUOTES:
+        return f"contains the typographic quote {wrong}"
+    kind = "control character" if wrong < " " or wrong == "\x7f" else "character"
+    return f"contains the {kind} U+{ord(wrong):04X}"
 
 
 def reply_secrets(settings: ModelSettings, environ: Mapping[str, str], referenced: frozenset[str]) -> frozenset[str]:

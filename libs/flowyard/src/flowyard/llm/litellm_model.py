@@ -26,6 +26,7 @@ from flowyard.llm.endings import Outcome
 from flowyard.llm.litellm_endings import add_reasoning, add_reply, add_usage, begin_outcome
 from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
+from flowyard.llm.litellm_redirects import without_redirects
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.openai_wire import response_format
 from flowyard.llm.streamed_text import StreamedText, whole_text
@@ -71,7 +72,8 @@ class LiteLLMModel:
         secrets = access.secrets | call.secrets
         try:
             async with asyncio.timeout(settings.timeout):
-                return await _send(call, access.key, on_token)
+                with without_redirects():
+                    return await _send(call, access.key, on_token)
         except ModelError:
             raise
         except ImportError as error:
@@ -114,7 +116,7 @@ def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
     if settings.api_key_env or keys.is_loopback(settings.api_base):
         return
     variables = litellm.validate_environment(f"{settings.provider}/{settings.model}")["missing_keys"]
-    missing = [name for name in variables if not environ.get(name)]
+    missing = [name for name in variables if not environ.get(name, "").strip()]
     if missing:
         raise MissingApiKey(provider=settings.provider, model=settings.model, variable=missing[0])
 

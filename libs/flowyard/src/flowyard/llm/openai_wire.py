@@ -66,7 +66,7 @@ async def chat(
         async with asyncio.timeout(call.settings.timeout):
             request = client.stream("POST", f"{endpoint.url}/chat/completions", json=body, headers=headers)
             async with request as response:
-                if response.is_error:
+                if not response.is_success:
                     raise await _error_response(response, call.settings, secrets)
                 if on_token is None:
                     return await _read_whole(response, endpoint.reply_limit)
