@@ -8,7 +8,7 @@ import pytest
 from flowyard.errors.requests import UnknownStep
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, StepId
-from flowyard.runs.run import Entry
+from flowyard.runs.run import CallStart, Entry, Spending, StepCalls
 from flowyard.storage.packing import packed
 from support.queued import new_id
 from support.rows import call_row, step_row
@@ -102,3 +102,17 @@ async def test_a_step_and_a_call_come_back_as_they_were_committed(stored: Stored
     await stored.committer.commit(commit)
     assert await stored.history.steps(claim.run_id) == steps
     assert await stored.history.calls(claim.run_id) == [call, unknown]
+
+
+async def test_of_the_calls_of_a_step_the_sums_and_the_last_are_known(stored: Stored) -> None:
+    claim = await stored.claimed()
+    commit = commit_of(claim)
+    known: dict[str, Any] = {"cost_usd": Decimal("0.1"), "error": "invalid_output"}
+    commit.add_call(call_row(2, part=1, tokens_in=10, **known))
+    commit.add_call(call_row(3, part=2, tokens_in=7, question=1, round=1, **known | {"status": "lost"}))
+    commit.add_call(call_row(4, "other", part=3))
+    await stored.committer.commit(commit)
+    write, unknown = StepId("write", 1), StepId("unknown", 1)
+    calls = await stored.history.calls_of(claim.run_id, [write, unknown])
+    last = CallStart(write, part=2, round=1, question=1, provider="openai", model="small")
+    assert calls == {write: StepCalls(Spending(2, 17, 10, Decimal("0.2")), last, was_answered=False)}
