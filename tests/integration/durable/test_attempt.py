@@ -7,13 +7,10 @@ from datetime import timedelta
 import pytest
 
 from flowyard.errors.steps import ModelRefused
-from flowyard.runs.events import StepId
-from flowyard.runs.run import Spending
-from support.attempts import Attempts, MiniExecutor, WireModel, failing, held, node_of
+from support.attempts import Attempts, MiniExecutor, WireModel, held, node_of
 from support.shapes import CHAIN, FORK, LOOP, MAP, ROUTES, STEPS, finished
 from support.stored import Stored
 from support.waiting import eventually
-from support.wire.behaviour import Behaviour, Hang, Status
 from support.wire.server import Request
 from support.workflows import document
 
@@ -163,31 +160,6 @@ async def test_a_stale_executor_is_fenced_and_changes_nothing(stored: Stored, at
     assert stale.announced == announced
 
 
-async def test_the_sums_of_a_step_include_its_calls_under_earlier_claims(stored: Stored, attempts: Attempts) -> None:
-    """One call has failed, one was in flight when the executor died, one has an answer."""
-    text = document("a", config="execution: {max_retries: 1}").replace("{id: a,", "{id: a, retry: {initial_delay: 0},")
-    run_id = await attempts.submit(text)
-
-    async def fail_once(_request: Request) -> str | Behaviour:
-        model.hold.add("a")
-        return Status(500)
-
-    model = WireModel({"a": fail_once})
-    dying = attempts.executor(model)
-    dying.start(await dying.take())
-    await model.holding.wait()
-    await eventually(lambda: stored.history.calls(run_id))
-    await dying.crash()
-    await attempts.lose_executor(run_id)
-    assert await attempts.executor().run() is not None
-    [finished_step] = [entry for entry in await stored.entries(run_id) if entry.type == "step.finished"]
-    calls = await stored.history.calls(run_id)
-    assert [call.error for call in calls] == ["provider_error", "executor_lost", None]
-    assert [(call.part, call.status) for call in calls] == [(1, "failed"), (2, "lost"), (3, "done")]
-    # The tokens of a lost call are unknown, and so is the sum.
-    assert (finished_step.data["calls"], finished_step.data["tokens_in"]) == (3, None)
-
-
 async def test_an_attempt_that_has_lost_its_claim_waits_for_no_model(stored: Stored, attempts: Attempts) -> None:
     run_id = await attempts.submit(FORK)
     late = asyncio.Event()
@@ -245,118 +217,6 @@ async def test_a_run_that_was_cancelled_before_its_claim_makes_no_call(stored: S
     result = await attempts.executor(model).run()
     assert result is not None
     assert (result.status, model.calls) == ("cancelled", {})
-
-
-async def test_a_call_is_in_the_ledger_before_it_has_an_answer(stored: Stored, attempts: Attempts) -> None:
-    run_id, model = await attempts.submit(CHAIN), WireModel(hold={"a"})
-    one = attempts.executor(model)
-    one.start(await one.take())
-
-    [call] = await eventually(lambda: stored.database.rows("SELECT * FROM step_parts"))
-    assert (call["status"], call["provider"], call["cost_usd"]) == ("running", "hosted_vllm", None)
-    # Whoever asks for costs is told of calls that have ended.
-    assert await stored.history.calls(run_id) == []
-    assert (await stored.runs.get(run_id)).spending == Spending()
-    await one.crash()
-
-
-@pytest.mark.parametrize("failed_before", [False, True])
-async def test_a_question_that_a_crash_leaves_open_is_asked_again_under_the_same_key(
-    stored: Stored, attempts: Attempts, *, failed_before: bool
-) -> None:
-    text = document("a", config="execution: {max_retries: 1}").replace("{id: a,", "{id: a, retry: {initial_delay: 0},")
-    run_id, keys = await attempts.submit(text), list[str]()
-
-    async def fail(request: Request) -> Behaviour:
-        keys.append(request.headers["idempotency-key"])
-        return Status(500) if failed_before and len(keys) == 1 else Hang()
-
-    dying = attempts.executor(WireModel({"a": fail}))
-    dying.start(await dying.take())
-
-    async def is_asked() -> bool:
-        calls = await stored.history.calls_of(run_id, [StepId("a", 1)])
-        return bool(calls) and calls[StepId("a", 1)].spending.calls == 1 + failed_before
-
-    await eventually(is_asked)
-    await dying.crash()
-    await attempts.lose_executor(run_id)
-
-    async def note(request: Request) -> str:
-        keys.append(request.headers["idempotency-key"])
-        return "a"
-
-    assert await attempts.executor(WireModel({"a": note})).run() is not None
-    first = f"{run_id}:a:1"
-    assert keys == ([first, f"{first}+1", f"{first}+1"] if failed_before else [first, first])
-
-
-# ---- budgets
-
-
-@pytest.mark.parametrize("lost", [False, True])
-async def test_a_claim_reads_what_was_spent_from_its_own_row(stored: Stored, attempts: Attempts, *, lost: bool) -> None:
-    run_id = await attempts.submit(document("a b c", config="budget: {tokens: 100000}"))
-    going = attempts.executor(WireModel(hold={"c"}))
-    attempt = going.start(await going.take())
-    await going.model.holding.wait()
-    if lost:
-        await going.crash()
-        await attempts.lose_executor(run_id)
-    else:
-        attempt.stop("drained")
-        await asyncio.wait([attempt.task] if attempt.task is not None else [])
-    again = await attempts.executor().take()
-    spent = await stored.history.spent(run_id)
-    # The third call was cut off: it may have used all that was reserved for it.
-    assert spent.model_calls == 3
-    assert spent.tokens > 4
-    assert again.spent == (None if lost else spent)
-
-
-async def test_what_earlier_claims_spent_counts(stored: Stored, attempts: Attempts) -> None:
-    """Also where the run was only handed back, so that no attempt was lost."""
-    await attempts.submit(document("a b c", config="budget: {model_calls: 2}"))
-    going = attempts.executor()
-
-    async def drain(request: Request) -> str:
-        going.draining.set()
-        return node_of(request)
-
-    going.model.answers = {"a": drain}
-    assert await going.run() is None
-    staying = attempts.executor()
-    result = await staying.run()
-    assert result is not None
-    assert (result.status, result.error and result.error.code) == ("failed", "budget_exceeded")
-    assert staying.model.calls == {"b": 1}
-
-
-async def test_a_run_that_is_woken_knows_what_it_has_spent(stored: Stored, attempts: Attempts) -> None:
-    text = document("a b", config="budget: {tokens: 100000}")
-    retried = text.replace("{id: b,", "{id: b, retry: {initial_delay: 600, max_delay: 600},")
-    run_id = await attempts.submit(retried)
-    assert await attempts.executor(WireModel({"b": failing(1)})).run() is None
-    await stored.database.execute("UPDATE runs SET wake_at = now()")
-    [woken] = await stored.moves.sweep()
-    assert woken.entry == (await stored.entries(run_id))[-1]
-    claim = await attempts.executor().take()
-    assert (claim.last_seq, claim.spent) == (woken.entry.seq, await stored.history.spent(run_id))
-
-
-@pytest.mark.parametrize("durability", ["sync", "exit"])
-async def test_a_reservation_is_on_disk_before_its_call(stored: Stored, attempts: Attempts, durability: str) -> None:
-    config = f"budget: {{model_calls: 9}}\nexecution: {{durability: {durability}}}"
-    run_id = await attempts.submit(document("a b", config=config))
-    reserved: dict[str, list[str]] = {}
-
-    async def look(request: Request) -> str:
-        entries = await stored.entries(run_id)
-        reserved[node_of(request)] = [entry.data["node"] for entry in entries if entry.type == "model.reserved"]
-        return node_of(request)
-
-    assert await attempts.executor(WireModel(dict.fromkeys("ab", look))).run() is not None
-    assert reserved == {"a": ["a"], "b": ["a", "b"]}
 
 
 # ---- the run's own time

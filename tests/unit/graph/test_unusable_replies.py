@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowyard.llm.calls import Ending, ModelCall, ModelReply, Usage
+from flowyard.llm.calls import ModelCall, ModelReply, ReplyEnding, Usage
 from flowyard.llm.models import open_models
 from flowyard.runs.events import ModelCalled, RetryScheduled
 from support.wire.behaviour import Text
@@ -13,7 +13,11 @@ from support.workflows import Answering, document, run
 
 ENDINGS = pytest.mark.parametrize(
     ("ending", "code"),
-    [(Ending("length"), "reply_cut_off"), (Ending("refused", "No."), "refused"), (Ending("filtered"), "filtered")],
+    [
+        (ReplyEnding("length"), "reply_cut_off"),
+        (ReplyEnding("refused", "No."), "refused"),
+        (ReplyEnding("filtered"), "filtered"),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 
@@ -25,7 +29,7 @@ def one(fields: str = "p: str", options: str = "") -> str:
 @ENDINGS
 @pytest.mark.parametrize(("fields", "text"), [("p: str", "half a"), ("p: int", "7"), ("p: 'list[int]'", "[1")])
 async def test_such_a_reply_ends_its_step_and_counts_as_a_call(
-    fields: str, text: str, ending: Ending, code: str
+    fields: str, text: str, ending: ReplyEnding, code: str
 ) -> None:
     async def answer(_: ModelCall) -> ModelReply:
         return ModelReply(text, Usage(3, 2), None, ending=ending)
@@ -41,9 +45,9 @@ async def test_such_a_reply_ends_its_step_and_counts_as_a_call(
 
 
 @ENDINGS
-async def test_a_fallback_may_do_better(ending: Ending, code: str) -> None:
+async def test_a_fallback_may_do_better(ending: ReplyEnding, code: str) -> None:
     async def answer(call: ModelCall) -> ModelReply:
-        return ModelReply("text", Usage(), None, ending=ending if call.settings.model == "m" else Ending())
+        return ModelReply("text", Usage(), None, ending=ending if call.settings.model == "m" else ReplyEnding())
 
     llm = ", llm: {provider: openai, model: m, fallbacks: [{provider: openai, model: n}]}"
     outcome = await run(one(options=llm), model=Answering(answer))

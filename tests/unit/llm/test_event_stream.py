@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from flowyard.llm.event_stream import LINE_LIMIT, BrokenReply, EventStream
+from flowyard.llm.event_stream import LINE_LIMIT, BrokenReply, EventDecoder
 
 BREAKS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """Line breaks of Python's `str.splitlines`, but not of event streams."""
 
 
 def data_of(stream: bytes, size: int) -> list[str]:
-    events = EventStream()
+    events = EventDecoder()
     chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
     return [data for chunk in chunks for data in events.feed(chunk)] + list(events.end())
 
@@ -45,7 +45,7 @@ def test_events_are_read_wherever_the_chunks_end(stream: str, data: list[str]) -
 
 
 def test_an_event_is_there_as_soon_as_its_blank_line_has_begun() -> None:
-    events = EventStream()
+    events = EventDecoder()
     assert list(events.feed(b"data: a\r\n\r")) == ["a"]
     assert list(events.feed(b"\ndata: b\n\n")) == ["b"]
 
@@ -55,7 +55,7 @@ def test_bytes_that_are_no_text_become_replacement_characters() -> None:
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
-    events, chunk = EventStream(), b"x" * 1000
+    events, chunk = EventDecoder(), b"x" * 1000
     for _ in range(LINE_LIMIT // 1000):
         list(events.feed(chunk))
     with pytest.raises(BrokenReply, match=r"a line of the stream is longer than 1,000,000 bytes"):

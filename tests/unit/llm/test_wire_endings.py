@@ -9,7 +9,7 @@ import pytest
 
 from flowyard.errors.steps import ProviderError, ReplyCutOff, ReplyFiltered, ReplyRefused
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import ChatMessage, Ending, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, OnToken, ReplyEnding, Usage
 from flowyard.llm.endings import unusable
 from flowyard.llm.models import Models, open_models
 from support.wire.behaviour import Odd, Raw, Text
@@ -37,7 +37,7 @@ def openai_answer(reason: str, **message: Any) -> Odd:
 async def test_a_reply_that_is_complete_ends_with_stop(
     provider: Provider, models: Models, on_token: OnToken | None
 ) -> None:
-    assert (await reply_of(models, provider, Text("a reply"), on_token)).ending == Ending()
+    assert (await reply_of(models, provider, Text("a reply"), on_token)).ending == ReplyEnding()
 
 
 @STREAMED
@@ -45,7 +45,7 @@ async def test_a_reply_that_was_cut_off_keeps_its_text_and_its_usage(
     provider: Provider, models: Models, on_token: OnToken | None
 ) -> None:
     reply = await reply_of(models, provider, Text("half a", ending="length"), on_token)
-    assert (reply.text, reply.ending, reply.usage.tokens_out) == ("half a", Ending("length"), 5)
+    assert (reply.text, reply.ending, reply.usage.tokens_out) == ("half a", ReplyEnding("length"), 5)
 
 
 @STREAMED
@@ -54,7 +54,7 @@ async def test_a_refusal_comes_with_the_models_words(
     provider: Provider, models: Models, on_token: OnToken | None
 ) -> None:
     reply = await reply_of(models, provider, Text("No, I won't.", ending="refused"), on_token)
-    assert reply.ending == Ending("refused", "No, I won't.")
+    assert reply.ending == ReplyEnding("refused", "No, I won't.")
 
 
 @STREAMED
@@ -65,7 +65,7 @@ async def test_a_filter_comes_with_its_reason(
     provider: Provider, models: Models, why: str, on_token: OnToken | None
 ) -> None:
     reply = await reply_of(models, provider, Text("half a", ending="filtered"), on_token)
-    assert reply.ending == Ending("filtered", why)
+    assert reply.ending == ReplyEnding("filtered", why)
 
 
 @STREAMED
@@ -83,15 +83,15 @@ async def test_what_gemini_blocks_comes_with_its_reason(
 ) -> None:
     usage = {"promptTokenCount": 3, "candidatesTokenCount": 0, "totalTokenCount": 3}
     reply = await reply_of(models, GOOGLE, Odd({**blocked, "usageMetadata": usage}), on_token)
-    assert reply.ending == Ending("filtered", why)
+    assert reply.ending == ReplyEnding("filtered", why)
 
 
 @STREAMED
 async def test_the_reasons_of_two_calls_dont_mix(models: Models, on_token: OnToken | None) -> None:
     await reply_of(models, GOOGLE, Text("half a", ending="filtered"), on_token)
     reply = await reply_of(models, ANTHROPIC, Text("No.", ending="refused"), on_token)
-    assert reply.ending == Ending("refused", "No.")
-    assert (await reply_of(models, ANTHROPIC, Text("Yes."), on_token)).ending == Ending()
+    assert reply.ending == ReplyEnding("refused", "No.")
+    assert (await reply_of(models, ANTHROPIC, Text("Yes."), on_token)).ending == ReplyEnding()
 
 
 @STREAMED
@@ -105,7 +105,7 @@ async def test_tokens_that_all_went_into_reasoning_are_known(
     provider: Provider, models: Models, message: dict[str, str], on_token: OnToken | None
 ) -> None:
     reply = await reply_of(models, provider, openai_answer("length", **message), on_token)
-    assert reply.ending == Ending("length", only_reasoned=True)
+    assert reply.ending == ReplyEnding("length", only_reasoned=True)
 
 
 @STREAMED
@@ -119,7 +119,7 @@ async def test_a_reply_that_was_cut_off_after_its_reasoning_is_none_of_reasoning
     provider: Provider, models: Models, message: dict[str, str], on_token: OnToken | None
 ) -> None:
     reply = await reply_of(models, provider, openai_answer("length", **message), on_token)
-    assert reply.ending == Ending("length")
+    assert reply.ending == ReplyEnding("length")
 
 
 @STREAMED
@@ -151,18 +151,18 @@ async def test_a_refusal_spells_no_secret() -> None:
 @pytest.mark.parametrize(
     ("ending", "limit", "expected", "message"),
     [
-        (Ending("length"), "own", ReplyCutOff, "the reply was cut off at 16 tokens, its max_tokens"),
-        (Ending("length"), "budget", ReplyCutOff, "cut off at 16 tokens, the limit that the budget sets"),
-        (Ending("length", only_reasoned=True), "own", ReplyCutOff, "; reasoning took all of them"),
-        (Ending("length"), "none", ReplyCutOff, "cut off at 9 tokens, the model's own limit"),
-        (Ending("refused", "Never."), "own", ReplyRefused, "the model refused to answer: Never."),
-        (Ending("refused"), "own", ReplyRefused, "openai/m: the model refused to answer"),
-        (Ending("filtered", "SAFETY"), "own", ReplyFiltered, "a content filter blocked the reply: SAFETY"),
-        (Ending("filtered"), "own", ReplyFiltered, "openai/m: a content filter blocked the reply"),
+        (ReplyEnding("length"), "own", ReplyCutOff, "the reply was cut off at 16 tokens, its max_tokens"),
+        (ReplyEnding("length"), "budget", ReplyCutOff, "cut off at 16 tokens, the limit that the budget sets"),
+        (ReplyEnding("length", only_reasoned=True), "own", ReplyCutOff, "; reasoning took all of them"),
+        (ReplyEnding("length"), "none", ReplyCutOff, "cut off at 9 tokens, the model's own limit"),
+        (ReplyEnding("refused", "Never."), "own", ReplyRefused, "the model refused to answer: Never."),
+        (ReplyEnding("refused"), "own", ReplyRefused, "openai/m: the model refused to answer"),
+        (ReplyEnding("filtered", "SAFETY"), "own", ReplyFiltered, "a content filter blocked the reply: SAFETY"),
+        (ReplyEnding("filtered"), "own", ReplyFiltered, "openai/m: a content filter blocked the reply"),
     ],
     ids=str,
 )
-def test_the_error_says_what_happened(ending: Ending, limit: str, expected: type[Exception], message: str) -> None:
+def test_the_error_says_what_happened(ending: ReplyEnding, limit: str, expected: type[Exception], message: str) -> None:
     settings = ModelSettings("openai", "m", max_tokens=None if limit == "none" else 16)
     error = unusable(ModelReply("half", Usage(3, 9), None, ending=ending), settings, is_budget=limit == "budget")
     assert error is not None

@@ -58,7 +58,7 @@ def token_count(value: object) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ReplyEnding:
     """How a reply ended. `length`: it was cut off. `refused`: by the model. `filtered`: by the provider.
 
     `why`: the model's words, or the filter's reason. `only_reasoned`: the model wrote reasoning and no text.
@@ -69,7 +69,7 @@ class Ending:
     only_reasoned: bool = False
 
 
-COMPLETE: Final = Ending()
+COMPLETE: Final = ReplyEnding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ModelReply:
     usage: Usage
     cost_usd: Decimal | None
     first_token_s: float | None = None
-    ending: Ending = COMPLETE
+    ending: ReplyEnding = COMPLETE
 
 
 class Model(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Final, assert_never
 
 from flowyard.errors.steps import ReplyCutOff, ReplyFiltered, ReplyRefused, UnusableReply
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import COMPLETE, Ending, ModelReply, Usage
+from flowyard.llm.calls import COMPLETE, ModelReply, ReplyEnding, Usage
 from flowyard.llm.failures import brief
 
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
@@ -30,17 +30,17 @@ class Outcome:
     filters: str = ""
     has_reasoned: bool = False
 
-    def ending(self, text: str) -> Ending:
+    def ending(self, text: str) -> ReplyEnding:
         """`text`: of the reply."""
         if self.refusal or self.reason in _REFUSED:
-            return Ending("refused", self.refusal or text)
+            return ReplyEnding("refused", self.refusal or text)
         if self.reason in _FILTERED:
-            return Ending("filtered", self.filters)
+            return ReplyEnding("filtered", self.filters)
         if self.reason not in _CUT_OFF:
             return COMPLETE
         start = text.lstrip()
         in_text = any(start.startswith(tag) and tag.replace("<", "</") not in start for tag in _THINKS)
-        return Ending("length", only_reasoned=in_text or (self.has_reasoned and not start))
+        return ReplyEnding("length", only_reasoned=in_text or (self.has_reasoned and not start))
 
 
 def filter_names(choice: Mapping[str, Any]) -> str:
@@ -71,7 +71,7 @@ def unusable(reply: ModelReply, settings: ModelSettings, *, is_budget: bool) -> 
     return kind(brief(detail.removesuffix(": ")), provider=settings.provider, model=settings.model, reply=reply.text)
 
 
-def _cut_off(ending: Ending, usage: Usage, settings: ModelSettings, *, is_budget: bool) -> str:
+def _cut_off(ending: ReplyEnding, usage: Usage, settings: ModelSettings, *, is_budget: bool) -> str:
     if settings.max_tokens is not None:
         limit = f"{settings.max_tokens} tokens, {'the limit that the budget sets' if is_budget else 'its max_tokens'}"
     else:

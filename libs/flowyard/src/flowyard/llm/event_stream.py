@@ -17,7 +17,7 @@ class BrokenReply(ValueError):
     """An answer can't be read. The message says why."""
 
 
-class EventStream:
+class EventDecoder:
     """Receives the chunks of one stream, which may end anywhere: in a line, a line's end or a character.
 
     A line ends at CR, LF or CRLF and nowhere else: a text may contain U+2028 and the other line breaks of Unicode.

@@ -10,7 +10,7 @@ from typing import Any, Final
 from flowyard.llm import failures
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
 from flowyard.llm.endings import Outcome, filter_names
-from flowyard.llm.event_stream import BrokenReply, EventStream
+from flowyard.llm.event_stream import BrokenReply, EventDecoder
 from flowyard.llm.streamed_text import StreamedText, whole_text
 
 _PER_BYTE: Final = 16
@@ -66,7 +66,7 @@ class StreamedReply:
     def __init__(self, on_token: OnToken, limit: int, *, started: float) -> None:
         self._limit = limit
         self._text = StreamedText(on_token, started=started)
-        self._events = EventStream()
+        self._events = EventDecoder()
         self._whole: bytearray | None = None
         self._usage = Usage()
         self._outcome = Outcome()

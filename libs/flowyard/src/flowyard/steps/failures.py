@@ -8,5 +8,11 @@ from flowyard.runs.events import Failure
 
 
 def failure_of(error: FlowyardError, node: str) -> Failure:
-    reply = error.reply or None if isinstance(error, UnusableReply) else None
-    return Failure(error.code, str(error), node, error.reply if isinstance(error, InvalidOutput) else reply)
+    match error:
+        case InvalidOutput():
+            reply: str | None = error.reply
+        case UnusableReply():
+            reply = error.reply or None
+        case _:
+            reply = None
+    return Failure(error.code, str(error), node, reply)

@@ -68,15 +68,7 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": "50"},
     )
     _make_step_parts()
-    op.create_table(
-        "snapshots",
-        sa.Column("run_id", sa.Uuid(), nullable=False),
-        sa.Column("engine", sa.SmallInteger(), nullable=False, comment="the rules by which it was made"),
-        sa.Column("through_seq", sa.Integer(), nullable=False, comment="of the last event before it was made"),
-        sa.Column("state", postgresql.JSON(astext_type=sa.Text()), nullable=False),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_snapshots")),
-        comment="Where open runs stand, so that the steps before needn't be read again. May be deleted at any time.",
-    )
+    _make_snapshots()
     op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
     for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
         op.execute((Path(__file__).parent / name).read_text())
@@ -119,3 +111,15 @@ def _make_step_parts() -> None:
     op.add_column("claims", sa.Column("spent_usd", sa.Numeric(), comment=spent))
     op.add_column("claims", sa.Column("spent_tokens", sa.BigInteger()))
     op.add_column("claims", sa.Column("spent_calls", sa.Integer()))
+
+
+def _make_snapshots() -> None:
+    op.create_table(
+        "snapshots",
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("engine", sa.SmallInteger(), nullable=False, comment="the rules by which it was made"),
+        sa.Column("through_seq", sa.Integer(), nullable=False, comment="of the last event before it was made"),
+        sa.Column("state", postgresql.JSON(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_snapshots")),
+        comment="Where open runs stand, so that the steps before needn't be read again. May be deleted at any time.",
+    )
