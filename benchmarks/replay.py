@@ -87,9 +87,12 @@ async def woken(stored: Stored, *, keeps_snapshots: bool) -> float:
         spent = 0.0
         while True:
             started = time.process_time()
-            run = await executor.run()
+            attempt = executor.start(await executor.take())
+            assert attempt.task is not None
+            await attempt.task
             spent += time.process_time() - started
-            if run is not None:
+            run = await stored.runs.get(attempt.claim.run_id)
+            if not run.is_open:
                 assert run.status == "succeeded", run.error
                 await executor.crash()
                 return spent

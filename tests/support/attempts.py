@@ -126,7 +126,6 @@ class MiniExecutor:
         self.parts = AttemptParts(
             executor="one",
             committer=self.committer,
-            claims=stored.claims,
             history=stored.history,
             documents=Documents(stored.workflows),
             graphs=Graphs(),

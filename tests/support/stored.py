@@ -71,6 +71,10 @@ class Stored:
         commit = ending(claim, status, seq=seq or claim.last_seq + 1)
         await self.committer.commit(commit)
 
+    async def hand_back(self, claim: Claim, seconds: float | None = None, *, seq: int | None = None) -> None:
+        """For another claim, at once or after so many seconds. `seq`: as for `finish`."""
+        await self.committer.commit(handing_back(claim, seconds, seq=seq))
+
     async def expire(self, run_id: UUID) -> None:
         """As if its lease had been over for a second."""
         await self.database.execute("UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1", run_id)
@@ -131,6 +135,13 @@ def commit_of(claim: Claim, kind: str = "step.started", *, seq: int | None = Non
     """A commit with one event. `seq`: its number; the one after the claim's if nothing was committed since."""
     seq = seq or claim.last_seq + 1
     return RunCommit(claim.run_id, claim.epoch, seq, entries=entries_json(seq, kind))
+
+
+def handing_back(claim: Claim, seconds: float | None = None, *, seq: int | None = None) -> RunCommit:
+    status = "queued" if seconds is None else "waiting"
+    commit = commit_of(claim, f"run.{status}", seq=seq)
+    commit.status, commit.wait_s, commit.snapshot = status, seconds, "{}"
+    return commit
 
 
 def ending(claim: Claim, status: str = "succeeded", *, seq: int | None = None) -> RunCommit:

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from flowyard.runs.events import StepId
 from flowyard.runs.run import Spending
 from support.attempts import Attempts, WireModel, failing, node_of
 from support.shapes import CHAIN
@@ -70,8 +69,7 @@ async def test_a_question_that_a_crash_leaves_open_is_asked_again_under_the_same
     dying.start(await dying.take())
 
     async def is_asked() -> bool:
-        calls = await stored.history.calls_of(run_id, [StepId("a", 1)])
-        return bool(calls) and calls[StepId("a", 1)].spending.calls == 1 + failed_before
+        return [calls.spending.calls for _, calls in await stored.history.open_steps(run_id)] == [1 + failed_before]
 
     await eventually(is_asked)
     await dying.crash()

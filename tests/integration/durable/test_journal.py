@@ -212,8 +212,7 @@ async def test_settled_means_on_disk(stored: Stored, journal: Journal) -> None:
 
 async def test_what_has_ended_when_the_run_is_given_back_is_kept(stored: Stored, journal: Journal) -> None:
     settle(journal, ended(A))
-    entries, seq = await journal.close(RunQueued("drained"))
-    assert await stored.claims.hand_back(journal.claim.run_id, journal.claim.epoch, entries=entries, last_seq=seq)
+    await journal.hand_back(RunQueued("drained"), None)
     assert await kinds(stored, journal) == ["run.queued", "step.finished", "run.queued"]
     assert [step.node for step in await stored.history.steps(journal.claim.run_id)] == ["a"]
 
@@ -319,7 +318,7 @@ async def test_a_lost_claim_is_told_once_and_stops_everything(stored: Stored, jo
     with pytest.raises(ClaimLost):
         await journal.finish(SUCCEEDED)
     with pytest.raises(ClaimLost):
-        await journal.close(RunQueued("drained"))
+        await journal.hand_back(RunQueued("drained"), None)
     assert await kinds(stored, journal) == ["run.queued", "run.queued"]
 
 

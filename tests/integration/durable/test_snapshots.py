@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from flowyard.durable.resuming import FEW_BEHIND, MOST_BEHIND
+from flowyard.durable.resuming import MOST_BEHIND
 from flowyard.runs.run import Run
 from flowyard.secrets.sealing import SecretBox, new_key, read_keys
 from support.attempts import Attempts, WireModel, failing, failing_every_other_time
@@ -107,7 +107,7 @@ async def test_a_run_that_does_little_between_its_waits_is_not_replayed_from_its
     await attempts.submit(text)
     run, replayed = await execute(attempts, waiting_model())
     assert run.status == "succeeded"
-    assert max(replayed) == FEW_BEHIND
+    assert max(replayed) <= 2
 
 
 @pytest.mark.parametrize("how", ["deleted", "other engine", "unreadable"])

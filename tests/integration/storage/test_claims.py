@@ -7,18 +7,8 @@ from uuid import UUID
 import pytest
 
 from flowyard.errors.runs import ClaimLost
-from flowyard.runs.claim import Claim
 from flowyard.runs.run import ENGINE
-from support.stored import LEASE_S, Stored, commit_of, ending, entries_json, open_stored
-
-
-async def hand_back(stored: Stored, claim: Claim, seconds: float | None = None) -> bool:
-    seq = claim.last_seq + 1
-    if seconds is None:
-        entries = entries_json(seq, "run.queued")
-        return await stored.claims.hand_back(claim.run_id, claim.epoch, entries=entries, last_seq=seq)
-    entries = entries_json(seq, "run.waiting")
-    return await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
+from support.stored import LEASE_S, Stored, commit_of, ending, open_stored
 
 
 async def test_only_one_of_two_executors_can_take_a_run(database_url: str) -> None:
@@ -175,11 +165,12 @@ async def test_to_hand_a_run_back_uses_up_no_attempt(stored: Stored) -> None:
     for _ in range(3):
         [claim] = await stored.claims.take("one", 1)
         assert claim.attempt == 1
-        assert await hand_back(stored, claim)
-        assert not await hand_back(stored, claim)
+        await stored.hand_back(claim)
+        with pytest.raises(ClaimLost):
+            await stored.hand_back(claim)
         assert (await stored.runs.get(run_id)).status == "queued"
     [claim] = await stored.claims.take("one", 1)
-    assert await hand_back(stored, claim, seconds=60)
+    await stored.hand_back(claim, seconds=60)
     assert (await stored.runs.get(run_id)).status == "waiting"
     await stored.database.execute("UPDATE runs SET wake_at = now()")
     assert [moved.status for moved in await stored.moves.sweep()] == ["queued"]
@@ -193,15 +184,16 @@ async def test_a_run_that_others_have_claimed_is_not_handed_back(stored: Stored,
     await stored.moves.sweep()
     [other] = await stored.claims.take("other", 1)
     before = await stored.everything()
-    assert not await hand_back(stored, claim, seconds)
+    with pytest.raises(ClaimLost):
+        await stored.hand_back(claim, seconds)
     assert await stored.everything() == before
-    assert await hand_back(stored, other, seconds)
+    await stored.hand_back(other, seconds)
 
 
 async def test_the_time_of_a_run_begins_with_its_first_claim_only(stored: Stored) -> None:
     first = await stored.claimed(timeout_s=600.0)
     await stored.database.execute("UPDATE runs SET deadline = deadline - interval '400 s'")
-    assert await hand_back(stored, first)
+    await stored.hand_back(first)
     [again] = await stored.claims.take("other", 1)
     assert again.left_s == pytest.approx(200, abs=60)
     assert again.started_at == first.started_at
@@ -209,7 +201,7 @@ async def test_the_time_of_a_run_begins_with_its_first_claim_only(stored: Stored
 
 async def test_a_sleeping_run_is_nobodys_until_its_time_has_come(stored: Stored) -> None:
     claim = await stored.claimed()
-    assert await hand_back(stored, claim, seconds=600)
+    await stored.hand_back(claim, seconds=600)
     assert await stored.claims.take("one", 1) == []
     assert await stored.moves.sweep() == []
     await stored.database.execute("UPDATE runs SET wake_at = wake_at - interval '600 s'")
@@ -224,11 +216,7 @@ async def test_a_claim_that_is_given_up_has_no_deadline_any_more(stored: Stored,
     commit.step_deadline = claim.at
     await stored.committer.commit(commit)
     assert await stored.database.value("SELECT step_deadline FROM claims") == claim.at
-    entries = entries_json(3, "run.queued")
-    if seconds is None:
-        assert await stored.claims.hand_back(claim.run_id, claim.epoch, entries=entries, last_seq=3)
-    else:
-        assert await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=3, seconds=seconds)
+    await stored.hand_back(claim, seconds, seq=3)
     assert await stored.database.value("SELECT step_deadline FROM claims") is None
 
 
@@ -294,7 +282,7 @@ async def test_how_long_executors_had_a_run_is_counted_over_its_claims_and_apart
     claim = await stored.claimed()
     await stored.database.execute(begun)
     assert (await stored.runs.get(claim.run_id)).worked_s == pytest.approx(10, abs=1)
-    assert await hand_back(stored, claim, seconds=3600)
+    await stored.hand_back(claim, seconds=3600)
     await stored.database.execute(waited)
     assert (await stored.runs.get(claim.run_id)).worked_s == pytest.approx(10, abs=1)
     await stored.moves.sweep()

@@ -107,12 +107,15 @@ async def test_a_step_and_a_call_come_back_as_they_were_committed(stored: Stored
 async def test_of_the_calls_of_a_step_the_sums_and_the_last_are_known(stored: Stored) -> None:
     claim = await stored.claimed()
     commit = commit_of(claim)
+    write, unknown = StepId("write", 1), StepId("unknown", 1)
+    for step in (write, unknown):
+        commit.add_step(step_row(1, step, status="running", outputs=None))
     known: dict[str, Any] = {"cost_usd": Decimal("0.1"), "error": "invalid_output"}
     commit.add_call(call_row(2, part=1, tokens_in=10, **known))
     commit.add_call(call_row(3, part=2, tokens_in=7, question=1, round=1, **known | {"status": "lost"}))
     commit.add_call(call_row(4, "other", part=3))
     await stored.committer.commit(commit)
-    write, unknown = StepId("write", 1), StepId("unknown", 1)
-    calls = await stored.history.calls_of(claim.run_id, [write, unknown])
+    calls = {step.id: calls for step, calls in await stored.history.open_steps(claim.run_id)}
     last = CallStart(write, part=2, round=1, question=1, provider="openai", model="small")
-    assert calls == {write: StepCalls(Spending(2, 17, 10, Decimal("0.2")), last, was_answered=False)}
+    spending = Spending(2, 17, 10, Decimal("0.2"))
+    assert calls == {write: StepCalls(spending, last, was_answered=False), unknown: StepCalls()}

@@ -20,7 +20,7 @@ from flowyard.storage.moves import _locked, _move
 from flowyard.storage.packing import packed
 from support.queued import new_id
 from support.rows import call_row, step_row
-from support.stored import LONG_AGO, Stored, commit_of, ending, entries_json, open_stored
+from support.stored import LONG_AGO, Stored, commit_of, ending, open_stored
 from support.waiting import eventually
 
 STARTED = StepStarted(StepId("a", 1), provider="openai", model="m")
@@ -36,8 +36,7 @@ OPEN_CALL: dict[str, Any] = {
 
 async def sleeping(stored: Stored, seconds: float = 60) -> Claim:
     claim = await stored.claimed()
-    entries, seq = entries_json(2, "run.waiting"), 2
-    assert await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=seq, seconds=seconds)
+    await stored.hand_back(claim, seconds)
     return claim
 
 
@@ -148,15 +147,14 @@ async def test_a_run_that_should_be_cancelled_is_when_its_executor_dies(stored: 
 async def test_a_run_that_is_handed_back_while_it_is_cancelled_does_not_run_again(stored: Stored) -> None:
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
-    await stored.claims.hand_back(claim.run_id, claim.epoch, entries=entries_json(2, "run.queued"), last_seq=2)
+    await stored.hand_back(claim)
     assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
 
 
 async def test_a_run_that_goes_to_sleep_while_it_is_cancelled_does_not_sleep_on(stored: Stored) -> None:
     claim = await stored.claimed()
     await stored.moves.cancel(claim.run_id)
-    entries = entries_json(2, "run.waiting")
-    assert await stored.claims.suspend(claim.run_id, claim.epoch, entries=entries, last_seq=2, seconds=600.0)
+    await stored.hand_back(claim, 600)
     assert [moved.status for moved in await stored.moves.sweep()] == ["cancelled"]
 
 
@@ -286,9 +284,7 @@ async def test_a_retry_marks_what_failed_the_run_and_gives_new_time_to_what_is_e
 async def test_the_time_of_a_run_goes_on_while_it_sleeps_or_is_queued(stored: Stored) -> None:
     asleep = await sleeping(stored)
     handed_back = await stored.claimed()
-    await stored.claims.hand_back(
-        handed_back.run_id, handed_back.epoch, entries=entries_json(2, "run.queued"), last_seq=2
-    )
+    await stored.hand_back(handed_back)
     await stored.database.execute("UPDATE runs SET deadline = now() - interval '1 hour'")
     moved = await stored.moves.sweep()
     assert {(one.run_id, one.status) for one in moved} == {(c.run_id, "failed") for c in (asleep, handed_back)}

@@ -21,7 +21,7 @@ from flowyard.errors.runs import ClaimLost
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import MOVES
-from support.stored import Stored, commit_of, ending, entries_json, open_stored
+from support.stored import Stored, commit_of, ending, open_stored
 
 PICK: Final = st.integers(0, 11)
 """Which one of those there are, counted round."""
@@ -217,17 +217,12 @@ class Life(RuleBasedStateMachine):
         claim = self.a_claim(pick, stale=stale)
         if claim is None:
             return
-        run, claims = self.runs[claim.run_id], self.stored.claims
-        seq, status = len(run.events) + 1, "queued" if seconds is None else "waiting"
-        about: dict[str, Any] = {"entries": entries_json(seq, f"run.{status}"), "last_seq": seq}
-        if seconds is None:
-            work = claims.hand_back(claim.run_id, claim.epoch, **about)
-        else:
-            work = claims.suspend(claim.run_id, claim.epoch, **about, seconds=seconds)
+        run, status = self.runs[claim.run_id], "queued" if seconds is None else "waiting"
+        work = self.stored.hand_back(claim, seconds, seq=len(run.events) + 1)
         if stale:
-            assert self.changes_nothing(work) is False
+            assert isinstance(self.changes_nothing(work), ClaimLost)
             return
-        assert self.wait(work)
+        self.wait(work)
         run.move(status)
         run.attempt -= 1
         run.order = self.tick()

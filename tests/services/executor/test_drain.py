@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import Any
-from uuid import UUID
 
 import pytest
 
 from flowyard.bus.messages import WorkQueued
-from flowyard.storage.claims import Claims
+from flowyard.storage.commits import CommitResult, Committer, RunCommit
 from flowyard_executor.parts import ExecutorParts
 from support.attempts import WireModel, held
 from support.executors import Yard
@@ -66,16 +64,18 @@ async def test_an_executor_that_drains_claims_nothing_more(yard: Yard, wire: Wir
     assert leaving.count("runs_claimed_total") == 1
 
 
-class LostMeanwhile(Claims):
+class LostMeanwhile(Committer):
     """Others get the run at the last moment."""
 
-    async def hand_back(self, run_id: UUID, epoch: int, **about: Any) -> bool:
-        await self._database.execute("UPDATE claims SET epoch = epoch + 1 WHERE run_id = $1", run_id)
-        return await super().hand_back(run_id, epoch, **about)
+    async def commit(self, commit: RunCommit) -> CommitResult:
+        if commit.status == "queued":
+            await self._database.execute("UPDATE claims SET epoch = epoch + 1 WHERE run_id = $1", commit.run_id)
+        return await super().commit(commit)
 
 
 def lost_meanwhile(parts: ExecutorParts) -> ExecutorParts:
-    return replace(parts, attempt=replace(parts.attempt, claims=LostMeanwhile(parts.database, lease_s=600)))
+    committer = LostMeanwhile(parts.database, lease_s=600)
+    return replace(parts, committer=committer, attempt=replace(parts.attempt, committer=committer))
 
 
 async def test_a_run_that_others_have_by_now_is_not_said_to_be_handed_back(

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from flowyard.storage.claims import Claims, Renewed
+from flowyard.storage.commits import CommitResult, Committer, RunCommit
 from flowyard.storage.database import Database
 from flowyard_executor.claim_loop import _renew
 from flowyard_executor.parts import ExecutorParts
@@ -28,33 +28,47 @@ LEASE_S = 1.5
 
 
 class SlowClaims(Claims):
-    """Holds renewals before they get to the database, and hand-backs after, until the test lets them go on."""
+    """Holds renewals before they get to the database, until the test lets them go on."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, lease_s=600)
         self.renewing, self.may_renew = asyncio.Event(), asyncio.Event()
-        self.handed_back, self.may_end = asyncio.Event(), asyncio.Event()
 
     async def renew(self, claims: Mapping[UUID, int]) -> Renewed:
         self.renewing.set()
         await self.may_renew.wait()
         return await super().renew(claims)
 
-    async def hand_back(self, *args: Any, **kwargs: Any) -> bool:
-        result = await super().hand_back(*args, **kwargs)
-        self.handed_back.set()
-        await self.may_end.wait()
+
+class SlowCommitter(Committer):
+    """Holds the answer to a hand-back until the test lets it go on."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, lease_s=600)
+        self.handed_back, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def commit(self, commit: RunCommit) -> CommitResult:
+        result = await super().commit(commit)
+        if commit.status == "queued":
+            self.handed_back.set()
+            await self.may_end.wait()
         return result
 
 
 def slow(parts: ExecutorParts) -> ExecutorParts:
-    claims = SlowClaims(parts.database)
-    return replace(parts, claims=claims, attempt=replace(parts.attempt, claims=claims))
+    committer = SlowCommitter(parts.database)
+    attempt = replace(parts.attempt, committer=committer)
+    return replace(parts, claims=SlowClaims(parts.database), committer=committer, attempt=attempt)
 
 
 def claims_of(executor: InProcess) -> SlowClaims:
     assert isinstance(executor.parts.claims, SlowClaims)
     return executor.parts.claims
+
+
+def committer_of(executor: InProcess) -> SlowCommitter:
+    assert isinstance(executor.parts.committer, SlowCommitter)
+    return executor.parts.committer
 
 
 async def test_a_run_that_takes_longer_than_its_lease_stays_with_its_executor(yard: Yard, wire: WireModel) -> None:
@@ -146,14 +160,14 @@ async def test_a_claim_that_is_just_handed_back_is_not_taken_for_a_lost_one(
     run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
     async with executing(yard, change=slow, drain_s=0.2) as one:
         await eventually(lambda: wire.calls["second"])
-        claims, attempt = claims_of(one), one.attempt
-        claims.may_renew.set()
+        committer, attempt = committer_of(one), one.attempt
+        claims_of(one).may_renew.set()
         ending = asyncio.create_task(one.drain())
         go.set()
-        await claims.handed_back.wait()
+        await committer.handed_back.wait()
         await _renew(one.parts)
         attempt.stop("drained")
-        claims.may_end.set()
+        committer.may_end.set()
         await ending
         assert one.count("leases_lost_total") == 0
     assert "run handed back" in caplog.messages

@@ -175,7 +175,6 @@ def _build_parts(
         attempt=AttemptParts(
             executor=settings.executor_name,
             committer=committer,
-            claims=claims,
             history=History(database),
             documents=documents,
             graphs=Graphs(),

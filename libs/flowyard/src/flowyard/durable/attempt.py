@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from flowyard.durable.clock import DatabaseClock
 from flowyard.durable.journal import Journal
 from flowyard.durable.observer import Observer
 from flowyard.durable.patience import patiently
 from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
-from flowyard.durable.resuming import calls_of_open_steps, ended_steps, new_snapshot, open_steps, spent_before
+from flowyard.durable.resuming import ended_steps, new_snapshot, open_steps, spent_before
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
@@ -38,7 +38,6 @@ from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
 from flowyard.steps.context import StepContext
 from flowyard.steps.vault import SealedVault
-from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
 from flowyard.telemetry.logs import bind_run
@@ -60,7 +59,6 @@ class AttemptParts:
 
     executor: str
     committer: Committer
-    claims: Claims
     history: History
     documents: Documents
     graphs: Graphs
@@ -160,7 +158,6 @@ class Attempt:
         if durability == "exit":
             self._journal.writer.commit_only_at_end()
         begun = await open_steps(parts.history, claim)
-        calls = await calls_of_open_steps(parts.history, claim, begun)
         spent = await spent_before(parts.history, claim) if workflow.budget is not None else Amount()
         inputs = valid_inputs(workflow, claim.inputs)
         marking = Marking(compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes)
@@ -169,8 +166,8 @@ class Attempt:
             model=parts.models,
             recorder=DurableRecorder(
                 self._journal,
-                open_steps=begun,
-                calls=calls,
+                open_steps={step.id: step for step, _ in begun},
+                calls={step.id: calls for step, calls in begun},
                 draining=parts.draining,
                 waits_for_commits=durability == "sync",
                 long_wait_s=math.inf if durability == "exit" else parts.long_wait_s,
@@ -219,22 +216,13 @@ class Attempt:
 
         Raises ClaimLost.
         """
-        claim, claims, walk = self.claim, self.parts.claims, self._walk
+        claim, walk = self.claim, self._walk
         self.is_ending = True
         for wait in waits:
             self._journal.wait(wait.step, wait.error, wait.seconds)
-        seconds = 0.0 if at_once else waits[0].seconds
-        event = RunQueued("drained") if at_once else RunWaiting(seconds, node=waits[0].step.node)
-        entries, seq = await self._journal.close(event)
+        event = RunQueued("drained") if at_once else RunWaiting(waits[0].seconds, node=waits[0].step.node)
         snapshot = new_snapshot(walk, claim, self._journal.settled) if walk is not None else None
-        about: dict[str, Any] = {"entries": entries, "last_seq": seq, "snapshot": snapshot}
-        if not at_once:
-            is_held = await patiently(lambda: claims.suspend(claim.run_id, claim.epoch, seconds=seconds, **about))
-        else:
-            is_held = await patiently(lambda: claims.hand_back(claim.run_id, claim.epoch, **about))
-        if not is_held:
-            raise ClaimLost(str(claim.run_id), epoch=claim.epoch)
-        self._journal.writer.last_words_written()
+        await self._journal.hand_back(event, snapshot)
         self.parts.observer.handed_back(claim, waits=not at_once)
 
     async def _finish(self, result: RunResult) -> None:

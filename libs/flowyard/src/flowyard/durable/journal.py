@@ -177,13 +177,15 @@ class Journal:
             await self.writer.commit_end(event)
         return event
 
-    async def close(self, event: events.RunQueued | events.RunWaiting) -> tuple[str, int]:
-        """Flushes, then returns the hand-back entry (JSON, seq), not yet written. Raises ClaimLost, CommitRefused."""
+    async def hand_back(self, event: events.RunQueued | events.RunWaiting, snapshot: str | None) -> None:
+        """Ends the claim, so that the run continues in another one. Raises ClaimLost, CommitRefused.
+
+        `snapshot`: of the run, as JSON, in place of an earlier one.
+        """
         await self.writer.stop()
         self._interrupt_open(wakes=True)
         # With `durability: exit`, too: ended steps needn't be executed again, and paid calls are in the ledger.
-        await self.writer.commit_rest()
-        return self.writer.last_words(event)
+        await self.writer.commit_hand_back(event, snapshot)
 
     def _new_step(self, step: StepId, now: datetime | None = None) -> Step:
         at = now or self.writer.now()

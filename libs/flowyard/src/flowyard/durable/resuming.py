@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from flowyard.graph.walk import Walk
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decode_all
-from flowyard.runs.events import Event, StepId
+from flowyard.runs.events import Event
 from flowyard.runs.open_calls import OpenCalls
 from flowyard.runs.run import Step, StepCalls
 from flowyard.storage.database import dumps
@@ -29,21 +29,21 @@ PAGE: Final = 5_000
 """Events that are read at a time."""
 MOST_BEHIND: Final = 100
 """Rows that a run may have added to its snapshot, or to its beginning, when it is given back without a new one."""
-FEW_BEHIND: Final = 10
-"""Up to so many rows, a snapshot costs more than it saves."""
 BYTES_PER_ROW: Final = 500
-"""Between the two, how large a snapshot may be for each row that needn't be replayed."""
-_FIRST: Final = -(2**31)
-"""Less than the numbers of all steps. A fork has some that are below zero."""
+"""How large a snapshot may be for each row that needn't be replayed, if they are fewer."""
 
 
-async def open_steps(history: History, claim: Claim) -> dict[StepId, Step]:
-    """The steps and maps of the run that have begun and not ended."""
+async def open_steps(history: History, claim: Claim) -> list[tuple[Step, StepCalls]]:
+    """The steps and maps of the run that have begun and not ended, with the calls of each under earlier claims."""
     if not claim.has_steps:
-        return {}
+        return []
     steps = await patiently(lambda: history.open_steps(claim.run_id))
-    # A step that a retry executes again begins with its first try.
-    return {s.id: replace(s, tries=1, error=None, handled=None) if s.status == "retrying" else s for s in steps}
+    return [(_begun_again(step) if step.status == "retrying" else step, calls) for step, calls in steps]
+
+
+def _begun_again(step: Step) -> Step:
+    """A step that a retry executes again begins with its first try."""
+    return replace(step, tries=1, error=None, handled=None)
 
 
 async def ended_steps(
@@ -56,11 +56,10 @@ async def ended_steps(
     if not claim.has_steps:
         return
     async with at_once:
-        after = _FIRST
-        snapshot = await patiently(lambda: history.snapshot(claim.run_id, claim.engine))
-        if snapshot is not None and restore(marking, snapshot[1]):
-            after = snapshot[0]
-        for page in await patiently(lambda: history.ended_pages(claim.run_id, after)):
+        snapshot, pages = await patiently(lambda: history.snapshot(claim.run_id, claim.engine))
+        if snapshot is not None and not restore(marking, snapshot):
+            _, pages = await patiently(lambda: history.snapshot(claim.run_id, None))
+        for page in pages:
             rows = await patiently(partial(history.ended, claim.run_id, *page))
             on_page(len(rows))
             yield rows
@@ -69,7 +68,7 @@ async def ended_steps(
 def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
     """JSON. None where the next replay is short without one. `settled`: how many rows this claim has added."""
     behind = walk.replayed + settled
-    if claim.engine == 0 or not walk.is_replayed or walk.failed or behind <= FEW_BEHIND:
+    if claim.engine == 0 or not walk.is_replayed or walk.failed or behind == 0:
         return None
     # Without one, too, the run goes on, only later.
     with suppress(CommitRefused):
@@ -77,14 +76,6 @@ def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
         if behind > MOST_BEHIND or len(snapshot) <= behind * BYTES_PER_ROW:
             return snapshot
     return None
-
-
-async def calls_of_open_steps(history: History, claim: Claim, begun: Mapping[StepId, Step]) -> dict[StepId, StepCalls]:
-    """The model calls under earlier claims of the steps that haven't ended."""
-    steps = [step.id for step in begun.values() if step.kind == "step"]
-    if not steps or claim.epoch == 1:
-        return {}
-    return await patiently(lambda: history.calls_of(claim.run_id, steps))
 
 
 async def spent_before(history: History, claim: Claim) -> Amount:

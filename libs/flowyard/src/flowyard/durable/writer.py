@@ -10,7 +10,7 @@ from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent, failure_data, stored
-from flowyard.runs.events import Event, RunFinished
+from flowyard.runs.events import Event, RunFinished, RunQueued, RunWaiting
 from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import dumps
 from flowyard.storage.packing import packed
@@ -89,11 +89,6 @@ class RunWriter:
         if self._failed is not None:
             raise self._failed
 
-    async def commit_rest(self) -> None:
-        """After `stop`. Raises ClaimLost, CommitRefused."""
-        if self._events or self.pending.steps or self.pending.calls:
-            await self._commit()
-
     async def commit_end(self, event: RunFinished) -> None:
         """After `stop`: ends the run, with everything that is gathered. Raises ClaimLost, CommitRefused."""
         self.append(event)
@@ -102,13 +97,14 @@ class RunWriter:
         commit.error = dumps(failure_data(event.error)) if event.error is not None else None
         await self._commit()
 
-    def last_words(self, event: Event) -> tuple[str, int]:
-        """The event that hands the run back, as JSON to be written by the caller, and its number."""
+    async def commit_hand_back(self, event: RunQueued | RunWaiting, snapshot: str | None) -> None:
+        """After `stop`: ends the claim, with everything that is gathered. Raises ClaimLost, CommitRefused."""
         self.append(event)
-        return self._packed(), self.seq
-
-    def last_words_written(self) -> None:
-        self._on_committed(self._events)
+        commit = self.pending
+        commit.status, commit.snapshot = "queued", snapshot
+        if isinstance(event, RunWaiting):
+            commit.status, commit.wait_s = "waiting", event.seconds
+        await self._commit()
 
     def discard(self) -> None:
         """Discards events that aren't durable. The next number follows the last durable event: there must be no gap."""

@@ -15,7 +15,7 @@ from langgraph import graph as langgraph
 from langgraph.graph.state import CompiledStateGraph
 
 from flowyard.graph.context import RunContext
-from flowyard.graph.nodes import PLACE, map_runner, node_runner, passage
+from flowyard.graph.nodes import map_runner, node_runner, passage
 from flowyard.graph.plan import Plan
 from flowyard.language.workflow import Workflow
 
@@ -63,5 +63,10 @@ def compile_workflow(workflow: Workflow) -> Compiled:
     }
     for place, runner in places.items():
         builder.add_node(place, runner)
-    builder.add_conditional_edges(langgraph.START, lambda at: at[PLACE], list(places))
+    builder.add_conditional_edges(langgraph.START, _place, list(places))
     return Compiled(workflow, plan, builder.compile())
+
+
+async def _place(at: At) -> str:
+    """Where a branch begins. Not a plain function: LangGraph would call it in a thread."""
+    return at["place"]

@@ -36,7 +36,7 @@ MOVES: Final[Mapping[Move, Mapping[State, State]]] = {
 """Every legal move of a run: from which state to which.
 
 `storage.moves` looks moves up here, except for `wake`, which is written into its SQL, as are those of a run's executor:
-`claim` into claim_runs.sql, `hand_back` and `wait` into `storage.claims`, `succeed` and the other ends into commit.sql.
+`claim` into claim_runs.sql, `hand_back`, `wait`, `succeed` and the other ends of a claim into commit.sql.
 The test that compares the database with a model of it (test_state_machine.py) checks that they, too, are in this table.
 """
 

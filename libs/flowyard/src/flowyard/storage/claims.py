@@ -1,4 +1,4 @@
-"""Claims: which executor may work on which run: take, renew, hand back. The database's clock alone decides."""
+"""Claims: which executor may work on which run: take and renew. The database's clock alone decides."""
 
 from __future__ import annotations
 
@@ -48,22 +48,6 @@ class Claims:
         cancelled = frozenset(row["run_id"] for row in rows if row["cancelled"])
         return Renewed(held, cancelled, rows[0]["at"])
 
-    async def hand_back(
-        self, run_id: UUID, epoch: int, *, entries: str, last_seq: int, snapshot: str | None = None
-    ) -> bool:
-        """Puts the run back into the queue, without counting an attempt. False if the claim was lost.
-
-        `entries`: the event that records it, packed, with the number `last_seq`. `snapshot`: of the run, as JSON, in
-        place of an earlier one.
-        """
-        return await self._database.row(_RELEASE, run_id, epoch, entries, last_seq, None, snapshot) is not None
-
-    async def suspend(  # one more than `hand_back`
-        self, run_id: UUID, epoch: int, *, entries: str, last_seq: int, seconds: float, snapshot: str | None = None
-    ) -> bool:
-        """As `hand_back`, but the run waits for so many seconds before it is queued."""
-        return await self._database.row(_RELEASE, run_id, epoch, entries, last_seq, seconds, snapshot) is not None
-
     async def claimed_by(self, executor: str) -> list[UUID]:
         """The runs that an executor of this name has claimed; just after its start: those that it had before."""
         rows = await self._database.rows("SELECT run_id FROM claims WHERE executor = $1", executor)
@@ -91,33 +75,6 @@ renewed AS (
 -- One row per held claim; if there is none, one row with the time alone.
 SELECT now() AS at, held.run_id, r.cancel_requested_at IS NOT NULL AND r.id IS NOT NULL AS cancelled
 FROM (SELECT 1) clock LEFT JOIN held ON true LEFT JOIN runs r ON r.id = held.run_id
-"""
-
-_RELEASE = """
-WITH
--- The claim, if it is still held: now no executor has it, and its epoch is over.
-released AS (
-    UPDATE claims SET executor = NULL, lease_until = NULL, step_deadline = NULL, last_seq = $4,
-        epoch = epoch + 1
-    WHERE run_id = $1 AND epoch = $2 AND executor IS NOT NULL
-    RETURNING run_id, claimed_at
-),
-new_event AS (
-    INSERT INTO events (run_id, seq, entries) SELECT run_id, $4, $3::text::json FROM released
-),
-new_snapshot AS (
-    INSERT INTO snapshots (run_id, engine, through_seq, state)
-    SELECT r.id, r.engine, $4, $6::text::json FROM released JOIN runs r ON r.id = released.run_id
-    WHERE $6::text IS NOT NULL
-    ON CONFLICT (run_id) DO UPDATE SET
-        engine = excluded.engine, through_seq = excluded.through_seq, state = excluded.state
-)
-UPDATE runs r SET status = CASE WHEN $5::float8 IS NULL THEN 'queued' ELSE 'waiting' END, epoch = r.epoch + 1,
-    attempt = r.attempt - 1, queued_at = now(), last_seq = $4,
-    worked_s = r.worked_s + coalesce(extract(epoch FROM now() - released.claimed_at), 0),
-    wake_at = now() + make_interval(secs => $5::float8)
-FROM released WHERE r.id = released.run_id
-RETURNING r.id
 """
 
 

@@ -2,50 +2,68 @@
 -- written unless its claim is still held.
 --
 -- $1 is the lease in seconds. All others are arrays, one per column, whose elements of the same index are one row:
---     $2-$12   one row per run
---     $13-$29  one row per step        (columns as in Step)
---     $30-$51  one row per model call  (columns as in rows.CallRow)
+--     $2-$14   one row per run
+--     $15-$31  one row per step        (columns as in Step)
+--     $32-$53  one row per model call  (columns as in rows.CallRow)
 
 WITH
--- What each run wants to write. Its status is null unless the run ends with this commit.
+-- What each run wants to write. Its status is null unless the claim ends with this commit. Then the run ends, or it is
+-- handed back, to go on in another claim.
 commits AS (
-    SELECT * FROM unnest(
-        $2::uuid[], $3::int[],  $4::int[],  $5::text[],     $6::text[],
-        $7::text[], $8::text[], $9::timestamptz[], $10::numeric[], $11::bigint[], $12::int[]
+    SELECT *, status IS NOT NULL AND status IN ('queued', 'waiting') AS handed_back FROM unnest(
+        $2::uuid[], $3::int[],  $4::int[],    $5::text[],  $6::text[],
+        $7::text[], $8::text[], $9::float8[], $10::text[], $11::timestamptz[],
+        $12::numeric[],         $13::bigint[],             $14::int[]
     ) AS c (
-        run_id,     epoch,      last_seq,   entries,        status,
-        outputs,    error,      step_deadline,     spent_usd,      spent_tokens,  spent_calls
+        run_id,     epoch,      last_seq,     entries,     status,
+        outputs,    error,      wait_s,       snapshot,    step_deadline,
+        spent_usd,              spent_tokens,              spent_calls
     )
 ),
 
--- The claims of runs that go on: still held, and renewed.
-renewed AS (
+-- The claims of runs that go on: still held until now. They are renewed, or handed back: then no executor has them.
+kept AS (
     UPDATE claims SET last_seq = c.last_seq, step_deadline = c.step_deadline, head_checkpoint = NULL,
         spent_usd = c.spent_usd, spent_tokens = c.spent_tokens, spent_calls = c.spent_calls,
-        lease_until = now() + make_interval(secs => $1)
+        executor = CASE WHEN NOT c.handed_back THEN executor END,
+        lease_until = CASE WHEN NOT c.handed_back THEN now() + make_interval(secs => $1) END,
+        epoch = claims.epoch + c.handed_back::int
     FROM commits c
-    WHERE c.status IS NULL AND claims.run_id = c.run_id AND claims.epoch = c.epoch AND claims.executor IS NOT NULL
-    RETURNING claims.run_id
+    WHERE (c.status IS NULL OR c.handed_back)
+        AND claims.run_id = c.run_id AND claims.epoch = c.epoch AND claims.executor IS NOT NULL
+    RETURNING claims.run_id, claims.claimed_at
 ),
 
 -- The claims of runs that end: still held until now, and deleted.
 ended AS (
     DELETE FROM claims USING commits c
-    WHERE c.status IS NOT NULL AND claims.run_id = c.run_id AND claims.epoch = c.epoch AND claims.executor IS NOT NULL
+    WHERE c.status IS NOT NULL AND NOT c.handed_back
+        AND claims.run_id = c.run_id AND claims.epoch = c.epoch AND claims.executor IS NOT NULL
     RETURNING claims.run_id, claims.claimed_at
 ),
 
 old_snapshots AS (DELETE FROM snapshots USING ended WHERE snapshots.run_id = ended.run_id),
 
 -- The runs whose claim is valid. Whatever is written below is joined with them.
-accepted AS (SELECT run_id FROM renewed UNION ALL SELECT run_id FROM ended),
+accepted AS (SELECT run_id, claimed_at FROM kept UNION ALL SELECT run_id, claimed_at FROM ended),
 
--- The runs that end get their result.
-finished_runs AS (
+-- The runs that end get their result. Those that are handed back have used up no attempt.
+moved_runs AS (
     UPDATE runs SET status = c.status, outputs = c.outputs::json, error = c.error::json, last_seq = c.last_seq,
-        finished_at = now(), wake_at = NULL,
-        worked_s = worked_s + coalesce(extract(epoch FROM now() - ended.claimed_at), 0)
-    FROM commits c JOIN ended USING (run_id) WHERE runs.id = c.run_id
+        worked_s = worked_s + coalesce(extract(epoch FROM now() - a.claimed_at), 0),
+        finished_at = CASE WHEN NOT c.handed_back THEN now() END,
+        queued_at = CASE WHEN c.handed_back THEN now() ELSE queued_at END,
+        wake_at = now() + make_interval(secs => c.wait_s),
+        attempt = attempt - c.handed_back::int, epoch = runs.epoch + c.handed_back::int
+    FROM commits c JOIN accepted a USING (run_id) WHERE runs.id = c.run_id AND c.status IS NOT NULL
+),
+
+new_snapshots AS (
+    INSERT INTO snapshots (run_id, engine, through_seq, state)
+    SELECT c.run_id, r.engine, c.last_seq, c.snapshot::json
+    FROM commits c JOIN kept USING (run_id) JOIN runs r ON r.id = c.run_id WHERE c.snapshot IS NOT NULL
+    ON CONFLICT (run_id) DO UPDATE SET
+        engine = excluded.engine, through_seq = excluded.through_seq, state = excluded.state
 ),
 
 -- The events of one run's commit are one row. It is there already if this statement is sent again.
@@ -58,10 +76,10 @@ new_events AS (
 
 sent_steps AS (
     SELECT s.* FROM unnest(
-        $13::uuid[],        $14::text[],        $15::int[],         $16::int[],  $17::text[],  $18::text[],
-        $19::int[],         $20::int[],         $21::smallint[],    $22::timestamptz[],
-        $23::timestamptz[], $24::timestamptz[], $25::real[],        $26::text[], $27::text[],  $28::text[],
-        $29::text[]
+        $15::uuid[],        $16::text[],        $17::int[],         $18::int[],  $19::text[],  $20::text[],
+        $21::int[],         $22::int[],         $23::smallint[],    $24::timestamptz[],
+        $25::timestamptz[], $26::timestamptz[], $27::real[],        $28::text[], $29::text[],  $30::text[],
+        $31::text[]
     ) AS s (
         run_id,             node,               visit,              item,        kind,         status,
         seq,                start_seq,          tries,              started_at,
@@ -99,11 +117,11 @@ interrupted AS (
 
 sent_parts AS (
     SELECT p.* FROM unnest(
-        $30::uuid[],     $31::int[],         $32::text[], $33::int[],     $34::int[],  $35::int[],
-        $36::smallint[], $37::smallint[],    $38::text[], $39::text[],    $40::text[], $41::timestamptz[],
-        $42::real[],     $43::real[],        $44::int[],  $45::int[],     $46::int[],
-        $47::numeric[],  $48::text[],        $49::smallint[],
-        $50::bigint[],   $51::numeric[]
+        $32::uuid[],     $33::int[],         $34::text[], $35::int[],     $36::int[],  $37::int[],
+        $38::smallint[], $39::smallint[],    $40::text[], $41::text[],    $42::text[], $43::timestamptz[],
+        $44::real[],     $45::real[],        $46::int[],  $47::int[],     $48::int[],
+        $49::numeric[],  $50::text[],        $51::smallint[],
+        $52::bigint[],   $53::numeric[]
     ) AS p (
         run_id,          seq,                node,        visit,          item,        part,
         round,           question,           status,      provider,       model,       at,

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
 """How many runs one statement writes at most."""
-_ENDED: Final = "SELECT status = $3 AND last_seq = $4 FROM runs WHERE id = $1 AND epoch = $2"
+_HAS_EVENTS: Final = "SELECT EXISTS (SELECT FROM events WHERE run_id = $1 AND seq = $2 AND entries::text = $3)"
 _PAUSE_S: Final = 0.1
 """Between tries while Postgres is away."""
 
@@ -41,9 +41,11 @@ Values = tuple[Any, ...]
 class RunCommit:
     """What one run has to commit. `last_seq`: the number of the last of `entries`, its events as `packing` stores them.
 
-    `status`: None unless the run ends; `outputs` and `error` are JSON. `step_deadline`: the earliest of its steps at
-    work. `spent_…`: of its budget, by all calls that have ended; None: it has none. `steps` and `calls`: the last state
-    of each that has changed.
+    `status`: None unless the claim ends: the run ends, with `outputs` and `error` as JSON, or is `queued` for another
+    claim, or `waiting` for so many seconds before. `snapshot`: of the run, as JSON, in place of an earlier one.
+
+    `step_deadline`: the earliest of its steps at work. `spent_…`: of its budget, by all calls that have ended; None: it
+    has none. `steps` and `calls`: the last state of each that has changed.
     """
 
     run_id: UUID
@@ -53,6 +55,8 @@ class RunCommit:
     status: str | None = None
     outputs: str | None = None
     error: str | None = None
+    wait_s: float | None = None
+    snapshot: str | None = None
     step_deadline: datetime | None = None
     spent_usd: Decimal | None = None
     spent_tokens: int | None = None
@@ -163,7 +167,7 @@ class Committer:
             row = written.get(commit.run_id)
             if row is not None:
                 _succeed(waiting, CommitResult(row["cancel_requested"]))
-            elif repeated and commit.status and await self._ended_by(commit):
+            elif repeated and commit.status and await self._is_written(commit):
                 _succeed(waiting, CommitResult(cancel_requested=False))
             else:
                 _fail(waiting, ClaimLost(str(commit.run_id), epoch=commit.epoch))
@@ -183,12 +187,11 @@ class Committer:
             self._on_batch(perf_counter() - started, len(commits))
             return {row["run_id"]: row for row in rows}, repeated
 
-    async def _ended_by(self, commit: RunCommit) -> bool:
-        """Whether an earlier try of this commit, whose answer was lost, has ended the run."""
-        expected = commit.run_id, commit.epoch, commit.status, commit.last_seq
+    async def _is_written(self, commit: RunCommit) -> bool:
+        """Whether an earlier try of this commit, whose answer was lost, has ended the claim."""
         while True:
             try:
-                return bool(await self._database.value(_ENDED, *expected))
+                return bool(await self._database.value(_HAS_EVENTS, commit.run_id, commit.last_seq, commit.entries))
             except Unavailable:
                 await asyncio.sleep(_PAUSE_S)
 

@@ -9,16 +9,17 @@ from uuid import UUID
 
 from flowyard.errors.requests import UnknownStep
 from flowyard.runs.budget import Amount
-from flowyard.runs.events import StepId
 from flowyard.runs.run import Ended, Entry, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
-from flowyard.storage.rows import CallRow, call_of, ended_of, place_of, step_calls_of, step_of
+from flowyard.storage.rows import CallRow, call_of, ended_of, step_calls_of, step_of
 
 PAGE_BYTES: Final = 1_000_000
 """Of outputs that a replay reads at a time."""
 _ROW_BYTES: Final = 500
 """What a row counts beside its outputs."""
+_FIRST: Final = -(2**31)
+"""Less than the numbers of all steps. A fork has some that are below zero."""
 
 
 class History:
@@ -47,21 +48,18 @@ class History:
             if len(page) < rows:
                 return
 
-    async def open_steps(self, run_id: UUID) -> list[Step]:
-        """The steps and maps of the run that have begun and not ended."""
+    async def open_steps(self, run_id: UUID) -> list[tuple[Step, StepCalls]]:
+        """The steps and maps of the run that have begun and not ended, with the calls of each so far."""
         rows = await self._database.rows(_OPEN_STEPS, run_id)
-        return [step_of(row) for row in rows]
+        return [(step_of(row), step_calls_of(row)) for row in rows]
 
-    async def snapshot(self, run_id: UUID, engine: int) -> tuple[int, Any] | None:
-        """The number of the last event before it was made, and the snapshot. None: the run has none by these rules."""
-        query = "SELECT through_seq, state FROM snapshots WHERE run_id = $1 AND engine = $2"
-        row = await self._database.row(query, run_id, engine)
-        return (row["through_seq"], row["state"]) if row is not None else None
+    async def snapshot(self, run_id: UUID, engine: int | None) -> tuple[Any, list[tuple[int, int]]]:
+        """The run's snapshot, and the pages of what has ended since: their ranges, as `ended` takes them.
 
-    async def ended_pages(self, run_id: UUID, after: int) -> list[tuple[int, int]]:
-        """Cuts what has ended after this number into pages: their ranges, as `ended` takes them."""
-        ends = [row["seq"] for row in await self._database.rows(_PAGES, run_id, after, _ROW_BYTES, PAGE_BYTES)]
-        return list(pairwise([after, *ends]))
+        None, and all pages, if it has no snapshot by the rules of this engine.
+        """
+        [row] = await self._database.rows(_SNAPSHOT, run_id, engine, _ROW_BYTES, PAGE_BYTES)
+        return row["state"], list(pairwise([row["through_seq"], *row["pages"]]))
 
     async def ended(self, run_id: UUID, after: int, to: int) -> list[Ended]:
         """What has ended of the run with a number greater than `after`, up to `to`, in this order.
@@ -88,11 +86,6 @@ class History:
         """Those that have ended, in this order."""
         rows = await self._database.rows("SELECT * FROM model_calls WHERE run_id = $1 ORDER BY seq", run_id)
         return [call_of(row) for row in rows]
-
-    async def calls_of(self, run_id: UUID, steps: Collection[StepId]) -> dict[StepId, StepCalls]:
-        """The calls of these steps so far."""
-        rows = await self._database.rows(_CALLS_OF, run_id, *zip(*(place_of(step) for step in steps), strict=True))
-        return dict(map(step_calls_of, rows))
 
     async def spent(self, run_id: UUID) -> Amount:
         """What all calls of the run came to, at most: what isn't known of a call counts as it was reserved."""
@@ -124,29 +117,33 @@ _MAY_HAVE_STARTED = """
 SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """
-_CALLS_OF = """
-SELECT DISTINCT ON (node, visit, item) p.*, count(*) OVER step AS calls,
-    CASE WHEN count(*) OVER step = count(tokens_in) OVER step THEN sum(tokens_in) OVER step END AS sum_in,
-    CASE WHEN count(*) OVER step = count(tokens_out) OVER step THEN sum(tokens_out) OVER step END AS sum_out,
-    CASE WHEN count(*) OVER step = count(cost_usd) OVER step THEN sum(cost_usd) OVER step END AS sum_usd
-FROM step_parts p JOIN unnest($2::text[], $3::int[], $4::int[]) AS s (node, visit, item) USING (node, visit, item)
-WHERE p.run_id = $1 WINDOW step AS (PARTITION BY node, visit, item) ORDER BY node, visit, item, part DESC
-"""
-"""The last call of each step, and the sums of all."""
 _SPENT = """
 SELECT coalesce(sum(coalesce(cost_usd, reserved_usd)), 0),
     coalesce(sum(coalesce(tokens_in + tokens_out, reserved_tokens)), 0)::bigint, count(*)::int
 FROM step_parts WHERE run_id = $1
 """
 _HAS_ENDED = "status IN ('succeeded', 'failed')"
-_OPEN_STEPS = f"SELECT * FROM steps WHERE run_id = $1 AND NOT {_HAS_ENDED}"  # noqa: S608  # a constant
-_PAGES = f"""
-SELECT max(seq) AS seq FROM (
-    SELECT seq, sum($3 + coalesce(octet_length(outputs::text), 0)) OVER (ORDER BY seq) / $4 AS page
-    FROM steps WHERE run_id = $1 AND seq > $2 AND {_HAS_ENDED}
-) sizes
-GROUP BY page ORDER BY 1
+_OPEN_STEPS = f"""
+SELECT s.*, c.* FROM steps s CROSS JOIN LATERAL (
+    SELECT (array_agg(p ORDER BY part DESC))[1] AS last_call, count(*) AS calls,
+        CASE WHEN count(*) = count(tokens_in) THEN sum(tokens_in) END AS sum_in,
+        CASE WHEN count(*) = count(tokens_out) THEN sum(tokens_out) END AS sum_out,
+        CASE WHEN count(*) = count(cost_usd) THEN sum(cost_usd) END AS sum_usd
+    FROM step_parts p WHERE (p.run_id, p.node, p.visit, p.item) = (s.run_id, s.node, s.visit, s.item)
+) c
+WHERE s.run_id = $1 AND NOT {_HAS_ENDED}
 """  # noqa: S608  # a constant
+_SNAPSHOT = f"""
+WITH snapshot AS (
+    SELECT coalesce(max(through_seq), {_FIRST}) AS through_seq, min(state::text)::json AS state
+    FROM snapshots WHERE run_id = $1 AND engine = $2
+),
+ended AS (
+    SELECT seq, sum($3 + coalesce(octet_length(outputs::text), 0)) OVER (ORDER BY seq) / $4 AS page
+    FROM steps, snapshot WHERE run_id = $1 AND seq > through_seq AND {_HAS_ENDED}
+)
+SELECT *, ARRAY(SELECT max(seq) FROM ended GROUP BY page ORDER BY 1) AS pages FROM snapshot
+"""  # noqa: S608  # constants
 _ENDED_STEPS = f"""
 SELECT node, visit, item, status, handled, next::text, outputs::text, error::text
 FROM steps WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND {_HAS_ENDED} ORDER BY seq, node, visit, item < 0, item

@@ -151,12 +151,14 @@ def call_of(record: asyncpg.Record) -> CallRow:
     return CallRow(step=StepId(record["node"], record["visit"], _item(record)), **values)
 
 
-def step_calls_of(record: asyncpg.Record) -> tuple[StepId, StepCalls]:
-    """`record`: all columns of the last call, and the sums of all."""
-    call = call_of(record)
+def step_calls_of(record: asyncpg.Record) -> StepCalls:
+    """`record`: the last call of a step, with all columns, and the sums of all."""
+    if record["last_call"] is None:
+        return StepCalls()
+    call = call_of(record["last_call"])
     last = CallStart(call.step, call.part, call.round, call.question, call.provider, call.model)
     spending = Spending(*(record[name] for name in ("calls", "sum_in", "sum_out", "sum_usd")))
-    return call.step, StepCalls(spending, last, was_answered=call.status in ("done", "failed"))
+    return StepCalls(spending, last, was_answered=call.status in ("done", "failed"))
 
 
 def _item(record: asyncpg.Record) -> int | None:
