@@ -134,7 +134,7 @@ class MiniExecutor:
             observer=self.watching,
             draining=self.draining,
             daily_limit=lambda _workflow: None,
-            stream_tokens=False,
+            is_followed=lambda _run_id: False,
             long_wait_s=30.0,
             box=None,
         )

@@ -154,6 +154,6 @@ def walk_of(
     inputs: Mapping[str, Any] = MappingProxyType({}),
 ) -> Walk:
     world: dict[str, Any] = {"chance": lambda: 0.0, "clock": lambda: 0.0}
-    steps = StepContext(run_id="run", model=model, recorder=recording, stream=False, engine=engine, **world)
+    steps = StepContext(run_id="run", model=model, recorder=recording, streams=lambda: False, engine=engine, **world)
     marking = Marking(compiled.plan, valid_inputs(compiled.workflow, inputs), changes)
     return Walk(compiled.plan, marking, steps)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
+import pytest
+
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, RunTokens
 from flowyard.control.listener import RunListener
@@ -51,6 +53,38 @@ async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> lis
             if isinstance(item, Entry):
                 seen.append(item.seq)
     return seen
+
+
+def piece(text: str, offset: int | None, *, epoch: int = 1, call: int = 1) -> RunTokens:
+    return RunTokens(run_id=uuid4(), epoch=epoch, node="a", visit=1, call=call, offset=offset, text=text)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "arrived"),
+    [
+        ([piece("so", 0), piece("ft", 2)], ["so", "ft"]),
+        ([piece("so", 0), piece("soft", 0), piece("ft rain", 2), piece("ft", 2)], ["so", "ft", " rain"]),
+        ([piece("soft", 0), piece("hard", 0, call=2), piece(" rain", 4)], ["soft", "hard"]),
+        ([piece("soft", 0, call=2), piece("hard", 0, epoch=2)], ["soft", "hard"]),
+        ([piece("old", None), piece("old", None)], ["old", "old"]),
+    ],
+    ids=["in order", "again for others", "another call", "another executor", "an executor of an earlier version"],
+)
+def test_the_text_of_a_reply_is_passed_on_once(pieces: list[RunTokens], arrived: list[str]) -> None:
+    listener = RunListener(uuid4(), 1)
+    for each in pieces:
+        listener.add_token(each)
+    assert [item.text for item in listener.take() if isinstance(item, RunTokens)] == arrived
+    assert not listener.must_stream_again
+
+
+def test_after_a_hole_a_text_is_wanted_again() -> None:
+    listener = RunListener(uuid4(), 1)
+    for each in (piece("so", 0), piece("rain", 5)):
+        listener.add_token(each)
+    assert listener.must_stream_again
+    listener.add_token(piece("soft rain", 0))
+    assert [item.text for item in listener.take() if isinstance(item, RunTokens)] == ["so", "ft rain"]
 
 
 def test_what_is_received_twice_is_passed_on_once() -> None:

@@ -27,7 +27,7 @@ from flowyard_cli.commands.run import RunArgs
 from flowyard_cli.models import replies_for, with_model
 from flowyard_cli.reading import read_document, read_inputs
 from flowyard_cli.show.problems import problems_as_data
-from flowyard_cli.show.progress import RunProgress, open_progress
+from flowyard_cli.show.progress import RunProgress, open_progress, shows_tokens
 from flowyard_cli.show.result import print_result, result_as_data
 from flowyard_embedded.startup import quick_imports
 from flowyard_embedded.streams import print_json, say
@@ -54,7 +54,7 @@ def run_file(args: RunArgs) -> int:
         return exits.WRONG_INPUT
     prepared = _prepare(args, document, document.workflow)
     summary = RunSummary()
-    wants_tokens = args.stream or (not args.json and sys.stderr.isatty())
+    wants_tokens = shows_tokens(quiet=args.json, stream=args.stream)
     with open_progress(quiet=args.json and not args.stream, stream=args.stream) as progress:
         code = asyncio.run(_run(prepared, summary, progress, stream=wants_tokens))
     if args.json:

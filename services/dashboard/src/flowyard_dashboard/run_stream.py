@@ -134,7 +134,7 @@ class LiveReplies:
     """The replies that models are writing: a block for each running step."""
 
     def __init__(self) -> None:
-        self._open: dict[StepId, int] = {}
+        self._open: dict[StepId, tuple[int, int]] = {}
 
     def clear(self) -> str:
         return NO_TEXTS.replace(" ", ' hx-swap-oob="true" ', 1)
@@ -144,10 +144,11 @@ class LiveReplies:
         update = ""
         for token in tokens:
             step = StepId(token.node, token.visit, token.item)
-            if self._open.get(step) != token.epoch:
-                # The step's first tokens, or another executor has begun the step again.
+            call = token.epoch, token.call
+            if self._open.get(step) != call:
+                # The step's first tokens, or those of another call.
                 update += self._remove(step) + _block(step)
-                self._open[step] = token.epoch
+                self._open[step] = call
                 texts.pop(step, None)
             texts[step] = texts.get(step, "") + token.text
         return update + "".join(_appended_text(step, text) for step, text in texts.items())

@@ -140,7 +140,7 @@ async def _run(parts: DashboardParts, request: Request, name: str, texts: dict[s
         return await _page(parts, request, name, controls=list(filled.controls), status=422)
     try:
         idempotency = _idempotency(parts, request, texts, current.workflow, dict(filled.inputs))
-        submission = Submission(workflow=name, inputs=filled.inputs, idempotency=idempotency)
+        submission = Submission(workflow=name, inputs=filled.inputs, idempotency=idempotency, stream=True)
         run_id, _ = await submit_run(parts.control, submission, run_id=new_run_id())
     except (QueueFull, TooLarge, IdempotencyMismatch, InvalidInputs, SecretsNotConfigured) as error:
         controls = list(filled.controls)

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from flowyard.bus import subjects
 from flowyard.bus.doorbell import Doorbell, doorbell
-from flowyard.bus.messages import RunControl, WorkQueued
+from flowyard.bus.messages import RunControl, RunFollowed, WorkQueued
 from flowyard.durable.attempt import AttemptParts
 from flowyard.durable.clock import DatabaseClock
 from flowyard.graph.compile import Graphs
@@ -83,6 +83,7 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
     async with (
         doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=parts.settings.poll_s) as bell,
         parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _cancel_in(parts)),
+        parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.tokens.follow),
     ):
         await _run_loops(parts, bell, _app(parts), asyncio.Event())
 
@@ -154,6 +155,7 @@ def _build_parts(
     claims = Claims(database, lease_s=settings.lease_s)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
+    tokens = TokenStream(opened.bus)
     return ExecutorParts(
         settings=settings,
         metrics=metrics,
@@ -172,6 +174,7 @@ def _build_parts(
         draining=draining,
         callers=CachedKeys(Keys(database)),
         mismatches=mismatches,
+        tokens=tokens,
         attempt=AttemptParts(
             executor=settings.executor_name,
             committer=committer,
@@ -180,10 +183,10 @@ def _build_parts(
             graphs=Graphs(),
             models=models,
             clock=clock,
-            observer=RunReporter(settings.executor_name, opened.bus, TokenStream(opened.bus), metrics, mismatches),
+            observer=RunReporter(settings.executor_name, opened.bus, tokens, metrics, mismatches),
             draining=draining,
             daily_limit=daily_budgets.of,
-            stream_tokens=settings.stream_tokens,
+            is_followed=tokens.is_followed if settings.stream_tokens else lambda _run_id: False,
             long_wait_s=settings.long_wait_s,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),

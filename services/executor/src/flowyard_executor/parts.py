@@ -23,6 +23,7 @@ from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.settings import ExecutorSettings
+from flowyard_executor.tokens import TokenStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +47,6 @@ class ExecutorParts:
     draining: asyncio.Event
     callers: CachedKeys
     mismatches: Mismatches
+    tokens: TokenStream
     attempt: AttemptParts
     running: dict[UUID, Attempt] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from flowyard.errors.runs import ReplayMismatch
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
-from flowyard.runs.events import RunFinished, Token
+from flowyard.runs.events import RunFinished, StepFailed, StepFinished, Token
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.step_log import log_steps
@@ -40,6 +40,9 @@ class RunReporter(Observer):
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         # Streams end with the run's last event: tokens that came after it would be lost.
         self._tokens.flush(claim.run_id)
+        for stored in events:
+            if isinstance(stored.event, StepFinished | StepFailed):
+                self._tokens.end_step(claim.run_id, stored.event.step)
         self._metrics.models.count(events)
         entries = tuple(stored.entry for stored in events)
         self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=entries))
@@ -53,11 +56,13 @@ class RunReporter(Observer):
         self._metrics.runs.budget_refusals.labels(claim.workflow, limit).inc()
 
     def handed_back(self, claim: Claim, *, waits: bool) -> None:
+        self._tokens.end_run(claim.run_id)
         if not waits:
             self._bus.publish(WorkQueued())
         log.info("run handed back", extra=_facts(claim))
 
     def finished(self, claim: Claim, end: RunFinished) -> None:
+        self._tokens.end_run(claim.run_id)
         metrics, code = self._metrics.runs, end.error.code if end.error is not None else None
         metrics.finished.labels(claim.workflow, end.status).inc()
         metrics.duration.labels(claim.workflow, end.status).observe(end.duration_s)
@@ -72,6 +77,7 @@ class RunReporter(Observer):
         self._metrics.executor.fenced.inc()
 
     def abandoned(self, claim: Claim) -> None:
+        self._tokens.end_run(claim.run_id)
         log.warning("claim lost: another executor has the run", extra=_facts(claim))
 
 

@@ -41,9 +41,7 @@ class ExecutorSettings(ServiceSettings):
     long_wait_s: float = Field(
         30.0, gt=0, description="Seconds: a step that waits longer than this for a retry frees its slot"
     )
-    stream_tokens: bool = Field(
-        default=True, description="Publish the tokens of models' replies while they are generated"
-    )
+    stream_tokens: bool = Field(default=True, description="Stream the replies of models in runs that somebody follows")
     secret_key: SecretKey = SecretStr("")
     referenced_files: str = Field(
         "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"

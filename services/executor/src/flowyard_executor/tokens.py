@@ -1,16 +1,50 @@
-"""Publishes tokens as models reply, gathered for a moment: a message per word would be too many."""
+"""Publishes tokens as models reply, if somebody reads them: replies that nobody follows aren't streamed at all."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
 from flowyard.bus.connection import Bus
-from flowyard.bus.messages import RunTokens
+from flowyard.bus.messages import RunFollowed, RunTokens
 from flowyard.runs.events import StepId, Token
 
 GATHER_S: Final = 0.03
+"""Tokens are gathered for a moment: a message per word would be too many."""
+FOLLOWED_S: Final = 15.0
+"""How long a run counts as followed after the last message that says so."""
+_MOST_FOLLOWED: Final = 10_000
+
+
+_MOST_CHARACTERS: Final = 50_000
+"""Of one message."""
+
+
+@dataclass(slots=True)
+class _Text:
+    """What has come of one reply: the pieces that are published, and those that aren't yet."""
+
+    epoch: int
+    call: int
+    published: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    offset: int = 0
+    """The length of what is published."""
+
+    def publish_again(self) -> None:
+        self.published, self.new, self.offset = [], [*self.published, *self.new], 0
+
+    def take(self) -> Iterator[tuple[int, str]]:
+        """What is new, in parts, each with its offset."""
+        text = "".join(self.new)
+        for start in range(0, len(text), _MOST_CHARACTERS):
+            yield self.offset + start, text[start : start + _MOST_CHARACTERS]
+        if text:
+            self.published.append(text)
+        self.new, self.offset = [], self.offset + len(text)
 
 
 class TokenStream:
@@ -18,23 +52,64 @@ class TokenStream:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._texts: dict[UUID, dict[tuple[int, StepId], list[str]]] = {}
+        self._texts: dict[UUID, dict[StepId, _Text]] = {}
+        self._changed: set[UUID] = set()
+        self._followed_until: dict[UUID, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    def is_followed(self, run_id: UUID) -> bool:
+        return self._followed_until.get(run_id, 0.0) > asyncio.get_running_loop().time()
+
+    async def follow(self, message: RunFollowed) -> None:
+        """From now on for a while, the run's tokens are published."""
+        now = asyncio.get_running_loop().time()
+        self._followed_until.pop(message.run_id, None)
+        self._followed_until[message.run_id] = now + FOLLOWED_S
+        for run_id, until in list(self._followed_until.items()):
+            if until > now and len(self._followed_until) <= _MOST_FOLLOWED:
+                break
+            del self._followed_until[run_id]
+        if message.from_start:
+            for text in self._texts.get(message.run_id, {}).values():
+                text.publish_again()
+            self.flush(message.run_id)
+
     def add(self, run_id: UUID, epoch: int, token: Token) -> None:
-        self._texts.setdefault(run_id, {}).setdefault((epoch, token.step), []).append(token.text)
+        texts = self._texts.setdefault(run_id, {})
+        text = texts.get(token.step)
+        if text is None or (text.epoch, text.call) != (epoch, token.call):
+            self.flush(run_id)
+            text = texts[token.step] = _Text(epoch, token.call)
+        text.new.append(token.text)
+        self._changed.add(run_id)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._flush)
 
     def flush(self, run_id: UUID) -> None:
         """Publishes the run's tokens now, before anything else about the run."""
-        for (epoch, step), pieces in self._texts.pop(run_id, {}).items():
-            text = "".join(pieces)
-            self._bus.publish(
-                RunTokens(run_id=run_id, epoch=epoch, node=step.node, visit=step.visit, item=step.item, text=text)
-            )
+        self._changed.discard(run_id)
+        for step, text in self._texts.get(run_id, {}).items():
+            for offset, part in text.take():
+                self._bus.publish(_message(run_id, step, text, offset, part))
+
+    def end_step(self, run_id: UUID, step: StepId) -> None:
+        """After `flush`: its text is in its outputs now."""
+        texts = self._texts.get(run_id, {})
+        texts.pop(step, None)
+        if not texts:
+            self._texts.pop(run_id, None)
+
+    def end_run(self, run_id: UUID) -> None:
+        """Nothing of the run is at work in this process any more."""
+        self.flush(run_id)
+        self._texts.pop(run_id, None)
 
     def _flush(self) -> None:
         self._timer = None
-        for run_id in list(self._texts):
+        for run_id in list(self._changed):
             self.flush(run_id)
+
+
+def _message(run_id: UUID, step: StepId, text: _Text, offset: int, part: str) -> RunTokens:
+    place = {"node": step.node, "visit": step.visit, "item": step.item}
+    return RunTokens(run_id=run_id, epoch=text.epoch, **place, call=text.call, offset=offset, text=part)

@@ -87,7 +87,8 @@ async def submit(
         workflow=name,
         inputs=request.inputs,
         priority=request.priority,
-        idempotency=_idempotency(caller, key, {"run": name, **request.model_dump()}),
+        stream=request.stream,
+        idempotency=_idempotency(caller, key, {"run": name, **request.model_dump(exclude={"stream"})}),
     )
     run, is_new = await submit_and_wait(parts, submission, wait_s=wait)
     return _run(run, 202 if is_new and run.is_open else 200)

@@ -19,12 +19,14 @@ _CHECK_EVERY_S: Final = 0.5
 """How often a stream checks the key that it was opened with."""
 
 
-async def stream_events(parts: GatewayParts, run: Run, *, after: int, key: str) -> AsyncGenerator[ServerEvent, None]:
+async def stream_events(
+    parts: GatewayParts, run: Run, *, after: int, tokens: bool, key: str
+) -> AsyncGenerator[ServerEvent, None]:
     """The events after `after`, then new ones, until the run ends or the caller's `key` is revoked."""
     checked_at = monotonic()
     with parts.live.listen(run.id, after=min(after, run.last_seq)) as listener:
         listener.read_again()
-        async with aclosing(parts.live.follow(listener, tokens=run.is_open)) as items:
+        async with aclosing(parts.live.follow(listener, tokens=tokens and run.is_open)) as items:
             async for item in items:
                 if monotonic() - checked_at > _CHECK_EVERY_S:
                     if await parts.callers.verify(key) is None:

@@ -33,8 +33,9 @@ _EXAMPLE: Final = (
 _EVENTS: Final = """\
 As JSON, one page of events. With `Accept: text/event-stream`, a stream of all events until the run ends: `event` is the
 type, `id` the number, `data` the event as JSON. Pieces of models' replies come between them, as `event: token` without
-an id. A client that connects again sends the `id` of its last event as `Last-Event-ID`. The response is 204 if the run
-has ended and the client has all events."""
+an id: of each call that began while somebody followed the run, first the text so far, then the rest. A client that
+connects again sends the `id` of its last event as `Last-Event-ID`. The response is 204 if the run has ended and the
+client has all events."""
 
 After: TypeAlias = Annotated[Seq, Query(description="Only events with a greater number")]
 Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time zone: `2026-11-23T00:00:00Z`")]
@@ -91,6 +92,7 @@ async def get_events(
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many events at most; not for streams")] = 200,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
+    tokens: Annotated[bool, Query(description="Whether pieces of replies are wanted; only for streams")] = True,
     authorization: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[Seq | None, Header(alias="Last-Event-ID", description="As `after`, for streams")] = None,
 ) -> Response:
@@ -104,7 +106,7 @@ async def get_events(
         # Only this status stops a browser's EventSource from connecting again.
         return Response(status_code=204)
     key = authorization.partition(" ")[2].strip()
-    events = stream_events(parts, run, after=seen, key=key)
+    events = stream_events(parts, run, after=seen, tokens=tokens, key=key)
     return EventStream(events, shutting_down=parts.shutting_down, metrics=parts.metrics.http)
 
 

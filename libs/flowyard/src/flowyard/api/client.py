@@ -121,10 +121,15 @@ class Client(Transport):
             after = page.next_after
 
     def follow(
-        self, run_id: UUID, *, after: int = 0, on_break: Callable[[FlowyardError], None] = lambda _: None
+        self,
+        run_id: UUID,
+        *,
+        after: int = 0,
+        tokens: bool = True,
+        on_break: Callable[[FlowyardError], None] = lambda _: None,
     ) -> Iterator[StreamItem]:
         """Follows the run as `follow_run` does."""
-        return follow_run(self, run_id, after=after, on_break=on_break)
+        return follow_run(self, run_id, after=after, tokens=tokens, on_break=on_break)
 
     def steps(self, run_id: UUID) -> list[StepView]:
         return self.get(StepList, f"{_run(run_id)}/steps").items

@@ -38,7 +38,7 @@ EVENT: Final[Example] = {
     "seq": 5, "at": "2026-11-23T03:50:46.300000+00:00", "type": "step.finished",
     "data": {"node": "write", "visit": 1, "duration_s": 1.174, "outputs": {"poem": "Rain on the last leaves"}},
 }  # fmt: skip
-TOKEN: Final[Example] = {**_STEP, "epoch": 1, "text": "Rain"}
+TOKEN: Final[Example] = {**_STEP, "epoch": 1, "call": 1, "offset": 0, "text": "Rain"}
 STEP: Final[Example] = {
     **_STEP, "kind": "step", "status": "succeeded", "seq": 5, "started_at": "2026-11-23T03:50:45.126000+00:00",
     "deadline": None, "wake_at": None, "duration_s": 1.174, "progress": None,

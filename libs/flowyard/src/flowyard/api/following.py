@@ -31,18 +31,19 @@ def follow_run(
     run_id: UUID,
     *,
     after: int = 0,
+    tokens: bool = True,
     give_up_s: float = GIVE_UP_S,
     on_break: Callable[[FlowyardError], None] = lambda _: None,
 ) -> Iterator[StreamItem]:
     """The events after event `after`, then new ones, each once, until the run ends.
 
-    Pieces of replies come between the events; those that are sent while there is no connection are lost. `on_break` is
-    called when the connection is lost. Raises Unreachable after `give_up_s` seconds without a connection.
+    With `tokens`, pieces of replies come between the events: of each reply first the text so far, then the rest.
+    `on_break` is called when the connection is lost. Raises Unreachable after `give_up_s` seconds without a connection.
     """
     backoff, ended = _Backoff(give_up_s, on_break), False
     while True:
         try:
-            with _connected(transport, run_id, after) as source:
+            with _connected(transport, run_id, after, tokens=tokens) as source:
                 if source.response.status_code == httpx.codes.NO_CONTENT:
                     return
                 _check(transport, source.response)
@@ -90,11 +91,12 @@ class _Backoff:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
 
 
-def _connected(transport: Transport, run_id: UUID, after: int) -> AbstractContextManager[EventSource]:
+def _connected(transport: Transport, run_id: UUID, after: int, *, tokens: bool) -> AbstractContextManager[EventSource]:
     return connect_sse(
         transport.http,
         "GET",
         f"/v1/runs/{run_id}/events",
+        params={} if tokens else {"tokens": "false"},
         headers={"last-event-id": str(after)},
         timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=5),
     )

@@ -36,12 +36,17 @@ class EventPage(BaseModel):
 
 
 class TokenView(BaseModel, json_schema_extra={"examples": [examples.TOKEN]}):
-    """A piece of a model's reply, as it comes. A greater `epoch`: the text of the step starts over."""
+    """A piece of a model's reply, as it comes. A greater `epoch` or `call`: the text of the step starts over."""
 
     node: str
     visit: int
     item: int | None
     epoch: int
+    call: Annotated[int, Field(description="Which of the step's model calls, counted from 1")]
+    offset: Annotated[
+        int | None,
+        Field(description="Of the first character in the reply, in Unicode characters: after a hole it is greater"),
+    ]
     text: str
 
 

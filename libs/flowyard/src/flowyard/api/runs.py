@@ -36,6 +36,9 @@ class RunRequest(RequestBody, json_schema_extra={"examples": [examples.REQUEST]}
     priority: Annotated[
         Priority | None, Field(description="Higher goes first; null: the workflow's own (`config.execution`)")
     ] = None
+    stream: Annotated[
+        bool, Field(description="The caller will follow the run's events: stream replies from the first call on")
+    ] = False
 
 
 class ForkPoint(RequestBody):

@@ -48,7 +48,10 @@ class RunEvents(Announcement):
 
 
 class RunTokens(Announcement):
-    """A piece of a model's reply, as it comes. A greater `epoch`: the step's text begins again."""
+    """A piece of a model's reply, as it comes. A greater `epoch` or `call`: the step's text begins again.
+
+    `offset`: of its first character, in the text of this call. None: from an executor of an earlier version.
+    """
 
     pattern: ClassVar = subjects.ANY_RUN_TOKENS
     id_field: ClassVar = "run_id"
@@ -58,7 +61,22 @@ class RunTokens(Announcement):
     node: str
     visit: int
     item: int | None = None
+    call: int = 0
+    offset: int | None = None
     text: str
+
+
+class RunFollowed(Announcement):
+    """Somebody reads the tokens of a run. Published again and again, since it holds for a while only.
+
+    `from_start`: the texts so far of the calls that are at work are wanted, too.
+    """
+
+    pattern: ClassVar = subjects.ANY_RUN_FOLLOWED
+    id_field: ClassVar = "run_id"
+
+    run_id: UUID
+    from_start: bool = False
 
 
 class RunControl(Announcement):

@@ -19,6 +19,7 @@ KEYS_CHANGED: Final = "flowyard.keys.changed"
 ANY_RUN_EVENTS: Final = "flowyard.runs.*.events"
 ANY_RUN_TOKENS: Final = "flowyard.runs.*.tokens"
 ANY_RUN_CONTROL: Final = "flowyard.runs.*.control"
+ANY_RUN_FOLLOWED: Final = "flowyard.runs.*.followed"
 ANY_AGENT_HEARTBEAT: Final = "flowyard.agents.*.heartbeat"
 ANY_AGENT_DEREGISTER: Final = "flowyard.agents.*.deregister"
 
@@ -52,9 +53,9 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = {
     "registry": Permissions(publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS), subscribe=(*_PRESENCE, *_CACHES)),
     "executor": Permissions(
         publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, *_PRESENCE),
-        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, WORKFLOWS_CHANGED, _REPLIES),
+        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, WORKFLOWS_CHANGED, _REPLIES),
     ),
-    "gateway": Permissions(publish=(*_CHANGES_TO_RUNS, KEYS_CHANGED), subscribe=(*_LIVE, *_CACHES)),
-    "dashboard": Permissions(publish=_CHANGES_TO_RUNS, subscribe=(*_LIVE, *_CACHES)),
+    "gateway": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED, KEYS_CHANGED), subscribe=(*_LIVE, *_CACHES)),
+    "dashboard": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED), subscribe=(*_LIVE, *_CACHES)),
 }
 """By the name of the service, which is the name of its NATS user."""

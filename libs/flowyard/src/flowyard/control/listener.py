@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from flowyard.bus.messages import RunTokens
+from flowyard.runs.events import StepId
 from flowyard.runs.run import Entry
 
 _MOST_ENTRIES: Final = 32
 """Few: each may be large, and there may be many slow readers."""
 _MOST_TOKENS: Final = 500
+
+
+@dataclass(slots=True)
+class _Text:
+    """How many characters of a reply have arrived."""
+
+    epoch: int
+    call: int
+    length: int = 0
 
 
 class RunListener:
@@ -25,8 +36,11 @@ class RunListener:
         self.followed = False
         self.gone = False
         self.must_read = False
+        self.must_stream_again = False
+        """Whether tokens were lost."""
         self._arrived: deque[Entry | RunTokens] = deque()
         self._entries = 0
+        self._texts: dict[StepId, _Text] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -45,9 +59,28 @@ class RunListener:
         self._changed.set()
 
     def add_token(self, token: RunTokens) -> None:
-        if len(self._arrived) - self._entries < _MOST_TOKENS:
-            self._arrived.append(token)
-            self._changed.set()
+        """The executor publishes texts again for readers that come later: what this one has is left out."""
+        if len(self._arrived) - self._entries >= _MOST_TOKENS:
+            return
+        if token.offset is not None:
+            text = self._text_of(token)
+            if token.offset > text.length:
+                self.must_stream_again = True
+                return
+            new = token.text[text.length - token.offset :]
+            if (token.epoch, token.call) < (text.epoch, text.call) or not new:
+                return
+            token = token.model_copy(update={"offset": text.length, "text": new})
+            text.length += len(new)
+        self._arrived.append(token)
+        self._changed.set()
+
+    def _text_of(self, token: RunTokens) -> _Text:
+        step = StepId(token.node, token.visit, token.item)
+        text = self._texts.get(step)
+        if text is None or (token.epoch, token.call) > (text.epoch, text.call):
+            self._texts[step] = text = _Text(token.epoch, token.call)
+        return text
 
     def read_again(self) -> None:
         """Events may have been missed: they have to be read from the database."""

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
-from flowyard.bus.messages import RunEvents, RunTokens
+from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.errors.services import Unavailable
 from flowyard.runs.entries import ENDINGS
@@ -25,6 +25,8 @@ from flowyard.storage.history import History
 LiveItem: TypeAlias = Entry | RunTokens
 _PAGE: Final = 100
 """Events that are read at a time."""
+_POLLS_PER_SIGN: Final = 5
+"""How many polls long executors aren't reminded that a run is followed. It holds for three times as long."""
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,22 @@ class Live:
             listener.add_token(message)
 
         async with self._bus.subscribe(subjects.run_tokens(listener.run_id), RunTokens, receive):
-            yield
+            listener.must_stream_again = True
+            following = asyncio.create_task(self._keep_following(listener))
+            try:
+                yield
+            finally:
+                following.cancel()
+
+    async def _keep_following(self, listener: RunListener) -> None:
+        """Lets executors know that the run's tokens are read."""
+        while True:
+            self._bus.publish(RunFollowed(run_id=listener.run_id, from_start=listener.must_stream_again))
+            listener.must_stream_again = False
+            for _ in range(_POLLS_PER_SIGN):
+                await asyncio.sleep(self._poll_s)
+                if listener.must_stream_again:
+                    break
 
     def _read_all_again(self) -> None:
         for listener in self._all():

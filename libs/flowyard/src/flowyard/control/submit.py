@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import UUID
 
-from flowyard.bus.messages import WorkQueued
+from flowyard.bus.messages import RunFollowed, WorkQueued
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
 from flowyard.errors.requests import TooLarge
@@ -49,12 +49,13 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """`priority`: None for the workflow's own."""
+    """`priority`: None for the workflow's own. `stream`: somebody is about to follow the run's tokens."""
 
     workflow: str
     inputs: Mapping[str, Any]
     priority: int | None = None
     idempotency: IdempotencyKey | None = None
+    stream: bool = False
 
 
 class IdempotencyColumns(TypedDict, total=False):
@@ -89,7 +90,7 @@ async def submit_run(control: Control, submission: Submission, *, run_id: UUID) 
         timeout_s=execution.timeout,
         **idempotency_columns(control, workflow, submission.idempotency),
     )
-    return await enqueue(control, run)
+    return await enqueue(control, run, stream=submission.stream)
 
 
 async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None) -> UUID | None:
@@ -101,7 +102,7 @@ async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None)
 
 
 async def enqueue(
-    control: Control, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
+    control: Control, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = (), stream: bool = False
 ) -> tuple[UUID, bool]:
     """Queues a run as `submit_run` does, without its checks. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
 
@@ -112,6 +113,9 @@ async def enqueue(
     run_id, is_new = await control.runs.add(run, steps_before=steps_before, steps=steps)
     if is_new:
         control.metrics.runs.submitted.labels(run.workflow).inc()
+        if stream:
+            # First: its follower comes too late for the first call.
+            control.bus.publish(RunFollowed(run_id=run_id))
         control.bus.publish(WorkQueued())
     return run_id, is_new
 

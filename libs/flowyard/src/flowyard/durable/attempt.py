@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, TypeAlias
+from uuid import UUID
 
 from flowyard.durable.clock import DatabaseClock
 from flowyard.durable.journal import Journal
@@ -53,8 +54,9 @@ _BUG: Final = Failure("internal_error", "a bug: see the executor's log")
 class AttemptParts:
     """What attempts need. One per process. `daily_limit`: of a workflow; None if it may spend any amount.
 
-    `long_wait_s`: a step that waits longer between two tries hands its run back. `box`: opens secret inputs; None if
-    no key is configured. `replays`: bounds how many runs are replayed at a time.
+    `is_followed`: whether somebody reads the tokens of a run. `long_wait_s`: a step that waits longer between two tries
+    hands its run back. `box`: opens secret inputs; None if no key is configured. `replays`: bounds how many runs are
+    replayed at a time.
     """
 
     executor: str
@@ -67,7 +69,7 @@ class AttemptParts:
     observer: Observer
     draining: asyncio.Event
     daily_limit: Callable[[str], DailyLimit | None]
-    stream_tokens: bool
+    is_followed: Callable[[UUID], bool]
     long_wait_s: float
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     box: SecretBox | None = field(repr=False)
@@ -172,7 +174,7 @@ class Attempt:
                 waits_for_commits=durability == "sync",
                 long_wait_s=math.inf if durability == "exit" else parts.long_wait_s,
             ),
-            stream=parts.stream_tokens,
+            streams=partial(parts.is_followed, claim.run_id),
             chance=random.random,
             clock=time.perf_counter,
             budget_gate=self._budget_gate(workflow, spent),

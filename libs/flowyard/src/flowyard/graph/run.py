@@ -80,7 +80,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
         run_id=run_id,
         model=model,
         recorder=InMemory(emit, sleep),
-        stream=stream,
+        streams=lambda: stream,
         chance=chance,
         clock=clock,
         budget_gate=BudgetGate(workflow.budget, terms) if workflow.budget is not None else None,

@@ -77,7 +77,7 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
         case events.StepStarted():
             return "step.started", {**_step(event.step), **_start(event)}
         case Token():
-            return "token", {**_step(event.step), "text": event.text}
+            return "token", {**_step(event.step), "text": event.text, "call": event.call, "offset": event.offset}
         case events.ModelReserved():
             model = {"provider": event.provider, "model": event.model}
             return "model.reserved", {**_step(event.step), **model, "tokens": event.tokens, "usd": _cost(event.usd)}
@@ -134,7 +134,7 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
             called = data.get("provider"), data.get("model")
             return events.StepStarted(_step_id(data), data.get("commit_s", 0.0), *called, data.get("reserves", False))
         case "token":
-            return Token(_step_id(data), data["text"])
+            return Token(_step_id(data), data["text"], data["call"], data["offset"])
         case "model.reserved":
             reserved = data["tokens"], _decimal(data["usd"])
             return events.ModelReserved(_step_id(data), data["provider"], data["model"], *reserved)

@@ -120,10 +120,12 @@ class ModelReserved:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of a reply, as it comes."""
+    """A piece of a reply, as it comes. `call`: of the step's calls, which one; `offset`: of the first character."""
 
     step: StepId
     text: str
+    call: int = 1
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

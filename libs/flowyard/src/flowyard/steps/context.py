@@ -14,7 +14,9 @@ from flowyard.steps.vault import InMemoryVault, Vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """What all steps of one run share. `stream`: tokens are emitted as they arrive. `budget_gate`: None without limits.
+    """What all steps of one run share. `budget_gate`: None without limits.
+
+    `streams`: whether the tokens of a call that begins now are emitted as they arrive.
 
     `engine`: the rules by which the run goes on. `chance` returns a random number in [0, 1), `clock` seconds:
     parameters, so that tests control them.
@@ -23,7 +25,7 @@ class StepContext:
     run_id: str
     model: Model
     recorder: Recorder
-    stream: bool
+    streams: Callable[[], bool]
     chance: Callable[[], float]
     clock: Callable[[], float]
     budget_gate: BudgetGate | None = None

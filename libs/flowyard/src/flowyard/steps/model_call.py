@@ -63,7 +63,7 @@ class ModelCaller:
             await context.recorder.begin_call(start, self._reserved(reservation))
             started = context.clock()
             self._sent = True
-            reply = await context.model.reply(call, self._on_token())
+            reply = await context.model.reply(call, self._on_token(start.part))
         except FlowyardError as error:
             failure = failure_of(error, call.node)
             self._report(call, start, started, self._usage_of_failed(call, error), failure, reservation)
@@ -116,14 +116,17 @@ class ModelCaller:
         unpaid = call.settings.provider in UNPAID or not at_work
         return ModelReply("", _UNKNOWN if at_work else _NOTHING, Decimal(0) if unpaid else None)
 
-    def _on_token(self) -> OnToken | None:
-        if not self._running.context.stream:
+    def _on_token(self, part: int) -> OnToken | None:
+        if not self._running.context.streams():
             return None
         emit, step = self._running.context.recorder.emit, self._running.step
+        offset = 0
 
         def on_token(text: str) -> None:
+            nonlocal offset
             self._received_tokens = True
-            emit(Token(step, text))
+            emit(Token(step, text, part, offset))
+            offset += len(text)
 
         return on_token
 

@@ -160,7 +160,7 @@ def _events(client: Client, run_id: UUID, *, is_alone: bool) -> list[EventView]:
 def _follow_events(
     client: Client, run_id: UUID, line_filter: LineFilter, after: int, on_line: OnLine, _stop: threading.Event
 ) -> None:
-    for message in client.follow(run_id, after=after):
+    for message in client.follow(run_id, after=after, tokens=False):
         if isinstance(message, EventView) and line_filter.matches(line := line_of(message, run_id)):
             on_line(line)
 

@@ -19,7 +19,15 @@ from flowyard_cli.commands.run import RunArgs
 from flowyard_cli.remote.address import NoStack
 from flowyard_cli.remote.inputs import inputs_for
 from flowyard_cli.remote.stack import at_the_stack
-from flowyard_cli.remote.watching import leave, print_next_commands, result_of, show_result, show_submitted, watch
+from flowyard_cli.remote.watching import (
+    leave,
+    print_next_commands,
+    result_of,
+    show_result,
+    show_submitted,
+    wants_tokens,
+    watch,
+)
 from flowyard_cli.show.tables import as_data
 from flowyard_embedded.streams import print_json, say
 
@@ -45,7 +53,9 @@ def _run(client: Client, args: RunArgs) -> int:
     if args.model:
         raise InvalidInputs([f"--model: only a FILE can run with another model; '{args.file}' is a workflow's name"])
     workflow = _workflow(client, args.file)
-    request = RunRequest(inputs=inputs_for(workflow, args.given, args.inputs), priority=args.priority)
+    inputs = inputs_for(workflow, args.given, args.inputs)
+    stream = not args.detach and args.wait is None and wants_tokens(args)
+    request = RunRequest(inputs=inputs, priority=args.priority, stream=stream)
     once = args.idempotency_key or str(uuid4())
     run = client.submit(workflow.name, request, once=once)
     if args.detach:

@@ -26,7 +26,7 @@ from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, WatchArgs
 from flowyard_cli.remote.stack import again
 from flowyard_cli.show.format import plural, seconds
-from flowyard_cli.show.progress import RunProgress, open_progress
+from flowyard_cli.show.progress import RunProgress, open_progress, shows_tokens
 from flowyard_cli.show.result import print_result, result_as_data
 from flowyard_cli.show.tables import as_data
 from flowyard_embedded.streams import print_json, put, say
@@ -47,17 +47,22 @@ def watch(client: Client, args: WatchArgs, run: RunView, *, seen: int = 0) -> in
     `seen`: events up to this number are not shown.
     """
     summary = RunSummary(str(run.id), run.workflow)
-    quiet = args.json and not args.stream
+    quiet, tokens = args.json and not args.stream, wants_tokens(args)
     if not quiet:
         say(f"{run.workflow}: run {run.id}")
     try:
         with open_progress(quiet=quiet, stream=args.stream) as progress:
             watched = Watched(summary, progress, quiet=quiet, seen=seen)
-            for message in client.follow(run.id, on_break=watched.connection_lost):
+            for message in client.follow(run.id, tokens=tokens, on_break=watched.connection_lost):
                 watched.apply(message)
     except KeyboardInterrupt:
         return leave(args, run)
     return show_result(args, run, summary)
+
+
+def wants_tokens(args: WatchArgs) -> bool:
+    """Whether replies are shown while they are written."""
+    return shows_tokens(quiet=args.json, stream=args.stream)
 
 
 def result_of(client: Client, run: RunView) -> RunSummary:
@@ -119,7 +124,7 @@ class Watched:
                 step = StepId(message.node, message.visit, message.item)
                 # Tokens and events come by different ways: a token may arrive after its step's end.
                 if step in self._open:
-                    self._progress.show(Token(step, message.text))
+                    self._progress.show(Token(step, message.text, message.call, message.offset or 0))
             case EventView():
                 self._event(message)
 

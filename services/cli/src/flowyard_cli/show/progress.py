@@ -33,6 +33,11 @@ class RunProgress(Protocol):
     def show(self, event: Event) -> None: ...
 
 
+def shows_tokens(*, quiet: bool, stream: bool) -> bool:
+    """Whether the progress that `open_progress` opens shows replies while they are written."""
+    return stream or (not quiet and sys.stderr.isatty())
+
+
 @contextmanager
 def open_progress(*, quiet: bool, stream: bool) -> Iterator[RunProgress]:
     if quiet:
