@@ -22,7 +22,7 @@ from support.servers import Postgres, create_database, drop_database, execute
 from support.shapes import NESTED, STEPS
 from support.upgrade import DUMP, EXPECTED_PROMPTS, OUTPUTS, counted_prompts, reply
 from support.waiting import eventually
-from support.wire.behaviour import Behaviour, Held, Text
+from support.wire.behaviour import Behaviour, Hang, Held, Text
 from support.wire.ollama import ollama_server
 from support.wire.server import Request
 from support.workflows import document
@@ -55,7 +55,21 @@ async def test_runs_that_waited_when_the_version_changed_are_finished_without_a_
     assert counted_prompts(model) == EXPECTED_PROMPTS
 
 
-# ---- runs that the release before is at work on
+# ---- beside the release before
+
+
+@pytest.fixture
+def python_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """With which Python imports the release before."""
+    if not release_before.is_known():
+        reason = (
+            f"NOT TESTED: an upgrade from the release before, since this clone has no commit {release_before.COMMIT}"
+        )
+        with capsys.disabled():
+            sys.stderr.write(f"\n{reason}\n")
+        pytest.skip(reason)
+    return release_before.install(tmp_path)
+
 
 _CHAIN: Final = document("a b c d e f")
 _BRANCHES: Final = document(
@@ -150,23 +164,9 @@ def _step_of(key: str) -> tuple[str, int, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "killed"), [(60, True), (10, False)], ids=["killed", "alive"])
 async def test_runs_that_the_release_before_is_at_work_on_are_finished(
-    count: int,
-    *,
-    killed: bool,
-    old_database_url: str,
-    nats_url: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    count: int, *, killed: bool, old_database_url: str, nats_url: str, python_path: str
 ) -> None:
     """By this one, or, if its executors are still alive, by these. Nothing is lost, nothing is repeated."""
-    if not release_before.is_known():
-        reason = (
-            f"NOT TESTED: an upgrade from the release before, since this clone has no commit {release_before.COMMIT}"
-        )
-        with capsys.disabled():
-            sys.stderr.write(f"\n{reason}\n")
-        pytest.skip(reason)
-    python_path = await asyncio.to_thread(release_before.install, tmp_path)
     model = HalfwayModel()
     async with open_yard(old_database_url, nats_url, model.behave) as yard:
         documents = _documents(yard.model.url)
@@ -209,3 +209,41 @@ async def test_runs_that_the_release_before_is_at_work_on_are_finished(
             assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1)), name
             assert [entry.type for entry in entries if entry.type in ENDINGS] == ["run.succeeded"], name
         assert await yard.queue.orphaned() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("finished_by", ["this", "the one before"])
+async def test_a_call_of_a_lost_executor_counts_once_if_the_release_before_takes_its_run(
+    finished_by: str, old_database_url: str, nats_url: str, python_path: str
+) -> None:
+    """It sweeps the run, but knows no rows of open calls, and no sums of what is spent."""
+    keys: list[str] = []
+
+    def behave(request: Request) -> Behaviour:
+        keys.append(request.headers["idempotency-key"].split(":")[1])
+        return Hang() if keys == ["a", "b"] else Text(keys[-1])
+
+    async with open_yard(old_database_url, nats_url, behave) as yard:
+        await release_before.submit(old_database_url, [], python_path)
+        if finished_by == "the one before":
+            # It doesn't start with a newer schema.
+            await yard.executor("before", python_path=python_path, sweep_s="60", lease_s="60")
+        await migrate(old_database_url)
+        text = document("a b c", config="budget: {model_calls: 3}")
+        run_id = await yard.submit(await yard.apply(text.replace("{provider: scripted}", "MODEL")))
+        lost = await yard.executor("lost", sweep_s="60", lease_s="60")
+        await yard.recorded(run_id, "model.reserved", "b")
+        await lost.kill()
+        await yard.expire(run_id)
+        assert await release_before.sweep(old_database_url, python_path) == [run_id]
+        if finished_by == "this":
+            await yard.executor("next", lease_s="60")
+        else:
+            # It claims only runs by the older rules.
+            await yard.database.execute("UPDATE runs SET engine = 0")
+        run = await yard.ended(run_id, within_s=60)
+        assert (run.status, run.error and run.error.code) == ("failed", "budget_exceeded")
+        assert keys == ["a", "b", "b"]
+        assert [call.error for call in await yard.history.calls(run_id)] == [None, "executor_lost", None]
+        assert await yard.database.value("SELECT count(*) FROM step_parts") == 3
+        assert sum(entry.type == "model.called" for entry in await yard.entries(run_id)) == 3

@@ -35,6 +35,18 @@ async def main(url, runs):
 asyncio.run(main(*json.load(sys.stdin)))
 """
 
+_SWEEP: Final = """
+import asyncio, json, sys
+from flowyard.storage.database import open_database
+from flowyard.storage.moves import Moves
+
+async def main(url):
+    async with open_database(url, service="tests") as database:
+        print(json.dumps([str(moved.run_id) for moved in await Moves(database).sweep()]))
+
+asyncio.run(main(json.load(sys.stdin)))
+"""
+
 
 def is_known() -> bool:
     """Whether this checkout has the commit: a shallow clone hasn't."""
@@ -59,13 +71,23 @@ def install(folder: Path) -> str:
 
 async def submit(url: str, runs: Sequence[dict[str, Any]], python_path: str) -> list[UUID]:
     """Migrates an empty database to its schema, and queues runs: each a `document`, its `workflow`, and `inputs`."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _SUBMIT), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": python_path}
-    )
-    output, _ = await process.communicate(json.dumps([url, runs]).encode())
-    version, *ids = json.loads(output)
+    version, *ids = await _execute(_SUBMIT, [url, runs], python_path)
     assert version == SCHEMA
     return [UUID(run_id) for run_id in ids]
+
+
+async def sweep(url: str, python_path: str) -> list[UUID]:
+    """Sweeps once, in a database of this release's schema, too: the runs that it has moved."""
+    return [UUID(run_id) for run_id in await _execute(_SWEEP, url, python_path)]
+
+
+async def _execute(script: str, given: Any, python_path: str) -> list[Any]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": python_path}
+    )
+    output, _ = await process.communicate(json.dumps(given).encode())
+    printed: list[Any] = json.loads(output)
+    return printed
 
 
 def _git(*command: str) -> list[str]:

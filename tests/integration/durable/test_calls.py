@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import pytest
 
@@ -105,6 +106,54 @@ async def test_a_claim_reads_what_was_spent_from_its_own_row(stored: Stored, att
     assert spent.model_calls == 3
     assert spent.tokens > 4
     assert again.spent == (None if lost else spent)
+
+
+async def test_a_call_that_a_sweep_of_the_release_before_leaves_open_is_ended_by_the_next_claim(
+    stored: Stored, attempts: Attempts
+) -> None:
+    text = document("a b c", config="budget: {model_calls: 3}").replace("{id: b,", "{id: b, timeout: 60,")
+    run_id = await attempts.submit(text)
+    dying = attempts.executor(WireModel(hold={"b"}))
+    dying.start(await dying.take())
+    await dying.model.holding.wait()
+    await dying.crash()
+    await stored.database.execute(_OLD_SWEEP, run_id)
+    staying = attempts.executor()
+    result = await staying.run()
+    # Two calls before, and one now: a fourth doesn't fit.
+    assert result is not None
+    assert (result.status, result.error and result.error.code) == ("failed", "budget_exceeded")
+    assert staying.model.calls == {"b": 1}
+    calls = await stored.history.calls(run_id)
+    assert [(call.part, call.status) for call in calls] == [(1, "done"), (1, "lost"), (2, "done")]
+    entries = await stored.entries(run_id)
+    assert [entry.seq for entry in entries if entry.type == "model.called"] == [call.seq for call in calls]
+
+
+async def test_a_claim_has_no_deadline_of_a_claim_before(stored: Stored, attempts: Attempts) -> None:
+    run_id = await attempts.submit(document("a").replace("{id: a,", "{id: a, timeout: 60,"))
+    dying = attempts.executor(WireModel(hold={"a"}))
+    dying.start(await dying.take())
+    deadline = "SELECT step_deadline FROM claims"
+    await eventually(lambda: stored.database.value(deadline))
+    await dying.crash()
+    await stored.database.execute(_OLD_SWEEP, run_id)
+    await attempts.executor().take()
+    assert await stored.database.value(deadline) is None
+
+
+_OLD_SWEEP: Final = """
+WITH run AS (
+    UPDATE runs SET status = 'queued', epoch = runs.epoch + 1, last_seq = claims.last_seq + 1 FROM claims
+    WHERE run_id = id AND id = $1 RETURNING id, runs.epoch, runs.last_seq
+),
+claim AS (
+    UPDATE claims c SET executor = NULL, lease_until = NULL, epoch = run.epoch, last_seq = run.last_seq
+    FROM run WHERE run_id = id
+)
+INSERT INTO events SELECT id, last_seq, '[[0, "run.queued", {"reason": "executor_lost"}]]' FROM run
+"""
+"""What a sweep of the release before changes when it puts a run back into the queue."""
 
 
 async def test_what_earlier_claims_spent_counts(stored: Stored, attempts: Attempts) -> None:

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
 
 from flowyard.errors.runs import ClaimLost
-from flowyard.runs.run import ENGINE
-from support.stored import LEASE_S, Stored, commit_of, ending, open_stored
+from flowyard.runs.events import StepId
+from flowyard.runs.run import ENGINE, Step, StepStatus
+from flowyard.storage.rows import CallRow, CallStatus
+from support.stored import LEASE_S, LONG_AGO, Stored, commit_of, ending, open_stored
+
+_OLD_TAKE: Final = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3))"
+"""How executors of the release before claim runs."""
 
 
 async def test_only_one_of_two_executors_can_take_a_run(database_url: str) -> None:
@@ -35,14 +41,32 @@ async def test_executors_of_the_release_before_get_only_runs_of_its_rules(stored
     """They call the function without the rules that they know. A run of theirs may be continued by anybody."""
     new, old = await stored.run(), await stored.run()
     await stored.database.execute("UPDATE runs SET engine = 0 WHERE id = $1", old)
-    query = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3))"
-    rows = await stored.database.rows(query, "old", 5, LEASE_S)
+    rows = await stored.database.rows(_OLD_TAKE, "old", 5, LEASE_S)
     assert [row["run_id"] for row in rows] == [old]
     assert {"head_checkpoint": None, "epoch": 1, "has_steps": False}.items() <= dict(rows[0]).items()
     assert "engine" not in dict(rows[0])
     await stored.expire(old)
     await stored.moves.sweep()
     assert {(claim.run_id, claim.engine) for claim in await stored.claims.take("one", 5)} == {(new, ENGINE), (old, 0)}
+
+
+async def test_executors_of_the_release_before_find_only_what_they_can_read(stored: Stored) -> None:
+    """They take any row of a step for the end of the step, or for its wait."""
+    claim = await stored.claimed()
+    commit = commit_of(claim)
+    steps: list[StepStatus] = ["succeeded", "waiting", "failed", "running", "interrupted", "retrying"]
+    for status in steps:
+        commit.add_step(Step(node=status, visit=1, status=status, seq=2, started_at=LONG_AGO))
+    calls: list[CallStatus] = ["done", "failed", "lost", "reserved", "running"]
+    about: dict[str, Any] = {"seq": 2, "provider": "test", "model": "m", "at": LONG_AGO}
+    for part, call in enumerate(calls):
+        commit.add_call(CallRow(step=StepId("running", 1), part=part, status=call, **about))
+    await stored.committer.commit(commit)
+    await stored.database.execute("UPDATE runs SET engine = 0, status = 'queued'")
+    assert len(await stored.database.rows(_OLD_TAKE, "old", 1, LEASE_S)) == 1
+    assert [step.status for step in await stored.history.record(claim.run_id)] == ["failed", "succeeded", "waiting"]
+    rows = await stored.database.rows("SELECT status FROM step_parts ORDER BY part")
+    assert [row["status"] for row in rows] == ["done", "failed", "lost"]
 
 
 async def test_a_run_that_nobody_knows_the_rules_of_stays_queued(stored: Stored) -> None:

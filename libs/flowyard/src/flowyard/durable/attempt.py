@@ -19,7 +19,7 @@ from flowyard.durable.journal import Journal
 from flowyard.durable.observer import Observer
 from flowyard.durable.patience import patiently
 from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
-from flowyard.durable.resuming import ended_steps, new_snapshot, open_steps, spent_before
+from flowyard.durable.resuming import ended_steps, lost_calls, new_snapshot, open_steps, spent_before
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
@@ -160,7 +160,10 @@ class Attempt:
         if durability == "exit":
             self._journal.writer.commit_only_at_end()
         begun = await open_steps(parts.history, claim)
-        spent = await spent_before(parts.history, claim) if workflow.budget is not None else Amount()
+        lost, has_budget = lost_calls(begun), workflow.budget is not None
+        spent = await spent_before(parts.history, claim, has_lost_calls=bool(lost)) if has_budget else Amount()
+        for call in lost:
+            self._journal.lose_call(call)
         inputs = valid_inputs(workflow, claim.inputs)
         marking = Marking(compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes)
         steps = StepContext(

@@ -16,6 +16,7 @@ from flowyard.errors.runs import CommitRefused
 from flowyard.runs import events
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Event, Failure, StepId, Token
+from flowyard.runs.open_calls import lost_call
 from flowyard.runs.run import CallStart, Step
 from flowyard.steps.recorder import Choice, Next
 from flowyard.storage.rows import CallRow
@@ -68,24 +69,17 @@ class Journal:
         Raises ClaimLost, CommitRefused.
         """
         seq = self.writer.append(reserved) if reserved is not None else self.writer.seq
-        self._calls[call.step] = row = CallRow(
-            seq=seq,
-            step=call.step,
-            part=call.part,
-            round=call.round,
-            question=call.question,
-            status="reserved" if reserved is not None else "running",
-            provider=call.provider,
-            model=call.model,
-            at=self.writer.now(),
-            reserved_tokens=reserved.tokens if reserved is not None else None,
-            reserved_usd=reserved.usd if reserved is not None else None,
-        )
+        self._calls[call.step] = row = self._new_call(call, seq, reserved)
         self.writer.pending.add_call(row)
         if reserved is not None:
             await self.writer.until_durable(seq)
         else:
             self.writer.commit_within(EVENT_DELAY)
+
+    def lose_call(self, call: CallStart) -> None:
+        """Ends a call of a lost executor, from which a sweep of the release before took the run."""
+        self._calls[call.step] = self._new_call(call, self.writer.seq, None)
+        self.append(lost_call(call.step, call.provider, call.model))
 
     def begin_step(self, step: StepId, earlier: Step | None, timeout_s: float | None) -> float | None:
         """A step is about to start. Returns the seconds until its deadline, which was set by its first start."""
@@ -191,6 +185,21 @@ class Journal:
         at = now or self.writer.now()
         seq = self.writer.seq
         return Step(node=step.node, visit=step.visit, item=step.item, status="running", seq=seq, started_at=at)
+
+    def _new_call(self, call: CallStart, seq: int, reserved: events.ModelReserved | None) -> CallRow:
+        return CallRow(
+            seq=seq,
+            step=call.step,
+            part=call.part,
+            round=call.round,
+            question=call.question,
+            status="reserved" if reserved is not None else "running",
+            provider=call.provider,
+            model=call.model,
+            at=self.writer.now(),
+            reserved_tokens=reserved.tokens if reserved is not None else None,
+            reserved_usd=reserved.usd if reserved is not None else None,
+        )
 
     def _write(self, row: Step) -> None:
         self._open[row.id] = row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decode_all
 from flowyard.runs.events import Event
 from flowyard.runs.open_calls import OpenCalls
-from flowyard.runs.run import Step, StepCalls
+from flowyard.runs.run import CallStart, Step, StepCalls
 from flowyard.storage.database import dumps
 from flowyard.storage.history import History
 
@@ -78,7 +78,12 @@ def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
     return None
 
 
-async def spent_before(history: History, claim: Claim) -> Amount:
+def lost_calls(open_steps: Iterable[tuple[Step, StepCalls]]) -> list[CallStart]:
+    """Those that a lost executor left open: a sweep of the release before ends no rows of calls."""
+    return [calls.last for _, calls in open_steps if calls.is_open and calls.last is not None]
+
+
+async def spent_before(history: History, claim: Claim, *, has_lost_calls: bool) -> Amount:
     """What the calls under earlier claims came to of the run's budget, at most."""
     if claim.epoch == 1:
         return Amount()
@@ -88,7 +93,9 @@ async def spent_before(history: History, claim: Claim) -> Amount:
         async for event in _events(history, claim.run_id):
             calls.add(event)
         return calls.spent()
-    return claim.spent if claim.spent is not None else await patiently(lambda: history.spent(claim.run_id))
+    if claim.spent is not None and not has_lost_calls:
+        return claim.spent
+    return await patiently(lambda: history.spent(claim.run_id))
 
 
 async def _events(history: History, run_id: UUID) -> AsyncIterator[Event]:

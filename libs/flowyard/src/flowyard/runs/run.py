@@ -133,11 +133,15 @@ class CallStart:
 
 @dataclass(frozen=True, slots=True)
 class StepCalls:
-    """The calls of one step so far: what they used together, and the last one. `was_answered`: that one was."""
+    """The calls of one step so far: what they used together, and the last one.
+
+    `was_answered`: that one was; `is_open`: it was in flight when its executor was lost, and its end isn't recorded.
+    """
 
     spending: Spending = Spending()
     last: CallStart | None = None
     was_answered: bool = True
+    is_open: bool = False
 
     def next(self, step: StepId, in_round: int, provider: str, model: str) -> CallStart:
         last, start = self.last, (in_round, provider, model)

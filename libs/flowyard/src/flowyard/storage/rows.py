@@ -158,7 +158,8 @@ def step_calls_of(record: asyncpg.Record) -> StepCalls:
     call = call_of(record["last_call"])
     last = CallStart(call.step, call.part, call.round, call.question, call.provider, call.model)
     spending = Spending(*(record[name] for name in ("calls", "sum_in", "sum_out", "sum_usd")))
-    return StepCalls(spending, last, was_answered=call.status in ("done", "failed"))
+    was_answered, is_open = call.status in ("done", "failed"), call.status in ("reserved", "running")
+    return StepCalls(spending, last, was_answered=was_answered, is_open=is_open)
 
 
 def _item(record: asyncpg.Record) -> int | None:

@@ -59,7 +59,7 @@ BEGIN
         SELECT s.id, s.epoch, s.last_seq, clock_timestamp(), clock_timestamp() + p_lease, p_executor FROM started s
         ON CONFLICT ON CONSTRAINT pk_claims DO UPDATE
             SET epoch = excluded.epoch, claimed_at = excluded.claimed_at, lease_until = excluded.lease_until,
-                executor = excluded.executor
+                executor = excluded.executor, step_deadline = NULL
         RETURNING c.*
     )
     SELECT s.id, s.epoch, s.workflow, s.revision, s.definition, d.digest, s.inputs, s.fork, s.engine, s.attempt, s.max_attempts,
