@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from uuid import UUID
 
 import httpx
@@ -83,6 +84,18 @@ async def test_after_three_mismatches_runs_with_recorded_steps_are_left_to_other
         assert {(await yard.ended(run_id)).status for run_id in spoilt} == {"succeeded"}
         assert (await readiness(again))[0] == 200
     assert wire.calls["first"] == 7
+
+
+async def test_runs_that_are_claimed_already_are_handed_back_after_three_mismatches(
+    yard: Yard, wire: WireModel
+) -> None:
+    spoilt = await begun(yard, wire, 8)
+    async with executing(yard, slots=8) as one:
+        await eventually(lambda: one.count("runs_claimed_total") == 8 and not one.parts.running)
+    states = Counter([(await yard.runs.get(run_id)).status for run_id in spoilt])
+    # Two are replayed at a time.
+    assert states["failed"] in (3, 4)
+    assert states["failed"] + states["queued"] == 8
 
 
 async def test_mismatches_that_are_far_apart_change_nothing(

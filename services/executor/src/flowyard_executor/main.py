@@ -187,6 +187,7 @@ def _build_parts(
             draining=draining,
             daily_limit=daily_budgets.of,
             is_followed=tokens.is_followed if settings.stream_tokens else lambda _run_id: False,
+            may_replay=lambda: not mismatches.too_many,
             long_wait_s=settings.long_wait_s,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, WorkQueued
 from flowyard.durable.observer import Observer
-from flowyard.errors.runs import ReplayMismatch
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
@@ -36,6 +35,9 @@ class RunReporter(Observer):
 
     def replayed(self, claim: Claim, rows: int) -> None:
         self._metrics.executor.replayed.inc(rows)
+
+    def mismatched(self, claim: Claim) -> None:
+        self._mismatches.add()
 
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         # Streams end with the run's last event: tokens that came after it would be lost.
@@ -68,8 +70,6 @@ class RunReporter(Observer):
         metrics.duration.labels(claim.workflow, end.status).observe(end.duration_s)
         if code is not None:
             metrics.failures.labels(claim.workflow, code).inc()
-        if code == ReplayMismatch.code:
-            self._mismatches.add()
         facts = {**_facts(claim), "duration_s": round(end.duration_s, 3)}
         log.info("run %s", end.status, extra={**facts, "code": code} if code is not None else facts)
 

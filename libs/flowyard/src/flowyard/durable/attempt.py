@@ -22,7 +22,7 @@ from flowyard.durable.recorder import DurableRecorder, HandBack, StepWait
 from flowyard.durable.resuming import ended_steps, lost_calls, new_snapshot, open_steps, spent_before
 from flowyard.durable.writer import RunWriter
 from flowyard.errors.base import FlowyardError
-from flowyard.errors.runs import ClaimLost
+from flowyard.errors.runs import ClaimLost, ReplayMismatch
 from flowyard.errors.steps import ModelError
 from flowyard.graph.compile import Compiled, Graphs
 from flowyard.graph.marking import Marking, no_changes
@@ -56,7 +56,7 @@ class AttemptParts:
 
     `is_followed`: whether somebody reads the tokens of a run. `long_wait_s`: a step that waits longer between two tries
     hands its run back. `box`: opens secret inputs; None if no key is configured. `replays`: bounds how many runs are
-    replayed at a time.
+    replayed at a time. `may_replay`: whether any may be; otherwise those of which steps are recorded are handed back.
     """
 
     executor: str
@@ -71,6 +71,7 @@ class AttemptParts:
     daily_limit: Callable[[str], DailyLimit | None]
     is_followed: Callable[[UUID], bool]
     long_wait_s: float
+    may_replay: Callable[[], bool] = lambda: True
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     box: SecretBox | None = field(repr=False)
 
@@ -174,6 +175,7 @@ class Attempt:
                 open_steps={step.id: step for step, _ in begun},
                 calls={step.id: calls for step, calls in begun},
                 draining=parts.draining,
+                may_replay=parts.may_replay,
                 waits_for_commits=durability == "sync",
                 long_wait_s=math.inf if durability == "exit" else parts.long_wait_s,
             ),
@@ -190,7 +192,11 @@ class Attempt:
         self._walk = Walk(compiled.plan, marking, steps)
         on_page = partial(parts.observer.replayed, claim)
         ended = ended_steps(parts.history, claim, marking, at_once=parts.replays, on_page=on_page)
-        return await drive(compiled, self._walk, ended, timeout_s=self._seconds_left())
+        result = await drive(compiled, self._walk, ended, timeout_s=self._seconds_left())
+        if result.error is not None and result.error.code == ReplayMismatch.code:
+            # Counted before others are replayed, and not when it is durable.
+            parts.observer.mismatched(claim)
+        return result
 
     def _budget_gate(self, workflow: Workflow, spent: Amount) -> BudgetGate | None:
         """None if neither the run nor its workflow's day is limited."""

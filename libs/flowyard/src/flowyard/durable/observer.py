@@ -19,6 +19,9 @@ class Observer:
     def replayed(self, claim: Claim, rows: int) -> None:
         """So many rows of its steps were read, to continue from them."""
 
+    def mismatched(self, claim: Claim) -> None:
+        """What is recorded of its steps doesn't fit: the run is about to fail."""
+
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         """`events` are durable."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class DurableRecorder:
         open_steps: Mapping[StepId, Step],
         calls: Mapping[StepId, StepCalls],
         draining: asyncio.Event,
+        may_replay: Callable[[], bool],
         waits_for_commits: bool,
         long_wait_s: float,
     ) -> None:
@@ -66,6 +67,7 @@ class DurableRecorder:
         self._calls = calls
         self._journal = journal
         self._draining = draining
+        self._may_replay = may_replay
         self._waits_for_commits = waits_for_commits
         self._long_wait_s = long_wait_s
         self._at_work: set[StepId] = set()
@@ -80,8 +82,8 @@ class DurableRecorder:
         return self._journal.claim.fork
 
     def go_on(self) -> None:
-        """Raises HandBack if the executor drains: nothing is at work in a replay."""
-        if self._draining.is_set():
+        """Raises HandBack if the executor drains, or replays nothing more: nothing is at work in a replay."""
+        if self._draining.is_set() or not self._may_replay():
             raise HandBack(at_once=True)
 
     def calls_before(self, step: StepId) -> StepCalls:
