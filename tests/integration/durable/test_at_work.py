@@ -276,6 +276,38 @@ async def test_a_retry_of_a_run_gives_its_steps_their_whole_time_and_all_their_t
     await finished(stored, run_id)
 
 
+@pytest.mark.parametrize("how", ["retried", "lost"])
+async def test_the_release_before_marks_no_step_that_is_to_be_executed_again(
+    stored: Stored, attempts: Attempts, how: str
+) -> None:
+    """Neither in a retry, nor where its executor is lost between the end of a step and that of its run."""
+    text = FORK.replace("{id: b,", "{id: b, retry: 0, timeout: 60,").replace("{id: c,", "{id: c, timeout: 60,")
+    run_id = await attempts.submit(text)
+    assert await attempts.executor(WireModel({"b": failing(1)}, hold={"c"})).run() is not None
+    await stored.database.execute(
+        "UPDATE runs SET status = 'queued', epoch = epoch + 1, attempt = 0, error = NULL, finished_at = NULL"
+    )
+    if how == "retried":
+        await over(stored, run_id, seconds=10)
+    else:
+        await stored.database.execute("UPDATE runs SET engine = 0")
+        await stored.database.execute(
+            "INSERT INTO claims (run_id, epoch, last_seq) SELECT id, epoch, last_seq FROM runs"
+        )
+    deadlines = {name: step.deadline for name, step in (await rows(stored, run_id)).items()}
+    again = attempts.executor(WireModel(hold={"c"}))
+    again.start(await again.take())
+    await again.model.holding.wait()
+
+    async def is_at_work() -> Step | None:
+        step = (await rows(stored, run_id)).get("c")
+        return step if step is not None and step.status == "running" else None
+
+    step = await eventually(is_at_work)
+    assert (step.deadline == deadlines["c"]) == (how == "lost")
+    await eventually(lambda: again.model.calls == {"b": 1, "c": 1})
+
+
 async def test_a_step_has_no_deadline_while_its_call_waits_for_what_others_leave_of_the_budget(
     stored: Stored, attempts: Attempts
 ) -> None:
