@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any, Final
@@ -258,6 +258,22 @@ async def test_a_fork_of_a_run_changes_what_a_step_sees_and_not_what_was_before(
     assert result.state == {"a": "other", "b": "b"}
 
 
+async def beats_while(work: Awaitable[object]) -> int:
+    """How many turns of the event loop other work gets meanwhile."""
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            await asyncio.sleep(0)
+            beats += 1
+
+    beating = asyncio.create_task(beat())
+    await work
+    beating.cancel()
+    return beats
+
+
 async def test_a_long_replay_lets_other_work_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if each row took long."""
     monkeypatch.setattr("flowyard.graph.walk._LONG_S", 0.0)
@@ -271,18 +287,23 @@ async def test_a_long_replay_lets_other_work_go_on(monkeypatch: pytest.MonkeyPat
     )
     whole = Recording()
     await play(compiled(text), whole, Paced({}, 1))
-    beats = 0
+    assert await beats_while(play(compiled(text), Recording(whole.steps), Paced({}, 1))) >= turns - 1
 
-    async def beat() -> None:
-        nonlocal beats
-        while True:
-            await asyncio.sleep(0)
-            beats += 1
 
-    beating = asyncio.create_task(beat())
-    await play(compiled(text), Recording(whole.steps), Paced({}, 1))
-    beating.cancel()
-    assert beats >= turns - 1
+async def test_the_items_of_a_map_let_other_work_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each item took long: all of them begin at once."""
+    monkeypatch.setattr("flowyard.graph.walk._LONG_S", 0.0)
+    text = document(
+        "",
+        """
+        - {from: START, parallel: {items_field: items, target_node: work, collect_field: all}}
+        - {from: work, to: END}
+        """,
+        fields="items: {type: 'list[int]', required: true}\nx: int\nall: 'list[int]'",
+        nodes="- {id: work, set: {x: {expr: item + 1}}}",
+    )
+    items = list(range(50))
+    assert await beats_while(play(compiled(text), Recording(), Paced({}, 1), inputs={"items": items})) >= len(items)
 
 
 async def test_a_step_stays_as_it_ended_if_the_choice_after_it_fails_the_run() -> None:

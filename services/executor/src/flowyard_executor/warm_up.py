@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from typing import Final, NoReturn
@@ -45,6 +46,8 @@ async def _warm_up_for(name: str, ready: set[str], parts: ExecutorParts) -> None
                 started = time.perf_counter()
                 await parts.models.prepare([settings])
                 ready.add(settings.provider)
+                # As at the start of a service: LiteLLM is large, and stays.
+                gc.freeze()
                 took = round(time.perf_counter() - started, 3)
                 log.info("provider prepared", extra={"provider": settings.provider, "duration_s": took})
     except FlowyardError as error:

@@ -89,6 +89,8 @@ async def perform(work: Work, values: Any, step: StepId, handled: Handled, walk:
     """Executes a step. Its end isn't recorded yet. Raises NodeFailed if the budget ends the run."""
     recorder, clock = walk.recorder, walk.steps.clock
     begun = await recorder.begin(step, work.node.timeout)
+    # All items of a map begin at the same moment, when earlier results are durable.
+    await walk.pause()
     started = clock()
     recorder.emit(_started(work, step, begun.commit_s, walk))
     try:

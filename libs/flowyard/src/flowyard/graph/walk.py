@@ -47,7 +47,8 @@ class Walk:
     failed: NodeFailed | None = None
     replayed: int = 0
     is_replayed: bool = False
-    _paused: float = field(default_factory=time.monotonic)
+    _turn_began: float = field(default_factory=time.monotonic)
+    _is_pausing: bool = False
     _early: dict[tuple[str, int], list[Ended]] = field(default_factory=dict)
 
     @property
@@ -118,12 +119,25 @@ class Walk:
         return list(self.marking.at_work.values())
 
     async def pause(self) -> bool:
-        """Lets other work of the process go on, if this run has held it up for long. Returns whether it did."""
-        if time.monotonic() - self._paused <= _LONG_S:
-            return False
-        await asyncio.sleep(0)
-        self._paused = time.monotonic()
-        return True
+        """Lets other work of the process go on, if this run has held it up for long. Returns whether it did.
+
+        All that is at work of the run pauses at the same time. The first that pauses begins the next turn.
+        """
+        has_paused = False
+        while time.monotonic() - self._turn_began > _LONG_S:
+            has_paused = True
+            if not self._is_pausing:
+                await self._begin_turn()
+                break
+            await asyncio.sleep(0)
+        return has_paused
+
+    async def _begin_turn(self) -> None:
+        self._is_pausing = True
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._turn_began, self._is_pausing = time.monotonic(), False
 
     async def _replay(self, row: Ended) -> None:
         """And the rows that follow this one, but came before it: those with one number have no order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -24,6 +25,8 @@ def run_service(name: str, settings: ServiceSettings, run: Callable[[asyncio.Eve
             await run(ending)
 
     setup_logs(name, settings.log_level)
+    # What is imported stays: to look through it takes each full garbage collection a tenth of a second.
+    gc.freeze()
     return run_process(until_signalled())
 
 
