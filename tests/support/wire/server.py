@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -136,7 +137,7 @@ async def _behave(dialect: Dialect, got: web.Request, request: Request, behaviou
         case Text() | Json():
             if dialect.is_streamed(request):
                 return await _stream(dialect, got, request, behaviour)
-            return web.json_response(dialect.whole(request, behaviour))
+            return web.json_response(text=_unescaped(json.dumps(dialect.whole(request, behaviour))))
         case Pieces(pieces):
             return await _stream(dialect, got, request, Text("".join(pieces)), pieces=pieces)
         case Status():
@@ -184,10 +185,16 @@ async def _stream(
     await response.prepare(got)
     before, within, after = dialect.stream(request, reply, pieces or word_list(reply.text))
     for piece in [*before, *within, *after] if words is None else [*before, *within[:words]]:
-        await response.write(piece.encode())
+        await response.write(_unescaped(piece).encode())
     if words is None:
         await response.write_eof()
     return response
+
+
+def _unescaped(encoded: str) -> str:
+    """JSON with its characters as they are, as providers send it. Half of a character stays an escape."""
+    escapes = re.compile(r"(?<!\\)\\u(00[89a-f][0-9a-f]|0[1-9a-f][0-9a-f]{2}|[1-9abcef][0-9a-f]{3}|d[0-7][0-9a-f]{2})")
+    return escapes.sub(lambda escape: chr(int(escape[1], 16)), encoded)
 
 
 async def _hold(dialect: Dialect, got: web.Request, request: Request, how: Held) -> web.StreamResponse:

@@ -146,16 +146,6 @@ def event(**delta: Any) -> bytes:
     return b"data: " + json.dumps({"choices": [choice]}, ensure_ascii=False).encode() + b"\n\n"
 
 
-@STREAMED
-async def test_a_text_with_every_line_break_of_unicode_comes_back_equal(on_token: OnToken | None) -> None:
-    text = "a\v\f\x1c\x1d\x1e\x85\u2028\u2029\r\n\nb"
-    answer = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
-    whole = Raw(json.dumps(answer, ensure_ascii=False).encode())
-    streamed = Raw(event(content=text) + event() + b"data: [DONE]\n\n")
-    async with serving(streamed if on_token else whole) as (_, send):
-        assert (await send(on_token)).text == text
-
-
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n \n"], ids=["bare", "mark", "blank"])
 async def test_a_whole_answer_to_a_request_for_a_stream_is_read(before: bytes) -> None:
     answer = {"choices": [{"message": {"content": "a reply"}}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
@@ -191,27 +181,6 @@ async def test_a_line_without_end_is_a_provider_error() -> None:
     async with serving(Raw(b"data: " + b"x" * 1_100_000)) as (_, send):
         with pytest.raises(ProviderError, match="a line of the stream is longer than"):
             await send(lambda _: None)
-
-
-WITHOUT_TEXT = [
-    {},
-    {"choices": None},
-    {"choices": []},
-    {"choices": [{"index": 0}]},
-    {"choices": [{"index": 0, "delta": None}]},
-    {"choices": [{"index": 0, "delta": {}}]},
-    {"choices": [{"index": 0, "delta": {"role": "assistant"}}]},
-    {"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]},
-    {"choices": [{"index": 0, "delta": {"content": ""}}], "error": None},
-    {"usage": None, "error": None, "x_groq": None},
-]
-
-
-@pytest.mark.parametrize("chunk", WITHOUT_TEXT, ids=str)
-async def test_a_chunk_without_text_is_no_error(chunk: Any) -> None:
-    odd = b"data: " + json.dumps(chunk).encode() + b"\n\n"
-    async with serving(Raw(odd + event(content="hi") + odd + event() + odd + b"data: [DONE]\n\n")) as (_, send):
-        assert (await send(lambda _: None)).text == "hi"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import aiohttp
 import httpx
 
-from flowyard.llm.litellm_redirects import without_redirects
+from flowyard.llm.calls import REPLY_LIMIT
+from flowyard.llm.litellm_http import guarded_http
 from support.wire.behaviour import Status, Text
 from support.wire.openai import openai_server
 
@@ -20,7 +21,7 @@ async def statuses(url: str) -> list[int]:
 
 async def test_within_a_call_no_client_follows_and_outside_all_do() -> None:
     async with openai_server([Text("hi")]) as other, openai_server([Status(307, {"Location": other.url})]) as server:
-        with without_redirects():
+        with guarded_http(REPLY_LIMIT):
             assert await statuses(server.url) == [307, 307]
         assert other.requests == []
         assert await statuses(server.url) == [200, 200]

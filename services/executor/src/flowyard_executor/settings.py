@@ -46,9 +46,7 @@ class ExecutorSettings(ServiceSettings):
     referenced_files: str = Field(
         "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"
     )
-    reply_limit: int = Field(
-        REPLY_LIMIT, gt=0, description="Most bytes of a model's reply, of servers that are called directly"
-    )
+    reply_limit: int = Field(REPLY_LIMIT, gt=0, description="Most bytes of a model's reply")
     retention_days: float = Field(
         30.0, gt=0, description="Days that finished runs are kept, with their events, steps and model calls"
     )

@@ -17,24 +17,27 @@ class BrokenReply(ValueError):
     """An answer can't be read. The message says why."""
 
 
-class EventDecoder:
+def too_large(limit: int) -> BrokenReply:
+    return BrokenReply(f"the reply is larger than {limit:,} bytes: FLOWYARD_REPLY_LIMIT is the limit")
+
+
+class LineDecoder:
     """Receives the chunks of one stream, which may end anywhere: in a line, a line's end or a character.
 
     A line ends at CR, LF or CRLF and nowhere else: a text may contain U+2028 and the other line breaks of Unicode.
     """
 
-    __slots__ = ("_after_cr", "_data", "_is_first", "_pieces", "_size")
+    __slots__ = ("_after_cr", "_is_first", "_pieces", "_size")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
-        self._data: list[str] = []
         self._is_first, self._after_cr = True, False
 
-    def feed(self, chunk: bytes) -> Iterator[str]:
-        """The data of each event that ends in this chunk; events without data are left out. Raises BrokenReply."""
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Each line that ends in this chunk, without its end. Raises BrokenReply."""
         if self._after_cr:
-            # The line was complete with its CR. Waiting for the LF would hold the event back.
+            # The line was complete with its CR. Waiting for the LF would hold the line back.
             chunk = chunk.removeprefix(b"\n")
         # Of bytes, `splitlines` knows no line breaks but CR, LF and CRLF.
         for piece in chunk.splitlines(keepends=True):
@@ -42,26 +45,58 @@ class EventDecoder:
             self._size += len(piece)
             if self._size > LINE_LIMIT:
                 raise BrokenReply(f"a line of the stream is longer than {LINE_LIMIT:,} bytes")
-            if piece.endswith((b"\r", b"\n")) and (data := self._end_line()):
-                yield data
+            if piece.endswith((b"\r", b"\n")):
+                yield self._end_line()
         self._after_cr = chunk.endswith(b"\r")
 
-    def end(self) -> Iterator[str]:
-        """The data of an event whose blank line is missing: some servers end the stream without it."""
-        return self.feed(b"\r\r")
+    def end(self) -> Iterator[bytes]:
+        """The last line, if its end is missing."""
+        if self._pieces:
+            yield self._end_line()
 
-    def _end_line(self) -> str:
-        """The data of the event if this blank line ends it, else ""."""
+    def _end_line(self) -> bytes:
         line = b"".join(self._pieces).rstrip(b"\r\n")
         self._pieces.clear()
         self._size = 0
         if self._is_first:
             line, self._is_first = line.removeprefix(_BOM), False
-        if not line:
-            event = "\n".join(self._data)
-            self._data.clear()
-            return event
+        return line
+
+
+class EventDecoder:
+    """Receives the chunks of one stream of events. `kind`: of the event that `feed` gave last, "" without one."""
+
+    __slots__ = ("_data", "_lines", "_next_kind", "kind")
+
+    def __init__(self) -> None:
+        self._lines = LineDecoder()
+        self._data: list[str] = []
+        self._next_kind = self.kind = ""
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """The data of each event that ends in this chunk; events without data are left out. Raises BrokenReply."""
+        for line in self._lines.feed(chunk):
+            if not line:
+                yield from self._end_event()
+            else:
+                self._read_field(line)
+
+    def end(self) -> Iterator[str]:
+        """The data of an event whose blank line is missing: some servers end the stream without it."""
+        for line in self._lines.end():
+            self._read_field(line)
+        yield from self._end_event()
+
+    def _read_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" ").decode(errors="replace"))
-        return ""
+        elif name == b"event":
+            self._next_kind = value.removeprefix(b" ").decode(errors="replace")
+
+    def _end_event(self) -> Iterator[str]:
+        data, self.kind = "\n".join(self._data), self._next_kind
+        self._data.clear()
+        self._next_kind = ""
+        if data:
+            yield data

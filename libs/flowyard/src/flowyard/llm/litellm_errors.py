@@ -17,6 +17,7 @@ import openai
 from flowyard.errors.steps import ModelError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
+from flowyard.llm.event_stream import BrokenReply
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_setup import litellm
 
@@ -30,6 +31,9 @@ NeverSent = (aiohttp.ClientConnectorError, httpx.UnsupportedProtocol)
 def translate(error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime) -> ModelError:
     """The ModelError for any exception of a LiteLLM call. `now`: for a Retry-After that is a date."""
     chain = list(failures.chain(error))
+    broken = next((each for each in chain if isinstance(each, BrokenReply)), None)
+    if broken is not None:
+        return failures.broken(settings, str(broken), secrets)
     response = next((each.response for each in chain if isinstance(each, httpx.HTTPStatusError)), None)
     if response is not None:
         return failures.from_response(

@@ -25,8 +25,8 @@ from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, 
 from flowyard.llm.endings import Outcome
 from flowyard.llm.litellm_endings import add_reasoning, add_reply, add_usage, begin_outcome
 from flowyard.llm.litellm_errors import Malformed, translate
+from flowyard.llm.litellm_http import guarded_http
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
-from flowyard.llm.litellm_redirects import without_redirects
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.openai_wire import response_format
 from flowyard.llm.streamed_text import StreamedText, whole_text
@@ -43,8 +43,9 @@ _FAILURES: Final = (
 
 
 class LiteLLMModel:
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], reply_limit: int) -> None:
         self._environ = environ
+        self._reply_limit = reply_limit
         self._warm: set[str] = set()
         self._warming = asyncio.Lock()
 
@@ -72,8 +73,8 @@ class LiteLLMModel:
         secrets = access.secrets | call.secrets
         try:
             async with asyncio.timeout(settings.timeout):
-                with without_redirects():
-                    return await _send(call, access.key, on_token)
+                with guarded_http(self._reply_limit):
+                    return await _send(call, access.key, on_token, limit=self._reply_limit)
         except ModelError:
             raise
         except ImportError as error:
@@ -91,10 +92,12 @@ class LiteLLMModel:
 
 
 @asynccontextmanager
-async def open_litellm(environ: Mapping[str, str]) -> AsyncIterator[LiteLLMModel]:
-    """Closes LiteLLM's HTTP clients at the end. They belong to the process: a second open block loses its own, too."""
+async def open_litellm(environ: Mapping[str, str], reply_limit: int) -> AsyncIterator[LiteLLMModel]:
+    """`reply_limit`: most bytes of a reply.
+
+    Closes LiteLLM's HTTP clients at the end. They belong to the process: a second open block loses its own, too."""
     try:
-        yield LiteLLMModel(environ)
+        yield LiteLLMModel(environ, reply_limit)
     finally:
         await litellm.close_litellm_async_clients()
         # The streams of some providers use this client, which the function above doesn't close.
@@ -130,7 +133,7 @@ def _require_provider(settings: ModelSettings) -> None:
     raise ModelRefused(detail, provider=settings.provider, model=settings.model)
 
 
-async def _send(call: ModelCall, key: str | None, on_token: OnToken | None) -> ModelReply:
+async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, *, limit: int) -> ModelReply:
     provider = LITELLM_NAMES.get(call.settings.provider, call.settings.provider)
     started = perf_counter()
     outcome = begin_outcome()
@@ -139,7 +142,7 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None) -> M
         text, last, first_token_s = whole_text(response.choices[0].message.content or ""), response, None
         add_reply(outcome, response.choices[0])
     else:
-        streamed = StreamedText(on_token, started=started)
+        streamed = StreamedText(on_token, limit, started=started)
         last = await _read_stream(response, call.settings, streamed, outcome)
         text, first_token_s = streamed.end(), streamed.first_token_s
     usage, billable = _usage(getattr(last, "usage", None))

@@ -145,7 +145,9 @@ class Models:
         _require_litellm(settings)
         # Inline and in a thread: importing litellm takes 2 to 4 s, and must not block the other runs of this loop.
         module = await in_daemon_thread(lambda: import_module("flowyard.llm.litellm_model"))
-        model: PreparedModel = await self._stack.enter_async_context(module.open_litellm(self._environ))
+        model: PreparedModel = await self._stack.enter_async_context(
+            module.open_litellm(self._environ, self._reply_limit)
+        )
         return model
 
 
@@ -160,8 +162,7 @@ async def open_models(
     """Opens models when they are first called. At the end, stops the local server and closes the HTTP connections.
 
     `environ`: has the API keys. `scripted`: the model for `provider: scripted`. `files`: the only folder whose files
-    headers may refer to. `reply_limit`: most bytes of a reply of a server that is called directly. No call may outlive
-    the block.
+    headers may refer to. `reply_limit`: most bytes of a reply. No call may outlive the block.
     """
     async with AsyncExitStack() as stack:
         yield Models(environ, scripted, stack, files=files, reply_limit=reply_limit)

@@ -10,19 +10,15 @@ from typing import Any, Final
 from flowyard.llm import failures
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
 from flowyard.llm.endings import Outcome, filter_names
-from flowyard.llm.event_stream import BrokenReply, EventDecoder
+from flowyard.llm.event_stream import BrokenReply, EventDecoder, too_large
 from flowyard.llm.streamed_text import StreamedText, whole_text
 
-_PER_BYTE: Final = 16
+MAX_STREAM_RATIO: Final = 16
 """Most bytes of a stream for each byte of the limit: a token of some bytes is an event of hundreds."""
 _BROKEN: Final = frozenset({"abort", "error", "insufficient_system_resource"})
 """What vLLM, OpenRouter and DeepSeek send as `finish_reason` if they fail within a reply."""
 _REASONING: Final = ("reasoning_content", "reasoning")
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
-
-
-def too_large(limit: int) -> BrokenReply:
-    return BrokenReply(f"the reply is larger than {limit:,} bytes: FLOWYARD_REPLY_LIMIT is the limit")
 
 
 def read_reply(body: bytes) -> ModelReply:
@@ -65,12 +61,12 @@ class StreamedReply:
 
     def __init__(self, on_token: OnToken, limit: int, *, started: float) -> None:
         self._limit = limit
-        self._text = StreamedText(on_token, started=started)
+        self._text = StreamedText(on_token, limit, started=started)
         self._events = EventDecoder()
         self._whole: bytearray | None = None
         self._usage = Usage()
         self._outcome = Outcome()
-        self._received = self._size = 0
+        self._received = 0
         self._has_begun = self.is_complete = False
 
     def feed(self, chunk: bytes) -> None:
@@ -80,7 +76,7 @@ class StreamedReply:
             # No line of an event stream begins with a brace.
             if start.startswith(b"{"):
                 self._whole, chunk = bytearray(), start
-        if self._received > self._limit * (1 if self._whole is not None else _PER_BYTE):
+        if self._received > self._limit * (1 if self._whole is not None else MAX_STREAM_RATIO):
             raise too_large(self._limit)
         if self._whole is not None:
             self._whole += chunk
@@ -129,12 +125,8 @@ class StreamedReply:
             self._add(delta.get("content"))
 
     def _add(self, text: str | None) -> None:
-        if not text:
-            return
-        self._size += len(text.encode(errors="surrogatepass"))
-        if self._size > self._limit:
-            raise too_large(self._limit)
-        self._text.add(text)
+        if text:
+            self._text.add(text)
 
 
 def _refuse_error(answer: Any) -> None:

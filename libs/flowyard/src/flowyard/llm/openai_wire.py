@@ -19,9 +19,9 @@ from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
 from flowyard.llm.calls import IDEMPOTENCY_KEY, REPLY_LIMIT, JsonSchema, ModelCall, ModelReply, OnToken
-from flowyard.llm.event_stream import BrokenReply
+from flowyard.llm.event_stream import BrokenReply, too_large
 from flowyard.llm.failures import Secrets
-from flowyard.llm.openai_replies import StreamedReply, read_reply, too_large
+from flowyard.llm.openai_replies import StreamedReply, read_reply
 
 _REST_TIMEOUT_S: Final = 0.05
 _ERROR_LIMIT: Final = 64_000

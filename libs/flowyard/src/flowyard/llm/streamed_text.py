@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Final
 
 from flowyard.llm.calls import OnToken
+from flowyard.llm.event_stream import too_large
 
 _REPLACEMENT: Final = "\ufffd"
 
@@ -14,18 +15,24 @@ class StreamedText:
     """Passes the pieces on, and keeps them. `started`: the time of the request (`perf_counter`).
 
     JSON may spell one character as two escapes (`"\\ud83d\\ude00"`), and a model's tokens may end between them. So half
-    of a character waits for the next piece. `first_token_s`: seconds to the first piece; None: there was none.
+    of a character waits for the next piece. `limit`: most bytes of the text. `first_token_s`: seconds to the first
+    piece; None: there was none.
     """
 
-    __slots__ = ("_half", "_on_token", "_parts", "_started", "first_token_s")
+    __slots__ = ("_half", "_limit", "_on_token", "_parts", "_size", "_started", "first_token_s")
 
-    def __init__(self, on_token: OnToken, *, started: float) -> None:
-        self._on_token, self._started = on_token, started
+    def __init__(self, on_token: OnToken, limit: int, *, started: float) -> None:
+        self._on_token, self._limit, self._started = on_token, limit, started
+        self._size = 0
         self._parts: list[str] = []
         self._half = ""
         self.first_token_s: float | None = None
 
     def add(self, piece: str) -> None:
+        """`piece`: not empty. Raises BrokenReply."""
+        self._size += len(piece.encode(errors="surrogatepass"))
+        if self._size > self._limit:
+            raise too_large(self._limit)
         if self._half:
             piece = f"{_joined(self._half + piece[:1])}{piece[1:]}"
             self._half = ""

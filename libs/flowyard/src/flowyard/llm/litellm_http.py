@@ -1,0 +1,74 @@
+"""What LiteLLM's HTTP clients must not do in a call: follow redirects, read without a limit, and split lines of text.
+
+Redirects would send prompt, key and headers to whatever host is named. LiteLLM makes its clients in many places, the
+SDKs below it make more, and each has defaults of its own. So httpx and aiohttp themselves are changed, only within such
+a call: other requests of the process are as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import aiohttp
+import httpx
+
+from flowyard.llm.litellm_responses import guard
+
+_limit: ContextVar[int | None] = ContextVar("_limit", default=None)
+"""Most bytes of a reply to the call that is made in this context; None: there is no call."""
+
+
+@contextmanager
+def guarded_http(reply_limit: int) -> Iterator[None]:
+    """Within this block a redirect is an answer like any other, and responses are `GuardedResponse`s."""
+    token = _limit.set(reply_limit)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def _guarded(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    @wraps(send)
+    def wrapped(*args: Any, **kwargs: Any) -> httpx.Response:
+        limit = _limit.get()
+        if limit is None:
+            return send(*args, **kwargs)
+        return guard(send(*args, **{**kwargs, "follow_redirects": False}), limit)
+
+    return wrapped
+
+
+def _guarded_async(send: Callable[..., Awaitable[httpx.Response]]) -> Callable[..., Any]:
+    @wraps(send)
+    async def wrapped(*args: Any, **kwargs: Any) -> httpx.Response:
+        limit = _limit.get()
+        if limit is None:
+            return await send(*args, **kwargs)
+        return guard(await send(*args, **{**kwargs, "follow_redirects": False}), limit)
+
+    return wrapped
+
+
+def _without_redirects(request: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(request)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return request(*args, **{**kwargs, "allow_redirects": False} if _limit.get() is not None else kwargs)
+
+    return wrapped
+
+
+# These two are called with keywords. There is no public place that each request of httpx passes.
+httpx.Client._send_handling_redirects = _guarded(  # type: ignore[method-assign]  # noqa: SLF001
+    httpx.Client._send_handling_redirects  # noqa: SLF001
+)
+httpx.AsyncClient._send_handling_redirects = _guarded_async(  # type: ignore[method-assign]  # noqa: SLF001
+    httpx.AsyncClient._send_handling_redirects  # noqa: SLF001
+)
+aiohttp.ClientSession._request = _without_redirects(  # type: ignore[method-assign]  # noqa: SLF001
+    aiohttp.ClientSession._request  # noqa: SLF001
+)

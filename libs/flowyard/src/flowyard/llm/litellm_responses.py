@@ -1,0 +1,165 @@
+"""HTTP responses as LiteLLM may see them: bounded, and streams in the simplest form that their format allows.
+
+LiteLLM's readers keep whatever a server sends, however long it is, split text at line breaks that end no line of a
+stream, and want each event's data in one line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import httpx
+
+from flowyard.llm.event_stream import EventDecoder, LineDecoder, too_large
+from flowyard.llm.openai_replies import MAX_STREAM_RATIO
+
+ERROR_LIMIT: Final = 64_000
+"""Bytes of an error's body that are read."""
+_BLANK: Final = b" \t\r\n\xef\xbb\xbf"
+_EVENTS: Final = "text/event-stream"
+_DONE: Final = "[DONE]"
+
+
+def guard(response: httpx.Response, limit: int) -> httpx.Response:
+    """The response itself, made a GuardedResponse. `limit`: most bytes of a reply."""
+    response.__class__ = GuardedResponse
+    response.extensions["reply_limit"] = limit
+    return response
+
+
+class GuardedResponse(httpx.Response):
+    """Its methods raise BrokenReply, besides what those of httpx raise. Of an error's body, they give the beginning."""
+
+    @property
+    def _limit(self) -> int:
+        limit: int = self.extensions["reply_limit"]
+        return limit if self.is_success else min(limit, ERROR_LIMIT)
+
+    def read(self) -> bytes:
+        if not hasattr(self, "_content"):
+            body = bytearray()
+            for chunk in super().iter_bytes():
+                body += chunk
+                if len(body) > self._limit:
+                    self.close()
+                    break
+            self._content = self._within_limit(body)
+        return self._content
+
+    async def aread(self) -> bytes:
+        if not hasattr(self, "_content"):
+            body = bytearray()
+            async for chunk in super().aiter_bytes():
+                body += chunk
+                if len(body) > self._limit:
+                    await self.aclose()
+                    break
+            self._content = self._within_limit(body)
+        return self._content
+
+    def _within_limit(self, body: bytearray) -> bytes:
+        if self.is_success and len(body) > self._limit:
+            raise too_large(self._limit)
+        return bytes(body[: self._limit])
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        if not self.is_success:
+            self.read()
+        stream = self._stream()
+        for chunk in super().iter_bytes(chunk_size):
+            yield from stream.feed(chunk)
+        yield from stream.end()
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        if not self.is_success:
+            await self.aread()
+        stream = self._stream()
+        async for chunk in super().aiter_bytes(chunk_size):
+            for piece in stream.feed(chunk):
+                yield piece
+        for piece in stream.end():
+            yield piece
+
+    def iter_lines(self) -> Iterator[str]:
+        lines = LineDecoder()
+        for chunk in self.iter_bytes():
+            yield from _texts(lines.feed(chunk))
+        yield from _texts(lines.end())
+
+    async def aiter_lines(self) -> AsyncIterator[str]:
+        lines = LineDecoder()
+        async for chunk in self.aiter_bytes():
+            for text in _texts(lines.feed(chunk)):
+                yield text
+        for text in _texts(lines.end()):
+            yield text
+
+    def _stream(self) -> _Stream:
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return _Stream("" if hasattr(self, "_content") else kind, self._limit)
+
+
+class _Stream:
+    """Receives a stream's chunks, and returns what LiteLLM gets: each event in one line, all else as it is.
+
+    `kind`: the media type. A whole answer, which some servers send instead of a stream, becomes one event.
+    """
+
+    def __init__(self, kind: str, limit: int) -> None:
+        self._kind, self._limit = kind, limit
+        self._received = 0
+        self._has_begun = False
+        self._whole: bytearray | None = None
+        self._events = EventDecoder() if kind == _EVENTS else None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Raises BrokenReply."""
+        self._received += len(chunk)
+        if not self._has_begun and (start := chunk.lstrip(_BLANK)):
+            self._has_begun = True
+            # No line of an event stream begins with a brace.
+            if self._kind in (_EVENTS, "application/json") and start.startswith(b"{"):
+                self._whole, chunk = bytearray(), start
+        if self._received > self._limit * (1 if self._whole is not None else MAX_STREAM_RATIO):
+            raise too_large(self._limit)
+        if self._whole is not None:
+            self._whole += chunk
+        elif self._events is not None:
+            yield from (_event(data, self._events.kind) for data in self._events.feed(chunk))
+        else:
+            yield chunk
+
+    def end(self) -> Iterator[bytes]:
+        if self._whole is not None:
+            yield _whole_answer(bytes(self._whole))
+        elif self._events is not None:
+            yield from (_event(data, self._events.kind) for data in self._events.end())
+
+
+def _event(data: str, kind: str) -> bytes:
+    head = f"event: {kind}\n" if kind else ""
+    # In JSON, a line break is white space.
+    line = data.replace("\n", " ")
+    return f"{head}data: {line}\n\n".encode()
+
+
+def _whole_answer(body: bytes) -> bytes:
+    """As an event, and OpenAI's in the form of a chunk."""
+    try:
+        answer: Any = json.loads(body)
+        for choice in answer.get("choices") or ():
+            choice.setdefault("delta", choice.get("message"))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        # What it is instead, LiteLLM may know.
+        return body
+    return _event(json.dumps(answer), "")
+
+
+def _texts(lines: Iterator[bytes]) -> Iterator[str]:
+    for line in lines:
+        text = line.decode(errors="replace")
+        is_end = text.removeprefix("data:").strip() == _DONE
+        # LiteLLM ends a stream at a line that has this anywhere. Here it is in a string of JSON, where escapes may be.
+        yield text if is_end else text.replace(_DONE, rf"\u005b{_DONE[1:]}")
