@@ -1,0 +1,98 @@
+"""A reply has a limit on every transport, and a call's timeout holds whatever a server sends."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+
+import pytest
+
+from flowyard.errors.steps import ModelNeverRan, ModelTimeout, ProviderError
+from flowyard.language.nodes import ModelSettings
+from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
+from flowyard.llm.models import Models, open_models
+from support.wire.behaviour import Raw, Text
+from support.wire.providers import ENVIRON, Provider
+
+STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
+LONG = " ".join(["x" * 100] * 30)
+
+
+def call_of(settings: ModelSettings) -> ModelCall:
+    return ModelCall("write", settings, (ChatMessage("user", "Hello?"),))
+
+
+@STREAMED
+async def test_a_reply_may_not_be_larger_than_the_limit(provider: Provider, on_token: OnToken | None) -> None:
+    async with open_models(ENVIRON, reply_limit=3000) as models, provider.serve([Text(LONG)]) as server:
+        with pytest.raises(ProviderError, match=r"larger than 3,000 bytes: FLOWYARD_REPLY_LIMIT is the limit"):
+            await models.reply(call_of(provider.settings(server)), on_token)
+    async with open_models(ENVIRON, reply_limit=4000) as models, provider.serve([Text(LONG)]) as server:
+        assert (await models.reply(call_of(provider.settings(server)), on_token)).text == LONG
+
+
+@STREAMED
+async def test_a_large_error_is_reported_at_once(provider: Provider, models: Models, on_token: OnToken | None) -> None:
+    body = json.dumps({"error": {"message": "x" * 4_000_000}}).encode()
+    async with provider.serve([Raw(body, status=500, kind="application/json")]) as server:
+        started = time.process_time()
+        with pytest.raises(ModelNeverRan, match=r"the provider failed \(500\)"):
+            await models.reply(call_of(provider.settings(server)), on_token)
+    assert time.process_time() - started < 2
+
+
+@STREAMED
+async def test_the_limit_counts_what_is_compressed_in_full(provider: Provider, on_token: OnToken | None) -> None:
+    async with serving(bomb(), b"Content-Encoding: gzip\r\n") as url, open_models(ENVIRON) as models:
+        settings = ModelSettings(provider.name, provider.model, api_base=url, **provider.needed)
+        with pytest.raises(ProviderError, match=r"(larger|longer) than"):
+            await models.reply(call_of(settings), on_token)
+
+
+@cache
+def bomb() -> bytes:
+    """100 MB in 100 kB."""
+    return gzip.compress(b"\n" + b"x" * 100_000_000, 1)
+
+
+@asynccontextmanager
+async def serving(chunk: bytes, headers: bytes = b"", *, times: int = 1) -> AsyncIterator[str]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n" + headers + b"\r\n")
+        try:
+            for _ in range(times):
+                writer.write(chunk)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+
+@STREAMED
+async def test_an_endless_line_ends_a_call(provider: Provider, models: Models, on_token: OnToken | None) -> None:
+    async with serving(b"data: " + b"x" * 60_000, times=1_000_000_000) as url:
+        settings = ModelSettings(provider.name, provider.model, api_base=url, **provider.needed)
+        started = time.process_time()
+        with pytest.raises(ProviderError, match=r"(larger|longer) than"):
+            await models.reply(call_of(settings), on_token)
+    assert time.process_time() - started < 2
+
+
+async def test_a_timeout_holds_while_a_stream_without_text_runs(provider: Provider, models: Models) -> None:
+    async with serving(b": still here\n\n" * 50, times=1_000_000_000) as url:
+        settings = ModelSettings(provider.name, provider.model, api_base=url, timeout=0.2, **provider.needed)
+        started = time.monotonic()
+        with pytest.raises(ModelTimeout):
+            await models.reply(call_of(settings), lambda token: None)
+    assert time.monotonic() - started < 2
