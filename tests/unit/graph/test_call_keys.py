@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from flowyard.errors.steps import ModelNeverRan, ModelTimeout, ProviderError, RateLimited
+from flowyard.errors.steps import JsonFormRefused, ModelNeverRan, ModelTimeout, ProviderError, RateLimited
 from flowyard.llm.calls import ModelCall
+from flowyard.runs.events import ModelCalled
 from support.workflows import Answering, document, run
 
 RETRIED = "- {id: a, prompt: go, outputs: [p], retry: {max_retries: 4, initial_delay: 0}%s}"
@@ -46,6 +47,24 @@ async def test_a_question_that_had_no_answer_is_asked_under_the_same_key(error: 
 @pytest.mark.parametrize("error", KNOWN, ids=["500", "429"])
 async def test_after_an_answer_the_next_question_has_another_key(error: Exception) -> None:
     assert await keys(error, error, "7") == ["run-1:a:1", "run-1:a:1+1", "run-1:a:1+2"]
+
+
+async def test_a_form_of_json_that_is_refused_leads_to_another_question_in_the_same_try() -> None:
+    refused = JsonFormRefused("no response_format", **ABOUT)
+    options = ", llm: {provider: openai, model: m}"
+    assert await keys(refused, refused, "7", options=options) == ["run-1:a:1", "run-1:a:1+1", "run-1:a:1+2"]
+
+
+async def test_the_schema_is_in_the_prompt_that_is_sent_and_logged() -> None:
+    nodes = "- {id: a, prompt: go, outputs: [p], llm: {provider: openai, model: m}, log_prompts: true}"
+    outcome = await run(document("", fields="p: int", nodes=nodes), {}, model=Answering(seven))
+    (message,) = outcome.calls[0].messages
+    assert message.content.startswith('go\n\nReply with nothing but JSON that fits this schema:\n{"type": "object"')
+    assert outcome.of(ModelCalled)[0].messages == ({"role": "user", "content": message.content},)
+
+
+async def seven(_: ModelCall) -> str:
+    return "7"
 
 
 async def test_a_corrected_conversation_has_another_key() -> None:

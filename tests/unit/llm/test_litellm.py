@@ -15,7 +15,12 @@ from flowyard.llm.models import Models
 from support.wire.behaviour import Json, Status, Text
 from support.wire.providers import ANTHROPIC, KEY, OLLAMA, OPENAI
 
-SCHEMA = {"type": "object", "properties": {"category": {"type": "string"}}, "required": ["category"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"category": {"type": "string"}},
+    "required": ["category"],
+    "additionalProperties": False,
+}
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 
 

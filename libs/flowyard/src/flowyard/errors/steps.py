@@ -73,7 +73,18 @@ class ModelTimeout(ModelError, code="timeout", status=504, title="A model call t
 
 
 class ModelRefused(ModelError, code="model_refused", title="The model provider refused the call"):
-    """The provider will refuse this call every time: bad key, unknown model, bad request."""
+    """The provider will refuse this call every time: bad key, unknown model, bad request.
+
+    `answered`: the HTTP status of its answer; None without an answer.
+    """
+
+    def __init__(self, detail: str, *, provider: str, model: str, answered: int | None = None) -> None:
+        self.answered = answered
+        super().__init__(detail, provider=provider, model=model)
+
+
+class JsonFormRefused(ModelRefused):
+    """The server doesn't take the form in which it was asked for JSON. The next call has another one."""
 
 
 class UnusableReply(ModelError):

@@ -18,9 +18,16 @@ Kind: TypeAlias = Literal["prompt", "set", "assert"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
+JsonForm: TypeAlias = Literal["strict", "schema", "object", "prompt"]
+"""How a model is asked for JSON: see `llm/json_forms.py`."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """A model and its parameters. `timeout`: seconds of one call. `extra`: passed to the provider unchanged."""
+    """A model and its parameters. `timeout`: seconds of one call. `extra`: passed to the provider unchanged.
+
+    `json_form`: None leaves the choice to us.
+    """
 
     provider: str
     model: str
@@ -31,6 +38,7 @@ class ModelSettings:
     api_key_env: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     fallbacks: tuple[ModelSettings, ...] = ()
+    json_form: JsonForm | None = None
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"

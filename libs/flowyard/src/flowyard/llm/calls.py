@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from flowyard.language.nodes import ModelSettings
+from flowyard.language.nodes import JsonForm, ModelSettings
 
 JsonSchema: TypeAlias = Mapping[str, Any]
 OnToken: TypeAlias = Callable[[str], None]
@@ -27,6 +27,7 @@ class ChatMessage:
 @dataclass(frozen=True, slots=True)
 class ModelCall:
     """One request to one model. `schema`: the JSON Schema that the reply must fit, or None for plain text.
+    `json_form`: how the model is asked for it; None: in the best form that schema and provider allow.
 
     `key`: the same for every repetition of the same request, also after a crash. It is sent as `Idempotency-Key`, so
     that the provider can process the request once. `secrets`: texts that the messages contain, and that are masked in
@@ -39,6 +40,7 @@ class ModelCall:
     schema: JsonSchema | None = None
     key: str | None = None
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    json_form: JsonForm | None = None
 
 
 @dataclass(frozen=True, slots=True)

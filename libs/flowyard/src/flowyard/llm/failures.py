@@ -70,7 +70,7 @@ def from_status(
     if status >= 500 or status in _RETRYABLE:
         kind = ProviderError if inside_reply or status in _MAY_HAVE_RUN else ModelNeverRan
         return kind(text, provider=settings.provider, model=settings.model, retry_after=wait)
-    return ModelRefused(text, provider=settings.provider, model=settings.model)
+    return ModelRefused(text, provider=settings.provider, model=settings.model, answered=status)
 
 
 def from_response(

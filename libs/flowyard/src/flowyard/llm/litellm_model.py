@@ -23,12 +23,12 @@ from flowyard.language.problems import did_you_mean
 from flowyard.llm import failures, keys
 from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, token_count
 from flowyard.llm.endings import Outcome
+from flowyard.llm.json_forms import response_format
 from flowyard.llm.litellm_endings import add_reasoning, add_reply, add_usage, begin_outcome
 from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_http import guarded_http
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
-from flowyard.llm.openai_wire import response_format
 from flowyard.llm.streamed_text import StreamedText, whole_text
 from flowyard.llm.terms import Terms
 from flowyard.llm.threads import in_daemon_thread
@@ -158,7 +158,7 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
         "api_base": settings.api_base,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
-        "response_format": response_format(call.schema) if call.schema is not None else None,
+        "response_format": response_format(call),
         "stream": stream or None,
         "stream_options": {"include_usage": True} if stream else None,
         "extra_headers": _headers(call),

@@ -13,11 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
-from flowyard.errors.steps import MissingApiKey, ModelNotInstalled, ModelRefused
+from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelNotInstalled, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
+from flowyard.llm.json_forms import RefusedForms
 from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
 from flowyard.secrets.masking import MaskedStream, Masker
@@ -48,6 +49,7 @@ class Models:
         self._reply_limit = reply_limit
         self._files = files
         self._maskers: dict[frozenset[str], Masker] = {}
+        self._refused_forms = RefusedForms()
         self._scripted = scripted
         self._stack = stack
         self._opened: dict[str, PreparedModel] = {}
@@ -59,7 +61,8 @@ class Models:
 
         The reply and its tokens are masked: they contain neither the key, nor secret headers, nor `call.secrets`.
 
-        Raises ModelError; also MissingApiKey and ModelNotInstalled if `check_keys` wasn't called before.
+        Raises ModelError; after JsonFormRefused, the call is worth another request. Also MissingApiKey and
+        ModelNotInstalled if `check_keys` wasn't called before.
         """
         settings, referenced = references.resolve(call.settings, self._environ, self._files)
         request = replace(call, settings=settings) if referenced else call
@@ -71,7 +74,7 @@ class Models:
             raise ModelRefused("there are no canned replies", provider=settings.provider, model=settings.model)
         masker = self._masker(request, referenced)
         stream = MaskedStream(masker, on_token) if on_token is not None and masker else None
-        reply = await model.reply(request, stream.add if stream is not None else on_token)
+        reply = await self._reply_of(model, request, stream.add if stream is not None else on_token)
         if stream is not None:
             stream.end()
         if not masker:
@@ -80,6 +83,16 @@ class Models:
         text = masker.text(reply.text) if request.schema is None else masker.json(reply.text, known)
         ending = replace(reply.ending, why=masker.text(reply.ending.why)) if reply.ending.why else reply.ending
         return replace(reply, text=text, ending=ending)
+
+    async def _reply_of(self, model: Model, call: ModelCall, on_token: OnToken | None) -> ModelReply:
+        forms, schema = self._refused_forms, call.schema
+        request = replace(call, json_form=forms.best(call.settings, schema)) if schema is not None else call
+        try:
+            return await model.reply(request, on_token)
+        except ModelRefused as error:
+            if not forms.add(request, error):
+                raise
+            raise JsonFormRefused(error.detail, provider=error.provider, model=error.model) from error
 
     def _masker(self, call: ModelCall, referenced: frozenset[str]) -> Masker:
         secrets = keys.reply_secrets(call.settings, self._environ, referenced)

@@ -18,9 +18,10 @@ import httpx
 from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
-from flowyard.llm.calls import IDEMPOTENCY_KEY, REPLY_LIMIT, JsonSchema, ModelCall, ModelReply, OnToken
+from flowyard.llm.calls import IDEMPOTENCY_KEY, REPLY_LIMIT, ModelCall, ModelReply, OnToken
 from flowyard.llm.event_stream import BrokenReply, too_large
 from flowyard.llm.failures import Secrets
+from flowyard.llm.json_forms import response_format
 from flowyard.llm.openai_replies import StreamedReply, read_reply
 
 _REST_TIMEOUT_S: Final = 0.05
@@ -81,17 +82,12 @@ async def chat(
         raise failures.broken(call.settings, "the answer is not a chat completion") from error
 
 
-def response_format(schema: JsonSchema) -> dict[str, Any]:
-    """A JSON Schema as the parameter of OpenAI's structured output, which LiteLLM translates for other providers."""
-    return {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": dict(schema)}}
-
-
 def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int | None) -> dict[str, Any]:
     settings = call.settings
     optional = {
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens or max_tokens,
-        "response_format": response_format(call.schema) if call.schema is not None else None,
+        "response_format": response_format(call),
         "stream": stream or None,
         "stream_options": {"include_usage": True} if stream else None,
     }

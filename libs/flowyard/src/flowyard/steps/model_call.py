@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
 from flowyard.errors.base import FlowyardError
-from flowyard.errors.steps import ModelError, ModelNeverRan, ModelTimeout, ProviderError
+from flowyard.errors.steps import JsonFormRefused, ModelError, ModelNeverRan, ModelTimeout, ProviderError
 from flowyard.language.nodes import PromptNode
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.endings import unusable
+from flowyard.llm.json_forms import with_schema
 from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, ModelReserved, Token
 from flowyard.runs.run import CallStart, StepCalls
@@ -50,7 +52,14 @@ class ModelCaller:
                 errors.append(error)
         raise next((error for error in errors if error.code in self._node.retry.errors), errors[-1])
 
-    async def _call_model(self, wanted: ModelCall, in_round: int) -> ModelReply:
+    async def _call_model(self, call: ModelCall, in_round: int) -> ModelReply:
+        wanted = with_schema(call)
+        while True:
+            # It ends: each time, the models know fewer forms for this call.
+            with suppress(JsonFormRefused):
+                return await self._make_call(wanted, in_round)
+
+    async def _make_call(self, wanted: ModelCall, in_round: int) -> ModelReply:
         context, running = self._running.context, self._running
         reservation = await self._admitted(wanted)
         start = running.calls.next(running.step, in_round, wanted.settings.provider, wanted.settings.model)

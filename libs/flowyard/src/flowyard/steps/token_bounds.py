@@ -24,6 +24,7 @@ _NUMBERS: Final = frozenset({"n", "best_of", "candidate_count", "candidateCount"
 def prompt_bound(call: ModelCall) -> int:
     """Tokens of the prompt at most: no tokenizer makes more than one token of a byte."""
     messages = sum(_bytes(message.content) + _PER_MESSAGE for message in call.messages) + _PER_CALL
+    # Next to the messages, which have it as well.
     schema = _bytes(_json(call.schema)) + _PER_SCHEMA if call.schema is not None else 0
     # Tools and the like go to the provider as they are, and the provider counts them as a part of the prompt.
     extra = _bytes(_json(call.settings.extra)) if call.settings.extra else 0

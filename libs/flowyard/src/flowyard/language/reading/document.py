@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 from pydantic.config import JsonDict
 
+from flowyard.language.nodes import JsonForm
 from flowyard.language.workflow import Durability, OnItemError, Reduce
 
 _TYPE: Final[JsonDict] = {"pattern": r"^(\s*((str|int|float|bool|any|object|list|dict|null|None)\b|[\[\],|?]))+\s*$"}
@@ -143,6 +144,9 @@ class ModelShape(Shape):
     timeout: Seconds | None = Field(None, description="Seconds that one call may take.")
     extra: dict[str, Any] | None = Field(
         None, description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value."
+    )
+    json_form: JsonForm | None = Field(
+        None, alias="json", description="How the model is asked for JSON; chosen by schema and provider otherwise."
     )
 
 
