@@ -145,7 +145,7 @@ async def _behave(dialect: Dialect, got: web.Request, request: Request, behaviou
             body = dialect.error(behaviour.code, message)
             return web.json_response(body, status=behaviour.code, headers=behaviour.headers)
         case Malformed():
-            return web.Response(text="<html>not what you think</html>", content_type="application/json")
+            return web.Response(text="not what you think", content_type="application/json")
         case Odd():
             if dialect.is_streamed(request):
                 return web.Response(text=dialect.event(behaviour.value), content_type=dialect.stream_type)

@@ -99,6 +99,24 @@ async def test_where_all_models_fail_the_step_comes_back_to_them_if_one_is_worth
     assert len(outcome.calls) == 3
 
 
+@pytest.mark.parametrize(
+    ("pauses", "waited"),
+    [((3600, 17, None), [17.0]), ((None, 17, 30), [17.0]), ((None, None, 17), [17.0]), ((3600, 3600, 3600), [])],
+)
+async def test_the_shortest_pause_that_a_model_or_a_fallback_demands_is_waited_for(
+    pauses: tuple[float | None, ...], waited: list[float]
+) -> None:
+    left = dict(zip(("one", "gpt-two", "three"), pauses, strict=True))
+
+    async def limited(call: ModelCall) -> str:
+        model = call.settings.model
+        if model in left:
+            raise RateLimited("slow down", provider="p", model=model, retry_after=left.pop(model))
+        return "ok"
+
+    assert (await run(_one(_FALLBACKS), model=Answering(limited))).sleeps == waited
+
+
 def _branches(on_error: str) -> str:
     """`s` forks to `a` and to `b`, which fails; they meet in `j`. `rescue` comes last, and after no failure."""
     return document(

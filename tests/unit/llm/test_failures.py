@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from flowyard.llm import failures
+from flowyard.llm.error_bodies import read_error
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
@@ -36,10 +37,11 @@ def test_the_wait_is_read_in_each_of_its_forms(headers: dict[str, str], seconds:
         (json.dumps([{"error": {"message": "no luck"}}]), "no luck"),
         (json.dumps({"message": "no luck"}), "no luck"),
         ("<h1>no luck</h1>", "<h1>no luck</h1>"),
+        ("<html><head><title>502 Bad Gateway</title>", "an HTML page: 502 Bad Gateway"),
     ],
 )
 def test_the_sentence_is_found_in_an_error_body(body: str, text: str) -> None:
-    assert failures.error_text(body) == text
+    assert read_error(body).text == text
 
 
 def test_a_detail_is_one_short_line() -> None:

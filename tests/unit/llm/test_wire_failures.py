@@ -41,7 +41,7 @@ def call_of(settings: ModelSettings) -> ModelCall:
 async def fail(models: Models, provider: Provider, behaviour: Behaviour, on_token: OnToken | None) -> ModelError:
     async with provider.serve([behaviour]) as server:
         with pytest.raises(ModelError) as caught:
-            await models.reply(call_of(provider.settings(server, timeout=5)), on_token)
+            await models.reply(call_of(provider.settings(server, timeout=60)), on_token)
         assert len(server.requests) == 1
     return caught.value
 

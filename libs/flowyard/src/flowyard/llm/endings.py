@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from flowyard.errors.steps import ReplyCutOff, ReplyFiltered, ReplyRefused, UnusableReply
 from flowyard.language.nodes import ModelSettings
@@ -41,13 +40,6 @@ class Outcome:
         start = text.lstrip()
         in_text = any(start.startswith(tag) and tag.replace("<", "</") not in start for tag in _THINKS)
         return ReplyEnding("length", only_reasoned=in_text or (self.has_reasoned and not start))
-
-
-def filter_names(choice: Mapping[str, Any]) -> str:
-    """The filters that matched, of Azure's `content_filter_results`, such as `violence, hate`."""
-    results = choice.get("content_filter_results")
-    matched = results.items() if isinstance(results, Mapping) else ()
-    return ", ".join(name for name, each in matched if isinstance(each, Mapping) and each.get("filtered"))
 
 
 def unusable(reply: ModelReply, settings: ModelSettings, *, is_budget: bool) -> UnusableReply | None:

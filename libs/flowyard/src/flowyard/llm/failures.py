@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from flowyard.errors.steps import (
@@ -19,7 +18,10 @@ from flowyard.errors.steps import (
     ReplyFiltered,
 )
 from flowyard.language.nodes import ModelSettings
+from flowyard.llm.error_bodies import ErrorBody, ErrorInReply, read_error
+from flowyard.llm.event_stream import BrokenReply
 from flowyard.llm.keys import key_variable
+from flowyard.runs.retry import LONGEST_WAIT
 from flowyard.secrets.masking import Masker
 
 Secrets: TypeAlias = frozenset[str]
@@ -28,8 +30,10 @@ NO_SECRETS: Final[Secrets] = frozenset()
 _MAX_LENGTH: Final = 300
 _RETRYABLE: Final = frozenset({408, 409, 425})
 """Request timeout, conflict, too early: the 4xx statuses that are temporary."""
-_FILTERED: Final = ("content_filter", "content_policy_violation")
-"""Codes of Azure and OpenAI for a prompt that their filter blocked."""
+_FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
+"""Codes of Azure and OpenAI for what their filter blocked."""
+_NO_CREDIT: Final = frozenset({"billing_hard_limit_reached", "billing_not_active", "insufficient_quota"})
+"""OpenAI's codes for an account that has to be paid first: waiting doesn't help."""
 _MAY_HAVE_RUN: Final = frozenset({408, 502, 504, 520, 524})
 """Statuses that a proxy sends when the model received the request but didn't answer in time, or not completely."""
 
@@ -56,15 +60,18 @@ def from_status(
     headers: Mapping[str, str],
     secrets: Secrets,
     now: datetime,
+    pause: float | None = None,
     inside_reply: bool = False,
 ) -> ModelError:
     """The error for an HTTP error status. `detail`: the provider's error text; `headers`: those of the response.
 
+    `pause`: seconds that the error's body demands before the next call.
     `inside_reply`: the status wasn't that of the response, but was read in its body or derived from it, so a model may
     have run.
     """
-    text = brief(f"{_advice(settings, status)}{f': {detail}' if detail.strip() else ''}", secrets)
     wait = retry_after(headers, now)
+    wait = pause if wait is None else wait
+    text = f"{brief(f'{_advice(settings, status)}{_after_colon(detail)}', secrets)}{_too_long(wait)}"
     if status == 429:
         return RateLimited(text, provider=settings.provider, model=settings.model, retry_after=wait)
     if status >= 500 or status in _RETRYABLE:
@@ -77,15 +84,51 @@ def from_response(
     settings: ModelSettings, status: int, body: str, *, headers: Mapping[str, str], secrets: Secrets, now: datetime
 ) -> ModelError:
     """The error for a response with an HTTP error status."""
-    text = error_text(body)
+    error = read_error(body)
     location = _lower(headers).get("location")
     if 300 <= status < 400 and location:
         detail = f"{_redirect(settings, location)} ({status}), which isn't followed: name the address itself"
         return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model)
-    if _error_code(body) in _FILTERED:
-        detail = brief(f"a content filter blocked the prompt: {text}", secrets)
-        return ReplyFiltered(detail, provider=settings.provider, model=settings.model)
-    return from_status(settings, status, text, headers=headers, secrets=secrets, now=now)
+    return _of_code(settings, error, status, secrets=secrets, is_reply=False) or from_status(
+        settings, status, error.text, headers=headers, secrets=secrets, now=now, pause=error.wait
+    )
+
+
+def from_broken_reply(settings: ModelSettings, broken_reply: BrokenReply, secrets: Secrets) -> ModelError:
+    """The error for an answer with status 200 that can't be read, or is an error itself."""
+    if not isinstance(broken_reply, ErrorInReply):
+        return broken(settings, str(broken_reply), secrets)
+    error = read_error(broken_reply.body)
+    if error.is_page:
+        detail = f"{settings.api_base or 'the provider'} answered with {error.text}. Is it the address of the API?"
+        return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model)
+    of_code = _of_code(settings, error, error.status, secrets=secrets, is_reply=True)
+    if of_code is not None or error.status is None:
+        return of_code or broken(settings, error.text, secrets)
+    return from_status(
+        settings,
+        error.status,
+        error.text,
+        headers={},
+        secrets=secrets,
+        now=datetime.now(UTC),
+        pause=error.wait,
+        inside_reply=True,
+    )
+
+
+def _of_code(
+    settings: ModelSettings, error: ErrorBody, status: int | None, *, secrets: Secrets, is_reply: bool
+) -> ModelError | None:
+    """The error for a code that says more than the status, else None."""
+    if error.codes & _FILTERED:
+        what = f"a content filter blocked the {'reply' if is_reply else 'prompt'}"
+        detail = f"{what}{_after_colon(error.filters)}{_after_colon(error.text)}"
+        return ReplyFiltered(brief(detail, secrets), provider=settings.provider, model=settings.model)
+    if error.codes & _NO_CREDIT:
+        detail = f"the account has no credit left{f' ({status})' if status else ''}{_after_colon(error.text)}"
+        return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model, answered=status)
+    return None
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -103,19 +146,6 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def error_text(body: str) -> str:
-    """The message in a provider's error body: `error.message`, `error` or `message`, else the whole body."""
-    try:
-        parsed: Any = json.loads(body)
-    except ValueError:
-        return body
-    if isinstance(parsed, list) and parsed:
-        parsed = parsed[0]
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-    message = error.get("message", error) if isinstance(error, dict) else error
-    return message if isinstance(message, str) else json.dumps(message)
-
-
 def _redirect(settings: ModelSettings, location: str) -> str:
     """Names the host only: the rest of a location may contain secrets, and so may its user."""
     try:
@@ -124,13 +154,6 @@ def _redirect(settings: ModelSettings, location: str) -> str:
     except ValueError:
         host = "an address that is none"
     return f"{settings.api_base or 'the provider'} redirects to {host}"
-
-
-def _error_code(body: str) -> Any:
-    try:
-        return json.loads(body)["error"]["code"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
 
 
 def brief(text: str, secrets: Secrets = NO_SECRETS) -> str:
@@ -178,6 +201,16 @@ def _advice(settings: ModelSettings, status: int) -> str:
             return f"the provider failed ({status})"
         case _:
             return f"the request was not accepted ({status})"
+
+
+def _after_colon(text: str) -> str:
+    return f": {text}" if text.strip() else ""
+
+
+def _too_long(wait: float | None) -> str:
+    if wait is None or wait <= LONGEST_WAIT:
+        return ""
+    return f"; it demands a pause of {wait:,.0f} s, and a step waits for {LONGEST_WAIT:,.0f} s at most"
 
 
 def _number(value: str | None) -> float | None:

@@ -11,7 +11,8 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
-from flowyard.llm.endings import Outcome, filter_names
+from flowyard.llm.endings import Outcome
+from flowyard.llm.error_bodies import filter_names
 
 # After this import LiteLLM is set up.
 from flowyard.llm.litellm_setup import litellm

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import httpx
 
+from flowyard.llm.error_bodies import ErrorInReply, refuse_error, refuse_page
 from flowyard.llm.event_stream import EventDecoder, LineDecoder, too_large
 from flowyard.llm.openai_replies import MAX_STREAM_RATIO
 
@@ -19,6 +21,7 @@ ERROR_LIMIT: Final = 64_000
 """Bytes of an error's body that are read."""
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 _EVENTS: Final = "text/event-stream"
+_TEXTS: Final = frozenset({_EVENTS, "application/json", "text/html"})
 _DONE: Final = "[DONE]"
 
 
@@ -62,7 +65,10 @@ class GuardedResponse(httpx.Response):
     def _within_limit(self, body: bytearray) -> bytes:
         if self.is_success and len(body) > self._limit:
             raise too_large(self._limit)
-        return bytes(body[: self._limit])
+        taken = bytes(body[: self._limit])
+        if self.is_success:
+            _refuse_error(taken.decode(errors="replace"))
+        return taken
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         if not self.is_success:
@@ -119,8 +125,8 @@ class _Stream:
         self._received += len(chunk)
         if not self._has_begun and (start := chunk.lstrip(_BLANK)):
             self._has_begun = True
-            # No line of an event stream begins with a brace.
-            if self._kind in (_EVENTS, "application/json") and start.startswith(b"{"):
+            # No line of an event stream begins with a brace, or with the bracket of HTML.
+            if self._kind in _TEXTS and start.startswith((b"{", b"<")):
                 self._whole, chunk = bytearray(), start
         if self._received > self._limit * (1 if self._whole is not None else MAX_STREAM_RATIO):
             raise too_large(self._limit)
@@ -139,6 +145,7 @@ class _Stream:
 
 
 def _event(data: str, kind: str) -> bytes:
+    _refuse_error(data)
     head = f"event: {kind}\n" if kind else ""
     # In JSON, a line break is white space.
     line = data.replace("\n", " ")
@@ -147,19 +154,35 @@ def _event(data: str, kind: str) -> bytes:
 
 def _whole_answer(body: bytes) -> bytes:
     """As an event, and OpenAI's in the form of a chunk."""
+    refuse_page(body.decode(errors="replace"))
     try:
         answer: Any = json.loads(body)
+        refuse_error(answer)
         for choice in answer.get("choices") or ():
             choice.setdefault("delta", choice.get("message"))
+    except ErrorInReply:
+        raise
     except (ValueError, AttributeError, TypeError, RecursionError):
         # What it is instead, LiteLLM may know.
         return body
     return _event(json.dumps(answer), "")
 
 
+def _refuse_error(text: str) -> None:
+    """Raises ErrorInReply. LiteLLM knows an error within an answer of some providers only, or loses its words."""
+    refuse_page(text)
+    # Within a string, the quotes would be escaped.
+    if '"error"' not in text:
+        return
+    with suppress(json.JSONDecodeError, RecursionError):
+        refuse_error(json.loads(text))
+
+
 def _texts(lines: Iterator[bytes]) -> Iterator[str]:
     for line in lines:
         text = line.decode(errors="replace")
+        if text.startswith("{"):
+            _refuse_error(text)
         is_end = text.removeprefix("data:").strip() == _DONE
         # LiteLLM ends a stream at a line that has this anywhere. Here it is in a string of JSON, where escapes may be.
         yield text if is_end else text.replace(_DONE, rf"\u005b{_DONE[1:]}")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from flowyard.llm import failures
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
-from flowyard.llm.endings import Outcome, filter_names
+from flowyard.llm.endings import Outcome
+from flowyard.llm.error_bodies import filter_names, refuse_error, refuse_page
 from flowyard.llm.event_stream import BrokenReply, EventDecoder, too_large
 from flowyard.llm.streamed_text import StreamedText, whole_text
 
@@ -23,8 +23,9 @@ _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 
 def read_reply(body: bytes) -> ModelReply:
     """The reply in a whole answer. Raises ValueError, LookupError, TypeError, AttributeError or RecursionError."""
+    refuse_page(body.decode(errors="replace"))
     answer = json.loads(body)
-    _refuse_error(answer)
+    refuse_error(answer)
     choice = answer["choices"][0]
     text = choice["message"].get("content") or ""
     if not isinstance(text, str):
@@ -73,8 +74,8 @@ class StreamedReply:
         self._received += len(chunk)
         if not self._has_begun and (start := chunk.lstrip(_BLANK)):
             self._has_begun = True
-            # No line of an event stream begins with a brace.
-            if start.startswith(b"{"):
+            # No line of an event stream begins with a brace, or with the bracket of HTML.
+            if start.startswith((b"{", b"<")):
                 self._whole, chunk = bytearray(), start
         if self._received > self._limit * (1 if self._whole is not None else MAX_STREAM_RATIO):
             raise too_large(self._limit)
@@ -115,7 +116,7 @@ class StreamedReply:
             self.is_complete = True
             return
         event = json.loads(data)
-        _refuse_error(event)
+        refuse_error(event)
         if (usage := _usage_in(event)) is not None:
             self._usage = usage
         self._outcome.has_reasoned = self._outcome.has_reasoned or _has_reasoned(event.get("usage"))
@@ -127,11 +128,6 @@ class StreamedReply:
     def _add(self, text: str | None) -> None:
         if text:
             self._text.add(text)
-
-
-def _refuse_error(answer: Any) -> None:
-    if answer.get("error"):
-        raise BrokenReply(failures.error_text(json.dumps(answer)))
 
 
 def _usage_in(answer: Any) -> Usage | None:

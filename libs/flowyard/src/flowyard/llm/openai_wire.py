@@ -77,7 +77,7 @@ async def chat(
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _connection_error(error, endpoint.url, call.settings, secrets) from error
     except BrokenReply as error:
-        raise failures.broken(call.settings, str(error), secrets) from None
+        raise failures.from_broken_reply(call.settings, error, secrets) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise failures.broken(call.settings, "the answer is not a chat completion") from error
 

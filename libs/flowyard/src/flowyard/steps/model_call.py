@@ -40,7 +40,8 @@ class ModelCaller:
     async def reply(self, call: ModelCall, in_round: int) -> ModelReply:
         """The first reply of the node's model and its fallbacks, called in order. `in_round`: see CallStart.
 
-        If all of them fail, raises the first ModelError that is worth a retry, so that the step is retried.
+        If all of them fail, raises the first ModelError that is worth a retry, so that the step is retried, with the
+        shortest pause that any of these demands.
         """
         if not call.settings.fallbacks:
             return await self._call_model(call, in_round)
@@ -50,7 +51,13 @@ class ModelCaller:
                 return await self._call_model(replace(call, settings=settings), in_round)
             except ModelError as error:
                 errors.append(error)
-        raise next((error for error in errors if error.code in self._node.retry.errors), errors[-1])
+        worth_it = [error for error in errors if error.code in self._node.retry.errors]
+        if not worth_it:
+            raise errors[-1]
+        # The first model that may be called again ends the wait.
+        pauses = [error.retry_after for error in worth_it if error.retry_after is not None]
+        worth_it[0].retry_after = min(pauses, default=None)
+        raise worth_it[0]
 
     async def _call_model(self, call: ModelCall, in_round: int) -> ModelReply:
         wanted = with_schema(call)
