@@ -76,13 +76,17 @@ COMPLETE: Final = ReplyEnding()
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """`cost_usd`: None if no price is known. `first_token_s`: seconds to the first token; None without streaming."""
+    """`cost_usd`: None if no price is known. `first_token_s`: seconds to the first token; None without streaming.
+
+    `reasoning`: what the model wrote of it, in its text or apart from it; at most REASONING_LIMIT characters.
+    """
 
     text: str
     usage: Usage
     cost_usd: Decimal | None
     first_token_s: float | None = None
     ending: ReplyEnding = COMPLETE
+    reasoning: str = ""
 
 
 class Model(Protocol):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from flowyard.errors.steps import ReplyCutOff, ReplyFiltered, ReplyRefused, UnusableReply
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import COMPLETE, ModelReply, ReplyEnding, Usage
 from flowyard.llm.failures import brief
+from flowyard.llm.reasoning import Reasoning
 
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
 _REFUSED: Final = frozenset({"refusal"})
@@ -21,13 +22,13 @@ class Outcome:
     """What an answer says about how its reply ended, collected from its pieces.
 
     `reason`: OpenAI's `finish_reason`, or one of Anthropic's. `refusal`: the model's words. `filters`: why a filter
-    blocked it. `has_reasoned`: whether the model wrote reasoning that isn't in the text.
+    blocked it. `reasoning`: what the model wrote of it outside of the text.
     """
 
     reason: str | None = None
     refusal: str = ""
     filters: str = ""
-    has_reasoned: bool = False
+    reasoning: Reasoning = field(default_factory=Reasoning)
 
     def ending(self, text: str) -> ReplyEnding:
         """`text`: of the reply."""
@@ -39,7 +40,7 @@ class Outcome:
             return COMPLETE
         start = text.lstrip()
         in_text = any(start.startswith(tag) and tag.replace("<", "</") not in start for tag in _THINKS)
-        return ReplyEnding("length", only_reasoned=in_text or (self.has_reasoned and not start))
+        return ReplyEnding("length", only_reasoned=in_text or (self.reasoning.is_there and not start))
 
 
 def unusable(reply: ModelReply, settings: ModelSettings, *, is_budget: bool) -> UnusableReply | None:

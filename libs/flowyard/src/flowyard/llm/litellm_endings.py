@@ -44,12 +44,12 @@ def add_reply(outcome: Outcome, choice: Any) -> None:
 
 def add_reasoning(outcome: Outcome, message: Any) -> None:
     """`message`: a message, or a piece of it."""
-    outcome.has_reasoned = outcome.has_reasoned or bool(getattr(message, "reasoning_content", None))
+    outcome.reasoning.add(getattr(message, "reasoning_content", None))
 
 
 def add_usage(outcome: Outcome, usage: Any) -> None:
     details = getattr(usage, "completion_tokens_details", None)
-    outcome.has_reasoned = outcome.has_reasoned or bool(getattr(details, "reasoning_tokens", None))
+    outcome.reasoning.add(getattr(details, "reasoning_tokens", None))
 
 
 class _FinishReasons(dict[str, str]):

@@ -148,7 +148,7 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, *, l
     usage, billable = _usage(getattr(last, "usage", None))
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
     add_usage(outcome, getattr(last, "usage", None))
-    return ModelReply(text, usage, cost, first_token_s, outcome.ending(text))
+    return ModelReply(text, usage, cost, first_token_s, outcome.ending(text), outcome.reasoning.text())
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:

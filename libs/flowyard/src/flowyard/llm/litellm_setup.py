@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
@@ -36,6 +37,7 @@ _http: Any = import_module("litellm.llms.custom_httpx.http_handler")
 logging_worker: Any = import_module("litellm.litellm_core_utils.logging_worker")
 _logging: Any = import_module("litellm.litellm_core_utils.litellm_logging")
 _main: Any = import_module("litellm.main")
+_ollama_chat: Any = import_module("litellm.llms.ollama.chat.transformation").OllamaChatCompletionResponseIterator
 _ollama: Any = import_module("litellm.llms.ollama.common_utils")
 
 litellm.suppress_debug_info = True
@@ -83,9 +85,25 @@ def _no_prices(*_: object, **__: object) -> None:
     """Replaces a function that takes prices from a call's parameters and applies them to all later calls."""
 
 
+def _with_tags(parse: Callable[[Any, dict[str, Any]], Any]) -> Callable[[Any, dict[str, Any]], Any]:
+    """Keeps the tags of reasoning in a stream of Ollama's: LiteLLM drops them, wherever they are, with what is next."""
+
+    def wrapped(iterator: Any, chunk: dict[str, Any]) -> Any:
+        message: Any = chunk.get("message")
+        text = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(text, str) or "<" not in text:
+            return parse(iterator, chunk)
+        parsed = parse(iterator, {**chunk, "message": {**message, "content": "-"}})
+        parsed.choices[0].delta.content = text
+        return parsed
+
+    return wrapped
+
+
 _main._register_custom_pricing_for_request = _no_prices  # noqa: SLF001  # there is no setting for it
 _http.AsyncHTTPHandler.single_connection_post_request = _no_second_request
 _logging.get_standard_logging_object_payload = _no_report
+_ollama_chat.chunk_parser = _with_tags(_ollama_chat.chunk_parser)
 _ollama.OllamaModelInfo.get_runtime_model_info = _no_ollama_request
 
 

@@ -19,6 +19,7 @@ from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.json_forms import RefusedForms
+from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
 from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
 from flowyard.secrets.masking import MaskedStream, Masker
@@ -77,12 +78,7 @@ class Models:
         reply = await self._reply_of(model, request, stream.add if stream is not None else on_token)
         if stream is not None:
             stream.end()
-        if not masker:
-            return reply
-        known = frozenset(property_names(request.schema))
-        text = masker.text(reply.text) if request.schema is None else masker.json(reply.text, known)
-        ending = replace(reply.ending, why=masker.text(reply.ending.why)) if reply.ending.why else reply.ending
-        return replace(reply, text=text, ending=ending)
+        return _masked(_without_reasoning(reply), request, masker) if masker else _without_reasoning(reply)
 
     async def _reply_of(self, model: Model, call: ModelCall, on_token: OnToken | None) -> ModelReply:
         forms, schema = self._refused_forms, call.schema
@@ -199,6 +195,29 @@ def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], fi
             from flowyard.llm.litellm_model import check_provider  # noqa: PLC0415
 
             check_provider(each, environ)
+
+
+def _without_reasoning(reply: ModelReply) -> ModelReply:
+    reasoning, text = split_reasoning(reply.text)
+    if not reasoning:
+        return reply
+    return replace(
+        reply, text=text, reasoning="\n".join(filter(None, (reply.reasoning.strip(), reasoning)))[:REASONING_LIMIT]
+    )
+
+
+def _masked(reply: ModelReply, call: ModelCall, masker: Masker) -> ModelReply:
+    known = frozenset(property_names(call.schema))
+    reasoning = reply.reasoning
+    if len(reasoning) >= REASONING_LIMIT:
+        # It may have been cut off within a secret.
+        reasoning = reasoning[: masker.safe_length(reasoning)]
+    return replace(
+        reply,
+        text=masker.text(reply.text) if call.schema is None else masker.json(reply.text, known),
+        ending=replace(reply.ending, why=masker.text(reply.ending.why)),
+        reasoning=masker.text(reasoning),
+    )
 
 
 def _client_kind(settings: ModelSettings) -> str:

@@ -30,9 +30,16 @@ def read_reply(body: bytes) -> ModelReply:
     text = choice["message"].get("content") or ""
     if not isinstance(text, str):
         raise TypeError("the content is not a text")
-    outcome = Outcome(has_reasoned=_has_reasoned(answer.get("usage")))
+    outcome = Outcome()
+    outcome.reasoning.add(_reasoning_tokens(answer.get("usage")))
     _add_choice(outcome, choice, choice["message"])
-    return ModelReply(whole_text(text), _usage_in(answer) or Usage(), None, ending=outcome.ending(text))
+    return ModelReply(
+        whole_text(text),
+        _usage_in(answer) or Usage(),
+        None,
+        ending=outcome.ending(text),
+        reasoning=outcome.reasoning.text(),
+    )
 
 
 def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
@@ -43,12 +50,12 @@ def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[st
     refusal = message.get("refusal")
     outcome.refusal += refusal if isinstance(refusal, str) else ""
     outcome.filters = filter_names(choice) or outcome.filters
-    outcome.has_reasoned = outcome.has_reasoned or any(message.get(name) for name in _REASONING)
+    outcome.reasoning.add(next((message[name] for name in _REASONING if message.get(name)), None))
 
 
-def _has_reasoned(usage: Any) -> bool:
+def _reasoning_tokens(usage: Any) -> Any:
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
-    return isinstance(details, dict) and bool(details.get("reasoning_tokens"))
+    return details.get("reasoning_tokens") if isinstance(details, dict) else None
 
 
 class StreamedReply:
@@ -93,7 +100,8 @@ class StreamedReply:
         if not self._is_finished:
             self._read_last_event()
         text = self._text.end()
-        return ModelReply(text, self._usage, None, self._text.first_token_s, self._outcome.ending(text))
+        ending, reasoning = self._outcome.ending(text), self._outcome.reasoning.text()
+        return ModelReply(text, self._usage, None, self._text.first_token_s, ending, reasoning)
 
     @property
     def _is_finished(self) -> bool:
@@ -119,7 +127,7 @@ class StreamedReply:
         refuse_error(event)
         if (usage := _usage_in(event)) is not None:
             self._usage = usage
-        self._outcome.has_reasoned = self._outcome.has_reasoned or _has_reasoned(event.get("usage"))
+        self._outcome.reasoning.add(_reasoning_tokens(event.get("usage")))
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
             _add_choice(self._outcome, choice, delta)

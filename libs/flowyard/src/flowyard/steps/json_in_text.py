@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 _FENCE: Final = "```"
-_REASONING: Final = re.compile(r"\s*<(think|thinking|reasoning)>")
 _OPENING: Final = re.compile(r"[{\[]")
 _NEAR: Final = 20
 _BEFORE: Final = re.compile(r"(?:\A|[\n:])[ \t]*\Z")
@@ -25,18 +24,6 @@ def _refuse(constant: str) -> Any:
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
-
-
-def without_reasoning(text: str) -> str:
-    """The text after the blocks of reasoning that it begins with, such as `<think>…</think>`."""
-    end = 0
-    while (opening := _REASONING.match(text, end)) is not None:
-        closing = f"</{opening[1]}>"
-        start = text.find(closing, opening.end())
-        if start < 0:
-            break
-        end = start + len(closing)
-    return text[end:].strip()
 
 
 def parse(text: str) -> Any:

@@ -11,7 +11,8 @@ from flowyard.language.nodes import Output, PromptNode
 from flowyard.language.values.conform import conform
 from flowyard.language.values.json_schema import object_schema
 from flowyard.language.values.types import DictOf, ListOf, Nullable, ObjectOf, Simple, Type
-from flowyard.steps.json_in_text import parse, values_in, without_reasoning
+from flowyard.llm.reasoning import split_reasoning
+from flowyard.steps.json_in_text import parse, values_in
 
 _SHOWN: Final = 5
 
@@ -25,7 +26,7 @@ def reply_schema(node: PromptNode) -> Mapping[str, Any] | None:
 
 def read_reply(node: PromptNode, text: str) -> dict[str, Any]:
     """The node's outputs out of a reply. Raises InvalidOutput with what is wrong, and keeps the reply."""
-    bare = without_reasoning(text)
+    _, bare = split_reasoning(text)
     if not bare:
         raise InvalidOutput("the reply is empty", reply=text)
     if node.reply_as == "text":

@@ -1,0 +1,46 @@
+"""The reasoning of a model, kept apart from its reply. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+REASONING_LIMIT: Final = 100_000
+"""Characters of a call's reasoning that are kept."""
+_OPENING: Final = re.compile(r"\s*<(think|thinking|reasoning)>")
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """The blocks of reasoning that a text begins with, such as `<think>…</think>`, and the text after them."""
+    blocks: list[str] = []
+    end = 0
+    while (opening := _OPENING.match(text, end)) is not None:
+        closing = f"</{opening[1]}>"
+        start = text.find(closing, opening.end())
+        if start < 0:
+            break
+        blocks.append(text[opening.end() : start].strip())
+        end = start + len(closing)
+    return "\n".join(block for block in blocks if block), text[end:].strip()
+
+
+class Reasoning:
+    """Receives a model's reasoning in pieces, and keeps its beginning. `is_there`: the model wrote any."""
+
+    __slots__ = ("_left", "_pieces", "is_there")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._left = REASONING_LIMIT
+        self.is_there = False
+
+    def add(self, piece: object) -> None:
+        """Whatever a provider sends as reasoning: what is no text is only noticed."""
+        self.is_there = self.is_there or bool(piece)
+        if isinstance(piece, str) and self._left > 0:
+            self._pieces.append(piece[: self._left])
+            self._left -= len(piece)
+
+    def text(self) -> str:
+        # A character may come in two halves.
+        return "".join(self._pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
