@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowyard.language import secret_references
+from flowyard.language.building.model_parameters import temperature_fault
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import KeyPath, did_you_mean
 from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
@@ -62,6 +63,7 @@ class ModelReader:
             self.document.error("missing-key", path, message, "add 'model:'", key=True)
         self._check_address(given.get("api_base"), path)
         self._check_extra(given.get("extra", {}), path)
+        self._check_temperature(provider, model or "", given.get("temperature"), path)
         return ModelSettings(provider, model or "unknown", **given)
 
     def _check_address(self, address: str | None, path: KeyPath) -> None:
@@ -69,6 +71,12 @@ class ModelReader:
         if address is not None and self.document.has(where) and not _has_host(address):
             message = f"'api_base' must be an address, not '{address}'"
             self.document.error("invalid-value", where, message, "write http://HOST:PORT or https://HOST")
+
+    def _check_temperature(self, provider: str, model: str, temperature: float | None, path: KeyPath) -> None:
+        fault = temperature_fault(provider, model, temperature) if temperature is not None else None
+        where = next((p for p in ((*path, "temperature"), (*path, "model")) if self.document.has(p)), None)
+        if fault is not None and where is not None:
+            self.document.warn("not-taken", where, fault)
 
     def _check_extra(self, extra: Mapping[str, Any], path: KeyPath) -> None:
         for name in extra:
