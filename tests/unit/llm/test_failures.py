@@ -7,8 +7,13 @@ import pytest
 
 from flowyard.llm import failures
 from flowyard.llm.error_bodies import read_error
+from flowyard.llm.pauses import retry_after
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
+
+
+def used_up(kind: str, reset: str) -> dict[str, str]:
+    return {f"X-RateLimit-Remaining-{kind}": "0", f"x-ratelimit-reset-{kind}": reset}
 
 
 @pytest.mark.parametrize(
@@ -22,11 +27,20 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "-1"}, None),
         ({"Retry-After": "nan"}, None),
+        (used_up("requests", "6m0s"), 360.0),
+        (used_up("tokens", "1h2m3.5s"), 3723.5),
+        (used_up("tokens", "120ms"), 0.12),
+        (used_up("requests", "7"), 7.0),
+        ({**used_up("requests", "2s"), **used_up("tokens", "9s")}, 9.0),
+        ({**used_up("requests", "2s"), "Retry-After": "1"}, 1.0),
+        ({**used_up("requests", "2s"), "X-RateLimit-Remaining-requests": "3"}, None),
+        (used_up("requests", "soon"), None),
+        (used_up("requests", ""), None),
         ({}, None),
     ],
 )
 def test_the_wait_is_read_in_each_of_its_forms(headers: dict[str, str], seconds: float | None) -> None:
-    assert failures.retry_after(headers, NOW) == seconds
+    assert retry_after(headers, NOW) == seconds
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.error_bodies import ErrorBody, ErrorInReply, read_error
 from flowyard.llm.event_stream import BrokenReply
 from flowyard.llm.keys import key_variable
+from flowyard.llm.pauses import retry_after
 from flowyard.runs.retry import LONGEST_WAIT
 from flowyard.secrets.masking import Masker
 
@@ -85,7 +85,7 @@ def from_response(
 ) -> ModelError:
     """The error for a response with an HTTP error status."""
     error = read_error(body)
-    location = _lower(headers).get("location")
+    location = next((value for name, value in headers.items() if name.lower() == "location"), None)
     if 300 <= status < 400 and location:
         detail = f"{_redirect(settings, location)} ({status}), which isn't followed: name the address itself"
         return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model)
@@ -129,21 +129,6 @@ def _of_code(
         detail = f"the account has no credit left{f' ({status})' if status else ''}{_after_colon(error.text)}"
         return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model, answered=status)
     return None
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or Retry-After (RFC 9110: seconds or a date). None: not given."""
-    lower = _lower(headers)
-    milliseconds = _number(lower.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = lower.get("retry-after")
-    seconds = _number(value)
-    return seconds if seconds is not None or value is None else _seconds_until(value, now)
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _redirect(settings: ModelSettings, location: str) -> str:
@@ -211,19 +196,3 @@ def _too_long(wait: float | None) -> str:
     if wait is None or wait <= LONGEST_WAIT:
         return ""
     return f"; it demands a pause of {wait:,.0f} s, and a step waits for {LONGEST_WAIT:,.0f} s at most"
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return number if number is not None and 0 <= number < float("inf") else None
-
-
-def _seconds_until(value: str, now: datetime) -> float | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())
