@@ -17,7 +17,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models, open_models
 from support.wire.behaviour import Raw, Text
-from support.wire.providers import ENVIRON, Provider
+from support.wire.providers import ANTHROPIC, ENVIRON, GOOGLE, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 LONG = " ".join(["x" * 100] * 30)
@@ -58,6 +58,20 @@ async def test_the_limit_counts_what_is_compressed_in_full(provider: Provider, o
 def bomb() -> bytes:
     """100 MB in 100 kB."""
     return gzip.compress(b"\n" + b"x" * 100_000_000, 1)
+
+
+@pytest.mark.parametrize("provider", [ANTHROPIC, GOOGLE], ids=lambda provider: provider.name)
+@pytest.mark.parametrize("encoding", ["zstd", "gzip, gzip", "br"])
+async def test_no_answer_is_unpacked_that_may_grow_without_limit(
+    provider: Provider, models: Models, encoding: str
+) -> None:
+    async with serving(b"no matter", f"Content-Encoding: {encoding}\r\n".encode()) as url:
+        settings = ModelSettings(provider.name, provider.model, api_base=url, **provider.needed)
+        with pytest.raises(ProviderError, match=f"compressed by {encoding}, which wasn't accepted"):
+            await models.reply(call_of(settings))
+    async with provider.serve([Text("hi")]) as server:
+        await models.reply(call_of(provider.settings(server)))
+    assert server.requests[0].headers["accept-encoding"] == "gzip, deflate"
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import httpx
 
-from flowyard.llm.litellm_responses import guard
+from flowyard.llm.litellm_responses import ENCODINGS, guard
 
 _limit: ContextVar[int | None] = ContextVar("_limit", default=None)
 """Most bytes of a reply to the call that is made in this context; None: there is no call."""
@@ -34,22 +34,24 @@ def guarded_http(reply_limit: int) -> Iterator[None]:
 
 def _guarded(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
     @wraps(send)
-    def wrapped(*args: Any, **kwargs: Any) -> httpx.Response:
+    def wrapped(client: httpx.Client, request: httpx.Request, **kwargs: Any) -> httpx.Response:
         limit = _limit.get()
         if limit is None:
-            return send(*args, **kwargs)
-        return guard(send(*args, **{**kwargs, "follow_redirects": False}), limit)
+            return send(client, request, **kwargs)
+        request.headers["Accept-Encoding"] = ENCODINGS
+        return guard(send(client, request, **{**kwargs, "follow_redirects": False}), limit)
 
     return wrapped
 
 
 def _guarded_async(send: Callable[..., Awaitable[httpx.Response]]) -> Callable[..., Any]:
     @wraps(send)
-    async def wrapped(*args: Any, **kwargs: Any) -> httpx.Response:
+    async def wrapped(client: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> httpx.Response:
         limit = _limit.get()
         if limit is None:
-            return await send(*args, **kwargs)
-        return guard(await send(*args, **{**kwargs, "follow_redirects": False}), limit)
+            return await send(client, request, **kwargs)
+        request.headers["Accept-Encoding"] = ENCODINGS
+        return guard(await send(client, request, **{**kwargs, "follow_redirects": False}), limit)
 
     return wrapped
 

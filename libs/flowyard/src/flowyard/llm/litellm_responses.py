@@ -14,9 +14,11 @@ from typing import Any, Final
 import httpx
 
 from flowyard.llm.error_bodies import ErrorInReply, refuse_error, refuse_page
-from flowyard.llm.event_stream import EventDecoder, LineDecoder, too_large
+from flowyard.llm.event_stream import BrokenReply, EventDecoder, LineDecoder, too_large
 from flowyard.llm.openai_replies import MAX_STREAM_RATIO
 
+ENCODINGS: Final = "gzip, deflate"
+"""What is accepted: in others, some bytes may stand for gigabytes, which are in memory before any limit sees them."""
 ERROR_LIMIT: Final = 64_000
 """Bytes of an error's body that are read."""
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
@@ -39,6 +41,13 @@ class GuardedResponse(httpx.Response):
     def _limit(self) -> int:
         limit: int = self.extensions["reply_limit"]
         return limit if self.is_success else min(limit, ERROR_LIMIT)
+
+    def _get_content_decoder(self) -> Any:
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        # A single one, too.
+        if encoding not in ("identity", *ENCODINGS.split(", ")):
+            raise BrokenReply(f"the answer is compressed by {encoding}, which wasn't accepted")
+        return super()._get_content_decoder()
 
     def read(self) -> bytes:
         if not hasattr(self, "_content"):
