@@ -84,18 +84,16 @@ class GuardedResponse(httpx.Response):
             self.read()
         stream = self._stream()
         for chunk in super().iter_bytes(chunk_size):
-            yield from stream.feed(chunk)
-        yield from stream.end()
+            yield stream.feed(chunk)
+        yield stream.end()
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         if not self.is_success:
             await self.aread()
         stream = self._stream()
         async for chunk in super().aiter_bytes(chunk_size):
-            for piece in stream.feed(chunk):
-                yield piece
-        for piece in stream.end():
-            yield piece
+            yield stream.feed(chunk)
+        yield stream.end()
 
     def iter_lines(self) -> Iterator[str]:
         lines = LineDecoder()
@@ -129,7 +127,7 @@ class _Stream:
         self._whole: bytearray | None = None
         self._events = EventDecoder() if kind == _EVENTS else None
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> bytes:
         """Raises BrokenReply."""
         self._received += len(chunk)
         if not self._has_begun and (start := chunk.lstrip(_BLANK)):
@@ -141,16 +139,18 @@ class _Stream:
             raise too_large(self._limit)
         if self._whole is not None:
             self._whole += chunk
-        elif self._events is not None:
-            yield from (_event(data, self._events.kind) for data in self._events.feed(chunk))
-        else:
-            yield chunk
+            return b""
+        return chunk if self._events is None else _lines_of(self._events, self._events.feed(chunk))
 
-    def end(self) -> Iterator[bytes]:
+    def end(self) -> bytes:
         if self._whole is not None:
-            yield _whole_answer(bytes(self._whole))
-        elif self._events is not None:
-            yield from (_event(data, self._events.kind) for data in self._events.end())
+            return _whole_answer(bytes(self._whole))
+        return b"" if self._events is None else _lines_of(self._events, self._events.end())
+
+
+def _lines_of(events: EventDecoder, ended: Iterator[str]) -> bytes:
+    """`ended`: the data of events, as the decoder gives them."""
+    return b"".join(_event(data, events.kind) for data in ended)
 
 
 def _event(data: str, kind: str) -> bytes:
