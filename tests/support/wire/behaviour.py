@@ -70,11 +70,12 @@ class Odd:
 
 @dataclass(frozen=True)
 class Raw:
-    """A body of these bytes, streamed or not."""
+    """A body of these bytes, streamed or not. `encoding`: how they claim to be packed, such as `gzip`."""
 
     body: bytes
     status: int = 200
     kind: str = "text/event-stream"
+    encoding: str = ""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ async def serve(
         finally:
             server.open -= 1
 
-    app = web.Application()
+    app = web.Application(client_max_size=10_000_000)
     app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
@@ -151,7 +151,10 @@ async def _behave(dialect: Dialect, got: web.Request, request: Request, behaviou
                 return web.Response(text=dialect.event(behaviour.value), content_type=dialect.stream_type)
             return web.json_response(behaviour.value)
         case Raw():
-            return web.Response(body=behaviour.body, status=behaviour.status, content_type=behaviour.kind)
+            headers = {"Content-Encoding": behaviour.encoding} if behaviour.encoding else None
+            return web.Response(
+                body=behaviour.body, status=behaviour.status, content_type=behaviour.kind, headers=headers
+            )
         case Late():
             await asyncio.sleep(behaviour.seconds)
             return await _behave(dialect, got, request, behaviour.reply)

@@ -10,7 +10,7 @@ import pytest
 
 from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import ChatMessage, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models, open_models
 from support.wire.behaviour import Status, Text
 from support.wire.providers import ENVIRON, OPENAI
@@ -49,7 +49,7 @@ async def test_litellm_is_never_imported() -> None:
     program = """
 import asyncio, sys
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import ChatMessage, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import open_models
 async def main():
     async with open_models({}) as models:
@@ -66,13 +66,33 @@ asyncio.run(main())
     assert shown.stdout.split() == ["hello", "False"], shown.stderr
 
 
-async def test_an_answer_that_nests_too_deeply_is_a_failure_like_any_other(models: Models) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"}]}")
-        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 200_000)
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 200_000,
+        b"not HTTP\r\n\r\n",
+        HEAD + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnot!",
+        HEAD + b"Content-Encoding: br\r\nContent-Length: 4\r\n\r\nnot!",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nno chunk",
+        HEAD + b"Content-Length: 100\r\n\r\nshort",
+        HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+    ids=["nests too deeply", "not HTTP", "not gzip", "not brotli", "broken chunk", "too short", "long header"],
+)
+async def test_an_answer_that_cant_be_read_is_a_provider_error(
+    models: Models, answer: bytes, on_token: OnToken | None
+) -> None:
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]")
+        writer.write(answer)
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(send, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(ProviderError):
-            await models.reply(call_of(f"http://127.0.0.1:{port}/v1"))
+        with pytest.raises(ProviderError) as caught:
+            await models.reply(call_of(f"http://127.0.0.1:{port}/v1"), on_token)
+    assert type(caught.value) is ProviderError

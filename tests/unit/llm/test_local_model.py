@@ -18,10 +18,10 @@ import pytest
 
 from flowyard.errors.steps import ModelTimeout, ProviderError
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import ChatMessage, ModelCall
+from flowyard.llm.calls import REPLY_LIMIT, ChatMessage, ModelCall
 from flowyard.llm.local_files import find_model_file
 from flowyard.llm.local_model import PARALLEL_CALLS, LocalModel, ModelServer, open_local_model
-from flowyard.llm.openai_wire import Endpoint
+from flowyard.llm.openai_wire import Endpoint, open_session
 from flowyard.llm.terms import LOCAL_TEXT_TOKENS
 from support.waiting import eventually
 from support.wire.behaviour import Late, Text
@@ -47,7 +47,7 @@ def call_of(text: str, schema: Any = None, **settings: Any) -> ModelCall:
 
 @pytest.fixture
 async def model() -> AsyncIterator[LocalModel]:
-    async with open_local_model() as opened:
+    async with open_session() as session, open_local_model(session, REPLY_LIMIT) as opened:
         yield opened
 
 
@@ -92,7 +92,7 @@ async def test_all_calls_share_one_server_and_a_dead_one_is_replaced(model: Loca
 
 
 async def test_no_server_is_left_after_the_block() -> None:
-    async with open_local_model() as model:
+    async with open_session() as session, open_local_model(session, REPLY_LIMIT) as model:
         await model.reply(call_of("Hi"))
         pid = server_of(model)
         assert is_running(pid)
@@ -154,11 +154,12 @@ async def test_the_server_dies_with_a_parent_that_is_killed() -> None:
     program = """
 import asyncio
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import ChatMessage, ModelCall
+from flowyard.llm.calls import REPLY_LIMIT, ChatMessage, ModelCall
 from flowyard.llm.local_model import open_local_model
+from flowyard.llm.openai_wire import open_session
 
 async def main():
-    async with open_local_model() as model:
+    async with open_session() as session, open_local_model(session, REPLY_LIMIT) as model:
         settings = ModelSettings("local", "smollm2-135m", max_tokens=1)
         await model.reply(ModelCall("a", settings, (ChatMessage("user", "Hi"),)))
         print(*(server.process.pid for server in model._servers.values()), flush=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import httpx
 import pytest
 
 from flowyard.errors.steps import ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import MAX_TOKENS, REPLY_LIMIT, ChatMessage, ModelCall, ModelReply, OnToken, Usage
-from flowyard.llm.openai_wire import Endpoint, chat
+from flowyard.llm.openai_wire import Endpoint, chat, open_session
 from support.wire.behaviour import Behaviour, Json, Late, Odd, Raw, Text
 from support.wire.openai import openai_server
 from support.wire.server import WireServer
@@ -28,14 +28,14 @@ END = b"0\r\n\r\n"
 
 @asynccontextmanager
 async def serving(behaviour: Behaviour) -> AsyncIterator[tuple[WireServer, Ask]]:
-    async with openai_server([behaviour]) as server, httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
+    async with openai_server([behaviour]) as server, open_session() as session:
 
         async def send(
             on_token: OnToken | None = None, schema: Any = None, limit: int = REPLY_LIMIT, **settings: Any
         ) -> ModelReply:
             call = ModelCall("write", ModelSettings("local", "m", **settings), (ChatMessage("user", "Hello?"),), schema)
             endpoint = Endpoint(server.url, "m", KEY, reply_limit=limit)
-            return await chat(client, endpoint, call, on_token, max_tokens=99)
+            return await chat(session, endpoint, call, on_token, max_tokens=99)
 
         yield server, send
 
@@ -76,15 +76,17 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
                 lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
                 await reader.readexactly(int(lengths[0][15:]))
                 writer.write(b"HTTP/1.1 200 OK\r\nServer: %s\r\nTransfer-Encoding: chunked\r\n\r\n" % server)
-                writer.write(chunk + rest)
+                writer.write(chunk)
+                await asyncio.sleep(0.01)  # the rest is a packet of its own
+                writer.write(rest)
         writer.close()
         gone.release()
 
     listening = await asyncio.start_server(answer, "127.0.0.1", 0)
     endpoint = Endpoint(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", "m", None)
     call = ModelCall("write", ModelSettings("local", "m"), (ChatMessage("user", "Hello?"),), None)
-    async with httpx.AsyncClient(timeout=httpx.Timeout(None)) as client:
-        replies = [await chat(client, endpoint, call, lambda _: None, max_tokens=9) for _ in range(3)]
+    async with open_session() as session:
+        replies = [await chat(session, endpoint, call, lambda _: None, max_tokens=9) for _ in range(3)]
     listening.close()
     for _ in made:
         await asyncio.wait_for(gone.acquire(), 5)
@@ -162,6 +164,27 @@ async def test_a_reply_may_not_be_larger_than_the_limit(on_token: OnToken | None
         with pytest.raises(ProviderError, match=r"larger than 1,000 bytes: FLOWYARD_REPLY_LIMIT is the limit"):
             await send(on_token, limit=1000)
         assert (await send(on_token, limit=3000)).text == "x" * 1001
+
+
+@STREAMED
+async def test_what_counts_is_the_size_of_what_was_packed(on_token: OnToken | None) -> None:
+    packed = gzip.compress(json.dumps({"choices": [{"message": {"content": "x" * 10_000_000}}]}).encode())
+    assert len(packed) < 20_000
+    async with serving(Raw(packed, encoding="gzip")) as (_, send):
+        with pytest.raises(ProviderError, match=r"larger than 1,000,000 bytes"):
+            await send(on_token, limit=1_000_000)
+
+
+async def test_a_prompt_may_be_large() -> None:
+    async with serving(Text("hi")) as (server, send):
+        await send(extra={"documents": "x" * 2_000_000})
+    assert len(server.requests[0].body["documents"]) == 2_000_000
+
+
+async def test_an_error_that_nests_too_deeply_is_a_failure_like_any_other() -> None:
+    async with serving(Raw(b"[" * 60_000, status=500)) as (_, send):
+        with pytest.raises(ProviderError, match="failed"):
+            await send()
 
 
 async def test_a_stream_without_text_may_not_be_endless() -> None:

@@ -5,11 +5,10 @@ A direct call takes a fifth of the CPU time, and the first one saves the 3 s and
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
-import httpx
+import aiohttp
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
@@ -19,8 +18,10 @@ from flowyard.llm.openai_wire import Endpoint, chat
 
 
 class DirectModel:
-    def __init__(self, client: httpx.AsyncClient, environ: Mapping[str, str], reply_limit: int) -> None:
-        self._client = client
+    """`reply_limit`: most bytes of a reply."""
+
+    def __init__(self, session: aiohttp.ClientSession, environ: Mapping[str, str], reply_limit: int) -> None:
+        self._session = session
         self._environ = environ
         self._reply_limit = reply_limit
 
@@ -35,14 +36,4 @@ class DirectModel:
         url = str(settings.api_base).rstrip("/")
         endpoint = Endpoint(url, settings.model, access.key, headers, self._reply_limit)
         request = replace(call, settings=replace(settings, extra=extra)) if headers else call
-        return await chat(self._client, endpoint, request, on_token, max_tokens=None, secrets=access.secrets)
-
-
-@asynccontextmanager
-async def open_direct_model(environ: Mapping[str, str], reply_limit: int) -> AsyncIterator[DirectModel]:
-    """`reply_limit`: most bytes of a reply."""
-    # The client has no timeout, since each call has its own. It ignores the environment's proxies: requests go to the
-    # address that the document names.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx.AsyncClient(timeout=httpx.Timeout(None), limits=limits, trust_env=False) as client:
-        yield DirectModel(client, environ, reply_limit)
+        return await chat(self._session, endpoint, request, on_token, max_tokens=None, secrets=access.secrets)

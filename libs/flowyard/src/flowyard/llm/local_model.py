@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, cast
 
-import httpx
+import aiohttp
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import failures
@@ -42,8 +42,9 @@ class ModelServer:
 class LocalModel:
     """Starts the server of a file at the first call, and again if it has exited."""
 
-    def __init__(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> None:
-        self._client = client
+    def __init__(self, session: aiohttp.ClientSession, stack: AsyncExitStack, reply_limit: int) -> None:
+        self._session = session
+        self._reply_limit = reply_limit
         self._stack = stack
         self._servers: dict[Path, ModelServer] = {}
         self._starting = asyncio.Lock()
@@ -54,7 +55,7 @@ class LocalModel:
         request = replace(call, schema=bounded(call.schema)) if call.schema is not None else call
         # The call's timeout doesn't include the wait for a slot.
         async with server.slots:
-            reply = await chat(self._client, server.endpoint, request, on_token, max_tokens=tokens)
+            reply = await chat(self._session, server.endpoint, request, on_token, max_tokens=tokens)
         # A tiny model may never stop by itself: where only our own limit ends a reply, that is its end.
         ending = reply.ending if call.settings.max_tokens not in (None, tokens) else COMPLETE
         return replace(reply, cost_usd=Decimal(0), ending=ending)
@@ -68,20 +69,20 @@ class LocalModel:
         async with self._starting:
             server = self._servers.get(file)
             if server is None or server.process.returncode is not None:
-                server = await self._stack.enter_async_context(_serve(file, settings))
+                server = await self._stack.enter_async_context(_serve(file, settings, self._reply_limit))
                 self._servers[file] = server
         return server
 
 
 @asynccontextmanager
-async def open_local_model() -> AsyncIterator[LocalModel]:
-    # trust_env: no proxy between us and our own child process.
-    async with httpx.AsyncClient(timeout=httpx.Timeout(None), trust_env=False) as client, AsyncExitStack() as stack:
-        yield LocalModel(client, stack)
+async def open_local_model(session: aiohttp.ClientSession, reply_limit: int) -> AsyncIterator[LocalModel]:
+    """`reply_limit`: most bytes of a reply."""
+    async with AsyncExitStack() as stack:
+        yield LocalModel(session, stack, reply_limit)
 
 
 @asynccontextmanager
-async def _serve(file: Path, settings: ModelSettings) -> AsyncIterator[ModelServer]:
+async def _serve(file: Path, settings: ModelSettings, reply_limit: int) -> AsyncIterator[ModelServer]:
     # A new session, so that Ctrl-C in the terminal stops only us. -P: no modules from the current folder.
     command = (sys.executable, "-P", "-m", "flowyard.llm.local_server", str(file), str(PARALLEL_CALLS))
     process = await asyncio.create_subprocess_exec(
@@ -96,7 +97,7 @@ async def _serve(file: Path, settings: ModelSettings) -> AsyncIterator[ModelServ
             await log_reader
             why = log[-1] if log else "it logged nothing"
             raise failures.never_sent(settings, f"the local server didn't start: {why}")
-        yield ModelServer(process, Endpoint(f"{url}/v1", file.name, key))
+        yield ModelServer(process, Endpoint(f"{url}/v1", file.name, key, reply_limit=reply_limit))
     finally:
         await _stop(process)
         await log_reader

@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelNotInstalled, ModelRefused
 from flowyard.language.nodes import ModelSettings
@@ -23,6 +23,9 @@ from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
 from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
 from flowyard.secrets.masking import MaskedStream, Masker
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 _MAX_MASKERS: Final = 256
 
@@ -53,6 +56,7 @@ class Models:
         self._refused_forms = RefusedForms()
         self._scripted = scripted
         self._stack = stack
+        self._session: ClientSession | None = None
         self._opened: dict[str, PreparedModel] = {}
         # A lock per kind, so that a direct call doesn't wait for LiteLLM's import.
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -142,15 +146,8 @@ class Models:
         return self._opened[kind]
 
     async def _open_client(self, kind: str, settings: ModelSettings) -> PreparedModel:
-        # Inline: httpx takes 0.1 s to import, and a scripted run needs none of it.
-        if kind == "local":
-            from flowyard.llm.local_model import open_local_model  # noqa: PLC0415
-
-            return await self._stack.enter_async_context(open_local_model())
-        if kind == "direct":
-            from flowyard.llm.direct_model import open_direct_model  # noqa: PLC0415
-
-            return await self._stack.enter_async_context(open_direct_model(self._environ, self._reply_limit))
+        if kind in ("direct", "local"):
+            return await self._open_direct(kind)
         _require_litellm(settings)
         # Inline and in a thread: importing litellm takes 2 to 4 s, and must not block the other runs of this loop.
         module = await in_daemon_thread(lambda: import_module("flowyard.llm.litellm_model"))
@@ -158,6 +155,19 @@ class Models:
             module.open_litellm(self._environ, self._reply_limit)
         )
         return model
+
+    async def _open_direct(self, kind: str) -> PreparedModel:
+        # Inline: aiohttp takes 0.2 s to import, and a scripted run needs none of it.
+        from flowyard.llm.direct_model import DirectModel  # noqa: PLC0415
+        from flowyard.llm.local_model import open_local_model  # noqa: PLC0415
+        from flowyard.llm.openai_wire import open_session  # noqa: PLC0415
+
+        async with self._opening["session"]:
+            if self._session is None:
+                self._session = await self._stack.enter_async_context(open_session())
+        if kind == "direct":
+            return DirectModel(self._session, self._environ, self._reply_limit)
+        return await self._stack.enter_async_context(open_local_model(self._session, self._reply_limit))
 
 
 @asynccontextmanager
