@@ -27,6 +27,7 @@ LAST = "flowyard.llm.litellm_setup"
 @pytest.fixture(autouse=True)
 def _imports_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    monkeypatch.setenv("FLOWYARD_LITELLM", "openai")
 
 
 def through_litellm(yard: Yard, name: str = "wide", **settings: str) -> str:

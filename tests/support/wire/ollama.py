@@ -1,4 +1,4 @@
-"""Ollama's chat. https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion"""
+"""Ollama's chat, and OpenAI's at `/v1`. https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion"""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from support.wire.behaviour import Reply
+from support.wire.openai import OpenAIDialect
 from support.wire.server import Request, Script, WireServer, serve
 
 
 class OllamaDialect:
     base = ""
     stream_type = "application/x-ndjson"
+    openai = OpenAIDialect()
 
     def is_streamed(self, request: Request) -> bool:
+        if _is_openai(request):
+            return self.openai.is_streamed(request)
         # Streaming is what Ollama does unless the request says otherwise.
         return bool(request.body.get("stream", True))
 
     def whole(self, request: Request, reply: Reply) -> Any:
+        if _is_openai(request):
+            return self.openai.whole(request, reply)
         return _message(request, reply.text) | _facts(reply)
 
     def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+        if _is_openai(request):
+            return self.openai.stream(request, reply, words)
         pieces = [_line(_message(request, word) | {"done": False}) for word in words]
         return [], pieces, [_line(_message(request, "") | _facts(reply))]
 
@@ -38,6 +46,10 @@ def ollama_server(
 ) -> AbstractAsyncContextManager[WireServer]:
     """`api_base` is the server's `url`."""
     return serve(OllamaDialect(), replies, host=host, port=port)
+
+
+def _is_openai(request: Request) -> bool:
+    return request.path.startswith("/v1/")
 
 
 def _message(request: Request, text: str) -> dict[str, Any]:

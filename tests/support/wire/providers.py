@@ -19,6 +19,8 @@ from support.wire.server import Script, WireServer
 
 KEY: Final = "sk-sesame-0123456789"
 ENVIRON: Final = {"OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY, "GEMINI_API_KEY": KEY}
+LITELLM: Final = frozenset({"openai", "ollama"})
+"""Providers that LiteLLM calls in tests of it; outside of tests, they are called directly."""
 
 
 @dataclass(frozen=True)

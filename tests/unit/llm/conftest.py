@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from flowyard.llm.models import Models, open_models
-from support.wire.providers import ENVIRON, PROVIDERS, Provider
+from support.wire.providers import ENVIRON, LITELLM, PROVIDERS, Provider
 
 
 @pytest.fixture(params=PROVIDERS, ids=lambda provider: provider.name)
@@ -16,5 +16,11 @@ def provider(request: pytest.FixtureRequest) -> Provider:
 
 @pytest.fixture
 async def models() -> AsyncIterator[Models]:
+    async with open_models(ENVIRON, litellm=LITELLM) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def direct_models() -> AsyncIterator[Models]:
     async with open_models(ENVIRON) as opened:
         yield opened

@@ -35,7 +35,7 @@ async def serving(behaviour: Behaviour) -> AsyncIterator[tuple[WireServer, Ask]]
         ) -> ModelReply:
             call = ModelCall("write", ModelSettings("local", "m", **settings), (ChatMessage("user", "Hello?"),), schema)
             endpoint = Endpoint(server.url, "m", KEY, reply_limit=limit)
-            return await chat(session, endpoint, call, on_token, max_tokens=99)
+            return (await chat(session, endpoint, call, on_token, max_tokens=99))[0]
 
         yield server, send
 
@@ -90,7 +90,7 @@ async def test_a_connection_is_used_again_once_its_stream_has_ended(
     listening.close()
     for _ in made:
         await asyncio.wait_for(gone.acquire(), 5)
-    assert [reply.text for reply in replies] == ["hi"] * 3
+    assert [reply.text for reply, _ in replies] == ["hi"] * 3
     assert len(made) == connections
 
 

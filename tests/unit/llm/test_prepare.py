@@ -26,7 +26,7 @@ import asyncio, json, sys, time
 from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.models import open_models
 from support.wire.behaviour import Text
-from support.wire.providers import ENVIRON, PROVIDERS
+from support.wire.providers import ENVIRON, LITELLM, PROVIDERS
 
 def report_connect(event, details):
     if event == "socket.connect":
@@ -34,7 +34,7 @@ def report_connect(event, details):
 
 async def main():
     (provider,) = (each for each in PROVIDERS if each.name == sys.argv[1])
-    async with provider.serve([Text("hi there")]) as server, open_models(ENVIRON) as models:
+    async with provider.serve([Text("hi there")]) as server, open_models(ENVIRON, litellm=LITELLM) as models:
         settings = provider.settings(server, timeout=1)
         tasks = asyncio.all_tasks()
         listening = True
@@ -58,9 +58,9 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.models import open_models
 
 async def main():
-    async with open_models({"OPENAI_API_KEY": "k"}) as models:
+    async with open_models({"ANTHROPIC_API_KEY": "k"}) as models:
         print("ready", flush=True)
-        await models.prepare([ModelSettings("openai", "gpt-4o-mini")])
+        await models.prepare([ModelSettings("anthropic", "claude-haiku-4-5")])
         print("prepared", flush=True)
 
 asyncio.run(main())

@@ -19,6 +19,7 @@ from flowyard.ids import uuid7
 from flowyard.language.load import Loaded
 from flowyard.language.workflow import Workflow
 from flowyard.llm.models import check_keys, open_models
+from flowyard.llm.providers import read_litellm_providers
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
@@ -29,6 +30,7 @@ from flowyard_cli.reading import read_document, read_inputs
 from flowyard_cli.show.problems import problems_as_data
 from flowyard_cli.show.progress import RunProgress, open_progress, shows_tokens
 from flowyard_cli.show.result import print_result, result_as_data
+from flowyard_embedded.faults import WrongVariable
 from flowyard_embedded.startup import quick_imports
 from flowyard_embedded.streams import print_json, say
 
@@ -70,7 +72,7 @@ def _prepare(args: RunArgs, document: Loaded, workflow: Workflow) -> PreparedRun
     inputs = read_inputs(workflow, args.given, args.inputs)
     replies = replies_for(workflow, Path(document.file).parent)
     prepared = PreparedRun(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
-    check_keys(workflow.models, os.environ, _referenced_files())
+    check_keys(workflow.models, os.environ, _referenced_files(), litellm=_litellm_providers())
     return prepared
 
 
@@ -78,6 +80,14 @@ def _referenced_files() -> Path | None:
     """The folder of the files that documents refer to; executors read the same variable."""
     named = os.environ.get("FLOWYARD_REFERENCED_FILES")
     return Path(named) if named else None
+
+
+def _litellm_providers() -> frozenset[str]:
+    """The providers that LiteLLM calls; executors read the same variable."""
+    try:
+        return read_litellm_providers(os.environ.get("FLOWYARD_LITELLM", ""))
+    except ValueError as error:
+        raise WrongVariable("FLOWYARD_LITELLM", str(error)) from error
 
 
 async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress, *, stream: bool) -> int:
@@ -93,7 +103,10 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
 
     terminated = _cancel_on_sigterm()
     try:
-        async with open_models(os.environ, scripted=prepared.scripted, files=_referenced_files()) as models:
+        opening = open_models(
+            os.environ, scripted=prepared.scripted, files=_referenced_files(), litellm=_litellm_providers()
+        )
+        async with opening as models:
             # The run itself reports a model that can't be opened; it may have a fallback.
             with suppress(ModelError):
                 await models.prepare(prepared.workflow.models)

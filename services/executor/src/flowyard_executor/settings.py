@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 
 from flowyard.language.workflow import Budget
 from flowyard.llm.calls import REPLY_LIMIT
+from flowyard.llm.providers import read_litellm_providers
 from flowyard.settings import Port, SecretKey, ServiceSettings
 from flowyard_executor.daily_budget_settings import read_daily_budgets
 
@@ -47,6 +48,10 @@ class ExecutorSettings(ServiceSettings):
         "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"
     )
     reply_limit: int = Field(REPLY_LIMIT, gt=0, description="Most bytes of a model's reply")
+    litellm: Annotated[frozenset[str], NoDecode, PlainValidator(read_litellm_providers)] = Field(
+        default=frozenset(),
+        description="Providers to call through LiteLLM although they can be called directly: `openai, groq`, or `all`",
+    )
     retention_days: float = Field(
         30.0, gt=0, description="Days that finished runs are kept, with their events, steps and model calls"
     )

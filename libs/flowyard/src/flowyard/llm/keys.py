@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from flowyard.errors.steps import InvalidApiKey, MissingApiKey
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
+from flowyard.llm.providers import DIRECT
 
 NO_KEY: Final = "no-key"
 """The key for a server on this machine that needs none: most clients refuse to call without any key."""
@@ -29,29 +30,20 @@ _SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|password|secret|
 _TYPOGRAPHIC_QUOTES: Final = frozenset("\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u2039\u203a")
 
 KEYLESS: Final = frozenset((
-    "docker_model_runner", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "local", "ollama", "ollama_chat",
-    "oobabooga", "petals", "scripted", "triton", "vllm", "xinference",
+    *(name for name, provider in DIRECT.items() if not provider.keys and name != "openai_like"),
+    "local", "ollama_chat", "oobabooga", "petals", "scripted", "triton", "xinference",
 ))  # fmt: skip
 _NAMED_BY_PROVIDER: Final = (
-    "ai21", "anthropic", "azure", "azure_ai", "cerebras", "codestral", "cohere", "dashscope", "databricks", "deepinfra",
-    "deepseek", "groq", "hyperbolic", "mistral", "moonshot", "nebius", "novita", "nvidia_nim", "openai", "openrouter",
-    "replicate", "sambanova", "voyage", "xai",
+    "ai21", "anthropic", "azure", "azure_ai", "codestral", "cohere", "databricks", "replicate", "voyage",
 )  # fmt: skip
 KEY_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    **{name: provider.keys for name, provider in DIRECT.items() if provider.keys},
     **{provider: (f"{provider.upper()}_API_KEY",) for provider in _NAMED_BY_PROVIDER},
     "cohere_chat": ("COHERE_API_KEY",),
-    "fireworks_ai": ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "huggingface": ("HUGGINGFACE_API_KEY", "HF_TOKEN"),
-    "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
-    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
 }
-
-DIRECT: Final = frozenset(
-    {"docker_model_runner", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "openai_like", "vllm"}
-)
-"""Providers that use OpenAI's format and nothing else, and whose prices aren't known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +52,6 @@ class Access:
 
     key: str | None = field(repr=False)
     secrets: frozenset[str] = field(repr=False)
-
-
-def is_direct(settings: ModelSettings) -> bool:
-    """Whether the document names the server's address. Otherwise LiteLLM knows a default one."""
-    return settings.provider in DIRECT and settings.api_base is not None
 
 
 def covers(provider: str) -> bool:
@@ -93,7 +80,7 @@ def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
         if (why := _fault(key)) is not None:
             raise InvalidApiKey(provider=settings.provider, model=settings.model, variable=name, why=why)
         return key
-    if not names:
+    if not names or (settings.api_key_env is None and settings.provider in KEYLESS):
         return None
     if settings.api_key_env is None and is_loopback(settings.api_base):
         return NO_KEY
@@ -154,7 +141,11 @@ def is_loopback(api_base: str | None) -> bool:
 
 
 def _variables(settings: ModelSettings) -> tuple[str, ...]:
-    return (settings.api_key_env,) if settings.api_key_env else KEY_VARIABLES.get(settings.provider, ())
+    if settings.api_key_env:
+        return (settings.api_key_env,)
+    # A server on this machine may be protected all the same.
+    own = (f"{settings.provider.upper()}_API_KEY",) if settings.provider in DIRECT else ()
+    return KEY_VARIABLES.get(settings.provider, own)
 
 
 def _headers(settings: ModelSettings) -> Iterator[tuple[str, Any]]:

@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import terms
-from flowyard.llm.litellm_setup import litellm
+from flowyard.llm.price_list import Entry, entry_of
 from flowyard.llm.terms import Price
 
 _FREE_PROVIDERS: Final = frozenset({"ollama_chat"})
-_NO_PRICE: Final = (litellm.ModelNotMappedError, LookupError, TypeError, ValueError, AttributeError)
 _DIGITS: Final = Decimal("1e-12")
 _SUFFIX: Final = r"(?P<hour>_above_1hr)?(?:_above_(?P<k>\d+)k_tokens)?(?:_(?P<tier>[a-z]+))?$"
 _INPUT_PRICE: Final = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)" + _SUFFIX)
@@ -33,19 +32,31 @@ def cost_of(provider: str, settings: ModelSettings, usage: Any, *, tier: Any = N
     model = settings.model
     if provider in _FREE_PROVIDERS:
         return Decimal(0)
-    billed = tier if tier is not None else next((v for k, v in _all_items(settings.extra) if k in _TIERS), None)
-    tier = None if billed is None else str(billed)
-    if usage is None or not _is_priced(provider, model, tier):
+    tier = billed_tier(settings, tier)
+    if usage is None or not is_priced(entry_of(provider, model), tier):
         return None
     # Perplexity reports the cost of its searches, so LiteLLM can add it.
-    if provider != "perplexity" and _charges_for_more(provider, settings):
+    if provider != "perplexity" and charges_for_more(provider, settings):
         return None
+    # Inline: takes seconds. Who comes here has called LiteLLM, and so imported it.
+    from flowyard.llm.litellm_setup import litellm  # noqa: PLC0415
+
     try:
         costs = litellm.cost_per_token(model=model, custom_llm_provider=provider, usage_object=usage, service_tier=tier)
-    except _NO_PRICE:
+    except (litellm.ModelNotMappedError, LookupError, TypeError, ValueError, AttributeError):
         # The model is in the map, but LiteLLM looks under another name. Don't lose a reply that was paid for.
         return None
-    return sum((Decimal(str(cost)) for cost in costs), Decimal(0)).quantize(_DIGITS).normalize()
+    return rounded(sum((Decimal(str(cost)) for cost in costs), Decimal(0)))
+
+
+def rounded(usd: Decimal) -> Decimal:
+    return usd.quantize(_DIGITS).normalize()
+
+
+def billed_tier(settings: ModelSettings, tier: Any) -> str | None:
+    """The service tier in the reply, else the one in the request."""
+    billed = tier if tier is not None else next((v for k, v in _all_items(settings.extra) if k in _TIERS), None)
+    return None if billed is None else str(billed)
 
 
 def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | None:
@@ -56,8 +67,8 @@ def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | 
     """
     if provider in _FREE_PROVIDERS:
         return terms.FREE
-    entry = _map_entry(provider, settings.model)
-    if "input_cost_per_token" not in entry or _charges_for_more(provider, settings):
+    entry = entry_of(provider, settings.model)
+    if "input_cost_per_token" not in entry or charges_for_more(provider, settings):
         return None
     names = {name for name, _ in _all_items(settings.extra)}
     variants = {"tier": names & _TIERS, "hour": names & {"cache_control"}}
@@ -71,7 +82,7 @@ def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | 
 
 def longest_reply(provider: str, model: str) -> int | None:
     """Tokens; None if the map has no limit for the model."""
-    tokens = _map_entry(provider, model).get("max_output_tokens")
+    tokens = entry_of(provider, model).get("max_output_tokens")
     return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
@@ -95,12 +106,12 @@ def _max_factor(entry: Mapping[str, Any], *, is_fast: bool) -> Decimal:
     return max(factors.values(), default=Decimal(1)) * (fast if is_fast else 1)
 
 
-def _is_priced(provider: str, model: str, tier: str | None) -> bool:
-    name = "input_cost_per_token" if tier in _STANDARD else f"input_cost_per_token_{tier}"
-    return name in _map_entry(provider, model)
+def is_priced(entry: Entry, tier: str | None) -> bool:
+    """Whether the list has a price for the service tier. LiteLLM takes some models without one for free."""
+    return ("input_cost_per_token" if tier in _STANDARD else f"input_cost_per_token_{tier}") in entry
 
 
-def _charges_for_more(provider: str, settings: ModelSettings) -> bool:
+def charges_for_more(provider: str, settings: ModelSettings) -> bool:
     """Whether the provider may charge for searches and the like, whose number nobody can bound before the call."""
     always = provider == "perplexity" or "-search" in settings.model or "deep-research" in settings.model
     return always or any(name in _SEARCHES for name, _ in _all_items(settings.extra))
@@ -112,14 +123,3 @@ def _all_items(value: Any) -> Iterator[tuple[str, Any]]:
         yield from value.items()
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
         yield from _all_items(inner)
-
-
-def _map_entry(provider: str, model: str) -> Mapping[str, Any]:
-    """The map's entry for a model, else {}. Checked before LiteLLM computes a cost: it takes some models for free."""
-    prices: Mapping[str, Mapping[str, Any]] = litellm.model_cost
-    entry = prices.get(f"{provider}/{model}")
-    if entry is None:
-        entry = prices.get(model, {})
-        if not str(entry.get("litellm_provider", "")).startswith(provider):
-            return {}
-    return entry

@@ -55,7 +55,7 @@ class LocalModel:
         request = replace(call, schema=bounded(call.schema)) if call.schema is not None else call
         # The call's timeout doesn't include the wait for a slot.
         async with server.slots:
-            reply = await chat(self._session, server.endpoint, request, on_token, max_tokens=tokens)
+            reply, _ = await chat(self._session, server.endpoint, request, on_token, max_tokens=tokens)
         # A tiny model may never stop by itself: where only our own limit ends a reply, that is its end.
         ending = reply.ending if call.settings.max_tokens not in (None, tokens) else COMPLETE
         return replace(reply, cost_usd=Decimal(0), ending=ending)

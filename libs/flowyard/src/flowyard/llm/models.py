@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -19,6 +19,7 @@ from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.json_forms import RefusedForms
+from flowyard.llm.providers import is_direct
 from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
 from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
@@ -48,7 +49,9 @@ class Models:
         *,
         files: Path | None = None,
         reply_limit: int = REPLY_LIMIT,
+        litellm: Collection[str] = (),
     ) -> None:
+        self._litellm = litellm
         self._environ = environ
         self._reply_limit = reply_limit
         self._files = files
@@ -110,13 +113,12 @@ class Models:
         terms = known_terms(call)
         if terms is not None:
             return terms
-        if _client_kind(call.settings) == "direct":
-            return Terms(None)
         await self._open(call.settings)
-        # Inline: slow to import; _open_client has imported it in a thread.
-        from flowyard.llm.litellm_model import terms_of  # noqa: PLC0415
-
-        return terms_of(call.settings, prompt=prompt)
+        kind = _client_kind(call.settings, self._litellm)
+        # Slow to import; _open_client has imported it in a thread.
+        module = import_module("flowyard.llm.direct_model" if kind == "direct" else "flowyard.llm.litellm_model")
+        listed: Terms = module.terms_of(call.settings, prompt=prompt)
+        return listed
 
     async def prepare(self, settings: Iterable[ModelSettings]) -> None:
         """Opens LiteLLM and the local server now instead of in the first call, so that no timeout includes it.
@@ -134,11 +136,11 @@ class Models:
         They take seconds, and only the first takes memory. A local server takes memory for each model.
         """
         for model in _with_fallbacks(settings):
-            if _client_kind(model) == "litellm" and _has_key(model, self._environ):
+            if _client_kind(model, self._litellm) == "litellm" and _has_key(model, self._environ):
                 yield replace(model, fallbacks=())
 
     async def _open(self, settings: ModelSettings) -> PreparedModel:
-        kind = _client_kind(settings)
+        kind = _client_kind(settings, self._litellm)
         if kind not in self._opened:
             async with self._opening[kind]:
                 if kind not in self._opened:
@@ -158,7 +160,7 @@ class Models:
 
     async def _open_direct(self, kind: str) -> PreparedModel:
         # Inline: aiohttp takes 0.2 s to import, and a scripted run needs none of it.
-        from flowyard.llm.direct_model import DirectModel  # noqa: PLC0415
+        from flowyard.llm.direct_model import DirectModel, load_prices  # noqa: PLC0415
         from flowyard.llm.local_model import open_local_model  # noqa: PLC0415
         from flowyard.llm.openai_wire import open_session  # noqa: PLC0415
 
@@ -166,6 +168,7 @@ class Models:
             if self._session is None:
                 self._session = await self._stack.enter_async_context(open_session())
         if kind == "direct":
+            await load_prices()
             return DirectModel(self._session, self._environ, self._reply_limit)
         return await self._stack.enter_async_context(open_local_model(self._session, self._reply_limit))
 
@@ -177,17 +180,25 @@ async def open_models(
     scripted: Model | None = None,
     files: Path | None = None,
     reply_limit: int = REPLY_LIMIT,
+    litellm: Collection[str] = (),
 ) -> AsyncIterator[Models]:
     """Opens models when they are first called. At the end, stops the local server and closes the HTTP connections.
 
     `environ`: has the API keys. `scripted`: the model for `provider: scripted`. `files`: the only folder whose files
-    headers may refer to. `reply_limit`: most bytes of a reply. No call may outlive the block.
+    headers may refer to. `reply_limit`: most bytes of a reply. `litellm`: providers that are called through LiteLLM
+    although they needn't be. No call may outlive the block.
     """
     async with AsyncExitStack() as stack:
-        yield Models(environ, scripted, stack, files=files, reply_limit=reply_limit)
+        yield Models(environ, scripted, stack, files=files, reply_limit=reply_limit, litellm=litellm)
 
 
-def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], files: Path | None = None) -> None:
+def check_keys(
+    settings: Iterable[ModelSettings],
+    environ: Mapping[str, str],
+    files: Path | None = None,
+    *,
+    litellm: Collection[str] = (),
+) -> None:
     """Checks before a run that each model and fallback has its key and its package.
 
     Fast for the well-known providers; for any other name LiteLLM is imported. Raises MissingApiKey, ModelNotInstalled,
@@ -198,7 +209,7 @@ def check_keys(settings: Iterable[ModelSettings], environ: Mapping[str, str], fi
         references.resolve(each, environ, files)
         if each.provider == "local":
             local_files.find_model_file(each)
-        elif _client_kind(each) == "litellm":
+        elif _client_kind(each, litellm) == "litellm":
             _require_litellm(each)
         if not keys.covers(each.provider):
             # Inline: imports litellm, which takes seconds. Only for a provider that may be a typo.
@@ -230,10 +241,10 @@ def _masked(reply: ModelReply, call: ModelCall, masker: Masker) -> ModelReply:
     )
 
 
-def _client_kind(settings: ModelSettings) -> str:
+def _client_kind(settings: ModelSettings, litellm: Collection[str]) -> str:
     if settings.provider in ("local", "scripted"):
         return settings.provider
-    return "direct" if keys.is_direct(settings) else "litellm"
+    return "direct" if is_direct(settings, litellm) else "litellm"
 
 
 def _has_key(settings: ModelSettings, environ: Mapping[str, str]) -> bool:

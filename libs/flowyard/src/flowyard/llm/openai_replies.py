@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
+from flowyard.llm.direct_prices import Billing
 from flowyard.llm.endings import Outcome
 from flowyard.llm.error_bodies import filter_names, refuse_error, refuse_page
 from flowyard.llm.event_stream import BrokenReply, EventDecoder, too_large
@@ -21,9 +22,13 @@ _REASONING: Final = ("reasoning_content", "reasoning")
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 
 
-def read_reply(body: bytes) -> ModelReply:
-    """The reply in a whole answer. Raises ValueError, LookupError, TypeError, AttributeError or RecursionError."""
-    refuse_page(body.decode(errors="replace"))
+def read_reply(body: bytes) -> tuple[ModelReply, Billing]:
+    """The reply in a whole answer, without its cost.
+
+    Raises ValueError, LookupError, TypeError, AttributeError or RecursionError.
+    """
+    if body.lstrip(_BLANK).startswith(b"<"):
+        refuse_page(body.decode(errors="replace"))
     answer = json.loads(body)
     refuse_error(answer)
     choice = answer["choices"][0]
@@ -33,13 +38,10 @@ def read_reply(body: bytes) -> ModelReply:
     outcome = Outcome()
     outcome.reasoning.add(_reasoning_tokens(answer.get("usage")))
     _add_choice(outcome, choice, choice["message"])
-    return ModelReply(
-        whole_text(text),
-        _usage_in(answer) or Usage(),
-        None,
-        ending=outcome.ending(text),
-        reasoning=outcome.reasoning.text(),
-    )
+    usage, billing = _usage_in(answer) or (Usage(), Billing())
+    ending, reasoning = outcome.ending(text), outcome.reasoning.text()
+    reply = ModelReply(whole_text(text), usage, None, ending=ending, reasoning=reasoning)
+    return reply, replace(billing, tier=answer.get("service_tier"))
 
 
 def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
@@ -54,8 +56,7 @@ def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[st
 
 
 def _reasoning_tokens(usage: Any) -> Any:
-    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
-    return details.get("reasoning_tokens") if isinstance(details, dict) else None
+    return _in_details(usage, "completion_tokens_details", "reasoning_tokens") if isinstance(usage, dict) else None
 
 
 class StreamedReply:
@@ -72,7 +73,8 @@ class StreamedReply:
         self._text = StreamedText(on_token, limit, started=started)
         self._events = EventDecoder()
         self._whole: bytearray | None = None
-        self._usage = Usage()
+        self._usage, self._billing = Usage(), Billing()
+        self._tier: Any = None
         self._outcome = Outcome()
         self._received = 0
         self._has_begun = self.is_complete = False
@@ -92,16 +94,17 @@ class StreamedReply:
         for data in self._events.feed(chunk):
             self._read_event(data)
 
-    def end(self) -> ModelReply:
+    def end(self) -> tuple[ModelReply, Billing]:
         if self._whole is not None:
-            reply = read_reply(bytes(self._whole))
+            reply, billing = read_reply(bytes(self._whole))
             self._add(reply.text)
-            return replace(reply, first_token_s=self._text.first_token_s)
+            return replace(reply, first_token_s=self._text.first_token_s), billing
         if not self._is_finished:
             self._read_last_event()
         text = self._text.end()
         ending, reasoning = self._outcome.ending(text), self._outcome.reasoning.text()
-        return ModelReply(text, self._usage, None, self._text.first_token_s, ending, reasoning)
+        reply = ModelReply(text, self._usage, None, self._text.first_token_s, ending, reasoning)
+        return reply, replace(self._billing, tier=self._tier)
 
     @property
     def _is_finished(self) -> bool:
@@ -126,7 +129,8 @@ class StreamedReply:
         event = json.loads(data)
         refuse_error(event)
         if (usage := _usage_in(event)) is not None:
-            self._usage = usage
+            self._usage, self._billing = usage
+        self._tier = event.get("service_tier", self._tier)
         self._outcome.reasoning.add(_reasoning_tokens(event.get("usage")))
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
@@ -138,7 +142,7 @@ class StreamedReply:
             self._text.add(text)
 
 
-def _usage_in(answer: Any) -> Usage | None:
+def _usage_in(answer: Any) -> tuple[Usage, Billing] | None:
     """The usage, wherever a server puts it: most at the top, Moonshot in the choice, Groq in a field of its own.
 
     None: there is none. A malformed usage is unknown: don't lose a good reply for it.
@@ -148,6 +152,20 @@ def _usage_in(answer: Any) -> Usage | None:
     usage = next((usage for usage in usages if isinstance(usage, dict)), None)
     if usage is None:
         return None
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(*(token_count(n) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached)))
+    cached = _in_details(usage, "prompt_tokens_details", "cached_tokens")
+    reported = [usage.get("prompt_tokens"), usage.get("completion_tokens"), cached]
+    reasoning = token_count(_in_details(usage, "completion_tokens_details", "reasoning_tokens")) or 0
+    counts = [token_count(number) for number in reported]
+    if reasoning and usage.get("total_tokens") == sum(count or 0 for count in counts[:2]) + reasoning:
+        # So xAI: elsewhere, they are among the tokens of the reply.
+        counts[1] = (counts[1] or 0) + reasoning
+    return Usage(*counts), Billing(
+        usd=usage.get("cost"),
+        reasoning_tokens=reasoning,
+        is_sound=all(count is not None or number is None for count, number in zip(counts, reported, strict=True)),
+    )
+
+
+def _in_details(usage: Mapping[str, Any], details: str, name: str) -> Any:
+    inner = usage.get(details)
+    return inner.get(name) if isinstance(inner, dict) else None

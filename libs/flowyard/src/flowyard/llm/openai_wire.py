@@ -1,6 +1,6 @@
 """Requests in OpenAI's chat-completions format, over aiohttp and without LiteLLM: a twentieth of its CPU time per call.
 
-Format: https://platform.openai.com/docs/api-reference/chat. The caller knows prices: `cost_usd` is always None here.
+Format: https://platform.openai.com/docs/api-reference/chat.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
 from flowyard.errors.steps import ModelError, ProviderError
 from flowyard.language.nodes import ModelSettings
+from flowyard.language.secret_references import HEADERS
 from flowyard.llm import failures
 from flowyard.llm.calls import IDEMPOTENCY_KEY, REPLY_LIMIT, ModelCall, ModelReply, OnToken
+from flowyard.llm.direct_prices import Billing
 from flowyard.llm.event_stream import BrokenReply, too_large
 from flowyard.llm.failures import Secrets
 from flowyard.llm.json_forms import response_format
@@ -32,19 +34,26 @@ _ERROR_LIMIT: Final = 64_000
 _CLOSES_CONNECTION: Final = frozenset({"llama.cpp"})
 """Servers that close the connection after each stream, although their headers say that they keep it open."""
 
+_NOT_IN_BODY: Final = frozenset({*HEADERS, "extra_body"})
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError, ValueError)
 """What aiohttp raises if a request can't be sent, or if its answer can't be read as HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`url`: without `/chat/completions`. `model`: the server's name of it. `reply_limit`: most bytes of a reply."""
+    """`url`: without `/chat/completions`. `model`: the server's name of it. `reply_limit`: most bytes of a reply.
+
+    `limit_parameter`: what the limit of a reply's tokens is called. `counts_always`: a stream has token counts without
+    the option that asks for them.
+    """
 
     url: str
     model: str
     key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     reply_limit: int = REPLY_LIMIT
+    limit_parameter: str = "max_tokens"
+    counts_always: bool = False
 
 
 @asynccontextmanager
@@ -66,9 +75,10 @@ async def chat(
     *,
     max_tokens: int | None,
     secrets: Secrets = frozenset(),
-) -> ModelReply:
-    """Sends one request. `max_tokens`: the limit if the settings have none. `session`: of `open_session`.
+) -> tuple[ModelReply, Billing]:
+    """Sends one request. The reply has no cost: it is computed from the second value.
 
+    `max_tokens`: the limit if the settings have none. `session`: of `open_session`.
     `secrets`: masked in errors, besides the endpoint's key and the call's secrets.
 
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
@@ -106,14 +116,17 @@ def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int 
     settings = call.settings
     optional = {
         "temperature": settings.temperature,
-        "max_tokens": settings.max_tokens or max_tokens,
+        endpoint.limit_parameter: settings.max_tokens or max_tokens,
         "response_format": response_format(call),
         "stream": stream or None,
-        "stream_options": {"include_usage": True} if stream else None,
+        "stream_options": {"include_usage": True} if stream and not endpoint.counts_always else None,
     }
     messages = [{"role": message.role, "content": message.content} for message in call.messages]
     given = {name: value for name, value in optional.items() if value is not None}
-    body = {**settings.extra, "model": endpoint.model, "messages": messages, **given}
+    extra = {name: value for name, value in settings.extra.items() if name not in _NOT_IN_BODY}
+    more = settings.extra.get("extra_body")
+    body = {**extra, **(more if isinstance(more, Mapping) else {}), "model": endpoint.model, "messages": messages}
+    body.update(given)
     # A file, because aiohttp warns of bytes that are larger than 1 MB.
     return BytesIO(json.dumps(body).encode())
 
@@ -126,7 +139,7 @@ async def _read(
     secrets: Secrets,
     *,
     started: float,
-) -> ModelReply:
+) -> tuple[ModelReply, Billing]:
     try:
         if on_token is None:
             return await _read_whole(response, endpoint.reply_limit)
@@ -137,7 +150,7 @@ async def _read(
         raise failures.broken(settings, "the answer is not a chat completion") from error
 
 
-async def _read_whole(response: aiohttp.ClientResponse, limit: int) -> ModelReply:
+async def _read_whole(response: aiohttp.ClientResponse, limit: int) -> tuple[ModelReply, Billing]:
     body = await _read_body(response, limit)
     if len(body) > limit:
         raise too_large(limit)
@@ -146,7 +159,7 @@ async def _read_whole(response: aiohttp.ClientResponse, limit: int) -> ModelRepl
 
 async def _read_stream(
     response: aiohttp.ClientResponse, endpoint: Endpoint, on_token: OnToken, *, started: float
-) -> ModelReply:
+) -> tuple[ModelReply, Billing]:
     protocol = response.connection.protocol if response.connection else None
     if protocol is not None and response.headers.get("server") in _CLOSES_CONNECTION:
         protocol.force_close()
