@@ -92,9 +92,24 @@ def test_the_environment_may_name_the_address() -> None:
     assert base_url(ModelSettings("groq", "m"), environ) == "https://api.groq.com/openai/v1"
 
 
+@pytest.mark.parametrize("provider", sorted(DIRECT))
+def test_an_address_without_a_path_gets_the_providers_own(provider: str) -> None:
+    own = re.sub(r"^https?://[^/]+", "", DIRECT[provider].base or "https://any/v1")
+    for ending in ("", "/", own, f"{own}/", f"{own}/chat/completions"):
+        assert base_url(ModelSettings(provider, "m", api_base=f"http://here:81{ending}"), {}) == f"http://here:81{own}"
+    assert base_url(ModelSettings(provider, "m", api_base="http://here/any/path/"), {}) == "http://here/any/path"
+
+
+async def test_an_address_of_the_environment_is_checked_when_it_is_used() -> None:
+    async with open_models({**KEYS, "OPENAI_BASE_URL": "http://somebody:password@127.0.0.1:9/v1"}) as models:
+        with pytest.raises(ModelRefused, match="its api_base contains a user or a password") as caught:
+            await models.reply(call_of("openai", "m"))
+    assert "somebody" not in str(caught.value)
+
+
 async def test_a_server_without_an_address_is_refused() -> None:
     async with open_models({"TEAM_KEY": "k"}) as models:
-        with pytest.raises(ModelRefused, match="has to name the server: api_base"):
+        with pytest.raises(ModelRefused, match="has to name the server"):
             await models.reply(call_of("openai_like", "m", api_key_env="TEAM_KEY"))
 
 

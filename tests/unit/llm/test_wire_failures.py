@@ -16,7 +16,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status, Text
-from support.wire.providers import ANTHROPIC, DIRECT, KEY, OLLAMA, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, DIRECT, GOOGLE, KEY, OLLAMA, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 
@@ -112,9 +112,27 @@ async def test_the_key_is_in_no_message_and_in_no_traceback(
     assert KEY not in "".join(traceback.format_exception(error)) + repr(error)
 
 
-async def test_an_address_that_is_none_is_a_model_error(provider: Provider, models: Models) -> None:
-    with pytest.raises(ModelError, match=r"Invalid (IPv6 URL|port)"):
-        await models.reply(call_of(ModelSettings(provider.name, provider.model, api_base="http://[::1")))
+@pytest.mark.parametrize(
+    "address",
+    ["http://[::1", "http://", "http://:80", "ftp://127.0.0.1", "http://a b", "http://" + "a." * 200, "http://x\x00y",
+     "http://127.0.0.1:99999", "http://no-such-host.invalid", "http://\u2028", "http://..", "http:// "],
+    ids=lambda address: ascii(address)[:30],
+)  # fmt: skip
+async def test_an_address_that_is_none_is_a_model_error(provider: Provider, models: Models, address: str) -> None:
+    needed = {**provider.needed, "api_base": address, "timeout": 5}
+    with pytest.raises(ModelError) as caught:
+        await models.reply(call_of(ModelSettings(provider.name, provider.model, **needed)))
+    assert " ssl:" not in str(caught.value)
+    assert "chat completion" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+async def test_an_address_may_end_with_a_slash_and_a_version(provider: Provider, models: Models, ending: str) -> None:
+    if provider is GOOGLE and "v1" in ending:
+        pytest.skip("Gemini has no such version")
+    async with provider.serve([Text("hi")]) as server:
+        address = server.url.removesuffix("/v1") + ending
+        assert (await models.reply(call_of(provider.settings(server, api_base=address)))).text == "hi"
 
 
 @STREAMED

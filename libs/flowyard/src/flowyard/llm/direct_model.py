@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import aiohttp
 
 from flowyard.errors.steps import ModelRefused
+from flowyard.language.addresses import address_fault
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 from flowyard.llm import keys, price_list
@@ -44,9 +45,9 @@ class DirectModel:
 
     def _endpoint(self, settings: ModelSettings, key: str | None) -> Endpoint:
         url = base_url(settings, self._environ)
-        if url is None:
-            detail = "the document has to name the server: api_base"
-            raise ModelRefused(detail, provider=settings.provider, model=settings.model)
+        fault = "is missing: the document has to name the server" if url is None else address_fault(url)
+        if url is None or fault is not None:
+            raise ModelRefused(f"its api_base {fault}", provider=settings.provider, model=settings.model)
         return Endpoint(
             url,
             name_of_model(settings),

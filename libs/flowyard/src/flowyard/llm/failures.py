@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -28,6 +29,8 @@ Secrets: TypeAlias = frozenset[str]
 NO_SECRETS: Final[Secrets] = frozenset()
 
 _MAX_LENGTH: Final = 300
+_SSL_CONTEXT: Final = re.compile(r" ssl:(default|<[^>]*>)")
+"""What aiohttp writes after the host of an address that it can't connect to."""
 _RETRYABLE: Final = frozenset({408, 409, 425})
 """Request timeout, conflict, too early: the 4xx statuses that are temporary."""
 _FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
@@ -143,7 +146,7 @@ def _redirect(settings: ModelSettings, location: str) -> str:
 
 def brief(text: str, secrets: Secrets = NO_SECRETS) -> str:
     """The text as one line of at most 300 characters, with the secrets masked."""
-    line = " ".join(redact(text, secrets).split())
+    line = " ".join(_SSL_CONTEXT.sub("", redact(text, secrets)).split())
     return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 1]}…"
 
 

@@ -29,6 +29,7 @@ from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_http import guarded_http
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
+from flowyard.llm.providers import litellm_base
 from flowyard.llm.streamed_text import StreamedText, whole_text
 from flowyard.llm.terms import Terms
 from flowyard.llm.threads import in_daemon_thread
@@ -155,7 +156,7 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
     settings = call.settings
     optional = {
         "api_key": key,
-        "api_base": settings.api_base,
+        "api_base": litellm_base(settings, {}),
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "response_format": response_format(call),

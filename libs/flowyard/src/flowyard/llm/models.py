@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelNotInstalled, ModelRefused
+from flowyard.language.addresses import address_fault
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
@@ -72,6 +73,7 @@ class Models:
         Raises ModelError; after JsonFormRefused, the call is worth another request. Also MissingApiKey and
         ModelNotInstalled if `check_keys` wasn't called before.
         """
+        _check_address(call.settings)
         settings, referenced = references.resolve(call.settings, self._environ, self._files)
         request = replace(call, settings=settings) if referenced else call
         if settings.provider != "scripted":
@@ -253,6 +255,12 @@ def _has_key(settings: ModelSettings, environ: Mapping[str, str]) -> bool:
     except MissingApiKey:
         return False
     return True
+
+
+def _check_address(settings: ModelSettings) -> None:
+    fault = address_fault(settings.api_base) if settings.api_base is not None else None
+    if fault is not None:
+        raise ModelRefused(f"its api_base {fault}", provider=settings.provider, model=settings.model)
 
 
 def _with_fallbacks(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:

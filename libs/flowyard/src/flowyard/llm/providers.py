@@ -41,6 +41,8 @@ _OLLAMA_ONLY: Final = (
 )
 """What only Ollama's own API has: its other one ignores them in silence."""
 
+_VERSIONED: Final = frozenset({"anthropic", "ollama", "ollama_chat"})
+
 DIRECT: Final[Mapping[str, Provider]] = {
     "cerebras": Provider(base="https://api.cerebras.ai/v1", keys=("CEREBRAS_API_KEY",), counts_always=True),
     "dashscope": Provider(base="https://dashscope.aliyuncs.com/compatible-mode/v1", keys=("DASHSCOPE_API_KEY",)),
@@ -125,6 +127,16 @@ def base_url(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
         # The call itself reports what is wrong with it.
         return url
     return url if has_path else f"{url}{urlsplit(provider.base or '/v1').path}"
+
+
+def litellm_base(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
+    """The same for a call through LiteLLM. None: LiteLLM knows it."""
+    if settings.api_base is None:
+        return None
+    if settings.provider in DIRECT and settings.provider != "ollama":
+        return base_url(settings, environ)
+    # LiteLLM adds the version by itself.
+    return settings.api_base.rstrip("/").removesuffix("/v1") if settings.provider in _VERSIONED else settings.api_base
 
 
 def name_of_model(settings: ModelSettings) -> str:

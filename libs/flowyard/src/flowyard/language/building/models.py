@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from flowyard.language import secret_references
+from flowyard.language.addresses import address_fault
 from flowyard.language.building.model_parameters import temperature_fault
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import KeyPath, did_you_mean
@@ -68,9 +68,9 @@ class ModelReader:
 
     def _check_address(self, address: str | None, path: KeyPath) -> None:
         where = (*path, "api_base")
-        if address is not None and self.document.has(where) and not _has_host(address):
-            message = f"'api_base' must be an address, not '{address}'"
-            self.document.error("invalid-value", where, message, "write http://HOST:PORT or https://HOST")
+        fault = address_fault(address) if address is not None and self.document.has(where) else None
+        if fault is not None:
+            self.document.error("invalid-value", where, f"'api_base' {fault}", "write http://HOST:PORT or https://HOST")
 
     def _check_temperature(self, provider: str, model: str, temperature: float | None, path: KeyPath) -> None:
         fault = temperature_fault(provider, model, temperature) if temperature is not None else None
@@ -133,14 +133,6 @@ def _names_another_provider(model: str, provider: str) -> bool:
     """
     family = _family(model) if "/" not in model else model.partition("/")[0]
     return family in _MAIN_PROVIDERS and provider in _MAIN_PROVIDERS and family != provider
-
-
-def _has_host(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def _family(model: str) -> str | None:

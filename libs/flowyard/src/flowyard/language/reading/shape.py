@@ -109,7 +109,8 @@ def _report(document: SourceDocument, fault: Any) -> None:
         message = f"{_label(path)} can't be {_describe_value(fault['input'])}"
         document.error("invalid-value", path, message, suggest(str(fault["input"]), expected, "values"))
     elif kind == "string_pattern_mismatch" and path[-1] == "api_base":
-        message = f"'api_base' must be an address, not '{fault['input']}'"
+        # Not the value itself: it may contain a password.
+        message = "'api_base' must be an address"
         document.error("invalid-value", path, message, "write http://… or https://…")
     elif kind == "string_pattern_mismatch":
         hint = "use letters, digits and _, and begin with a letter"

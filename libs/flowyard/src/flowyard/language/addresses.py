@@ -1,0 +1,28 @@
+"""Which text can be the address of a model's API. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+_MAX_LENGTH: Final = 2000
+_NOT_IN_AN_ADDRESS: Final = re.compile(r"[\x00-\x20\x7f\xa0\u2028\u2029\\]")
+
+
+def address_fault(address: str) -> str | None:
+    """What is wrong with it, without the address, which may contain a password. None: nothing."""
+    if len(address) > _MAX_LENGTH:
+        return f"has {len(address):,} characters, and {_MAX_LENGTH:,} are allowed"
+    if wrong := _NOT_IN_AN_ADDRESS.search(address):
+        return f"contains the character U+{ord(wrong[0]):04X}"
+    try:
+        parts = urlsplit(address)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        return "must be an address" if "@" in address else f"must be an address ({error})"
+    if parts.username is not None:
+        return "contains a user or a password, which would be shown in errors: name the key's variable in api_key_env"
+    if parts.scheme not in ("http", "https") or not has_host:
+        return "must be an address with a host"
+    return None
