@@ -22,6 +22,7 @@ from flowyard.llm.direct_prices import cost_of
 from flowyard.llm.litellm_prices import longest_reply, price_of
 from flowyard.llm.openai_wire import Endpoint, chat
 from flowyard.llm.providers import DIRECT, base_url, limit_parameter, name_of_model
+from flowyard.llm.proxies import proxy_for
 from flowyard.llm.terms import Terms
 
 
@@ -56,6 +57,7 @@ class DirectModel:
             self._reply_limit,
             limit_parameter(settings),
             DIRECT[settings.provider].counts_always,
+            proxy_for(url, self._environ),
         )
 
 

@@ -28,6 +28,7 @@ from flowyard.llm.litellm_endings import add_reasoning, add_reply, add_usage, be
 from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_http import guarded_http
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
+from flowyard.llm.litellm_proxies import keep_private_calls_direct
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.providers import litellm_base
 from flowyard.llm.streamed_text import StreamedText, whole_text
@@ -41,6 +42,8 @@ _FAILURES: Final = (
     openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, RecursionError, *Malformed,
 )  # fmt: skip
 """What a call may raise: LiteLLM's own exceptions are OpenAIErrors; the others are those that it doesn't wrap."""
+
+keep_private_calls_direct()
 
 
 class LiteLLMModel:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from time import perf_counter
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -54,6 +55,7 @@ class Endpoint:
     reply_limit: int = REPLY_LIMIT
     limit_parameter: str = "max_tokens"
     counts_always: bool = False
+    proxy: str | None = field(default=None, repr=False)
 
 
 @asynccontextmanager
@@ -84,12 +86,16 @@ async def chat(
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
     """
     body = _body(endpoint, call, stream=on_token is not None, max_tokens=max_tokens)
-    secrets |= call.secrets | ({endpoint.key} if endpoint.key else set())
+    secrets |= call.secrets | ({endpoint.key} if endpoint.key else set()) | _secrets_of(endpoint.proxy)
     started = perf_counter()
     try:
         async with asyncio.timeout(call.settings.timeout):
             request = session.post(
-                f"{endpoint.url}/chat/completions", data=body, headers=_headers(endpoint, call), allow_redirects=False
+                f"{endpoint.url}/chat/completions",
+                data=body,
+                headers=_headers(endpoint, call),
+                allow_redirects=False,
+                proxy=endpoint.proxy,
             )
             async with request as response:
                 if not response.ok or response.status >= 300:
@@ -98,7 +104,7 @@ async def chat(
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except _NO_ANSWER as error:
-        raise _connection_error(error, endpoint.url, call.settings, secrets) from error
+        raise _connection_error(error, endpoint, call.settings, secrets) from error
 
 
 def _headers(endpoint: Endpoint, call: ModelCall) -> dict[str, str]:
@@ -202,11 +208,19 @@ async def _error_response(response: aiohttp.ClientResponse, settings: ModelSetti
     )
 
 
-def _connection_error(error: Exception, url: str, settings: ModelSettings, secrets: Secrets) -> ProviderError:
+def _connection_error(error: Exception, endpoint: Endpoint, settings: ModelSettings, secrets: Secrets) -> ProviderError:
     # The cause, without aiohttp's text around it, which may show an SSLContext.
     cause = error.__cause__ or error
-    detail = f"{url} ({getattr(cause, 'message', None) or str(cause) or type(cause).__name__})"
+    why = getattr(cause, "message", None) or str(cause) or type(cause).__name__
+    through = f" through the proxy {urlsplit(endpoint.proxy).netloc.rpartition('@')[2]}" if endpoint.proxy else ""
+    detail = f"{endpoint.url}{through} ({why})"
     # A ValueError is an address or a header that can't be.
-    if isinstance(error, aiohttp.ClientConnectorError | ValueError):
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError | ValueError):
         return failures.never_sent(settings, f"can't connect to {detail}", secrets)
     return failures.broken(settings, f"lost the connection to {detail}", secrets)
+
+
+def _secrets_of(proxy: str | None) -> set[str]:
+    """The user and the password of a proxy."""
+    parts = urlsplit(proxy or "")
+    return {text for text in (parts.username, parts.password) if text}

@@ -1,0 +1,43 @@
+"""Which proxy a request goes through: the environment's, but not to this machine and to private networks. Pure.
+
+The variables are those of curl: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # public, but without types
+
+_PRIVATE_NAMES: Final = (".internal", ".lan", ".local", ".localhost")
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """The proxy's address, or None if the request goes to the server itself."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        # The call itself reports what is wrong with it.
+        return None
+    if host is None or is_private(host):
+        return None
+    if proxy_bypass_environment(f"{host}:{port}" if port else host, {"no": _value(environ, "no_proxy") or ""}):
+        return None
+    proxy = _value(environ, f"{parts.scheme}_proxy") or _value(environ, "all_proxy")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is this machine or in a private network. A name without a dot can't be anywhere else."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "." not in host.rstrip(".") or host.rstrip(".").lower().endswith(_PRIVATE_NAMES)
+    return address.is_private or address.is_loopback or address.is_link_local
+
+
+def _value(environ: Mapping[str, str], name: str) -> str | None:
+    return environ.get(name) or environ.get(name.upper()) or None

@@ -1,0 +1,88 @@
+"""Which calls go through the environment's proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from flowyard.errors.steps import ModelNeverRan
+from flowyard.language.nodes import ModelSettings
+from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
+from flowyard.llm.models import open_models
+from flowyard.llm.proxies import proxy_for
+from support.wire.behaviour import Text
+from support.wire.openai import openai_server
+from support.wire.providers import ENVIRON, LITELLM, OPENAI, Provider
+from support.wire.server import WireServer
+
+PROXY = "http://proxy:3128"
+STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
+
+
+def call_of(provider: Provider, server: WireServer, host: str) -> ModelCall:
+    """A call to this host, at the port and path of the server."""
+    settings = provider.settings(server, api_base=server.url.replace("127.0.0.1", host), timeout=5)
+    return ModelCall("write", settings, (ChatMessage("user", "Hello?"),))
+
+
+def through(monkeypatch: pytest.MonkeyPatch, proxy: str) -> Mapping[str, str]:
+    """LiteLLM reads the environment of the process, direct calls the one that they are given."""
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    return {**ENVIRON, "HTTP_PROXY": proxy}
+
+
+@STREAMED
+async def test_a_call_to_the_world_goes_through_the_proxy(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, on_token: OnToken | None
+) -> None:
+    async with provider.serve([Text("by the proxy")]) as proxy:
+        environ = through(monkeypatch, proxy.url.removesuffix("/v1"))
+        async with open_models(environ, litellm=LITELLM) as models:
+            reply = await models.reply(call_of(provider, proxy, "models.example.com"), on_token)
+    assert reply.text == "by the proxy"
+    assert proxy.requests[0].headers["host"].startswith("models.example.com")
+
+
+@STREAMED
+async def test_a_call_to_this_machine_never_does(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, on_token: OnToken | None
+) -> None:
+    async with provider.serve([Text("by itself")]) as server, openai_server([Text("by the proxy")]) as proxy:
+        environ = through(monkeypatch, proxy.url.removesuffix("/v1"))
+        async with open_models(environ, litellm=LITELLM) as models:
+            for host in ("127.0.0.1", "localhost"):
+                assert (await models.reply(call_of(provider, server, host), on_token)).text == "by itself"
+    assert proxy.requests == []
+
+
+async def test_a_proxy_that_is_away_is_named_without_its_password() -> None:
+    environ = {**ENVIRON, "https_proxy": "http://somebody:password@127.0.0.1:9"}
+    async with open_models(environ) as models:
+        with pytest.raises(ModelNeverRan, match=r"through the proxy 127\.0\.0\.1:9 ") as caught:
+            await models.reply(ModelCall("write", ModelSettings(OPENAI.name, "m"), (ChatMessage("user", "Hello?"),)))
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "proxy"),
+    [
+        ("https://api.openai.com/v1", {"HTTPS_PROXY": PROXY}, PROXY),
+        ("https://api.openai.com/v1", {"https_proxy": "proxy:3128"}, PROXY),
+        ("https://api.openai.com/v1", {"all_proxy": PROXY}, PROXY),
+        ("https://api.openai.com/v1", {"HTTP_PROXY": PROXY}, None),
+        ("https://api.openai.com/v1", {"HTTPS_PROXY": PROXY, "NO_PROXY": "example.com,.openai.com"}, None),
+        ("https://api.openai.com/v1", {"HTTPS_PROXY": PROXY, "no_proxy": "*"}, None),
+        ("https://8.8.8.8/v1", {"HTTPS_PROXY": PROXY}, PROXY),
+        *(
+            (f"http://{host}:8000/v1", {"HTTP_PROXY": PROXY}, None)
+            for host in (
+                "127.0.0.1", "127.8.8.8", "[::1]", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.1.1", "[fd00::1]",
+                "localhost", "ollama", "host.docker.internal", "gpu.local", "a.localhost",
+            )
+        ),
+        ("http://[::1", {"HTTP_PROXY": PROXY}, None),
+    ],
+)  # fmt: skip
+def test_private_addresses_are_reached_without_a_proxy(url: str, environ: dict[str, str], proxy: str | None) -> None:
+    assert proxy_for(url, environ) == proxy
