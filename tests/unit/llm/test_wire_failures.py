@@ -6,6 +6,7 @@ What every transport promises: the fixture `provider` is each of them.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import traceback
 
@@ -15,7 +16,7 @@ from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, Model
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
-from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Status, Text
+from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Raw, Status, Text
 from support.wire.providers import ANTHROPIC, DIRECT, GOOGLE, KEY, OLLAMA, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
@@ -186,8 +187,52 @@ async def test_cancelling_aborts_the_request(provider: Provider, models: Models,
 
 
 async def test_an_address_where_nobody_listens_is_a_provider_error(provider: Provider, models: Models) -> None:
+    if provider is OLLAMA:
+        pytest.skip("an Ollama on this machine has an error of its own")
+    with pytest.raises(ModelNeverRan, match="connect"):
+        await models.reply(
+            call_of(ModelSettings(provider.name, provider.model, api_base=f"http://127.0.0.1:{unused_port()}"))
+        )
+
+
+@pytest.mark.parametrize("extra", [{}, {"num_ctx": 4096}], ids=["direct", "through LiteLLM"])
+async def test_an_ollama_that_is_away_has_to_be_started(direct_models: Models, extra: dict[str, int]) -> None:
+    address = f"http://localhost:{unused_port()}"
+    with pytest.raises(ModelRefused, match=r"is Ollama running\? Start it with `ollama serve`: can"):
+        await direct_models.reply(call_of(ModelSettings("ollama", "llama3.2", api_base=address, extra=extra)))
+
+
+def unused_port() -> int:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        settings = ModelSettings(provider.name, provider.model, api_base=f"http://127.0.0.1:{unused.getsockname()[1]}")
-        with pytest.raises(ModelNeverRan, match="connect"):
-            await models.reply(call_of(settings))
+        return int(unused.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b'{"error": {"message": "The model `m` does not exist."}}', "no model 'm' at {url}: check its name"),
+        (b'{"error": {"message": "?"}}', "no model 'm' at {url}, or the address is wrong: check both"),
+        (b'{"detail": "Not Found"}', "no API of this kind at {url}: check api_base"),
+        (b"404 page not found", "no API of this kind at {url}: check api_base"),
+        (b"<html><title>nginx</title></html>", "no API of this kind at {url}: check api_base"),
+    ],
+    ids=ascii,
+)
+async def test_what_was_not_found_is_the_model_or_the_address(direct_models: Models, body: bytes, what: str) -> None:
+    async with OPENAI.serve([Raw(body, status=404)]) as server:
+        with pytest.raises(ModelRefused) as caught:
+            await direct_models.reply(call_of(OPENAI.settings(server, model="m")))
+    assert f"openai/m: {what.replace('{url}', server.url)} (404): " in str(caught.value)
+
+
+async def test_a_reply_that_the_provider_found_to_be_no_json_is_worth_another_try(
+    provider: Provider, models: Models
+) -> None:
+    if provider not in (OPENAI, DIRECT):
+        pytest.skip("only Groq and its like do that")
+    error = {"message": "Failed to generate JSON", "type": "invalid_request_error", "code": "json_validate_failed"}
+    answer = Raw(json.dumps({"error": error}).encode(), status=400, kind="application/json")
+    failure = await fail(models, provider, answer, None)
+    assert failure.code == "invalid_output"
+    assert "the model didn't write the JSON that was asked for: Failed to generate JSON" in failure.message

@@ -10,7 +10,7 @@ command line, log) shows any of them without knowing which.
     ├── steps: what a step fails with
     │   ├── StepError
     │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused,
-    │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered
+    │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered, NoJson
     │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
     │   └── MissingApiKey (InvalidApiKey), ModelNotInstalled

@@ -107,6 +107,10 @@ class ReplyFiltered(UnusableReply, code="filtered", title="A content filter bloc
     """The provider's content filter blocked the prompt or the reply."""
 
 
+class NoJson(UnusableReply, code="invalid_output", title="The model's reply doesn't match the node's outputs"):
+    """The provider itself found that the reply isn't the JSON that was asked for. The reply isn't known."""
+
+
 class InvalidOutput(
     StepError, code="invalid_output", status=502, title="The model's reply doesn't match the node's outputs"
 ):

@@ -13,6 +13,7 @@ from flowyard.errors.steps import (
     ModelNeverRan,
     ModelRefused,
     ModelTimeout,
+    NoJson,
     ProviderError,
     RateLimited,
     ReplyFiltered,
@@ -20,7 +21,7 @@ from flowyard.errors.steps import (
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.error_bodies import ErrorBody, ErrorInReply, read_error
 from flowyard.llm.event_stream import BrokenReply
-from flowyard.llm.keys import key_variable
+from flowyard.llm.keys import is_loopback, key_variable
 from flowyard.llm.pauses import retry_after
 from flowyard.runs.retry import LONGEST_WAIT
 from flowyard.secrets.masking import Masker
@@ -35,6 +36,8 @@ _RETRYABLE: Final = frozenset({408, 409, 425})
 """Request timeout, conflict, too early: the 4xx statuses that are temporary."""
 _FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 """Codes of Azure and OpenAI for what their filter blocked."""
+_NO_JSON: Final = frozenset({"json_validate_failed"})
+"""Groq's code for a reply that it has checked itself."""
 _NO_CREDIT: Final = frozenset({"billing_hard_limit_reached", "billing_not_active", "insufficient_quota"})
 """OpenAI's codes for an account that has to be paid first: waiting doesn't help."""
 _MAY_HAVE_RUN: Final = frozenset({408, 502, 504, 520, 524})
@@ -53,6 +56,14 @@ def broken(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) 
 def never_sent(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ModelNeverRan:
     """The request was never sent, so no model ran."""
     return ModelNeverRan(brief(detail, secrets), provider=settings.provider, model=settings.model)
+
+
+def unreachable(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ModelError:
+    """Nobody listens at the address. An Ollama on this machine has to be started: another try wouldn't help."""
+    if settings.provider == "ollama" and (settings.api_base is None or is_loopback(settings.api_base)):
+        text = brief(f"is Ollama running? Start it with `ollama serve`: {detail}", secrets)
+        return ModelRefused(text, provider=settings.provider, model=settings.model)
+    return never_sent(settings, detail, secrets)
 
 
 def from_status(
@@ -74,7 +85,7 @@ def from_status(
     """
     wait = retry_after(headers, now)
     wait = pause if wait is None else wait
-    text = f"{brief(f'{_advice(settings, status)}{_after_colon(detail)}', secrets)}{_too_long(wait)}"
+    text = f"{brief(f'{_advice(settings, status, detail)}{_after_colon(detail)}', secrets)}{_too_long(wait)}"
     if status == 429:
         return RateLimited(text, provider=settings.provider, model=settings.model, retry_after=wait)
     if status >= 500 or status in _RETRYABLE:
@@ -128,6 +139,9 @@ def _of_code(
         what = f"a content filter blocked the {'reply' if is_reply else 'prompt'}"
         detail = f"{what}{_after_colon(error.filters)}{_after_colon(error.text)}"
         return ReplyFiltered(brief(detail, secrets), provider=settings.provider, model=settings.model)
+    if error.codes & _NO_JSON:
+        detail = brief(f"the model didn't write the JSON that was asked for{_after_colon(error.text)}", secrets)
+        return NoJson(detail, provider=settings.provider, model=settings.model)
     if error.codes & _NO_CREDIT:
         detail = f"the account has no credit left{f' ({status})' if status else ''}{_after_colon(error.text)}"
         return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model, answered=status)
@@ -172,7 +186,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
             waiting += [each.__cause__, each.__context__]
 
 
-def _advice(settings: ModelSettings, status: int) -> str:
+def _advice(settings: ModelSettings, status: int, detail: str) -> str:
     variable = key_variable(settings)
     key = f"the key in {variable}" if variable else "the key"
     match status:
@@ -181,14 +195,23 @@ def _advice(settings: ModelSettings, status: int) -> str:
         case 403:
             return f"{key} may not do this (403)"
         case 404:
-            where = f" at {settings.api_base}" if settings.api_base else ""
-            return f"no model '{settings.model}'{where}: check its name (404)"
+            return f"{_not_found(settings, detail.lower())} (404)"
         case 429:
             return "too many requests (429)"
         case _ if status >= 500:
             return f"the provider failed ({status})"
         case _:
             return f"the request was not accepted ({status})"
+
+
+def _not_found(settings: ModelSettings, detail: str) -> str:
+    """Whether the model or the address is wrong. `detail`: in lower case."""
+    where = f" at {settings.api_base}" if settings.api_base else ""
+    if "model" in detail:
+        return f"no model '{settings.model}'{where}: check its name"
+    if "not found" in detail or "html page" in detail:
+        return f"no API of this kind{where}: check api_base"
+    return f"no model '{settings.model}'{where}, or the address is wrong: check both"
 
 
 def _after_colon(text: str) -> str:

@@ -61,7 +61,7 @@ def _lost(chain: list[BaseException], settings: ModelSettings, secrets: Secrets)
     if unreachable is not None:
         # Its own text has the repr of an SSLContext.
         where, why = f"{unreachable.host}:{unreachable.port}", unreachable.os_error
-        return failures.never_sent(settings, f"can't connect to {where} ({why.strerror or why})", secrets)
+        return failures.unreachable(settings, f"can't connect to {where} ({why.strerror or why})", secrets)
     kind = failures.never_sent if any(isinstance(each, NeverSent) for each in chain) else failures.broken
     lost = next(each for each in chain if isinstance(each, Lost))
     return kind(settings, f"can't connect, or lost the connection: {str(lost) or type(lost).__name__}", secrets)

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from time import perf_counter
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from flowyard.errors.steps import ModelError, ProviderError
+from flowyard.errors.steps import ModelError
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 from flowyard.llm import failures
@@ -99,7 +99,7 @@ async def chat(
             )
             async with request as response:
                 if not response.ok or response.status >= 300:
-                    raise await _error_response(response, call.settings, secrets)
+                    raise await _error_response(response, replace(call.settings, api_base=endpoint.url), secrets)
                 return await _read(response, endpoint, call.settings, on_token, secrets, started=started)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
@@ -208,12 +208,14 @@ async def _error_response(response: aiohttp.ClientResponse, settings: ModelSetti
     )
 
 
-def _connection_error(error: Exception, endpoint: Endpoint, settings: ModelSettings, secrets: Secrets) -> ProviderError:
+def _connection_error(error: Exception, endpoint: Endpoint, settings: ModelSettings, secrets: Secrets) -> ModelError:
     # The cause, without aiohttp's text around it, which may show an SSLContext.
     cause = error.__cause__ or error
     why = getattr(cause, "message", None) or str(cause) or type(cause).__name__
     through = f" through the proxy {urlsplit(endpoint.proxy).netloc.rpartition('@')[2]}" if endpoint.proxy else ""
     detail = f"{endpoint.url}{through} ({why})"
+    if isinstance(error, aiohttp.ClientConnectorError) and not endpoint.proxy:
+        return failures.unreachable(replace(settings, api_base=endpoint.url), f"can't connect to {detail}", secrets)
     # A ValueError is an address or a header that can't be.
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError | ValueError):
         return failures.never_sent(settings, f"can't connect to {detail}", secrets)
