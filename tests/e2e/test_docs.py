@@ -21,6 +21,7 @@ from flowyard.language.reading.document import (
     LoopShape,
     NodeShape,
     ParallelShape,
+    PriceShape,
     RetryShape,
     Shape,
 )
@@ -36,7 +37,7 @@ MODELS = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 ROOM = ROOT / "libs" / "flowyard" / "src" / "flowyard" / "language"
 SHAPES = (
     DocumentShape, FlowShape, FieldShape, NodeShape, RetryShape, EdgeShape, LoopShape, ParallelShape, LlmShape,
-    ExecutionShape, BudgetShape, CaseShape, ExpectShape,
+    ExecutionShape, BudgetShape, CaseShape, ExpectShape, PriceShape,
 )  # fmt: skip
 NO_CODES = {"smollm2-135m", "utf-8", "utf-8-sig"}
 

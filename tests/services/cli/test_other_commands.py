@@ -50,6 +50,21 @@ def test_validate_names_place_problem_and_suggestion(folder: Path, capsys: pytes
     assert "broken.yaml:9:49: no field 'topc' (did you mean 'topic'?" in out
 
 
+def test_validate_knows_the_prices_of_this_machine(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = "config: {llm: {provider: hosted_vllm, model: qwen3}, budget: {usd: 1}}\n"
+    Path("paid.yaml").write_text(Path("haiku.yaml").read_text().partition("config:")[0] + budget)
+    assert run_command(["validate", "paid.yaml"]) == exits.WRONG_INPUT
+    assert "the price of hosted_vllm/qwen3 isn't known" in capsys.readouterr().out
+    Path("prices.json").write_text('{"hosted_vllm/qwen3": {"input": 1, "output": 2}}')
+    monkeypatch.setenv("FLOWYARD_PRICES_FILE", "prices.json")
+    assert run_command(["validate", "paid.yaml"]) == exits.OK
+    Path("prices.json").write_text("{")
+    assert run_command(["validate", "paid.yaml"]) != exits.OK
+    assert "FLOWYARD_PRICES: should be JSON such as" in capsys.readouterr().err
+
+
 def test_validate_goes_on_after_a_file_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["validate", "haku.yaml", "haiku.yaml"]) == exits.WRONG_INPUT
     captured = capsys.readouterr()

@@ -360,3 +360,21 @@ async def test_names_with_odd_characters_work_as_far_as_a_path_can_hold_them(cli
         document = HAIKU.replace("name: haiku", f"name: {name!r}")
         assert (await put(client, document, name)).status_code == 201
         assert (await client.get(f"/v1/workflows/{quote(name, safe='')}")).json()["name"] == name
+
+
+BUDGET = "config: {llm: {provider: hosted_vllm, model: qwen3}, budget: {usd: 1}}\n"
+
+
+async def test_a_budget_in_dollars_needs_a_price_when_a_document_is_applied(starting: Starting) -> None:
+    async with starting() as registry:
+        refused = await put(registry.client, HAIKU + BUDGET)
+        checked = await registry.client.post("/v1/validate", content=(HAIKU + BUDGET).encode())
+    assert refused.status_code == 422
+    assert [(each["code"], each["line"]) for each in refused.json()["problems"]] == [("unknown-price", 12)]
+    assert [each["code"] for each in checked.json()["problems"]] == ["unknown-price"]
+    async with starting(prices='{"hosted_vllm/*": {"input": 0.1, "output": 0.4}}') as registry:
+        assert (await put(registry.client, HAIKU + BUDGET)).status_code == 201
+    # The installation's price is gone.
+    async with starting() as registry:
+        assert (await registry.client.post("/v1/workflows/haiku/rollback", json={"revision": 1})).status_code == 422
+        assert (await registry.client.get("/v1/workflows/haiku")).json()["problems"] == []

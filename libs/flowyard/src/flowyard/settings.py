@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeAlias, TypeVar, get_args, get_origin
@@ -187,7 +187,9 @@ def _notes(field: FieldInfo) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else "none" if value in ("", {}) else str(value) or "none"
+    if isinstance(value, Sized) and not len(value):
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
 def _is_secret(field: FieldInfo) -> bool:

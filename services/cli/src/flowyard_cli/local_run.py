@@ -16,6 +16,7 @@ from typing import Any
 
 from flowyard.errors.steps import ModelError
 from flowyard.ids import uuid7
+from flowyard.language.installation import ANY
 from flowyard.language.load import Loaded
 from flowyard.language.workflow import Workflow
 from flowyard.llm.models import check_keys, open_models
@@ -25,6 +26,7 @@ from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
 from flowyard_cli.commands.run import RunArgs
+from flowyard_cli.installation import installation_of, prices_of
 from flowyard_cli.models import replies_for, with_model
 from flowyard_cli.reading import read_document, read_inputs
 from flowyard_cli.show.problems import problems_as_data
@@ -46,7 +48,8 @@ class PreparedRun:
 
 def run_file(args: RunArgs) -> int:
     """Returns the exit code of the run; 2 if the document has errors. Raises InvalidInputs, UnreadableFile."""
-    document = read_document(args.file)
+    # With --model, none of the document's own models is called.
+    document = read_document(args.file, ANY if args.model else installation_of(os.environ))
     if not args.json:
         for problem in document.problems:
             say(problem.render(document.file))
@@ -104,7 +107,11 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
     terminated = _cancel_on_sigterm()
     try:
         opening = open_models(
-            os.environ, scripted=prepared.scripted, files=_referenced_files(), litellm=_litellm_providers()
+            os.environ,
+            scripted=prepared.scripted,
+            files=_referenced_files(),
+            litellm=_litellm_providers(),
+            prices=prices_of(os.environ),
         )
         async with opening as models:
             # The run itself reports a model that can't be opened; it may have a fallback.

@@ -37,7 +37,7 @@ def with_model(workflow: Workflow, given: str) -> Workflow:
 
 def _settings(old: ModelSettings, provider: str, model: str) -> ModelSettings:
     if old.provider == provider:
-        return replace(old, model=model, fallbacks=())
+        return replace(old, model=model, price=old.price if old.model == model else None, fallbacks=())
     return ModelSettings(provider, model, temperature=old.temperature, max_tokens=old.max_tokens, timeout=old.timeout)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import InvalidInputs
 from flowyard.language.inputs import input_from_text, valid_inputs
+from flowyard.language.installation import ANY, Installation
 from flowyard.language.load import Loaded, load_bytes
 from flowyard.language.problems import did_you_mean
 from flowyard.language.reading.source import MAX_BYTES
@@ -50,10 +51,10 @@ def read_text(file: str) -> Text:
     return Text("<stdin>" if file == "-" else str(Path(file)), _read_bytes(file, MAX_BYTES + 1))
 
 
-def read_document(file: str) -> Loaded:
-    """`-` is standard input. Raises UnreadableFile."""
+def read_document(file: str, installation: Installation = ANY) -> Loaded:
+    """`-` is standard input; `installation`: where the document is to run. Raises UnreadableFile."""
     text = read_text(file)
-    return load_bytes(text.content, text.file)
+    return load_bytes(text.content, text.file, installation)
 
 
 def _read_bytes(file: str, limit: int = -1) -> bytes:

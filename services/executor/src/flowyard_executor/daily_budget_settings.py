@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
+from flowyard.exact_json import amount_of, json_mapping
 from flowyard.language.problems import suggest
 from flowyard.language.workflow import Budget
 
@@ -20,22 +21,8 @@ def read_daily_budgets(text: str | Mapping[str, Budget]) -> Mapping[str, Budget]
     """The limits by workflow; `*`: of each workflow that isn't named. The default is a mapping. Raises ValueError."""
     if not isinstance(text, str):
         return text
-    try:
-        # Amounts are read as they are written: 0.1 is no binary fraction.
-        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"should be JSON such as {_EXAMPLE}: {error}") from error
-    if not isinstance(given, dict):
-        raise ValueError(f"should be a mapping of workflows to limits, such as {_EXAMPLE}")  # noqa: TRY004  # pydantic's
+    given = json_mapping(text, what="workflows to limits", example=_EXAMPLE)
     return {workflow: _read_budget(workflow, limits) for workflow, limits in given.items()}
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is there twice")
-    return mapping
 
 
 def _read_budget(workflow: str, limits: Any) -> Budget:
@@ -50,22 +37,8 @@ def _read_budget(workflow: str, limits: Any) -> Budget:
 
 def _read_limit(workflow: str, key: str, value: Any) -> Decimal | int:
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    limit = _dollars(value) if key == "usd" else value if is_whole else None
+    limit = amount_of(value) if key == "usd" else value if is_whole else None
     if limit is None or not 0 < limit <= _MOST[key]:
         kind = "an amount" if key == "usd" else "a whole number"
         raise ValueError(f"should have {kind} above 0 for '{workflow}.{key}', not {json.dumps(value, default=str)}")
     return limit
-
-
-def _dollars(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() else None
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is no amount")

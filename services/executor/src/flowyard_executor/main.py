@@ -136,7 +136,9 @@ async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> As
     files = Path(settings.referenced_files) if settings.referenced_files else None
     async with (
         open_connections(settings, "executor", name=settings.executor_name) as opened,
-        open_models(environment, files=files, reply_limit=settings.reply_limit, litellm=settings.litellm) as models,
+        open_models(
+            environment, files=files, reply_limit=settings.reply_limit, litellm=settings.litellm, prices=settings.prices
+        ) as models,
     ):
         yield _build_parts(settings, opened, models, draining)
 

@@ -13,7 +13,8 @@ from pydantic_settings import NoDecode
 from flowyard.language.workflow import Budget
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.providers import read_litellm_providers
-from flowyard.settings import Port, SecretKey, ServiceSettings
+from flowyard.service.installation import InstallationSettings
+from flowyard.settings import Port, SecretKey
 from flowyard_executor.daily_budget_settings import read_daily_budgets
 
 
@@ -21,7 +22,7 @@ def _own_name() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:100] or "executor"
 
 
-class ExecutorSettings(ServiceSettings):
+class ExecutorSettings(InstallationSettings):
     port: Port = 8403
     executor_name: str = Field(
         default_factory=_own_name,

@@ -13,7 +13,7 @@ from flowyard.language.reading.source import decode
 from flowyard.language.workflow import Workflow
 from flowyard.service.documents import valid_workflow
 from flowyard.storage.workflows import Revision
-from flowyard_registry.documents import document_problems, read_document, read_revision
+from flowyard_registry.documents import document_problems, read_again, read_document
 from flowyard_registry.parts import RegistryParts
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _LARGEST: Final = 2**31 - 1
 
 async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: str) -> Applied:
     """Makes the document the workflow's current revision. Raises InvalidDocument, InvalidRequest."""
-    loaded = await read_document(body, file)
+    loaded = await read_document(body, file, parts.settings.installation)
     workflow = valid_workflow(loaded)
     if workflow.name != name:
         message = (
@@ -38,16 +38,16 @@ async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: 
 
 async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
     """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one accepted."""
-    loaded = await read_revision(parts.documents, await parts.workflows.revision(name, number))
+    loaded = await read_again(await parts.workflows.revision(name, number), parts.settings.installation)
     revision, is_new = await parts.workflows.roll_back(name, number, **_limits(valid_workflow(loaded)))
     return _applied(parts, revision, loaded, is_new=is_new)
 
 
-async def validate(body: bytes, *, file: str) -> Validated:
+async def validate(parts: RegistryParts, body: bytes, *, file: str) -> Validated:
     """Checks a document without applying it. Raises InvalidRequest if there is none."""
     if not body:
         raise InvalidRequest([{"where": "body", "message": "the document is missing"}])
-    loaded = await read_document(body, file)
+    loaded = await read_document(body, file, parts.settings.installation)
     name = loaded.workflow.name if loaded.workflow is not None else None
     return Validated(valid=name is not None, name=name, problems=document_problems(file, loaded.problems))
 

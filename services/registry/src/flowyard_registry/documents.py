@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowyard.api.workflows import DocumentProblem
-from flowyard.language.load import Loaded, load_bytes
+from flowyard.language.installation import Installation
+from flowyard.language.load import Loaded, load_bytes, load_text
 from flowyard.language.problems import Problem
 from flowyard.service.documents import DocumentCache
 from flowyard.storage.workflows import Revision
@@ -25,9 +26,14 @@ async def read_revision(cache: DocumentCache, revision: Revision) -> Loaded:
     return await cache.load(revision.digest, revision.workflow, fetch)
 
 
-async def read_document(body: bytes, file: str) -> Loaded:
+async def read_again(revision: Revision, installation: Installation) -> Loaded:
+    """As `read_revision`, but checked against what the installation says now."""
+    return await asyncio.to_thread(load_text, revision.document, revision.workflow, installation)
+
+
+async def read_document(body: bytes, file: str, installation: Installation) -> Loaded:
     """`file`: the document's name in its problems."""
-    return await asyncio.to_thread(load_bytes, body, file)
+    return await asyncio.to_thread(load_bytes, body, file, installation)
 
 
 def document_problems(file: str, problems: Sequence[Problem]) -> list[DocumentProblem]:

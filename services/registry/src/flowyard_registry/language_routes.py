@@ -13,6 +13,7 @@ from flowyard.language.reading.document import document_schema
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded
 from flowyard_registry.apply import validate
+from flowyard_registry.parts import InjectedParts
 from flowyard_registry.routing import DOCUMENT, File
 
 _schema = cache(document_schema)
@@ -27,5 +28,5 @@ async def get_schema() -> dict[str, Any]:
 @router.post(
     "/validate", summary="Check a document without applying it", openapi_extra=DOCUMENT, **guarded(READ, InvalidRequest)
 )
-async def validate_document(request: Request, file: File = "document") -> Validated:
-    return await validate(await request.body(), file=file)
+async def validate_document(parts: InjectedParts, request: Request, file: File = "document") -> Validated:
+    return await validate(parts, await request.body(), file=file)

@@ -7,14 +7,15 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from flowyard.export.addresses import http_address
-from flowyard.settings import Port, ServiceSettings
+from flowyard.service.installation import InstallationSettings
+from flowyard.settings import Port
 
 
 def _url(text: str) -> str:
     return http_address(text) if text else text
 
 
-class RegistrySettings(ServiceSettings):
+class RegistrySettings(InstallationSettings):
     port: Port = 8402
     agent_ttl_s: float = Field(
         60.0, ge=1, le=86_400, description="Seconds without a heartbeat after which an agent is removed"

@@ -168,4 +168,6 @@ class UnpricedModel(BudgetExceeded):
 
     def __init__(self, *, provider: str, model: str, per: Literal["run", "day"]) -> None:
         unknown = f"the price of {provider}/{model} isn't known, so a limit in usd can't be kept"
-        super().__init__("usd", f"{unknown}: limit tokens or model_calls instead", per=per)
+        super().__init__(
+            "usd", f"{unknown}: add the price in the document or in FLOWYARD_PRICES, or limit tokens", per=per
+        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowyard.language.building.build import build
+from flowyard.language.installation import ANY, Installation
 from flowyard.language.problems import Problem
 from flowyard.language.reading.shape import read_shape
 from flowyard.language.reading.source import MAX_BYTES, SourceError, decode, read_tree
@@ -34,34 +35,34 @@ class Loaded:
         return tuple(p for p in self.problems if p.severity == "warning")
 
 
-def load_bytes(data: bytes, file: str) -> Loaded:
-    """Loads the bytes of a file. `file`: the file's name in messages."""
+def load_bytes(data: bytes, file: str, installation: Installation = ANY) -> Loaded:
+    """Loads the bytes of a file. `file`: its name in messages; `installation`: where the document is to run."""
     try:
-        return load_text(decode(data), file)
+        return load_text(decode(data), file, installation)
     except SourceError as error:
         return Loaded(file, None, (error.problem,))
 
 
-def load_text(text: str, file: str) -> Loaded:
-    """Loads a text. `file`: the file's name in messages."""
+def load_text(text: str, file: str, installation: Installation = ANY) -> Loaded:
+    """Loads a text. `file`: the file's name in messages; `installation`: where the document is to run."""
     joined = join_surrogates(text) if len(text) <= MAX_BYTES else JoinedText(text)
     try:
         tree = read_tree(joined.text)
     except SourceError as error:
         return Loaded(file, None, (joined.in_original(error.problem),))
     document = SourceDocument(tree.root, tree.problems)
-    workflow = _build(document)
+    workflow = _build(document, installation)
     problems = tuple(joined.in_original(problem) for problem in _in_order(document.problems))
     has_errors = any(p.severity == "error" for p in problems)
     return Loaded(file, None if has_errors else workflow, problems)
 
 
-def _build(document: SourceDocument) -> Workflow | None:
+def _build(document: SourceDocument, installation: Installation) -> Workflow | None:
     if len(set(document.problems)) > MAX_PROBLEMS:
         return None
     try:
         shape = read_shape(document)
-        return build(shape, document) if shape is not None else None
+        return build(shape, document, installation) if shape is not None else None
     except TooManyProblems:
         return None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
 from flowyard.language.problems import KeyPath
@@ -20,6 +21,15 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 JsonForm: TypeAlias = Literal["strict", "schema", "object", "prompt"]
 """How a model is asked for JSON: see `llm/json_forms.py`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrice:
+    """US dollars per million tokens. `cached_input`: of what the provider had cached; None: as `input`."""
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class ModelSettings:
     api_base: str | None = None
     api_key_env: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    price: TokenPrice | None = None
     fallbacks: tuple[ModelSettings, ...] = ()
     json_form: JsonForm | None = None
 

@@ -29,3 +29,6 @@ PROVIDERS: Final = frozenset((
 
 DEFAULT_MODELS: Final = {"local": "smollm2-135m", "scripted": "tests"}
 """The model of these providers if the document has no `model`."""
+
+UNPAID: Final = frozenset({"local", "scripted", "ollama"})
+"""Providers whose calls cost nothing, even if they fail."""

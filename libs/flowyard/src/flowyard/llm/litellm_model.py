@@ -32,11 +32,8 @@ from flowyard.llm.litellm_proxies import keep_private_calls_direct
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.providers import litellm_base
 from flowyard.llm.streamed_text import StreamedText, whole_text
-from flowyard.llm.terms import Terms
+from flowyard.llm.terms import LITELLM_NAMES, Terms
 from flowyard.llm.threads import in_daemon_thread
-
-LITELLM_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
-"""LiteLLM's names of the providers that documents call differently. All other names are the same."""
 
 _FAILURES: Final = (
     openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, RecursionError, *Malformed,

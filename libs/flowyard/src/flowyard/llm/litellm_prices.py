@@ -10,9 +10,8 @@ from typing import Any, Final
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm import terms
 from flowyard.llm.price_list import Entry, entry_of
-from flowyard.llm.terms import Price
+from flowyard.llm.terms import FREE_PROVIDERS, Price
 
-_FREE_PROVIDERS: Final = frozenset({"ollama_chat"})
 _DIGITS: Final = Decimal("1e-12")
 _SUFFIX: Final = r"(?P<hour>_above_1hr)?(?:_above_(?P<k>\d+)k_tokens)?(?:_(?P<tier>[a-z]+))?$"
 _INPUT_PRICE: Final = re.compile(r"(?:input_cost_per_token|cache_creation_input_token_cost)" + _SUFFIX)
@@ -30,7 +29,7 @@ def cost_of(provider: str, settings: ModelSettings, usage: Any, *, tier: Any = N
     `tier`: the service tier in the reply; None: the one in the request.
     """
     model = settings.model
-    if provider in _FREE_PROVIDERS:
+    if provider in FREE_PROVIDERS:
         return Decimal(0)
     tier = billed_tier(settings, tier)
     if usage is None or not is_priced(entry_of(provider, model), tier):
@@ -65,7 +64,7 @@ def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | 
     Some models cost more above a prompt length, in another service tier, or for tokens that the provider caches. None
     if the price is unknown, or the provider charges for more than tokens.
     """
-    if provider in _FREE_PROVIDERS:
+    if provider in FREE_PROVIDERS:
         return terms.FREE
     entry = entry_of(provider, settings.model)
     if "input_cost_per_token" not in entry or charges_for_more(provider, settings):

@@ -20,6 +20,7 @@ from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.json_forms import RefusedForms
+from flowyard.llm.own_prices import NO_PRICES, PriceTable, cost_at, highest
 from flowyard.llm.providers import is_direct
 from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
 from flowyard.llm.terms import Terms, known_terms
@@ -51,9 +52,11 @@ class Models:
         files: Path | None = None,
         reply_limit: int = REPLY_LIMIT,
         litellm: Collection[str] = (),
+        prices: PriceTable = NO_PRICES,
     ) -> None:
         self._litellm = litellm
         self._environ = environ
+        self._prices = prices
         self._reply_limit = reply_limit
         self._files = files
         self._maskers: dict[frozenset[str], Masker] = {}
@@ -87,6 +90,8 @@ class Models:
         reply = await self._reply_of(model, request, stream.add if stream is not None else on_token)
         if stream is not None:
             stream.end()
+        if (price := self._prices.of(settings)) is not None:
+            reply = replace(reply, cost_usd=cost_at(price, reply.usage))
         return _masked(_without_reasoning(reply), request, masker) if masker else _without_reasoning(reply)
 
     async def _reply_of(self, model: Model, call: ModelCall, on_token: OnToken | None) -> ModelReply:
@@ -112,9 +117,11 @@ class Models:
 
     async def terms(self, call: ModelCall, prompt: int) -> Terms:
         """The price of the call's model for a prompt of at most `prompt` tokens. Raises what `reply` raises."""
-        terms = known_terms(call)
-        if terms is not None:
-            return terms
+        terms = known_terms(call) or await self._listed_terms(call, prompt)
+        price = self._prices.of(call.settings)
+        return terms if price is None else replace(terms, price=highest(price))
+
+    async def _listed_terms(self, call: ModelCall, prompt: int) -> Terms:
         await self._open(call.settings)
         kind = _client_kind(call.settings, self._litellm)
         # Slow to import; _open_client has imported it in a thread.
@@ -183,15 +190,16 @@ async def open_models(
     files: Path | None = None,
     reply_limit: int = REPLY_LIMIT,
     litellm: Collection[str] = (),
+    prices: PriceTable = NO_PRICES,
 ) -> AsyncIterator[Models]:
     """Opens models when they are first called. At the end, stops the local server and closes the HTTP connections.
 
     `environ`: has the API keys. `scripted`: the model for `provider: scripted`. `files`: the only folder whose files
     headers may refer to. `reply_limit`: most bytes of a reply. `litellm`: providers that are called through LiteLLM
-    although they needn't be. No call may outlive the block.
+    although they needn't be. `prices`: those of the installation. No call may outlive the block.
     """
     async with AsyncExitStack() as stack:
-        yield Models(environ, scripted, stack, files=files, reply_limit=reply_limit, litellm=litellm)
+        yield Models(environ, scripted, stack, files=files, reply_limit=reply_limit, litellm=litellm, prices=prices)
 
 
 def check_keys(

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from flowyard.language.providers import UNPAID
 from flowyard.llm.calls import ModelCall
-from flowyard.runs.costs import UNPAID
+
+LITELLM_NAMES: Final = {"google": "gemini", "ollama": "ollama_chat"}
+"""LiteLLM's names of the providers that documents call differently. All other names are the same."""
+FREE_PROVIDERS: Final = UNPAID | {"ollama_chat"}
 
 # A tiny model may never stop by itself, so its reply is bounded even without `max_tokens`.
 LOCAL_TEXT_TOKENS: Final = 256

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal, TypeAlias
-
-UNPAID: Final = frozenset({"local", "scripted", "ollama"})
-"""Providers whose calls cost nothing, even if they fail."""
+from typing import Literal, TypeAlias
 
 Grouping: TypeAlias = Literal["provider", "model", "workflow", "node", "day", "run"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, assert_never
 
+from flowyard.language.providers import UNPAID
 from flowyard.runs import events
 from flowyard.runs.budget import Amount, actual
-from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Event, Failure, StepId, Token
 
 _LOST: Final = "executor_lost"

@@ -11,10 +11,10 @@ from typing import Final
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.steps import JsonFormRefused, ModelError, ModelNeverRan, ModelTimeout, ProviderError
 from flowyard.language.nodes import PromptNode
+from flowyard.language.providers import UNPAID
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.endings import unusable
 from flowyard.llm.json_forms import with_schema
-from flowyard.runs.costs import UNPAID
 from flowyard.runs.events import Failure, ModelCalled, ModelReserved, Token
 from flowyard.runs.run import CallStart, StepCalls
 from flowyard.secrets.masking import Masker

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.errors.requests import UnknownRun, UnknownWorkflow
-from flowyard.runs.costs import UNPAID
+from flowyard.language.providers import UNPAID
 from flowyard.runs.entries import StoredEvent, decode_all, failure_data, stored
 from flowyard.runs.events import RunFinished, RunQueued
 from flowyard.runs.open_calls import OpenCalls, lost_call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -10,6 +11,7 @@ from typing import Final, Literal
 from flowyard.language.load import Loaded
 from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, examples, files_argument
+from flowyard_cli.installation import installation_of
 from flowyard_cli.reading import UnreadableFile, read_document
 from flowyard_cli.show.format import plural
 from flowyard_cli.show.problems import problems_as_data, sarif
@@ -39,10 +41,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: ValidateArgs) -> int:
     documents: list[Loaded] = []
+    installation = installation_of(os.environ)
     unreadable = False
     for file in args.files:
         try:
-            documents.append(read_document(file))
+            documents.append(read_document(file, installation))
         except UnreadableFile as error:
             say(f"flowyard: {error}")
             unreadable = True

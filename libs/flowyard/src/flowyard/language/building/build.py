@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from flowyard.language.building.cases import read_cases
@@ -16,6 +15,7 @@ from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.nodes import read_node
 from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
+from flowyard.language.installation import Installation
 from flowyard.language.nodes import Node, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import VERSIONS, BudgetShape, DocumentShape, ExecutionShape
@@ -28,7 +28,7 @@ _SERVER_ONLY: Final = ("durability", "concurrency", "priority", "max_attempts")
 _OLD_OBSERVABILITY: Final = ("mlflow", "logging")
 
 
-def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
+def build(shape: DocumentShape, document: SourceDocument, installation: Installation) -> Workflow:
     """The workflow of a document. It must not be run if `document.problems` has an error afterwards."""
     digest = digest_of(to_data(document.root))
     _check_version(shape, document)
@@ -36,7 +36,7 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
     fields = read_fields(shape, document)
     config = shape.config
     execution = (config.execution if config else None) or ExecutionShape()
-    models = ModelReader(config.llm if config else None, document)
+    models = ModelReader(config.llm if config else None, document, installation)
     edges = read_edges(shape, document, fields)
     maps = maps_of(edges.transitions)
     context = NodeContext(
@@ -59,6 +59,9 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
         check_flow(document, fields, nodes, edges)
     check_secrets(shape, document, fields, nodes, maps)
     cases = read_cases(shape, document, fields, nodes)
+    budget = _budget(config.budget, document) if config and config.budget else None
+    if budget is not None and budget.usd is not None:
+        models.check_prices()
     return Workflow(
         name=shape.flow.name,
         digest=digest,
@@ -66,7 +69,7 @@ def build(shape: DocumentShape, document: SourceDocument) -> Workflow:
         nodes=nodes,
         transitions=edges.transitions,
         execution=_execution(execution, document),
-        budget=_budget(config.budget, document) if config and config.budget else None,
+        budget=budget,
         cases=cases,
         description=shape.flow.description,
         version=_as_written(document, ("flow", "version")),
@@ -129,14 +132,5 @@ def _budget(shape: BudgetShape, document: SourceDocument) -> Budget | None:
     """The budget; None if there is no limit."""
     if shape.usd is None and shape.tokens is None and shape.model_calls is None:
         return None
-    usd = _exact(document, shape.usd) if shape.usd is not None else None
+    usd = document.amount(("config", "budget", "usd"), shape.usd) if shape.usd is not None else None
     return Budget(usd, shape.tokens, shape.model_calls)
-
-
-def _exact(document: SourceDocument, amount: float) -> Decimal:
-    """The amount as it is written in the document: a float can't represent 0.1 exactly."""
-    node = document.node(("config", "budget", "usd"))
-    try:
-        return Decimal(node.text) if isinstance(node, ScalarNode) else Decimal(str(amount))
-    except InvalidOperation:
-        return Decimal(str(amount))

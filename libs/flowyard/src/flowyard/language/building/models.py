@@ -8,47 +8,79 @@ from typing import Any, Final
 from flowyard.language import secret_references
 from flowyard.language.addresses import address_fault
 from flowyard.language.building.model_parameters import temperature_fault
-from flowyard.language.nodes import ModelSettings
+from flowyard.language.installation import Installation
+from flowyard.language.nodes import ModelSettings, TokenPrice
 from flowyard.language.problems import KeyPath, did_you_mean
-from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS
+from flowyard.language.providers import DEFAULT_MODELS, PROVIDERS, UNPAID
 from flowyard.language.reading.document import LlmShape, ModelShape
 from flowyard.language.reading.source_document import SourceDocument
 
 DEFAULT_PROVIDER: Final = "local"
+_SHARED: Final = ("config", "llm")
 _FAMILIES: Final = {
     "gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "chatgpt": "openai", "claude": "anthropic",
     "gemini": "google", "smollm2": "local",
 }  # fmt: skip
-_PROVIDER_KEYS: Final = ("api_base", "api_key_env", "extra", "json_form", "model", "provider")
+_PROVIDER_KEYS: Final = ("api_base", "api_key_env", "extra", "json_form", "model", "price", "provider")
 _MAIN_PROVIDERS: Final = frozenset({"openai", "anthropic", "google", "ollama", "local", "scripted"})
 
 
 class ModelReader:
     """Reads model settings: a node's own, completed by those of the document. `shared`: `config.llm`."""
 
-    def __init__(self, shared: LlmShape | None, document: SourceDocument) -> None:
-        self.shared = shared
+    def __init__(self, shared: LlmShape | None, document: SourceDocument, installation: Installation) -> None:
         self.document = document
-        self.shared_fallbacks = self._fallbacks(shared, ("config", "llm"))
-        self.default = self._settings({**_values_of(shared), "fallbacks": self.shared_fallbacks}, ("config", "llm"))
+        self.installation = installation
+        self.shared = self._values_of(shared, _SHARED)
+        self.shared_fallbacks = self._fallbacks(shared, _SHARED)
+        self.default = self._settings({**self.shared, "fallbacks": self.shared_fallbacks}, _SHARED)
+        self.used: list[tuple[KeyPath, ModelSettings]] = []
+        """The models of nodes, and where the document names them."""
 
     def read(self, own: LlmShape | None, path: KeyPath) -> ModelSettings:
         """The settings of a node. `own`: its key `llm`, at `path`."""
-        if own is None:
-            return self.default
-        own_values = _values_of(own)
-        shared = _values_of(self.shared)
+        settings = self._read(own, path) if own is not None else self.default
+        where = path if own is not None else _SHARED
+        self.used.append(((*where, "model"), settings))
+        fallbacks_at = path if own is not None and own.fallbacks is not None else _SHARED
+        self.used += [((*fallbacks_at, "fallbacks", i, "model"), each) for i, each in enumerate(settings.fallbacks)]
+        return settings
+
+    def check_prices(self) -> None:
+        """Reports models whose calls can't be paid from a budget, because nobody knows what they cost."""
+        for path, settings in self.used:
+            if settings.provider in PROVIDERS and not self.installation.has_price(settings):
+                message = f"the price of {settings} isn't known, so config.budget.usd can't be kept"
+                hint = "add price: {input: …, output: …}, US dollars per million tokens, or limit tokens instead"
+                self.document.error("unknown-price", path, message, hint)
+
+    def _read(self, own: LlmShape, path: KeyPath) -> ModelSettings:
+        own_values = self._values_of(own, path)
+        shared = self.shared
         if "provider" not in own_values and _names_another_provider(own_values.get("model", ""), self.default.provider):
             own_values["provider"], own_values["model"] = self._provider_of(own_values["model"], path)
         if own_values.get("provider", self.default.provider) != self.default.provider:
             # An address and a key belong to their provider, and must never be sent to another provider.
             shared = {key: value for key, value in shared.items() if key not in _PROVIDER_KEYS}
+        elif own_values.get("model", self.default.model) != self.default.model:
+            shared = {key: value for key, value in shared.items() if key != "price"}
         fallbacks = self.shared_fallbacks if own.fallbacks is None else self._fallbacks(own, path)
         return self._settings({**shared, **own_values, "fallbacks": fallbacks}, path)
 
     def _fallbacks(self, shape: LlmShape | None, path: KeyPath) -> tuple[ModelSettings, ...]:
         given = (shape.fallbacks if shape else None) or ()
-        return tuple(self._settings(_values_of(f), (*path, "fallbacks", i)) for i, f in enumerate(given))
+        at = ((*path, "fallbacks", i) for i in range(len(given)))
+        return tuple(self._settings(self._values_of(f, where), where) for f, where in zip(given, at, strict=True))
+
+    def _values_of(self, shape: ModelShape | None, path: KeyPath) -> dict[str, Any]:
+        if shape is None:
+            return {}
+        values = shape.model_dump(exclude={"fallbacks"}, exclude_none=True)
+        if "price" in values:
+            at = (*path, "price")
+            amounts = {name: self.document.amount((*at, name), usd) for name, usd in values["price"].items()}
+            values["price"] = TokenPrice(**amounts)
+        return values
 
     def _settings(self, given: dict[str, Any], path: KeyPath) -> ModelSettings:
         given = dict(given)
@@ -61,6 +93,10 @@ class ModelReader:
         if model is None and "config" not in self.document.incomplete and not self.document.has_removed_key(path):
             message = f"provider '{provider}' needs the key 'model'"
             self.document.error("missing-key", path, message, "add 'model:'", key=True)
+        if provider in UNPAID and "price" in given and self.document.has((*path, "price")):
+            hint = "remove it; a server that costs something is provider: openai, with its api_base"
+            message = f"calls of '{provider}' cost nothing"
+            self.document.error("reserved-name", (*path, "price"), message, hint, key=True)
         self._check_address(given.get("api_base"), path)
         self._check_extra(given.get("extra", {}), path)
         self._check_temperature(provider, model or "", given.get("temperature"), path)
@@ -114,7 +150,7 @@ class ModelReader:
             self.document.error("unknown-provider", (*path, "provider"), f"no provider '{provider}'", hint)
 
 
-_PRICE_HINT: Final = "prices come from LiteLLM's list"
+_PRICE_HINT: Final = "write price: {input: …, output: …} next to extra, in US dollars per million tokens"
 _RESERVED_EXTRAS: Final = {
     "api_key": "name its variable in api_key_env", "api_base": "write it next to extra", "base_url": "write api_base",
     "model": "write it next to extra", "temperature": "write it next to extra", "max_tokens": "write it next to extra",
@@ -137,9 +173,3 @@ def _names_another_provider(model: str, provider: str) -> bool:
 
 def _family(model: str) -> str | None:
     return next((provider for prefix, provider in _FAMILIES.items() if model.startswith(prefix)), None)
-
-
-def _values_of(shape: ModelShape | None) -> dict[str, Any]:
-    if shape is None:
-        return {}
-    return shape.model_dump(exclude={"fallbacks"}, exclude_none=True)

@@ -132,6 +132,17 @@ class OutputSchemaShape(Shape):
     description: str | None = None
 
 
+Dollars: TypeAlias = Annotated[float, Field(ge=0, le=1_000_000)]
+
+
+class PriceShape(Shape):
+    """Prices of a model, in US dollars per million tokens."""
+
+    input: Dollars = Field(description="Of the tokens of a prompt.")
+    output: Dollars = Field(description="Of the tokens of a reply.")
+    cached_input: Dollars | None = Field(None, description="Of a prompt's tokens that the provider had cached.")
+
+
 class ModelShape(Shape):
     provider: str | None = Field(
         None, description="openai, anthropic, google, ollama, local, scripted, or any of LiteLLM."
@@ -148,6 +159,7 @@ class ModelShape(Shape):
     json_form: JsonForm | None = Field(
         None, alias="json", description="How the model is asked for JSON; chosen by schema and provider otherwise."
     )
+    price: PriceShape | None = Field(None, description="What its tokens cost, in US dollars per million.")
 
 
 class LlmShape(ModelShape):

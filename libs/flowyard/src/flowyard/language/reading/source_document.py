@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from flowyard.language.problems import KeyPath, Position, Problem
@@ -41,6 +42,14 @@ class SourceDocument:
         for key in path:
             node = _child(node, key) or node
         return node
+
+    def amount(self, path: KeyPath, given: float) -> Decimal:
+        """The number at `path`, as it is written in the document: a float can't represent 0.1 exactly."""
+        node = self.node(path)
+        try:
+            return Decimal(node.text) if isinstance(node, ScalarNode) else Decimal(str(given))
+        except InvalidOperation:
+            return Decimal(str(given))
 
     def position(self, path: KeyPath) -> Position:
         """Where the value at `path` begins in the text."""

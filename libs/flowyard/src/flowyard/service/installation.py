@@ -1,0 +1,25 @@
+"""The settings of whoever accepts documents and whoever executes them: set them to the same value for both."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PlainValidator
+from pydantic_settings import NoDecode
+
+from flowyard.language.installation import Installation
+from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
+from flowyard.settings import ServiceSettings
+
+
+class InstallationSettings(ServiceSettings):
+    prices: Annotated[PriceTable, NoDecode, PlainValidator(read_prices)] = Field(
+        NO_PRICES,
+        description="What models cost, in US dollars per million tokens, as JSON: "
+        '{"hosted_vllm/qwen3": {"input": 0.1, "output": 0.4, "cached_input": 0.05}}; "hosted_vllm/*": its other models',
+    )
+
+    @property
+    def installation(self) -> Installation:
+        """What documents are checked against."""
+        return Installation(has_price=self.prices.has_price)
