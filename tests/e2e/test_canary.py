@@ -58,7 +58,7 @@ async def embedding(
 
 @asynccontextmanager
 async def _embedding(database_url: str, nats_url: str, home: Path) -> AsyncIterator[Embedding]:
-    environment = {name: canary() for name in (*KEYS.values(), "CANARY_HEADER", "CANARY_OTHER")}
+    environment = {name: canary() for name in (*KEYS.values(), "CANARY_HEADER_TOKEN", "CANARY_OTHER")}
     watch = Watch({"sealing key": new_key(), "file": canary(), "header of traces": canary(), **environment})
     (home / "signature").write_text(f"{watch.canaries['file']}\n")
     async with _captured(nats_url, watch), otlp_receiver() as traces:
@@ -125,7 +125,7 @@ async def _in_memory(stage: Stage, folder: Path) -> None:
     document = document.replace("BASE", stage.model.url).replace("KEY", "CANARY_API_KEY")
     (folder / "flow.yaml").write_text(document)
     (folder / "inputs.json").write_text(json.dumps(stage.inputs))
-    environment = {name: stage.watch.canaries[name] for name in ("CANARY_API_KEY", "CANARY_HEADER")}
+    environment = {name: stage.watch.canaries[name] for name in ("CANARY_API_KEY", "CANARY_HEADER_TOKEN")}
     environment["FLOWYARD_REFERENCED_FILES"] = str(folder)
     for case in ("echo", "refuse"):
         for more in ([], ["--json", "--stream"]):

@@ -29,7 +29,7 @@ from support.wire.openai import openai_server
 from support.wire.server import Request, sent_key
 from support.workflows import load
 
-KEY: Final = "MODEL_KEY"
+KEY: Final = "MODEL_API_KEY"
 """The variable of each executor that says which model the server is to be for it."""
 
 Answer = Callable[[Request], Awaitable[str | Behaviour]]

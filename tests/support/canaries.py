@@ -49,7 +49,7 @@ config:
     api_base: 'BASE'
     api_key_env: KEY
     extra:
-      extra_headers: {X-Tenant: 'tenant ${env:CANARY_HEADER}', X-Signed: '${file:signature}'}
+      extra_headers: {X-Tenant: 'tenant ${env:CANARY_HEADER_TOKEN}', X-Signed: '${file:signature}'}
 """
 KEYS: Final = {"openai_like": "CANARY_API_KEY", "openai": "OPENAI_API_KEY"}
 """The variable of the key of each provider: called directly, and through LiteLLM."""
@@ -352,6 +352,6 @@ def _assert_the_model_received(stage: Stage) -> None:
     keys = {f"Bearer {canaries[name]}" for name in KEYS.values()}
     assert {request.headers["authorization"] for request in stage.model.requests} == keys
     for request in stage.model.requests:
-        assert request.headers["x-tenant"] == f"tenant {canaries['CANARY_HEADER']}"
+        assert request.headers["x-tenant"] == f"tenant {canaries['CANARY_HEADER_TOKEN']}"
         assert request.headers["x-signed"] == canaries["file"]
         assert request.body["messages"][0]["content"] == f"You know {stage.inputs['certificate']}."

@@ -84,7 +84,7 @@ async def test_what_is_needed_is_prepared_without_nats(database_url: str) -> Non
 async def test_an_executor_imports_nothing_that_no_workflow_can_use(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(DIRECT)
-        await yard.apply(through_litellm(yard, "keyless", api_key_env="NOBODY_HAS_THIS_KEY"))
+        await yard.apply(through_litellm(yard, "keyless", api_key_env="NOBODY_HAS_THIS_API_KEY"))
         executor = await yard.executor("one", log_level="debug")
         assert (await executor.logged("prepared ahead"))["workflows"] == 2
         assert (await yard.ended(await yard.submit("direct"))).status == "succeeded"

@@ -18,7 +18,7 @@ from support.documents import load_file
 BAD = sorted((Path(__file__).parents[2] / "data" / "bad").glob("*.yaml"))
 EXPECTED = re.compile(r"# (\d+):(\d+) ([a-z0-9-]+) ?(.*)")
 WARNINGS = {"not-taken", "old-key", "server-only"}
-MADE_HERE = {"document-too-large", "not-utf8", "too-many-problems", "unknown-price"}
+MADE_HERE = {"document-too-large", "not-utf8", "too-many-problems", "unknown-price", "variable-not-allowed"}
 """Codes of documents that are better made than kept, or that depend on the installation."""
 
 HEAD = b"flow: {name: bad}\nstate: {fields: {topic: {type: str, required: true}, poem: str}}\n"

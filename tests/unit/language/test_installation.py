@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from flowyard.language.installation import Installation
+import pytest
+
+from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
 from flowyard.language.load import load_text
 from flowyard.language.nodes import PromptNode, TokenPrice
+from flowyard.llm.keys import KEY_VARIABLES
 
+NAMING = """\
+flow: {name: naming}
+state: {fields: {topic: {type: str, required: true}, poem: str}}
+nodes:
+  - {id: write, prompt: 'On {topic}', outputs: [poem], llm: {model: gpt-4o, api_key_env: AWS_SECRET_ACCESS_KEY}}
+config:
+  llm:
+    provider: anthropic
+    model: m
+    api_key_env: TEAM_API_KEY
+    extra: {headers: {X-A: '${env:HOME} ${env:TEAM_TOKEN} ${file:HOME}'}}
+    fallbacks: [{provider: openai, model: m, api_key_env: FLOWYARD_SECRET_KEY}]
+"""
 UNPRICED = Installation(has_price=lambda settings: settings.provider != "hosted_vllm" or settings.price is not None)
 DOCUMENT = """\
 flow: {name: paid}
@@ -52,3 +68,26 @@ def test_a_price_belongs_to_its_model_and_is_exact() -> None:
     assert [node.settings.price for node in nodes] == [own, own]
     assert [str(node.settings.price and node.settings.price.output) for node in nodes] == ["0.40", "0.40"]
     assert [fallback.price for fallback in nodes[0].settings.fallbacks] == [None]
+
+
+def test_a_document_names_no_variable_that_the_installation_doesnt_allow() -> None:
+    shown = problems(NAMING, Installation(variables=KEYS_AND_TOKENS))
+    assert [line.partition(": ")[0] for line in shown] == ["f.yaml:4:90", "f.yaml:10:28", "f.yaml:11:59"]
+    allowed = "name another, or set FLOWYARD_DOCUMENT_VARIABLES=*_API_KEY,*_TOKEN,HOME"
+    assert f"documents may not name the variable HOME ({allowed}) [variable-not-allowed]" in shown[1]
+    every = Installation(variables=Variables(("*",)))
+    assert [line.partition(": ")[0] for line in problems(NAMING, every)] == ["f.yaml:11:59"]
+
+
+def test_each_variable_of_the_table_of_keys_may_be_named() -> None:
+    names = {name for names in KEY_VARIABLES.values() for name in names}
+    assert [name for name in names if not KEYS_AND_TOKENS.allow(name)] == []
+
+
+def test_variables_are_allowed_by_name_or_pattern() -> None:
+    variables = read_variables("TEAM_*, SEARCH_TOKEN")
+    names = ("TEAM_KEY", "SEARCH_TOKEN", "OPENAI_API_KEY", "MY_TEAM_KEY", "team_key")
+    assert [name for name in names if variables.allow(name)] == ["TEAM_KEY", "SEARCH_TOKEN"]
+    for text in ("A,,B", "A B", "[A-Z]*", "A?"):
+        with pytest.raises(ValueError, match="should be names"):
+            read_variables(text)

@@ -70,8 +70,8 @@ def test_a_blank_variable_doesnt_hide_the_next_one() -> None:
 def test_a_blank_variable_that_the_document_names_is_reported_also_on_this_machine() -> None:
     local = {"api_base": "http://127.0.0.1:8000/v1"}
     check_keys([settings(**local)], {"OPENAI_API_KEY": " "})
-    with pytest.raises(InvalidApiKey, match="TEAM_KEY is blank"):
-        check_keys([settings(**local, api_key_env="TEAM_KEY")], {"TEAM_KEY": " "})
+    with pytest.raises(InvalidApiKey, match="TEAM_API_KEY is blank"):
+        check_keys([settings(**local, api_key_env="TEAM_API_KEY")], {"TEAM_API_KEY": " "})
 
 
 @pytest.mark.parametrize("provider", ["ollama", "scripted", "hosted_vllm"])
@@ -80,9 +80,9 @@ def test_some_providers_need_no_key(provider: str) -> None:
 
 
 def test_a_document_may_name_the_variable() -> None:
-    with pytest.raises(MissingApiKey, match="TEAM_KEY"):
-        check_keys([settings(api_key_env="TEAM_KEY")], {"OPENAI_API_KEY": "x"})
-    check_keys([settings("ollama", api_key_env="TEAM_KEY")], {"TEAM_KEY": "x"})
+    with pytest.raises(MissingApiKey, match="TEAM_API_KEY"):
+        check_keys([settings(api_key_env="TEAM_API_KEY")], {"OPENAI_API_KEY": "x"})
+    check_keys([settings("ollama", api_key_env="TEAM_API_KEY")], {"TEAM_API_KEY": "x"})
 
 
 def test_a_fallback_needs_its_key_too() -> None:

@@ -108,9 +108,9 @@ async def test_an_address_of_the_environment_is_checked_when_it_is_used() -> Non
 
 
 async def test_a_server_without_an_address_is_refused() -> None:
-    async with open_models({"TEAM_KEY": "k"}) as models:
+    async with open_models({"TEAM_API_KEY": "k"}) as models:
         with pytest.raises(ModelRefused, match="has to name the server"):
-            await models.reply(call_of("openai_like", "m", api_key_env="TEAM_KEY"))
+            await models.reply(call_of("openai_like", "m", api_key_env="TEAM_API_KEY"))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flowyard.errors.steps import ModelRefused
+from flowyard.errors.steps import ModelRefused, VariableNotAllowed
+from flowyard.language.installation import Variables
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.models import check_keys, open_models
@@ -16,12 +18,12 @@ from support.wire.openai import openai_server
 from support.wire.server import Request
 
 KEY, TENANT, SECRET = "sesame-open-now", "tenant-4711-abc", "s3cret-of-somebody"
-ENVIRON = {"OWN_KEY": KEY, "TENANT": TENANT, "FLOWYARD_SECRET_KEY": "never", "TWO_LINES": "a\nb"}
+ENVIRON = {"OWN_API_KEY": KEY, "TENANT_TOKEN": TENANT, "FLOWYARD_SECRET_KEY": "never", "TWO_LINES_TOKEN": "a\nb"}
 
 
 def settings(url: str = "http://127.0.0.1:9", **headers: str) -> ModelSettings:
     extra = {"extra_headers": headers}
-    return ModelSettings("openai_like", "m", api_base=url, api_key_env="OWN_KEY", extra=extra)
+    return ModelSettings("openai_like", "m", api_base=url, api_key_env="OWN_API_KEY", extra=extra)
 
 
 def call(given: ModelSettings) -> ModelCall:
@@ -35,7 +37,11 @@ def everything(request: Request) -> str:
 async def test_headers_hold_what_they_refer_to(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "signature").write_text("v1-signature\n")
-    given = {"X-Tenant": "t ${env:TENANT}!", "X-Signature": "${file:deep/signature}", "X-Plain": "$TENANT {TENANT}"}
+    given = {
+        "X-Tenant": "t ${env:TENANT_TOKEN}!",
+        "X-Signature": "${file:deep/signature}",
+        "X-Plain": "$TENANT {TENANT}",
+    }
     async with openai_server([Text("done")]) as server, open_models(ENVIRON, files=tmp_path) as models:
         await models.reply(call(settings(server.url, **given)))
     sent = server.requests[0].headers
@@ -43,13 +49,29 @@ async def test_headers_hold_what_they_refer_to(tmp_path: Path) -> None:
     assert sent["x-plain"] == "$TENANT {TENANT}"
 
 
+@pytest.mark.parametrize("given", [{"api_key_env": "HOME"}, {"extra": {"headers": {"X-A": "${env:HOME}"}}}])
+async def test_a_variable_that_documents_may_not_name_is_never_sent(given: dict[str, Any]) -> None:
+    environ = {"HOME": "/home/somebody", "TEAM_API_KEY": "sesame"}
+    async with openai_server([Text("done")]) as server:
+        named = ModelSettings("openai_like", "m", api_base=server.url, **given)
+        with pytest.raises(VariableNotAllowed, match=r"set FLOWYARD_DOCUMENT_VARIABLES=\*_API_KEY,\*_TOKEN,HOME"):
+            check_keys([named], environ)
+        async with open_models(environ) as models:
+            with pytest.raises(VariableNotAllowed):
+                await models.reply(call(named))
+        assert server.requests == []
+        async with open_models(environ, variables=Variables(("HOME",))) as models:
+            await models.reply(call(named))
+        assert "/home/somebody" in str(server.requests[0].headers)
+
+
 @pytest.mark.parametrize(
     ("value", "because"),
     [
-        ("${env:NOTHING}", "needs the environment variable NOTHING"),
+        ("${env:NO_TOKEN}", "needs the environment variable NO_TOKEN"),
         ("${env:FLOWYARD_SECRET_KEY}", "is a variable of Flowyard"),
         ("${env:flowyard_secret_key}", "is a variable of Flowyard"),
-        ("${env:TWO_LINES}", "a character that no header can have"),
+        ("${env:TWO_LINES_TOKEN}", "a character that no header can have"),
         ("${file:nothing}", "needs the file nothing in the folder that FLOWYARD_REFERENCED_FILES names"),
         ("${file:../outside}", "needs the file ../outside"),
         ("${file:/etc/hostname}", "needs the file /etc/hostname"),
@@ -76,7 +98,7 @@ def test_without_a_folder_no_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_reply_spells_nothing_that_was_sent_in_secret(*, streamed: bool) -> None:
     tokens: list[str] = []
-    given = {"X-Tenant": "${env:TENANT}", "X-Auth": "Bearer by-hand-12345", "X-Title": "our workflow"}
+    given = {"X-Tenant": "${env:TENANT_TOKEN}", "X-Auth": "Bearer by-hand-12345", "X-Title": "our workflow"}
     async with openai_server(lambda request: Text(everything(request))) as server, open_models(ENVIRON) as models:
         reply = await models.reply(call(settings(server.url, **given)), tokens.append if streamed else None)
     shown = reply.text + "".join(tokens)
@@ -99,5 +121,7 @@ async def test_an_error_spells_nothing_that_was_sent_in_secret(*, streamed: bool
         open_models(ENVIRON) as models,
     ):
         with pytest.raises(Exception, match=r"\*\*\*") as shown:
-            await models.reply(call(settings(server.url, **{"X-Tenant": "${env:TENANT}"})), print if streamed else None)
+            await models.reply(
+                call(settings(server.url, **{"X-Tenant": "${env:TENANT_TOKEN}"})), print if streamed else None
+            )
     assert not [word for word in (KEY, TENANT, SECRET) if word in str(shown.value)]

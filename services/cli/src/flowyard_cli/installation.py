@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final, TypeVar
 
-from flowyard.language.installation import Installation
+from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard_embedded.faults import WrongVariable
 
-_PRICES = "FLOWYARD_PRICES"
+_PRICES: Final = "FLOWYARD_PRICES"
+_VARIABLES: Final = "FLOWYARD_DOCUMENT_VARIABLES"
+_Value = TypeVar("_Value")
 
 
 def installation_of(environ: Mapping[str, str]) -> Installation:
     """Raises WrongVariable."""
-    return Installation(has_price=prices_of(environ).has_price)
+    return Installation(has_price=prices_of(environ).has_price, variables=variables_of(environ))
 
 
 def prices_of(environ: Mapping[str, str]) -> PriceTable:
     """Raises WrongVariable."""
-    text = _text(_PRICES, environ)
+    return _read(_PRICES, environ, read_prices, NO_PRICES)
+
+
+def variables_of(environ: Mapping[str, str]) -> Variables:
+    """Raises WrongVariable."""
+    return _read(_VARIABLES, environ, read_variables, KEYS_AND_TOKENS)
+
+
+def _read(name: str, environ: Mapping[str, str], read: Callable[[str], _Value], default: _Value) -> _Value:
+    text = _text(name, environ)
     try:
-        return read_prices(text) if text else NO_PRICES
+        return read(text) if text else default
     except ValueError as error:
-        raise WrongVariable(_PRICES, str(error)) from error
+        raise WrongVariable(name, str(error)) from error
 
 
 def _text(name: str, environ: Mapping[str, str]) -> str | None:

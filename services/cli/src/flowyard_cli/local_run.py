@@ -26,7 +26,7 @@ from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
 from flowyard_cli.commands.run import RunArgs
-from flowyard_cli.installation import installation_of, prices_of
+from flowyard_cli.installation import installation_of, prices_of, variables_of
 from flowyard_cli.models import replies_for, with_model
 from flowyard_cli.reading import read_document, read_inputs
 from flowyard_cli.show.problems import problems_as_data
@@ -75,7 +75,8 @@ def _prepare(args: RunArgs, document: Loaded, workflow: Workflow) -> PreparedRun
     inputs = read_inputs(workflow, args.given, args.inputs)
     replies = replies_for(workflow, Path(document.file).parent)
     prepared = PreparedRun(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
-    check_keys(workflow.models, os.environ, _referenced_files(), litellm=_litellm_providers())
+    litellm, variables = _litellm_providers(), variables_of(os.environ)
+    check_keys(workflow.models, os.environ, _referenced_files(), litellm=litellm, variables=variables)
     return prepared
 
 
@@ -112,6 +113,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
             files=_referenced_files(),
             litellm=_litellm_providers(),
             prices=prices_of(os.environ),
+            variables=variables_of(os.environ),
         )
         async with opening as models:
             # The run itself reports a model that can't be opened; it may have a fallback.

@@ -137,7 +137,12 @@ async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> As
     async with (
         open_connections(settings, "executor", name=settings.executor_name) as opened,
         open_models(
-            environment, files=files, reply_limit=settings.reply_limit, litellm=settings.litellm, prices=settings.prices
+            environment,
+            files=files,
+            reply_limit=settings.reply_limit,
+            litellm=settings.litellm,
+            prices=settings.prices,
+            variables=settings.document_variables,
         ) as models,
     ):
         yield _build_parts(settings, opened, models, draining)

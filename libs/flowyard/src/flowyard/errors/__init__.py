@@ -13,7 +13,7 @@ command line, log) shows any of them without knowing which.
     │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered, NoJson
     │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
-    │   └── MissingApiKey (InvalidApiKey), ModelNotInstalled
+    │   └── MissingApiKey (InvalidApiKey, VariableNotAllowed), ModelNotInstalled
     ├── runs: ClaimLost, CommitRefused, ReplayMismatch, SecretsNotConfigured, UnreadableSecret
     ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, ReplaysStopped, CannotListen
     ├── export.client: TargetUnavailable, ExportRefused

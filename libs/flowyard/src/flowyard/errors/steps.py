@@ -29,6 +29,15 @@ class InvalidApiKey(MissingApiKey, code="invalid_api_key", title="A model's API 
         )
 
 
+class VariableNotAllowed(MissingApiKey, code="variable_not_allowed", title="A document may not name this variable"):
+    """A document names an environment variable that the installation doesn't allow. `allowed`: with the variable."""
+
+    def __init__(self, *, provider: str, model: str, variable: str, allowed: str) -> None:
+        self.variable = variable
+        hint = f"name another, or set FLOWYARD_DOCUMENT_VARIABLES={allowed}"
+        FlowyardError.__init__(self, f"{provider}/{model}: documents may not name the variable {variable}: {hint}")
+
+
 class ModelNotInstalled(
     FlowyardError, code="model_not_installed", status=422, title="A model's package isn't installed"
 ):

@@ -29,6 +29,11 @@ def reference_fault(text: str) -> str | None:
     return None
 
 
+def variables_in(text: str) -> list[str]:
+    """The environment variables that a text refers to."""
+    return [name for kind, name in _REFERENCE.findall(text) if kind == "env"]
+
+
 def replace_references(text: str, look_up: Callable[[str, str], str]) -> str:
     """The text with each reference replaced by `look_up(kind, name)`. `kind`: `env` or `file`."""
     return _REFERENCE.sub(lambda match: look_up(match[1], match[2]), text)

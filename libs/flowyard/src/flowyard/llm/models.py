@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelNotInstalled, ModelRefused
 from flowyard.language.addresses import address_fault
+from flowyard.language.installation import KEYS_AND_TOKENS, Variables
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
@@ -23,6 +24,7 @@ from flowyard.llm.json_forms import RefusedForms
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, cost_at, highest
 from flowyard.llm.providers import is_direct
 from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
+from flowyard.llm.references import Sources
 from flowyard.llm.terms import Terms, known_terms
 from flowyard.llm.threads import in_daemon_thread
 from flowyard.secrets.masking import MaskedStream, Masker
@@ -53,12 +55,13 @@ class Models:
         reply_limit: int = REPLY_LIMIT,
         litellm: Collection[str] = (),
         prices: PriceTable = NO_PRICES,
+        variables: Variables = KEYS_AND_TOKENS,
     ) -> None:
         self._litellm = litellm
         self._environ = environ
         self._prices = prices
         self._reply_limit = reply_limit
-        self._files = files
+        self._sources = Sources(environ, files, variables)
         self._maskers: dict[frozenset[str], Masker] = {}
         self._refused_forms = RefusedForms()
         self._scripted = scripted
@@ -77,7 +80,7 @@ class Models:
         ModelNotInstalled if `check_keys` wasn't called before.
         """
         _check_address(call.settings)
-        settings, referenced = references.resolve(call.settings, self._environ, self._files)
+        settings, referenced = references.resolve(call.settings, self._sources)
         request = replace(call, settings=settings) if referenced else call
         if settings.provider != "scripted":
             model: Model = await self._open(settings)
@@ -191,15 +194,26 @@ async def open_models(
     reply_limit: int = REPLY_LIMIT,
     litellm: Collection[str] = (),
     prices: PriceTable = NO_PRICES,
+    variables: Variables = KEYS_AND_TOKENS,
 ) -> AsyncIterator[Models]:
     """Opens models when they are first called. At the end, stops the local server and closes the HTTP connections.
 
     `environ`: has the API keys. `scripted`: the model for `provider: scripted`. `files`: the only folder whose files
     headers may refer to. `reply_limit`: most bytes of a reply. `litellm`: providers that are called through LiteLLM
-    although they needn't be. `prices`: those of the installation. No call may outlive the block.
+    although they needn't be. `prices`: those of the installation.
+    `variables`: those that a call's settings may name. No call may outlive the block.
     """
     async with AsyncExitStack() as stack:
-        yield Models(environ, scripted, stack, files=files, reply_limit=reply_limit, litellm=litellm, prices=prices)
+        yield Models(
+            environ,
+            scripted,
+            stack,
+            files=files,
+            reply_limit=reply_limit,
+            litellm=litellm,
+            prices=prices,
+            variables=variables,
+        )
 
 
 def check_keys(
@@ -208,15 +222,16 @@ def check_keys(
     files: Path | None = None,
     *,
     litellm: Collection[str] = (),
+    variables: Variables = KEYS_AND_TOKENS,
 ) -> None:
     """Checks before a run that each model and fallback has its key and its package.
 
     Fast for the well-known providers; for any other name LiteLLM is imported. Raises MissingApiKey, ModelNotInstalled,
-    or ModelRefused for an unknown provider or a header whose reference is missing.
+    VariableNotAllowed, or ModelRefused for an unknown provider or a header whose reference is missing.
     """
     for each in _with_fallbacks(settings):
+        references.resolve(each, Sources(environ, files, variables))
         keys.find_key(each, environ)
-        references.resolve(each, environ, files)
         if each.provider == "local":
             local_files.find_model_file(each)
         elif _client_kind(each, litellm) == "litellm":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from flowyard.errors.steps import ModelRefused
+from flowyard.errors.steps import ModelRefused, VariableNotAllowed
+from flowyard.language.installation import KEYS_AND_TOKENS, Variables
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import (
     HEADERS,
@@ -23,13 +24,22 @@ _NOT_IN_A_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_BYTES: Final = 64 * 1024
 
 
-def resolve(
-    settings: ModelSettings, environ: Mapping[str, str], files: Path | None
-) -> tuple[ModelSettings, frozenset[str]]:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where references lead. `files`: the only folder that may be read; `variables`: those that may be named."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    files: Path | None = None
+    variables: Variables = KEYS_AND_TOKENS
+
+
+def resolve(settings: ModelSettings, sources: Sources) -> tuple[ModelSettings, frozenset[str]]:
     """The settings with all references in their headers replaced, and the values that replaced them.
 
-    `files`: the only folder that may be read. Raises ModelRefused.
+    Raises VariableNotAllowed, also for the variable of the key; ModelRefused.
     """
+    if settings.api_key_env is not None:
+        _require_allowed(settings, settings.api_key_env, sources.variables)
     names = [name for name in HEADERS if contains_reference(settings.extra.get(name))]
     if not names:
         return settings, frozenset()
@@ -37,15 +47,12 @@ def resolve(
     extra = dict(settings.extra)
     for name in names:
         extra[name] = {
-            header: _resolve_header(header, value, settings, environ, files, values)
-            for header, value in extra[name].items()
+            header: _resolve_header(header, value, settings, sources, values) for header, value in extra[name].items()
         }
     return replace(settings, extra=extra), frozenset(values)
 
 
-def _resolve_header(
-    header: str, value: Any, settings: ModelSettings, environ: Mapping[str, str], files: Path | None, values: set[str]
-) -> Any:
+def _resolve_header(header: str, value: Any, settings: ModelSettings, sources: Sources, values: set[str]) -> Any:
     if not has_reference(value):
         return value
     refuse = partial(_refused, settings, header)
@@ -54,7 +61,9 @@ def _resolve_header(
         raise refuse(fault)
 
     def look_up(kind: str, name: str) -> str:
-        text = environ.get(name) if kind == "env" else _content(files, name)
+        if kind == "env":
+            _require_allowed(settings, name, sources.variables)
+        text = sources.environ.get(name) if kind == "env" else _content(sources.files, name)
         if not text:
             where = "environment variable" if kind == "env" else "file"
             folder = "" if kind == "env" else " in the folder that FLOWYARD_REFERENCED_FILES names"
@@ -65,6 +74,12 @@ def _resolve_header(
         return text
 
     return replace_references(value, look_up)
+
+
+def _require_allowed(settings: ModelSettings, name: str, variables: Variables) -> None:
+    if not variables.allow(name):
+        allowed = variables.with_name(name)
+        raise VariableNotAllowed(provider=settings.provider, model=settings.model, variable=name, allowed=allowed)
 
 
 def _content(files: Path | None, name: str) -> str | None:

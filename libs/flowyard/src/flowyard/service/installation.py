@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, PlainValidator
 from pydantic_settings import NoDecode
 
-from flowyard.language.installation import Installation
+from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.settings import ServiceSettings
 
@@ -19,7 +19,13 @@ class InstallationSettings(ServiceSettings):
         '{"hosted_vllm/qwen3": {"input": 0.1, "output": 0.4, "cached_input": 0.05}}; "hosted_vllm/*": its other models',
     )
 
+    document_variables: Annotated[Variables, NoDecode, PlainValidator(read_variables)] = Field(
+        KEYS_AND_TOKENS,
+        description="Environment variables that documents may name in api_key_env and ${env:NAME}: "
+        "names and patterns with *, separated by commas",
+    )
+
     @property
     def installation(self) -> Installation:
         """What documents are checked against."""
-        return Installation(has_price=self.prices.has_price)
+        return Installation(has_price=self.prices.has_price, variables=self.document_variables)

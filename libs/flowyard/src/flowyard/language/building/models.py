@@ -98,6 +98,8 @@ class ModelReader:
             message = f"calls of '{provider}' cost nothing"
             self.document.error("reserved-name", (*path, "price"), message, hint, key=True)
         self._check_address(given.get("api_base"), path)
+        if (key := given.get("api_key_env")) is not None:
+            self._check_variable(key, (*path, "api_key_env"))
         self._check_extra(given.get("extra", {}), path)
         self._check_temperature(provider, model or "", given.get("temperature"), path)
         return ModelSettings(provider, model or "unknown", **given)
@@ -132,6 +134,15 @@ class ModelReader:
             fault = secret_references.reference_fault(value) if isinstance(value, str) else None
             if fault is not None and self.document.has((*path, header)):
                 self.document.error("bad-reference", (*path, header), fault, "write ${env:NAME} or ${file:NAME}")
+            elif isinstance(value, str):
+                for name in secret_references.variables_in(value):
+                    self._check_variable(name, (*path, header))
+
+    def _check_variable(self, name: str, path: KeyPath) -> None:
+        variables = self.installation.variables
+        if not variables.allow(name) and self.document.has(path):
+            hint = f"name another, or set FLOWYARD_DOCUMENT_VARIABLES={variables.with_name(name)}"
+            self.document.error("variable-not-allowed", path, f"documents may not name the variable {name}", hint)
 
     def _provider_of(self, model: str, path: KeyPath) -> tuple[str, str]:
         head, slash, tail = model.partition("/")
