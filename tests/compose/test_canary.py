@@ -112,6 +112,7 @@ def _settings(watch: Watch, collector: WireServer) -> Mapping[str, str]:
     return {
         **given,
         "FLOWYARD_LOG_LEVEL": "debug",
+        "FLOWYARD_LOG_PROMPTS": "true",
         "FLOWYARD_REFERENCED_FILES": "/mounted",
         "OTEL_SERVICE_NAME": watch.planted,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,

@@ -70,6 +70,7 @@ async def _embedding(database_url: str, nats_url: str, home: Path) -> AsyncItera
             "FLOWYARD_SECRET_KEY": watch.canaries["sealing key"],
             "FLOWYARD_REFERENCED_FILES": str(home),
             "FLOWYARD_LOG_LEVEL": "debug",
+            "FLOWYARD_LOG_PROMPTS": "true",
             "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
             "OTEL_EXPORTER_OTLP_HEADERS": f"x-key={watch.canaries['header of traces']}",
         }

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from flowyard.export.finished_run import FinishedRun
 from flowyard.language.load import load_text
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import encoded
 from flowyard.runs.events import Event, Failure, ModelCalled, StepFinished, StepId
 from flowyard.runs.run import Entry, Run, Spending
@@ -83,7 +84,9 @@ def finished(step: StepId, cost: str | None = "0.1", **outputs: Any) -> StepFini
 
 def _entry(seq: int, at: float, event: Event | str, data: Mapping[str, Any] | None = None) -> Entry:
     kind, content = (event, data or {}) if isinstance(event, str) else encoded(event)
-    return Entry(seq, BEGIN + timedelta(seconds=at), kind, content)
+    said = CallTexts.of(event) if isinstance(event, ModelCalled) else None
+    # As the reader of finished runs puts them together.
+    return Entry(seq, BEGIN + timedelta(seconds=at), kind, {**content, **(said.data if said is not None else {})})
 
 
 def _sum(values: list[Any], start: Any = 0) -> Any:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, RunTokens
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import failure_data
 from flowyard.runs.events import Failure, StepId
@@ -55,6 +56,15 @@ class Hands:
         commit.add_step(step_row(seq, StepId(node, visit), **about))
         sums = {"duration_s": 0.1, "calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": "0"}
         await self._commit(commit, claim, [("step.finished", {**place, **sums, "outputs": dict(outputs)})])
+
+    async def call(self, claim: Claim, node: str, texts: CallTexts | None) -> int:
+        """A step makes a call, which ends well. `texts`: what is kept of it. Returns the number of its event."""
+        commit = self._begun(claim)
+        seq = self._seqs[claim.run_id] + 1
+        commit.add_call(call_row(seq, node, texts=dumps(texts.data) if texts is not None else None))
+        called = {"provider": "openai", "model": "small", "duration_s": 0.5, "tokens_in": 10, "tokens_out": 5}
+        await self._commit(commit, claim, [("model.called", {"node": node, "visit": 1, **called, "cost_usd": None})])
+        return seq
 
     async def leave_in_a_call(self, claim: Claim, node: str, *, provider: str, model: str) -> None:
         """A step makes a call, and the executor dies in the middle of it: its lease is over."""

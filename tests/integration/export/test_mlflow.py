@@ -36,8 +36,8 @@ state:
     plan: str
     poem: str
 nodes:
-  - {id: think, prompt: "think {topic}", outputs: [plan], llm: {temperature: 0.5, max_tokens: 50}}
-  - {id: write, prompt: "write {plan}", outputs: [poem], log_prompts: true}
+  - {id: think, prompt: "think {topic}", outputs: [plan], log_prompts: false, llm: {temperature: 0.5, max_tokens: 50}}
+  - {id: write, prompt: "write {plan}", outputs: [poem]}
 config:
   llm: {provider: openai, model: gpt-4o-mini, api_base: "URL"}
 """
@@ -97,7 +97,7 @@ def shown(trace: dict[str, Any], name: str) -> Any:
 
 async def test_what_mlflow_shows_of_a_run_is_what_the_ledger_says(yard: Yard, mlflow: Mlflow) -> None:
     await listening(yard.database, MLFLOW)
-    await yard.executor("one")
+    await yard.executor("one", log_prompts="true")
     run_id = await finished(yard, PRICED, topic="rain\0")
     async with exported_to_mlflow(yard.database, mlflow.url) as metrics:
         await all_exported(yard.database, MLFLOW)
@@ -131,7 +131,7 @@ async def test_what_mlflow_shows_of_a_run_is_what_the_ledger_says(yard: Yard, ml
 
 async def test_inputs_and_outputs_are_shown_and_prompts_only_of_nodes_that_log_them(yard: Yard, mlflow: Mlflow) -> None:
     await listening(yard.database, MLFLOW)
-    await yard.executor("one")
+    await yard.executor("one", log_prompts="true")
     run_id = await finished(yard, PRICED, topic="rain")
     async with exported_to_mlflow(yard.database, mlflow.url):
         await all_exported(yard.database, MLFLOW)
@@ -152,7 +152,7 @@ async def test_inputs_and_outputs_are_shown_and_prompts_only_of_nodes_that_log_t
 
 async def test_mlflow_doesnt_make_up_a_cost_that_nobody_knows(yard: Yard, mlflow: Mlflow) -> None:
     await listening(yard.database, MLFLOW)
-    await yard.executor("one")
+    await yard.executor("one", log_prompts="true")
     run_id = await finished(yard, MIXED, topic="rain")
     async with exported_to_mlflow(yard.database, mlflow.url):
         await all_exported(yard.database, MLFLOW)
@@ -176,7 +176,7 @@ async def test_a_retried_run_is_brought_up_to_date_and_not_exported_twice(
 ) -> None:
     model.says = Status(400)
     await listening(yard.database, MLFLOW)
-    await yard.executor("one")
+    await yard.executor("one", log_prompts="true")
     run_id = await finished(yard, UNPRICED, topic="rain")
     async with exported_to_mlflow(yard.database, mlflow.url):
         await all_exported(yard.database, MLFLOW)
@@ -203,7 +203,7 @@ async def test_the_cost_that_mlflow_shows_of_a_retried_run_is_what_is_known_of_i
 ) -> None:
     model.says = Status(400)
     await listening(yard.database, MLFLOW)
-    await yard.executor("one")
+    await yard.executor("one", log_prompts="true")
     run_id = await finished(yard, MIXED.replace("mixed", "mixed_later"), topic="rain")
     async with exported_to_mlflow(yard.database, mlflow.url):
         await all_exported(yard.database, MLFLOW)
@@ -241,7 +241,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def test_what_happened_while_mlflow_was_down_is_there_when_it_is_back(yard: Yard, mlflow: Mlflow) -> None:
     port = free_port()
     await listening(yard.database, MLFLOW)
-    await yard.executor("one")
+    await yard.executor("one", log_prompts="true")
     async with mlflow_target(f"http://127.0.0.1:{port}") as target, exporters(yard.database, target) as metrics:
         runs = [await finished(yard, LATER, topic=f"{number}") for number in range(5)]
         failed = "flowyard_export_failures_total"

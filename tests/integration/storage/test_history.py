@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from flowyard.errors.requests import UnknownStep
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import CallStart, Entry, Spending, StepCalls
+from flowyard.storage import history
+from flowyard.storage.database import dumps
 from flowyard.storage.packing import packed
 from support.queued import new_id
 from support.rows import call_row, step_row
@@ -119,3 +122,22 @@ async def test_of_the_calls_of_a_step_the_sums_and_the_last_are_known(stored: St
     last = CallStart(write, part=2, round=1, question=1, provider="openai", model="small")
     spending = Spending(2, 17, 10, Decimal("0.2"))
     assert calls == {write: StepCalls(spending, last, was_answered=False), unknown: StepCalls()}
+
+
+async def test_what_was_said_in_calls_is_read_apart_from_them_and_not_all_at_once(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await stored.claimed()
+    commit = commit_of(claim)
+    said = {seq: CallTexts(({"role": "user", "content": "\0 \ud83d" + "x" * 100},), "yes") for seq in (2, 4, 5)}
+    for seq in (2, 3, 4, 5):
+        texts = dumps(said[seq].data) if seq in said else None
+        commit.add_call(call_row(seq, part=seq, texts=texts))
+    await stored.committer.commit(commit)
+    assert [call.texts for call in await stored.history.calls(claim.run_id)] == [None] * 4
+    assert await stored.history.with_texts(claim.run_id) == {2, 4, 5}
+    assert await stored.history.texts(claim.run_id) == said
+    assert await stored.history.texts(claim.run_id, after=2, to=4) == {4: said[4]}
+    # At least one, however long it is.
+    monkeypatch.setattr(history, "TEXTS_BYTES", 1)
+    assert await stored.history.texts(claim.run_id, after=2) == {4: said[4]}

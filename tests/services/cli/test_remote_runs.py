@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure
 from support.remote import Remote, open_remote
@@ -59,6 +60,21 @@ async def test_a_run_is_shown_with_its_error_its_inputs_and_its_steps(remote: Re
     assert "inputs: topic\nrain" in out
     assert "draft  succeeded" in out
     assert [step["node"] for step in (await shown(remote, run_id))["steps"]] == ["draft"]
+
+
+async def test_a_run_is_shown_with_its_calls_and_what_was_said(remote: Remote) -> None:
+    run_id = await submitted(remote)
+    claim = await remote.hands.take()
+    await remote.hands.call(claim, "draft", None)
+    assert "What was said isn't kept" in (await remote.cli("runs", "show", run_id, "--calls")).out
+    said = CallTexts(({"role": "system", "content": "be brief"}, {"role": "user", "content": "rain?"}), "Drops", "hm")
+    await remote.hands.call(claim, "draft", said)
+    out = (await remote.cli("runs", "show", run_id, "--calls")).out
+    assert "call 2: draft, openai/small, 0.5 s, 10 tokens in, 5 out, unknown\n" in out
+    assert out.endswith("\nsystem:\nbe brief\n\nuser:\nrain?\n\nreasoning:\nhm\n\nreply:\nDrops\n")
+    details = json.loads((await remote.cli("runs", "show", run_id, "--calls", "--json")).out)
+    assert [call["texts"] for call in details["calls"]] == [None, said.data]
+    assert [call["texts"] for call in (await shown(remote, run_id))["calls"]] == [None, None]
 
 
 async def test_the_beginning_of_an_id_is_enough_while_only_one_run_has_it(remote: Remote) -> None:

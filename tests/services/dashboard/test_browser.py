@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
 
-from flowyard.storage.database import Database
+from flowyard.runs.call_texts import CallTexts
+from flowyard.storage.database import Database, dumps
 from services.dashboard.chromium import BROWSER, Tab, open_tab
 from services.dashboard.conftest import Dashboard, apply
 from support.cli import clean_environment
@@ -134,3 +136,32 @@ async def test_a_page_that_lost_its_service_finds_it_again(
     await dashboard.client.post("/workflows/triage/runs", data={"input.message": "x"})
     async with starting(port=port):
         await tab.until(f"{RUNS} == 1", seconds=20)
+
+
+async def test_what_was_said_in_a_call_is_unfolded_and_copied(
+    tab: Tab, dashboard: Dashboard, database: Database
+) -> None:
+    await apply(database, document("http://127.0.0.1:9/v1"))
+    await log_in(tab, dashboard)
+    answer = await dashboard.client.post("/workflows/triage/runs", data={"input.message": "x"})
+    page = answer.headers["location"]
+    said = CallTexts(({"role": "user", "content": "a <b>long</b> question\n" * 40},), "an answer")
+    await database.execute(
+        "INSERT INTO model_calls (run_id, seq, visit, item, duration_s, at, node, provider, model, texts)"
+        " VALUES ($1, 2, 1, -1, 1, now(), 'write', 'p', 'm', $2)",
+        UUID(page.rpartition("/")[2]),
+        dumps(said.data),
+    )
+    for width in (390, 1280):
+        await tab.size(width, 900)
+        await tab.open(dashboard.url + page)
+        await tab.run("document.querySelector('.texts summary').click()")
+        await tab.until("document.querySelectorAll('.said pre').length == 2")
+        assert await tab.run("document.documentElement.scrollWidth") <= width
+    shown = await tab.run("document.querySelector('.said pre').textContent")
+    assert shown == said.messages[0]["content"]
+    # Where the browser has no clipboard, the text is selected.
+    await tab.run("document.querySelector('.said:last-child [data-copy]').click()")
+    copied = "document.querySelector('.said:last-child [data-copy]').textContent == 'Copied'"
+    await tab.until(f"{copied} || window.getSelection().toString() == 'an answer'")
+    assert tab.complaints == []

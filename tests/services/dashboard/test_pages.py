@@ -11,7 +11,8 @@ import pytest
 
 from flowyard.control.cancel import cancel_run
 from flowyard.control.parts import Control
-from flowyard.storage.database import Database
+from flowyard.runs.call_texts import CallTexts
+from flowyard.storage.database import Database, dumps
 from flowyard_dashboard.assets import AssetsMissing, load_assets
 from services.dashboard.conftest import HAIKU, apply, submit
 
@@ -370,3 +371,26 @@ async def test_a_map_is_noted_with_its_items_and_not_with_itself(
     assert "2 times" in page
     assert "3 times" not in page
     assert "2 of 2 done" in page
+
+
+async def test_what_was_said_in_a_call_is_shown_where_it_is_kept(
+    client: httpx.AsyncClient, database: Database, control: Control
+) -> None:
+    run_id = UUID(await submit(control, await apply(database, HAIKU), topic="x"))
+    said = CallTexts(({"role": "user", "content": "<b>why?</b> \ud800"},), "because", "hm")
+    for seq, texts in ((2, dumps(said.data)), (3, None)):
+        await database.execute(
+            "INSERT INTO model_calls (run_id, seq, visit, item, duration_s, at, node, provider, model, texts)"
+            " VALUES ($1, $2, 1, -1, 1, now(), 'write', 'p', 'm', $3)",
+            run_id,
+            seq,
+            texts,
+        )
+    page = (await client.get(f"/runs/{run_id}")).text
+    assert f'hx-get="/runs/{run_id}/calls/2"' in page
+    assert page.count("What was said") == 1
+    part = (await client.get(f"/runs/{run_id}/calls/2")).text
+    assert [text in part for text in ("&lt;b&gt;why?&lt;/b&gt; ?", "because", "hm", "<h3>reasoning</h3>")] == [True] * 4
+    assert part.count("data-copy") == 3
+    assert (await client.get(f"/runs/{run_id}/calls/3")).status_code == 404
+    assert (await client.get(f"/runs/{run_id}/calls/0")).status_code == 404

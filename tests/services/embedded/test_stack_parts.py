@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from flowyard.storage.schema import VERSION
 from flowyard_embedded.stack.logs import LineStyle, LogFile, render_line
 from flowyard_embedded.stack.place import Place, find_place
+from flowyard_embedded.stack.services import Ports, Surroundings, our_services
 from flowyard_embedded.stack.stack import Backoff
 from flowyard_embedded.stack.state import read_state
 from support.cli import flowyard
@@ -134,3 +136,16 @@ def test_wrong_arguments_are_refused(args: list[str], tmp_path: Path) -> None:
     ended = flowyard("up", *args, cwd=tmp_path)
     assert ended.code == 2
     assert "should be a number from" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("own", "given"),
+    [({}, "true"), ({"FLOWYARD_LOG_PROMPTS": "false"}, "false"), ({"FLOWYARD_LOG_PROMPTS_FILE": "f"}, None)],
+)
+def test_on_ones_own_machine_prompts_are_kept_unless_one_says_otherwise(
+    tmp_path: Path, own: dict[str, str], given: str | None
+) -> None:
+    ports = Ports(gateway=1, dashboard=2, registry=3, executors=(4,))
+    around = Surroundings(tmp_path, ports, SecretStr("postgresql://x"), lambda _: SecretStr("nats://x"), own)
+    [executor] = [spec for spec in our_services(around) if spec.name == "executor-1"]
+    assert executor.environment.get("FLOWYARD_LOG_PROMPTS") == given

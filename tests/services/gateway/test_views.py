@@ -8,7 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.events import Failure
+from flowyard.storage import history
 from flowyard.storage.database import Database
 from services.gateway.conftest import POEM, submit
 from support.hands import Hands
@@ -96,7 +98,28 @@ async def test_steps_are_shown_with_their_outputs(client: httpx.AsyncClient, han
     await hands.step(await hands.take(), "draft", {"draft": "d\x00"})
     (step,) = (await client.get(f"/v1/runs/{run_id}/steps")).json()["items"]
     assert (step["node"], step["visit"], step["item"], step["outputs"]) == ("draft", 1, None, {"draft": "d\x00"})
-    assert (await client.get(f"/v1/runs/{run_id}/calls")).json() == {"items": []}
+    assert (await client.get(f"/v1/runs/{run_id}/calls")).json() == {"items": [], "texts_after": None}
+
+
+async def test_calls_are_shown_with_what_was_said_where_it_is_kept(
+    client: httpx.AsyncClient, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await submit(client)
+    claim = await hands.take()
+    said = CallTexts(({"role": "user", "content": "half a pair: \ud800"},), "yes", "hm")
+    seqs = [await hands.call(claim, "draft", texts) for texts in (said, None, said)]
+    shown = (await client.get(f"/v1/runs/{run_id}/calls")).json()
+    assert [call["texts"] for call in shown["items"]] == [said.data, None, said.data]
+    assert shown["texts_after"] is None
+    without = (await client.get(f"/v1/runs/{run_id}/calls", params={"texts": "false"})).json()
+    assert [(call["seq"], call["texts"]) for call in without["items"]] == [(seq, None) for seq in seqs]
+    # If it were too much for one answer.
+    monkeypatch.setattr(history, "TEXTS_BYTES", 1)
+    first = (await client.get(f"/v1/runs/{run_id}/calls")).json()
+    assert [call["texts"] for call in first["items"]] == [said.data, None, None]
+    rest = (await client.get(f"/v1/runs/{run_id}/calls", params={"after": first["texts_after"]})).json()
+    assert [call["texts"] for call in rest["items"]] == [None, said.data]
+    assert rest["texts_after"] is None
 
 
 async def test_a_failed_run_says_why(client: httpx.AsyncClient, hands: Hands) -> None:

@@ -25,8 +25,12 @@ state:
     plan: str
     poem: str
 nodes:
-  - {id: think, prompt: "think {topic}", outputs: [plan], retry: {max_retries: 2, initial_delay: 0.05}}
-  - {id: write, prompt: "write {plan}", outputs: [poem], llm: {max_tokens: 70}, log_prompts: true}
+  - id: think
+    prompt: "think {topic}"
+    outputs: [plan]
+    log_prompts: false
+    retry: {max_retries: 2, initial_delay: 0.05}
+  - {id: write, prompt: "write {plan}", outputs: [poem], llm: {max_tokens: 70}}
 config: {llm: MODEL}
 """
 
@@ -55,7 +59,7 @@ async def test_a_real_run_is_a_trace_that_says_what_the_ledger_says(starting: An
     async with otlp_receiver() as receiver:
         otel = OtelSettings(exporter_otlp_endpoint=receiver.url, service_name="poets")
         async with starting(otel):
-            await yard.executor("one")
+            await yard.executor("one", log_prompts="true")
             run_id = await yard.submit(await yard.apply(DOCUMENT), topic="dawn")
             run = await yard.ended(run_id)
             await eventually(lambda: receiver.of(run_id))
@@ -90,7 +94,7 @@ async def test_runs_are_kept_for_those_who_are_configured_and_for_nobody_else(
     nowhere = "http://127.0.0.1:9"
     async with starting(OtelSettings(exporter_otlp_endpoint=nowhere), mlflow_url=nowhere):
         assert await targets(database) == ["mlflow", "otlp"]
-        await yard.executor("one")
+        await yard.executor("one", log_prompts="true")
         await yard.ended(await yard.submit(await yard.apply(DOCUMENT), topic="dawn"))
         assert await database.value("SELECT count(*) FROM exports") == 2
     async with starting(mlflow_url=nowhere) as registry:
@@ -108,7 +112,7 @@ async def test_a_target_that_is_down_is_seen_in_the_metrics_and_nowhere_else(
     async with otlp_receiver() as receiver:
         otel = OtelSettings(exporter_otlp_endpoint=receiver.url)
         async with starting(otel, mlflow_url="http://127.0.0.1:9") as registry:
-            await yard.executor("one")
+            await yard.executor("one", log_prompts="true")
             await yard.ended(await yard.submit(await yard.apply(DOCUMENT), topic="dawn"))
             await all_exported(database, "otlp")
 

@@ -56,8 +56,8 @@ async def test_a_form_of_json_that_is_refused_leads_to_another_question_in_the_s
 
 
 async def test_the_schema_is_in_the_prompt_that_is_sent_and_logged() -> None:
-    nodes = "- {id: a, prompt: go, outputs: [p], llm: {provider: openai, model: m}, log_prompts: true}"
-    outcome = await run(document("", fields="p: int", nodes=nodes), {}, model=Answering(seven))
+    nodes = "- {id: a, prompt: go, outputs: [p], llm: {provider: openai, model: m}}"
+    outcome = await run(document("", fields="p: int", nodes=nodes), {}, model=Answering(seven), log_prompts=True)
     (message,) = outcome.calls[0].messages
     assert message.content.startswith('go\n\nReply with nothing but JSON that fits this schema:\n{"type": "object"')
     assert outcome.of(ModelCalled)[0].messages == ({"role": "user", "content": message.content},)

@@ -295,11 +295,17 @@ async def test_system_and_examples_come_before_the_question() -> None:
     ]
 
 
-async def test_prompts_are_in_events_only_of_nodes_that_log_them() -> None:
-    outcome = await run(_one("p: str", options=", log_prompts: true"), replies={"a": "x"})
-    assert outcome.of(ModelCalled)[0].messages == ({"role": "user", "content": "go"},)
-    outcome = await run(_one("p: str"), replies={"a": "x"})
-    assert outcome.of(ModelCalled)[0].messages is None
+@pytest.mark.parametrize("installation", [True, False])
+@pytest.mark.parametrize(
+    ("document", "may"), [("", True), (", log_prompts: true", True), (", log_prompts: false", False)]
+)
+async def test_prompts_are_kept_if_the_installation_says_so_and_the_node_doesnt_refuse(
+    document: str, *, may: bool, installation: bool
+) -> None:
+    outcome = await run(_one("p: str", options=document), replies={"a": "x"}, log_prompts=installation)
+    called = outcome.of(ModelCalled)[0]
+    kept = (({"role": "user", "content": "go"},), "x") if may and installation else (None, None)
+    assert (called.messages, called.reply) == kept
 
 
 async def test_a_nodes_own_model_is_called() -> None:

@@ -17,7 +17,7 @@ texts: list[str]
 """
 SECRET = "s3crét-of-somebody"
 ASKING = """
-- {id: ask, prompt: 'Use {key}.', system: 'S {token}', inputs: {key: 'k={token}'}, outputs: [said], log_prompts: true}
+- {id: ask, prompt: 'Use {key}.', system: 'S {token}', inputs: {key: 'k={token}'}, outputs: [said]}
 """
 
 
@@ -26,7 +26,7 @@ async def test_prompts_have_the_secret_and_events_do_not() -> None:
         return " ".join(message.content for message in call.messages)
 
     text = document("", fields=f"said: str\n{FIELDS.strip()}", nodes=ASKING)
-    outcome = await run(text, {"token": SECRET}, model=Answering(answer))
+    outcome = await run(text, {"token": SECRET}, model=Answering(answer), log_prompts=True)
     [call] = outcome.calls
     assert [message.content for message in call.messages] == [f"S {SECRET}", f"Use k={SECRET}."]
     assert SECRET not in repr(replace(call, messages=()))
@@ -45,7 +45,7 @@ async def test_json_that_spells_a_secret_oddly_is_masked_once_it_is_read() -> No
     text = document(
         "", fields=f"said: str\nmore: str\n{FIELDS.strip()}", nodes=ASKING.replace("[said]", "[said, more]")
     )
-    outcome = await run(text, {"token": SECRET}, model=Answering(answer))
+    outcome = await run(text, {"token": SECRET}, model=Answering(answer), log_prompts=True)
     assert outcome.result.outputs == {"said": "x", "more": "***"}
 
 
@@ -58,7 +58,9 @@ async def test_each_item_of_a_map_has_the_secret() -> None:
     - {from: START, parallel: {items_field: items, target_node: each, collect_field: texts}}
     - {from: each, to: END}
     """
-    outcome = await run(document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(answer))
+    outcome = await run(
+        document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(answer), log_prompts=True
+    )
     assert sorted(outcome.prompts_of("each")) == [f"a {SECRET}", f"b {SECRET}"]
     assert outcome.result.outputs == {"texts": ["a ***", "b ***"]}
 
@@ -73,7 +75,9 @@ async def test_a_name_that_means_something_else_in_a_node_is_no_secret() -> None
     - {from: START, parallel: {items_field: items, target_node: each, collect_field: texts, item: token}}
     - {from: each, to: END}
     """
-    outcome = await run(document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(refuse))
+    outcome = await run(
+        document("", edges, fields=FIELDS, nodes=node), {"token": SECRET}, model=Answering(refuse), log_prompts=True
+    )
     assert outcome.prompts_of("each")[0] == "a"
 
 
@@ -84,9 +88,11 @@ async def test_what_is_wrong_with_a_reply_is_reported_without_the_secret() -> No
     text = document(
         "",
         fields=f"said: str\nmore: int\n{FIELDS.strip()}",
-        nodes=ASKING.replace("[said]", "[said, more]").replace("log_prompts: true", "log_prompts: true, retry: 1"),
+        nodes=ASKING.replace("[said]", "[said, more]").replace(
+            "outputs: [said, more]", "outputs: [said, more], retry: 1"
+        ),
     )
-    outcome = await run(text, {"token": SECRET}, model=Answering(answer))
+    outcome = await run(text, {"token": SECRET}, model=Answering(answer), log_prompts=True)
     assert outcome.result.error is not None
     assert outcome.result.error.message == "***: no such field; more: expected int, got str '***'"
     shown = [repr(event) for event in outcome.events if not isinstance(event, ModelCalled)]

@@ -34,7 +34,7 @@ async def test_such_a_reply_ends_its_step_and_counts_as_a_call(
     async def answer(_: ModelCall) -> ModelReply:
         return ModelReply(text, Usage(3, 2), None, ending=ending)
 
-    outcome = await run(one(fields, ", log_prompts: true"), model=Answering(answer))
+    outcome = await run(one(fields), model=Answering(answer), log_prompts=True)
     error = outcome.result.error
     assert error is not None
     assert (error.code, error.reply) == (code, text)

@@ -40,7 +40,6 @@ VALUES = st.recursive(
 OUTPUTS = st.dictionaries(TEXT, VALUES, max_size=3)
 STEPS = st.builds(StepId, TEXT, st.integers(1, 1000), st.none() | st.integers(0, 1000))
 FAILURES = st.builds(Failure, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT)
-MESSAGES = st.none() | st.lists(st.dictionaries(TEXT, TEXT), max_size=2).map(tuple)
 
 EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.RunQueued: st.builds(events.RunQueued, REASONS, st.none() | st.integers(0, 99)),
@@ -58,7 +57,7 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.ModelCalled: st.builds(
         events.ModelCalled,
         *(STEPS, TEXT, TEXT, SECONDS, st.none() | SECONDS, NUMBERS, NUMBERS, NUMBERS, COSTS),
-        *(st.none() | FAILURES, MESSAGES, st.integers(0, 99), st.none() | TEXT),
+        *(st.none() | FAILURES, st.none(), st.integers(0, 99)),
     ),
     events.RetryScheduled: st.builds(events.RetryScheduled, STEPS, st.integers(1, 99), MILLIS, FAILURES),
     events.StepFinished: st.builds(
@@ -141,6 +140,15 @@ def test_what_older_versions_have_stored_is_read(kind: str, data: dict[str, Any]
 
 def test_a_reason_of_a_newer_version_is_kept() -> None:
     assert decoded("run.queued", {"reason": "resumed"}) == events.RunQueued(cast("Any", "resumed"))
+
+
+def test_what_was_said_in_a_call_is_no_part_of_its_event() -> None:
+    said = ({"role": "user", "content": "secret of a prompt"},)
+    called = events.ModelCalled(StepId("a", 1), "p", "m", 1.0, None, 1, 1, None, None, None, said, 0, "its reply", "hm")
+    kind, data = encoded(called)
+    assert decoded(kind, data) == replace(called, messages=None, reply=None, reasoning=None)
+    # Earlier versions stored it there.
+    assert decoded(kind, {**data, "messages": list(said), "reply": "its reply", "reasoning": "hm"}) == called
 
 
 def test_without_texts_an_event_can_still_be_read() -> None:

@@ -32,13 +32,15 @@ _WINDOW: Final = 1000
 class RunDetails:
     """A run's details. `workflow`: None if this version of Flowyard can't read the document.
 
-    `entries`: the newest events, oldest first.
+    `calls_with_texts`: the numbers of calls of which it is kept what was said. `entries`: the newest events, oldest
+    first.
     """
 
     run: Run
     workflow: Workflow | None
     steps: Sequence[Step]
     calls: Sequence[CallRow]
+    calls_with_texts: frozenset[int]
     entries: Sequence[Entry]
     taken_routes: frozenset[tuple[str, str]]
     """The routes that the run has taken, as node and target."""
@@ -65,14 +67,15 @@ async def read_details(parts: DashboardParts, run_id: UUID, previous: RunDetails
     run = await control.runs.get(run_id)
     previous_entries = previous.entries if previous is not None else ()
     after = previous_entries[-1].seq if previous_entries else max(0, run.last_seq - _WINDOW)
-    workflow, steps, calls, entries = await asyncio.gather(
+    workflow, steps, calls, with_texts, entries = await asyncio.gather(
         _workflow(parts, run_id, previous),
         control.history.steps(run_id),
         control.history.calls(run_id),
+        control.history.with_texts(run_id),
         control.history.entries(run_id, after=after, most=_WINDOW),
     )
     newest = [*previous_entries, *(entry for entry in entries if entry.seq <= run.last_seq)][-_WINDOW:]
-    return RunDetails(run, workflow, steps, calls, newest, _taken_routes(decode_all(newest)))
+    return RunDetails(run, workflow, steps, calls, with_texts, newest, _taken_routes(decode_all(newest)))
 
 
 async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | None) -> Workflow | None:

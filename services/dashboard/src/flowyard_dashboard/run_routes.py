@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Path, Request
 from starlette.responses import RedirectResponse, Response
 
 from flowyard.control.cancel import cancel_run
@@ -26,7 +26,9 @@ from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.graph.fit import Fit
 from flowyard.language.workflow import START
 from flowyard.secrets.masking import MASK
+from flowyard.storage.history import MAX_SEQ
 from flowyard_dashboard.inputs_form import read_json
+from flowyard_dashboard.pages import html
 from flowyard_dashboard.parts import DashboardParts, InjectedParts, read_form_body
 from flowyard_dashboard.run_details import RunDetails, read_details
 from flowyard_dashboard.run_stream import NO_TEXTS, follow_run
@@ -53,6 +55,15 @@ async def run_page(parts: InjectedParts, request: Request, run_id: UUID, fork: s
 async def live_run(parts: InjectedParts, request: Request, run_id: UUID, seen: str = "") -> Response:
     await parts.control.runs.get(run_id)
     return stream(parts, follow_run(parts, request, run_id, seen=seen))
+
+
+@router.get("/runs/{run_id}/calls/{seq}")
+async def call_texts(parts: InjectedParts, run_id: UUID, seq: Annotated[int, Path(ge=1, le=MAX_SEQ)]) -> Response:
+    """What was said in a call, as a part of the run's page."""
+    texts = (await parts.control.history.texts(run_id, after=seq - 1, to=seq)).get(seq)
+    if texts is None:
+        raise HTTPException(404)
+    return html(parts.pages.part("call_texts", texts))
 
 
 @router.post("/runs/{run_id}/cancel")

@@ -67,7 +67,13 @@ def _fork_link(details: RunDetails, step: Step, *, can_run: bool) -> str:
 
 
 def _calls(pages: Pages, details: RunDetails) -> Rows:
-    rows = {(key := f"call-{call.seq}"): pages.part("call_row", key, call) for call in details.shown_calls}
+    rows: dict[str, str] = {}
+    for call in details.shown_calls:
+        key = f"call-{call.seq}"
+        rows[key] = pages.part("call_row", key, call)
+        if call.seq in details.calls_with_texts:
+            address = f"/runs/{details.run.id}/calls/{call.seq}"
+            rows[f"{key}-texts"] = pages.part("call_texts_row", f"{key}-texts", address)
     if not rows:
         rows["no-calls"] = pages.part("no_row", "no-calls", 7, "No model has been called yet.")
     return Rows("calls", "tbody", "below", rows)

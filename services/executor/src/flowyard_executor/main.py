@@ -195,6 +195,7 @@ def _build_parts(
             daily_limit=daily_budgets.of,
             is_followed=tokens.is_followed if settings.stream_tokens else lambda _run_id: False,
             may_replay=lambda: not mismatches.too_many,
+            log_prompts=settings.log_prompts,
             long_wait_s=settings.long_wait_s,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),

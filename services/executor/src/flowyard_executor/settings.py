@@ -44,6 +44,9 @@ class ExecutorSettings(InstallationSettings):
         30.0, gt=0, description="Seconds: a step that waits longer than this for a retry frees its slot"
     )
     stream_tokens: bool = Field(default=True, description="Stream the replies of models in runs that somebody follows")
+    log_prompts: bool = Field(
+        default=False, description="Keep the messages and replies of model calls, unless a document says no"
+    )
     secret_key: SecretKey = SecretStr("")
     referenced_files: str = Field(
         "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
 from flowyard.api import examples
-from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, StepList, StepView
+from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, StepList, StepView, TextsView
 from flowyard.api.moments import as_utc
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
 from flowyard.api.runs import RunListItem, RunPage, RunView, money
 from flowyard.api.workflows import WorkflowName
 from flowyard.errors.requests import UnknownRun
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.run import State
 from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import RunFilter
@@ -125,13 +126,28 @@ async def get_steps(parts: InjectedParts, run_id: RunId) -> Response:
     response_model=CallList,
     **guarded(READ, UnknownRun),
 )
-async def get_calls(parts: InjectedParts, run_id: RunId) -> Response:
+async def get_calls(
+    parts: InjectedParts,
+    run_id: RunId,
+    *,
+    after: Annotated[Seq, Query(description="Only calls with a greater `seq`")] = 0,
+    texts: Annotated[bool, Query(description="Whether the answer has what was said, where that is kept")] = True,
+) -> Response:
     await parts.control.runs.get(run_id)
-    calls = await parts.control.history.calls(run_id)
-    return answer(CallList(items=[_call(call) for call in calls]))
+    calls = [call for call in await parts.control.history.calls(run_id) if call.seq > after]
+    said = await parts.control.history.texts(run_id, after=after) if texts else {}
+    kept = await parts.control.history.with_texts(run_id) if texts else frozenset()
+    last = max(said, default=after)
+    return answer(
+        CallList(
+            items=[_call(call, said.get(call.seq)) for call in calls],
+            texts_after=last if any(seq > last for seq in kept) else None,
+        )
+    )
 
 
-def _call(call: CallRow) -> CallView:
-    step = {"node": call.step.node, "visit": call.step.visit, "item": call.step.item}
-    values: dict[str, Any] = {name: getattr(call, name) for name in CallView.model_fields if name not in step}
-    return CallView(**values | step | {"cost_usd": money(call.cost_usd)})
+def _call(call: CallRow, said: CallTexts | None) -> CallView:
+    own = {"node": call.step.node, "visit": call.step.visit, "item": call.step.item, "cost_usd": money(call.cost_usd)}
+    own["texts"] = TextsView.model_validate(said.data) if said is not None else None
+    values: dict[str, Any] = {name: getattr(call, name) for name in CallView.model_fields if name not in own}
+    return CallView(**values | own)

@@ -134,8 +134,15 @@ class Client(Transport):
     def steps(self, run_id: UUID) -> list[StepView]:
         return self.get(StepList, f"{_run(run_id)}/steps").items
 
-    def calls(self, run_id: UUID) -> list[CallView]:
-        return self.get(CallList, f"{_run(run_id)}/calls").items
+    def calls(self, run_id: UUID, *, texts: bool = False) -> list[CallView]:
+        """`texts`: with what was said in them, where that is kept."""
+        calls: dict[int, CallView] = {}
+        after: int | None = 0
+        while after is not None:
+            page = self.get(CallList, f"{_run(run_id)}/calls", {"after": after, "texts": str(texts).lower()})
+            calls |= {call.seq: call for call in page.items}
+            after = page.texts_after
+        return list(calls.values())
 
     def cancel(self, run_id: UUID) -> RunView:
         """Returns the run: cancelled, or still open until its executor has cancelled it."""

@@ -48,6 +48,7 @@ CALL: Final[Example] = {
     "seq": 4, **_STEP, "provider": "openai", "model": "gpt-4o-mini", "at": "2026-11-23T03:50:46.300000+00:00",
     "duration_s": 1.17, "first_token_s": 0.31, "tokens_in": 24, "tokens_out": 19, "tokens_cached": 0,
     "cost_usd": "0.00012", "error": None, "retries": 0,
+    "texts": {"messages": [{"role": "user", "content": "Write a haiku about rain."}], "reply": "Rain on the window…"},
 }  # fmt: skip
 
 _KNOWN_COSTS: Final[Example] = {

@@ -97,6 +97,19 @@ class StepList(BaseModel):
     items: list[StepView]
 
 
+class MessageView(BaseModel):
+    role: str
+    content: str
+
+
+class TextsView(BaseModel):
+    """What was said in a call, with secrets as `***`. At most 200,000 characters; what is cut off is counted."""
+
+    messages: list[MessageView]
+    reply: str | None = None
+    reasoning: Annotated[str | None, Field(description="What the model thought before it replied")] = None
+
+
 class CallView(BaseModel, json_schema_extra={"examples": [examples.CALL]}):
     """One call of one model. null: unknown, which is not zero."""
 
@@ -115,9 +128,13 @@ class CallView(BaseModel, json_schema_extra={"examples": [examples.CALL]}):
     cost_usd: Annotated[str | None, Field(description="A decimal number, in US dollars")]
     error: Annotated[str | None, Field(description="The error's code; null: it succeeded")]
     retries: Annotated[int, Field(description="How often its step had been tried before")]
+    texts: Annotated[TextsView | None, Field(description="What was said; null: it isn't kept, or not asked for")] = None
 
 
 class CallList(BaseModel):
-    """Calls, in the order in which they ended."""
+    """Calls, in the order in which they ended. What was said in them is in the answer up to 4 MB."""
 
     items: list[CallView]
+    texts_after: Annotated[
+        int | None, Field(description="What was said in later calls is left out here: ask for them with this `after`")
+    ] = None

@@ -70,6 +70,7 @@ class AttemptParts:
     draining: asyncio.Event
     daily_limit: Callable[[str], DailyLimit | None]
     is_followed: Callable[[UUID], bool]
+    log_prompts: bool = False
     long_wait_s: float
     may_replay: Callable[[], bool] = lambda: True
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
@@ -180,6 +181,7 @@ class Attempt:
                 long_wait_s=math.inf if durability == "exit" else parts.long_wait_s,
             ),
             streams=partial(parts.is_followed, claim.run_id),
+            log_prompts=parts.log_prompts,
             chance=random.random,
             clock=time.perf_counter,
             budget_gate=self._budget_gate(workflow, spent),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -73,10 +73,15 @@ class RunReader:
         entries: list[Entry] = []
         left = _MAX_TEXTS
         async for page in self._history.pages(run_id, rows=_PAGE_ROWS):
-            for entry in page:
+            for entry in await self._with_texts(run_id, page):
                 left -= sum(len(dumps(text)) for text in texts_in(entry))
                 entries.append(entry if left >= 0 else without_texts(entry))
         return entries
+
+    async def _with_texts(self, run_id: UUID, page: Sequence[Entry]) -> list[Entry]:
+        """The entries; those of calls with what was said in them."""
+        said = await self._history.texts(run_id, after=page[0].seq - 1, to=page[-1].seq)
+        return [replace(e, data={**e.data, **said[e.seq].data}) if e.seq in said else e for e in page]
 
     async def _workflow(self, run: Run) -> Workflow | None:
         fetch = partial(self._runs.document_of, run.id)

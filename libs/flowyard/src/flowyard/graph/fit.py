@@ -29,7 +29,7 @@ _CHANGES_NOTHING: Final[Mapping[str, Any]] = {
     "retry": RetryPolicy(),
     "timeout": None,
     "on_error": "fail",
-    "log_prompts": False,
+    "log_prompts": True,
 }
 """What a node says that doesn't change what its step comes to, with a value that stands for any."""
 

@@ -159,7 +159,7 @@ class PromptNode(NodeHead):
     system: Template | None = None
     inputs: Mapping[str, Template | int | float | bool | None] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
-    log_prompts: bool = False
+    log_prompts: bool = True
 
     @property
     def models(self) -> tuple[ModelSettings, ...]:

@@ -15,7 +15,7 @@ from flowyard.runs.run import Entry
 ENDINGS: Final = frozenset({"run.succeeded", "run.failed", "run.cancelled"})
 """The types of the events that end a run. Nothing follows them unless the run is retried."""
 
-_TEXTS: Final = ("outputs", "messages", "reply")
+_TEXTS: Final = ("outputs", "messages", "reply", "reasoning")
 _OfRun: TypeAlias = (
     events.RunQueued | events.RunForked | events.RunClaimed | events.RunWaiting | events.RunStarted | events.RunFinished
 )
@@ -47,12 +47,12 @@ def decode_all(entries: Iterable[Entry]) -> Iterator[StoredEvent]:
 
 
 def texts_in(entry: Entry) -> list[Any]:
-    """The outputs, messages and reply of an entry: they may be large."""
+    """The outputs of an entry, and what was said in a call: they may be large."""
     return [entry.data[name] for name in _TEXTS if name in entry.data]
 
 
 def without_texts(entry: Entry) -> Entry:
-    """The same entry with empty outputs, and without messages and reply."""
+    """The same entry with empty outputs, and without what was said in a call."""
     if not texts_in(entry):
         return entry
     data = {name: value for name, value in entry.data.items() if name not in _TEXTS}
@@ -237,8 +237,6 @@ def _call(event: events.ModelCalled) -> dict[str, Any]:
         "tokens_cached": event.tokens_cached,
         "error": failure_data(event.error) if event.error is not None else None,
         "retries": event.retries or None,
-        "messages": [dict(message) for message in event.messages] if event.messages is not None else None,
-        "reply": event.reply,
     }
     return {
         "provider": event.provider,
@@ -268,4 +266,5 @@ def _model_called(data: Mapping[str, Any]) -> events.ModelCalled:
         messages,
         data.get("retries", 0),
         data.get("reply"),
+        data.get("reasoning"),
     )

@@ -130,7 +130,8 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ModelCalled:
-    """A call of a model has ended. Durations are seconds. None: unknown; `messages` and `reply` only if `log_prompts`.
+    """A call of a model has ended. Durations are seconds. None: unknown. `messages`, `reply` and `reasoning`: only if
+    prompts are logged; they aren't stored with the event, but with the call, as `call_texts` keeps them.
 
     `retries`: how often the step had been tried before.
     """
@@ -148,6 +149,7 @@ class ModelCalled:
     messages: tuple[Mapping[str, str], ...] | None = None
     retries: int = 0
     reply: str | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from flowyard.steps.vault import InMemoryVault, Vault
 class StepContext:
     """What all steps of one run share. `budget_gate`: None without limits.
 
-    `streams`: whether the tokens of a call that begins now are emitted as they arrive.
+    `streams`: whether the tokens of a call that begins now are emitted as they arrive. `log_prompts`: what is
+    said in calls is kept, unless a node doesn't want it.
 
     `engine`: the rules by which the run goes on. `chance` returns a random number in [0, 1), `clock` seconds:
     parameters, so that tests control them.
@@ -26,6 +27,7 @@ class StepContext:
     model: Model
     recorder: Recorder
     streams: Callable[[], bool]
+    log_prompts: bool = False
     chance: Callable[[], float]
     clock: Callable[[], float]
     budget_gate: BudgetGate | None = None

@@ -155,7 +155,8 @@ class ModelCaller:
         failure: Failure | None,
         reservation: Reservation | None,
     ) -> None:
-        context, logs = self._running.context, self._node.log_prompts
+        context = self._running.context
+        logs = context.log_prompts and self._node.log_prompts
         usage = reply.usage
         spending = self._running.calls.spending.with_call(
             tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=reply.cost_usd

@@ -4,7 +4,7 @@
 -- $1 is the lease in seconds. All others are arrays, one per column, whose elements of the same index are one row:
 --     $2-$14   one row per run
 --     $15-$31  one row per step        (columns as in Step)
---     $32-$53  one row per model call  (columns as in rows.CallRow)
+--     $32-$54  one row per model call  (columns as in rows.CallRow)
 
 WITH
 -- What each run wants to write. Its status is null unless the claim ends with this commit. Then the run ends, or it is
@@ -121,13 +121,13 @@ sent_parts AS (
         $38::smallint[], $39::smallint[],    $40::text[], $41::text[],    $42::text[], $43::timestamptz[],
         $44::real[],     $45::real[],        $46::int[],  $47::int[],     $48::int[],
         $49::numeric[],  $50::text[],        $51::smallint[],
-        $52::bigint[],   $53::numeric[]
+        $52::bigint[],   $53::numeric[],      $54::text[]
     ) AS p (
         run_id,          seq,                node,        visit,          item,        part,
         round,           question,           status,      provider,       model,       at,
         duration_s,      first_token_s,      tokens_in,   tokens_out,     tokens_cached,
         cost_usd,        error,              retries,
-        reserved_tokens, reserved_usd
+        reserved_tokens, reserved_usd,        texts
     )
     JOIN accepted USING (run_id)
 ),
@@ -136,12 +136,12 @@ sent_parts AS (
 new_parts AS (
     INSERT INTO step_parts (run_id, seq, node, visit, item, part, round, question, status, provider, model, at,
         duration_s, first_token_s, tokens_in, tokens_out, tokens_cached, cost_usd, error, retries, reserved_tokens,
-        reserved_usd)
+        reserved_usd, texts)
     SELECT p.* FROM sent_parts p
     ON CONFLICT (run_id, node, visit, item, part) DO UPDATE SET seq = excluded.seq, status = excluded.status,
         at = excluded.at, duration_s = excluded.duration_s, first_token_s = excluded.first_token_s,
         tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out, tokens_cached = excluded.tokens_cached,
-        cost_usd = excluded.cost_usd, error = excluded.error, retries = excluded.retries
+        cost_usd = excluded.cost_usd, error = excluded.error, retries = excluded.retries, texts = excluded.texts
         WHERE step_parts.status IN ('reserved', 'running') OR step_parts.seq = excluded.seq
     RETURNING step_parts.run_id
 )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from itertools import pairwise
+from json import loads
 from typing import Any, Final
 from uuid import UUID
 
 from flowyard.errors.requests import UnknownStep
 from flowyard.runs.budget import Amount
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.run import Ended, Entry, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
-from flowyard.storage.rows import CallRow, call_of, ended_of, step_calls_of, step_of
+from flowyard.storage.rows import SHORT_CALL_COLUMNS, CallRow, call_of, ended_of, step_calls_of, step_of
 
+MAX_SEQ: Final = 2**31 - 1
+TEXTS_BYTES: Final = 4_000_000
+"""Of what was said in calls, that is read at a time."""
 PAGE_BYTES: Final = 1_000_000
 """Of outputs that a replay reads at a time."""
 _ROW_BYTES: Final = 500
@@ -84,8 +89,21 @@ class History:
 
     async def calls(self, run_id: UUID) -> list[CallRow]:
         """Those that have ended, in this order."""
-        rows = await self._database.rows("SELECT * FROM model_calls WHERE run_id = $1 ORDER BY seq", run_id)
+        rows = await self._database.rows(_CALLS, run_id)
         return [call_of(row) for row in rows]
+
+    async def with_texts(self, run_id: UUID) -> frozenset[int]:
+        """The numbers of the calls whose texts are kept."""
+        rows = await self._database.rows("SELECT seq FROM model_calls WHERE run_id = $1 AND texts IS NOT NULL", run_id)
+        return frozenset(row["seq"] for row in rows)
+
+    async def texts(self, run_id: UUID, *, after: int = 0, to: int = MAX_SEQ) -> dict[int, CallTexts]:
+        """What was said in calls, by their numbers: of those after `after`, up to `to`, but no more than TEXTS_BYTES.
+
+        At least one, if there is any.
+        """
+        rows = await self._database.rows(_TEXTS, run_id, after, to, TEXTS_BYTES)
+        return {row["seq"]: CallTexts.from_data(loads(row["texts"])) for row in rows}
 
     async def spent(self, run_id: UUID) -> Amount:
         """What all calls of the run came to, at most: what isn't known of a call counts as it was reserved."""
@@ -116,6 +134,14 @@ _PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY
 _MAY_HAVE_STARTED = """
 SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
+"""
+_CALLS = f"SELECT {', '.join(SHORT_CALL_COLUMNS)} FROM model_calls WHERE run_id = $1 ORDER BY seq"  # noqa: S608  # names
+_TEXTS = """
+SELECT seq, texts FROM (
+    SELECT seq, texts, sum(octet_length(texts)) OVER (ORDER BY seq) - octet_length(texts) AS before
+    FROM model_calls WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND texts IS NOT NULL
+) sizes
+WHERE before < $4 ORDER BY seq
 """
 _SPENT = """
 SELECT coalesce(sum(coalesce(cost_usd, reserved_usd)), 0),

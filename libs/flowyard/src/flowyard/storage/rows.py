@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import decode_failure, failure_data
 from flowyard.runs.events import ModelCalled, StepId
 from flowyard.runs.run import CallStart, Ended, Spending, Step, StepCalls
@@ -32,6 +33,7 @@ class CallRow:
 
     `part`, `round`, `question`: see CallStart. `at`: when it ended, or began if it hasn't ended; `error`: the code of
     its error; `retries`: how often its step had been tried before. `reserved_…`: what of the run's budget was reserved.
+    `texts`: what was said, as JSON; None: it isn't kept, or the row was read.
     """
 
     seq: int
@@ -53,6 +55,7 @@ class CallRow:
     retries: int = 0
     reserved_tokens: int | None = None
     reserved_usd: Decimal | None = None
+    texts: str | None = None
 
     @classmethod
     def of(cls, call: ModelCalled, *, seq: int, at: datetime) -> CallRow:
@@ -64,7 +67,9 @@ class CallRow:
         """With how the call has ended. `seq`: the number of its event."""
         error = call.error.code if call.error is not None else None
         known = {name: getattr(call, name) for name in _SHARED}
-        return replace(self, seq=seq, status=_status(call), at=at, error=error, **known)
+        said = CallTexts.of(call)
+        texts = dumps(said.data) if said is not None else None
+        return replace(self, seq=seq, status=_status(call), at=at, error=error, texts=texts, **known)
 
 
 _SHARED: Final = {field.name for field in fields(CallRow)} & {field.name for field in fields(ModelCalled)} - {"error"}
@@ -88,6 +93,9 @@ def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
 
 STEP_COLUMNS: Final = columns_of(Step)
 CALL_COLUMNS: Final = columns_of(CallRow)
+_UNREAD: Final = ("step", "texts")
+SHORT_CALL_COLUMNS: Final = tuple(name for name in CALL_COLUMNS if name != "texts")
+"""Of the columns of a call, those that are read with many others: its texts are long."""
 
 
 _STEP: Final = attrgetter(*(field.name for field in fields(Step)))
@@ -146,8 +154,8 @@ def _decoded(texts: Iterable[str | None]) -> list[Any]:
 
 
 def call_of(record: asyncpg.Record) -> CallRow:
-    """A model call as it is stored. `record`: all columns of `step_parts`."""
-    values = {field.name: record[field.name] for field in fields(CallRow) if field.name != "step"}
+    """A model call as it is stored, without its texts. `record`: all other columns of `step_parts`."""
+    values = {field.name: record[field.name] for field in fields(CallRow) if field.name not in _UNREAD}
     return CallRow(step=StepId(record["node"], record["visit"], _item(record)), **values)
 
 

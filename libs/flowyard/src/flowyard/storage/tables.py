@@ -211,6 +211,7 @@ step_parts = Table(
     Column("cost_usd", Numeric, comment="null: unknown, which is not zero"),
     Column("reserved_tokens", BigInteger),
     Column("reserved_usd", Numeric),
+    Column("texts", Text, comment="what was said, as JSON; null: not kept"),
     PrimaryKeyConstraint("run_id", "node", "visit", "item", "part"),
     Index("ix_step_parts_at", "at", postgresql_using="brin"),
     Index("ix_step_parts_open", "run_id", postgresql_where=text("status IN ('reserved', 'running')")),

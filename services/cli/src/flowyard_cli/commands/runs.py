@@ -35,11 +35,12 @@ from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.remote.watching import show_submitted, watch
 from flowyard_cli.show.format import plural
 from flowyard_cli.show.tables import ago, as_data, print_items
-from flowyard_cli.show.views import cost, print_run, took
+from flowyard_cli.show.views import cost, print_calls, print_run, took
 from flowyard_embedded.streams import print_json, put, say
 
 _EXAMPLES: Final = """\
   flowyard runs list --workflow triage --status failed
+  flowyard runs show 019adf3c --calls
   flowyard runs follow 019adf3c
   flowyard runs cancel --workflow triage --all
   flowyard runs retry 019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20 --follow
@@ -59,6 +60,7 @@ class ListRunsArgs(StackArgs):
 @dataclass(frozen=True, kw_only=True)
 class ShowRunArgs(StackArgs):
     run: str
+    calls: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     limit_option(listed)
     show = add_action(actions, "show", "A run: its steps, inputs and outputs")
     run_argument(show)
+    show.add_argument("--calls", action="store_true", help="with its model calls: what was said, where that is kept")
     carry_out(show, ShowRunArgs, partial(at_the_stack, _show))
     follow = add_action(actions, "follow", "Show a run's progress up to its end, and its result")
     run_argument(follow)
@@ -154,10 +157,12 @@ def _show(client: Client, args: ShowRunArgs) -> int:
     run = client.run(find_run(client, args.run))
     steps = client.steps(run.id)
     if args.json:
-        calls = client.calls(run.id)
+        calls = client.calls(run.id, texts=args.calls)
         print_json({**as_data(run), "steps": [as_data(step) for step in steps], "calls": [as_data(c) for c in calls]})
     else:
         print_run(run, steps)
+        if args.calls:
+            print_calls(client.calls(run.id, texts=True))
     return exits.OK
 
 

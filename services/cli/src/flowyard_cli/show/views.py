@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from flowyard.api.history import StepView
+from flowyard.api.history import CallView, StepView, TextsView
 from flowyard.api.runs import RunListItem, RunView, SpendingView
 from flowyard.api.workflows import WorkflowDetail
 from flowyard.runs.events import StepId
@@ -46,6 +46,28 @@ def print_run(run: RunView, steps: Sequence[StepView]) -> None:
     if steps:
         put()
         print_table(("step", "status", "started", "took", "tries", "error"), map(_step, steps), empty="")
+
+
+def print_calls(calls: Sequence[CallView]) -> None:
+    for number, call in enumerate(calls, start=1):
+        model = f"{call.provider}/{call.model}, {seconds(call.duration_s)}"
+        tokens = f"{count(call.tokens_in)} tokens in, {count(call.tokens_out)} out"
+        spent = money(Decimal(call.cost_usd) if call.cost_usd is not None else None)
+        error = f", {call.error}" if call.error else ""
+        step = StepId(call.node, call.visit, call.item)
+        put(f"\ncall {number}: {step}, {model}, {tokens}, {spent}{error}")
+        _print_texts(call.texts)
+    if calls and not any(call.texts for call in calls):
+        put("\nWhat was said isn't kept: FLOWYARD_LOG_PROMPTS of the executors is off, or the document says no.")
+
+
+def _print_texts(texts: TextsView | None) -> None:
+    if texts is None:
+        return
+    said = [(message.role, message.content) for message in texts.messages]
+    for role, text in (*said, ("reasoning", texts.reasoning), ("reply", texts.reply)):
+        if text is not None:
+            put(f"\n{role}:\n{text}")
 
 
 def print_workflow(workflow: WorkflowDetail) -> None:

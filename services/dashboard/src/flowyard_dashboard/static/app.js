@@ -1,4 +1,4 @@
-// Shows times in the browser's time zone, running durations, and whether the page is live.
+// Shows times in the browser's time zone, running durations, and whether the page is live. Copies texts.
 (() => {
   "use strict";
   const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -84,6 +84,17 @@
   document.addEventListener("submit", (event) => {
     if (event.target.method !== "post") return;
     for (const button of event.target.querySelectorAll("button")) setTimeout(() => (button.disabled = true), 0);
+  });
+  // Copies the text below a button's title. Without https, browsers have no clipboard: then the text is selected.
+  document.addEventListener("click", async (event) => {
+    if (!event.target.matches("[data-copy]")) return;
+    const text = event.target.closest("section").querySelector("pre");
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      event.target.textContent = "Copied";
+    } catch {
+      window.getSelection().selectAllChildren(text);
+    }
   });
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) window.location.reload();

@@ -107,6 +107,9 @@ def _executor(around: Surroundings, number: int, port: int) -> ServiceSpec:
         place = f"{socket.gethostname()}:{around.data}"
         unique_name += f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
     settings = {"EXECUTOR_NAME": unique_name, "DRAIN_S": str(_DRAIN_S)}
+    if not any(f"{PREFIX}LOG_PROMPTS{end}" in around.environment for end in ("", "_FILE")):
+        # On one's own machine: who works on a workflow wants to see what it asks.
+        settings["LOG_PROMPTS"] = "true"
     spec = _spec(around, "executor", port, EXECUTORS_END, name=name, grace_s=_GRACE_S, settings=settings)
     return replace(spec, patience_s=_DRAIN_S + spec.patience_s)
 

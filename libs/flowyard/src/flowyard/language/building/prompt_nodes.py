@@ -52,7 +52,7 @@ def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> P
             reader.example(example, (*path, "examples", i), local, outputs)
             for i, example in enumerate(shape.examples or ())
         ),
-        log_prompts=bool(shape.log_prompts),
+        log_prompts=shape.log_prompts is not False,
     )
 
 

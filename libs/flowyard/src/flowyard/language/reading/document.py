@@ -215,7 +215,7 @@ class NodeShape(Shape):
     timeout: Seconds | None = Field(None, description="Seconds that the step may take, its retries included.")
     retry: RetryForm | None = Field(None, description="A number of retries, or how to retry.")
     on_error: OnErrorForm | None = Field(None, description="fail (default), continue, or {goto: node}.")
-    log_prompts: bool | None = Field(None, description="Record the messages in the run's events.")
+    log_prompts: bool | None = Field(None, description="false: never keep what is said in its calls.")
     set_: dict[str, Any] | None = Field(
         None,
         alias="set",

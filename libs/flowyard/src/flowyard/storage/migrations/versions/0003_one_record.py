@@ -89,6 +89,7 @@ def _make_step_parts() -> None:
     ):
         given = sa.text(default) if default is not None else None
         op.add_column("step_parts", sa.Column(name, kind, server_default=given, nullable=default is None))
+    op.add_column("step_parts", sa.Column("texts", sa.Text(), comment="what was said, as JSON; null: not kept"))
     op.execute(
         "UPDATE step_parts SET part = seq, status = CASE WHEN error IS NULL THEN 'done'"
         " WHEN tokens_in IS NULL THEN 'lost' ELSE 'failed' END"
