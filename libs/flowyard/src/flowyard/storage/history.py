@@ -149,9 +149,14 @@ SELECT coalesce(sum(coalesce(cost_usd, reserved_usd)), 0),
 FROM step_parts WHERE run_id = $1
 """
 _HAS_ENDED = "status IN ('succeeded', 'failed')"
+# The last call by itself: of a whole row, all columns are read, and the texts of a step's calls may be long.
 _OPEN_STEPS = f"""
-SELECT s.*, c.* FROM steps s CROSS JOIN LATERAL (
-    SELECT (array_agg(p ORDER BY part DESC))[1] AS last_call, count(*) AS calls,
+SELECT s.*, c.*, (
+    SELECT p FROM step_parts p WHERE (p.run_id, p.node, p.visit, p.item) = (s.run_id, s.node, s.visit, s.item)
+    ORDER BY part DESC LIMIT 1
+) AS last_call
+FROM steps s CROSS JOIN LATERAL (
+    SELECT count(*) AS calls,
         CASE WHEN count(*) = count(tokens_in) THEN sum(tokens_in) END AS sum_in,
         CASE WHEN count(*) = count(tokens_out) THEN sum(tokens_out) END AS sum_out,
         CASE WHEN count(*) = count(cost_usd) THEN sum(cost_usd) END AS sum_usd
