@@ -10,9 +10,9 @@ import pytest
 
 from flowyard.errors.requests import InvalidInputs
 from flowyard.language.inputs import valid_inputs
-from flowyard.llm.calls import ChatMessage
+from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, Usage
 from flowyard.runs.events import ModelCalled, RetryScheduled
-from support.workflows import Outcome, document, load, run
+from support.workflows import Answering, Outcome, document, load, run
 
 _PROFILE = """
 p:
@@ -306,6 +306,15 @@ async def test_prompts_are_kept_if_the_installation_says_so_and_the_node_doesnt_
     called = outcome.of(ModelCalled)[0]
     kept = (({"role": "user", "content": "go"},), "x") if may and installation else (None, None)
     assert (called.messages, called.reply) == kept
+
+
+async def test_what_the_model_reasoned_is_kept_with_its_reply() -> None:
+    async def answer(_: ModelCall) -> ModelReply:
+        return ModelReply("x", Usage(3, 2), None, reasoning="hm")
+
+    for logs, kept in ((True, "hm"), (False, None)):
+        outcome = await run(_one("p: str"), model=Answering(answer), log_prompts=logs)
+        assert outcome.of(ModelCalled)[0].reasoning == kept
 
 
 async def test_a_nodes_own_model_is_called() -> None:

@@ -179,6 +179,7 @@ class ModelCaller:
                 messages=self._masked_messages(call) if logs else None,
                 retries=self._running.tries - 1,
                 reply=reply.text if logs and (failure is None or reply.text) else None,
+                reasoning=(reply.reasoning or None) if logs else None,
             )
         )
 
