@@ -35,6 +35,10 @@ EVERY_TYPE = {
             "names": {"type": "list[str]", "default": ["a"]},
             "limits": {"type": "dict[str, int]", "required": True},
             "note": {"type": "str | null", "required": True},
+            "kind": {"type": "str", "enum": ["calm", "loud"], "required": True},
+            "mood": {"type": "'a' | 'b' | null", "default": "a"},
+            "stars": {"type": "int", "min": 1, "max": 5, "default": 3},
+            "day": {"type": "date", "default": "2026-01-31"},
             "poem": "str",
         }
     },
@@ -46,6 +50,10 @@ FILLED = {
     "input.whole": "-2",
     "input.real": "1",
     "input.names": "[]",
+    "input.kind": "loud",
+    "input.mood": "",
+    "input.stars": "4",
+    "input.day": "2026-02-01",
 }
 
 
@@ -112,6 +120,14 @@ async def test_a_form_is_made_from_the_fields(client: httpx.AsyncClient, databas
     assert kinds["flag"] == '<input type="checkbox"'
     assert kinds["maybe"] == "<select"
     assert kinds["limits"] == "<textarea"
+    assert kinds["stars"] == '<input type="number" step="1"'
+    assert kinds["day"] == '<input type="text"'
+    assert re.findall(r'name="input.kind" required>(.*)</select>', page) == [
+        '<option value="" selected>…</option><option value="calm">calm</option><option value="loud">loud</option>'
+    ]
+    assert re.findall(r'name="input.mood">(.*)</select>', page) == [
+        '<option value="">null</option><option value="a" selected>a</option><option value="b">b</option>'
+    ]
     assert "what it is about" in page
     assert 'value="short"' in page
     assert "poem" not in kinds
@@ -127,7 +143,7 @@ async def test_what_is_typed_becomes_the_inputs(
     run = await control.runs.get(UUID(answer.headers["location"].removeprefix("/runs/")))
     assert run.inputs == {
         "text": "rain\nand snow", "line": "", "whole": -2, "real": 1.0, "flag": False, "maybe": False, "names": [],
-        "limits": {"a": 1}, "note": None,
+        "limits": {"a": 1}, "note": None, "kind": "loud", "mood": None, "stars": 4, "day": "2026-02-01",
     }  # fmt: skip
 
 

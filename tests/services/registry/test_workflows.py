@@ -127,6 +127,15 @@ async def test_limits_of_a_document_become_those_of_its_workflow(client: httpx.A
     assert (shown["concurrency"], shown["priority"]) == (2**31 - 1, -3)
 
 
+async def test_the_limits_of_inputs_are_shown_with_their_schema(client: httpx.AsyncClient) -> None:
+    fields = "kind: {type: str, enum: [calm, loud], default: calm}\n    stars: {type: int, min: 1, required: true}"
+    await put(client, HAIKU.replace("    poem: str", f"    {fields}\n    poem: str"))
+    inputs = {each["name"]: each for each in (await client.get("/v1/workflows/haiku")).json()["inputs"]}
+    assert inputs["kind"]["type"] == "'calm' | 'loud'"
+    assert inputs["kind"]["json_schema"] == {"type": "string", "enum": ["calm", "loud"]}
+    assert inputs["stars"]["json_schema"] == {"type": "integer", "minimum": 1}
+
+
 async def test_a_document_that_is_too_large_is_refused(client: httpx.AsyncClient) -> None:
     assert problem(await put(client, HAIKU + "#" * 1_100_000)) == (413, "too_large")
 

@@ -72,6 +72,8 @@ async def fitted(new: str, inputs: dict[str, Any] | None = None, text: str = TEX
         (("len(b) > 100", "len(b) > 0"), {}, "s a a2 b", "c"),
         (("{id: a,", "{id: a, description: hm, timeout: 9, retry: 1, on_error: continue,"), {}, "s a a2 b j", ""),
         (("\n    a: str", "\n    a: 'str | null'"), {}, "s b", "a"),
+        (("\n    a: str", "\n    a: {type: str, pattern: '.*'}"), {}, "s b", "a"),
+        (("\n    a: str", "\n    a: {type: str, enum: [a, b]}"), {}, "s b", "a"),
         (("llm: {provider: scripted}", "llm: {provider: scripted, temperature: 0.5}"), {}, "", "s"),
     ],
 )

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from flowyard.graph.compile import Graphs
-from flowyard.runs.events import RouteTaken, StepFinished
+from flowyard.runs.events import RouteTaken, RunFinished, StepFinished
 from support.workflows import document, load, run
 
 
@@ -272,6 +272,25 @@ async def test_a_field_that_nobody_wrote_is_null_and_no_output() -> None:
     assert outcome.prompts_of("d") == ["[]"]
     assert outcome.result.state["b"] is None
     assert "b" not in outcome.result.outputs
+
+
+@pytest.mark.parametrize("way", ["b", "fail", "END"])
+async def test_a_run_hands_out_the_fields_of_its_result_and_no_others(way: str) -> None:
+    text = document(
+        "a b",
+        """
+        - {from: START, to: a}
+        - {from: a, routes: [{if: "a != 'END'", to: b}, {default: END}]}
+        - {from: b, to: END}
+        """,
+        fields="topic: {type: str, default: tea}",
+    )
+    reply = {"error": "model_refused"} if way == "fail" else "b"
+    outcome = await run(f"{text}\nresult: [topic, b]\n", replies={"a": way, "b": reply})
+    assert outcome.result.status == ("failed" if way == "fail" else "succeeded")
+    assert outcome.result.outputs == {"topic": "tea", "b": "b" if way == "b" else None}
+    assert outcome.of(RunFinished)[0].outputs == outcome.result.outputs
+    assert outcome.result.state["a"] == way
 
 
 async def test_a_workflow_is_compiled_once_per_digest_and_the_least_used_is_forgotten() -> None:

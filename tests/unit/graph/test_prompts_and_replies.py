@@ -97,6 +97,13 @@ async def test_the_schema_for_the_model_has_exactly_the_types_of_the_outputs() -
         ("bool", '"FALSE"', False),
         ("list[bool]", '["true", "False", false]', [True, False, False]),
         ("str | null", "Null", None),
+        # a text of a certain form
+        ("'Billing' | 'other'", "billing", "Billing"),
+        ("'Billing' | 'other' | null", '{"p": " BILLING\\n"}', "Billing"),
+        ("list['Billing' | 'other']", '["OTHER", "Billing"]', ["other", "Billing"]),
+        ("'1' | '2'", "2", "2"),
+        ("date", "<think>Hm</think> 2026-01-31 ", "2026-01-31"),
+        ("datetime | null", "2026-01-31T10:00:00Z", "2026-01-31T10:00:00+00:00"),
         ("any", "7.0", 7.0),
         ("any", '"[1]"', "[1]"),
         ("str", "7.0", "7.0"),
@@ -107,6 +114,73 @@ async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, v
     assert outcome.result.error is None
     assert outcome.result.outputs == {"p": value}
     assert type(outcome.result.outputs["p"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "schema"),
+    [
+        ("any", "int", {"type": "integer"}),
+        ("list", "list['a' | 'b']", {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}}),
+        ("any | null", "any", {}),
+        ("dict", "dict[str, int]", {"type": "object", "additionalProperties": {"type": "integer"}}),
+        ("object", "dict[str, int]", {"type": "object", "additionalProperties": {"type": "integer"}}),
+        ("str | null", "'a'", {"type": "string", "enum": ["a"]}),
+        (
+            "list[int] | null",
+            "list | null",
+            {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]},
+        ),
+        ("'a' | 'b'", "str", {"type": "string", "enum": ["a", "b"]}),
+        ("float", "int", {"type": "integer"}),
+        ("str", "str; enum: [a, b]", {"type": "string", "enum": ["a", "b"]}),
+        (
+            "{type: list, max_items: 9}",
+            "list[int]; max: 5, max_items: 2",
+            {"type": "array", "maxItems": 2, "items": {"type": "integer", "maximum": 5}},
+        ),
+        ("float | null", "int; min: 1, max: 5", {"type": "integer", "minimum": 1, "maximum": 5}),
+    ],
+)
+async def test_a_model_is_asked_for_the_narrower_of_two_types(field: str, given: str, schema: dict[str, Any]) -> None:
+    kind, comma, limits = given.partition(";")
+    declared = f"{{name: p, type: {json.dumps(kind)}{comma and ','}{limits}}}"
+    options = f", output_schema: {{type: object, fields: [{declared}]}}, retry: 0"
+    given_field = field if field.startswith("{") else json.dumps(field)
+    outcome = await run(_one(f"p: {given_field}", options=options), replies={"a": "null"})
+    assert outcome.calls[0].schema is not None
+    assert outcome.calls[0].schema["properties"]["p"] == schema
+
+
+async def test_limits_are_part_of_the_schema_that_the_model_gets() -> None:
+    fields = """
+    p: {type: 'list[str]', enum: [a, b], description: letters, max_items: 3}
+    q: {type: int | null, min: 0, max: 10}
+    r: {type: str, pattern: '[A-Z]+'}
+    s: {type: object, schema: {day: date, at: datetime, x: {type: float, min: 0.5}}}
+    """
+    reply = {"p": ["A"], "q": 3.0, "r": "OK", "s": {"day": "2026-01-31", "at": "2026-01-31T10:00:00Z", "x": 1}}
+    outcome = await run(_one(fields, "p, q, r, s"), replies={"a": reply})
+    assert outcome.result.outputs["s"] == {"day": "2026-01-31", "at": "2026-01-31T10:00:00+00:00", "x": 1.0}
+    assert (outcome.result.outputs["p"], outcome.result.outputs["q"]) == (["a"], 3)
+    schema = outcome.calls[0].schema
+    assert schema is not None
+    assert schema["properties"] == {
+        "p": {
+            "type": "array", "items": {"type": "string", "enum": ["a", "b"]}, "maxItems": 3, "description": "letters"
+        },
+        "q": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 10}, {"type": "null"}]},
+        "r": {"type": "string", "pattern": "^([A-Z]+)$"},
+        "s": {
+            "type": "object",
+            "properties": {
+                "day": {"type": "string", "format": "date"},
+                "at": {"type": "string", "format": "date-time"},
+                "x": {"type": "number", "minimum": 0.5},
+            },
+            "required": ["day", "at", "x"],
+            "additionalProperties": False,
+        },
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -142,6 +216,12 @@ async def test_a_reply_is_read_as_the_type_of_its_field(kind: str, reply: str, v
         ("p: int", "1e400", "p: expected int, got float inf"),
         ("p: list[int]", '"[1"', "p: expected list[int], got str '[1'"),
         ("p: list[int]", '"1"', "p: expected list[int], got str '1'"),
+        ("p: \"'bill' | 'other'\"", "It is bill.", "isn't one of its values (values: bill, other)"),
+        ("p: \"'bill' | 'other'\"", '{"p": "bil"}', "did you mean 'bill'?"),
+        ("p: \"'bill' | 'Bill'\"", '{"p": "BILL"}', "isn't one of its values"),
+        ("p: date | null", "Tomorrow", "isn't a date such as"),
+        ("p: {type: 'list[int]', max: 3, max_items: 2}", "[1, 9]", "p[1]: must be at most 3, not 9"),
+        ("p: {type: 'list[int]', max: 3, max_items: 2}", "[1, 2, 3]", "p: must have at most 2 items, not 3"),
         # of two values, which is meant?
         ("p: int", 'For {"p": 1} it is {"p": 2}', "the reply has 2 JSON values: write only the one that is meant"),
         ("p: int", 'For {"p": 1} it is\n```\n2\n```', "the reply has 2 JSON values"),

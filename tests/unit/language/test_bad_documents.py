@@ -17,7 +17,7 @@ from support.documents import load_file
 
 BAD = sorted((Path(__file__).parents[2] / "data" / "bad").glob("*.yaml"))
 EXPECTED = re.compile(r"# (\d+):(\d+) ([a-z0-9-]+) ?(.*)")
-WARNINGS = {"not-taken", "old-key", "server-only"}
+WARNINGS = {"literal-braces", "not-taken", "old-key", "server-only", "unread-input", "unwritten-field"}
 MADE_HERE = {"document-too-large", "not-utf8", "too-many-problems", "unknown-price", "variable-not-allowed"}
 """Codes of documents that are better made than kept, or that depend on the installation."""
 
@@ -71,7 +71,7 @@ def test_every_code_of_the_language_has_a_bad_document() -> None:
 def codes_in_the_source() -> set[str]:
     """What stands as a code in the calls that report."""
     room = Path(next(iter(flowyard.language.__path__)))
-    reporters = {"error", "warn", "Problem", "Finding", "_fatal"}
+    reporters = {"error", "warn", "text_warning", "Problem", "Finding", "_fatal"}
     collected = set()
     for path in room.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -29,10 +29,14 @@ from flowyard.language.values.templates import check_template, parse_template
 from flowyard.language.values.types import (
     ANY,
     BOOL,
+    DATE,
+    DATETIME,
     FLOAT,
     INT,
     STR,
+    Choice,
     DictOf,
+    Limited,
     ListOf,
     Nullable,
     ObjectField,
@@ -66,10 +70,14 @@ FIELDS: dict[str, Type] = {
     "o": ObjectOf({"a": ObjectField(INT)}),
     "u": ANY,
     "m": Nullable(STR),
+    "c": Choice(("a", "B")),
+    "cs": ListOf(Choice(("a", "B"))),
+    "day": DATE,
+    "at": Nullable(DATETIME),
 }
 VALUES: dict[str, Any] = {
     "score": 0.5, "n": 3, "s": "abc", "ok": True, "xs": [1, 2], "d": {"a": "b"}, "o": {"a": 1}, "u": 10**4000,
-    "m": None,
+    "m": None, "c": "a", "cs": ["B"], "day": "2026-01-31", "at": "2026-01-31T10:00:00+00:00",
 }  # fmt: skip
 
 WORDS = [
@@ -80,7 +88,8 @@ WORDS = [
     "item", "provider", "model", "temperature", "fallbacks", "execution", "storage", "observability", "mlflow",
     "webhook", "triggers", "expect", "replies", "calls", "error", "START", "END", "str", "int", "float", "bool",
     "list", "dict", "object", "any", "null", "true", "false", "yes", "on", "list[int]", "dict[str,int]", "write",
-    "topic", "poem", "fail", "continue",
+    "topic", "poem", "fail", "continue", "enum", "min", "max", "pattern", "min_items", "max_items", "result", "date",
+    "datetime", "'a' | 'b'", "5m", "(a+", "2026-01-31",
 ]  # fmt: skip
 leaves = st.one_of(
     st.none(),
@@ -188,11 +197,32 @@ MARKS = [
 EXPRESSION_TOKENS = [
     *FIELDS, "state", "and", "or", "not", "in", "is", "==", "!=", "<", ">=", "+", "-", "*", "/", "//", "%", "**",
     "(", ")", "[", "]", "{", "}", ".", ",", ":", "'a'", '"a"', "1", "2.5", "1e999", "0", "True", "true", "null", "None",
-    "state.n", "len", "lower", "contains",
+    "'B'", "'2026-01-31'", "state.n", "len", "lower", "contains",
     "iterations", "'w'", "_loop_iteration_w", "lambda", "if", "else", "for", ":=", "await",
     "f'{n!r:>{n}}'", "b'a'", "1j", "...", "\n", "\\", "#", " ", "@", "~", "é", '"', "'", "=", "9" * 400, "\ud800",
 ]  # fmt: skip
-TYPE_TOKENS = ["str", "int", "list", "dict", "object", "any", "null", "None", "[", "]", ",", " ", "|", "?", "strr"]
+TYPE_TOKENS = [
+    "str",
+    "int",
+    "list",
+    "dict",
+    "object",
+    "any",
+    "null",
+    "None",
+    "[",
+    "]",
+    ",",
+    " ",
+    "|",
+    "?",
+    "strr",
+    "date",
+    "'a'",
+    "'b c'",
+    '"d\'e"',
+    "'",
+]
 soup = st.lists(st.sampled_from([*WORDS, *MARKS]), max_size=40)
 
 
@@ -291,6 +321,28 @@ def test_a_type_is_refused_or_means_the_same_when_printed(text: str, value: Any)
     conform(kind, value, "x", [])
 
 
+texts = st.sampled_from(["a", "B", "b", "", "2026-01-31", "2026-02-30", "2026-01-31T10:00:00Z", "aB7"])
+numbers = st.integers(-3, 3) | st.sampled_from([-0.5, 0.5, 2.5])
+limited = st.one_of(
+    st.sampled_from([STR, INT, FLOAT, BOOL, DATE, Choice(("a", "B"))]),
+    st.builds(Limited, st.sampled_from([INT, FLOAT]), numbers, numbers),
+    st.builds(Limited, st.just(STR), pattern=st.sampled_from(["a|B", "[a-z]*", "a.*", r"\d{4}-.+"])),
+)
+limited_lists = st.builds(
+    lambda inner, least, most: Limited(ListOf(inner), least, most), limited, st.integers(0, 2), st.none() | numbers
+)
+plain_values = st.none() | st.booleans() | texts | numbers
+
+
+@often
+@given(limited | limited_lists, plain_values | st.lists(plain_values, max_size=3))
+def test_what_has_a_type_fits_its_schema_and_nothing_else_does(kind: Type, value: Any) -> None:
+    problems: list[str] = []
+    conform(kind, value, "x", problems)
+    schema = Draft202012Validator(json_schema(kind), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    assert schema.is_valid(value) is not bool(problems)
+
+
 @often
 @given(st.sampled_from(list(FIELDS.values())), st.text() | st.sampled_from(["[" * 90_000, "9" * 9_000, "1e999", "NaN"]))
 def test_any_text_of_an_input_can_be_checked(kind: Type, text: str) -> None:
@@ -299,6 +351,7 @@ def test_any_text_of_an_input_can_be_checked(kind: Type, text: str) -> None:
 
 HEAD = "flow: {name: a}\nstate: {fields: {t: {type: str, required: true}, p: str}}\n"
 NODES = "nodes:\n  - {id: w, prompt: '{t}', outputs: [p]}\n"
+PATTERNS = "flow: {name: a}\nstate:\n  fields:\n    t: {type: str, required: true}\n    p: str\n%s" + NODES
 PROMPT = HEAD + "nodes:\n  - id: w\n    outputs: [p]\n    prompt: '%s'\n"
 
 
@@ -336,6 +389,8 @@ BOMBS: dict[str, Callable[[], str]] = {
     "a broken line of types": lambda: "a: @" + "{x:" * 300_000,
     "a thousand digits": lambda: HEAD + NODES + f"schema_version: {'9' * 1_000}\nwebhook: -{'9' * 299}\n",
     "placeholders": lambda: PROMPT % ("{zz}" * 200_000),
+    "foreign placeholders": lambda: PROMPT % ("{{t}}{% if t %}{t.upper(" * 40_000),
+    "patterns": lambda: PATTERNS % "".join(f"    f{i}: {{type: str, pattern: '\\w{{99}}x{i}'}}\n" for i in range(500)),
     "open braces in a prompt": lambda: PROMPT % ("{ " * 490_000),
     "closed braces in a prompt": lambda: PROMPT % ("}" * 900_000),
     "a long name": lambda: PROMPT % ("{" + "ab" * 400_000 + "}"),

@@ -11,7 +11,7 @@ from flowyard.language.load import Loaded, load_text
 
 
 def loaded(**parts: Any) -> Loaded:
-    fields = {"topic": {"type": "str", "required": True}, "out": "str", "way": "str"}
+    fields = {"topic": {"type": "str", "required": True}, "out": "str"}
     return load_text(json.dumps({"flow": {"name": "big"}, "state": {"fields": fields}, **parts}), "big.yaml")
 
 

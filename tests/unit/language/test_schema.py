@@ -90,3 +90,26 @@ def test_the_schema_knows_every_way_to_write_a_type(kind: str) -> None:
     document = {**HEAD, "nodes": [NODE], "state": {"fields": {"a": kind, "\u00e9t\u00e9": {"type": kind}}}}
     assert Draft202012Validator(document_schema()).is_valid(document)
     assert load_text(json.dumps(document), "x.yaml").workflow is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10s", 10), ("5m", 300), ("2h", 7200), ("500ms", 0.5), ("1h30m", 5400), ("1d2h3m4s5ms", 93784.005)],
+)
+def test_a_time_with_units_is_seconds_wherever_a_time_is_given(text: str, seconds: float) -> None:
+    timed = {"timeout": "1m", "retry": {"initial_delay": "1ms", "max_delay": "1d"}, "llm": {"timeout": text}}
+    config = {"llm": {"provider": "scripted", "timeout": "3s"}, "execution": {"timeout": text}}
+    document = {**HEAD, "nodes": [{**NODE, **timed}], "config": config}
+    assert Draft202012Validator(document_schema()).is_valid(document)
+    workflow = load_text(json.dumps(document), "x.yaml").workflow
+    assert workflow is not None
+    node = workflow.nodes["w"]
+    assert (node.timeout, node.retry.initial_delay, node.retry.max_delay) == (60, 0.001, 86_400)
+    assert (node.models[0].timeout, workflow.execution.timeout) == (seconds, seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "10", "10 s", "1m1h", "1s1s", "5min", "-1s", "1.s", "٣s", "1e3s"])
+def test_what_is_no_time_fits_neither_the_schema_nor_the_language(text: str) -> None:
+    document = {**HEAD, "nodes": [{**NODE, "timeout": text}]}
+    assert not Draft202012Validator(document_schema()).is_valid(document)
+    assert load_text(json.dumps(document), "x.yaml").workflow is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,10 +11,14 @@ from flowyard.language.values.json_schema import json_schema, object_schema
 from flowyard.language.values.types import (
     ANY,
     BOOL,
+    DATE,
+    DATETIME,
     FLOAT,
     INT,
     STR,
+    Choice,
     DictOf,
+    Limited,
     ListOf,
     Nullable,
     ObjectField,
@@ -53,6 +58,12 @@ PROFILE = ObjectOf(
         ("str?", Nullable(STR)),
         ("None | list[str | null]", Nullable(ListOf(Nullable(STR)))),
         ("any | null", ANY),
+        ("date", DATE),
+        ("datetime | null", Nullable(DATETIME)),
+        ("'a'", Choice(("a",))),
+        (""" 'a b'|"it's" | 'a b' """, Choice(("a b", "it's"))),
+        ("'a' | null | 'b'", Nullable(Choice(("a", "b")))),
+        ("dict[str, list['a' | 'b']]?", Nullable(DictOf(ListOf(Choice(("a", "b")))))),
     ],
 )
 def test_a_type_is_parsed(text: str, kind: Type) -> None:
@@ -73,7 +84,10 @@ def test_a_type_is_parsed(text: str, kind: Type) -> None:
         ("", 0, "types:"),
         ("null", 0, "str | null"),
         ("list[" * 30, 105, None),
-        ("x" * 201, 0, None),
+        ("x" * 2001, 0, None),
+        ("'a' | str", 6, "write 'str | null'"),
+        ("'a", 0, "types:"),
+        ("''", 0, "types:"),
     ],
 )
 def test_what_is_no_type_is_refused_at_its_character(text: str, offset: int, hint: str | None) -> None:
@@ -83,7 +97,20 @@ def test_what_is_no_type_is_refused_at_its_character(text: str, offset: int, hin
     assert (hint or "") in (refused.value.suggestion or "")
 
 
-@pytest.mark.parametrize("text", ["str", "list", "list[int]", "dict", "dict[str, list[bool]]", "object", "str | null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "str",
+        "list",
+        "list[int]",
+        "dict",
+        "dict[str, list[bool]]",
+        "object",
+        "str | null",
+        "list['a' | \"it's\"] | null",
+        "date",
+    ],
+)
 def test_a_type_is_shown_as_it_is_written(text: str) -> None:
     assert describe(parse_type(text)) == text
 
@@ -100,6 +127,13 @@ def test_a_type_is_shown_as_it_is_written(text: str) -> None:
         (Nullable(STR), None),
         (ANY, {"a": [1, None, "x", {"b": False}]}),
         (ObjectOf(), {"free": ["form"]}),
+        (Choice(("a", "b")), "b"),
+        (DATE, "2024-02-29"),
+        (DATETIME, "2026-01-31T10:00:00+00:00"),
+        (Limited(INT, 1, 3), 3),
+        (Limited(FLOAT, most=1), 0.5),
+        (Limited(STR, pattern="a|b+"), "bb"),
+        (Limited(ListOf(INT), 1, 2), [7]),
     ],
 )
 def test_a_fitting_value_stays_what_it_is(kind: Type, value: Any) -> None:
@@ -136,6 +170,20 @@ def test_an_int_is_widened_to_a_float_and_nothing_else_is_converted() -> None:
         (DictOf(ANY), {1: "a"}, "x: the key 1 isn't a text"),
         (PROFILE, {"name": "a", "agse": []}, "x.agse: no such field (did you mean 'ages'?)"),
         (PROFILE, {}, "x.name: missing"),
+        (Choice(("Bill", "Tax")), "bill", "x: 'bill' isn't one of its values (did you mean 'Bill'?)"),
+        (Choice(("a", "b")), 1, "x: expected 'a' | 'b', got int 1"),
+        (DATE, "2026-02-29", "x: '2026-02-29' is no day of the calendar"),
+        (DATE, "20260131", "x: '20260131' isn't a date such as 2026-01-31"),
+        (DATETIME, "2026-01-31T10:00:00", "x: '2026-01-31T10:00:00' has no offset from UTC: add Z or +01:00"),
+        (DATETIME, "2026-01-31", "x: '2026-01-31' isn't a time such as 2026-01-31T10:00:00Z"),
+        (DATETIME, "0001-01-01T00:00:00+01:00", "x: '0001-01-01T00:00:00+01:00' is no time of the calendar"),
+        (Limited(INT, 1, 3), 4, "x: must be at most 3, not 4"),
+        (Limited(INT, 1, 3), "4", "x: expected int, got str '4'"),
+        (ListOf(Limited(FLOAT, least=0.5)), [0.5, 0], "x[1]: must be at least 0.5, not 0.0"),
+        (Limited(STR, pattern="a|b+"), "ab", "x: the text doesn't fit the pattern a|b+"),
+        (Limited(STR, pattern="a"), "a\n", "x: the text doesn't fit the pattern a"),
+        (Limited(ListOf(INT), 1, 2), [], "x: must have at least 1 items, not 0"),
+        (Limited(ListOf(INT), 1, 2), [1, 2, 3], "x: must have at most 2 items, not 3"),
         (ListOf(PROFILE), [{"name": "a", "ages": [1, "b"]}], "x[0].ages[1]: expected int, got str 'b'"),
     ],
 )
@@ -143,6 +191,33 @@ def test_a_mismatch_names_the_path(kind: Type, value: Any, problem: str) -> None
     problems: list[str] = []
     conform(kind, value, "x", problems)
     assert problems == [problem]
+
+
+def test_times_are_kept_in_utc_so_that_they_sort_as_texts() -> None:
+    given = ["2026-01-31T10:00:00.5Z", "2026-01-31t10:00:00z", "2026-01-31 10:30:00+01:00", "2026-01-31T09:59:59-01:00"]
+    problems: list[str] = []
+    kept = conform(ListOf(DATETIME), given, "x", problems)
+    assert problems == []
+    assert sorted(kept) == [
+        "2026-01-31T09:30:00+00:00", "2026-01-31T10:00:00+00:00", "2026-01-31T10:00:00.500000+00:00",
+        "2026-01-31T10:59:59+00:00",
+    ]  # fmt: skip
+
+
+def test_a_pattern_takes_no_time_that_grows_faster_than_the_text() -> None:
+    began = time.process_time()
+    problems: list[str] = []
+    conform(Limited(STR, pattern="(a+)+b"), "a" * 100_000, "x", problems)
+    assert problems
+    assert time.process_time() - began < 1
+
+
+def test_many_words_that_are_no_choice_are_named_in_time() -> None:
+    began = time.process_time()
+    problems: list[str] = []
+    conform(ListOf(Choice(tuple(f"word{i}" for i in range(500)))), [f"wort{i}" for i in range(20_000)], "x", problems)
+    assert len(problems) == 20_000
+    assert time.process_time() - began < 2
 
 
 def test_every_mismatch_is_named() -> None:
@@ -191,6 +266,15 @@ def test_a_value_that_nests_without_end_is_refused() -> None:
         (PROFILE, ObjectOf({"name": ObjectField(INT)}), False),
         (PROFILE, ObjectOf({"other": ObjectField(STR)}), False),
         (PROFILE, STR, False),
+        (STR, Choice(("a",)), True),
+        (STR, DATETIME, True),
+        (Choice(("a", "b")), Choice(("a",)), True),
+        (Choice(("a",)), Choice(("a", "b")), False),
+        (Choice(("a",)), STR, False),
+        (DATE, DATETIME, False),
+        (Limited(INT, 1), FLOAT, False),
+        (FLOAT, Limited(INT, 1), True),
+        (Nullable(Limited(ListOf(FLOAT), 1)), ListOf(Limited(INT, 1)), True),
     ],
 )
 def test_a_type_accepts_what_always_fits(target: Type, source: Type, *, fits: bool) -> None:

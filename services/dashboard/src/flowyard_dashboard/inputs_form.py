@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from flowyard.language.inputs import check_inputs
-from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Nullable, describe, without_null
+from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Choice, Nullable, core, describe, is_text
 from flowyard.language.workflow import Field, Workflow
 
 ControlKind: TypeAlias = Literal["line", "text", "integer", "number", "checkbox", "choice", "json", "secret"]
@@ -20,7 +20,10 @@ _MAX_LINE_LENGTH: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class InputControl:
-    """The control for an input. `text`: its content, empty for secrets. `problem`: what is wrong with the content."""
+    """The control for an input. `text`: its content, empty for secrets. `problem`: what is wrong with the content.
+
+    `options`: the texts to choose from; an empty one stands for null, or for no choice yet.
+    """
 
     name: str
     kind: ControlKind
@@ -29,6 +32,7 @@ class InputControl:
     description: str | None
     text: str
     problem: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,26 @@ def _control_of(field: Field, text: str, problem: str | None = None) -> InputCon
         description=field.description,
         text="" if field.secret else text,
         problem=problem,
+        options=_options(field),
     )
 
 
+def _options(field: Field) -> tuple[str, ...]:
+    kind = core(field.type)
+    if not isinstance(kind, Choice):
+        return ("", "true", "false")
+    is_preselected = field.has_default and field.default is not None
+    return kind.values if is_preselected and not isinstance(field.type, Nullable) else ("", *kind.values)
+
+
 def _control_kind(field: Field) -> ControlKind:
-    inner = without_null(field.type)
+    inner = core(field.type)
     if field.secret:
         return "secret"
+    if isinstance(inner, Choice):
+        return "choice"
+    if inner != STR and is_text(inner):
+        return "line"
     if inner == STR:
         default = field.default if isinstance(field.default, str) else ""
         return "line" if default and "\n" not in default and len(default) <= _MAX_LINE_LENGTH else "text"
@@ -110,7 +127,7 @@ def _control_kind(field: Field) -> ControlKind:
 def _default(field: Field) -> str:
     if not field.has_default or field.default is None:
         return ""
-    if isinstance(field.default, str) and without_null(field.type) == STR:
+    if isinstance(field.default, str) and is_text(core(field.type)):
         return field.default
     return json.dumps(field.default, indent=2, ensure_ascii=False)
 
@@ -122,10 +139,10 @@ def _parse(field: Field, text: str) -> tuple[Any] | None:
         return (text == "true",)
     if not text.strip():
         # A text with a default may be empty; a required text may not.
-        if without_null(field.type) == STR and field.has_default and not isinstance(field.type, Nullable):
+        if core(field.type) == STR and field.has_default and not isinstance(field.type, Nullable):
             return (text,)
         return (None,) if isinstance(field.type, Nullable) else None
-    if control in ("line", "text", "secret"):
+    if is_text(core(field.type)):
         return (text,)
     if control in ("integer", "number"):
         return (_number(text),)

@@ -165,7 +165,10 @@ class RunView(RunListItem, json_schema_extra={"examples": [examples.RUN]}):
     """A run with its inputs and outputs."""
 
     inputs: dict[str, Any]
-    outputs: Annotated[dict[str, Any] | None, Field(description="The fields that its nodes wrote; null: not yet")]
+    outputs: Annotated[
+        dict[str, Any] | None,
+        Field(description="The fields of its result, else all that its nodes wrote; null: not yet"),
+    ]
 
     @classmethod
     def of(cls, run: Run) -> RunView:

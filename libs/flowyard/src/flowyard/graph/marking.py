@@ -94,8 +94,9 @@ class Marking:
         return self.results.setdefault((branch.at, branch.visit), Results())
 
     def outputs(self) -> dict[str, Any]:
-        """The fields that nodes have written, in the order of the document."""
-        return {name: value for name, value in self.state().items() if name in self.written}
+        """What the run hands out: the fields of its `result`, or those that nodes have written."""
+        state, result = self.state(), self.plan.workflow.result
+        return {name: state[name] for name in result or (name for name in state if name in self.written)}
 
     def advance(self, branch: Branch, decision: Decision, outputs: Mapping[str, Any] | None) -> list[Branch]:
         """What is at work next, once `branch` is done: with what it wrote, and as `decision` says."""

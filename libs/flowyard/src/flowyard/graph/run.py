@@ -37,7 +37,7 @@ cycle of a valid workflow is bounded by its loop."""
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. `outputs`: the fields that its nodes wrote; after a failure those written so far."""
+    """How a run ended. `outputs`: what it hands out, after a failure as far as it came. `state`: all fields."""
 
     run_id: str
     status: Status
@@ -119,7 +119,7 @@ async def drive(compiled: Compiled, walk: Walk, recorded: Pages, *, timeout_s: f
     except (NodeFailed, FlowyardError, _RunTimeout) as error:
         if isinstance(error, ClaimLost):
             raise
-        return RunResult(run_id, "failed", marking.outputs(), _failure(error))
+        return RunResult(run_id, "failed", marking.outputs(), _failure(error), marking.state())
     return RunResult(run_id, "succeeded", marking.outputs(), None, marking.state())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from flowyard.errors.requests import InvalidInputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
-from flowyard.language.values.types import STR, Type, describe, type_of, without_null
+from flowyard.language.values.types import Type, core, describe, is_text, type_of
 from flowyard.language.workflow import Field, Workflow
 
 
@@ -62,7 +62,7 @@ def valid_inputs(workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]
 
 def input_from_text(kind: Type, text: str) -> Any:
     """The value of `-i name=text` for a field of type `kind`. An invalid text stays a text: check_inputs reports it."""
-    if without_null(kind) == STR:
+    if is_text(core(kind)):
         return text
     try:
         return json.loads(text)

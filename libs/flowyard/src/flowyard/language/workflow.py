@@ -142,7 +142,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """One checked document. `transitions`: how a run continues after START, after each node, and after each join."""
+    """One checked document. `transitions`: how a run continues after START, after each node, and after each join.
+
+    `result`: the fields that a run hands out; empty: those that its nodes write.
+    """
 
     name: str
     digest: str
@@ -156,6 +159,7 @@ class Workflow:
     version: str | None = None
     tags: tuple[str, ...] = ()
     author: str | None = None
+    result: tuple[str, ...] = ()
 
     @property
     def maps(self) -> Mapping[str, Map]:

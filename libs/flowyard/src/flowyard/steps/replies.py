@@ -10,7 +10,20 @@ from flowyard.errors.steps import InvalidOutput
 from flowyard.language.nodes import Output, PromptNode
 from flowyard.language.values.conform import conform
 from flowyard.language.values.json_schema import object_schema
-from flowyard.language.values.types import DictOf, ListOf, Nullable, ObjectOf, Simple, Type
+from flowyard.language.values.types import (
+    STR,
+    Choice,
+    DictOf,
+    Limited,
+    ListOf,
+    Nullable,
+    ObjectOf,
+    Simple,
+    Type,
+    core,
+    is_text,
+    without_null,
+)
 from flowyard.llm.reasoning import split_reasoning
 from flowyard.steps.json_in_text import parse, values_in
 
@@ -48,7 +61,7 @@ def _read_object(node: PromptNode, bare: str, reply: str) -> dict[str, Any]:
     except ValueError as no_json:
         values, error = values_in(bare, {output.field for output in node.outputs}), no_json
     readings = [_read_value(node, value) for value in values]
-    fitting = [outputs for outputs, problems in readings if not problems]
+    fitting = [outputs for outputs, problems in readings if not problems] or _bare_text(node, bare)
     if fitting and all(outputs == fitting[0] for outputs in fitting):
         return fitting[0]
     if len(readings) == 1:
@@ -60,6 +73,15 @@ def _read_object(node: PromptNode, bare: str, reply: str) -> dict[str, Any]:
         # The type says more about what is wrong, unless a text would fit it.
         _refuse_problems(problems, reply)
     raise InvalidOutput(f"the reply is no JSON: {error}", reply=reply) from error
+
+
+def _bare_text(node: PromptNode, bare: str) -> list[dict[str, Any]]:
+    """The reply itself as the only output, if that is a text of a certain form: prose doesn't have it."""
+    kind = without_null(node.outputs[0].type)
+    if len(node.outputs) > 1 or not is_text(core(kind)) or kind == STR:
+        return []
+    outputs, problems = _single(node, bare)
+    return [] if problems else [outputs]
 
 
 def _read_value(node: PromptNode, value: Any) -> tuple[dict[str, Any], list[str]]:
@@ -94,12 +116,16 @@ def _typed(output: Output, value: Any, problems: list[str]) -> Any:
 
 
 def as_meant(kind: Type, value: Any) -> Any:
-    """The value in the type's own form, where a model wrote another one: `7.0` for an int, `"True"` for a bool, and the
-    JSON of a list or an object as a text. Inputs are read more strictly.
+    """The value in the type's own form, where a model wrote another one: `7.0` for an int, `"True"` for a bool, a
+    choice in another case, and the JSON of a list or an object as a text. Inputs are read more strictly.
     """
     match kind, value:
         case Nullable(inner), _:
             return None if value is None else as_meant(inner, value)
+        case Limited(inner), _:
+            return as_meant(inner, value)
+        case Choice(values), str():
+            return _chosen(values, value)
         case Simple("int"), float() if value.is_integer():
             return int(value)
         case Simple("bool"), str() if value.strip().lower() in ("true", "false"):
@@ -118,6 +144,13 @@ def as_meant(kind: Type, value: Any) -> Any:
             return {n: as_meant(fields[n].type, each) if n in fields else each for n, each in value.items()}
         case _:
             return value
+
+
+def _chosen(values: tuple[str, ...], text: str) -> str:
+    """The choice that a text means if its case and the space around it don't count; the text itself if unclear."""
+    bare = text.strip().casefold()
+    meant = [] if text in values else [value for value in values if value.casefold() == bare]
+    return meant[0] if len(meant) == 1 else text
 
 
 def _refuse_problems(problems: list[str], reply: str) -> None:

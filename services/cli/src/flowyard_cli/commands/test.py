@@ -116,9 +116,7 @@ async def run_case(compiled: Compiled, case: Case) -> tuple[RunSummary, Mapping[
         emit=lambda event: summary.add(event, time.perf_counter()),
         sleep=_no_wait,
     )
-    # The state of a failed run isn't returned: take its first values, and what its nodes wrote.
-    first = {name: case.inputs.get(name, field.default) for name, field in compiled.workflow.fields.items()}
-    return summary, {**first, **result.outputs, **result.state}
+    return summary, result.state
 
 
 async def _no_wait(delay_s: float) -> None:

@@ -13,6 +13,7 @@ from flowyard.language.building.flow_checks import check_flow
 from flowyard.language.building.models import ModelReader
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.nodes import read_node
+from flowyard.language.building.result import read_result, warn_about_unused_fields
 from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
 from flowyard.language.installation import Installation
@@ -62,7 +63,7 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
     budget = _budget(config.budget, document) if config and config.budget else None
     if budget is not None and budget.usd is not None:
         models.check_prices()
-    return Workflow(
+    workflow = Workflow(
         name=shape.flow.name,
         digest=digest,
         fields=fields,
@@ -75,7 +76,10 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         version=_as_written(document, ("flow", "version")),
         tags=tuple(shape.flow.tags or ()),
         author=shape.flow.author,
+        result=read_result(shape.result, document, fields),
     )
+    warn_about_unused_fields(workflow, document)
+    return workflow
 
 
 def digest_of(data: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from flowyard.language.building.secrets import check_expression_secrets
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
-from flowyard.language.values.types import Type
+from flowyard.language.values.types import Type, unlimited
 from flowyard.language.workflow import END, START, Field, Transition
 
 DEFAULTS: Final = ("default", "else")
@@ -48,7 +48,7 @@ class EdgeContext:
 
     @property
     def types(self) -> dict[str, Type]:
-        return {name: f.type for name, f in self.fields.items()}
+        return {name: unlimited(f.type) for name, f in self.fields.items()}
 
     def error(
         self, code: str, path: KeyPath, message: str, suggestion: str | None = None, *, key: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from flowyard.language.building.coverage import uncovered
 from flowyard.language.building.edge_context import DEFAULTS, EdgeContext, Edges
 from flowyard.language.building.loops import read_loop
 from flowyard.language.building.maps import read_map
@@ -234,6 +235,11 @@ class _EdgeReader:
     def _finished_routes(self, branch: _Branch, path: KeyPath) -> Routes:
         if branch.default is None and not branch.may_have_default and "edges" not in self.context.document.incomplete:
             message = "no default route: a run for which no condition is true would be stuck"
+            missed = uncovered([route.condition for route in branch.routes], self.context.types)
+            if missed is not None and missed[1]:
+                message = f"no default route, and none for {' or '.join(map(repr, missed[1]))} of '{missed[0]}'"
+            elif missed is not None:
+                message = f"no default route: '{missed[0]}' may be null"
             self.context.error("missing-default-route", path, message, "add {default: END} or another node", key=True)
         return Routes(tuple(branch.routes), branch.default or END)
 

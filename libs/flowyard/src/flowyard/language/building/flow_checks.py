@@ -13,7 +13,7 @@ from flowyard.language.problems import KeyPath
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.references import Finding
-from flowyard.language.values.types import ANY, ListOf, ObjectField, ObjectOf, accepts, describe, without_null
+from flowyard.language.values.types import ANY, ListOf, ObjectField, ObjectOf, accepts, core, describe
 from flowyard.language.workflow import END, START, Field, Loop, Map, Next, Routes, Transition, maps_of
 
 _FLOW_CODES: Final = frozenset({"unknown-node", "duplicate-node", "reserved-name", "map-target"})
@@ -152,7 +152,7 @@ class _Checker:
             self.document.error("map-target", path, message, f"loop back to '{source}'")
         node = self.nodes[map_.target]
         field = self.fields.get(map_.collect_field)
-        collected = without_null(field.type) if field else ANY
+        collected = core(field.type) if field else ANY
         outputs = node.outputs
         fields = {output.field: ObjectField(output.type, required=True) for output in outputs}
         given = outputs[0].type if len(outputs) == 1 else ObjectOf(fields)

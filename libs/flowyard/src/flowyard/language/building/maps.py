@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowyard.language.building.edge_context import EdgeContext, field_name
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import ParallelShape
-from flowyard.language.values.types import ANY, ListOf, ObjectOf, accepts, describe, without_null
+from flowyard.language.values.types import ANY, ListOf, ObjectOf, accepts, core, describe
 from flowyard.language.workflow import END, START, Map
 
 
@@ -46,7 +46,7 @@ def _list_field(context: EdgeContext, given: str, path: KeyPath) -> str:
     field = context.fields.get(name)
     if field is None:
         context.unknown_field(name, path)
-    elif not isinstance(without_null(field.type), ListOf) and field.type != ANY:
+    elif not isinstance(core(field.type), ListOf) and field.type != ANY:
         message = f"'{name}' is {describe(field.type)}, not a list"
         context.error("not-a-list", path, message, f"declare it as list or list[{describe(field.type)}]")
     return name

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from flowyard.language.building.models import ModelReader
 from flowyard.language.nodes import Goto, OnError, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import GotoShape, NodeShape, RetryShape
 from flowyard.language.reading.source_document import SourceDocument
+from flowyard.language.values.foreign_placeholders import foreign_placeholders
 from flowyard.language.values.templates import Template, check_template, parse_template
-from flowyard.language.values.types import ANY, ListOf, Type, without_null
+from flowyard.language.values.types import ANY, ListOf, Type, core, unlimited
 from flowyard.language.workflow import END, START, Field, Map
+
+_WARNINGS_OF_A_TEXT: Final = 20
 
 
 @dataclass(slots=True)
@@ -67,11 +71,11 @@ class NodeContext:
     def types(self, node: str) -> dict[str, Type]:
         """The names that the texts of a node may use, with their types: fields, and the item in a map."""
         types: dict[str, Type] = dict.fromkeys(self.unresolved_items, ANY)
-        types |= {name: f.type for name, f in self.fields.items()}
+        types |= {name: unlimited(f.type) for name, f in self.fields.items()}
         map_ = self.maps.get(node)
         if map_ is not None:
             items = self.fields.get(map_.items_field)
-            kind = without_null(items.type) if items else ANY
+            kind = core(unlimited(items.type)) if items else ANY
             types[map_.item] = kind.element if isinstance(kind, ListOf) else ANY
         return types
 
@@ -79,6 +83,8 @@ class NodeContext:
         template = parse_template(text)
         for finding in check_template(template, types):
             self.document.text_error(path, finding)
+        for warning in islice(foreign_placeholders(text, types), _WARNINGS_OF_A_TEXT):
+            self.document.text_warning(path, warning)
         return template
 
     def output_type(self, node: str, name: str, path: KeyPath, *, is_only: bool, key: bool = False) -> Type:
@@ -88,7 +94,7 @@ class NodeContext:
             message = f"no field '{name}' in the state"
             self.document.error("undeclared-output", path, message, suggest(name, self.fields, "fields"), key=key)
             return ANY
-        map_, inner = self.maps.get(node), without_null(declared.type)
+        map_, inner = self.maps.get(node), core(declared.type)
         per_item = map_ is not None and is_only and name == map_.collect_field
         if isinstance(inner, ListOf) and (declared.reduce == "append" or per_item):
             return inner.element

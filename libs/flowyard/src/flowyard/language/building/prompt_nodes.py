@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from flowyard.language.building.limits import with_limits
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.state import check_value, read_type
 from flowyard.language.nodes import Example, Output, PromptNode
@@ -24,6 +25,8 @@ from flowyard.language.values.types import (
     Type,
     accepts,
     describe,
+    may_hold,
+    narrowed,
     type_of,
 )
 
@@ -92,7 +95,7 @@ class _PromptReader:
             self._check_fit(name, kind, given)
             declared = self.context.fields.get(name)
             description = description or (declared.description if declared else None)
-            outputs.append(Output(name, kind if accepts(given, kind) else given, description))
+            outputs.append(Output(name, narrowed(kind, given), description))
         return tuple(outputs)
 
     def _schema(self) -> dict[str, tuple[Type, str | None]]:
@@ -109,7 +112,8 @@ class _PromptReader:
         types: dict[str, tuple[Type, str | None]] = {}
         for i, f in enumerate(schema.fields):
             here = (*where, "fields", i)
-            types[f.name] = (read_type(self.document, here, f.type, f.schema_), f.description)
+            kind = with_limits(self.document, here, read_type(self.document, here, f.type, f.schema_), f)
+            types[f.name] = (kind, f.description)
             if f.name not in names and "nodes" not in self.document.incomplete:
                 message = f"'{f.name}' isn't an output of node '{self.shape.id}'"
                 self.document.error("schema-mismatch", (*here, "name"), message, suggest(f.name, names, "outputs"))
@@ -135,7 +139,7 @@ class _PromptReader:
 
     def _check_fit(self, name: str, expected: Type, given: Type) -> None:
         is_any_object = isinstance(given, ObjectOf) and given.fields is None
-        if accepts(expected, given) or (is_any_object and accepts(given, expected)):
+        if may_hold(expected, given) or (is_any_object and accepts(given, expected)):
             return
         fields = (self.shape.output_schema.fields if self.shape.output_schema else None) or []
         index = next((i for i, f in enumerate(fields) if f.name == name), None)

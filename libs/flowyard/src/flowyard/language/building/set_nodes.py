@@ -15,7 +15,7 @@ from flowyard.language.reading.document import NodeShape
 from flowyard.language.values.expression_types import expression_type
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template, template_type
-from flowyard.language.values.types import Type, accepts, describe
+from flowyard.language.values.types import Type, core, describe, is_text, may_hold
 
 EXPRESSION_KEY: Final = "expr"
 _UNREADABLE: Final = ()
@@ -66,12 +66,15 @@ class _SetReader:
                 self._check_type(name, kind, wanted, path)
             case Template():
                 self._check_type(name, template_type(value, self.types), wanted, path)
+                if not value.names and is_text(core(wanted)):
+                    text = value.render(self.types.__getitem__)
+                    check_value(self.context.document, path, wanted, text, name, code="type-mismatch")
             case dict() | list() | tuple():
                 pass
             case _:
                 check_value(self.context.document, path, wanted, value, name, code="type-mismatch")
 
     def _check_type(self, name: str, kind: Type, wanted: Type, path: KeyPath) -> None:
-        if not accepts(wanted, kind):
+        if not may_hold(wanted, kind):
             message = f"'{name}' is {describe(wanted)} in the state, but {describe(kind)} here"
             self.context.document.error("type-mismatch", path, message, f"the field takes {describe(wanted)}")

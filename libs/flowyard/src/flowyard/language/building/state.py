@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flowyard.language.building.limits import with_limits
 from flowyard.language.building.secrets import check_secret_field
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import DocumentShape, FieldShape
@@ -18,7 +19,6 @@ from flowyard.language.values.references import Finding
 from flowyard.language.values.types import (
     ANY,
     FLOAT,
-    STR,
     DictOf,
     ListOf,
     Nullable,
@@ -27,10 +27,11 @@ from flowyard.language.values.types import (
     Type,
     TypeSyntaxError,
     accepts,
+    core,
     describe,
+    is_text,
     nullable,
     parse_type,
-    without_null,
 )
 from flowyard.language.workflow import Field
 
@@ -69,7 +70,7 @@ def check_name(document: SourceDocument, path: KeyPath, name: str) -> None:
 
 
 def _read_field(document: SourceDocument, path: KeyPath, name: str, given: FieldShape) -> Field:
-    kind = read_type(document, path, given.type, given.schema_)
+    kind = with_limits(document, path, read_type(document, path, given.type, given.schema_), given)
     has_default = "default" in given.model_fields_set or document.has_removed_key(path)
     reduce = given.reduce or "replace"
     _check_reduce(document, path, kind, reduce)
@@ -112,7 +113,7 @@ def _object_field(document: SourceDocument, path: KeyPath, name: str, given: Fie
     if given.secret:
         message = "'secret' belongs to fields of the state, not to fields of an object"
         document.error("unknown-key", (*path, "secret"), message, "make it a field of its own", key=True)
-    kind = read_type(document, path, given.type, given.schema_)
+    kind = with_limits(document, path, read_type(document, path, given.type, given.schema_), given)
     has_default = "default" in given.model_fields_set
     kind, default = _default(document, path, kind, given, has_default=has_default)
     return ObjectField(kind, given.required, has_default, default, given.description)
@@ -154,13 +155,13 @@ def check_value(document: SourceDocument, path: KeyPath, kind: Type, value: Any,
 def _check_reduce(document: SourceDocument, path: KeyPath, kind: Type, reduce: str) -> None:
     if reduce == "replace" or document.has_removed_key(path):
         return
-    inner = without_null(kind)
+    inner = core(kind)
     needed, example = _NEEDED_TYPES[reduce]
     fits = {
         "a list": isinstance(inner, ListOf),
         "a dict or object": isinstance(inner, (DictOf, ObjectOf)),
         "a number": accepts(FLOAT, inner),
-        "a number or text": accepts(FLOAT, inner) or inner == STR,
+        "a number or text": accepts(FLOAT, inner) or is_text(inner),
     }
     if inner == ANY:
         message = f"'reduce: {reduce}' needs a field with a type, but the type is any"

@@ -10,9 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic.config import JsonDict
 
 from flowyard.language.nodes import JsonForm
+from flowyard.language.values.durations import DURATION, read_duration
+from flowyard.language.values.limits import MAX_PATTERN
 from flowyard.language.workflow import Durability, OnItemError, Reduce
 
-_TYPE: Final[JsonDict] = {"pattern": r"^(\s*((str|int|float|bool|any|object|list|dict|null|None)\b|[\[\],|?]))+\s*$"}
+_WORDS: Final = r"(str|int|float|bool|date|datetime|any|object|list|dict|null|None)\b"
+_TYPE: Final[JsonDict] = {"pattern": rf"""^(\s*({_WORDS}|'[^']+'|"[^"]+"|[\[\],|?]))+\s*$"""}
 """The words of a type. A pattern can't express how they may be combined."""
 
 _FIELD_NAMES: Final[JsonDict] = {
@@ -54,6 +57,11 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _time_schema(**bounds: int) -> WithJsonSchema:
+    """A number of seconds, or a text with units. A pattern can't express the bounds of the text."""
+    return WithJsonSchema({"anyOf": [{"type": "number", **bounds}, {"type": "string", "pattern": DURATION}]})
+
+
 Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=64)]
 Names: TypeAlias = Annotated[
     list[str],
@@ -64,7 +72,18 @@ Names: TypeAlias = Annotated[
 TextOrNumber: TypeAlias = Annotated[
     str, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
 ]
-Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
+Seconds: TypeAlias = Annotated[
+    float,
+    BeforeValidator(read_duration),
+    Field(gt=0, le=31_536_000),
+    _time_schema(exclusiveMinimum=0, maximum=31_536_000),
+]
+FirstDelay: TypeAlias = Annotated[
+    float, BeforeValidator(read_duration), Field(ge=0, le=3600), _time_schema(minimum=0, maximum=3600)
+]
+LongestDelay: TypeAlias = Annotated[
+    float, BeforeValidator(read_duration), Field(ge=0, le=86_400), _time_schema(minimum=0, maximum=86_400)
+]
 ErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
     "reply_cut_off", "refused", "filtered",
@@ -90,9 +109,25 @@ class FlowShape(Shape):
     author: str | None = None
 
 
-class FieldShape(Shape):
+class LimitsShape(Shape):
+    """The limits of a field's values."""
+
+    enum: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, min_length=1, max_length=500, description="The texts that a str can be."
+    )
+    min: float | None = Field(None, allow_inf_nan=False, description="The least that a number can be.")
+    max: float | None = Field(None, allow_inf_nan=False, description="The most that a number can be.")
+    pattern: str | None = Field(
+        None, min_length=1, max_length=MAX_PATTERN, description="A regular expression that a str fits as a whole."
+    )
+    min_items: int | None = Field(None, ge=0, description="The least number of items of a list.")
+    max_items: int | None = Field(None, ge=0, description="The most items of a list.")
+
+
+class FieldShape(LimitsShape):
     type: str = Field(
-        description="str, int, float, bool, dict, list, list[str], dict[str, int], object, any, 'T | null'.",
+        description="str, int, float, bool, date, datetime, dict, list, list[str], dict[str, int], object, any, "
+        "'T | null', or texts: 'a' | 'b'.",
         json_schema_extra=_TYPE,
     )
     required: bool = Field(default=False, description="Every run must have this input.")
@@ -119,7 +154,7 @@ class StateShape(Shape):
     )
 
 
-class OutputFieldShape(Shape):
+class OutputFieldShape(LimitsShape):
     name: str
     type: str = Field(json_schema_extra=_TYPE)
     description: str | None = None
@@ -152,7 +187,7 @@ class ModelShape(Shape):
     max_tokens: int | None = Field(None, ge=1, description="Maximum tokens of a reply.")
     api_base: str | None = Field(None, pattern=r"^https?://", description="Address of the API, for example of a proxy.")
     api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
-    timeout: Seconds | None = Field(None, description="Seconds that one call may take.")
+    timeout: Seconds | None = Field(None, description="Time that one call may take.")
     extra: dict[str, Any] | None = Field(
         None, description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value."
     )
@@ -169,9 +204,9 @@ class LlmShape(ModelShape):
 class RetryShape(Shape):
     max_retries: int | None = Field(None, ge=0, le=50, description="Attempts after the first.")
     errors: list[ErrorCode] | None = Field(None, min_length=1, description="The errors that are retried.")
-    initial_delay: float | None = Field(None, ge=0, le=3600, description="Seconds before the first retry.")
+    initial_delay: FirstDelay | None = Field(None, description="Time before the first retry.")
     multiplier: float | None = Field(None, ge=1, le=100, description="The delay grows by this factor.")
-    max_delay: float | None = Field(None, ge=0, le=86_400, description="Maximum delay in seconds.")
+    max_delay: LongestDelay | None = Field(None, description="Maximum delay.")
 
 
 RetryForm: TypeAlias = Annotated[
@@ -212,7 +247,7 @@ class NodeShape(Shape):
     output_schema: OutputSchemaShape | None = Field(None, description="Follows from the outputs' types if left out.")
     examples: list[ExampleShape] | None = Field(None, description="Example inputs with their correct outputs.")
     llm: LlmShape | None = Field(None, description="Overrides config.llm, key by key.")
-    timeout: Seconds | None = Field(None, description="Seconds that the step may take, its retries included.")
+    timeout: Seconds | None = Field(None, description="Time that the step may take, its retries included.")
     retry: RetryForm | None = Field(None, description="A number of retries, or how to retry.")
     on_error: OnErrorForm | None = Field(None, description="fail (default), continue, or {goto: node}.")
     log_prompts: bool | None = Field(None, description="false: never keep what is said in its calls.")
@@ -283,7 +318,7 @@ class EdgeShape(Shape):
 
 
 class ExecutionShape(Shape):
-    timeout: Seconds | None = Field(None, description="Seconds that a run may take.")
+    timeout: Seconds | None = Field(None, description="Time that a run may take.")
     max_retries: int | None = Field(None, ge=0, le=50, description="Attempts of a step after the first.")
     durability: Durability | None = None
     concurrency: int | None = Field(None, ge=1, description="Maximum runs of the workflow at the same time.")
@@ -330,6 +365,7 @@ class DocumentShape(Shape):
     )
     flow: FlowShape
     state: StateShape
+    result: Names | None = Field(None, description="The fields that a run hands out; if left out, all that it wrote.")
     nodes: list[NodeShape] = Field(min_length=1)
     edges: list[EdgeShape] | None = Field(None, description="If left out, the nodes run in order.")
     config: ConfigShape | None = None

@@ -13,6 +13,7 @@ from flowyard.language.reading.document import FORMS, OLD_KEY, UNSUPPORTED, Docu
 from flowyard.language.reading.source import MappingEntry, MappingNode, ScalarNode, SequenceNode, YamlNode
 from flowyard.language.reading.source_document import SourceDocument, to_data
 from flowyard.language.reading.source_span import SourceSpan
+from flowyard.language.values.durations import DurationError
 
 _MAX_ROUNDS: Final = 6
 _MAX_SHOWN: Final = 60
@@ -23,9 +24,9 @@ _EXPECTED: Final = {
 }  # fmt: skip
 _LIMITS: Final = {
     "greater_than": "must be more than {gt:g}", "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}", "less_than_equal": "must be at most {le:,g}",
+    "less_than": "must be less than {lt:g}", "less_than_equal": "must be at most {le:,.15g}",
     "too_short": "must not be empty", "string_too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} items", "string_too_long": "must have at most {max_length} characters",
 }  # fmt: skip
 _PLACEHOLDERS: Final[Mapping[str, Any]] = {
     "flow": {"name": "unnamed"}, "state": {"fields": {}}, "nodes": [{"id": "unnamed"}], "name": "unnamed", "fields": {},
@@ -101,6 +102,8 @@ def _report(document: SourceDocument, fault: Any) -> None:
         document.error("wrong-type", path, message, _type_hint(kind, fault["input"]))
     elif kind == "union_tag_invalid":
         document.error("wrong-type", path, f"{_label(path)} can't be {_describe_value(fault['input'])}")
+    elif kind == "value_error":
+        _bad_time(document, path, context["error"])
     elif kind == "literal_error" and fault["input"] == "tool_error":
         message = "'tool_error' isn't supported yet: this version of Flowyard has no tools"
         document.error("not-supported-yet", path, message, "remove it")
@@ -119,6 +122,11 @@ def _report(document: SourceDocument, fault: Any) -> None:
         value = "" if kind in ("too_short", "string_too_short") else f", not {_describe_value(fault['input'])}"
         limit = _LIMITS.get(kind, "must be a finite number").format_map(context)
         document.error("out-of-range", path, f"{_label(path)} {limit}{value}")
+
+
+def _bad_time(document: SourceDocument, path: KeyPath, error: DurationError) -> None:
+    code = "wrong-type" if error.is_number else "invalid-value"
+    document.error(code, path, f"{_label(path)}: {error}", error.suggestion)
 
 
 def _unknown_key(document: SourceDocument, path: KeyPath, name: str) -> None:

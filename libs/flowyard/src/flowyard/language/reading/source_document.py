@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from flowyard.language.problems import KeyPath, Position, Problem
+from flowyard.language.problems import KeyPath, Position, Problem, Severity
 from flowyard.language.reading.source import MappingNode, ScalarNode, SequenceNode, YamlNode
 from flowyard.language.values.references import Finding
 
@@ -32,6 +32,9 @@ class SourceDocument:
     """
     removed_from: set[Position] = field(default_factory=set)
     """The positions of mappings from which a broken key was removed: it may be a misspelled form of a missing key."""
+
+    patterns: set[str] = field(default_factory=set)
+    """The different patterns of values that were read."""
 
     _reported: set[Problem] = field(default_factory=set)
     _errors: int = 0
@@ -99,9 +102,16 @@ class SourceDocument:
 
     def text_error(self, path: KeyPath, finding: Finding) -> None:
         """Reports a problem inside the text at `path`, at the character itself."""
+        self._add_finding(path, finding, "error")
+
+    def text_warning(self, path: KeyPath, finding: Finding) -> None:
+        """Reports a warning inside the text at `path`, at the character itself."""
+        self._add_finding(path, finding, "warning")
+
+    def _add_finding(self, path: KeyPath, finding: Finding, severity: Severity) -> None:
         node = self.node(path)
         position = node.position_of(finding.offset) if isinstance(node, ScalarNode) else node.position
-        self._add(Problem(finding.code, finding.message, position, finding.suggestion))
+        self._add(Problem(finding.code, finding.message, position, finding.suggestion, severity))
 
     def _add(self, problem: Problem) -> None:
         if any(problem.code in codes and part in self.incomplete for part, codes in _ABOUT_NAMES.items()):

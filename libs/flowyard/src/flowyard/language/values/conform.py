@@ -6,11 +6,27 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
-from flowyard.language.problems import did_you_mean
-from flowyard.language.values.types import DictOf, ListOf, Nullable, ObjectOf, Simple, Type, describe, type_of
+from flowyard.language.problems import did_you_mean, suggest
+from flowyard.language.values.limits import limit_fault, read_date, read_datetime
+from flowyard.language.values.types import (
+    DATE,
+    Choice,
+    DictOf,
+    Limited,
+    ListOf,
+    Nullable,
+    ObjectOf,
+    Simple,
+    Type,
+    describe,
+    type_of,
+)
 
 _MAX_DEPTH: Final = 100
 _MAX_INT_BITS: Final = 1024
+_MAX_SHOWN: Final = 60
+_MAX_HINTS: Final = 20
+"""Hints in the problems of one value: searching for similar words takes time."""
 
 
 def conform(kind: Type, value: Any, path: str, problems: list[str], *, complete: bool = False) -> Any:
@@ -22,6 +38,14 @@ def conform(kind: Type, value: Any, path: str, problems: list[str], *, complete:
     match kind:
         case Simple():
             return _conform_simple(kind, value, path, problems)
+        case Choice(values):
+            return _conform_choice(kind, values, value, path, problems)
+        case Limited(inner):
+            before = len(problems)
+            converted = conform(inner, value, path, problems, complete=complete)
+            fault = limit_fault(kind, converted) if len(problems) == before else None
+            problems.extend([f"{path}: {fault}"] if fault else [])
+            return converted
         case Nullable(inner):
             return None if value is None else conform(inner, value, path, problems, complete=complete)
         case ListOf(element) if isinstance(value, (list, tuple)):
@@ -44,6 +68,8 @@ def _conform_simple(kind: Simple, value: Any, path: str, problems: list[str]) ->
             return value
         case "str", str():
             return _text(value, path, problems)
+        case "date" | "datetime", str():
+            return _conform_time(kind, value, path, problems)
         case "int", int() if not isinstance(value, bool):
             return _bounded(value, path, problems)
         case "float", int() | float() if not isinstance(value, bool):
@@ -53,6 +79,23 @@ def _conform_simple(kind: Simple, value: Any, path: str, problems: list[str]) ->
         case _:
             problems.append(_mismatch(kind, value, path))
             return value
+
+
+def _conform_choice(kind: Choice, values: tuple[str, ...], value: Any, path: str, problems: list[str]) -> Any:
+    if not isinstance(value, str):
+        problems.append(_mismatch(kind, value, path))
+    elif value not in values:
+        hint = f" ({suggest(value, values, 'values')})" if len(problems) < _MAX_HINTS else ""
+        problems.append(f"{path}: {_shown(value)} isn't one of its values{hint}")
+    return value
+
+
+def _conform_time(kind: Simple, value: str, path: str, problems: list[str]) -> str:
+    try:
+        return read_date(value) if kind == DATE else read_datetime(value)
+    except ValueError as error:
+        problems.append(f"{path}: {_shown(value)} {error}")
+        return value
 
 
 def _text(value: str, path: str, problems: list[str]) -> str:
@@ -111,7 +154,7 @@ def _conform_object(kind: ObjectOf, value: Mapping[Any, Any], path: str, problem
         return _json_only(value, path, problems)
     given = dict(_items(value, path, problems))
     for unknown in (name for name in given if name not in fields):
-        hint = did_you_mean(unknown, fields)
+        hint = did_you_mean(unknown, fields) if len(problems) < _MAX_HINTS else None
         problems.append(f"{path}.{unknown}: no such field" + (f" ({hint})" if hint else ""))
     result: dict[str, Any] = {}
     for name, f in fields.items():
@@ -127,7 +170,11 @@ def _conform_object(kind: ObjectOf, value: Mapping[Any, Any], path: str, problem
 
 
 def _mismatch(kind: Type, value: Any, path: str) -> str:
-    shown = repr(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
+    shown = _shown(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
     given = f"{type_of(value)} {shown}".rstrip()
     return f"{path}: expected {describe(kind)}, got {given}"
+
+
+def _shown(value: str | float) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 3]}…"

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowyard.language.problems import did_you_mean, suggest
+from flowyard.language.values.conform import conform
 from flowyard.language.values.expressions import CONSTANTS, FUNCTIONS, Expression, field_name, loop_name
 from flowyard.language.values.references import Finding, step_type
 from flowyard.language.values.types import (
     ANY,
     BOOL,
+    DATE,
+    DATETIME,
     FLOAT,
     INT,
     STR,
+    Choice,
     DictOf,
     ListOf,
     Nullable,
@@ -23,6 +27,7 @@ from flowyard.language.values.types import (
     Type,
     accepts,
     describe,
+    is_text,
     without_null,
 )
 
@@ -162,9 +167,9 @@ class _Checker:
     def arithmetic(self, node: ast.BinOp) -> Type:
         if not isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)):
             return self.not_allowed(node, "use + - * / // %")
-        left = without_null(self.infer(node.left))
+        left = _as_str(without_null(self.infer(node.left)))
         if isinstance(node.op, ast.Add) and (left == STR or isinstance(left, ListOf)):
-            right = self.operand(node.right)
+            right = _as_str(self.operand(node.right))
             if accepts(left, right) or accepts(right, left):
                 return left
             return self.report(node.right, f"{describe(right)} can't be added to {describe(left)}")
@@ -188,6 +193,7 @@ class _Checker:
                 self.report(node, f"'{_shown(node)}' is always null", "compare with null by == or !=")
                 return
         a, b = without_null(a), without_null(b)
+        self.constants(left, operator, right, a, b)
         match operator:
             case ast.In() | ast.NotIn():
                 self.membership(left, a, right, b)
@@ -196,9 +202,34 @@ class _Checker:
                     self.report(left, f"{describe(a)} and {describe(b)} are never equal", _quote_hint(right, a))
             case _:
                 numbers = accepts(FLOAT, a) and accepts(FLOAT, b)
-                texts = accepts(STR, a) and accepts(STR, b)
+                texts = accepts(STR, a) and accepts(STR, b) and {a, b} != {DATE, DATETIME}
                 if not (numbers or texts):
                     self.report(left, f"{describe(a)} and {describe(b)} have no order", _quote_hint(right, a))
+
+    def constants(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, a: Type, b: Type) -> None:
+        """Reports texts that the value beside them never has: no value of the choice, or another form of a time."""
+        if isinstance(operator, ast.In | ast.NotIn):
+            for item in right.elts if isinstance(right, ast.List | ast.Tuple) else ():
+                self.constant(item, a)
+            if isinstance(b, ListOf):
+                self.constant(left, without_null(b.element))
+        elif not (isinstance(operator, _ORDER) and Choice in (type(a), type(b))):
+            self.constant(right, a)
+            self.constant(left, b)
+
+    def constant(self, node: ast.expr, kind: Type) -> None:
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            return
+        if isinstance(kind, Choice) and node.value not in kind.values:
+            hint = suggest(node.value, kind.values, "values")
+            self.report(node, f"'{_shortened(node.value)}' isn't one of the values", hint)
+        elif kind in (DATE, DATETIME):
+            problems: list[str] = []
+            right = conform(kind, node.value, "", problems)
+            if problems:
+                self.report(node, problems[0].removeprefix(": "))
+            elif right != node.value:
+                self.report(node, f"'{node.value}' is compared as a text", f"write '{right}'")
 
     def membership(self, part: ast.expr, a: Type, container: ast.expr, b: Type) -> None:
         match b:
@@ -207,7 +238,7 @@ class _Checker:
             case DictOf() | ObjectOf():
                 fits = accepts(STR, a)
             case _:
-                fits = b == ANY or (b == STR and accepts(STR, a))
+                fits = b == ANY or (is_text(b) and accepts(STR, a))
         if not fits:
             self.report(part, f"{describe(a)} can't be in {describe(b)}")
 
@@ -232,7 +263,7 @@ class _Checker:
         if name == "iterations":
             return self.report(node, "iterations takes the name of a node in quotes", "write iterations('node')")
         if name == "len":
-            if not (kinds[0] in (ANY, STR) or isinstance(kinds[0], (ListOf, DictOf, ObjectOf))):
+            if not (kinds[0] == ANY or is_text(kinds[0]) or isinstance(kinds[0], (ListOf, DictOf, ObjectOf))):
                 self.report(node.args[0], f"{describe(kinds[0])} has no length")
             return INT
         if name == "contains":
@@ -245,8 +276,15 @@ class _Checker:
 
 
 def _shown(node: ast.expr) -> str:
-    shown = ast.unparse(node)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+    return _shortened(ast.unparse(node))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _as_str(kind: Type) -> Type:
+    return STR if is_text(kind) else kind
 
 
 def _as_condition(kind: Type, shown: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, assert_never
 
-from flowyard.language.values.types import ANY, DictOf, ListOf, Nullable, ObjectOf, Simple, Type
+from flowyard.language.values.limits import whole
+from flowyard.language.values.types import ANY, Choice, DictOf, Limited, ListOf, Nullable, ObjectOf, Simple, Type, core
 
 
 def json_schema(kind: Type, description: str | None = None) -> dict[str, Any]:
@@ -18,8 +19,14 @@ def _schema(kind: Type) -> dict[str, Any]:
     match kind:
         case Simple("any"):
             return {}
+        case Simple("date" | "datetime" as name):
+            return {"type": "string", "format": "date" if name == "date" else "date-time"}
         case Simple(name):
             return {"type": {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}[name]}
+        case Choice(values):
+            return {"type": "string", "enum": list(values)}
+        case Limited():
+            return _limits(kind) | _schema(kind.inner)
         case ListOf(element):
             return {"type": "array", "items": _schema(element)}
         case DictOf(value):
@@ -32,6 +39,13 @@ def _schema(kind: Type) -> dict[str, Any]:
             return {"anyOf": [_schema(inner), {"type": "null"}]}
         case _:
             assert_never(kind)
+
+
+def _limits(kind: Limited) -> dict[str, Any]:
+    least, most = ("minItems", "maxItems") if isinstance(core(kind.inner), ListOf) else ("minimum", "maximum")
+    pattern = whole(kind.pattern) if kind.pattern is not None else None
+    limits = {least: kind.least, most: kind.most, "pattern": pattern}
+    return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 def property_names(schema: Any) -> Iterator[str]:

@@ -8,7 +8,21 @@ from typing import Any, TypeAlias, assert_never
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.language.problems import suggest
-from flowyard.language.values.types import ANY, STR, DictOf, ListOf, Nullable, ObjectOf, Simple, Type, describe, type_of
+from flowyard.language.values.types import (
+    ANY,
+    STR,
+    Choice,
+    DictOf,
+    Limited,
+    ListOf,
+    Nullable,
+    ObjectOf,
+    Simple,
+    Type,
+    describe,
+    is_text,
+    type_of,
+)
 
 PathStep: TypeAlias = str | int
 
@@ -26,7 +40,7 @@ class Finding:
 def step_type(kind: Type, step: PathStep, offset: int) -> Type | Finding:
     """The type of the element that a step selects from a value of type `kind`."""
     match kind:
-        case Nullable(inner):
+        case Nullable(inner) | Limited(inner):
             return step_type(inner, step, offset)
         case Simple("any") | ObjectOf(None):
             return ANY
@@ -40,9 +54,9 @@ def step_type(kind: Type, step: PathStep, offset: int) -> Type | Finding:
             return value
         case ListOf(element) if isinstance(step, int):
             return element
-        case Simple("str") if isinstance(step, int):
+        case Simple() | Choice() if is_text(kind) and isinstance(step, int):
             return STR
-        case Simple() | ObjectOf() | DictOf() | ListOf():
+        case Simple() | Choice() | ObjectOf() | DictOf() | ListOf():
             return _no_such_step(kind, step, offset)
         case _:
             assert_never(kind)

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, assert_never
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeAlias, assert_never, get_args
 
 from flowyard.language.problems import did_you_mean
 
-SimpleName: TypeAlias = Literal["str", "int", "float", "bool", "any"]
+SimpleName: TypeAlias = Literal["str", "int", "float", "bool", "date", "datetime", "any"]
 
 
 @dataclass(frozen=True, slots=True)
 class Simple:
     name: SimpleName
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A text that is one of these."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A number between `least` and `most`, a list with so many elements, or a text that fits `pattern` as a whole."""
+
+    inner: Type
+    least: float | None = None
+    most: float | None = None
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +67,28 @@ class Nullable:
     inner: Type
 
 
-Type: TypeAlias = Simple | ListOf | DictOf | ObjectOf | Nullable
+Type: TypeAlias = Simple | Choice | ListOf | DictOf | ObjectOf | Nullable | Limited
 
 STR: Final = Simple("str")
 INT: Final = Simple("int")
 FLOAT: Final = Simple("float")
 BOOL: Final = Simple("bool")
 ANY: Final = Simple("any")
+DATE: Final = Simple("date")
+DATETIME: Final = Simple("datetime")
 
-NAMES: Final = ("str", "int", "float", "bool", "dict", "list", "object", "any")
+NAMES: Final = ("str", "int", "float", "bool", "date", "datetime", "dict", "list", "object", "any")
 _SYNONYMS: Final = {
     "string": "str", "text": "str", "integer": "int", "number": "float", "double": "float", "decimal": "float",
     "boolean": "bool", "array": "list", "map": "dict", "mapping": "dict", "json": "any", "tuple": "list", "set": "list",
+    "timestamp": "datetime",
 }  # fmt: skip
-_TOKEN: Final = re.compile(r"\s*([A-Za-z_]\w*|[\[\],|?]|\S)")
-_KNOWN_TYPES: Final = "types: str, int, float, bool, dict, list, list[str], dict[str, int], object, any, and 'T | null'"
-_MAX_LENGTH: Final = 200
+_TOKEN: Final = re.compile(r"\s*('[^']+'|\"[^\"]+\"|[A-Za-z_]\w*|[\[\],|?]|\S)")
+_KNOWN_TYPES: Final = (
+    "types: str, int, float, bool, date, datetime, dict, list, list[str], dict[str, int], object, any, 'a' | 'b', "
+    "and 'T | null'"
+)
+_MAX_LENGTH: Final = 2_000
 _MAX_DEPTH: Final = 20
 
 
@@ -117,11 +140,13 @@ class _Parser:
         while self.peek()[0] in ("|", "?"):
             sign, offset = self.take()
             parts.append(self.term(depth) if sign == "|" else (None, offset))
-        kinds = [kind for kind, _ in parts if kind is not None]
+        kinds = _joined([kind for kind, _ in parts if kind is not None])
         if len(kinds) == 1:
-            return kinds[0] if len(parts) == 1 else nullable(kinds[0])
+            return nullable(kinds[0]) if any(kind is None for kind, _ in parts) else kinds[0]
         offset = parts[0][1] if not kinds else parts[-1][1]
-        raise TypeSyntaxError("a union can only be a type and null", offset, "write 'str | null', or use 'any'")
+        raise TypeSyntaxError(
+            "a union can only be a type and null, or texts", offset, "write 'str | null', or use 'any'"
+        )
 
     def term(self, depth: int) -> tuple[Type | None, int]:
         name, offset = self.take()
@@ -129,8 +154,10 @@ class _Parser:
             raise TypeSyntaxError(f"a type nests at most {_MAX_DEPTH} levels", offset)
         if name in ("null", "None"):
             return None, offset
-        if name in ("str", "int", "float", "bool", "any"):
-            return Simple(name), offset  # type: ignore[arg-type]  # the five names of SimpleName
+        if name in get_args(SimpleName):
+            return Simple(name), offset  # type: ignore[arg-type]  # one of the names of SimpleName
+        if len(name) > 1 and name[0] in "'\"":
+            return Choice((name[1:-1],)), offset
         if name == "object":
             return ObjectOf(), offset
         if name == "list":
@@ -163,6 +190,12 @@ class _Parser:
         return value
 
 
+def _joined(kinds: list[Type]) -> list[Type]:
+    """Several texts are one choice."""
+    values = [value for kind in kinds if isinstance(kind, Choice) for value in kind.values]
+    return [Choice(tuple(dict.fromkeys(values)))] if values and len(values) == len(kinds) else kinds
+
+
 def nullable(kind: Type) -> Type:
     """The type that also allows null."""
     return kind if isinstance(kind, Nullable) or kind == ANY else Nullable(kind)
@@ -172,11 +205,44 @@ def without_null(kind: Type) -> Type:
     return kind.inner if isinstance(kind, Nullable) else kind
 
 
+def core(kind: Type) -> Type:
+    """The type without null, and without limits of its own."""
+    while isinstance(kind, Nullable | Limited):
+        kind = kind.inner
+    return kind
+
+
+def unlimited(kind: Type) -> Type:
+    """The type without limits at any depth: they concern values, not what can be done with them."""
+    match kind:
+        case Limited(inner):
+            return unlimited(inner)
+        case Nullable(inner):
+            return Nullable(unlimited(inner))
+        case ListOf(element):
+            return ListOf(unlimited(element))
+        case DictOf(value):
+            return DictOf(unlimited(value))
+        case ObjectOf(dict() as fields):
+            return ObjectOf({name: replace(f, type=unlimited(f.type)) for name, f in fields.items()})
+        case _:
+            return kind
+
+
+def is_text(kind: Type) -> bool:
+    """Whether all values are texts: str, a choice, a date or a datetime."""
+    return isinstance(kind, Choice) or kind in (STR, DATE, DATETIME)
+
+
 def describe(kind: Type) -> str:
     """The type as it is written in documents."""
     match kind:
         case Simple(name):
             return name
+        case Choice(values):
+            return " | ".join(f'"{value}"' if "'" in value else f"'{value}'" for value in values)
+        case Limited(inner):
+            return describe(inner)
         case ListOf(element):
             return "list" if element == ANY else f"list[{describe(element)}]"
         case DictOf(value):
@@ -200,8 +266,16 @@ def accepts(target: Type, source: Type) -> bool:
     if ANY in (target, source) or target == source:
         return True
     match target, source:
+        case Limited(inner), _:
+            return accepts(inner, source)
+        case _, Limited(inner):
+            return accepts(target, inner)
         case Nullable(inner), _:
             return accepts(inner, without_null(source))
+        case Simple("str"), _:
+            return is_text(source)
+        case Choice(values), Choice(given):
+            return set(given) <= set(values)
         case Simple("float"), Simple("int"):
             return True
         case (ListOf(expected), ListOf(given)) | (DictOf(expected), DictOf(given)):
@@ -214,6 +288,34 @@ def accepts(target: Type, source: Type) -> bool:
             return all(accepts(expected, f.type) for f in (given_fields or {}).values())
         case _:
             return False
+
+
+def may_hold(target: Type, source: Type) -> bool:
+    """Whether a value of type `source` can be one of type `target`: a str can be a choice or a date."""
+    if not (is_text(core(target)) and core(source) == STR):
+        return accepts(target, source)
+    return isinstance(target, Nullable) or not isinstance(source, Nullable)
+
+
+def narrowed(kind: Type, given: Type) -> Type:
+    """The type of the values of `kind` that have the type `given`, too: what one leaves open, the other says."""
+    if kind == given:
+        return kind
+    match kind, given:
+        case (Simple("any"), _) | (ObjectOf(None), DictOf() | ObjectOf()) | (DictOf(Simple("any")), ObjectOf(dict())):
+            return given
+        case Nullable(inner), _:
+            both = narrowed(inner, without_null(given))
+            return nullable(both) if isinstance(given, Nullable) else both
+        case Limited(inner), _:
+            return replace(kind, inner=narrowed(inner, given))
+        case _, Limited(inner):
+            return replace(given, inner=narrowed(kind, inner))
+        case (ListOf(inner), ListOf(part)) | (DictOf(inner), DictOf(part)):
+            both = narrowed(inner, part)
+            return ListOf(both) if isinstance(kind, ListOf) else DictOf(both)
+        case _:
+            return kind if accepts(given, kind) else given
 
 
 def _accepts_fields(expected: Mapping[str, ObjectField], given: Mapping[str, ObjectField]) -> bool:

@@ -1,0 +1,64 @@
+"""Reads `result`, and warns about fields that nothing reads or writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+from flowyard.language.nodes import Node
+from flowyard.language.problems import suggest
+from flowyard.language.reading.source import SequenceNode
+from flowyard.language.reading.source_document import SourceDocument
+from flowyard.language.workflow import Field, Loop, Map, Next, Routes, Transition, Workflow
+
+
+def read_result(names: list[str] | None, document: SourceDocument, fields: Mapping[str, Field]) -> tuple[str, ...]:
+    """The fields that a run hands out; empty if the document doesn't name them."""
+    is_list = isinstance(document.node(("result",)), SequenceNode)
+    for i, name in enumerate(names or ()):
+        where = ("result", i) if is_list else ("result",)
+        if name not in fields:
+            document.error("unknown-field", where, f"no field '{name}'", suggest(name, fields, "fields"))
+        elif fields[name].secret:
+            document.error("secret-use", where, f"'{name}' is secret: its value is never shown", "remove it")
+        elif name in (names or ())[:i]:
+            document.error("duplicate-output", where, f"'{name}' is listed twice", "remove one of them")
+    return tuple(names or ())
+
+
+def warn_about_unused_fields(workflow: Workflow, document: SourceDocument) -> None:
+    """Only of a document without errors: a broken part may be what uses a field."""
+    if any(problem.severity == "error" for problem in document.problems):
+        return
+    read, written = set(workflow.result), set[str]()
+    for node in workflow.nodes.values():
+        read |= node.names_read
+        written.update(_written_by(node, workflow.maps))
+    for transition in workflow.transitions.values():
+        read.update(_read_by(transition))
+    for name, field in workflow.fields.items():
+        path = ("state", "fields", name)
+        if field.is_input and not {name} & (read | written):
+            document.warn("unread-input", path, f"nothing reads the input '{name}'")
+        elif not field.is_input and name not in written:
+            document.warn("unwritten-field", path, f"nothing writes '{name}', so it is always null")
+
+
+def _written_by(node: Node, maps: Mapping[str, Map]) -> Iterable[str]:
+    """In a map also the output that isn't written, but is the type of a result."""
+    outputs = [output.field for output in node.outputs]
+    return [*outputs, maps[node.id].collect_field] if node.id in maps else outputs
+
+
+def _read_by(transition: Transition) -> Iterable[str]:
+    match transition:
+        case Next():
+            return ()
+        case Routes(routes):
+            return {name for route in routes for name in route.condition.names}
+        case Loop():
+            return transition.until.names
+        case Map():
+            return (transition.items_field,)
+        case _:
+            assert_never(transition)
