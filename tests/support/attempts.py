@@ -22,6 +22,7 @@ from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.run import Entry, Run
 from flowyard.service.documents import Documents
+from flowyard.steps.call_limits import LocalLimits
 from flowyard.storage.commits import Committer
 from support.stored import LEASE_S, Stored
 from support.wire.behaviour import Behaviour, Hang, Held, Status, Text
@@ -134,6 +135,7 @@ class MiniExecutor:
             observer=self.watching,
             draining=self.draining,
             daily_limit=lambda _workflow: None,
+            call_limits=lambda _workflow: LocalLimits(),
             is_followed=lambda _run_id: False,
             long_wait_s=30.0,
             box=None,

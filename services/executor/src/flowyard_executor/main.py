@@ -31,6 +31,7 @@ from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.moves import Moves
+from flowyard.storage.pace import ModelPace
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
@@ -40,6 +41,7 @@ from flowyard.web.serve import serve
 from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
 from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.mismatches import Mismatches
+from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.parts import ExecutorParts
 from flowyard_executor.presence import be_present
 from flowyard_executor.reporting import RunReporter
@@ -97,6 +99,7 @@ async def _run_loops(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped
             for loop in (
                 parts.committer.run(),
                 renew_leases(parts),
+                parts.model_limits.keep(lease_s=settings.lease_s),
                 sweep(parts),
                 measure(parts),
                 delete_old_runs(parts),
@@ -114,6 +117,7 @@ async def _run_loops(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped
         bell.ring()
         await drain(parts)
         await parts.daily_budgets.settled(within_s=1)
+        await parts.model_limits.settled(within_s=1)
         stopped.set()
         await serving
         for loop in loops:
@@ -161,6 +165,8 @@ def _build_parts(
     committer = Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
     claims = Claims(database, lease_s=settings.lease_s)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
+    pace = ModelPace(database, lease_s=settings.lease_s)
+    model_limits = ModelLimits(pace, settings.model_limits, draining)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
     tokens = TokenStream(opened.bus)
     return ExecutorParts(
@@ -173,6 +179,7 @@ def _build_parts(
         moves=Moves(database),
         retention=Retention(database),
         daily_budgets=daily_budgets,
+        model_limits=model_limits,
         committer=committer,
         workflows=workflows,
         documents=documents,
@@ -193,6 +200,7 @@ def _build_parts(
             observer=RunReporter(settings.executor_name, opened.bus, tokens, metrics, mismatches),
             draining=draining,
             daily_limit=daily_budgets.of,
+            call_limits=model_limits.of,
             is_followed=tokens.is_followed if settings.stream_tokens else lambda _run_id: False,
             may_replay=lambda: not mismatches.too_many,
             log_prompts=settings.log_prompts,

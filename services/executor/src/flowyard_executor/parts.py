@@ -22,6 +22,7 @@ from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.mismatches import Mismatches
+from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_executor.tokens import TokenStream
 
@@ -39,6 +40,7 @@ class ExecutorParts:
     moves: Moves
     retention: Retention
     daily_budgets: DailyBudgets
+    model_limits: ModelLimits
     committer: Committer
     workflows: Workflows
     documents: Documents

@@ -15,7 +15,9 @@ from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.service.installation import InstallationSettings
 from flowyard.settings import Port, SecretKey
+from flowyard.storage.pace import Limit
 from flowyard_executor.daily_budget_settings import read_daily_budgets
+from flowyard_executor.model_limit_settings import read_model_limits
 
 
 def _own_name() -> str:
@@ -64,4 +66,9 @@ class ExecutorSettings(InstallationSettings):
         default_factory=dict,
         description="What workflows may spend per day (UTC), as JSON: "
         '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each other workflow',
+    )
+    model_limits: Annotated[Mapping[str, Limit], NoDecode, PlainValidator(read_model_limits)] = Field(
+        default_factory=dict,
+        description="How many model calls all executors together make, by provider, or provider:VARIABLE of the key, "
+        'as JSON: {"openai": {"concurrency": 20, "requests_per_minute": 500, "tokens_per_minute": 200000}}',
     )

@@ -37,6 +37,7 @@ from flowyard.runs.events import Failure, RunClaimed, RunFinished, RunQueued, Ru
 from flowyard.secrets.sealing import SecretBox
 from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
+from flowyard.steps.call_limits import CallLimits
 from flowyard.steps.context import StepContext
 from flowyard.steps.vault import SealedVault
 from flowyard.storage.commits import Committer
@@ -53,6 +54,7 @@ _BUG: Final = Failure("internal_error", "a bug: see the executor's log")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptParts:
     """What attempts need. One per process. `daily_limit`: of a workflow; None if it may spend any amount.
+    `call_limits`: of a workflow.
 
     `is_followed`: whether somebody reads the tokens of a run. `long_wait_s`: a step that waits longer between two tries
     hands its run back. `box`: opens secret inputs; None if no key is configured. `replays`: bounds how many runs are
@@ -69,6 +71,7 @@ class AttemptParts:
     observer: Observer
     draining: asyncio.Event
     daily_limit: Callable[[str], DailyLimit | None]
+    call_limits: Callable[[str], CallLimits]
     is_followed: Callable[[UUID], bool]
     log_prompts: bool = False
     long_wait_s: float
@@ -185,6 +188,7 @@ class Attempt:
             chance=random.random,
             clock=time.perf_counter,
             budget_gate=self._budget_gate(workflow, spent),
+            limits=parts.call_limits(claim.workflow),
             engine=claim.engine,
             vault=self._vault(workflow),
         )

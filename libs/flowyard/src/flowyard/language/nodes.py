@@ -37,6 +37,7 @@ class ModelSettings:
     """A model and its parameters. `timeout`: seconds of one call. `extra`: passed to the provider unchanged.
 
     `json_form`: None leaves the choice to us.
+    `concurrency`: how many calls of the workflow to this model may be made at a time; None: any number.
     """
 
     provider: str
@@ -48,6 +49,7 @@ class ModelSettings:
     api_key_env: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     price: TokenPrice | None = None
+    concurrency: int | None = None
     fallbacks: tuple[ModelSettings, ...] = ()
     json_form: JsonForm | None = None
 

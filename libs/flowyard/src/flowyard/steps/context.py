@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from flowyard.llm.calls import Model
 from flowyard.runs.run import ENGINE
 from flowyard.steps.budget_gate import BudgetGate
+from flowyard.steps.call_limits import CallLimits, LocalLimits
 from flowyard.steps.recorder import Recorder
 from flowyard.steps.vault import InMemoryVault, Vault
 
@@ -31,5 +32,6 @@ class StepContext:
     chance: Callable[[], float]
     clock: Callable[[], float]
     budget_gate: BudgetGate | None = None
+    limits: CallLimits = field(default_factory=LocalLimits)
     engine: int = ENGINE
     vault: Vault = field(default_factory=lambda: InMemoryVault({}))

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from flowyard.errors.base import FlowyardError
-from flowyard.errors.steps import JsonFormRefused, ModelError, ModelNeverRan, ModelTimeout, ProviderError
+from flowyard.errors.steps import JsonFormRefused, ModelError, ModelNeverRan, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.nodes import PromptNode
 from flowyard.language.providers import UNPAID
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
@@ -19,6 +19,7 @@ from flowyard.runs.events import Failure, ModelCalled, ModelReserved, Token
 from flowyard.runs.run import CallStart, StepCalls
 from flowyard.secrets.masking import Masker
 from flowyard.steps.budget_gate import BudgetGate, Draining, Reservation
+from flowyard.steps.call_limits import Permit
 from flowyard.steps.failures import failure_of
 from flowyard.steps.running import RunningStep
 
@@ -67,6 +68,30 @@ class ModelCaller:
                 return await self._make_call(wanted, in_round)
 
     async def _make_call(self, wanted: ModelCall, in_round: int) -> ModelReply:
+        permit, usage = await self._permit(wanted), _UNKNOWN
+        try:
+            reply = await self._permitted_call(wanted, in_round)
+            usage = reply.usage
+            return reply
+        except RateLimited as error:
+            permit.slow_down(error.retry_after)
+            raise
+        finally:
+            permit.settle(usage)
+
+    async def _permit(self, call: ModelCall) -> Permit:
+        """Waiting for it takes none of the step's time."""
+        context, step = self._running.context, self._running.step
+        if (permit := context.limits.permit_at_once(call)) is not None:
+            return permit
+        async with self._running.time_stopped():
+            while True:
+                try:
+                    return await context.limits.permit(call, begun=self._has_called, on_wait=lambda _limit: None)
+                except Draining:
+                    await context.recorder.step_aside(step)
+
+    async def _permitted_call(self, wanted: ModelCall, in_round: int) -> ModelReply:
         context, running = self._running.context, self._running
         reservation = await self._admitted(wanted)
         start = running.calls.next(running.step, in_round, wanted.settings.provider, wanted.settings.model)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -244,6 +245,31 @@ daily_reservations = Table(
     PrimaryKeyConstraint("workflow", "day", "executor"),
     postgresql_with={"fillfactor": "50"},
     comment="The part of daily_spending that is reserved for calls in flight, by executor.",
+)
+
+model_pace = Table(
+    "model_pace",
+    metadata,
+    Column("name", Text, primary_key=True, comment="of the limit"),
+    _time("requests_at", default_now=True),
+    _time("tokens_at", default_now=True),
+    _time("held_until", default_now=True),
+    _time("slowed_at", default_now=True),
+    Column("slowdown", Double, nullable=False, server_default=text("1"), comment="after a 429; at `slowed_at`"),
+    # Rewritten in place, with each call under the limit.
+    postgresql_with={"fillfactor": "50"},
+    comment="When the requests and tokens that were taken are paid off at the limit's pace.",
+)
+
+model_leases = Table(
+    "model_leases",
+    metadata,
+    Column("name", Text, nullable=False, comment="of the limit"),
+    Column("call", Uuid, nullable=False, index=True),
+    _time("until"),
+    Column("tokens_s", Double, nullable=False, comment="by how much its tokens have moved `tokens_at`, in seconds"),
+    PrimaryKeyConstraint("name", "call"),
+    comment="The calls under a limit that are at work.",
 )
 
 export_targets = Table(

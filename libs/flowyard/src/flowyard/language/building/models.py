@@ -21,7 +21,7 @@ _FAMILIES: Final = {
     "gpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai", "chatgpt": "openai", "claude": "anthropic",
     "gemini": "google", "smollm2": "local",
 }  # fmt: skip
-_PROVIDER_KEYS: Final = ("api_base", "api_key_env", "extra", "json_form", "model", "price", "provider")
+_PROVIDER_KEYS: Final = ("api_base", "api_key_env", "concurrency", "extra", "json_form", "model", "price", "provider")
 _MAIN_PROVIDERS: Final = frozenset({"openai", "anthropic", "google", "ollama", "local", "scripted"})
 
 

@@ -195,6 +195,9 @@ class ModelShape(Shape):
         None, alias="json", description="How the model is asked for JSON; chosen by schema and provider otherwise."
     )
     price: PriceShape | None = Field(None, description="What its tokens cost, in US dollars per million.")
+    concurrency: int | None = Field(
+        None, ge=1, le=10_000, description="Calls of this workflow to this model that may be made at a time."
+    )
 
 
 class LlmShape(ModelShape):

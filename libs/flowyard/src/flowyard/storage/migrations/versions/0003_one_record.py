@@ -69,6 +69,7 @@ def upgrade() -> None:
     )
     _make_step_parts()
     _make_snapshots()
+    _make_model_limits()
     op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
     for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
         op.execute((Path(__file__).parent / name).read_text())
@@ -124,3 +125,34 @@ def _make_snapshots() -> None:
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_snapshots")),
         comment="Where open runs stand, so that the steps before needn't be read again. May be deleted at any time.",
     )
+
+
+def _make_model_limits() -> None:
+    now = sa.text("now()")
+    op.create_table(
+        "model_pace",
+        sa.Column("name", sa.Text(), nullable=False, comment="of the limit"),
+        sa.Column("requests_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
+        sa.Column("tokens_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
+        sa.Column("held_until", sa.DateTime(timezone=True), server_default=now, nullable=False),
+        sa.Column("slowed_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
+        sa.Column(
+            "slowdown", sa.Double(), server_default=sa.text("1"), nullable=False, comment="after a 429; at `slowed_at`"
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_model_pace")),
+        comment="When the requests and tokens that were taken are paid off at the limit's pace.",
+        postgresql_with={"fillfactor": "50"},
+    )
+    op.create_table(
+        "model_leases",
+        sa.Column("name", sa.Text(), nullable=False, comment="of the limit"),
+        sa.Column("call", sa.Uuid(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "tokens_s", sa.Double(), nullable=False, comment="by how much its tokens have moved `tokens_at`, in seconds"
+        ),
+        sa.PrimaryKeyConstraint("name", "call", name=op.f("pk_model_leases")),
+        comment="The calls under a limit that are at work.",
+    )
+    op.create_index(op.f("ix_model_leases_call"), "model_leases", ["call"])
+    op.execute((Path(__file__).parent / "0003_admit_model_call.sql").read_text())

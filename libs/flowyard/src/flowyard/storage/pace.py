@@ -1,0 +1,75 @@
+"""How many model calls all executors make at a time, and how fast. By the clock of Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from flowyard.storage.database import Database
+
+MOST_HELD_S: Final = 60.0
+"""Seconds: the longest that one 429 holds back all calls, whatever the provider says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Calls under the same `name` count together. None: not limited."""
+
+    name: str
+    concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The call must wait for this limit, at least so long."""
+
+    limit: str
+    wait_s: float
+
+
+class ModelPace:
+    """Admits calls. An admitted call has a lease, which ends `lease_s` seconds after it was taken or renewed last."""
+
+    def __init__(self, database: Database, *, lease_s: float) -> None:
+        self._database = database
+        self._lease = timedelta(seconds=lease_s)
+
+    async def admit(self, call: UUID, limits: Sequence[Limit], *, tokens: int) -> Refusal | None:
+        """None: the call may be made now, with at most so many tokens, and must be settled. May be repeated."""
+        each = zip(*((x.name, x.concurrency, x.requests_per_minute, x.tokens_per_minute) for x in limits), strict=True)
+        row = await self._database.row(_ADMIT, call, *map(list, each), float(tokens), self._lease)
+        return Refusal(*row) if row is not None else None
+
+    async def renew(self, calls: Collection[UUID]) -> None:
+        until = "UPDATE model_leases SET until = clock_timestamp() + $2 WHERE call = ANY ($1)"
+        await self._database.execute(until, list(calls), self._lease)
+
+    async def settle(self, call: UUID, *, unused: float) -> None:
+        """The end of a call. `unused`: the share of its tokens that it hasn't used. May be repeated."""
+        await self._database.execute(_SETTLE, call, unused)
+
+    async def slow_down(self, limit: str, *, wait_s: float | None) -> None:
+        """After a 429: no call for so long, and then half the pace, which doubles again with each minute."""
+        await self._database.execute(_SLOW_DOWN, limit, wait_s, MOST_HELD_S)
+
+
+_ADMIT: Final = "SELECT * FROM admit_model_call($1, $2, $3, $4, $5, $6, $7)"
+
+_SETTLE: Final = """
+WITH ended AS (DELETE FROM model_leases WHERE call = $1 RETURNING name, tokens_s)
+UPDATE model_pace p SET tokens_at = p.tokens_at - make_interval(secs => e.tokens_s * $2::float8)
+FROM ended e WHERE p.name = e.name AND e.tokens_s * $2::float8 <> 0
+"""
+
+# Calls that were made before the first 429 get their own: they don't lower the pace again.
+_SLOW_DOWN: Final = """
+UPDATE model_pace SET slowed_at = clock_timestamp(),
+    slowdown = CASE WHEN held_until > clock_timestamp() THEN slowdown ELSE least(16, slowdown * 2) END,
+    held_until = greatest(held_until, clock_timestamp() + make_interval(secs => least($3, coalesce($2, slowdown))))
+WHERE name = $1
+"""

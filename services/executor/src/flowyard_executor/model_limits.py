@@ -1,0 +1,168 @@
+"""Limits on model calls that all executors share: each call is admitted in Postgres, where all of them are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
+
+from flowyard.durable.patience import patiently
+from flowyard.errors.services import Unavailable
+from flowyard.language.nodes import ModelSettings
+from flowyard.llm.calls import ModelCall, Usage
+from flowyard.llm.keys import key_variable
+from flowyard.steps.budget_gate import LONGEST_REPLY, Draining
+from flowyard.steps.call_limits import UNLIMITED, CallLimits, OnWait, Permit
+from flowyard.steps.token_bounds import prompt_bound, reply_limit
+from flowyard.storage.pace import Limit, ModelPace
+
+log = logging.getLogger(__name__)
+
+NOTICEABLE_S: Final = 1.0
+"""A call that waits longer emits an event."""
+_LONGEST_PAUSE_S: Final = 1.0
+"""Between two looks: a limit may become free earlier than it was said."""
+
+
+class ModelLimits:
+    """The limits of all runs of this process. `by_name`: those of providers, by `provider` or `provider:VARIABLE`."""
+
+    def __init__(self, pace: ModelPace, by_name: Mapping[str, Limit], draining: asyncio.Event) -> None:
+        self.waiting: set[_Permit] = set()
+        self._pace = pace
+        self._by_name = by_name
+        self._draining = draining
+        self._at_work: set[UUID] = set()
+        self._settling: set[asyncio.Task[None]] = set()
+        # Only the first call that waits for the same limits looks whether it may be made.
+        self._queues: WeakValueDictionary[tuple[Limit, ...], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, workflow: str) -> CallLimits:
+        return _OfWorkflow(workflow, self)
+
+    def limits(self, workflow: str, settings: ModelSettings) -> tuple[Limit, ...]:
+        of_provider, most = self._provider_limit(settings), settings.concurrency
+        of_workflow = Limit(name=f"{workflow} {settings}", concurrency=most) if most is not None else None
+        return tuple(limit for limit in (of_provider, of_workflow) if limit is not None)
+
+    async def permit(self, workflow: str, call: ModelCall, *, begun: bool, on_wait: OnWait) -> Permit:
+        """See CallLimits."""
+        provider = self._provider_limit(call.settings)
+        tokens = prompt_bound(call) + (reply_limit(call) or LONGEST_REPLY)
+        name = provider.name if provider is not None else None
+        permit = _Permit(self, self.limits(workflow, call.settings), name, tokens)
+        work = self._wait(permit, on_wait)
+        try:
+            await (work if begun else self._unless_draining(work))
+        except BaseException:
+            # Postgres may have admitted it: its answer didn't come any more.
+            self.settle(permit, unused=1)
+            raise
+        return permit
+
+    async def keep(self, *, lease_s: float) -> NoReturn:
+        """Renews the leases of all calls at work, until it is cancelled."""
+        while True:
+            await asyncio.sleep(lease_s / 3)
+            if self._at_work:
+                with suppress(Unavailable):
+                    await self._pace.renew(self._at_work)
+
+    async def settled(self, *, within_s: float) -> None:
+        """Returns when all ended calls are settled, or after `within_s`: the leases of the others end by themselves."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=within_s)
+
+    def slow_down(self, permit: _Permit, retry_after: float | None) -> None:
+        limit = permit.provider_limit
+        if limit is not None:
+            self._keep(self._pace.slow_down(limit, wait_s=retry_after))
+
+    def settle(self, permit: _Permit, *, unused: float) -> None:
+        self._at_work.discard(permit.id)
+        self._keep(patiently(lambda: self._pace.settle(permit.id, unused=unused)))
+
+    def _provider_limit(self, settings: ModelSettings) -> Limit | None:
+        of_key = self._by_name.get(f"{settings.provider}:{key_variable(settings)}")
+        return of_key or self._by_name.get(settings.provider)
+
+    async def _wait(self, permit: _Permit, on_wait: OnWait) -> None:
+        timer = asyncio.get_running_loop().call_later(NOTICEABLE_S, lambda: on_wait(permit.waits_for))
+        self.waiting.add(permit)
+        try:
+            async with self._queues.setdefault(permit.limits, asyncio.Lock()):
+                await self._admit(permit)
+        finally:
+            self.waiting.discard(permit)
+            timer.cancel()
+
+    async def _admit(self, permit: _Permit) -> None:
+        def admit() -> Coroutine[Any, Any, Any]:
+            return self._pace.admit(permit.id, permit.limits, tokens=permit.tokens)
+
+        while (refusal := await patiently(admit)) is not None:
+            permit.waits_for = refusal.limit
+            # Other executors look, too: not at the same moments.
+            await asyncio.sleep(min(refusal.wait_s, _LONGEST_PAUSE_S) * random.uniform(1, 1.3))  # noqa: S311  # no secret
+        self._at_work.add(permit.id)
+
+    async def _unless_draining(self, work: Coroutine[Any, Any, None]) -> None:
+        """Raises Draining."""
+        working = asyncio.create_task(work)
+        draining = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait((working, draining), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise Draining
+            working.result()
+        finally:
+            draining.cancel()
+            working.cancel()
+            await asyncio.wait((working,))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        async def done() -> None:
+            with suppress(Unavailable):
+                await work
+
+        task = asyncio.create_task(done())
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfWorkflow:
+    workflow: str
+    limits: ModelLimits
+
+    def permit_at_once(self, call: ModelCall) -> Permit | None:
+        return None if self.limits.limits(self.workflow, call.settings) else UNLIMITED
+
+    async def permit(self, call: ModelCall, *, begun: bool, on_wait: OnWait) -> Permit:
+        return await self.limits.permit(self.workflow, call, begun=begun, on_wait=on_wait)
+
+
+@dataclass(eq=False, slots=True)
+class _Permit:
+    """`provider_limit`: the name of the limit that a 429 slows down; None: none. `tokens`: of the call, at most."""
+
+    owner: ModelLimits
+    limits: tuple[Limit, ...]
+    provider_limit: str | None
+    tokens: int
+    id: UUID = field(default_factory=uuid4)
+    waits_for: str = ""
+
+    def slow_down(self, retry_after: float | None) -> None:
+        self.owner.slow_down(self, retry_after)
+
+    def settle(self, usage: Usage) -> None:
+        used = None if usage.tokens_in is None or usage.tokens_out is None else usage.tokens_in + usage.tokens_out
+        # What nobody knows counts as used.
+        self.owner.settle(self, unused=1 - used / self.tokens if used is not None else 0)
