@@ -56,3 +56,21 @@ async def test_what_a_call_has_not_used_is_given_back_once(database: Database) -
     refused = await pace.admit(uuid4(), [limit], tokens=1)
     assert refused is not None
     assert 43 < refused.wait_s < 45  # 60 tokens are 60 seconds, of which 15 may be taken in advance
+
+
+async def test_a_429_halves_the_pace_once_for_all_calls_that_got_it(database: Database) -> None:
+    pace, limit = ModelPace(database, lease_s=60), Limit(name="p", concurrency=8, requests_per_minute=600)
+    assert await pace.admit(uuid4(), [limit], tokens=1) is None
+    await asyncio.gather(*(pace.slow_down("p", wait_s=0.5) for _ in range(5)))
+    held = await pace.admit(uuid4(), [limit], tokens=1)
+    assert held is not None
+    assert 0.2 < held.wait_s <= 0.5
+    await asyncio.sleep(held.wait_s)
+    answers = [await pace.admit(uuid4(), [limit], tokens=1) for _ in range(4)]
+    # Four places instead of eight, one of which is taken.
+    assert answers == [None, None, None, Refusal("p", 0.05)]
+    # Three requests at 0.2 s instead of 0.1 s.
+    ahead = "SELECT extract(epoch FROM requests_at - clock_timestamp())::float8 FROM model_pace"
+    assert 0.5 < await database.value(ahead) <= 0.6
+    await database.execute("UPDATE model_pace SET slowed_at = slowed_at - interval '1 minute'")
+    assert await pace.admit(uuid4(), [limit], tokens=1) is None

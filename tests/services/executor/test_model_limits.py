@@ -135,3 +135,30 @@ async def test_a_drain_ends_the_wait(yard: Yard, wire: WireModel) -> None:
             return (await yard.runs.get(waiting)).status == "queued"
 
         await eventually(is_handed_back, 5)
+
+
+@pytest.mark.parametrize("limits", [{}, {"hosted_vllm": {"requests_per_minute": 60_000}}])
+async def test_a_429_holds_back_the_calls_of_all_executors(
+    yard: Yard, watched: Watched, limits: dict[str, Any]
+) -> None:
+    watched.for_s = 0
+    watched.refusals = [Status(429, {"Retry-After": "2"})]
+    async with two_executors(yard, limits) as both:
+        name = await yard.apply(ONE)
+        first = await yard.submit(name, topic="first")
+        await eventually(lambda: watched.times)
+        await asyncio.sleep(0.3)  # both know of it
+        await run_many(yard, 12)
+        assert all(each.count("runs_claimed_total") for each in both)
+        assert (await yard.ended(first)).status == "succeeded"
+    assert watched.within(1.9) == 1
+
+
+async def test_a_model_with_a_fallback_is_not_waited_for_after_a_429(yard: Yard, watched: Watched) -> None:
+    watched.for_s = 0
+    watched.refusals = [Status(429, {"Retry-After": "9"})]
+    document = ONE.replace("timeout: 5", "llm: {model: n, fallbacks: [MODEL]}")
+    async with executing(yard, poll_s=0.1):
+        await run_many(yard, 1, document)
+        await run_many(yard, 1, document.replace("Write", "Write about"))
+    assert watched.within(4) == len(watched.times)

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from flowyard.bus import subjects
 from flowyard.bus.doorbell import Doorbell, doorbell
-from flowyard.bus.messages import RunControl, RunFollowed, WorkQueued
+from flowyard.bus.messages import ModelHeld, RunControl, RunFollowed, WorkQueued
 from flowyard.durable.attempt import AttemptParts
 from flowyard.durable.clock import DatabaseClock
 from flowyard.graph.compile import Graphs
@@ -40,6 +40,7 @@ from flowyard.web.health import Check
 from flowyard.web.serve import serve
 from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
 from flowyard_executor.daily_budgets import DailyBudgets
+from flowyard_executor.holds import Holds
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.parts import ExecutorParts
@@ -86,6 +87,7 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
         doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=parts.settings.poll_s) as bell,
         parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _cancel_in(parts)),
         parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.tokens.follow),
+        parts.bus.subscribe(subjects.MODELS_HELD, ModelHeld, parts.holds.receive),
     ):
         await _run_loops(parts, bell, _app(parts), asyncio.Event())
 
@@ -166,7 +168,8 @@ def _build_parts(
     claims = Claims(database, lease_s=settings.lease_s)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
     pace = ModelPace(database, lease_s=settings.lease_s)
-    model_limits = ModelLimits(pace, settings.model_limits, draining)
+    holds = Holds(opened.bus)
+    model_limits = ModelLimits(pace, settings.model_limits, draining, holds)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
     tokens = TokenStream(opened.bus)
     return ExecutorParts(
@@ -180,6 +183,7 @@ def _build_parts(
         retention=Retention(database),
         daily_budgets=daily_budgets,
         model_limits=model_limits,
+        holds=holds,
         committer=committer,
         workflows=workflows,
         documents=documents,

@@ -18,9 +18,10 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ModelCall, Usage
 from flowyard.llm.keys import key_variable
 from flowyard.steps.budget_gate import LONGEST_REPLY, Draining
-from flowyard.steps.call_limits import UNLIMITED, CallLimits, OnWait, Permit
+from flowyard.steps.call_limits import CallLimits, OnWait, Permit
 from flowyard.steps.token_bounds import prompt_bound, reply_limit
 from flowyard.storage.pace import Limit, ModelPace
+from flowyard_executor.holds import Holds
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,12 @@ _LONGEST_PAUSE_S: Final = 1.0
 class ModelLimits:
     """The limits of all runs of this process. `by_name`: those of providers, by `provider` or `provider:VARIABLE`."""
 
-    def __init__(self, pace: ModelPace, by_name: Mapping[str, Limit], draining: asyncio.Event) -> None:
+    def __init__(self, pace: ModelPace, by_name: Mapping[str, Limit], draining: asyncio.Event, holds: Holds) -> None:
         self.waiting: set[_Permit] = set()
         self._pace = pace
         self._by_name = by_name
         self._draining = draining
+        self._holds = holds
         self._at_work: set[UUID] = set()
         self._settling: set[asyncio.Task[None]] = set()
         # Only the first call that waits for the same limits looks whether it may be made.
@@ -51,12 +53,16 @@ class ModelLimits:
         of_workflow = Limit(name=f"{workflow} {settings}", concurrency=most) if most is not None else None
         return tuple(limit for limit in (of_provider, of_workflow) if limit is not None)
 
+    def permit_at_once(self, workflow: str, call: ModelCall) -> Permit | None:
+        """See CallLimits."""
+        if self.limits(workflow, call.settings) or self._holds.left_s(call.settings):
+            return None
+        return _Permit(self, call.settings)
+
     async def permit(self, workflow: str, call: ModelCall, *, begun: bool, on_wait: OnWait) -> Permit:
         """See CallLimits."""
-        provider = self._provider_limit(call.settings)
         tokens = prompt_bound(call) + (reply_limit(call) or LONGEST_REPLY)
-        name = provider.name if provider is not None else None
-        permit = _Permit(self, self.limits(workflow, call.settings), name, tokens)
+        permit = _Permit(self, call.settings, self.limits(workflow, call.settings), tokens)
         work = self._wait(permit, on_wait)
         try:
             await (work if begun else self._unless_draining(work))
@@ -80,11 +86,15 @@ class ModelLimits:
             await asyncio.wait(self._settling, timeout=within_s)
 
     def slow_down(self, permit: _Permit, retry_after: float | None) -> None:
-        limit = permit.provider_limit
+        limit = self._provider_limit(permit.settings)
         if limit is not None:
-            self._keep(self._pace.slow_down(limit, wait_s=retry_after))
+            self._keep(self._pace.slow_down(limit.name, wait_s=retry_after))
+        else:
+            self._holds.add(permit.settings, retry_after)
 
     def settle(self, permit: _Permit, *, unused: float) -> None:
+        if not permit.limits:
+            return
         self._at_work.discard(permit.id)
         self._keep(patiently(lambda: self._pace.settle(permit.id, unused=unused)))
 
@@ -96,8 +106,11 @@ class ModelLimits:
         timer = asyncio.get_running_loop().call_later(NOTICEABLE_S, lambda: on_wait(permit.waits_for))
         self.waiting.add(permit)
         try:
-            async with self._queues.setdefault(permit.limits, asyncio.Lock()):
-                await self._admit(permit)
+            while left_s := self._holds.left_s(permit.settings):
+                await _pause(left_s)
+            if permit.limits:
+                async with self._queues.setdefault(permit.limits, asyncio.Lock()):
+                    await self._admit(permit)
         finally:
             self.waiting.discard(permit)
             timer.cancel()
@@ -108,8 +121,7 @@ class ModelLimits:
 
         while (refusal := await patiently(admit)) is not None:
             permit.waits_for = refusal.limit
-            # Other executors look, too: not at the same moments.
-            await asyncio.sleep(min(refusal.wait_s, _LONGEST_PAUSE_S) * random.uniform(1, 1.3))  # noqa: S311  # no secret
+            await _pause(refusal.wait_s)
         self._at_work.add(permit.id)
 
     async def _unless_draining(self, work: Coroutine[Any, Any, None]) -> None:
@@ -136,13 +148,18 @@ class ModelLimits:
         task.add_done_callback(self._settling.discard)
 
 
+async def _pause(seconds: float) -> None:
+    """Others wait, too: all of them look again, but not at the same moment."""
+    await asyncio.sleep(min(seconds, _LONGEST_PAUSE_S) * random.uniform(1, 1.3))  # noqa: S311  # no secret
+
+
 @dataclass(frozen=True, slots=True)
 class _OfWorkflow:
     workflow: str
     limits: ModelLimits
 
     def permit_at_once(self, call: ModelCall) -> Permit | None:
-        return None if self.limits.limits(self.workflow, call.settings) else UNLIMITED
+        return self.limits.permit_at_once(self.workflow, call)
 
     async def permit(self, call: ModelCall, *, begun: bool, on_wait: OnWait) -> Permit:
         return await self.limits.permit(self.workflow, call, begun=begun, on_wait=on_wait)
@@ -150,14 +167,17 @@ class _OfWorkflow:
 
 @dataclass(eq=False, slots=True)
 class _Permit:
-    """`provider_limit`: the name of the limit that a 429 slows down; None: none. `tokens`: of the call, at most."""
+    """`limits`: none, if the call was permitted at once. `tokens`: of the call, at most."""
 
     owner: ModelLimits
-    limits: tuple[Limit, ...]
-    provider_limit: str | None
-    tokens: int
+    settings: ModelSettings
+    limits: tuple[Limit, ...] = ()
+    tokens: int = 1
     id: UUID = field(default_factory=uuid4)
     waits_for: str = ""
+
+    def __post_init__(self) -> None:
+        self.waits_for = self.limits[0].name if self.limits else self.settings.provider
 
     def slow_down(self, retry_after: float | None) -> None:
         self.owner.slow_down(self, retry_after)

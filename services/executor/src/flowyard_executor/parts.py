@@ -21,6 +21,7 @@ from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.daily_budgets import DailyBudgets
+from flowyard_executor.holds import Holds
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.settings import ExecutorSettings
@@ -41,6 +42,7 @@ class ExecutorParts:
     retention: Retention
     daily_budgets: DailyBudgets
     model_limits: ModelLimits
+    holds: Holds
     committer: Committer
     workflows: Workflows
     documents: Documents

@@ -66,6 +66,15 @@ class RunTokens(Announcement):
     text: str
 
 
+class ModelHeld(Announcement):
+    """A provider answered 429. `place`: names the model, the key and the address; `wait_s`: so long, no calls."""
+
+    pattern: ClassVar = subjects.MODELS_HELD
+
+    place: str
+    wait_s: Annotated[float, Field(ge=0)]
+
+
 class RunFollowed(Announcement):
     """Somebody reads the tokens of a run. Published again and again, since it holds for a while only.
 

@@ -14,6 +14,7 @@ RUNS_QUEUED: Final = "flowyard.runs.queued"
 AGENTS_REGISTER: Final = "flowyard.agents.register"
 WORKFLOWS_CHANGED: Final = "flowyard.workflows.changed"
 KEYS_CHANGED: Final = "flowyard.keys.changed"
+MODELS_HELD: Final = "flowyard.models.held"
 
 # To subscribe to, for all runs and all agents.
 ANY_RUN_EVENTS: Final = "flowyard.runs.*.events"
@@ -52,8 +53,8 @@ _PRESENCE: Final = (AGENTS_REGISTER, ANY_AGENT_HEARTBEAT, ANY_AGENT_DEREGISTER)
 PERMISSIONS: Final[Mapping[str, Permissions]] = {
     "registry": Permissions(publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS), subscribe=(*_PRESENCE, *_CACHES)),
     "executor": Permissions(
-        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, *_PRESENCE),
-        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, WORKFLOWS_CHANGED, _REPLIES),
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD, *_PRESENCE),
+        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, MODELS_HELD, WORKFLOWS_CHANGED, _REPLIES),
     ),
     "gateway": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED, KEYS_CHANGED), subscribe=(*_LIVE, *_CACHES)),
     "dashboard": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED), subscribe=(*_LIVE, *_CACHES)),

@@ -43,7 +43,7 @@ class LocalLimits:
         self._places: dict[str, asyncio.Semaphore] = {}
 
     def permit_at_once(self, call: ModelCall) -> Permit | None:
-        return UNLIMITED if call.settings.concurrency is None else None
+        return _UNLIMITED if call.settings.concurrency is None else None
 
     async def permit(self, call: ModelCall, *, begun: bool, on_wait: OnWait) -> Permit:
         del begun, on_wait
@@ -64,4 +64,4 @@ class _PermitOf:
             self.place.release()
 
 
-UNLIMITED: Final = _PermitOf(None)
+_UNLIMITED: Final = _PermitOf(None)
