@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.storage.agents import Agents, NewAgent
+from flowyard.storage.pace import ModelPace, Waits
 from flowyard_cli.remote.address import Address, NoKey, NoStack, find_address
 from flowyard_embedded.faults import WrongVariable
 from flowyard_embedded.stack.state import GatewayAccess, write_access
@@ -40,6 +41,18 @@ async def test_a_stack_that_is_well_ends_with_code_0(remote: Remote) -> None:
     assert "0 queued, 0 running, 0 waiting" in ended.out
     as_json = json.loads((await remote.cli("status", "--json")).out)
     assert (as_json["ok"], as_json["slots"], as_json["queue"]["orphaned"]) == (True, 32, 0)
+
+
+async def test_a_limit_that_calls_wait_for_has_a_line(remote: Remote) -> None:
+    pace = ModelPace(remote.database, lease_s=60)
+    for name, calls in (("one", 2), ("two", 3)):
+        await pace.show_waits(name, [Waits("openai:TEAM_KEY", calls, 12.0 + calls)])
+    await executor(remote)
+    ended = await remote.cli("status")
+    assert "\nwaiting      5 model calls for the limit openai:TEAM_KEY, 15.0 s\n" in ended.out
+    await pace.show_waits("one", [])
+    [waits] = json.loads((await remote.cli("status", "--json")).out)["limit_waits"]
+    assert waits == {"limit": "openai:TEAM_KEY", "calls": 3, "longest_s": 15.0}
 
 
 async def test_what_is_down_is_named_and_ends_with_code_1(remote: Remote) -> None:

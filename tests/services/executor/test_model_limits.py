@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flowyard.storage.overview import Overview
 from support.attempts import WireModel, node_of
 from support.executors import Yard
 from support.in_process import InProcess, executing
@@ -128,7 +129,7 @@ async def test_a_drain_ends_the_wait(yard: Yard, wire: WireModel) -> None:
         await yard.submit(name, topic="rain")
         await eventually(wire.holding.is_set)
         waiting = await yard.submit(name, topic="snow")
-        await eventually(lambda: leaving.parts.model_limits.waiting)
+        await eventually(lambda: leaving.parts.model_limits.waits.now)
         leaving.parts.draining.set()
 
         async def is_handed_back() -> bool:
@@ -162,3 +163,22 @@ async def test_a_model_with_a_fallback_is_not_waited_for_after_a_429(yard: Yard,
         await run_many(yard, 1, document)
         await run_many(yard, 1, document.replace("Write", "Write about"))
     assert watched.within(4) == len(watched.times)
+
+
+async def test_who_waits_is_visible(yard: Yard, wire: WireModel) -> None:
+    wire.hold.add("write")
+    name = await yard.apply(ONE.replace("timeout: 5", "llm: {concurrency: 1}"))
+    limit = "one hosted_vllm/m"
+    async with executing(yard, poll_s=0.1) as executor:
+        ids = [await yard.submit(name, topic=str(n)) for n in range(3)]
+        await eventually(lambda: executor.count("model_calls_waiting", limit=limit) == 2)
+        [waits] = await Overview(yard.database).limit_waits()
+        assert (waits.limit, waits.calls, 1 <= waits.longest_s < 9) == (limit, 2, True)
+        entries = [entry for run_id in ids for entry in await yard.entries(run_id) if entry.type == "model.waiting"]
+        event = {"node": "write", "visit": 1, "provider": "hosted_vllm", "model": "m", "limit": limit}
+        assert [entry.data for entry in entries] == [event, event]
+        for run_id in ids:
+            executor.parts.running[run_id].stop("cancelled")
+        await eventually(lambda: not executor.count("model_calls_waiting", limit=limit))
+        assert await Overview(yard.database).limit_waits() == []
+        assert executor.count("model_limit_wait_seconds_count", limit=limit) == 3

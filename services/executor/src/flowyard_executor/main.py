@@ -41,6 +41,7 @@ from flowyard.web.serve import serve
 from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
 from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.holds import Holds
+from flowyard_executor.limit_waits import LimitWaits
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.parts import ExecutorParts
@@ -169,7 +170,8 @@ def _build_parts(
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
     pace = ModelPace(database, lease_s=settings.lease_s)
     holds = Holds(opened.bus)
-    model_limits = ModelLimits(pace, settings.model_limits, draining, holds)
+    waits = LimitWaits(settings.executor_name, pace, metrics.models)
+    model_limits = ModelLimits(pace, settings.model_limits, waits, holds, draining=draining)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
     tokens = TokenStream(opened.bus)
     return ExecutorParts(

@@ -22,11 +22,10 @@ from flowyard.steps.call_limits import CallLimits, OnWait, Permit
 from flowyard.steps.token_bounds import prompt_bound, reply_limit
 from flowyard.storage.pace import Limit, ModelPace
 from flowyard_executor.holds import Holds
+from flowyard_executor.limit_waits import LimitWaits, Wait
 
 log = logging.getLogger(__name__)
 
-NOTICEABLE_S: Final = 1.0
-"""A call that waits longer emits an event."""
 _LONGEST_PAUSE_S: Final = 1.0
 """Between two looks: a limit may become free earlier than it was said."""
 
@@ -34,8 +33,10 @@ _LONGEST_PAUSE_S: Final = 1.0
 class ModelLimits:
     """The limits of all runs of this process. `by_name`: those of providers, by `provider` or `provider:VARIABLE`."""
 
-    def __init__(self, pace: ModelPace, by_name: Mapping[str, Limit], draining: asyncio.Event, holds: Holds) -> None:
-        self.waiting: set[_Permit] = set()
+    def __init__(
+        self, pace: ModelPace, by_name: Mapping[str, Limit], waits: LimitWaits, holds: Holds, *, draining: asyncio.Event
+    ) -> None:
+        self.waits = waits
         self._pace = pace
         self._by_name = by_name
         self._draining = draining
@@ -73,12 +74,13 @@ class ModelLimits:
         return permit
 
     async def keep(self, *, lease_s: float) -> NoReturn:
-        """Renews the leases of all calls at work, until it is cancelled."""
+        """Renews the leases of all calls at work, and shows which calls wait, until it is cancelled."""
         while True:
-            await asyncio.sleep(lease_s / 3)
-            if self._at_work:
-                with suppress(Unavailable):
+            await asyncio.sleep(min(1, lease_s / 3))
+            with suppress(Unavailable):
+                if self._at_work:
                     await self._pace.renew(self._at_work)
+                await self.waits.show()
 
     async def settled(self, *, within_s: float) -> None:
         """Returns when all ended calls are settled, or after `within_s`: the leases of the others end by themselves."""
@@ -103,24 +105,20 @@ class ModelLimits:
         return of_key or self._by_name.get(settings.provider)
 
     async def _wait(self, permit: _Permit, on_wait: OnWait) -> None:
-        timer = asyncio.get_running_loop().call_later(NOTICEABLE_S, lambda: on_wait(permit.waits_for))
-        self.waiting.add(permit)
-        try:
+        first = permit.limits[0].name if permit.limits else permit.settings.provider
+        with self.waits.waiting(first, on_wait) as wait:
             while left_s := self._holds.left_s(permit.settings):
                 await _pause(left_s)
             if permit.limits:
                 async with self._queues.setdefault(permit.limits, asyncio.Lock()):
-                    await self._admit(permit)
-        finally:
-            self.waiting.discard(permit)
-            timer.cancel()
+                    await self._admit(permit, wait)
 
-    async def _admit(self, permit: _Permit) -> None:
+    async def _admit(self, permit: _Permit, wait: Wait) -> None:
         def admit() -> Coroutine[Any, Any, Any]:
             return self._pace.admit(permit.id, permit.limits, tokens=permit.tokens)
 
         while (refusal := await patiently(admit)) is not None:
-            permit.waits_for = refusal.limit
+            wait.limit = refusal.limit
             await _pause(refusal.wait_s)
         self._at_work.add(permit.id)
 
@@ -174,10 +172,6 @@ class _Permit:
     limits: tuple[Limit, ...] = ()
     tokens: int = 1
     id: UUID = field(default_factory=uuid4)
-    waits_for: str = ""
-
-    def __post_init__(self) -> None:
-        self.waits_for = self.limits[0].name if self.limits else self.settings.provider
 
     def slow_down(self, retry_after: float | None) -> None:
         self.owner.slow_down(self, retry_after)

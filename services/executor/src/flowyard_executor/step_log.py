@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 _FACTS: Final = (
     "node", "visit", "item", "attempt", "delay_s", "provider", "model", "duration_s", "first_token_s", "tokens_in",
-    "tokens_out", "tokens_cached", "cost_usd", "retries", "handled",
+    "tokens_out", "tokens_cached", "cost_usd", "limit", "retries", "handled",
 )  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def log_steps(run_id: UUID, stored_events: Iterable[StoredEvent]) -> None:
                 | events.RetryScheduled()
                 | events.StepFinished()
                 | events.StepFailed()
+                | events.ModelWaiting()
                 | events.ModelReserved()
                 | events.ModelCalled()
             ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from flowyard.api.runs import money
-from flowyard.api.status import ExecutorView, HolderView, QueueView, ServiceView, StatusView, TodayView
+from flowyard.api.status import ExecutorView, HolderView, LimitWaitView, QueueView, ServiceView, StatusView, TodayView
 from flowyard.storage.agents import Agent
 from flowyard.storage.overview import Holder
 from flowyard.storage.schema import VERSION
@@ -52,6 +53,7 @@ async def status_of(parts: GatewayParts, now: datetime) -> StatusView:
         slots=sum(executor.slots or 0 for executor in executors),
         slots_used=sum(executor.slots_used or 0 for executor in executors),
         holders=[HolderView(executor=h.executor, runs=h.runs, lease_until=h.lease_until) for h in holders],
+        limit_waits=[LimitWaitView.model_validate(asdict(waits)) for waits in await parts.overview.limit_waits()],
         today=await _today(parts, now.replace(hour=0, minute=0, second=0, microsecond=0)),
         alerts=alerts,
     )

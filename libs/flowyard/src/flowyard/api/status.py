@@ -64,6 +64,14 @@ class TodayView(BaseModel):
     unknown_cost: Annotated[int, Field(description="Calls whose cost is unknown")]
 
 
+class LimitWaitView(BaseModel):
+    """Calls that have waited for a limit on model calls for more than a second, and still wait."""
+
+    limit: Annotated[str, Field(description="A provider, a provider and a key's variable, or a workflow and a model")]
+    calls: int
+    longest_s: Annotated[float, Field(description="For how many seconds the first of them has waited")]
+
+
 class AlertView(BaseModel):
     """A firing alert. `labels`: its labels except name and severity."""
 
@@ -91,6 +99,7 @@ class StatusView(BaseModel):
     slots: Annotated[int, Field(description="Runs that all executors together may execute at once")]
     slots_used: int
     holders: list[HolderView] = []
+    limit_waits: Annotated[list[LimitWaitView], Field(description="The limits that model calls wait for")] = []
     today: Annotated[TodayView | None, Field(description="null: counting took longer than two seconds")] = None
     alerts: Annotated[AlertsView | None, Field(description="null: no Prometheus is configured")] = None
 

@@ -78,6 +78,9 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
             return "step.started", {**_step(event.step), **_start(event)}
         case Token():
             return "token", {**_step(event.step), "text": event.text, "call": event.call, "offset": event.offset}
+        case events.ModelWaiting():
+            waits = {"provider": event.provider, "model": event.model, "limit": event.limit}
+            return "model.waiting", {**_step(event.step), **waits}
         case events.ModelReserved():
             model = {"provider": event.provider, "model": event.model}
             return "model.reserved", {**_step(event.step), **model, "tokens": event.tokens, "usd": _cost(event.usd)}
@@ -135,6 +138,8 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
             return events.StepStarted(_step_id(data), data.get("commit_s", 0.0), *called, data.get("reserves", False))
         case "token":
             return Token(_step_id(data), data["text"], data["call"], data["offset"])
+        case "model.waiting":
+            return events.ModelWaiting(_step_id(data), data["provider"], data["model"], data["limit"])
         case "model.reserved":
             reserved = data["tokens"], _decimal(data["usd"])
             return events.ModelReserved(_step_id(data), data["provider"], data["model"], *reserved)

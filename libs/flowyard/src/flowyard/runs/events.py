@@ -119,6 +119,16 @@ class ModelReserved:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelWaiting:
+    """A call isn't made yet, and has waited for a second: `limit` names the limit that is reached."""
+
+    step: StepId
+    provider: str
+    model: str
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A piece of a reply, as it comes. `call`: of the step's calls, which one; `offset`: of the first character."""
 
@@ -228,6 +238,7 @@ Event: TypeAlias = (
     | RunStarted
     | StepStarted
     | Token
+    | ModelWaiting
     | ModelReserved
     | ModelCalled
     | RetryScheduled

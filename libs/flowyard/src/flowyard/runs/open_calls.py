@@ -61,6 +61,7 @@ class OpenCalls:
                 | events.RunClaimed()
                 | events.RunStarted()
                 | Token()
+                | events.ModelWaiting()
                 | events.RouteTaken()
                 | events.LoopTurned()
             ):

@@ -86,7 +86,14 @@ class Timeline:
                 self._end(event.step, at)
             case events.ModelCalled():
                 self._called(event, at)
-            case events.RunForked() | Token() | events.ModelReserved() | events.RouteTaken() | events.LoopTurned():
+            case (
+                events.RunForked()
+                | Token()
+                | events.ModelWaiting()
+                | events.ModelReserved()
+                | events.RouteTaken()
+                | events.LoopTurned()
+            ):
                 pass
             case _:
                 assert_never(event)

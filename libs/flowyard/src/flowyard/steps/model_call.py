@@ -15,7 +15,7 @@ from flowyard.language.providers import UNPAID
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.endings import unusable
 from flowyard.llm.json_forms import with_schema
-from flowyard.runs.events import Failure, ModelCalled, ModelReserved, Token
+from flowyard.runs.events import Failure, ModelCalled, ModelReserved, ModelWaiting, Token
 from flowyard.runs.run import CallStart, StepCalls
 from flowyard.secrets.masking import Masker
 from flowyard.steps.budget_gate import BudgetGate, Draining, Reservation
@@ -75,6 +75,7 @@ class ModelCaller:
             return reply
         except RateLimited as error:
             permit.slow_down(error.retry_after)
+            usage = _NOTHING
             raise
         finally:
             permit.settle(usage)
@@ -84,10 +85,14 @@ class ModelCaller:
         context, step = self._running.context, self._running.step
         if (permit := context.limits.permit_at_once(call)) is not None:
             return permit
+
+        def emit_wait(limit: str) -> None:
+            context.recorder.emit(ModelWaiting(step, call.settings.provider, call.settings.model, limit))
+
         async with self._running.time_stopped():
             while True:
                 try:
-                    return await context.limits.permit(call, begun=self._has_called, on_wait=lambda _limit: None)
+                    return await context.limits.permit(call, begun=self._has_called, on_wait=emit_wait)
                 except Draining:
                     await context.recorder.step_aside(step)
 

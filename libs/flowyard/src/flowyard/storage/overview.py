@@ -12,6 +12,7 @@ from uuid import UUID
 from flowyard.ids import uuid7
 from flowyard.runs.run import State
 from flowyard.storage.database import Database
+from flowyard.storage.pace import Waits
 
 MOST_COUNTED: Final = 500
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -84,6 +85,15 @@ class Overview:
         )
         return [Holder(**row) for row in rows]
 
+    async def limit_waits(self) -> list[Waits]:
+        """Of all executors, by limit."""
+        return [Waits(*row) for row in await self._database.rows(_LIMIT_WAITS)]
+
+
+_LIMIT_WAITS: Final = """
+SELECT name, sum(waiting)::int, max(longest_s) FROM model_waits
+WHERE seen_at > now() - interval '10 s' GROUP BY name ORDER BY name
+"""
 
 _SPENT: Final = """
 SELECT count(*), coalesce(sum(cost_usd), 0), count(*) - count(cost_usd) FROM model_calls WHERE at >= $1

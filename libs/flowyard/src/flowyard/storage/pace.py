@@ -25,6 +25,15 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """How many calls wait for a limit, and for how many seconds the first of them has waited."""
+
+    limit: str
+    calls: int
+    longest_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The call must wait for this limit, at least so long."""
 
@@ -57,6 +66,11 @@ class ModelPace:
         """After a 429: no call for so long, and then half the pace, which doubles again with each minute."""
         await self._database.execute(_SLOW_DOWN, limit, wait_s, MOST_HELD_S)
 
+    async def show_waits(self, executor: str, waits: Sequence[Waits]) -> None:
+        """Replaces what was shown of this executor before. It is forgotten unless it is shown again."""
+        limits, calls = [each.limit for each in waits], [each.calls for each in waits]
+        await self._database.execute(_SHOW_WAITS, executor, limits, calls, [each.longest_s for each in waits])
+
 
 _ADMIT: Final = "SELECT * FROM admit_model_call($1, $2, $3, $4, $5, $6, $7)"
 
@@ -72,4 +86,14 @@ UPDATE model_pace SET slowed_at = clock_timestamp(),
     slowdown = CASE WHEN held_until > clock_timestamp() THEN slowdown ELSE least(16, slowdown * 2) END,
     held_until = greatest(held_until, clock_timestamp() + make_interval(secs => least($3, coalesce($2, slowdown))))
 WHERE name = $1
+"""
+
+_SHOW_WAITS: Final = """
+WITH over AS (
+    DELETE FROM model_waits
+    WHERE (executor = $1 AND name <> ALL ($2::text[])) OR seen_at < now() - interval '1 minute'
+)
+INSERT INTO model_waits (name, executor, waiting, longest_s, seen_at)
+SELECT name, $1, calls, longest_s, now() FROM unnest($2::text[], $3::int[], $4::float8[]) AS w(name, calls, longest_s)
+ON CONFLICT (name, executor) DO UPDATE SET waiting = excluded.waiting, longest_s = excluded.longest_s, seen_at = now()
 """

@@ -272,6 +272,18 @@ model_leases = Table(
     comment="The calls under a limit that are at work.",
 )
 
+model_waits = Table(
+    "model_waits",
+    metadata,
+    Column("name", Text, nullable=False, comment="of the limit"),
+    Column("executor", Text, nullable=False),
+    Column("waiting", Integer, nullable=False),
+    Column("longest_s", Double, nullable=False),
+    _time("seen_at"),
+    PrimaryKeyConstraint("name", "executor"),
+    comment="How many calls have waited for a limit for a second. Shown to people; may be some seconds old.",
+)
+
 export_targets = Table(
     "export_targets",
     metadata,

@@ -44,15 +44,15 @@ class _LabelLimit:
         return name if name in self._names else OTHER
 
 
-class WorkflowMetric(Generic[M]):
-    """A metric whose first label is a workflow, with a limit on the number of workflows."""
+class NamedMetric(Generic[M]):
+    """A metric whose first label is a name that users choose, such as a workflow's, with a limit on their number."""
 
     def __init__(self, metric: M, limit: _LabelLimit) -> None:
         self._metric = metric
         self._limit = limit
 
-    def labels(self, workflow: str, *more: str) -> M:
-        return self._metric.labels(self._limit(workflow), *more)
+    def labels(self, name: str, *more: str) -> M:
+        return self._metric.labels(self._limit(name), *more)
 
 
 class _MetricFactory:
@@ -81,16 +81,14 @@ class RunMetrics:
     def __init__(self, make: _MetricFactory) -> None:
         limit = _LabelLimit()
 
-        def counter(name: str, description: str, *labels: str) -> WorkflowMetric[Counter]:
-            return WorkflowMetric(make.counter(name, description, "workflow", *labels), limit)
+        def counter(name: str, description: str, *labels: str) -> NamedMetric[Counter]:
+            return NamedMetric(make.counter(name, description, "workflow", *labels), limit)
 
         self.submitted = counter("runs_submitted_total", "Runs submitted.")
         self.finished = counter("runs_finished_total", "Runs that ended, by status.", "status")
         self.failures = counter("run_failures_total", "Runs that failed, by error code.", "code")
         duration = "From the first claim to the end."
-        self.duration = WorkflowMetric(
-            make.histogram("run_duration_seconds", duration, _RUN, "workflow", "status"), limit
-        )
+        self.duration = NamedMetric(make.histogram("run_duration_seconds", duration, _RUN, "workflow", "status"), limit)
         refusals = "Model calls refused because they might exceed a limit."
         self.budget_refusals = counter("budget_refusals_total", refusals, "limit")
         self.depth = make.gauge("queue_depth", "Unfinished runs, by status: queued, running, waiting.", "status")
@@ -156,6 +154,10 @@ class ModelMetrics:
         self._unmetered = make.counter("model_tokens_unknown_total", unknown, *model, "direction")
         self._cost = make.counter("model_cost_usd_total", "Sum of all known costs, in US dollars.", *model)
         self._unpriced = make.counter("model_cost_unknown_total", "Calls whose cost is unknown.", *model)
+        limits, waiting = _LabelLimit(), "Calls that have waited for a limit for more than a second, and still wait."
+        self.waiting = NamedMetric(make.gauge("model_calls_waiting", waiting, "limit"), limits)
+        permit = "How long calls waited for a limit."
+        self.limit_wait = NamedMetric(make.histogram("model_limit_wait_seconds", permit, _WAIT, "limit"), limits)
 
     def count(self, events: Iterable[StoredEvent]) -> None:
         """Adds the calls that have ended among these events."""

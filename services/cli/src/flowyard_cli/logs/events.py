@@ -31,7 +31,7 @@ def _level(kind: str, data: Mapping[str, Any]) -> str:
             return "ERROR"
         case "step.failed":
             return "ERROR" if data.get("handled") == "fail" else "WARNING"
-        case "step.retrying":
+        case "step.retrying" | "model.waiting":
             return "WARNING"
         case _:
             return "WARNING" if data.get("error") else "INFO"

@@ -225,6 +225,8 @@ def _line_of(event: Event) -> str | None:
         case events.LoopTurned():
             reason = {"again": "again", "done": "done", "exhausted": "no turns left"}[event.outcome]
             return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
+        case events.ModelWaiting():
+            return f"{event.step}: waits until the limit {event.limit} allows a call of {event.provider}/{event.model}"
         case events.ModelCalled():
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
         case (

@@ -154,5 +154,15 @@ def _make_model_limits() -> None:
         sa.PrimaryKeyConstraint("name", "call", name=op.f("pk_model_leases")),
         comment="The calls under a limit that are at work.",
     )
+    op.create_table(
+        "model_waits",
+        sa.Column("name", sa.Text(), nullable=False, comment="of the limit"),
+        sa.Column("executor", sa.Text(), nullable=False),
+        sa.Column("waiting", sa.Integer(), nullable=False),
+        sa.Column("longest_s", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", "executor", name=op.f("pk_model_waits")),
+        comment="How many calls have waited for a limit for a second. Shown to people; may be some seconds old.",
+    )
     op.create_index(op.f("ix_model_leases_call"), "model_leases", ["call"])
     op.execute((Path(__file__).parent / "0003_admit_model_call.sql").read_text())
