@@ -138,6 +138,8 @@ async def test_what_was_said_in_calls_is_read_apart_from_them_and_not_all_at_onc
     assert await stored.history.with_texts(claim.run_id) == {2, 4, 5}
     assert await stored.history.texts(claim.run_id) == said
     assert await stored.history.texts(claim.run_id, after=2, to=4) == {4: said[4]}
+    monkeypatch.setattr(history, "TEXTS_ROWS", 2)
+    assert await stored.history.texts(claim.run_id) == {2: said[2], 4: said[4]}
     # At least one, however long it is.
     monkeypatch.setattr(history, "TEXTS_BYTES", 1)
     assert await stored.history.texts(claim.run_id, after=2) == {4: said[4]}

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from flowyard.language.workflow import Workflow
+from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import ENDINGS, texts_in, without_texts
 from flowyard.runs.run import Entry, Run
 from flowyard.service.documents import DocumentCache
@@ -80,7 +81,11 @@ class RunReader:
 
     async def _with_texts(self, run_id: UUID, page: Sequence[Entry]) -> list[Entry]:
         """The entries; those of calls with what was said in them."""
-        said = await self._history.texts(run_id, after=page[0].seq - 1, to=page[-1].seq)
+        said: dict[int, CallTexts] = {}
+        after = page[0].seq - 1
+        while more := await self._history.texts(run_id, after=after, to=page[-1].seq):
+            said |= more
+            after = max(more)
         return [replace(e, data={**e.data, **said[e.seq].data}) if e.seq in said else e for e in page]
 
     async def _workflow(self, run: Run) -> Workflow | None:

@@ -19,6 +19,8 @@ from flowyard.storage.rows import SHORT_CALL_COLUMNS, CallRow, call_of, ended_of
 MAX_SEQ: Final = 2**31 - 1
 TEXTS_BYTES: Final = 4_000_000
 """Of what was said in calls, that is read at a time."""
+TEXTS_ROWS: Final = 100
+"""As many calls at most: only then is it looked at how long their texts are."""
 PAGE_BYTES: Final = 1_000_000
 """Of outputs that a replay reads at a time."""
 _ROW_BYTES: Final = 500
@@ -98,11 +100,12 @@ class History:
         return frozenset(row["seq"] for row in rows)
 
     async def texts(self, run_id: UUID, *, after: int = 0, to: int = MAX_SEQ) -> dict[int, CallTexts]:
-        """What was said in calls, by their numbers: of those after `after`, up to `to`, but no more than TEXTS_BYTES.
+        """What was said in calls, by their numbers: of those after `after`, up to `to`, but no more than TEXTS_BYTES
+        and TEXTS_ROWS.
 
         At least one, if there is any.
         """
-        rows = await self._database.rows(_TEXTS, run_id, after, to, TEXTS_BYTES)
+        rows = await self._database.rows(_TEXTS, run_id, after, to, TEXTS_BYTES, TEXTS_ROWS)
         return {row["seq"]: CallTexts.from_data(loads(row["texts"])) for row in rows}
 
     async def spent(self, run_id: UUID) -> Amount:
@@ -139,7 +142,10 @@ _CALLS = f"SELECT {', '.join(SHORT_CALL_COLUMNS)} FROM model_calls WHERE run_id 
 _TEXTS = """
 SELECT seq, texts FROM (
     SELECT seq, texts, sum(octet_length(texts)) OVER (ORDER BY seq) - octet_length(texts) AS before
-    FROM model_calls WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND texts IS NOT NULL
+    FROM (
+        SELECT seq, texts FROM model_calls WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND texts IS NOT NULL
+        ORDER BY seq LIMIT $5
+    ) next
 ) sizes
 WHERE before < $4 ORDER BY seq
 """
