@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ _MAX_LENGTH: Final = 2000
 _NOT_IN_AN_ADDRESS: Final = re.compile(r"[\x00-\x20\x7f\xa0\u2028\u2029\\]")
 
 
+@lru_cache(256)
 def address_fault(address: str) -> str | None:
     """What is wrong with it, without the address, which may contain a password. None: nothing."""
     if len(address) > _MAX_LENGTH:

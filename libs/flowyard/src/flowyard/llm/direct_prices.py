@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from flowyard.language.nodes import ModelSettings
@@ -60,38 +61,59 @@ def cost_of(settings: ModelSettings, usage: Usage, billing: Billing, now: dateti
     # Prices by the length of a whole prompt are in none of the forms below.
     if not is_priced(entry, tier) or "tiered_pricing" in entry:
         return None
-    tier = _TIER_NAMES.get(tier or "", tier)
-    prices = _Prices(entry, tier, usage.tokens_in, is_inclusive=provider in _INCLUSIVE, now=now)
-    price_in, price_out = prices.of("input_cost_per_token"), prices.of("output_cost_per_token")
-    cached = min(usage.tokens_cached or 0, usage.tokens_in)
-    price_cached = prices.of("cache_read_input_token_cost")
-    if price_in is None or price_out is None:
+    rates = _rates(
+        provider,
+        settings.model,
+        _TIER_NAMES.get(tier or "", tier),
+        _length(entry, usage.tokens_in - (provider not in _INCLUSIVE)),
+        is_off_peak="off_peak_pricing" in entry and _is_open(entry["off_peak_pricing"], now),
+    )
+    if rates is None:
         return None
-    if price_cached is None:
-        price_cached = price_in * _CACHED_SHARE.get(provider, Decimal(1))
-    usd = (usage.tokens_in - cached) * price_in + cached * price_cached + usage.tokens_out * price_out
-    reasoned = prices.of("output_cost_per_reasoning_token")
-    if reasoned is not None:
-        usd += billing.reasoning_tokens * (reasoned - price_out)
-    return rounded(usd)
+    cached = min(usage.tokens_cached or 0, usage.tokens_in)
+    usd = (usage.tokens_in - cached) * rates.input + cached * rates.cached + usage.tokens_out * rates.output
+    return rounded(usd + billing.reasoning_tokens * (rates.reasoning - rates.output))
 
 
-class _Prices:
-    """The prices of one call: in its service tier, for the length of its prompt, at its time."""
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """US dollars per token."""
 
-    def __init__(self, entry: Entry, tier: str | None, prompt: int, *, is_inclusive: bool, now: datetime) -> None:
-        self._entry, self._tier = entry, tier
-        off_peak = entry.get("off_peak_pricing")
-        self._off_peak: Mapping[str, Any] = off_peak if off_peak and _is_open(off_peak, now) else {}
-        lengths = {int(match["k"]) for name in entry if (match := _ABOVE.match(name)) and match["tier"] in (None, tier)}
-        passed = [k for k in lengths if prompt > k * 1000 - is_inclusive]
-        self._length = f"_above_{max(passed)}k_tokens" if passed else ""
+    input: Decimal
+    cached: Decimal
+    output: Decimal
+    reasoning: Decimal
 
-    def of(self, name: str) -> Decimal | None:
-        tiers = (f"_{self._tier}", "") if self._tier else ("",)
-        listed = (self._entry.get(f"{name}{length}{tier}") for length in (self._length, "") for tier in tiers)
-        values = (self._off_peak.get(name), *listed)
+
+def _length(entry: Entry, before_last: int) -> int:
+    """The longest length of prompts, in thousands of tokens, that has prices of its own and is passed. 0: none is."""
+    if not any("_above_" in name for name in entry):
+        return 0
+    lengths = (int(match["k"]) for name in entry if (match := _ABOVE.match(name)))
+    return max((k for k in lengths if before_last >= k * 1000), default=0)
+
+
+@lru_cache(1024)
+def _rates(provider: str, model: str, tier: str | None, length: int, *, is_off_peak: bool) -> _Rates | None:
+    entry = entry_of(provider, model)
+    off_peak = entry["off_peak_pricing"] if is_off_peak else {}
+    lengths = (f"_above_{length}k_tokens", "") if length else ("",)
+    endings = [f"{each}{ending}" for each in lengths for ending in ((f"_{tier}", "") if tier else ("",))]
+
+    def rate(name: str) -> Decimal | None:
+        values = (off_peak.get(name), *(entry.get(f"{name}{ending}") for ending in endings))
         return next((Decimal(str(value)) for value in values if value is not None), None)
+
+    usd_in, usd_out = rate("input_cost_per_token"), rate("output_cost_per_token")
+    if usd_in is None or usd_out is None:
+        return None
+    cached, reasoning = rate("cache_read_input_token_cost"), rate("output_cost_per_reasoning_token")
+    return _Rates(
+        usd_in,
+        usd_in * _CACHED_SHARE.get(provider, Decimal(1)) if cached is None else cached,
+        usd_out,
+        usd_out if reasoning is None else reasoning,
+    )
 
 
 def _is_open(off_peak: Mapping[str, Any], now: datetime) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -126,6 +127,7 @@ def access_to(settings: ModelSettings, *environments: Mapping[str, str]) -> Acce
     return Access(key, _with_words(values) | ({key} if key and key != NO_KEY else set()))
 
 
+@lru_cache(256)
 def is_loopback(api_base: str | None) -> bool:
     """Whether the address is on this machine. False for a malformed address: the call itself will report it."""
     try:

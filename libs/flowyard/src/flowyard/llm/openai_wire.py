@@ -118,7 +118,7 @@ def _headers(endpoint: Endpoint, call: ModelCall) -> dict[str, str]:
     return headers
 
 
-def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int | None) -> BytesIO:
+def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int | None) -> bytes | BytesIO:
     settings = call.settings
     optional = {
         "temperature": settings.temperature,
@@ -133,8 +133,9 @@ def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int 
     more = settings.extra.get("extra_body")
     body = {**extra, **(more if isinstance(more, Mapping) else {}), "model": endpoint.model, "messages": messages}
     body.update(given)
-    # A file, because aiohttp warns of bytes that are larger than 1 MB.
-    return BytesIO(json.dumps(body).encode())
+    encoded = json.dumps(body).encode()
+    # Of a larger text that is no file, aiohttp warns.
+    return encoded if len(encoded) < 1_000_000 else BytesIO(encoded)
 
 
 async def _read(

@@ -6,6 +6,7 @@ The variables are those of curl: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `N
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
+@lru_cache(256)
 def is_private(host: str) -> bool:
     """Whether a host is this machine or in a private network. A name without a dot can't be anywhere else."""
     try:

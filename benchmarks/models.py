@@ -1,0 +1,185 @@
+"""What a model call costs in CPU time: calls per second of one core beside each other, and the time of a chunk.
+
+The provider is a process of its own that answers with ready bytes. The clients take turns in short rounds, so that a
+busy machine slows all of them down; what counts are the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import aiohttp
+
+from flowyard.language.nodes import ModelSettings
+from flowyard.llm.calls import ChatMessage, ModelCall
+from flowyard.llm.litellm_setup import litellm
+from flowyard.llm.models import open_models
+
+Client = Callable[[], Awaitable[None]]
+
+PROMPT: Final = "Write a short poem about rain. " * 20
+TEXT: Final = "Rain falls on the roof, and the roof sings. " * 20
+CHUNKS: Final = 400
+TARGETS: Final = {"direct": ("aiohttp", 0.6), "through LiteLLM": ("bare LiteLLM", 0.8)}
+CHUNK_TARGET_MS: Final = 0.05
+USAGE: Final = {"prompt_tokens": 200, "completion_tokens": 220, "total_tokens": 420}
+IDENTITY: Final = {"id": "chatcmpl-1", "created": 1_700_000_000, "model": "gpt-4o-mini"}
+
+
+def whole_answer() -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
+    return json.dumps({**IDENTITY, "object": "chat.completion", "choices": [choice], "usage": USAGE}).encode()
+
+
+def chunk(delta: dict[str, Any], **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": None, **more}
+    return (
+        b"data: " + json.dumps({**IDENTITY, "object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
+    )
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    body = whole_answer()
+    whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    pieces = [
+        *(chunk({"content": "word "}) for _ in range(CHUNKS)),
+        chunk({}, finish_reason="stop"),
+        b"data: [DONE]\n\n",
+    ]
+    try:
+        while start := await reader.readuntil(b"\r\n\r\n"):
+            lines = start.lower().split(b"\r\n")
+            length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+            if b'"stream"' not in await reader.readexactly(length):
+                writer.write(whole)
+                continue
+            writer.write(head)
+            for piece in pieces:
+                # Each in a packet of its own, as from a model.
+                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                await asyncio.sleep(0)
+            writer.write(b"0\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def serve() -> None:
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def bare_aiohttp(session: aiohttp.ClientSession, url: str) -> Client:
+    async def call() -> None:
+        body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": PROMPT}]}
+        headers = {"Authorization": "Bearer no-key"}
+        async with session.post(f"{url}/chat/completions", json=body, headers=headers) as response:
+            assert (await response.json())["choices"][0]["message"]["content"] == TEXT
+
+    return call
+
+
+def bare_litellm(url: str) -> Client:
+    async def call() -> None:
+        messages = [{"role": "user", "content": PROMPT}]
+        reply = await litellm.acompletion("openai/gpt-4o-mini", messages, api_base=url, api_key="no-key")
+        assert reply.choices[0].message.content == TEXT
+
+    return call
+
+
+async def ours(
+    stack: AsyncExitStack, url: str, *, litellm: frozenset[str] = frozenset(), stream: bool = False
+) -> Client:
+    models = await stack.enter_async_context(open_models({}, litellm=litellm))
+    settings = ModelSettings("openai", "gpt-4o-mini", api_base=url)
+    request = ModelCall("write", settings, (ChatMessage("user", PROMPT),))
+
+    async def call() -> None:
+        reply = await models.reply(request, (lambda _: None) if stream else None)
+        assert stream or reply.text == TEXT
+
+    return call
+
+
+async def cpu_ms(client: Client, calls: int) -> float:
+    """CPU time of one call in this process, with eight of them at a time."""
+    started = time.process_time()
+
+    async def some() -> None:
+        for _ in range(calls // 8):
+            await client()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(some())
+    return (time.process_time() - started) / (calls // 8 * 8) * 1000
+
+
+async def measure(url: str, rounds: int) -> dict[str, float]:
+    """Milliseconds of CPU: of a call of each client, and of a chunk."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        clients = {
+            "aiohttp": (bare_aiohttp(session, url), 400),
+            "direct": (await ours(stack, url), 400),
+            "bare LiteLLM": (bare_litellm(url), 80),
+            "through LiteLLM": (await ours(stack, url, litellm=frozenset({"openai"})), 80),
+            "a streamed reply": (await ours(stack, url, stream=True), 16),
+        }
+        for client, _ in clients.values():
+            await client()
+        times: dict[str, list[float]] = {name: [] for name in clients}
+        for _ in range(rounds):
+            for name, (client, calls) in clients.items():
+                times[name].append(await cpu_ms(client, calls))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def report(cpu: dict[str, float]) -> bool:
+    """Whether all targets are reached."""
+    reached = True
+    for name, ms in cpu.items():
+        if name in TARGETS:
+            other, target = TARGETS[name]
+            ratio = cpu[other] / ms
+            reached = reached and ratio >= target
+            print(
+                f"{name:16} {ms:7.3f} ms  {1000 / ms:7.0f} calls/s of a core  {ratio:.2f} of {other} (target {target})"
+            )
+        elif name != "a streamed reply":
+            print(f"{name:16} {ms:7.3f} ms  {1000 / ms:7.0f} calls/s of a core")
+    chunk_ms = (cpu["a streamed reply"] - cpu["direct"]) / CHUNKS
+    print(f"{'a streamed chunk':16} {chunk_ms:7.4f} ms  (target {CHUNK_TARGET_MS})")
+    return reached and chunk_ms <= CHUNK_TARGET_MS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        asyncio.run(serve())
+    with subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        try:
+            url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+            cpu = asyncio.run(measure(url, args.rounds))
+        finally:
+            server.terminate()
+    return 0 if report(cpu) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
