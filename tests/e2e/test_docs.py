@@ -39,7 +39,7 @@ SHAPES = (
     DocumentShape, FlowShape, FieldShape, NodeShape, RetryShape, EdgeShape, LoopShape, ParallelShape, LlmShape,
     ExecutionShape, BudgetShape, CaseShape, ExpectShape, PriceShape,
 )  # fmt: skip
-NO_CODES = {"date-time", "smollm2-135m", "utf-8", "utf-8-sig"}
+NO_CODES = {"date-time", "deepseek-reasoner", "smollm2-135m", "utf-8", "utf-8-sig"}
 
 
 def blocks(*kinds: str, but: bool = False) -> pytest.MarkDecorator:

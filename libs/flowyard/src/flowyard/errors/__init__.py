@@ -9,7 +9,7 @@ command line, log) shows any of them without knowing which.
     │   └── IllegalMove, WorkflowInUse, AgentTaken, IdempotencyMismatch, QueueFull
     ├── steps: what a step fails with
     │   ├── StepError
-    │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused,
+    │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused (JsonFormRefused),
     │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered, NoJson
     │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
