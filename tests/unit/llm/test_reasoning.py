@@ -55,6 +55,15 @@ async def test_reasoning_in_a_field_of_its_own_is_kept_apart(
     assert (reply.text, reply.reasoning) == ("Yes.", "Hm, ***\ufffd")
 
 
+@STREAMED
+async def test_a_message_of_several_parts_is_read(models: Models, on_token: OnToken | None) -> None:
+    """As Mistral's reasoning models send it."""
+    thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
+    parts = [thoughts, {"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]
+    reply = await reply_of(models, DIRECT, openai_answer(content=parts), on_token)
+    assert (reply.text, reply.reasoning) == ("Yes.", "Hm")
+
+
 async def test_the_thinking_of_claude_is_kept_apart(models: Models) -> None:
     content = [{"type": "thinking", "thinking": "Hm", "signature": "s"}, {"type": "text", "text": "Yes."}]
     usage = {"input_tokens": 3, "output_tokens": 2}

@@ -32,9 +32,7 @@ def read_reply(body: bytes) -> tuple[ModelReply, Billing]:
     answer = json.loads(body)
     refuse_error(answer)
     choice = answer["choices"][0]
-    text = choice["message"].get("content") or ""
-    if not isinstance(text, str):
-        raise TypeError("the content is not a text")
+    text = _text_in(choice["message"].get("content"))
     outcome = Outcome()
     outcome.reasoning.add(_reasoning_tokens(answer.get("usage")))
     _add_choice(outcome, choice, choice["message"])
@@ -52,7 +50,22 @@ def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[st
     refusal = message.get("refusal")
     outcome.refusal += refusal if isinstance(refusal, str) else ""
     outcome.filters = filter_names(choice) or outcome.filters
-    outcome.reasoning.add(next((message[name] for name in _REASONING if message.get(name)), None))
+    thoughts = next((message[name] for name in _REASONING if message.get(name)), None)
+    outcome.reasoning.add(thoughts or _thoughts_in(message.get("content")))
+
+
+def _text_in(content: Any) -> str:
+    """The text of a message. Mistral's reasoning models send a list of parts; others, such as thoughts, are no text."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+    if not isinstance(content, str | None):
+        raise TypeError("the content is not a text")
+    return content or ""
+
+
+def _thoughts_in(content: Any) -> str:
+    parts = content if isinstance(content, list) else ()
+    return "".join(_text_in(part.get("thinking")) for part in parts if part.get("type") == "thinking")
 
 
 def _reasoning_tokens(usage: Any) -> Any:
@@ -135,9 +148,9 @@ class StreamedReply:
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
             _add_choice(self._outcome, choice, delta)
-            self._add(delta.get("content"))
+            self._add(_text_in(delta.get("content")))
 
-    def _add(self, text: str | None) -> None:
+    def _add(self, text: str) -> None:
         if text:
             self._text.add(text)
 
