@@ -174,9 +174,14 @@ async def test_who_waits_is_visible(yard: Yard, wire: WireModel) -> None:
         await eventually(lambda: executor.count("model_calls_waiting", limit=limit) == 2)
         [waits] = await Overview(yard.database).limit_waits()
         assert (waits.limit, waits.calls, 1 <= waits.longest_s < 9) == (limit, 2, True)
-        entries = [entry for run_id in ids for entry in await yard.entries(run_id) if entry.type == "model.waiting"]
+
+        async def events() -> list[dict[str, Any]] | None:
+            entries = [entry for run_id in ids for entry in await yard.entries(run_id)]
+            waits = [dict(entry.data) for entry in entries if entry.type == "model.waiting"]
+            return waits if len(waits) == 2 else None
+
         event = {"node": "write", "visit": 1, "provider": "hosted_vllm", "model": "m", "limit": limit}
-        assert [entry.data for entry in entries] == [event, event]
+        assert await eventually(events) == [event, event]
         for run_id in ids:
             executor.parts.running[run_id].stop("cancelled")
         await eventually(lambda: not executor.count("model_calls_waiting", limit=limit))
