@@ -166,7 +166,7 @@ class Stage:
     model: WireServer
     echo: Echo
     watch: Watch
-    inputs: dict[str, str]
+    inputs: dict[str, Any]
 
     async def run(self, name: str, case: str) -> JsonObject:
         """To its end, followed as it goes."""
@@ -175,7 +175,7 @@ class Stage:
         return await self.visitor.ended(run_id)
 
     async def submit(self, name: str, case: str) -> str:
-        return await self.visitor.submit(name, None, case=case, **self.inputs)
+        return await self.visitor.submit(name, None, stream=True, case=case, **self.inputs)
 
     async def read_stream(self, run_id: str) -> None:
         async with self.visitor.stream(run_id) as events, asyncio.timeout(WITHIN_S):

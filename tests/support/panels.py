@@ -82,7 +82,7 @@ async def run_some(visitor: Visitor) -> None:
     """Two ordinary runs, and one that fails. Comes back when they have ended."""
     visitor.model.replies.update(_REPLIES)
     await visitor.apply("sometimes", SOMETIMES)
-    runs = [await visitor.submit("sometimes", topic=topic) for topic in ("fog", "rain", "rain")]
+    runs = [await visitor.submit("sometimes", topic=topic, stream=True) for topic in ("fog", "rain", "rain")]
     assert {run["status"] for run in await visitor.all_ended(runs)} == {"failed", "succeeded"}
 
 

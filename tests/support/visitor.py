@@ -27,7 +27,11 @@ class Model:
     def __init__(self) -> None:
         self.server: WireServer
         self.replies: dict[str, Behaviour] = {}
-        self.respond: Callable[[str], Behaviour] = lambda prompt: self.replies.get(prompt, Text("done"))
+        self.respond: Callable[[str], Behaviour] = self._reply_to
+
+    def _reply_to(self, prompt: str) -> Behaviour:
+        # The prompt of a typed reply ends with its schema, in a paragraph of its own.
+        return self.replies.get(prompt) or self.replies.get(prompt.partition("\n\n")[0]) or Text("done")
 
     @property
     def prompts(self) -> list[str]:
@@ -57,9 +61,12 @@ class Visitor:
         assert response.status_code in {200, 201}, response.text
         return _json(response)
 
-    async def submit(self, workflow: str, /, priority: int | None = None, **inputs: Any) -> str:
+    async def submit(
+        self, workflow: str, /, priority: int | None = None, *, stream: bool = False, **inputs: Any
+    ) -> str:
         """The run's id."""
-        response = await self.post(f"/v1/workflows/{workflow}/runs", inputs=inputs, priority=priority)
+        path = f"/v1/workflows/{workflow}/runs"
+        response = await self.post(path, inputs=inputs, priority=priority, stream=stream)
         # 200: the run had ended before the answer.
         assert response.status_code in {200, 202}, response.text
         return str(_json(response)["id"])

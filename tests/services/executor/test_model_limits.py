@@ -185,5 +185,9 @@ async def test_who_waits_is_visible(yard: Yard, wire: WireModel) -> None:
         for run_id in ids:
             executor.parts.running[run_id].stop("cancelled")
         await eventually(lambda: not executor.count("model_calls_waiting", limit=limit))
-        assert await Overview(yard.database).limit_waits() == []
+
+        async def nobody_waits() -> bool:
+            return await Overview(yard.database).limit_waits() == []
+
+        await eventually(nobody_waits)
         assert executor.count("model_limit_wait_seconds_count", limit=limit) == 3

@@ -56,7 +56,7 @@ class ExecutorSettings(InstallationSettings):
     reply_limit: int = Field(REPLY_LIMIT, gt=0, description="Most bytes of a model's reply")
     litellm: Annotated[frozenset[str], NoDecode, PlainValidator(read_litellm_providers)] = Field(
         default=frozenset(),
-        description="Providers to call through LiteLLM although they can be called directly: `openai, groq`, or `all`",
+        description="Providers to call through LiteLLM although they can be called directly: openai, groq, or all",
     )
     retention_days: float = Field(
         30.0, gt=0, description="Days that finished runs are kept, with their events, steps and model calls"
