@@ -77,7 +77,6 @@ async def test_the_schema_for_the_model_has_exactly_the_types_of_the_outputs() -
         ("str", "<think>\nHm, {</think>\n\n Hello", "Hello"),
         ("str", "<thinking>a</thinking><reasoning>b</reasoning>c <think>d</think>", "c <think>d</think>"),
         ("int", '<reasoning>Is {"p": 1} right?</reasoning>{"p": 2}', 2),
-        ("str", "<think>Hello", "<think>Hello"),
         # prose around it
         ("int", 'Sure! Here is it: {"p": 7}. Hope this helps {you}!', 7),
         ("int", 'Sure:\n\n```json\n{"p": 7}\n```\nHope this helps!', 7),
@@ -103,6 +102,8 @@ async def test_the_schema_for_the_model_has_exactly_the_types_of_the_outputs() -
         ("list['Billing' | 'other']", '["OTHER", "Billing"]', ["other", "Billing"]),
         ("'1' | '2'", "2", "2"),
         ("date", "<think>Hm</think> 2026-01-31 ", "2026-01-31"),
+        ("str", "The user greets.</think>\n\nHello", "Hello"),
+        ("str", "A <b>bold</b> word, or </think> in a text", "A <b>bold</b> word, or </think> in a text"),
         ("datetime | null", "2026-01-31T10:00:00Z", "2026-01-31T10:00:00+00:00"),
         ("any", "7.0", 7.0),
         ("any", '"[1]"', "[1]"),
@@ -201,6 +202,7 @@ async def test_limits_are_part_of_the_schema_that_the_model_gets() -> None:
         ("p: int", "", "the reply is empty"),
         ("p: str", "   ", "the reply is empty"),
         ("p: str", "<think>Hello</think>\n", "the reply is empty"),
+        ("p: str", "<think>Hello", "the reply is empty"),
         ("p: str", "a \ud800 b", "p: the text contains half of a surrogate pair"),
         # prose is no value
         ("p: str | null", "word", "the reply is no JSON"),
@@ -214,6 +216,15 @@ async def test_limits_are_part_of_the_schema_that_the_model_gets() -> None:
         ("p: bool", "Yes, it is true", "expected bool, got str"),
         ("p: bool", "1", "p: expected bool, got int 1"),
         ("p: int", "1e400", "p: expected int, got float inf"),
+        ("p: int", "12345678901234567890.0", "p: expected int, got float"),
+        # an object around the value that has more in it, and the schema itself
+        ("p: dict", '{"p": {"a": 1}, "note": "x"}', "note: no such field"),
+        ("p: any", '{"p": 4, "note": "x"}', "note: no such field"),
+        (
+            "p: any",
+            '{"type": "object", "properties": {"p": {}}, "required": ["p"], "additionalProperties": false}',
+            "it is the schema",
+        ),
         ("p: list[int]", '"[1"', "p: expected list[int], got str '[1'"),
         ("p: list[int]", '"1"', "p: expected list[int], got str '1'"),
         ("p: \"'bill' | 'other'\"", "It is bill.", "isn't one of its values (values: bill, other)"),

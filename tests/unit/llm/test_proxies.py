@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
 
-from flowyard.errors.steps import ModelNeverRan
+from flowyard.errors.steps import ModelError, ModelNeverRan
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import open_models
 from flowyard.llm.proxies import proxy_for
 from support.wire.behaviour import Text
 from support.wire.openai import openai_server
-from support.wire.providers import ENVIRON, LITELLM, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, ENVIRON, LITELLM, OPENAI, Provider
 from support.wire.server import WireServer
 
 PROXY = "http://proxy:3128"
@@ -62,6 +63,27 @@ async def test_a_proxy_that_is_away_is_named_without_its_password() -> None:
         with pytest.raises(ModelNeverRan, match=r"through the proxy 127\.0\.0\.1:9 ") as caught:
             await models.reply(ModelCall("write", ModelSettings(OPENAI.name, "m"), (ChatMessage("user", "Hello?"),)))
     assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC], ids=lambda provider: provider.name)
+async def test_a_proxy_that_refuses_its_password_does_not_show_it(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        proxy = f"http://somebody:password-of-it@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        settings = ModelSettings(provider.name, "m", api_base="https://models.example.com", timeout=5)
+        async with open_models({**ENVIRON, "HTTPS_PROXY": proxy}, litellm=LITELLM) as models:
+            with pytest.raises(ModelError) as caught:
+                await models.reply(ModelCall("write", settings, (ChatMessage("user", "Hello?"),)))
+    assert "password" not in str(caught.value)
+    assert "407" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,11 @@ async def test_the_thinking_of_claude_is_kept_apart(models: Models) -> None:
     [
         ("Yes.", "", "Yes."),
         ("<thinking>a</thinking><reasoning>b</reasoning>c <think>d</think>", "a\nb", "c <think>d</think>"),
-        ("<think>Yes.", "", "<think>Yes."),
+        ("<think>Yes.", "Yes.", ""),
+        ("<THINK>a</Think>b <thinking effort='low'>c</thinking>", "a", "b <thinking effort='low'>c</thinking>"),
+        ("<thinking effort='low'>a</thinking>b", "a", "b"),
+        ("a</think>\nb", "a", "b"),
+        ("a </think> b", "", "a </think> b"),
         ("a <think>b</think>", "", "a <think>b</think>"),
         ("<think></think>Yes.", "", "Yes."),
     ],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from flowyard.errors.base import FlowyardError
 
 Cost: TypeAlias = Decimal | int
 """US dollars, or a number of tokens or calls."""
+_WHERE: Final = " (on a stack, that of its executors counts)"
 
 
 class MissingApiKey(FlowyardError, code="missing_api_key", status=422, title="A model's API key is missing"):
@@ -16,7 +17,7 @@ class MissingApiKey(FlowyardError, code="missing_api_key", status=422, title="A 
 
     def __init__(self, *, provider: str, model: str, variable: str) -> None:
         self.variable = variable
-        super().__init__(f"{provider}/{model} needs an API key: set the environment variable {variable}")
+        super().__init__(f"{provider}/{model} needs an API key: set the environment variable {variable}{_WHERE}")
 
 
 class InvalidApiKey(MissingApiKey, code="invalid_api_key", title="A model's API key can't be used"):
@@ -25,7 +26,7 @@ class InvalidApiKey(MissingApiKey, code="invalid_api_key", title="A model's API 
     def __init__(self, *, provider: str, model: str, variable: str, why: str) -> None:
         self.variable = variable
         FlowyardError.__init__(
-            self, f"{provider}/{model}: the environment variable {variable} {why}: it can't be the API key"
+            self, f"{provider}/{model}: the environment variable {variable} {why}: it can't be the API key{_WHERE}"
         )
 
 

@@ -25,6 +25,8 @@ def address_fault(address: str) -> str | None:
         return "must be an address" if "@" in address else f"must be an address ({error})"
     if parts.username is not None:
         return "contains a user or a password, which would be shown in errors: name the key's variable in api_key_env"
+    if "?" in address or "#" in address:
+        return "contains a query or a fragment: paths are added to its end"
     if parts.scheme not in ("http", "https") or not has_host:
         return "must be an address with a host"
     return None

@@ -31,6 +31,7 @@ from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_proxies import keep_private_calls_direct
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.providers import litellm_base
+from flowyard.llm.proxies import all_credentials
 from flowyard.llm.streamed_text import StreamedText, whole_text
 from flowyard.llm.terms import LITELLM_NAMES, Terms
 from flowyard.llm.threads import in_daemon_thread
@@ -71,7 +72,7 @@ class LiteLLMModel:
         _require_provider(settings)
         # The process's environment as well: where `keys` has no entry for a provider, LiteLLM finds the key there.
         access = keys.access_to(settings, self._environ, os.environ)
-        secrets = access.secrets | call.secrets
+        secrets = access.secrets | call.secrets | all_credentials(os.environ)
         try:
             async with asyncio.timeout(settings.timeout):
                 with guarded_http(self._reply_limit):

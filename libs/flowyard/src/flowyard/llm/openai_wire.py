@@ -28,6 +28,7 @@ from flowyard.llm.event_stream import BrokenReply, too_large
 from flowyard.llm.failures import Secrets
 from flowyard.llm.json_forms import response_format
 from flowyard.llm.openai_replies import StreamedReply, read_reply
+from flowyard.llm.proxies import credentials
 
 _REST_TIMEOUT_S: Final = 0.05
 _ERROR_LIMIT: Final = 64_000
@@ -86,7 +87,7 @@ async def chat(
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
     """
     body = _body(endpoint, call, stream=on_token is not None, max_tokens=max_tokens)
-    secrets |= call.secrets | ({endpoint.key} if endpoint.key else set()) | _secrets_of(endpoint.proxy)
+    secrets |= call.secrets | ({endpoint.key} if endpoint.key else set()) | credentials(endpoint.proxy)
     started = perf_counter()
     try:
         async with asyncio.timeout(call.settings.timeout):
@@ -221,9 +222,3 @@ def _connection_error(error: Exception, endpoint: Endpoint, settings: ModelSetti
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError | ValueError):
         return failures.never_sent(settings, f"can't connect to {detail}", secrets)
     return failures.broken(settings, f"lost the connection to {detail}", secrets)
-
-
-def _secrets_of(proxy: str | None) -> set[str]:
-    """The user and the password of a proxy."""
-    parts = urlsplit(proxy or "")
-    return {text for text in (parts.username, parts.password) if text}

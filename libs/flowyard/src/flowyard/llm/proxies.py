@@ -31,6 +31,17 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
+def credentials(*proxies: str | None) -> frozenset[str]:
+    """The users and passwords in the addresses of proxies."""
+    parts = [urlsplit(proxy) for proxy in proxies if proxy]
+    return frozenset(text for part in parts for text in (part.username, part.password) if text)
+
+
+def all_credentials(environ: Mapping[str, str]) -> frozenset[str]:
+    """Those of all proxies that the environment names."""
+    return credentials(*(_value(environ, name) for name in ("http_proxy", "https_proxy", "all_proxy")))
+
+
 @lru_cache(256)
 def is_private(host: str) -> bool:
     """Whether a host is this machine or in a private network. A name without a dot can't be anywhere else."""

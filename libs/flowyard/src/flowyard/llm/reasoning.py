@@ -7,21 +7,32 @@ from typing import Final
 
 REASONING_LIMIT: Final = 100_000
 """Characters of a call's reasoning that are kept."""
-_OPENING: Final = re.compile(r"\s*<(think|thinking|reasoning)>")
+_OPENING: Final = re.compile(r"<(think|thinking|reasoning)(?:\s[^<>]{0,100})?>", re.IGNORECASE)
+# Some servers give the model the opening tag, so that it isn't part of the reply.
+_CLOSING: Final = re.compile(r"</(?:think|thinking|reasoning)>[ \t]*(?:\n|$)", re.IGNORECASE)
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
-    """The blocks of reasoning that a text begins with, such as `<think>…</think>`, and the text after them."""
+    """The blocks of reasoning that a text begins with, such as `<think>…</think>`, and the text after them.
+
+    A block that isn't closed goes to the end.
+    """
     blocks: list[str] = []
     end = 0
-    while (opening := _OPENING.match(text, end)) is not None:
-        closing = f"</{opening[1]}>"
-        start = text.find(closing, opening.end())
-        if start < 0:
-            break
+    closing = _CLOSING.search(text)
+    if closing is not None and _OPENING.search(text, 0, closing.start()) is None:
+        blocks.append(text[: closing.start()].strip())
+        end = closing.end()
+    while (opening := _OPENING.match(text, _without_space(text, end))) is not None:
+        closing = re.compile(f"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
+        start, end = closing.span() if closing is not None else (len(text), len(text))
         blocks.append(text[opening.end() : start].strip())
-        end = start + len(closing)
     return "\n".join(block for block in blocks if block), text[end:].strip()
+
+
+def _without_space(text: str, start: int) -> int:
+    """Where the next text begins that is no white space."""
+    return len(text) - len(text[start:].lstrip())
 
 
 class Reasoning:

@@ -28,6 +28,8 @@ from flowyard.llm.reasoning import split_reasoning
 from flowyard.steps.json_in_text import parse, values_in
 
 _SHOWN: Final = 5
+_EXACT: Final = 2**53
+"""The greatest number up to which a float holds each integer."""
 
 
 def reply_schema(node: PromptNode) -> Mapping[str, Any] | None:
@@ -92,7 +94,12 @@ def _read_value(node: PromptNode, value: Any) -> tuple[dict[str, Any], list[str]
 def _single(node: PromptNode, data: Any) -> tuple[dict[str, Any], list[str]]:
     """One output takes the reply itself, or an object that holds nothing else."""
     output = node.outputs[0]
-    wrapped = isinstance(data, dict) and data.keys() == {output.field}
+    named = isinstance(data, dict) and output.field in data
+    wrapped = named and len(data) == 1
+    if named and not wrapped and not _has_field(output.type, output.field):
+        return {}, [f"{name}: no such field" for name in data if name != output.field]
+    if data == reply_schema(node):
+        return {}, ["it is the schema, and not a value that fits it"]
     problems: list[str] = []
     value = _typed(output, data[output.field] if wrapped else data, problems)
     if problems and wrapped:
@@ -100,6 +107,14 @@ def _single(node: PromptNode, data: Any) -> tuple[dict[str, Any], list[str]]:
         value = _typed(output, data, unwrapped)
         problems = problems if unwrapped else []
     return {output.field: value}, problems
+
+
+def _has_field(kind: Type, name: str) -> bool:
+    match core(without_null(kind)):
+        case ObjectOf(dict() as fields):
+            return name in fields
+        case _:
+            return False
 
 
 def _several(node: PromptNode, data: Any) -> tuple[dict[str, Any], list[str]]:
@@ -126,7 +141,7 @@ def as_meant(kind: Type, value: Any) -> Any:
             return as_meant(inner, value)
         case Choice(values), str():
             return _chosen(values, value)
-        case Simple("int"), float() if value.is_integer():
+        case Simple("int"), float() if value.is_integer() and abs(value) <= _EXACT:
             return int(value)
         case Simple("bool"), str() if value.strip().lower() in ("true", "false"):
             return value.strip().lower() == "true"
