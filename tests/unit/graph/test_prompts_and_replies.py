@@ -10,9 +10,9 @@ import pytest
 
 from flowyard.errors.requests import InvalidInputs
 from flowyard.language.inputs import valid_inputs
-from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, Usage
-from flowyard.runs.events import ModelCalled, RetryScheduled
-from support.workflows import Answering, Outcome, document, load, run
+from flowyard.llm.calls import ChatMessage
+from flowyard.runs.events import RetryScheduled
+from support.workflows import Outcome, document, load, run
 
 _PROFILE = """
 p:
@@ -332,7 +332,7 @@ async def test_a_reply_that_nests_without_end_is_invalid_and_no_crash() -> None:
         "x" + '{"' * 50_000,
         "x" + "[1] " * 50_000,
         "x" + "<think>" * 50_000,
-        "<think></think>" * 20_000 + "x",
+        "<think></think>" * 100_000 + "x",
     ],
     ids=lambda reply: reply[:5],
 )
@@ -340,76 +340,3 @@ async def test_a_reply_that_never_closes_takes_no_time(reply: str) -> None:
     started = time.process_time()
     _invalid(await run(_one("p: int", options=", retry: 0"), replies={"a": reply}))
     assert time.process_time() - started < 2
-
-
-async def test_a_value_with_braces_is_not_expanded_again() -> None:
-    text = document(
-        "",
-        fields="topic: {type: str, required: true}\nsecret: {type: str, default: hidden}\na: str\nb: str",
-        nodes="""
-        - {id: a, prompt: 'about {topic}', outputs: [a]}
-        - {id: b, prompt: 'again {local}', inputs: {local: '{a} {topic}'}, outputs: [b]}
-        """,
-    )
-    outcome = await run(text, {"topic": "{secret} {{x}} {"}, {"a": "{secret}"})
-    assert outcome.prompts_of("a") == ["about {secret} {{x}} {"]
-    assert outcome.prompts_of("b") == ["again {secret} {secret} {{x}} {"]
-
-
-async def test_local_inputs_keep_their_types_and_hide_fields() -> None:
-    text = document(
-        "",
-        fields="xs: {type: 'list[str]', default: [a, b]}\na: str",
-        nodes="- {id: a, prompt: '{first} of {n} {xs}', inputs: {first: '{xs[0]}', n: 2, xs: mine}, outputs: [a]}",
-    )
-    assert (await run(text)).prompts_of("a") == ["a of 2 mine"]
-
-
-async def test_system_and_examples_come_before_the_question() -> None:
-    text = document(
-        "",
-        fields="x: {type: str, default: now}\np: int",
-        nodes="""
-        - id: a
-          system: 'Be brief about {x}'
-          prompt: 'What is {x}?'
-          outputs: [p]
-          examples: [{inputs: {x: one}, outputs: {p: 1}}]
-        """,
-    )
-    outcome = await run(text, replies={"a": "7"})
-    assert [(m.role, m.content) for m in outcome.calls[0].messages] == [
-        ("system", "Be brief about now"),
-        ("user", "What is one?"),
-        ("assistant", '{"p": 1}'),
-        ("user", "What is now?"),
-    ]
-
-
-@pytest.mark.parametrize("installation", [True, False])
-@pytest.mark.parametrize(
-    ("document", "may"), [("", True), (", log_prompts: true", True), (", log_prompts: false", False)]
-)
-async def test_prompts_are_kept_if_the_installation_says_so_and_the_node_doesnt_refuse(
-    document: str, *, may: bool, installation: bool
-) -> None:
-    outcome = await run(_one("p: str", options=document), replies={"a": "x"}, log_prompts=installation)
-    called = outcome.of(ModelCalled)[0]
-    kept = (({"role": "user", "content": "go"},), "x") if may and installation else (None, None)
-    assert (called.messages, called.reply) == kept
-
-
-async def test_what_the_model_reasoned_is_kept_with_its_reply() -> None:
-    async def answer(_: ModelCall) -> ModelReply:
-        return ModelReply("x", Usage(3, 2), None, reasoning="hm")
-
-    for logs, kept in ((True, "hm"), (False, None)):
-        outcome = await run(_one("p: str"), model=Answering(answer), log_prompts=logs)
-        assert outcome.of(ModelCalled)[0].reasoning == kept
-
-
-async def test_a_nodes_own_model_is_called() -> None:
-    outcome = await run(_one("p: str", options=", llm: {provider: openai, model: gpt-9}"), replies={"a": "x"})
-    assert str(outcome.calls[0].settings) == "openai/gpt-9"
-    (called,) = outcome.of(ModelCalled)
-    assert (called.provider, called.model) == ("openai", "gpt-9")

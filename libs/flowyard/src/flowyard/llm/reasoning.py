@@ -7,7 +7,8 @@ from typing import Final
 
 REASONING_LIMIT: Final = 100_000
 """Characters of a call's reasoning that are kept."""
-_OPENING: Final = re.compile(r"<(think|thinking|reasoning)(?:\s[^<>]{0,100})?>", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(think|thinking|reasoning)(?:\s[^<>]{0,100})?>", re.IGNORECASE)
+_OPENING: Final = re.compile(rf"\s*{_TAG.pattern}", re.IGNORECASE)
 # Some servers give the model the opening tag, so that it isn't part of the reply.
 _CLOSING: Final = re.compile(r"</(?:think|thinking|reasoning)>[ \t]*(?:\n|$)", re.IGNORECASE)
 
@@ -20,19 +21,14 @@ def split_reasoning(text: str) -> tuple[str, str]:
     blocks: list[str] = []
     end = 0
     closing = _CLOSING.search(text)
-    if closing is not None and _OPENING.search(text, 0, closing.start()) is None:
+    if closing is not None and _TAG.search(text, 0, closing.start()) is None:
         blocks.append(text[: closing.start()].strip())
         end = closing.end()
-    while (opening := _OPENING.match(text, _without_space(text, end))) is not None:
+    while (opening := _OPENING.match(text, end)) is not None:
         closing = re.compile(f"</{opening[1]}>", re.IGNORECASE).search(text, opening.end())
         start, end = closing.span() if closing is not None else (len(text), len(text))
         blocks.append(text[opening.end() : start].strip())
     return "\n".join(block for block in blocks if block), text[end:].strip()
-
-
-def _without_space(text: str, start: int) -> int:
-    """Where the next text begins that is no white space."""
-    return len(text) - len(text[start:].lstrip())
 
 
 class Reasoning:

@@ -191,9 +191,7 @@ class ModelShape(Shape):
     extra: dict[str, Any] | None = Field(
         None, description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value."
     )
-    json_form: JsonForm | None = Field(
-        None, alias="json", description="How the model is asked for JSON; chosen by schema and provider otherwise."
-    )
+    json_form: JsonForm | None = Field(None, alias="json", description="How the model is asked for JSON.")
     price: PriceShape | None = Field(None, description="What its tokens cost, in US dollars per million.")
     concurrency: int | None = Field(
         None, ge=1, le=10_000, description="Calls of this workflow to this model that may be made at a time."
