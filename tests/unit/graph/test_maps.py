@@ -122,13 +122,16 @@ async def _fails_at_two(call: ModelCall) -> str:
 
 async def test_a_long_list_is_worked_on_by_a_bounded_number_of_workers() -> None:
     """Also where the document sets no limit."""
-    at_work, most = 0, 0
+    at_work, most, all_at_work = 0, 0, asyncio.Event()
 
     async def answer(call: ModelCall) -> str:
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
-        await asyncio.sleep(0.01)
+        if at_work == MOST_AT_ONCE:
+            all_at_work.set()
+        await all_at_work.wait()
+        await asyncio.sleep(0.01)  # a worker too many would begin in this time
         at_work -= 1
         return await _echo(call)
 
