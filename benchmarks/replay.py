@@ -21,6 +21,7 @@ from flowyard.errors.steps import ProviderError
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
 from flowyard.storage.schema import migrate
+from flowyard.web.process import new_event_loop
 from flowyard_embedded.servers.postgres import start_postgres
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -191,7 +192,8 @@ def main() -> None:
     with temporary_home() as home:
         server = start_postgres(home / "postgres")
         try:
-            is_fast = asyncio.run(measure(server.url.get_secret_value(), args.repetitions))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                is_fast = runner.run(measure(server.url.get_secret_value(), args.repetitions))
         finally:
             server.process.stop()
     raise SystemExit(not is_fast)

@@ -28,7 +28,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 def run_process(service: Coroutine[Any, Any, None]) -> int:
     """Runs the service on its own event loop. Returns the exit code: 0, or 1 after an error, which it logs."""
     try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(service)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -68,7 +68,8 @@ def ends_on_signals(ending: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of every service."""
     loop: asyncio.AbstractEventLoop = _loop_factory()
     loop.set_exception_handler(_handle_unawaited)
     return loop
