@@ -186,8 +186,8 @@ def _outcomes_after(history: History, part: Sequence[Step]) -> Counter[str]:
 
 
 def read(data: Mapping[str, Any]) -> History:
-    """`data`: of a file. `steps`: rows as Postgres has them."""
-    rows = [{name: _moment(name, value) for name, value in row.items()} for row in data["steps"]]
+    """`data`: of a file. `steps`: rows as Postgres has them. An earlier release had fewer columns."""
+    rows = [{"left_s": None, **{name: _moment(name, value) for name, value in row.items()}} for row in data["steps"]]
     steps = [step_of(cast("asyncpg.Record", row)) for row in rows]
     events = [Entry(seq, datetime.fromisoformat(at), kind, event) for seq, at, kind, event in data["events"]]
     return History(**{**data, "steps": steps, "events": events})

@@ -86,7 +86,10 @@ class Recording:
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         return Begun(0.0, timeout_s)
 
-    def move_deadline(self, step: StepId, left_s: float | None) -> None:
+    def pause_deadline(self, step: StepId, left_s: float) -> None:
+        pass
+
+    def resume_deadline(self, step: StepId, left_s: float) -> None:
         pass
 
     async def step_aside(self, step: StepId) -> None:

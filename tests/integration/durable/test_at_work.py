@@ -308,10 +308,8 @@ async def test_the_release_before_marks_no_step_that_is_to_be_executed_again(
     await eventually(lambda: again.model.calls == {"b": 1, "c": 1})
 
 
-async def test_a_step_has_no_deadline_while_its_call_waits_for_what_others_leave_of_the_budget(
-    stored: Stored, attempts: Attempts
-) -> None:
-    """So that no sweep takes its run away meanwhile. The call of `b` leaves enough for that of `c`."""
+def short_of_budget() -> str:
+    """The call of `c` waits until that of `b` has ended, which leaves enough for it."""
     llm = "retry: 0, llm: {max_tokens: 1000}"
     text = document(
         "s b c0 c z",
@@ -328,7 +326,12 @@ async def test_a_step_has_no_deadline_while_its_call_waits_for_what_others_leave
     text = text.replace("{id: c,", f"{{id: c, timeout: 100, {llm},")
     for node in ("s", "c0", "z"):
         text = text.replace(f"{{id: {node},", f"{{id: {node}, llm: {{max_tokens: 10}},")
-    run_id, free = await attempts.submit(text), asyncio.Event()
+    return text
+
+
+async def waiting_for_budget(stored: Stored, attempts: Attempts) -> tuple[UUID, asyncio.Task[None], asyncio.Event]:
+    """A run of which `c` waits; its attempt; what lets `b` end."""
+    run_id, free = await attempts.submit(short_of_budget()), asyncio.Event()
     one = attempts.executor()
 
     async def after_b(request: Request) -> str:
@@ -344,13 +347,47 @@ async def test_a_step_has_no_deadline_while_its_call_waits_for_what_others_leave
 
     await eventually(waits)
     assert one.model.calls["c"] == 0
-    assert await stored.database.value("SELECT step_deadline FROM claims") is None
-    free.set()
     assert attempt.task is not None
-    await asyncio.wait_for(attempt.task, 10)
+    return run_id, attempt.task, free
+
+
+async def test_a_step_has_no_deadline_while_its_call_waits_for_what_others_leave_of_the_budget(
+    stored: Stored, attempts: Attempts
+) -> None:
+    """So that no sweep takes its run away meanwhile."""
+    run_id, attempt, free = await waiting_for_budget(stored, attempts)
+    assert await stored.database.value("SELECT step_deadline FROM claims") is None
+    assert (await rows(stored, run_id))["c"].left_s == pytest.approx(100, abs=20)
+    free.set()
+    await asyncio.wait_for(attempt, 10)
     run = await stored.runs.get(run_id)
     assert (run.status, run.error) == ("succeeded", None)
-    assert (await rows(stored, run_id))["c"].deadline is not None
+    step = (await rows(stored, run_id))["c"]
+    assert step.deadline is not None
+    assert step.left_s is None
+
+
+@pytest.mark.parametrize("how", ["lost", "retried"])
+async def test_what_was_left_of_a_step_s_time_while_its_call_waited_outlasts_its_executor(
+    stored: Stored, attempts: Attempts, how: str
+) -> None:
+    """A retry of the run gives it the whole time again."""
+    run_id, one = await attempts.submit(TIMED), attempts.executor(WireModel(hold={"b"}))
+    await held_in(stored, one, run_id, "b")
+    await one.crash()
+    # As it stands there while a call waits.
+    await stored.database.execute("UPDATE steps SET deadline = NULL, left_s = 30 WHERE node = 'b'")
+    if how == "retried":
+        await stored.database.execute("UPDATE runs SET max_attempts = 1")
+    await attempts.lose_executor(run_id)
+    if how == "retried":
+        await stored.moves.retry(run_id)
+        assert (await rows(stored, run_id))["b"].left_s is None
+    again = (await held_in(stored, attempts.executor(WireModel(hold={"b"})), run_id, "b"))["b"]
+    assert again.deadline is not None
+    left_s = (again.deadline - await stored.database.value("SELECT now()")).total_seconds()
+    assert left_s == pytest.approx(30 if how == "lost" else 100, abs=15)
+    assert again.left_s is None
 
 
 async def test_a_map_is_listed_after_its_items(stored: Stored, attempts: Attempts) -> None:

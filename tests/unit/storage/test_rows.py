@@ -106,6 +106,7 @@ def test_the_values_of_a_step_are_those_of_its_columns() -> None:
         "tries": 3,
         "started_at": AT,
         "deadline": AT,
+        "left_s": None,
         "wake_at": None,
         "duration_s": 0.25,
         "handled": "goto",

@@ -85,17 +85,23 @@ class Journal:
         """A step is about to start. Returns the seconds until its deadline, which was set by its first start."""
         now = self.writer.now()
         row = earlier or self._new_step(step, now)
-        deadline = row.deadline
-        if deadline is None and timeout_s is not None:
-            deadline = now + timedelta(seconds=timeout_s)
-        self._open[step] = replace(row, status="running", deadline=deadline, wake_at=None, error=None, handled=None)
+        deadline, left_s = row.deadline, row.left_s if row.left_s is not None else timeout_s
+        if deadline is None and left_s is not None:
+            deadline = now + timedelta(seconds=left_s)
+        begun = replace(row, status="running", deadline=deadline, left_s=None, wake_at=None, error=None, handled=None)
+        self._open[step] = begun
         self._begun[step] = now
         return (deadline - now).total_seconds() if deadline is not None else None
 
-    def move_deadline(self, step: StepId, left_s: float | None) -> None:
-        """The step's time ends in so many seconds. None: it doesn't run now, so that nobody may end the step for it."""
-        deadline = self.writer.now() + timedelta(seconds=left_s) if left_s is not None else None
-        self._write(replace(self._open[step], deadline=deadline))
+    def pause_deadline(self, step: StepId, left_s: float) -> None:
+        """The step's time doesn't run now, so that nobody may end the step for it; so many seconds of it are left."""
+        self._write(replace(self._open[step], deadline=None, left_s=left_s))
+        self.writer.commit_within(EVENT_DELAY)
+
+    def resume_deadline(self, step: StepId, left_s: float) -> None:
+        """The step's time runs again, and ends in so many seconds."""
+        deadline = self.writer.now() + timedelta(seconds=left_s)
+        self._write(replace(self._open[step], deadline=deadline, left_s=None))
         self.writer.commit_within(EVENT_DELAY)
 
     def settle(self, end: events.StepFinished | events.StepFailed, next_: Next | None, choice: Choice | None) -> None:

@@ -131,8 +131,11 @@ class DurableRecorder:
         await self._start(step)
         return Begun(commit_s, self._journal.begin_step(step, earlier, timeout_s))
 
-    def move_deadline(self, step: StepId, left_s: float | None) -> None:
-        self._journal.move_deadline(step, left_s)
+    def pause_deadline(self, step: StepId, left_s: float) -> None:
+        self._journal.pause_deadline(step, left_s)
+
+    def resume_deadline(self, step: StepId, left_s: float) -> None:
+        self._journal.resume_deadline(step, left_s)
 
     async def step_aside(self, step: StepId) -> None:
         self._about_to_begin.add(step)

@@ -233,9 +233,10 @@ class Step:
 
     The fields are in the order of the columns. `item`: its index in a map. `seq`: the number of the event that ended
     it, else of the last one; `start_seq`: of the event with which it last began. `started_at`: its first start.
-    `deadline`: when its time is over; `wake_at`: when its next try may begin. `duration_s`: how long it was last at
-    work. `handled`: how the run went on after its failure; `next`: how it went on after it, as it was decided; None:
-    that isn't recorded. `outputs` of a map: how many items it has, and how many have ended.
+    `deadline`: when its time is over; `left_s`: what is left of its time while it doesn't run. `wake_at`: when its next
+    try may begin. `duration_s`: how long it was last at work. `handled`: how the run went on after its failure; `next`:
+    how it went on after it, as it was decided; None: that isn't recorded. `outputs` of a map: how many items it has,
+    and how many have ended.
     """
 
     node: str
@@ -248,6 +249,7 @@ class Step:
     tries: int = 1
     started_at: datetime
     deadline: datetime | None = None
+    left_s: float | None = None
     wake_at: datetime | None = None
     duration_s: float | None = None
     handled: str | None = None

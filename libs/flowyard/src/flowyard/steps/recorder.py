@@ -72,8 +72,11 @@ class Recorder(Protocol):
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         """Returns when the step may begin: when the results before it are durable. `timeout_s`: its time limit."""
 
-    def move_deadline(self, step: StepId, left_s: float | None) -> None:
-        """The step's time ends in so many seconds. None: it doesn't run now."""
+    def pause_deadline(self, step: StepId, left_s: float) -> None:
+        """The step's time doesn't run now; so many seconds of it are left."""
+
+    def resume_deadline(self, step: StepId, left_s: float) -> None:
+        """The step's time runs again, and ends in so many seconds."""
 
     async def step_aside(self, step: StepId) -> None:
         """For a step that has done nothing yet: if the run is to be handed back, it is as if it hadn't begun."""
@@ -122,7 +125,10 @@ class InMemory:
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         return Begun(0.0, timeout_s)
 
-    def move_deadline(self, step: StepId, left_s: float | None) -> None:
+    def pause_deadline(self, step: StepId, left_s: float) -> None:
+        pass
+
+    def resume_deadline(self, step: StepId, left_s: float) -> None:
         pass
 
     async def step_aside(self, step: StepId) -> None:

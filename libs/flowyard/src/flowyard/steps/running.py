@@ -50,10 +50,10 @@ class RunningStep:
         now = asyncio.get_running_loop().time
         left = until - now()
         limit.reschedule(None)
-        self.context.recorder.move_deadline(self.step, None)
+        self.context.recorder.pause_deadline(self.step, left)
         yield
         limit.reschedule(now() + left)
-        self.context.recorder.move_deadline(self.step, left)
+        self.context.recorder.resume_deadline(self.step, left)
 
     @property
     def is_out_of_time(self) -> bool:

@@ -3,8 +3,8 @@
 --
 -- $1 is the lease in seconds. All others are arrays, one per column, whose elements of the same index are one row:
 --     $2-$14   one row per run
---     $15-$31  one row per step        (columns as in Step)
---     $32-$54  one row per model call  (columns as in rows.CallRow)
+--     $15-$32  one row per step        (columns as in Step)
+--     $33-$55  one row per model call  (columns as in rows.CallRow)
 
 WITH
 -- What each run wants to write. Its status is null unless the claim ends with this commit. Then the run ends, or it is
@@ -78,13 +78,13 @@ sent_steps AS (
     SELECT s.* FROM unnest(
         $15::uuid[],        $16::text[],        $17::int[],         $18::int[],  $19::text[],  $20::text[],
         $21::int[],         $22::int[],         $23::smallint[],    $24::timestamptz[],
-        $25::timestamptz[], $26::timestamptz[], $27::real[],        $28::text[], $29::text[],  $30::text[],
-        $31::text[]
+        $25::timestamptz[], $26::real[],        $27::timestamptz[], $28::real[], $29::text[],  $30::text[],
+        $31::text[],        $32::text[]
     ) AS s (
         run_id,             node,               visit,              item,        kind,         status,
         seq,                start_seq,          tries,              started_at,
-        deadline,           wake_at,            duration_s,         handled,     next,         outputs,
-        error
+        deadline,           left_s,             wake_at,            duration_s,  handled,      next,
+        outputs,            error
     )
     JOIN accepted USING (run_id)
 ),
@@ -92,15 +92,15 @@ sent_steps AS (
 -- A step that hasn't ended is overwritten. One that has ended is never changed; it has this number already if this
 -- statement is sent again.
 new_steps AS (
-    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at,
-        duration_s, handled, next, outputs, error)
+    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, left_s,
+        wake_at, duration_s, handled, next, outputs, error)
     SELECT s.run_id, s.node, s.visit, s.item, s.kind, s.status, s.seq, s.start_seq, s.tries, s.started_at, s.deadline,
-        s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
+        s.left_s, s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
     FROM sent_steps s
     ON CONFLICT (run_id, node, visit, item) DO UPDATE SET status = excluded.status, seq = excluded.seq,
         start_seq = excluded.start_seq, tries = excluded.tries, started_at = excluded.started_at,
-        deadline = excluded.deadline, wake_at = excluded.wake_at, duration_s = excluded.duration_s,
-        handled = excluded.handled, next = excluded.next, outputs = excluded.outputs, error = excluded.error
+        deadline = excluded.deadline, left_s = excluded.left_s, wake_at = excluded.wake_at,
+        duration_s = excluded.duration_s, handled = excluded.handled, next = excluded.next, outputs = excluded.outputs, error = excluded.error
         WHERE steps.status NOT IN ('succeeded', 'failed') OR steps.seq = excluded.seq
     RETURNING steps.run_id
 ),
@@ -117,11 +117,11 @@ interrupted AS (
 
 sent_parts AS (
     SELECT p.* FROM unnest(
-        $32::uuid[],     $33::int[],         $34::text[], $35::int[],     $36::int[],  $37::int[],
-        $38::smallint[], $39::smallint[],    $40::text[], $41::text[],    $42::text[], $43::timestamptz[],
-        $44::real[],     $45::real[],        $46::int[],  $47::int[],     $48::int[],
-        $49::numeric[],  $50::text[],        $51::smallint[],
-        $52::bigint[],   $53::numeric[],      $54::text[]
+        $33::uuid[],     $34::int[],         $35::text[], $36::int[],     $37::int[],  $38::int[],
+        $39::smallint[], $40::smallint[],    $41::text[], $42::text[],    $43::text[], $44::timestamptz[],
+        $45::real[],     $46::real[],        $47::int[],  $48::int[],     $49::int[],
+        $50::numeric[],  $51::text[],        $52::smallint[],
+        $53::bigint[],   $54::numeric[],      $55::text[]
     ) AS p (
         run_id,          seq,                node,        visit,          item,        part,
         round,           question,           status,      provider,       model,       at,

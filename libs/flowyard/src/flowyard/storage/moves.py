@@ -163,7 +163,8 @@ old_snapshot AS (DELETE FROM snapshots USING moved WHERE run_id = moved.id AND m
 -- A retry marks what it executes again, and gives it a new deadline. What lost its executor keeps its deadline.
 old_steps AS (
     UPDATE steps SET status = CASE WHEN steps.handled = 'fail' THEN 'retrying' ELSE 'interrupted' END,
-        wake_at = CASE WHEN moved.status = 'queued' THEN wake_at END, deadline = CASE WHEN NOT $7 THEN deadline END
+        wake_at = CASE WHEN moved.status = 'queued' THEN wake_at END,
+        deadline = CASE WHEN NOT $7 THEN deadline END, left_s = CASE WHEN NOT $7 THEN left_s END
     FROM moved WHERE steps.run_id = moved.id AND (
         steps.status = 'running' OR steps.status = 'waiting' AND moved.status <> 'queued'
         OR $7 AND (steps.status = 'interrupted' OR steps.status = 'failed' AND steps.handled = 'fail')

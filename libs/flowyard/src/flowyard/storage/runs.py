@@ -168,17 +168,17 @@ copied AS (
     RETURNING kind
 ),
 given AS (
-    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at,
-        duration_s, handled, next, outputs, error)
+    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, left_s,
+        wake_at, duration_s, handled, next, outputs, error)
     SELECT s.run_id, s.node, s.visit, s.item, s.kind, s.status, s.seq, s.start_seq, s.tries, s.started_at, s.deadline,
-        s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
+        s.left_s, s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
     FROM added a JOIN unnest(
         $16::uuid[], $17::text[], $18::int[], $19::int[], $20::text[], $21::text[], $22::int[], $23::int[],
-        $24::smallint[], $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::real[], $29::text[],
-        $30::text[], $31::text[], $32::text[]
+        $24::smallint[], $25::timestamptz[], $26::timestamptz[], $27::real[], $28::timestamptz[], $29::real[],
+        $30::text[], $31::text[], $32::text[], $33::text[]
     ) AS s (
-        run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, wake_at, duration_s,
-        handled, next, outputs, error
+        run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, left_s, wake_at,
+        duration_s, handled, next, outputs, error
     ) ON s.run_id = a.id
     RETURNING kind
 ),

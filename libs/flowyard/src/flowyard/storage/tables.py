@@ -165,6 +165,7 @@ steps = Table(
     Column("duration_s", REAL),
     _time("started_at"),
     _time("deadline", nullable=True),
+    Column("left_s", REAL, comment="of its time, while that doesn't run"),
     _time("wake_at", nullable=True),
     Column("node", Text, nullable=False),
     Column("kind", Text, nullable=False, server_default=text("'step'")),

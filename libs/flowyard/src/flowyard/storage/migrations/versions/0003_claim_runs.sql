@@ -56,7 +56,8 @@ BEGIN
     -- The steps that failed their run, marked as a retry marks them. One of the release before doesn't, and leaves no
     -- claim either; its executors may also be lost between the end of a step and that of its run.
     begun_again AS (
-        UPDATE steps SET status = CASE WHEN handled = 'fail' THEN 'retrying' ELSE steps.status END, deadline = NULL
+        UPDATE steps SET status = CASE WHEN handled = 'fail' THEN 'retrying' ELSE steps.status END,
+            deadline = NULL, left_s = NULL
         FROM started s LEFT JOIN claims c ON c.run_id = s.id
         WHERE steps.run_id = s.id AND s.epoch > 1 AND (
             steps.handled = 'fail' AND (c.run_id IS NULL OR s.engine = 0)

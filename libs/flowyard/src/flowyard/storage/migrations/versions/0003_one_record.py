@@ -41,6 +41,7 @@ def upgrade() -> None:
     for column in (
         sa.Column("start_seq", sa.Integer(), comment="of the event with which it last began"),
         sa.Column("deadline", sa.DateTime(timezone=True)),
+        sa.Column("left_s", sa.REAL(), comment="of its time, while that doesn't run"),
         sa.Column("wake_at", sa.DateTime(timezone=True)),
         sa.Column("kind", sa.Text(), server_default=sa.text("'step'"), nullable=False),
         sa.Column("next", postgresql.JSON(astext_type=sa.Text()), comment="how the run went on after it"),
