@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         if reason := lacking():
             terminalreporter.write_line(reason, yellow=True, bold=True)
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Shows a line at the end of all tests."""
+    return request.config.stash[MEASURED].append
 
 
 def in_containers(config: pytest.Config, option: str) -> bool:

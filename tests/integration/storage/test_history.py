@@ -103,7 +103,8 @@ async def test_a_step_and_a_call_come_back_as_they_were_committed(stored: Stored
     commit.add_call(call)
     commit.add_call(unknown := call_row(3, cost_usd=Decimal("0.10"), tokens_in=None))
     await stored.committer.commit(commit)
-    assert await stored.history.steps(claim.run_id) == steps
+    assert await stored.history.record(claim.run_id) == steps
+    assert [step.id for step in await stored.history.steps(claim.run_id)] == [step.id for step in steps]
     assert await stored.history.calls(claim.run_id) == [call, unknown]
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
+from flowyard.web.slow_readers import SlowReaderLimit
 from flowyard.web.sse import ServerEvent
 from support.waiting import eventually
 from unit.web.conftest import Running, Service
@@ -100,6 +101,41 @@ async def test_a_stream_that_breaks_is_cut_off_and_logged(
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get("/v1/events")
     assert any(record.getMessage() == "request failed" for record in caplog.records)
+
+
+async def test_a_client_that_reads_nothing_is_disconnected_at_its_deadline(
+    service: Service, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless() -> AsyncGenerator[ServerEvent, None]:
+        try:
+            while True:
+                yield ServerEvent("x" * 100_000)
+                await asyncio.sleep(0)
+        finally:
+            service.events_closed.set()
+
+    monkeypatch.setattr(service, "events", endless)
+    monkeypatch.setattr(SlowReaderLimit, "read_within_s", 0.3)
+    async with running() as client, client.stream("GET", "/v1/events"):
+        async with asyncio.timeout(10):
+            await service.events_closed.wait()
+
+
+async def test_a_client_that_reads_slowly_keeps_its_stream(
+    service: Service, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def many() -> AsyncGenerator[ServerEvent, None]:
+        for _ in range(100):
+            yield ServerEvent("x" * 100_000)
+
+    monkeypatch.setattr(service, "events", many)
+    monkeypatch.setattr(SlowReaderLimit, "read_within_s", 3.0)
+    received = 0
+    async with running() as client, client.stream("GET", "/v1/events") as response:
+        async for part in response.aiter_bytes(500_000):
+            received += len(part)
+            await asyncio.sleep(0.2)
+    assert received > 100 * 100_000
 
 
 async def test_a_slow_client_slows_the_events_down(

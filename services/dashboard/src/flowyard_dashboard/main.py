@@ -17,6 +17,8 @@ from flowyard.storage.history import History
 from flowyard.storage.keys import Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
+from flowyard.web.large_answers import LargeAnswers
+from flowyard.web.stream_limits import StreamLimits
 from flowyard_dashboard.app import ABOUT, dashboard_app
 from flowyard_dashboard.assets import load_assets
 from flowyard_dashboard.login_attempts import LoginAttempts
@@ -69,5 +71,7 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
             attempts=LoginAttempts(),
             assets=assets,
             pages=Pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
+            streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),
+            large_answers=LargeAnswers(),
             shutting_down=shutting_down,
         )

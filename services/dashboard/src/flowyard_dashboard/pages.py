@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from flowyard.access import Caller
 from flowyard.storage.overview import MOST_COUNTED
+from flowyard.web.slow_readers import PacedResponse
 from flowyard_dashboard.assets import Assets
 
 CONTENT_SECURITY_POLICY: Final = (
@@ -78,7 +79,7 @@ class Pages:
 
 def html(text: str, status: int = 200) -> Response:
     # A model's reply may contain halves of surrogate pairs, which UTF-8 can't encode.
-    return Response(text.encode(errors="replace"), status, media_type="text/html")
+    return PacedResponse(text.encode(errors="replace"), status, media_type="text/html")
 
 
 def caller_of(request: Request) -> Caller | None:

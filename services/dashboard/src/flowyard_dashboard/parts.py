@@ -16,6 +16,8 @@ from flowyard.storage.keys import Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.large_answers import LargeAnswers
+from flowyard.web.stream_limits import StreamLimits
 from flowyard_dashboard.assets import Assets
 from flowyard_dashboard.login_attempts import LoginAttempts
 from flowyard_dashboard.pages import Pages
@@ -39,6 +41,8 @@ class DashboardParts:
     attempts: LoginAttempts
     assets: Assets
     pages: Pages
+    streams: StreamLimits
+    large_answers: LargeAnswers
     shutting_down: asyncio.Event
 
 

@@ -11,8 +11,8 @@ from uuid import UUID
 from flowyard.errors.requests import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
 from flowyard.runs import events
-from flowyard.runs.entries import StoredEvent, decode_all
-from flowyard.runs.run import Entry, Run, Step
+from flowyard.runs.entries import StoredEvent, decode_all, without_texts
+from flowyard.runs.run import Entry, ListedStep, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard_dashboard.graph.drawing import EdgeLine
 from flowyard_dashboard.graph.edges import vertices
@@ -24,6 +24,8 @@ NodeState: TypeAlias = Literal["idle", "running", "waiting", "done", "failed", "
 MAX_STEPS: Final = 300
 MAX_CALLS: Final = 200
 MAX_EVENTS: Final = 200
+_MAX_OUTPUTS: Final = 500_000
+"""Bytes of outputs that are shown with the steps at once. The page loads others when the user asks for them."""
 _WINDOW: Final = 1000
 """The number of newest events that are read: a running step has begun within them."""
 
@@ -38,7 +40,7 @@ class RunDetails:
 
     run: Run
     workflow: Workflow | None
-    steps: Sequence[Step]
+    steps: Sequence[ListedStep]
     calls: Sequence[CallRow]
     calls_with_texts: frozenset[int]
     entries: Sequence[Entry]
@@ -46,7 +48,7 @@ class RunDetails:
     """The routes that the run has taken, as node and target."""
 
     @property
-    def shown_steps(self) -> Sequence[Step]:
+    def shown_steps(self) -> Sequence[ListedStep]:
         """Those that are at work come last."""
         return sorted(self.steps[-MAX_STEPS:], key=lambda step: step.status == "running")
 
@@ -69,13 +71,24 @@ async def read_details(parts: DashboardParts, run_id: UUID, previous: RunDetails
     after = previous_entries[-1].seq if previous_entries else max(0, run.last_seq - _WINDOW)
     workflow, steps, calls, with_texts, entries = await asyncio.gather(
         _workflow(parts, run_id, previous),
-        control.history.steps(run_id),
+        control.history.steps(run_id, most_bytes=_MAX_OUTPUTS),
         control.history.calls(run_id),
         control.history.with_texts(run_id),
-        control.history.entries(run_id, after=after, most=_WINDOW),
+        _entries(parts, run_id, after, run.last_seq),
     )
-    newest = [*previous_entries, *(entry for entry in entries if entry.seq <= run.last_seq)][-_WINDOW:]
+    newest = [*previous_entries, *entries][-_WINDOW:]
     return RunDetails(run, workflow, steps, calls, with_texts, newest, _taken_routes(decode_all(newest)))
+
+
+async def _entries(parts: DashboardParts, run_id: UUID, after: int, to: int) -> list[Entry]:
+    """Events with greater numbers than `after`, up to `to`, without outputs: the steps have these."""
+    entries: list[Entry] = []
+    more = True
+    while more and len(entries) < _WINDOW:
+        page, more = await parts.control.history.page(run_id, after=after, most=_WINDOW)
+        entries += [without_texts(entry) for entry in page if entry.seq <= to]
+        after = page[-1].seq if page else to
+    return entries
 
 
 async def _workflow(parts: DashboardParts, run_id: UUID, previous: RunDetails | None) -> Workflow | None:

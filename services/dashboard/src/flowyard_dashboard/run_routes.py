@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from html import escape
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from flowyard.control.cancel import cancel_run
@@ -25,10 +27,11 @@ from flowyard.errors.requests import (
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.graph.fit import Fit
 from flowyard.language.workflow import START
+from flowyard.runs.events import StepId
 from flowyard.secrets.masking import MASK
 from flowyard.storage.history import MAX_SEQ
 from flowyard_dashboard.inputs_form import read_json
-from flowyard_dashboard.pages import html
+from flowyard_dashboard.pages import display, html
 from flowyard_dashboard.parts import DashboardParts, InjectedParts, read_form_body
 from flowyard_dashboard.run_details import RunDetails, read_details
 from flowyard_dashboard.run_stream import NO_TEXTS, follow_run
@@ -54,7 +57,7 @@ async def run_page(parts: InjectedParts, request: Request, run_id: UUID, fork: s
 @router.get("/runs/{run_id}/live")
 async def live_run(parts: InjectedParts, request: Request, run_id: UUID, seen: str = "") -> Response:
     await parts.control.runs.get(run_id)
-    return stream(parts, follow_run(parts, request, run_id, seen=seen))
+    return stream(parts, request, follow_run(parts, request, run_id, seen=seen))
 
 
 @router.get("/runs/{run_id}/calls/{seq}")
@@ -64,6 +67,22 @@ async def call_texts(parts: InjectedParts, run_id: UUID, seq: Annotated[int, Pat
     if texts is None:
         raise HTTPException(404)
     return html(parts.pages.part("call_texts", texts))
+
+
+@router.get("/runs/{run_id}/outputs")
+async def large_outputs(
+    parts: InjectedParts,
+    run_id: UUID,
+    name: str | None = None,
+    node: str | None = None,
+    visit: Annotated[int, Query(ge=1, le=MAX_SEQ)] = 1,
+    item: Annotated[int | None, Query(ge=0, le=MAX_SEQ)] = None,
+) -> Response:
+    """Outputs of the run or of a step that are too large for the run's page, as a part of it."""
+    step = StepId(node, visit, item) if node is not None else None
+    async with parts.large_answers.turn():
+        text = await parts.control.runs.large_outputs.value(run_id, name, step)
+        return html(await asyncio.to_thread(_shown, parts, text, is_whole=name is None))
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -114,6 +133,16 @@ async def _page(
         hidden_calls=len(details.calls) - len(details.shown_calls),
         fork={"points": _points(details), "chosen": fork, "changes": changes, "problem": problem, "preview": preview},
     )
+
+
+def _shown(parts: DashboardParts, text: bytes, *, is_whole: bool) -> str:
+    value = json.loads(text)
+    # Cut before it is rendered.
+    return parts.pages.part("values", {n: display(v) for n, v in value.items()}, "") if is_whole else _pre(value)
+
+
+def _pre(value: Any) -> str:
+    return f'<pre tabindex="0">{escape(display(value))}</pre>'
 
 
 def _without_secrets(details: RunDetails, typed: str) -> str:

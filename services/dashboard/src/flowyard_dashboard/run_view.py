@@ -52,10 +52,18 @@ def _steps(pages: Pages, details: RunDetails, *, can_run: bool) -> Rows:
         if step.status == "running" and step.kind == "step":
             rows[key] = pages.part("running_row", key, step)
         else:
-            rows[key] = pages.part("step_row", key, step, _fork_link(details, step, can_run=can_run))
+            rows[key] = pages.part(
+                "step_row", key, step, _fork_link(details, step, can_run=can_run), _outputs_address(details, step)
+            )
     if not rows:
         rows["no-steps"] = pages.part("no_row", "no-steps", 6, "No step has begun yet.")
     return Rows("steps", "tbody", "below", rows)
+
+
+def _outputs_address(details: RunDetails, step: Step) -> str:
+    """Where outputs are that are too large for the page."""
+    item = f"&item={step.item}" if step.item is not None else ""
+    return f"/runs/{details.run.id}/outputs?node={step.node}&visit={step.visit}{item}"
 
 
 def _fork_link(details: RunDetails, step: Step, *, can_run: bool) -> str:

@@ -53,7 +53,7 @@ async def live_runs(
     async def make_view() -> View:
         return (await runs_view(parts, _filter(workflow, status)))[0]
 
-    return stream(parts, follow_list(parts, request, make_view, seen=seen))
+    return stream(parts, request, follow_list(parts, request, make_view, seen=seen))
 
 
 def _filter(workflow: str, status: State | None, before: UUID | None = None) -> RunFilter:

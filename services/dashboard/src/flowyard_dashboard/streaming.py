@@ -11,6 +11,7 @@ from fastapi import Request
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.services import Unavailable
 from flowyard.web.sse import EventStream, ServerEvent
+from flowyard_dashboard.pages import caller_of
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.session_guard import COOKIE
 from flowyard_dashboard.view import View, difference, full_update
@@ -44,8 +45,11 @@ class Session:
             return False
 
 
-def stream(parts: DashboardParts, events: AsyncGenerator[ServerEvent, None]) -> EventStream:
-    return EventStream(events, shutting_down=parts.shutting_down, metrics=parts.metrics.http)
+def stream(parts: DashboardParts, request: Request, events: AsyncGenerator[ServerEvent, None]) -> EventStream:
+    """Raises TooManyStreams before it begins."""
+    caller = caller_of(request)
+    opened = parts.streams.opened(caller.key_id if caller is not None else "")
+    return EventStream(events, shutting_down=parts.shutting_down, metrics=parts.metrics.http, opened=opened)
 
 
 async def follow_list(

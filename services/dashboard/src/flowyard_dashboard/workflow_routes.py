@@ -52,7 +52,7 @@ async def live_workflows(
     async def make_view() -> View:
         return (await _list_view(parts, q, after))[0]
 
-    return stream(parts, follow_list(parts, request, make_view, seen=seen))
+    return stream(parts, request, follow_list(parts, request, make_view, seen=seen))
 
 
 @router.get("/workflows/{name}")
@@ -65,7 +65,7 @@ async def live_workflow(parts: InjectedParts, request: Request, name: Name, seen
     async def make_view() -> View:
         return (await runs_view(parts, RunFilter(workflow=name), limit=_MAX_RECENT))[0]
 
-    return stream(parts, follow_list(parts, request, make_view, seen=seen))
+    return stream(parts, request, follow_list(parts, request, make_view, seen=seen))
 
 
 @router.post("/workflows/{name}/runs")

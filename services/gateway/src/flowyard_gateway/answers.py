@@ -11,9 +11,11 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import BaseModel
 
+from flowyard.web.slow_readers import PacedResponse
+
 
 def answer(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(as_json(model.model_dump()), status, headers, "application/json")
+    return PacedResponse(as_json(model.model_dump()), status, headers, "application/json")
 
 
 def as_json(data: Any) -> str:

@@ -22,7 +22,10 @@ from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
+from flowyard.web.large_answers import LargeAnswers
+from flowyard.web.stream_limits import StreamLimits
 from flowyard_gateway.app import ABOUT, gateway_app
+from flowyard_gateway.encoding import EventEncoder
 from flowyard_gateway.other_services import TIMEOUT_S, OtherServices
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.settings import GatewaySettings
@@ -77,5 +80,8 @@ async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncItera
             callers=CachedKeys(keys),
             registry=registry,
             other_services=OtherServices(settings, others),
+            streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),
+            large_answers=LargeAnswers(),
+            encoder=EventEncoder(),
             shutting_down=ending,
         )

@@ -20,6 +20,9 @@ from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.large_answers import LargeAnswers
+from flowyard.web.stream_limits import StreamLimits
+from flowyard_gateway.encoding import EventEncoder
 from flowyard_gateway.other_services import OtherServices
 from flowyard_gateway.settings import GatewaySettings
 
@@ -40,6 +43,9 @@ class GatewayParts:
     callers: CachedKeys
     registry: httpx.AsyncClient
     other_services: OtherServices
+    streams: StreamLimits
+    large_answers: LargeAnswers
+    encoder: EventEncoder
     shutting_down: asyncio.Event
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 
 from flowyard.control.parts import INPUTS_LIMIT, QUEUE_LIMIT
 from flowyard.settings import HttpUrl, OptionalUrl, Port, SecretKey, ServiceSettings
+from flowyard.web.stream_limits import STREAMS_LIMIT, STREAMS_PER_KEY
 
 
 class GatewaySettings(ServiceSettings):
@@ -21,6 +22,10 @@ class GatewaySettings(ServiceSettings):
     inputs_limit: int = Field(INPUTS_LIMIT, ge=1024, le=64 * 1024 * 1024, description="Most bytes of a run's inputs")
     body_limit: int = Field(
         2 * 1024 * 1024, ge=1024, le=128 * 1024 * 1024, description="Most bytes of a request's body"
+    )
+    streams_limit: int = Field(STREAMS_LIMIT, ge=1, le=100_000, description="Streams of events that may be open")
+    streams_per_key: int = Field(
+        STREAMS_PER_KEY, ge=1, le=100_000, description="Streams of events that may be open by one API key"
     )
     wait_max_s: float = Field(300.0, ge=0, le=300, description="Most seconds that a submit can wait for its run")
     poll_s: float = Field(

@@ -9,7 +9,6 @@ from typing import Final
 
 from flowyard.api.history import TokenView
 from flowyard.bus.messages import RunTokens
-from flowyard.control.live import LiveItem
 from flowyard.runs.run import Run
 from flowyard.web.sse import ServerEvent
 from flowyard_gateway.answers import as_json
@@ -21,7 +20,7 @@ _CHECK_EVERY_S: Final = 0.5
 
 async def stream_events(
     parts: GatewayParts, run: Run, *, after: int, tokens: bool, key: str
-) -> AsyncGenerator[ServerEvent, None]:
+) -> AsyncGenerator[ServerEvent | bytes, None]:
     """The events after `after`, then new ones, until the run ends or the caller's `key` is revoked."""
     checked_at = monotonic()
     with parts.live.listen(run.id, after=min(after, run.last_seq)) as listener:
@@ -32,12 +31,9 @@ async def stream_events(
                     if await parts.callers.verify(key) is None:
                         return
                     checked_at = monotonic()
-                yield _server_event(item)
+                yield _token(item) if isinstance(item, RunTokens) else parts.encoder.encode(run.id, item)
 
 
-def _server_event(item: LiveItem) -> ServerEvent:
-    if isinstance(item, RunTokens):
-        # No id: tokens aren't stored, so a client can't resume after one.
-        return ServerEvent(as_json({name: getattr(item, name) for name in TokenView.model_fields}), "token")
-    event = {"seq": item.seq, "at": item.at, "type": item.type, "data": item.data}
-    return ServerEvent(as_json(event), item.type, str(item.seq))
+def _token(token: RunTokens) -> ServerEvent:
+    # No id: tokens aren't stored, so a client can't resume after one.
+    return ServerEvent(as_json({name: getattr(token, name) for name in TokenView.model_fields}), "token")

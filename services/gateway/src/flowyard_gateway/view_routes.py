@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import AwareDatetime
 
+from flowyard.access import Caller
 from flowyard.api import examples
 from flowyard.api.history import CallList, CallView, EventPage, EventView, Seq, StepList, StepView, TextsView
 from flowyard.api.moments import as_utc
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
 from flowyard.api.runs import RunListItem, RunPage, RunView, money
 from flowyard.api.workflows import WorkflowName
-from flowyard.errors.requests import UnknownRun
+from flowyard.errors.requests import TooBusy, TooLarge, TooManyStreams, UnknownOutput, UnknownRun
 from flowyard.runs.call_texts import CallTexts
+from flowyard.runs.events import StepId
 from flowyard.runs.run import State
 from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import RunFilter
-from flowyard.web.auth import READ
+from flowyard.web.auth import READ, require
+from flowyard.web.large_answers import LargeAnswer
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.sse import EventStream
 from flowyard_gateway.answers import answer, as_json
@@ -36,8 +40,14 @@ As JSON, one page of events. With `Accept: text/event-stream`, a stream of all e
 type, `id` the number, `data` the event as JSON. Pieces of models' replies come between them, as `event: token` without
 an id: of each call that began while somebody followed the run, first the text so far, then the rest. A client that
 connects again sends the `id` of its last event as `Last-Event-ID`. The response is 204 if the run has ended and the
-client has all events."""
+client has all events. An output of more than 64 kB isn't in an event: its size is in `large_outputs`, and
+`/v1/runs/{run_id}/outputs` has its value. A client that doesn't read for 30 s is disconnected, and may connect again.
+"""
+_OUTPUTS: Final = (
+    "Of a run or of one of its steps. It may be too large for an event, a list of steps, or the run's answer."
+)
 
+MayRead: TypeAlias = Annotated[Caller, Depends(require("read"))]
 After: TypeAlias = Annotated[Seq, Query(description="Only events with a greater number")]
 Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time zone: `2026-11-23T00:00:00Z`")]
 
@@ -83,7 +93,7 @@ async def get_run(parts: InjectedParts, run_id: RunId) -> Response:
     responses={
         200: {"content": {_STREAM: {"schema": {"type": "string"}, "examples": {"events": {"value": _EXAMPLE}}}}},
         204: {"description": "Only for streams: the run has ended, and there are no more events"},
-        **guarded_responses(UnknownRun),
+        **guarded_responses(UnknownRun, TooManyStreams),
     },
 )
 async def get_events(
@@ -92,23 +102,52 @@ async def get_events(
     *,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many events at most; not for streams")] = 200,
-    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    request: Request,
+    caller: MayRead,
     tokens: Annotated[bool, Query(description="Whether pieces of replies are wanted; only for streams")] = True,
-    authorization: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[Seq | None, Header(alias="Last-Event-ID", description="As `after`, for streams")] = None,
 ) -> Response:
     run = await parts.control.runs.get(run_id)
-    if _STREAM not in accept:
-        entries = await parts.control.history.entries(run_id, after=after, most=limit)
+    if _STREAM not in request.headers.get("accept", ""):
+        entries, _ = await parts.control.history.page(run_id, after=after, most=limit)
         last = entries[-1].seq if entries else after
         return answer(EventPage(items=[EventView.of(entry) for entry in entries], next_after=last))
     seen = after if last_event_id is None else last_event_id
     if not run.is_open and seen >= run.last_seq:
         # Only this status stops a browser's EventSource from connecting again.
         return Response(status_code=204)
-    key = authorization.partition(" ")[2].strip()
+    key = request.headers["authorization"].partition(" ")[2].strip()
     events = stream_events(parts, run, after=seen, tokens=tokens, key=key)
-    return EventStream(events, shutting_down=parts.shutting_down, metrics=parts.metrics.http)
+    return EventStream(
+        events,
+        shutting_down=parts.shutting_down,
+        metrics=parts.metrics.http,
+        opened=parts.streams.opened(caller.key_id),
+    )
+
+
+@router.get(
+    "/{run_id}/outputs",
+    summary="Get a large output",
+    description=_OUTPUTS,
+    response_model=None,
+    dependencies=READ,
+    responses={
+        200: {"description": "The value as JSON", "content": {"application/json": {"schema": {}}}},
+        **guarded_responses(UnknownRun, UnknownOutput, TooLarge, TooBusy),
+    },
+)
+async def get_outputs(
+    parts: InjectedParts,
+    run_id: RunId,
+    *,
+    name: Annotated[str | None, Query(max_length=200, description="Which one; without it, all in one object")] = None,
+    node: Annotated[str | None, Query(max_length=200, description="Whose step; without it, those of the run")] = None,
+    visit: Annotated[int, Query(ge=1, le=2**31 - 1, description="The step's")] = 1,
+    item: Annotated[int | None, Query(ge=0, le=2**31 - 1, description="The step's, in a map")] = None,
+) -> Response:
+    step = StepId(node, visit, item) if node is not None else None
+    return LargeAnswer(parts.large_answers, partial(parts.control.runs.large_outputs.value, run_id, name, step))
 
 
 @router.get(

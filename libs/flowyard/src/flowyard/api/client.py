@@ -6,7 +6,7 @@ InvalidDocument contain every problem.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -48,6 +48,7 @@ from flowyard.api.workflows import (
 )
 from flowyard.errors.base import FlowyardError
 from flowyard.runs.costs import Grouping
+from flowyard.runs.events import StepId
 from flowyard.runs.run import State
 
 _YAML: Final = {"content-type": "application/yaml"}
@@ -99,7 +100,21 @@ class Client(Transport):
         return self.request(RunView, "POST", path, query, request, **sending)
 
     def run(self, run_id: UUID) -> RunView:
+        """Without its large outputs, but with their sizes: `outputs_of` gets these, too."""
         return self.get(RunView, _run(run_id))
+
+    def whole_run(self, run_id: UUID) -> RunView:
+        """With its large outputs."""
+        run = self.run(run_id)
+        outputs = self.outputs_of(run_id, run.outputs or {}, run.large_outputs) if run.outputs is not None else None
+        return run.model_copy(update={"outputs": outputs, "large_outputs": {}})
+
+    def outputs_of(
+        self, run_id: UUID, outputs: Mapping[str, Any], large: Iterable[str], step: StepId | None = None
+    ) -> dict[str, Any]:
+        """The outputs of a run, or of a step, with those that are `large`, which aren't in an answer or an event."""
+        path = f"{_run(run_id)}/outputs"
+        return {**outputs, **{name: self.value(path, {"name": name, **_whose(step)}) for name in large}}
 
     def runs(
         self,
@@ -132,7 +147,19 @@ class Client(Transport):
         return follow_run(self, run_id, after=after, tokens=tokens, on_break=on_break)
 
     def steps(self, run_id: UUID) -> list[StepView]:
+        """Without outputs that are large, or too many."""
         return self.get(StepList, f"{_run(run_id)}/steps").items
+
+    def whole_steps(self, run_id: UUID) -> list[StepView]:
+        """With all outputs."""
+        return [self._whole_step(run_id, step) for step in self.steps(run_id)]
+
+    def _whole_step(self, run_id: UUID, step: StepView) -> StepView:
+        if step.outputs_bytes is None:
+            return step
+        whose = _whose(StepId(step.node, step.visit, step.item))
+        outputs = self.value(f"{_run(run_id)}/outputs", whose)
+        return step.model_copy(update={"outputs": outputs, "outputs_bytes": None})
 
     def calls(self, run_id: UUID, *, texts: bool = False) -> list[CallView]:
         """`texts`: with what was said in them, where that is kept."""
@@ -220,6 +247,11 @@ def _workflow(name: str) -> str:
 
 def _run(run_id: UUID) -> str:
     return f"/v1/runs/{run_id}"
+
+
+def _whose(step: StepId | None) -> dict[str, Any]:
+    """The query for the outputs of a step."""
+    return {} if step is None else {"node": step.node, "visit": step.visit, "item": step.item}
 
 
 def _segment(name: str) -> str:

@@ -10,13 +10,16 @@ from pydantic import BaseModel, Field
 
 from flowyard.api import examples
 from flowyard.api.runs import FailureView
-from flowyard.runs.run import Entry, Step, StepStatus
+from flowyard.runs.run import Entry, ListedStep, StepStatus
 
 Seq: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class EventView(BaseModel, json_schema_extra={"examples": [examples.EVENT]}):
-    """Something that happened to a run. `seq` counts from 1; the keys of `data` depend on `type`."""
+    """Something that happened to a run. `seq` counts from 1; the keys of `data` depend on `type`.
+
+    `large_outputs` in `data`: by name, the bytes of outputs that are too large to be in `outputs`.
+    """
 
     seq: int
     at: datetime
@@ -77,12 +80,15 @@ class StepView(BaseModel, json_schema_extra={"examples": [examples.STEP]}):
     duration_s: Annotated[float | None, Field(description="How long it was last at work; null: not known yet")]
     progress: Annotated[ProgressView | None, Field(description="How far a map is; null for a step")]
     outputs: dict[str, Any] | None
+    outputs_bytes: Annotated[
+        int | None, Field(description="Of its outputs, as JSON, if they are too large to be here: get them apart")
+    ] = None
     error: FailureView | None
     handled: Annotated[str | None, Field(description="How the run went on: fail, continue, goto, skip or collect")]
     tries: int
 
     @classmethod
-    def of(cls, step: Step) -> StepView:
+    def of(cls, step: ListedStep) -> StepView:
         values: dict[str, Any] = {name: getattr(step, name) for name in cls.model_fields}
         error = FailureView.of(step.error) if step.error is not None else None
         progress = step.progress

@@ -169,11 +169,16 @@ class RunView(RunListItem, json_schema_extra={"examples": [examples.RUN]}):
         dict[str, Any] | None,
         Field(description="The fields of its result, else all that its nodes wrote; null: not yet"),
     ]
+    large_outputs: Annotated[
+        dict[str, int],
+        Field(description="The bytes of those that are too large to be in `outputs`, by name: get them apart"),
+    ] = {}
 
     @classmethod
     def of(cls, run: Run) -> RunView:
         outputs = None if run.outputs is None else dict(run.outputs)
-        return cls.model_construct(**_values(run), inputs=dict(run.inputs), outputs=outputs)
+        large = dict(run.large_outputs)
+        return cls.model_construct(**_values(run), inputs=dict(run.inputs), outputs=outputs, large_outputs=large)
 
 
 def money(amount: Decimal | None) -> str | None:

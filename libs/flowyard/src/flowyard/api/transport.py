@@ -66,6 +66,17 @@ class Transport:
     def get(self, kind: type[M], path: str, query: Query | None = None) -> M:
         return self.request(kind, "GET", path, query, repeatable=True)
 
+    def value(self, path: str, query: Query) -> Any:
+        """Any JSON value. Raises as `request`."""
+        known = {name: value for name, value in query.items() if value is not None}
+        response = self.send(self.http.build_request("GET", path, params=known), repeatable=True)
+        if not response.is_success:
+            raise refusal(self.url, response)
+        try:
+            return json.loads(response.content)
+        except (ValueError, RecursionError) as error:
+            raise Unintelligible(self.url, "it isn't JSON") from error
+
     def pages(self, kind: type[Page[T]], path: str, query: Query, *, most: int | None = None) -> Iterator[T]:
         """Up to `most` items, page by page; None: all. A `cursor` in the query is where the first page begins."""
         cursor, left = query.get("cursor"), most

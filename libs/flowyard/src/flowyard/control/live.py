@@ -19,6 +19,7 @@ from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.errors.services import Unavailable
 from flowyard.runs.entries import ENDINGS
+from flowyard.runs.large_values import without_large
 from flowyard.runs.run import Entry
 from flowyard.storage.history import History
 
@@ -97,19 +98,23 @@ class Live:
         # Before the query: what happens while it runs has to be read again.
         listener.must_read = False
         try:
-            entries = await self._history.entries(listener.run_id, after=listener.last_seq, most=_PAGE)
+            entries, more = await self._history.page(listener.run_id, after=listener.last_seq, most=_PAGE)
         except Unavailable:
             await asyncio.sleep(self._poll_s)
             listener.read_again()
             return ()
         if entries:
             listener.last_seq = entries[-1].seq
-            listener.must_read |= len(entries) >= _PAGE
+            listener.must_read |= more
         return entries
 
     async def _receive(self, message: RunEvents) -> None:
-        for listener in self._listeners.get(message.run_id, ()):
-            listener.add_entries(message.entries)
+        listeners = self._listeners.get(message.run_id)
+        if listeners:
+            # Executors of earlier versions send large outputs, too.
+            entries = [without_large(entry)[0] for entry in message.entries]
+            for listener in listeners:
+                listener.add_entries(entries)
 
     @asynccontextmanager
     async def _tokens(self, listener: RunListener) -> AsyncIterator[None]:

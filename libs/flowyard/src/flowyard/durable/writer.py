@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent, failure_data, stored
 from flowyard.runs.events import Event, RunFinished, RunQueued, RunWaiting
+from flowyard.runs.large_values import MAX_OUTPUTS, without_large
 from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import dumps
 from flowyard.storage.packing import packed
+
+_OUTPUTS_PER_COMMIT: Final = 512 * 1024
+"""Bytes of the outputs in the events of one commit, which are one row and one message: NATS takes up to 1 MB."""
 
 
 class RunWriter:
@@ -46,6 +51,7 @@ class RunWriter:
         self._on_lost = on_lost
         self._on_cancel = on_cancel
         self._events: list[StoredEvent] = []
+        self._room = _OUTPUTS_PER_COMMIT
         self.pending = self._new_commit()
         self._committed = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -58,9 +64,12 @@ class RunWriter:
         self._stop_timer()
 
     def append(self, event: Event) -> int:
-        """Numbers an event. It is written with the next commit."""
+        """Numbers an event. It is written with the next commit, without large outputs: the row of its step has them."""
         self.seq += 1
-        self._events.append(stored(self.seq, self.now(), event))
+        whole = stored(self.seq, self.now(), event)
+        entry, outputs_bytes = without_large(whole.entry, room=min(self._room, MAX_OUTPUTS))
+        self._room -= outputs_bytes
+        self._events.append(StoredEvent(entry, event))
         return self.seq
 
     def commit_within(self, seconds: float) -> None:
@@ -108,7 +117,7 @@ class RunWriter:
 
     def discard(self) -> None:
         """Discards events that aren't durable. The next number follows the last durable event: there must be no gap."""
-        self._events = []
+        self._events, self._room = [], _OUTPUTS_PER_COMMIT
         self.seq = self.durable_seq
         self.pending = self._new_commit()
 
@@ -147,7 +156,7 @@ class RunWriter:
         if self.spent is not None:
             spent = self.spent()
             commit.spent_usd, commit.spent_tokens, commit.spent_calls = spent.usd, spent.tokens, spent.model_calls
-        self.pending, self._events = self._new_commit(), []
+        self.pending, self._events, self._room = self._new_commit(), [], _OUTPUTS_PER_COMMIT
         result = await self._committer.commit(commit)
         self.durable_seq = commit.last_seq
         self._committed.set()

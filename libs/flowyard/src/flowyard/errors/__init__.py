@@ -4,9 +4,10 @@ command line, log) shows any of them without knowing which.
     FlowyardError
     ├── requests: a caller's request is wrong, or not allowed
     │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge
-    │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownAgent, UnknownKey
+    │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownOutput, UnknownAgent,
+    │   │   UnknownKey
     │   ├── Unauthorized, Forbidden
-    │   └── IllegalMove, WorkflowInUse, AgentTaken, IdempotencyMismatch, QueueFull
+    │   └── IllegalMove, WorkflowInUse, AgentTaken, IdempotencyMismatch, QueueFull, TooManyStreams, TooBusy
     ├── steps: what a step fails with
     │   ├── StepError
     │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused (JsonFormRefused),

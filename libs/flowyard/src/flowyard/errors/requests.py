@@ -51,6 +51,23 @@ class TooLarge(FlowyardError, code="too_large", status=413, title="Too large"):
         super().__init__(f"{what}: larger than the limit of {limit} bytes")
 
 
+class TooManyStreams(FlowyardError, code="too_many_streams", status=429, title="Too many streams are open"):
+    """Another stream would exceed the limit of all streams, or of those of one key."""
+
+    def __init__(self, *, limit: int, per_key: bool) -> None:
+        self.retry_after = 5.0
+        whose = "by this API key" if per_key else "here"
+        super().__init__(f"{limit} streams are open {whose}, which is the limit: close some, or try again later")
+
+
+class TooBusy(FlowyardError, code="too_busy", status=429, title="Too many large answers are being read"):
+    """Too many large answers are being read at the same time."""
+
+    def __init__(self) -> None:
+        self.retry_after = 5.0
+        super().__init__("other large answers are being read: try again in a few seconds")
+
+
 class QueueFull(FlowyardError, code="queue_full", status=429, title="The queue is full"):
     """The queue holds as many runs as its limit allows."""
 
@@ -92,6 +109,10 @@ class UnknownRun(NotFound, code="unknown_run", title="No such run"):
 
 class UnknownStep(NotFound, code="unknown_step", title="No such step of the run"):
     kind = "step"
+
+
+class UnknownOutput(NotFound, code="unknown_output", title="No such output"):
+    kind = "output"
 
 
 class UnknownAgent(NotFound, code="unknown_agent", title="No such agent"):

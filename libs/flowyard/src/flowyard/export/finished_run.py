@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +14,7 @@ from uuid import UUID
 from flowyard.language.workflow import Workflow
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import ENDINGS, texts_in, without_texts
+from flowyard.runs.large_values import large_outputs
 from flowyard.runs.run import Entry, Run
 from flowyard.service.documents import DocumentCache
 from flowyard.storage.database import Database, dumps
@@ -28,6 +29,12 @@ _LARGE_EVENTS: Final = 2000
 _MAX_TEXTS: Final = 16_000_000
 """Characters of outputs, prompts and replies of one run in memory; later ones are left out."""
 _MAX_WORKFLOWS: Final = 64
+
+
+class LeftOut(str):
+    """In place of a value that is too large to be exported."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ class RunReader:
         async with self._large if run.last_seq > _LARGE_EVENTS else nullcontext():
             workflow = await self._workflow(run)
             calls = await self._history.calls(run_id)
-            yield FinishedRun(run, run.finished_at, await self._entries(run_id), calls, workflow)
+            outputs = {**(run.outputs or {}), **_left_out(run.large_outputs)} if run.outputs is not None else None
+            whole = replace(run, outputs=outputs, large_outputs={})
+            yield FinishedRun(whole, run.finished_at, await self._entries(run_id), calls, workflow)
 
     async def _entries(self, run_id: UUID) -> list[Entry]:
         entries: list[Entry] = []
@@ -76,7 +85,7 @@ class RunReader:
         async for page in self._history.pages(run_id, rows=_PAGE_ROWS):
             for entry in await self._with_texts(run_id, page):
                 left -= sum(len(dumps(text)) for text in texts_in(entry))
-                entries.append(entry if left >= 0 else without_texts(entry))
+                entries.append(_with_left_out(entry) if left >= 0 else without_texts(entry))
         return entries
 
     async def _with_texts(self, run_id: UUID, page: Sequence[Entry]) -> list[Entry]:
@@ -91,3 +100,14 @@ class RunReader:
     async def _workflow(self, run: Run) -> Workflow | None:
         fetch = partial(self._runs.document_of, run.id)
         return (await self._documents.load(run.digest, f"{run.workflow}.yaml", fetch)).workflow
+
+
+def _with_left_out(entry: Entry) -> Entry:
+    large = large_outputs(entry.data)
+    if not large:
+        return entry
+    return replace(entry, data={**entry.data, "outputs": {**entry.data["outputs"], **_left_out(large)}})
+
+
+def _left_out(large: Mapping[str, int]) -> dict[str, LeftOut]:
+    return {name: LeftOut(f"{size:,} bytes, not exported") for name, size in large.items()}

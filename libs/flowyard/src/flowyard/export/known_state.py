@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flowyard.export.finished_run import LeftOut
 from flowyard.language.values.reducers import REDUCERS
 from flowyard.language.workflow import Workflow
 from flowyard.runs.events import Failure, StepId
@@ -36,8 +37,10 @@ class KnownState:
             self._collect(step, [next(iter(outputs.values()))] if len(outputs) == 1 else [dict(outputs)])
             return
         for name, value in outputs.items():
-            reducer = self._reducer(name)
-            self._values[name] = value if reducer is None else reducer(self._values.get(name), value)
+            reducer, before = self._reducer(name), self._values.get(name)
+            # What isn't known can't be merged.
+            is_known = not isinstance(value, LeftOut) and not isinstance(before, LeftOut)
+            self._values[name] = reducer(before, value) if reducer is not None and is_known else value
 
     def apply_failure(self, step: StepId, failure: Failure, handled: str) -> None:
         if step.item is not None and handled == "collect":

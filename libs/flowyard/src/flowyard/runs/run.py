@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
@@ -156,7 +156,8 @@ class Run:
     """One execution of one revision. Times are UTC, from the database's clock.
 
     `attempt`: claims since the submission or the last retry; those that were handed back don't count. 0: never claimed.
-    `worked_s`: how long executors had it; the rest of its time it was queued, waited, or had failed.
+    `worked_s`: how long executors had it; the rest of its time it was queued, waited, or had failed. `large_outputs`:
+    by name, the bytes of the outputs that aren't among its `outputs`, since they are large. A list has no values.
     """
 
     id: UUID
@@ -179,6 +180,7 @@ class Run:
     error: Failure | None
     spending: Spending
     forked_from: UUID | None = None
+    large_outputs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -271,6 +273,13 @@ class Step:
         if self.kind != "map" or self.outputs is None:
             return None
         return MapProgress(*(int(self.outputs[name]) for name in ("items", "done", "failed")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedStep(Step):
+    """A step in a list. `outputs_bytes`: of its outputs, as JSON, if they are left out there."""
+
+    outputs_bytes: int | None = None
 
 
 class Ended(NamedTuple):

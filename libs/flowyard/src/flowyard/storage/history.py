@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from itertools import pairwise
 from json import loads
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
+
+import asyncpg
 
 from flowyard.errors.requests import UnknownStep
 from flowyard.runs.budget import Amount
 from flowyard.runs.call_texts import CallTexts
-from flowyard.runs.run import Ended, Entry, Step, StepCalls
+from flowyard.runs.large_values import LARGE, without_large
+from flowyard.runs.run import Ended, Entry, ListedStep, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
-from flowyard.storage.rows import SHORT_CALL_COLUMNS, CallRow, call_of, ended_of, step_calls_of, step_of
+from flowyard.storage.rows import (
+    SHORT_CALL_COLUMNS,
+    SHORT_STEP_COLUMNS,
+    CallRow,
+    call_of,
+    ended_of,
+    listed_step_of,
+    step_calls_of,
+    step_of,
+)
 
 MAX_SEQ: Final = 2**31 - 1
 TEXTS_BYTES: Final = 4_000_000
@@ -23,10 +36,23 @@ TEXTS_ROWS: Final = 100
 """As many calls at most: only then is it looked at how long their texts are."""
 PAGE_BYTES: Final = 1_000_000
 """Of outputs that a replay reads at a time."""
+EVENTS_BYTES: Final = 256 * 1024
+"""Of stored events that are read at a time, though at least those of one commit: readers of streams may be many."""
+_LARGE_ROW: Final = 4 * EVENTS_BYTES
+"""Bytes. What was committed together and has more is read apart."""
+STEPS_BYTES: Final = 4_000_000
+"""Of outputs that are read with a list of steps."""
 _ROW_BYTES: Final = 500
 """What a row counts beside its outputs."""
 _FIRST: Final = -(2**31)
 """Less than the numbers of all steps. A fork has some that are below zero."""
+
+
+class EventPage(NamedTuple):
+    """Events of a run, in order. `more`: whether others may follow."""
+
+    entries: list[Entry]
+    more: bool
 
 
 class History:
@@ -34,12 +60,28 @@ class History:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._large = asyncio.Semaphore(1)
 
     async def entries(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> list[Entry]:
-        """Up to `most` of the run's events, in order: those with numbers greater than `after`."""
-        rows = await self._database.rows(_PAGE, run_id, after, most)
-        entries = [entry for row in rows for entry in unpacked(row["seq"], row["entries"])]
-        return [entry for entry in entries if entry.seq > after][:most]
+        """Up to `most` of the run's events, in order: those with numbers greater than `after`.
+
+        Maybe fewer than there are, but at least one, if there is any: see EVENTS_BYTES.
+        """
+        return (await self.page(run_id, after=after, most=most)).entries
+
+    async def page(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> EventPage:
+        """As `entries`, and whether there may be more."""
+        rows = await self._database.rows(_SOME, run_id, after, most, EVENTS_BYTES, _LARGE_ROW)
+        more = any(row["rows"] > len(rows) or row["rows"] == most for row in rows[:1])
+        if rows and rows[0]["entries"] is None:
+            # Earlier versions stored large outputs in events. One at a time: it may take a hundred megabytes.
+            async with self._large:
+                entries = _entries_of(*await self._database.rows(_PAGE, run_id, rows[0]["seq"] - 1, 1))
+        else:
+            entries = _entries_of(*rows)
+        entries = [entry for entry in entries if entry.seq > after]
+        more |= len(entries) > most
+        return EventPage(entries[:most], more)
 
     async def last_seqs(self, run_ids: Collection[UUID]) -> Mapping[UUID, int]:
         """By run: the number of its newest event. Runs that don't exist are left out."""
@@ -50,7 +92,7 @@ class History:
         """All events of the run, in order: those of so many commits at a time. A commit's may be a megabyte."""
         after = 0
         while page := await self._database.rows(_PAGE, run_id, after, rows):
-            yield [entry for row in page for entry in unpacked(row["seq"], row["entries"])]
+            yield _entries_of(*page)
             after = page[-1]["seq"]
             if len(page) < rows:
                 return
@@ -85,9 +127,12 @@ class History:
         )
         return [step_of(row) for row in rows]
 
-    async def steps(self, run_id: UUID) -> list[Step]:
-        """As `record`, without decisions."""
-        return [step for step in await self.record(run_id) if step.kind != "decision"]
+    async def steps(self, run_id: UUID, *, most_bytes: int = STEPS_BYTES) -> list[ListedStep]:
+        """As `record`, without decisions, and without outputs that are large, or too many: the last ones are there.
+
+        `outputs_bytes` of a step has the size of those that aren't.
+        """
+        return [listed_step_of(row) for row in await self._database.rows(_STEPS, run_id, LARGE, most_bytes)]
 
     async def calls(self, run_id: UUID) -> list[CallRow]:
         """Those that have ended, in this order."""
@@ -132,12 +177,38 @@ _LAST_SEQS = """
 SELECT r.id, coalesce(c.last_seq, r.last_seq) AS seq FROM runs r LEFT JOIN claims c ON c.run_id = r.id
 WHERE r.id = ANY($1)
 """
+
+
+def _entries_of(*rows: asyncpg.Record) -> list[Entry]:
+    return [without_large(entry)[0] for row in rows for entry in unpacked(row["seq"], row["entries"])]
+
+
+_SOME = """
+SELECT seq, CASE WHEN bytes <= $5 THEN entries END AS entries, rows FROM (
+    SELECT *, count(*) OVER () AS rows, sum(bytes) OVER (ORDER BY seq) AS total
+    FROM (
+        SELECT seq, entries, octet_length(entries::text) AS bytes FROM events
+        WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+    ) next
+) sizes
+WHERE total <= $4 OR total = bytes ORDER BY seq
+"""
 _PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
 # As text: Postgres can't look into JSON that holds the character U+0000.
 _MAY_HAVE_STARTED = """
 SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """
+_IS_LISTED = "kind = 'map' OR bytes <= $2 AND total <= $3"
+_STEPS = f"""
+SELECT {", ".join(SHORT_STEP_COLUMNS)}, CASE WHEN {_IS_LISTED} THEN outputs END AS outputs,
+    CASE WHEN NOT ({_IS_LISTED}) THEN bytes END AS outputs_bytes
+FROM (
+    SELECT *, sum(bytes) FILTER (WHERE bytes <= $2) OVER (ORDER BY seq DESC, node, visit, item) AS total
+    FROM (SELECT *, octet_length(outputs::text) AS bytes FROM steps WHERE run_id = $1 AND kind <> 'decision') sized
+) summed
+ORDER BY seq, node, visit, item < 0, item
+"""  # noqa: S608  # names, and a constant
 _CALLS = f"SELECT {', '.join(SHORT_CALL_COLUMNS)} FROM model_calls WHERE run_id = $1 ORDER BY seq"  # noqa: S608  # names
 _TEXTS = """
 SELECT seq, texts FROM (

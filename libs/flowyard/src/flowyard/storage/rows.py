@@ -18,7 +18,7 @@ import asyncpg
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import decode_failure, failure_data
 from flowyard.runs.events import ModelCalled, StepId
-from flowyard.runs.run import CallStart, Ended, Spending, Step, StepCalls
+from flowyard.runs.run import CallStart, Ended, ListedStep, Spending, Step, StepCalls
 from flowyard.storage.database import dumps
 
 _NO_ITEM: Final = -1
@@ -96,6 +96,7 @@ CALL_COLUMNS: Final = columns_of(CallRow)
 _UNREAD: Final = ("step", "texts")
 SHORT_CALL_COLUMNS: Final = tuple(name for name in CALL_COLUMNS if name != "texts")
 """Of the columns of a call, those that are read with many others: its texts are long."""
+SHORT_STEP_COLUMNS: Final = tuple(name for name in STEP_COLUMNS if name != "outputs")
 
 
 _STEP: Final = attrgetter(*(field.name for field in fields(Step)))
@@ -127,6 +128,13 @@ def step_of(record: asyncpg.Record) -> Step:
     values["item"] = _item(record)
     values["error"] = decode_failure(record["error"]) if record["error"] else None
     return Step(**values)
+
+
+def listed_step_of(record: asyncpg.Record) -> ListedStep:
+    """`record`: all columns of `steps`, and `outputs_bytes`."""
+    step = step_of(record)
+    values = {field.name: getattr(step, field.name) for field in fields(Step)}
+    return ListedStep(**values, outputs_bytes=record["outputs_bytes"])
 
 
 def ended_of(records: Sequence[asyncpg.Record]) -> list[Ended]:

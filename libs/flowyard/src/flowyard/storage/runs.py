@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.errors.runs import CommitRefused
 from flowyard.runs.entries import decode_failure
@@ -18,6 +16,7 @@ from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.filters import where
 from flowyard.storage.forks import fork_data, fork_of
+from flowyard.storage.outputs import WHOLE, LargeOutputs
 from flowyard.storage.rows import STEP_COLUMNS, step_values
 
 
@@ -52,6 +51,7 @@ class Runs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.large_outputs = LargeOutputs(database)
 
     async def add(
         self, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
@@ -108,11 +108,17 @@ class Runs:
         return run_id
 
     async def get(self, run_id: UUID) -> Run:
-        """Raises UnknownRun."""
-        row = await self._database.row(f"{_SELECT} WHERE r.id = $1", run_id)
+        """Without its large outputs, but with their sizes. Raises UnknownRun."""
+        row = await self._database.row(f"{_SELECT_WHOLE} WHERE r.id = $1", run_id, WHOLE)
         if row is None:
             raise UnknownRun(str(run_id))
-        return _run(row)
+        values: dict[str, Any] = dict(row)
+        is_large = values.pop("has_outputs") and values["outputs"] is None
+        run = _run(values)
+        if not is_large:
+            return run
+        parted = await self.large_outputs.parted(run_id, run.last_seq)
+        return replace(run, outputs=parted.kept, large_outputs=parted.large)
 
     async def document_of(self, run_id: UUID) -> str:
         """The document of a run's revision. Raises UnknownRun."""
@@ -132,10 +138,12 @@ class Runs:
         return ForkOrigin(**values | {"fork": fork_of(values["fork"])})
 
     async def page(self, wanted: RunFilter, limit: int) -> list[Run]:
-        """Newest first, at most `limit`."""
+        """Newest first, at most `limit`; without their inputs and outputs."""
         clause, args = _where(wanted)
-        rows = await self._database.rows(f"{_SELECT} {clause} ORDER BY r.id DESC LIMIT ${len(args) + 1}", *args, limit)
-        return [_run(row) for row in rows]
+        rows = await self._database.rows(
+            f"{_SELECT_SHORT} {clause} ORDER BY r.id DESC LIMIT ${len(args) + 1}", *args, limit
+        )
+        return [_run({**row, "inputs": {}, "outputs": None}) for row in rows]
 
     async def ids(self, wanted: RunFilter, limit: int) -> list[UUID]:
         """As `page`, the ids alone."""
@@ -204,12 +212,14 @@ FROM added a CROSS JOIN queued LEFT JOIN forked ON true
 RETURNING run_id
 """
 
-_SELECT: Final = """
+_COLUMNS: Final = """
 SELECT r.id, r.workflow, r.revision, d.digest, r.status, r.priority, r.attempt, r.created_at, r.started_at,
     r.finished_at, r.wake_at, r.cancel_requested_at IS NOT NULL AS cancel_requested, c.executor,
     r.worked_s + CASE WHEN r.status = 'running' AND c.claimed_at IS NOT NULL
         THEN greatest(0, extract(epoch FROM now() - c.claimed_at)) ELSE 0 END AS worked_s,
-    coalesce(c.last_seq, r.last_seq) AS last_seq, r.inputs, r.outputs, r.error, r.forked_from, spent.*
+    coalesce(c.last_seq, r.last_seq) AS last_seq, r.error, r.forked_from, spent.*
+"""
+_FROM: Final = """
 FROM runs r
 JOIN definitions d ON d.id = r.definition
 LEFT JOIN claims c ON c.run_id = r.id
@@ -220,6 +230,12 @@ CROSS JOIN LATERAL (
         CASE WHEN count(*) = count(m.cost_usd) THEN coalesce(sum(m.cost_usd), 0) END AS cost_usd
     FROM model_calls m WHERE m.run_id = r.id
 ) spent
+"""
+_SELECT_SHORT: Final = _COLUMNS + _FROM
+_SELECT_WHOLE: Final = f"""
+{_COLUMNS}, r.inputs, CASE WHEN octet_length(r.outputs::text) <= $2 THEN r.outputs END AS outputs,
+    r.outputs IS NOT NULL AS has_outputs
+{_FROM}
 """
 
 _FORK_ORIGIN: Final = """
@@ -247,8 +263,8 @@ def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
     )
 
 
-def _run(row: asyncpg.Record) -> Run:
-    values: dict[str, Any] = dict(row)
+def _run(row: Mapping[str, Any]) -> Run:
+    values = dict(row)
     spending = Spending(*(values.pop(name) for name in ("calls", "tokens_in", "tokens_out", "cost_usd")))
     error = values.pop("error")
     # Sealed values are for the run's executor, and for its forks.

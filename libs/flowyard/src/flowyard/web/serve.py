@@ -11,9 +11,9 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flowyard.errors.services import CannotListen
+from flowyard.web.slow_readers import SlowReaderLimit
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ async def serve(
     logger.info("stopped listening", extra={"host": host, "port": bound})
 
 
-class _LimitedHeaders(HttpToolsProtocol):
+class _LimitedHeaders(SlowReaderLimit):
     """Limits the headers of a request, which are read into memory before its key is checked."""
 
     def on_message_begin(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,18 +38,21 @@ class ServerEvent:
 class EventStream(Response):
     """A response that lasts until the events end, the client closes the connection, or the service shuts down.
 
-    It buffers nothing: a slow client slows `events` down. `events` is closed at the end. A comment every `heartbeat_s`
-    keeps the connection open.
+    It buffers nothing: a slow client slows `events` down, and is disconnected as `slow_readers` says. `events`, which
+    may be encoded already, is closed at the end. A comment every `heartbeat_s` keeps the connection open.
+
+    `opened`: entered before the stream begins, and left at its end. If it raises a FlowyardError, that is the response.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
-        events: AsyncGenerator[ServerEvent, None],
+        events: AsyncGenerator[ServerEvent | bytes, None],
         *,
         shutting_down: asyncio.Event,
         metrics: HttpMetrics,
+        opened: AbstractContextManager[None] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         status_code: int = 200,
     ) -> None:
@@ -59,14 +62,19 @@ class EventStream(Response):
         self._events = events
         self._shutting_down = shutting_down
         self._metrics = metrics
+        self._opened = opened or nullcontext()
         self._heartbeat_s = heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._events):
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await _send(send, f"retry: {RETRY_MS}\n\n".encode())
-            with self._metrics.streams_open.track_inprogress():
-                await self._send_until_end(send, receive)
+            with self._opened:
+                await self._stream(receive, send)
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await _send(send, f"retry: {RETRY_MS}\n\n".encode())
+        with self._metrics.streams_open.track_inprogress():
+            await self._send_until_end(send, receive)
         await send({"type": "http.response.body", "body": b""})
 
     async def _send_until_end(self, send: Send, receive: Receive) -> None:
@@ -84,7 +92,7 @@ class EventStream(Response):
 
     async def _send_events(self, send: Send) -> None:
         async for event in self._events:
-            await _send(send, event.encode())
+            await _send(send, event if isinstance(event, bytes) else event.encode())
 
     async def _send_heartbeats(self, send: Send) -> None:
         """Until the service shuts down. A heartbeat is one message, so it is never sent in the middle of an event."""

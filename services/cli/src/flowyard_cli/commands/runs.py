@@ -154,8 +154,8 @@ def _row(run: RunListItem) -> tuple[object, ...]:
 
 
 def _show(client: Client, args: ShowRunArgs) -> int:
-    run = client.run(find_run(client, args.run))
-    steps = client.steps(run.id)
+    run = client.whole_run(find_run(client, args.run))
+    steps = client.whole_steps(run.id) if args.json else client.steps(run.id)
     if args.json:
         calls = client.calls(run.id, texts=args.calls)
         print_json({**as_data(run), "steps": [as_data(step) for step in steps], "calls": [as_data(c) for c in calls]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 from flowyard.api.client import Client
@@ -21,6 +22,7 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
+from flowyard.runs.large_values import large_outputs
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs, WatchArgs
@@ -55,6 +57,7 @@ def watch(client: Client, args: WatchArgs, run: RunView, *, seen: int = 0) -> in
             watched = Watched(summary, progress, quiet=quiet, seen=seen)
             for message in client.follow(run.id, tokens=tokens, on_break=watched.connection_lost):
                 watched.apply(message)
+        watched.add_large_outputs(client, run)
     except KeyboardInterrupt:
         return leave(args, run)
     return show_result(args, run, summary)
@@ -72,6 +75,7 @@ def result_of(client: Client, run: RunView) -> RunSummary:
         watched = Watched(summary, progress, quiet=True)
         for event in client.events(run.id):
             watched.apply(event)
+    watched.add_large_outputs(client, run)
     return summary
 
 
@@ -117,6 +121,11 @@ class Watched:
         self._quiet = quiet
         self._seen = seen
         self._open: set[StepId] = set()
+        self._large_outputs: Mapping[str, int] = {}
+
+    def add_large_outputs(self, client: Client, run: RunView) -> None:
+        """Gets what was too large for the event of the run's end."""
+        self._summary.outputs = client.outputs_of(run.id, self._summary.outputs, self._large_outputs)
 
     def apply(self, message: StreamItem) -> None:
         match message:
@@ -134,6 +143,7 @@ class Watched:
 
     def _event(self, view: EventView) -> None:
         event = decoded(view.type, view.data)
+        self._large_outputs = large_outputs(view.data)
         is_news = view.seq > self._seen
         match event:
             case None:
