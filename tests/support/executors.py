@@ -25,6 +25,7 @@ from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from support import queued
+from support.forks import Fork, start_executor
 from support.waiting import eventually
 from support.wire.behaviour import Text
 from support.wire.openai import openai_server
@@ -33,6 +34,7 @@ from support.wire.server import Request, Script, WireServer
 LEASE_S: Final = 1.0
 QUICK: Final = {"LEASE_S": str(LEASE_S), "SWEEP_S": "0.2", "POLL_S": "0.3", "DRAIN_S": "5", "PORT": "0"}
 """Settings with which a lost run is found again in a second or two."""
+_LINE_LIMIT: Final = 2**20
 _WRONG_CLOCK: Final = Path(__file__).parent / "wrong_clock.py"
 
 
@@ -41,7 +43,7 @@ class ExecutorProcess:
     """One executor. `lines`: what it has logged so far, as facts."""
 
     name: str
-    process: Process
+    process: Process | Fork
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def send(self, number: signal.Signals) -> None:
@@ -94,20 +96,19 @@ class Yard:
         return Counter(prompt_of(request) for request in self.model.requests)
 
     async def executor(
-        self, name: str, *, clock_off_s: int = 0, python_path: str = "", **settings: str
+        self, name: str, *, clock_off_s: int = 0, python_path: str = "", fresh: bool = False, **settings: str
     ) -> ExecutorProcess:
-        """Starts one, and returns when it takes runs. `python_path`: of another release."""
+        """Starts one, and returns when it takes runs. `python_path`: of another release; `fresh`: with its imports."""
         variables = {f"FLOWYARD_{key.upper()}": value for key, value in {**QUICK, **settings}.items()}
-        start = (
-            [str(_WRONG_CLOCK), str(clock_off_s)]
-            if clock_off_s
-            else ["-c", "from flowyard_executor.main import main; main()"]
-        )
         environ = {**self._environ, **variables, "FLOWYARD_EXECUTOR_NAME": name}
-        environ |= {"PYTHONPATH": python_path} if python_path else {}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *start, env=environ, stdout=PIPE, stderr=STDOUT, limit=2**20
-        )
+        process: Process | Fork
+        if clock_off_s:
+            process = await _begin(environ, str(_WRONG_CLOCK), str(clock_off_s))
+        elif python_path or fresh:
+            path = {"PYTHONPATH": python_path} if python_path else {}
+            process = await _begin({**environ, **path}, "-c", "from flowyard_executor.main import main; main()")
+        else:
+            process = await start_executor(environ, line_limit=_LINE_LIMIT)
         result = ExecutorProcess(name, process)
         self.executors.append(result)
         self._listeners.append(asyncio.create_task(result.listen()))
@@ -163,6 +164,12 @@ class Yard:
             executor.send(signal.SIGKILL)
             await executor.process.wait()
         await asyncio.gather(*self._listeners)
+
+
+async def _begin(environ: Mapping[str, str], *arguments: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env=environ, stdout=PIPE, stderr=STDOUT, limit=_LINE_LIMIT
+    )
 
 
 @asynccontextmanager
