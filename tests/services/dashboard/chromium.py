@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import json
 import re
@@ -111,11 +110,6 @@ class Tab:
     async def dark(self, *, on: bool) -> None:
         features = [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]
         await self.send("Emulation.setEmulatedMedia", features=features)
-
-    async def photograph(self, *, whole: bool = False) -> bytes:
-        """PNG."""
-        shot = await self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        return base64.b64decode(shot["data"])
 
 
 @asynccontextmanager

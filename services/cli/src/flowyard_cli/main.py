@@ -14,6 +14,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
+from flowyard.no_telemetry import forbid_telemetry
+
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Run a workflow and show its outputs, and where time and money went.",
     "validate": "Check documents, without running anything.",
@@ -50,21 +52,11 @@ and with a server that loses nothing:
 
 exit codes: 0 done, 1 the run or the stack failed, 2 the document, the inputs or the command are wrong, 130 cancelled
 """
-_QUIET: Final = {
-    "ANONYMIZED_TELEMETRY": "False",
-    "DO_NOT_TRACK": "true",
-    "LANGCHAIN_TRACING_V2": "false",
-    "LANGGRAPH_STRICT_MSGPACK": "true",
-    "LANGSMITH_TRACING": "false",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_TELEMETRY": "False",
-}
-"""No library sends telemetry, whatever the environment says."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script. Ends the process with one of the codes in `exits`."""
-    os.environ.update(_QUIET)
+    forbid_telemetry()
     words = sys.argv[1:] if argv is None else argv
     try:
         code = _run_to_the_end(words)

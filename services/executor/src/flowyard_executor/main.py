@@ -20,6 +20,7 @@ from flowyard.durable.attempt import AttemptParts
 from flowyard.durable.clock import DatabaseClock
 from flowyard.graph.compile import Graphs
 from flowyard.llm.models import Models, open_models
+from flowyard.no_telemetry import forbid_telemetry
 from flowyard.secrets.sealing import secret_box
 from flowyard.service.connections import Connections, open_connections
 from flowyard.service.documents import Documents
@@ -53,20 +54,10 @@ from flowyard_executor.tokens import TokenStream
 from flowyard_executor.warm_up import warm_up
 
 _ABOUT = "Claims runs and executes them. Start as many as there is work for, each under a name of its own."
-_QUIET = {
-    "ANONYMIZED_TELEMETRY": "False",
-    "DO_NOT_TRACK": "true",
-    "LANGCHAIN_TRACING_V2": "false",
-    "LANGGRAPH_STRICT_MSGPACK": "true",
-    "LANGSMITH_TRACING": "false",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_TELEMETRY": "False",
-}
-"""Nothing phones home, whatever the environment says."""
 
 
 def main() -> None:
-    os.environ.update(_QUIET)
+    forbid_telemetry()
     settings = read_settings(ExecutorSettings, sys.argv[1:], program="flowyard-executor", about=_ABOUT)
     code = run_service("executor", settings, partial(_run_executor, settings))
     # At once: LangGraph and LiteLLM take a second to be torn down, and everything that was opened has been closed.
