@@ -18,6 +18,7 @@ INCLUDES: Final[Mapping[Scope, frozenset[Scope]]] = {
     "admin": frozenset({"admin", "run", "read"}),
 }
 KEY: Final = re.compile(r"fy_([a-z2-7]{8})_[a-z2-7]{40}")
+_KEY_BEGINNING: Final = re.compile(r"fy_([a-z2-7]{8})_")
 KEY_RANDOM: Final = 30
 """Random bytes in a key: 5 make its id, 25 its secret."""
 
@@ -55,6 +56,12 @@ def parse_key(text: str) -> tuple[str, bytes] | None:
     """The id and the SHA-256 digest of a key; None if the text isn't a key."""
     match = KEY.fullmatch(text)
     return (match[1], _digest(text)) if match else None
+
+
+def key_id_of(text: str) -> str | None:
+    """The id that the text has as a key, also as a misspelled one; None if it doesn't begin as a key does."""
+    match = _KEY_BEGINNING.match(text)
+    return match[1] if match else None
 
 
 def same_digest(stored: bytes, given: bytes) -> bool:

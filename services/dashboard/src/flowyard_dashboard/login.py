@@ -26,21 +26,18 @@ async def login_page(
 async def log_in(parts: InjectedParts, request: Request) -> Response:
     form = await read_form_body(parts, request)
     target = local_path(form.get("next", "/"))
-    address = request.client.host if request.client else ""
-    wait_s = math.ceil(parts.attempts.wait_s(address))
-    if wait_s:
-        problem = f"Too many attempts: try again in {wait_s} s."
-        response = parts.pages.page(request, "login", status=429, next=target, problem=problem)
-        response.headers["retry-after"] = str(wait_s)
-        return response
-    # Counted before the key is verified, so that parallel attempts are counted, too.
-    parts.attempts.add_failure(address)
-    caller = await parts.keys.verify(form.get("key", "").strip())
-    if caller is None:
-        problem = "This key isn't valid: it is unknown, misspelled or revoked."
+    key = form.get("key", "").strip()
+    caller = await parts.keys.verify(key)
+    if caller is not None:
+        return await _open_session(parts, request, caller, target)
+    problem = "This key isn't valid: it is unknown, misspelled or revoked."
+    wait_s = math.ceil(await parts.wrong_keys.add(request.scope, key))
+    if not wait_s:
         return parts.pages.page(request, "login", status=401, next=target, problem=problem)
-    parts.attempts.reset(address)
-    return await _open_session(parts, request, caller, target)
+    problem = f"{problem} There were too many: try again in {wait_s} s, or at once with a valid key."
+    response = parts.pages.page(request, "login", status=429, next=target, problem=problem)
+    response.headers["retry-after"] = str(wait_s)
+    return response
 
 
 @router.post("/logout")

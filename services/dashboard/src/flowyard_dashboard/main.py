@@ -19,9 +19,9 @@ from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.web.large_answers import LargeAnswers
 from flowyard.web.stream_limits import StreamLimits
+from flowyard.web.wrong_keys import WrongKeys
 from flowyard_dashboard.app import ABOUT, dashboard_app
 from flowyard_dashboard.assets import load_assets
-from flowyard_dashboard.login_attempts import LoginAttempts
 from flowyard_dashboard.pages import ExternalLinks, Pages
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.run_changes import RunChanges
@@ -68,7 +68,7 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
             overview=Overview(database),
             keys=Keys(database),
             sessions=Sessions(database),
-            attempts=LoginAttempts(),
+            wrong_keys=WrongKeys(settings.trusted_proxies),
             assets=assets,
             pages=Pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
             streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),

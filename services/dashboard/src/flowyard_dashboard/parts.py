@@ -18,8 +18,8 @@ from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard.web.large_answers import LargeAnswers
 from flowyard.web.stream_limits import StreamLimits
+from flowyard.web.wrong_keys import WrongKeys
 from flowyard_dashboard.assets import Assets
-from flowyard_dashboard.login_attempts import LoginAttempts
 from flowyard_dashboard.pages import Pages
 from flowyard_dashboard.run_changes import RunChanges
 from flowyard_dashboard.settings import DashboardSettings
@@ -38,7 +38,7 @@ class DashboardParts:
     overview: Overview
     keys: Keys
     sessions: Sessions
-    attempts: LoginAttempts
+    wrong_keys: WrongKeys
     assets: Assets
     pages: Pages
     streams: StreamLimits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -63,13 +64,17 @@ class SessionGuard:
             return None
         caller = await self._caller(request)
         if caller is None:
-            return Response(status_code=401) if _has_key(request) else _to_login(request)
+            return await self._wrong_key(request) if _has_key(request) else _to_login(request)
         request.state.caller = caller
         return None
 
+    async def _wrong_key(self, request: Request) -> Response:
+        wait_s = math.ceil(await self._parts.wrong_keys.add(request.scope, _key_of(request)))
+        return Response(status_code=429, headers={"retry-after": str(wait_s)}) if wait_s else Response(status_code=401)
+
     async def _caller(self, request: Request) -> Caller | None:
         if _has_key(request):
-            return await self._parts.keys.verify(request.headers["authorization"].partition(" ")[2].strip())
+            return await self._parts.keys.verify(_key_of(request))
         token = request.cookies.get(COOKIE)
         return await self._parts.sessions.find(token) if token else None
 
@@ -77,6 +82,10 @@ class SessionGuard:
 def _has_key(request: Request) -> bool:
     scheme = request.headers.get("authorization", "").partition(" ")[0]
     return request.scope["path"] in _WITH_KEY and scheme.lower() == "bearer"
+
+
+def _key_of(request: Request) -> str:
+    return request.headers["authorization"].partition(" ")[2].strip()
 
 
 def can_run(request: Request) -> bool:

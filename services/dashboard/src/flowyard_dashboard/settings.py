@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from flowyard.control.parts import INPUTS_LIMIT, QUEUE_LIMIT
 from flowyard.settings import Port, SecretKey, ServiceSettings
+from flowyard.web.wrong_keys import TrustedProxies
 
 _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _PATH: Final = re.compile(r"[A-Za-z0-9._~/%-]*")
@@ -38,6 +39,7 @@ class DashboardSettings(ServiceSettings):
     inputs_limit: int = Field(INPUTS_LIMIT, ge=1024, le=64 * 1024 * 1024, description="Most bytes of a run's inputs")
     streams_limit: int = Field(200, ge=1, le=100_000, description="Open pages that may be updated at the same time")
     streams_per_key: int = Field(100, ge=1, le=100_000, description="As many of those whose users have the same key")
+    trusted_proxies: TrustedProxies = ()
     mlflow_public_url: PublicUrl = Field("", description="URL of MLflow for browsers: the dashboard shows it on a page")
     grafana_public_url: PublicUrl = Field("", description="URL of Grafana for browsers: the dashboard links to it")
 

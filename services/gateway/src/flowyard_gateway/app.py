@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from flowyard.service.connections import postgres_and_nats
 from flowyard.web.app import About, make_app
+from flowyard.web.wrong_keys import WrongKeys
 from flowyard_gateway import key_routes, report_routes, run_routes, status, view_routes
 from flowyard_gateway.openapi import document_all
 from flowyard_gateway.parts import GatewayParts
@@ -35,6 +36,7 @@ def gateway_app(parts: GatewayParts) -> FastAPI:
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,
         verify=parts.callers.verify,
+        wrong_keys=WrongKeys(parts.settings.trusted_proxies),
         body_limit=parts.settings.body_limit,
     )
     app.state.parts = parts

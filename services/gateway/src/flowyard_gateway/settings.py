@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from flowyard.control.parts import INPUTS_LIMIT, QUEUE_LIMIT
 from flowyard.settings import HttpUrl, OptionalUrl, Port, SecretKey, ServiceSettings
 from flowyard.web.stream_limits import STREAMS_LIMIT, STREAMS_PER_KEY
+from flowyard.web.wrong_keys import TrustedProxies
 
 
 class GatewaySettings(ServiceSettings):
@@ -28,6 +29,7 @@ class GatewaySettings(ServiceSettings):
         STREAMS_PER_KEY, ge=1, le=100_000, description="Streams of events that may be open by one API key"
     )
     wait_max_s: float = Field(300.0, ge=0, le=300, description="Most seconds that a submit can wait for its run")
+    trusted_proxies: TrustedProxies = ()
     poll_s: float = Field(
         1.0, gt=0, le=60, description="Seconds between polls of followed runs, for messages that NATS lost"
     )

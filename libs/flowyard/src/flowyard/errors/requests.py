@@ -132,6 +132,17 @@ class Unauthorized(FlowyardError, code="unauthorized", status=401, title="A vali
         super().__init__(wrong if given else "no API key: send the header 'Authorization: Bearer fy_…'")
 
 
+class TooManyWrongKeys(FlowyardError, code="too_many_wrong_keys", status=429, title="Too many invalid API keys"):
+    """The API key isn't valid, and it is one of many. A valid one is accepted at any time."""
+
+    def __init__(self, *, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(
+            "the API key isn't valid, and too many invalid ones came from this address or with its id: "
+            f"try again in {math.ceil(retry_after)} s, or at once with a valid key"
+        )
+
+
 class Forbidden(FlowyardError, code="forbidden", status=403, title="The API key may not do this"):
     """The API key is valid but may not do this."""
 

@@ -16,6 +16,7 @@ from flowyard.web.health import Check, health_routes
 from flowyard.web.limits import BodyLimit
 from flowyard.web.problems import SCHEMA, SCHEMA_NAME, add_problem_handlers, problem_responses
 from flowyard.web.requests import API_HEADERS, RequestLog
+from flowyard.web.wrong_keys import WrongKeys
 
 BODY_LIMIT: Final = 1024 * 1024
 """The most bytes that a request's body may have."""
@@ -30,7 +31,7 @@ class About:
     text: str
 
 
-def make_app(
+def make_app(  # noqa: PLR0913  # by keyword
     about: About,
     *,
     routers: Sequence[APIRouter],
@@ -38,12 +39,14 @@ def make_app(
     metrics: Metrics,
     shutting_down: asyncio.Event,
     verify: Verify | None = None,
+    wrong_keys: WrongKeys | None = None,
     body_limit: int = BODY_LIMIT,
     headers: Mapping[str, str] = API_HEADERS,
 ) -> FastAPI:
     """An application with health, metrics, problems, limits and request ids; its OpenAPI is at `/openapi.json`.
 
-    `verify`: with it, every path but health needs a key, and routes may `require` a scope. `headers`: added to each
+    `verify`: with it, every path but health needs a key, and routes may `require` a scope. `wrong_keys`:
+    slows down who tries wrong ones. `headers`: added to each
     response that doesn't have them. `shutting_down`: while set, the service isn't ready.
     """
     app = _DocumentedApp(
@@ -63,7 +66,7 @@ def make_app(
     # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimit, limit=body_limit)
     if verify is not None:
-        app.add_middleware(Guard, verify=verify)
+        app.add_middleware(Guard, verify=verify, wrong_keys=wrong_keys or WrongKeys())
     app.add_middleware(RequestLog, metrics=metrics.http, headers=headers, shutting_down=shutting_down)
     return app
 

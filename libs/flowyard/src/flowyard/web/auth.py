@@ -13,8 +13,9 @@ from starlette.types import Scope as AsgiScope
 
 from flowyard.access import INCLUDES, Caller, Scope
 from flowyard.errors.base import FlowyardError
-from flowyard.errors.requests import Forbidden, Unauthorized
+from flowyard.errors.requests import Forbidden, TooManyWrongKeys, Unauthorized
 from flowyard.web.problems import problem_of
+from flowyard.web.wrong_keys import WrongKeys
 
 Verify: TypeAlias = Callable[[str], Awaitable[Caller | None]]
 """The text of a key → its owner; None if the key isn't valid."""
@@ -69,9 +70,10 @@ class Guard:
     It comes before the route is looked up and the body is read.
     """
 
-    def __init__(self, app: ASGIApp, *, verify: Verify) -> None:
+    def __init__(self, app: ASGIApp, *, verify: Verify, wrong_keys: WrongKeys) -> None:
         self._app = app
         self._verify = verify
+        self._wrong_keys = wrong_keys
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
@@ -87,4 +89,6 @@ class Guard:
         if scheme.lower() != "bearer":
             raise Unauthorized(given=False)
         if await self._verify(key.strip()) is None:
+            if wait_s := await self._wrong_keys.add(scope, key.strip()):
+                raise TooManyWrongKeys(retry_after=wait_s)
             raise Unauthorized(given=True)
