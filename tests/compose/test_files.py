@@ -179,7 +179,7 @@ def test_the_example_of_settings_names_every_knob_with_its_default() -> None:
 def test_a_user_of_nats_may_use_the_subjects_of_its_service_and_no_other() -> None:
     users = re.findall(
         r"user: (\w+)\s+password: \$(\w+)\s+permissions: \{\s+publish: \{\s+allow: \[([^\]]*)\]\s+\}"
-        r"\s+subscribe: \{\s+allow: \[([^\]]*)\]\s+\}\s+allow_responses: true",
+        r"\s+subscribe: \{\s+allow: \[([^\]]*)\]\s+\}\s+\}",
         (ROOT / "deploy/nats/nats.conf").read_text(),
     )
     actual = {

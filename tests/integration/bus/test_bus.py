@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
-from flowyard.bus.messages import AgentHeartbeat, AgentReply, KeyChanged, RunTokens, WorkQueued
+from flowyard.bus.messages import KeyChanged, RunTokens, WorkQueued
 from support.waiting import eventually
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
@@ -133,28 +133,6 @@ async def test_one_member_of_a_queue_group_receives_each_message(bus: Bus) -> No
             bus.publish(token(str(number)))
         await eventually(lambda: len(one.texts) + len(other.texts) == 100)
     assert sorted(one.texts + other.texts, key=int) == [str(number) for number in range(100)]
-
-
-async def test_a_request_is_answered(bus: Bus) -> None:
-    async def registry(heartbeat: AgentHeartbeat) -> AgentReply:
-        return AgentReply(known=heartbeat.id == "e1")
-
-    async with bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, registry):
-        for agent in ("e1", "e2"):
-            heartbeat = AgentHeartbeat(id=agent, slots=4, slots_used=0)
-            assert await bus.request(heartbeat, AgentReply) == AgentReply(known=agent == "e1")
-
-
-async def test_a_request_without_a_subscriber_fails_at_once(bus: Bus) -> None:
-    async with asyncio.timeout(1):
-        assert await bus.request(AgentHeartbeat(id="e1", slots=4, slots_used=0), AgentReply, timeout_s=5) is None
-
-
-async def test_a_request_that_nobody_answers_gives_up_in_time(bus: Bus) -> None:
-    async def silent(_heartbeat: AgentHeartbeat) -> None: ...
-
-    async with bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, silent):
-        assert await bus.request(AgentHeartbeat(id="e1", slots=4, slots_used=0), AgentReply, timeout_s=0.05) is None
 
 
 @pytest.mark.parametrize(("text", "reason"), [("x" * 2_000_000, "too_large"), ("\ud800", "unencodable")])

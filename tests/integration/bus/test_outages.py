@@ -10,7 +10,7 @@ import pytest
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import Doorbell, doorbell
-from flowyard.bus.messages import AgentHeartbeat, AgentReply, WorkflowChanged, WorkQueued
+from flowyard.bus.messages import WorkflowChanged, WorkQueued
 from integration.bus.server import NatsServer
 from support.waiting import eventually
 
@@ -94,25 +94,6 @@ async def test_without_nats_publishing_returns_at_once_and_the_newest_is_kept(st
             stopped_nats.start()
             await eventually(lambda: received[-1:] == [10_099])
     assert received[-2000:] == list(range(8100, 10_100))
-
-
-async def test_a_request_without_nats_gives_up_in_time(stopped_nats: NatsServer) -> None:
-    async with open_bus(stopped_nats.url, name="test") as bus:
-        assert await bus.request(AgentHeartbeat(id="e1", slots=1, slots_used=0), AgentReply, timeout_s=0.05) is None
-
-
-async def test_a_request_made_just_before_nats_comes_up_is_answered(stopped_nats: NatsServer) -> None:
-    async def registry(_heartbeat: AgentHeartbeat) -> AgentReply:
-        return AgentReply(known=True)
-
-    async with (
-        open_bus(stopped_nats.url, name="test") as bus,
-        bus.subscribe(subjects.ANY_AGENT_HEARTBEAT, AgentHeartbeat, registry),
-    ):
-        asking = asyncio.create_task(bus.request(AgentHeartbeat(id="e1", slots=1, slots_used=0), AgentReply))
-        await asyncio.sleep(0.05)  # the request waits
-        stopped_nats.start()
-        assert await asking == AgentReply(known=True)
 
 
 async def test_a_handler_at_work_is_not_disturbed_by_a_lost_connection(nats: NatsServer) -> None:

@@ -35,15 +35,6 @@ async def submitted(database: Database) -> UUID:
     return await submit(database, "test")
 
 
-def announced(run_id: UUID, *seqs: int) -> RunEvents:
-    entries = tuple(Entry(seq, datetime.now(UTC), "route.taken", {}) for seq in seqs)
-    return RunEvents(run_id=run_id, epoch=1, entries=entries)
-
-
-def numbers(listener: RunListener) -> list[int]:
-    return [item.seq for item in listener.take() if isinstance(item, Entry)]
-
-
 async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> list[int]:
     """The numbers of the run's entries to its end; `seen` has them as they come."""
     seen = [] if seen is None else seen
@@ -74,7 +65,7 @@ def test_the_text_of_a_reply_is_passed_on_once(pieces: list[RunTokens], arrived:
     listener = RunListener(uuid4(), 1)
     for each in pieces:
         listener.add_token(each)
-    assert [item.text for item in listener.take() if isinstance(item, RunTokens)] == arrived
+    assert [item.text for item in listener.take()] == arrived
     assert not listener.must_stream_again
 
 
@@ -84,31 +75,52 @@ def test_after_a_hole_a_text_is_wanted_again() -> None:
         listener.add_token(each)
     assert listener.must_stream_again
     listener.add_token(piece("soft rain", 0))
-    assert [item.text for item in listener.take() if isinstance(item, RunTokens)] == ["so", "ft rain"]
+    assert [item.text for item in listener.take()] == ["so", "ft rain"]
 
 
-def test_what_is_received_twice_is_passed_on_once() -> None:
+def test_news_are_read_after_the_tokens_that_came_before() -> None:
     listener = RunListener(uuid4(), 1)
-    for seqs in ((1,), (2, 3), (2, 3), (3, 4)):
-        listener.add_entries(announced(listener.run_id, *seqs).entries)
-    assert numbers(listener) == [2, 3, 4]
-    assert not listener.must_read
-
-
-def test_a_gap_has_to_be_read() -> None:
-    listener = RunListener(uuid4(), 1)
-    listener.add_entries(announced(listener.run_id, 2, 4).entries)
-    assert numbers(listener) == [2]
+    listener.add_token(piece("so", 0))
+    listener.add_news(2)
+    listener.add_news(3)
+    listener.add_token(piece("ft", 2))
+    assert [token.text for token in listener.take()] == ["so"]
     assert listener.must_read
+    listener.last_seq, listener.must_read = 3, False
+    assert [token.text for token in listener.take()] == ["ft"]
+
+
+def test_news_that_are_known_need_not_be_read() -> None:
+    listener = RunListener(uuid4(), 3)
+    listener.add_news(3)
+    assert list(listener.take()) == []
+    assert not listener.must_read
 
 
 def test_a_reader_who_takes_nothing_costs_a_bounded_amount() -> None:
     listener = RunListener(uuid4(), 0)
     for seq in range(1, 10_000):
-        listener.add_entries(announced(listener.run_id, seq).entries)
+        listener.add_news(seq)
         listener.add_token(RunTokens(run_id=listener.run_id, epoch=1, node="n", visit=1, text="t"))
     assert len(listener._arrived) < 1000
-    assert listener.must_read
+
+
+async def test_a_forged_message_is_news_that_there_are_not(database: Database, bus: Bus, hands: Hands) -> None:
+    live, run_id = live_of(database, bus), await submitted(database)
+    claim = await hands.take()
+    async with live.running(asyncio.Event()):
+        seen: list[int] = []
+        following = asyncio.create_task(follow(live, run_id, seen))
+        with live.listen(run_id, after=1, only_end=True) as listener:
+            ended = asyncio.create_task(live.until_ended(listener))
+            await eventually(partial(bool, seen))
+            forged = Entry(2, datetime.now(UTC), "run.failed", {"error": None})
+            bus.publish(RunEvents(run_id=run_id, epoch=99, entries=(forged,)))
+            await asyncio.sleep(0.2)
+            assert (seen, following.done(), ended.done()) == ([1], False, False)
+            await hands.succeed(claim, {})
+            await asyncio.wait_for(asyncio.gather(following, ended), 2)
+    assert seen == [1, 2]
 
 
 async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands: Hands) -> None:

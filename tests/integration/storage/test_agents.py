@@ -41,7 +41,7 @@ async def test_to_register_again_brings_it_up_to_date(agents: Agents) -> None:
 async def test_a_heartbeat_keeps_it_registered_and_reports_its_load(database: Database, agents: Agents) -> None:
     await agents.register(EXECUTOR)
     await grow_old(database, 50)
-    await agents.heartbeat("executor-1", {"slots_used": 3})
+    await agents.heartbeat("executor-1", {"slots_used": 3}, key_id=None)
     await grow_old(database, 50)
     assert (await agents.get("executor-1")).load == {"slots_used": 3}
     assert await agents.sweep() == []
@@ -52,7 +52,8 @@ async def test_without_a_heartbeat_it_is_gone_when_its_time_is_over_swept_or_not
 ) -> None:
     await agents.register(EXECUTOR)
     await grow_old(database, 61)
-    for ask in (agents.get("executor-1"), agents.heartbeat("executor-1", {}), agents.deregister("executor-1")):
+    late = agents.heartbeat("executor-1", {}, key_id=None)
+    for ask in (agents.get("executor-1"), late, agents.deregister("executor-1")):
         with pytest.raises(UnknownAgent):
             await ask
     assert await agents.page() == []
@@ -78,7 +79,7 @@ async def test_one_that_leaves_is_gone_at_once(agents: Agents) -> None:
     await agents.register(EXECUTOR)
     await agents.deregister("executor-1")
     with pytest.raises(UnknownAgent):
-        await agents.heartbeat("executor-1", {})
+        await agents.heartbeat("executor-1", {}, key_id=None)
     with pytest.raises(UnknownAgent):
         await agents.deregister("executor-1")
 
@@ -101,8 +102,36 @@ async def test_capabilities_may_hold_what_jsonb_refuses(agents: Agents) -> None:
     assert agent.capabilities == {"odd": "\0\ud800"}
 
 
-async def test_nobody_takes_the_place_of_an_agent_of_another_kind(agents: Agents) -> None:
+async def test_an_id_belongs_to_the_key_that_registered_it(database: Database, agents: Agents) -> None:
+    mine = NewAgent("translator", "translator", "http", "1", "box", key_id="mine")
+    await agents.register(mine)
+    for attack in (
+        agents.register(replace(mine, host="elsewhere", key_id="other")),
+        agents.heartbeat("translator", {"slots": 0}, key_id="other"),
+        agents.heartbeat("translator", {"slots": 0}, key_id=None),
+    ):
+        with pytest.raises(AgentTaken):
+            await attack
+    agent = await agents.heartbeat("translator", {"slots": 4}, key_id="mine")
+    assert (agent.host, agent.load) == ("box", {"slots": 4})
+    await grow_old(database, 61)
+    assert (await agents.register(replace(mine, key_id="other")))[1]
+
+
+async def test_an_executor_can_be_neither_replaced_nor_kept_out(agents: Agents) -> None:
+    squatter = replace(EXECUTOR, kind="http", key_id="other")
+    await agents.register(squatter)
     await agents.register(EXECUTOR)
     with pytest.raises(AgentTaken):
-        await agents.register(replace(EXECUTOR, kind="http"))
+        await agents.register(squatter)
+    with pytest.raises(AgentTaken):
+        await agents.heartbeat("executor-1", {}, key_id="other")
     assert (await agents.get("executor-1")).kind == "executor"
+
+
+async def test_an_agent_of_the_release_before_can_register_again(database: Database, agents: Agents) -> None:
+    mine = NewAgent("translator", "translator", "http", "1", "box", key_id="mine")
+    await agents.register(mine)
+    await database.execute("UPDATE agents SET key_id = NULL")
+    await agents.heartbeat("translator", {}, key_id="mine")
+    await agents.register(mine)

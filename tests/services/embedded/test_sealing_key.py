@@ -36,7 +36,7 @@ def test_only_services_that_seal_or_open_get_the_sealing_key(tmp_path: Path, *, 
     around = Surroundings(
         tmp_path,
         Ports(gateway=1, dashboard=2, registry=3, executors=(4,)),
-        SecretStr("postgresql://x"),
+        lambda _: SecretStr("postgresql://x"),
         lambda _: SecretStr("nats://x"),
         environment,
         file if own else None,

@@ -146,6 +146,6 @@ def test_on_ones_own_machine_prompts_are_kept_unless_one_says_otherwise(
     tmp_path: Path, own: dict[str, str], given: str | None
 ) -> None:
     ports = Ports(gateway=1, dashboard=2, registry=3, executors=(4,))
-    around = Surroundings(tmp_path, ports, SecretStr("postgresql://x"), lambda _: SecretStr("nats://x"), own)
+    around = Surroundings(tmp_path, ports, lambda _: SecretStr("postgresql://x"), lambda _: SecretStr("nats://x"), own)
     [executor] = [spec for spec in our_services(around) if spec.name == "executor-1"]
     assert executor.environment.get("FLOWYARD_LOG_PROMPTS") == given

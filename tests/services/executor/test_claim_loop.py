@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flowyard.bus.messages import RunControl
 from flowyard.control.announce import announce
 from flowyard.errors.services import Unavailable
 from flowyard.runs.claim import Claim
@@ -143,6 +144,19 @@ async def test_a_cancellation_reaches_the_executor_by_a_message(yard: Yard, wire
         announce(moved, one.parts.bus, one.parts.metrics)
         run = await yard.ended(run_id)
     assert (run.status, run.outputs) == ("cancelled", {"one": "first"})
+
+
+async def test_a_message_alone_cancels_nothing(yard: Yard, wire: WireModel) -> None:
+    free = asyncio.Event()
+    wire.answers["second"] = held(free)
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    async with executing(yard) as one:
+        await yard.recorded(run_id, "step.started", "second")
+        await eventually(lambda: one.parts.bus.connected)
+        one.parts.bus.publish(RunControl(run_id=run_id, action="cancel"))
+        await asyncio.sleep(0.3)
+        free.set()
+        assert (await yard.ended(run_id)).status == "succeeded"
 
 
 def failing_once(times: list[float]) -> Answer:

@@ -207,19 +207,16 @@ SELECT $1, $2, 1, -1, 1, now() - CASE $3::text WHEN 'now' THEN interval '0' ELSE
 
 
 @pytest.mark.usefixtures("poem")
-async def test_without_nats_executors_can_not_be_seen_and_are_not_said_to_be_down(
+async def test_without_heartbeats_executors_can_not_be_seen_and_those_with_runs_are_not_said_to_be_down(
     starting: Starting, hands: Hands
 ) -> None:
     async with starting(nats_url="nats://127.0.0.1:9") as gateway:
         status = await status_of(gateway)
-        assert service(status, "executor")["detail"] == "NATS isn't connected: no heartbeats arrive"
+        assert (service(status, "executor")["healthy"], service(status, "executor")["replicas"]) == (False, 0)
         await submit(gateway.client)
         await hands.take()
         status = await status_of(gateway)
     executor = service(status, "executor")
-    assert (executor["healthy"], executor["detail"]) == (
-        None,
-        "NATS isn't connected: no heartbeats arrive; claimed runs: hands 1",
-    )
+    assert (executor["healthy"], executor["detail"]) == (None, "no heartbeats arrive; claimed runs: hands 1")
     assert (service(status, "nats")["healthy"], service(status, "nats")["version"]) == (False, None)
     assert [(holder["executor"], holder["runs"]) for holder in status["holders"]] == [("hands", 1)]

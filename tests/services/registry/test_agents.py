@@ -3,10 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-import pytest
 
-from flowyard.bus.connection import Bus
-from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
 from flowyard.storage.database import Database
 from services.registry.conftest import Registry, Starting
 from services.registry.test_workflows import problem
@@ -20,9 +17,6 @@ TRANSLATOR: dict[str, Any] = {
     "host": "http://127.0.0.1:9000",
     "capabilities": {"languages": ["de"]},
 }
-EXECUTOR = AgentRegistration(
-    id="executor-1", name="executor", kind="executor", version="0.1.0", host="box", capabilities={"slots": 32}
-)
 
 
 async def test_an_agent_registers_and_is_found(client: httpx.AsyncClient) -> None:
@@ -130,35 +124,22 @@ async def test_an_agent_needs_no_more_than_the_right_to_run(registry: Registry) 
         assert (await client.get("/v1/agents")).status_code == 200
 
 
-async def test_an_executor_registers_lives_and_leaves_over_nats(client: httpx.AsyncClient, bus: Bus) -> None:
-    heartbeat = AgentHeartbeat(id="executor-1", slots=32, slots_used=5)
-    assert await bus.request(heartbeat, AgentReply) == AgentReply(known=False)
-    assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
-    assert await bus.request(heartbeat, AgentReply) == AgentReply(known=True)
-    agent = (await client.get("/v1/agents/executor-1")).json()
-    assert (agent["kind"], agent["slots"], agent["slots_used"]) == ("executor", 32, 5)
-    await bus.request(AgentDeparture(id="executor-1"), AgentReply)
-    assert problem(await client.get("/v1/agents/executor-1")) == (404, "unknown_agent")
+async def test_an_agent_is_neither_changed_nor_kept_alive_by_another_key(registry: Registry) -> None:
+    async with registry.as_one_who_may("run") as mine, registry.as_one_who_may("admin") as other:
+        assert (await mine.post("/v1/agents", json=TRANSLATOR)).status_code == 201
+        assert problem(await other.post("/v1/agents", json={**TRANSLATOR, "host": "evil"})) == (409, "agent_taken")
+        assert problem(await other.post("/v1/agents/translator-1/heartbeat", json={"slots": 9})) == (409, "agent_taken")
+        agent = (await mine.get("/v1/agents/translator-1")).json()
+        assert (agent["host"], agent["slots"]) == (TRANSLATOR["host"], None)
+        assert (await other.delete("/v1/agents/translator-1")).status_code == 204
 
 
-async def test_what_http_would_refuse_is_refused_over_nats(client: httpx.AsyncClient, bus: Bus) -> None:
-    for wrong in ({"name": "a\0"}, {"capabilities": {"x": "x" * 70_000}}):
-        assert await bus.request(EXECUTOR.model_copy(update=wrong), AgentReply) == AgentReply(known=False)
-    assert (await client.get("/v1/agents")).json()["items"] == []
-    assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
+async def test_nobody_is_an_executor_over_http(client: httpx.AsyncClient) -> None:
+    assert problem(await client.post("/v1/agents", json={**TRANSLATOR, "kind": "executor"})) == (422, "invalid_request")
 
 
-async def test_an_executor_whose_id_another_agent_has_is_refused(
-    client: httpx.AsyncClient, bus: Bus, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert (await client.post("/v1/agents", json={**TRANSLATOR, "id": "executor-1"})).status_code == 201
-    assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=False)
-    assert (await client.get("/v1/agents/executor-1")).json()["kind"] == TRANSLATOR["kind"]
-    assert "agent of another kind" in caplog.text
-    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
-
-
-async def test_of_two_registries_one_answers(starting: Starting, bus: Bus) -> None:
-    async with starting(), starting():
-        for _ in range(5):
-            assert await bus.request(EXECUTOR, AgentReply) == AgentReply(known=True)
+async def test_slots_are_bounded(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/agents", json={**TRANSLATOR, "capabilities": {"slots": 10**9}})
+    assert (await client.get("/v1/agents/translator-1")).json()["slots"] is None
+    refused = await client.post("/v1/agents/translator-1/heartbeat", json={"slots": 10_001})
+    assert problem(refused) == (422, "invalid_request")

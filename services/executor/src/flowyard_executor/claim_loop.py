@@ -6,12 +6,15 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from typing import Final
 
 from flowyard.bus.doorbell import Doorbell
 from flowyard.durable.attempt import Attempt
 from flowyard.errors.services import Unavailable
 from flowyard.runs.claim import Claim
 from flowyard_executor.parts import ExecutorParts
+
+_GATHER_S: Final = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +65,17 @@ def _start(claim: Claim, parts: ExecutorParts, bell: Doorbell) -> None:
     attempt.start().add_done_callback(ended)
 
 
-async def renew_leases(parts: ExecutorParts) -> None:
-    """Every third of a lease, all runs in one statement. A run whose claim is lost is stopped at once."""
+async def renew_leases(parts: ExecutorParts, bell: Doorbell) -> None:
+    """Every third of a lease, all runs in one statement. A run whose claim is lost is stopped at once.
+
+    Also when the bell rings, because a run was perhaps cancelled.
+    """
     lease_s = parts.settings.lease_s
     renewed = time.monotonic()
     while True:
-        await asyncio.sleep(lease_s / 3)
+        if await bell.wait() is not None:
+            # Many rings are answered by few statements.
+            await asyncio.sleep(_GATHER_S)
         started = time.monotonic()
         try:
             await _renew(parts)

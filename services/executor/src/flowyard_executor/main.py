@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -26,6 +26,7 @@ from flowyard.service.connections import Connections, open_connections
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
 from flowyard.settings import PREFIX, read_settings
+from flowyard.storage.agents import Agents
 from flowyard.storage.budgets import DailySpending
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
@@ -75,24 +76,25 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
     """Claims and executes runs until `parts.draining` is set and nothing is left to do."""
     await parts.daily_budgets.begin()
     await release_own_runs(parts)
+    cancelled = Doorbell(poll_s=parts.settings.lease_s / 3)
     async with (
         doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=parts.settings.poll_s) as bell,
-        parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, _cancel_in(parts)),
+        parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, partial(_ring_for_own, parts, cancelled)),
         parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.tokens.follow),
         parts.bus.subscribe(subjects.MODELS_HELD, ModelHeld, parts.holds.receive),
     ):
-        await _run_loops(parts, bell, _app(parts), asyncio.Event())
+        await _run_loops(parts, bell, cancelled, _app(parts))
 
 
-async def _run_loops(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped: asyncio.Event) -> None:
-    settings = parts.settings
+async def _run_loops(parts: ExecutorParts, bell: Doorbell, cancelled: Doorbell, app: FastAPI) -> None:
+    settings, stopped = parts.settings, asyncio.Event()
     parts.metrics.executor.slots.set(settings.slots)
     async with asyncio.TaskGroup() as tasks:
         loops = [
             tasks.create_task(loop)
             for loop in (
                 parts.committer.run(),
-                renew_leases(parts),
+                renew_leases(parts, cancelled),
                 parts.model_limits.keep(lease_s=settings.lease_s),
                 sweep(parts),
                 measure(parts),
@@ -118,13 +120,10 @@ async def _run_loops(parts: ExecutorParts, bell: Doorbell, app: FastAPI, stopped
             loop.cancel()
 
 
-def _cancel_in(parts: ExecutorParts) -> Callable[[RunControl], Awaitable[None]]:
-    async def cancel(message: RunControl) -> None:
-        attempt = parts.running.get(message.run_id)
-        if attempt is not None:
-            attempt.stop("cancelled")
-
-    return cancel
+async def _ring_for_own(parts: ExecutorParts, cancelled: Doorbell, message: RunControl) -> None:
+    """Whether a run is really cancelled is read from Postgres: a message changes nothing."""
+    if message.run_id in parts.running:
+        cancelled.ring()
 
 
 @asynccontextmanager
@@ -174,6 +173,7 @@ def _build_parts(
         claims=claims,
         moves=Moves(database),
         retention=Retention(database),
+        agents=Agents(database),
         daily_budgets=daily_budgets,
         model_limits=model_limits,
         holds=holds,

@@ -11,6 +11,7 @@ from flowyard.durable.attempt import Attempt, AttemptParts
 from flowyard.durable.clock import DatabaseClock
 from flowyard.llm.models import Models
 from flowyard.service.documents import Documents
+from flowyard.storage.agents import Agents
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
 from flowyard.storage.database import Database
@@ -40,6 +41,7 @@ class ExecutorParts:
     claims: Claims
     moves: Moves
     retention: Retention
+    agents: Agents
     daily_budgets: DailyBudgets
     model_limits: ModelLimits
     holds: Holds

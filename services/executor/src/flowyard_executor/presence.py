@@ -1,47 +1,62 @@
-"""Registers this executor with the registry, and sends its heartbeats."""
+"""Shows in the list of agents that this executor is there: it registers, and sends heartbeats. By Postgres: whoever can
+send messages over NATS can't pretend to be an executor.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Final
 
-from flowyard.bus.messages import AgentDeparture, AgentHeartbeat, AgentRegistration, AgentReply
+from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import AgentTaken, UnknownAgent
+from flowyard.errors.services import Unavailable
 from flowyard.language.nodes import KINDS
 from flowyard.language.providers import PROVIDERS
+from flowyard.storage.agents import NewAgent
 from flowyard_executor.parts import ExecutorParts
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 20.0
 _AGAIN_S: Final = 2.0
+_LEAVE_S: Final = 1.0
 
 
 async def be_present(parts: ExecutorParts) -> None:
-    """Registers, sends a heartbeat every 20 s, registers again if the registry asks so. Deregisters when cancelled."""
-    me = parts.settings.executor_name
+    """Registers, sends a heartbeat every 20 s, registers again if it was removed. Deregisters when cancelled."""
     known = False
     try:
         while True:
-            message = _heartbeat(parts) if known else _registration(parts)
-            reply = await parts.bus.request(message, AgentReply)
-            if reply is not None and reply.known and not known:
-                log.info("registered", extra={"agent": me})
-            known = reply.known if reply is not None else known
-            await asyncio.sleep(HEARTBEAT_S if known and reply is not None else _AGAIN_S)
+            known = await _show_itself(parts, known=known)
+            await asyncio.sleep(HEARTBEAT_S if known else _AGAIN_S)
     finally:
-        parts.bus.publish(AgentDeparture(id=me))
+        with suppress(FlowyardError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                await parts.agents.deregister(parts.settings.executor_name)
 
 
-def _registration(parts: ExecutorParts) -> AgentRegistration:
+async def _show_itself(parts: ExecutorParts, *, known: bool) -> bool:
+    """Returns whether it is registered now."""
+    me = parts.settings.executor_name
+    with suppress(Unavailable):
+        if known:
+            with suppress(UnknownAgent, AgentTaken):
+                load = {"slots": parts.settings.slots, "slots_used": len(parts.running)}
+                await parts.agents.heartbeat(me, load, key_id=None)
+                return True
+        await parts.agents.register(_registration(parts))
+        log.info("registered", extra={"agent": me})
+        return True
+    return False
+
+
+def _registration(parts: ExecutorParts) -> NewAgent:
     me = parts.settings.executor_name
     can: dict[str, Any] = {"slots": parts.settings.slots, "nodes": list(KINDS), "providers": sorted(PROVIDERS)}
-    return AgentRegistration(
+    return NewAgent(
         id=me, name=me, kind="executor", version=version("flowyard"), host=socket.gethostname(), capabilities=can
     )
-
-
-def _heartbeat(parts: ExecutorParts) -> AgentHeartbeat:
-    return AgentHeartbeat(id=parts.settings.executor_name, slots=parts.settings.slots, slots_used=len(parts.running))

@@ -24,7 +24,7 @@ async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s
         bind_run(run_id)
         return await parts.control.runs.get(run_id), is_new
     # It listens before the run exists, so that nothing has to be read again. The first event is that it is queued.
-    with parts.live.listen(new_id, after=1) as listener:
+    with parts.live.listen(new_id, after=1, only_end=True) as listener:
         run_id, is_new = await submit_run(parts.control, submission, run_id=new_id)
         bind_run(run_id)
         if is_new:
@@ -35,7 +35,7 @@ async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s
 
 async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
     """Waits for the end of a run that exists already."""
-    with parts.live.listen(run_id, after=0) as listener:
+    with parts.live.listen(run_id, after=0, only_end=True) as listener:
         run = await parts.control.runs.get(run_id)
         if not run.is_open:
             return run

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
-from flowyard.api.agents import AgentId, AgentInfo, AgentKind, AgentPage, Heartbeat, Registration
+from flowyard.access import Caller
+from flowyard.api.agents import MOST_SLOTS, AgentId, AgentInfo, AgentKind, AgentPage, Heartbeat, Registration
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
 from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agent, NewAgent
-from flowyard.web.auth import ADMIN, READ, RUN
+from flowyard.web.auth import ADMIN, READ, require
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard_registry.parts import InjectedParts, RegistryParts
 
+MayRun: TypeAlias = Annotated[Caller, Depends(require("run"))]
 Id: TypeAlias = Annotated[AgentId, Path(description="The agent's id")]
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
@@ -23,12 +25,13 @@ router = APIRouter(prefix="/v1/agents", tags=["agents"])
 @router.post(
     "",
     summary="Register an agent",
-    description="The same id again updates the agent.",
-    dependencies=RUN,
+    description="The same id again updates the agent. An id belongs to the key that registered it.",
     responses={201: {"model": AgentInfo, "description": "A new agent"}, **guarded_responses(AgentTaken)},
 )
-async def register_agent(parts: InjectedParts, registration: Registration, response: Response) -> AgentInfo:
-    agent, is_new = await parts.agents.register(NewAgent(**registration.model_dump()))
+async def register_agent(
+    parts: InjectedParts, caller: MayRun, registration: Registration, response: Response
+) -> AgentInfo:
+    agent, is_new = await parts.agents.register(NewAgent(**registration.model_dump(), key_id=caller.key_id))
     if is_new:
         response.status_code = 201
         response.headers["location"] = f"/v1/agents/{agent.id}"
@@ -39,10 +42,11 @@ async def register_agent(parts: InjectedParts, registration: Registration, respo
     "/{agent_id}/heartbeat",
     summary="Send a heartbeat of an agent",
     description="404 `unknown_agent`: the agent was removed, and has to register again.",
-    **guarded(RUN, UnknownAgent),
+    responses=guarded_responses(UnknownAgent, AgentTaken),
 )
-async def heartbeat(parts: InjectedParts, agent_id: Id, load: Heartbeat) -> AgentInfo:
-    return _info(parts, await parts.agents.heartbeat(agent_id, load.model_dump(exclude_none=True)))
+async def heartbeat(parts: InjectedParts, caller: MayRun, agent_id: Id, load: Heartbeat) -> AgentInfo:
+    values = load.model_dump(exclude_none=True)
+    return _info(parts, await parts.agents.heartbeat(agent_id, values, key_id=caller.key_id))
 
 
 @router.delete("/{agent_id}", summary="Remove an agent", status_code=204, **guarded(ADMIN, UnknownAgent))
@@ -77,4 +81,5 @@ def _info(parts: RegistryParts, agent: Agent) -> AgentInfo:
 def _count(agent: Agent, name: str) -> int | None:
     """By the agent's last heartbeat; before its first, by its capabilities."""
     value: Any = agent.load.get(name, agent.capabilities.get(name))
-    return value if type(value) is int else None  # a bool is an int, too
+    # A bool is an int, too.
+    return value if type(value) is int and 0 <= value <= MOST_SLOTS else None

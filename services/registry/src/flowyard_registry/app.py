@@ -13,7 +13,7 @@ from flowyard_registry import agent_routes, language_routes, workflow_routes
 from flowyard_registry.parts import RegistryParts
 
 ABOUT: Final = "Stores the workflows of Flowyard with their revisions, and knows the agents that can do work."
-_WITHOUT_NATS: Final = "agents can't register over NATS, and other services don't learn of changes at once"
+_WITHOUT_NATS: Final = "other services don't learn of changes at once"
 
 
 def registry_app(parts: RegistryParts) -> FastAPI:

@@ -22,7 +22,6 @@ from flowyard.storage.workflows import Workflows
 from flowyard_registry.app import ABOUT, registry_app
 from flowyard_registry.delete import sweep
 from flowyard_registry.parts import RegistryParts
-from flowyard_registry.presence import register_agents
 from flowyard_registry.settings import RegistrySettings
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,6 @@ async def run_registry(
     async with (
         _parts(settings, otel or OtelSettings(sdk_disabled="true"), ending) as parts,
         drop_revoked_keys(parts.bus, parts.keys),
-        register_agents(parts),
     ):
         app, loops = registry_app(parts), [sweep(parts), *await _exports(parts)]
         await serve_until(ending, app, settings, metrics=parts.metrics.process, loops=loops, on_listening=on_listening)

@@ -17,15 +17,16 @@ AgentKind: TypeAlias = Literal["executor", "http", "nats"]
 Line: TypeAlias = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 MOST_BYTES: Final = 65_536
 MOST_LEVELS: Final = 20
-Count: TypeAlias = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
+MOST_SLOTS: Final = 10_000
+Count: TypeAlias = Annotated[int, Field(ge=0, le=MOST_SLOTS, strict=True)]
 
 
 class Registration(BaseModel, extra="forbid", json_schema_extra={"examples": [examples.AGENT]}):
-    """An agent that registers. Sent again with the same id, it updates the agent."""
+    """An agent that registers. Sent again with the same id and key, it updates the agent. Executors don't use it."""
 
     id: Annotated[AgentId, Field(description="Unique: no other agent has it")]
     name: Annotated[Line, Field(min_length=1, description="A name for people; several agents may share it")]
-    kind: AgentKind
+    kind: Literal["http", "nats"]
     version: Annotated[Line, Field(description="The version of the agent's program")] = ""
     host: Annotated[Line, Field(description="The host that it runs on, or its address")] = ""
     capabilities: Annotated[

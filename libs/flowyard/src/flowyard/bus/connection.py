@@ -1,4 +1,4 @@
-"""The bus: publish, subscribe, request. None of them waits for NATS, and none of them fails without it."""
+"""The bus: publish and subscribe. Neither waits for NATS, and neither fails without it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nats.errors import Error, MaxPayloadError
 from flowyard.bus.backlog import Backlog
 from flowyard.bus.drops import Drops, OnDrop
 from flowyard.bus.link import Link
-from flowyard.bus.messages import Announcement, BusMessage, M, decode, encode
+from flowyard.bus.messages import Announcement, M, encode
 from flowyard.bus.subscription import Handler, Subscription
 
 _OUTBOX_MESSAGES: Final = 10_000
@@ -51,7 +51,14 @@ class Bus:
 
     def publish(self, message: Announcement) -> None:
         """Returns at once, never raises. Keeps messages while NATS is down: the newest 10,000, or 8 MB."""
-        self._send_to(message.subject, message)
+        kind = type(message).__name__
+        try:
+            payload = encode(message)
+        except ValueError as error:
+            self._drops.add("unencodable", kind, type(error).__name__)
+            return
+        for dropped in self._outbox.put(_Outgoing(message.subject, payload, kind), len(payload)):
+            self._drops.add("outbox_full", dropped.kind)
 
     @asynccontextmanager
     async def subscribe(
@@ -70,9 +77,7 @@ class Bus:
         `queue` each message goes to one of the subscribers who name it. What can't be decoded, and a handler that
         raises, is counted and logged.
         """
-        subscription = Subscription(
-            subject, kind, handler, queue=queue, missed=missed, answer=self._send_to, drops=self._drops
-        )
+        subscription = Subscription(subject, kind, handler, queue=queue, missed=missed, drops=self._drops)
         self._subscriptions[subscription] = None
         handling = asyncio.create_task(subscription.handle_all())
         try:
@@ -83,19 +88,6 @@ class Bus:
             handling.cancel()
             await subscription.unsubscribe()
             await asyncio.wait({handling})
-
-    async def request(self, message: Announcement, answer: type[M], *, timeout_s: float = 2.0) -> M | None:
-        """Returns the answer; None if there is none in time, or if it can't be decoded."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                client = await self._link.next_client()
-                reply = await client.request(message.subject, encode(message), timeout=timeout_s)
-            return decode(answer, reply.data)
-        except (TimeoutError, Error):
-            return None
-        except ValueError as error:
-            self._drops.add("undecodable", answer.__name__, str(error))
-            return None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,16 +101,6 @@ class Bus:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_CLOSE_S)
-
-    def _send_to(self, subject: str, message: BusMessage) -> None:
-        kind = type(message).__name__
-        try:
-            payload = encode(message)
-        except ValueError as error:
-            self._drops.add("unencodable", kind, type(error).__name__)
-            return
-        for dropped in self._outbox.put(_Outgoing(subject, payload, kind), len(payload)):
-            self._drops.add("outbox_full", dropped.kind)
 
     async def _send_all(self) -> None:
         while True:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +11,6 @@ from flowyard.bus import subjects
 from flowyard.runs.run import Entry
 
 M = TypeVar("M", bound="BusMessage")
-AgentId = Annotated[str, Field(pattern=subjects.NAME)]
 
 
 class BusMessage(BaseModel):
@@ -110,45 +108,6 @@ class KeyChanged(Announcement):
     pattern: ClassVar = subjects.KEYS_CHANGED
 
     id: str
-
-
-class AgentRegistration(Announcement):
-    """A request, answered with AgentReply. May be sent again."""
-
-    pattern: ClassVar = subjects.AGENTS_REGISTER
-
-    id: AgentId
-    name: str
-    kind: Literal["executor", "http", "nats"]
-    version: str
-    host: str
-    capabilities: Mapping[str, Any] = Field(default_factory=dict)
-
-
-class AgentHeartbeat(Announcement):
-    """A request, answered with AgentReply."""
-
-    pattern: ClassVar = subjects.ANY_AGENT_HEARTBEAT
-    id_field: ClassVar = "id"
-
-    id: AgentId
-    slots: int
-    slots_used: int
-
-
-class AgentDeparture(Announcement):
-    """The agent stops."""
-
-    pattern: ClassVar = subjects.ANY_AGENT_DEREGISTER
-    id_field: ClassVar = "id"
-
-    id: AgentId
-
-
-class AgentReply(BusMessage):
-    """The registry's answer. If the agent isn't `known`, it has to register again."""
-
-    known: bool
 
 
 def encode(message: BusMessage) -> bytes:

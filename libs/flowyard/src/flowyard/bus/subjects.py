@@ -11,20 +11,15 @@ NAME: Final = r"^[A-Za-z0-9_-]{1,128}$"
 """A part of a subject, between two dots."""
 
 RUNS_QUEUED: Final = "flowyard.runs.queued"
-AGENTS_REGISTER: Final = "flowyard.agents.register"
 WORKFLOWS_CHANGED: Final = "flowyard.workflows.changed"
 KEYS_CHANGED: Final = "flowyard.keys.changed"
 MODELS_HELD: Final = "flowyard.models.held"
 
-# To subscribe to, for all runs and all agents.
+# To subscribe to, for all runs.
 ANY_RUN_EVENTS: Final = "flowyard.runs.*.events"
 ANY_RUN_TOKENS: Final = "flowyard.runs.*.tokens"
 ANY_RUN_CONTROL: Final = "flowyard.runs.*.control"
 ANY_RUN_FOLLOWED: Final = "flowyard.runs.*.followed"
-ANY_AGENT_HEARTBEAT: Final = "flowyard.agents.*.heartbeat"
-ANY_AGENT_DEREGISTER: Final = "flowyard.agents.*.deregister"
-
-_REPLIES: Final = "_INBOX.>"
 
 
 def run_tokens(run_id: UUID) -> str:
@@ -32,7 +27,7 @@ def run_tokens(run_id: UUID) -> str:
 
 
 def fill(pattern: str, token: str) -> str:
-    """Replaces `*`. Raises ValueError if `token` isn't a NAME: a wildcard would subscribe to every run or agent."""
+    """Replaces `*`. Raises ValueError if `token` isn't a NAME: a wildcard would subscribe to every run."""
     if not re.fullmatch(NAME, token):
         raise ValueError(f"{token!r} can't be a part of a subject")
     return pattern.replace("*", token)
@@ -47,16 +42,16 @@ class Permissions(NamedTuple):
 
 _CHANGES_TO_RUNS: Final = (RUNS_QUEUED, ANY_RUN_EVENTS, ANY_RUN_CONTROL)
 _LIVE: Final = (ANY_RUN_EVENTS, ANY_RUN_TOKENS)
-_CACHES: Final = (WORKFLOWS_CHANGED, KEYS_CHANGED)
-_PRESENCE: Final = (AGENTS_REGISTER, ANY_AGENT_HEARTBEAT, ANY_AGENT_DEREGISTER)
 
 PERMISSIONS: Final[Mapping[str, Permissions]] = {
-    "registry": Permissions(publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS), subscribe=(*_PRESENCE, *_CACHES)),
+    "registry": Permissions(publish=(WORKFLOWS_CHANGED, *_CHANGES_TO_RUNS), subscribe=(KEYS_CHANGED,)),
     "executor": Permissions(
-        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD, *_PRESENCE),
-        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, MODELS_HELD, WORKFLOWS_CHANGED, _REPLIES),
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD),
+        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, MODELS_HELD, WORKFLOWS_CHANGED),
     ),
-    "gateway": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED, KEYS_CHANGED), subscribe=(*_LIVE, *_CACHES)),
-    "dashboard": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED), subscribe=(*_LIVE, *_CACHES)),
+    "gateway": Permissions(
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED, KEYS_CHANGED), subscribe=(*_LIVE, KEYS_CHANGED)
+    ),
+    "dashboard": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED), subscribe=_LIVE),
 }
 """By the name of the service, which is the name of its NATS user."""

@@ -14,10 +14,9 @@ from nats.errors import Error
 
 from flowyard.bus.backlog import Backlog
 from flowyard.bus.drops import Drops
-from flowyard.bus.messages import BusMessage, M, decode
+from flowyard.bus.messages import M, decode
 
-Handler: TypeAlias = Callable[[M], Awaitable[BusMessage | None]]
-"""If the message was a request, the return value is the answer."""
+Handler: TypeAlias = Callable[[M], Awaitable[None]]
 
 _MOST_MESSAGES: Final = 4096
 _MOST_BYTES: Final = 8 * 1024 * 1024
@@ -32,22 +31,13 @@ class Subscription(Generic[M]):
     """
 
     def __init__(
-        self,
-        subject: str,
-        kind: type[M],
-        handler: Handler[M],
-        *,
-        queue: str,
-        missed: Callable[[], None],
-        answer: Callable[[str, BusMessage], None],
-        drops: Drops,
+        self, subject: str, kind: type[M], handler: Handler[M], *, queue: str, missed: Callable[[], None], drops: Drops
     ) -> None:
         self._subject = subject
         self._kind = kind
         self._handler = handler
         self._queue = queue
         self.missed = missed
-        self._answer = answer
         self._drops = drops
         self._backlog = Backlog[Msg](items=_MOST_MESSAGES, size=_MOST_BYTES)
         self._client: Client | None = None
@@ -85,10 +75,7 @@ class Subscription(Generic[M]):
             self._drops.add("undecodable", self._kind.__name__, str(error))
             return
         try:
-            answer = await self._handler(message)
+            await self._handler(message)
         except Exception:  # noqa: BLE001  # the loop must survive any error of a handler
             _log.exception("bus handler failed", extra={"kind": self._kind.__name__})
             self._drops.add("handler_failed", self._kind.__name__)
-            return
-        if answer is not None and received.reply:
-            self._answer(received.reply, answer)

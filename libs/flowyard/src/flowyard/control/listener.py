@@ -1,20 +1,21 @@
-"""What has arrived of one run for one reader, and wasn't taken yet. It is bounded: what doesn't fit is read again."""
+"""What has arrived of one run for one reader, and wasn't taken yet. It is bounded: what doesn't fit is read again.
+
+NATS says only that there are new events; what they are is read from Postgres. So whoever can send messages can't make
+a reader believe anything. Tokens are a preview: the outputs of their step replace them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from flowyard.bus.messages import RunTokens
 from flowyard.runs.events import StepId
-from flowyard.runs.run import Entry
 
-_MOST_ENTRIES: Final = 32
-"""Few: each may be large, and there may be many slow readers."""
 _MOST_TOKENS: Final = 500
 
 
@@ -30,16 +31,17 @@ class _Text:
 class RunListener:
     """The events of one run for one reader. `last_seq`: of the last one that it took. `gone`: no more will come."""
 
-    def __init__(self, run_id: UUID, last_seq: int) -> None:
+    def __init__(self, run_id: UUID, last_seq: int, *, only_end: bool = False) -> None:
         self.run_id = run_id
+        self.only_end = only_end
         self.last_seq = last_seq
         self.followed = False
         self.gone = False
         self.must_read = False
         self.must_stream_again = False
         """Whether tokens were lost."""
-        self._arrived: deque[Entry | RunTokens] = deque()
-        self._entries = 0
+        # A number: here, between two tokens, came an event of this number, or so a message says.
+        self._arrived: deque[RunTokens | int] = deque()
         self._texts: dict[StepId, _Text] = {}
         self._changed = asyncio.Event()
 
@@ -47,20 +49,17 @@ class RunListener:
     def is_empty(self) -> bool:
         return not self._arrived and not self.must_read
 
-    def add_entries(self, entries: Sequence[Entry]) -> None:
-        """Events that came over NATS. If its reader is too slow for them, they have to be read from the database."""
-        if self._entries + len(entries) > _MOST_ENTRIES:
-            self._arrived.clear()
-            self._entries = 0
-            self.read_again()
-            return
-        self._arrived.extend(entries)
-        self._entries += len(entries)
+    def add_news(self, last_seq: int) -> None:
+        """Events up to this number, after the tokens that have arrived so far."""
+        if self._arrived and isinstance(before := self._arrived[-1], int):
+            self._arrived[-1] = max(before, last_seq)
+        else:
+            self._arrived.append(last_seq)
         self._changed.set()
 
     def add_token(self, token: RunTokens) -> None:
         """The executor publishes texts again for readers that come later: what this one has is left out."""
-        if len(self._arrived) - self._entries >= _MOST_TOKENS:
+        if len(self._arrived) >= _MOST_TOKENS:
             return
         if token.offset is not None:
             text = self._text_of(token)
@@ -100,16 +99,16 @@ class RunListener:
             self._changed.clear()
             await self._changed.wait()
 
-    def take(self) -> Iterator[Entry | RunTokens]:
-        """What has arrived, in order, up to the first gap: then it has to be read from the database."""
+    def take(self) -> Iterator[RunTokens]:
+        """The tokens that have arrived, in order, up to where events have to be read from the database."""
         while self._arrived and not self.must_read:
             item = self._arrived.popleft()
             if isinstance(item, RunTokens):
                 yield item
-                continue
-            self._entries -= 1
-            if item.seq == self.last_seq + 1:
-                self.last_seq = item.seq
-                yield item
-            elif item.seq > self.last_seq:
-                self.read_again()
+            else:
+                self.must_read = item > self.last_seq
+
+    def clear(self) -> None:
+        """Forgets what has arrived."""
+        self._arrived.clear()
+        self.must_read = False

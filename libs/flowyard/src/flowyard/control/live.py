@@ -1,6 +1,6 @@
-"""Follows runs as they go on: events come over NATS, in order and without gaps, because Postgres fills the gaps.
+"""Follows runs as they go on. NATS is the doorbell: events are read from Postgres, in order and without gaps.
 
-One subscription receives the events of all runs. Behind it is a poll, one statement for all runs that are followed.
+One subscription rings for all runs. Behind it is a poll, one statement for all runs that are followed.
 Tokens are subscribed to per run: there may be many of them, and few readers want them.
 """
 
@@ -19,13 +19,14 @@ from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.errors.services import Unavailable
 from flowyard.runs.entries import ENDINGS
-from flowyard.runs.large_values import without_large
 from flowyard.runs.run import Entry
 from flowyard.storage.history import History
 
 LiveItem: TypeAlias = Entry | RunTokens
 _PAGE: Final = 100
 """Events that are read at a time."""
+_FALSE_ALARM_S: Final = 0.02
+"""The pause after a message of news that there aren't: whoever sends many of them causes few queries."""
 _POLLS_PER_SIGN: Final = 5
 """How many polls long executors aren't reminded that a run is followed. It holds for three times as long."""
 
@@ -55,9 +56,12 @@ class Live:
                     work.cancel()
 
     @contextmanager
-    def listen(self, run_id: UUID, *, after: int) -> Iterator[RunListener]:
-        """From now on, keeps the run's events for `follow`. `after`: `seq` of the last event that is known already."""
-        listener = RunListener(run_id, after)
+    def listen(self, run_id: UUID, *, after: int, only_end: bool = False) -> Iterator[RunListener]:
+        """From now on, keeps the run's events for `follow`. `after`: `seq` of the last event that is known already.
+
+        `only_end`: for `until_ended`, which needs no other events.
+        """
+        listener = RunListener(run_id, after, only_end=only_end)
         listener.gone = self._is_over
         self._listeners.setdefault(run_id, set()).add(listener)
         try:
@@ -83,7 +87,6 @@ class Live:
                 await listener.wait()
                 for item in listener.take():
                     yield item
-                    ended = _ends(item) or (ended and isinstance(item, RunTokens))
                 if listener.must_read:
                     for entry in await self._read(listener):
                         yield entry
@@ -91,8 +94,21 @@ class Live:
 
     async def until_ended(self, listener: RunListener) -> None:
         """Returns when the run has ended, or no more will come: it was deleted, or the process ends."""
-        async for _ in self.follow(listener):
-            pass
+        listener.followed = True
+        while not listener.gone:
+            await listener.wait()
+            # Before the query: what happens while it runs has to be looked at again.
+            listener.clear()
+            if await self._has_ended(listener.run_id):
+                return
+            await asyncio.sleep(_FALSE_ALARM_S)
+
+    async def _has_ended(self, run_id: UUID) -> bool:
+        try:
+            return await self._history.has_ended(run_id)
+        except Unavailable:
+            await asyncio.sleep(self._poll_s)
+            return False
 
     async def _read(self, listener: RunListener) -> Sequence[Entry]:
         # Before the query: what happens while it runs has to be read again.
@@ -106,15 +122,14 @@ class Live:
         if entries:
             listener.last_seq = entries[-1].seq
             listener.must_read |= more
+        else:
+            await asyncio.sleep(_FALSE_ALARM_S)
         return entries
 
     async def _receive(self, message: RunEvents) -> None:
-        listeners = self._listeners.get(message.run_id)
-        if listeners:
-            # Executors of earlier versions send large outputs, too.
-            entries = [without_large(entry)[0] for entry in message.entries]
-            for listener in listeners:
-                listener.add_entries(entries)
+        for listener in self._listeners.get(message.run_id, ()):
+            if not listener.only_end or any(map(_ends, message.entries)):
+                listener.add_news(max((entry.seq for entry in message.entries), default=0))
 
     @asynccontextmanager
     async def _tokens(self, listener: RunListener) -> AsyncIterator[None]:
@@ -167,5 +182,5 @@ class Live:
                 listener.compare(last_seqs.get(listener.run_id))
 
 
-def _ends(item: LiveItem) -> bool:
-    return isinstance(item, Entry) and item.type in ENDINGS
+def _ends(entry: Entry) -> bool:
+    return entry.type in ENDINGS

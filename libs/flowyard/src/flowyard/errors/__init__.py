@@ -6,7 +6,7 @@ command line, log) shows any of them without knowing which.
     │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge
     │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownOutput, UnknownAgent,
     │   │   UnknownKey
-    │   ├── Unauthorized, Forbidden
+    │   ├── Unauthorized, TooManyWrongKeys, Forbidden
     │   └── IllegalMove, WorkflowInUse, AgentTaken, IdempotencyMismatch, QueueFull, TooManyStreams, TooBusy
     ├── steps: what a step fails with
     │   ├── StepError

@@ -30,6 +30,8 @@ class NewAgent:
     version: str
     host: str
     capabilities: Mapping[str, Any] = field(default_factory=dict)
+    key_id: str | None = None
+    """The API key to which its id belongs. None: of an executor, which writes here itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,9 @@ class Agents:
     async def register(self, agent: NewAgent) -> tuple[Agent, bool]:
         """The agent, and whether it is new. If it is there already, it is updated.
 
-        Raises AgentTaken if an agent of another kind has the id: an executor can't be replaced by using its name.
+        Raises AgentTaken if an agent of another key has the id. An executor gets its own in any case.
         """
-        values = agent.name, agent.kind, agent.version, agent.host, dict(agent.capabilities)
+        values = agent.name, agent.kind, agent.version, agent.host, dict(agent.capabilities), agent.key_id
         row = await self._database.row(_REGISTER, self._ttl_s, agent.id, *values)
         if row is None:
             raise AgentTaken(agent.id)
@@ -67,10 +69,16 @@ class Agents:
         is_new = stored.pop("is_new")
         return Agent(**stored), is_new
 
-    async def heartbeat(self, agent_id: str, load: Mapping[str, Any]) -> Agent:
-        """Keeps the agent for another `ttl_s`. Raises UnknownAgent if it is gone: it has to register again."""
-        row = await self._database.row(_HEARTBEAT, self._ttl_s, agent_id, dict(load))
-        return _agent(agent_id, row)
+    async def heartbeat(self, agent_id: str, load: Mapping[str, Any], *, key_id: str | None) -> Agent:
+        """Keeps the agent for another `ttl_s`. `key_id`: as it has registered.
+
+        Raises UnknownAgent if it is gone: it has to register again; AgentTaken if it is an agent of another key.
+        """
+        row = await self._database.row(_HEARTBEAT, self._ttl_s, agent_id, dict(load), key_id)
+        if row is None:
+            await self.get(agent_id)
+            raise AgentTaken(agent_id)
+        return Agent(**row)
 
     async def get(self, agent_id: str) -> Agent:
         """Raises UnknownAgent."""
@@ -100,19 +108,23 @@ _COLUMNS: Final = "id, name, kind, version, host, capabilities, load, registered
 
 _THERE: Final = "heartbeat_at > now() - make_interval(secs => $1)"
 
+# Agents that registered at the release before have no key yet.
+_OWNED_BY: Final = "(a.key_id IS NOT DISTINCT FROM {}::text OR a.key_id IS NULL AND a.kind <> 'executor')"
+
 _REGISTER: Final = f"""
 WITH known AS (SELECT registered_at FROM agents WHERE {_THERE} AND id = $2)
-INSERT INTO agents AS a (id, name, kind, version, host, capabilities, load)
-VALUES ($2, $3, $4, $5, $6, $7, '{{}}')
+INSERT INTO agents AS a (id, name, kind, version, host, capabilities, load, key_id)
+VALUES ($2, $3, $4, $5, $6, $7, '{{}}', $8)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, version = excluded.version,
-    host = excluded.host, capabilities = excluded.capabilities, heartbeat_at = now(),
+    host = excluded.host, capabilities = excluded.capabilities, heartbeat_at = now(), key_id = excluded.key_id,
     registered_at = coalesce((SELECT registered_at FROM known), now())
-WHERE a.kind = excluded.kind OR NOT EXISTS (SELECT FROM known)
+WHERE {_OWNED_BY.format("$8")} OR $8::text IS NULL OR NOT EXISTS (SELECT FROM known)
 RETURNING {_COLUMNS}, NOT EXISTS (SELECT FROM known) AS is_new
 """
 
 _HEARTBEAT: Final = f"""
-UPDATE agents SET heartbeat_at = now(), load = $3 WHERE {_THERE} AND id = $2 RETURNING {_COLUMNS}
+UPDATE agents a SET heartbeat_at = now(), load = $3
+WHERE {_THERE} AND id = $2 AND {_OWNED_BY.format("$4")} RETURNING {_COLUMNS}
 """
 
 _PAGE: Final = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
@@ -147,7 +148,12 @@ async def _connect(
                 max_inactive_connection_lifetime=60,
                 init=_prepare,
                 reset=_nothing,
-                server_settings={**_SETTINGS, "application_name": f"flowyard-{service}"},
+                server_settings={
+                    **_SETTINGS,
+                    "application_name": f"flowyard-{service}",
+                    # Later than we give up ourselves: for a process that can't cancel its statement any more.
+                    "statement_timeout": f"{math.ceil(timeout_s) + 5}s",
+                },
             )
             await pool.fetchval("SELECT 1")
             return pool

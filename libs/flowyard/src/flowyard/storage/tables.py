@@ -315,6 +315,7 @@ agents = Table(
     Column("host", Text, nullable=False),
     Column("capabilities", JSON, nullable=False),
     Column("load", JSON, nullable=False, comment="what its last heartbeat told"),
+    Column("key_id", Text, comment="the API key that registered it; null: an executor"),
     _time("registered_at", default_now=True),
     _time("heartbeat_at", default_now=True),
 )

@@ -17,7 +17,7 @@ _NOTHING: Final = {"deny": [">"]}
 
 @dataclass(frozen=True)
 class Subjects:
-    """What a user may publish and subscribe to, with NATS's wildcards. It may always reply to a request it receives."""
+    """What a user may publish and subscribe to, with NATS's wildcards. Nobody answers requests."""
 
     publish: Sequence[str]
     subscribe: Sequence[str]
@@ -55,7 +55,7 @@ def write_config(
 
 
 def _user(name: str, password: SecretStr, subjects: Subjects) -> dict[str, Any]:
-    permissions = {"publish": _only(subjects.publish), "subscribe": _only(subjects.subscribe), "allow_responses": True}
+    permissions = {"publish": _only(subjects.publish), "subscribe": _only(subjects.subscribe)}
     return {"user": name, "password": password.get_secret_value(), "permissions": permissions}
 
 

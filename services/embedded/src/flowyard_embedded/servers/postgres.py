@@ -37,8 +37,10 @@ class PostgresServer:
         return self.url_of("postgres")
 
     def url_of(self, database: str) -> SecretStr:
-        password = self.password.get_secret_value()
-        return SecretStr(f"postgresql://{SUPERUSER}:{password}@{ports.LOOPBACK}:{self.port}/{database}")
+        return self.url_for(SUPERUSER, self.password, database)
+
+    def url_for(self, role: str, password: SecretStr, database: str) -> SecretStr:
+        return SecretStr(f"postgresql://{role}:{password.get_secret_value()}@{ports.LOOPBACK}:{self.port}/{database}")
 
 
 def start_postgres(

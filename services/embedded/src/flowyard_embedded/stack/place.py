@@ -28,6 +28,11 @@ class Place:
         return self.path / "postgres"
 
     @property
+    def database_roles(self) -> Path:
+        """The passwords of the roles in its own Postgres."""
+        return self.path / "roles.json"
+
+    @property
     def nats(self) -> Path:
         return self.path / "nats"
 

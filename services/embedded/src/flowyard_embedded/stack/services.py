@@ -50,14 +50,14 @@ class Ports:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the environments of the services are made from. `nats_url`: the URL for the service of this name.
+    """What the environments of the services are made from. `…_url`: the URL for the service of this name.
 
     `secret_key`: the file of the sealing key; None: there is none, or `environment` names it.
     """
 
     data: Path
     ports: Ports
-    database_url: SecretStr
+    database_url: Callable[[str], SecretStr]
     nats_url: Callable[[str], SecretStr]
     environment: Mapping[str, str] = field(repr=False)
     secret_key: Path | None = None
@@ -125,7 +125,7 @@ def _spec(
     name: str | None = None,
 ) -> ServiceSpec:
     all_settings = {
-        "DATABASE_URL": around.database_url.get_secret_value(),
+        "DATABASE_URL": around.database_url(service).get_secret_value(),
         "NATS_URL": around.nats_url(service).get_secret_value(),
         "HOST": LOOPBACK,
         "PORT": str(port),

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.storage.database import open_database
+from flowyard.storage.roles import OWNER
 from flowyard_embedded.servers.lifetime import S
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.nats_config import Subjects
@@ -24,6 +25,7 @@ from flowyard_embedded.stack.keys import ensure_access, sealing_key
 from flowyard_embedded.stack.migration import bring_to_schema
 from flowyard_embedded.stack.output import StackOutput
 from flowyard_embedded.stack.place import Place
+from flowyard_embedded.stack.roles import DatabaseUrls, open_roles
 from flowyard_embedded.stack.server import Start, SupervisedServer
 from flowyard_embedded.stack.service import SupervisedService
 from flowyard_embedded.stack.services import (
@@ -38,7 +40,7 @@ from flowyard_embedded.stack.services import (
 from flowyard_embedded.stack.stack import Stack
 from flowyard_embedded.stack.state import StateFile
 
-_USERS: Final = {service: Subjects(*permissions) for service, permissions in PERMISSIONS.items()}
+USERS: Final = {service: Subjects(*permissions) for service, permissions in PERMISSIONS.items()}
 _EXTERNAL_PATIENCE_S: Final = 10.0
 
 
@@ -83,17 +85,17 @@ async def start_stack(start: Starting) -> Started:
     ports = choose_ports(start.options.port, executors=start.options.executors)
     start.state.set_urls(url_of(ports.gateway), url_of(ports.dashboard))
     database_url, nats_url = await asyncio.gather(_postgres(start), _nats(start))
-    key = await _prepare_database(start, database_url.get_secret_value(), gateway_url=url_of(ports.gateway))
+    key = await _prepare_database(start, database_url(OWNER).get_secret_value(), gateway_url=url_of(ports.gateway))
     secret_key = sealing_key(start.options.place, os.environ)
     around = Surroundings(start.options.place.path, ports, database_url, nats_url, os.environ, secret_key)
     await _start_services(start, around)
     return Started(ports, key)
 
 
-async def _postgres(start: Starting) -> SecretStr:
+async def _postgres(start: Starting) -> DatabaseUrls:
     if (url := external_url(DATABASE_URL, os.environ)) is not None:
         start.output.show_progress("  postgres: the one that FLOWYARD_DATABASE_URL names")
-        return url
+        return lambda _: url
     # A service has up to ten connections, and so has its successor for a moment. Vacuum often: the tables of open
     # runs are small and change all the time.
     settings = {"max_connections": str(60 + 20 * start.options.executors), "autovacuum_naptime": "10s"}
@@ -101,7 +103,9 @@ async def _postgres(start: Starting) -> SecretStr:
     def launch(port: int | None, give_up: threading.Event) -> PostgresServer:
         return start_postgres(start.options.place.postgres, port=port, settings=settings, give_up=give_up)
 
-    return (await _started(start, "postgres", POSTGRES_ENDS, launch)).url
+    return await open_roles(
+        await _started(start, "postgres", POSTGRES_ENDS, launch), start.options.place.database_roles
+    )
 
 
 async def _nats(start: Starting) -> Callable[[str], SecretStr]:
@@ -110,7 +114,7 @@ async def _nats(start: Starting) -> Callable[[str], SecretStr]:
         return lambda _: url
 
     def launch(port: int | None, give_up: threading.Event) -> NatsServer:
-        return start_nats(start.options.place.nats, users=_USERS, port=port, give_up=give_up)
+        return start_nats(start.options.place.nats, users=USERS, port=port, give_up=give_up)
 
     return (await _started(start, "nats", NATS_ENDS, launch)).url
 

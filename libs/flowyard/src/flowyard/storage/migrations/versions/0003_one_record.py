@@ -68,6 +68,7 @@ def upgrade() -> None:
         comment="The part of daily_spending that is reserved for calls in flight, by executor.",
         postgresql_with={"fillfactor": "50"},
     )
+    op.add_column("agents", sa.Column("key_id", sa.Text(), comment="the API key that registered it; null: an executor"))
     _make_step_parts()
     _make_snapshots()
     _make_model_limits()

@@ -1,0 +1,139 @@
+"""Who may do what in a Postgres of our own: an owner makes the tables, and each service has a plain role for rows."""
+
+# ruff: noqa: S608  # statements are put together from words of this file
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from flowyard.storage.database import UNREACHABLE, not_connected
+
+DATABASE: Final = "flowyard"
+OWNER: Final = "flowyard_owner"
+SERVICES: Final = "flowyard"
+"""The role of which the roles of all services are members."""
+KEY_MAKERS: Final = "flowyard_gateway"
+"""The role that may make and revoke API keys."""
+
+_EARLIER_DATABASE: Final = "postgres"
+"""In which releases before had their tables."""
+
+
+def role_of(service: str) -> str:
+    return f"{SERVICES}_{service}"
+
+
+async def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
+    """Makes our database and our roles; changes only what is different. `passwords`: of OWNER and of each service.
+
+    What an earlier release has made in the database `postgres`, as the superuser, becomes our database, of OWNER.
+    Nobody else may use the server meanwhile. Raises Unavailable, WrongDatabase.
+    """
+    async with _connection(superuser_url, "template1") as server:
+        await _make_roles(server, passwords)
+        databases = {row["datname"] for row in await server.fetch("SELECT datname FROM pg_database")}
+        if DATABASE not in databases:
+            if await _has_tables(superuser_url):
+                await server.execute(f"ALTER DATABASE {_EARLIER_DATABASE} RENAME TO {DATABASE}")
+                databases.discard(_EARLIER_DATABASE)
+            else:
+                await server.execute(f"CREATE DATABASE {DATABASE}")
+        if _EARLIER_DATABASE not in databases:
+            # Tools expect that it is there.
+            await server.execute(f"CREATE DATABASE {_EARLIER_DATABASE}")
+        await server.execute(_DATABASE_RIGHTS)
+    async with _connection(superuser_url, DATABASE) as database, database.transaction():
+        for row in await database.fetch(_FOREIGN_OBJECTS):
+            await database.execute(row["statement"])
+        await database.execute(_RIGHTS)
+
+
+async def keep_keys_to_their_maker(owner_url: str) -> None:
+    """Lets only one service make API keys: executors talk to the outside world, and must not get a key that way.
+
+    After each migration. Does nothing if the roles aren't there. Raises Unavailable, WrongDatabase.
+    """
+    async with _connection(owner_url) as database:
+        wanted = [SERVICES, KEY_MAKERS]
+        if await database.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = ANY ($1)", wanted) == len(wanted):
+            await database.execute(_KEY_RIGHTS)
+
+
+async def _make_roles(server: asyncpg.Connection[asyncpg.Record], passwords: Mapping[str, str]) -> None:
+    # No password gets into Postgres' log.
+    await server.execute("SET log_statement = 'none'; SET log_min_error_statement = 'panic'")
+    for name in (SERVICES, *passwords):
+        if not await server.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
+            await server.execute(f"CREATE ROLE {name}")
+    for name, password in passwords.items():
+        statement = await server.fetchval(
+            "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", name, password
+        )
+        await server.execute(statement)
+        if name != OWNER:
+            await server.execute(f"GRANT {SERVICES} TO {name}")
+
+
+async def _has_tables(superuser_url: str) -> bool:
+    async with _connection(superuser_url, _EARLIER_DATABASE) as earlier:
+        return bool(await earlier.fetchval("SELECT to_regclass('public.alembic_version') IS NOT NULL"))
+
+
+@asynccontextmanager
+async def _connection(url: str, database: str | None = None) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    database = database or urlsplit(url).path.lstrip("/")
+    try:
+        connection = await asyncpg.connect(url, database=database, timeout=10, command_timeout=30)
+        try:
+            # Else it would tell of each member that there is already.
+            await connection.execute("SET client_min_messages = 'warning'")
+            yield connection
+        finally:
+            await connection.close(timeout=2)
+    except (asyncpg.PostgresError, *UNREACHABLE) as error:
+        raise not_connected(url, error) from error
+
+
+_DATABASE_RIGHTS: Final = f"""
+ALTER DATABASE {DATABASE} OWNER TO {OWNER};
+REVOKE ALL ON DATABASE {DATABASE}, {_EARLIER_DATABASE}, template1 FROM PUBLIC;
+GRANT CONNECT ON DATABASE {DATABASE} TO {SERVICES};
+"""
+
+_RIGHTS: Final = f"""
+GRANT USAGE, CREATE ON SCHEMA public TO {OWNER};
+GRANT USAGE ON SCHEMA public TO {SERVICES};
+ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {SERVICES};
+ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {SERVICES};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {SERVICES};
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {SERVICES};
+"""
+
+_KEY_RIGHTS: Final = f"""
+REVOKE INSERT, UPDATE, DELETE ON api_keys, alembic_version FROM {SERVICES};
+GRANT INSERT, UPDATE ON api_keys TO {KEY_MAKERS};
+"""
+
+# Sequences of columns and types of tables follow their table.
+_FOREIGN_OBJECTS: Final = f"""
+WITH made AS (
+    SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind,
+        oid::regclass::text AS name, relowner AS owner, 'pg_class'::regclass AS class, oid
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')
+    UNION ALL
+    SELECT 'ROUTINE', oid::regprocedure::text, proowner, 'pg_proc'::regclass, oid
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'TYPE', oid::regtype::text, typowner, 'pg_type'::regclass, oid
+    FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')
+)
+SELECT format('ALTER %s %s OWNER TO {OWNER}', kind, name) AS statement FROM made
+WHERE owner <> '{OWNER}'::regrole AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype IN ('a', 'i', 'e')
+)
+"""

@@ -1,0 +1,91 @@
+"""Whoever has a service's password of Postgres reads and writes rows, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from flowyard.bus.subjects import PERMISSIONS
+from flowyard.storage.database import open_database
+from flowyard.storage.keys import Keys
+from flowyard.storage.roles import DATABASE, OWNER, make_roles, role_of
+from flowyard.storage.schema import VERSION
+from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
+from flowyard_embedded.stack.migration import bring_to_schema
+from support.servers import FORGETFUL, execute
+from support.upgrade import DUMP
+
+PASSWORDS = {role: f"password-of-{role}" for role in (OWNER, *map(role_of, PERMISSIONS))}
+FORBIDDEN = (
+    "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null'",
+    "COPY api_keys FROM PROGRAM 'echo'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "CREATE TABLE mine (id integer)",
+    "DROP TABLE runs",
+    "ALTER TABLE runs DISABLE TRIGGER ALL",
+    "TRUNCATE runs",
+    "CREATE ROLE another SUPERUSER",
+    "ALTER ROLE flowyard_owner PASSWORD 'x'",
+    "SET ROLE flowyard_owner",
+    "CREATE DATABASE another",
+    "UPDATE alembic_version SET version_num = '0001'",
+    "DELETE FROM api_keys",
+)
+
+
+@pytest.fixture
+def server(server_home: Path) -> Iterator[PostgresServer]:
+    server = start_postgres(server_home / "postgres", settings=FORGETFUL)
+    yield server
+    server.process.stop()
+
+
+def url(server: PostgresServer, role: str, database: str = DATABASE) -> str:
+    return server.url_for(role, SecretStr(PASSWORDS[role]), database).get_secret_value()
+
+
+async def test_a_service_has_no_right_that_it_does_not_need(server: PostgresServer) -> None:
+    await make_roles(server.url.get_secret_value(), PASSWORDS)
+    await bring_to_schema(url(server, OWNER))
+    for service in PERMISSIONS:
+        async with open_database(url(server, role_of(service)), service="forger", most=1) as database:
+            for statement in FORBIDDEN:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await database.execute(statement)
+            assert await database.value("SELECT count(*) FROM runs") == 0
+            if service != "gateway":
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await Keys(database).create("forged", frozenset({"admin"}))
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await asyncpg.connect(url(server, role_of(service), "postgres"))
+    async with open_database(url(server, role_of("gateway")), service="gateway", most=1) as database:
+        info, text = await Keys(database).create("mine", frozenset({"run"}))
+        assert (await Keys(database).verify(text)) is not None
+        await Keys(database).revoke(info.id)
+
+
+async def test_what_a_release_before_made_as_the_superuser_is_taken_over_in_place(server: PostgresServer) -> None:
+    superuser = server.url.get_secret_value()
+    await execute(superuser, DUMP.read_text())
+    for _ in range(2):
+        await make_roles(superuser, PASSWORDS)
+        await bring_to_schema(url(server, OWNER))
+    async with open_database(url(server, role_of("executor")), service="executor", most=1) as database:
+        assert await database.value("SELECT version_num FROM alembic_version") == VERSION
+        assert await database.value("SELECT count(*) FROM runs") > 0
+        assert (
+            await database.value(
+                "SELECT count(*) FROM pg_tables WHERE tableowner = 'postgres' AND schemaname = 'public'"
+            )
+            == 0
+        )
+        assert await database.rows("SELECT * FROM claim_runs('one', 1, '1 s', '{1}', true)") is not None
+
+
+async def test_a_statement_ends_although_nobody_cancels_it(database_url: str) -> None:
+    async with open_database(database_url, service="test", most=1, timeout_s=2) as database:
+        assert await database.value("SHOW statement_timeout") == "7s"
