@@ -40,10 +40,32 @@ def streamed(secrets: list[str], pieces: list[str]) -> list[str]:
         "line two of it",
         "k%3d7%2f%22%c3%a9%22+%2b%0aline+two+of+it",
         html.escape(SECRET),
+        SECRET.upper(),
+        SECRET.title(),
+        base64.b64encode(SECRET.encode()).decode().swapcase(),
+        "".join(f"%{byte:02x}" for byte in SECRET.encode()),
+        "".join(f"%{byte:02X}" if number % 3 else c for number, c in enumerate(SECRET) for byte in c.encode()),
     ],
 )
 def test_a_secret_is_found_however_it_is_spelled(spelled: str) -> None:
     assert Masker([SECRET]).text(f"it is <{spelled}>").replace("=", "") == f"it is <{MASK}>"
+
+
+@pytest.mark.parametrize("spelled", ["Hunter-Zwölf", "%68%75nter-zw%C3%B6lf", "%48UNTER%2dZW%c3%96LF"])
+def test_a_secret_in_other_case_and_with_escapes_is_found_wherever_a_stream_is_cut(spelled: str) -> None:
+    text = f"a%4{spelled}%C3%B6%"
+    for cut in range(len(text)):
+        for end in range(cut, len(text)):
+            shown = "".join(streamed(["hunter-zwölf"], [text[:cut], text[cut:end], text[end:]]))
+            assert shown == f"a%4{MASK}%C3%B6%", (cut, end)
+
+
+def test_a_secret_that_looks_escaped_itself_is_found() -> None:
+    assert Masker(["a%41b%2Fc"]).text("a%41b%2Fc, a%2541b, aAb/c") == f"{MASK}, a%2541b, {MASK}"
+
+
+def test_characters_whose_lower_case_is_longer_stay_where_they_are() -> None:
+    assert Masker(["hunter2"]).text("İİİ HUNTER2 İ") == f"İİİ {MASK} İ"
 
 
 @pytest.mark.parametrize("user", ["u", "ab", "abc"])

@@ -6,9 +6,10 @@ import base64
 import html
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_plus
 
 MASK: Final = "***"
 SEALED: Final = "flowyard-sealed:1:"
@@ -17,8 +18,11 @@ MIN_LENGTH: Final = 4
 """Shorter secrets (in characters) aren't masked in texts, because they are parts of many words."""
 _MIN_LINE_LENGTH: Final = 8
 """A line of a secret with several lines is masked by itself if it has at least so many characters."""
-_PERCENT: Final = re.compile("%[0-9A-F]{2}")
-_ESCAPED: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")
+_ESCAPES: Final = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_CUT_ESCAPE: Final = re.compile(
+    r"%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){0,2}(?:%[0-9A-Fa-f]?)?\Z|%[0-9A-Fa-f]?\Z", re.ASCII
+)
+"""An end of which the next piece may make another character."""
 
 
 def is_sealed(value: object) -> bool:
@@ -31,22 +35,32 @@ def hide_sealed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Masker:
-    """Replaces secrets by `***`: the plain text, and its forms in JSON, URLs, HTML, Base64 and hexadecimal digits."""
+    """Replaces secrets by `***`: the plain text, and its forms in JSON, HTML, Base64 and hexadecimal digits.
+
+    In upper and lower case, and with any of its characters percent-encoded.
+    """
 
     __slots__ = ("_forms", "_longest")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # The longest first: a secret may be a part of another.
-        self._forms = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
+        forms = {_lowered(_View(form).text) for secret in secrets for form in _forms(secret)}
+        self._forms = sorted(forms, key=len, reverse=True)
         self._longest = len(self._forms[0]) if self._forms else 0
 
     def __bool__(self) -> bool:
         return bool(self._forms)
 
     def text(self, text: str) -> str:
+        if not self._forms:
+            return text
+        view = _View(text)
+        lowered = _lowered(view.text)
         for form in self._forms:
-            if form in text:
-                text = text.replace(form, MASK)
+            if form in lowered:
+                text = _masked(text, view, lowered, form)
+                view = _View(text)
+                lowered = _lowered(view.text)
         return text
 
     def value(self, value: Any, known: Collection[str] = ()) -> Any:
@@ -63,7 +77,7 @@ class Masker:
                 return {
                     name if name in known else self.text(name): self.value(each, known) for name, each in value.items()
                 }
-            case int() | float() if not isinstance(value, bool) and repr(value) in self._forms:
+            case int() | float() if not isinstance(value, bool) and repr(value).lower() in self._forms:
                 return MASK
             case _:
                 return value
@@ -78,19 +92,22 @@ class Masker:
         except (ValueError, RecursionError):
             return self.text(text)
         around = text[:begin], text[end:]
-        if hidden == json.dumps(data, ensure_ascii=False) and not any(f in text for f in self._forms):
+        if hidden == json.dumps(data, ensure_ascii=False) and self.text(text) == text:
             return text
         return hidden.join(self.text(part) for part in around)
 
     def safe_length(self, text: str) -> int:
         """How many of the text's first characters can't belong to a secret whose rest may follow the text."""
-        safe = len(text) - self._unfinished_length(text)
+        cut = _CUT_ESCAPE.search(text)
+        view = _View(text[: cut.start()] if cut else text)
+        lowered = _lowered(view.text)
+        safe = len(lowered) - self._unfinished_length(lowered)
         for form in self._forms:
-            at = text.find(form, max(0, safe - len(form) + 1))
+            at = lowered.find(form, max(0, safe - len(form) + 1))
             # A complete match is masked at once, even if another secret could start inside it.
             if 0 <= at < safe:
                 safe = max(safe, at + len(form))
-        return safe
+        return view.place(safe)
 
     def _unfinished_length(self, text: str) -> int:
         """The length of the longest end of the text with which a secret may begin."""
@@ -99,6 +116,53 @@ class Masker:
             if any(len(form) > length and form.startswith(end) for form in self._forms):
                 return length
         return 0
+
+
+class _View:
+    """A text with its percent-encoded characters decoded, and where each stands in the text."""
+
+    __slots__ = ("_marks", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        # From each of these on: the place in the view, and that in the text.
+        self._marks: list[tuple[int, int]] = [(0, 0)]
+        if "%" in text:
+            self._decode()
+
+    def place(self, at: int) -> int:
+        """Where the view's character `at` begins in the text."""
+        seen, written = self._marks[bisect_right(self._marks, at, key=lambda mark: mark[0]) - 1]
+        return written + at - seen
+
+    def _decode(self) -> None:
+        pieces: list[str] = []
+        length = end = 0
+        for run in _ESCAPES.finditer(self.text):
+            pieces.append(self.text[end : run.start()])
+            length, end = length + run.start() - end, run.start()
+            for character in bytes.fromhex(run[0].replace("%", "")).decode(errors="surrogateescape"):
+                pieces.append(character)
+                self._marks.append((length, end))
+                length, end = length + 1, end + 3 * len(character.encode(errors="surrogateescape"))
+            self._marks.append((length, end))
+        self.text = "".join([*pieces, self.text[end:]])
+
+
+def _lowered(text: str) -> str:
+    """In lower case, and of the same length: a few characters have none."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(lower if len(lower := character.lower()) == 1 else character for character in text)
+
+
+def _masked(text: str, view: _View, lowered: str, form: str) -> str:
+    pieces, end, at = [], 0, lowered.find(form)
+    while at >= 0:
+        pieces += [text[end : view.place(at)], MASK]
+        end, at = view.place(at + len(form)), lowered.find(form, at + len(form))
+    return "".join([*pieces, text[end:]])
 
 
 class MaskedStream:
@@ -139,9 +203,8 @@ def _spellings(text: str) -> Iterator[str]:
     data = text.encode(errors="surrogatepass")
     yield text
     yield from (json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
-    yield from (quote(data), quote(data, safe=""), quote_plus(data))
     yield from (encode(data).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode))
-    yield from (data.hex(), data.hex().upper())
+    yield data.hex()
 
 
 def _rare_spellings(text: str) -> Iterator[str]:
@@ -149,10 +212,8 @@ def _rare_spellings(text: str) -> Iterator[str]:
     data = text.encode(errors="surrogatepass")
     for ascii_only in (True, False):
         spelled = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        for each in (spelled, _ESCAPED.sub(lambda digits: digits[0].upper(), spelled)):
-            yield from (each, each.replace("/", "\\/"))
-    for url in (quote(data), quote(data, safe=""), quote_plus(data)):
-        yield _PERCENT.sub(lambda match: match[0].lower(), url)
+        yield spelled.replace("/", "\\/")
+    yield quote_plus(data)
     yield html.escape(text)
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for offset in range(3):
