@@ -46,7 +46,7 @@ async def run_id(database: Database, hands: Hands) -> UUID:
 
 @pytest.fixture
 async def gateway(database_url: str, nats_url: str) -> AsyncIterator[ServiceProcess]:
-    limits = {"streams_limit": "40", "streams_per_key": "35"}
+    limits: dict[str, Any] = {"streams_limit": 40, "streams_per_key": 35}
     async with service_process("gateway", database_url=database_url, nats_url=nats_url, **limits) as gateway:
         yield gateway
 

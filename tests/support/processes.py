@@ -6,11 +6,11 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from support.executors import ExecutorProcess
 
@@ -45,14 +45,20 @@ class ServiceProcess:
 
 @asynccontextmanager
 async def service_process(
-    service: str, *, database_url: str, nats_url: str, **settings: str
+    service: str, *, database_url: str, nats_url: str, environ: Mapping[str, str] | None = None, **settings: Any
 ) -> AsyncIterator[ServiceProcess]:
-    """`service`: such as `gateway`; `settings`: its own."""
-    variables = {"database_url": database_url, "nats_url": nats_url, "port": "0", **settings}
-    environ = {**os.environ, **{f"FLOWYARD_{name.upper()}": value for name, value in variables.items()}}
+    """`service`: such as `gateway`; `settings`: its own; `environ`: other variables."""
+    given = {"database_url": database_url, "nats_url": nats_url, "port": "0", **settings}
+    own = {f"FLOWYARD_{name.upper()}": str(value) for name, value in given.items()}
     start = f"from flowyard_{service}.main import main; main()"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", start, env=environ, stdout=PIPE, stderr=STDOUT, limit=2**20
+        sys.executable,
+        "-c",
+        start,
+        env={**os.environ, **own, **(environ or {})},
+        stdout=PIPE,
+        stderr=STDOUT,
+        limit=2**20,
     )
     running = ExecutorProcess(service, process)
     listening = asyncio.create_task(running.listen())

@@ -81,11 +81,19 @@ async def delete_old_runs(parts: ExecutorParts) -> None:
 
 
 async def _delete_all(parts: ExecutorParts, older_than_s: float) -> None:
+    batch = BATCH
     while True:
-        deleted = await parts.retention.delete_runs(older_than_s=older_than_s)
+        try:
+            deleted = await parts.retention.delete_runs(older_than_s=older_than_s, most=batch)
+        except Unavailable:
+            # Runs of thousands of steps may take too long together.
+            if batch == 1:
+                raise
+            batch = max(1, batch // 8)
+            continue
         for kind, rows in deleted.items():
             parts.metrics.runs.deleted.labels(kind).inc(rows)
-        if deleted.get("runs", 0) < BATCH:
+        if deleted.get("runs", 0) < batch:
             break
         await asyncio.sleep(0.05)
     parts.metrics.runs.deleted.labels("definitions").inc(

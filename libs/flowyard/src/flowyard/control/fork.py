@@ -118,11 +118,12 @@ async def _target(control: Control, order: ForkOrder, origin: ForkOrigin, workfl
 
 
 async def _fit(control: Control, origin: ForkOrigin, workflow: Workflow, target: _Target) -> Fit:
-    record = {step.id: step for step in await control.history.record(origin.run_id)}
     fork = Fork(origin.run_id, START, 1, {}, _changes(origin))
-    # In a thread: a long record takes a part of a second.
     old, new = (workflow, valid_inputs(workflow, origin.inputs)), (target.workflow, target.inputs)
-    return await asyncio.to_thread(fit, old, new, record, fork.changes_before)
+    # One at a time, since a record may take many megabytes, and in a thread, since it takes a part of a second.
+    async with control.records:
+        record = {step.id: step for step in await control.history.record(origin.run_id)}
+        return await asyncio.to_thread(fit, old, new, record, fork.changes_before)
 
 
 def _changes(origin: ForkOrigin) -> tuple[Change, ...]:

@@ -65,6 +65,8 @@ class Control:
     inputs_limit: int
     box: SecretBox | None = field(repr=False)
     """Seals and opens secret inputs; None where there is no key."""
+    records: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """How many whole records of runs are in memory at a time."""
 
 
 def make_control(

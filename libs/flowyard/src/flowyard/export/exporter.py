@@ -22,9 +22,12 @@ from flowyard.telemetry.metrics import ExportMetrics
 log = logging.getLogger(__name__)
 
 FAILURES: Final = ("unreachable", "timeout", "unavailable", "refused", "bug")
-DROPS: Final = ("refused", "backlog", "gone")
+DROPS: Final = ("refused", "backlog", "gone", "killed")
 MAX_REFUSALS: Final = 5
 """After this number of refusals a run is dropped."""
+
+MAX_BEGUN: Final = 3
+"""How often the export of a run is begun: if it never has an outcome, the run is dropped as `killed`."""
 
 _BATCH: Final = 4
 _MIN_SEND_S: Final = 60.0
@@ -107,6 +110,12 @@ class Exporter:
         """Raises TargetUnavailable, Unavailable. Any other failure affects only this run."""
         name, parts = self._target.name, self._parts
         started = time.monotonic()
+        if waiting.begun > 1:
+            facts = {**self._log_fields(waiting), "begun": waiting.begun}
+            log.error("the export of a run was begun and has had no outcome: its process was killed", extra=facts)
+        if waiting.begun > MAX_BEGUN:
+            await self._drop(waiting, "killed")
+            return
         try:
             await self._send(waiting)
         except TargetUnavailable as error:

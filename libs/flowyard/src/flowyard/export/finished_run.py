@@ -22,10 +22,9 @@ from flowyard.storage.history import History
 from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import Runs
 
-_PAGE_ROWS: Final = 16
-"""Commits that are read at a time: one may have a megabyte."""
 _LARGE_EVENTS: Final = 2000
-"""Runs with more events than this are exported one at a time, to bound memory."""
+_LARGE_BYTES: Final = 2_000_000
+"""Runs with more events, or more bytes of events and texts, are exported one at a time, to bound memory."""
 _MAX_TEXTS: Final = 16_000_000
 """Characters of outputs, prompts and replies of one run in memory; later ones are left out."""
 _MAX_WORKFLOWS: Final = 64
@@ -72,7 +71,8 @@ class RunReader:
         if run.finished_at is None:
             yield None
             return
-        async with self._large if run.last_seq > _LARGE_EVENTS else nullcontext():
+        is_large = run.last_seq > _LARGE_EVENTS or await self._history.stored_bytes(run_id) > _LARGE_BYTES
+        async with self._large if is_large else nullcontext():
             workflow = await self._workflow(run)
             calls = await self._history.calls(run_id)
             outputs = {**(run.outputs or {}), **_left_out(run.large_outputs)} if run.outputs is not None else None
@@ -82,10 +82,12 @@ class RunReader:
     async def _entries(self, run_id: UUID) -> list[Entry]:
         entries: list[Entry] = []
         left = _MAX_TEXTS
-        async for page in self._history.pages(run_id, rows=_PAGE_ROWS):
+        page, more = await self._history.page(run_id)
+        while page or more:
             for entry in await self._with_texts(run_id, page):
                 left -= sum(len(dumps(text)) for text in texts_in(entry))
                 entries.append(_with_left_out(entry) if left >= 0 else without_texts(entry))
+            page, more = await self._history.page(run_id, after=page[-1].seq) if more else ([], False)
         return entries
 
     async def _with_texts(self, run_id: UUID, page: Sequence[Entry]) -> list[Entry]:

@@ -17,7 +17,8 @@ from flowyard.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A run that waits for one target. `tries`: how often the target has refused it.
+    """A run that waits for one target. `tries`: how often the target has refused it. `begun`: how often its export was
+    begun since the last outcome, with this time: more than once if a process has ended in the middle.
 
     `again`: it was taken before, and the target may have received it, or a part of it.
     """
@@ -26,6 +27,7 @@ class Waiting:
     finished_at: datetime
     tries: int
     again: bool
+    begun: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,15 @@ class Exports:
         await self._database.execute(_ADD_TARGETS, sorted(names))
 
     async def take(self, target: str, most: int, *, lease_s: float) -> list[Waiting]:
-        """Up to `most` runs, those that were made first. No other process gets them for `lease_s` seconds."""
-        rows = await self._database.rows(_TAKE, target, most, lease_s)
-        return [Waiting(row["run_id"], row["finished_at"], row["tries"], row["again"]) for row in rows]
+        """Up to `most` runs, those that were made first. No other process gets them for `lease_s` seconds.
+
+        One whose export was begun and has had no outcome comes first, and alone: it may have killed its process. That
+        it is begun is counted at once.
+        """
+        for only_begun, limit in ((True, 1), (False, most)):
+            if rows := await self._database.rows(_TAKE, target, limit, lease_s, only_begun):
+                return [Waiting(**row) for row in rows]
+        return []
 
     async def done(self, target: str, waiting: Waiting) -> bool:
         """Removes a run that was sent, or never will be. False if it has ended again since it was taken: it stays."""
@@ -95,24 +103,24 @@ SELECT target, count(*) AS runs FROM dropped GROUP BY target
 _TAKE: Final = """
 WITH next AS (
     SELECT target, run_id, taken_until IS NOT NULL AS again FROM exports
-    WHERE target = $1 AND (taken_until IS NULL OR taken_until <= now())
+    WHERE target = $1 AND (taken_until IS NULL OR taken_until <= now()) AND (begun > 0) = $4
     ORDER BY run_id LIMIT $2 FOR UPDATE SKIP LOCKED
 )
-UPDATE exports e SET taken_until = now() + make_interval(secs => $3)
+UPDATE exports e SET taken_until = now() + make_interval(secs => $3), begun = e.begun + 1
 FROM next WHERE e.target = next.target AND e.run_id = next.run_id
-RETURNING e.run_id, e.finished_at, e.tries, next.again
+RETURNING e.run_id, e.finished_at, e.tries, next.again, e.begun
 """
 
 _DONE: Final = "DELETE FROM exports WHERE target = $1 AND run_id = $2 AND finished_at = $3"
 
 _PUT_BACK: Final = """
-UPDATE exports SET taken_until = CASE WHEN $3 THEN NULL ELSE now() + make_interval(secs => $4) END
+UPDATE exports SET taken_until = CASE WHEN $3 THEN NULL ELSE now() + make_interval(secs => $4) END, begun = 0
 WHERE target = $1 AND run_id = $2
 """
 
 _REFUSED: Final = """
 UPDATE exports SET tries = CASE WHEN finished_at = $3 THEN tries + 1 ELSE tries END,
-    taken_until = now() + make_interval(secs => $4)
+    taken_until = now() + make_interval(secs => $4), begun = 0
 WHERE target = $1 AND run_id = $2
 """
 

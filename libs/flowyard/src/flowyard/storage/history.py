@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from json import loads
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors.requests import UnknownStep
+from flowyard.errors.requests import TooLarge, UnknownStep
 from flowyard.runs.budget import Amount
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.large_values import LARGE, without_large
@@ -42,6 +42,8 @@ _LARGE_ROW: Final = 4 * EVENTS_BYTES
 """Bytes. What was committed together and has more is read apart."""
 STEPS_BYTES: Final = 4_000_000
 """Of outputs that are read with a list of steps."""
+RECORD_BYTES: Final = 64 * 1024 * 1024
+"""Of outputs of a run whose whole record is read."""
 _ROW_BYTES: Final = 500
 """What a row counts beside its outputs."""
 _FIRST: Final = -(2**31)
@@ -94,14 +96,9 @@ class History:
             "SELECT true FROM runs WHERE id = $1 AND status = ANY ($2)", run_id, _OPEN
         )
 
-    async def pages(self, run_id: UUID, *, rows: int) -> AsyncIterator[list[Entry]]:
-        """All events of the run, in order: those of so many commits at a time. A commit's may be a megabyte."""
-        after = 0
-        while page := await self._database.rows(_PAGE, run_id, after, rows):
-            yield _entries_of(*page)
-            after = page[-1]["seq"]
-            if len(page) < rows:
-                return
+    async def stored_bytes(self, run_id: UUID) -> int:
+        """About how large its events and the texts of its calls are."""
+        return int(await self._database.value(_STORED_BYTES, run_id))
 
     async def open_steps(self, run_id: UUID) -> list[tuple[Step, StepCalls]]:
         """The steps and maps of the run that have begun and not ended, with the calls of each so far."""
@@ -126,8 +123,10 @@ class History:
     async def record(self, run_id: UUID) -> list[Step]:
         """All that is recorded of the run: steps, maps, decisions, in the order in which they ended.
 
-        A map comes after its items.
+        A map comes after its items. Raises TooLarge if its outputs are more than RECORD_BYTES.
         """
+        if await self._database.value(_RECORD_BYTES, run_id) > RECORD_BYTES:
+            raise TooLarge(f"the outputs of all steps of run {run_id}", limit=RECORD_BYTES)
         rows = await self._database.rows(
             "SELECT * FROM steps WHERE run_id = $1 ORDER BY seq, node, visit, item < 0, item", run_id
         )
@@ -165,6 +164,9 @@ class History:
 
     async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:
         """The number of the event with which a step last began. Raises UnknownStep."""
+        if (seq := await self._database.value(_STARTED, run_id, node, visit)) is not None:
+            return int(seq)
+        # Versions before recorded it in events alone.
         rows = await self._database.rows(_MAY_HAVE_STARTED, run_id, dumps(node))
         entries = [entry for row in rows for entry in unpacked(row["seq"], row["entries"])]
         started = [entry for entry in entries if entry.type == "step.started"]
@@ -200,12 +202,17 @@ SELECT seq, CASE WHEN bytes <= $5 THEN entries END AS entries, rows FROM (
 ) sizes
 WHERE total <= $4 OR total = bytes ORDER BY seq
 """
+_STORED_BYTES = """
+SELECT coalesce((SELECT sum(octet_length(entries::text)) FROM events WHERE run_id = $1), 0)
+    + coalesce((SELECT sum(octet_length(texts)) FROM step_parts WHERE run_id = $1), 0)
+"""
 _PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
 # As text: Postgres can't look into JSON that holds the character U+0000.
 _MAY_HAVE_STARTED = """
 SELECT seq, entries FROM events
 WHERE run_id = $1 AND strpos(entries::text, '"step.started"') > 0 AND strpos(entries::text, $2) > 0
 """
+_RECORD_BYTES = "SELECT coalesce(sum(octet_length(outputs::text)), 0) FROM steps WHERE run_id = $1"
 _IS_LISTED = "kind = 'map' OR bytes <= $2 AND total <= $3"
 _STEPS = f"""
 SELECT {", ".join(SHORT_STEP_COLUMNS)}, CASE WHEN {_IS_LISTED} THEN outputs END AS outputs,
@@ -263,4 +270,5 @@ _ENDED_STEPS = f"""
 SELECT node, visit, item, status, handled, next::text, outputs::text, error::text
 FROM steps WHERE run_id = $1 AND seq > $2 AND seq <= $3 AND {_HAS_ENDED} ORDER BY seq, node, visit, item < 0, item
 """  # noqa: S608  # a constant
+_STARTED = "SELECT max(start_seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3 AND start_seq > 0"
 _ENDED = "SELECT min(seq) FROM steps WHERE run_id = $1 AND node = $2 AND visit = $3"

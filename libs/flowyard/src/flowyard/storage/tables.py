@@ -301,6 +301,9 @@ exports = Table(
     _time("finished_at"),
     _time("taken_until", nullable=True),
     Column("tries", SmallInteger, nullable=False, server_default=text("0"), comment="how often it was refused"),
+    Column(
+        "begun", SmallInteger, nullable=False, server_default=text("0"), comment="how often, since the last outcome"
+    ),
     PrimaryKeyConstraint("target", "run_id"),
     comment="Finished runs that still have to be sent. A trigger on `runs` writes it.",
 )

@@ -36,6 +36,14 @@ def upgrade() -> None:
             "worked_s", sa.REAL(), server_default=sa.text("0"), nullable=False, comment="under the claims that are over"
         ),
     )
+    begun = sa.Column(
+        "begun",
+        sa.SmallInteger(),
+        server_default=sa.text("0"),
+        nullable=False,
+        comment="how often, since the last outcome",
+    )
+    op.add_column("exports", begun)
     op.add_column("claims", sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("claims", sa.Column("step_deadline", sa.DateTime(timezone=True), nullable=True))
     for column in (
