@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from flowyard.errors.steps import EvaluationError
@@ -222,9 +223,9 @@ class _Evaluator:
             case ast.Name(word):
                 return CONSTANTS[word]
             case ast.Attribute(inner, step):
-                return take_step(self.value(inner), step, ast.unparse(inner))
+                return take_step(self.value(inner), step, partial(ast.unparse, inner))
             case ast.Subscript(inner, index):
-                return take_step(self.value(inner), self._index(index), ast.unparse(inner))
+                return take_step(self.value(inner), self._index(index), partial(ast.unparse, inner))
             case ast.List(items) | ast.Tuple(items):
                 return [self.value(item) for item in items]
             case ast.BoolOp(junction, values):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, assert_never
+from itertools import islice
+from typing import Any, Final, TypeAlias, assert_never
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.language.problems import suggest
@@ -25,6 +26,7 @@ from flowyard.language.values.types import (
 )
 
 PathStep: TypeAlias = str | int
+_MAX_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +71,22 @@ def _no_such_step(kind: Type, step: PathStep, offset: int) -> Finding:
     return Finding("wrong-step", f"a value of type {describe(kind)} has no '.{step}'", offset, hint)
 
 
-def take_step(value: Any, step: PathStep, path: str) -> Any:
-    """The element that a step selects from a value. `path`: the value's name in messages. Raises EvaluationError."""
+def take_step(value: Any, step: PathStep, path: Callable[[], str]) -> Any:
+    """The element that a step selects from a value. `path`: the value's name, for a message. Raises EvaluationError."""
     if isinstance(step, str):
         if isinstance(value, Mapping):
             if step in value:
                 return value[step]
-            known = ", ".join(map(str, list(value)[:12])) or "nothing"
-            raise EvaluationError(f"{path} has no '{step}' (it has: {known})")
+            known = ", ".join(str(key)[:_MAX_SHOWN] for key in islice(value, 12)) or "nothing"
+            raise EvaluationError(f"{path()} has no '{step}' (it has: {known})")
     elif isinstance(value, (list, str)):
         if -len(value) <= step < len(value):
             return value[step]
-        raise EvaluationError(f"{path}[{step}] is out of range: {path} has {len(value)} items")
+        raise EvaluationError(f"{path()}[{step}] is out of range: {path()} has {len(value)} items")
     shown = f"[{step}]" if isinstance(step, int) else repr(step)
-    raise EvaluationError(f"{path} is {type_of(value)}: it has no {shown}")
+    raise EvaluationError(f"{path()} is {type_of(value)}: it has no {shown}")
 
 
-def show(root: str, steps: tuple[PathStep, ...]) -> str:
-    """The reference as it is written in documents."""
-    return root + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
+def show(root: str, steps: tuple[PathStep, ...], count: int) -> str:
+    """The reference with its first `count` steps, as it is written in documents."""
+    return root + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps[:count])

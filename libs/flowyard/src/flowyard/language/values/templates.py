@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from flowyard.language.problems import did_you_mean, suggest
@@ -15,6 +16,9 @@ from flowyard.language.values.types import STR, Type
 Lookup: TypeAlias = Callable[[str], Any]
 """Returns the value of a name. The names were checked when the document was loaded."""
 
+MAX_LENGTH: Final = 200_000
+MAX_PLACEHOLDERS: Final = 500
+MAX_STEPS: Final = 32
 _STEP: Final = re.compile(r"\.([^\W\d]\w*)|\[(-?\d{1,9})\]|\[(?:'([^'{}]*)'|\"([^\"{}]*)\")\]")
 _BRACE: Final = re.compile(r"[{}]")
 _REFERENCE: Final = re.compile(rf"\{{\s*([^\W\d]\w*)((?:{_STEP.pattern})*)\s*\}}")
@@ -32,7 +36,7 @@ class Placeholder:
         """The value that it stands for. Raises EvaluationError."""
         value = lookup(self.root)
         for i, step in enumerate(self.steps):
-            value = take_step(value, step, show(self.root, self.steps[:i]))
+            value = take_step(value, step, partial(show, self.root, self.steps, i))
         return value
 
 
@@ -123,10 +127,33 @@ def _placeholder(match: re.Match[str]) -> Placeholder:
 
 def check_template(template: Template, types: Mapping[str, Type]) -> Iterator[Finding]:
     """The problems of a template that may use the names in `types`."""
+    size = _size_fault(template)
+    if size is not None:
+        yield size
+        return
     for placeholder in template.placeholders:
         checked = placeholder_type(placeholder, types)
         if isinstance(checked, Finding):
             yield checked
+
+
+def _size_fault(template: Template) -> Finding | None:
+    if len(template.text) > MAX_LENGTH:
+        message = f"the text has {len(template.text):,} characters; the limit is {MAX_LENGTH:,}"
+        return Finding("template-too-large", message, MAX_LENGTH, "pass what is large as an input")
+    placeholders = list(template.placeholders)
+    if len(placeholders) > MAX_PLACEHOLDERS:
+        message = f"the text has {len(placeholders):,} placeholders; the limit is {MAX_PLACEHOLDERS}"
+        return Finding(
+            "template-too-large", message, placeholders[MAX_PLACEHOLDERS].offset, "write it as several texts"
+        )
+    for placeholder in placeholders:
+        if len(placeholder.steps) > MAX_STEPS:
+            message = f"the placeholder takes {len(placeholder.steps):,} steps; the limit is {MAX_STEPS}"
+            return Finding(
+                "template-too-large", message, placeholder.offset, "have a node write the part to a field first"
+            )
+    return None
 
 
 def placeholder_type(placeholder: Placeholder, types: Mapping[str, Type]) -> Type | Finding:
