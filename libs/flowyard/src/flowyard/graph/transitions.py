@@ -49,7 +49,7 @@ def nested_loops(workflow: Workflow, flow: Flow) -> dict[str, tuple[str, ...]]:
 
 
 def _in_body(node: str, source: str, loop: Loop, flow: Flow) -> bool:
-    return node in flow.forward_from(loop.to) and source in flow.forward_from(node)
+    return flow.leads_to(loop.to, node) and flow.leads_to(node, source)
 
 
 def decide(source: str, transition: Transition, state: State, inner_loops: Mapping[str, tuple[str, ...]]) -> Decision:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import compress
 from typing import assert_never
 
 from flowyard.language.nodes import Goto, Node
@@ -36,6 +37,8 @@ class Flow:
         self.names = [START, *nodes, *joins]
         self.successors = {name: self._targets(name, back=True) for name in self.names}
         self.forward = {name: self._targets(name, back=False) for name in self.names}
+        # Sets of nodes are the bits of ints: in a large flow, sets of names would take seconds.
+        self._bits = {name: 1 << i for i, name in enumerate(self.names)}
 
     def _targets(self, name: str, *, back: bool) -> tuple[str, ...]:
         transition, result = self.transitions.get(name), self._transition_targets(name)
@@ -44,43 +47,81 @@ class Flow:
         node = self.nodes.get(name)
         return (*result, node.on_error.node) if node is not None and isinstance(node.on_error, Goto) else result
 
-    def sources_of(self, target: str) -> Iterator[str]:
+    def sources_of(self, target: str) -> Sequence[str]:
         """The nodes from which an edge leads to `target`."""
-        return (name for name in self.names if target in self.successors[name])
+        return self._sources.get(target, ())
+
+    @cached_property
+    def _sources(self) -> dict[str, list[str]]:
+        return _reversed(self.successors)
 
     def reached_from(self, start: str) -> frozenset[str]:
         """All nodes on a path from `start`, and `start` itself."""
         return _closure([start], self.successors)
 
-    def forward_from(self, start: str) -> frozenset[str]:
-        """All nodes that `reached_from` returns, without loops' edges back."""
-        return self._reachable_forward.get(start, frozenset())
+    def leads_to(self, start: str, target: str) -> bool:
+        """Whether a path without loops' edges back leads from `start` to `target`, which may be the same node."""
+        return bool(self._forward_from.get(start, 0) & self._bits.get(target, 0))
 
     @cached_property
-    def _reachable_forward(self) -> dict[str, frozenset[str]]:
-        return {name: _closure([name], self.forward) for name in self.names}
+    def _forward_from(self) -> dict[str, int]:
+        """Per node, as bits, the nodes to which it leads, and itself."""
+        return self._closures(self.forward, self.forward_order[::-1] or self.names)
+
+    @cached_property
+    def _forward_to(self) -> dict[str, int]:
+        """Per node, as bits, the nodes that lead to it, and itself."""
+        return self._closures(self._forward_sources, self.forward_order or self.names)
+
+    def _closures(self, edges: Mapping[str, Sequence[str]], order: Sequence[str]) -> dict[str, int]:
+        """What each node reaches by the edges. In an order of the graph a single pass is enough."""
+        reached = dict(self._bits)
+        changes = True
+        while changes:
+            changes = False
+            for name in order:
+                bits = reached[name]
+                for target in edges.get(name, ()):
+                    bits |= reached.get(target, 0)
+                changes, reached[name] = changes or bits != reached[name], bits
+            changes = changes and not self.forward_order
+        return reached
 
     def reaching_end(self) -> frozenset[str]:
         """All nodes from which a path leads to END, and END itself."""
         return _closure([END], _reversed(self.successors))
 
-    def possible_predecessors(self) -> dict[str, frozenset[str]]:
-        """Per node, the nodes that may have finished, and written their outputs, before it begins.
+    def may_follow(self, earlier: Iterable[str], name: str) -> bool:
+        """Whether one of the nodes may have finished, and written its outputs, before `name` begins.
 
         A node whose error led to another node has written nothing.
         """
-        bits = {name: 1 << i for i, name in enumerate(self.names)}
+        before = self._possible_predecessors[name]
+        return any(before & self._bits[node] for node in earlier)
+
+    @cached_property
+    def _possible_predecessors(self) -> dict[str, int]:
         before = dict.fromkeys(self.names, 0)
-        pending = set(self.names)
+        order = self.forward_order or self.names
+        pending = set(order)
         while pending:
-            name = pending.pop()
-            without_error = self._transition_targets(name)
-            for target in self.successors[name]:
-                passed = before[name] | (bits[name] if target in without_error else 0)
-                if target in before and passed & ~before[target]:
-                    before[target] |= passed
-                    pending.add(target)
-        return {name: self._named(predecessors) for name, predecessors in before.items()}
+            # In this order, only the edges back of loops lead to another round.
+            for name in order:
+                if name in pending:
+                    pending.discard(name)
+                    pending |= self._pass_on(name, before)
+        return before
+
+    def _pass_on(self, name: str, before: dict[str, int]) -> set[str]:
+        """Adds the predecessors of a node, and itself, to those of its successors. Returns which have changed."""
+        without_error = self._transition_targets(name)
+        changed = set()
+        for target in self.successors[name]:
+            passed = before[name] | (self._bits[name] if target in without_error else 0)
+            if target in before and passed & ~before[target]:
+                before[target] |= passed
+                changed.add(target)
+        return changed
 
     def _transition_targets(self, name: str) -> tuple[str, ...]:
         """The successors of a node that doesn't fail."""
@@ -88,25 +129,26 @@ class Flow:
         return targets(transition) if transition is not None else ()
 
     def _named(self, bits: int) -> frozenset[str]:
-        return frozenset(name for i, name in enumerate(self.names) if bits >> i & 1)
+        # The digits of the number, from the last to the first.
+        return frozenset(compress(self.names, map(int, reversed(f"{bits:b}"))))
 
     def unbounded_cycles(self) -> Iterator[tuple[str, str]]:
         """The edges that close a cycle without a loop, so that nothing limits its iterations."""
         done: set[str] = set()
         for start in self.names:
-            path = [start]
+            path = {start: None}
             pending = [(start, iter(self.forward[start]))] if start not in done else []
             while pending:
                 name, rest = pending[-1]
                 target = next(rest, None)
                 if target is None:
                     pending.pop()
-                    path.pop()
+                    path.popitem()
                     done.add(name)
                 elif target in path:
                     yield name, target
                 elif target in self.forward and target not in done:
-                    path.append(target)
+                    path[target] = None
                     pending.append((target, iter(self.forward[target])))
 
     @cached_property
@@ -123,12 +165,20 @@ class Flow:
     def loop_body(self, source: str) -> frozenset[str]:
         """The nodes that run again in each iteration of the loop that starts from `source`."""
         transition = self.transitions.get(source)
-        again = self.forward_from(transition.to) if isinstance(transition, Loop) else frozenset()
-        return frozenset(name for name in again if source in self.forward_from(name))
+        again = self._forward_from.get(transition.to, 0) if isinstance(transition, Loop) else 0
+        return self._named(again & self._forward_to[source])
 
     def parallel_to(self, name: str) -> frozenset[str]:
         """The nodes that may run at the same time as this node."""
         return self._named(self._parallel.get(name, 0))
+
+    def parallel_pairs(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Each of `names` that may run at the same time as one before it in `names`, with the first such node."""
+        before = 0
+        for name in names:
+            if parallel := self._parallel.get(name, 0) & before:
+                yield next(other for other in names if self._bits[other] & parallel), name
+            before |= self._bits[name]
 
     @cached_property
     def _parallel(self) -> dict[str, int]:
@@ -139,11 +189,10 @@ class Flow:
         its predecessor forms such a pair with the earlier node. A node that leads to the other node runs
         before it: such a pair doesn't count.
         """
-        order = self.forward_order
-        bits = {name: 1 << self.names.index(name) for name in order}
+        order, bits = self.forward_order, self._bits
         pairs = dict.fromkeys(order, 0)
         earlier = dict.fromkeys(order, 0)
-        at_start = self._parallel_at_start(order, bits)
+        at_start = self._parallel_at_start()
         visited = 0
         for name in order:
             parallel_to = at_start[name]
@@ -160,21 +209,16 @@ class Flow:
             for name in order
         }
 
-    def _parallel_at_start(self, order: list[str], bits: dict[str, int]) -> dict[str, int]:
+    def _parallel_at_start(self) -> dict[str, int]:
         """Per node that begins a branch, all nodes to which the other branches of its fork lead."""
-        later: dict[str, int] = {}
-        for name in reversed(order):
-            later[name] = bits[name]
-            for target in self.forward[name]:
-                later[name] |= later.get(target, 0)
-        at_start = dict.fromkeys(order, 0)
+        at_start = dict.fromkeys(self.forward_order, 0)
         for branches in self.forks:
-            starts = [branch for branch in branches if branch in bits]
+            starts = [branch for branch in branches if branch in at_start]
             for order_of_branches in (starts, starts[::-1]):
                 passed = 0
                 for branch in order_of_branches:
                     at_start[branch] |= passed
-                    passed |= later[branch]
+                    passed |= self._forward_from[branch]
         return at_start
 
     @cached_property

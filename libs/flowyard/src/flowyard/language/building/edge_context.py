@@ -45,10 +45,10 @@ class EdgeContext:
     edges: Edges
     loops: frozenset[str]
     joins: frozenset[str]
+    types: Mapping[str, Type] = field(init=False)
 
-    @property
-    def types(self) -> dict[str, Type]:
-        return {name: unlimited(f.type) for name, f in self.fields.items()}
+    def __post_init__(self) -> None:
+        self.types = {name: unlimited(f.type) for name, f in self.fields.items()}
 
     def error(
         self, code: str, path: KeyPath, message: str, suggestion: str | None = None, *, key: bool = False

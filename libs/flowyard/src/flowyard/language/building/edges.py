@@ -97,12 +97,12 @@ class _EdgeReader:
             self._add_single_transition(sources[0], edge, path)
 
     def _sources(self, edge: EdgeShape, path: KeyPath) -> list[str]:
+        listed: dict[str, int] = {}
         for i, name in enumerate(edge.from_):
-            if name in edge.from_[:i]:
+            if listed.setdefault(name, i) != i:
                 message = f"'{name}' is listed twice in 'from'"
                 self.context.error("conflicting-edges", (*path, "from", i), message, "remove one of the two")
-        listed = [(name, edge.from_.index(name)) for name in dict.fromkeys(edge.from_)]
-        return [name for name, i in listed if self.context.source(name, (*path, "from", i))]
+        return [name for name, i in listed.items() if self.context.source(name, (*path, "from", i))]
 
     def _join(self, sources: list[str], path: KeyPath) -> str:
         """Connects all sources with a join, a node without work, from which the run continues."""

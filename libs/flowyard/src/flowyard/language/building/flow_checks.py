@@ -83,7 +83,7 @@ class _Checker:
             return
         unreachable = [node for node in self.nodes if node not in reached]
         # Nodes that only follow an unreachable node are unreachable as well: report the cause alone.
-        for node in [node for node in unreachable if not any(True for _ in self.flow.sources_of(node))] or unreachable:
+        for node in [node for node in unreachable if not self.flow.sources_of(node)] or unreachable:
             message = f"no run can reach node '{node}'"
             self.document.error("unreachable-node", self.path(node), message, f"add an edge to '{node}', or remove it")
 
@@ -95,7 +95,7 @@ class _Checker:
         for source, transition in self.edges.transitions.items():
             if not isinstance(transition, Loop) or source not in self.nodes:
                 continue
-            if source not in self.flow.forward_from(transition.to):
+            if not self.flow.leads_to(transition.to, source):
                 message = f"the loop goes to '{transition.to}', which doesn't lead back to '{source}'"
                 path = self.edges.path_of(source, transition.to)
                 self.document.error("loop-target", path, message, "loop back to an earlier node")
@@ -127,8 +127,8 @@ class _Checker:
         outside = [t for t in self.flow.forward[name] if t != END and t not in body]
         if name in forks or not outside or not self.flow.parallel_to(name) & body:
             return
-        forks_before = [fork for fork in forks if name in self.flow.forward_from(fork)]
-        open_forks = [f for f in forks_before if any(name not in self.flow.forward_from(branch) for branch in forks[f])]
+        forks_before = [fork for fork in forks if self.flow.leads_to(fork, name)]
+        open_forks = [f for f in forks_before if not all(self.flow.leads_to(branch, name) for branch in forks[f])]
         for fork in (open_forks or forks_before)[-1:]:
             message = f"'{name}' leaves the loop of '{source}' from inside one branch of the fork after '{fork}'"
             hint = f"leave the loop after '{source}'"
@@ -166,31 +166,32 @@ class _Checker:
 
     def check_reads(self) -> None:
         """A field that is read must be an input, or written by a node that can run before."""
-        before = self.flow.possible_predecessors()
         writers = self._writers()
         reached = self.flow.reached_from(START)
         for read in self._reads():
             f = self.fields.get(read.field)
             if read.reader not in reached:
                 continue
-            passed = before[read.reader] | {read.reader} if read.after else before[read.reader]
-            if f is None or f.is_input or writers.get(read.field, frozenset()) & passed:
+            writing = writers.get(read.field, {})
+            is_own = read.after and read.reader in writing
+            if f is None or f.is_input or is_own or self.flow.may_follow(writing, read.reader):
                 continue
             hint = "declare it required, or give it a default"
             if read.field in writers:
-                writer = min(writers[read.field])
+                writer = min(writing)
                 later = read.reader not in self.flow.reached_from(writer) or read.reader == writer
                 hint = f"it is written by '{writer}', which {'comes later' if later else 'has failed by then'}"
             message = f"'{read.field}' is read before any node can write it"
             self.document.text_error(read.path, Finding("read-before-write", message, read.offset, hint))
 
-    def _writers(self) -> dict[str, frozenset[str]]:
-        writers: dict[str, frozenset[str]] = {}
+    def _writers(self) -> dict[str, dict[str, None]]:
+        """Per field, the nodes that write it, in the order of the document."""
+        writers: dict[str, dict[str, None]] = {}
         maps = maps_of(self.edges.transitions)
         for node in self.nodes.values():
             written = (maps[node.id].collect_field,) if node.id in maps else tuple(o.field for o in node.outputs)
             for field in written:
-                writers[field] = writers.get(field, frozenset()) | {node.id}
+                writers.setdefault(field, {})[node.id] = None
         return writers
 
     def _reads(self) -> Iterator[_Read]:
@@ -231,19 +232,14 @@ class _Checker:
         writers = self._writers()
         for name, f in self.fields.items():
             if f.reduce == "replace" and not self.document.has_removed_key(("state", "fields", name)):
-                self._report_parallel_writers(name, [n for n in self.nodes if n in writers.get(name, ())])
+                self._report_parallel_writers(name, list(writers.get(name, ())))
 
     def _report_parallel_writers(self, field: str, writers: list[str]) -> None:
         """Reports each writer that may run at the same time as a writer above it in the document."""
-        before: set[str] = set()
-        for writer in writers if len(writers) > 1 else ():
-            parallel = self.flow.parallel_to(writer) & before
-            if parallel:
-                first = next(n for n in writers if n in parallel)
-                message = f"'{first}' and '{writer}' may write '{field}' at the same time"
-                hint = f"give '{field}' a reduce (such as append), or use two fields"
-                self.document.error("parallel-writers", self._output_path(writer, field), message, hint)
-            before.add(writer)
+        for first, writer in self.flow.parallel_pairs(writers):
+            message = f"'{first}' and '{writer}' may write '{field}' at the same time"
+            hint = f"give '{field}' a reduce (such as append), or use two fields"
+            self.document.error("parallel-writers", self._output_path(writer, field), message, hint)
 
     def _output_path(self, node: str, field: str) -> KeyPath:
         """The path at which a node's output is declared; for a map's results, that is its edge."""

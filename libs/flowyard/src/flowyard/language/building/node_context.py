@@ -38,6 +38,9 @@ class NodeContext:
     lines: dict[str, int] = field(default_factory=dict)
     """The line of each id that was read."""
 
+    _types: dict[str, Type] = field(default_factory=dict)
+    """Of all names but the items of maps, once they are needed."""
+
     def is_incomplete(self, path: KeyPath) -> bool:
         """Whether a broken part of the node was removed, so that a missing key may be that part."""
         return "nodes" in self.document.incomplete or self.document.has_removed_key(path)
@@ -68,12 +71,14 @@ class NodeContext:
             hint = "write on_item_error: skip at the edge"
             self.document.error("map-target", (*path, "on_error"), message, hint, key=True)
 
-    def types(self, node: str) -> dict[str, Type]:
+    def types(self, node: str) -> Mapping[str, Type]:
         """The names that the texts of a node may use, with their types: fields, and the item in a map."""
-        types: dict[str, Type] = dict.fromkeys(self.unresolved_items, ANY)
-        types |= {name: unlimited(f.type) for name, f in self.fields.items()}
-        map_ = self.maps.get(node)
+        if not self._types:
+            self._types = dict.fromkeys(self.unresolved_items, ANY)
+            self._types |= {name: unlimited(f.type) for name, f in self.fields.items()}
+        map_, types = self.maps.get(node), self._types
         if map_ is not None:
+            types = dict(types)
             items = self.fields.get(map_.items_field)
             kind = core(unlimited(items.type)) if items else ANY
             types[map_.item] = kind.element if isinstance(kind, ListOf) else ANY

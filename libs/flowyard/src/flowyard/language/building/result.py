@@ -15,14 +15,16 @@ from flowyard.language.workflow import Field, Loop, Map, Next, Routes, Transitio
 def read_result(names: list[str] | None, document: SourceDocument, fields: Mapping[str, Field]) -> tuple[str, ...]:
     """The fields that a run hands out; empty if the document doesn't name them."""
     is_list = isinstance(document.node(("result",)), SequenceNode)
+    listed = set[str]()
     for i, name in enumerate(names or ()):
         where = ("result", i) if is_list else ("result",)
         if name not in fields:
             document.error("unknown-field", where, f"no field '{name}'", suggest(name, fields, "fields"))
         elif fields[name].secret:
             document.error("secret-use", where, f"'{name}' is secret: its value is never shown", "remove it")
-        elif name in (names or ())[:i]:
+        elif name in listed:
             document.error("duplicate-output", where, f"'{name}' is listed twice", "remove one of them")
+        listed.add(name)
     return tuple(names or ())
 
 
@@ -30,10 +32,10 @@ def warn_about_unused_fields(workflow: Workflow, document: SourceDocument) -> No
     """Only of a document without errors: a broken part may be what uses a field."""
     if any(problem.severity == "error" for problem in document.problems):
         return
-    read, written = set(workflow.result), set[str]()
+    read, written, maps = set(workflow.result), set[str](), workflow.maps
     for node in workflow.nodes.values():
         read |= node.names_read
-        written.update(_written_by(node, workflow.maps))
+        written.update(_written_by(node, maps))
     for transition in workflow.transitions.values():
         read.update(_read_by(transition))
     for name, field in workflow.fields.items():

@@ -128,15 +128,17 @@ class _OpenCollection:
     """The line of the key `<<`."""
 
     size: int = 1
+    length: int = 0
     height: int = 1
     merges: list[YamlNode] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Anchored:
-    """A finished node, and what an alias to it adds: `size` nodes and `height` levels."""
+    """A finished node, and what an alias to it adds: `size` nodes, `length` characters and `height` levels."""
 
     node: YamlNode
+    length: int
     size: int = 1
     height: int = 0
 
@@ -162,7 +164,7 @@ class _Builder:
                         message = "a file can only have one document"
                         self._fail("several-documents", message, event, "remove the line '---'")
                 case yaml.ScalarEvent():
-                    self._add(_Anchored(self._scalar(event)), event, anchor=event.anchor)
+                    self._add(_Anchored(self._scalar(event), len(event.value)), event, anchor=event.anchor)
                 case yaml.AliasEvent():
                     self._alias(event)
                 case yaml.MappingStartEvent():
@@ -191,7 +193,7 @@ class _Builder:
         closed = self.open.pop()
         if isinstance(closed.node, MappingNode):
             self._merge(closed.node, closed.merges)
-        self._add(_Anchored(closed.node, closed.size, closed.height), event, anchor=closed.anchor)
+        self._add(_Anchored(closed.node, closed.length, closed.size, closed.height), event, anchor=closed.anchor)
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self.anchors:
@@ -211,9 +213,13 @@ class _Builder:
             return
         parent = self.open[-1]
         parent.size += anchored.size
+        parent.length += anchored.length
         parent.height = max(parent.height, anchored.height + 1)
         if parent.size > MAX_NODES:
             self._fail("too-many-nodes", f"the document has more than {MAX_NODES:,} nodes, aliases counted", event)
+        if parent.length > MAX_BYTES:
+            message = f"the document has more than {MAX_BYTES:,} bytes, aliases counted"
+            self._fail("document-too-large", message, event, "put large data into inputs or files")
         if len(self.open) + anchored.height > MAX_DEPTH + 1:
             self._fail("too-deep", f"the document nests deeper than {MAX_DEPTH} levels, aliases counted", event)
         if isinstance(parent.node, SequenceNode):
