@@ -38,6 +38,7 @@ from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
 from flowyard.web.app import About, make_app
+from flowyard.web.connections import ConnectionLimits
 from flowyard.web.health import Check
 from flowyard.web.serve import serve
 from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
@@ -104,7 +105,14 @@ async def _run_loops(parts: ExecutorParts, bell: Doorbell, cancelled: Doorbell, 
             )
         ]
         serving = tasks.create_task(
-            serve(app, host=settings.host, port=settings.port, grace_s=settings.grace_s, shutting_down=stopped)
+            serve(
+                app,
+                host=settings.host,
+                port=settings.port,
+                grace_s=settings.grace_s,
+                limits=ConnectionLimits(settings.connections_limit),
+                shutting_down=stopped,
+            )
         )
         tasks.create_task(claim_runs(parts, bell))
         warming = tasks.create_task(warm_up(parts))

@@ -4,6 +4,7 @@ command line, log) shows any of them without knowing which.
     FlowyardError
     ├── requests: a caller's request is wrong, or not allowed
     │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge
+    │   ├── BadHttp, HeadTooLarge, RequestTooSlow
     │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownOutput, UnknownAgent,
     │   │   UnknownKey
     │   ├── Unauthorized, TooManyWrongKeys, Forbidden
@@ -16,7 +17,8 @@ command line, log) shows any of them without knowing which.
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
     │   └── MissingApiKey (InvalidApiKey, VariableNotAllowed), ModelNotInstalled
     ├── runs: ClaimLost, CommitRefused, ReplayMismatch, SecretsNotConfigured, UnreadableSecret
-    ├── services: Unavailable, ShuttingDown, WrongDatabase, UnknownSchema, ReplaysStopped, CannotListen
+    ├── services: Unavailable, ShuttingDown, TooManyConnections, WrongDatabase, UnknownSchema, ReplaysStopped,
+    │             CannotListen
     ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
     └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard

@@ -68,6 +68,27 @@ class TooBusy(FlowyardError, code="too_busy", status=429, title="Too many large 
         super().__init__("other large answers are being read: try again in a few seconds")
 
 
+class BadHttp(FlowyardError, code="bad_http", status=400, title="Not HTTP"):
+    """What a client sends can't be read as HTTP."""
+
+    def __init__(self) -> None:
+        super().__init__("this can't be read as an HTTP/1.1 request")
+
+
+class HeadTooLarge(FlowyardError, code="head_too_large", status=431, title="The request's head is too large"):
+    """A request with a long address, or with many or long headers."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the request isn't read: {reason}")
+
+
+class RequestTooSlow(FlowyardError, code="request_too_slow", status=408, title="The request came too slowly"):
+    """The head of a request took too long, or its body made no progress. `part`: head or body."""
+
+    def __init__(self, part: str, *, seconds: float) -> None:
+        super().__init__(f"the {part} of the request didn't come within {seconds:g} s")
+
+
 class QueueFull(FlowyardError, code="queue_full", status=429, title="The queue is full"):
     """The queue holds as many runs as its limit allows."""
 

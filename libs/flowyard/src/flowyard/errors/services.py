@@ -22,6 +22,15 @@ class ShuttingDown(FlowyardError, code="shutting_down", status=503, title="The s
         super().__init__("the service shut down before this was done: try again")
 
 
+class TooManyConnections(FlowyardError, code="too_many_connections", status=503, title="Too many connections"):
+    """As many connections are open as the service accepts, and each has a request."""
+
+    retry_after = 1.0
+
+    def __init__(self, *, most: int) -> None:
+        super().__init__(f"{most} connections are open, which is the limit: try again")
+
+
 class WrongDatabase(FlowyardError, code="wrong_database", status=503, title="The database can't be used"):
     """Postgres refuses the connection: no such database, a wrong password."""
 

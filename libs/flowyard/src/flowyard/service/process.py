@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from flowyard.settings import ServiceSettings
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.metrics import ProcessMetrics
+from flowyard.web.connections import ConnectionLimits
 from flowyard.web.process import ends_on_signals, run_process
 from flowyard.web.serve import serve
 
@@ -50,6 +51,7 @@ async def serve_until(
             host=settings.host,
             port=settings.port,
             grace_s=settings.grace_s,
+            limits=ConnectionLimits(settings.connections_limit),
             shutting_down=ending,
             on_listening=on_listening,
         )

@@ -13,15 +13,15 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from flowyard.errors.services import CannotListen
-from flowyard.web.slow_readers import SlowReaderLimit
+from flowyard.web.connections import ConnectionLimits, bounded_connections
 
 logger = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
 # Longer than clients keep idle connections (5 s in httpx): if the server closes one first, a request fails.
 _KEEP_ALIVE_S: Final = 65
-_MAX_HEADER_BYTES: Final = 64 * 1024
-"""Most bytes of all headers of a request."""
+# Each has a descriptor before it can be counted, so few of them may come at a time.
+_ACCEPTED_AT_ONCE: Final = 16
 
 
 async def serve(
@@ -31,6 +31,7 @@ async def serve(
     port: int,
     grace_s: float,
     shutting_down: asyncio.Event,
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Serves until `shutting_down` is set; then accepts no new connection and gives open requests `grace_s` to finish.
@@ -39,7 +40,7 @@ async def serve(
     `shutting_down` itself, so that streams end at once. Raises CannotListen.
     """
     listener = _listen(host, port)
-    server = _Server(_config(app, grace_s))
+    server = _Server(_config(app, grace_s, limits))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     ending = asyncio.create_task(shutting_down.wait())
     bound: int = listener.getsockname()[1]
@@ -56,37 +57,26 @@ async def serve(
     logger.info("stopped listening", extra={"host": host, "port": bound})
 
 
-class _LimitedHeaders(SlowReaderLimit):
-    """Limits the headers of a request, which are read into memory before its key is checked."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._header_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            self.transport.close()
-        else:
-            super().on_header(name, value)
-
-    def data_received(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            super().data_received(data)
-
-
 class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            # asyncio took the number that is accepted at once for that of connections that may wait, too.
+            listener.listen(_BACKLOG)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Does nothing: the process handles signals, because it has more to stop than HTTP."""
         yield
 
 
-def _config(app: ASGIApp, grace_s: float) -> uvicorn.Config:
+def _config(app: ASGIApp, grace_s: float, limits: ConnectionLimits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http=_LimitedHeaders,
+        # Annotated as a class, but only called.
+        http=bounded_connections(limits),  # type: ignore[arg-type]
+        backlog=_ACCEPTED_AT_ONCE,
         ws="none",
         lifespan="off",
         interface="asgi3",
