@@ -78,14 +78,15 @@ async def test_the_schema_for_the_model_has_exactly_the_types_of_the_outputs() -
         ("str", "<thinking>a</thinking><reasoning>b</reasoning>c <think>d</think>", "c <think>d</think>"),
         ("int", '<reasoning>Is {"p": 1} right?</reasoning>{"p": 2}', 2),
         # prose around it
-        ("int", 'Sure! Here is it: {"p": 7}. Hope this helps {you}!', 7),
+        ("int", 'Sure! Here is {it}: {"p": 7}', 7),
+        ("int", '{"p": 7}\n\nHope this helps {you}!', 7),
         ("int", 'Sure:\n\n```json\n{"p": 7}\n```\nHope this helps!', 7),
         ("int", "The answer:\n```\n7\n```\n", 7),
-        ("list[int]", "Sources [1] and [2] say:\n[3, 4]\nas I think.", [3, 4]),
+        ("list[int]", "Sources [1] and [2] say:\n[3, 4]\n", [3, 4]),
         ("list[int]", "The list: [3, 4]", [3, 4]),
         ("any", 'It is\n{"x": "{"}', {"x": "{"}),
-        ("int", 'Not {"q": 1} but {"p": 7}', 7),
-        ("int", 'First {"p": 7}, and again {"p": 7}', 7),
+        ("int", 'Not {"q": 1} but\n{"p": 7}', 7),
+        ("int", 'First {"p": 7}, and again:\n{"p": 7}', 7),
         # values that are meant so
         ("int", "7.0", 7),
         ("int | null", '{"p": 7.0}', 7),
@@ -234,9 +235,26 @@ async def test_limits_are_part_of_the_schema_that_the_model_gets() -> None:
         ("p: {type: 'list[int]', max: 3, max_items: 2}", "[1, 9]", "p[1]: must be at most 3, not 9"),
         ("p: {type: 'list[int]', max: 3, max_items: 2}", "[1, 2, 3]", "p: must have at most 2 items, not 3"),
         # of two values, which is meant?
-        ("p: int", 'For {"p": 1} it is {"p": 2}', "the reply has 2 JSON values: write only the one that is meant"),
+        ("p: int", 'For {"p": 1} it is\n{"p": 2}', "the reply has 2 JSON values: write only the one that is meant"),
         ("p: int", 'For {"p": 1} it is\n```\n2\n```', "the reply has 2 JSON values"),
         ("p: int", "```\n1\n```\n```\n2\n```", "the reply has 2 JSON values"),
+        # what prose only mentions
+        ("p: int", 'You asked for {"p": 0} but I have no idea.', "mentions JSON, but not as its answer: write nothing"),
+        ("p: int", '{"p": 0} is what you asked for.', "mentions JSON, but not as its answer"),
+        ("p: int", 'You asked for this form:\n{"p": 0}\nIt depends.', "mentions JSON, but not as its answer"),
+        ("p: int", 'I won\u2019t. The form would be: {"p": 0}', "mentions JSON, but not as its answer"),
+        ("p: int", 'Such as\n```json\n{"p": 0}\n```\nbut I cannot say.', "mentions JSON, but not as its answer"),
+        ("p: int", 'An example:\n```json\n{"p": 0}\n```', "mentions JSON, but not as its answer"),
+        ("p: list[int]", "Sources [1] and [2] say:\n[3, 4]\nas I think.", "mentions JSON, but not as its answer"),
+        ("p: int\n", 'Sure! Here is it: {"p": 7}. Hope this helps!', "mentions JSON, but not as its answer"),
+        # which of two values of one key?
+        ("p: int", '{"p": 1, "p": 2}', 'the reply can\'t be read: an object has the key "p" more than once'),
+        ("p: int", '{"p": 1, "p": 1}', 'an object has the key "p" more than once'),
+        ("p: dict", '{"p": {"a": {"b": 1, "b": 2}}}', 'an object has the key "b" more than once'),
+        ("p: int", 'Sure:\n```\n{"p": 1, "p": 2}\n```', 'an object has the key "p" more than once'),
+        ("p: int", 'Sure: {"p": 1, "p": 2}', 'an object has the key "p" more than once'),
+        ("p: int", "9" * 5000, "the reply can't be read: a number has more than 4,300 digits"),
+        ("p: int", f"So: [{'9' * 5000}]", "the reply can't be read: a number has more than 4,300 digits"),
         # a part of what is cut off or broken
         ("p: int", 'Here: {"x": {"p": 7}', "expected int, got str"),
         ("p: int", 'Here: {x: {"p": 7}}', "expected int, got str"),
@@ -250,7 +268,7 @@ async def test_a_reply_that_does_not_fit_is_kept_with_the_reason(fields: str, re
 
 
 async def test_several_outputs_are_one_object_wherever_it_is() -> None:
-    reply = '<think>{"p": 1}</think>Sure, {"p": 1.0, "q": "TRUE"} it is. See {"p": 2}.'
+    reply = '<think>{"p": 1}</think>Sure, see {"p": 2}. So it is:\n{"p": 1.0, "q": "TRUE"}'
     outcome = await run(_one("p: int\nq: bool", "p, q"), replies={"a": reply})
     assert outcome.result.outputs == {"p": 1, "q": True}
 

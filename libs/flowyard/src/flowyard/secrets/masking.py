@@ -87,7 +87,7 @@ class Masker:
         # The JSON may stand between code fences or sentences, which are masked as plain text.
         begin, end = min((at for at in map(text.find, "{[") if at >= 0), default=0), max(map(text.rfind, "}]")) + 1
         try:
-            data = json.loads(text[begin:end])
+            data = json.loads(text[begin:end], object_pairs_hook=_without_repetition)
             hidden = json.dumps(self.value(data, known), ensure_ascii=False)
         except (ValueError, RecursionError):
             return self.text(text)
@@ -163,6 +163,14 @@ def _masked(text: str, view: _View, lowered: str, form: str) -> str:
         pieces += [text[end : view.place(at)], MASK]
         end, at = view.place(at + len(form)), lowered.find(form, at + len(form))
     return "".join([*pieces, text[end:]])
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        # A mapping would lose values, and whoever reads the reply couldn't know.
+        raise ValueError
+    return mapping
 
 
 class MaskedStream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,38 +17,68 @@ _AFTER: Final = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _BRACKET_OR_QUOTE: Final = re.compile(r"[{\[\]}\"']")
 _MAX_OPENINGS: Final = 1000
 """Brackets in prose that are looked at: each that begins no JSON takes time in proportion to the text."""
+_TAKES_BACK: Final = re.compile(
+    r"\b(can(not|['\u2019]t| not)|won['\u2019]t|unable|not able|refuse|example|for instance|placeholder)\b|\be\.g\.",
+    re.IGNORECASE,
+)
+"""Words of a refusal, or around an example. Where a model means something else by them, it is asked once more."""
+
+
+class UnclearJson(ValueError):
+    """JSON that doesn't say which value is meant, or one that can't be kept. The message says why."""
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise UnclearJson(f"an object has the key {json.dumps(repeated[:100], ensure_ascii=False)} more than once")
+    return mapping
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_mapping)
 
 
 def parse(text: str) -> Any:
-    """The text as JSON, in which true, false and null may have capitals. Raises ValueError or RecursionError."""
+    """The text as JSON, in which true, false and null may have capitals.
+
+    Raises ValueError or RecursionError; UnclearJson for a key that is repeated, and for a number with too many digits.
+    """
     bare = text.strip()
     is_constant = len(bare) <= 5 and bare.lower() in ("true", "false", "null")
-    return json.loads(bare.lower() if is_constant else bare, parse_constant=_refuse)
+    try:
+        return _DECODER.decode(bare.lower() if is_constant else bare)
+    except ValueError as error:
+        raise _in_our_words(error) from error
 
 
-def values_in(text: str, names: Set[str]) -> list[Any]:
-    """The JSON in a text that isn't JSON itself: in its fences, and objects and lists in its prose.
+def _in_our_words(error: ValueError) -> ValueError:
+    # Python reads no larger number, and its message says how to change Python.
+    return UnclearJson("a number has more than 4,300 digits") if "digits" in str(error) else error
 
-    Prose may mention JSON (`see [1]`). So a value in prose counts only if it is alone on its lines, or if it is an
-    object with exactly these names. Raises RecursionError.
+
+def values_in(text: str, names: Set[str]) -> tuple[list[Any], list[Any]]:
+    """The JSON in a text that isn't JSON itself: what is meant as the reply, and what may be.
+
+    Prose may mention JSON, or show the form that it should have. So a value is meant if it is in a fence, or alone on
+    its lines at the beginning or the end of the text, and if no words around it take it back. It may be meant if it is
+    alone on its lines elsewhere, or is an object with exactly these names. Raises UnclearJson, RecursionError.
     """
     blocks, prose = _split(text)
-    values = list(_in_prose(prose, names))
+    meant, unclear, around = _in_prose(prose.strip(), names)
     for block in blocks:
-        with suppress(ValueError):
-            values.append(parse(block))
-    return values
+        with suppress(json.JSONDecodeError):
+            meant.append(parse(block))
+    return ([], meant + unclear) if _TAKES_BACK.search(around) else (meant, unclear)
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """The blocks between two lines that begin with a fence, and the text around them."""
+    """The blocks between two lines that begin with a fence, and the text around them, with a fence for each."""
     blocks: list[str] = []
     around: list[str] = []
     block: list[str] | None = None
@@ -59,25 +89,37 @@ def _split(text: str) -> tuple[list[str], str]:
             block = []
         else:
             blocks.append("\n".join(block))
+            around.append(_FENCE)
             block = None
     return blocks, "\n".join([*around, *(block or [])])
 
 
-def _in_prose(text: str, names: Set[str]) -> Iterator[Any]:
-    end = 0
+def _in_prose(text: str, names: Set[str]) -> tuple[list[Any], list[Any], str]:
+    """The values that are meant, those that may be, and the text around them."""
+    meant: list[Any] = []
+    unclear: list[Any] = []
+    around: list[str] = []
+    begin = end = 0
     for _ in range(_MAX_OPENINGS):
         opening = _OPENING.search(text, end)
         if opening is None:
-            return
+            break
         start = opening.start()
         try:
             value, end = _DECODER.raw_decode(text, start)
-        except ValueError:
+        except json.JSONDecodeError:
             end = _end_of_brackets(text, start)
             continue
-        has_names = isinstance(value, dict) and value.keys() == names
-        if has_names or (_BEFORE.search(text, max(0, start - _NEAR), start) and _AFTER.match(text, end)):
-            yield value
+        except ValueError as error:
+            raise _in_our_words(error) from error
+        is_alone = _BEFORE.search(text, max(0, start - _NEAR), start) and _AFTER.match(text, end)
+        if is_alone and (start == 0 or end == len(text)):
+            meant.append(value)
+        elif is_alone or (isinstance(value, dict) and value.keys() == names):
+            unclear.append(value)
+        around.append(text[begin:start])
+        begin = end
+    return meant, unclear, " ".join([*around, text[begin:]])
 
 
 def _end_of_brackets(text: str, start: int) -> int:

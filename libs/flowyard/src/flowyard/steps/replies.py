@@ -25,7 +25,7 @@ from flowyard.language.values.types import (
     without_null,
 )
 from flowyard.llm.reasoning import split_reasoning
-from flowyard.steps.json_in_text import parse, values_in
+from flowyard.steps.json_in_text import UnclearJson, parse, values_in
 
 _SHOWN: Final = 5
 _EXACT: Final = 2**53
@@ -58,23 +58,37 @@ def read_reply(node: PromptNode, text: str) -> dict[str, Any]:
 
 def _read_object(node: PromptNode, bare: str, reply: str) -> dict[str, Any]:
     """Of several values in the reply, the one that fits is meant."""
+    unclear: list[Any] = []
     try:
         values, error = [parse(bare)], None
+    except UnclearJson as why:
+        raise InvalidOutput(f"the reply can't be read: {why}", reply=reply) from why
     except ValueError as no_json:
-        values, error = values_in(bare, {output.field for output in node.outputs}), no_json
+        (values, unclear), error = _values_in(node, bare, reply), no_json
     readings = [_read_value(node, value) for value in values]
     fitting = [outputs for outputs, problems in readings if not problems] or _bare_text(node, bare)
-    if fitting and all(outputs == fitting[0] for outputs in fitting):
+    others = [outputs for outputs, problems in (_read_value(node, value) for value in unclear) if not problems]
+    if fitting and all(outputs == fitting[0] for outputs in (*fitting, *others)):
         return fitting[0]
-    if len(readings) == 1:
+    if len(readings) == 1 and not fitting:
         _refuse_problems(readings[0][1], reply)
-    elif readings:
-        raise InvalidOutput(f"the reply has {len(readings)} JSON values: write only the one that is meant", reply=reply)
+    if others and not readings:
+        raise InvalidOutput("the reply mentions JSON, but not as its answer: write nothing but the JSON", reply=reply)
+    if readings:
+        count = len(readings) + len(others)
+        raise InvalidOutput(f"the reply has {count} JSON values: write only the one that is meant", reply=reply)
     problems = _read_value(node, bare)[1]
     if len(node.outputs) == 1 and not bare.startswith(("{", "[")):
         # The type says more about what is wrong, unless a text would fit it.
         _refuse_problems(problems, reply)
     raise InvalidOutput(f"the reply is no JSON: {error}", reply=reply) from error
+
+
+def _values_in(node: PromptNode, bare: str, reply: str) -> tuple[list[Any], list[Any]]:
+    try:
+        return values_in(bare, {output.field for output in node.outputs})
+    except UnclearJson as error:
+        raise InvalidOutput(f"the reply can't be read: {error}", reply=reply) from error
 
 
 def _bare_text(node: PromptNode, bare: str) -> list[dict[str, Any]]:
