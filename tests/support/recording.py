@@ -21,7 +21,7 @@ from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
 from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
 from flowyard.runs.run import ENGINE, CallStart, Ended, Fork, Step, StepCalls
-from flowyard.steps.context import StepContext
+from flowyard.steps.context import SizeLimits, StepContext
 from flowyard.steps.recorder import Begun, Choice, Next
 from flowyard.storage.database import dumps
 
@@ -155,8 +155,9 @@ def walk_of(
     engine: int = ENGINE,
     changes: Changes = no_changes,
     inputs: Mapping[str, Any] = MappingProxyType({}),
+    sizes: SizeLimits | None = None,
 ) -> Walk:
-    world: dict[str, Any] = {"chance": lambda: 0.0, "clock": lambda: 0.0}
+    world: dict[str, Any] = {"sizes": sizes or SizeLimits(), "chance": lambda: 0.0, "clock": lambda: 0.0}
     steps = StepContext(run_id="run", model=model, recorder=recording, streams=lambda: False, engine=engine, **world)
     marking = Marking(compiled.plan, valid_inputs(compiled.workflow, inputs), changes)
     return Walk(compiled.plan, marking, steps)

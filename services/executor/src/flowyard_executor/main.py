@@ -26,6 +26,7 @@ from flowyard.service.connections import Connections, open_connections
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
 from flowyard.settings import PREFIX, read_settings
+from flowyard.steps.context import SizeLimits
 from flowyard.storage.agents import Agents
 from flowyard.storage.budgets import DailySpending
 from flowyard.storage.claims import Claims
@@ -209,6 +210,7 @@ def _build_parts(
             is_followed=tokens.is_followed if settings.stream_tokens else lambda _run_id: False,
             may_replay=lambda: not mismatches.too_many,
             log_prompts=settings.log_prompts,
+            sizes=SizeLimits(settings.outputs_limit, settings.state_limit),
             long_wait_s=settings.long_wait_s,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),

@@ -15,6 +15,7 @@ from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.service.installation import InstallationSettings
 from flowyard.settings import Port, SecretKey
+from flowyard.steps.context import OUTPUTS_LIMIT, STATE_LIMIT
 from flowyard.storage.pace import Limit
 from flowyard_executor.daily_budget_settings import read_daily_budgets
 from flowyard_executor.model_limit_settings import read_model_limits
@@ -54,6 +55,15 @@ class ExecutorSettings(InstallationSettings):
         "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"
     )
     reply_limit: int = Field(REPLY_LIMIT, gt=0, description="Most bytes of a model's reply")
+    outputs_limit: int = Field(
+        OUTPUTS_LIMIT, ge=1024, le=16 * 1024 * 1024, description="Most bytes of a step's outputs, as JSON"
+    )
+    state_limit: int = Field(
+        STATE_LIMIT,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Most bytes of a run's state, with the results of its maps, as JSON",
+    )
     litellm: Annotated[frozenset[str], NoDecode, PlainValidator(read_litellm_providers)] = Field(
         default=frozenset(),
         description="Providers to call through LiteLLM although they can be called directly: openai, groq, or all",

@@ -38,7 +38,7 @@ from flowyard.secrets.sealing import SecretBox
 from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
 from flowyard.steps.call_limits import CallLimits
-from flowyard.steps.context import StepContext
+from flowyard.steps.context import SizeLimits, StepContext
 from flowyard.steps.vault import SealedVault
 from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
@@ -57,8 +57,9 @@ class AttemptParts:
     `call_limits`: of a workflow.
 
     `is_followed`: whether somebody reads the tokens of a run. `long_wait_s`: a step that waits longer between two tries
-    hands its run back. `box`: opens secret inputs; None if no key is configured. `replays`: bounds how many runs are
-    replayed at a time. `may_replay`: whether any may be; otherwise those of which steps are recorded are handed back.
+    hands its run back. `sizes`: of what steps write. `box`: opens secret inputs; None if no key is configured.
+    `replays`: bounds how many runs are replayed at a time. `may_replay`: whether any may be; otherwise those of which
+    steps are recorded are handed back.
     """
 
     executor: str
@@ -74,6 +75,7 @@ class AttemptParts:
     call_limits: Callable[[str], CallLimits]
     is_followed: Callable[[UUID], bool]
     log_prompts: bool = False
+    sizes: SizeLimits = field(default_factory=SizeLimits)
     long_wait_s: float
     may_replay: Callable[[], bool] = lambda: True
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
@@ -185,6 +187,7 @@ class Attempt:
             ),
             streams=partial(parts.is_followed, claim.run_id),
             log_prompts=parts.log_prompts,
+            sizes=parts.sizes,
             chance=random.random,
             clock=time.perf_counter,
             budget_gate=self._budget_gate(workflow, spent),

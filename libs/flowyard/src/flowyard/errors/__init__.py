@@ -15,6 +15,7 @@ command line, log) shows any of them without knowing which.
     │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered, NoJson
     │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
+    │   ├── OutputsTooLarge, StateTooLarge
     │   └── MissingApiKey (InvalidApiKey, VariableNotAllowed), ModelNotInstalled
     ├── runs: ClaimLost, CommitRefused, ReplayMismatch, SecretsNotConfigured, UnreadableSecret
     ├── services: Unavailable, ShuttingDown, TooManyConnections, WrongDatabase, UnknownSchema, ReplaysStopped,

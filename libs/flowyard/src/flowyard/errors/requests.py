@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from flowyard.errors.base import FlowyardError
+
+MOST: Final = 50
+"""Problems that are told. Of the others, their number is."""
+_LONGEST: Final = 1000
+
+
+def _more(problems: Sequence[object]) -> tuple[str, ...]:
+    return (f"and {len(problems) - MOST:,} more problems",) if len(problems) > MOST else ()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 class InvalidRequest(FlowyardError, code="invalid_request", status=422, title="The request has the wrong shape"):
@@ -15,7 +27,7 @@ class InvalidRequest(FlowyardError, code="invalid_request", status=422, title="T
     detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[Mapping[str, str]]) -> None:
-        self.problems = tuple(problems)
+        self.problems = (*problems[:MOST], *({"where": "request", "message": more} for more in _more(problems)))
         super().__init__("; ".join(f"{p['where']}: {p['message']}" for p in self.problems))
 
 
@@ -25,7 +37,7 @@ class InvalidInputs(FlowyardError, code="invalid_inputs", status=422, title="The
     detail_fields = ("problems",)
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = (*(_shortened(problem) for problem in problems[:MOST]), *_more(problems))
         super().__init__("; ".join(self.problems))
 
 

@@ -146,6 +146,24 @@ class StepTimeout(StepError, code="timeout", status=504, title="A step timed out
         super().__init__(f"node '{node}' took longer than its timeout of {seconds:g} s")
 
 
+class OutputsTooLarge(FlowyardError, code="outputs_too_large", status=413, title="A step's outputs are too large"):
+    """The outputs of a step are larger than their limit, in bytes of JSON."""
+
+    def __init__(self, step: str, *, size: int, limit: int) -> None:
+        most = f"more than the limit of {limit:,} (FLOWYARD_OUTPUTS_LIMIT)"
+        super().__init__(f"the outputs of {step} have {size:,} bytes as JSON, {most}")
+
+
+class StateTooLarge(FlowyardError, code="state_too_large", status=413, title="A run's state is too large"):
+    """With the outputs of a step, the state of its run would be larger than its limit, in bytes of JSON."""
+
+    def __init__(self, step: str, *, written: int, size: int, limit: int) -> None:
+        most = f"more than the limit of {limit:,} (FLOWYARD_STATE_LIMIT)"
+        super().__init__(
+            f"with the outputs of {step}, {written:,} bytes as JSON, the run's state would have {size:,}, {most}"
+        )
+
+
 class BudgetExceeded(
     FlowyardError, code="budget_exceeded", status=402, title="The budget doesn't allow another model call"
 ):

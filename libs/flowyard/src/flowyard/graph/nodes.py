@@ -94,9 +94,11 @@ async def perform(work: Work, values: Any, step: StepId, handled: Handled, walk:
     started = clock()
     recorder.emit(_started(work, step, begun.commit_s, walk))
     try:
-        return await run_step(
+        end = await run_step(
             work, step, walk.steps, values=values, loop_turns=lambda node: turns_of(values, node), left_s=begun.left_s
         )
+        walk.sizes.add(walk.marking, step, end.outputs)
+        return end
     except ClaimLost:
         raise
     except BudgetExceeded as error:

@@ -14,6 +14,7 @@ from flowyard.errors.runs import ReplayMismatch
 from flowyard.graph.marking import Branch, Marking
 from flowyard.graph.plan import Plan
 from flowyard.graph.results import Results, collected, digest_of, item_result
+from flowyard.graph.sizes import Sizes
 from flowyard.graph.state import State
 from flowyard.graph.transitions import Decision, items_of
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
@@ -47,9 +48,13 @@ class Walk:
     failed: NodeFailed | None = None
     replayed: int = 0
     is_replayed: bool = False
+    sizes: Sizes = field(init=False)
     _turn_began: float = field(default_factory=time.monotonic)
     _is_pausing: bool = False
     _early: dict[tuple[str, int], list[Ended]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sizes = Sizes(self.steps.sizes)
 
     @property
     def recorder(self) -> Recorder:
@@ -73,6 +78,7 @@ class Walk:
 
     def end_map(self, branch: Branch, outputs: dict[str, Any]) -> list[Branch]:
         """`outputs`: the collected results of the map's items. Raises NodeFailed."""
+        self.sizes.end_map(self.marking, (branch.at, branch.visit), self.plan.maps[branch.at].collect_field)
         decision = self._decided(branch, outputs)
         self.recorder.settle_map(StepId(branch.at, branch.visit), decision.data, decision.event)
         return self.marking.advance(branch, decision, outputs)
@@ -115,6 +121,7 @@ class Walk:
             left = sorted(str(StepId(*row[:3])) for rows in self._early.values() for row in rows)
             names = ", ".join(left[:3])
             raise ReplayMismatch(f"{len(left)} recorded steps aren't reached from the start: {names}")
+        await self.sizes.measure(self.marking, self.pause)
         self.is_replayed = True
         return list(self.marking.at_work.values())
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowyard.errors.requests import InvalidInputs
+from flowyard.errors.requests import MOST, InvalidInputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
 from flowyard.language.values.types import Type, core, describe, is_text, type_of
@@ -35,7 +35,9 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
             faults.extend(InputFault(name, problem) for problem in problems)
         else:
             reason = "is written by the workflow, so it isn't an input" if name in fields else "isn't known"
-            faults.append(InputFault(name, f"{name}: {reason} ({suggest(name, inputs, 'inputs')})"))
+            # To look for similar names takes time.
+            hint = f" ({suggest(name, inputs, 'inputs')})" if len(faults) < MOST else ""
+            faults.append(InputFault(name, f"{name}: {reason}{hint}"))
     for name, f in inputs.items():
         if f.required and name not in given:
             description = describe(f.type) + (f", {f.description}" if f.description else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from flowyard.llm.calls import Model
 from flowyard.runs.run import ENGINE
@@ -11,6 +12,17 @@ from flowyard.steps.budget_gate import BudgetGate
 from flowyard.steps.call_limits import CallLimits, LocalLimits
 from flowyard.steps.recorder import Recorder
 from flowyard.steps.vault import InMemoryVault, Vault
+
+OUTPUTS_LIMIT: Final = 8 * 1024 * 1024
+STATE_LIMIT: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimits:
+    """Most bytes, as JSON: `outputs` of a step; `state` of a run, with the results of its maps."""
+
+    outputs: int = OUTPUTS_LIMIT
+    state: int = STATE_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,4 +46,5 @@ class StepContext:
     budget_gate: BudgetGate | None = None
     limits: CallLimits = field(default_factory=LocalLimits)
     engine: int = ENGINE
+    sizes: SizeLimits = field(default_factory=SizeLimits)
     vault: Vault = field(default_factory=lambda: InMemoryVault({}))

@@ -1,0 +1,67 @@
+"""How large a run's values are, as JSON: what a step writes, and the run's state as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flowyard.errors.steps import OutputsTooLarge, StateTooLarge
+from flowyard.graph.marking import Marking
+from flowyard.graph.results import Pause
+from flowyard.graph.state import LOOPS
+from flowyard.runs.events import StepId
+from flowyard.runs.large_values import json_bytes
+from flowyard.steps.context import SizeLimits
+
+_MANY: Final = 256
+"""Results of a map that are measured at a time."""
+
+
+@dataclass(slots=True)
+class Sizes:
+    """Bytes per field, and of the results of maps at work per map. Where writes are merged, they are added up: so a
+    merged field may count for more than it has, and never for less.
+    """
+
+    limits: SizeLimits
+    fields: dict[str, int] = field(default_factory=dict)
+    results: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    async def measure(self, marking: Marking, pause: Pause) -> None:
+        """Of a run from where it stands."""
+        for name, value in marking.state().items():
+            self.fields[name] = json_bytes(value)
+            await pause()
+        for place, results in marking.results.items():
+            values = list(results.by_item.values())
+            for start in range(0, len(values), _MANY):
+                more = json_bytes(values[start : start + _MANY])
+                self.results[place] = self.results.get(place, 0) + more
+                await pause()
+
+    def add(self, marking: Marking, step: StepId, outputs: Mapping[str, Any]) -> None:
+        """What a step is about to write. Raises OutputsTooLarge, StateTooLarge: then nothing is added."""
+        sizes = {name: json_bytes(value) for name, value in outputs.items()}
+        written = sum(sizes.values())
+        if written > self.limits.outputs:
+            raise OutputsTooLarge(str(step), size=written, limit=self.limits.outputs)
+        total = sum(self.fields.values()) + sum(self.results.values()) + written
+        if step.item is None:
+            total -= sum(self.fields.get(name, 0) for name in sizes if name not in marking.plan.merging)
+        if total > self.limits.state:
+            raise StateTooLarge(str(step), written=written, size=total, limit=self.limits.state)
+        if step.item is not None:
+            place = step.node, step.visit
+            self.results[place] = self.results.get(place, 0) + written
+            return
+        for name, size in sizes.items():
+            self._write(marking, name, size)
+
+    def end_map(self, marking: Marking, place: tuple[str, int], collect_field: str) -> None:
+        """The results of a map become the value of a field."""
+        self._write(marking, collect_field, self.results.pop(place, 0))
+
+    def _write(self, marking: Marking, name: str, size: int) -> None:
+        is_merged = name in marking.plan.merging and name != LOOPS
+        self.fields[name] = size + (self.fields.get(name, 0) if is_merged else 0)
