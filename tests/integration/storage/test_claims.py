@@ -267,6 +267,14 @@ async def test_a_renewed_claim_holds_for_a_whole_lease_again(stored: Stored) -> 
     assert [moved.run_id for moved in await stored.moves.sweep()] == [other.run_id]
 
 
+async def test_a_renewal_does_not_wait_for_a_commit_and_holds_what_it_writes(stored: Stored) -> None:
+    claims = [await stored.claimed(), await stored.claimed()]
+    async with stored.database.transaction() as commit, asyncio.timeout(10):
+        await commit.execute("SELECT FROM claims WHERE run_id = $1 FOR UPDATE", claims[0].run_id)
+        renewed = await stored.claims.renew({claim.run_id: claim.epoch for claim in claims})
+    assert renewed.held == {claim.run_id for claim in claims}
+
+
 async def test_renewals_and_commits_of_the_same_runs_never_wait_for_each_other(stored: Stored) -> None:
     for _ in range(64):
         await stored.run()

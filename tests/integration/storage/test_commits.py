@@ -68,7 +68,10 @@ async def test_a_statement_takes_no_more_runs_than_it_should(stored: Stored) -> 
 
 async def test_the_commits_of_one_run_are_written_in_their_order(stored: Stored) -> None:
     [claim] = await claims_of(stored, 1)
-    await asyncio.gather(*(stored.committer.commit(commit_of(claim, seq=seq)) for seq in range(2, 8)))
+    batches: list[int] = []
+    async with committing(stored, batches) as committer:
+        await asyncio.gather(*(committer.commit(commit_of(claim, seq=seq)) for seq in range(2, 8)))
+    assert batches == [1] * 6
     assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2, 3, 4, 5, 6, 7]
     assert (await stored.runs.get(claim.run_id)).last_seq == 7
 
