@@ -1,11 +1,13 @@
-"""The system account that a server runs as. Root starts no server as root: Postgres refuses that."""
+"""The system accounts that servers and services run as: nothing that root starts runs as root."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from stat import S_IRGRP, S_IROTH, S_IXGRP, S_IXOTH, S_IXUSR
 from typing import Any, Final
@@ -14,7 +16,10 @@ from flowyard_embedded.faults import OutOfReach
 
 _ROOT: Final = 0
 _NOBODY: Final = 65534
+_SERVICES: Final = 65533
+"""Another one than that of the servers, whose data no service may touch. No system gives it to a user."""
 _ENTER: Final = 0o1
+_READ: Final = 0o4
 _READ_AND_RUN: Final = 0o5
 
 
@@ -42,6 +47,11 @@ def choose_account(data: Path) -> SystemAccount | None:
     except KeyError:
         return SystemAccount(_NOBODY, _NOBODY)
     return SystemAccount(nobody.pw_uid, nobody.pw_gid)
+
+
+def account_of_services() -> SystemAccount | None:
+    """None: the account of this process."""
+    return SystemAccount(_SERVICES, _SERVICES) if os.geteuid() == _ROOT else None
 
 
 def run_as(account: SystemAccount | None) -> Mapping[str, Any]:
@@ -78,6 +88,22 @@ def blocked_by(directory: Path, account: SystemAccount) -> Path | None:
 
 def can_run(program: Path, account: SystemAccount) -> bool:
     return _may(program, account, _READ_AND_RUN) and blocked_by(program.parent, account) is None
+
+
+def unreadable_code(account: SystemAccount) -> Path | None:
+    """What keeps the account from running this Python and our packages; None: nothing."""
+    import_paths = [Path(sys.executable).resolve(), Path(os.__file__), *map(Path, _our_files())]
+    for file in (Path(sys.prefix) / "pyvenv.cfg", *import_paths):
+        if file.exists():
+            blocked = blocked_by(file.parent, account)
+            if blocked or not _may(file, account, _READ):
+                return blocked or file
+    return None
+
+
+def _our_files() -> list[str]:
+    specs = [find_spec(name) for name in ("flowyard", "flowyard_embedded", "flowyard_gateway", "pydantic")]
+    return [spec.origin for spec in specs if spec is not None and spec.origin]
 
 
 def open_to_all(tree: Path) -> None:

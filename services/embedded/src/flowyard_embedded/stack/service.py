@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowyard_embedded.faults import ServiceFailed
+from flowyard_embedded.servers.accounts import SystemAccount, run_as
 from flowyard_embedded.servers.ports import LOOPBACK
 from flowyard_embedded.stack.output import StackOutput
 from flowyard_embedded.stack.stack import keep_running
@@ -33,6 +34,7 @@ class ServiceSpec:
 
     `port`: where it answers `/health/ready` with 200 when it can work; that must first happen within
     `healthy_within_s`. `end_order`: as in Supervised. `patience_s`: how long it may take to end before it is killed.
+    `account`: that it runs as; None: that of this process.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ServiceSpec:
     end_order: int
     patience_s: float
     healthy_within_s: float = 30.0
+    account: SystemAccount | None = None
 
 
 class SupervisedService:
@@ -121,6 +124,7 @@ class SupervisedService:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            **run_as(self._spec.account),
         )
         self._process = process
         self._change("starting")

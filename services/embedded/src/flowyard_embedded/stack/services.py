@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from flowyard.settings import PREFIX
 from flowyard_embedded.faults import PublicPortTaken
+from flowyard_embedded.servers.accounts import SystemAccount
 from flowyard_embedded.servers.ports import LOOPBACK, free_port, is_taken
 from flowyard_embedded.stack.external import DATABASE_URL, external_url
 from flowyard_embedded.stack.keys import SEALING_KEY
@@ -52,7 +53,8 @@ class Ports:
 class Surroundings:
     """What the environments of the services are made from. `…_url`: the URL for the service of this name.
 
-    `secret_key`: the file of the sealing key; None: there is none, or `environment` names it.
+    `secret_key`: the file of the sealing key; None: there is none, or `environment` names it. `account`: that services
+    run as; None: that of this process.
     """
 
     data: Path
@@ -61,6 +63,7 @@ class Surroundings:
     nats_url: Callable[[str], SecretStr]
     environment: Mapping[str, str] = field(repr=False)
     secret_key: Path | None = None
+    account: SystemAccount | None = None
 
 
 Services: TypeAlias = Callable[[Surroundings], Sequence[ServiceSpec]]
@@ -140,7 +143,11 @@ def _spec(
     set_here = {f"{PREFIX}{key}": value for key, value in all_settings.items()}
     # A service refuses to start if both a variable and its file are set.
     environment = {key: value for key, value in users.items() if key.removesuffix("_FILE") not in set_here} | set_here
-    return ServiceSpec(name or service, line, environment, port, end_order, grace_s + _SLACK_S)
+    if around.account is not None:
+        # Root's home is closed to it: what looks for a file there would fail instead of finding none.
+        environment["HOME"] = "/nonexistent"
+    patience_s = grace_s + _SLACK_S
+    return ServiceSpec(name or service, line, environment, port, end_order, patience_s, account=around.account)
 
 
 def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:

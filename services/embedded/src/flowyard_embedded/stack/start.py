@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.storage.database import open_database
 from flowyard.storage.roles import OWNER
+from flowyard_embedded.servers.accounts import SystemAccount, account_of_services, give, unreadable_code
 from flowyard_embedded.servers.lifetime import S
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.nats_config import Subjects
@@ -86,10 +87,24 @@ async def start_stack(start: Starting) -> Started:
     start.state.set_urls(url_of(ports.gateway), url_of(ports.dashboard))
     database_url, nats_url = await asyncio.gather(_postgres(start), _nats(start))
     key = await _prepare_database(start, database_url(OWNER).get_secret_value(), gateway_url=url_of(ports.gateway))
+    account = _account(start.output)
     secret_key = sealing_key(start.options.place, os.environ)
-    around = Surroundings(start.options.place.path, ports, database_url, nats_url, os.environ, secret_key)
+    if secret_key is not None:
+        give(secret_key, account)
+    around = Surroundings(start.options.place.path, ports, database_url, nats_url, os.environ, secret_key, account)
     await _start_services(start, around)
     return Started(ports, key)
+
+
+def _account(output: StackOutput) -> SystemAccount | None:
+    """That services run as. Root's own, with a warning, if no other user can read the installed programs."""
+    account = account_of_services()
+    blocked = account and unreadable_code(account)
+    if blocked:
+        fact = f"services run as root, because other users may not read {blocked}: install Flowyard elsewhere"
+        output.log("WARNING", fact)
+        return None
+    return account
 
 
 async def _postgres(start: Starting) -> DatabaseUrls:
