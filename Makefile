@@ -133,7 +133,7 @@ images: ## Build the container images.
 
 up: ## Start the stack in containers, with Docker, and print its addresses (docs/compose.md).
 	@docker compose up --detach --build --wait
-	@for door in 'dashboard 8401' 'gateway 8400' 'mlflow 5000' 'prometheus 9090'; do \
+	@for door in 'dashboard 8401' 'gateway 8400' 'prometheus 9090'; do \
 		set -- $$door; printf '  %-11s http:%s%s\n' "$$1" // "$$(docker compose port "$$1" "$$2")"; \
 	done
 	@echo '  API key     docker compose run --rm cli key'

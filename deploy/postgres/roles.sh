@@ -5,9 +5,12 @@ set -euo pipefail
 secrets=/run/flowyard/postgres
 PGPASSWORD=$(cat $secrets/postgres_password)
 OWNER=$(cat $secrets/postgres_owner_password)
-SERVICES=$(cat $secrets/postgres_services_password)
+REGISTRY=$(cat $secrets/postgres_registry_password)
+EXECUTOR=$(cat $secrets/postgres_executor_password)
+GATEWAY=$(cat $secrets/postgres_gateway_password)
+DASHBOARD=$(cat $secrets/postgres_dashboard_password)
 MLFLOW=$(cat $secrets/postgres_mlflow_password)
-export PGPASSWORD OWNER SERVICES MLFLOW
+export PGPASSWORD OWNER REGISTRY EXECUTOR GATEWAY DASHBOARD MLFLOW
 # `docker compose restart` starts both at once.
 for _ in {1..60}; do
     pg_isready --quiet --host postgres && break

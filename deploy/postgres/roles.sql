@@ -2,19 +2,31 @@
 
 -- Passwords come from the environment, and get into no log.
 \getenv owner OWNER
-\getenv services SERVICES
+\getenv registry REGISTRY
+\getenv executor EXECUTOR
+\getenv gateway GATEWAY
+\getenv dashboard DASHBOARD
 \getenv mlflow MLFLOW
 SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
 SET client_min_messages = 'warning';
 
-SELECT format('CREATE ROLE %I LOGIN', name)
-FROM unnest(ARRAY['flowyard_owner', 'flowyard', 'mlflow']) AS name
+SELECT format('CREATE ROLE %I', name)
+FROM unnest(ARRAY[
+    'flowyard_owner', 'flowyard', 'flowyard_registry', 'flowyard_executor', 'flowyard_gateway', 'flowyard_dashboard',
+    'mlflow'
+]) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 \gexec
-ALTER ROLE flowyard_owner PASSWORD :'owner';
-ALTER ROLE flowyard PASSWORD :'services';
-ALTER ROLE mlflow PASSWORD :'mlflow';
+ALTER ROLE flowyard_owner LOGIN PASSWORD :'owner';
+ALTER ROLE flowyard_registry LOGIN PASSWORD :'registry';
+ALTER ROLE flowyard_executor LOGIN PASSWORD :'executor';
+ALTER ROLE flowyard_gateway LOGIN PASSWORD :'gateway';
+ALTER ROLE flowyard_dashboard LOGIN PASSWORD :'dashboard';
+ALTER ROLE mlflow LOGIN PASSWORD :'mlflow';
+-- What all services may do. In releases before, they all came as this role.
+ALTER ROLE flowyard NOLOGIN PASSWORD NULL;
+GRANT flowyard TO flowyard_registry, flowyard_executor, flowyard_gateway, flowyard_dashboard;
 
 SELECT format('CREATE DATABASE %I OWNER %I', name, owner)
 FROM (VALUES ('flowyard', 'flowyard_owner'), ('mlflow', 'mlflow')) AS wanted (name, owner)

@@ -42,7 +42,7 @@ SECRET_INPUTS = ("executor", "gateway", "dashboard")
 PASSWORDS = (
     "postgres_password",
     "postgres_owner_password",
-    "postgres_services_password",
+    *(f"postgres_{service}_password" for service in BUS),
     "postgres_mlflow_password",
     *(f"nats_{service}_password" for service in BUS),
     "grafana_password",
@@ -134,7 +134,7 @@ def files_of(reader: str, values: dict[str, str]) -> dict[str, str]:
     """The files of one reader: text by name."""
     files: dict[str, str] = {}
     if reader in BUS:
-        files["database_url"] = database_url("flowyard", values["postgres_services_password"], "flowyard")
+        files["database_url"] = database_url(f"flowyard_{reader}", values[f"postgres_{reader}_password"], "flowyard")
         files["nats_url"] = f"nats://{reader}:{values[f'nats_{reader}_password']}@nats:4222"
     if reader in SECRET_INPUTS:
         files["secret_key"] = values["secret_key"]
@@ -149,7 +149,7 @@ def files_of(reader: str, values: dict[str, str]) -> dict[str, str]:
             lines = [f'{service}_password = "{values[f"nats_{service}_password"]}"' for service in BUS]
             files["passwords.conf"] = "\n".join(lines)
         case "postgres":
-            names = ("postgres", "postgres_owner", "postgres_services", "postgres_mlflow")
+            names = ("postgres", "postgres_owner", "postgres_mlflow", *(f"postgres_{service}" for service in BUS))
             files |= {f"{name}_password": values[f"{name}_password"] for name in names}
         case "mlflow":
             files["database_url"] = database_url("mlflow", values["postgres_mlflow_password"], "mlflow", "+psycopg")

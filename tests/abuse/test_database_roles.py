@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from flowyard_embedded.stack.migration import bring_to_schema
 from support.servers import FORGETFUL, execute
 from support.upgrade import DUMP
 
+ROOT = Path(__file__).parents[2]
 PASSWORDS = {role: f"password-of-{role}" for role in (OWNER, *map(role_of, PERMISSIONS))}
 FORBIDDEN = (
     "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null'",
@@ -48,9 +52,24 @@ def url(server: PostgresServer, role: str, database: str = DATABASE) -> str:
     return server.url_for(role, SecretStr(PASSWORDS[role]), database).get_secret_value()
 
 
-async def test_a_service_has_no_right_that_it_does_not_need(server: PostgresServer) -> None:
-    await make_roles(server.url.get_secret_value(), PASSWORDS)
-    await bring_to_schema(url(server, OWNER))
+def made_by_containers(server: PostgresServer) -> None:
+    """As the container `roles` does it, at each start."""
+    psql = Path(server.process.program.command[0]).with_name("psql")
+    names = {role.removeprefix("flowyard_").upper(): password for role, password in PASSWORDS.items()}
+    environment = {**names, "MLFLOW": "password-of-mlflow", "PATH": os.defpath}
+    source = ROOT / "deploy" / "postgres" / "roles.sql"
+    command = [str(psql), "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file", str(source)]
+    subprocess.run([*command, server.url.get_secret_value()], env=environment, check=True)
+
+
+@pytest.mark.parametrize("by_containers", [False, True], ids=["flowyard up", "docker compose up"])
+async def test_a_service_has_no_right_that_it_does_not_need(server: PostgresServer, *, by_containers: bool) -> None:
+    for _ in range(2):
+        if by_containers:
+            await asyncio.to_thread(made_by_containers, server)
+        else:
+            await make_roles(server.url.get_secret_value(), PASSWORDS)
+        await bring_to_schema(url(server, OWNER))
     for service in PERMISSIONS:
         async with open_database(url(server, role_of(service)), service="forger", most=1) as database:
             for statement in FORBIDDEN:

@@ -35,7 +35,10 @@ from support.wire.behaviour import Behaviour, Odd, Status
 from support.wire.openai import openai_server
 from support.wire.server import Request, WireServer
 
-PASSWORDS: Final = ("postgres", "postgres_owner", "postgres_services", "nats_registry", "nats_executor", "nats_gateway")
+PASSWORDS: Final = (
+    "postgres", "postgres_owner", "postgres_registry", "postgres_executor", "postgres_gateway", "postgres_dashboard",
+    "nats_registry", "nats_executor", "nats_gateway",
+)  # fmt: skip
 """Given as files; the others as variables."""
 VARIABLES: Final = {
     "secrets": ("FLOWYARD_POSTGRES_MLFLOW_PASSWORD", "FLOWYARD_NATS_DASHBOARD_PASSWORD", "FLOWYARD_GRAFANA_PASSWORD"),

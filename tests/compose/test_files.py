@@ -114,7 +114,7 @@ def test_a_server_is_started_again_and_says_whether_it_is_well(service: str) -> 
 
 def test_ports_are_published_on_this_machine_only_and_can_be_chosen() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert ports.keys() == {"gateway", "dashboard", "mlflow", "prometheus", "grafana"}
+    assert ports.keys() == {"gateway", "dashboard", "prometheus", "grafana"}
     for name, published in ports.items():
         variable = f"FLOWYARD_{name.upper()}_PORT"
         assert [bool(re.fullmatch(rf"127\.0\.0\.1:\$\{{{variable}:-\d+\}}:\d+", port)) for port in published] == [True]
@@ -125,6 +125,37 @@ def test_postgres_and_nats_have_no_way_out_and_no_way_in() -> None:
     assert PROJECT["networks"]["core"] == {"internal": True}
     alone = {name for name, service in SERVICES.items() if service.get("networks") == ["data"]}
     assert alone == {"postgres", "nats", "roles", "migrate"}
+
+
+def test_only_who_calls_others_has_a_way_out() -> None:
+    assert PROJECT["networks"]["edge"] == {}
+    masquerade = "com.docker.network.bridge.enable_ip_masquerade"
+    assert PROJECT["networks"]["doors"] == {"driver_opts": {masquerade: "false"}}
+    actual = {name for name, service in SERVICES.items() if "edge" in service.get("networks", ())}
+    assert actual == {"executor", "registry", "ollama"}
+    doors = {name for name, service in SERVICES.items() if "doors" in service.get("networks", ())}
+    assert doors == {"gateway", "dashboard", "mlflow", "prometheus", "grafana"}
+
+
+def test_mlflow_which_has_no_log_in_publishes_a_port_only_for_who_asks_for_it() -> None:
+    assert "ports" not in SERVICES["mlflow"]
+    assert knobs()["FLOWYARD_MLFLOW_PUBLIC_URL"] == ""
+    published = yaml.safe_load((ROOT / "deploy/mlflow/published.yml").read_text())["services"]
+    assert published["mlflow"] == {"ports": ["127.0.0.1:${FLOWYARD_MLFLOW_PORT:-5000}:5000"]}
+
+
+def test_each_service_has_a_role_of_postgres() -> None:
+    source = (ROOT / "deploy/postgres/roles.sql").read_text()
+    for service in OURS:
+        assert f"ALTER ROLE flowyard_{service} LOGIN PASSWORD :'{service}';" in source
+    assert "ALTER ROLE flowyard NOLOGIN" in source
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_an_image_of_others_has_a_tag_that_says_its_version(service: str) -> None:
+    if "build" not in SERVICES[service]:
+        image = DEFAULT.sub(r"\2", SERVICES[service]["image"])
+        assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?", image), image
 
 
 def test_two_stacks_can_run_side_by_side() -> None:

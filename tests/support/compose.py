@@ -89,6 +89,8 @@ class Project:
     def compose(self, *args: str, within_s: float = _WITHIN_S) -> str:
         """The output of `docker compose …`. Nobody's .env or overriding file has a say."""
         files = ["--env-file", str(self.env_file), "--file", str(self.folder / "docker-compose.yml")]
+        if (published := self.folder / "deploy" / "mlflow" / "published.yml").exists():
+            files += ["--file", str(published)]
         environment = {**environment_of_services(), **_SETTINGS, **self.settings}
         return docker("compose", "--project-name", self.name, *files, *args, within_s=within_s, env=environment)
 
