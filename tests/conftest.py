@@ -122,7 +122,7 @@ def postgres_url(postgres: Postgres) -> str:
 
 @pytest.fixture(scope="session")
 def template_database(postgres: Postgres) -> str:
-    """What every test's database is a copy of. Nobody may stay connected to it."""
+    """What the database of each file is a copy of. Nobody may stay connected to it."""
     from flowyard.storage.schema import migrate
     from support.servers import create_database, in_its_own_loop
 
@@ -131,14 +131,22 @@ def template_database(postgres: Postgres) -> str:
     return name
 
 
-@pytest.fixture
-def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
-    """A database for one test."""
+@pytest.fixture(scope="module")
+def shared_database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
     from support.servers import create_database, drop_database
 
     name = create_database(postgres, template_database)
     yield postgres.url_of(name).get_secret_value()
     drop_database(postgres, name)
+
+
+@pytest.fixture
+def database_url(shared_database_url: str) -> str:
+    """An empty database with our tables. The tests of a file share it: to make one takes longer than most of them."""
+    from support.servers import empty_database, in_its_own_loop
+
+    in_its_own_loop(empty_database(shared_database_url))
+    return shared_database_url
 
 
 @pytest.fixture(scope="session")

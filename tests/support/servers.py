@@ -16,6 +16,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from flowyard.errors.base import FlowyardError
+from flowyard.storage.tables import metadata
 from flowyard_embedded.servers.accounts import make_directory
 from flowyard_embedded.servers.home import taken
 from flowyard_embedded.servers.nats import end_nats
@@ -25,6 +26,10 @@ from flowyard_embedded.servers.postgres import end_postgres
 FORGETFUL: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 """Settings of a Postgres whose data nobody will miss."""
 EVERYTHING: Final = Subjects(publish=[">"], subscribe=[">"])
+_END_OTHERS: Final = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
 
 # pytest's own temporary folders are closed to the user that root starts servers as.
 _PLACE: Final = Path("/tmp")
@@ -86,6 +91,16 @@ def create_database(server: Postgres, template: str = "template1") -> str:
 
 def drop_database(server: Postgres, name: str) -> None:
     in_its_own_loop(execute(server.url.get_secret_value(), f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def empty_database(url: str) -> None:
+    """Deletes all rows of our tables, after it has ended whatever a test has left connected to them."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(_END_OTHERS)
+        await connection.execute(";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)))
+    finally:
+        await connection.close()
 
 
 async def execute(url: str, *statements: str) -> None:

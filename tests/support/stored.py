@@ -82,10 +82,6 @@ class Stored:
     async def entries(self, run_id: UUID) -> list[Entry]:
         return await self.history.entries(run_id)
 
-    async def clear(self) -> None:
-        for table in reversed(metadata.sorted_tables):
-            await self.database.execute(f"DELETE FROM {table.name}")
-
     async def counts(self) -> dict[str, int]:
         """How many rows each table has."""
         return {t: await self.database.value(f"SELECT count(*) FROM {t}") for t in metadata.tables}
