@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import httpx
+import pytest
 
 from support.system import SERVICES, System
 from support.visitor import Model, Visitor, data_of
@@ -39,7 +40,8 @@ nodes:
 config:
   llm: MODEL
 """
-RUNS = 30
+RUNS = 20
+"""More than one executor has slots for."""
 
 
 def lap(is_last: Callable[[], bool]) -> Callable[[str], Behaviour]:
@@ -75,6 +77,7 @@ def counted(response: httpx.Response) -> tuple[int, int]:
     return queue["queued"] + queue["running"] + queue["waiting"], queue["orphaned"]
 
 
+@pytest.mark.timeout(120)
 async def test_a_rolling_restart_loses_no_run_and_repeats_no_step(
     visitor: Visitor, model: Model, system: System
 ) -> None:
