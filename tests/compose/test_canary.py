@@ -27,7 +27,7 @@ import yaml
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.secrets.sealing import new_key as new_sealing_key
-from support.canaries import WITHIN_S, Stage, Watch, canary, look_at_files, run_story, stage_on
+from support.canaries import SETTINGS, WITHIN_S, Stage, Watch, canary, look_at_files, run_story, stage_on
 from support.compose import NO_FILE, OURS, ROOT, Composed, Project, bridge, docker, inspect, project, timed
 from support.mlflow import Mlflow
 from support.waiting import eventually
@@ -114,8 +114,7 @@ def _settings(watch: Watch, collector: WireServer) -> Mapping[str, str]:
     given = {name: watch.canaries[name] for names in VARIABLES.values() for name in names}
     return {
         **given,
-        "FLOWYARD_LOG_LEVEL": "debug",
-        "FLOWYARD_LOG_PROMPTS": "true",
+        **SETTINGS,
         "FLOWYARD_REFERENCED_FILES": "/mounted",
         "OTEL_SERVICE_NAME": watch.planted,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,

@@ -18,6 +18,7 @@ from flowyard.secrets.sealing import new_key
 from support.canaries import (
     DOCUMENT,
     KEYS,
+    SETTINGS,
     WITHIN_S,
     Stage,
     Watch,
@@ -69,12 +70,11 @@ async def _embedding(database_url: str, nats_url: str, home: Path) -> AsyncItera
             "FLOWYARD_NATS_URL": nats_url,
             "FLOWYARD_SECRET_KEY": watch.canaries["sealing key"],
             "FLOWYARD_REFERENCED_FILES": str(home),
-            "FLOWYARD_LOG_LEVEL": "debug",
-            "FLOWYARD_LOG_PROMPTS": "true",
+            **SETTINGS,
             "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
             "OTEL_EXPORTER_OTLP_HEADERS": f"x-key={watch.canaries['header of traces']}",
         }
-        stack = embedded(told_to_services)
+        stack = embedded(told_to_services, executors=1)
         system = await asyncio.to_thread(stack.__enter__)
         try:
             async with stage_on(system, watch) as stage:

@@ -52,7 +52,9 @@ config:
       extra_headers: {X-Tenant: 'tenant ${env:CANARY_HEADER_TOKEN}', X-Signed: '${file:signature}'}
 """
 KEYS: Final = {"openai_like": "CANARY_API_KEY", "openai": "OPENAI_API_KEY"}
-"""The variable of the key of each provider: called directly, and through LiteLLM."""
+"""The variable of the key of each provider."""
+SETTINGS: Final = {"FLOWYARD_LOG_LEVEL": "debug", "FLOWYARD_LOG_PROMPTS": "true", "FLOWYARD_LITELLM": "openai"}
+"""Of executors: all is logged, and one of the providers is called directly, the other one through LiteLLM."""
 WITHIN_S: Final = 60
 
 
@@ -347,10 +349,11 @@ async def _read_all(stage: Stage, runs: list[str]) -> None:
 
 
 def _assert_the_model_received(stage: Stage) -> None:
-    """Else there was nothing to look for."""
+    """Else there was nothing to look for. Directly, and through LiteLLM, which alone has to be prepared."""
     canaries = stage.watch.canaries
     keys = {f"Bearer {canaries[name]}" for name in KEYS.values()}
     assert {request.headers["authorization"] for request in stage.model.requests} == keys
+    assert any("provider prepared" in line for _, line in stage.system.log_lines())
     for request in stage.model.requests:
         assert request.headers["x-tenant"] == f"tenant {canaries['CANARY_HEADER_TOKEN']}"
         assert request.headers["x-signed"] == canaries["file"]

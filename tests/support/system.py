@@ -112,7 +112,7 @@ class Embedded(System):
 
 
 @contextmanager
-def embedded(more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Embedded]:
+def embedded(more: Mapping[str, str] = MappingProxyType({}), *, executors: int = len(EXECUTORS)) -> Iterator[Embedded]:
     """`flowyard up`. At the end of the block it gets a signal, and has to end in time and without a complaint.
 
     `more`: variables of its environment.
@@ -121,7 +121,7 @@ def embedded(more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Embedde
         place, out, err = Place(home / "data"), home / "up.out", home / "up.err"
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
-                _command(place),
+                _command(place, executors),
                 env={**environment_of_services(), **more},
                 stdin=subprocess.DEVNULL,
                 stdout=to_out,
@@ -151,8 +151,8 @@ def look_after(system: System) -> None:
     assert system.bugs() == []
 
 
-def _command(place: Place) -> Sequence[str]:
-    more = ["--data", str(place.path), "--port", "0", "--executors", str(len(EXECUTORS))]
+def _command(place: Place, executors: int) -> Sequence[str]:
+    more = ["--data", str(place.path), "--port", "0", "--executors", str(executors)]
     return [sys.executable, "-m", "flowyard_cli", "up", *more]
 
 
