@@ -25,11 +25,13 @@ from flowyard.bus.messages import (
 )
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.control.live import Live
+from flowyard.language.nodes import ModelSettings
 from flowyard.runs.run import Entry
 from flowyard.storage.agents import Agents
 from flowyard.storage.history import History
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.stack.start import USERS
+from flowyard_executor.holds import place_of
 from support.attempts import WireModel, held
 from support.executors import Yard, open_yard
 from support.in_process import executing
@@ -51,8 +53,8 @@ def url(nats: NatsServer, user: str) -> str:
     return nats.url(user).get_secret_value()
 
 
-def forgeries(run_id: UUID, seq: int) -> list[Announcement]:
-    """`seq`: of the run's next event."""
+def forgeries(run_id: UUID, seq: int, place: str) -> list[Announcement]:
+    """`seq`: of the run's next event. `place`: of the model that it calls."""
     now = datetime.now(UTC)
     ends = (Entry(seq, now, "run.failed", {"error": {"code": "internal_error", "message": "forged"}}),)
     step = {"node": "second", "visit": 1, "outputs": {"two": "forged"}}
@@ -61,7 +63,7 @@ def forgeries(run_id: UUID, seq: int) -> list[Announcement]:
         RunEvents(run_id=run_id, epoch=99, entries=(Entry(seq, now, "step.finished", step),)),
         RunEvents(run_id=run_id, epoch=99, entries=ends),
         RunTokens(run_id=run_id, epoch=99, node="second", visit=1, call=9, offset=0, text="forged"),
-        ModelHeld(place="0" * 32, wait_s=60),
+        ModelHeld(place=place, wait_s=60),
         RunFollowed(run_id=run_id, from_start=True),
         WorkflowChanged(name="chain"),
         KeyChanged(id="aaaaaaaa"),
@@ -105,19 +107,20 @@ async def test_a_forger_with_the_password_of_a_service_changes_nothing_and_fools
         run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
         one.parts.bus.publish(WorkQueued())
         await yard.recorded(run_id, "step.started", "second")
+        place = place_of(ModelSettings(provider="hosted_vllm", model="m", api_base=yard.model.url))
         reader = Reader([])
         reading = tasks.create_task(reader.read(gateway, yard, run_id))
         truth = [entry.type for entry in await yard.entries(run_id)]
         await eventually(lambda: reader.types == truth)
         for _ in range(20):
-            for message in forgeries(run_id, len(truth) + 1):
+            for message in forgeries(run_id, len(truth) + 1, place):
                 forger.publish(message)
             await asyncio.sleep(0.02)
         await asyncio.sleep(FOOLED_S / 4)
         assert (await yard.runs.get(run_id)).status == "running"
         assert (reader.types, reader.has_ended) == (truth, False)
         free.set()
-        run = await yard.ended(run_id)
+        run = await yard.ended(run_id, within_s=5 * FOOLED_S)
         assert (run.status, run.outputs) == ("succeeded", {"one": "first", "two": "second", "three": "third"})
         await asyncio.wait_for(reading, FOOLED_S)
         assert reader.types == [entry.type for entry in await yard.entries(run_id)]
