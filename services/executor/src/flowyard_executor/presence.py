@@ -21,13 +21,14 @@ from flowyard_executor.parts import ExecutorParts
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S: Final = 20.0
+HEARTBEAT_S: Final = 3.0
+"""Short: `flowyard status` says within ten seconds that an executor doesn't answer any more."""
 _AGAIN_S: Final = 2.0
 _LEAVE_S: Final = 1.0
 
 
 async def be_present(parts: ExecutorParts) -> None:
-    """Registers, sends a heartbeat every 20 s, registers again if it was removed. Deregisters when cancelled."""
+    """Registers, sends heartbeats, registers again if it was removed. Deregisters when cancelled."""
     known = False
     try:
         while True:

@@ -22,6 +22,8 @@ from flowyard_gateway.other_services import TIMEOUT_S
 from flowyard_gateway.parts import GatewayParts, InjectedParts
 
 _MOST_EXECUTORS: Final = 1000
+_SILENT_AFTER_S: Final = 10.0
+"""Executors send a heartbeat every three seconds."""
 
 router = APIRouter(prefix="/v1", tags=["status"])
 
@@ -84,7 +86,9 @@ def _executors(executors: Sequence[ExecutorView], holders: Sequence[Holder]) -> 
     """If no heartbeats arrive, the claimed runs show which executors are alive."""
     if executors:
         versions = ", ".join(sorted({executor.version for executor in executors}))
-        return ServiceView(name="executor", healthy=True, version=versions, replicas=len(executors))
+        healthy = all(executor.healthy for executor in executors)
+        detail = "; ".join(f"{executor.name}: {executor.detail}" for executor in executors if not executor.healthy)
+        return ServiceView(name="executor", healthy=healthy, version=versions, replicas=len(executors), detail=detail)
     counts = ", ".join(f"{holder.executor} {holder.runs}" for holder in holders)
     if holders:
         return ServiceView(name="executor", healthy=None, detail=f"no heartbeats arrive; claimed runs: {counts}")
@@ -111,6 +115,7 @@ async def _today(parts: GatewayParts, since: datetime) -> TodayView | None:
 
 
 def _executor(agent: Agent) -> ExecutorView:
+    is_silent = agent.silent_s > _SILENT_AFTER_S
     return ExecutorView(
         id=agent.id,
         name=agent.name,
@@ -119,6 +124,8 @@ def _executor(agent: Agent) -> ExecutorView:
         slots=_count(agent.load.get("slots", agent.capabilities.get("slots"))),
         slots_used=_count(agent.load.get("slots_used")),
         heartbeat_at=agent.heartbeat_at,
+        healthy=not is_silent,
+        detail=f"no heartbeat for {agent.silent_s:.0f} s" if is_silent else "",
     )
 
 

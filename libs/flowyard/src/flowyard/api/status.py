@@ -21,7 +21,10 @@ class ServiceView(BaseModel):
 
 
 class ExecutorView(BaseModel):
-    """A registered executor. null: unknown until its first heartbeat."""
+    """A registered executor. null: unknown until its first heartbeat.
+
+    `healthy`: it has sent a heartbeat within the last ten seconds.
+    """
 
     id: str
     name: str
@@ -30,6 +33,8 @@ class ExecutorView(BaseModel):
     slots: int | None
     slots_used: int | None
     heartbeat_at: datetime
+    healthy: bool = True
+    detail: Annotated[str, Field(description="A remark, or what is wrong")] = ""
 
 
 class HolderView(BaseModel):

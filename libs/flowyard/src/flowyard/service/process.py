@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from flowyard.service.watchdog import watched_loop
 from flowyard.settings import ServiceSettings
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.metrics import ProcessMetrics
@@ -18,11 +19,14 @@ from flowyard.web.serve import serve
 
 
 def run_service(name: str, settings: ServiceSettings, run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
-    """Runs `run` until it returns; the first SIGINT or SIGTERM sets the event. Returns the process's exit code."""
+    """Runs `run` until it returns; the first SIGINT or SIGTERM sets the event. Returns the process's exit code.
+
+    A watchdog ends the process with HUNG if its event loop hangs.
+    """
 
     async def until_signalled() -> None:
         ending = asyncio.Event()
-        with ends_on_signals(ending):
+        with watched_loop(), ends_on_signals(ending):
             await run(ending)
 
     setup_logs(name, settings.log_level)

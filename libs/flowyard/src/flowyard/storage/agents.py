@@ -36,7 +36,10 @@ class NewAgent:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A registered agent. `load`: as in its last heartbeat, such as `{"slots": 32}`; empty before the first."""
+    """A registered agent. `load`: as in its last heartbeat, such as `{"slots": 32}`; empty before the first.
+
+    `silent_s`: seconds since its last heartbeat or registration, by the database's clock.
+    """
 
     id: str
     name: str
@@ -47,6 +50,7 @@ class Agent:
     load: Mapping[str, Any]
     registered_at: datetime
     heartbeat_at: datetime
+    silent_s: float
 
 
 class Agents:
@@ -104,7 +108,10 @@ class Agents:
         return [row["id"] for row in rows]
 
 
-_COLUMNS: Final = "id, name, kind, version, host, capabilities, load, registered_at, heartbeat_at"
+_COLUMNS: Final = (
+    "id, name, kind, version, host, capabilities, load, registered_at, heartbeat_at,"
+    " extract(epoch FROM now() - heartbeat_at)::float8 AS silent_s"
+)
 
 _THERE: Final = "heartbeat_at > now() - make_interval(secs => $1)"
 

@@ -26,7 +26,10 @@ _STATES: Final = {True: HEALTHY, False: DOWN, None: UNKNOWN}
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """A service or server. `state`: healthy, starting, down or unknown. `starts`: None if no supervisor is known."""
+    """A service or server. `state`: healthy, starting, silent, down or unknown.
+
+    `starts`: None if no supervisor is known.
+    """
 
     name: str
     state: str
@@ -126,7 +129,7 @@ def _from_status(status: StatusView, supervised: Set[str]) -> Iterator[ServiceSt
     for service in status.services:
         if service.name != "executor":
             yield _service(service)
-        elif not service.healthy:
+        elif not status.executors:
             yield replace(_service(service), name="executors")
         elif supervised:
             yield from (_executor(executor) for executor in status.executors if executor.name in supervised)
@@ -145,7 +148,8 @@ def _service(view: ServiceView) -> ServiceStatus:
 
 def _executor(executor: ExecutorView) -> ServiceStatus:
     seen = f"on {executor.host}, seen {ago(executor.heartbeat_at)}"
-    return ServiceStatus(executor.name, HEALTHY, seen, version=executor.version)
+    detail = ", ".join(filter(None, (seen, executor.detail)))
+    return ServiceStatus(executor.name, _STATES[executor.healthy], detail, version=executor.version)
 
 
 def _fault(service: ServiceStatus) -> str:

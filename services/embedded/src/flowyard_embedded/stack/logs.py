@@ -20,7 +20,7 @@ OLD_FILES: Final = 2
 SUPERVISOR: Final = "flowyard"
 """The name in front of the supervisor's own lines."""
 # `trace_id` is the run's id without dashes.
-_SHOWN_ELSEWHERE: Final = {"ts", "level", "logger", "event", "service", "exception", "stack", "trace_id"}
+_SHOWN_ELSEWHERE: Final = {"ts", "level", "logger", "event", "service", "exception", "stack", "stacks", "trace_id"}
 _RESET: Final = "\x1b[0m"
 _NAME_COLOURS: Final = (36, 35, 34, 32, 33, 96, 95, 94)
 _LEVEL_COLOURS: Final = {"WARNING": 33, "ERROR": 31, "CRITICAL": 31, "DEBUG": 90}

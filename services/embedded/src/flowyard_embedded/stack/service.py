@@ -1,4 +1,4 @@
-"""A service as a supervised process, and whether it answers that it is ready."""
+"""A service as a supervised process, which is asked again and again how it is. If it doesn't answer, it is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 
 from flowyard_embedded.faults import ServiceFailed
 from flowyard_embedded.servers.accounts import SystemAccount, run_as
-from flowyard_embedded.servers.ports import LOOPBACK
+from flowyard_embedded.stack.asking import is_alive, is_ready
 from flowyard_embedded.stack.output import StackOutput
 from flowyard_embedded.stack.stack import keep_running
 from flowyard_embedded.stack.state import ProcessState, ProcessStatus
@@ -22,10 +22,9 @@ _FIRST_TRIES: Final = 3
 _CHUNK: Final = 1 << 16
 _LONGEST_LINE: Final = 1 << 20
 _LAST_OUTPUT_S: Final = 0.5
-_ANSWER_WITHIN_S: Final = 3.0
-_SOON_S: Final = 0.05
-_LATER_S: Final = 1.0
-_REQUEST: Final = b"GET /health/ready HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
+_MOST_SILENCES: Final = 3
+"""A process that so often in a row doesn't answer in time hangs: after nine seconds at most, it is killed."""
+_LISTENS_WITHIN_S: Final = 90.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class SupervisedService:
         self._starts = 0
         self._settled = asyncio.Event()
         self._error: ServiceFailed | None = None
+        self._healthy_at: float | None = None
 
     def status(self) -> ProcessStatus:
         pid = self._process.pid if self._process else None
@@ -85,16 +85,21 @@ class SupervisedService:
 
     async def _live(self) -> float:
         """Starts the process and waits for its end. Returns the seconds for which it was healthy."""
-        healthy = asyncio.create_task(self._until_healthy())
+        self._healthy_at = None
         try:
             async with self._started() as process:
-                code = await process.wait()
+                watching = asyncio.create_task(self._watch())
+                try:
+                    code = await process.wait()
+                finally:
+                    watching.cancel()
             self._output.log("ERROR", f"{self.name} has ended by itself", exit_code=code)
         except OSError as error:
             self._output.log("ERROR", f"{self.name} can't be started: {error.strerror}")
-        finally:
-            healthy.cancel()
-        return asyncio.get_running_loop().time() - healthy.result() if healthy.done() else 0.0
+        return self._healthy_s()
+
+    def _healthy_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._healthy_at if self._healthy_at is not None else 0.0
 
     def _gave_up(self) -> bool:
         """True if the process has ended too often before it was ever healthy."""
@@ -104,14 +109,39 @@ class SupervisedService:
         self._settled.set()
         return True
 
-    async def _until_healthy(self) -> float:
-        """Returns the loop's time when it became healthy."""
-        await until_healthy(self._spec.port)
+    async def _watch(self) -> None:
+        """Asks the process again and again how it is. Kills it if it hangs."""
+        if await self._becomes_healthy():
+            await self._until_it_hangs()
+        self._output.log("ERROR", f"{self.name} doesn't answer: it is killed")
+        self.kill()
+
+    async def _becomes_healthy(self) -> bool:
+        """False if it hangs before that."""
+        loop, silences = asyncio.get_running_loop(), 0
+        begun = loop.time()
+        async for answer in is_ready(self._spec.port):
+            if answer == "yes":
+                break
+            silences = silences + 1 if answer == "silent" else 0
+            if silences == _MOST_SILENCES or (answer == "nothing listens" and loop.time() - begun > _LISTENS_WITHIN_S):
+                return False
+        self._healthy_at = loop.time()
         self._change("healthy")
         if self._settled.is_set():
             self._output.log("INFO", f"{self.name} is healthy again")
         self._settled.set()
-        return asyncio.get_running_loop().time()
+        return True
+
+    async def _until_it_hangs(self) -> None:
+        silences = 0
+        async for answer in is_alive(self._spec.port):
+            silences = silences + 1 if answer in ("silent", "nothing listens") else 0
+            state: ProcessState = "silent" if silences else "healthy"
+            if state != self._state:
+                self._change(state)
+            if silences == _MOST_SILENCES:
+                return
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -168,23 +198,3 @@ class SupervisedService:
 
     def _failed(self, detail: str) -> ServiceFailed:
         return ServiceFailed(self.name, detail, last_lines=self._output.last_lines(self.name))
-
-
-async def until_healthy(port: int) -> None:
-    """Returns when the service on 127.0.0.1 answers that it is ready. Polls, less and less often."""
-    pause = _SOON_S
-    while not await is_healthy(port):
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.05, _LATER_S)
-
-
-async def is_healthy(port: int) -> bool:
-    with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(_ANSWER_WITHIN_S):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            try:
-                writer.write(_REQUEST)
-                return (await reader.readline()).split()[1:2] == [b"200"]
-            finally:
-                writer.close()
-    return False

@@ -19,7 +19,8 @@ from pydantic import SecretStr
 
 from flowyard_embedded.servers.home import write_secret
 
-ProcessState: TypeAlias = Literal["starting", "healthy", "down"]
+ProcessState: TypeAlias = Literal["starting", "healthy", "silent", "down"]
+"""`silent`: it was healthy, runs, and doesn't answer."""
 Phase: TypeAlias = Literal["starting", "running", "ending", "ended"]
 
 

@@ -1,0 +1,91 @@
+"""A real stack whose processes hang or are frozen: they are found within ten seconds, killed and started again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from flowyard.service.watchdog import HUNG
+from flowyard_embedded.stack.state import read_state
+from support.cli import flowyard
+from support.system import Embedded, embedded
+from support.waiting import eventually_blocking
+
+HANGING: Final = str(Path(__file__).parents[2] / "support" / "hanging")
+FOUND_WITHIN_S: Final = 10
+BACK_WITHIN_S: Final = 60
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Embedded]:
+    with embedded({"PYTHONPATH": HANGING}) as system:
+        yield system
+
+
+def process(stack: Embedded, name: str) -> Any:
+    state = read_state(stack.home / "stack.json")
+    assert state is not None
+    (found,) = [process for process in state.processes if process.name == name]
+    return found
+
+
+def shown(stack: Embedded, name: str) -> str:
+    """As `flowyard status` shows it."""
+    done = flowyard("status", "--data", str(stack.home), "--json", cwd=stack.home)
+    services = {service["name"]: service["state"] for service in json.loads(done.out)["services"]}
+    return str(services[name])
+
+
+def events(stack: Embedded, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for service, line in stack.log_lines() if service == name and line.startswith("{")]
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        pytest.param("registry", signal.SIGSTOP, id="a frozen registry"),
+        pytest.param("executor-1", signal.SIGSTOP, id="a frozen executor"),
+        pytest.param("executor-1", signal.SIGUSR1, id="a loop that waits"),
+        pytest.param("executor-1", signal.SIGUSR2, id="no thread goes on"),
+    ],
+)
+async def test_what_hangs_is_found_within_ten_seconds_killed_and_started_again(
+    stack: Embedded, name: str, how: signal.Signals
+) -> None:
+    before = process(stack, name)
+    stack.send(name, how)
+    began = time.monotonic()
+    eventually_blocking(lambda: process(stack, name).state == "silent", FOUND_WITHIN_S)
+    # The gateway's answer doesn't say otherwise.
+    assert shown(stack, name) != "healthy" or process(stack, name).starts > before.starts
+    eventually_blocking(lambda: process(stack, name).pid != before.pid, FOUND_WITHIN_S)
+    assert time.monotonic() - began < FOUND_WITHIN_S + 2
+    await stack.back(name, after=before.starts)
+    if how is signal.SIGUSR1:
+        (hung,) = [line for line in events(stack, name) if line["event"] == "event loop hangs"]
+        lines = next(iter(hung["stacks"].values()))
+        assert lines[-1].endswith(" _block")
+        assert any(line.get("exit_code") in (HUNG, -9) for line in events(stack, "flowyard"))
+
+
+async def test_a_silent_executor_of_another_machine_is_not_called_healthy(stack: Embedded) -> None:
+    """Its supervisor isn't asked here: the gateway knows it by its heartbeats only."""
+    stack.send("executor-2", signal.SIGSTOP)
+
+    def is_silent() -> bool:
+        status = httpx.get(f"{stack.url}/v1/status", headers=stack.headers, timeout=10).json()
+        (executor,) = [one for one in status["executors"] if one["name"] == "executor-2"]
+        return executor["healthy"] is False
+
+    before = process(stack, "executor-2")
+    eventually_blocking(is_silent, FOUND_WITHIN_S + 5)
+    await stack.back("executor-2", after=before.starts)
