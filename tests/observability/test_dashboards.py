@@ -14,7 +14,15 @@ from support.prometheus import DEPLOY
 
 NAMES: Final = ("executors", "models_and_cost", "overview", "workflows")
 SOURCE: Final = {"type": "prometheus", "uid": "flowyard-prometheus"}
-FUNCTIONS: Final = {"histogram_quantile", "label_values", "sort_desc"}
+FUNCTIONS: Final = {
+    "histogram_quantile",
+    "label_replace",
+    "label_values",
+    "max_over_time",
+    "min_over_time",
+    "sort_desc",
+}
+OF_PROMETHEUS: Final = {"scrape_duration_seconds"}
 PROVISIONING: Final = FOLDER.parent / "provisioning"
 
 
@@ -75,7 +83,7 @@ def test_every_metric_in_a_query_is_one_of_ours() -> None:
     for dashboard in dashboards().values():
         exprs += [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
         exprs += [variable["query"]["query"] for variable in dashboard["templating"]["list"]]
-    missing = {name for expr in exprs for name in _metrics(expr)} - there
+    missing = {name for expr in exprs for name in _metrics(expr)} - there - OF_PROMETHEUS
     assert missing == set()
 
 
@@ -113,5 +121,20 @@ def _recorded() -> set[str]:
 
 def _metrics(expr: str) -> set[str]:
     """The names in an expression. Of all that it may hold, only metrics and functions have `_` or `:` in them."""
-    bare = re.sub(r"{[^}]*}|\$\w+", " ", expr)
+    clauses = r"\b(?:on|by|group_left) \([^)]*\)"
+    bare = re.sub(rf'{{[^}}]*}}|\[[^]]*\]|\$\w+|"[^"]*"|{clauses}', " ", expr)
     return {name for name in re.findall(r"[\w:]*[_:][\w:]*", bare) if name not in FUNCTIONS}
+
+
+def test_no_panel_adds_a_zero_without_labels_to_series_with_labels() -> None:
+    exprs = [target["expr"] for dash in dashboards().values() for panel in panels(dash) for target in panel["targets"]]
+    zeros = [expr for expr in exprs if "vector(0)" in expr and re.search(r"\bby \(", expr)]
+    assert len(zeros) >= 12
+    assert [expr for expr in zeros if not expr.endswith(" or on () vector(0)")] == []
+
+
+def test_executors_are_shown_by_their_names_and_never_by_their_addresses() -> None:
+    text = (FOLDER / "executors.json").read_text()
+    assert "{{instance}}" not in text
+    assert "$instance" not in text
+    assert text.count("{{name}}") >= 10

@@ -117,8 +117,8 @@ class Project:
         await asyncio.to_thread(self.up, "--no-recreate", *scaled)
 
     def container(self, service: str) -> str:
-        """Its name. `executor-2` is the second of its service; an executor's own name is its container's id."""
-        if re.fullmatch("[0-9a-f]{12}", service):
+        """Its name. `executor-2` is the second of its service; an executor's own name is that of its container."""
+        if service.startswith(self.name):
             return service
         return f"{self.name}-{service}" if service[-1].isdigit() else f"{self.name}-{service}-1"
 

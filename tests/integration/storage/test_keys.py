@@ -6,6 +6,7 @@ import pytest
 
 from flowyard.access import Caller, new_key
 from flowyard.errors.requests import UnknownKey
+from flowyard.errors.services import Unavailable
 from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from support.waiting import eventually
@@ -105,6 +106,42 @@ async def test_a_revoked_key_is_refused_at_once_where_a_message_arrives(keys: Ke
     await keys.revoke(info.id)
     cached.forget(info.id) if by == "id" else cached.forget_all()
     assert await cached.verify(text) is None
+
+
+class Away(Keys):
+    """As with a Postgres that is away, in one of two ways."""
+
+    how: str | None = None
+
+    async def verify(self, text: str) -> Caller | None:
+        if self.how == "refuses":
+            raise Unavailable("Postgres")
+        if self.how == "is silent":
+            await asyncio.Event().wait()
+        return await super().verify(text)
+
+
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+async def test_a_scraper_is_known_while_postgres_is_away_and_nobody_else_is(database: Database, how: str) -> None:
+    keys = Away(database)
+    info, text = await keys.create("prometheus", frozenset({"read"}))
+    other = (await keys.create("other", frozenset({"read"})))[1]
+    revoked = await keys.create("revoked", frozenset({"read"}))
+    cached = CachedKeys(keys, seconds=0)
+    assert await cached.verify_scraper(text) == Caller(info.id, "prometheus", frozenset({"read"}))
+    assert await cached.verify_scraper(revoked[1])
+    cached.forget(revoked[0].id)
+    keys.how = how
+    assert await cached.verify_scraper(text) == Caller(info.id, "prometheus", frozenset({"read"}))
+    assert await cached.verify_scraper(f"fy_{info.id}_{'a' * 40}") is None
+    assert await cached.verify_scraper(other) is None
+    assert await cached.verify_scraper(revoked[1]) is None
+    assert await cached.verify_scraper("no key") is None
+    keys.how = None
+    await keys.revoke(info.id)
+    assert await cached.verify_scraper(text) is None
+    keys.how = how
+    assert await cached.verify_scraper(text) is None
 
 
 async def test_what_is_cached_of_a_key_doesnt_open_for_another_secret(keys: Keys) -> None:

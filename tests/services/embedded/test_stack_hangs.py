@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from flowyard.service.watchdog import HUNG
@@ -89,3 +90,29 @@ async def test_a_silent_executor_of_another_machine_is_not_called_healthy(stack:
     before = process(stack, "executor-2")
     eventually_blocking(is_silent, FOUND_WITHIN_S + 5)
     await stack.back("executor-2", after=before.starts)
+
+
+async def test_metrics_are_read_with_a_key_while_postgres_does_not_answer(stack: Embedded) -> None:
+    names = ("gateway", "dashboard", "registry", "executor-1")
+
+    def page(name: str, key: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.get(f"{stack.address(name)}/metrics", headers=headers, timeout=4)
+
+    assert {page(name, stack.key).status_code for name in names} == {200}
+    stack.send("postgres", signal.SIGSTOP)
+    # The statements of open connections go on: these are processes of their own.
+    servers = psutil.Process(process(stack, "postgres").pid).children(recursive=True)
+    try:
+        for server in servers:
+            server.suspend()
+        eventually_blocking(
+            lambda: all("flowyard_postgres_reachable 0.0" in page(name, stack.key).text for name in names), 30
+        )
+        for name in names:
+            assert page(name, f"{stack.key[:-1]}x").status_code == 401
+    finally:
+        for server in servers:
+            server.resume()
+        stack.send("postgres", signal.SIGCONT)
+    eventually_blocking(lambda: "flowyard_postgres_reachable 1.0" in page("gateway", stack.key).text, 20)

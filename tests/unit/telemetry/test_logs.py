@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from flowyard.telemetry.logs import JsonLines, bind_run, redact, run_context, setup_logs
+from flowyard.telemetry.logs import JsonLines, Repetitions, bind_run, redact, run_context, setup_logs
 
 
 class Lines:
@@ -118,6 +118,28 @@ def test_secrets_in_tracebacks_are_not_written() -> None:
 
 def test_redacting_a_long_line_is_quick() -> None:
     assert redact("a" * 1_000_000 + "://" * 1_000).startswith("a")
+
+
+def passed(records: list[logging.LogRecord]) -> list[tuple[str, int]]:
+    repetitions = Repetitions()
+    return [(record.msg, getattr(record, "repeated", 0)) for record in records if repetitions.filter(record)]
+
+
+def warning(at: float, text: str = "can't claim", **fields: Any) -> logging.LogRecord:
+    facts = {"name": "flowyard.test", "levelno": logging.WARNING, "levelname": "WARNING", "msg": text, "created": at}
+    return logging.makeLogRecord({**facts, **fields})
+
+
+def test_the_same_warning_twice_a_second_becomes_one_and_a_count() -> None:
+    minute = [warning(1000 + n / 2, text) for n in range(120) for text in ("can't claim", "can't sweep")]
+    assert passed(minute) == [("can't claim", 0), ("can't sweep", 0), ("can't claim", 59), ("can't sweep", 59)]
+
+
+def test_what_differs_in_its_fields_or_its_run_is_not_the_same_and_neither_is_a_bug() -> None:
+    assert len(passed([warning(1, run_id="a"), warning(1, run_id="b"), warning(1, runs=1), warning(1, runs=2)])) == 4
+    bug = (ValueError, ValueError("no"), None)
+    assert len(passed([warning(1, exc_info=bug), warning(1, exc_info=bug)])) == 2
+    assert len(passed([warning(1, levelno=logging.INFO), warning(1, levelno=logging.INFO)])) == 2
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_the_queue_is_empty_before_it_is_anything_else() -> None:
 
 
 def test_the_build_has_service_and_version() -> None:
-    assert make().value("flowyard_build_info", service="gateway", version="1.2.3") == 1
+    assert make().value("flowyard_build_info", service="gateway", version="1.2.3", name="gateway") == 1
 
 
 async def test_a_blocked_loop_is_seen() -> None:

@@ -26,7 +26,7 @@ def dashboard_app(parts: DashboardParts) -> FastAPI:
     app = make_app(
         About("Flowyard dashboard", version("flowyard"), ABOUT),
         routers=[page.router for page in pages],
-        checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
+        checks=postgres_and_nats(parts.database, parts.bus, disk=parts.settings.disk, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,
         body_limit=parts.settings.form_limit,

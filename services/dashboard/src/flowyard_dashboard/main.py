@@ -14,7 +14,7 @@ from flowyard.service.connections import open_connections
 from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
 from flowyard.storage.history import History
-from flowyard.storage.keys import Keys, Sessions
+from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.web.large_answers import LargeAnswers
@@ -67,6 +67,7 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
             workflows=Workflows(database),
             overview=Overview(database),
             keys=Keys(database),
+            scrapers=CachedKeys(Keys(database)),
             sessions=Sessions(database),
             wrong_keys=WrongKeys(settings.trusted_proxies),
             assets=assets,

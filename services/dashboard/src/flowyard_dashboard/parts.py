@@ -12,7 +12,7 @@ from flowyard.bus.connection import Bus
 from flowyard.control.live import Live
 from flowyard.control.parts import Control
 from flowyard.storage.database import Database
-from flowyard.storage.keys import Keys, Sessions
+from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
@@ -37,6 +37,7 @@ class DashboardParts:
     workflows: Workflows
     overview: Overview
     keys: Keys
+    scrapers: CachedKeys
     sessions: Sessions
     wrong_keys: WrongKeys
     assets: Assets

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowyard.access import Caller
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import Forbidden
+from flowyard.web.auth import METRICS_PATH
 from flowyard_dashboard import assets, error_pages
 from flowyard_dashboard.pages import caller_of
 from flowyard_dashboard.parts import DashboardParts
@@ -22,7 +23,7 @@ from flowyard_dashboard.parts import DashboardParts
 COOKIE: Final = "flowyard_session"
 LOGIN: Final = "/login"
 _PUBLIC: Final = frozenset({LOGIN, "/health/live", "/health/ready"})
-_WITH_KEY: Final = frozenset({"/metrics", "/openapi.json"})
+_WITH_KEY: Final = frozenset({METRICS_PATH, "/openapi.json"})
 """Paths for machines, which may send an API key instead."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
@@ -74,7 +75,9 @@ class SessionGuard:
 
     async def _caller(self, request: Request) -> Caller | None:
         if _has_key(request):
-            return await self._parts.keys.verify(_key_of(request))
+            is_scrape = request.scope["path"] == METRICS_PATH
+            verify = self._parts.scrapers.verify_scraper if is_scrape else self._parts.keys.verify
+            return await verify(_key_of(request))
         token = request.cookies.get(COOKIE)
         return await self._parts.sessions.find(token) if token else None
 

@@ -23,6 +23,7 @@ from flowyard.llm.models import Models, open_models
 from flowyard.no_telemetry import forbid_telemetry
 from flowyard.secrets.sealing import secret_box
 from flowyard.service.connections import Connections, open_connections
+from flowyard.service.disk import disk_check
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
 from flowyard.settings import PREFIX, read_settings
@@ -230,8 +231,14 @@ def _app(parts: ExecutorParts) -> FastAPI:
     return make_app(
         About("Flowyard executor", version("flowyard"), _ABOUT),
         routers=[],
-        checks=[Check("postgres", postgres), Check("nats", nats), Check("replays", parts.mismatches.check)],
+        checks=[
+            Check("postgres", postgres),
+            Check("nats", nats),
+            disk_check(parts.database, parts.settings.disk),
+            Check("replays", parts.mismatches.check),
+        ],
         metrics=parts.metrics,
         shutting_down=parts.draining,
         verify=parts.callers.verify,
+        verify_scraper=parts.callers.verify_scraper,
     )

@@ -14,6 +14,7 @@ from flowyard.language.workflow import Budget
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.service.installation import InstallationSettings
+from flowyard.service.own_name import container_name
 from flowyard.settings import Port, SecretKey
 from flowyard.steps.context import OUTPUTS_LIMIT, STATE_LIMIT
 from flowyard.storage.pace import Limit
@@ -22,6 +23,8 @@ from flowyard_executor.model_limit_settings import read_model_limits
 
 
 def _own_name() -> str:
+    if (container := container_name()) is not None:
+        return container
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:100] or "executor"
 
 

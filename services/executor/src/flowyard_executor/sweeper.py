@@ -66,6 +66,7 @@ async def measure(parts: ExecutorParts, *, every_s: float = 5.0) -> None:
             parts.metrics.runs.orphaned.set(await parts.queue.orphaned())
         except Unavailable:
             log.debug("can't measure the queue: Postgres is unreachable")
+            parts.metrics.runs.forget_queue()
         await asyncio.sleep(every_s)
 
 

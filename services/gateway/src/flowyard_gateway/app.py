@@ -32,11 +32,12 @@ def gateway_app(parts: GatewayParts) -> FastAPI:
     app = make_app(
         About("Flowyard", version("flowyard"), _TEXT),
         routers=[*(module.router for module in _ROUTES), proxy_routes(registry)],
-        checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
+        checks=postgres_and_nats(parts.database, parts.bus, disk=parts.settings.disk, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,
         verify=parts.callers.verify,
         wrong_keys=WrongKeys(parts.settings.trusted_proxies),
+        verify_scraper=parts.callers.verify_scraper,
         body_limit=parts.settings.body_limit,
     )
     app.state.parts = parts

@@ -20,10 +20,11 @@ def registry_app(parts: RegistryParts) -> FastAPI:
     app = make_app(
         About("Flowyard registry", version("flowyard"), ABOUT),
         routers=[workflow_routes.router, language_routes.router, agent_routes.router],
-        checks=postgres_and_nats(parts.database, parts.bus, without_nats=_WITHOUT_NATS),
+        checks=postgres_and_nats(parts.database, parts.bus, disk=parts.settings.disk, without_nats=_WITHOUT_NATS),
         metrics=parts.metrics,
         shutting_down=parts.shutting_down,
         verify=parts.keys.verify,
+        verify_scraper=parts.keys.verify_scraper,
     )
     app.state.parts = parts
     return app

@@ -13,6 +13,14 @@ class Unavailable(FlowyardError, code="unavailable", status=503, title="A servic
         super().__init__(f"{what} can't be reached now")
 
 
+class DiskFull(Unavailable, code="disk_full", title="The disk is full"):
+    """Postgres can't store anything: its disk is full."""
+
+    def __init__(self) -> None:
+        self.retry_after = 5.0
+        FlowyardError.__init__(self, "Postgres can't store anything now: its disk is full")
+
+
 class ShuttingDown(FlowyardError, code="shutting_down", status=503, title="The service is shutting down"):
     """A request was still open at the end of the service's grace period."""
 

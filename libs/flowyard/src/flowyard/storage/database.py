@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
@@ -14,7 +15,7 @@ import asyncpg
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import CommitRefused
-from flowyard.errors.services import Unavailable, WrongDatabase
+from flowyard.errors.services import DiskFull, Unavailable, WrongDatabase
 
 _SETTINGS: Final = {
     "timezone": "UTC",
@@ -23,6 +24,8 @@ _SETTINGS: Final = {
     # A process that is frozen within a transaction must not hold up others.
     "idle_in_transaction_session_timeout": "5s",
 }
+_FULL_FOR_S: Final = 30.0
+"""Executors try to claim runs every second: as long as the disk is full, one of them notices."""
 UNREACHABLE: Final = (
     OSError,
     TimeoutError,
@@ -44,23 +47,29 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
+        self._full_at = -math.inf
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a statement has lately failed because the disk of Postgres is full."""
+        return time.monotonic() - self._full_at < _FULL_FOR_S
 
     async def rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
-        with _translated():
+        with self._translated():
             rows: list[asyncpg.Record] = await self._pool.fetch(statement, *args)
             return rows
 
     async def row(self, statement: str, *args: Any) -> asyncpg.Record | None:
-        with _translated():
+        with self._translated():
             return await self._pool.fetchrow(statement, *args)
 
     async def value(self, statement: str, *args: Any) -> Any:
-        with _translated():
+        with self._translated():
             return await self._pool.fetchval(statement, *args)
 
     async def execute(self, statement: str, *args: Any) -> int:
         """The number of rows that the statement changed."""
-        with _translated():
+        with self._translated():
             tag = await self._pool.execute(statement, *args)
         return int(tag.rpartition(" ")[2] or 0)
 
@@ -71,19 +80,21 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """For several statements. Not for those that run often: a process that is frozen in between keeps its locks."""
-        with _translated():
+        with self._translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield connection
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except UNREACHABLE as error:
-        if isinstance(error, ValueError):  # an argument of the wrong type: our bug
-            raise
-        raise Unavailable("Postgres") from error
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except asyncpg.DiskFullError as error:
+            self._full_at = time.monotonic()
+            raise DiskFull from error
+        except UNREACHABLE as error:
+            if isinstance(error, ValueError):  # an argument of the wrong type: our bug
+                raise
+            raise Unavailable("Postgres") from error
 
 
 def dumps(value: Any) -> str:

@@ -17,9 +17,13 @@ import asyncpg
 
 from flowyard.access import KEY_RANDOM, Caller, NewKey, Scope, new_key, parse_key, same_digest
 from flowyard.errors.requests import UnknownKey
+from flowyard.errors.services import Unavailable
 from flowyard.storage.database import Database
 
 _MOST_REMEMBERED: Final = 10_000
+_MOST_SCRAPERS: Final = 100
+_SCRAPER_PATIENCE_S: Final = 1.0
+"""Prometheus waits for four seconds, and a server that doesn't answer is the time when it is needed most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class CachedKeys:
         self._keys = keys
         self._seconds = seconds
         self._looked_up: OrderedDict[tuple[str, bytes], tuple[float, asyncio.Task[Caller | None]]] = OrderedDict()
+        self._scrapers: OrderedDict[tuple[str, bytes], Caller] = OrderedDict()
 
     async def verify(self, text: str) -> Caller | None:
         """As `Keys.verify`."""
@@ -98,14 +103,37 @@ class CachedKeys:
         if look_up is None or now >= until:
             # Many requests wait for one query. It goes on when one of them is cancelled.
             look_up = asyncio.create_task(self._look_up(text, place))
+            look_up.add_done_callback(_retrieve)
             self._looked_up[place] = now + self._seconds, look_up
             self._looked_up.move_to_end(place)
             while len(self._looked_up) > _MOST_REMEMBERED:
                 self._looked_up.popitem(last=False)
         return await asyncio.shield(look_up)
 
+    async def verify_scraper(self, text: str) -> Caller | None:
+        """As `verify`, for metrics: while Postgres can't be reached, its last answer for this key counts.
+
+        Without it, nobody would see what is wrong just then. Never raises Unavailable; None for a key that this process
+        doesn't know.
+        """
+        if (place := parse_key(text)) is None:
+            return None
+        try:
+            async with asyncio.timeout(_SCRAPER_PATIENCE_S):
+                caller = await self.verify(text)
+        except (Unavailable, TimeoutError):
+            return self._scrapers.get(place)
+        self._scrapers.pop(place, None)
+        if caller is not None:
+            self._scrapers[place] = caller
+            if len(self._scrapers) > _MOST_SCRAPERS:
+                self._scrapers.popitem(last=False)
+        return caller
+
     def forget(self, key_id: str) -> None:
         """Call it when this key has changed."""
+        for scraper in [place for place in self._scrapers if place[0] == key_id]:
+            del self._scrapers[scraper]
         for place in [place for place in self._looked_up if place[0] == key_id]:
             del self._looked_up[place]
 
@@ -122,6 +150,12 @@ class CachedKeys:
             # Only valid keys are remembered.
             if caller is None:
                 self._looked_up.pop(place, None)
+
+
+def _retrieve(look_up: asyncio.Task[Caller | None]) -> None:
+    """Nobody may wait for it any more: then its error is no bug."""
+    if not look_up.cancelled():
+        look_up.exception()
 
 
 class Sessions:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final
 from uuid import UUID
 
@@ -47,6 +49,9 @@ _SECRETS: Final = (
     ),
 )
 
+_MOST_WARNINGS: Final = 1000
+_STANDARD: Final = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
 _run: ContextVar[UUID | None] = ContextVar("run", default=None)
 
 
@@ -77,6 +82,7 @@ def setup_logs(service: str, level: str) -> None:
     """Sends all logs of the process to standard error as JSON lines. `level`: debug, info, warning or error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
+    handler.addFilter(Repetitions())
     root = logging.getLogger()
     root.handlers = [handler]
     # `debug` applies to our own loggers only: libraries log the headers and bodies of requests at that level.
@@ -86,6 +92,34 @@ def setup_logs(service: str, level: str) -> None:
     for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)
+
+
+class Repetitions(logging.Filter):
+    """Lets the same warning through once in `quiet_s` seconds, with how often it was `repeated` before.
+
+    The same: of the same logger, with the same text and fields. Errors with a traceback always pass.
+    """
+
+    def __init__(self, *, quiet_s: float = 30.0) -> None:
+        super().__init__()
+        self._quiet_s = quiet_s
+        self._passed: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or record.exc_info:
+            return True
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        key = f"{record.name} {record.levelno} {record.getMessage()} {_run.get()} {fields}"
+        at, repeated = self._passed.pop(key, (-inf, 0))
+        if record.created - at < self._quiet_s:
+            self._passed[key] = at, repeated + 1
+            return False
+        self._passed[key] = record.created, 0
+        if len(self._passed) > _MOST_WARNINGS:
+            self._passed.popitem(last=False)
+        if repeated:
+            record.repeated = repeated
+        return True
 
 
 class JsonLines(JsonFormatter):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from math import nan
 from typing import Final, Generic, NoReturn, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
@@ -16,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import ModelCalled
+from flowyard.telemetry.machine import memory_limit
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """Buckets for statements, commits and doorbells: half a millisecond to five seconds."""
@@ -98,6 +100,13 @@ class RunMetrics:
         self.deleted = make.counter("retention_deleted_rows_total", "Rows deleted after their retention.", "kind")
         for status in ("queued", "running", "waiting"):
             self.depth.labels(status)
+
+    def forget_queue(self) -> None:
+        """Unknown is not zero, and not what it was a while ago."""
+        for status in ("queued", "running", "waiting"):
+            self.depth.labels(status).set(nan)
+        self.oldest_queued.set(nan)
+        self.orphaned.set(nan)
 
     def create_series(self, workflow: str) -> None:
         """Creates the workflow's series with 0, so that `rate()` counts the first run of each status, too."""
@@ -225,6 +234,18 @@ class BusMetrics:
         self.connected = make.gauge("bus_connected", "1 while connected.")
 
 
+class PostgresMetrics:
+    """This process's connections to Postgres."""
+
+    def __init__(self, make: _MetricFactory) -> None:
+        self.reachable = make.gauge("postgres_reachable", "1 while it answers within two seconds, else 0.")
+        self.reachable.set(1)
+        self.disk_size = make.gauge("disk_size_bytes", "Size of the disk of Postgres, if it is known.")
+        self.disk_free = make.gauge("disk_free_bytes", "Free space on the disk of Postgres, if it is known.")
+        self.disk_size.set(nan)
+        self.disk_free.set(nan)
+
+
 class HttpMetrics:
     """Requests that this process answers."""
 
@@ -239,7 +260,9 @@ class ProcessMetrics:
     """The process itself."""
 
     def __init__(self, make: _MetricFactory) -> None:
-        self.build = make.gauge("build_info", "Always 1; the labels name service and version.", "service", "version")
+        build = "Always 1; the labels name the service, its version, and the process: executor-1."
+        self.build = make.gauge("build_info", build, "service", "version", "name")
+        self.memory_limit = make.gauge("memory_limit_bytes", "Most memory that the process may use.")
         self.loop_lag = make.histogram("event_loop_lag_seconds", "Lag of the event loop.", _FAST)
 
     async def watch_loop_lag(self, *, every_s: float = 0.5) -> NoReturn:
@@ -252,9 +275,9 @@ class ProcessMetrics:
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own. `name`: of the process; None: as the service."""
 
-    def __init__(self, *, service: str, version: str) -> None:
+    def __init__(self, *, service: str, version: str, name: str | None = None) -> None:
         # The `_created` series double the page, and we don't use them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -266,14 +289,16 @@ class Metrics:
         self.models = ModelMetrics(make)
         self.exports = ExportMetrics(make)
         self.bus = BusMetrics(make)
+        self.postgres = PostgresMetrics(make)
         self.http = HttpMetrics(make)
         self.process = ProcessMetrics(make)
-        self.process.build.labels(service, version).set(1)
+        self.process.build.labels(service, version, name or service).set(1)
+        self.process.memory_limit.set(memory_limit())
 
     def render(self) -> tuple[bytes, str]:
         """The page that Prometheus reads, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """The value of a sample by its full name, or None if it doesn't exist. For tests and status pages."""
         return self._registry.get_sample_value(name, labels)

@@ -40,13 +40,14 @@ def make_app(  # noqa: PLR0913  # by keyword
     shutting_down: asyncio.Event,
     verify: Verify | None = None,
     wrong_keys: WrongKeys | None = None,
+    verify_scraper: Verify | None = None,
     body_limit: int = BODY_LIMIT,
     headers: Mapping[str, str] = API_HEADERS,
 ) -> FastAPI:
     """An application with health, metrics, problems, limits and request ids; its OpenAPI is at `/openapi.json`.
 
-    `verify`: with it, every path but health needs a key, and routes may `require` a scope. `wrong_keys`:
-    slows down who tries wrong ones. `headers`: added to each
+    `verify`: with it, every path but health needs a key, and routes may `require` a scope. `verify_scraper`: instead,
+    for metrics. `wrong_keys`: slows down who tries wrong ones. `headers`: added to each
     response that doesn't have them. `shutting_down`: while set, the service isn't ready.
     """
     app = _DocumentedApp(
@@ -66,7 +67,9 @@ def make_app(  # noqa: PLR0913  # by keyword
     # The middleware that is added last is the outermost.
     app.add_middleware(BodyLimit, limit=body_limit)
     if verify is not None:
-        app.add_middleware(Guard, verify=verify, wrong_keys=wrong_keys or WrongKeys())
+        app.add_middleware(
+            Guard, verify=verify, verify_scraper=verify_scraper or verify, wrong_keys=wrong_keys or WrongKeys()
+        )
     app.add_middleware(RequestLog, metrics=metrics.http, headers=headers, shutting_down=shutting_down)
     return app
 

@@ -21,6 +21,7 @@ Verify: TypeAlias = Callable[[str], Awaitable[Caller | None]]
 """The text of a key → its owner; None if the key isn't valid."""
 
 OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
+METRICS_PATH: Final = "/metrics"
 
 
 def _described(scope: Scope) -> str:
@@ -67,12 +68,13 @@ ADMIN: Final[list[Any]] = [Depends(require("admin"))]
 class Guard:
     """ASGI middleware: every path that isn't in OPEN_PATHS needs a valid key. Routes may `require` a scope in addition.
 
-    It comes before the route is looked up and the body is read.
+    It comes before the route is looked up and the body is read. `verify_scraper`: instead of `verify`, for metrics.
     """
 
-    def __init__(self, app: ASGIApp, *, verify: Verify, wrong_keys: WrongKeys) -> None:
+    def __init__(self, app: ASGIApp, *, verify: Verify, verify_scraper: Verify, wrong_keys: WrongKeys) -> None:
         self._app = app
         self._verify = verify
+        self._verify_scraper = verify_scraper
         self._wrong_keys = wrong_keys
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -88,7 +90,8 @@ class Guard:
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized(given=False)
-        if await self._verify(key.strip()) is None:
+        verify = self._verify_scraper if scope["path"] == METRICS_PATH else self._verify
+        if await verify(key.strip()) is None:
             if wait_s := await self._wrong_keys.add(scope, key.strip()):
                 raise TooManyWrongKeys(retry_after=wait_s)
             raise Unauthorized(given=True)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from flowyard.errors.base import FlowyardError
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.auth import METRICS_PATH
 from flowyard.web.recent import Recent
 
 _KEEP_S: Final = 0.5
@@ -68,7 +69,7 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
         response.status_code = 200 if is_ready else 503
         return Readiness(version=version, ready=is_ready, draining=draining.is_set(), checks=results)
 
-    @router.get("/metrics", include_in_schema=False)
+    @router.get(METRICS_PATH, include_in_schema=False)
     async def metrics_page() -> Response:
         page, content_type = metrics.render()
         return Response(page, media_type=content_type)

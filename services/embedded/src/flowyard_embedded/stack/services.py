@@ -131,6 +131,7 @@ def _spec(
         "DATABASE_URL": around.database_url(service).get_secret_value(),
         "NATS_URL": around.nats_url(service).get_secret_value(),
         "HOST": LOOPBACK,
+        **({} if external_url(DATABASE_URL, around.environment) else {"DISK": str(around.data)}),
         "PORT": str(port),
         "GRACE_S": str(grace_s),
         **({"SECRET_KEY_FILE": str(around.secret_key)} if around.secret_key and service in _SEAL else {}),
