@@ -41,8 +41,8 @@ def kill_if_silent() -> None:
 
 port, path = int(sys.argv[1]), (sys.argv[2:] or ["/health/ready"])[0]
 try:
-    # The checks of a service take up to two seconds.
-    answer = answer_of(path, within_s=2.5)
+    # The checks of a service of ours take up to two seconds.
+    answer = answer_of(path, within_s=4 if sys.argv[2:] else 2.5)
 except TimeoutError:
     if not sys.argv[2:]:
         kill_if_silent()

@@ -59,3 +59,5 @@ def test_tags_find_the_run_and_its_trace() -> None:
     tags = tags_of(finished_run((1, StepStarted(ONE)), (2, called(ONE)), (3, ENDED)))
     assert (tags["flowyard.run_id"], tags["flowyard.trace_id"]) == (str(RUN), RUN.hex)
     assert (tags["flowyard.models_called"], tags["flowyard.cost"]) == ("openai/gpt", "known")
+    assert "" not in tags.values()
+    assert "flowyard.error" not in tags

@@ -74,7 +74,11 @@ def texts(span: Span) -> tuple[Any, Any]:
 
 
 def test_a_run_is_a_tree_of_its_steps_and_their_calls() -> None:
-    root, call, think, other, write = spans_of(finished_run(*MOMENTS, document=DOCUMENT, inputs={"topic": "dawn"}))
+    root, queue, call, think, other, write = spans_of(
+        finished_run(*MOMENTS, document=DOCUMENT, inputs={"topic": "dawn"})
+    )
+    assert (queue.name, queue.parent_id, seconds(queue)) == ("queue", root.span_id, (0.0, 0.5))
+    assert queue.attributes == {"flowyard.queue.reason": "submitted", "flowyard.executor": "one"}
     assert [span.name for span in (root, think, write)] == ["invoke_workflow test", "step think", "step write"]
     assert (root.parent_id, think.parent_id, write.parent_id) == (None, root.span_id, root.span_id)
     assert (call.parent_id, other.parent_id) == (think.span_id, write.span_id)
@@ -119,6 +123,42 @@ def test_a_call_speaks_the_language_of_the_conventions() -> None:
         "flowyard.retries": 1,
         "flowyard.cost_usd": "0.1",
     }
+
+
+def test_an_answer_is_named_as_it_names_itself() -> None:
+    answer: dict[str, Any] = {"served_by": "gpt-2026-01-01", "reply_id": "chatcmpl-1", "finish_reason": "length"}
+    calls = (
+        called(THINK, **answer, streamed=True, asks_json=True),
+        called(THINK, finish_reason="stop", asks_json=False),
+    )
+    [_, *spans] = spans_of(finished_run((0, StepStarted(THINK)), (2, calls[0]), (3, calls[1]), (4, ENDED)))
+    first, second = [span.attributes for span in spans if span.role == "call"]
+    names = ("response.model", "response.id", "response.finish_reasons", "request.stream", "output.type")
+    assert [first.get(f"gen_ai.{name}") for name in names] == [
+        "gpt-2026-01-01",
+        "chatcmpl-1",
+        ("length",),
+        True,
+        "json",
+    ]
+    assert [second.get(f"gen_ai.{name}") for name in names] == ["gpt", None, ("stop",), None, "text"]
+
+
+def test_what_failed_has_an_exception_and_what_was_queued_to_the_end_a_span() -> None:
+    error = Failure("timeout", "too slow", "think")
+    run = finished_run(
+        (0, "run.queued"), (1, "run.claimed", {"attempt": 1, "executor": "one"}), (1, StepStarted(THINK)),
+        (2, called(THINK, error=error)), (2, StepFailed(THINK, 1.0, error, "fail")),
+        (3, "run.queued", {"reason": "executor_lost"}), (5, RunFinished("failed", 3.0, {}, error)),
+        status="failed", error=error,
+    )  # fmt: skip
+    spans = spans_of(run)
+    failed = {span.role: span.events[-1] for span in spans if span.error is not None}
+    assert failed.keys() == {"run", "step", "call"}
+    for event in failed.values():
+        assert (event.name, event.attributes["exception.message"]) == ("exception", "too slow")
+        assert event.attributes["exception.type"] == "timeout"
+    assert [seconds(span) for span in spans if span.role == "queue"] == [(0.0, 1.0), (3.0, 5.0)]
 
 
 def test_what_is_unknown_is_left_out_and_never_zero() -> None:
@@ -218,7 +258,8 @@ def test_a_step_whose_executor_died_is_two_spans_and_the_lost_call_belongs_to_th
         (7, finished(THINK)),
         (8, ENDED),
     )
-    [_, first, lost_call, call, second] = spans_of(run)
+    [_, first, queue, lost_call, call, second] = spans_of(run)
+    assert seconds(queue) == (5.0, 6.0)
     assert [seconds(first), seconds(second)] == [(0.0, 5.0), (6.0, 7.0)]
     assert (first.error, second.error) == ("lease_expired", None)
     assert (lost_call.parent_id, call.parent_id) == (first.span_id, second.span_id)

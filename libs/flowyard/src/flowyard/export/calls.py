@@ -22,10 +22,11 @@ _PROVIDER_NAMES: Final[Mapping[str, str]] = {
     "xai": "x_ai",
 }
 """`gen_ai.provider.name` of the providers that we name differently."""
+_OUTPUT_TYPES: Final[Mapping[bool | None, str | None]] = {True: "json", False: "text", None: None}
 _MAX_MESSAGES: Final = 100_000
 
 
-def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | bool | int | float]:
+def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | bool | int | float | tuple[str, ...]]:
     """Unknown values are left out. Prompts and replies are included if the node logs them."""
     attributes: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
@@ -34,6 +35,11 @@ def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | boo
         "gen_ai.usage.input_tokens": call.tokens_in,
         "gen_ai.usage.output_tokens": call.tokens_out,
         "gen_ai.usage.cache_read.input_tokens": call.tokens_cached,
+        "gen_ai.request.stream": call.streamed or None,
+        "gen_ai.output.type": _OUTPUT_TYPES[call.asks_json],
+        "gen_ai.response.model": _served_by(call),
+        "gen_ai.response.id": clean(call.reply_id) if call.reply_id is not None else None,
+        "gen_ai.response.finish_reasons": (clean(call.finish_reason),) if call.finish_reason is not None else None,
         "gen_ai.response.time_to_first_chunk": call.first_token_s,
         "error.type": call.error.code if call.error is not None else None,
         "flowyard.provider": clean(call.provider),
@@ -42,6 +48,13 @@ def call_attributes(call: ModelCalled, node: Node | None) -> dict[str, str | boo
         **_messages(call),
     }
     return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _served_by(call: ModelCalled) -> str | None:
+    # An answer that is from the model that was asked doesn't repeat its name in the event.
+    has_answered = call.finish_reason is not None or call.reply_id is not None
+    name = call.served_by or (call.model if has_answered else None)
+    return clean(name) if name is not None else None
 
 
 def _request_attributes(call: ModelCalled, node: Node | None) -> dict[str, Any]:
@@ -72,9 +85,8 @@ def _messages(call: ModelCalled) -> dict[str, str]:
         if system := [part for role, part in parts if role == "system"]:
             texts["gen_ai.system_instructions"] = _json(system)
     if call.reply is not None:
-        # We don't record why the model stopped.
-        reply = {"role": "assistant", "parts": [{"type": "text", "content": call.reply}], "finish_reason": "unknown"}
-        texts["gen_ai.output.messages"] = _json([reply])
+        reply = {"role": "assistant", "parts": [{"type": "text", "content": call.reply}]}
+        texts["gen_ai.output.messages"] = _json([{**reply, "finish_reason": call.finish_reason or "unknown"}])
     return texts
 
 

@@ -29,7 +29,7 @@ PREFIX: Final = "flowyard/"
 _API: Final = "/api/2.0/mlflow"
 _TRACES: Final = "/api/3.0/mlflow/traces"
 _JSON: Final = {"content-type": "application/json"}
-_TYPES: Final = {"run": "WORKFLOW", "step": "CHAIN", "call": "CHAT_MODEL"}
+_TYPES: Final = {"run": "WORKFLOW", "queue": "UNKNOWN", "step": "CHAIN", "call": "CHAT_MODEL"}
 # A request may have 100 params and 1 MB, and 1000 metrics.
 _MAX_PARAMS: Final = 30
 _MAX_METRICS: Final = 500
@@ -37,11 +37,12 @@ _MAX_METRICS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """An MLflow run. `params`, `metrics`: the names that MLflow has stored. `is_new`: just created."""
+    """An MLflow run. `params`, `metrics`, `tags`: the names that MLflow has stored. `is_new`: just created."""
 
     id: str
     params: frozenset[str] = frozenset()
     metrics: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
     is_new: bool = True
 
 
@@ -135,7 +136,8 @@ class MlflowTarget:
 
     async def _find_run(self, finished: FinishedRun, experiment: str) -> _Run | None:
         for run in await self._runs_of(finished, experiment, limit=1):
-            return _Run(str(run["info"]["run_id"]), _names(run, "params"), _names(run, "metrics"), is_new=False)
+            params, metrics, tags = (_names(run, kind) for kind in ("params", "metrics", "tags"))
+            return _Run(str(run["info"]["run_id"]), params, metrics, tags, is_new=False)
         return None
 
     async def _log(self, finished: FinishedRun, spans: Sequence[Span], run: _Run) -> None:
@@ -155,6 +157,9 @@ class MlflowTarget:
             if not run.is_new:
                 batch["tags"] = _listed(tags_of(finished))
             await self._call("POST", f"{_API}/runs/log-batch", batch)
+        # Of an earlier end, such as the error of a run that was retried.
+        for name in sorted(tag for tag in run.tags - tags_of(finished).keys() if tag.startswith("flowyard.")):
+            await self._call("POST", f"{_API}/runs/delete-tag", {"run_id": run.id, "key": name})
         ended = {"run_id": run.id, "status": STATUS[finished.run.status], "end_time": end}
         await self._call("POST", f"{_API}/runs/update", ended)
 
@@ -226,7 +231,7 @@ def mlflow_view(span: Span, finished: FinishedRun) -> dict[str, Value]:
     if span.role == "call":
         cost = span.attributes.get("flowyard.cost_usd")
         # Without this attribute MLflow would look up a price by itself.
-        attributes["mlflow.llm.cost"] = json.dumps({} if cost is None else {"total_cost": float(cost)})
+        attributes["mlflow.llm.cost"] = json.dumps({} if cost is None else {"total_cost": float(str(cost))})
     if span.role == "run":
         attributes["mlflow.traceTag.flowyard.run_id"] = str(finished.run.id)
         attributes["mlflow.traceTag.flowyard.status"] = finished.run.status

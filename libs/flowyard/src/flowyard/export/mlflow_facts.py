@@ -63,11 +63,10 @@ def tags_of(finished: FinishedRun) -> dict[str, str]:
         "flowyard.cost": "unknown" if run.spending.cost_usd is None else "known",
         "flowyard.models_called": shortened(clean(", ".join(called)), max_length=MAX_TAG),
         "flowyard.error": run.error.code if run.error is not None else "",
+        "flowyard.forked_from": str(run.forked_from) if run.forked_from is not None else "",
         "mlflow.source.name": f"flowyard/{run.workflow}",
     }
-    if run.forked_from is not None:
-        tags["flowyard.forked_from"] = str(run.forked_from)
-    return tags
+    return {name: value for name, value in tags.items() if value}
 
 
 def _costs(calls: Iterable[tuple[str, CallRow]]) -> dict[str, Decimal | None]:

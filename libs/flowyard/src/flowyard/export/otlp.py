@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 
 from flowyard.export.addresses import OtlpAddress, Protocol
@@ -152,6 +152,8 @@ def _any(value: Value) -> AnyValue:
             return AnyValue(int_value=value) if -(2**63) <= value < 2**63 else AnyValue(string_value=str(value))
         case float():
             return AnyValue(double_value=value)
+        case tuple():
+            return AnyValue(array_value=ArrayValue(values=map(_any, value)))
         case _:
             return AnyValue(string_value=value)
 

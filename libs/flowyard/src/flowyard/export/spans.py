@@ -25,8 +25,8 @@ from flowyard.runs.events import Failure, StepId
 from flowyard.runs.run import Entry
 from flowyard.runs.timeline import LOST
 
-Value: TypeAlias = str | bool | int | float
-Role: TypeAlias = Literal["run", "step", "call"]
+Value: TypeAlias = str | bool | int | float | tuple[str, ...]
+Role: TypeAlias = Literal["run", "queue", "step", "call"]
 
 MAX_TEXT: Final = 100_000
 """Characters of one value; a longer one is cut off."""
@@ -113,6 +113,7 @@ class _Tracer:
         self._starts: Counter[StepId] = Counter()
         self._events: list[SpanEvent] = []
         self._last_at = 0
+        self._queued: tuple[int, str] | None = None
 
     def add(self, entry: Entry) -> None:
         event, at = decoded(entry.type, entry.data), ns_of(entry.at)
@@ -133,14 +134,19 @@ class _Tracer:
             case events.RunFinished():
                 # If somebody else ended the run, what its executor did after its last event is unknown.
                 self._interrupt(at if event.reason is None else self._last_at, event.status, event.status)
+                self._leave_queue(at)
                 self._add_run_event(entry, at)
             case events.RunQueued():
                 self._interrupt(self._last_at if event.reason in LOST else at, "given_back", event.reason)
+                self._queued = at, event.reason
                 self._add_run_event(entry, at)
             case events.RunWaiting():
                 self._interrupt(at, "waiting", event.reason)
                 self._add_run_event(entry, at)
-            case events.RunForked() | events.RunClaimed() | events.RunStarted():
+            case events.RunClaimed():
+                self._leave_queue(at, executor=event.executor)
+                self._add_run_event(entry, at)
+            case events.RunForked() | events.RunStarted():
                 self._add_run_event(entry, at)
             case events.RouteTaken() | events.LoopTurned() | None:
                 self._add_run_event(entry, at)
@@ -178,12 +184,23 @@ class _Tracer:
             ns_of(run.created_at),
             max([end_ns, *(span.end_ns for span in self.spans)]),
             attributes,
-            tuple(self._events),
+            (*self._events, *_exceptions(attributes, error, end_ns)),
             self._inputs,
             self._outputs,
             error,
             (run.forked_from,) if run.forked_from is not None else (),
         )
+
+    def _leave_queue(self, at: int, *, executor: str | None = None) -> None:
+        """`executor`: the one that has claimed the run; None: it ended while it was queued."""
+        if self._queued is None:
+            return
+        (queued_at, reason), self._queued = self._queued, None
+        attributes: dict[str, Value] = {"flowyard.queue.reason": reason}
+        if executor:
+            attributes["flowyard.executor"] = clean(executor)
+        span_id = self._id(f"queue {queued_at}")
+        self.spans.append(Span(span_id, self._root_id, "queue", "queue", queued_at, max(queued_at, at), attributes))
 
     # ---- steps
 
@@ -233,8 +250,10 @@ class _Tracer:
         if open_step is None:
             return
         attributes: dict[str, Value] = {**_step_attributes(step), **details}
+        error = clean(failure.message) if failure is not None else None
         if failure is not None:
             attributes["error.type"] = failure.code
+        end_ns = max(open_step.start_ns, at)
         self.spans.append(
             Span(
                 open_step.span_id,
@@ -242,12 +261,12 @@ class _Tracer:
                 "step",
                 f"step {step}",
                 open_step.start_ns,
-                max(open_step.start_ns, at),
+                end_ns,
                 attributes,
-                tuple(open_step.events),
+                (*open_step.events, *_exceptions(attributes, error, end_ns)),
                 open_step.inputs,
                 outputs,
-                clean(failure.message) if failure is not None else None,
+                error,
             )
         )
 
@@ -262,6 +281,7 @@ class _Tracer:
         attributes = {**_step_attributes(call.step), **call_attributes(call, node), **cost_attributes(call.cost_usd)}
         request = {"messages": [dict(message) for message in call.messages]} if call.messages is not None else None
         response = {"role": "assistant", "content": call.reply} if call.reply is not None else None
+        error = clean(call.error.message) if call.error is not None else None
         self.spans.append(
             Span(
                 self._id(f"call {seq}"),
@@ -272,10 +292,10 @@ class _Tracer:
                 min(at, max(start, open_step.start_ns)) if open_step is not None else start,
                 at,
                 attributes,
-                (),
+                _exceptions(attributes, error, at),
                 self._text(request) if request is not None else None,
                 self._text(response) if response is not None else None,
-                clean(call.error.message) if call.error is not None else None,
+                error,
             )
         )
 
@@ -302,6 +322,14 @@ class _Tracer:
 
 def _span_id(run_id: UUID, what: str) -> str:
     return sha256(f"{run_id} {what}".encode()).hexdigest()[:16]
+
+
+def _exceptions(attributes: Mapping[str, Value], error: str | None, at: int) -> tuple[SpanEvent, ...]:
+    """The event by which systems such as MLflow mark a failed span and show why it failed."""
+    if error is None:
+        return ()
+    facts: dict[str, Value] = {"exception.type": attributes["error.type"], "exception.message": error}
+    return (SpanEvent("exception", at, facts),)
 
 
 def _step_attributes(step: StepId) -> dict[str, Value]:

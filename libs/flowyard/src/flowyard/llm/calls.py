@@ -75,6 +75,21 @@ COMPLETE: Final = ReplyEnding()
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What an answer says of itself. `model`: which one wrote it, perhaps a dated version of the one that was asked.
+
+    `id`: of the answer, for the provider's support. `finish_reason`: in the provider's words. None: it doesn't say.
+    """
+
+    model: str | None = None
+    id: str | None = None
+    finish_reason: str | None = None
+
+
+NOWHERE: Final = Origin()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelReply:
     """`cost_usd`: None if no price is known. `first_token_s`: seconds to the first token; None without streaming.
 
@@ -87,6 +102,7 @@ class ModelReply:
     first_token_s: float | None = None
     ending: ReplyEnding = COMPLETE
     reasoning: str = ""
+    origin: Origin = NOWHERE
 
 
 class Model(Protocol):

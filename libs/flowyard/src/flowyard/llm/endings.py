@@ -7,13 +7,15 @@ from typing import Final, assert_never
 
 from flowyard.errors.steps import ReplyCutOff, ReplyFiltered, ReplyRefused, UnusableReply
 from flowyard.language.nodes import ModelSettings
-from flowyard.llm.calls import COMPLETE, ModelReply, ReplyEnding, Usage
+from flowyard.llm.calls import COMPLETE, ModelReply, Origin, ReplyEnding, Usage
 from flowyard.llm.failures import brief
 from flowyard.llm.reasoning import Reasoning
 
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
 _REFUSED: Final = frozenset({"refusal"})
 _FILTERED: Final = frozenset({"content_filter"})
+_MOST_NAME: Final = 200
+"""Most characters of the name of a model, and of the id of an answer."""
 _THINKS: Final = ("<think>", "<thinking>", "<reasoning>")
 
 
@@ -22,13 +24,23 @@ class Outcome:
     """What an answer says about how its reply ended, collected from its pieces.
 
     `reason`: OpenAI's `finish_reason`, or one of Anthropic's. `refusal`: the model's words. `filters`: why a filter
-    blocked it. `reasoning`: what the model wrote of it outside of the text.
+    blocked it. `reasoning`: what the model wrote of it outside of the text. `model`, `id`: see Origin.
     """
 
     reason: str | None = None
     refusal: str = ""
     filters: str = ""
     reasoning: Reasoning = field(default_factory=Reasoning)
+    model: str | None = None
+    id: str | None = None
+
+    def identify(self, model: object, id_: object) -> None:
+        """`model`, `id_`: as an answer, or a piece of it, has them. The first ones count."""
+        self.model = self.model or _name(model)
+        self.id = self.id or _name(id_)
+
+    def origin(self) -> Origin:
+        return Origin(self.model, self.id, _name(self.reason))
 
     def ending(self, text: str) -> ReplyEnding:
         """`text`: of the reply."""
@@ -41,6 +53,11 @@ class Outcome:
         start = text.lstrip()
         in_text = any(start.startswith(tag) and tag.replace("<", "</") not in start for tag in _THINKS)
         return ReplyEnding("length", only_reasoned=in_text or (self.reasoning.is_there and not start))
+
+
+def _name(value: object) -> str | None:
+    """None if it is no name: providers send anything."""
+    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _MOST_NAME else None
 
 
 def unusable(reply: ModelReply, settings: ModelSettings, *, is_budget: bool) -> UnusableReply | None:

@@ -35,10 +35,11 @@ def read_reply(body: bytes) -> tuple[ModelReply, Billing]:
     text = _text_in(choice["message"].get("content"))
     outcome = Outcome()
     outcome.reasoning.add(_reasoning_tokens(answer.get("usage")))
+    outcome.identify(answer.get("model"), answer.get("id"))
     _add_choice(outcome, choice, choice["message"])
     usage, billing = _usage_in(answer) or (Usage(), Billing())
     ending, reasoning = outcome.ending(text), outcome.reasoning.text()
-    reply = ModelReply(whole_text(text), usage, None, ending=ending, reasoning=reasoning)
+    reply = ModelReply(whole_text(text), usage, None, ending=ending, reasoning=reasoning, origin=outcome.origin())
     return reply, replace(billing, tier=answer.get("service_tier"))
 
 
@@ -116,7 +117,8 @@ class StreamedReply:
             self._read_last_event()
         text = self._text.end()
         ending, reasoning = self._outcome.ending(text), self._outcome.reasoning.text()
-        reply = ModelReply(text, self._usage, None, self._text.first_token_s, ending, reasoning)
+        first_token_s, origin = self._text.first_token_s, self._outcome.origin()
+        reply = ModelReply(text, self._usage, None, first_token_s, ending, reasoning, origin)
         return reply, replace(self._billing, tier=self._tier)
 
     @property
@@ -143,6 +145,7 @@ class StreamedReply:
         refuse_error(event)
         if (usage := _usage_in(event)) is not None:
             self._usage, self._billing = usage
+        self._outcome.identify(event.get("model"), event.get("id"))
         self._tier = event.get("service_tier", self._tier)
         self._outcome.reasoning.add(_reasoning_tokens(event.get("usage")))
         for choice in event.get("choices") or ():

@@ -242,6 +242,11 @@ def _call(event: events.ModelCalled) -> dict[str, Any]:
         "tokens_cached": event.tokens_cached,
         "error": failure_data(event.error) if event.error is not None else None,
         "retries": event.retries or None,
+        "served_by": event.served_by,
+        "reply_id": event.reply_id,
+        "finish_reason": event.finish_reason,
+        "streamed": event.streamed or None,
+        "asks_json": event.asks_json,
     }
     return {
         "provider": event.provider,
@@ -272,4 +277,9 @@ def _model_called(data: Mapping[str, Any]) -> events.ModelCalled:
         data.get("retries", 0),
         data.get("reply"),
         data.get("reasoning"),
+        data.get("served_by"),
+        data.get("reply_id"),
+        data.get("finish_reason"),
+        data.get("streamed", False),
+        data.get("asks_json"),
     )

@@ -143,7 +143,8 @@ class ModelCalled:
     """A call of a model has ended. Durations are seconds. None: unknown. `messages`, `reply` and `reasoning`: only if
     prompts are logged; they aren't stored with the event, but with the call, as `call_texts` keeps them.
 
-    `retries`: how often the step had been tried before.
+    `retries`: how often the step had been tried before. `served_by`, `reply_id`, `finish_reason`: what the answer says
+    of itself, in the provider's words. `streamed`: its tokens were. `asks_json`: whether the model was asked for JSON.
     """
 
     step: StepId
@@ -160,6 +161,11 @@ class ModelCalled:
     retries: int = 0
     reply: str | None = None
     reasoning: str | None = None
+    served_by: str | None = None
+    reply_id: str | None = None
+    finish_reason: str | None = None
+    streamed: bool = False
+    asks_json: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ class ModelCaller:
     ) -> None:
         context = self._running.context
         logs = context.log_prompts and self._node.log_prompts
-        usage = reply.usage
+        usage, origin = reply.usage, reply.origin
         spending = self._running.calls.spending.with_call(
             tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=reply.cost_usd
         )
@@ -210,6 +210,12 @@ class ModelCaller:
                 retries=self._running.tries - 1,
                 reply=reply.text if logs and (failure is None or reply.text) else None,
                 reasoning=(reply.reasoning or None) if logs else None,
+                # Mostly the model that was asked.
+                served_by=origin.model if origin.model != call.settings.model else None,
+                reply_id=origin.id,
+                finish_reason=origin.finish_reason,
+                streamed=reply.first_token_s is not None,
+                asks_json=call.schema is not None,
             )
         )
 
