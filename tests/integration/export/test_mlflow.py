@@ -10,9 +10,12 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+import httpx
 import pytest
 
 from flowyard.export.addresses import MLFLOW
+from flowyard.export.client import open_client
+from flowyard.export.mlflow_cleaning import delete_before
 from flowyard_embedded.servers.ports import free_port
 from support.executors import Yard
 from support.exporting import all_exported, exported_to_mlflow, exporters, listening, mlflow_target
@@ -252,3 +255,23 @@ async def test_what_happened_while_mlflow_was_down_is_there_when_it_is_back(yard
     assert sorted(exported) == sorted(str(run_id) for run_id in runs)
     assert all(mlflow.trace(run_id)["trace_info"]["state"] == "OK" for run_id in runs)
     assert metrics.value("flowyard_export_dropped_runs_total", target="mlflow", reason="refused") == 0
+
+
+async def test_what_was_exported_is_deleted_with_our_runs_and_nothing_of_others(yard: Yard, mlflow: Mlflow) -> None:
+    exports = await listening(yard.database, MLFLOW)
+    await yard.executor("one")
+    async with exported_to_mlflow(yard.database, mlflow.url):
+        old, new = [await finished(yard, UNPRICED.replace("unpriced", "kept"), topic="rain") for _ in range(2)]
+        await all_exported(yard.database, MLFLOW)
+    other = {"experiment_id": mlflow.experiment("kept"), "run_name": "of somebody else", "start_time": 1}
+    mlflow.post("/api/2.0/mlflow/runs/create", other)
+    await yard.database.execute("DELETE FROM runs WHERE id = $1", old)
+    before = await exports.oldest_finished()
+    assert before is not None
+    async with open_client(MLFLOW, timeout_s=20) as client:
+        assert await delete_before(mlflow.url, client, before) == 1
+        assert await delete_before(mlflow.url, client, before) == 0
+    with pytest.raises(httpx.HTTPStatusError):
+        mlflow.trace(old)
+    assert mlflow.trace(new)
+    assert {run["info"]["run_name"] for run in mlflow.runs("kept")} == {str(new), "of somebody else"}

@@ -12,6 +12,7 @@ from flowyard.export.client import open_client
 from flowyard.export.exporter import Exporter, ExportParts, Target
 from flowyard.export.finished_run import RunReader
 from flowyard.export.mlflow import MlflowTarget
+from flowyard.export.mlflow_cleaning import keep_clean
 from flowyard.export.otlp import OtlpTarget
 from flowyard.storage.exports import Exports
 from flowyard_registry.parts import RegistryParts
@@ -31,6 +32,14 @@ async def export_runs(parts: RegistryParts) -> None:
                 max_waiting=parts.settings.export_most_waiting,
             )
             tasks.create_task(Exporter(target, exporting).run())
+            if isinstance(target, MlflowTarget):
+                # With a client of its own: whatever it does, no export waits for it.
+                tasks.create_task(_keep_mlflow_clean(parts.settings.mlflow_url, exporting.exports))
+
+
+async def _keep_mlflow_clean(url: str, exports: Exports) -> None:
+    async with open_client(MLFLOW, timeout_s=_MLFLOW_TIMEOUT_S) as client:
+        await keep_clean(url.rstrip("/"), client, exports)
 
 
 @asynccontextmanager

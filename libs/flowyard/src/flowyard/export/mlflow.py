@@ -26,9 +26,9 @@ from flowyard.export.otlp import send_spans
 from flowyard.export.spans import Span, Value, ns_of, spans_of, trace_id
 
 PREFIX: Final = "flowyard/"
-_API: Final = "/api/2.0/mlflow"
-_TRACES: Final = "/api/3.0/mlflow/traces"
-_JSON: Final = {"content-type": "application/json"}
+API: Final = "/api/2.0/mlflow"
+TRACES: Final = "/api/3.0/mlflow/traces"
+JSON: Final = {"content-type": "application/json"}
 _TYPES: Final = {"run": "WORKFLOW", "queue": "UNKNOWN", "step": "CHAIN", "call": "CHAT_MODEL"}
 # A request may have 100 params and 1 MB, and 1000 metrics.
 _MAX_PARAMS: Final = 30
@@ -89,7 +89,7 @@ class MlflowTarget:
     async def _find_experiment(self, name: str) -> str:
         experiment = await self._by_name(name)
         if experiment is None:
-            created = await self._send("POST", f"{_API}/experiments/create", {"name": name})
+            created = await self._send("POST", f"{API}/experiments/create", {"name": name})
             if created.is_success:
                 return str(self._read(created)["experiment_id"])
             # Another registry may have created it in the meantime.
@@ -102,7 +102,7 @@ class MlflowTarget:
 
     async def _by_name(self, name: str) -> dict[str, Any] | None:
         query = urlencode({"experiment_name": name})
-        response = await self._send("GET", f"{_API}/experiments/get-by-name?{query}", None)
+        response = await self._send("GET", f"{API}/experiments/get-by-name?{query}", None)
         if response.is_success:
             experiment: dict[str, Any] = self._read(response)["experiment"]
             return experiment
@@ -119,19 +119,19 @@ class MlflowTarget:
         run, tags = finished.run, _listed(tags_of(finished))
         start = ns_of(run.started_at or run.created_at) // 1_000_000
         body = {"experiment_id": experiment, "run_name": str(run.id), "start_time": start, "tags": tags}
-        created = await self._call("POST", f"{_API}/runs/create", body)
+        created = await self._call("POST", f"{API}/runs/create", body)
         return _Run(str(created["run"]["info"]["run_id"]))
 
     async def _delete_others(self, finished: FinishedRun, experiment: str, run: _Run) -> None:
         """Deletes duplicates: a create request that timed out may have succeeded after the search for its run."""
         for other in await self._runs_of(finished, experiment, limit=100):
             if other["info"]["run_id"] != run.id and not _names(other, "metrics"):
-                await self._call("POST", f"{_API}/runs/delete", {"run_id": other["info"]["run_id"]})
+                await self._call("POST", f"{API}/runs/delete", {"run_id": other["info"]["run_id"]})
 
     async def _runs_of(self, finished: FinishedRun, experiment: str, *, limit: int) -> Sequence[Mapping[str, Any]]:
         condition = f"tags.`{RUN_ID}` = '{finished.run.id}'"
         body = {"experiment_ids": [experiment], "filter": condition, "max_results": limit}
-        runs: list[Mapping[str, Any]] = (await self._call("POST", f"{_API}/runs/search", body)).get("runs", [])
+        runs: list[Mapping[str, Any]] = (await self._call("POST", f"{API}/runs/search", body)).get("runs", [])
         return runs
 
     async def _find_run(self, finished: FinishedRun, experiment: str) -> _Run | None:
@@ -156,12 +156,12 @@ class MlflowTarget:
             batch = {"run_id": run.id, "params": _listed(some), "metrics": points}
             if not run.is_new:
                 batch["tags"] = _listed(tags_of(finished))
-            await self._call("POST", f"{_API}/runs/log-batch", batch)
+            await self._call("POST", f"{API}/runs/log-batch", batch)
         # Of an earlier end, such as the error of a run that was retried.
         for name in sorted(tag for tag in run.tags - tags_of(finished).keys() if tag.startswith("flowyard.")):
-            await self._call("POST", f"{_API}/runs/delete-tag", {"run_id": run.id, "key": name})
+            await self._call("POST", f"{API}/runs/delete-tag", {"run_id": run.id, "key": name})
         ended = {"run_id": run.id, "status": STATUS[finished.run.status], "end_time": end}
-        await self._call("POST", f"{_API}/runs/update", ended)
+        await self._call("POST", f"{API}/runs/update", ended)
 
     # ---- traces
 
@@ -196,7 +196,7 @@ class MlflowTarget:
             "trace_metadata": metadata,
             "tags": {"flowyard.cost": "unknown" if spending.cost_usd is None else "known"},
         }
-        await self._call("POST", _TRACES, {"trace": {"trace_info": info}})
+        await self._call("POST", TRACES, {"trace": {"trace_info": info}})
 
     # ---- HTTP
 
@@ -211,7 +211,7 @@ class MlflowTarget:
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
         content = json.dumps(body).encode() if body is not None else None
-        return await self._client.send(method, self._url + path, content=content, headers=_JSON)
+        return await self._client.send(method, self._url + path, content=content, headers=JSON)
 
     def _read(self, response: httpx.Response) -> dict[str, Any]:
         """The response's JSON object. Raises TargetUnavailable for anything else, such as another server's page."""

@@ -85,6 +85,11 @@ class Exports:
         """Removes all but the newest `keep` runs, and returns how many it has removed."""
         return await self._database.execute(_DROP_OLDEST, target, keep)
 
+    async def oldest_finished(self) -> datetime | None:
+        """When the oldest of all finished runs was submitted; None: there is none."""
+        oldest: datetime | None = await self._database.value(_OLDEST_FINISHED)
+        return oldest
+
     async def backlog(self, target: str) -> ExportBacklog:
         row = await self._database.row(_BACKLOG, target)
         return ExportBacklog(row["runs"], row["lag_s"]) if row is not None else ExportBacklog(0, 0.0)
@@ -129,6 +134,9 @@ DELETE FROM exports WHERE target = $1 AND run_id IN (
     SELECT run_id FROM exports WHERE target = $1 ORDER BY run_id DESC OFFSET $2
 )
 """
+
+# In the order of the ids, which begin with the time at which the run was made.
+_OLDEST_FINISHED: Final = "SELECT created_at FROM runs WHERE finished_at IS NOT NULL ORDER BY id LIMIT 1"
 
 _BACKLOG: Final = """
 SELECT count(*) AS runs, greatest(coalesce(extract(epoch FROM now() - min(finished_at)), 0), 0)::float8 AS lag_s
