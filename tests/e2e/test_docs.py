@@ -23,8 +23,8 @@ from flowyard.language.reading.document import (
     ParallelShape,
     PriceShape,
     RetryShape,
-    Shape,
 )
+from flowyard.language.reading.keys import Shape
 from flowyard.language.reading.shape import keys_of
 from flowyard.language.values.expressions import FUNCTIONS
 from flowyard.llm.keys import KEY_VARIABLES

@@ -101,7 +101,7 @@ def shown(trace: dict[str, Any], name: str) -> Any:
 async def test_what_mlflow_shows_of_a_run_is_what_the_ledger_says(yard: Yard, mlflow: Mlflow) -> None:
     await listening(yard.database, MLFLOW)
     await yard.executor("one", log_prompts="true")
-    run_id = await finished(yard, PRICED, topic="rain\0")
+    run_id = await finished(yard, PRICED, topic="rain")
     async with exported_to_mlflow(yard.database, mlflow.url) as metrics:
         await all_exported(yard.database, MLFLOW)
     run, calls = await yard.runs.get(run_id), await yard.history.calls(run_id)

@@ -51,7 +51,7 @@ def test_nothing_is_limited_unless_somebody_says_so(monkeypatch: pytest.MonkeyPa
         (DAY, '{"a": {"usd": NaN}}', "NaN is no amount"),
         (DAY, "[" * 100_000, "should be JSON such as"),
         (DAY, "[]", "should be a mapping of workflows to limits"),
-        (DAY, '{"a": {"usd": 1}, "a": {"usd": 2}}', "'a' is there twice"),
+        (DAY, '{"a": {"usd": 1}, "a": {"usd": 2}}', "the key 'a' is there twice"),
         (DAY, '{"a": 5}', "should have a mapping for 'a' with some of usd, tokens, model_calls"),
         (DAY, '{"a": {}}', "should have a mapping for 'a'"),
         (DAY, '{"a": {"tokes": 5}}', "has 'tokes' for 'a', which is no limit (did you mean 'tokens'?)"),

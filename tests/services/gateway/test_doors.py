@@ -14,6 +14,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import KeyChanged
 from services.gateway.conftest import Gateway, Starting
+from support.campaigns import Campaigns
 
 METHODS = ("get", "post", "put", "delete")
 
@@ -158,3 +159,31 @@ async def test_submits_are_counted(gateway: Gateway, poem: str) -> None:
     page = (await gateway.client.get("/metrics")).text
     assert 'flowyard_runs_submitted_total{workflow="poem"} 1.0' in page
     assert 'route="/v1/workflows/{name}/runs"' in page
+
+
+BODIES = {
+    "a key that is there twice": rb'{"a": 1, "a": 1}',
+    "U+0000": rb'{"a": "\u0000"}',
+    "U+0000 in a key": rb'{"a": {"\u0000": 1}}',
+    "half of a surrogate pair": rb'{"a": "\ud83d"}',
+    "half of a surrogate pair in a key": rb'{"a": {"\ude00": 1}}',
+}
+
+
+async def test_every_route_refuses_json_that_cant_be_stored_as_it_is(gateway: Gateway, campaign: Campaigns) -> None:
+    document = (await gateway.client.get("/openapi.json")).json()
+    own = [
+        (path, method)
+        for path, method, operation in operations(document)
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+        and operation["tags"] in (["runs"], ["keys"])
+    ]
+    assert len(own) >= 4
+    for path, method in own:
+        for what, body in BODIES.items():
+            with campaign("surrogates, NUL and keys that are there twice").attempt(f"{method} {path}: {what}"):
+                refused = await gateway.client.request(
+                    method, filled(path), content=body, headers={"content-type": "application/json"}
+                )
+                assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+                assert refused.json()["problems"][0]["where"] == "body"

@@ -195,15 +195,6 @@ async def test_strange_inputs_are_kept_or_refused_and_never_a_bug(
             assert again.json()["inputs"] == response.json()["inputs"]
 
 
-async def test_keys_of_values_may_be_any_text(client: httpx.AsyncClient, database: Database) -> None:
-    await apply(database, poem_with("x: {type: any, default: 1}"))
-    body = b'{"inputs": {"x": {"\\ud800": 1, "\\u0000": [null, {"": 2}]}}}'
-    response = await client.post(RUNS, content=body, headers=JSON)
-    assert response.status_code == 202
-    run = (await client.get(response.headers["location"])).json()
-    assert run["inputs"] == {"x": {"\ud800": 1, "\x00": [None, {"": 2}]}}
-
-
 async def test_inputs_and_bodies_have_limits(starting: Starting) -> None:
     async with starting(inputs_limit=2000, body_limit=4000) as gateway:
         inputs = await gateway.client.post(RUNS, json={"inputs": {"topic": "x" * 2500}})
@@ -212,12 +203,11 @@ async def test_inputs_and_bodies_have_limits(starting: Starting) -> None:
     assert (body.status_code, body.json()["limit_bytes"]) == (413, 4000)
 
 
-@pytest.mark.parametrize(("text", "most"), [("é", 990), ("雨", 660), ("🌧", 495), ("\\ud800", 660)], ids=ascii)
+@pytest.mark.parametrize(("text", "most"), [("é", 990), ("雨", 660), ("🌧", 495)], ids=ascii)
 async def test_inputs_are_measured_in_the_bytes_of_utf_8(
     starting: Starting, database: Database, text: str, most: int
 ) -> None:
     def body(times: int) -> bytes:
-        # As a key: half of a surrogate pair is refused elsewhere.
         return f'{{"inputs": {{"topic": {{"{text * times}": 1}}}}}}'.encode()
 
     await apply(database, poem_with("topic: {type: any, default: 1}"))

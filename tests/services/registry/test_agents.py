@@ -93,6 +93,9 @@ NO_REGISTRATION = [
     '{"id": "a", "name": "a", "kind": "http", "hosst": "b"}',
     '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": "\\ud83d"}}',
     '{"id": "a", "name": "a", "kind": "http", "capabilities": {"\\ud83d": 1}}',
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": "\\u0000"}}',
+    '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": 1, "x": 2}}',
+    '{"id": "a", "id": "b", "name": "a", "kind": "http"}',
     '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": NaN}}',
     '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": 1e999}}',
     '{"id": "a", "name": "a", "kind": "http", "capabilities": {"x": ' + DEEP + "}}",
@@ -109,7 +112,7 @@ async def test_what_is_no_registration_is_refused(client: httpx.AsyncClient) -> 
 
 
 async def test_capabilities_may_hold_any_text(client: httpx.AsyncClient) -> None:
-    odd = {"text": "\0 ☃ 😀", "number": 10**30}
+    odd = {"text": "\\u0000 ☃ 😀", "number": 10**30}
     response = await client.post("/v1/agents", json={**TRANSLATOR, "capabilities": odd})
     assert (response.status_code, response.json()["capabilities"]) == (201, odd)
 

@@ -1,10 +1,16 @@
-"""Reads JSON in which amounts are exact: settings that a person writes."""
+"""Reads JSON without guessing: settings whose amounts are exact, and what strangers send."""
 
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
+
+_SHOWN: Final = 60
+_PAIR: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+# Everything up to an escape that stands for U+0000, or for half of a surrogate pair; without going back.
+_STORABLE: Final = re.compile(rf"(?:[^\\]++|{_PAIR}|\\u(?!0000|[dD][89a-fA-F])|\\[^u])*+", re.DOTALL)
 
 
 def json_mapping(text: str, *, what: str, example: str) -> dict[str, Any]:
@@ -21,6 +27,22 @@ def json_mapping(text: str, *, what: str, example: str) -> dict[str, Any]:
     return given
 
 
+def strict_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8. Raises ValueError, also for what JSON allows and nothing can store as it is.
+
+    That is: a key that an object has twice, U+0000, and half of a surrogate pair.
+    """
+    text = data.decode("utf-8-sig")
+    value = json.loads(text, object_pairs_hook=_no_duplicates)
+    storable = _STORABLE.match(text)
+    end = storable.end() if storable is not None else 0
+    if end < len(text):
+        what = "the character U+0000" if text.startswith("\\u0000", end) else "half of a surrogate pair"
+        line, column = text.count("\n", 0, end) + 1, end - text.rfind("\n", 0, end)
+        raise ValueError(f"line {line} column {column}: a text contains {what} ({text[end : end + 6]})")
+    return value
+
+
 def amount_of(value: Any) -> Decimal | None:
     """A number in JSON, or in a text in JSON; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
@@ -35,8 +57,12 @@ def amount_of(value: Any) -> Decimal | None:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' is there twice")
+        names = set[str]()
+        for name, _ in pairs:
+            if name in names:
+                shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+                raise ValueError(f"the key '{shown}' is there twice")
+            names.add(name)
     return mapping
 
 

@@ -112,7 +112,7 @@ class ServiceSettings(BaseSettings):
     grace_s: Annotated[float, Field(gt=0, le=3600, description="Seconds for open requests to end after SIGTERM")] = 5.0
     connections_limit: Annotated[
         int, Field(ge=8, le=100_000, description="HTTP connections at a time; fewer if `ulimit -n` leaves no room")
-    ] = 1000
+    ] = 2000
 
     @classmethod
     def settings_customise_sources(

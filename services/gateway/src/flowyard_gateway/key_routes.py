@@ -12,12 +12,13 @@ from flowyard.errors.requests import UnknownKey
 from flowyard.storage.keys import KeyInfo
 from flowyard.web.auth import ADMIN
 from flowyard.web.problems import guarded
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_gateway.parts import InjectedParts
 
 KeyId: TypeAlias = Annotated[str, Path(pattern=r"^[a-z2-7]{8}$", description="The part between `fy_` and the secret")]
 
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=StrictJsonRoute)
 
 
 @router.post("", summary="Create a key", status_code=201, **guarded(ADMIN))

@@ -20,6 +20,7 @@ from flowyard.runs.summary import BOTTLENECK
 from flowyard.storage.ledger import CallFilter
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_gateway.answers import answer
 from flowyard_gateway.parts import InjectedParts, RunId
 
@@ -32,7 +33,7 @@ Threshold: TypeAlias = Annotated[
     float, Query(ge=0, le=1, description="A bottleneck is a node that took more than this share of the time at work")
 ]
 
-router = APIRouter(prefix="/v1", tags=["reports"])
+router = APIRouter(prefix="/v1", tags=["reports"], route_class=StrictJsonRoute)
 
 
 @router.get(

@@ -32,6 +32,7 @@ from flowyard.runs.run import Run
 from flowyard.storage.runs import RunFilter
 from flowyard.web.auth import RUN, require
 from flowyard.web.problems import guarded, guarded_responses
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_gateway.answers import answer
 from flowyard_gateway.parts import GatewayParts, InjectedParts, RunId
 from flowyard_gateway.submitting import submit_and_wait
@@ -52,7 +53,7 @@ Wait: TypeAlias = Annotated[
 ]
 _LOCATION: Final = {"Location": {"description": "The path of the run", "schema": {"type": "string"}}}
 
-router = APIRouter(prefix="/v1", tags=["runs"])
+router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictJsonRoute)
 
 
 @router.post(

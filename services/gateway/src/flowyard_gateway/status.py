@@ -18,6 +18,7 @@ from flowyard.storage.overview import Holder
 from flowyard.storage.schema import VERSION
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_gateway.other_services import TIMEOUT_S
 from flowyard_gateway.parts import GatewayParts, InjectedParts
 
@@ -25,7 +26,7 @@ _MOST_EXECUTORS: Final = 1000
 _SILENT_AFTER_S: Final = 10.0
 """Executors send a heartbeat every three seconds."""
 
-router = APIRouter(prefix="/v1", tags=["status"])
+router = APIRouter(prefix="/v1", tags=["status"], route_class=StrictJsonRoute)
 
 
 @router.get(

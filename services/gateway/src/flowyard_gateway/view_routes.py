@@ -26,6 +26,7 @@ from flowyard.web.auth import READ, require
 from flowyard.web.large_answers import LargeAnswer
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.sse import EventStream
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_gateway.answers import answer, as_json
 from flowyard_gateway.parts import InjectedParts, RunId
 from flowyard_gateway.streaming import stream_events
@@ -51,7 +52,7 @@ MayRead: TypeAlias = Annotated[Caller, Depends(require("read"))]
 After: TypeAlias = Annotated[Seq, Query(description="Only events with a greater number")]
 Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time zone: `2026-11-23T00:00:00Z`")]
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StrictJsonRoute)
 
 
 @router.get("", summary="List the runs", response_model=RunPage, **guarded(READ))

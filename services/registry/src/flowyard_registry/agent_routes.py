@@ -14,12 +14,13 @@ from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agent, NewAgent
 from flowyard.web.auth import ADMIN, READ, require
 from flowyard.web.problems import guarded, guarded_responses
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_registry.parts import InjectedParts, RegistryParts
 
 MayRun: TypeAlias = Annotated[Caller, Depends(require("run"))]
 Id: TypeAlias = Annotated[AgentId, Path(description="The agent's id")]
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
+router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=StrictJsonRoute)
 
 
 @router.post(

@@ -12,12 +12,13 @@ from flowyard.errors.requests import InvalidRequest
 from flowyard.language.reading.document import document_schema
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_registry.apply import validate
 from flowyard_registry.parts import InjectedParts
 from flowyard_registry.routing import DOCUMENT, File
 
 _schema = cache(document_schema)
-router = APIRouter(prefix="/v1", tags=["language"])
+router = APIRouter(prefix="/v1", tags=["language"], route_class=StrictJsonRoute)
 
 
 @router.get("/schema", summary="Get the JSON Schema of documents", **guarded(READ))

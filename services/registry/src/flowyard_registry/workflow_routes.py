@@ -25,6 +25,7 @@ from flowyard.api.workflows import (
 from flowyard.errors.requests import InvalidDocument, InvalidRequest, UnknownRevision, UnknownWorkflow, WorkflowInUse
 from flowyard.web.auth import ADMIN, READ
 from flowyard.web.problems import guarded, guarded_responses
+from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_registry.apply import apply_document, roll_back
 from flowyard_registry.compare import compare
 from flowyard_registry.delete import delete_workflow
@@ -37,7 +38,7 @@ Name: TypeAlias = Annotated[WorkflowName, Path(description="The workflow's name"
 Number: TypeAlias = Annotated[RevisionNumber, Path(description="The revision's number")]
 PageLimit: TypeAlias = Annotated[int, Query(ge=1, le=MOST, description="How many items at most")]
 
-router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
+router = APIRouter(prefix="/v1/workflows", tags=["workflows"], route_class=StrictJsonRoute)
 
 
 @router.put(

@@ -61,16 +61,18 @@ class AgentPage(Page[AgentInfo]):
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    """Raises ValueError for JSON that can't be stored: half a surrogate pair, NaN, too many levels or bytes."""
+    """Raises ValueError for JSON that can't be stored: U+0000, half a surrogate pair, NaN, too many levels or bytes."""
     if _levels(value) > MOST_LEVELS:
         raise ValueError(f"it has more than {MOST_LEVELS} levels")
     try:
-        size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+        data = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair, which is no character") from None
     except ValueError:
         raise ValueError("it holds a number that isn't finite") from None
-    if size > MOST_BYTES:
+    if b"\\u0000" in data.replace(b"\\\\", b""):
+        raise ValueError("it holds the character U+0000")
+    if len(data) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES} bytes")
     return value
 

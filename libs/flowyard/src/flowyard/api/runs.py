@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flowyard.api import examples
 from flowyard.api.pages import Page
 from flowyard.api.workflows import WorkflowName
-from flowyard.language.reading.document import IDENTIFIER
+from flowyard.language.reading.keys import IDENTIFIER
 from flowyard.runs.events import Failure
 from flowyard.runs.run import Run, Spending, State
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 from uuid import UUID
 
 from flowyard.bus.messages import RunFollowed, WorkQueued
@@ -19,6 +20,8 @@ from flowyard.ids import uuid7
 from flowyard.language.workflow import Workflow
 from flowyard.runs.run import NewRun, Step
 from flowyard.storage.database import dumps
+
+_LARGE: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,10 @@ async def submit_run(control: Control, submission: Submission, *, run_id: UUID) 
         return earlier, False
     current = await control.documents.current(submission.workflow)
     workflow, execution = current.workflow, current.workflow.execution
-    inputs = new_inputs(workflow, submission.inputs)
+    if _is_large(submission.inputs):
+        inputs = await asyncio.to_thread(new_inputs, workflow, submission.inputs)
+    else:
+        inputs = new_inputs(workflow, submission.inputs)
     check_size(inputs, "the inputs", control.inputs_limit)
     run = NewRun(
         id=run_id,
@@ -125,6 +131,14 @@ def check_size(values: dict[str, Any], what: str, limit: int) -> None:
     # They are stored in ASCII, which is never shorter: nearly always that settles it.
     if len(dumps(values)) > limit and _utf8_bytes(values) > limit:
         raise TooLarge(what, limit=limit)
+
+
+def _is_large(values: Mapping[str, Any]) -> bool:
+    """Whether their checks would hold the event loop. What isn't JSON may be anything."""
+    try:
+        return len(json.dumps(values)) > _LARGE
+    except (ValueError, RecursionError):
+        return True
 
 
 def _utf8_bytes(values: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from flowyard.language.reading.surrogates import JoinedText, join_surrogates
 from flowyard.language.workflow import Workflow
 
 # A value with such a problem often has a wrong type as well: only the first problem is reported.
-_AMBIGUOUS: Final = ("boolean-word", "bad-number")
+_AMBIGUOUS: Final = ("boolean-word", "bad-number", "bad-character")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,15 @@ def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
     ambiguous = {p.position for p in problems if p.code in _AMBIGUOUS}
     unique = list(dict.fromkeys(problems))
     errors = [p for p in unique if p.severity == "error"]
-    shown = [*errors[:MAX_PROBLEMS], *(p for p in unique if p.severity == "warning")]
+    warnings = [p for p in unique if p.severity == "warning"]
+    shown = [*errors[:MAX_PROBLEMS], *warnings[:MAX_PROBLEMS]]
     kept = [p for p in shown if p.code in _AMBIGUOUS or p.position not in ambiguous]
     problems = sorted(kept, key=lambda p: (p.position, p.code))
     if len(errors) > MAX_PROBLEMS:
         message = f"the document has more than {MAX_PROBLEMS} problems: these are the first {MAX_PROBLEMS}"
         problems.append(Problem("too-many-problems", message, problems[-1].position, "correct these, then check again"))
+    elif len(warnings) > MAX_PROBLEMS:
+        message = f"the document has {len(warnings):,} warnings: these are the first {MAX_PROBLEMS}"
+        position = problems[-1].position
+        problems.append(Problem("too-many-problems", message, position, severity="warning"))
     return tuple(problems)

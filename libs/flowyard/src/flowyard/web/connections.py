@@ -23,7 +23,7 @@ from flowyard.web.problems import problem_of
 from flowyard.web.requests import API_HEADERS
 from flowyard.web.slow_readers import SlowReaderLimit
 
-MOST_CONNECTIONS: Final = 1000
+MOST_CONNECTIONS: Final = 2000
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Most bytes of a request's address and headers together."""
 MAX_HEADERS: Final = 100

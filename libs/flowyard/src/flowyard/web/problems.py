@@ -19,6 +19,7 @@ from flowyard.errors.services import Unavailable
 
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "internal_error"
+_MAX_SHOWN: Final = 200
 SCHEMA_NAME: Final = "Problem"
 SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -93,7 +94,7 @@ async def _handle_flowyard_error(request: Request, error: Exception) -> Response
 async def _handle_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     # Without the input: it may contain a secret, and the caller knows it.
-    problems = [{"where": ".".join(map(str, p["loc"])), "message": _message(p)} for p in error.errors()]
+    problems = [{"where": ".".join(map(str, p["loc"]))[:_MAX_SHOWN], "message": _message(p)} for p in error.errors()]
     return problem_of(InvalidRequest(problems), request_id_of(request))
 
 

@@ -2,110 +2,49 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
-from pydantic.config import JsonDict
+from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from flowyard.language.nodes import JsonForm
-from flowyard.language.values.durations import DURATION, read_duration
+from flowyard.language.reading.keys import (
+    FIELD_NAMES,
+    LONG,
+    MOST_CASES,
+    MOST_EDGES,
+    MOST_EXAMPLES,
+    MOST_EXTRAS,
+    MOST_FALLBACKS,
+    MOST_FIELDS,
+    MOST_ROUTES,
+    MOST_TAGS,
+    OLD_KEY,
+    SHORT,
+    TYPE,
+    ErrorCode,
+    FirstDelay,
+    Identifier,
+    LongestDelay,
+    Names,
+    RunErrorCode,
+    Seconds,
+    Shape,
+    TextOrNumber,
+    exclusive,
+    form_of,
+)
 from flowyard.language.values.limits import MAX_PATTERN
 from flowyard.language.workflow import Durability, OnItemError, Reduce
 
-_WORDS: Final = r"(str|int|float|bool|date|datetime|any|object|list|dict|null|None)\b"
-_TYPE: Final[JsonDict] = {"pattern": rf"""^(\s*({_WORDS}|'[^']+'|"[^"]+"|[\[\],|?]))+\s*$"""}
-"""The words of a type. A pattern can't express how they may be combined."""
-
-_FIELD_NAMES: Final[JsonDict] = {
-    "propertyNames": {
-        "pattern": r"^[^\s0-9!-/:-@\[-^`{-~][^\s!-/:-@\[-^`{-~]*$",
-        "not": {"enum": ["state", "START", "END", "configurable", *keyword.kwlist]},
-    }
-}
-
-
-def _exclusive(*keys: str, **more: Any) -> ConfigDict:
-    """Allows exactly one of the keys, in the JSON Schema only. The reader reports it with its own message."""
-    return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys], **more})
-
-
-IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
-
 VERSIONS: Final = ("1.0", "1")
-
-# Not Pydantic's own `deprecated`, which warns when our code reads the attribute.
-OLD_KEY: Final[JsonDict] = {"deprecated": True}
-# Tags of union members. Pydantic inserts them into the location of an error; no key of a document can equal them.
-_SHORT: Final = "\0short"
-_LONG: Final = "\0long"
-FORMS: Final = frozenset({_SHORT, _LONG})
-
-
-def _form(value: Any) -> str:
-    """The form of a value for a key that has a short and a long form."""
-    return _LONG if isinstance(value, dict) else _SHORT
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_text(value: Any) -> Any:
-    """A number as text: `version: 1.0` may be written without quotes."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _time_schema(**bounds: int) -> WithJsonSchema:
-    """A number of seconds, or a text with units. A pattern can't express the bounds of the text."""
-    return WithJsonSchema({"anyOf": [{"type": "number", **bounds}, {"type": "string", "pattern": DURATION}]})
-
-
-Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=64)]
-Names: TypeAlias = Annotated[
-    list[str],
-    Field(min_length=1),
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-]
-TextOrNumber: TypeAlias = Annotated[
-    str, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
-]
-Seconds: TypeAlias = Annotated[
-    float,
-    BeforeValidator(read_duration),
-    Field(gt=0, le=31_536_000),
-    _time_schema(exclusiveMinimum=0, maximum=31_536_000),
-]
-FirstDelay: TypeAlias = Annotated[
-    float, BeforeValidator(read_duration), Field(ge=0, le=3600), _time_schema(minimum=0, maximum=3600)
-]
-LongestDelay: TypeAlias = Annotated[
-    float, BeforeValidator(read_duration), Field(ge=0, le=86_400), _time_schema(minimum=0, maximum=86_400)
-]
-ErrorCode: TypeAlias = Literal[
-    "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
-    "reply_cut_off", "refused", "filtered",
-]  # fmt: skip
-RunErrorCode: TypeAlias = Literal[
-    "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
-    "reply_cut_off", "refused", "filtered",
-    "expression_error", "assertion_failed", "run_timeout", "parallel_writes", "budget_exceeded",
-]  # fmt: skip
-
-
-class Shape(BaseModel):
-    """Forbids unknown keys, so that typos are reported, and converts nothing: `'3'` isn't a number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
 
 class FlowShape(Shape):
     name: str = Field(min_length=1, max_length=128, description="Name of the workflow, unique in an installation.")
     description: str | None = Field(None, description="What the workflow does, for people.")
     version: TextOrNumber | None = Field(None, description="Your own version of the document.")
-    tags: list[str] | None = Field(None, description="Words for searching.")
+    tags: list[str] | None = Field(None, max_length=MOST_TAGS, description="Words for searching.")
     author: str | None = None
 
 
@@ -128,13 +67,17 @@ class FieldShape(LimitsShape):
     type: str = Field(
         description="str, int, float, bool, date, datetime, dict, list, list[str], dict[str, int], object, any, "
         "'T | null', or texts: 'a' | 'b'.",
-        json_schema_extra=_TYPE,
+        json_schema_extra=TYPE,
     )
     required: bool = Field(default=False, description="Every run must have this input.")
     default: Any = Field(None, description="Value at the start of a run; makes the field an optional input.")
     description: str | None = Field(None, description="Shown to people, and to the model that fills the field.")
     schema_: Mapping[str, FieldForm] | None = Field(
-        None, alias="schema", description="The fields of an object.", json_schema_extra=_FIELD_NAMES
+        None,
+        alias="schema",
+        max_length=MOST_FIELDS,
+        description="The fields of an object.",
+        json_schema_extra=FIELD_NAMES,
     )
     reduce: Reduce | None = Field(None, description="How several writes to the field are merged.")
     secret: bool = Field(
@@ -143,27 +86,27 @@ class FieldShape(LimitsShape):
 
 
 FieldForm: TypeAlias = Annotated[
-    Annotated[str, Tag(_SHORT), WithJsonSchema({"type": "string", **_TYPE})] | Annotated[FieldShape, Tag(_LONG)],
-    Discriminator(_form),
+    Annotated[str, Tag(SHORT), WithJsonSchema({"type": "string", **TYPE})] | Annotated[FieldShape, Tag(LONG)],
+    Discriminator(form_of),
 ]
 
 
 class StateShape(Shape):
     fields: dict[str, FieldForm] = Field(
-        description="The typed values that nodes read and write.", json_schema_extra=_FIELD_NAMES
+        max_length=MOST_FIELDS, description="The typed values that nodes read and write.", json_schema_extra=FIELD_NAMES
     )
 
 
 class OutputFieldShape(LimitsShape):
     name: str
-    type: str = Field(json_schema_extra=_TYPE)
+    type: str = Field(json_schema_extra=TYPE)
     description: str | None = None
-    schema_: Mapping[str, FieldForm] | None = Field(None, alias="schema")
+    schema_: Mapping[str, FieldForm] | None = Field(None, alias="schema", max_length=MOST_FIELDS)
 
 
 class OutputSchemaShape(Shape):
-    type: str = Field(description="A simple type for one output, or object with fields.", json_schema_extra=_TYPE)
-    fields: list[OutputFieldShape] | None = None
+    type: str = Field(description="A simple type for one output, or object with fields.", json_schema_extra=TYPE)
+    fields: list[OutputFieldShape] | None = Field(None, max_length=MOST_FIELDS)
     description: str | None = None
 
 
@@ -189,7 +132,9 @@ class ModelShape(Shape):
     api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
     timeout: Seconds | None = Field(None, description="Time that one call may take.")
     extra: dict[str, Any] | None = Field(
-        None, description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value."
+        None,
+        max_length=MOST_EXTRAS,
+        description="Passed to the provider unchanged; in headers, ${env:NAME} stands for that variable's value.",
     )
     json_form: JsonForm | None = Field(None, alias="json", description="How the model is asked for JSON.")
     price: PriceShape | None = Field(None, description="What its tokens cost, in US dollars per million.")
@@ -199,7 +144,9 @@ class ModelShape(Shape):
 
 
 class LlmShape(ModelShape):
-    fallbacks: list[ModelShape] | None = Field(None, description="Models to call, in order, if this one fails.")
+    fallbacks: list[ModelShape] | None = Field(
+        None, max_length=MOST_FALLBACKS, description="Models to call, in order, if this one fails."
+    )
 
 
 class RetryShape(Shape):
@@ -211,7 +158,7 @@ class RetryShape(Shape):
 
 
 RetryForm: TypeAlias = Annotated[
-    Annotated[Annotated[int, Field(ge=0, le=50)], Tag(_SHORT)] | Annotated[RetryShape, Tag(_LONG)], Discriminator(_form)
+    Annotated[Annotated[int, Field(ge=0, le=50)], Tag(SHORT)] | Annotated[RetryShape, Tag(LONG)], Discriminator(form_of)
 ]
 
 
@@ -220,7 +167,7 @@ class GotoShape(Shape):
 
 
 OnErrorForm: TypeAlias = Annotated[
-    Annotated[Literal["fail", "continue"], Tag(_SHORT)] | Annotated[GotoShape, Tag(_LONG)], Discriminator(_form)
+    Annotated[Literal["fail", "continue"], Tag(SHORT)] | Annotated[GotoShape, Tag(LONG)], Discriminator(form_of)
 ]
 
 
@@ -241,12 +188,16 @@ class NodeShape(Shape):
     )
     name: str | None = None
     description: str | None = None
-    inputs: dict[str, Any] | None = Field(None, description="Local names: templates or plain values.")
+    inputs: dict[str, Any] | None = Field(
+        None, max_length=MOST_FIELDS, description="Local names: templates or plain values."
+    )
     outputs: Names | None = Field(None, description="The state fields that the node writes.")
     prompt: str | None = Field(None, min_length=1, description="The prompt; {field} is replaced by its value.")
     system: str | None = Field(None, description="The system message.")
     output_schema: OutputSchemaShape | None = Field(None, description="Follows from the outputs' types if left out.")
-    examples: list[ExampleShape] | None = Field(None, description="Example inputs with their correct outputs.")
+    examples: list[ExampleShape] | None = Field(
+        None, max_length=MOST_EXAMPLES, description="Example inputs with their correct outputs."
+    )
     llm: LlmShape | None = Field(None, description="Overrides config.llm, key by key.")
     timeout: Seconds | None = Field(None, description="Time that the step may take, its retries included.")
     retry: RetryForm | None = Field(None, description="A number of retries, or how to retry.")
@@ -256,6 +207,7 @@ class NodeShape(Shape):
         None,
         alias="set",
         min_length=1,
+        max_length=MOST_FIELDS,
         description="Fields to write, without a model: templates, plain values, or {expr: expression}.",
     )
     assert_: str | None = Field(
@@ -269,7 +221,7 @@ class LogicShape(Shape):
 
 
 ConditionForm: TypeAlias = Annotated[
-    Annotated[str, Tag(_SHORT)] | Annotated[LogicShape, Tag(_LONG)], Discriminator(_form)
+    Annotated[str, Tag(SHORT)] | Annotated[LogicShape, Tag(LONG)], Discriminator(form_of)
 ]
 Target: TypeAlias = Annotated[
     Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "boolean"}], "description": "The default route."})
@@ -277,7 +229,7 @@ Target: TypeAlias = Annotated[
 
 
 class RouteShape(Shape):
-    model_config = _exclusive(
+    model_config = exclusive(
         "if", "condition", "default", "else", anyOf=[{"required": [key]} for key in ("to", "default", "else")]
     )
 
@@ -289,7 +241,7 @@ class RouteShape(Shape):
 
 
 class LoopShape(Shape):
-    model_config = _exclusive("until", "condition_field")
+    model_config = exclusive("until", "condition_field")
 
     to: str | None = Field(None, description="Where each iteration begins; the edge's own node if left out.")
     condition_field: str | None = Field(None, description="A bool field; true ends the loop.")
@@ -308,12 +260,12 @@ class ParallelShape(Shape):
 
 
 class EdgeShape(Shape):
-    model_config = _exclusive("to", "routes", "loop", "parallel", dependentRequired={"condition": ["to"]})
+    model_config = exclusive("to", "routes", "loop", "parallel", dependentRequired={"condition": ["to"]})
 
     from_: Names = Field(alias="from", description="A node, START, or a list of nodes to wait for.")
     to: Names | None = Field(None, description="A node, END, or a list of nodes that run in parallel.")
     condition: ConditionForm | None = Field(None, description="With to: makes the edge a route.")
-    routes: list[RouteShape] | None = Field(None, min_length=1)
+    routes: list[RouteShape] | None = Field(None, min_length=1, max_length=MOST_ROUTES)
     loop: LoopShape | None = None
     parallel: ParallelShape | None = None
 
@@ -368,9 +320,11 @@ class DocumentShape(Shape):
     state: StateShape
     result: Names | None = Field(None, description="The fields that a run hands out; if left out, all that it wrote.")
     nodes: list[NodeShape] = Field(min_length=1)
-    edges: list[EdgeShape] | None = Field(None, description="If left out, the nodes run in order.")
+    edges: list[EdgeShape] | None = Field(
+        None, max_length=MOST_EDGES, description="If left out, the nodes run in order."
+    )
     config: ConfigShape | None = None
-    tests: list[CaseShape] | None = Field(None, description="Cases for `flowyard test`.")
+    tests: list[CaseShape] | None = Field(None, max_length=MOST_CASES, description="Cases for `flowyard test`.")
     webhook: Any = Field(None, json_schema_extra=OLD_KEY)
 
 

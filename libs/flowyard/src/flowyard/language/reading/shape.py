@@ -9,7 +9,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from flowyard.language.problems import KeyPath, Position, did_you_mean, suggest
-from flowyard.language.reading.document import FORMS, OLD_KEY, UNSUPPORTED, DocumentShape, FieldShape, Shape
+from flowyard.language.reading.document import UNSUPPORTED, DocumentShape, FieldShape
+from flowyard.language.reading.keys import FORMS, OLD_KEY, Shape
 from flowyard.language.reading.source import MappingEntry, MappingNode, ScalarNode, SequenceNode, YamlNode
 from flowyard.language.reading.source_document import SourceDocument, to_data
 from flowyard.language.reading.source_span import SourceSpan
@@ -26,7 +27,8 @@ _LIMITS: Final = {
     "greater_than": "must be more than {gt:g}", "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be less than {lt:g}", "less_than_equal": "must be at most {le:,.15g}",
     "too_short": "must not be empty", "string_too_short": "must not be empty",
-    "too_long": "must have at most {max_length} items", "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length:,} items",
+    "string_too_long": "must have at most {max_length} characters",
 }  # fmt: skip
 _PLACEHOLDERS: Final[Mapping[str, Any]] = {
     "flow": {"name": "unnamed"}, "state": {"fields": {}}, "nodes": [{"id": "unnamed"}], "name": "unnamed", "fields": {},
@@ -120,6 +122,8 @@ def _report(document: SourceDocument, fault: Any) -> None:
         document.error("bad-name", path, f"{_label(path)} can't be {_describe_value(fault['input'])}", hint)
     else:
         value = "" if kind in ("too_short", "string_too_short") else f", not {_describe_value(fault['input'])}"
+        if kind == "too_long":
+            value = f", not {len(fault['input']):,}"
         limit = _LIMITS.get(kind, "must be a finite number").format_map(context)
         document.error("out-of-range", path, f"{_label(path)} {limit}{value}")
 

@@ -274,6 +274,9 @@ class _Builder:
             start = properties.end()
         span = SourceSpan(self.text, start, event.end_mark.index, event.style or "")
         position = position_at(self.text, start)
+        if "\0" in event.value:
+            message = "a text can't contain the character U+0000"
+            self.problems.append(Problem("bad-character", message, position, "remove it"))
         value = self._resolve(event.value, position) if is_plain else event.value
         return ScalarNode(value, event.value, position, span)
 

@@ -1,0 +1,47 @@
+"""Reads the JSON bodies of requests by one rule: what is ambiguous or can't be stored is refused at the door."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+
+from flowyard.errors.requests import InvalidRequest
+from flowyard.exact_json import strict_json
+
+_LARGE: Final = 64 * 1024
+"""Bytes of a body that is read in a thread."""
+_MOST_KEYS: Final = 100
+"""Keys of the outermost object. No request has so many, and each unknown one costs the time of a problem."""
+
+
+class StrictJsonRoute(APIRoute):
+    """The `route_class` of routers whose routes take JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        body = await self.body()
+        try:
+            value = strict_json(body) if len(body) <= _LARGE else await asyncio.to_thread(strict_json, body)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise
+        except ValueError as error:
+            raise InvalidRequest([{"where": "body", "message": str(error)}]) from error
+        if isinstance(value, dict) and len(value) > _MOST_KEYS:
+            message = f"it has {len(value):,} keys; the limit is {_MOST_KEYS}"
+            raise InvalidRequest([{"where": "body", "message": message}])
+        return value
