@@ -37,8 +37,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     stack_command(parser, _EXAMPLES)
     carry_out(parser, StackArgs, partial(at_the_stack, _list))
     actions = add_actions(parser)
-    create = add_action(actions, "create", "Make a key, and print it this once")
-    create.add_argument("name", metavar="NAME", help="what people know the key by")
+    create = add_action(actions, "create", "Create a key, and print it: nobody can read it again")
+    create.add_argument("name", metavar="NAME", help="a name for the key, for people")
     create.add_argument(
         "--scope",
         choices=tuple(INCLUDES),

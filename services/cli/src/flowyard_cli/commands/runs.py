@@ -110,7 +110,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     cancel = add_action(actions, "cancel", "Cancel runs")
     cancel.add_argument("runs", metavar="ID", nargs="*", help="ids of runs, or their beginnings")
     cancel.add_argument("--workflow", metavar="NAME", help="with --all: all open runs of this workflow")
-    cancel.add_argument("--all", action="store_true", help="with --workflow")
+    cancel.add_argument("--all", action="store_true", help="cancel all open runs of --workflow")
     carry_out(cancel, CancelRunsArgs, partial(at_the_stack, _cancel))
     retry = add_action(actions, "retry", "Continue a failed run from the step that failed")
     run_argument(retry)
