@@ -20,9 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Final, NoReturn
-
-_TESTS: Final = Path(__file__).parents[1]
+from typing import NoReturn
 
 
 class Fork:
@@ -76,12 +74,7 @@ def _origin() -> str:
     Blocks for the seconds that it needs to start, when nothing else is at work yet.
     """
     address = f"{tempfile.mkdtemp(prefix='flowyard-forks-')}/socket"
-    process = subprocess.Popen(
-        [sys.executable, __file__, address],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(_TESTS)},
-    )
+    process = subprocess.Popen([sys.executable, "-P", __file__, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
