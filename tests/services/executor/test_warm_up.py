@@ -77,7 +77,7 @@ async def test_what_a_known_workflow_needs_is_prepared_before_its_first_run(data
 async def test_what_is_needed_is_prepared_without_nats(database_url: str) -> None:
     async with open_yard(database_url, "nats://127.0.0.1:1") as yard:
         await yard.apply(through_litellm(yard))
-        executor = await yard.executor("one", fresh=True)
+        executor = await yard.executor("one")
         await executor.logged("provider prepared", within_s=30)
 
 
@@ -97,14 +97,14 @@ async def test_no_local_model_is_loaded_ahead(database_url: str, nats_url: str) 
         # There is no such file, and whoever opened it would say so.
         nowhere = "{provider: local, model: nowhere.gguf}"
         await yard.apply(DIRECT.replace("MODEL", nowhere))
-        executor = await yard.executor("one", fresh=True, log_level="debug")
+        executor = await yard.executor("one", log_level="debug")
         await executor.logged("prepared ahead")
         assert not any("nothing prepared" in line["event"] for line in executor.lines)
 
 
 async def test_a_workflow_that_is_applied_later_is_prepared_too(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard, open_bus(nats_url, name="tests") as bus:
-        executor = await yard.executor("one", fresh=True, log_level="debug")
+        executor = await yard.executor("one", log_level="debug")
         await executor.logged("prepared ahead")
         bus.publish(WorkflowChanged(name=await yard.apply(through_litellm(yard))))
         await executor.logged("provider prepared", within_s=30)
@@ -114,7 +114,7 @@ async def test_a_workflow_that_is_applied_later_is_prepared_too(database_url: st
 async def test_a_run_that_comes_meanwhile_waits_for_the_preparation(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(through_litellm(yard))
-        executor = await yard.executor("one", fresh=True, log_level="debug")
+        executor = await yard.executor("one", log_level="debug")
         await executor.logged("preparing a provider")
         run = await yard.ended(await yard.submit("wide"))
         assert run.status == "succeeded", run.error
