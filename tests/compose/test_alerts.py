@@ -27,7 +27,6 @@ PARTS: Final = [
     ("registry", "FlowyardServiceMissing"),
     ("gateway", "FlowyardServiceMissing"),
     ("dashboard", "FlowyardServiceMissing"),
-    ("executor-2", "FlowyardInstanceDown"),
     ("executor", "FlowyardNoExecutors"),
 ]
 

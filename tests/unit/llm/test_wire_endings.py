@@ -41,6 +41,17 @@ async def test_a_reply_that_is_complete_ends_with_stop(
 
 
 @STREAMED
+async def test_an_answer_names_the_model_that_wrote_it_its_id_and_why_it_ended(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    origin = (await reply_of(models, provider, Text("a reply"), on_token)).origin
+    assert origin.model is not None
+    assert provider.model in origin.model
+    assert origin.id
+    assert origin.finish_reason == "stop"
+
+
+@STREAMED
 async def test_a_reply_that_was_cut_off_keeps_its_text_and_its_usage(
     provider: Provider, models: Models, on_token: OnToken | None
 ) -> None:

@@ -142,6 +142,7 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, *, l
     response = await litellm.acompletion(**_parameters(call, provider, key, stream=on_token is not None))
     if on_token is None:
         text, last, first_token_s = whole_text(response.choices[0].message.content or ""), response, None
+        outcome.identify(getattr(response, "model", None), getattr(response, "id", None))
         add_reply(outcome, response.choices[0])
     else:
         streamed = StreamedText(on_token, limit, started=started)
@@ -150,7 +151,8 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, *, l
     usage, billable = _usage(getattr(last, "usage", None))
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
     add_usage(outcome, getattr(last, "usage", None))
-    return ModelReply(text, usage, cost, first_token_s, outcome.ending(text), outcome.reasoning.text())
+    ending, reasoning = outcome.ending(text), outcome.reasoning.text()
+    return ModelReply(text, usage, cost, first_token_s, ending, reasoning, outcome.origin())
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
@@ -189,6 +191,7 @@ async def _read_stream(stream: Any, settings: ModelSettings, streamed: StreamedT
     try:
         async for chunk in stream:
             last = chunk if getattr(chunk, "usage", None) else last
+            outcome.identify(getattr(chunk, "model", None), getattr(chunk, "id", None))
             if not chunk.choices:
                 continue
             delta = chunk.choices[0].delta
