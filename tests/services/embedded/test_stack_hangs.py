@@ -116,3 +116,16 @@ async def test_metrics_are_read_with_a_key_while_postgres_does_not_answer(stack:
             server.resume()
         stack.send("postgres", signal.SIGCONT)
     eventually_blocking(lambda: "flowyard_postgres_reachable 1.0" in page("gateway", stack.key).text, 20)
+
+
+@pytest.mark.parametrize("name", ["nats", "postgres"])
+def test_a_frozen_server_is_not_called_healthy_and_goes_on_afterwards(stack: Embedded, name: str) -> None:
+    before = process(stack, name)
+    stack.send(name, signal.SIGSTOP)
+    try:
+        eventually_blocking(lambda: process(stack, name).state == "silent", FOUND_WITHIN_S)
+        assert shown(stack, name) != "healthy"
+    finally:
+        stack.send(name, signal.SIGCONT)
+    eventually_blocking(lambda: process(stack, name).state == "healthy", FOUND_WITHIN_S)
+    assert process(stack, name) == before

@@ -34,6 +34,26 @@ async def is_alive(port: int) -> AsyncIterator[Answer]:
         yield await _ask(port, b"/health/live", within_s=_ALIVE_WITHIN_S)
 
 
+async def greets(port: int, hello: bytes) -> AsyncIterator[bool]:
+    """Asks every second, without end, whether a server that isn't one of ours answers. `hello`: what it answers to."""
+    while True:
+        await asyncio.sleep(_LATER_S)
+        yield await _greets(port, hello)
+
+
+async def _greets(port: int, hello: bytes) -> bool:
+    try:
+        async with asyncio.timeout(_ALIVE_WITHIN_S):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            try:
+                writer.write(hello)
+                return bool(await reader.read(1))
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
 async def _ask(port: int, path: bytes, *, within_s: float) -> Answer:
     try:
         async with asyncio.timeout(within_s):

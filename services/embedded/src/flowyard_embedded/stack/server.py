@@ -10,6 +10,7 @@ from typing import Generic
 
 from flowyard.errors.base import FlowyardError
 from flowyard_embedded.servers.lifetime import S, opened
+from flowyard_embedded.stack.asking import greets
 from flowyard_embedded.stack.output import StackOutput
 from flowyard_embedded.stack.stack import keep_running
 from flowyard_embedded.stack.state import ProcessState, ProcessStatus
@@ -20,11 +21,20 @@ Start = Callable[[int | None, threading.Event], S]
 
 class SupervisedServer(Generic[S]):
     def __init__(
-        self, name: str, *, end_order: int, start: Start[S], output: StackOutput, changed: Callable[[], None]
+        self,
+        name: str,
+        *,
+        end_order: int,
+        start: Start[S],
+        hello: bytes,
+        output: StackOutput,
+        changed: Callable[[], None],
     ) -> None:
+        """`hello`: bytes that the server answers, whoever sends them."""
         self.name = name
         self.end_order = end_order
         self._start = start
+        self._hello = hello
         self._output = output
         self._changed = changed
         self._server: S | None = None
@@ -69,7 +79,11 @@ class SupervisedServer(Generic[S]):
                 else:
                     self._output.log("INFO", f"{self.name} is running again", pid=server.process.pid)
                 begun = loop.time()
-                code = await server.process.ended()
+                watching = asyncio.create_task(self._watch(server))
+                try:
+                    code = await server.process.ended()
+                finally:
+                    watching.cancel()
                 self._output.log("ERROR", f"{self.name} has ended by itself", exit_code=code)
                 return loop.time() - begun
         except FlowyardError as error:
@@ -81,6 +95,13 @@ class SupervisedServer(Generic[S]):
             return 0.0
         finally:
             self._change("down", None)
+
+    async def _watch(self, server: S) -> None:
+        """Says whether it answers. It isn't killed: a server that is busy with its disk must not lose its work."""
+        async for answers in greets(server.port, self._hello):
+            state: ProcessState = "healthy" if answers else "silent"
+            if state != self._state:
+                self._change(state, server)
 
     def _change(self, state: ProcessState, server: S | None) -> None:
         self._state, self._server = state, server

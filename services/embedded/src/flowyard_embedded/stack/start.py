@@ -42,6 +42,8 @@ from flowyard_embedded.stack.stack import Stack
 from flowyard_embedded.stack.state import StateFile
 
 USERS: Final = {service: Subjects(*permissions) for service, permissions in PERMISSIONS.items()}
+_SSL_REQUEST: Final = bytes.fromhex("0000000804d2162f")
+"""Postgres answers it with one byte, without asking who is there."""
 _EXTERNAL_PATIENCE_S: Final = 10.0
 
 
@@ -119,7 +121,7 @@ async def _postgres(start: Starting) -> DatabaseUrls:
         return start_postgres(start.options.place.postgres, port=port, settings=settings, give_up=give_up)
 
     return await open_roles(
-        await _started(start, "postgres", POSTGRES_ENDS, launch), start.options.place.database_roles
+        await _started(start, "postgres", POSTGRES_ENDS, launch, hello=_SSL_REQUEST), start.options.place.database_roles
     )
 
 
@@ -131,12 +133,14 @@ async def _nats(start: Starting) -> Callable[[str], SecretStr]:
     def launch(port: int | None, give_up: threading.Event) -> NatsServer:
         return start_nats(start.options.place.nats, users=USERS, port=port, give_up=give_up)
 
-    return (await _started(start, "nats", NATS_ENDS, launch)).url
+    return (await _started(start, "nats", NATS_ENDS, launch, hello=b"")).url
 
 
-async def _started(start: Starting, name: str, end_order: int, launch: Start[S]) -> S:
+async def _started(start: Starting, name: str, end_order: int, launch: Start[S], *, hello: bytes) -> S:
     begun = time.monotonic()
-    process = SupervisedServer(name, end_order=end_order, start=launch, output=start.output, changed=start.state.update)
+    process = SupervisedServer(
+        name, end_order=end_order, start=launch, hello=hello, output=start.output, changed=start.state.update
+    )
     start.stack.start(process)
     server = await process.ready()
     start.output.show_progress(f"  {name}: ready on port {server.port} after {time.monotonic() - begun:.1f} s")
