@@ -48,6 +48,16 @@ def test_json_is_one_object_and_nothing_else(folder: Path) -> None:
     assert result["totals"]["tokens_in"] is None
 
 
+def test_the_limit_of_replies_holds_here_too(folder: Path) -> None:
+    ended = flowyard("run", "haiku.yaml", "-i", "topic=rain", cwd=folder, env={"FLOWYARD_REPLY_LIMIT": "10"})
+    assert ended.code == 1
+    assert "the reply is larger than 10 bytes: FLOWYARD_REPLY_LIMIT is the limit" in ended.out + ended.err
+    for wrong in ("abc", "0", "-5", "1.5"):
+        ended = flowyard("run", "haiku.yaml", "-i", "topic=rain", cwd=folder, env={"FLOWYARD_REPLY_LIMIT": wrong})
+        assert ended.code == 2
+        assert f"FLOWYARD_REPLY_LIMIT: should be a whole number above 0, not '{wrong}'" in ended.err
+
+
 def test_inputs_may_come_from_standard_input(folder: Path) -> None:
     ended = flowyard("run", "haiku.yaml", "--inputs", "-", "--json", cwd=folder, stdin='{"topic": "snow"}')
     assert json.loads(ended.out)["status"] == "succeeded"

@@ -106,8 +106,17 @@ async def test_fifty_items_make_no_more_calls_than_their_tokens_allow(parallel: 
 
 async def test_fifty_items_make_no_more_calls_than_their_money_allows() -> None:
     outcome = await fifty("{usd: 2.00}", using(20, "0.20"), priced, llm="provider: openai, model: m, max_tokens: 20")
-    assert "2.00 US dollars doesn't allow another call: 2.00 spent" in ended_by_its_budget(outcome)
+    assert "2.00 US dollars doesn't allow another call: it needs 0.20, and 0.00 is left" in ended_by_its_budget(outcome)
     assert len(outcome.calls) == 10
+
+
+async def test_what_a_call_needs_is_named_and_not_what_it_could_take() -> None:
+    needed = len("go") + 8 + 64 + SHORTEST_REPLY
+    outcome = await run(one("{tokens: 50}"), model=Answering(using(5)), terms=unpriced)
+    assert f"the run's limit of 50 tokens doesn't allow another call: it needs {needed}, and 50 is left" in (
+        ended_by_its_budget(outcome)
+    )
+    assert outcome.calls == []
 
 
 async def test_calls_that_come_out_cheaper_than_reserved_leave_room_for_others() -> None:
@@ -300,7 +309,7 @@ async def test_a_call_that_was_cut_off_counts_as_it_was_reserved() -> None:
         after="- {id: b, prompt: go, outputs: [b], llm: {provider: openai, model: m, max_tokens: 101}}",
     )
     outcome = await run(text, model=Hanging(), terms=unpriced)
-    assert "174 spent" in (outcome.result.error.message if outcome.result.error else "")
+    assert "it needs 175, and 174 is left" in (outcome.result.error.message if outcome.result.error else "")
     assert len(outcome.calls) == 1
 
 

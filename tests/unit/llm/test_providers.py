@@ -13,8 +13,8 @@ from flowyard.errors.steps import ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, Usage
 from flowyard.llm.litellm_setup import litellm
-from flowyard.llm.models import Models, open_models
-from flowyard.llm.providers import DIRECT, base_url, is_direct, read_litellm_providers
+from flowyard.llm.models import Models, check_keys, open_models
+from flowyard.llm.providers import DIRECT, base_url, is_direct, located, read_litellm_providers
 from support.documents import ROOT
 from support.wire.behaviour import Odd, Text
 from support.wire.openai import openai_server
@@ -86,24 +86,42 @@ async def test_the_setting_takes_a_provider_to_litellm() -> None:
 
 def test_the_environment_may_name_the_address() -> None:
     environ = {"OLLAMA_API_BASE": "http://ollama:11434", "OPENAI_BASE_URL": "http://gateway/v1"}
-    assert base_url(ModelSettings("ollama", "m"), environ) == "http://ollama:11434/v1"
-    assert base_url(ModelSettings("openai", "m"), environ) == "http://gateway/v1"
-    assert base_url(ModelSettings("openai", "m", api_base="http://mine/v2"), environ) == "http://mine/v2"
-    assert base_url(ModelSettings("groq", "m"), environ) == "https://api.groq.com/openai/v1"
+    assert base_url(located(ModelSettings("ollama", "m"), environ)) == "http://ollama:11434/v1"
+    assert base_url(located(ModelSettings("openai", "m"), environ)) == "http://gateway/v1"
+    assert base_url(located(ModelSettings("openai", "m", api_base="http://mine/v2"), environ)) == "http://mine/v2"
+    assert base_url(located(ModelSettings("groq", "m"), environ)) == "https://api.groq.com/openai/v1"
 
 
 @pytest.mark.parametrize("provider", sorted(DIRECT))
 def test_an_address_without_a_path_gets_the_providers_own(provider: str) -> None:
     own = re.sub(r"^https?://[^/]+", "", DIRECT[provider].base or "https://any/v1")
     for ending in ("", "/", own, f"{own}/", f"{own}/chat/completions"):
-        assert base_url(ModelSettings(provider, "m", api_base=f"http://here:81{ending}"), {}) == f"http://here:81{own}"
-    assert base_url(ModelSettings(provider, "m", api_base="http://here/any/path/"), {}) == "http://here/any/path"
+        assert base_url(ModelSettings(provider, "m", api_base=f"http://here:81{ending}")) == f"http://here:81{own}"
+    assert base_url(ModelSettings(provider, "m", api_base="http://here/any/path/")) == "http://here/any/path"
 
 
 async def test_an_address_of_the_environment_is_checked_when_it_is_used() -> None:
     async with open_models({**KEYS, "OPENAI_BASE_URL": "http://somebody:password@127.0.0.1:9/v1"}) as models:
-        with pytest.raises(ModelRefused, match="its api_base contains a user or a password") as caught:
+        with pytest.raises(ModelRefused, match="the variable OPENAI_BASE_URL contains a user or a password") as caught:
             await models.reply(call_of("openai", "m"))
+    assert "somebody" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable"),
+    [
+        ("openai", "OPENAI_BASE_URL"),
+        ("openai", "OPENAI_API_BASE"),
+        ("anthropic", "ANTHROPIC_API_BASE"),
+        ("anthropic", "ANTHROPIC_BASE_URL"),
+        ("google", "GEMINI_API_BASE"),
+        ("cohere", "COHERE_API_BASE"),
+    ],
+)
+def test_an_address_of_the_environment_is_checked_before_a_run(provider: str, variable: str) -> None:
+    environ = {**ENVIRON, "COHERE_API_KEY": "k", variable: "http://somebody:password@127.0.0.1:9/v1"}
+    with pytest.raises(ModelRefused, match=f"the variable {variable} contains a user or a password") as caught:
+        check_keys([ModelSettings(provider, "m")], environ)
     assert "somebody" not in str(caught.value)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from flowyard.errors.steps import ModelError, ModelNeverRan
+from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import open_models
 from flowyard.llm.proxies import proxy_for
-from support.wire.behaviour import Text
+from support.wire.behaviour import Status, Text
 from support.wire.openai import openai_server
 from support.wire.providers import ANTHROPIC, ENVIRON, LITELLM, OPENAI, Provider
 from support.wire.server import WireServer
@@ -84,6 +84,46 @@ async def test_a_proxy_that_refuses_its_password_does_not_show_it(
                 await models.reply(ModelCall("write", settings, (ChatMessage("user", "Hello?"),)))
     assert "password" not in str(caught.value)
     assert "407" in str(caught.value)
+
+
+@STREAMED
+async def test_a_proxy_that_refuses_a_plain_call_is_told_as_the_proxy(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, on_token: OnToken | None
+) -> None:
+    async with provider.serve([Status(407)]) as proxy:
+        environ = through(monkeypatch, proxy.url.removesuffix("/v1"))
+        async with open_models(environ, litellm=LITELLM) as models:
+            with pytest.raises(ModelRefused) as caught:
+                await models.reply(call_of(provider, proxy, "models.example.com"), on_token)
+    address = proxy.url.removesuffix("/v1").removeprefix("http://")
+    assert f"the proxy {address} wants other credentials (407)" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_is_away_is_named_on_every_transport(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", "http://127.0.0.1:9")
+    environ = {**ENVIRON, f"{scheme.upper()}_PROXY": "http://127.0.0.1:9"}
+    settings = ModelSettings(
+        provider.name, provider.model, api_base=f"{scheme}://models.example.com", timeout=30, **provider.needed
+    )
+    async with open_models(environ, litellm=LITELLM) as models:
+        with pytest.raises(
+            ModelNeverRan, match=r"can't connect to .*models\.example\.com.* through the proxy 127\.0\.0\.1:9 "
+        ):
+            await models.reply(ModelCall("write", settings, (ChatMessage("user", "Hello?"),)))
+
+
+async def test_a_proxy_of_another_kind_is_refused(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = "socks5://somebody:password@127.0.0.1:9"
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    environ = {**ENVIRON, "ALL_PROXY": proxy}
+    async with provider.serve([Text("hi")]) as server, open_models(environ, litellm=LITELLM) as models:
+        with pytest.raises(ModelRefused, match=r"proxy socks5://127\.0\.0\.1:9 is no HTTP proxy") as caught:
+            await models.reply(call_of(provider, server, "models.example.com"))
+        assert (await models.reply(call_of(provider, server, "127.0.0.1"))).text == "hi"
+    assert "password" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ async def test_a_filter_comes_with_its_reason(
 @pytest.mark.parametrize(
     ("blocked", "why"),
     [
-        ({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}, "PROHIBITED_CONTENT"),
-        ({"candidates": [{"finishReason": "SAFETY", "index": 0}]}, "SAFETY"),
-        ({"candidates": [{"finishReason": "RECITATION", "index": 0}]}, "RECITATION"),
+        ({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}, "prompt: PROHIBITED_CONTENT"),
+        ({"candidates": [{"finishReason": "SAFETY", "index": 0}]}, "reply: SAFETY"),
+        ({"candidates": [{"finishReason": "RECITATION", "index": 0}]}, "reply: RECITATION"),
     ],
     ids=["prompt", "safety", "recitation"],
 )
@@ -94,7 +94,9 @@ async def test_what_gemini_blocks_comes_with_its_reason(
 ) -> None:
     usage = {"promptTokenCount": 3, "candidatesTokenCount": 0, "totalTokenCount": 3}
     reply = await reply_of(models, GOOGLE, Odd({**blocked, "usageMetadata": usage}), on_token)
-    assert reply.ending == ReplyEnding("filtered", why)
+    error = unusable(reply, ModelSettings("google", "m"), is_budget=False)
+    assert isinstance(error, ReplyFiltered)
+    assert error.detail == f"a content filter blocked the {why}"
 
 
 @STREAMED

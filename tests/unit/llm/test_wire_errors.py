@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Behaviour, Odd, Raw, Text
 from support.wire.providers import Provider
+from support.wire.server import WireServer
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}
@@ -77,6 +80,7 @@ async def test_a_prompt_that_a_filter_blocks_names_the_filter(
         ({"message": "busy", "code": 502}, ProviderError, "the provider failed (502): busy"),
         ({"message": "slow", "code": 429}, RateLimited, "too many requests (429): slow"),
         ({"message": "slow", "type": "rate_limit_error"}, RateLimited, "too many requests (429): slow"),
+        ("model 'm' not found, try pulling it first", ModelRefused, None),
         ({"message": "pay", "code": "insufficient_quota"}, ModelRefused, "the account has no credit left: pay"),
         ({"message": "no", "code": "content_filter"}, ReplyFiltered, "a content filter blocked the reply: no"),
         ({"message": "no", "type": "invalid_request_error"}, ModelRefused, "the request was not accepted (400): no"),
@@ -84,10 +88,79 @@ async def test_a_prompt_that_a_filter_blocks_names_the_filter(
     ids=str,
 )
 async def test_an_error_in_an_answer_is_read_as_one(
-    provider: Provider, models: Models, error: object, expected: type[ModelError], detail: str, on_token: OnToken | None
+    provider: Provider,
+    models: Models,
+    error: object,
+    expected: type[ModelError],
+    detail: str | None,
+    on_token: OnToken | None,
 ) -> None:
     failure = await fail(models, provider, Odd({"error": error}), on_token)
-    assert (type(failure), failure.detail) == (expected, detail)
+    assert type(failure) is expected
+    if detail is None:
+        assert failure.detail.startswith(f"no model '{provider.model}' at http://127.0.0.1:")
+        assert failure.detail.endswith(f"check its name (404): {error}")
+    else:
+        assert failure.detail == detail
+
+
+@STREAMED
+@pytest.mark.parametrize("error", [True, {"message": True}, {"error": {"message": None}}, {"message": "half \ud83d"}])
+async def test_an_error_that_says_nothing_is_no_word_of_a_format(
+    provider: Provider, models: Models, error: object, on_token: OnToken | None
+) -> None:
+    failure = await fail(models, provider, answer(500, error), on_token)
+    assert failure.detail.startswith("the provider failed (500)")
+    assert not failure.detail.endswith((": true", ": null", ": True", ": None"))
+    failure.detail.encode()
+
+
+@STREAMED
+async def test_an_answer_that_cant_be_unpacked_is_told_as_such(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    failure = await fail(models, provider, Raw(b"no gzip at all", encoding="gzip"), on_token)
+    assert type(failure) is ProviderError
+    assert "the answer's compression can't be read" in failure.detail
+    failure = await fail(models, provider, Raw(b"no gzip at all", status=429, encoding="gzip"), on_token)
+    assert (type(failure), failure.detail) == (RateLimited, "too many requests (429)")
+
+
+@STREAMED
+async def test_an_answer_in_a_compression_that_wasnt_accepted_comes_without_advice(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    failure = await fail(models, provider, Raw(b"no matter", encoding="br"), on_token)
+    assert type(failure) is ProviderError
+    assert "compress" in failure.detail
+    assert "install" not in failure.detail.lower()
+
+
+@STREAMED
+async def test_a_number_that_python_cant_read_comes_without_advice(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    huge = Raw(b'{"choices": %s, "candidates": 1, "message": "error"}' % (b"9" * 5000), kind="application/json")
+    failure = await fail(models, provider, huge, on_token)
+    assert type(failure) is ProviderError
+    assert "digits" not in failure.detail
+
+
+@STREAMED
+async def test_a_header_that_is_too_long_is_told_without_a_librarys_limit(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 300_000 + b"\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(reply, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        with pytest.raises(ProviderError, match="the answer has a header that is too long") as caught:
+            await models.reply(call_of(replace(provider.settings(WireServer(url)), timeout=60)), on_token)
+    assert "8190" not in caught.value.detail
 
 
 @STREAMED

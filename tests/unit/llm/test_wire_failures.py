@@ -9,15 +9,17 @@ import asyncio
 import json
 import socket
 import traceback
+from dataclasses import replace
 
 import pytest
 
 from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
-from flowyard.llm.models import Models
+from flowyard.llm.models import Models, open_models
+from flowyard.llm.providers import base_variables
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Raw, Status, Text
-from support.wire.providers import ANTHROPIC, DIRECT, GOOGLE, KEY, OLLAMA, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, DIRECT, ENVIRON, GOOGLE, KEY, LITELLM, OLLAMA, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 
@@ -156,6 +158,60 @@ async def test_a_redirect_to_the_same_host_is_not_followed_either(provider: Prov
     assert "redirects to /v2/else (307)" in error.message
 
 
+@STREAMED
+async def test_a_redirect_that_says_no_host_is_refused(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    error = await fail(models, provider, Status(302), on_token)
+    assert type(error) is ModelRefused
+    assert "redirects without saying where (302), which isn't followed: name the address itself" in error.message
+
+
+@STREAMED
+async def test_an_address_of_the_environment_is_named_like_one_of_the_document(
+    provider: Provider, on_token: OnToken | None
+) -> None:
+    async with provider.serve([Status(302)]) as server:
+        settings = replace(provider.settings(server), api_base=None)
+        async with open_models({**ENVIRON, base_variables(provider.name)[0]: server.url}, litellm=LITELLM) as models:
+            with pytest.raises(ModelRefused) as caught:
+                await models.reply(call_of(settings), on_token)
+        assert len(server.requests) == 1
+    assert f"{server.url} redirects" in caught.value.message
+
+
+@STREAMED
+async def test_a_header_of_the_document_that_replaces_the_key_is_blamed(
+    provider: Provider, models: Models, on_token: OnToken | None
+) -> None:
+    headers = {"authorization": "Bearer mine-0123456789"}
+    async with provider.serve([Status(401)]) as server:
+        settings = provider.settings(server, extra={"extra_headers": headers})
+        with pytest.raises(ModelRefused, match=r"the document's header authorization was not accepted \(401\)"):
+            await models.reply(call_of(settings), on_token)
+    if provider is DIRECT:
+        assert server.requests[0].headers["authorization"] == headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"X-Team": "a\r\nX-Admin: yes"}, "the header 'X-Team' contains the character U\\+000D"),
+        ({"X-Team\n": "a"}, r"'X-Team\\n' can't be the name of a header"),
+        ({"": "a"}, "'' can't be the name of a header"),
+        ({"X Team": "a"}, "'X Team' can't be the name of a header"),
+    ],
+    ids=str,
+)
+async def test_a_header_that_http_cant_carry_is_refused(
+    provider: Provider, models: Models, headers: dict[str, str], why: str
+) -> None:
+    async with provider.serve([Text("hi")]) as server:
+        with pytest.raises(ModelRefused, match=why):
+            await models.reply(call_of(provider.settings(server, extra={"extra_headers": headers})))
+        assert server.requests == []
+
+
 async def test_an_unknown_model_is_named(provider: Provider, models: Models) -> None:
     error = await fail(models, provider, Status(404, message="not here"), None)
     assert f"no model '{provider.model}'" in error.message
@@ -213,9 +269,9 @@ def unused_port() -> int:
     [
         (b'{"error": {"message": "The model `m` does not exist."}}', "no model 'm' at {url}: check its name"),
         (b'{"error": {"message": "?"}}', "no model 'm' at {url}, or the address is wrong: check both"),
-        (b'{"detail": "Not Found"}', "no API of this kind at {url}: check api_base"),
-        (b"404 page not found", "no API of this kind at {url}: check api_base"),
-        (b"<html><title>nginx</title></html>", "no API of this kind at {url}: check api_base"),
+        (b'{"detail": "Not Found"}', "no API of this kind at {url}: check the address"),
+        (b"404 page not found", "no API of this kind at {url}: check the address"),
+        (b"<html><title>nginx</title></html>", "no API of this kind at {url}: check the address"),
     ],
     ids=ascii,
 )

@@ -153,10 +153,10 @@ async def test_an_empty_reply_is_empty_text(provider: Provider, models: Models) 
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-async def test_half_a_character_comes_as_it_is(provider: Provider, models: Models, *, streamed: bool) -> None:
+async def test_half_a_character_is_replaced(provider: Provider, models: Models, *, streamed: bool) -> None:
     async with provider.serve([Text("a \ud800 b")]) as server:
         reply = await models.reply(call_of(provider.settings(server)), (lambda token: None) if streamed else None)
-    assert reply.text == "a \ud800 b"
+    assert reply.text == "a \ufffd b"
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,11 @@ async def test_half_a_character_comes_as_it_is(provider: Provider, models: Model
     [
         (["a\ud83d", "\ude00", "b"], ["a", "😀", "b"]),
         (["\ud83d", "\ude00\ud83d", "\ude00b"], ["😀", "😀b"]),
-        (["a\ud83d", "b"], ["a", "\ud83db"]),
+        (["a\ud83d", "b"], ["a", "\ufffdb"]),
         (["a", "b\ud83d"], ["a", "b", "\ufffd"]),
-        (["\ud83d", "\ud83d"], ["\ud83d", "\ufffd"]),
-        (["a", "\ude00"], ["a", "\ude00"]),
+        (["\ud83d", "\ud83d"], ["\ufffd", "\ufffd"]),
+        (["a", "\ude00"], ["a", "\ufffd"]),
+        (["a\ude00b", "\ude00\ud83d", "\ude00"], ["a\ufffdb", "\ufffd", "😀"]),
     ],
     ids=ascii,
 )

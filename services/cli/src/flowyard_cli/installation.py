@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
+from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
+from flowyard.llm.providers import read_litellm_providers
 from flowyard_embedded.faults import WrongVariable
 
 _PRICES: Final = "FLOWYARD_PRICES"
 _VARIABLES: Final = "FLOWYARD_DOCUMENT_VARIABLES"
+_REPLY_LIMIT: Final = "FLOWYARD_REPLY_LIMIT"
+_LITELLM: Final = "FLOWYARD_LITELLM"
 _Value = TypeVar("_Value")
 
 
@@ -25,9 +29,26 @@ def prices_of(environ: Mapping[str, str]) -> PriceTable:
     return _read(_PRICES, environ, read_prices, NO_PRICES)
 
 
+def reply_limit_of(environ: Mapping[str, str]) -> int:
+    """Most bytes of a model's reply. Raises WrongVariable."""
+    return _read(_REPLY_LIMIT, environ, _positive, REPLY_LIMIT)
+
+
+def litellm_of(environ: Mapping[str, str]) -> frozenset[str]:
+    """The providers that LiteLLM calls. Raises WrongVariable."""
+    return _read(_LITELLM, environ, read_litellm_providers, frozenset())
+
+
 def variables_of(environ: Mapping[str, str]) -> Variables:
     """Raises WrongVariable."""
     return _read(_VARIABLES, environ, read_variables, KEYS_AND_TOKENS)
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.strip().isdecimal() else 0
+    if number <= 0:
+        raise ValueError(f"should be a whole number above 0, not {text[:40]!r}")
+    return number
 
 
 def _read(name: str, environ: Mapping[str, str], read: Callable[[str], _Value], default: _Value) -> _Value:

@@ -20,19 +20,17 @@ from flowyard.language.installation import ANY
 from flowyard.language.load import Loaded
 from flowyard.language.workflow import Workflow
 from flowyard.llm.models import check_keys, open_models
-from flowyard.llm.providers import read_litellm_providers
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
 from flowyard_cli.commands.run import RunArgs
-from flowyard_cli.installation import installation_of, prices_of, variables_of
+from flowyard_cli.installation import installation_of, litellm_of, prices_of, reply_limit_of, variables_of
 from flowyard_cli.models import replies_for, with_model
 from flowyard_cli.reading import read_document, read_inputs
 from flowyard_cli.show.problems import problems_as_data
 from flowyard_cli.show.progress import RunProgress, open_progress, shows_tokens
 from flowyard_cli.show.result import print_result, result_as_data
-from flowyard_embedded.faults import WrongVariable
 from flowyard_embedded.startup import quick_imports
 from flowyard_embedded.streams import print_json, say
 
@@ -74,8 +72,9 @@ def _prepare(args: RunArgs, document: Loaded, workflow: Workflow) -> PreparedRun
         workflow = with_model(workflow, args.model)
     inputs = read_inputs(workflow, args.given, args.inputs)
     replies = replies_for(workflow, Path(document.file).parent)
-    prepared = PreparedRun(workflow, inputs, ScriptedModel(replies) if replies is not None else None)
-    litellm, variables = _litellm_providers(), variables_of(os.environ)
+    limit = reply_limit_of(os.environ)
+    prepared = PreparedRun(workflow, inputs, ScriptedModel(replies, limit) if replies is not None else None)
+    litellm, variables = litellm_of(os.environ), variables_of(os.environ)
     check_keys(workflow.models, os.environ, _referenced_files(), litellm=litellm, variables=variables)
     return prepared
 
@@ -84,14 +83,6 @@ def _referenced_files() -> Path | None:
     """The folder of the files that documents refer to; executors read the same variable."""
     named = os.environ.get("FLOWYARD_REFERENCED_FILES")
     return Path(named) if named else None
-
-
-def _litellm_providers() -> frozenset[str]:
-    """The providers that LiteLLM calls; executors read the same variable."""
-    try:
-        return read_litellm_providers(os.environ.get("FLOWYARD_LITELLM", ""))
-    except ValueError as error:
-        raise WrongVariable("FLOWYARD_LITELLM", str(error)) from error
 
 
 async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress, *, stream: bool) -> int:
@@ -111,7 +102,8 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
             os.environ,
             scripted=prepared.scripted,
             files=_referenced_files(),
-            litellm=_litellm_providers(),
+            reply_limit=reply_limit_of(os.environ),
+            litellm=litellm_of(os.environ),
             prices=prices_of(os.environ),
             variables=variables_of(os.environ),
         )

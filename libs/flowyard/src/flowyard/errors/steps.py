@@ -181,13 +181,14 @@ class BudgetExceeded(
 
 
 class LimitReached(BudgetExceeded):
-    """`coming`: the most that the call could take, in addition to `spent`."""
+    """`coming`: what has to be left for the call, so that it can't exceed the limit."""
 
     def __init__(self, limit: str, *, per: Literal["run", "day"], allowed: Cost, spent: Cost, coming: Cost) -> None:
         whose = "the run's" if per == "run" else "the workflow's daily"
         unit = {"usd": "US dollars", "model_calls": "model calls"}.get(limit, limit)
-        most, used, more = (f"{n:f}" if isinstance(n, Decimal) else str(n) for n in (allowed, spent, coming))
-        why = f"doesn't allow another call: {used} spent, and it could take up to {more}"
+        left = max(allowed - spent, 0)
+        most, rest, more = (f"{n:f}" if isinstance(n, Decimal) else str(n) for n in (allowed, left, coming))
+        why = f"doesn't allow another call: it needs {more}, and {rest} is left"
         super().__init__(limit, f"{whose} limit of {most} {unit} {why}", per=per)
 
 

@@ -10,6 +10,8 @@ OWN_PREFIX: Final = "FLOWYARD_"
 HEADERS: Final = ("headers", "extra_headers")
 """The keys of `extra` whose values may contain references."""
 _REFERENCE: Final = re.compile(r"\$\{([a-z]*):([^{}]*)\}")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_A_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -26,6 +28,15 @@ def reference_fault(text: str) -> str | None:
             return f"'{name}' can't be the name of a {'variable' if kind == 'env' else 'file'}"
         if kind == "env" and name.upper().startswith(OWN_PREFIX):
             return f"'{name}' is a variable of Flowyard, which is never sent to a provider"
+    return None
+
+
+def header_fault(name: str, value: object) -> str | None:
+    """Why HTTP can't carry such a header, or None. The value isn't shown."""
+    if not _HEADER_NAME.fullmatch(name):
+        return f"{name[:100]!r} can't be the name of a header"
+    if (wrong := _NOT_IN_A_HEADER.search(str(value))) is not None:
+        return f"the header '{name}' contains the character U+{ord(wrong[0]):04X}, which no header can have"
     return None
 
 

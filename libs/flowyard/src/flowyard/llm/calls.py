@@ -64,11 +64,13 @@ class ReplyEnding:
     """How a reply ended. `length`: it was cut off. `refused`: by the model. `filtered`: by the provider.
 
     `why`: the model's words, or the filter's reason. `only_reasoned`: the model wrote reasoning and no text.
+    `was_prompt`: the prompt was filtered, so that there is no reply.
     """
 
     how: Literal["stop", "length", "refused", "filtered"] = "stop"
     why: str = ""
     only_reasoned: bool = False
+    was_prompt: bool = False
 
 
 COMPLETE: Final = ReplyEnding()

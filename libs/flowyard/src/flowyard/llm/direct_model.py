@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import aiohttp
 
 from flowyard.errors.steps import ModelRefused
-from flowyard.language.addresses import address_fault
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 from flowyard.llm import keys, price_list
@@ -21,7 +20,7 @@ from flowyard.llm.calls import ModelCall, ModelReply, OnToken
 from flowyard.llm.direct_prices import cost_of
 from flowyard.llm.litellm_prices import longest_reply, price_of
 from flowyard.llm.openai_wire import Endpoint, chat
-from flowyard.llm.providers import DIRECT, base_url, limit_parameter, name_of_model
+from flowyard.llm.providers import DIRECT, base_url, limit_parameter, located, name_of_model
 from flowyard.llm.proxies import proxy_for
 from flowyard.llm.terms import Terms
 
@@ -36,7 +35,7 @@ class DirectModel:
 
     async def prepare(self, settings: ModelSettings) -> None:
         """Does nothing: each call connects by itself. Raises MissingApiKey or ModelRefused, as `reply` would."""
-        self._endpoint(settings, keys.find_key(settings, self._environ))
+        self._endpoint(located(settings, self._environ), keys.find_key(settings, self._environ))
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         access = keys.access_to(call.settings, self._environ)
@@ -45,10 +44,10 @@ class DirectModel:
         return replace(reply, cost_usd=cost_of(call.settings, reply.usage, billing, datetime.now(UTC)))
 
     def _endpoint(self, settings: ModelSettings, key: str | None) -> Endpoint:
-        url = base_url(settings, self._environ)
-        fault = "is missing: the document has to name the server" if url is None else address_fault(url)
-        if url is None or fault is not None:
-            raise ModelRefused(f"its api_base {fault}", provider=settings.provider, model=settings.model)
+        url = base_url(settings)
+        if url is None:
+            detail = "its api_base is missing: the document has to name the server"
+            raise ModelRefused(detail, provider=settings.provider, model=settings.model)
         return Endpoint(
             url,
             name_of_model(settings),

@@ -10,6 +10,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import COMPLETE, ModelReply, Origin, ReplyEnding, Usage
 from flowyard.llm.failures import brief
 from flowyard.llm.reasoning import Reasoning
+from flowyard.llm.streamed_text import whole_text
 
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
 _REFUSED: Final = frozenset({"refusal"})
@@ -24,12 +25,14 @@ class Outcome:
     """What an answer says about how its reply ended, collected from its pieces.
 
     `reason`: OpenAI's `finish_reason`, or one of Anthropic's. `refusal`: the model's words. `filters`: why a filter
-    blocked it. `reasoning`: what the model wrote of it outside of the text. `model`, `id`: see Origin.
+    blocked it. `was_prompt`: it blocked the prompt. `reasoning`: what the model wrote of it outside of the text.
+    `model`, `id`: see Origin.
     """
 
     reason: str | None = None
     refusal: str = ""
     filters: str = ""
+    was_prompt: bool = False
     reasoning: Reasoning = field(default_factory=Reasoning)
     model: str | None = None
     id: str | None = None
@@ -45,9 +48,9 @@ class Outcome:
     def ending(self, text: str) -> ReplyEnding:
         """`text`: of the reply."""
         if self.refusal or self.reason in _REFUSED:
-            return ReplyEnding("refused", self.refusal or text)
+            return ReplyEnding("refused", whole_text(self.refusal or text))
         if self.reason in _FILTERED:
-            return ReplyEnding("filtered", self.filters)
+            return ReplyEnding("filtered", self.filters, was_prompt=self.was_prompt)
         if self.reason not in _CUT_OFF:
             return COMPLETE
         start = text.lstrip()
@@ -75,7 +78,8 @@ def unusable(reply: ModelReply, settings: ModelSettings, *, is_budget: bool) -> 
         case "refused":
             kind, detail = ReplyRefused, f"the model refused to answer: {ending.why}"
         case "filtered":
-            kind, detail = ReplyFiltered, f"a content filter blocked the reply: {ending.why}"
+            what = "prompt" if ending.was_prompt else "reply"
+            kind, detail = ReplyFiltered, f"a content filter blocked the {what}: {ending.why}"
         case _:
             assert_never(ending.how)
     return kind(brief(detail.removesuffix(": ")), provider=settings.provider, model=settings.model, reply=reply.text)

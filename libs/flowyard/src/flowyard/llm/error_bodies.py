@@ -18,6 +18,7 @@ _STATUS_OF: Final[Mapping[str, int]] = {
 """Of the codes whose meaning matters: an error with another code is the provider's."""
 _HTML: Final = re.compile(r"\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>([^<]{1,200})<", re.IGNORECASE)
+_NO_MODEL: Final = re.compile(r"\bmodel\b.{0,200}\bnot found\b", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
@@ -55,19 +56,29 @@ def read_error(body: str) -> ErrorBody:
         return ErrorBody(body)
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    error = parsed.get("error") or parsed if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
-        return ErrorBody(error if isinstance(error, str) else json.dumps(error))
-    message = error.get("message", error)
+        return ErrorBody(_shown(error), status=_status_in(_shown(error)))
+    message = error.get("message") or error
     given = [error.get(name) for name in ("code", "type", "status")]
     codes = frozenset(code.lower() for code in given if isinstance(code, str))
     return ErrorBody(
-        message if isinstance(message, str) else json.dumps(message),
+        _shown(message),
         codes,
-        _status(given, codes),
+        _status(given, codes) or _status_in(_shown(message)),
         _wait(error.get("details")),
         _filters(error),
     )
+
+
+def _shown(message: Any) -> str:
+    """`true` and `null` say nothing."""
+    return message if isinstance(message, str) else "" if message in (True, False, None) else json.dumps(message)
+
+
+def _status_in(message: str) -> int | None:
+    """Ollama's errors have no code."""
+    return 404 if _NO_MODEL.search(message) else None
 
 
 def refuse_error(answer: Any) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+ENCODINGS: Final = "gzip, deflate"
+"""What is accepted: in others, some bytes may stand for gigabytes, which are in memory before any limit sees them."""
 LINE_LIMIT: Final = 1_000_000
 """Most bytes of one line: an endless line must not fill the memory."""
 _BOM: Final = b"\xef\xbb\xbf"

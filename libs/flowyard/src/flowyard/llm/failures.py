@@ -21,8 +21,9 @@ from flowyard.errors.steps import (
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.error_bodies import ErrorBody, ErrorInReply, read_error
 from flowyard.llm.event_stream import BrokenReply
-from flowyard.llm.keys import is_loopback, key_variable
+from flowyard.llm.keys import is_loopback, key_header, key_variable
 from flowyard.llm.pauses import retry_after
+from flowyard.llm.streamed_text import whole_text
 from flowyard.runs.retry import LONGEST_WAIT
 from flowyard.secrets.masking import Masker
 
@@ -56,6 +57,18 @@ def broken(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) 
 def never_sent(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ModelNeverRan:
     """The request was never sent, so no model ran."""
     return ModelNeverRan(brief(detail, secrets), provider=settings.provider, model=settings.model)
+
+
+def refused(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ModelRefused:
+    """The request can't be sent, and another try wouldn't help."""
+    return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model)
+
+
+def proxy_refused(settings: ModelSettings, proxy: str | None, secrets: Secrets = NO_SECRETS) -> ModelRefused:
+    """A proxy answered 407 in place of the provider. `proxy`: its host; None: unknown."""
+    which = f"the proxy {proxy}" if proxy else "the proxy"
+    detail = f"{which} wants other credentials (407): they are in the variable that names it"
+    return refused(settings, detail, secrets)
 
 
 def unreachable(settings: ModelSettings, detail: str, secrets: Secrets = NO_SECRETS) -> ModelError:
@@ -99,10 +112,12 @@ def from_response(
 ) -> ModelError:
     """The error for a response with an HTTP error status."""
     error = read_error(body)
-    location = next((value for name, value in headers.items() if name.lower() == "location"), None)
-    if 300 <= status < 400 and location:
+    if status == 407:
+        return proxy_refused(settings, None, secrets)
+    if 300 <= status < 400:
+        location = next((value for name, value in headers.items() if name.lower() == "location"), "")
         detail = f"{_redirect(settings, location)} ({status}), which isn't followed: name the address itself"
-        return ModelRefused(brief(detail, secrets), provider=settings.provider, model=settings.model)
+        return refused(settings, detail, secrets)
     return _of_code(settings, error, status, secrets=secrets, is_reply=False) or from_status(
         settings, status, error.text, headers=headers, secrets=secrets, now=now, pause=error.wait
     )
@@ -150,6 +165,8 @@ def _of_code(
 
 def _redirect(settings: ModelSettings, location: str) -> str:
     """Names the host only: the rest of a location may contain secrets, and so may its user."""
+    if not location.strip():
+        return f"{settings.api_base or 'the provider'} redirects without saying where"
     try:
         target = urlsplit(location)
         host = target.netloc.rpartition("@")[2] or target.path
@@ -160,7 +177,7 @@ def _redirect(settings: ModelSettings, location: str) -> str:
 
 def brief(text: str, secrets: Secrets = NO_SECRETS) -> str:
     """The text as one line of at most 300 characters, with the secrets masked."""
-    line = " ".join(_SSL_CONTEXT.sub("", redact(text, secrets)).split())
+    line = " ".join(_SSL_CONTEXT.sub("", redact(whole_text(text), secrets)).split())
     return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 1]}…"
 
 
@@ -187,8 +204,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _advice(settings: ModelSettings, status: int, detail: str) -> str:
-    variable = key_variable(settings)
-    key = f"the key in {variable}" if variable else "the key"
+    key = _key_of(settings)
     match status:
         case 401:
             return f"{key} was not accepted (401)"
@@ -204,13 +220,22 @@ def _advice(settings: ModelSettings, status: int, detail: str) -> str:
             return f"the request was not accepted ({status})"
 
 
+def _key_of(settings: ModelSettings) -> str:
+    """What the provider takes for the key. A header of the document replaces ours."""
+    header = key_header(settings)
+    if header is not None:
+        return f"the document's header {header}"
+    variable = key_variable(settings)
+    return f"the key in {variable}" if variable else "the key"
+
+
 def _not_found(settings: ModelSettings, detail: str) -> str:
     """Whether the model or the address is wrong. `detail`: in lower case."""
     where = f" at {settings.api_base}" if settings.api_base else ""
     if "model" in detail:
         return f"no model '{settings.model}'{where}: check its name"
     if "not found" in detail or "html page" in detail:
-        return f"no API of this kind{where}: check api_base"
+        return f"no API of this kind{where}: check the address"
     return f"no model '{settings.model}'{where}, or the address is wrong: check both"
 
 

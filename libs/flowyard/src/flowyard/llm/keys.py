@@ -26,6 +26,7 @@ _MIN_LENGTH: Final = 8
 """Characters. Shorter values are ordinary words of many texts, so they aren't masked."""
 _MIN_LENGTH_IN_REPLIES: Final = 16
 """The same for variables that may not be the call's key at all: a reply is more text than an error."""
+_KEY_HEADERS: Final = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
 _SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
 _TYPOGRAPHIC_QUOTES: Final = frozenset("\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u2039\u203a")
@@ -66,6 +67,11 @@ def key_variable(settings: ModelSettings) -> str | None:
         return settings.api_key_env
     names = KEY_VARIABLES.get(settings.provider)
     return names[0] if names else None
+
+
+def key_header(settings: ModelSettings) -> str | None:
+    """The document's header that is sent in place of the key, if it has one."""
+    return next((header for header, _ in _headers(settings) if header.lower() in _KEY_HEADERS), None)
 
 
 def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:

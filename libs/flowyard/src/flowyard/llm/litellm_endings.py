@@ -62,7 +62,7 @@ class _FinishReasons(dict[str, str]):
         return mapped
 
 
-def _add_native_reason(reason: object) -> None:
+def _add_native_reason(reason: object, *, was_prompt: bool = False) -> None:
     outcome = _outcome.get(None)
     if outcome is None or not isinstance(reason, str):
         return
@@ -70,6 +70,7 @@ def _add_native_reason(reason: object) -> None:
         outcome.reason = reason
     elif reason != "content_filter":
         outcome.filters = reason
+        outcome.was_prompt = was_prompt
 
 
 def _of_blocked(read: _Reader) -> _Reader:
@@ -79,8 +80,8 @@ def _of_blocked(read: _Reader) -> _Reader:
         for answer in (*args, *kwargs.values()):
             if isinstance(answer, dict):
                 candidates = answer.get("candidates") or [{}]
-                feedback = answer.get("promptFeedback") or {}
-                _add_native_reason(feedback.get("blockReason") or candidates[0].get("finishReason"))
+                blocked = (answer.get("promptFeedback") or {}).get("blockReason")
+                _add_native_reason(blocked or candidates[0].get("finishReason"), was_prompt=bool(blocked))
         return read(*args, **kwargs)
 
     return wrapped

@@ -23,6 +23,7 @@ from flowyard.llm import failures
 from flowyard.llm.event_stream import BrokenReply
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_setup import litellm
+from flowyard.llm.lost_answers import UNPACKED, why_lost
 
 Timeouts = (httpx.TimeoutException, openai.APITimeoutError, TimeoutError)
 Malformed = (LookupError, TypeError, AttributeError)
@@ -34,37 +35,56 @@ _ADVICE: Final = re.compile(r"litellm|^To drop |^Original exception|^Traceback |
 NeverSent = (aiohttp.ClientConnectorError, httpx.UnsupportedProtocol)
 
 
-def translate(error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime) -> ModelError:
-    """The ModelError for any exception of a LiteLLM call. `now`: for a Retry-After that is a date."""
+def translate(
+    error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime, proxy: str | None = None
+) -> ModelError:
+    """The ModelError for any exception of a LiteLLM call. `now`: for a Retry-After that is a date.
+
+    `proxy`: the host of the proxy that the call went through.
+    """
     chain = list(failures.chain(error))
     broken = next((each for each in chain if isinstance(each, BrokenReply)), None)
     if broken is not None:
         return failures.from_broken_reply(settings, broken, secrets)
     response = next((each.response for each in chain if isinstance(each, httpx.HTTPStatusError)), None)
+    if response is not None and response.status_code == 407:
+        return failures.proxy_refused(settings, proxy, secrets)
     if response is not None:
         return failures.from_response(
             settings, response.status_code, _body(response), headers=response.headers, secrets=secrets, now=now
         )
     if any(isinstance(each, Timeouts) for each in chain):
         return failures.timed_out(settings)
+    if any(isinstance(each, httpx.DecodingError) for each in chain):
+        return failures.broken(settings, UNPACKED)
     if any(isinstance(each, Lost) for each in chain):
-        return _lost(chain, settings, secrets)
-    if any(isinstance(each, json.JSONDecodeError) for each in chain):
+        return _lost(chain, settings, secrets, proxy)
+    if any(isinstance(each, json.JSONDecodeError) or "int_max_str_digits" in str(each) for each in chain):
         return failures.broken(settings, "the answer is not valid JSON")
     if _is_malformed(error, chain):
         return failures.broken(settings, "the answer is JSON, but not in this provider's format")
     return _from_litellm(error, settings, secrets=secrets, now=now)
 
 
-def _lost(chain: list[BaseException], settings: ModelSettings, secrets: Secrets) -> ModelError:
+def _lost(chain: list[BaseException], settings: ModelSettings, secrets: Secrets, proxy: str | None) -> ModelError:
+    where = settings.api_base or "the provider"
+    detail = f"{where}{f' through the proxy {proxy}' if proxy else ''} ({why_lost(_first_lost(chain))})"
+    by_proxy = next((each for each in chain if isinstance(each, aiohttp.ClientHttpProxyError)), None)
+    if by_proxy is not None and by_proxy.status == 407:
+        return failures.proxy_refused(settings, proxy, secrets)
     unreachable = next((each for each in chain if isinstance(each, aiohttp.ClientConnectorError)), None)
-    if unreachable is not None:
-        # Its own text has the repr of an SSLContext.
-        where, why = f"{unreachable.host}:{unreachable.port}", unreachable.os_error
-        return failures.unreachable(settings, f"can't connect to {where} ({why.strerror or why})", secrets)
-    kind = failures.never_sent if any(isinstance(each, NeverSent) for each in chain) else failures.broken
-    lost = next(each for each in chain if isinstance(each, Lost))
-    return kind(settings, f"can't connect, or lost the connection: {str(lost) or type(lost).__name__}", secrets)
+    if unreachable is not None and not proxy:
+        at = settings.api_base or f"{unreachable.host}:{unreachable.port}"
+        return failures.unreachable(settings, f"can't connect to {at} ({why_lost([unreachable])})", secrets)
+    if by_proxy is not None or any(isinstance(each, NeverSent) for each in chain):
+        return failures.never_sent(settings, f"can't connect to {detail}", secrets)
+    return failures.broken(settings, f"lost the connection to {detail}", secrets)
+
+
+def _first_lost(chain: list[BaseException]) -> list[BaseException]:
+    """The error of a connection, and what caused it: LiteLLM's words around it are left out."""
+    first = next(index for index, each in enumerate(chain) if isinstance(each, Lost))
+    return chain[first:]
 
 
 def _is_malformed(error: BaseException, chain: list[BaseException]) -> bool:

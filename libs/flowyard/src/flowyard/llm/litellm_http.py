@@ -16,30 +16,33 @@ from typing import Any
 import aiohttp
 import httpx
 
-from flowyard.llm.litellm_responses import ENCODINGS, guard
+from flowyard.llm.broken_chunks import notify_readers
+from flowyard.llm.event_stream import ENCODINGS
+from flowyard.llm.litellm_responses import GuardedCall, guard
 
-_limit: ContextVar[int | None] = ContextVar("_limit", default=None)
-"""Most bytes of a reply to the call that is made in this context; None: there is no call."""
+_call: ContextVar[GuardedCall | None] = ContextVar("_call", default=None)
+"""The call that is made in this context."""
 
 
 @contextmanager
-def guarded_http(reply_limit: int) -> Iterator[None]:
+def guarded_http(reply_limit: int) -> Iterator[GuardedCall]:
     """Within this block a redirect is an answer like any other, and responses are `GuardedResponse`s."""
-    token = _limit.set(reply_limit)
+    call = GuardedCall(reply_limit)
+    token = _call.set(call)
     try:
-        yield
+        yield call
     finally:
-        _limit.reset(token)
+        _call.reset(token)
 
 
 def _guarded(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
     @wraps(send)
     def wrapped(client: httpx.Client, request: httpx.Request, **kwargs: Any) -> httpx.Response:
-        limit = _limit.get()
-        if limit is None:
+        call = _call.get()
+        if call is None:
             return send(client, request, **kwargs)
         request.headers["Accept-Encoding"] = ENCODINGS
-        return guard(send(client, request, **{**kwargs, "follow_redirects": False}), limit)
+        return guard(send(client, request, **{**kwargs, "follow_redirects": False}), call)
 
     return wrapped
 
@@ -47,11 +50,11 @@ def _guarded(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Respons
 def _guarded_async(send: Callable[..., Awaitable[httpx.Response]]) -> Callable[..., Any]:
     @wraps(send)
     async def wrapped(client: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> httpx.Response:
-        limit = _limit.get()
-        if limit is None:
+        call = _call.get()
+        if call is None:
             return await send(client, request, **kwargs)
         request.headers["Accept-Encoding"] = ENCODINGS
-        return guard(await send(client, request, **{**kwargs, "follow_redirects": False}), limit)
+        return guard(await send(client, request, **{**kwargs, "follow_redirects": False}), call)
 
     return wrapped
 
@@ -59,11 +62,12 @@ def _guarded_async(send: Callable[..., Awaitable[httpx.Response]]) -> Callable[.
 def _without_redirects(request: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(request)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return request(*args, **{**kwargs, "allow_redirects": False} if _limit.get() is not None else kwargs)
+        return request(*args, **{**kwargs, "allow_redirects": False} if _call.get() is not None else kwargs)
 
     return wrapped
 
 
+notify_readers()
 # These two are called with keywords. There is no public place that each request of httpx passes.
 httpx.Client._send_handling_redirects = _guarded(  # type: ignore[method-assign]  # noqa: SLF001
     httpx.Client._send_handling_redirects  # noqa: SLF001

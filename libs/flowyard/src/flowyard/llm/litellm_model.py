@@ -29,9 +29,10 @@ from flowyard.llm.litellm_errors import Malformed, translate
 from flowyard.llm.litellm_http import guarded_http
 from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_proxies import keep_private_calls_direct
+from flowyard.llm.litellm_responses import GuardedCall
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.providers import litellm_base
-from flowyard.llm.proxies import all_credentials
+from flowyard.llm.proxies import all_credentials, proxy_fault, proxy_for, shown
 from flowyard.llm.streamed_text import StreamedText, whole_text
 from flowyard.llm.terms import LITELLM_NAMES, Terms
 from flowyard.llm.threads import in_daemon_thread
@@ -73,10 +74,14 @@ class LiteLLMModel:
         # The process's environment as well: where `keys` has no entry for a provider, LiteLLM finds the key there.
         access = keys.access_to(settings, self._environ, os.environ)
         secrets = access.secrets | call.secrets | all_credentials(os.environ)
+        # Where nobody names the address, LiteLLM's own is somewhere in the world.
+        proxy = proxy_for(settings.api_base or "https://api.example.com", os.environ)
+        if proxy and (fault := proxy_fault(proxy)) is not None:
+            raise failures.refused(settings, fault)
         try:
             async with asyncio.timeout(settings.timeout):
-                with guarded_http(self._reply_limit):
-                    return await _send(call, access.key, on_token, limit=self._reply_limit)
+                with guarded_http(self._reply_limit) as guarded:
+                    return await _send(call, access.key, on_token, guarded)
         except ModelError:
             raise
         except ImportError as error:
@@ -87,7 +92,8 @@ class LiteLLMModel:
         except TimeoutError as error:
             raise failures.timed_out(settings) from error
         except _FAILURES as error:
-            failure = translate(error, settings, secrets=secrets, now=datetime.now(UTC))
+            through = shown(proxy) if proxy else None
+            failure = translate(error, settings, secrets=secrets, now=datetime.now(UTC), proxy=through)
             cause = failures.cause_of(error, secrets)
         # Outside of the except block: else an error that contains the key would be the context of this one.
         raise failure from cause
@@ -127,6 +133,13 @@ def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
 
 
 def _require_provider(settings: ModelSettings) -> None:
+    if settings.provider == "aiohttp_openai":
+        # Its client reads answers without a limit.
+        raise ModelRefused(
+            "use the provider openai_like, which speaks the same format",
+            provider=settings.provider,
+            model=settings.model,
+        )
     if settings.provider in LITELLM_NAMES or settings.provider in litellm.provider_list:
         return
     known = (str(getattr(name, "value", name)) for name in litellm.provider_list)
@@ -135,7 +148,7 @@ def _require_provider(settings: ModelSettings) -> None:
     raise ModelRefused(detail, provider=settings.provider, model=settings.model)
 
 
-async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, *, limit: int) -> ModelReply:
+async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, guarded: GuardedCall) -> ModelReply:
     provider = LITELLM_NAMES.get(call.settings.provider, call.settings.provider)
     started = perf_counter()
     outcome = begin_outcome()
@@ -145,8 +158,10 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, *, l
         outcome.identify(getattr(response, "model", None), getattr(response, "id", None))
         add_reply(outcome, response.choices[0])
     else:
-        streamed = StreamedText(on_token, limit, started=started)
-        last = await _read_stream(response, call.settings, streamed, outcome)
+        streamed = StreamedText(on_token, guarded.limit, started=started)
+        last = await _read_stream(response, streamed, outcome)
+        if not _is_complete(response, guarded):
+            raise failures.broken(call.settings, "the stream ended in the middle of the reply")
         text, first_token_s = streamed.end(), streamed.first_token_s
     usage, billable = _usage(getattr(last, "usage", None))
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
@@ -159,7 +174,7 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
     settings = call.settings
     optional = {
         "api_key": key,
-        "api_base": litellm_base(settings, {}),
+        "api_base": litellm_base(settings),
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "response_format": response_format(call),
@@ -185,7 +200,7 @@ def _headers(call: ModelCall) -> dict[str, str] | None:
     return {**(call.settings.extra.get("extra_headers") or {}), IDEMPOTENCY_KEY: call.key}
 
 
-async def _read_stream(stream: Any, settings: ModelSettings, streamed: StreamedText, outcome: Outcome) -> Any:
+async def _read_stream(stream: Any, streamed: StreamedText, outcome: Outcome) -> Any:
     """Reads the text, and how it ended. Returns the chunk with the usage. `stream`: LiteLLM's CustomStreamWrapper."""
     last = None
     try:
@@ -200,12 +215,18 @@ async def _read_stream(stream: Any, settings: ModelSettings, streamed: StreamedT
                 streamed.add(delta.content)
     finally:
         await stream.aclose()
-    # LiteLLM ends every stream with a finish reason of its own; these two are the provider's. For Gemini, LiteLLM sets
-    # the second as well after the first text: there, a reply that was cut off is noticed only by a lost connection.
-    if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
-        raise failures.broken(settings, "the stream ended in the middle of the reply")
-    outcome.reason = outcome.reason or stream.received_finish_reason or stream.intermittent_finish_reason
+    outcome.reason = outcome.reason or _reason(stream)
     return last
+
+
+def _is_complete(stream: Any, guarded: GuardedCall) -> bool:
+    return guarded.is_complete if guarded.is_complete is not None else _reason(stream) is not None
+
+
+def _reason(stream: Any) -> str | None:
+    """The provider's finish reason: LiteLLM ends every stream with one of its own."""
+    reason: str | None = stream.received_finish_reason or stream.intermittent_finish_reason
+    return reason
 
 
 def _usage(usage: Any) -> tuple[Usage, Any]:

@@ -8,29 +8,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 
-from flowyard.llm.error_bodies import ErrorInReply, refuse_error, refuse_page
-from flowyard.llm.event_stream import BrokenReply, EventDecoder, LineDecoder, too_large
+from flowyard.llm.error_bodies import refuse_error, refuse_page
+from flowyard.llm.event_stream import ENCODINGS, BrokenReply, EventDecoder, LineDecoder, too_large
 from flowyard.llm.openai_replies import MAX_STREAM_RATIO
+from flowyard.llm.whole_answers import event, events_of
 
-ENCODINGS: Final = "gzip, deflate"
-"""What is accepted: in others, some bytes may stand for gigabytes, which are in memory before any limit sees them."""
 ERROR_LIMIT: Final = 64_000
 """Bytes of an error's body that are read."""
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 _EVENTS: Final = "text/event-stream"
 _TEXTS: Final = frozenset({_EVENTS, "application/json", "text/html"})
 _DONE: Final = "[DONE]"
+_LAST_EVENT: Final = "message_stop"
+"""Of Anthropic's streams."""
 
 
-def guard(response: httpx.Response, limit: int) -> httpx.Response:
-    """The response itself, made a GuardedResponse. `limit`: most bytes of a reply."""
+@dataclass(slots=True)
+class GuardedCall:
+    """One call. `limit`: most bytes of its reply.
+
+    `is_complete`: whether its stream came to its end, as far as LiteLLM doesn't know it; None: LiteLLM knows.
+    """
+
+    limit: int
+    is_complete: bool | None = None
+
+
+def guard(response: httpx.Response, call: GuardedCall) -> httpx.Response:
+    """The response itself, made a GuardedResponse."""
     response.__class__ = GuardedResponse
-    response.extensions["reply_limit"] = limit
+    response.extensions["call"] = call
     return response
 
 
@@ -39,7 +52,7 @@ class GuardedResponse(httpx.Response):
 
     @property
     def _limit(self) -> int:
-        limit: int = self.extensions["reply_limit"]
+        limit: int = self.extensions["call"].limit
         return limit if self.is_success else min(limit, ERROR_LIMIT)
 
     def _get_content_decoder(self) -> Any:
@@ -52,24 +65,30 @@ class GuardedResponse(httpx.Response):
     def read(self) -> bytes:
         if not hasattr(self, "_content"):
             body = bytearray()
-            for chunk in super().iter_bytes():
-                body += chunk
-                if len(body) > self._limit:
-                    self.close()
-                    break
+            with self._errors_unpacked():
+                for chunk in super().iter_bytes():
+                    body += chunk
+                    if len(body) > self._limit:
+                        self.close()
+                        break
             self._content = self._within_limit(body)
         return self._content
 
     async def aread(self) -> bytes:
         if not hasattr(self, "_content"):
             body = bytearray()
-            async for chunk in super().aiter_bytes():
-                body += chunk
-                if len(body) > self._limit:
-                    await self.aclose()
-                    break
+            with self._errors_unpacked():
+                async for chunk in super().aiter_bytes():
+                    body += chunk
+                    if len(body) > self._limit:
+                        await self.aclose()
+                        break
             self._content = self._within_limit(body)
         return self._content
+
+    def _errors_unpacked(self) -> AbstractContextManager[object]:
+        """An error whose body can't be unpacked is one without a body."""
+        return nullcontext() if self.is_success else suppress(httpx.DecodingError)
 
     def _within_limit(self, body: bytearray) -> bytes:
         if self.is_success and len(body) > self._limit:
@@ -111,7 +130,7 @@ class GuardedResponse(httpx.Response):
 
     def _stream(self) -> _Stream:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return _Stream("" if hasattr(self, "_content") else kind, self._limit)
+        return _Stream("" if hasattr(self, "_content") else kind, self._limit, self.extensions["call"])
 
 
 class _Stream:
@@ -120,8 +139,8 @@ class _Stream:
     `kind`: the media type. A whole answer, which some servers send instead of a stream, becomes one event.
     """
 
-    def __init__(self, kind: str, limit: int) -> None:
-        self._kind, self._limit = kind, limit
+    def __init__(self, kind: str, limit: int, call: GuardedCall) -> None:
+        self._kind, self._limit, self._call = kind, limit, call
         self._received = 0
         self._has_begun = False
         self._whole: bytearray | None = None
@@ -132,49 +151,38 @@ class _Stream:
         self._received += len(chunk)
         if not self._has_begun and (start := chunk.lstrip(_BLANK)):
             self._has_begun = True
-            # No line of an event stream begins with a brace, or with the bracket of HTML.
-            if self._kind in _TEXTS and start.startswith((b"{", b"<")):
+            # No line of an event stream begins so.
+            if self._kind in _TEXTS and start.startswith((b"{", b"[", b"<")):
                 self._whole, chunk = bytearray(), start
         if self._received > self._limit * (1 if self._whole is not None else MAX_STREAM_RATIO):
             raise too_large(self._limit)
         if self._whole is not None:
             self._whole += chunk
             return b""
-        return chunk if self._events is None else _lines_of(self._events, self._events.feed(chunk))
+        return chunk if self._events is None else self._lines_of(self._events.feed(chunk), self._events)
 
     def end(self) -> bytes:
         if self._whole is not None:
-            return _whole_answer(bytes(self._whole))
-        return b"" if self._events is None else _lines_of(self._events, self._events.end())
+            body = bytes(self._whole)
+            events = events_of(body)
+            if events is not None:
+                self._call.is_complete = True
+            # What it is instead, LiteLLM may know.
+            return body if events is None else events
+        return b"" if self._events is None else self._lines_of(self._events.end(), self._events)
 
+    def _lines_of(self, ended: Iterator[str], events: EventDecoder) -> bytes:
+        """`ended`: the data of events, as the decoder gives them."""
+        return b"".join(self._line(data, events.kind) for data in ended)
 
-def _lines_of(events: EventDecoder, ended: Iterator[str]) -> bytes:
-    """`ended`: the data of events, as the decoder gives them."""
-    return b"".join(_event(data, events.kind) for data in ended)
-
-
-def _event(data: str, kind: str) -> bytes:
-    _refuse_error(data)
-    head = f"event: {kind}\n" if kind else ""
-    # In JSON, a line break is white space.
-    line = data.replace("\n", " ")
-    return f"{head}data: {line}\n\n".encode()
-
-
-def _whole_answer(body: bytes) -> bytes:
-    """As an event, and OpenAI's in the form of a chunk."""
-    refuse_page(body.decode(errors="replace"))
-    try:
-        answer: Any = json.loads(body)
-        refuse_error(answer)
-        for choice in answer.get("choices") or ():
-            choice.setdefault("delta", choice.get("message"))
-    except ErrorInReply:
-        raise
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        # What it is instead, LiteLLM may know.
-        return body
-    return _event(json.dumps(answer), "")
+    def _line(self, data: str, kind: str) -> bytes:
+        _refuse_error(data)
+        if data == _DONE or kind == _LAST_EVENT:
+            self._call.is_complete = True
+        elif '"candidates"' in data:
+            # For Gemini, LiteLLM ends each reply with a reason of its own.
+            self._call.is_complete = self._call.is_complete or '"finishReason"' in data
+        return event(data, kind)
 
 
 def _refuse_error(text: str) -> None:
@@ -183,8 +191,10 @@ def _refuse_error(text: str) -> None:
     # Within a string, the quotes would be escaped.
     if '"error"' not in text:
         return
-    with suppress(json.JSONDecodeError, RecursionError):
-        refuse_error(json.loads(text))
+    answer: Any = None
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(text)
+    refuse_error(answer)
 
 
 def _texts(lines: Iterator[bytes]) -> Iterator[str]:

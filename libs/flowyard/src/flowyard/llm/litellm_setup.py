@@ -18,6 +18,8 @@ ENVIRONMENT: Final = {
     "DO_NOT_TRACK": "true",
     # Otherwise LiteLLM loads the .env file of the current folder.
     "LITELLM_MODE": "PRODUCTION",
+    # Its HTTP client in Rust knows nothing of our limits, proxies and redirects.
+    "LITELLM_RUST": "False",
 }
 
 # Before the import, because LiteLLM reads them then. They override the environment: that nothing else leaves the

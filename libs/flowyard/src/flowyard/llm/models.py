@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelNotInstalled, ModelRefused
-from flowyard.language.addresses import address_fault
 from flowyard.language.installation import KEYS_AND_TOKENS, Variables
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
@@ -22,7 +21,7 @@ from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.json_forms import RefusedForms
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, cost_at, highest
-from flowyard.llm.providers import is_direct
+from flowyard.llm.providers import is_direct, located
 from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
 from flowyard.llm.references import Sources
 from flowyard.llm.terms import Terms, known_terms
@@ -79,11 +78,11 @@ class Models:
         Raises ModelError; after JsonFormRefused, the call is worth another request. Also MissingApiKey and
         ModelNotInstalled if `check_keys` wasn't called before.
         """
-        _check_address(call.settings)
-        settings, referenced = references.resolve(call.settings, self._sources)
-        request = replace(call, settings=settings) if referenced else call
+        given = located(call.settings, self._environ)
+        settings, referenced = references.resolve(given, self._sources)
+        request = call if settings is call.settings else replace(call, settings=settings)
         if settings.provider != "scripted":
-            model: Model = await self._open(settings)
+            model: Model = await self._open(call.settings)
         elif self._scripted is not None:
             model = self._scripted
         else:
@@ -103,9 +102,13 @@ class Models:
         try:
             return await model.reply(request, on_token)
         except ModelRefused as error:
-            if not forms.add(request, error):
+            if schema is None or request.json_form is None or not forms.add(request, error):
                 raise
-            raise JsonFormRefused(error.detail, provider=error.provider, model=error.model) from error
+            following = forms.best(call.settings, schema)
+            detail = (
+                f"llm.json: {request.json_form} isn't taken, so it is called again with {following}: {error.detail}"
+            )
+            raise JsonFormRefused(detail, provider=error.provider, model=error.model) from error
 
     def _masker(self, call: ModelCall, referenced: frozenset[str]) -> Masker:
         secrets = keys.reply_secrets(call.settings, self._environ, referenced)
@@ -227,11 +230,12 @@ def check_keys(
     """Checks before a run that each model and fallback has its key and its package.
 
     Fast for the well-known providers; for any other name LiteLLM is imported. Raises MissingApiKey, ModelNotInstalled,
-    VariableNotAllowed, or ModelRefused for an unknown provider or a header whose reference is missing.
+    VariableNotAllowed, or ModelRefused for an unknown provider, an address of a variable that can't be one, or a
+    header whose reference is missing.
     """
     for each in _with_fallbacks(settings):
         references.resolve(each, Sources(environ, files, variables))
-        keys.find_key(each, environ)
+        keys.find_key(located(each, environ), environ)
         if each.provider == "local":
             local_files.find_model_file(each)
         elif _client_kind(each, litellm) == "litellm":
@@ -278,12 +282,6 @@ def _has_key(settings: ModelSettings, environ: Mapping[str, str]) -> bool:
     except MissingApiKey:
         return False
     return True
-
-
-def _check_address(settings: ModelSettings) -> None:
-    fault = address_fault(settings.api_base) if settings.api_base is not None else None
-    if fault is not None:
-        raise ModelRefused(f"its api_base {fault}", provider=settings.provider, model=settings.model)
 
 
 def _with_fallbacks(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:

@@ -8,27 +8,30 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from time import perf_counter
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from flowyard.errors.steps import ModelError
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 from flowyard.llm import failures
+from flowyard.llm.broken_chunks import notify_readers
 from flowyard.llm.calls import IDEMPOTENCY_KEY, REPLY_LIMIT, ModelCall, ModelReply, OnToken
 from flowyard.llm.direct_prices import Billing
-from flowyard.llm.event_stream import BrokenReply, too_large
+from flowyard.llm.event_stream import ENCODINGS, BrokenReply, too_large
 from flowyard.llm.failures import Secrets
 from flowyard.llm.json_forms import response_format
+from flowyard.llm.keys import key_header
+from flowyard.llm.lost_answers import why_lost
 from flowyard.llm.openai_replies import StreamedReply, read_reply
-from flowyard.llm.proxies import credentials
+from flowyard.llm.proxies import credentials, proxy_fault, shown
 
 _REST_TIMEOUT_S: Final = 0.05
 _ERROR_LIMIT: Final = 64_000
@@ -39,6 +42,8 @@ _CLOSES_CONNECTION: Final = frozenset({"llama.cpp"})
 _NOT_IN_BODY: Final = frozenset({*HEADERS, "extra_body"})
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError, ValueError)
 """What aiohttp raises if a request can't be sent, or if its answer can't be read as HTTP."""
+
+notify_readers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,8 @@ async def chat(
 
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
     """
+    if endpoint.proxy and (fault := proxy_fault(endpoint.proxy)) is not None:
+        raise failures.refused(call.settings, fault)
     body = _body(endpoint, call, stream=on_token is not None, max_tokens=max_tokens)
     secrets |= call.secrets | ({endpoint.key} if endpoint.key else set()) | credentials(endpoint.proxy)
     started = perf_counter()
@@ -99,6 +106,8 @@ async def chat(
                 proxy=endpoint.proxy,
             )
             async with request as response:
+                if response.status == 407 and endpoint.proxy:
+                    raise failures.proxy_refused(call.settings, shown(endpoint.proxy))
                 if not response.ok or response.status >= 300:
                     raise await _error_response(response, replace(call.settings, api_base=endpoint.url), secrets)
                 return await _read(response, endpoint, call.settings, on_token, secrets, started=started)
@@ -110,8 +119,8 @@ async def chat(
 
 def _headers(endpoint: Endpoint, call: ModelCall) -> dict[str, str]:
     """Those of the endpoint replace ours."""
-    headers = {"Content-Type": "application/json"}
-    if endpoint.key:
+    headers = {"Content-Type": "application/json", "Accept-Encoding": ENCODINGS}
+    if endpoint.key and key_header(call.settings) is None:
         headers["Authorization"] = f"Bearer {endpoint.key}"
     headers.update(endpoint.headers)
     if call.key is not None:
@@ -192,6 +201,9 @@ async def _read_rest(response: aiohttp.ClientResponse) -> None:
 
 async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The decoded body; of a larger one, its beginning, which is longer than `limit` bytes."""
+    if (response.content_length or limit + 1) <= limit and "Content-Encoding" not in response.headers:
+        # No more can come, so it needn't be counted.
+        return await response.read()
     body = bytearray()
     while len(body) <= limit and (chunk := await response.content.readany()):
         body += chunk
@@ -199,7 +211,10 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 async def _error_response(response: aiohttp.ClientResponse, settings: ModelSettings, secrets: Secrets) -> ModelError:
-    body = (await _read_body(response, _ERROR_LIMIT))[:_ERROR_LIMIT]
+    body = b""
+    # What can't be unpacked says nothing, but the status does.
+    with suppress(aiohttp.ClientPayloadError):
+        body = (await _read_body(response, _ERROR_LIMIT))[:_ERROR_LIMIT]
     return failures.from_response(
         settings,
         response.status,
@@ -211,14 +226,17 @@ async def _error_response(response: aiohttp.ClientResponse, settings: ModelSetti
 
 
 def _connection_error(error: Exception, endpoint: Endpoint, settings: ModelSettings, secrets: Secrets) -> ModelError:
-    # The cause, without aiohttp's text around it, which may show an SSLContext.
-    cause = error.__cause__ or error
-    why = getattr(cause, "message", None) or str(cause) or type(cause).__name__
-    through = f" through the proxy {urlsplit(endpoint.proxy).netloc.rpartition('@')[2]}" if endpoint.proxy else ""
-    detail = f"{endpoint.url}{through} ({why})"
+    chain = list(failures.chain(error))
+    through = f" through the proxy {shown(endpoint.proxy)}" if endpoint.proxy else ""
+    detail = f"{endpoint.url}{through} ({why_lost(chain)})"
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
+        return failures.proxy_refused(settings, shown(endpoint.proxy or ""))
     if isinstance(error, aiohttp.ClientConnectorError) and not endpoint.proxy:
         return failures.unreachable(replace(settings, api_base=endpoint.url), f"can't connect to {detail}", secrets)
-    # A ValueError is an address or a header that can't be.
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError | ValueError):
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         return failures.never_sent(settings, f"can't connect to {detail}", secrets)
+    if isinstance(error, aiohttp.InvalidURL | ValueError):
+        return failures.refused(settings, f"the request can't be sent to {detail}", secrets)
+    if any(isinstance(each, HttpProcessingError) for each in chain):
+        return failures.broken(settings, f"can't read the answer of {detail}", secrets)
     return failures.broken(settings, f"lost the connection to {detail}", secrets)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
+from flowyard.errors.steps import ModelRefused
+from flowyard.language.addresses import address_fault
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.providers import PROVIDERS
 
@@ -42,6 +44,14 @@ _OLLAMA_ONLY: Final = (
 """What only Ollama's own API has: its other one ignores them in silence."""
 
 _VERSIONED: Final = frozenset({"anthropic", "ollama", "ollama_chat"})
+
+_BASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+    "google": ("GEMINI_API_BASE",),
+    "ollama_chat": ("OLLAMA_API_BASE",),
+    "vertex_ai": ("VERTEXAI_API_BASE", "VERTEX_API_BASE"),
+}
+"""Variables of addresses as LiteLLM names them, where it isn't `{PROVIDER}_API_BASE` alone."""
 
 DIRECT: Final[Mapping[str, Provider]] = {
     "cerebras": Provider(base="https://api.cerebras.ai/v1", keys=("CEREBRAS_API_KEY",), counts_always=True),
@@ -110,14 +120,34 @@ def is_direct(settings: ModelSettings, litellm: Collection[str]) -> bool:
     return settings.api_base is not None or not re.search(provider.elsewhere, settings.model)
 
 
-def base_url(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
-    """Where the provider's API is, without a slash at its end. None: nobody names it.
+def base_variables(provider: str) -> tuple[str, ...]:
+    """The variables that name another address of the provider's API, in the order in which they count."""
+    own = f"{provider.upper()}_API_BASE"
+    return (*DIRECT[provider].bases, own) if provider in DIRECT else _BASES.get(provider, (own,))
+
+
+def located(settings: ModelSettings, environ: Mapping[str, str]) -> ModelSettings:
+    """The settings with the address that counts: that of the document, or of a variable. Raises ModelRefused."""
+    if settings.provider in ("local", "scripted"):
+        return settings
+    where, address = "its api_base", settings.api_base
+    if address is None:
+        name = next((name for name in base_variables(settings.provider) if environ.get(name, "").strip()), None)
+        if name is None:
+            return settings
+        where, address = f"the variable {name}", environ[name].strip()
+    if (fault := address_fault(address)) is not None:
+        raise ModelRefused(f"{where} {fault}", provider=settings.provider, model=settings.model)
+    return settings if address == settings.api_base else replace(settings, api_base=address)
+
+
+def base_url(settings: ModelSettings) -> str | None:
+    """Where the provider's API is, without a slash at its end. None: nobody names it. `settings`: those `located`.
 
     An address without a path gets that of the provider's own address: `/v1` for most.
     """
     provider = DIRECT[settings.provider]
-    variables = (*provider.bases, f"{settings.provider.upper()}_API_BASE")
-    given = settings.api_base or next((environ[name] for name in variables if environ.get(name, "").strip()), None)
+    given = settings.api_base
     if given is None:
         return provider.base
     url = given.strip().rstrip("/").removesuffix("/chat/completions")
@@ -129,12 +159,12 @@ def base_url(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
     return url if has_path else f"{url}{urlsplit(provider.base or '/v1').path}"
 
 
-def litellm_base(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
+def litellm_base(settings: ModelSettings) -> str | None:
     """The same for a call through LiteLLM. None: LiteLLM knows it."""
     if settings.api_base is None:
         return None
     if settings.provider in DIRECT and settings.provider != "ollama":
-        return base_url(settings, environ)
+        return base_url(settings)
     # LiteLLM adds the version by itself.
     return settings.api_base.rstrip("/").removesuffix("/v1") if settings.provider in _VERSIONED else settings.api_base
 

@@ -31,6 +31,20 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
+def proxy_fault(proxy: str) -> str | None:
+    """Why a call can't go through it, or None."""
+    scheme, _, rest = proxy.partition("://")
+    if scheme.lower() in ("http", "https"):
+        return None
+    host = rest.rpartition("@")[2].partition("/")[0]
+    return f"the environment's proxy {scheme}://{host} is no HTTP proxy, and others aren't supported: set HTTPS_PROXY"
+
+
+def shown(proxy: str) -> str:
+    """Its host and port, without user and password."""
+    return urlsplit(proxy).netloc.rpartition("@")[2]
+
+
 def credentials(*proxies: str | None) -> frozenset[str]:
     """The users and passwords in the addresses of proxies."""
     parts = [urlsplit(proxy) for proxy in proxies if proxy]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from flowyard.llm.streamed_text import whole_text
+
 REASONING_LIMIT: Final = 100_000
 """Characters of a call's reasoning that are kept."""
 _TAG: Final = re.compile(r"<(think|thinking|reasoning)(?:\s[^<>]{0,100})?>", re.IGNORECASE)
@@ -49,5 +51,4 @@ class Reasoning:
             self._left -= len(piece)
 
     def text(self) -> str:
-        # A character may come in two halves.
-        return "".join(self._pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole_text("".join(self._pieces))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,11 +15,11 @@ from flowyard.language.secret_references import (
     HEADERS,
     contains_reference,
     has_reference,
+    header_fault,
     reference_fault,
     replace_references,
 )
 
-_NOT_IN_A_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_BYTES: Final = 64 * 1024
 
 
@@ -40,6 +39,8 @@ def resolve(settings: ModelSettings, sources: Sources) -> tuple[ModelSettings, f
     """
     if settings.api_key_env is not None:
         _require_allowed(settings, settings.api_key_env, sources.variables)
+    for name in HEADERS:
+        _refuse_malformed(settings, settings.extra.get(name))
     names = [name for name in HEADERS if contains_reference(settings.extra.get(name))]
     if not names:
         return settings, frozenset()
@@ -50,6 +51,13 @@ def resolve(settings: ModelSettings, sources: Sources) -> tuple[ModelSettings, f
             header: _resolve_header(header, value, settings, sources, values) for header, value in extra[name].items()
         }
     return replace(settings, extra=extra), frozenset(values)
+
+
+def _refuse_malformed(settings: ModelSettings, headers: Any) -> None:
+    """Documents that were applied before this was checked may have such headers."""
+    for header, value in headers.items() if isinstance(headers, Mapping) else ():
+        if (fault := header_fault(str(header), value)) is not None:
+            raise ModelRefused(fault, provider=settings.provider, model=settings.model)
 
 
 def _resolve_header(header: str, value: Any, settings: ModelSettings, sources: Sources, values: set[str]) -> Any:
@@ -68,7 +76,7 @@ def _resolve_header(header: str, value: Any, settings: ModelSettings, sources: S
             where = "environment variable" if kind == "env" else "file"
             folder = "" if kind == "env" else " in the folder that FLOWYARD_REFERENCED_FILES names"
             raise refuse(f"it needs the {where} {name}{folder}, which is missing or empty")
-        if _NOT_IN_A_HEADER.search(text):
+        if header_fault(header, text) is not None:
             raise refuse(f"{name} contains a character that no header can have")
         values.add(text)
         return text

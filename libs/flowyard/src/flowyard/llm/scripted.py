@@ -26,7 +26,9 @@ from flowyard.language.problems import Problem, did_you_mean
 from flowyard.language.reading.source import MAX_BYTES, MappingEntry, SourceError, decode, read_tree
 from flowyard.language.reading.source_document import MAX_PROBLEMS, to_data
 from flowyard.language.workflow import Reply
-from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm import failures
+from flowyard.llm.calls import REPLY_LIMIT, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.event_stream import too_large
 
 Replies: TypeAlias = Mapping[str, Reply | tuple[Reply, ...]]
 
@@ -41,15 +43,20 @@ _FREE: Final = Decimal(0)
 
 
 class ScriptedModel:
-    """Answers with the canned reply of `call.node`. A tuple has one reply per call, in order."""
+    """Answers with the canned reply of `call.node`. A tuple has one reply per call, in order.
 
-    def __init__(self, replies: Replies) -> None:
-        self._replies = replies
+    `reply_limit`: most bytes of a reply, as of any model's.
+    """
+
+    def __init__(self, replies: Replies, reply_limit: int = REPLY_LIMIT) -> None:
+        self._replies, self._reply_limit = replies, reply_limit
         self._calls: Counter[str] = Counter()
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         reply = self._next_reply(call)
         text = reply if isinstance(reply, str) else _fail(reply.code, call)
+        if len(text.encode(errors="surrogatepass")) > self._reply_limit:
+            raise failures.broken(call.settings, str(too_large(self._reply_limit)))
         return ModelReply(text, _NO_USAGE, _FREE, _send_words(text, on_token) if on_token and text else None)
 
     def _next_reply(self, call: ModelCall) -> Reply:

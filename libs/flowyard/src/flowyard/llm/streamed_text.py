@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import Final
 
@@ -9,14 +10,16 @@ from flowyard.llm.calls import OnToken
 from flowyard.llm.event_stream import too_large
 
 _REPLACEMENT: Final = "\ufffd"
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class StreamedText:
     """Passes the pieces on, and keeps them. `started`: the time of the request (`perf_counter`).
 
     JSON may spell one character as two escapes (`"\\ud83d\\ude00"`), and a model's tokens may end between them. So half
-    of a character waits for the next piece. `limit`: most bytes of the text. `first_token_s`: seconds to the first
-    piece; None: there was none.
+    of a character waits for the next piece. A half without another is U+FFFD: UTF-8 has no form for it.
+
+    `limit`: most bytes of the text. `first_token_s`: seconds to the first piece; None: there was none.
     """
 
     __slots__ = ("_half", "_limit", "_on_token", "_parts", "_size", "_started", "first_token_s")
@@ -38,7 +41,7 @@ class StreamedText:
             self._half = ""
         if "\ud800" <= piece[-1] <= "\udbff":
             piece, self._half = piece[:-1], piece[-1]
-        self._pass_on(piece)
+        self._pass_on(_HALF.sub(_REPLACEMENT, piece))
 
     def end(self) -> str:
         """The whole text. A half whose other half never came is U+FFFD."""
@@ -56,8 +59,8 @@ class StreamedText:
 
 
 def whole_text(text: str) -> str:
-    """The text of a reply that wasn't streamed: what `StreamedText` makes of it."""
-    return f"{text[:-1]}{_REPLACEMENT}" if "\ud800" <= text[-1:] <= "\udbff" else text
+    """A text that wasn't streamed, as `StreamedText` makes it: the halves of characters joined or replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _HALF.search(text) else text
 
 
 def _joined(text: str) -> str:

@@ -169,9 +169,10 @@ class BudgetGate:
         amount = quote.amount(longest) if quote is not None else Amount(model_calls=1)
         excess = await self._lasting_excess(amount, is_draining)
         if excess is not None and quote is not None and own_limit is None:
-            longest = quote.longest(self.account.budget, self.account.spent) or 0
+            # What it needs at least: any shorter reply isn't worth a call.
+            longest = max(quote.longest(self.account.budget, self.account.spent) or 0, SHORTEST_REPLY)
             amount = quote.amount(longest)
-            excess = self.account.excess(amount) if longest >= SHORTEST_REPLY else excess
+            excess = self.account.excess(amount)
         if excess is not None:
             raise refusal(excess, per="run")
         if quote is not None and own_limit is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, examples
+from flowyard_cli.installation import reply_limit_of
 from flowyard_cli.reading import UnreadableFile, read_document
 from flowyard_cli.show.format import render_failure, seconds
 from flowyard_embedded.startup import quick_imports
@@ -112,7 +114,7 @@ async def run_case(compiled: Compiled, case: Case) -> tuple[RunSummary, Mapping[
         compiled,
         case.inputs,
         run_id="test",
-        model=ScriptedModel(case.replies),
+        model=ScriptedModel(case.replies, reply_limit_of(os.environ)),
         emit=lambda event: summary.add(event, time.perf_counter()),
         sleep=_no_wait,
     )

@@ -131,6 +131,9 @@ class ModelReader:
 
     def _check_headers(self, headers: Mapping[str, Any], path: KeyPath) -> None:
         for header, value in headers.items():
+            malformed = secret_references.header_fault(header, value)
+            if malformed is not None and self.document.has((*path, header)):
+                self.document.error("invalid-value", (*path, header), malformed, "write it in one line")
             fault = secret_references.reference_fault(value) if isinstance(value, str) else None
             if fault is not None and self.document.has((*path, header)):
                 self.document.error("bad-reference", (*path, header), fault, "write ${env:NAME} or ${file:NAME}")
