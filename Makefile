@@ -78,7 +78,7 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench histories sizes lock clean
+.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench bench-models histories sizes lock clean
 .PHONY: images up down logs scale test-compose
 
 help: ## Print this list.
@@ -150,6 +150,9 @@ scale: ## Set the number of executors in containers: make scale N=4.
 
 bench: $(TOOLS) ## Compare the speed of the engine with bare LangGraph.
 	@$(BIN)/python benchmarks/engine.py
+
+bench-models: $(TOOLS) ## Measure the CPU time of model calls beside bare aiohttp and bare LiteLLM (on a quiet machine).
+	@$(BIN)/python benchmarks/models.py
 
 histories: $(TOOLS) ## Record runs of this release, which all later ones must replay (once, when its version is final).
 	@cd tests && ../$(BIN)/python -m support.histories
