@@ -39,6 +39,8 @@ def resolve(settings: ModelSettings, sources: Sources) -> tuple[ModelSettings, f
     """
     if settings.api_key_env is not None:
         _require_allowed(settings, settings.api_key_env, sources.variables)
+    if not settings.extra:
+        return settings, frozenset()
     for name in HEADERS:
         _refuse_malformed(settings, settings.extra.get(name))
     names = [name for name in HEADERS if contains_reference(settings.extra.get(name))]
