@@ -182,6 +182,7 @@ async def test_chunks_that_break_end_a_call_at_once(
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         settings = ModelSettings(provider.name, provider.model, api_base=url, timeout=60, **provider.needed)
+        await models.prepare([settings])
         started = time.monotonic()
         with pytest.raises(ProviderError, match=r"the answer's chunks are malformed|not in this provider's format"):
             await models.reply(call_of(settings), on_token)
