@@ -9,6 +9,7 @@ import pytest
 
 from flowyard.storage.database import Database
 from support import queued, stories
+from support.campaigns import Campaigns
 from support.exporting import all_exported, ended, exporters, listening, otlp_target
 from support.hands import Hands
 from support.otlp import otlp_receiver
@@ -36,7 +37,12 @@ async def large_run(database: Database, hands: Hands) -> UUID:
 
 
 async def test_the_export_of_a_huge_run_takes_little_memory(
-    database: Database, database_url: str, nats_url: str, hands: Hands, measured: Callable[[str], None]
+    database: Database,
+    database_url: str,
+    nats_url: str,
+    hands: Hands,
+    measured: Callable[[str], None],
+    campaign: Campaigns,
 ) -> None:
     await queued.apply(database, POEM)
     await listening(database, "otlp")
@@ -50,7 +56,8 @@ async def test_the_export_of_a_huge_run_takes_little_memory(
             grown = registry.most_memory_mb - before
     measured(f"export of a run with 40 MB of outputs: {grown} MB")
     assert receiver.trace_ids == {run_id.hex}
-    assert grown < 70
+    with campaign("runs that are too large to export").attempt("40 MB"):
+        assert grown < 70
 
 
 async def test_a_run_that_kills_who_exports_it_is_dropped_and_told_and_the_others_go_on(

@@ -170,7 +170,9 @@ class Life(RuleBasedStateMachine):
     def claim(self, executor: str, most: int) -> None:
         claims = self.wait(self.stored.claims.take(executor, most))
         queued = {run_id: run for run_id, run in self.runs.items() if run.status == "queued"}
-        first = sorted(queued, key=lambda run_id: (-queued[run_id].priority, queued[run_id].order))[:most]
+        # What was at work when two executors were lost comes first, and alone.
+        alone = sorted((i for i in queued if queued[i].attempt >= 2), key=lambda run_id: queued[run_id].order)[:1]
+        first = alone or sorted(queued, key=lambda run_id: (-queued[run_id].priority, queued[run_id].order))[:most]
         assert [claim.run_id for claim in claims] == first
         for claim in claims:
             run = self.runs[claim.run_id]

@@ -91,11 +91,11 @@ class AwayClaims(Claims):
 
     was_away = False
 
-    async def take(self, executor: str, most: int, *, with_steps: bool = True) -> list[Claim]:
+    async def take(self, executor: str, most: int, *, with_steps: bool = True, alone: bool = True) -> list[Claim]:
         if not self.was_away:
             self.was_away = True
             raise Unavailable("Postgres")
-        return await super().take(executor, most, with_steps=with_steps)
+        return await super().take(executor, most, with_steps=with_steps, alone=alone)
 
 
 def away_at_first(parts: ExecutorParts) -> ExecutorParts:

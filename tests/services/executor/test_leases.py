@@ -34,10 +34,10 @@ class SlowClaims(Claims):
         super().__init__(database, lease_s=600)
         self.renewing, self.may_renew = asyncio.Event(), asyncio.Event()
 
-    async def renew(self, claims: Mapping[UUID, int]) -> Renewed:
+    async def renew(self, claims: Mapping[UUID, int], *, seen: str | None = None) -> Renewed:
         self.renewing.set()
         await self.may_renew.wait()
-        return await super().renew(claims)
+        return await super().renew(claims, seen=seen)
 
 
 class SlowCommitter(Committer):

@@ -12,6 +12,7 @@ from flowyard.bus.doorbell import Doorbell
 from flowyard.durable.attempt import Attempt
 from flowyard.errors.services import Unavailable
 from flowyard.runs.claim import Claim
+from flowyard.runs.recovery import SUSPECT_AFTER
 from flowyard_executor.parts import ExecutorParts
 
 _GATHER_S: Final = 0.01
@@ -32,15 +33,19 @@ async def claim_runs(parts: ExecutorParts, bell: Doorbell) -> None:
 
 async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | None) -> bool:
     """Returns whether the queue may hold more. `rung_at`: when the bell rang, by the monotonic clock."""
-    free = parts.settings.slots - len(parts.running)
+    free = parts.load.free(parts.settings.slots)
     if free <= 0:
         return False
     started = time.perf_counter()
-    claims = await parts.claims.take(parts.settings.executor_name, free, with_steps=not parts.mismatches.too_many)
+    claims = await parts.claims.take(
+        parts.settings.executor_name, free, with_steps=not parts.mismatches.too_many, alone=parts.load.is_idle
+    )
     metrics = parts.metrics.executor
     metrics.claim_duration.observe(time.perf_counter() - started)
     if claims and rung_at is not None:
         metrics.doorbell_lag.observe(time.monotonic() - rung_at)
+    if any(claim.attempt > SUSPECT_AFTER for claim in claims):
+        parts.load.room_is_taken()
     for claim in claims:
         parts.clock.set(claim.at)
         metrics.claimed.inc()
@@ -92,7 +97,7 @@ async def _renew(parts: ExecutorParts) -> None:
     claims = {run_id: attempt.claim.epoch for run_id, attempt in parts.running.items()}
     if not claims:
         return
-    renewed = await parts.claims.renew(claims)
+    renewed = await parts.claims.renew(claims, seen=parts.load.seen)
     parts.clock.set(renewed.at)
     for run_id, epoch in claims.items():
         attempt = parts.running.get(run_id)

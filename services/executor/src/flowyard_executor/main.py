@@ -32,6 +32,7 @@ from flowyard.storage.agents import Agents
 from flowyard.storage.budgets import DailySpending
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
+from flowyard.storage.database import Database
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.moves import Moves
@@ -39,6 +40,7 @@ from flowyard.storage.pace import ModelPace
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
+from flowyard.telemetry.metrics import Metrics
 from flowyard.web.app import About, make_app
 from flowyard.web.connections import ConnectionLimits
 from flowyard.web.health import Check
@@ -47,6 +49,8 @@ from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
 from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.holds import Holds
 from flowyard_executor.limit_waits import LimitWaits
+from flowyard_executor.load import Load
+from flowyard_executor.memory import MemoryMeter
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.parts import ExecutorParts
@@ -103,6 +107,7 @@ async def _run_loops(parts: ExecutorParts, bell: Doorbell, cancelled: Doorbell, 
                 measure(parts),
                 delete_old_runs(parts),
                 be_present(parts),
+                parts.load.watch(),
                 parts.metrics.process.watch_loop_lag(),
             )
         ]
@@ -160,12 +165,7 @@ def _build_parts(
 ) -> ExecutorParts:
     metrics, database = opened.metrics, opened.database
     workflows = Workflows(database)
-
-    def committed(seconds: float, commits: int) -> None:
-        metrics.commits.duration.observe(seconds)
-        metrics.commits.batch.observe(commits)
-
-    committer = Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
+    committer = _committer(settings, database, metrics)
     claims = Claims(database, lease_s=settings.lease_s)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
     pace = ModelPace(database, lease_s=settings.lease_s)
@@ -174,7 +174,11 @@ def _build_parts(
     model_limits = ModelLimits(pace, settings.model_limits, waits, holds, draining=draining)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
     tokens = TokenStream(opened.bus)
+    load = Load(MemoryMeter(settings.memory_limit), fraction=settings.memory_fraction)
+    metrics.executor.memory.set_function(lambda: load.memory.fraction)
     return ExecutorParts(
+        running=load.running,
+        load=load,
         settings=settings,
         metrics=metrics,
         database=database,
@@ -216,6 +220,14 @@ def _build_parts(
             box=secret_box(settings.secret_key.get_secret_value()),
         ),
     )
+
+
+def _committer(settings: ExecutorSettings, database: Database, metrics: Metrics) -> Committer:
+    def committed(seconds: float, commits: int) -> None:
+        metrics.commits.duration.observe(seconds)
+        metrics.commits.batch.observe(commits)
+
+    return Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
 
 
 def _app(parts: ExecutorParts) -> FastAPI:

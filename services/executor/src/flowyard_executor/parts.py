@@ -23,6 +23,7 @@ from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.holds import Holds
+from flowyard_executor.load import Load
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.settings import ExecutorSettings
@@ -55,4 +56,5 @@ class ExecutorParts:
     mismatches: Mismatches
     tokens: TokenStream
     attempt: AttemptParts
+    load: Load
     running: dict[UUID, Attempt] = field(default_factory=dict)

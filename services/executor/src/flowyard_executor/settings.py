@@ -58,6 +58,14 @@ class ExecutorSettings(InstallationSettings):
         "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"
     )
     reply_limit: int = Field(REPLY_LIMIT, gt=0, description="Most bytes of a model's reply")
+    memory_limit: int = Field(
+        0,
+        ge=0,
+        description="Bytes of memory that it may use; 0: the limit of its control group, else the machine's memory",
+    )
+    memory_fraction: float = Field(
+        0.8, gt=0, le=1, description="Of its memory: above it, it claims no runs, and soon gives some back"
+    )
     outputs_limit: int = Field(
         OUTPUTS_LIMIT, ge=1024, le=16 * 1024 * 1024, description="Most bytes of a step's outputs, as JSON"
     )

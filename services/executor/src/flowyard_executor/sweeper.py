@@ -17,6 +17,9 @@ from flowyard_executor.parts import ExecutorParts
 log = logging.getLogger(__name__)
 
 DAY_S = 86_400
+_ROOM_AFTER_S = 1.0
+_MAKES_ROOM = 0.5
+"""The probability with which an executor makes room at a sweep: one of them is enough."""
 
 
 async def sweep(parts: ExecutorParts) -> None:
@@ -27,8 +30,16 @@ async def sweep(parts: ExecutorParts) -> None:
         try:
             for moved in await parts.moves.sweep():
                 _announce(moved, parts)
+            await _make_room(parts)
         except Unavailable:
             log.warning("can't sweep: Postgres is unreachable")
+
+
+async def _make_room(parts: ExecutorParts) -> None:
+    """Some executors make room, if there is a run that has to be executed alone, and no executor has been free."""
+    waits = not parts.load.is_idle and await parts.queue.waits_for_room(longer_than_s=_ROOM_AFTER_S)
+    if waits and random.random() < _MAKES_ROOM:  # noqa: S311  # no secret
+        parts.load.make_room()
 
 
 async def release_own_runs(parts: ExecutorParts) -> None:

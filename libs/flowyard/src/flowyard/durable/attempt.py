@@ -46,8 +46,9 @@ from flowyard.telemetry.logs import bind_run
 
 log = logging.getLogger(__name__)
 
-StopReason: TypeAlias = Literal["cancelled", "lost", "drained"]
-"""`cancelled`: the run is to end; `lost`: the claim isn't ours any more; `drained`: the executor stops."""
+StopReason: TypeAlias = Literal["cancelled", "failed", "lost", "drained"]
+"""`cancelled`, `failed`: the run is to end so; `lost`: the claim isn't ours any more, or given up; `drained`: the
+executor stops."""
 _BUG: Final = Failure("internal_error", "a bug: see the executor's log")
 
 
@@ -92,6 +93,8 @@ class Attempt:
         self.is_ending = False
         """Whether the last commit of this claim is under way: too late to stop."""
         self._stopped: StopReason | None = None
+        self._failure: Failure | None = None
+        self._leaving = asyncio.Event()
         self._walk: Walk | None = None
         self._journal = Journal(
             claim,
@@ -114,6 +117,20 @@ class Attempt:
         if self._stopped is None and not self.is_ending and self.task is not None:
             self._stopped = why
             self.task.cancel()
+
+    @property
+    def can_be_stopped(self) -> bool:
+        return self._stopped is None and not self.is_ending
+
+    def leave(self) -> None:
+        """Hands the run back between two of its steps, for another claim, as when the executor drains."""
+        self._leaving.set()
+
+    def fail(self, failure: Failure) -> None:
+        """Stops the run, and lets it fail."""
+        if self.can_be_stopped:
+            self._failure = failure
+            self.stop("failed")
 
     async def run(self) -> None:
         """Never raises: what goes wrong ends the run, or is logged."""
@@ -141,6 +158,8 @@ class Attempt:
         except asyncio.CancelledError:
             if self._stopped == "cancelled":
                 await self._finish(self._ended("cancelled", None))
+            elif self._stopped == "failed":
+                await self._finish(self._ended("failed", self._failure))
             elif self._stopped == "drained":
                 await self._hand_back()
             else:
@@ -180,7 +199,7 @@ class Attempt:
                 self._journal,
                 open_steps={step.id: step for step, _ in begun},
                 calls={step.id: calls for step, calls in begun},
-                draining=parts.draining,
+                draining=(parts.draining, self._leaving),
                 may_replay=parts.may_replay,
                 waits_for_commits=durability == "sync",
                 long_wait_s=math.inf if durability == "exit" else parts.long_wait_s,
@@ -220,7 +239,7 @@ class Attempt:
             parts.models.terms,
             account=account,
             day=day,
-            is_draining=parts.draining.is_set,
+            is_draining=lambda: parts.draining.is_set() or self._leaving.is_set(),
             on_refusal=partial(parts.observer.budget_refused, self.claim),
         )
 

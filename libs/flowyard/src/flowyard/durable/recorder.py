@@ -58,7 +58,7 @@ class DurableRecorder:
         *,
         open_steps: Mapping[StepId, Step],
         calls: Mapping[StepId, StepCalls],
-        draining: asyncio.Event,
+        draining: Sequence[asyncio.Event],
         may_replay: Callable[[], bool],
         waits_for_commits: bool,
         long_wait_s: float,
@@ -78,12 +78,16 @@ class DurableRecorder:
         self._changed = asyncio.Event()
 
     @property
+    def _is_draining(self) -> bool:
+        return any(event.is_set() for event in self._draining)
+
+    @property
     def fork(self) -> Fork | None:
         return self._journal.claim.fork
 
     def go_on(self) -> None:
         """Raises HandBack if the executor drains, or replays nothing more: nothing is at work in a replay."""
-        if self._draining.is_set() or not self._may_replay():
+        if self._is_draining or not self._may_replay():
             raise HandBack(at_once=True)
 
     def calls_before(self, step: StepId) -> StepCalls:
@@ -143,7 +147,7 @@ class DurableRecorder:
         await self._start(step)
 
     async def _start(self, step: StepId) -> None:
-        while self._draining.is_set():
+        while self._is_draining:
             if not self._at_work and not self._has_failed:
                 raise self._hand_back()
             await self._changed.wait()
@@ -177,7 +181,7 @@ class DurableRecorder:
     def _may_hand_back(self) -> bool:
         if self._at_work or self._has_failed:
             return False
-        if self._draining.is_set():
+        if self._is_draining:
             return True
         return not self._is_ready() and min(wait.seconds for wait in self._waits.values()) >= self._long_wait_s
 
@@ -194,7 +198,7 @@ class DurableRecorder:
         self._changed = asyncio.Event()
 
     def _not_draining(self) -> list[asyncio.Event]:
-        return [] if self._draining.is_set() else [self._draining]
+        return [] if self._is_draining else list(self._draining)
 
     def _count_item(self, end: StepFinished | StepFailed) -> None:
         step = StepId(end.step.node, end.step.visit)

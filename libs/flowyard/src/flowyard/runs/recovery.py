@@ -12,6 +12,9 @@ from flowyard.runs.run import State
 GRACE: Final = timedelta(seconds=3)
 """How long a run's own executor may take to end the run or a step after its deadline, before others act."""
 
+SUSPECT_AFTER: Final = 2
+"""A run that was at work when so many executors were lost is executed alone: it may be the cause."""
+
 DueMove: TypeAlias = Literal["hand_back", "retry", "cancel", "fail"]
 """The moves that anybody but the run's executor may make, and that have to be decided. To wake a run has not."""
 
@@ -20,7 +23,7 @@ DueMove: TypeAlias = Literal["hand_back", "retry", "cancel", "fail"]
 class RunSnapshot:
     """An open run at one moment. Times are the database's. `lease_until`: None while no executor has the run.
 
-    `step_deadline`: the earliest of its steps at work.
+    `step_deadline`: the earliest of its steps at work. `seen`: what its executor has last said of itself.
     """
 
     status: State
@@ -31,6 +34,7 @@ class RunSnapshot:
     deadline: datetime | None
     timeout_s: float | None
     step_deadline: datetime | None = None
+    seen: str | None = None
 
     def is_lost(self, now: datetime) -> bool:
         """Whether its executor is gone, or hangs: it hasn't ended a step whose time is over."""
@@ -59,6 +63,7 @@ def due_move(run: RunSnapshot, now: datetime) -> Due | None:
         return Due("fail", "run_timeout", Failure("run_timeout", message))
     if lost and run.attempt >= run.max_attempts:
         message = f"its executor was lost, and it had {run.max_attempts} attempt{'s' * (run.max_attempts != 1)}"
+        message += f"; when that was last heard of, {run.seen}" if run.seen else ""
         return Due("fail", "executor_lost", Failure("executor_lost", message))
     if lost:
         return Due("hand_back", "executor_lost")

@@ -33,17 +33,21 @@ class Claims:
         self._database = database
         self._lease_s = lease_s
 
-    async def take(self, executor: str, most: int, *, with_steps: bool = True) -> list[Claim]:
+    async def take(self, executor: str, most: int, *, with_steps: bool = True, alone: bool = True) -> list[Claim]:
         """Claims up to `most` queued runs: the highest priority first, then fair between workflows, then the oldest.
 
-        `with_steps`: whether also runs of which steps are recorded.
+        `with_steps`: whether also runs of which steps are recorded. `alone`: whether the executor has no other run, so
+        that it may get one that was at work when two executors were lost; then this is the only one.
         """
-        rows = await self._database.rows(_TAKE, executor, most, self._lease_s, ENGINES, with_steps)
+        rows = await self._database.rows(_TAKE, executor, most, self._lease_s, ENGINES, with_steps, alone)
         return [_claim(row) for row in rows]
 
-    async def renew(self, claims: Mapping[UUID, int]) -> Renewed:
-        """Begins the leases again. `claims`: by run, the epoch. A claim that isn't in `held` was lost."""
-        rows = await self._database.rows(_RENEW, list(claims), list(claims.values()), self._lease_s)
+    async def renew(self, claims: Mapping[UUID, int], *, seen: str | None = None) -> Renewed:
+        """Begins the leases again. `claims`: by run, the epoch. A claim that isn't in `held` was lost.
+
+        `seen`: what is known of the executor, should it be lost.
+        """
+        rows = await self._database.rows(_RENEW, list(claims), list(claims.values()), self._lease_s, seen)
         held = frozenset(row["run_id"] for row in rows if row["run_id"] is not None)
         cancelled = frozenset(row["run_id"] for row in rows if row["cancelled"])
         return Renewed(held, cancelled, rows[0]["at"])
@@ -54,7 +58,7 @@ class Claims:
         return [row["run_id"] for row in rows]
 
 
-_TAKE = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3), $4, $5)"
+_TAKE = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3), $4, $5, $6)"
 
 _RENEW = """
 WITH
@@ -70,7 +74,8 @@ locked AS (
     FOR UPDATE OF c SKIP LOCKED
 ),
 renewed AS (
-    UPDATE claims c SET lease_until = now() + make_interval(secs => $3) FROM locked WHERE c.run_id = locked.run_id
+    UPDATE claims c SET lease_until = now() + make_interval(secs => $3), seen = $4
+    FROM locked WHERE c.run_id = locked.run_id
 )
 -- One row per held claim; if there is none, one row with the time alone.
 SELECT now() AS at, held.run_id, r.cancel_requested_at IS NOT NULL AND r.id IS NOT NULL AS cancelled

@@ -96,7 +96,7 @@ class Moves:
 _LOCK: Final = """
 SELECT r.id, r.workflow, r.status, r.attempt, r.max_attempts, r.deadline, r.timeout_s, r.last_seq, r.epoch,
     r.cancel_requested_at IS NOT NULL AS cancel_requested, r.started_at, clock_timestamp() AS at,
-    r.engine, c.executor, c.lease_until, c.step_deadline, c.claimed_at
+    r.engine, c.executor, c.lease_until, c.step_deadline, c.claimed_at, c.seen
 FROM runs r LEFT JOIN claims c ON c.run_id = r.id WHERE r.id = $1 FOR UPDATE OF r
 """
 """Locks the run, but not its claim, which its executor may change meanwhile: `_TAKE_OVER` looks at it again."""

@@ -24,6 +24,10 @@ class QueueMeasures:
         rows = await self._database.rows(_DEPTHS)
         return {"queued": 0, "running": 0, "waiting": 0} | {row["status"]: row["n"] for row in rows}
 
+    async def waits_for_room(self, *, longer_than_s: float) -> bool:
+        """Whether a run has been queued for so long that has to be executed alone."""
+        return bool(await self._database.value(_WAITS_FOR_ROOM, longer_than_s))
+
     async def oldest_queued_s(self) -> float:
         """For how many seconds the oldest queued run has been waiting; 0 if there is none."""
         age = await self._database.value(_OLDEST)
@@ -39,6 +43,12 @@ class QueueMeasures:
 
 _DEPTHS: Final = """
 SELECT status, count(*) AS n FROM runs WHERE status IN ('queued', 'running', 'waiting') GROUP BY status
+"""
+
+_WAITS_FOR_ROOM: Final = """
+SELECT EXISTS (
+    SELECT FROM runs WHERE status = 'queued' AND attempt >= 2 AND queued_at < now() - make_interval(secs => $1)
+)
 """
 
 _OLDEST: Final = "SELECT extract(epoch FROM now() - min(queued_at))::float8 FROM runs WHERE status = 'queued'"

@@ -122,6 +122,7 @@ runs = Table(
     Index("ix_runs_queued", "workflow", text("priority DESC"), "queued_at", postgresql_where=text("status = 'queued'")),
     Index("ix_runs_held", "status", "id", postgresql_where=text("status IN ('running', 'waiting')")),
     Index("ix_runs_broken", "status", "id", postgresql_where=text("status IN ('failed', 'cancelled')")),
+    Index("ix_runs_alone", "queued_at", postgresql_where=text("status = 'queued' AND attempt >= 2")),
     Index("ix_runs_key", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
 )
 
@@ -138,6 +139,7 @@ claims = Table(
     Column("spent_usd", Numeric, comment="of the run's budget, by calls that have ended; null: see the ledger"),
     Column("spent_tokens", BigInteger),
     Column("spent_calls", Integer),
+    Column("seen", Text, comment="what its executor has last said of itself"),
     # No index but the primary key, and room in each page: what changes with every step is rewritten in place.
     postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
     comment="One row per open run that was ever claimed: the only row that a step changes.",

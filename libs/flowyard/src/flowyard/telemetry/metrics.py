@@ -120,6 +120,8 @@ class ExecutorMetrics:
     def __init__(self, make: _MetricFactory) -> None:
         self.slots = make.gauge("executor_slots", "Runs that this executor can execute at the same time.")
         self.slots_used = make.gauge("executor_slots_used", "Runs that this executor executes now.")
+        memory = "Which part of its memory this executor uses."
+        self.memory = make.gauge("executor_memory_fraction", memory)
         self.claimed = make.counter("runs_claimed_total", "Runs that this executor claimed.")
         self.claim_latency = make.histogram("claim_latency_seconds", "From queued to claimed.", _WAIT)
         self.claim_duration = make.histogram("claim_statement_seconds", "Duration of a claim statement.", _FAST)

@@ -1,7 +1,9 @@
 -- Claims up to `p_most` queued runs for an executor, and returns them, the first to be executed first. `p_engines`: the
 -- rules that it knows, of which each run follows one. `p_with_steps`: whether also runs of which steps are recorded.
+-- `p_alone`: it has no run at work, so it may get one that has to be executed alone; then that is the only one.
 CREATE FUNCTION claim_runs(
-    p_executor text, p_most integer, p_lease interval, p_engines smallint[], p_with_steps boolean
+    p_executor text, p_most integer, p_lease interval, p_engines smallint[], p_with_steps boolean,
+    p_alone boolean DEFAULT true
 )
 RETURNS TABLE (
     run_id uuid, epoch integer, workflow text, revision integer, definition integer, digest text, inputs json,
@@ -31,15 +33,27 @@ BEGIN
         LEFT JOIN running ON running.workflow = w.name
         CROSS JOIN LATERAL (
             SELECT r.id, r.priority, r.queued_at FROM runs r
-            WHERE r.workflow = w.name AND r.status = 'queued' AND r.engine = ANY(p_engines)
+            WHERE r.workflow = w.name AND r.status = 'queued' AND r.attempt < 2 AND r.engine = ANY(p_engines)
                 AND (p_with_steps OR NOT EXISTS (SELECT FROM steps WHERE steps.run_id = r.id))
             ORDER BY r.priority DESC, r.queued_at
             LIMIT greatest(0, least(p_most, w.concurrency - coalesce(running.n, 0)))
         ) q
     ),
+    -- The first that was at work when two executors were lost. It may be the cause.
+    alone AS (
+        SELECT r.id FROM runs r JOIN workflows w ON w.name = r.workflow LEFT JOIN running ON running.workflow = w.name
+        WHERE p_alone AND p_most > 0 AND r.status = 'queued' AND r.attempt >= 2 AND r.engine = ANY(p_engines)
+            AND (w.concurrency IS NULL OR coalesce(running.n, 0) < w.concurrency)
+            AND (p_with_steps OR NOT EXISTS (SELECT FROM steps WHERE steps.run_id = r.id))
+        ORDER BY r.queued_at LIMIT 1
+    ),
     -- The best of them over all workflows: by priority, then fair between workflows, then the oldest.
     selected AS (
-        SELECT e.id FROM eligible e ORDER BY e.priority DESC, e.turn, e.queued_at, e.id LIMIT p_most
+        SELECT a.id FROM alone a
+        UNION ALL (
+            SELECT e.id FROM eligible e WHERE NOT EXISTS (SELECT FROM alone)
+            ORDER BY e.priority DESC, e.turn, e.queued_at, e.id LIMIT p_most
+        )
     ),
     -- Those that nobody else is changing just now, a cancellation for example.
     locked AS (

@@ -123,6 +123,9 @@ def _make_step_parts() -> None:
     op.add_column("claims", sa.Column("spent_usd", sa.Numeric(), comment=spent))
     op.add_column("claims", sa.Column("spent_tokens", sa.BigInteger()))
     op.add_column("claims", sa.Column("spent_calls", sa.Integer()))
+    op.add_column("claims", sa.Column("seen", sa.Text(), comment="what its executor has last said of itself"))
+    alone = sa.text("status = 'queued' AND attempt >= 2")
+    op.create_index("ix_runs_alone", "runs", ["queued_at"], postgresql_where=alone)
 
 
 def _make_snapshots() -> None:

@@ -1,0 +1,121 @@
+"""Sheds load before the kernel would: an executor that has little memory left claims nothing, then gives runs back."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import sys
+import time
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from flowyard.durable.attempt import Attempt
+from flowyard.runs.events import Failure
+from flowyard.runs.recovery import SUSPECT_AFTER
+from flowyard_executor.memory import Memory, MemoryMeter
+
+log = logging.getLogger(__name__)
+
+_EVERY_S: Final = 0.2
+_SHED_ABOVE: Final = 0.5
+_STOP_ABOVE: Final = 0.75
+"""Of what is left above the fraction from which on nothing is claimed: from here on runs are given back between two
+steps, and from there on they are stopped."""
+_ROOM_S: Final = 30.0
+_REST_S: Final = 1.0
+
+
+class Load:
+    """`fraction`: of the memory; above it nothing is claimed. `running`: the runs at work, the oldest first."""
+
+    def __init__(self, meter: MemoryMeter, *, fraction: float) -> None:
+        self.running: dict[UUID, Attempt] = {}
+        self._meter = meter
+        self._fraction = fraction
+        self._is_high = False
+        self._room_until = self._rests_until = 0.0
+        self.memory = meter.read()
+
+    @property
+    def seen(self) -> str:
+        """What is known of this executor, should it be lost."""
+        runs = len(self.running)
+        return f"it used {self.memory} and {time.process_time():,.0f} s of CPU, with {runs} run{'s' * (runs != 1)}"
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.running
+
+    def free(self, slots: int) -> int:
+        """How many runs may be claimed. One that was at work when executors died is executed alone."""
+        if any(is_suspect(attempt) for attempt in self.running.values()):
+            return 0
+        if self._is_high or time.monotonic() < self._room_until:
+            # With nothing at work it goes on, with one run at a time: what is left in memory may stay there.
+            return 1 if self.is_idle else 0
+        return slots - len(self.running)
+
+    def make_room(self) -> None:
+        """Gives runs back between two steps, for a run that has to be executed alone."""
+        log.info("making room for a run that has to be executed alone", extra={"runs": len(self.running)})
+        self._room_until = time.monotonic() + _ROOM_S
+        for attempt in self.running.values():
+            attempt.leave()
+
+    def room_is_taken(self) -> None:
+        self._room_until = 0.0
+
+    async def watch(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            self.act(self._meter.read())
+
+    def act(self, memory: Memory) -> None:
+        self.memory = memory
+        was_high, self._is_high = self._is_high, memory.fraction > self._fraction
+        left = 1.0 - self._fraction
+        if self._is_high and not was_high:
+            log.warning("little memory left: nothing is claimed", extra={"memory": str(memory)})
+        if not self._is_high or time.monotonic() < self._rests_until:
+            return
+        # What is given back or stopped needs a moment until its memory is free.
+        self._rests_until = time.monotonic() + _REST_S
+        _free_memory(thoroughly=self.is_idle)
+        if memory.fraction > self._fraction + _STOP_ABOVE * left:
+            self._stop_newest(memory)
+        elif memory.fraction > self._fraction + _SHED_ABOVE * left:
+            for attempt in list(self.running.values())[len(self.running) // 2 or 1 :]:
+                attempt.leave()
+
+    def _stop_newest(self, memory: Memory) -> None:
+        attempt = next((each for each in reversed(list(self.running.values())) if each.can_be_stopped), None)
+        if attempt is None:
+            return
+        facts = {"run_id": str(attempt.claim.run_id), "memory": str(memory)}
+        if is_suspect(attempt):
+            log.error("a run that was executed alone takes too much memory: it fails", extra=facts)
+            before = f"{attempt.claim.attempt - 1} executors were lost while it was at work"
+            message = f"{before}, and executed alone it takes too much memory: {self.seen}"
+            attempt.fail(Failure("executor_lost", message))
+        else:
+            # As if the executor were lost, but only for this run: its lease runs out, and the attempt counts.
+            log.error("too little memory left: a run is stopped", extra=facts)
+            attempt.stop("lost")
+
+
+def is_suspect(attempt: Attempt) -> bool:
+    """Whether so many executors were lost while the run was at work that it is executed alone."""
+    return attempt.claim.attempt > SUSPECT_AFTER
+
+
+def _free_memory(*, thoroughly: bool) -> None:
+    if thoroughly:
+        gc.collect()
+    if sys.platform == "linux":
+        # Python's allocator frees memory, and the C library keeps it.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
