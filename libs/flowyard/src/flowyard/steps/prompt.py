@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from flowyard.errors.steps import InvalidOutput
 from flowyard.language.nodes import PromptNode
@@ -16,6 +17,9 @@ from flowyard.secrets.masking import Masker
 from flowyard.steps.model_call import ModelCaller
 from flowyard.steps.replies import correction, read_reply, reply_schema
 from flowyard.steps.running import RunningStep
+
+_LONG: Final = 64 * 1024
+"""Characters of a reply that is read in a thread: that would hold the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,9 @@ class Conversation:
     async def __call__(self) -> dict[str, Any]:
         reply = await self._caller.reply(self._call, self._round)
         try:
-            return self._outputs(reply.text)
+            if len(reply.text) <= _LONG:
+                return self._outputs(reply.text)
+            return await asyncio.to_thread(self._outputs, reply.text)
         except InvalidOutput as error:
             self._call = self._corrected(error)
             raise

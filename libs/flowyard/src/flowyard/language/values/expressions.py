@@ -27,6 +27,12 @@ MAX_LENGTH: Final = 2_000
 MAX_NODES: Final = 300
 MAX_DEPTH: Final = 30
 _MAX_INT_BITS: Final = 10_000
+MAX_MADE: Final = 8_000_000
+"""Characters of a text, or items of a list, that an expression makes."""
+MAX_READ: Final = 25_000_000
+"""Characters that an evaluation searches, compares, joins or changes; an item of a list counts as ten."""
+MAX_COMPARED: Final = 100_000
+"""Values that an evaluation compares: items of lists count one by one."""
 LOOP_PREFIX: Final = "_loop_iteration_"
 FUNCTIONS: Final[Mapping[str, int]] = {
     "len": 1, "lower": 1, "upper": 1, "contains": 2, "startswith": 2, "endswith": 2, "iterations": 1,
@@ -204,11 +210,15 @@ def loop_name(node: ast.AST) -> str | None:
             return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Evaluator:
+    """Evaluates one expression. `read` and `compared`: what that has cost so far, which is bounded."""
+
     lookup: Lookup
     iterations: Iterations
     text: str
+    read: int = 0
+    compared: int = 0
 
     def value(self, node: ast.expr) -> Any:
         loop = loop_name(node)
@@ -265,6 +275,9 @@ class _Evaluator:
     def _arithmetic(self, sign: ast.operator, left: ast.expr, right: ast.expr) -> Any:
         a, b = self.value(left), self.value(right)
         if isinstance(sign, ast.Add) and any(isinstance(a, kind) and isinstance(b, kind) for kind in (str, list)):
+            if len(a) + len(b) > MAX_MADE:
+                raise EvaluationError(f"a value has more than {MAX_MADE:,} parts in '{self.text}'")
+            self._count_read(a, b)
             return a + b
         try:
             result = _ARITHMETIC[type(sign)](self._number(a, left), self._number(b, right))
@@ -286,9 +299,9 @@ class _Evaluator:
     def _compare_two(self, a: Any, comparison: ast.cmpop, b: Any, left: ast.expr, right: ast.expr) -> bool:
         match comparison:
             case ast.Eq() | ast.Is():
-                return equal(a, b)
+                return equal(a, b, self._count_compared)
             case ast.NotEq() | ast.IsNot():
-                return not equal(a, b)
+                return not equal(a, b, self._count_compared)
             case ast.In():
                 return self._contains(b, a, right)
             case ast.NotIn():
@@ -300,11 +313,12 @@ class _Evaluator:
 
     def _contains(self, container: Any, part: Any, node: ast.expr) -> bool:
         if isinstance(container, str) and isinstance(part, str):
+            self._count_read(container)
             return part in container
         if isinstance(container, dict):
             return isinstance(part, str) and part in container
         if isinstance(container, list):
-            return any(equal(part, item) for item in container)
+            return any(equal(part, item, self._count_compared) for item in container)
         raise EvaluationError(f"{ast.unparse(node)} is {type_of(container)}: it has no elements, in '{self.text}'")
 
     def _call(self, function: str, args: list[ast.expr]) -> Any:
@@ -318,15 +332,34 @@ class _Evaluator:
         for value, arg in zip(values, args, strict=True):
             if not isinstance(value, str):
                 raise EvaluationError(f"{ast.unparse(arg)} is {type_of(value)}, not text, in '{self.text}'")
+            self._count_read(value)
         return _TEXT_FUNCTIONS[function](*values)
 
+    def _count_compared(self, value: Any) -> None:
+        self.compared += 1
+        if self.compared > MAX_COMPARED:
+            raise EvaluationError(f"more than {MAX_COMPARED:,} values are compared in '{self.text}'")
+        if isinstance(value, str):
+            self._count_read(value)
 
-def equal(a: Any, b: Any) -> bool:
-    """Equality, without Python's `True == 1`, also inside lists and mappings."""
+    def _count_read(self, *values: str | list[Any]) -> None:
+        # An item of a list takes the time of ten characters.
+        self.read += sum(len(value) if isinstance(value, str) else 10 * len(value) for value in values)
+        if self.read > MAX_READ:
+            raise EvaluationError(f"more than {MAX_READ:,} characters are read in '{self.text}'")
+
+
+def _uncounted(_value: Any) -> None:
+    pass
+
+
+def equal(a: Any, b: Any, count: Callable[[Any], None] = _uncounted) -> bool:
+    """Equality, without Python's `True == 1`, also inside lists and mappings. `count`: called for each comparison."""
+    count(a)
     if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(equal, a, b))
+        return len(a) == len(b) and all(equal(x, y, count) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(equal(a[key], b[key], count) for key in a)
     if isinstance(a, bool) is not isinstance(b, bool):
         return False
     return bool(a == b)

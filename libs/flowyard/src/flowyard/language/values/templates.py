@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.values.references import Finding, PathStep, show, step_type, take_step
 from flowyard.language.values.types import STR, Type
@@ -19,6 +20,8 @@ Lookup: TypeAlias = Callable[[str], Any]
 MAX_LENGTH: Final = 200_000
 MAX_PLACEHOLDERS: Final = 500
 MAX_STEPS: Final = 32
+MAX_RENDERED: Final = 8_000_000
+"""Characters of a text with its values."""
 _STEP: Final = re.compile(r"\.([^\W\d]\w*)|\[(-?\d{1,9})\]|\[(?:'([^'{}]*)'|\"([^\"{}]*)\")\]")
 _BRACE: Final = re.compile(r"[{}]")
 _REFERENCE: Final = re.compile(rf"\{{\s*([^\W\d]\w*)((?:{_STEP.pattern})*)\s*\}}")
@@ -61,7 +64,14 @@ class Template:
 
     def render(self, lookup: Lookup) -> str:
         """The text with all placeholders replaced. Braces in values aren't expanded. Raises EvaluationError."""
-        return "".join([part if isinstance(part, str) else as_text(part.value(lookup)) for part in self.parts])
+        pieces: list[str] = []
+        size = 0
+        for part in self.parts:
+            pieces.append(part if isinstance(part, str) else as_text(part.value(lookup)))
+            size += len(pieces[-1])
+            if size > MAX_RENDERED:
+                raise EvaluationError(f"with its values, the text has more than {MAX_RENDERED:,} characters")
+        return "".join(pieces)
 
     def value(self, lookup: Lookup) -> Any:
         """The rendered text; of a template that is a single placeholder, its value with the value's own type."""
