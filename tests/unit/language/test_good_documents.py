@@ -125,6 +125,30 @@ def test_a_nodes_model_settings_override_key_by_key() -> None:
     ]
 
 
+TWO_KEYS = """
+flow: {name: keys}
+state: {fields: {topic: {type: str, required: true}, a: str, b: str, c: str, d: str, e: str}}
+result: [a, b, c, d, e]
+nodes:
+  - {id: a, prompt: '{topic}', outputs: [a], llm: {api_key_env: A_API_KEY}}
+  - {id: b, prompt: '{topic}', outputs: [b], llm: {api_key_env: B_API_KEY}}
+  - {id: c, prompt: '{topic}', outputs: [c], llm: {api_base: 'http://localhost:1'}}
+  - {id: d, prompt: '{topic}', outputs: [d], llm: {fallbacks: [{provider: groq, model: m}]}}
+  - {id: e, prompt: '{topic}', outputs: [e], llm: {api_key_env: A_API_KEY}}
+config: {llm: {provider: openai, model: gpt-4o}}
+"""
+
+
+def test_one_model_with_two_keys_addresses_or_fallbacks_is_checked_with_each() -> None:
+    checked = [(m.api_key_env, m.api_base, len(m.fallbacks)) for m in workflow_of(TWO_KEYS).models]
+    assert checked == [
+        ("A_API_KEY", None, 0),
+        ("B_API_KEY", None, 0),
+        (None, "http://localhost:1", 0),
+        (None, None, 1),
+    ]
+
+
 def test_the_retries_of_the_document_are_those_of_its_nodes() -> None:
     assert good("article").nodes["write"].retry.max_retries == 3
     own = good("own_loop").nodes["try_it"].retry

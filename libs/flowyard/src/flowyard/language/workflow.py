@@ -173,8 +173,13 @@ class Workflow:
 
     @property
     def models(self) -> tuple[ModelSettings, ...]:
-        """The models that its nodes call first, each once; their fallbacks are in their settings."""
-        return tuple({str(node.models[0]): node.models[0] for node in self.nodes.values() if node.models}.values())
+        """The models that its nodes call first, each once; their fallbacks are in their settings.
+
+        The same model with another key, address or fallback is another one: each has to be checked before a run.
+        """
+        first = {id(node.models[0]): node.models[0] for node in self.nodes.values() if node.models}
+        # By their texts: settings have no hash, and comparing each with each takes long for a thousand nodes.
+        return tuple({repr(settings): settings for settings in first.values()}.values())
 
     @property
     def inputs(self) -> Mapping[str, Field]:
