@@ -141,12 +141,7 @@ config: {llm: {provider: openai, model: gpt-4o}}
 
 def test_one_model_with_two_keys_addresses_or_fallbacks_is_checked_with_each() -> None:
     checked = [(m.api_key_env, m.api_base, len(m.fallbacks)) for m in workflow_of(TWO_KEYS).models]
-    assert checked == [
-        ("A_API_KEY", None, 0),
-        ("B_API_KEY", None, 0),
-        (None, "http://localhost:1", 0),
-        (None, None, 1),
-    ]
+    assert checked == [("A_API_KEY", None, 0), ("B_API_KEY", None, 0), (None, "http://localhost:1", 0), (None, None, 1)]
 
 
 def test_the_retries_of_the_document_are_those_of_its_nodes() -> None:

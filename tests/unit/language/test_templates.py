@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from flowyard.errors.steps import EvaluationError
+from flowyard.language.values.foreign_placeholders import Known, foreign_placeholders
 from flowyard.language.values.templates import check_template, parse_template, template_type
 from flowyard.language.values.types import ANY, INT, STR, DictOf, ListOf, Nullable, ObjectField, ObjectOf, Type
 
@@ -73,7 +74,8 @@ def test_a_step_that_leads_nowhere_says_where(text: str, message: str) -> None:
     ("text", "offset", "code", "hint"),
     [
         ("On {topik}", 4, "unknown-field", "did you mean 'topic'?"),
-        ("{zzz}", 1, "unknown-field", "{{…}}"),
+        ("{zzz}", 1, "unknown-field", "for braces as text, {{zzz}"),
+        ("{inputs.topic}", 1, "unknown-field", "write {topic}"),
         ("{topic} {profile.nme}", 9, "unknown-field", "did you mean 'name'?"),
         ("{items.x}", 1, "wrong-step", "[0]"),
         ("{n[0]}", 1, "wrong-step", ""),
@@ -99,3 +101,61 @@ def test_the_type_of_a_template_is_that_of_its_value(text: str, kind: Type) -> N
 
 def test_the_names_of_a_template_are_the_fields_it_reads() -> None:
     assert parse_template("{a} {state.b.c} {{d}} {e[0]}").names == {"a", "b", "e"}
+
+
+KNOWN = Known(TYPES, {"write": ["topic"], "rate": ["n", "scores"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{{ inputs.topic }}", "write {topic}; for braces as text, {{topic}"),
+        ("{{ input.items[0] }}", "write {items[0]};"),
+        ("{{ state.profile.name }}", "write {profile.name};"),
+        ("{{ steps.write.output }}", "write {topic};"),
+        ("{{ rate.n }}", "write {n};"),
+        ("{{ steps.rate.output }}", "no field 'rate'; fields: topic"),
+        ("{{ $('Set it').item.json.topic }}", "write {topic};"),
+        ("{{ $node['Set it'].json['topic'] }}", "write {topic};"),
+        ("{{#1711.topic#}}", "write {topic};"),
+        ("{{#sys.query#}}", "no field 'query'; fields: topic"),
+        ("{{#context#}}", "no field 'context';"),
+        ("{{- topic -}}", "write {topic};"),
+        ("{{ inputs.topic | upper }}", "write {topic}; a placeholder has no filters"),
+        ("{{ topic or 'tea' }}", "write {topic}; a placeholder computes nothing"),
+        ("{{ n + 1 }}", "write {n}; a placeholder computes nothing"),
+        ("{{ topik }}", "did you mean 'topic'? For braces as text, {{topik"),
+        ("{{topik}}", "did you mean 'topic'?"),
+        ("{{ state.topik }}", "did you mean 'topic'?"),
+        ("{{ customer }}", "no field 'customer'; fields: topic"),
+        ("{{ now() }}", "no field 'now'; fields: topic"),
+        ("{inputs.topic|upper}", "write {topic}; a placeholder has no filters"),
+        ("{$topic}", "write {topic}"),
+        ("{{#each items}}", "a template has no statements"),
+        ("{# topic #}", "a template has no comments"),
+    ],
+)
+def test_a_placeholder_of_another_language_is_shown_as_this_one_writes_it(text: str, hint: str) -> None:
+    (finding,) = foreign_placeholders(f"On {text}", KNOWN)
+    assert (finding.code, finding.offset) == ("literal-braces", 3)
+    assert hint in (finding.suggestion or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "{{customer}}",
+            "{{topic}",
+            '{{"a": 1}}',
+            "{{ your name }}",
+            "\\frac{{a}}{{b}}",
+            "x^{{2}}",
+            "{{ 2 }}",
+            "{#topic}",
+        ),
+        *("{topic - one word}", "{customer|upper}", "{{topic, n}}", "{{}}", "{inputs.topic}", "{{{{topic}}}}"),
+    ],
+)
+def test_braces_that_are_meant_as_text_are_left_alone(text: str) -> None:
+    assert list(foreign_placeholders(text, KNOWN)) == []

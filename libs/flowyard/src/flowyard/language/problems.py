@@ -53,12 +53,15 @@ class Problem:
         }
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """`did you mean 'write'?` with the most similar known word; None if no word is similar."""
+def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """`did you mean 'write'?` with the most similar known word; None if no word is similar.
+
+    `cutoff`: how similar, from 0 to 1, the same word.
+    """
     if len(word) > _LONGEST_WORD:
         return None
     by_lower = {k.lower(): k for k in islice(known, _MOST_WORDS) if len(k) <= _LONGEST_WORD}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return f"did you mean '{by_lower[near[0]]}'?" if near else None
 
 

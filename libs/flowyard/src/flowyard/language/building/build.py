@@ -49,6 +49,7 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         loops=frozenset(source for source, transition in edges.transitions.items() if isinstance(transition, Loop)),
         unresolved_items=edges.unresolved_items,
         names=edges.names,
+        outputs={node.id: node.outputs or list(node.set_ or ()) for node in shape.nodes},
     )
     nodes: dict[str, Node] = {}
     for i, node in enumerate(shape.nodes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -12,7 +12,7 @@ from flowyard.language.nodes import Goto, OnError, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import GotoShape, NodeShape, RetryShape
 from flowyard.language.reading.source_document import SourceDocument
-from flowyard.language.values.foreign_placeholders import foreign_placeholders
+from flowyard.language.values.foreign_placeholders import Known, foreign_placeholders
 from flowyard.language.values.templates import Template, check_template, parse_template
 from flowyard.language.values.types import ANY, ListOf, Type, core, unlimited
 from flowyard.language.workflow import END, START, Field, Map
@@ -24,6 +24,7 @@ _WARNINGS_OF_A_TEXT: Final = 20
 class NodeContext:
     """One document. `names`: the id of every node, also of broken nodes; `loops`: the nodes that a loop starts from.
 
+    `outputs`: the fields that each node writes.
     `unresolved_items`: the local names of items in maps whose target is unknown.
     """
 
@@ -35,6 +36,7 @@ class NodeContext:
     loops: Collection[str]
     unresolved_items: Collection[str]
     names: Collection[str]
+    outputs: Mapping[str, Sequence[str]]
     lines: dict[str, int] = field(default_factory=dict)
     """The line of each id that was read."""
 
@@ -88,7 +90,7 @@ class NodeContext:
         template = parse_template(text)
         for finding in check_template(template, types):
             self.document.text_error(path, finding)
-        for warning in islice(foreign_placeholders(text, types), _WARNINGS_OF_A_TEXT):
+        for warning in islice(foreign_placeholders(text, Known(types, self.outputs)), _WARNINGS_OF_A_TEXT):
             self.document.text_warning(path, warning)
         return template
 

@@ -116,6 +116,8 @@ class _Checker:
                 return self.compare(left, operators, rights)
             case ast.Call():
                 return self.call(node)
+            case ast.Set([inner]):
+                return self.not_allowed(node, f"write {_shown(inner).strip('{}')}, without braces")
             case _:
                 return self.not_allowed(node)
 
@@ -134,6 +136,9 @@ class _Checker:
         return self.types[name]
 
     def step(self, node: ast.expr, inner: ast.expr, step: str | int) -> Type:
+        root = _unknown_root(inner, self.types) if step in self.types else None
+        if root is not None:
+            return self.report(node, f"no field '{root}'", f"write {step}", code="unknown-field")
         kind = self.operand(inner)
         stepped = step_type(kind, step, node.col_offset)
         if isinstance(stepped, Finding):
@@ -277,6 +282,14 @@ class _Checker:
 
 def _shown(node: ast.expr) -> str:
     return _shortened(ast.unparse(node))
+
+
+def _unknown_root(node: ast.expr, types: Mapping[str, Type]) -> str | None:
+    """The name that a reference begins with, if it is no field."""
+    while isinstance(node, ast.Attribute | ast.Subscript) and field_name(node) is None:
+        node = node.value
+    name = field_name(node)
+    return name if name is not None and name != "state" and name not in types else None
 
 
 def _shortened(text: str) -> str:

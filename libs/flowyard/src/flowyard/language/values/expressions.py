@@ -46,6 +46,7 @@ _BRACED: Final = re.compile(
 _COMMON_MISTAKES: Final = {
     "&&": "use 'and'", "||": "use 'or'", "===": "use '=='", "=>": "use '>='", "=<": "use '<='", "<>": "use '!='",
     "!": "use 'not'", "=": "use '==' to compare",
+    "$": "write the name of the field alone",
 }  # fmt: skip
 _ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,

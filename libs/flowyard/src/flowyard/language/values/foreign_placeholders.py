@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.values.references import Finding
+from flowyard.language.values.templates import is_placeholder
 
 # The bound keeps the time in proportion to the text's length.
 _BRACES: Final = re.compile(r"(?<!\{)(?:\{\{([^{}]{1,100})\}\}(?!\})|\{([^{}]{1,100})\})")
 _STATEMENT: Final = re.compile(r"%[-+]?\s*[a-z]+\b.*%", re.DOTALL)
-_STEP: Final = re.compile(r"\.([^\W\d]\w*)|\.(\d{1,9})|\[([^\[\]]*)\]")
+_BLOCK: Final = re.compile(r"[#/^](?:each|if|unless|with)\b.*", re.DOTALL)
+_COMMENT: Final = re.compile(r"\#\s.*\s\#", re.DOTALL)
+_STEP: Final = re.compile(r"\.\$?([^\W\d]\w*)|\.(\d{1,9})|\[([^\[\]]*)\]|\(([^()]*)\)(?=\.)")
 _REFERENCE: Final = re.compile(
-    rf"""\s*(?:\$json\.|\#\w+\.|state\.)?     # the prefixes of n8n and Dify, and our own
-    ([^\W\d]\w*)((?:{_STEP.pattern})*)\s*     # a name, and steps into its value
-    (?:(\|.*)|(\(.*\))|(![rsa]|:[\d<>^+]*[.,%<>^][\d,.]*[a-zA-Z%]?))?\#?\s*""",
+    rf"""[-~&]?\s*\#?\$?                 # how Jinja, Handlebars, Dify and n8n may begin
+    (\w+|(?=\())((?:{_STEP.pattern})*)\s*     # a name, and steps into its value
+    (?:(\|.*)|(\(.*\))|(![rsa]|:[\d<>^+]*[.,%<>^][\d,.]*[a-zA-Z%]?)
+      |((?:[-+*/%<>?]|[=!]=|(?:or|and|if|in|is|not)\b)\s*[\w'"(].*))?\#?\s*[-~]?""",
     re.DOTALL | re.VERBOSE,
 )
 _INDEX: Final = re.compile(r"-?\d{1,9}")
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _WORD: Final = re.compile(r"[^\W\d]\w*")
+_PREFIXES: Final = frozenset({
+    "context", "data", "env", "input", "inputs", "json", "node", "nodes", "output", "outputs", "params", "state",
+    "steps", "sys", "vars", "variables", "workflow",
+})  # fmt: skip
+"""What other languages write before the name of a value."""
+_CLOSE: Final = 0.75
+"""How similar a word without any other sign has to be: a text may have braces around words, too."""
 _SHOWN: Final = 60
 _NO_STATEMENTS: Final = "a template has no statements: choose with routes at an edge, repeat with a map or a loop"
+_NO_COMMENTS: Final = "a template has no comments: write them outside of the text, after #"
 
 
-def foreign_placeholders(text: str, names: Collection[str]) -> Iterator[Finding]:
-    """A warning for each, with the right spelling. `names`: those that the template may use."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a template may name. `outputs`: the fields that each node writes."""
+
+    names: Collection[str]
+    outputs: Mapping[str, Sequence[str]]
+
+
+def foreign_placeholders(text: str, known: Known) -> Iterator[Finding]:
+    """A warning for each, with the right spelling."""
     for match in _BRACES.finditer(text):
-        inner = match[1] or match[2]
-        if _STATEMENT.fullmatch(inner):
+        inner, is_doubled = match[1] or match[2], match[1] is not None
+        if _STATEMENT.fullmatch(inner) or (is_doubled and _BLOCK.fullmatch(inner)):
             yield _finding(match, "a statement", _NO_STATEMENTS)
-        elif hint := _right_spelling(inner, names, is_doubled=match[1] is not None):
+        elif _COMMENT.fullmatch(inner):
+            yield _finding(match, "a comment", _NO_COMMENTS)
+        elif hint := _right_spelling(inner, known, is_doubled=is_doubled):
             yield _finding(match, "a placeholder", hint)
 
 
@@ -40,31 +64,75 @@ def _finding(match: re.Match[str], what: str, hint: str) -> Finding:
     return Finding("literal-braces", f"'{shown}' is text here, not {what}", match.start(), hint)
 
 
-def _right_spelling(inner: str, names: Collection[str], *, is_doubled: bool) -> str | None:
+def _right_spelling(inner: str, known: Known, *, is_doubled: bool) -> str | None:
     """The hint how to write it; None if nothing shows that a value is meant."""
     match = _REFERENCE.fullmatch(inner)
-    if match is None or match[1] not in names:
+    if match is None or (not is_doubled and (is_placeholder(f"{{{inner}}}") or inner.startswith("#"))):
         return None
-    filters, call, conversion = match.groups()[-3:]
-    steps = [_step(step) for step in _STEP.finditer(match[2])]
-    kept = steps[:-1] if call and steps else steps
-    whole = [] if None in kept else kept
-    right = "{" + match[1] + "".join(step or "" for step in whole) + "}"
-    for given, what in ((filters, "filters"), (call, "calls"), (conversion, "formats"), (whole != kept, "slices")):
+    filters, call, conversion, calculation = match.groups()[-4:]
+    path = _path(match)
+    kept = path[:-1] if call and len(path) > 1 else path
+    right = _meant(kept, known)
+    if not is_doubled and (calculation or not {kept[0].word} & {*known.names, *_PREFIXES}):
+        # `{topic - one word}` describes what a reader should insert.
+        return None
+    if right is None:
+        is_clear = inner != inner.strip() or len(path) > 1 or bool(filters or call or inner[0] in "#$")
+        return _unknown(kept, known, is_clear=is_clear) if is_doubled else None
+    is_sliced = any(part.written is None for part in kept[1:])
+    for given, what in ((filters, "filters"), (call, "calls"), (conversion, "formats"), (is_sliced, "slices")):
         if given:
             return f"write {right}; a placeholder has no {what}"
-    if is_doubled:
-        return f"write {right}; for braces as text, {{{right}"
-    return f"write {right}" if match[2] != "".join(map(str, steps)) else None
+    if calculation:
+        return f"write {right}; a placeholder computes nothing, but a set node does"
+    return f"write {right}; for braces as text, {{{right}" if is_doubled else f"write {right}"
 
 
-def _step(match: re.Match[str]) -> str | None:
-    """The step as this language writes it; None if it has no such step."""
-    name, number, index = match.groups()
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """`word`: the name in it, or "". `written`: the step as this language writes it; None if it has no such step."""
+
+    word: str
+    written: str | None
+
+
+def _path(match: re.Match[str]) -> list[_Part]:
+    first = match[1]
+    return [_Part(first, first), *(_part(step) for step in _STEP.finditer(match[2]))]
+
+
+def _part(match: re.Match[str]) -> _Part:
+    name, number, index, argument = match.groups()
     if name is not None:
-        return f".{name}"
+        return _Part(name, f".{name}")
     if number is not None:
-        return f"[{number}]"
-    if _INDEX.fullmatch(index) or _QUOTED.fullmatch(index):
-        return f"[{index}]"
-    return f".{index}" if _WORD.fullmatch(index) else None
+        return _Part("", f"[{number}]")
+    if argument is not None:
+        return _Part(argument.strip("'\" "), "")
+    if _QUOTED.fullmatch(index):
+        return _Part(index[1:-1], f"[{index}]")
+    if _INDEX.fullmatch(index):
+        return _Part("", f"[{index}]")
+    return _Part(index, f".{index}") if _WORD.fullmatch(index) else _Part("", None)
+
+
+def _meant(path: list[_Part], known: Known) -> str | None:
+    """The placeholder of the first known name in the path, with the steps behind it; else of a node's only output."""
+    for i, part in enumerate(path):
+        if part.word in known.names:
+            steps = [step.written for step in path[i + 1 :]]
+            return "{" + part.word + "".join(step or "" for step in ([] if None in steps else steps)) + "}"
+    outputs = [known.outputs[part.word] for part in path if part.word in known.outputs]
+    return f"{{{outputs[0][0]}}}" if outputs and len(outputs[0]) == 1 else None
+
+
+def _unknown(path: list[_Part], known: Known, *, is_clear: bool) -> str | None:
+    """The hint for a reference whose name nobody knows. `is_clear`: its form shows that a value is meant."""
+    words = [part.word for part in path if _WORD.fullmatch(part.word)]
+    words = [word for word in words if word not in _PREFIXES] or words[:1]
+    for word in words:
+        if near := did_you_mean(word, known.names, cutoff=0.6 if is_clear else _CLOSE):
+            return f"{near} For braces as text, {{{{{word}}}"
+    if not is_clear or not words:
+        return None
+    return f"no field '{words[0]}'; {suggest(words[0], known.names, 'fields')}; for braces as text, {{{{{words[0]}}}"

@@ -118,6 +118,11 @@ def parse_template(text: str) -> Template:
     return Template(text, tuple(parts))
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether the text is one placeholder and nothing else."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def _close(text: str, at: int, opened: list[str], literal: list[str]) -> int:
     """Appends one `}`. Returns its length in the text: `}}` is a single brace unless a literal `{` is open."""
     innermost = opened.pop() if opened else "{{"
@@ -170,8 +175,9 @@ def placeholder_type(placeholder: Placeholder, types: Mapping[str, Type]) -> Typ
     """The type of the placeholder's value, or why it can't have a value. `types`: of the names that may be used."""
     kind = types.get(placeholder.root)
     if kind is None:
-        near = did_you_mean(placeholder.root, types)
-        hint = near or suggest(placeholder.root, types, "fields") + "; write {{…}} for braces that are text"
+        inner = next((step for step in placeholder.steps if isinstance(step, str) and step in types), None)
+        near = f"write {{{inner}}}" if inner is not None else did_you_mean(placeholder.root, types)
+        hint = near or suggest(placeholder.root, types, "fields") + f"; for braces as text, {{{{{placeholder.root}}}"
         return Finding("unknown-field", f"no field '{placeholder.root}'", placeholder.offset + 1, hint)
     for step in placeholder.steps:
         stepped = step_type(kind, step, placeholder.offset + 1)
