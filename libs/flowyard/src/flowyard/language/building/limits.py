@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import LimitsShape
 from flowyard.language.reading.source_document import SourceDocument
-from flowyard.language.values.limits import MAX_PATTERNS, pattern_fault
+from flowyard.language.values.limits import MAX_PATTERNS, has_no_value, pattern_fault
 from flowyard.language.values.types import FLOAT, INT, STR, Choice, DictOf, Limited, ListOf, Nullable, Type, describe
 
 _CODE: Final = "limit-type"
@@ -27,7 +27,16 @@ def with_limits(document: SourceDocument, path: KeyPath, kind: Type, given: Limi
             key = next(key for key in keys if document.has((*path, key)))
             document.error(_CODE, (*path, key), f"'{key}' needs {needed}, not {describe(kind)}", key=True)
         kind = changed
+    if given.min is not None and given.max is not None and given.min <= given.max and _has_no_int(kind):
+        message = f"no whole number is between {given.min:,.15g} and {given.max:,.15g}"
+        document.error("invalid-value", (*path, "max"), message, "choose other limits, or type: float")
     return kind
+
+
+def _has_no_int(kind: Type) -> bool:
+    while isinstance(kind, ListOf | DictOf | Nullable):
+        kind = kind.value if isinstance(kind, DictOf) else kind.element if isinstance(kind, ListOf) else kind.inner
+    return has_no_value(kind)
 
 
 def _changed(kind: Type, change: Change) -> Type:
@@ -55,6 +64,7 @@ class _Limits:
         """For each limit: its keys, what its type must be, and what it makes of a type."""
         given, pattern = self.given, self.given.pattern
         if given.enum is not None:
+            self._check_enum(given.enum)
             choice = Choice(tuple(dict.fromkeys(given.enum)))
             yield ("enum",), "a str", lambda kind: choice if kind == STR else None
         if pattern is not None and self._is_pattern(pattern):
@@ -66,6 +76,14 @@ class _Limits:
             least, most = self._bounds("max_items", given.min_items, given.max_items)
             keys = ("min_items", "max_items")
             yield keys, "a list", lambda kind: Limited(kind, least, most) if isinstance(kind, ListOf) else None
+
+    def _check_enum(self, values: list[str]) -> None:
+        first: dict[str, int] = {}
+        for i, value in enumerate(values):
+            if first.setdefault(value, i) != i:
+                self.document.error(
+                    "invalid-value", (*self.path, "enum", i), f"'{value}' is listed twice", "remove one of the two"
+                )
 
     def _is_pattern(self, pattern: str) -> bool:
         self.document.patterns.add(pattern)

@@ -13,6 +13,7 @@ from flowyard.language.nodes import Example, Output, PromptNode
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import ExampleShape, NodeShape, OutputSchemaShape
 from flowyard.language.reading.source_document import SourceDocument
+from flowyard.language.values.limits import has_no_value
 from flowyard.language.values.templates import Template, template_type
 from flowyard.language.values.types import (
     ANY,
@@ -138,15 +139,22 @@ class _PromptReader:
         return {}
 
     def _check_fit(self, name: str, expected: Type, given: Type) -> None:
+        if has_no_value(narrowed(expected, given)) and not (has_no_value(expected) or has_no_value(given)):
+            message = f"the limits of '{name}' here and in the state exclude each other"
+            self.document.error("type-mismatch", self._schema_path(name), message, "change one of them")
+            return
         is_any_object = isinstance(given, ObjectOf) and given.fields is None
         if may_hold(expected, given) or (is_any_object and accepts(given, expected)):
             return
+        message = f"'{name}' is {describe(expected)} in the state, but {describe(given)} here"
+        self.document.error("type-mismatch", self._schema_path(name), message, f"write {describe(expected)}")
+
+    def _schema_path(self, name: str) -> KeyPath:
+        """The path of the output's type in `output_schema`."""
         fields = (self.shape.output_schema.fields if self.shape.output_schema else None) or []
         index = next((i for i, f in enumerate(fields) if f.name == name), None)
         inner = ("type",) if index is None else ("fields", index, "type")
-        message = f"'{name}' is {describe(expected)} in the state, but {describe(given)} here"
-        where = (*self.path, "output_schema", *inner)
-        self.document.error("type-mismatch", where, message, f"write {describe(expected)}")
+        return (*self.path, "output_schema", *inner)
 
     def example(
         self, shape: ExampleShape, path: KeyPath, names: Mapping[str, Type], outputs: tuple[Output, ...]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowyard.errors.steps import EvaluationError
 from flowyard.language.building.expressions import parse_at
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.state import check_value
@@ -15,7 +17,7 @@ from flowyard.language.reading.document import NodeShape
 from flowyard.language.values.expression_types import expression_type
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template, template_type
-from flowyard.language.values.types import Type, core, describe, is_text, may_hold
+from flowyard.language.values.types import Type, describe, may_hold
 
 EXPRESSION_KEY: Final = "expr"
 _UNREADABLE: Final = ()
@@ -57,24 +59,39 @@ class _SetReader:
                 return given
 
     def check(self, name: str, value: SetValue, wanted: Type, path: KeyPath) -> None:
-        """Reports a value that the field can't have. The items of lists and mappings are checked when a step runs."""
+        """Reports a value that the field can't have; of one that depends on the run, only its type."""
+        fits = value is not _UNREADABLE
         match value:
             case Expression():
                 kind, findings = expression_type(value, self.types, self.context.loops)
                 for finding in findings:
                     self.context.document.text_error((*path, EXPRESSION_KEY), finding)
-                self._check_type(name, kind, wanted, path)
+                fits = self._has_type(name, kind, wanted, path) and not findings
             case Template():
-                self._check_type(name, template_type(value, self.types), wanted, path)
-                if not value.names and is_text(core(wanted)):
-                    text = value.render(self.types.__getitem__)
-                    check_value(self.context.document, path, wanted, text, name, code="type-mismatch")
-            case dict() | list() | tuple():
-                pass
-            case _:
-                check_value(self.context.document, path, wanted, value, name, code="type-mismatch")
+                fits = self._has_type(name, template_type(value, self.types), wanted, path)
+        if fits:
+            with suppress(KeyError, EvaluationError):
+                check_value(self.context.document, path, wanted, _constant(value), name, code="type-mismatch")
 
-    def _check_type(self, name: str, kind: Type, wanted: Type, path: KeyPath) -> None:
-        if not may_hold(wanted, kind):
-            message = f"'{name}' is {describe(wanted)} in the state, but {describe(kind)} here"
-            self.context.document.error("type-mismatch", path, message, f"the field takes {describe(wanted)}")
+    def _has_type(self, name: str, kind: Type, wanted: Type, path: KeyPath) -> bool:
+        if may_hold(wanted, kind):
+            return True
+        message = f"'{name}' is {describe(wanted)} in the state, but {describe(kind)} here"
+        self.context.document.error("type-mismatch", path, message, f"the field takes {describe(wanted)}")
+        return False
+
+
+def _constant(value: SetValue) -> Any:
+    """The value that each run writes. Raises KeyError if it depends on the state, and EvaluationError."""
+    nothing: dict[str, Any] = {}
+    match value:
+        case Template():
+            return value.value(nothing.__getitem__)
+        case Expression():
+            return value.value(nothing.__getitem__, nothing.__getitem__)
+        case dict():
+            return {name: _constant(inner) for name, inner in value.items()}
+        case list():
+            return [_constant(inner) for inner in value]
+        case _:
+            return value

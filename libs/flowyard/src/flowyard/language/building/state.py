@@ -79,6 +79,10 @@ def _read_field(document: SourceDocument, path: KeyPath, name: str, given: Field
     if given.required and "default" in given.model_fields_set and not given.secret:
         message = f"'{name}' is required, so its default would never be used"
         document.error("required-with-default", (*path, "default"), message, "remove one of the two", key=True)
+    if reduce == "append" and not has_default and not given.required:
+        for key in (key for key in ("min_items", "max_items") if document.has((*path, key))):
+            message = f"'{key}' would never be checked: nodes append one element at a time"
+            document.error("limit-type", (*path, key), message, "remove it", key=True)
     if not has_default and not given.required and reduce in _EMPTY_VALUES:
         return Field(name, kind, default=_EMPTY_VALUES[reduce], description=given.description, reduce=reduce)
     return Field(name, kind, given.required, has_default, default, given.description, reduce, given.secret)

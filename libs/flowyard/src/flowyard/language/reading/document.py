@@ -60,7 +60,7 @@ class LimitsShape(Shape):
         None, min_length=1, max_length=MAX_PATTERN, description="A regular expression that a str fits as a whole."
     )
     min_items: int | None = Field(None, ge=0, description="The least number of items of a list.")
-    max_items: int | None = Field(None, ge=0, description="The most items of a list.")
+    max_items: int | None = Field(None, ge=1, description="The most items of a list.")
 
 
 class FieldShape(LimitsShape):

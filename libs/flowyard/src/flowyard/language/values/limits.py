@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 
-from flowyard.language.values.types import Limited
+from flowyard.language.values.types import INT, Choice, Limited, Nullable, Type
 
 MAX_PATTERN: Final = 200
 MAX_PATTERNS: Final = 20
@@ -34,6 +35,20 @@ def limit_fault(kind: Limited, value: Any) -> str | None:
     if kind.most is not None and size > kind.most:
         return f"must {'have' if isinstance(value, list) else 'be'} at most {kind.most}{of}"
     return None
+
+
+def has_no_value(kind: Type) -> bool:
+    """Whether limits, such as those of a field and of an `output_schema`, exclude each other."""
+    least, most, patterns = -math.inf, math.inf, list[str]()
+    while isinstance(kind, Limited | Nullable):
+        if isinstance(kind, Limited):
+            least = least if kind.least is None else max(least, kind.least)
+            most = most if kind.most is None else min(most, kind.most)
+            patterns += [kind.pattern] if kind.pattern is not None else []
+        kind = kind.inner
+    if isinstance(kind, Choice):
+        return not any(all(_matches(pattern, value) for pattern in patterns) for value in kind.values)
+    return least > most or (kind == INT and math.isfinite(least + most) and math.ceil(least) > math.floor(most))
 
 
 def pattern_fault(pattern: str) -> str | None:

@@ -139,7 +139,10 @@ class _Parser:
         parts: list[tuple[Type | None, int]] = [self.term(depth)]
         while self.peek()[0] in ("|", "?"):
             sign, offset = self.take()
-            parts.append(self.term(depth) if sign == "|" else (None, offset))
+            kind, at = self.term(depth) if sign == "|" else (None, offset)
+            if isinstance(kind, Choice) and any(kind == other for other, _ in parts):
+                raise TypeSyntaxError(f"{describe(kind)} is listed twice", at, "remove one of the two")
+            parts.append((kind, at))
         kinds = _joined([kind for kind, _ in parts if kind is not None])
         if len(kinds) == 1:
             return nullable(kinds[0]) if any(kind is None for kind, _ in parts) else kinds[0]
@@ -193,7 +196,7 @@ class _Parser:
 def _joined(kinds: list[Type]) -> list[Type]:
     """Several texts are one choice."""
     values = [value for kind in kinds if isinstance(kind, Choice) for value in kind.values]
-    return [Choice(tuple(dict.fromkeys(values)))] if values and len(values) == len(kinds) else kinds
+    return [Choice(tuple(values))] if values and len(values) == len(kinds) else kinds
 
 
 def nullable(kind: Type) -> Type:
