@@ -10,7 +10,7 @@ from flowyard.language.installation import ANY, Installation
 from flowyard.language.problems import Problem
 from flowyard.language.reading.shape import read_shape
 from flowyard.language.reading.source import MAX_BYTES, SourceError, decode, read_tree
-from flowyard.language.reading.source_document import MAX_PROBLEMS, SourceDocument, TooManyProblems
+from flowyard.language.reading.source_document import MAX_PROBLEMS, SourceDocument, TooManyProblems, words_in
 from flowyard.language.reading.surrogates import JoinedText, join_surrogates
 from flowyard.language.workflow import Workflow
 
@@ -50,7 +50,9 @@ def load_text(text: str, file: str, installation: Installation = ANY) -> Loaded:
         tree = read_tree(joined.text)
     except SourceError as error:
         return Loaded(file, None, (joined.in_original(error.problem),))
-    document = SourceDocument(tree.root, tree.problems)
+    # Before broken parts are removed. Of a key that is there twice, the tree has only one value.
+    words = None if tree.problems else words_in(tree.root, ("nodes", "edges", "result"))
+    document = SourceDocument(tree.root, tree.problems, words=words)
     workflow = _build(document, installation)
     problems = tuple(joined.in_original(problem) for problem in _in_order(document.problems))
     has_errors = any(p.severity == "error" for p in problems)

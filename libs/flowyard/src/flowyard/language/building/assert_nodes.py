@@ -11,11 +11,11 @@ from flowyard.language.values.expressions import parse_expression
 
 
 def read_assert_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> AssertNode:
-    types = context.types(shape.id)
+    scope = context.scope(shape.id)
     where = (*path, "assert")
     if shape.id in context.maps:
         problem = f"'{shape.id}' is an assert node: it has no result that a map could collect"
         context.document.error("map-target", where, problem, "let the map run another node", key=True)
-    condition = read_condition(context.document, where, shape.assert_ or "", types, context.loops)
-    message = context.template(shape.message, (*path, "message"), types) if shape.message is not None else None
+    condition = read_condition(context.document, where, shape.assert_ or "", scope)
+    message = context.template(shape.message, (*path, "message"), scope.types) if shape.message is not None else None
     return AssertNode(**context.head(shape, path), condition=condition or parse_expression("false"), message=message)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flowyard.language.building.cases import read_cases
 from flowyard.language.building.edges import read_edges
+from flowyard.language.building.expressions import possible_values
 from flowyard.language.building.flow_checks import check_flow
 from flowyard.language.building.models import ModelReader
 from flowyard.language.building.node_context import NodeContext
@@ -38,11 +39,13 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
     config = shape.config
     execution = (config.execution if config else None) or ExecutionShape()
     models = ModelReader(config.llm if config else None, document, installation)
-    edges = read_edges(shape, document, fields)
+    values = possible_values(shape, fields)
+    edges = read_edges(shape, document, fields, values)
     maps = maps_of(edges.transitions)
     context = NodeContext(
         document=document,
         fields=fields,
+        values=values,
         models=models,
         retry=RetryPolicy() if execution.max_retries is None else RetryPolicy(execution.max_retries),
         maps=maps,

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowyard.language.building.expressions import read_condition
+from flowyard.language.building.expressions import Scope, read_condition
 from flowyard.language.building.secrets import check_expression_secrets
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression
+from flowyard.language.values.possible_values import Possible
 from flowyard.language.values.types import Type, unlimited
 from flowyard.language.workflow import END, START, Field, Transition
 
@@ -38,13 +39,17 @@ class Edges:
 
 @dataclass(slots=True)
 class EdgeContext:
-    """`loops`: the nodes and joins that a loop starts from. `joins`: those after which a choice follows."""
+    """`loops`: the nodes and joins that a loop starts from. `joins`: those after which a choice follows.
+
+    `values`: what is known of the fields' values.
+    """
 
     document: SourceDocument
     fields: Mapping[str, Field]
     edges: Edges
     loops: frozenset[str]
     joins: frozenset[str]
+    values: Mapping[str, Possible]
     types: Mapping[str, Type] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,7 +91,7 @@ class EdgeContext:
         if logic.strip().lower() in DEFAULTS:
             return None
         where = (*path, "logic") if self.document.has((*path, "logic")) else path
-        expression = read_condition(self.document, where, logic, self.types, self.loops)
+        expression = read_condition(self.document, where, logic, Scope(self.types, self.values, self.loops))
         if expression is not None:
             check_expression_secrets(self.document, where, expression, self.fields)
         self.edges.is_complete = self.edges.is_complete and expression is not None
@@ -96,8 +101,3 @@ class EdgeContext:
         first = name.partition(".")[0]
         hint = f"name a field as a whole: {first}" if first != name and first in self.fields else None
         self.error("unknown-field", path, f"no field '{name}'", hint or suggest(name, self.fields, "fields"))
-
-
-def field_name(given: str) -> str:
-    """The name of a field that may be written as `done`, `state.done` or `{state.done}`."""
-    return given.strip().removeprefix("{").removesuffix("}").strip().removeprefix("state.")

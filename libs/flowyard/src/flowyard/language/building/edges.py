@@ -13,12 +13,15 @@ from flowyard.language.building.maps import read_map
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import DocumentShape, EdgeShape, LogicShape, RouteShape
 from flowyard.language.reading.source_document import SourceDocument
+from flowyard.language.values.possible_values import Possible
 from flowyard.language.workflow import END, START, Field, Next, Route, Routes, Transition
 
 _KINDS: Final = ("to", "routes", "loop", "parallel")
 
 
-def read_edges(shape: DocumentShape, document: SourceDocument, fields: Mapping[str, Field]) -> Edges:
+def read_edges(
+    shape: DocumentShape, document: SourceDocument, fields: Mapping[str, Field], values: Mapping[str, Possible]
+) -> Edges:
     """The edges of a document; without the key `edges`, the nodes in order. Reports their problems."""
     ids = [node.id for node in shape.nodes]
     edges = Edges(dict.fromkeys(ids))
@@ -28,7 +31,7 @@ def read_edges(shape: DocumentShape, document: SourceDocument, fields: Mapping[s
     joining = [edge for edge in shape.edges if len(edge.from_) > 1]
     # The joins after which a run makes a choice: once, when all branches have ended.
     joins = frozenset(join_name(e.from_) for e in joining if e.condition or e.routes or e.loop or e.parallel)
-    reader = _EdgeReader(EdgeContext(document, fields, edges, loops, joins))
+    reader = _EdgeReader(EdgeContext(document, fields, edges, loops, joins, values))
     for i, edge in enumerate(shape.edges):
         reader.read(edge, ("edges", i))
     reader.finish()

@@ -182,7 +182,7 @@ class _Checker:
                 later = read.reader not in self.flow.reached_from(writer) or read.reader == writer
                 hint = f"it is written by '{writer}', which {'comes later' if later else 'has failed by then'}"
             message = f"'{read.field}' is read before any node can write it"
-            self.document.text_error(read.path, Finding("read-before-write", message, read.offset, hint))
+            self.document.text_problem(read.path, Finding("read-before-write", message, read.offset, hint))
 
     def _writers(self) -> dict[str, dict[str, None]]:
         """Per field, the nodes that write it, in the order of the document."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowyard.language.building.edge_context import EdgeContext, field_name
+from flowyard.language.building.edge_context import EdgeContext
+from flowyard.language.building.expressions import field_name
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import LoopShape
 from flowyard.language.values.types import BOOL, accepts, describe, without_null

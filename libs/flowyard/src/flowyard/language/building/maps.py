@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flowyard.language.building.edge_context import EdgeContext, field_name
+from flowyard.language.building.edge_context import EdgeContext
+from flowyard.language.building.expressions import field_name
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import ParallelShape
 from flowyard.language.values.types import ANY, ListOf, ObjectOf, accepts, core, describe

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
+from flowyard.language.building.expressions import Scope
 from flowyard.language.building.models import ModelReader
 from flowyard.language.nodes import Goto, OnError, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import GotoShape, NodeShape, RetryShape
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.foreign_placeholders import Known, foreign_placeholders
+from flowyard.language.values.possible_values import Possible
 from flowyard.language.values.templates import Template, check_template, parse_template
 from flowyard.language.values.types import ANY, ListOf, Type, core, unlimited
 from flowyard.language.workflow import END, START, Field, Map
@@ -24,12 +26,13 @@ _WARNINGS_OF_A_TEXT: Final = 20
 class NodeContext:
     """One document. `names`: the id of every node, also of broken nodes; `loops`: the nodes that a loop starts from.
 
-    `outputs`: the fields that each node writes.
+    `outputs`: the fields that each node writes; `values`: what is known of the fields' values.
     `unresolved_items`: the local names of items in maps whose target is unknown.
     """
 
     document: SourceDocument
     fields: Mapping[str, Field]
+    values: Mapping[str, Possible]
     models: ModelReader
     retry: RetryPolicy
     maps: Mapping[str, Map]
@@ -86,12 +89,18 @@ class NodeContext:
             types[map_.item] = kind.element if isinstance(kind, ListOf) else ANY
         return types
 
+    def scope(self, node: str) -> Scope:
+        """What the expressions of a node may name."""
+        hidden = self.maps[node].item if node in self.maps else None
+        values = {name: value for name, value in self.values.items() if name != hidden}
+        return Scope(self.types(node), values, self.loops)
+
     def template(self, text: str, path: KeyPath, types: Mapping[str, Type]) -> Template:
         template = parse_template(text)
         for finding in check_template(template, types):
-            self.document.text_error(path, finding)
+            self.document.text_problem(path, finding)
         for warning in islice(foreign_placeholders(text, Known(types, self.outputs)), _WARNINGS_OF_A_TEXT):
-            self.document.text_warning(path, warning)
+            self.document.text_problem(path, warning)
         return template
 
     def output_type(self, node: str, name: str, path: KeyPath, *, is_only: bool, key: bool = False) -> Type:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import assert_never
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, assert_never
 
 from flowyard.language.nodes import Node
 from flowyard.language.problems import suggest
 from flowyard.language.reading.source import SequenceNode
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.workflow import Field, Loop, Map, Next, Routes, Transition, Workflow
+
+_MISSING: Final = frozenset({"missing-key", "not-supported-yet"})
+"""Problems of parts that aren't there yet, and may use any field."""
+_SUGGESTED: Final = re.compile(r"['{](\w+)['}]")
 
 
 def read_result(names: list[str] | None, document: SourceDocument, fields: Mapping[str, Field]) -> tuple[str, ...]:
@@ -29,9 +34,8 @@ def read_result(names: list[str] | None, document: SourceDocument, fields: Mappi
 
 
 def warn_about_unused_fields(workflow: Workflow, document: SourceDocument) -> None:
-    """Only of a document without errors: a broken part may be what uses a field."""
-    if any(problem.severity == "error" for problem in document.problems):
-        return
+    """In a document with errors, only about fields that a broken part can't be meant to use."""
+    may_be_used = _name_in_broken_parts(document)
     read, written, maps = set(workflow.result), set[str](), workflow.maps
     for node in workflow.nodes.values():
         read |= node.names_read
@@ -40,10 +44,20 @@ def warn_about_unused_fields(workflow: Workflow, document: SourceDocument) -> No
         read.update(_read_by(transition))
     for name, field in workflow.fields.items():
         path = ("state", "fields", name)
+        if may_be_used(name) or document.has_removed_key(path):
+            continue
         if field.is_input and not {name} & (read | written):
             document.warn("unread-input", path, f"nothing reads the input '{name}'")
         elif not field.is_input and name not in written:
             document.warn("unwritten-field", path, f"nothing writes '{name}', so it is always null")
+
+
+def _name_in_broken_parts(document: SourceDocument) -> Callable[[str], bool]:
+    """Whether a name may belong to a part that couldn't be read."""
+    errors = [problem for problem in document.problems if problem.severity == "error"]
+    words = None if any(problem.code in _MISSING for problem in errors) else document.words
+    suggested = {name for problem in errors for name in _SUGGESTED.findall(problem.suggestion or "")}
+    return lambda name: bool(errors) and (words is None or name in words or name in suggested)
 
 
 def _written_by(node: Node, maps: Mapping[str, Map]) -> Iterable[str]:

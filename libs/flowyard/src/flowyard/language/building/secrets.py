@@ -45,7 +45,7 @@ def check_expression_secrets(
     for name, node in field_references(expression.tree):
         if name in fields and fields[name].secret:
             message = f"'{name}' is secret: no condition may depend on it"
-            document.text_error(path, Finding(USE, message, node.col_offset, _HINT))
+            document.text_problem(path, Finding(USE, message, node.col_offset, _HINT))
 
 
 def check_secrets(
@@ -77,7 +77,7 @@ def _check_texts(document: SourceDocument, node: Node, path: KeyPath, secrets: s
         for name, offset in text.value.references():
             if not text.takes_secrets and name in secrets - item - text.local:
                 message = f"'{name}' is secret: it can't be used here"
-                document.text_error((*path, *text.path), Finding(USE, message, offset, _HINT))
+                document.text_problem((*path, *text.path), Finding(USE, message, offset, _HINT))
         if text.takes_secrets and isinstance(text.value, Template):
             _check_template(document, text.value, (*path, *text.path), secrets - item - text.local)
 
@@ -87,4 +87,4 @@ def _check_template(document: SourceDocument, template: Template, path: KeyPath,
         if placeholder.steps and placeholder.root in secrets:
             message = f"'{placeholder.root}' is secret: only the whole value can be used"
             hint = f"write {{{placeholder.root}}}"
-            document.text_error(path, Finding(USE, message, placeholder.offset + 1, hint))
+            document.text_problem(path, Finding(USE, message, placeholder.offset + 1, hint))

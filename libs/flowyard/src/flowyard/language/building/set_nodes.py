@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from flowyard.errors.steps import EvaluationError
-from flowyard.language.building.expressions import parse_at
+from flowyard.language.building.expressions import Scope, parse_at
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.state import check_value
 from flowyard.language.nodes import Output, SetNode, SetValue
@@ -16,6 +15,7 @@ from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import NodeShape
 from flowyard.language.values.expression_types import expression_type
 from flowyard.language.values.expressions import Expression
+from flowyard.language.values.possible_values import constant_conditions
 from flowyard.language.values.templates import Template, template_type
 from flowyard.language.values.types import Type, describe, may_hold
 
@@ -26,7 +26,7 @@ _UNREADABLE: Final = ()
 
 def read_set_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> SetNode:
     given = shape.set_ or {}
-    reader = _SetReader(context, context.types(shape.id))
+    reader = _SetReader(context, context.scope(shape.id))
     values, outputs = {}, []
     for name, value in given.items():
         where = (*path, "set", name)
@@ -41,13 +41,13 @@ def read_set_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> SetN
 @dataclass(frozen=True, slots=True)
 class _SetReader:
     context: NodeContext
-    types: Mapping[str, Type]
+    scope: Scope
 
     def value(self, given: Any, path: KeyPath) -> SetValue:
         """Texts become templates and `{expr: …}` an expression, at any depth."""
         match given:
             case str():
-                return self.context.template(given, path, self.types)
+                return self.context.template(given, path, self.scope.types)
             case {"expr": str(text)} if len(given) == 1:
                 expression = parse_at(self.context.document, (*path, EXPRESSION_KEY), text)
                 return _UNREADABLE if expression is None else expression
@@ -63,12 +63,12 @@ class _SetReader:
         fits = value is not _UNREADABLE
         match value:
             case Expression():
-                kind, findings = expression_type(value, self.types, self.context.loops)
-                for finding in findings:
-                    self.context.document.text_error((*path, EXPRESSION_KEY), finding)
+                kind, findings = expression_type(value, self.scope.types, self.scope.loops)
+                for finding in findings or constant_conditions(value, self.scope.values):
+                    self.context.document.text_problem((*path, EXPRESSION_KEY), finding)
                 fits = self._has_type(name, kind, wanted, path) and not findings
             case Template():
-                fits = self._has_type(name, template_type(value, self.types), wanted, path)
+                fits = self._has_type(name, template_type(value, self.scope.types), wanted, path)
         if fits:
             with suppress(KeyError, EvaluationError):
                 check_value(self.context.document, path, wanted, _constant(value), name, code="type-mismatch")

@@ -97,7 +97,7 @@ def read_type(
         kind = parse_type(text)
     except TypeSyntaxError as error:
         if isinstance(document.node(where), ScalarNode):
-            document.text_error(where, Finding("unknown-type", error.message, error.offset, error.suggestion))
+            document.text_problem(where, Finding("unknown-type", error.message, error.offset, error.suggestion))
         return ANY
     if schema is None:
         return kind

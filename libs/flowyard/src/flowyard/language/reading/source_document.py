@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from flowyard.language.problems import KeyPath, Position, Problem, Severity
+from flowyard.language.problems import KeyPath, Position, Problem
 from flowyard.language.reading.source import MappingNode, ScalarNode, SequenceNode, YamlNode
 from flowyard.language.values.references import Finding
 
 MAX_PROBLEMS: Final = 100
+_WORDS: Final = re.compile(r"\w+")
 # These problems may be consequences of a part that was removed because of another problem.
 _ABOUT_NAMES: Final = {"state": ("unknown-field", "undeclared-output", "invalid-inputs"), "nodes": ("unknown-node",)}
 
@@ -35,6 +38,9 @@ class SourceDocument:
 
     patterns: set[str] = field(default_factory=set)
     """The different patterns of values that were read."""
+
+    words: frozenset[str] | None = None
+    """Every word of the parts that can use fields, as they are written, broken parts included. None: not known."""
 
     _reported: set[Problem] = field(default_factory=set)
     _errors: int = 0
@@ -100,18 +106,11 @@ class SourceDocument:
         """Reports a warning at the key of `path`."""
         self._add(Problem(code, message, self.key_position(path), severity="warning"))
 
-    def text_error(self, path: KeyPath, finding: Finding) -> None:
+    def text_problem(self, path: KeyPath, finding: Finding) -> None:
         """Reports a problem inside the text at `path`, at the character itself."""
-        self._add_finding(path, finding, "error")
-
-    def text_warning(self, path: KeyPath, finding: Finding) -> None:
-        """Reports a warning inside the text at `path`, at the character itself."""
-        self._add_finding(path, finding, "warning")
-
-    def _add_finding(self, path: KeyPath, finding: Finding, severity: Severity) -> None:
         node = self.node(path)
         position = node.position_of(finding.offset) if isinstance(node, ScalarNode) else node.position
-        self._add(Problem(finding.code, finding.message, position, finding.suggestion, severity))
+        self._add(Problem(finding.code, finding.message, position, finding.suggestion, finding.severity))
 
     def _add(self, problem: Problem) -> None:
         if any(problem.code in codes and part in self.incomplete for part, codes in _ABOUT_NAMES.items()):
@@ -123,6 +122,28 @@ class SourceDocument:
         self._errors += problem.severity == "error"
         if self._errors > MAX_PROBLEMS:
             raise TooManyProblems
+
+
+def words_in(root: MappingNode, keys: Collection[str]) -> frozenset[str]:
+    """The words in the texts and keys below these keys of a document."""
+    words: set[str] = set()
+    pending: list[YamlNode] = [root.entries[key].value for key in keys if key in root.entries]
+    seen: set[int] = set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:
+            continue
+        # An alias is the node of its anchor once more.
+        seen.add(id(node))
+        match node:
+            case ScalarNode():
+                words.update(_WORDS.findall(str(node.value)))
+            case SequenceNode():
+                pending += node.items
+            case MappingNode():
+                words.update(node.entries)
+                pending += (entry.value for entry in node.entries.values())
+    return frozenset(words)
 
 
 def _child(node: YamlNode, key: str | int) -> YamlNode | None:

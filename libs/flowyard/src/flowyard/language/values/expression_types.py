@@ -203,7 +203,7 @@ class _Checker:
             case ast.In() | ast.NotIn():
                 self.membership(left, a, right, b)
             case _ if isinstance(operator, _EQUALITY):
-                if not (accepts(a, b) or accepts(b, a)):
+                if not _overlap(a, b):
                     self.report(left, f"{describe(a)} and {describe(b)} are never equal", _quote_hint(right, a))
             case _:
                 numbers = accepts(FLOAT, a) and accepts(FLOAT, b)
@@ -239,7 +239,7 @@ class _Checker:
     def membership(self, part: ast.expr, a: Type, container: ast.expr, b: Type) -> None:
         match b:
             case ListOf(element):
-                fits = accepts(element, a) or accepts(a, element)
+                fits = _overlap(element, a)
             case DictOf() | ObjectOf():
                 fits = accepts(STR, a)
             case _:
@@ -282,6 +282,13 @@ class _Checker:
 
 def _shown(node: ast.expr) -> str:
     return _shortened(ast.unparse(node))
+
+
+def _overlap(a: Type, b: Type) -> bool:
+    """Whether a value can have both types."""
+    if isinstance(a, Choice) and isinstance(b, Choice):
+        return not set(a.values).isdisjoint(b.values)
+    return accepts(a, b) or accepts(b, a)
 
 
 def _unknown_root(node: ast.expr, types: Mapping[str, Type]) -> str | None:

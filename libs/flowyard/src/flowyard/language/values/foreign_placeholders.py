@@ -61,7 +61,8 @@ def foreign_placeholders(text: str, known: Known) -> Iterator[Finding]:
 
 def _finding(match: re.Match[str], what: str, hint: str) -> Finding:
     shown = match[0] if len(match[0]) <= _SHOWN else f"{match[0][: _SHOWN - 1]}…"
-    return Finding("literal-braces", f"'{shown}' is text here, not {what}", match.start(), hint)
+    message = f"'{shown}' is text here, not {what}"
+    return Finding("literal-braces", message, match.start(), hint, severity="warning")
 
 
 def _right_spelling(inner: str, known: Known, *, is_doubled: bool) -> str | None:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias, assert_never
 
 from flowyard.errors.steps import EvaluationError
-from flowyard.language.problems import suggest
+from flowyard.language.problems import Severity, suggest
 from flowyard.language.values.types import (
     ANY,
     STR,
@@ -37,6 +37,7 @@ class Finding:
     message: str
     offset: int
     suggestion: str | None = None
+    severity: Severity = "error"
 
 
 def step_type(kind: Type, step: PathStep, offset: int) -> Type | Finding:
