@@ -37,6 +37,7 @@ def test_limits_are_those_of_a_provider_or_of_one_of_its_keys(monkeypatch: pytes
         "openai": Limit(name="openai", concurrency=20, requests_per_minute=500),
         "openai:TEAM_KEY": Limit(name="openai:TEAM_KEY", tokens_per_minute=9),
     }
+    assert settings(monkeypatch, PACE, '{"nano-gpt": {"concurrency": 2}}').model_limits.keys() == {"nano-gpt"}
 
 
 def test_nothing_is_limited_unless_somebody_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +65,7 @@ def test_nothing_is_limited_unless_somebody_says_so(monkeypatch: pytest.MonkeyPa
         (PACE, "{", "should be JSON such as"),
         (PACE, "[]", "should be a mapping of providers to limits"),
         (PACE, '{"openai/gpt": {"concurrency": 1}}', "has 'openai/gpt', which is no provider: write provider, or"),
+        (PACE, '{"opnai": {"concurrency": 1}}', "has 'opnai', which is no provider (did you mean 'openai'?)"),
         (PACE, '{"openai": 5}', "should have a mapping for 'openai' with some of concurrency, requests_per_minute"),
         (PACE, '{"openai": {}}', "should have a mapping for 'openai'"),
         (PACE, '{"openai": {"concurency": 5}}', "has 'concurency' for 'openai', which is no limit (did you mean"),

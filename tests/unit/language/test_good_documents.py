@@ -132,7 +132,7 @@ result: [a, b, c, d, e]
 nodes:
   - {id: a, prompt: '{topic}', outputs: [a], llm: {api_key_env: A_API_KEY}}
   - {id: b, prompt: '{topic}', outputs: [b], llm: {api_key_env: B_API_KEY}}
-  - {id: c, prompt: '{topic}', outputs: [c], llm: {api_base: 'http://localhost:1'}}
+  - {id: c, prompt: '{topic}', outputs: [c], llm: {api_base: 'HTTP://localhost:1'}}
   - {id: d, prompt: '{topic}', outputs: [d], llm: {fallbacks: [{provider: groq, model: m}]}}
   - {id: e, prompt: '{topic}', outputs: [e], llm: {api_key_env: A_API_KEY}}
 config: {llm: {provider: openai, model: gpt-4o}}

@@ -11,6 +11,12 @@ _MAX_LENGTH: Final = 2000
 _NOT_IN_AN_ADDRESS: Final = re.compile(r"[\x00-\x20\x7f\xa0\u2028\u2029\\]")
 
 
+def normal_address(address: str) -> str:
+    """The address with its scheme in lower case: `HTTP://` means the same."""
+    scheme, separator, rest = address.partition("://")
+    return scheme.lower() + separator + rest
+
+
 @lru_cache(256)
 def address_fault(address: str) -> str | None:
     """What is wrong with it, without the address, which may contain a password. None: nothing."""

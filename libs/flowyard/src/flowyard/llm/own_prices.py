@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from flowyard.exact_json import amount_of, json_mapping
 from flowyard.language.nodes import ModelSettings, TokenPrice
-from flowyard.language.problems import suggest
+from flowyard.language.problems import did_you_mean, suggest
+from flowyard.language.providers import PROVIDERS
 from flowyard.llm.calls import Usage
 from flowyard.llm.litellm_prices import charges_for_more
 from flowyard.llm.terms import FREE_PROVIDERS, LITELLM_NAMES, Price
@@ -78,6 +79,9 @@ def _read_price(model: str, price: Any) -> TokenPrice:
     provider, slash, name = model.partition("/")
     if not slash or not name:
         raise ValueError(f"has '{model}', which is no model: write provider/model, or provider/*")
+    if provider not in PROVIDERS:
+        hint = did_you_mean(provider, PROVIDERS) or "write provider/model, or provider/*"
+        raise ValueError(f"has '{model}', but no provider is called '{provider}' ({hint})")
     if provider in FREE_PROVIDERS:
         raise ValueError(f"has '{model}', but calls of {provider} cost nothing")
     if not isinstance(price, dict) or not {"input", "output"} <= price.keys():

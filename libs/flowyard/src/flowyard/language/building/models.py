@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowyard.language import secret_references
-from flowyard.language.addresses import address_fault
+from flowyard.language.addresses import address_fault, normal_address
 from flowyard.language.building.model_parameters import temperature_fault
 from flowyard.language.installation import Installation
 from flowyard.language.nodes import ModelSettings, TokenPrice
@@ -97,16 +97,18 @@ class ModelReader:
             hint = "remove it; a server that costs something is provider: openai, with its api_base"
             message = f"calls of '{provider}' cost nothing"
             self.document.error("reserved-name", (*path, "price"), message, hint, key=True)
-        self._check_address(given.get("api_base"), path)
+        if "api_base" in given:
+            given["api_base"] = normal_address(given["api_base"])
+            self._check_address(given["api_base"], path)
         if (key := given.get("api_key_env")) is not None:
             self._check_variable(key, (*path, "api_key_env"))
         self._check_extra(given.get("extra", {}), path)
         self._check_temperature(provider, model or "", given.get("temperature"), path)
         return ModelSettings(provider, model or "unknown", **given)
 
-    def _check_address(self, address: str | None, path: KeyPath) -> None:
+    def _check_address(self, address: str, path: KeyPath) -> None:
         where = (*path, "api_base")
-        fault = address_fault(address) if address is not None and self.document.has(where) else None
+        fault = address_fault(address) if self.document.has(where) else None
         if fault is not None:
             self.document.error("invalid-value", where, f"'api_base' {fault}", "write http://HOST:PORT or https://HOST")
 

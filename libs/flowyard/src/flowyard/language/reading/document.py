@@ -128,7 +128,9 @@ class ModelShape(Shape):
     model: str | None = Field(None, min_length=1, description="The provider's name of the model.")
     temperature: float | None = Field(None, ge=0, le=2)
     max_tokens: int | None = Field(None, ge=1, description="Maximum tokens of a reply.")
-    api_base: str | None = Field(None, pattern=r"^https?://", description="Address of the API, for example of a proxy.")
+    api_base: str | None = Field(
+        None, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://", description="Address of the API, for example of a proxy."
+    )
     api_key_env: Identifier | None = Field(None, description="The environment variable that holds the key.")
     timeout: Seconds | None = Field(None, description="Time that one call may take.")
     extra: dict[str, Any] | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,6 +24,7 @@ _EXPECTED: Final = {
     "list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping", "model_attributes_type": "a mapping",
     "mapping_type": "a mapping", "int_from_float": "a whole number",
 }  # fmt: skip
+_FINITE: Final = "must be a finite number"
 _LIMITS: Final = {
     "greater_than": "must be more than {gt:g}", "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be less than {lt:g}", "less_than_equal": "must be at most {le:,.15g}",
@@ -124,7 +126,8 @@ def _report(document: SourceDocument, fault: Any) -> None:
         value = "" if kind in ("too_short", "string_too_short") else f", not {_describe_value(fault['input'])}"
         if kind == "too_long":
             value = f", not {len(fault['input']):,}"
-        limit = _LIMITS.get(kind, "must be a finite number").format_map(context)
+        is_finite = not isinstance(fault["input"], float) or math.isfinite(fault["input"])
+        limit = _LIMITS.get(kind, _FINITE).format_map(context) if is_finite else _FINITE
         document.error("out-of-range", path, f"{_label(path)} {limit}{value}")
 
 

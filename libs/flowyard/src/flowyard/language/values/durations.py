@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any, Final
 
 _UNITS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -13,6 +14,9 @@ _SYNONYMS: Final = {
 }  # fmt: skip
 _MAX_LENGTH: Final = 60
 _HINT: Final = "write 30s, 5m, 1h30m, 500ms, or a number of seconds"
+_NEXT: Final = dict(pairwise(_UNITS))
+"""The next smaller unit."""
+_CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 DURATION: Final = r"^(?=.)" + "".join(rf"([0-9]+(\.[0-9]+)?{unit})?" for unit in _UNITS) + "$"
 """The texts that `read_duration` accepts, as a regular expression."""
 
@@ -47,13 +51,27 @@ def _parts(text: str) -> list[tuple[str, str]]:
     matches = list(_PART.finditer(text)) if len(text) <= _MAX_LENGTH else []
     if not matches or "".join(match[0] for match in matches) != text:
         shown = text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
-        raise DurationError(f"'{shown}' isn't a time", _HINT)
+        raise DurationError(f"'{shown}' isn't a time", _hint(text))
+    previous = ""
     for number, unit in (match.groups() for match in matches):
         if not unit:
-            hint = f"remove the quotes, or write {number}s" if number == text else f"write {text}s"
+            hint = (
+                f"remove the quotes, or write {number}s"
+                if number == text
+                else f"write {text}{_NEXT.get(previous, 's')}"
+            )
             raise DurationError(f"'{number}' has no unit", hint, is_number=number == text)
         if unit not in _UNITS:
             right = _SYNONYMS.get(unit.lower(), unit.lower())
             hint = f"write {number}{right}" if right in _UNITS else f"units: {', '.join(_UNITS)}"
             raise DurationError(f"no unit '{unit}'", hint)
+        previous = unit
     return [(match[1], match[2]) for match in matches]
+
+
+def _hint(text: str) -> str:
+    joined = "".join(text.split())
+    if joined != text and re.fullmatch(DURATION, joined):
+        return f"write {joined}, without spaces"
+    clock = _CLOCK.fullmatch(text)
+    return f"write {clock[1]}h{clock[2]}m, or {clock[1]}m{clock[2]}s" if clock else _HINT
