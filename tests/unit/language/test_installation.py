@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
 from flowyard.language.load import load_text
 from flowyard.language.nodes import PromptNode, TokenPrice
+from flowyard.language.workflow import Budget
 from flowyard.llm.keys import KEY_VARIABLES
 
 NAMING = """\
@@ -54,6 +56,18 @@ def test_a_model_without_a_price_cant_have_a_budget_in_dollars() -> None:
     assert spare.startswith("f.yaml:14:48: " + message.format("spare"))
     assert large.startswith("f.yaml:8:18: " + message.format("qwen3-large"))
     assert spare.endswith("or limit tokens instead) [unknown-price]")
+
+
+def test_a_model_without_a_price_cant_have_a_daily_budget_in_dollars() -> None:
+    daily = {"paid": Budget(usd=Decimal(1)), "*": Budget(tokens=5000)}
+    installation = replace(UNPRICED, daily_budgets=daily)
+    unlimited = DOCUMENT.replace("usd: 0.5", "tokens: 5000")
+    message = (
+        "the price of hosted_vllm/qwen3-large isn't known, so its daily budget can't be kept (add price: {input: …,"
+    )
+    assert problems(unlimited, installation)[0].startswith("f.yaml:8:18: " + message)
+    assert len(problems(unlimited, installation)) == 2
+    assert problems(unlimited.replace("paid", "other"), installation) == []
 
 
 def test_without_a_budget_in_dollars_no_price_is_needed() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
+from flowyard.language.daily_budgets import read_daily_budgets
 from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
@@ -13,6 +14,7 @@ from flowyard.llm.providers import read_litellm_providers
 from flowyard_embedded.faults import WrongVariable
 
 _PRICES: Final = "FLOWYARD_PRICES"
+_DAILY_BUDGETS: Final = "FLOWYARD_DAILY_BUDGETS"
 _VARIABLES: Final = "FLOWYARD_DOCUMENT_VARIABLES"
 _REPLY_LIMIT: Final = "FLOWYARD_REPLY_LIMIT"
 _LITELLM: Final = "FLOWYARD_LITELLM"
@@ -21,7 +23,11 @@ _Value = TypeVar("_Value")
 
 def installation_of(environ: Mapping[str, str]) -> Installation:
     """Raises WrongVariable."""
-    return Installation(has_price=prices_of(environ).has_price, variables=variables_of(environ))
+    return Installation(
+        has_price=prices_of(environ).has_price,
+        variables=variables_of(environ),
+        daily_budgets=_read(_DAILY_BUDGETS, environ, read_daily_budgets, {}),
+    )
 
 
 def prices_of(environ: Mapping[str, str]) -> PriceTable:

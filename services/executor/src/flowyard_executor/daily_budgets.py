@@ -11,15 +11,13 @@ from typing import Any, Final
 
 from flowyard.durable.patience import patiently
 from flowyard.errors.services import Unavailable
+from flowyard.language.daily_budgets import daily_budget
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount, excess
 from flowyard.steps.budget_gate import DailyLimit, Draining, IsDraining, Settle, refusal
 from flowyard.storage.budgets import DailySpending
 
 log = logging.getLogger(__name__)
-
-ANY_OTHER: Final = "*"
-"""Names the limits of each workflow that has none of its own."""
 
 _OTHERS_S: Final = 0.25
 """Between two looks at what other executors have settled."""
@@ -35,7 +33,7 @@ class DailyBudgets:
 
     def of(self, workflow: str) -> DailyLimit | None:
         """None if the workflow has no daily budget."""
-        limits = self._budgets.get(workflow) or self._budgets.get(ANY_OTHER)
+        limits = daily_budget(self._budgets, workflow)
         if limits is None:
             return None
         budget = self._by_workflow.setdefault(workflow, _WorkflowBudget(workflow, limits, self._spending))

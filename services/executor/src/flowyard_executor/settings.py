@@ -10,7 +10,6 @@ from typing import Annotated
 from pydantic import Field, PlainValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from flowyard.language.workflow import Budget
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.service.installation import InstallationSettings
@@ -18,7 +17,6 @@ from flowyard.service.own_name import container_name
 from flowyard.settings import Port, SecretKey
 from flowyard.steps.context import OUTPUTS_LIMIT, STATE_LIMIT
 from flowyard.storage.pace import Limit
-from flowyard_executor.daily_budget_settings import read_daily_budgets
 from flowyard_executor.model_limit_settings import read_model_limits
 
 
@@ -83,11 +81,6 @@ class ExecutorSettings(InstallationSettings):
         30.0, gt=0, description="Days that finished runs are kept, with their events, steps and model calls"
     )
     retention_every_s: float = Field(600.0, gt=0, description="Seconds between deletions of old runs")
-    daily_budgets: Annotated[Mapping[str, Budget], NoDecode, PlainValidator(read_daily_budgets)] = Field(
-        default_factory=dict,
-        description="What workflows may spend per day (UTC), as JSON: "
-        '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each other workflow',
-    )
     model_limits: Annotated[Mapping[str, Limit], NoDecode, PlainValidator(read_model_limits)] = Field(
         default_factory=dict,
         description="How many model calls all executors together make, by provider, or provider:VARIABLE of the key, "

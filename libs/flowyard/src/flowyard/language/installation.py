@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import OWN_PREFIX
+from flowyard.language.workflow import Budget
 
 _PATTERN: Final = re.compile(r"[A-Za-z0-9_*]+")
 
@@ -42,10 +43,14 @@ ANY_VARIABLE: Final = Variables(("*",))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """`has_price`: whether the cost of a model's calls is known before they are made."""
+    """`has_price`: whether the cost of a model's calls is known before they are made.
+
+    `daily_budgets`: what workflows may spend per day.
+    """
 
     has_price: Callable[[ModelSettings], bool] = lambda _: True
     variables: Variables = ANY_VARIABLE
+    daily_budgets: Mapping[str, Budget] = field(default_factory=dict)
 
 
 ANY: Final = Installation()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, PlainValidator
 from pydantic_settings import NoDecode
 
+from flowyard.language.daily_budgets import read_daily_budgets
 from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
+from flowyard.language.workflow import Budget
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.settings import ServiceSettings
 
@@ -25,7 +28,15 @@ class InstallationSettings(ServiceSettings):
         "names and patterns with *, separated by commas",
     )
 
+    daily_budgets: Annotated[Mapping[str, Budget], NoDecode, PlainValidator(read_daily_budgets)] = Field(
+        default_factory=dict,
+        description="What workflows may spend per day (UTC), as JSON: "
+        '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each other workflow',
+    )
+
     @property
     def installation(self) -> Installation:
         """What documents are checked against."""
-        return Installation(has_price=self.prices.has_price, variables=self.document_variables)
+        return Installation(
+            has_price=self.prices.has_price, variables=self.document_variables, daily_budgets=self.daily_budgets
+        )

@@ -17,6 +17,7 @@ from flowyard.language.building.nodes import read_node
 from flowyard.language.building.result import read_result, warn_about_unused_fields
 from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
+from flowyard.language.daily_budgets import daily_budget
 from flowyard.language.installation import Installation
 from flowyard.language.nodes import Node, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
@@ -65,8 +66,11 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
     check_secrets(shape, document, fields, nodes, maps)
     cases = read_cases(shape, document, fields, nodes)
     budget = _budget(config.budget, document) if config and config.budget else None
+    daily = daily_budget(installation.daily_budgets, shape.flow.name)
     if budget is not None and budget.usd is not None:
-        models.check_prices()
+        models.check_prices("config.budget.usd", "limit tokens instead")
+    elif daily is not None and daily.usd is not None:
+        models.check_prices("its daily budget", "let FLOWYARD_DAILY_BUDGETS limit tokens instead")
     workflow = Workflow(
         name=shape.flow.name,
         digest=digest,

@@ -46,12 +46,15 @@ class ModelReader:
         self.used += [((*fallbacks_at, "fallbacks", i, "model"), each) for i, each in enumerate(settings.fallbacks)]
         return settings
 
-    def check_prices(self) -> None:
-        """Reports models whose calls can't be paid from a budget, because nobody knows what they cost."""
+    def check_prices(self, budget: str, instead: str) -> None:
+        """Reports models whose calls can't be paid from a budget, because nobody knows what they cost.
+
+        `budget`: the words for it in messages; `instead`: what to do about it, if there is no price.
+        """
         for path, settings in self.used:
             if settings.provider in PROVIDERS and not self.installation.has_price(settings):
-                message = f"the price of {settings} isn't known, so config.budget.usd can't be kept"
-                hint = "add price: {input: …, output: …}, US dollars per million tokens, or limit tokens instead"
+                message = f"the price of {settings} isn't known, so {budget} can't be kept"
+                hint = f"add price: {{input: …, output: …}}, US dollars per million tokens, or {instead}"
                 self.document.error("unknown-price", path, message, hint)
 
     def _read(self, own: LlmShape, path: KeyPath) -> ModelSettings:

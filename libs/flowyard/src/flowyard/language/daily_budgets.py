@@ -14,6 +14,8 @@ from flowyard.language.workflow import Budget
 
 _KEYS: Final = tuple(field.name for field in fields(Budget))
 _MOST: Final = {"usd": 10**9, "tokens": 10**15, "model_calls": 2**31 - 1}
+_ANY_OTHER: Final = "*"
+"""Names the limits of each workflow that has none of its own."""
 _EXAMPLE: Final = '{"triage": {"usd": "1.50", "tokens": 100000}, "*": {"usd": 5}}'
 
 
@@ -23,6 +25,11 @@ def read_daily_budgets(text: str | Mapping[str, Budget]) -> Mapping[str, Budget]
         return text
     given = json_mapping(text, what="workflows to limits", example=_EXAMPLE)
     return {workflow: _read_budget(workflow, limits) for workflow, limits in given.items()}
+
+
+def daily_budget(budgets: Mapping[str, Budget], workflow: str) -> Budget | None:
+    """The workflow's limits; None if it has none."""
+    return budgets.get(workflow) or budgets.get(_ANY_OTHER)
 
 
 def _read_budget(workflow: str, limits: Any) -> Budget:
