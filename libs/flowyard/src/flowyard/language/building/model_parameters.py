@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 _REASONING: Final = re.compile(r"(?:openai/)?(?:o[134](?:-|$)|gpt-5(?:-(?!chat)|$))")
-"""OpenAI's reasoning models, and their names at routers. Later ones may take a temperature if they don't reason."""
+"""OpenAI's reasoning models, and their names at routers. Later ones may take these parameters if they don't reason."""
+_WITHOUT_STOP: Final = re.compile(r"(?:openai/)?(?:o3(?:-|$)|o4-mini|gpt-5)")
+_GROK: Final = re.compile(r"grok-(?:4(?!.*non-reasoning)|3-mini)")
 _OPENAI: Final = frozenset({"azure", "openai", "openrouter"})
+_PENALTIES: Final = frozenset({"frequency_penalty", "presence_penalty"})
+_PROBABILITIES: Final = frozenset({"logit_bias", "logprobs", "top_logprobs"})
+_NEUTRAL: Final[Mapping[str, Any]] = {"top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False}
+"""Values that change nothing, and are taken."""
 
 
-def temperature_fault(provider: str, model: str, temperature: float) -> str | None:
-    """Why the model doesn't take this temperature; None: it does, or nobody knows."""
+def parameter_faults(
+    provider: str, model: str, temperature: float | None, extra: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """The parameters that the model doesn't take, `temperature` or keys of `extra`, and why."""
+    fault = _temperature_fault(provider, model, temperature) if temperature is not None else None
+    if fault is not None:
+        yield "temperature", fault
+    names, message = _not_taken(provider, model)
+    for name in extra:
+        if name in names and extra[name] != _NEUTRAL.get(name, ...):
+            yield name, message.format(name=name, model=model)
+
+
+def _temperature_fault(provider: str, model: str, temperature: float) -> str | None:
     if provider in _OPENAI and _REASONING.match(model) and temperature != 1:
         return f"the reasoning model '{model}' takes no temperature but 1"
     if provider == "anthropic" and temperature > 1:
@@ -19,3 +38,18 @@ def temperature_fault(provider: str, model: str, temperature: float) -> str | No
     if provider == "deepseek" and model == "deepseek-reasoner":
         return f"the temperature has no effect on the reasoning model '{model}'"
     return None
+
+
+def _not_taken(provider: str, model: str) -> tuple[frozenset[str], str]:
+    """Keys of `extra`, and the message about one of them."""
+    message = "the reasoning model '{model}' takes no {name}"
+    if provider in _OPENAI and _REASONING.match(model):
+        stop = frozenset({"stop"}) if _WITHOUT_STOP.match(model) else frozenset()
+        return _PENALTIES | _PROBABILITIES | {"top_p"} | stop, message
+    if provider == "xai" and _GROK.match(model):
+        return _PENALTIES | {"stop"}, message
+    if provider == "deepseek" and model == "deepseek-reasoner":
+        return _PENALTIES | {"top_p"}, "{name} has no effect on the reasoning model '{model}'"
+    if provider == "anthropic":
+        return _PENALTIES | _PROBABILITIES | {"seed"}, "Anthropic's models take no {name}"
+    return frozenset(), message

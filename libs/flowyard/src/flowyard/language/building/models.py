@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowyard.language import secret_references
 from flowyard.language.addresses import address_fault, normal_address
-from flowyard.language.building.model_parameters import temperature_fault
+from flowyard.language.building.model_parameters import parameter_faults
 from flowyard.language.installation import Installation
 from flowyard.language.nodes import ModelSettings, TokenPrice
 from flowyard.language.problems import KeyPath, did_you_mean
@@ -106,7 +106,7 @@ class ModelReader:
         if (key := given.get("api_key_env")) is not None:
             self._check_variable(key, (*path, "api_key_env"))
         self._check_extra(given.get("extra", {}), path)
-        self._check_temperature(provider, model or "", given.get("temperature"), path)
+        self._check_parameters(provider, model or "", given, path)
         return ModelSettings(provider, model or "unknown", **given)
 
     def _check_address(self, address: str, path: KeyPath) -> None:
@@ -115,11 +115,12 @@ class ModelReader:
         if fault is not None:
             self.document.error("invalid-value", where, f"'api_base' {fault}", "write http://HOST:PORT or https://HOST")
 
-    def _check_temperature(self, provider: str, model: str, temperature: float | None, path: KeyPath) -> None:
-        fault = temperature_fault(provider, model, temperature) if temperature is not None else None
-        where = next((p for p in ((*path, "temperature"), (*path, "model")) if self.document.has(p)), None)
-        if fault is not None and where is not None:
-            self.document.warn("not-taken", where, fault)
+    def _check_parameters(self, provider: str, model: str, given: Mapping[str, Any], path: KeyPath) -> None:
+        for name, fault in parameter_faults(provider, model, given.get("temperature"), given.get("extra", {})):
+            own = (*path, "temperature") if name == "temperature" else (*path, "extra", name)
+            where = next((each for each in (own, (*path, "model")) if self.document.has(each)), None)
+            if where is not None:
+                self.document.warn("not-taken", where, fault)
 
     def _check_extra(self, extra: Mapping[str, Any], path: KeyPath) -> None:
         for name in extra:
