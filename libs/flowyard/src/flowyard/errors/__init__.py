@@ -18,8 +18,8 @@ command line, log) shows any of them without knowing which.
     │   ├── OutputsTooLarge, StateTooLarge
     │   └── MissingApiKey (InvalidApiKey, VariableNotAllowed), ModelNotInstalled
     ├── runs: ClaimLost, CommitRefused, ReplayMismatch, SecretsNotConfigured, UnreadableSecret
-    ├── services: Unavailable, ShuttingDown, TooManyConnections, WrongDatabase, UnknownSchema, ReplaysStopped,
-    │             CannotListen
+    ├── services: Unavailable (DiskFull), ShuttingDown, TooManyConnections, WrongDatabase, UnknownSchema,
+    │             ReplaysStopped, CannotListen
     ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
     └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
