@@ -46,12 +46,17 @@ class Receiver:
     """`url`: what `OTEL_EXPORTER_OTLP_ENDPOINT` is set to. `answer`: what comes next, None: everything is taken."""
 
     url: str = ""
-    spans: list[Got] = field(default_factory=list)
+    received: list[Got] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     answer: Callable[[list[Got]], web.Response | None] = lambda _spans: None
     hangs: bool = False
     paths: list[str] = field(default_factory=list)
+
+    @property
+    def spans(self) -> list[Got]:
+        """All but those of the queue, which each run has."""
+        return [span for span in self.received if span.name != "queue"]
 
     def of(self, run_id: Any) -> list[Got]:
         return [span for span in self.spans if span.trace_id == str(run_id).replace("-", "")]
@@ -73,7 +78,7 @@ class Receiver:
         refused = self.answer(spans)
         if refused is not None:
             return refused
-        self.spans += spans
+        self.received += spans
         return web.Response(
             body=ExportTraceServiceResponse().SerializeToString(), content_type="application/x-protobuf"
         )
@@ -122,6 +127,8 @@ def values(attributes: Any) -> dict[str, Any]:
 
 def _value(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(each) for each in value.array_value.values]
     assert kind in ("string_value", "bool_value", "int_value", "double_value"), kind
     return getattr(value, kind)
 

@@ -68,6 +68,8 @@ async def test_a_real_run_is_a_trace_that_says_what_the_ledger_says(starting: An
     [think], [write] = named(spans, "step think"), named(spans, "step write")
     refused, thought, written = sorted(named(spans, "chat m"), key=lambda span: span.start_ns)
     assert len(spans) == 6
+    [queue] = [span for span in receiver.received if span.name == "queue"]
+    assert (queue.parent_id, queue.attributes["flowyard.executor"]) == (root.span_id, "one")
     assert [span.parent_id for span in (think, write)] == [root.span_id] * 2
     assert [span.parent_id for span in (refused, thought, written)] == [think.span_id] * 2 + [write.span_id]
     for outer, inner in ((root, think), (root, write), (think, refused), (think, thought), (write, written)):
