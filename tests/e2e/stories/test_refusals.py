@@ -96,6 +96,11 @@ async def test_nobody_comes_in_without_a_key(system: System, authorization: str 
     async with httpx.AsyncClient(base_url=system.url, headers=headers) as stranger:
         for path in ("/v1/runs", "/v1/workflows", "/v1/status", "/v1/keys", "/v1/agents", "/metrics", "/openapi.json"):
             response = await stranger.get(path)
+            # Wrong keys of one address are slowed down, if there are many.
+            if response.status_code == 429:
+                assert authorization is not None
+                problem(response, 429, "too_many_wrong_keys")
+                continue
             problem(response, 401, "unauthorized")
             assert response.headers["www-authenticate"].startswith("Bearer")
 
@@ -124,7 +129,7 @@ async def test_a_revoked_key_is_soon_refused(visitor: Visitor, system: System, s
         assert (await visitor.http.delete(f"/v1/keys/{made['id']}")).status_code == 200
         while (await client.get("/v1/workflows")).status_code == 200:
             assert time.monotonic() - begun < 5  # a second, on an idle machine
-        problem(await client.get("/v1/workflows"), 401, "unauthorized")
+        assert (await client.get("/v1/workflows")).status_code in {401, 429}
 
 
 async def test_what_is_too_large_is_refused(visitor: Visitor) -> None:

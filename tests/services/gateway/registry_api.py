@@ -43,6 +43,7 @@ def _no_parts() -> RegistryParts:
 
 class _Keys:
     verify = None
+    verify_scraper = None
 
 
 if __name__ == "__main__":

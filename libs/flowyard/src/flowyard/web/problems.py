@@ -14,7 +14,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from flowyard.errors.base import FlowyardError
-from flowyard.errors.requests import Forbidden, InvalidRequest, Unauthorized
+from flowyard.errors.requests import Forbidden, InvalidRequest, TooManyWrongKeys, Unauthorized
 from flowyard.errors.services import Unavailable
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -56,7 +56,7 @@ def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str,
 
 def guarded_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that needs a key and Postgres."""
-    return problem_responses(Unauthorized, Forbidden, Unavailable, *errors)
+    return problem_responses(Unauthorized, TooManyWrongKeys, Forbidden, Unavailable, *errors)
 
 
 def guarded(needed: list[Any], *errors: type[FlowyardError]) -> dict[str, Any]:
