@@ -120,7 +120,7 @@ async def _page(
 ) -> Response:
     details = await read_details(parts, run_id)
     changes = _without_secrets(details, changes)
-    view = view_of(parts.pages, details, can_run=can_run(request))
+    view = await asyncio.to_thread(view_of, parts.pages, details, can_run=can_run(request))
     return parts.pages.page(
         request,
         "run",

@@ -42,7 +42,7 @@ async def follow_run(
         details = await read_details(parts, run_id)
         listener.last_seq = details.run.last_seq
         listener.read_again()
-        view = view_of(parts.pages, details, can_run=can_run(request))
+        view = await asyncio.to_thread(view_of, parts.pages, details, can_run=can_run(request))
         texts = LiveReplies()
         yield ServerEvent(first_change(view, seen) + texts.clear(), UPDATE)
         async with _pending_updates(parts, listener, is_open=details.run.is_open) as updates:
@@ -70,7 +70,7 @@ async def _refreshed(
         details = await read_details(parts, previous.run.id, previous)
     except Unavailable:
         return previous, view
-    return details, view_of(parts.pages, details, can_run=can_run(request))
+    return details, await asyncio.to_thread(view_of, parts.pages, details, can_run=can_run(request))
 
 
 class PendingUpdates:

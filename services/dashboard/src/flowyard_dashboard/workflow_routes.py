@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -108,7 +109,8 @@ async def _page(
     workflow, refused = await _current(parts, name)
     values: dict[str, Any] = {}
     if workflow is not None:
-        values = {"drawing": draw(workflow), "controls": controls if controls is not None else empty_form(workflow)}
+        drawing = await asyncio.to_thread(draw, workflow)
+        values = {"drawing": drawing, "controls": controls if controls is not None else empty_form(workflow)}
     return parts.pages.page(
         request,
         "workflow",

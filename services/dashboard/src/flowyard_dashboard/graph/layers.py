@@ -10,11 +10,14 @@ from typing import Final, TypeAlias
 
 Pair: TypeAlias = tuple[str, str]
 _SWEEPS: Final = 4
+_MOST_BENDS: Final = 1_000
+"""The longest edges get none if there would be more: they are straight, and may cross nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """`rows`: from top to bottom, each from left to right. An edge has a bend in each row that it passes.
+    """`rows`: from top to bottom, each from left to right. An edge has a bend in each row that it passes,
+    unless there are too many.
 
     `chains`: per edge its source, its bends, and its target.
     """
@@ -30,14 +33,27 @@ def layers(vertices: Sequence[str], edges: Sequence[Pair]) -> Layers:
     for vertex in vertices:
         rows[ranks[vertex]].append(vertex)
     chains: dict[Pair, Sequence[str]] = {}
+    bent = _bent(edges, ranks)
     for source, target in edges:
         bends = []
-        for rank in range(ranks[source] + 1, ranks[target]):
+        for rank in range(ranks[source] + 1, ranks[target]) if (source, target) in bent else ():
             # A name that no node can have.
             bends.append(f"{source} → {target} @{rank}")
             rows[rank].append(bends[-1])
         chains[source, target] = (source, *bends, target)
     return Layers(_ordered(rows, chains), chains)
+
+
+def _bent(edges: Sequence[Pair], ranks: Mapping[str, int]) -> set[Pair]:
+    """The edges that get bends, the shortest first."""
+    bent: set[Pair] = set()
+    left = _MOST_BENDS
+    for source, target in sorted(edges, key=lambda edge: ranks[edge[1]] - ranks[edge[0]]):
+        left -= max(0, ranks[target] - ranks[source] - 1)
+        if left < 0:
+            break
+        bent.add((source, target))
+    return bent
 
 
 def _ranks(vertices: Sequence[str], edges: Sequence[Pair]) -> dict[str, int]:
