@@ -90,5 +90,5 @@ def test_a_document_is_checked_in_time_in_proportion_to_its_nodes(campaign: Camp
         quick = held_s(lambda: load_text(small, "d.yaml"))
         slow = held_s(lambda: load_text(large, "d.yaml"))
         # Four times as many nodes: the square would be 16.
-        assert slow < 8 * quick, f"{quick:.3f} s, {slow:.3f} s"
+        assert slow < 10 * quick, f"{quick:.3f} s, {slow:.3f} s"
         assert slow < 1.5

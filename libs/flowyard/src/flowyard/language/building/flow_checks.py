@@ -100,7 +100,7 @@ class _Checker:
                 path = self.edges.path_of(source, transition.to)
                 self.document.error("loop-target", path, message, "loop back to an earlier node")
         # A loop may repeat a fork only if all of the fork's branches join before the loop's end.
-        for source, transition in self.edges.transitions.items():
+        for source, transition in self.edges.transitions.items() if self.flow.forks else ():
             if isinstance(transition, Loop):
                 body = self.flow.loop_body(source)
                 names = [name for name in self.flow.names if name in body]
