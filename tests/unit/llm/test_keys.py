@@ -7,7 +7,7 @@ import pytest
 from flowyard.errors.steps import InvalidApiKey, MissingApiKey, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.keys import access_to
-from flowyard.llm.models import check_keys
+from flowyard.llm.models import check_keys, open_models
 
 
 def settings(provider: str = "openai", **given: Any) -> ModelSettings:
@@ -143,3 +143,12 @@ def test_secrets_are_what_the_environment_and_the_headers_call_so() -> None:
         "team-0123",
         "other-0123",
     }
+
+
+async def test_a_missing_key_is_found_behind_a_model_that_cant_be_opened() -> None:
+    nowhere = ModelSettings("local", "nowhere.gguf")
+    async with open_models({"OPENAI_API_KEY": "k"}) as models:
+        with pytest.raises(ModelRefused, match="nowhere"):
+            await models.prepare([nowhere, ModelSettings("openai", "m")])
+        with pytest.raises(MissingApiKey):
+            await models.prepare([nowhere, ModelSettings("openai", "m", api_key_env="TEAM_API_KEY")])

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelNotInstalled, ModelRefused
+from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
 from flowyard.language.installation import KEYS_AND_TOKENS, Variables
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
@@ -138,12 +138,17 @@ class Models:
     async def prepare(self, settings: Iterable[ModelSettings]) -> None:
         """Opens LiteLLM and the local server now instead of in the first call, so that no timeout includes it.
 
-        The local server of a fallback isn't started until it is needed. Raises what `reply` raises.
+        The local server of a fallback isn't started until it is needed. Raises what `reply` raises, after all others
+        have been prepared.
         """
-        for primary in settings:
-            for model in _with_fallbacks([primary]):
-                if model.provider != "scripted" and (model is primary or model.provider != "local"):
-                    await (await self._open(model)).prepare(model)
+        errors: list[ModelError] = []
+        for model in _needed_first(settings):
+            try:
+                await (await self._open(model)).prepare(model)
+            except ModelError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def preparable(self, settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:
         """The models to prepare before any run, of these and their fallbacks: those of LiteLLM whose key is set.
@@ -288,6 +293,14 @@ def _with_fallbacks(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings
     for each in settings:
         yield each
         yield from _with_fallbacks(each.fallbacks)
+
+
+def _needed_first(settings: Iterable[ModelSettings]) -> Iterator[ModelSettings]:
+    """The models to open before a run: none for canned replies, and no local server of a fallback."""
+    for primary in settings:
+        for model in _with_fallbacks([primary]):
+            if model.provider != "scripted" and (model is primary or model.provider != "local"):
+                yield model
 
 
 def _require_litellm(settings: ModelSettings) -> None:
