@@ -46,6 +46,18 @@ def upgrade() -> None:
     op.add_column("exports", begun)
     op.add_column("claims", sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("claims", sa.Column("step_deadline", sa.DateTime(timezone=True), nullable=True))
+    _change_steps()
+    _make_daily_reservations()
+    op.add_column("agents", sa.Column("key_id", sa.Text(), comment="the API key that registered it; null: an executor"))
+    _make_step_parts()
+    _make_snapshots()
+    _make_model_limits()
+    op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
+    for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
+        op.execute((Path(__file__).parent / name).read_text())
+
+
+def _change_steps() -> None:
     for column in (
         sa.Column("start_seq", sa.Integer(), comment="of the event with which it last began"),
         sa.Column("deadline", sa.DateTime(timezone=True)),
@@ -64,6 +76,9 @@ def upgrade() -> None:
         "UPDATE steps s SET status = 'retrying' FROM runs r WHERE r.id = s.run_id AND s.status = 'failed'"
         " AND s.handled = 'fail' AND r.status IN ('queued', 'running', 'waiting')"
     )
+
+
+def _make_daily_reservations() -> None:
     op.create_table(
         "daily_reservations",
         sa.Column("workflow", sa.Text(), nullable=False),
@@ -76,13 +91,6 @@ def upgrade() -> None:
         comment="The part of daily_spending that is reserved for calls in flight, by executor.",
         postgresql_with={"fillfactor": "50"},
     )
-    op.add_column("agents", sa.Column("key_id", sa.Text(), comment="the API key that registered it; null: an executor"))
-    _make_step_parts()
-    _make_snapshots()
-    _make_model_limits()
-    op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
-    for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
-        op.execute((Path(__file__).parent / name).read_text())
 
 
 def _make_step_parts() -> None:
