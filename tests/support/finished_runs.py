@@ -62,7 +62,7 @@ def finished_run(
         spending=spending,
         forked_from=forked_from,
     )
-    return FinishedRun(run, end, entries, calls, workflow)
+    return FinishedRun(run, end, entries, calls, workflow, "an-installation")
 
 
 def called(step: StepId, *, seconds: float = 1.0, cost: str | None = "0.1", **about: Any) -> ModelCalled:

@@ -127,7 +127,7 @@ async def test_what_mlflow_shows_of_a_run_is_what_the_ledger_says(yard: Yard, ml
     assert numbers["duration_ms"] >= numbers["node_think_duration_ms"] + numbers["node_write_duration_ms"] > 0
     params = pairs(kept, "params")
     assert (params["revision"], params["digest"], params["models"]) == ("1", run.digest, "openai/gpt-4o-mini")
-    assert params["input.topic"] == "rain\ufffd"
+    assert params["input.topic"] == "rain"
     assert metrics.value("flowyard_export_runs_total", target="mlflow") == 1
     assert metrics.value("flowyard_export_backlog_runs", target="mlflow") is not None
 
@@ -194,7 +194,7 @@ async def test_a_retried_run_is_brought_up_to_date_and_not_exported_twice(
     trace = mlflow.trace(run_id)
     assert trace["trace_info"]["state"] == "OK"
     names = sorted(span["name"] for span in trace["spans"])
-    assert names == ["chat m", "chat m", "invoke_workflow unpriced", "step write", "step write"]
+    assert names == ["chat m", "chat m", "invoke_workflow unpriced", "queue", "queue", "step write", "step write"]
     assert shown(trace, "mlflow.trace.tokenUsage")["input_tokens"] == (await yard.runs.get(run_id)).spending.tokens_in
     # Its cost was known as long as no model had worked for it.
     assert pairs(before, "metrics")["total_cost_usd"] == 0
@@ -263,15 +263,21 @@ async def test_what_was_exported_is_deleted_with_our_runs_and_nothing_of_others(
     async with exported_to_mlflow(yard.database, mlflow.url):
         old, new = [await finished(yard, UNPRICED.replace("unpriced", "kept"), topic="rain") for _ in range(2)]
         await all_exported(yard.database, MLFLOW)
-    other = {"experiment_id": mlflow.experiment("kept"), "run_name": "of somebody else", "start_time": 1}
-    mlflow.post("/api/2.0/mlflow/runs/create", other)
+    another = {"key": "flowyard.installation", "value": "another"}
+    for name, tags in (("of somebody else", []), ("of another installation", [another])):
+        run = {"experiment_id": mlflow.experiment("kept"), "run_name": name, "start_time": 1, "tags": tags}
+        mlflow.post("/api/2.0/mlflow/runs/create", run)
     await yard.database.execute("DELETE FROM runs WHERE id = $1", old)
     before = await exports.oldest_finished()
     assert before is not None
     async with open_client(MLFLOW, timeout_s=20) as client:
-        assert await delete_before(mlflow.url, client, before) == 1
-        assert await delete_before(mlflow.url, client, before) == 0
+        assert await delete_before(mlflow.url, client, before, "a third") == 0
+        assert mlflow.trace(old)
+        # And those of the tests before, whose runs aren't there any more.
+        assert await delete_before(mlflow.url, client, before, await exports.installation()) >= 1
+        assert await delete_before(mlflow.url, client, before, await exports.installation()) == 0
     with pytest.raises(httpx.HTTPStatusError):
         mlflow.trace(old)
     assert mlflow.trace(new)
-    assert {run["info"]["run_name"] for run in mlflow.runs("kept")} == {str(new), "of somebody else"}
+    names = {run["info"]["run_name"] for run in mlflow.runs("kept")}
+    assert names == {str(new), "of somebody else", "of another installation"}

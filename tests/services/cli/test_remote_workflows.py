@@ -35,7 +35,8 @@ async def test_problems_are_those_that_validate_prints_and_nothing_is_applied(re
     assert "no workflows yet" in (await remote.cli("workflows")).out
     as_json = json.loads((await remote.cli("apply", "bad.yaml", "--json")).out)
     assert [(one["file"], one["line"], one["code"]) for one in as_json["problems"]] == [
-        ("bad.yaml", 9, "unknown-field")
+        ("bad.yaml", 5, "unread-input"),
+        ("bad.yaml", 9, "unknown-field"),
     ]
 
 

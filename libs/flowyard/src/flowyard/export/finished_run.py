@@ -18,6 +18,7 @@ from flowyard.runs.large_values import large_outputs
 from flowyard.runs.run import Entry, Run
 from flowyard.service.documents import DocumentCache
 from flowyard.storage.database import Database, dumps
+from flowyard.storage.exports import Exports
 from flowyard.storage.history import History
 from flowyard.storage.rows import CallRow
 from flowyard.storage.runs import Runs
@@ -38,13 +39,17 @@ class LeftOut(str):
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A finished run. `workflow`: None if this version refuses a document that an older one accepted."""
+    """A finished run. `workflow`: None if this version refuses a document that an older one accepted.
+
+    `installation`: the id of the database that it is from.
+    """
 
     run: Run
     finished_at: datetime
     entries: Sequence[Entry]
     calls: Sequence[CallRow]
     workflow: Workflow | None
+    installation: str
 
     @property
     def ended_before(self) -> bool:
@@ -57,6 +62,8 @@ class RunReader:
 
     def __init__(self, database: Database) -> None:
         self._runs = Runs(database)
+        self._exports = Exports(database)
+        self._installation: str | None = None
         self._history = History(database)
         self._documents = DocumentCache(most=_MAX_WORKFLOWS)
         self._large = asyncio.Lock()
@@ -77,7 +84,13 @@ class RunReader:
             calls = await self._history.calls(run_id)
             outputs = {**(run.outputs or {}), **_left_out(run.large_outputs)} if run.outputs is not None else None
             whole = replace(run, outputs=outputs, large_outputs={})
-            yield FinishedRun(whole, run.finished_at, await self._entries(run_id), calls, workflow)
+            entries, installation = await self._entries(run_id), await self._installation_id()
+            yield FinishedRun(whole, run.finished_at, entries, calls, workflow, installation)
+
+    async def _installation_id(self) -> str:
+        if self._installation is None:
+            self._installation = await self._exports.installation()
+        return self._installation
 
     async def _entries(self, run_id: UUID) -> list[Entry]:
         entries: list[Entry] = []

@@ -21,7 +21,7 @@ import httpx
 from flowyard.export.addresses import OtlpAddress
 from flowyard.export.client import ExportClient, ExportRefused, TargetUnavailable
 from flowyard.export.finished_run import FinishedRun
-from flowyard.export.mlflow_facts import RUN_ID, STATUS, metrics_of, params_of, tags_of
+from flowyard.export.mlflow_facts import INSTALLATION, RUN_ID, STATUS, metrics_of, params_of, tags_of
 from flowyard.export.otlp import send_spans
 from flowyard.export.spans import Span, Value, ns_of, spans_of, trace_id
 
@@ -233,7 +233,8 @@ def mlflow_view(span: Span, finished: FinishedRun) -> dict[str, Value]:
         # Without this attribute MLflow would look up a price by itself.
         attributes["mlflow.llm.cost"] = json.dumps({} if cost is None else {"total_cost": float(str(cost))})
     if span.role == "run":
-        attributes["mlflow.traceTag.flowyard.run_id"] = str(finished.run.id)
+        attributes[f"mlflow.traceTag.{RUN_ID}"] = str(finished.run.id)
+        attributes[f"mlflow.traceTag.{INSTALLATION}"] = finished.installation
         attributes["mlflow.traceTag.flowyard.status"] = finished.run.status
         attributes["mlflow.traceTag.flowyard.cost"] = "known" if "flowyard.cost_usd" in span.attributes else "unknown"
         attributes["mlflow.traceTag.mlflow.traceName"] = finished.run.workflow

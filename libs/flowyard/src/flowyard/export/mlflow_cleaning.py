@@ -1,7 +1,7 @@
 """Deletes from MLflow the traces and MLflow runs of runs that Flowyard doesn't have any more.
 
 Retention deletes the oldest finished runs, so whatever of ours is older than the oldest of them is of a deleted run.
-Only what has our tag is deleted: others may keep their own traces in the same experiments.
+Only what has the tag of this installation is deleted: others may export to the same MLflow, or keep traces there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 from flowyard.errors.services import Unavailable
 from flowyard.export.client import ExportClient, ExportRefused, TargetUnavailable
 from flowyard.export.mlflow import API, JSON, PREFIX, TRACES
-from flowyard.export.mlflow_facts import RUN_ID
+from flowyard.export.mlflow_facts import INSTALLATION
 from flowyard.storage.exports import Exports
 
 log = logging.getLogger(__name__)
@@ -31,28 +31,30 @@ async def keep_clean(url: str, client: ExportClient, exports: Exports, *, every_
     while True:
         await asyncio.sleep(every_s)
         try:
-            before = await exports.oldest_finished()
-            if before is not None and (deleted := await delete_before(url, client, before)):
+            before, installation = await exports.oldest_finished(), await exports.installation()
+            if before is not None and (deleted := await delete_before(url, client, before, installation)):
                 log.info("deleted from MLflow", extra={"target": client.name, "runs": deleted})
         except (Unavailable, TargetUnavailable, ExportRefused) as error:
             log.warning("can't delete from MLflow: %s", error.message, extra={"target": client.name})
 
 
-async def delete_before(url: str, client: ExportClient, before: datetime) -> int:
-    """Deletes what was exported of runs that were submitted before. Returns how many traces.
+async def delete_before(url: str, client: ExportClient, before: datetime, installation: str) -> int:
+    """Deletes what this installation has exported of runs that were submitted before. Returns how many traces.
 
     Raises TargetUnavailable, ExportRefused.
     """
     until_ms, deleted = int(before.timestamp() * 1000), 0
+    ours = f"tags.`{INSTALLATION}` = '{installation}'"
     async for experiment in _experiments(url, client):
         place = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]
-        query = {"locations": place, "filter": f"timestamp_ms < {until_ms}", "max_results": _PAGE}
-        while traces := _ours(await _post(client, f"{url}{TRACES}/search", query), "traces"):
+        query = {"locations": place, "filter": f"timestamp_ms < {until_ms} AND {ours}", "max_results": _PAGE}
+        while traces := (await _post(client, f"{url}{TRACES}/search", query)).get("traces"):
             body = {"experiment_id": experiment, "request_ids": [trace["trace_id"] for trace in traces]}
             await _post(client, f"{url}{API}/traces/delete-traces", body)
             deleted += len(traces)
-        query = {"experiment_ids": [experiment], "filter": f"attributes.start_time < {until_ms}", "max_results": _PAGE}
-        while runs := _ours(await _post(client, f"{url}{API}/runs/search", query), "runs"):
+        condition = f"attributes.start_time < {until_ms} AND {ours}"
+        query = {"experiment_ids": [experiment], "filter": condition, "max_results": _PAGE}
+        while runs := (await _post(client, f"{url}{API}/runs/search", query)).get("runs"):
             for run in runs:
                 await _post(client, f"{url}{API}/runs/delete", {"run_id": run["info"]["run_id"]})
     return deleted
@@ -62,16 +64,6 @@ async def _experiments(url: str, client: ExportClient) -> AsyncIterator[str]:
     query = {"filter": f"name LIKE '{PREFIX}%'", "max_results": _MOST_EXPERIMENTS}
     for experiment in (await _post(client, f"{url}{API}/experiments/search", query)).get("experiments", []):
         yield str(experiment["experiment_id"])
-
-
-def _ours(answer: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    return [each for each in answer.get(kind, []) if RUN_ID in _tags(each)]
-
-
-def _tags(each: Mapping[str, Any]) -> set[str]:
-    """Their names. Traces have them as an object, runs as a list."""
-    tags = each.get("tags", each.get("data", {}).get("tags", []))
-    return set(tags) if isinstance(tags, dict) else {tag["key"] for tag in tags}
 
 
 async def _post(client: ExportClient, address: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from flowyard.export.text import as_json, clean, shortened
 from flowyard.storage.rows import CallRow
 
 RUN_ID: Final = "flowyard.run_id"
+INSTALLATION: Final = "flowyard.installation"
 STATUS: Final[Mapping[str, str]] = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 MAX_KEY: Final = 250
 MAX_PARAM: Final = 6000
@@ -57,6 +58,7 @@ def tags_of(finished: FinishedRun) -> dict[str, str]:
     called = dict.fromkeys(f"{call.provider}/{call.model}" for call in finished.calls)
     tags = {
         RUN_ID: str(run.id),
+        INSTALLATION: finished.installation,
         "flowyard.workflow": run.workflow,
         "flowyard.status": run.status,
         "flowyard.trace_id": trace_id(run.id),

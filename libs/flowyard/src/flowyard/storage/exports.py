@@ -85,6 +85,10 @@ class Exports:
         """Removes all but the newest `keep` runs, and returns how many it has removed."""
         return await self._database.execute(_DROP_OLDEST, target, keep)
 
+    async def installation(self) -> str:
+        """The id of this database: others may export to the same place."""
+        return str(await self._database.value("SELECT installation_id()"))
+
     async def oldest_finished(self) -> datetime | None:
         """When the oldest of all finished runs was submitted; None: there is none."""
         oldest: datetime | None = await self._database.value(_OLDEST_FINISHED)

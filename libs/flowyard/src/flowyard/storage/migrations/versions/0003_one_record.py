@@ -7,6 +7,7 @@ stay until the next release, so that these can finish what they have claimed.
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,6 +53,8 @@ def upgrade() -> None:
     _make_step_parts()
     _make_snapshots()
     _make_model_limits()
+    # A function, since it belongs to the schema: whoever empties tables keeps it.
+    op.execute(f"CREATE FUNCTION installation_id() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT '{uuid4()}'$$")
     op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
     for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
         op.execute((Path(__file__).parent / name).read_text())
