@@ -14,7 +14,7 @@ LOCK ?=
 N ?=
 
 # Most tests wait for servers more than they compute. The tests of a file share its servers; slow files come first.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -79,7 +79,7 @@ export DEMO
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench bench-models histories sizes lock clean
-.PHONY: images up down logs scale test-compose
+.PHONY: images up down logs scale test-compose test-alerts
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -101,9 +101,12 @@ mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print wh
 
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \
-	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/compose --system=compose $(TESTS) || failed=1; \
+	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/compose --system=compose -m 'not rare' $(TESTS) || failed=1; \
 	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images $(TESTS) || failed=1; \
 	exit $$failed
+
+test-alerts: $(TOOLS) $(ASSETS) ## Stop each part of the stack in containers, and look which alerts ring (about 20 minutes).
+	@$(BIN)/pytest tests/compose/test_alerts.py --system=compose $(TESTS)
 
 check: fmt-check lint types boundaries ## Check without running: format, lint, types, boundaries. The tests are `make test`.
 

@@ -22,12 +22,17 @@ RINGS_WITHIN_S: Final = 90
 SILENT_WITHIN_S: Final = 150
 FOUND_WITHIN_S: Final = 15
 PARTS: Final = [
-    ("postgres", "FlowyardPostgresDown"),
-    ("nats", "FlowyardNatsDown"),
     ("registry", "FlowyardServiceMissing"),
-    ("gateway", "FlowyardServiceMissing"),
-    ("dashboard", "FlowyardServiceMissing"),
-    ("executor", "FlowyardNoExecutors"),
+    *(
+        pytest.param(part, alert, marks=pytest.mark.rare)
+        for part, alert in [
+            ("postgres", "FlowyardPostgresDown"),
+            ("nats", "FlowyardNatsDown"),
+            ("gateway", "FlowyardServiceMissing"),
+            ("dashboard", "FlowyardServiceMissing"),
+            ("executor", "FlowyardNoExecutors"),
+        ]
+    ),
 ]
 
 
