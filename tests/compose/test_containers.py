@@ -61,7 +61,7 @@ def test_nothing_is_reached_from_another_machine(compose: Composed) -> None:
 
 
 def test_postgres_and_nats_are_out_of_reach_of_who_has_no_business_there(compose: Composed) -> None:
-    for service, networks in {"postgres": {"data"}, "nats": {"data"}, "prometheus": {"core", "edge"}}.items():
+    for service, networks in {"postgres": {"data"}, "nats": {"data"}, "prometheus": {"core", "doors"}}.items():
         (inspected,) = described(compose, service)
         assert inspected["NetworkSettings"]["Networks"].keys() == {
             f"{compose.project.name}_{name}" for name in networks
