@@ -22,17 +22,12 @@ RINGS_WITHIN_S: Final = 90
 SILENT_WITHIN_S: Final = 150
 FOUND_WITHIN_S: Final = 15
 PARTS: Final = [
+    ("postgres", "FlowyardPostgresDown"),
+    ("nats", "FlowyardNatsDown"),
     ("registry", "FlowyardServiceMissing"),
-    *(
-        pytest.param(part, alert, marks=pytest.mark.rare)
-        for part, alert in [
-            ("postgres", "FlowyardPostgresDown"),
-            ("nats", "FlowyardNatsDown"),
-            ("gateway", "FlowyardServiceMissing"),
-            ("dashboard", "FlowyardServiceMissing"),
-            ("executor", "FlowyardNoExecutors"),
-        ]
-    ),
+    ("gateway", "FlowyardServiceMissing"),
+    ("dashboard", "FlowyardServiceMissing"),
+    ("executor", "FlowyardNoExecutors"),
 ]
 
 
@@ -46,6 +41,7 @@ async def is_silent(compose: Composed) -> bool:
     return not await firing(compose)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("part", "alert"), PARTS)
 async def test_a_part_that_is_stopped_rings_one_alert_that_names_it_and_no_other(
     compose: Composed, part: str, alert: str

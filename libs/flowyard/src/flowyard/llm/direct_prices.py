@@ -16,7 +16,7 @@ from typing import Any, Final
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import Usage
 from flowyard.llm.litellm_prices import billed_tier, charges_for_more, is_priced, rounded
-from flowyard.llm.price_list import Entry, entry_of
+from flowyard.llm.price_list import entry_of
 
 _FREE: Final = frozenset({"ollama"})
 _REPORTING: Final = frozenset({"openrouter", "perplexity", "xai"})
@@ -65,7 +65,7 @@ def cost_of(settings: ModelSettings, usage: Usage, billing: Billing, now: dateti
         provider,
         settings.model,
         _TIER_NAMES.get(tier or "", tier),
-        _length(entry, usage.tokens_in - (provider not in _INCLUSIVE)),
+        _length(provider, settings.model, usage.tokens_in - (provider not in _INCLUSIVE)),
         is_off_peak="off_peak_pricing" in entry and _is_open(entry["off_peak_pricing"], now),
     )
     if rates is None:
@@ -85,12 +85,14 @@ class _Rates:
     reasoning: Decimal
 
 
-def _length(entry: Entry, before_last: int) -> int:
+def _length(provider: str, model: str, before_last: int) -> int:
     """The longest length of prompts, in thousands of tokens, that has prices of its own and is passed. 0: none is."""
-    if not any("_above_" in name for name in entry):
-        return 0
-    lengths = (int(match["k"]) for name in entry if (match := _ABOVE.match(name)))
-    return max((k for k in lengths if before_last >= k * 1000), default=0)
+    return max((k for k in _lengths(provider, model) if before_last >= k * 1000), default=0)
+
+
+@lru_cache(1024)
+def _lengths(provider: str, model: str) -> frozenset[int]:
+    return frozenset(int(match["k"]) for name in entry_of(provider, model) if (match := _ABOVE.match(name)))
 
 
 @lru_cache(1024)

@@ -37,10 +37,9 @@ def read_reply(body: bytes) -> tuple[ModelReply, Billing]:
     outcome.reasoning.add(_reasoning_tokens(answer.get("usage")))
     outcome.identify(answer.get("model"), answer.get("id"))
     _add_choice(outcome, choice, choice["message"])
-    usage, billing = _usage_in(answer) or (Usage(), Billing())
+    usage, billing = _usage_in(answer) or (Usage(), Billing(tier=answer.get("service_tier")))
     ending, reasoning = outcome.ending(text), outcome.reasoning.text()
-    reply = ModelReply(whole_text(text), usage, None, ending=ending, reasoning=reasoning, origin=outcome.origin())
-    return reply, replace(billing, tier=answer.get("service_tier"))
+    return ModelReply(whole_text(text), usage, None, None, ending, reasoning, outcome.origin()), billing
 
 
 def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
@@ -163,9 +162,11 @@ def _usage_in(answer: Any) -> tuple[Usage, Billing] | None:
 
     None: there is none. A malformed usage is unknown: don't lose a good reply for it.
     """
-    places = (answer, *(answer.get("choices") or ()), answer.get("x_groq"))
-    usages = (place.get("usage") for place in places if isinstance(place, dict))
-    usage = next((usage for usage in usages if isinstance(usage, dict)), None)
+    usage = answer.get("usage")
+    if not isinstance(usage, dict):
+        places = (*(answer.get("choices") or ()), answer.get("x_groq"))
+        usages = (place.get("usage") for place in places if isinstance(place, dict))
+        usage = next((usage for usage in usages if isinstance(usage, dict)), None)
     if usage is None:
         return None
     cached = _in_details(usage, "prompt_tokens_details", "cached_tokens")
@@ -176,6 +177,7 @@ def _usage_in(answer: Any) -> tuple[Usage, Billing] | None:
         # So xAI: elsewhere, they are among the tokens of the reply.
         counts[1] = (counts[1] or 0) + reasoning
     return Usage(*counts), Billing(
+        tier=answer.get("service_tier"),
         usd=usage.get("cost"),
         reasoning_tokens=reasoning,
         is_sound=all(count is not None or number is None for count, number in zip(counts, reported, strict=True)),

@@ -60,7 +60,9 @@ class StreamedText:
 
 def whole_text(text: str) -> str:
     """A text that wasn't streamed, as `StreamedText` makes it: the halves of characters joined or replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _HALF.search(text) else text
+    if text.isascii() or not _HALF.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _joined(text: str) -> str:
