@@ -15,6 +15,7 @@ MAX_OUTPUTS: Final = 128 * 1024
 """Bytes of JSON: all outputs in an event together."""
 SIZES: Final = "large_outputs"
 """The key of an event's data that has the sizes of the outputs that aren't in it."""
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def without_large(entry: Entry, *, room: int = MAX_OUTPUTS) -> tuple[Entry, int]:
@@ -52,6 +53,6 @@ def large_outputs(data: Mapping[str, Any]) -> Mapping[str, int]:
 def json_bytes(value: Any) -> int:
     """The bytes of a value as JSON in ASCII, as it is stored. 0 for what JSON can't hold: it is refused elsewhere."""
     try:
-        return len(json.dumps(value, separators=(",", ":")))
+        return len(_encode(value))
     except (TypeError, ValueError, RecursionError):
         return 0
