@@ -128,37 +128,6 @@ async def test_a_failure_ends_a_run_that_drains_where_it_is(stored: Stored, atte
     assert (result.status, going.model.calls) == ("failed", {"work": 20})
 
 
-async def test_a_failure_ends_a_run_that_drains_while_another_branch_waits(stored: Stored, attempts: Attempts) -> None:
-    await attempts.submit(
-        document(
-            "s b c0 c z",
-            """
-            - {from: START, to: s}
-            - {from: s, to: [b, c0]}
-            - {from: c0, to: c}
-            - {from: [b, c], to: z}
-            - {from: z, to: END}
-            """,
-            config="execution: {max_retries: 0}",
-        )
-    )
-    going, go = attempts.executor(), asyncio.Event()
-
-    async def drain(request: Request) -> str:
-        going.draining.set()
-        asyncio.get_running_loop().call_later(0.5, go.set)  # time for `c` to wait
-        return "done"
-
-    async def fail(request: Request) -> Behaviour:
-        await go.wait()
-        return Status(500)
-
-    going.model.answers = {"c0": drain, "b": fail}
-    result = await going.run()
-    assert result is not None
-    assert (result.status, going.model.calls) == ("failed", {"s": 1, "b": 1, "c0": 1})
-
-
 # ---- waits
 
 

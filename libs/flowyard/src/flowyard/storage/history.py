@@ -50,7 +50,7 @@ _FIRST: Final = -(2**31)
 """Less than the numbers of all steps. A fork has some that are below zero."""
 
 
-class EventPage(NamedTuple):
+class EntryPage(NamedTuple):
     """Events of a run, in order. `more`: whether others may follow."""
 
     entries: list[Entry]
@@ -71,7 +71,7 @@ class History:
         """
         return (await self.page(run_id, after=after, most=most)).entries
 
-    async def page(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> EventPage:
+    async def page(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> EntryPage:
         """As `entries`, and whether there may be more."""
         rows = await self._database.rows(_SOME, run_id, after, most, EVENTS_BYTES, _LARGE_ROW)
         more = any(row["rows"] > len(rows) or row["rows"] == most for row in rows[:1])
@@ -83,7 +83,7 @@ class History:
             entries = _entries_of(*rows)
         entries = [entry for entry in entries if entry.seq > after]
         more |= len(entries) > most
-        return EventPage(entries[:most], more)
+        return EntryPage(entries[:most], more)
 
     async def last_seqs(self, run_ids: Collection[UUID]) -> Mapping[UUID, int]:
         """By run: the number of its newest event. Runs that don't exist are left out."""
