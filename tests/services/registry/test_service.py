@@ -42,7 +42,7 @@ async def process(environment: Mapping[str, str], *arguments: str) -> AsyncItera
 
 
 async def test_no_route_but_health_answers_without_a_key(registry: Registry) -> None:
-    """After ten wrong keys a minute, further ones are refused before they are looked at."""
+    """After ten wrong keys a minute, further wrong ones are refused with another code."""
     document = (await registry.client.get("/openapi.json")).json()
     routes = [(path, method) for path, methods in document["paths"].items() for method in methods if path not in OPEN]
     assert len(routes) >= 14
