@@ -37,7 +37,7 @@ async def cost_of(provider: Provider, behaviour: Behaviour, *, stream: bool) -> 
 
 @pytest.mark.parametrize("provider", [OPENAI, DIRECT], ids=lambda provider: provider.name)
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("code", [400, 401, 404, 409, 429, 500, 501, 503, 529, 408, 502, 504, 520, 524])
+@pytest.mark.parametrize("code", [400, 401, 404, 409, 429, 500, 501, 503, 529, 408, 424, 502, 504, 520, 524])
 async def test_an_error_status_costs_what_the_page_says(provider: Provider, code: int, *, stream: bool) -> None:
     expected = UNKNOWN if LISTED.get(code, "0").startswith("unknown") else FREE
     assert await cost_of(provider, Status(code), stream=stream) == expected
@@ -51,5 +51,5 @@ async def test_the_cost_is_unknown_where_a_model_may_have_run(provider: Provider
     assert await cost_of(provider, behaviour, stream=True) is UNKNOWN
 
 
-def test_the_page_names_the_statuses_that_proxies_send() -> None:
-    assert LISTED.keys() == {408, 502, 504, 520, 524}
+def test_the_page_names_the_statuses_that_may_cost() -> None:
+    assert LISTED.keys() == {408, 424, 502, 504, 520, 524}

@@ -127,7 +127,9 @@ def test_an_address_of_the_environment_is_checked_before_a_run(provider: str, va
 
 async def test_a_server_without_an_address_is_refused() -> None:
     async with open_models({"TEAM_API_KEY": "k"}) as models:
-        with pytest.raises(ModelRefused, match="has to name the server"):
+        with pytest.raises(
+            ModelRefused, match="its api_base is missing: write it into the document, or set OPENAI_LIKE_API_BASE"
+        ):
             await models.reply(call_of("openai_like", "m", api_key_env="TEAM_API_KEY"))
 
 

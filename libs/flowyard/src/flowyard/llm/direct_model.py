@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 
 import aiohttp
 
-from flowyard.errors.steps import ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 from flowyard.llm import keys, price_list
@@ -45,9 +44,6 @@ class DirectModel:
 
     def _endpoint(self, settings: ModelSettings, key: str | None) -> Endpoint:
         url = base_url(settings)
-        if url is None:
-            detail = "its api_base is missing: the document has to name the server"
-            raise ModelRefused(detail, provider=settings.provider, model=settings.model)
         return Endpoint(
             url,
             name_of_model(settings),

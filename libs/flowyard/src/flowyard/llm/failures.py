@@ -33,16 +33,16 @@ NO_SECRETS: Final[Secrets] = frozenset()
 _MAX_LENGTH: Final = 300
 _SSL_CONTEXT: Final = re.compile(r" ssl:(default|<[^>]*>)")
 """What aiohttp writes after the host of an address that it can't connect to."""
-_RETRYABLE: Final = frozenset({408, 409, 425})
-"""Request timeout, conflict, too early: the 4xx statuses that are temporary."""
+_RETRYABLE: Final = frozenset({408, 409, 424, 425})
+"""Request timeout, conflict, Bedrock's "the model failed", too early: the 4xx statuses that are temporary."""
 _FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 """Codes of Azure and OpenAI for what their filter blocked."""
 _NO_JSON: Final = frozenset({"json_validate_failed"})
 """Groq's code for a reply that it has checked itself."""
 _NO_CREDIT: Final = frozenset({"billing_hard_limit_reached", "billing_not_active", "insufficient_quota"})
 """OpenAI's codes for an account that has to be paid first: waiting doesn't help."""
-_MAY_HAVE_RUN: Final = frozenset({408, 502, 504, 520, 524})
-"""Statuses that a proxy sends when the model received the request but didn't answer in time, or not completely."""
+_MAY_HAVE_RUN: Final = frozenset({408, 424, 502, 504, 520, 524})
+"""Statuses for a model that received the request but didn't answer in time, or not completely."""
 
 
 def timed_out(settings: ModelSettings) -> ModelTimeout:

@@ -21,7 +21,7 @@ from flowyard.llm.providers import DIRECT
 NO_KEY: Final = "no-key"
 """The key for a server on this machine that needs none: most clients refuse to call without any key."""
 
-_SECRET_SUFFIXES: Final = ("_KEY", "_TOKEN", "_SECRET")
+_SECRET_SUFFIXES: Final = ("_KEY", "_TOKEN", "_SECRET", "_TOKEN_BEDROCK")
 _MIN_LENGTH: Final = 8
 """Characters. Shorter values are ordinary words of many texts, so they aren't masked."""
 _MIN_LENGTH_IN_REPLIES: Final = 16

@@ -59,6 +59,13 @@ def translate(
         return failures.broken(settings, UNPACKED)
     if any(isinstance(each, Lost) for each in chain):
         return _lost(chain, settings, secrets, proxy)
+    if any(type(each).__module__ == "botocore.eventstream" for each in chain):
+        return failures.broken(settings, "the stream is malformed")
+    if any(_is_cut_off(each) for each in chain):
+        return failures.broken(settings, "the stream ended in the middle of the reply")
+    if any(type(each).__module__ == "google.auth.exceptions" for each in chain):
+        detail = "no access to Google Cloud: are the credentials in GOOGLE_APPLICATION_CREDENTIALS right?"
+        return failures.refused(settings, detail)
     if any(isinstance(each, json.JSONDecodeError) or "int_max_str_digits" in str(each) for each in chain):
         return failures.broken(settings, "the answer is not valid JSON")
     if _is_malformed(error, chain):
@@ -79,6 +86,11 @@ def _lost(chain: list[BaseException], settings: ModelSettings, secrets: Secrets,
     if by_proxy is not None or any(isinstance(each, NeverSent) for each in chain):
         return failures.never_sent(settings, f"can't connect to {detail}", secrets)
     return failures.broken(settings, f"lost the connection to {detail}", secrets)
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    """Whether a stream of Bedrock's ended too early. The status is LiteLLM's: of a real one there is a response."""
+    return type(error).__name__ == "BedrockError" and getattr(error, "status_code", None) == 502
 
 
 def _first_lost(chain: list[BaseException]) -> list[BaseException]:

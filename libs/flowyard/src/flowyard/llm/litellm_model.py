@@ -22,6 +22,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean
 from flowyard.llm import failures, keys
 from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, token_count
+from flowyard.llm.clouds import CLOUDS, is_configured
 from flowyard.llm.endings import Outcome
 from flowyard.llm.json_forms import response_format
 from flowyard.llm.litellm_endings import add_reasoning, add_reply, add_usage, begin_outcome
@@ -125,6 +126,10 @@ def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
     """Checks a provider that `keys` has no entry for. Raises ModelRefused or MissingApiKey."""
     _require_provider(settings)
     if settings.api_key_env or keys.is_loopback(settings.api_base):
+        return
+    if (cloud := CLOUDS.get(settings.provider)) is not None:
+        if not is_configured(cloud, settings, environ):
+            raise MissingApiKey(provider=settings.provider, model=settings.model, variable=cloud.variable)
         return
     variables = litellm.validate_environment(f"{settings.provider}/{settings.model}")["missing_keys"]
     missing = [name for name in variables if not environ.get(name, "").strip()]

@@ -19,6 +19,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
 from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
+from flowyard.llm.clouds import CLOUDS
 from flowyard.llm.json_forms import RefusedForms
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, cost_at, highest
 from flowyard.llm.providers import is_direct, located
@@ -245,6 +246,7 @@ def check_keys(
             local_files.find_model_file(each)
         elif _client_kind(each, litellm) == "litellm":
             _require_litellm(each)
+            _require_package(each)
         if not keys.covers(each.provider):
             # Inline: imports litellm, which takes seconds. Only for a provider that may be a typo.
             from flowyard.llm.litellm_model import check_provider  # noqa: PLC0415
@@ -307,3 +309,18 @@ def _require_litellm(settings: ModelSettings) -> None:
     if "litellm" not in sys.modules and find_spec("litellm") is None:
         install = "pip install 'flowyard[llm]'"
         raise ModelNotInstalled(provider=settings.provider, package="litellm", install=install)
+
+
+def _require_package(settings: ModelSettings) -> None:
+    cloud = CLOUDS.get(settings.provider)
+    if cloud is not None and cloud.module and not _is_installed(cloud.module):
+        install = f"pip install {cloud.package}"
+        raise ModelNotInstalled(provider=settings.provider, package=cloud.package, install=install)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # Of the package around it.
+        return False

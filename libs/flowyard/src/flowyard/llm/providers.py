@@ -45,8 +45,12 @@ _OLLAMA_ONLY: Final = (
 
 _VERSIONED: Final = frozenset({"anthropic", "ollama", "ollama_chat"})
 
+_NO_OWN_ADDRESS: Final = frozenset({"azure", "azure_ai", "azure_text", "openai_like"})
+"""Each customer has another address, so that somebody has to name it."""
+
 _BASES: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+    "azure": ("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"),
     "google": ("GEMINI_API_BASE",),
     "ollama_chat": ("OLLAMA_API_BASE",),
     "vertex_ai": ("VERTEXAI_API_BASE", "VERTEX_API_BASE"),
@@ -132,7 +136,11 @@ def located(settings: ModelSettings, environ: Mapping[str, str]) -> ModelSetting
         return settings
     where, address = "its api_base", settings.api_base
     if address is None:
-        name = next((name for name in base_variables(settings.provider) if environ.get(name, "").strip()), None)
+        names = base_variables(settings.provider)
+        name = next((name for name in names if environ.get(name, "").strip()), None)
+        if name is None and settings.provider in _NO_OWN_ADDRESS:
+            detail = f"its api_base is missing: write it into the document, or set {names[0]}"
+            raise ModelRefused(detail, provider=settings.provider, model=settings.model)
         if name is None:
             return settings
         where, address = f"the variable {name}", environ[name].strip()
@@ -141,15 +149,15 @@ def located(settings: ModelSettings, environ: Mapping[str, str]) -> ModelSetting
     return settings if address == settings.api_base else replace(settings, api_base=address)
 
 
-def base_url(settings: ModelSettings) -> str | None:
-    """Where the provider's API is, without a slash at its end. None: nobody names it. `settings`: those `located`.
+def base_url(settings: ModelSettings) -> str:
+    """Where the provider's API is, without a slash at its end. `settings`: those `located`.
 
     An address without a path gets that of the provider's own address: `/v1` for most.
     """
     provider = DIRECT[settings.provider]
     given = settings.api_base
     if given is None:
-        return provider.base
+        return provider.base or ""
     url = given.strip().rstrip("/").removesuffix("/chat/completions")
     try:
         has_path = bool(urlsplit(url).path)

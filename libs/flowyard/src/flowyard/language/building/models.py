@@ -178,6 +178,11 @@ _RESERVED_EXTRAS: Final = {
     "stream_options": "leave it out", "response_format": "it follows from the outputs", "num_retries": "write retry",
     "max_retries": "write retry", "fallbacks": "write it next to extra", "mock_response": "write provider: scripted",
     "custom_llm_provider": "write provider next to extra", "deployment_id": "write model next to extra",
+    **dict.fromkeys(("aws_bedrock_runtime_endpoint", "azure_endpoint"), "write api_base next to extra"),
+    **dict.fromkeys((
+        "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_sts_endpoint", "aws_web_identity_token",
+        "azure_ad_token", "azure_password", "client_secret", "vertex_ai_credentials", "vertex_credentials",
+    ), "credentials belong to the environment of the executors"),
 }  # fmt: skip
 """Keys that have another place in a document: in `extra` they would be ignored, or put a secret into the document."""
 
