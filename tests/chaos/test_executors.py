@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -13,7 +14,7 @@ import pytest
 
 from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Run
-from support.executors import LEASE_S, Yard, open_yard, prompt_of
+from support.executors import LEASE_S, ExecutorProcess, Yard, open_yard, prompt_of
 from support.stories import CHAIN, MANY
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Late, Text
@@ -23,6 +24,12 @@ from support.wire.server import Request
 pytestmark = pytest.mark.timeout(180)
 
 SLOW_S = 0.4
+COUNT = """\
+flow: {name: count}
+state: {fields: {n: int}}
+nodes: [{id: a, prompt: 'Count.', outputs: [n]}]
+config: {llm: MODEL}
+"""
 
 
 def slow_second(request: Request) -> Behaviour:
@@ -137,6 +144,59 @@ async def test_a_frozen_executor_can_not_change_a_run_that_has_gone_on_without_i
     assert await yard.runs.get(run_id) == run
     assert (run.status, yard.prompts["First rain."], yard.prompts["Third rain."]) == ("succeeded", 1, 1)
     await assert_ended_once(yard, run_id)
+
+
+async def test_a_call_that_a_frozen_executor_had_just_made_is_in_the_ledger(database_url: str, nats_url: str) -> None:
+    """It is frozen before anything of the call is on disk; when it goes on, another one has ended the run."""
+    executors: list[ExecutorProcess] = []
+
+    def freeze(request: Request) -> Behaviour:
+        word = prompt_of(request).split()[0]
+        if word == "Second" and len(executors) == 1:
+            executors[0].send(signal.SIGSTOP)
+        return Text(word)
+
+    async with open_yard(database_url, nats_url, freeze) as yard:
+        executors.append(await yard.executor("frozen"))
+        run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+        await in_second_step(yard)
+        executors.append(await yard.executor("other"))
+        run, entries = await yard.ended(run_id), await yard.entries(run_id)
+        executors[0].send(signal.SIGCONT)
+        await executors[0].logged("calls of a lost claim are in the ledger")
+        assert yard.prompts == {"First rain.": 1, "Second rain.": 2, "Third rain.": 1}
+        *calls, lost = await yard.history.calls(run_id)
+        assert [call.error for call in calls] == [None] * 3
+        assert (lost.step.node, lost.status, lost.error) == ("second", "lost", "executor_lost")
+        assert (lost.cost_usd, lost.tokens_in) == (None, None)
+        assert await yard.entries(run_id) == entries
+        after = await yard.runs.get(run_id)
+        assert replace(after, spending=run.spending) == run
+        assert (run.spending.tokens_in, after.spending.calls, after.spending.tokens_in) == (60, 4, None)
+        await assert_ended_once(yard, run_id)
+
+
+async def test_a_frozen_executor_asks_nothing_more_about_a_step_that_another_one_has_finished(
+    database_url: str, nats_url: str
+) -> None:
+    """The reply that comes while it is frozen is useless, and would be corrected at once."""
+    executors: list[ExecutorProcess] = []
+
+    def answer(_request: Request) -> Behaviour:
+        if len(executors) > 1:
+            return Text("7")
+        executors[0].send(signal.SIGSTOP)
+        return Text("many")
+
+    async with open_yard(database_url, nats_url, answer) as yard:
+        executors.append(await yard.executor("frozen"))
+        run_id = await yard.submit(await yard.apply(COUNT))
+        await eventually(lambda: len(yard.model.requests) == 1)
+        executors.append(await yard.executor("other"))
+        run = await yard.ended(run_id)
+        executors[0].send(signal.SIGCONT)
+        await executors[0].logged("claim lost")
+        assert (run.status, run.outputs, len(yard.model.requests)) == ("succeeded", {"n": 7}, 2)
 
 
 async def test_a_step_of_a_frozen_executor_is_over_at_its_deadline_and_not_with_the_lease(yard: Yard) -> None:

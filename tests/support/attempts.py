@@ -20,10 +20,12 @@ from flowyard.graph.compile import Graphs
 from flowyard.llm.models import Models
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
+from flowyard.runs.events import ModelCalled
 from flowyard.runs.run import Entry, Run
 from flowyard.service.documents import Documents
 from flowyard.steps.call_limits import LocalLimits
 from flowyard.storage.commits import Committer
+from flowyard.storage.lost_calls import LostCalls
 from support.stored import LEASE_S, Stored
 from support.wire.behaviour import Behaviour, Hang, Held, Status, Text
 from support.wire.openai import openai_server
@@ -101,6 +103,7 @@ class _Watching(Observer):
     def __init__(self) -> None:
         self.announced: list[Entry] = []
         self.is_fenced = asyncio.Event()
+        self.lost: list[ModelCalled] = []
         self.replayed_rows = 0
 
     def replayed(self, claim: Claim, rows: int) -> None:
@@ -108,6 +111,9 @@ class _Watching(Observer):
 
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         self.announced += [stored.entry for stored in events]
+
+    def calls_lost(self, claim: Claim, calls: Sequence[ModelCalled]) -> None:
+        self.lost += calls
 
     def fenced(self, claim: Claim) -> None:
         self.is_fenced.set()
@@ -128,6 +134,7 @@ class MiniExecutor:
             executor="one",
             committer=self.committer,
             history=stored.history,
+            lost_calls=LostCalls(stored.database),
             documents=Documents(stored.workflows),
             graphs=Graphs(),
             models=models,

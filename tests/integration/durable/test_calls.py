@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
 
+from flowyard.runs.events import StepId
 from flowyard.runs.run import Spending
+from flowyard.storage.lost_calls import LostCalls, UnwrittenCall
+from flowyard.storage.rows import CallRow
 from support.attempts import Attempts, WireModel, failing, node_of
 from support.shapes import CHAIN
-from support.stored import Stored
+from support.stored import LEASE_S, Stored
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Hang, Status
 from support.wire.server import Request
@@ -83,6 +87,97 @@ async def test_a_question_that_a_crash_leaves_open_is_asked_again_under_the_same
     assert await attempts.executor(WireModel({"a": note})).run() is not None
     first = f"{run_id}:a:1"
     assert keys == ([first, f"{first}+1", f"{first}+1"] if failed_before else [first, first])
+
+
+# ---- calls of an executor that has lost the run
+
+
+async def test_calls_of_which_nothing_was_written_before_the_claim_was_lost_are_in_the_ledger(
+    stored: Stored, attempts: Attempts
+) -> None:
+    run_id = await attempts.submit(document("a b", config="execution: {durability: exit}"))
+
+    async def lose(request: Request) -> str:
+        await attempts.lose_executor(run_id)
+        return node_of(request)
+
+    stale = attempts.executor(WireModel({"b": lose}))
+    attempt = stale.start(await stale.take())
+    await eventually(lambda: attempt.task is not None and attempt.task.done())
+    calls = await stored.history.calls(run_id)
+    assert [(call.step.node, call.status, call.error) for call in calls] == [(n, "lost", "executor_lost") for n in "ab"]
+    assert {(call.cost_usd, call.tokens_in, call.tokens_out) for call in calls} == {(None, None, None)}
+    assert [(call.step.node, call.error and call.error.code) for call in stale.watching.lost] == [
+        ("a", "executor_lost"),
+        ("b", "executor_lost"),
+    ]
+    # The next claim's calls have the numbers that they would have without them, and so has the run its result.
+    run = await attempts.executor().run()
+    assert run is not None
+    assert [call.part for call in await stored.history.calls(run_id)] == [1, 1, *(call.part for call in calls)]
+    assert (run.status, run.outputs, run.spending.calls) == ("succeeded", {"a": "a", "b": "b"}, 4)
+    assert (run.spending.tokens_in, run.spending.cost_usd) == (None, None)
+
+
+async def test_a_step_counts_the_calls_of_a_claim_that_was_lost_and_goes_on_with_its_own_numbers(
+    stored: Stored, attempts: Attempts
+) -> None:
+    run_id = await attempts.submit(CHAIN)
+    dying = attempts.executor(WireModel(hold={"a"}))
+    dying.start(await dying.take())
+    await eventually(lambda: stored.history.open_steps(run_id))
+    await dying.crash()
+    await attempts.lose_executor(run_id)
+    row = CallRow(seq=1, step=StepId("a", 1), part=2, provider="openai", model="m", at=datetime.now(UTC))
+    await LostCalls(stored.database).add(run_id, 1, [UnwrittenCall(row, row.at)])
+    run = await attempts.executor().run()
+    assert run is not None
+    [finished, *_] = [entry for entry in await stored.entries(run_id) if entry.type == "step.finished"]
+    assert (finished.data["calls"], finished.data["tokens_in"]) == (3, None)
+    assert [call.part for call in await stored.history.calls(run_id) if call.step.node == "a"][:2] == [1, 2]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_no_call_is_made_once_the_lease_is_over_and_another_executor_has_the_run(
+    stored: Stored, attempts: Attempts, durability: str
+) -> None:
+    """The lease is over by the executor's own clock, as after it was frozen."""
+    text = document("a b", config=f"execution: {{max_retries: 1, durability: {durability}}}")
+    run_id = await attempts.submit(text.replace("{id: a,", "{id: a, retry: {initial_delay: 0},"))
+
+    async def lose(_request: Request) -> Behaviour:
+        # No sweep takes a claim while it is written to.
+        while (await stored.runs.get(run_id)).status == "running":
+            await attempts.lose_executor(run_id)
+        stale.parts.clock.set(stale.parts.clock.now() + timedelta(seconds=LEASE_S + 1))
+        return Status(500)
+
+    stale = attempts.executor(WireModel({"a": lose}))
+    attempt = stale.start(await stale.take())
+    await eventually(lambda: attempt.task is not None and attempt.task.done())
+    assert stale.model.calls == {"a": 1}
+    assert stale.watching.is_fenced.is_set()
+    assert [(call.step.node, call.status) for call in await stored.history.calls(run_id)] == [("a", "lost")]
+
+
+async def test_an_executor_whose_lease_was_renewed_meanwhile_makes_its_calls_at_once(
+    stored: Stored, attempts: Attempts
+) -> None:
+    text = document("a", config="execution: {max_retries: 1, durability: exit}")
+    run_id = await attempts.submit(text.replace("{id: a,", "{id: a, retry: {initial_delay: 0},"))
+    written = list[int]()
+
+    async def fail_once(request: Request) -> str | Behaviour:
+        written.append(len(await stored.entries(run_id)))
+        now = going.parts.clock.now() + timedelta(seconds=LEASE_S + 1)
+        going.parts.clock.set(now)
+        attempt.renewed(now)
+        return Status(500) if len(written) == 1 else node_of(request)
+
+    going = attempts.executor(WireModel({"a": fail_once}))
+    attempt = going.start(await going.take())
+    await eventually(lambda: attempt.task is not None and attempt.task.done())
+    assert written == [1, 1]
 
 
 # ---- budgets

@@ -107,7 +107,9 @@ async def _renew(parts: ExecutorParts) -> None:
         if run_id not in renewed.held:
             parts.metrics.executor.leases_lost.inc()
             attempt.stop("lost")
-        elif run_id in renewed.cancelled:
+            continue
+        attempt.renewed(renewed.at)
+        if run_id in renewed.cancelled:
             attempt.stop("cancelled")
 
 

@@ -35,6 +35,7 @@ from flowyard.storage.commits import Committer
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
+from flowyard.storage.lost_calls import LostCalls
 from flowyard.storage.moves import Moves
 from flowyard.storage.pace import ModelPace
 from flowyard.storage.queue import QueueMeasures
@@ -204,6 +205,7 @@ def _build_parts(
             executor=settings.executor_name,
             committer=committer,
             history=History(database),
+            lost_calls=LostCalls(database),
             documents=documents,
             graphs=Graphs(),
             models=models,

@@ -11,7 +11,7 @@ from flowyard.durable.observer import Observer
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
-from flowyard.runs.events import RunFinished, StepFailed, StepFinished, Token
+from flowyard.runs.events import ModelCalled, RunFinished, StepFailed, StepFinished, Token
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.step_log import log_steps
@@ -72,6 +72,11 @@ class RunReporter(Observer):
             metrics.failures.labels(claim.workflow, code).inc()
         facts = {**_facts(claim), "duration_s": round(end.duration_s, 3)}
         log.info("run %s", end.status, extra={**facts, "code": code} if code is not None else facts)
+
+    def calls_lost(self, claim: Claim, calls: Sequence[ModelCalled]) -> None:
+        for call in calls:
+            self._metrics.models.count_call(call)
+        log.warning("calls of a lost claim are in the ledger", extra={**_facts(claim), "calls": len(calls)})
 
     def fenced(self, claim: Claim) -> None:
         self._metrics.executor.fenced.inc()

@@ -174,7 +174,7 @@ async def get_calls(
     texts: Annotated[bool, Query(description="Whether the answer has what was said, where that is kept")] = True,
 ) -> Response:
     await parts.control.runs.get(run_id)
-    calls = [call for call in await parts.control.history.calls(run_id) if call.seq > after]
+    calls = [call for call in await parts.control.history.calls(run_id) if call.seq > after or not after]
     said = await parts.control.history.texts(run_id, after=after) if texts else {}
     kept = await parts.control.history.with_texts(run_id) if texts else frozenset()
     last = max(said, default=after)

@@ -119,7 +119,9 @@ class TextsView(BaseModel):
 class CallView(BaseModel, json_schema_extra={"examples": [examples.CALL]}):
     """One call of one model. null: unknown, which is not zero."""
 
-    seq: int
+    seq: Annotated[
+        int, Field(description="The number of its event; below 0: it has none, because its executor had lost the run")
+    ]
     node: str
     visit: int
     item: int | None

@@ -9,7 +9,8 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
@@ -34,6 +35,7 @@ from flowyard.llm.models import Models
 from flowyard.runs.budget import Amount, BudgetAccount
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure, RunClaimed, RunFinished, RunQueued, RunWaiting, Status
+from flowyard.runs.open_calls import lost_call
 from flowyard.secrets.sealing import SecretBox
 from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
@@ -42,6 +44,7 @@ from flowyard.steps.context import SizeLimits, StepContext
 from flowyard.steps.vault import SealedVault
 from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
+from flowyard.storage.lost_calls import LostCalls
 from flowyard.telemetry.logs import bind_run
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class AttemptParts:
     executor: str
     committer: Committer
     history: History
+    lost_calls: LostCalls
     documents: Documents
     graphs: Graphs
     models: Models
@@ -122,6 +126,10 @@ class Attempt:
     def can_be_stopped(self) -> bool:
         return self._stopped is None and not self.is_ending
 
+    def renewed(self, at: datetime) -> None:
+        """The claim was held at this time, by the database's clock, and its lease has begun again."""
+        self._journal.writer.renewed(at)
+
     def leave(self) -> None:
         """Hands the run back between two of its steps, for another claim, as when the executor drains."""
         self._leaving.set()
@@ -149,6 +157,8 @@ class Attempt:
             log.exception("a bug ended a run", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
             with suppress(ClaimLost):
                 await self._finish(self._ended("failed", _BUG))
+        if self._stopped == "lost" or self._journal.writer.is_lost:
+            await self._record_lost_calls()
 
     async def _run(self) -> None:
         try:
@@ -269,6 +279,16 @@ class Attempt:
         duration = (self.parts.clock.now() - self.claim.started_at).total_seconds()
         end = await self._journal.finish(RunFinished(result.status, duration, result.outputs, result.error))
         self.parts.observer.finished(self.claim, end)
+
+    async def _record_lost_calls(self) -> None:
+        """Whoever has the run now, knows of the calls that are on disk. Of the others only this process knows."""
+        claim, calls = self.claim, await self._journal.unwritten_calls()
+        if not calls:
+            return
+        added = await patiently(lambda: self.parts.lost_calls.add(claim.run_id, claim.epoch, calls))
+        rows = [call.row for call in added]
+        lost = [replace(lost_call(row.step, row.provider, row.model), retries=row.retries) for row in rows]
+        self.parts.observer.calls_lost(claim, lost)
 
     def _ended(self, status: Status, error: Failure | None) -> RunResult:
         outputs = self._walk.marking.outputs() if self._walk is not None else {}

@@ -7,18 +7,20 @@ earlier steps are durable: `results_durable` waits for that.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from flowyard.durable.writer import RunWriter
-from flowyard.errors.runs import CommitRefused
+from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs import events
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Event, Failure, StepId, Token
 from flowyard.runs.open_calls import lost_call
 from flowyard.runs.run import CallStart, Step
 from flowyard.steps.recorder import Choice, Next
+from flowyard.storage.lost_calls import UnwrittenCall
 from flowyard.storage.rows import CallRow
 
 RESULT_DELAY: Final = 0.002
@@ -52,7 +54,10 @@ class Journal:
         match event:
             case events.ModelCalled():
                 begun = self._calls.pop(event.step)
-                self.writer.pending.add_call(begun.ended(event, seq=seq, at=self.writer.now()))
+                ended = begun.ended(event, seq=seq, at=self.writer.now())
+                self.writer.pending.add_call(ended)
+                if (begun.step, begun.part) in self.writer.unwritten:
+                    self.writer.unwritten[begun.step, begun.part] = UnwrittenCall(ended, begun.at)
             case events.StepStarted():
                 self._write(replace(self._open[event.step], seq=seq, start_seq=seq))
             case events.RetryScheduled():
@@ -66,15 +71,25 @@ class Journal:
     async def begin_call(self, call: CallStart, reserved: events.ModelReserved | None) -> None:
         """A call is about to be made. Returns when what is reserved for it is durable, whatever the run's durability.
 
-        Raises ClaimLost, CommitRefused.
+        If the run may have another executor by now, because this one was frozen or cut off, returns when the call's
+        row is durable: who has lost a run makes no calls for it. Raises ClaimLost, CommitRefused.
         """
         seq = self.writer.append(reserved) if reserved is not None else self.writer.seq
         self._calls[call.step] = row = self._new_call(call, seq, reserved)
         self.writer.pending.add_call(row)
         if reserved is not None:
             await self.writer.until_durable(seq)
-        else:
+        elif self.writer.is_surely_held:
+            self.writer.unwritten[call.step, call.part] = UnwrittenCall(row, row.at)
             self.writer.commit_within(EVENT_DELAY)
+        else:
+            await self.writer.flush()
+
+    async def unwritten_calls(self) -> list[UnwrittenCall]:
+        """After the claim was lost: the calls that were made under it, and of which nothing is on disk."""
+        with suppress(ClaimLost, CommitRefused):
+            await self.writer.stop()
+        return list(self.writer.unwritten.values())
 
     def lose_call(self, call: CallStart) -> None:
         """Ends a call of a lost executor, from which a sweep of the release before took the run."""

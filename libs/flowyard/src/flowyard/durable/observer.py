@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent
-from flowyard.runs.events import RunFinished, Token
+from flowyard.runs.events import ModelCalled, RunFinished, Token
 
 
 class Observer:
@@ -36,6 +36,12 @@ class Observer:
 
     def finished(self, claim: Claim, end: RunFinished) -> None:
         pass
+
+    def calls_lost(self, claim: Claim, calls: Sequence[ModelCalled]) -> None:
+        """They were made under a claim that was over before anything of them was written, and are in the ledger now.
+
+        No events tell of them.
+        """
 
     def fenced(self, claim: Claim) -> None:
         """A commit has found that the claim isn't held any more: nothing of it was written."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import StoredEvent, failure_data, stored
-from flowyard.runs.events import Event, RunFinished, RunQueued, RunWaiting
+from flowyard.runs.events import Event, RunFinished, RunQueued, RunWaiting, StepId
 from flowyard.runs.large_values import MAX_OUTPUTS, without_large
 from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import dumps
+from flowyard.storage.lost_calls import UnwrittenCall
 from flowyard.storage.packing import packed
 
 _OUTPUTS_PER_COMMIT: Final = 512 * 1024
@@ -45,6 +46,11 @@ class RunWriter:
         self.spent: Callable[[], Amount] | None = None
         """Of the run's budget, by all calls that have ended."""
         self.seq = self.durable_seq = claim.last_seq
+        self.unwritten: dict[tuple[StepId, int], UnwrittenCall] = {}
+        """The calls that were made and of which nothing is on disk yet, by step and part."""
+        self.is_lost = False
+        """Whether a commit has found that the claim isn't held any more."""
+        self._held_until = claim.at + timedelta(seconds=committer.lease_s)
         self._claim = claim
         self._committer = committer
         self._on_committed = on_committed
@@ -89,6 +95,20 @@ class RunWriter:
             await self._committed.wait()
         if self._failed is not None:
             raise self._failed
+
+    @property
+    def is_surely_held(self) -> bool:
+        """Whether nobody else can have the run: its lease isn't over, as far as this process knows."""
+        return self.now() < self._held_until
+
+    def renewed(self, at: datetime) -> None:
+        """The claim was held at this time, and is for a lease from then on."""
+        self._held_until = at + timedelta(seconds=self._committer.lease_s)
+
+    async def flush(self) -> None:
+        """Returns when all that is gathered is durable: the claim is held. Raises ClaimLost, CommitRefused."""
+        self._start_writing()
+        await self.stop()
 
     async def stop(self) -> None:
         """Waits for the commit that is under way; afterwards none starts by itself. Raises ClaimLost, CommitRefused."""
@@ -157,7 +177,15 @@ class RunWriter:
             spent = self.spent()
             commit.spent_usd, commit.spent_tokens, commit.spent_calls = spent.usd, spent.tokens, spent.model_calls
         self.pending, self._events, self._room = self._new_commit(), [], _OUTPUTS_PER_COMMIT
-        result = await self._committer.commit(commit)
+        sent_at = self.now()
+        try:
+            result = await self._committer.commit(commit)
+        except ClaimLost:
+            self.is_lost = True
+            raise
+        self.renewed(sent_at)
+        for call in commit.calls:
+            self.unwritten.pop(call, None)
         self.durable_seq = commit.last_seq
         self._committed.set()
         self._committed = asyncio.Event()

@@ -113,6 +113,10 @@ class Committer:
         self._on_trouble = on_trouble
 
     @property
+    def lease_s(self) -> float:
+        return self._lease_s
+
+    @property
     def waiting(self) -> int:
         """How many commits wait for their turn."""
         return self._queue.qsize()

@@ -140,7 +140,7 @@ class History:
         return [listed_step_of(row) for row in await self._database.rows(_STEPS, run_id, LARGE, most_bytes)]
 
     async def calls(self, run_id: UUID) -> list[CallRow]:
-        """Those that have ended, in this order."""
+        """Those that have ended, in this order; then those of which no events tell."""
         rows = await self._database.rows(_CALLS, run_id)
         return [call_of(row) for row in rows]
 
@@ -223,7 +223,9 @@ FROM (
 ) summed
 ORDER BY seq, node, visit, item < 0, item
 """  # noqa: S608  # names, and a constant
-_CALLS = f"SELECT {', '.join(SHORT_CALL_COLUMNS)} FROM model_calls WHERE run_id = $1 ORDER BY seq"  # noqa: S608  # names
+_CALLS = f"""
+SELECT {", ".join(SHORT_CALL_COLUMNS)} FROM model_calls WHERE run_id = $1 ORDER BY seq < 0, abs(seq)
+"""  # noqa: S608  # names
 _TEXTS = """
 SELECT seq, texts FROM (
     SELECT seq, texts, sum(octet_length(texts)) OVER (ORDER BY seq) - octet_length(texts) AS before
@@ -244,6 +246,7 @@ _HAS_ENDED = "status IN ('succeeded', 'failed')"
 _OPEN_STEPS = f"""
 SELECT s.*, c.*, (
     SELECT p FROM step_parts p WHERE (p.run_id, p.node, p.visit, p.item) = (s.run_id, s.node, s.visit, s.item)
+        AND part > 0
     ORDER BY part DESC LIMIT 1
 ) AS last_call
 FROM steps s CROSS JOIN LATERAL (

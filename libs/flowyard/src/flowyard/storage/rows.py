@@ -31,6 +31,7 @@ CallStatus: TypeAlias = Literal["reserved", "running", "done", "failed", "lost"]
 class CallRow:
     """One model call in the ledger. The fields are in the order of the columns. None is unknown.
 
+    `seq`: the number of its event; below 0: it has none, and its `part` is the same (see storage/lost_calls.py).
     `part`, `round`, `question`: see CallStart. `at`: when it ended, or began if it hasn't ended; `error`: the code of
     its error; `retries`: how often its step had been tried before. `reserved_…`: what of the run's budget was reserved.
     `texts`: what was said, as JSON; None: it isn't kept, or the row was read.
@@ -168,12 +169,14 @@ def call_of(record: asyncpg.Record) -> CallRow:
 
 
 def step_calls_of(record: asyncpg.Record) -> StepCalls:
-    """`record`: the last call of a step, with all columns, and the sums of all."""
-    if record["last_call"] is None:
+    """`record`: the last call of a step that an event tells of, with all columns, and the sums of all."""
+    if not record["calls"]:
         return StepCalls()
+    spending = Spending(*(record[name] for name in ("calls", "sum_in", "sum_out", "sum_usd")))
+    if record["last_call"] is None:
+        return StepCalls(spending)
     call = call_of(record["last_call"])
     last = CallStart(call.step, call.part, call.round, call.question, call.provider, call.model)
-    spending = Spending(*(record[name] for name in ("calls", "sum_in", "sum_out", "sum_usd")))
     was_answered, is_open = call.status in ("done", "failed"), call.status in ("reserved", "running")
     return StepCalls(spending, last, was_answered=was_answered, is_open=is_open)
 
