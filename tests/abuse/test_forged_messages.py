@@ -79,7 +79,7 @@ class Reader:
     has_ended: bool = False
 
     async def read(self, bus: Bus, yard: Yard, run_id: UUID) -> None:
-        live = Live(bus, History(yard.database))
+        live = Live(bus, History(yard.database), yard.runs)
         async with live.running(asyncio.Event()):
             with live.listen(run_id, after=0) as listener:
                 listener.read_again()

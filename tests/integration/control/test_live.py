@@ -13,12 +13,14 @@ from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.control.live import Live
-from flowyard.runs.run import Entry
+from flowyard.runs.run import Entry, Run
 from flowyard.storage.database import Database
 from flowyard.storage.history import History
+from flowyard.storage.runs import Runs
 from support.hands import Hands
 from support.queued import apply, submit
 from support.servers import execute
+from support.statements import Watched
 from support.waiting import eventually
 from support.workflows import document
 
@@ -27,7 +29,7 @@ SLOW_POLL_S = 60.0
 
 
 def live_of(database: Database, bus: Bus, *, poll_s: float = SLOW_POLL_S) -> Live:
-    return Live(bus, History(database), poll_s=poll_s)
+    return Live(bus, History(database), Runs(database), poll_s=poll_s)
 
 
 async def submitted(database: Database) -> UUID:
@@ -44,6 +46,11 @@ async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> lis
             if isinstance(item, Entry):
                 seen.append(item.seq)
     return seen
+
+
+async def until_ended(live: Live, run_id: UUID) -> Run | None:
+    with live.listen(run_id, after=1, only_end=True) as listener:
+        return await live.until_ended(listener)
 
 
 def piece(text: str, offset: int | None, *, epoch: int = 1, call: int = 1) -> RunTokens:
@@ -111,16 +118,35 @@ async def test_a_forged_message_is_news_that_there_are_not(database: Database, b
     async with live.running(asyncio.Event()):
         seen: list[int] = []
         following = asyncio.create_task(follow(live, run_id, seen))
-        with live.listen(run_id, after=1, only_end=True) as listener:
-            ended = asyncio.create_task(live.until_ended(listener))
-            await eventually(partial(bool, seen))
+        ended = asyncio.create_task(until_ended(live, run_id))
+        await eventually(partial(bool, seen))
+        forged = Entry(2, datetime.now(UTC), "run.failed", {"error": None})
+        bus.publish(RunEvents(run_id=run_id, epoch=99, entries=(forged,)))
+        await asyncio.sleep(0.2)
+        assert (seen, following.done(), ended.done()) == ([1], False, False)
+        await hands.succeed(claim, {"poem": "p"})
+        await asyncio.wait_for(asyncio.gather(following, ended), 2)
+    assert seen == [1, 2]
+    assert (run := ended.result()) is not None
+    assert (run.status, run.outputs) == ("succeeded", {"poem": "p"})
+
+
+async def test_forged_ends_of_many_runs_cost_a_statement_for_all_of_them(database: Database, bus: Bus) -> None:
+    watched = Watched(database)
+    live = live_of(watched, bus)
+    run_ids = [await submitted(database) for _ in range(15)]
+    async with live.running(asyncio.Event()), asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(until_ended(live, run_id)) for run_id in run_ids]
+        await asyncio.sleep(0)
+        for run_id in run_ids:
             forged = Entry(2, datetime.now(UTC), "run.failed", {"error": None})
             bus.publish(RunEvents(run_id=run_id, epoch=99, entries=(forged,)))
-            await asyncio.sleep(0.2)
-            assert (seen, following.done(), ended.done()) == ([1], False, False)
-            await hands.succeed(claim, {})
-            await asyncio.wait_for(asyncio.gather(following, ended), 2)
-    assert seen == [1, 2]
+        await eventually(partial(bool, watched.statements))
+        await asyncio.sleep(0.1)
+        assert len(watched.statements) < 5
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
 
 
 async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands: Hands) -> None:

@@ -13,7 +13,7 @@ from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.runs.run import NewRun, Run
 from flowyard.storage.database import dumps
-from flowyard.storage.runs import RunFilter
+from flowyard.storage.runs import RunFilter, Runs
 from support.queued import new_id, new_run
 from support.stored import Stored, ending
 
@@ -60,6 +60,27 @@ async def test_of_many_equal_requests_at_once_one_makes_the_run(stored: Stored) 
     added = await asyncio.gather(*(stored.runs.add(replace(run, id=new_id())) for _ in range(8)))
     assert len({run_id for run_id, _ in added}) == 1
     assert sum(is_new for _, is_new in added) == 1
+
+
+async def test_two_processes_that_add_runs_with_the_same_keys_never_wait_for_each_other(stored: Stored) -> None:
+    runs = [await new(stored, key=f"k:{n}", fingerprint=b"a") for n in range(64)]
+    one, two = Runs(stored.database), Runs(stored.database)
+    for attempt in range(20):
+        given = [replace(run, key=f"{attempt} {run.key}") for run in runs]
+        added = await asyncio.gather(
+            *(one.add_current(replace(run, id=new_id())) for run in given),
+            *(two.add_current(replace(run, id=new_id())) for run in reversed(given)),
+        )
+        results = [result for result in added if result is not None]
+        assert sum(is_new for _, is_new in results) == len({run_id for run_id, _ in results}) == 64
+
+
+async def test_a_run_that_postgres_refuses_fails_no_other_of_its_moment(stored: Stored) -> None:
+    good, bad = [await new(stored) for _ in range(5)], await new(stored, key="b\0")
+    added = [asyncio.create_task(stored.runs.add_current(run)) for run in (*good[:3], bad, *good[3:])]
+    await asyncio.wait(added)
+    assert [task.exception() is None for task in added] == [True, True, True, False, True, True]
+    assert (await stored.counts())["runs"] == 5
 
 
 async def test_no_run_is_added_to_a_workflow_that_is_gone(stored: Stored) -> None:

@@ -27,7 +27,7 @@ POEM: Final = "soft rain on the last leaves"
 async def following(yard: Yard, executor: InProcess, run_id: UUID) -> AsyncIterator[list[RunTokens]]:
     """The tokens as they come to one follower."""
     tokens: list[RunTokens] = []
-    live = Live(executor.parts.bus, yard.history, poll_s=0.05)
+    live = Live(executor.parts.bus, yard.history, yard.runs, poll_s=0.05)
 
     async def collect() -> None:
         nonlocal tokens

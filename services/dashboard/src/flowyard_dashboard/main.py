@@ -13,7 +13,6 @@ from flowyard.control.parts import make_control
 from flowyard.service.connections import open_connections
 from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
-from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
@@ -55,14 +54,15 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
         metrics, database, bus = opened.metrics, opened.database, opened.bus
         limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
         secret_key = settings.secret_key.get_secret_value()
+        control = make_control(database, bus, metrics, **limits, secret_key=secret_key)
         assets = load_assets()
         yield DashboardParts(
             settings=settings,
             metrics=metrics,
             database=database,
             bus=bus,
-            control=make_control(database, bus, metrics, **limits, secret_key=secret_key),
-            live=Live(bus, History(database), poll_s=settings.poll_s),
+            control=control,
+            live=Live(bus, control.history, control.runs, poll_s=settings.poll_s),
             run_changes=RunChanges(bus, poll_s=settings.poll_s),
             workflows=Workflows(database),
             overview=Overview(database),

@@ -17,7 +17,6 @@ from flowyard.service.connections import drop_revoked_keys, open_connections
 from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
-from flowyard.storage.history import History
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
@@ -64,14 +63,15 @@ async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncItera
         metrics, database, bus = opened.metrics, opened.database, opened.bus
         limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
         secret_key = settings.secret_key.get_secret_value()
+        control = make_control(database, bus, metrics, **limits, secret_key=secret_key)
         keys = Keys(database)
         yield GatewayParts(
             settings=settings,
             metrics=metrics,
             database=database,
             bus=bus,
-            control=make_control(database, bus, metrics, **limits, secret_key=secret_key),
-            live=Live(bus, History(database), poll_s=settings.poll_s),
+            control=control,
+            live=Live(bus, control.history, control.runs, poll_s=settings.poll_s),
             agents=Agents(database),
             overview=Overview(database),
             ledger=Ledger(database),

@@ -28,9 +28,8 @@ async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s
         run_id, is_new = await submit_run(parts.control, submission, run_id=new_id)
         bind_run(run_id)
         if is_new:
-            await _until_ended(parts, listener, wait_s)
-    run = await parts.control.runs.get(run_id) if is_new else await _wait_for(parts, run_id, wait_s)
-    return run, is_new
+            return await _ended(parts, listener, wait_s), True
+    return await _wait_for(parts, run_id, wait_s), False
 
 
 async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
@@ -41,11 +40,13 @@ async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
             return run
         listener.last_seq = run.last_seq
         listener.read_again()
-        await _until_ended(parts, listener, wait_s)
-    return await parts.control.runs.get(run_id)
+        return await _ended(parts, listener, wait_s)
 
 
-async def _until_ended(parts: GatewayParts, listener: RunListener, wait_s: float) -> None:
+async def _ended(parts: GatewayParts, listener: RunListener, wait_s: float) -> Run:
+    """The run when it has ended, or as it is after `wait_s` seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(min(wait_s, parts.settings.wait_max_s)):
-            await parts.live.until_ended(listener)
+            if (run := await parts.live.until_ended(listener)) is not None:
+                return run
+    return await parts.control.runs.get(listener.run_id)

@@ -19,8 +19,9 @@ from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.errors.services import Unavailable
 from flowyard.runs.entries import ENDINGS
-from flowyard.runs.run import Entry
+from flowyard.runs.run import Entry, Run
 from flowyard.storage.history import History
+from flowyard.storage.runs import Runs
 
 LiveItem: TypeAlias = Entry | RunTokens
 _PAGE: Final = 100
@@ -36,9 +37,10 @@ log = logging.getLogger(__name__)
 class Live:
     """One per process. `running` has to be entered before runs are followed."""
 
-    def __init__(self, bus: Bus, history: History, *, poll_s: float = 1.0) -> None:
+    def __init__(self, bus: Bus, history: History, runs: Runs, *, poll_s: float = 1.0) -> None:
         self._bus = bus
         self._history = history
+        self._runs = runs
         self._poll_s = poll_s
         self._listeners: dict[UUID, set[RunListener]] = {}
         self._is_over = False
@@ -92,23 +94,24 @@ class Live:
                         yield entry
                         ended = _ends(entry)
 
-    async def until_ended(self, listener: RunListener) -> None:
-        """Returns when the run has ended, or no more will come: it was deleted, or the process ends."""
+    async def until_ended(self, listener: RunListener) -> Run | None:
+        """The run when it has ended; None if no more will come: it was deleted, or the process ends."""
         listener.followed = True
         while not listener.gone:
             await listener.wait()
             # Before the query: what happens while it runs has to be looked at again.
             listener.clear()
-            if await self._has_ended(listener.run_id):
-                return
+            if (run := await self._ended(listener.run_id)) is not None:
+                return run
             await asyncio.sleep(_FALSE_ALARM_S)
+        return None
 
-    async def _has_ended(self, run_id: UUID) -> bool:
+    async def _ended(self, run_id: UUID) -> Run | None:
         try:
-            return await self._history.has_ended(run_id)
+            return await self._runs.get_ended(run_id)
         except Unavailable:
             await asyncio.sleep(self._poll_s)
-            return False
+            return None
 
     async def _read(self, listener: RunListener) -> Sequence[Entry]:
         # Before the query: what happens while it runs has to be read again.

@@ -8,6 +8,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 from uuid import UUID
@@ -15,10 +16,12 @@ from uuid import UUID
 from flowyard.bus.messages import RunFollowed, WorkQueued
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
-from flowyard.errors.requests import TooLarge
+from flowyard.errors.requests import InvalidInputs, TooLarge
+from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.ids import uuid7
 from flowyard.language.workflow import Workflow
 from flowyard.runs.run import NewRun, Step
+from flowyard.service.documents import Current
 from flowyard.storage.database import dumps
 
 _LARGE: Final = 64 * 1024
@@ -78,7 +81,19 @@ async def submit_run(control: Control, submission: Submission, *, run_id: UUID) 
     """
     if (earlier := await find_earlier_run(control, submission.idempotency)) is not None:
         return earlier, False
-    current = await control.documents.current(submission.workflow)
+    if (last := control.documents.last(submission.workflow)) is not None:
+        # Its current revision nearly always still is that. What doesn't fit it may fit a newer one.
+        with suppress(InvalidInputs, TooLarge, SecretsNotConfigured):
+            if (added := await _submit(control, submission, last, run_id)) is not None:
+                return added
+    while True:
+        current = await control.documents.current(submission.workflow)
+        if (added := await _submit(control, submission, current, run_id)) is not None:
+            return added
+
+
+async def _submit(control: Control, submission: Submission, current: Current, run_id: UUID) -> tuple[UUID, bool] | None:
+    """None if `current` isn't the workflow's current revision any more."""
     workflow, execution = current.workflow, current.workflow.execution
     if _is_large(submission.inputs):
         inputs = await asyncio.to_thread(new_inputs, workflow, submission.inputs)
@@ -96,7 +111,12 @@ async def submit_run(control: Control, submission: Submission, *, run_id: UUID) 
         timeout_s=execution.timeout,
         **idempotency_columns(control, workflow, submission.idempotency),
     )
-    return await enqueue(control, run, stream=submission.stream)
+    await control.queue.enter()
+    # Saved first: a lost message is made up for by a poll, a lost row is not.
+    added = await control.runs.add_current(run)
+    if added is not None and added[1]:
+        _announce(control, run, stream=submission.stream)
+    return added
 
 
 async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None) -> UUID | None:
@@ -108,22 +128,25 @@ async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None)
 
 
 async def enqueue(
-    control: Control, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = (), stream: bool = False
+    control: Control, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
 ) -> tuple[UUID, bool]:
-    """Queues a run as `submit_run` does, without its checks. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
+    """Queues a fork without the checks of `submit_run`. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
 
-    `steps_before`: a fork copies the steps of its origin that ended before event `seq`; `steps`: or just these.
+    `steps_before`: it copies the steps of its origin that ended before event `seq`; `steps`: or just these.
     """
     await control.queue.enter()
-    # Saved first: a lost message is made up for by a poll, a lost row is not.
     run_id, is_new = await control.runs.add(run, steps_before=steps_before, steps=steps)
     if is_new:
-        control.metrics.runs.submitted.labels(run.workflow).inc()
-        if stream:
-            # First: its follower comes too late for the first call.
-            control.bus.publish(RunFollowed(run_id=run_id))
-        control.bus.publish(WorkQueued())
+        _announce(control, run)
     return run_id, is_new
+
+
+def _announce(control: Control, run: NewRun, *, stream: bool = False) -> None:
+    control.metrics.runs.submitted.labels(run.workflow).inc()
+    if stream:
+        # First: its follower comes too late for the first call.
+        control.bus.publish(RunFollowed(run_id=run.id))
+    control.bus.publish(WorkQueued())
 
 
 def check_size(values: dict[str, Any], what: str, limit: int) -> None:

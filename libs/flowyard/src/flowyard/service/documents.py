@@ -56,11 +56,22 @@ class Documents:
     def __init__(self, workflows: Workflows, *, most: int = _MOST) -> None:
         self._workflows = workflows
         self._cache = DocumentCache(most=most)
+        self._most = most
+        self._last: OrderedDict[str, Current] = OrderedDict()
 
     async def current(self, name: str) -> Current:
         """Raises UnknownWorkflow; InvalidDocument if this version of Flowyard refuses what an older one accepted."""
+        self._last.pop(name, None)
         head = await self._workflows.head(name)
-        return Current(head.number, head.definition, await self.get(name, head.definition, head.digest))
+        workflow = await self.get(name, head.definition, head.digest)
+        self._last[name] = current = Current(head.number, head.definition, workflow)
+        while len(self._last) > self._most:
+            self._last.popitem(last=False)
+        return current
+
+    def last(self, name: str) -> Current | None:
+        """What `current` has last returned, for who can find out by himself whether it still is."""
+        return self._last.get(name)
 
     async def revision(self, name: str, number: int) -> Current:
         """As `current`, for the revision of this number. Raises UnknownRevision, too."""

@@ -15,7 +15,7 @@ from flowyard.errors.requests import TooLarge, UnknownStep
 from flowyard.runs.budget import Amount
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.large_values import LARGE, without_large
-from flowyard.runs.run import OPEN, Ended, Entry, ListedStep, Step, StepCalls
+from flowyard.runs.run import Ended, Entry, ListedStep, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
 from flowyard.storage.rows import (
@@ -89,12 +89,6 @@ class History:
         """By run: the number of its newest event. Runs that don't exist are left out."""
         rows = await self._database.rows(_LAST_SEQS, list(run_ids))
         return {row["id"]: row["seq"] for row in rows}
-
-    async def has_ended(self, run_id: UUID) -> bool:
-        """Also true of a run that isn't there."""
-        return not await self._database.value(
-            "SELECT true FROM runs WHERE id = $1 AND status = ANY ($2)", run_id, _OPEN
-        )
 
     async def stored_bytes(self, run_id: UUID) -> int:
         """About how large its events and the texts of its calls are."""
@@ -181,7 +175,6 @@ class History:
         return int(seq)
 
 
-_OPEN: Final = sorted(OPEN)
 _LAST_SEQS = """
 SELECT r.id, coalesce(c.last_seq, r.last_seq) AS seq FROM runs r LEFT JOIN claims c ON c.run_id = r.id
 WHERE r.id = ANY($1)

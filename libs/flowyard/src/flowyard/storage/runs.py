@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +19,12 @@ from flowyard.storage.filters import where
 from flowyard.storage.forks import fork_data, fork_of
 from flowyard.storage.outputs import WHOLE, LargeOutputs
 from flowyard.storage.rows import STEP_COLUMNS, step_values
+from flowyard.storage.shared import Shared
+
+_MOST_ADDED: Final = 64
+"""Runs that one statement adds."""
+_MOST_READ: Final = 20
+"""Runs that one statement reads: their inputs may be large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +53,47 @@ class ForkOrigin:
     fork: Fork | None
 
 
+@dataclass(frozen=True, slots=True)
+class _PlainRun:
+    """`inputs`: as JSON."""
+
+    run: NewRun
+    inputs: str
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """In the order of the arrays of `_ADD_CURRENT`."""
+        run = self.run
+        about = run.id, run.workflow, run.revision, run.definition, run.priority, run.max_attempts, run.timeout_s
+        return *about, run.key, run.fingerprint, self.inputs
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """`is_large`: its outputs have to be read apart."""
+
+    run: Run
+    is_large: bool
+
+
 class Runs:
     """Answers which runs there are, and what each was given and came to; adds new ones."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.large_outputs = LargeOutputs(database)
+        self._adding = Shared(self._add_current, most=_MOST_ADDED)
+        self._reading = Shared(partial(self._read, _GET), most=_MOST_READ)
+        self._reading_ended = Shared(partial(self._read, _GET_ENDED), most=_MOST_READ)
+
+    async def add_current(self, run: NewRun) -> tuple[UUID, bool] | None:
+        """As `add`, for a run that is no fork; None if its revision isn't the workflow's current one any more.
+
+        Runs that are added in the same moment share one statement.
+        """
+        if await self._adding.call(_PlainRun(run, _inputs_of(run))):
+            return run.id, True
+        return await self._earlier(run)
 
     async def add(
         self, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
@@ -64,10 +106,6 @@ class Runs:
         Returns when it is on disk. Raises IdempotencyMismatch if another request came with the key, UnknownWorkflow if
         the workflow was deleted meanwhile, InvalidInputs for what JSON can't hold.
         """
-        try:
-            inputs, fork = dumps(dict(run.inputs)), dumps(fork_data(run.fork)) if run.fork else None
-        except CommitRefused as error:
-            raise InvalidInputs([str(error.__cause__)]) from error
         added = await self._database.value(
             _ADD,
             run.id,
@@ -79,8 +117,8 @@ class Runs:
             run.timeout_s,
             run.key,
             run.fingerprint,
-            inputs,
-            fork,
+            _inputs_of(run),
+            dumps(fork_data(run.fork)) if run.fork else None,
             run.fork.origin if run.fork else None,
             steps_before,
             ENGINE,
@@ -89,10 +127,24 @@ class Runs:
         )
         if added is not None:
             return run.id, True
-        earlier = await self.by_idempotency_key(run.key, {run.fingerprint}) if run.key is not None else None
+        earlier = await self._earlier(run)
         if earlier is None:
             raise UnknownWorkflow(run.workflow)
-        return earlier, False
+        return earlier
+
+    async def _earlier(self, run: NewRun) -> tuple[UUID, bool] | None:
+        if run.key is None:
+            return None
+        earlier = await self.by_idempotency_key(run.key, {run.fingerprint})
+        return (earlier, False) if earlier is not None else None
+
+    async def _add_current(self, plain: Sequence[_PlainRun]) -> list[bool]:
+        # In the order of their keys: two statements that wait for each other's keys would never end.
+        ordered = sorted(plain, key=lambda each: each.run.key or "")
+        columns = zip(*(each.values for each in ordered), strict=True)
+        rows = await self._database.rows(_ADD_CURRENT, ENGINE, *map(list, columns))
+        added = {row["run_id"] for row in rows}
+        return [each.run.id in added for each in plain]
 
     async def by_idempotency_key(self, key: str, fingerprints: Collection[bytes | None]) -> UUID | None:
         """The run that was made by a request with this key; None if there is none.
@@ -108,16 +160,30 @@ class Runs:
         return run_id
 
     async def get(self, run_id: UUID) -> Run:
-        """Without its large outputs, but with their sizes. Raises UnknownRun."""
-        row = await self._database.row(f"{_SELECT_WHOLE} WHERE r.id = $1", run_id, WHOLE)
-        if row is None:
+        """Without its large outputs, but with their sizes. Raises UnknownRun.
+
+        Runs that are read in the same moment share one statement.
+        """
+        read = await self._reading.call(run_id)
+        if read is None:
             raise UnknownRun(str(run_id))
-        values: dict[str, Any] = dict(row)
-        is_large = values.pop("has_outputs") and values["outputs"] is None
-        run = _run(values)
-        if not is_large:
+        return await self._whole(read)
+
+    async def get_ended(self, run_id: UUID) -> Run | None:
+        """As `get`; None if the run is open, or isn't there."""
+        read = await self._reading_ended.call(run_id)
+        return await self._whole(read) if read is not None else None
+
+    async def _read(self, statement: str, run_ids: Sequence[UUID]) -> list[_Read | None]:
+        rows = await self._database.rows(statement, list(run_ids), WHOLE)
+        read = {row["id"]: _read_of(row) for row in rows}
+        return [read.get(run_id) for run_id in run_ids]
+
+    async def _whole(self, read: _Read) -> Run:
+        run = read.run
+        if not read.is_large:
             return run
-        parted = await self.large_outputs.parted(run_id, run.last_seq)
+        parted = await self.large_outputs.parted(run.id, run.last_seq)
         return replace(run, outputs=parted.kept, large_outputs=parted.large)
 
     async def document_of(self, run_id: UUID) -> str:
@@ -212,6 +278,33 @@ FROM added a CROSS JOIN queued LEFT JOIN forked ON true
 RETURNING run_id
 """
 
+_ADD_CURRENT: Final = """
+WITH added AS (
+    INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
+        engine, status, last_seq)
+    SELECT g.id, g.workflow, g.revision, g.definition, g.priority, g.max_attempts, g.timeout_s, g.key, g.fingerprint,
+        g.inputs::json, $1::smallint, 'queued', 1
+    FROM unnest(
+        $2::uuid[], $3::text[], $4::int[], $5::int[], $6::smallint[], $7::smallint[], $8::real[], $9::text[],
+        $10::bytea[], $11::text[]
+    ) WITH ORDINALITY AS g (
+        id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs, place
+    )
+    JOIN workflows w ON w.name = g.workflow AND w.revision = g.revision
+    -- A workflow that was deleted and made anew counts its revisions from 1 again.
+    JOIN revisions v ON v.workflow = w.name AND v.number = w.revision AND v.definition = g.definition
+    ORDER BY g.place
+    ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
+    RETURNING id, created_at
+)
+INSERT INTO events (run_id, seq, entries)
+SELECT id, 1, json_build_array(json_build_array(
+    (extract(epoch FROM created_at) * 1000000)::bigint, 'run.queued', json_build_object()
+))
+FROM added
+RETURNING run_id
+"""
+
 _COLUMNS: Final = """
 SELECT r.id, r.workflow, r.revision, d.digest, r.status, r.priority, r.attempt, r.created_at, r.started_at,
     r.finished_at, r.wake_at, r.cancel_requested_at IS NOT NULL AS cancel_requested, c.executor,
@@ -232,11 +325,13 @@ CROSS JOIN LATERAL (
 ) spent
 """
 _SELECT_SHORT: Final = _COLUMNS + _FROM
-_SELECT_WHOLE: Final = f"""
+_GET: Final = f"""
 {_COLUMNS}, r.inputs, CASE WHEN octet_length(r.outputs::text) <= $2 THEN r.outputs END AS outputs,
     r.outputs IS NOT NULL AS has_outputs
 {_FROM}
+WHERE r.id = ANY($1)
 """
+_GET_ENDED: Final = f"{_GET} AND r.finished_at IS NOT NULL"
 
 _FORK_ORIGIN: Final = """
 SELECT r.id AS run_id, r.workflow, r.revision, r.definition, d.digest, r.inputs, r.priority, r.fork
@@ -252,6 +347,13 @@ def _columns_of_steps(run_id: UUID, steps: Sequence[Step]) -> tuple[list[Any], .
     return columns or tuple([] for _ in STEP_COLUMNS)
 
 
+def _inputs_of(run: NewRun) -> str:
+    try:
+        return dumps(dict(run.inputs))
+    except CommitRefused as error:
+        raise InvalidInputs([str(error.__cause__)]) from error
+
+
 def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
     return where(
         ("r.workflow = {}", wanted.workflow),
@@ -261,6 +363,12 @@ def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
         ("r.forked_from = {}", wanted.forked_from),
         ("r.id < {}", wanted.before),
     )
+
+
+def _read_of(row: Mapping[str, Any]) -> _Read:
+    values = dict(row)
+    is_large = values.pop("has_outputs") and values["outputs"] is None
+    return _Read(_run(values), is_large)
 
 
 def _run(row: Mapping[str, Any]) -> Run:

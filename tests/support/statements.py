@@ -1,0 +1,29 @@
+"""A database that remembers which statements it was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from flowyard.storage.database import Database
+
+
+class Watched(Database):
+    """The pool of another one. `statements`: those that return rows, in order."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database._pool)
+        self.statements: list[str] = []
+
+    async def rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
+        self.statements.append(statement)
+        return await super().rows(statement, *args)
+
+    async def row(self, statement: str, *args: Any) -> asyncpg.Record | None:
+        self.statements.append(statement)
+        return await super().row(statement, *args)
+
+    async def value(self, statement: str, *args: Any) -> Any:
+        self.statements.append(statement)
+        return await super().value(statement, *args)
