@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
-from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused
+from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, ProviderError
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import open_models
 from flowyard.llm.proxies import proxy_for
 from support.wire.behaviour import Status, Text
 from support.wire.openai import openai_server
-from support.wire.providers import ANTHROPIC, ENVIRON, LITELLM, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, ENVIRON, KEY, LITELLM, OPENAI, Provider
 from support.wire.server import WireServer
 
 PROXY = "http://proxy:3128"
@@ -55,6 +57,67 @@ async def test_a_call_to_this_machine_never_does(
             for host in ("127.0.0.1", "localhost"):
                 assert (await models.reply(call_of(provider, server, host), on_token)).text == "by itself"
     assert proxy.requests == []
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every host of example.com is on this machine."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return resolve("127.0.0.1" if name and name.endswith("example.com") else name, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+@STREAMED
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(("variable", "exempt"), [("NO_PROXY", "elsewhere.org, .example.com"), ("no_proxy", "*")])
+async def test_a_call_to_a_host_in_no_proxy_never_does(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, variable: str, exempt: str, on_token: OnToken | None
+) -> None:
+    monkeypatch.setenv(variable, exempt)
+    async with provider.serve([Text("by itself")]) as server, openai_server([Text("by the proxy")]) as proxy:
+        environ = {**through(monkeypatch, proxy.url.removesuffix("/v1")), variable: exempt}
+        async with open_models(environ, litellm=LITELLM) as models:
+            reply = await models.reply(call_of(provider, server, "models.example.com"), on_token)
+    assert (reply.text, proxy.requests) == ("by itself", [])
+
+
+@STREAMED
+@pytest.mark.usefixtures("names")
+async def test_a_call_to_a_host_that_no_proxy_doesnt_name_goes_through_it(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, on_token: OnToken | None
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "other.example.com,example.org")
+    async with provider.serve([Text("by itself")]) as server, provider.serve([Text("by the proxy")]) as proxy:
+        environ = {**through(monkeypatch, proxy.url.removesuffix("/v1")), "NO_PROXY": "other.example.com,example.org"}
+        async with open_models(environ, litellm=LITELLM) as models:
+            reply = await models.reply(call_of(provider, server, "models.example.com"), on_token)
+    assert (reply.text, server.requests) == ("by the proxy", [])
+
+
+@STREAMED
+async def test_of_a_secure_call_a_proxy_sees_nothing_but_the_host(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, on_token: OnToken | None
+) -> None:
+    heads: list[bytes] = []
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(tunnel, "127.0.0.1", 0) as listening:
+        proxy = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        address = "https://models.example.com/v1"
+        settings = ModelSettings(provider.name, provider.model, api_base=address, timeout=5, **provider.needed)
+        async with open_models({**ENVIRON, "HTTPS_PROXY": proxy}, litellm=LITELLM) as models:
+            with pytest.raises(ProviderError, match=r"through the proxy 127\.0\.0\.1:"):
+                await models.reply(ModelCall("write", settings, (ChatMessage("user", "Hello?"),)), on_token)
+    assert heads[0].startswith(b"CONNECT models.example.com:443 HTTP/1.1\r\n")
+    assert KEY.encode() not in heads[0]
 
 
 async def test_a_proxy_that_is_away_is_named_without_its_password() -> None:
