@@ -10,7 +10,7 @@ import pytest
 from flowyard.errors.steps import ProviderError
 from flowyard.graph.maps import MOST_AT_ONCE
 from flowyard.llm.calls import ModelCall
-from flowyard.runs.events import StepFailed, StepStarted
+from flowyard.runs.events import StepFailed, StepFinished, StepStarted
 from support.waiting import eventually
 from support.workflows import Answering, document, run
 
@@ -157,6 +157,28 @@ async def test_a_failed_item_can_be_collected_as_its_error() -> None:
     outcome = await run(_map(", on_item_error: collect"), {"items": [1, 2, 3]}, model=Answering(_fails_at_two))
     error = {"error": "provider_error", "message": "p/m: down"}
     assert outcome.result.outputs == {"out": ["1", error, "3"]}
+
+
+@pytest.mark.parametrize("limit", ["min_items: 3", "max_items: 1"])
+@pytest.mark.parametrize(("kind", "outputs"), [("list[str]", "one"), ("list[str]", "out"), ("list[str] | null", "out")])
+async def test_what_a_map_collected_has_the_limits_of_its_field(limit: str, kind: str, outputs: str) -> None:
+    text = _map(", on_item_error: skip").replace("out: list", f"out: {{type: '{kind}', {limit}}}")
+    text = text.replace("outputs: [one]", f"outputs: [{outputs}]")
+    outcome = await run(text, {"items": [1, 2, 3]}, model=Answering(_fails_at_two))
+    assert outcome.result.error is not None
+    assert (outcome.result.error.code, outcome.result.error.node) == ("invalid_output", "work")
+    least_or_most = "at least 3" if "min" in limit else "at most 1"
+    assert outcome.result.error.message == f"out: must have {least_or_most} items, not 2"
+    assert len(outcome.of(StepFinished)) == 2
+
+
+async def test_what_a_map_collected_has_the_type_of_its_field() -> None:
+    text = _map().replace("out: list", "out: list[int]").replace("one: str", "one: any")
+    outcome = await run(text, {"items": ["a", "b"]}, {"work": ["1", '"two"']})
+    assert outcome.result.error is not None
+    assert outcome.result.error.message == "out[1]: expected int, got str 'two'"
+    outcome = await run(text, {"items": ["a", "b"]}, {"work": ["1", "2"]})
+    assert outcome.result.outputs == {"out": [1, 2]}
 
 
 async def test_several_outputs_of_an_item_are_collected_as_one_object() -> None:

@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from flowyard.language.workflow import Map
+from flowyard.language.values.conform import conform
+from flowyard.language.values.limits import limit_fault
+from flowyard.language.values.types import Limited, without_null
+from flowyard.language.workflow import Map, Workflow
 from flowyard.runs.events import Failure
 
 _AT_A_TIME: Final = 32
@@ -40,6 +43,18 @@ class Results:
 def collected(map_: Map, results: Iterable[list[Any]]) -> dict[str, Any]:
     """The outputs of a map. `results`: per item `[result]`, or `[]` where there is none."""
     return {map_.collect_field: [value for result in results for value in result]}
+
+
+def collected_fault(workflow: Workflow, map_: Map, outputs: Mapping[str, Any]) -> str | None:
+    """Why the outputs of a map can't be the value of its field, or None. Each result has fitted its node's output."""
+    field, written = workflow.fields[map_.collect_field], workflow.nodes[map_.target].outputs
+    problems: list[str] = []
+    if [output.field for output in written] != [field.name]:
+        # The type of a result may be wider than that of an element: `any`.
+        conform(field.type, outputs[field.name], field.name, problems)
+    elif isinstance(kind := without_null(field.type), Limited) and (fault := limit_fault(kind, outputs[field.name])):
+        problems.append(f"{field.name}: {fault}")
+    return "; ".join(problems) or None
 
 
 def item_result(map_: Map, outputs: Mapping[str, Any] | None, error: Failure | None) -> list[Any]:

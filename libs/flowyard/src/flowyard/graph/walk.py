@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ReplayMismatch
+from flowyard.errors.steps import InvalidOutput
 from flowyard.graph.marking import Branch, Marking
 from flowyard.graph.plan import Plan
-from flowyard.graph.results import Results, collected, digest_of, item_result
+from flowyard.graph.results import Results, collected, collected_fault, digest_of, item_result
 from flowyard.graph.sizes import Sizes
 from flowyard.graph.state import State
 from flowyard.graph.transitions import Decision, items_of
@@ -78,6 +79,9 @@ class Walk:
 
     def end_map(self, branch: Branch, outputs: dict[str, Any]) -> list[Branch]:
         """`outputs`: the collected results of the map's items. Raises NodeFailed."""
+        fault = collected_fault(self.plan.workflow, self.plan.maps[branch.at], outputs)
+        if fault is not None:
+            raise self.fail(failure_of(InvalidOutput(fault, reply=""), branch.at))
         self.sizes.end_map(self.marking, (branch.at, branch.visit), self.plan.maps[branch.at].collect_field)
         decision = self._decided(branch, outputs)
         self.recorder.settle_map(StepId(branch.at, branch.visit), decision.data, decision.event)
