@@ -26,7 +26,7 @@ def call_of(schema: Any, provider: str = "openai", **settings: Any) -> ModelCall
     ("provider", "closed", "open_"),
     [
         ("openai", ("strict", "schema", "object", "prompt"), ("schema", "object", "prompt")),
-        ("ollama", ("strict", "schema", "object", "prompt"), ("schema", "object", "prompt")),
+        ("ollama", ("schema", "object", "prompt"), ("schema", "object", "prompt")),
         ("anthropic", ("strict", "prompt"), ("prompt",)),
         ("bedrock", ("strict", "prompt"), ("prompt",)),
         ("google", ("strict", "object", "prompt"), ("object", "prompt")),

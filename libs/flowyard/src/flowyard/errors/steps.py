@@ -56,13 +56,20 @@ class StepError(FlowyardError, code="step_error", title="A step failed"):
 
 
 class ModelError(StepError, code="provider_error", status=502, title="A model call failed"):
-    """A model call failed. `retry_after`: how many seconds the provider wants the caller to wait."""
+    """A model call failed.
 
-    def __init__(self, detail: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
+    `retry_after`: how many seconds the provider wants the caller to wait. `answered`: the HTTP status of its answer;
+    None: there was none, or it was no error's.
+    """
+
+    def __init__(
+        self, detail: str, *, provider: str, model: str, retry_after: float | None = None, answered: int | None = None
+    ) -> None:
         self.detail = detail
         self.provider = provider
         self.model = model
         self.retry_after = retry_after
+        self.answered = answered
         super().__init__(f"{provider}/{model}: {detail}")
 
 
@@ -83,14 +90,7 @@ class ModelTimeout(ModelError, code="timeout", status=504, title="A model call t
 
 
 class ModelRefused(ModelError, code="model_refused", title="The model provider refused the call"):
-    """The provider will refuse this call every time: bad key, unknown model, bad request.
-
-    `answered`: the HTTP status of its answer; None without an answer.
-    """
-
-    def __init__(self, detail: str, *, provider: str, model: str, answered: int | None = None) -> None:
-        self.answered = answered
-        super().__init__(detail, provider=provider, model=model)
+    """The provider will refuse this call every time: bad key, unknown model, bad request."""
 
 
 class JsonFormRefused(ModelRefused):

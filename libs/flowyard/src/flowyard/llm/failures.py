@@ -103,7 +103,7 @@ def from_status(
         return RateLimited(text, provider=settings.provider, model=settings.model, retry_after=wait)
     if status >= 500 or status in _RETRYABLE:
         kind = ProviderError if inside_reply or status in _MAY_HAVE_RUN else ModelNeverRan
-        return kind(text, provider=settings.provider, model=settings.model, retry_after=wait)
+        return kind(text, provider=settings.provider, model=settings.model, retry_after=wait, answered=status)
     return ModelRefused(text, provider=settings.provider, model=settings.model, answered=status)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from flowyard.errors.steps import ModelRefused
+from flowyard.errors.steps import ModelNeverRan, ModelRefused
 from flowyard.language.nodes import JsonForm, ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm.calls import JsonSchema, ModelCall
@@ -28,10 +28,12 @@ _ALL: Final[Forms] = ("strict", "schema", "object", "prompt")
 _BY_PROVIDER: Final[Mapping[str, Forms]] = {
     **dict.fromkeys((
         "azure", "cerebras", "custom_openai", "deepinfra", "docker_model_runner", "fireworks_ai", "groq", "hosted_vllm",
-        "hyperbolic", "lemonade", "llamafile", "lm_studio", "mistral", "nebius", "novita", "nvidia_nim", "ollama",
-        "ollama_chat", "openai", "openai_like", "openrouter", "sambanova", "together_ai", "vllm", "xai", "xinference",
+        "hyperbolic", "lemonade", "llamafile", "lm_studio", "mistral", "nebius", "novita", "nvidia_nim",
+        "openai", "openai_like", "openrouter", "sambanova", "together_ai", "vllm", "xai", "xinference",
     ), _ALL),
     **dict.fromkeys(("dashscope", "deepseek", "moonshot"), ("object", "prompt")),
+    # Strict or not, they enforce the schema, so the same request would be sent twice.
+    **dict.fromkeys(("ollama", "ollama_chat"), ("schema", "object", "prompt")),
     **dict.fromkeys(("gemini", "google"), ("strict", "object", "prompt")),
     "local": ("strict", "schema"),
     "perplexity": ("strict", "schema", "prompt"),
@@ -58,8 +60,11 @@ _DEEPEST: Final = 10
 _MOST_PROPERTIES: Final = 5000
 
 _ABOUT_FORM: Final = re.compile(
-    r"response_?format|output_?format|schema|json.?(?:mode|object)|structured|grammar", re.IGNORECASE
+    r"(?:response|output)[_ ]?(?:format|config|mime)|schema|json.?(?:mode|object)|structured|grammar|invalid format",
+    re.IGNORECASE,
 )
+_ABOUT_FORM_IN_500: Final = re.compile(r"json schema|grammar|required for format", re.IGNORECASE)
+"""Words of Ollama and llama.cpp. A 500 has other reasons, too, so fewer words count."""
 _STATUSES: Final = frozenset({400, 404, 422, 501})
 _MOST_ADDRESSES: Final = 1000
 
@@ -110,19 +115,25 @@ class RefusedForms:
         refused = self._refused.get(_address(settings), set())
         return next((form for form in forms if form not in refused), forms[-1])
 
-    def add(self, call: ModelCall, error: ModelRefused) -> bool:
+    def add(self, call: ModelCall, error: ModelRefused | ModelNeverRan) -> bool:
         """Remembers that the server refused the call's form, if that is what the error says.
 
         Returns whether another form is worth a call.
         """
         form = call.json_form
-        is_about_form = error.answered in _STATUSES and bool(_ABOUT_FORM.search(error.detail))
-        if call.schema is None or form is None or form == forms_of(call.settings, call.schema)[-1] or not is_about_form:
+        if call.schema is None or form is None or form == forms_of(call.settings, call.schema)[-1]:
+            return False
+        if not _is_about_form(error):
             return False
         if len(self._refused) >= _MOST_ADDRESSES:
             self._refused.clear()
         self._refused.setdefault(_address(call.settings), set()).add(form)
         return True
+
+
+def _is_about_form(error: ModelRefused | ModelNeverRan) -> bool:
+    words = _ABOUT_FORM if error.answered in _STATUSES else _ABOUT_FORM_IN_500 if error.answered == 500 else None
+    return words is not None and words.search(error.detail) is not None
 
 
 def _address(settings: ModelSettings) -> tuple[str, str | None, str]:

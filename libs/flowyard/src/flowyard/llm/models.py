@@ -13,7 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from flowyard.errors.steps import JsonFormRefused, MissingApiKey, ModelError, ModelNotInstalled, ModelRefused
+from flowyard.errors.steps import (
+    JsonFormRefused,
+    MissingApiKey,
+    ModelError,
+    ModelNeverRan,
+    ModelNotInstalled,
+    ModelRefused,
+)
 from flowyard.language.installation import KEYS_AND_TOKENS, Variables
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
@@ -102,7 +109,7 @@ class Models:
         request = replace(call, json_form=forms.best(call.settings, schema)) if schema is not None else call
         try:
             return await model.reply(request, on_token)
-        except ModelRefused as error:
+        except (ModelRefused, ModelNeverRan) as error:
             if schema is None or request.json_form is None or not forms.add(request, error):
                 raise
             following = forms.best(call.settings, schema)
