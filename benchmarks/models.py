@@ -28,7 +28,7 @@ import aiohttp
 from flowyard.api.history import TokenView
 from flowyard.bus import subjects
 from flowyard.bus.connection import open_bus
-from flowyard.bus.messages import RunFollowed, RunTokens
+from flowyard.bus.messages import RunTokens
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.litellm_setup import litellm
@@ -148,7 +148,6 @@ async def followed(stack: AsyncExitStack, url: str, nats: str) -> Client:
     async def call() -> None:
         run, step, offset = uuid4(), StepId("write", 1), 0
         texts[run], complete[run] = "", asyncio.Event()
-        await stream.follow(RunFollowed(run_id=run))
 
         def on_token(text: str) -> None:
             nonlocal offset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -55,13 +54,10 @@ def url(nats: NatsServer, user: str) -> str:
 
 def forgeries(run_id: UUID, seq: int, place: str) -> list[Announcement]:
     """`seq`: of the run's next event. `place`: of the model that it calls."""
-    now = datetime.now(UTC)
-    ends = (Entry(seq, now, "run.failed", {"error": {"code": "internal_error", "message": "forged"}}),)
-    step = {"node": "second", "visit": 1, "outputs": {"two": "forged"}}
     return [
         RunControl(run_id=run_id, action="cancel"),
-        RunEvents(run_id=run_id, epoch=99, entries=(Entry(seq, now, "step.finished", step),)),
-        RunEvents(run_id=run_id, epoch=99, entries=ends),
+        RunEvents(run_id=run_id, last_seq=seq, has_moved=False),
+        RunEvents(run_id=run_id, last_seq=seq, has_moved=True),
         RunTokens(run_id=run_id, epoch=99, node="second", visit=1, call=9, offset=0, text="forged"),
         ModelHeld(place=place, wait_s=60),
         RunFollowed(run_id=run_id, from_start=True),

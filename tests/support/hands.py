@@ -103,7 +103,8 @@ class Hands:
         commit.entries = packed(entries)
         await self.committer.commit(commit)
         if not self.silent:
-            self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=tuple(entries)))
+            has_moved = any(entry.type.startswith("run.") for entry in entries)
+            self._bus.publish(RunEvents(run_id=claim.run_id, last_seq=commit.last_seq, has_moved=has_moved))
 
 
 @asynccontextmanager

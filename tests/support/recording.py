@@ -79,6 +79,9 @@ class Recording:
             step, None, status="running", kind="map", outputs={name: progress[name] for name in ("items", "digest")}
         )
 
+    def end_run(self) -> None:
+        pass
+
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         self._add(step, next_, status="succeeded", kind="map", outputs=self.steps[step].outputs)
         self._choose(choice)

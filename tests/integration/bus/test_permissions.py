@@ -53,7 +53,7 @@ async def test_services_reach_each_other_with_nothing_but_their_own_permissions(
         for message, sender, hearer in (
             (WorkQueued(), "gateway", "executor"),
             (RunControl(run_id=RUN, action="cancel"), "dashboard", "executor"),
-            (RunEvents(run_id=RUN, epoch=1, entries=()), "executor", "gateway"),
+            (RunEvents(run_id=RUN, last_seq=7, has_moved=True), "executor", "gateway"),
             (RunTokens(run_id=RUN, epoch=1, node="write", visit=1, text="snow"), "executor", "dashboard"),
             (WorkflowChanged(name="haiku"), "registry", "executor"),
             (KeyChanged(id="k1"), "gateway", "registry"),

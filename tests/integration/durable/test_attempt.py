@@ -315,3 +315,14 @@ async def test_async_steps_need_not_wait_for_the_disk(stored: Stored, attempts: 
     one.committing = asyncio.create_task(one.committer.run())
     assert (await result) is not None
     assert len(await finished(stored, run_id)) == 3
+
+
+async def test_the_result_of_the_last_step_is_written_with_the_end_of_the_run(
+    stored: Stored, attempts: Attempts
+) -> None:
+    run_id = await attempts.submit(CHAIN)
+    assert await attempts.executor(WireModel()).run() is not None
+    rows = await stored.database.rows("SELECT entries::text FROM events WHERE run_id = $1 ORDER BY seq", run_id)
+    last = rows[-1]["entries"]
+    assert '"step.finished"' in last
+    assert '"run.succeeded"' in last

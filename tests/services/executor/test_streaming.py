@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import UUID, uuid4
 
-from flowyard.bus.messages import RunFollowed, RunTokens, WorkQueued
+from flowyard.bus import subjects
+from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens, WorkQueued
 from flowyard.control.live import Live
 from flowyard.runs.events import StepId, Token
-from flowyard_executor.tokens import FOLLOWED_S, TokenStream
+from flowyard_executor.followers import FOLLOWED_S
+from flowyard_executor.tokens import TokenStream
 from support.attempts import WireModel
 from support.executors import Yard
 from support.in_process import InProcess, executing
@@ -77,7 +79,7 @@ async def test_a_follower_makes_the_next_calls_be_streamed(yard: Yard, wire: Wir
         run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
         await eventually(lambda: wire.calls["first"])
         async with following(yard, one, run_id) as tokens:
-            await eventually(lambda: one.parts.tokens.is_followed(run_id))
+            await eventually(lambda: one.parts.followers.follow_tokens(run_id))
             go.set()
             await yard.ended(run_id)
             await eventually(lambda: text_of(tokens, "third") == "third")
@@ -98,7 +100,7 @@ async def test_who_comes_in_the_middle_of_a_reply_gets_the_text_so_far_and_then_
         name = await yard.apply(CHAIN)
         run_id = await yard.submit(name, topic="rain")
         async with following(yard, one, run_id) as early:
-            await eventually(lambda: one.parts.tokens.is_followed(run_id))
+            await eventually(lambda: one.parts.followers.follow_tokens(run_id))
             one.parts.bus.publish(WorkQueued())
             await eventually(lambda: text_of(early, "first"))
             before = list(early)
@@ -113,13 +115,58 @@ async def test_who_comes_in_the_middle_of_a_reply_gets_the_text_so_far_and_then_
 
 async def test_a_run_counts_as_followed_for_a_while_only(yard: Yard, wire: WireModel) -> None:
     async with executing(yard) as one:
-        tokens, run_id = one.parts.tokens, uuid4()
-        await tokens.follow(RunFollowed(run_id=run_id))
-        assert tokens.is_followed(run_id)
-        tokens._followed_until[run_id] -= FOLLOWED_S
-        assert not tokens.is_followed(run_id)
-        await tokens.follow(RunFollowed(run_id=uuid4()))
-        assert run_id not in tokens._followed_until
+        followers, run_id = one.parts.followers, uuid4()
+        await followers.receive(RunFollowed(run_id=run_id, tokens=False))
+        assert (followers.follow_events(run_id), followers.follow_tokens(run_id)) == (True, False)
+        await followers.receive(RunFollowed(run_id=run_id))
+        assert followers.follow_tokens(run_id)
+        followers._events_until[run_id] -= FOLLOWED_S
+        assert not followers.follow_events(run_id)
+        await followers.receive(RunFollowed(run_id=uuid4(), tokens=False))
+        assert run_id not in followers._events_until
+
+
+async def announced(yard: Yard, wire: WireModel, run_id: UUID, *messages: RunFollowed) -> list[RunEvents]:
+    """What is announced of a run, of which `messages` say in its first call that it is followed."""
+    go, received = asyncio.Event(), list[RunEvents]()
+
+    async def answer(request: Request) -> str | Behaviour:
+        return Held(Text("ok"), go)
+
+    async def receive(message: RunEvents) -> None:
+        received.append(message)
+
+    wire.answers["first"] = answer
+    async with (
+        executing(yard, poll_s=0.05) as one,
+        one.parts.bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, receive),
+    ):
+        await eventually(lambda: wire.calls["first"])
+        for message in messages:
+            await one.parts.followers.receive(message)
+        go.set()
+        await yard.ended(run_id)
+        await eventually(lambda: received and received[-1].has_moved)
+    return received
+
+
+async def test_only_the_end_of_a_run_is_announced_unless_somebody_follows_it(yard: Yard, wire: WireModel) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    [end] = await announced(yard, wire, run_id, RunFollowed(run_id=uuid4()))
+    assert end == RunEvents(run_id=run_id, last_seq=(await yard.ended(run_id)).last_seq, has_moved=True)
+
+
+async def test_a_follower_hears_at_once_of_what_it_may_have_missed_and_then_of_each_commit(
+    yard: Yard, wire: WireModel
+) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    seen = [
+        (news.has_moved, news.last_seq)
+        for news in await announced(yard, wire, run_id, RunFollowed(run_id=run_id, tokens=False))
+    ]
+    assert seen[0] == (False, 1) or seen[0][1] > 1
+    assert len(seen) >= 4
+    assert [moved for moved, _ in seen] == [False] * (len(seen) - 1) + [True]
 
 
 class Sent:
@@ -138,12 +185,12 @@ async def test_a_long_text_is_published_in_parts_and_forgotten_when_its_step_has
     long = "雨" * 120_000
     tokens.add(run_id, 1, Token(step, long))
     tokens.flush(run_id)
-    await tokens.follow(RunFollowed(run_id=run_id, from_start=True))
+    tokens.publish_again(run_id)
     assert text_of(sent.messages[:3], "write") == text_of(sent.messages[3:], "write") == long
     tokens.add(run_id, 1, Token(step, "again", 2, 0))
     tokens.flush(run_id)
     assert (sent.messages[-1].call, sent.messages[-1].offset, sent.messages[-1].text) == (2, 0, "again")
     tokens.end_step(run_id, step)
     published = len(sent.messages)
-    await tokens.follow(RunFollowed(run_id=run_id, from_start=True))
+    tokens.publish_again(run_id)
     assert len(sent.messages) == published

@@ -10,6 +10,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, WorkflowChanged
 from flowyard.storage.database import Database
+from flowyard.storage.history import History
 from flowyard.storage.runs import Runs
 from flowyard.storage.workflows import Workflows
 from services.registry.conftest import Registry, Starting
@@ -293,7 +294,7 @@ async def test_a_workflow_with_open_runs_is_deleted_only_by_force(
         response = await client.delete("/v1/workflows/haiku", params={"force": True})
         assert response.json()["cancelled"] == [str(run_id)]
         message = await asyncio.wait_for(received.get(), 5)
-    assert (message.run_id, message.entries[0].type) == (run_id, "run.cancelled")
+    assert (message.run_id, message.has_moved) == (run_id, True)
 
 
 async def test_the_calls_that_a_deleted_workflows_run_lost_with_its_executor_are_counted_and_announced(
@@ -308,7 +309,9 @@ async def test_the_calls_that_a_deleted_workflows_run_lost_with_its_executor_are
         response = await client.delete("/v1/workflows/haiku", params={"force": True})
         assert response.json()["cancelled"] == [str(run_id)]
         message = await asyncio.wait_for(announced.get(), 5)
-    assert [entry.type for entry in message.entries] == ["model.called", "run.cancelled"]
+    stored = await History(database).entries(run_id)
+    assert [entry.type for entry in stored][-2:] == ["model.called", "run.cancelled"]
+    assert (message.last_seq, message.has_moved) == (stored[-1].seq, True)
     metrics = (await client.get("/metrics")).text
     assert 'flowyard_model_errors_total{code="executor_lost",model="m",provider="scripted"} 1.0' in metrics
 

@@ -21,14 +21,13 @@ from flowyard.bus.messages import (
     encode,
 )
 from flowyard.bus.subjects import PERMISSIONS
-from flowyard.runs.run import Entry
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 ANNOUNCEMENTS: Sequence[Announcement] = [
     WorkQueued(),
-    RunEvents(run_id=RUN, epoch=1, entries=(Entry(7, NOON, "step.finished", {"node": "write", "costs": [None, 0.5]}),)),
+    RunEvents(run_id=RUN, last_seq=7, has_moved=False),
     RunTokens(run_id=RUN, epoch=1, node="write", visit=1, item=2, text="snow"),
     RunControl(run_id=RUN, action="cancel"),
     WorkflowChanged(name="haiku"),

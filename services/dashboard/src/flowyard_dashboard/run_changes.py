@@ -31,7 +31,9 @@ class RunChanges:
 
     @contextmanager
     def bell(self) -> Iterator[Doorbell]:
-        """A bell that rings when a run's status changes, and every `poll_s` seconds, since new runs send no message."""
+        """A bell that rings when a run's status changes, and every `poll_s` seconds: new runs and claims may send no
+        message.
+        """
         bell = Doorbell(poll_s=self._poll_s)
         self._bells.add(bell)
         try:
@@ -40,7 +42,7 @@ class RunChanges:
             self._bells.discard(bell)
 
     async def _on_events(self, message: RunEvents) -> None:
-        if any(entry.type.startswith("run.") for entry in message.entries):
+        if message.has_moved:
             self._ring()
 
     async def _ring_when(self, shutting_down: asyncio.Event) -> None:

@@ -48,6 +48,7 @@ from flowyard.web.health import Check
 from flowyard.web.serve import serve
 from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
 from flowyard_executor.daily_budgets import DailyBudgets
+from flowyard_executor.followers import Followers
 from flowyard_executor.holds import Holds
 from flowyard_executor.limit_waits import LimitWaits
 from flowyard_executor.load import Load
@@ -88,7 +89,7 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
     async with (
         doorbell(parts.bus, subjects.RUNS_QUEUED, WorkQueued, poll_s=parts.settings.poll_s) as bell,
         parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, partial(_ring_for_own, parts, cancelled)),
-        parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.tokens.follow),
+        parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.followers.receive),
         parts.bus.subscribe(subjects.MODELS_HELD, ModelHeld, parts.holds.receive),
     ):
         await _run_loops(parts, bell, cancelled, _app(parts))
@@ -174,8 +175,8 @@ def _build_parts(
     waits = LimitWaits(settings.executor_name, pace, metrics.models)
     model_limits = ModelLimits(pace, settings.model_limits, waits, holds, draining=draining)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
-    tokens = TokenStream(opened.bus)
     load = Load(MemoryMeter(settings.memory_limit), fraction=settings.memory_fraction)
+    followers = Followers(opened.bus, TokenStream(opened.bus), load.running)
     metrics.executor.memory.set_function(lambda: load.memory.fraction)
     return ExecutorParts(
         running=load.running,
@@ -200,7 +201,7 @@ def _build_parts(
         draining=draining,
         callers=CachedKeys(Keys(database)),
         mismatches=mismatches,
-        tokens=tokens,
+        followers=followers,
         attempt=AttemptParts(
             executor=settings.executor_name,
             committer=committer,
@@ -210,11 +211,13 @@ def _build_parts(
             graphs=Graphs(),
             models=models,
             clock=clock,
-            observer=RunReporter(settings.executor_name, opened.bus, tokens, metrics, mismatches),
+            observer=RunReporter(
+                settings.executor_name, bus=opened.bus, followers=followers, metrics=metrics, mismatches=mismatches
+            ),
             draining=draining,
             daily_limit=daily_budgets.of,
             call_limits=model_limits.of,
-            is_followed=tokens.is_followed if settings.stream_tokens else lambda _run_id: False,
+            is_followed=followers.follow_tokens if settings.stream_tokens else lambda _run_id: False,
             may_replay=lambda: not mismatches.too_many,
             log_prompts=settings.log_prompts,
             sizes=SizeLimits(settings.outputs_limit, settings.state_limit),

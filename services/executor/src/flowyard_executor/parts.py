@@ -22,12 +22,12 @@ from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard_executor.daily_budgets import DailyBudgets
+from flowyard_executor.followers import Followers
 from flowyard_executor.holds import Holds
 from flowyard_executor.load import Load
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.model_limits import ModelLimits
 from flowyard_executor.settings import ExecutorSettings
-from flowyard_executor.tokens import TokenStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ExecutorParts:
     draining: asyncio.Event
     callers: CachedKeys
     mismatches: Mismatches
-    tokens: TokenStream
+    followers: Followers
     attempt: AttemptParts
     load: Load
     running: dict[UUID, Attempt] = field(default_factory=dict)

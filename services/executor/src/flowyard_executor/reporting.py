@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunEvents, WorkQueued
 from flowyard.durable.observer import Observer
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.runs.claim import Claim
-from flowyard.runs.entries import StoredEvent
+from flowyard.runs.entries import ENDINGS, StoredEvent
 from flowyard.runs.events import ModelCalled, RunFinished, StepFailed, StepFinished, Token
 from flowyard.telemetry.metrics import Metrics
+from flowyard_executor.followers import Followers
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.step_log import log_steps
-from flowyard_executor.tokens import TokenStream
+
+_MOVES: Final = frozenset({*ENDINGS, "run.queued", "run.waiting"})
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +26,18 @@ log = logging.getLogger(__name__)
 class RunReporter(Observer):
     """Publishes, counts and logs what the attempts of this executor do. `executor`: its name."""
 
-    def __init__(self, executor: str, bus: Bus, tokens: TokenStream, metrics: Metrics, mismatches: Mismatches) -> None:
+    def __init__(  # by keyword: one per process
+        self, executor: str, *, bus: Bus, followers: Followers, metrics: Metrics, mismatches: Mismatches
+    ) -> None:
         self._executor = executor
         self._bus = bus
-        self._tokens = tokens
+        self._followers = followers
+        self._tokens = followers.tokens
         self._metrics = metrics
         self._mismatches = mismatches
 
     def started(self, claim: Claim) -> None:
-        log.info("run started", extra={**_facts(claim), "attempt": claim.attempt, "executor": self._executor})
+        log.debug("run started", extra={**_facts(claim), "attempt": claim.attempt, "executor": self._executor})
 
     def replayed(self, claim: Claim, rows: int) -> None:
         self._metrics.executor.replayed.inc(rows)
@@ -46,8 +52,9 @@ class RunReporter(Observer):
             if isinstance(stored.event, StepFinished | StepFailed):
                 self._tokens.end_step(claim.run_id, stored.event.step)
         self._metrics.models.count(events)
-        entries = tuple(stored.entry for stored in events)
-        self._bus.publish(RunEvents(run_id=claim.run_id, epoch=claim.epoch, entries=entries))
+        last, has_moved = events[-1].entry, any(stored.entry.type in _MOVES for stored in events)
+        if has_moved or self._followers.follow_events(claim.run_id):
+            self._bus.publish(RunEvents(run_id=claim.run_id, last_seq=last.seq, has_moved=has_moved))
         log_steps(claim.run_id, events)
 
     def token(self, claim: Claim, token: Token) -> None:

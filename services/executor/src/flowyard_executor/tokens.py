@@ -9,16 +9,11 @@ from typing import Final
 from uuid import UUID
 
 from flowyard.bus.connection import Bus
-from flowyard.bus.messages import RunFollowed, RunTokens
+from flowyard.bus.messages import RunTokens
 from flowyard.runs.events import StepId, Token
 
 GATHER_S: Final = 0.03
 """Tokens are gathered for a moment: a message per word would be too many."""
-FOLLOWED_S: Final = 15.0
-"""How long a run counts as followed after the last message that says so."""
-_MOST_FOLLOWED: Final = 10_000
-
-
 _MOST_CHARACTERS: Final = 50_000
 """Of one message."""
 
@@ -54,25 +49,13 @@ class TokenStream:
         self._bus = bus
         self._texts: dict[UUID, dict[StepId, _Text]] = {}
         self._changed: set[UUID] = set()
-        self._followed_until: dict[UUID, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def is_followed(self, run_id: UUID) -> bool:
-        return self._followed_until.get(run_id, 0.0) > asyncio.get_running_loop().time()
-
-    async def follow(self, message: RunFollowed) -> None:
-        """From now on for a while, the run's tokens are published."""
-        now = asyncio.get_running_loop().time()
-        self._followed_until.pop(message.run_id, None)
-        self._followed_until[message.run_id] = now + FOLLOWED_S
-        for run_id, until in list(self._followed_until.items()):
-            if until > now and len(self._followed_until) <= _MOST_FOLLOWED:
-                break
-            del self._followed_until[run_id]
-        if message.from_start:
-            for text in self._texts.get(message.run_id, {}).values():
-                text.publish_again()
-            self.flush(message.run_id)
+    def publish_again(self, run_id: UUID) -> None:
+        """The texts so far of the run's calls at work, from their beginnings."""
+        for text in self._texts.get(run_id, {}).values():
+            text.publish_again()
+        self.flush(run_id)
 
     def add(self, run_id: UUID, epoch: int, token: Token) -> None:
         texts = self._texts.setdefault(run_id, {})

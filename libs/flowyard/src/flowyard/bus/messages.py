@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flowyard.bus import subjects
-from flowyard.runs.run import Entry
 
 M = TypeVar("M", bound="BusMessage")
 
@@ -35,14 +34,17 @@ class WorkQueued(Announcement):
 
 
 class RunEvents(Announcement):
-    """Events of a run, after their commit. A gap in `seq`: some were lost, and have to be read from the database."""
+    """A run has new events: they are in Postgres. `last_seq`: the number of the last one.
+
+    `has_moved`: whether the run's status has changed. Of the others, executors announce only those of followed runs.
+    """
 
     pattern: ClassVar = subjects.ANY_RUN_EVENTS
     id_field: ClassVar = "run_id"
 
     run_id: UUID
-    epoch: int
-    entries: tuple[Entry, ...]
+    last_seq: int
+    has_moved: bool
 
 
 class RunTokens(Announcement):
@@ -74,15 +76,16 @@ class ModelHeld(Announcement):
 
 
 class RunFollowed(Announcement):
-    """Somebody reads the tokens of a run. Published again and again, since it holds for a while only.
+    """Somebody reads a run's events as they come. Published again and again, since it holds for a while only.
 
-    `from_start`: the texts so far of the calls that are at work are wanted, too.
+    `tokens`: and what its models reply, word by word. `from_start`: also the texts so far of the calls at work.
     """
 
     pattern: ClassVar = subjects.ANY_RUN_FOLLOWED
     id_field: ClassVar = "run_id"
 
     run_id: UUID
+    tokens: bool = True
     from_start: bool = False
 
 

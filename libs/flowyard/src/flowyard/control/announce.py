@@ -16,8 +16,7 @@ def announce(moved: Moved, bus: Bus, metrics: Metrics) -> None:
         bus.publish(RunControl(run_id=moved.run_id, action="cancel"))
         return
     metrics.models.count(moved.lost)
-    # Epoch 0: nobody has claimed the run now.
-    bus.publish(RunEvents(run_id=moved.run_id, epoch=0, entries=(*(call.entry for call in moved.lost), moved.entry)))
+    bus.publish(RunEvents(run_id=moved.run_id, last_seq=moved.entry.seq, has_moved=True))
     if moved.status == "queued":
         bus.publish(WorkQueued())
     elif moved.status not in OPEN:

@@ -1,6 +1,7 @@
 """Follows runs as they go on. NATS is the doorbell: events are read from Postgres, in order and without gaps.
 
 One subscription rings for all runs. Behind it is a poll, one statement for all runs that are followed.
+Executors announce the events of a run only while they know that somebody follows it, and always that it has moved.
 Tokens are subscribed to per run: there may be many of them, and few readers want them.
 """
 
@@ -83,6 +84,8 @@ class Live:
         async with AsyncExitStack() as stack:
             if tokens:
                 await stack.enter_async_context(self._tokens(listener))
+            following = asyncio.create_task(self._keep_following(listener, tokens=tokens))
+            stack.callback(following.cancel)
             listener.followed = True
             ended = False
             while not (ended and listener.is_empty) and not listener.gone:
@@ -131,8 +134,8 @@ class Live:
 
     async def _receive(self, message: RunEvents) -> None:
         for listener in self._listeners.get(message.run_id, ()):
-            if not listener.only_end or any(map(_ends, message.entries)):
-                listener.add_news(max((entry.seq for entry in message.entries), default=0))
+            if not listener.only_end or message.has_moved:
+                listener.add_news(message.last_seq)
 
     @asynccontextmanager
     async def _tokens(self, listener: RunListener) -> AsyncIterator[None]:
@@ -141,16 +144,13 @@ class Live:
 
         async with self._bus.subscribe(subjects.run_tokens(listener.run_id), RunTokens, receive):
             listener.must_stream_again = True
-            following = asyncio.create_task(self._keep_following(listener))
-            try:
-                yield
-            finally:
-                following.cancel()
+            yield
 
-    async def _keep_following(self, listener: RunListener) -> None:
-        """Lets executors know that the run's tokens are read."""
+    async def _keep_following(self, listener: RunListener, *, tokens: bool) -> None:
+        """Lets executors know that the run is followed."""
         while True:
-            self._bus.publish(RunFollowed(run_id=listener.run_id, from_start=listener.must_stream_again))
+            from_start = listener.must_stream_again
+            self._bus.publish(RunFollowed(run_id=listener.run_id, tokens=tokens, from_start=from_start))
             listener.must_stream_again = False
             for _ in range(_POLLS_PER_SIGN):
                 await asyncio.sleep(self._poll_s)

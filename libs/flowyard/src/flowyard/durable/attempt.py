@@ -123,6 +123,11 @@ class Attempt:
             self.task.cancel()
 
     @property
+    def durable_seq(self) -> int:
+        """The number of its last event that is on disk."""
+        return self._journal.writer.durable_seq
+
+    @property
     def can_be_stopped(self) -> bool:
         return self._stopped is None and not self.is_ending
 

@@ -116,6 +116,9 @@ class DurableRecorder:
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         self._journal.end_map(step, next_, choice)
 
+    def end_run(self) -> None:
+        self._journal.writer.commit_only_at_end()
+
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         """Raises HandBack if the executor drains, once no step of the run is at work.
 

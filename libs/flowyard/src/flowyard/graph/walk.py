@@ -75,7 +75,7 @@ class Walk:
             self.recorder.settle(end)
             raise self.fail(failure_of(error, branch.at)) from error
         self.recorder.settle(end, decision.data, decision.event)
-        return self.marking.advance(branch, decision, outputs)
+        return self._advance(branch, decision, outputs)
 
     def end_map(self, branch: Branch, outputs: dict[str, Any]) -> list[Branch]:
         """`outputs`: the collected results of the map's items. Raises NodeFailed."""
@@ -85,13 +85,13 @@ class Walk:
         self.sizes.end_map(self.marking, (branch.at, branch.visit), self.plan.maps[branch.at].collect_field)
         decision = self._decided(branch, outputs)
         self.recorder.settle_map(StepId(branch.at, branch.visit), decision.data, decision.event)
-        return self.marking.advance(branch, decision, outputs)
+        return self._advance(branch, decision, outputs)
 
     def choose(self, branch: Branch) -> list[Branch]:
         """Continues from a place without work. Raises NodeFailed."""
         decision = self._decided(branch, {})
         self.recorder.decide(StepId(branch.at, branch.visit), decision.data, decision.event)
-        return self.marking.advance(branch, decision, None)
+        return self._advance(branch, decision, None)
 
     def fail(self, failure: Failure) -> NodeFailed:
         """The error that ends the run: that of the first step that failed it."""
@@ -222,6 +222,12 @@ class Walk:
             if is_whole or branch.at in self.plan.deciding:
                 return branch
         return None
+
+    def _advance(self, branch: Branch, decision: Decision, outputs: State | None) -> list[Branch]:
+        ready = self.marking.advance(branch, decision, outputs)
+        if self.marking.is_over:
+            self.recorder.end_run()
+        return ready
 
     def _decided(self, branch: Branch, outputs: State, handled: str | None = None) -> Decision:
         try:

@@ -69,6 +69,9 @@ class Recorder(Protocol):
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         """Records that all items of a map have ended, and how the run continues."""
 
+    def end_run(self) -> None:
+        """Nothing follows but the run's end: what isn't durable yet becomes so with it."""
+
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         """Returns when the step may begin: when the results before it are durable. `timeout_s`: its time limit."""
 
@@ -121,6 +124,9 @@ class InMemory:
 
     def settle_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         self.decide(step, next_, choice)
+
+    def end_run(self) -> None:
+        pass
 
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
         return Begun(0.0, timeout_s)
