@@ -19,7 +19,7 @@ from flowyard.runs.events import Failure
 from flowyard_cli.logs.compose import ContainerLogs
 from flowyard_cli.logs.files import LogFiles
 from flowyard_cli.logs.line import LineFilter, LogLine, NoLogs, in_order
-from flowyard_embedded.stack.logs import LogFile
+from flowyard_embedded.stack.log_file import LogFile
 from flowyard_embedded.stack.state import GatewayAccess, write_access
 from support.remote import Remote, open_remote
 

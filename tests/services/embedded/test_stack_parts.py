@@ -14,7 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from flowyard.storage.schema import VERSION
-from flowyard_embedded.stack.logs import LineStyle, LogFile, render_line
+from flowyard_embedded.stack.log_file import LogFile
+from flowyard_embedded.stack.logs import LineStyle, render_line
 from flowyard_embedded.stack.place import Place, find_place
 from flowyard_embedded.stack.services import Ports, Surroundings, our_services
 from flowyard_embedded.stack.stack import Backoff

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from flowyard_cli.logs.line import LineFilter, LogLine, OnLine, dated, decode_line
-from flowyard_embedded.stack.logs import OLD_FILES
+from flowyard_embedded.stack.log_file import OLD_FILES
 
 _LOOK_S: Final = 0.2
 

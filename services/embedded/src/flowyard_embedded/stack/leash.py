@@ -1,13 +1,17 @@
 """Runs a service's `main` in a process that ends when its supervisor does, even by `kill -9`.
 
-`python -m flowyard_embedded.stack.leash DATA NAME MODULE`: standard input is the leash, a pipe of which only the
+`python -m flowyard_embedded.stack.leash DATA NAME MODULE`: standard input is the leash, a socket of which only the
 supervisor has the other end. By DATA and NAME a later start recognises a process that was left behind.
+
+When the log file is full, to which the process writes its output, the supervisor sends another one over the leash. The
+process couldn't open it itself: where root starts the stack, services run as a user who may not.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -20,6 +24,9 @@ from flowyard_embedded.startup import quick_imports
 MODULE: Final = "flowyard_embedded.stack.leash"
 GRACE_S: Final = 5.0
 """How long a service without a supervisor has to finish its work."""
+_MESSAGE_BYTES: Final = 16
+_STDOUT: Final = 1
+_STDERR: Final = 2
 
 
 def command(data: Path, name: str, module: str) -> list[str]:
@@ -28,7 +35,7 @@ def command(data: Path, name: str, module: str) -> list[str]:
 
 
 def main() -> None:
-    threading.Thread(target=_end_with_supervisor, name="leash", daemon=True).start()
+    threading.Thread(target=_follow_supervisor, name="leash", daemon=True).start()
     module = sys.argv[3]
     sys.argv = [module]
     with quick_imports():
@@ -36,9 +43,14 @@ def main() -> None:
     sys.exit(service.main())
 
 
-def _end_with_supervisor() -> None:
-    # Nothing is ever written to this pipe: a read returns when the other end is closed.
-    os.read(0, 1)
+def _follow_supervisor() -> None:
+    leash = socket.socket(fileno=0)
+    # Nothing comes when the other end is closed.
+    while (received := socket.recv_fds(leash, _MESSAGE_BYTES, 1))[0]:
+        for descriptor in received[1]:
+            os.dup2(descriptor, _STDOUT)
+            os.dup2(descriptor, _STDERR)
+            os.close(descriptor)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)
     os.kill(os.getpid(), signal.SIGKILL)

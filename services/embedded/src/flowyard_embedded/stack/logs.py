@@ -1,22 +1,15 @@
-"""The log lines of services: as JSON in files of a limited size, and rendered for people."""
+"""The log lines of services, rendered for people."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from flowyard_embedded.streams import printable
 
-FILE_LIMIT: Final = 10_000_000
-"""The size of one log file, in bytes."""
-OLD_FILES: Final = 2
-"""How many full files are kept: `.1` is the newest of them."""
 SUPERVISOR: Final = "flowyard"
 """The name in front of the supervisor's own lines."""
 # `trace_id` is the run's id without dashes.
@@ -85,38 +78,3 @@ def _value(value: Any) -> str:
 
 def _coloured(text: str, colour: int | None, style: LineStyle) -> str:
     return f"\x1b[{colour}m{text}{_RESET}" if style.colours and colour else text
-
-
-class LogFile:
-    """Appends to a file, and renames the file when it is full. Lines that can't be written are dropped."""
-
-    def __init__(self, path: Path, *, limit: int = FILE_LIMIT) -> None:
-        self._path = path
-        self._limit = limit
-        self._file: BinaryIO | None = None
-
-    def write(self, lines: bytes) -> None:
-        """Appends whole lines."""
-        with suppress(OSError):
-            file = self._open()
-            file.write(lines)
-            if file.tell() >= self._limit:
-                self.close()
-                self._rotate()
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _open(self) -> BinaryIO:
-        if self._file is None:
-            number = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self._file = open(number, "ab", buffering=0)  # noqa: PTH123, SIM115  # open for as long as the service runs
-        return self._file
-
-    def _rotate(self) -> None:
-        files = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, OLD_FILES + 1))]
-        for older, newer in zip(reversed(files), reversed(files[:-1]), strict=False):
-            if newer.exists():
-                newer.replace(older)

@@ -1,33 +1,41 @@
-"""What a stack writes: each service's lines to a log file of its own and to the screen.
+"""What a stack writes: services write their lines to log files, from which they are shown on the screen.
 
-A supervisor must never wait for a reader: a paused terminal, or a pipe that nobody empties, would stop it, and with it
-every service that writes a log line. So a thread writes to the screen.
+A supervisor must never wait for a reader: a paused terminal, or a pipe that nobody empties, would stop it. So a thread
+writes to the screen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import sys
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from flowyard_embedded import streams
-from flowyard_embedded.stack.logs import SUPERVISOR, LineStyle, LogFile, render_line, supervisor_line
+from flowyard_embedded.stack.log_file import FILE_LIMIT, LogFile
+from flowyard_embedded.stack.logs import SUPERVISOR, LineStyle, render_line, supervisor_line
 
-_REMEMBERED: Final = 8
-"""How many of a service's last lines are kept, for the message that it failed."""
+_LAST_LINES: Final = 8
+"""How many of a service's last lines are shown with the message that it failed."""
+_LOOK_S: Final = 0.2
+"""How often new lines are shown."""
+_CHECK_S: Final = 1.0
+"""How often it is looked at how long log files are, when nobody sees them."""
+_TIME: Final = b'{"ts": "'
+_TIME_LENGTH: Final = len("2026-11-23T12:01:03.456Z")
 _PLAIN: Final = LineStyle(width=0, colours=False)
 _MOST_WAITING: Final = 5_000
 """How many lines may wait for the screen. More are dropped there; the log files have all of them."""
 _CLOSE_WITHIN_S: Final = 1.0
 
 Stream: TypeAlias = Literal["out", "err"]
+Renew: TypeAlias = Callable[[int], None]
 
 
 class _ScreenLine(NamedTuple):
@@ -45,13 +53,22 @@ class Screen:
         self._thread.start()
         self.closed = False
 
+    @property
+    def room(self) -> int:
+        """How many more lines may wait."""
+        return _MOST_WAITING - self._lines.qsize()
+
+    def leave_out(self, lines: int) -> None:
+        """As if so many lines had been shown for which there is no room."""
+        self._left_out += lines
+
     def show(self, text: str, *, stream: Stream = "out") -> None:
         if self.closed:
             return
         try:
             self._lines.put_nowait(_ScreenLine(stream, text))
         except queue.Full:
-            self._left_out += 1
+            self.leave_out(1)
 
     def close(self) -> None:
         """Writes the lines that still wait, for at most two seconds; writes nothing from then on."""
@@ -93,42 +110,85 @@ class Screen:
 class StackOutput:
     """`as_json`: log lines are shown as they are, and are all that is written to standard output."""
 
-    def __init__(self, logs: Path, screen: Screen, *, as_json: bool, width: int) -> None:
+    def __init__(self, logs: Path, screen: Screen, *, as_json: bool, width: int, file_limit: int = FILE_LIMIT) -> None:
         self._logs = logs
+        self._file_limit = file_limit
         self._screen = screen
         self._as_json = as_json
         self._style = LineStyle(width, colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+        self._own = LogFile(logs / f"{SUPERVISOR}.log", limit=file_limit)
         self._files: dict[str, LogFile] = {}
-        self._last: dict[str, deque[bytes]] = {}
+        self._renew: dict[str, Renew] = {}
 
-    def append(self, name: str, lines: Sequence[bytes]) -> None:
-        """Lines that the service `name` has written, without their newlines."""
+    def open_log(self, name: str, renew: Renew) -> int:
+        """The descriptor of the file to which the service `name` is to append its lines.
+
+        `renew` is called with another one when that file is full.
+        """
         if name not in self._files:
-            self._files[name] = LogFile(self._logs / f"{name}.log")
-            self._last[name] = deque(maxlen=_REMEMBERED)
-        self._files[name].write(b"\n".join([*lines, b""]))
-        self._last[name].extend(lines)
-        if not self._screen.closed:
-            for line in lines:
-                text = line.decode(errors="replace")
-                self._screen.show(text if self._as_json else render_line(name, text, self._style))
+            self._files[name] = LogFile(self._logs / f"{name}.log", limit=self._file_limit)
+        self._renew[name] = renew
+        return self._files[name].descriptor
+
+    def end_log(self, name: str) -> None:
+        """To be called when the service has ended."""
+        self._files[name].end_line()
+        self._show_new()
+
+    async def watch(self) -> None:
+        """Shows what services write, and puts full files aside. Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(_CHECK_S if self._screen.closed else _LOOK_S)
+            self._show_new()
+            for name, file in self._files.items():
+                if (descriptor := file.renewed()) is not None:
+                    self._renew[name](descriptor)
 
     def log(self, level: str, event: str, **fields: Any) -> None:
         """A log line of the supervisor itself."""
-        self.append(SUPERVISOR, [supervisor_line(level, event, fields, datetime.now(UTC)).encode()])
+        line = supervisor_line(level, event, fields, datetime.now(UTC)).encode()
+        self._own.write(line + b"\n")
+        self._show_new()
+        self._show(SUPERVISOR, line)
 
     def show_progress(self, text: str) -> None:
         """A step of the start or of the end."""
+        self._show_new()
         self._screen.show(text, stream="err")
 
     def show_result(self, text: str) -> None:
         """What the start came to: the addresses, and how to end the stack."""
+        self._show_new()
         self._screen.show(text, stream="err" if self._as_json else "out")
 
     def last_lines(self, name: str) -> list[str]:
-        return [render_line("", line.decode(errors="replace"), _PLAIN).strip() for line in self._last.get(name, ())]
+        lines = self._files[name].last_lines(_LAST_LINES) if name in self._files else ()
+        return [render_line("", line.decode(errors="replace"), _PLAIN).strip() for line in lines]
 
     def close(self) -> None:
+        self._show_new()
         self._screen.close()
-        for file in self._files.values():
+        for file in (self._own, *self._files.values()):
             file.close()
+
+    def _show_new(self) -> None:
+        if self._screen.closed:
+            return
+        new = [(name, line) for name, file in self._files.items() for line in file.new_lines()]
+        room = self._screen.room
+        for name, line in _in_order(new[:room]):
+            self._show(name, line)
+        self._screen.leave_out(len(new[room:]))
+
+    def _show(self, name: str, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        self._screen.show(text if self._as_json else render_line(name, text, self._style))
+
+
+def _in_order(lines: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """By their times. What isn't one of our log lines stays behind the one before it."""
+    times, time = [], b""
+    for place, (_, line) in enumerate(lines):
+        time = line[len(_TIME) : len(_TIME) + _TIME_LENGTH] if line.startswith(_TIME) else time
+        times.append((time, place))
+    return [lines[place] for _, place in sorted(times)]

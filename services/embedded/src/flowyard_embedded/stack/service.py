@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,9 +20,6 @@ from flowyard_embedded.stack.stack import keep_running
 from flowyard_embedded.stack.state import ProcessState, ProcessStatus
 
 _FIRST_TRIES: Final = 3
-_CHUNK: Final = 1 << 16
-_LONGEST_LINE: Final = 1 << 20
-_LAST_OUTPUT_S: Final = 0.5
 _MOST_SILENCES: Final = 3
 """A process that so often in a row doesn't answer in time hangs: after nine seconds at most, it is killed."""
 _LISTENS_WITHIN_S: Final = 90.0
@@ -54,6 +52,7 @@ class SupervisedService:
         self._output = output
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
+        self._leash: socket.socket | None = None
         self._state: ProcessState = "down"
         self._starts = 0
         self._settled = asyncio.Event()
@@ -145,29 +144,40 @@ class SupervisedService:
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """The process, in a session of its own: Ctrl-C is for the supervisor. Ends it at the end of the block."""
+        """The process, in a session of its own: Ctrl-C is for the supervisor. Ends it at the end of the block.
+
+        It has the other end of our leash, see there, and appends its output to its log file.
+        """
         self._starts += 1
-        process = await asyncio.create_subprocess_exec(
-            *self._spec.command,
-            env=dict(self._spec.environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            **run_as(self._spec.account),
-        )
-        self._process = process
-        self._change("starting")
-        reading = asyncio.create_task(self._read_output(process))
-        try:
-            yield process
-        finally:
-            await self._end(process)
-            # A child process of it may still hold the pipe, and never close it.
-            await asyncio.wait([reading], timeout=_LAST_OUTPUT_S)
-            reading.cancel()
-            self._process = None
-            self._change("down")
+        self._leash, theirs = socket.socketpair()
+        self._leash.settimeout(0)
+        with self._leash:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *self._spec.command,
+                    env=dict(self._spec.environment),
+                    stdin=theirs.fileno(),
+                    stdout=self._output.open_log(self.name, self._give_log),
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    **run_as(self._spec.account),
+                )
+            self._process = process
+            self._change("starting")
+            try:
+                yield process
+            finally:
+                await self._end(process)
+                self._output.end_log(self.name)
+                self._process = None
+                self._change("down")
+
+    def _give_log(self, descriptor: int) -> None:
+        """The process is to write to this file from now on."""
+        if self._leash is not None:
+            # It may have ended just now.
+            with suppress(OSError):
+                socket.send_fds(self._leash, [b"log"], [descriptor])
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
@@ -179,18 +189,6 @@ class SupervisedService:
                 self._output.log("WARNING", f"{self.name} is killed: it didn't end in time")
         self.kill()
         await process.wait()
-
-    async def _read_output(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101  # a pipe, as set above
-        rest = b""
-        while chunk := await process.stdout.read(_CHUNK):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > _LONGEST_LINE:
-                lines, rest = [*lines, rest], b""
-            if lines:
-                self._output.append(self.name, lines)
-        if rest:
-            self._output.append(self.name, [rest])
 
     def _change(self, state: ProcessState) -> None:
         self._state = state

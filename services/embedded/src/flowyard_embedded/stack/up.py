@@ -73,6 +73,7 @@ async def live(options: StackOptions) -> Outcome:
     stack = Stack(output)
     with closing(output), ended_by_signals(stack) as ending:
         state = StateFile(options.place.state, stack.statuses, executors=options.executors)
+        watching = asyncio.create_task(output.watch())
         starting = asyncio.create_task(_start(Starting(options, stack, output, state)))
         try:
             waiting = asyncio.create_task(ending.requested.wait())
@@ -90,6 +91,7 @@ async def live(options: StackOptions) -> Outcome:
             starting.cancel()
             await asyncio.wait([starting])
             await stack.end()
+            watching.cancel()
             state.enter("ended")
     if ending.killed:
         return "killed"
