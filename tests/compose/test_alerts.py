@@ -22,12 +22,14 @@ RINGS_WITHIN_S: Final = 90
 SILENT_WITHIN_S: Final = 150
 FOUND_WITHIN_S: Final = 15
 PARTS: Final = [
-    ("postgres", "FlowyardPostgresDown"),
-    ("nats", "FlowyardNatsDown"),
-    ("registry", "FlowyardServiceMissing"),
-    ("gateway", "FlowyardServiceMissing"),
-    ("dashboard", "FlowyardServiceMissing"),
-    ("executor", "FlowyardNoExecutors"),
+    ("stop", "postgres", "FlowyardPostgresDown"),
+    ("stop", "nats", "FlowyardNatsDown"),
+    ("stop", "registry", "FlowyardServiceMissing"),
+    ("stop", "gateway", "FlowyardServiceMissing"),
+    ("stop", "dashboard", "FlowyardServiceMissing"),
+    ("stop", "executor", "FlowyardNoExecutors"),
+    ("kill", "executor-2", "FlowyardExecutorLost"),
+    ("pause", "gateway", "FlowyardProcessHangs"),
 ]
 
 
@@ -42,20 +44,20 @@ async def is_silent(compose: Composed) -> bool:
 
 
 @pytest.mark.rare
-@pytest.mark.parametrize(("part", "alert"), PARTS)
+@pytest.mark.parametrize(("how", "part", "alert"), PARTS)
 async def test_a_part_that_is_stopped_rings_one_alert_that_names_it_and_no_other(
-    compose: Composed, part: str, alert: str
+    compose: Composed, how: str, part: str, alert: str
 ) -> None:
     await eventually(lambda: is_silent(compose), SILENT_WITHIN_S, pause_s=2)
     containers = compose.project.containers(part) if part == "executor" else [compose.project.container(part)]
-    seen: set[str] = set()
+    seen: dict[str, dict[str, str]] = {}
 
     async def rings() -> bool:
         now = await firing(compose)
         seen.update(now)
         return alert in now
 
-    await asyncio.to_thread(docker, "stop", *containers)
+    await asyncio.to_thread(docker, how, *containers)
     try:
         await eventually(rings, RINGS_WITHIN_S, pause_s=2, explain=lambda: str(seen))
         # Long enough for those that come later.
@@ -64,9 +66,10 @@ async def test_a_part_that_is_stopped_rings_one_alert_that_names_it_and_no_other
             await rings()
             await asyncio.sleep(2)
     finally:
-        await asyncio.to_thread(docker, "start", *containers)
+        await asyncio.to_thread(docker, "unpause" if how == "pause" else "start", *containers)
     await eventually(lambda: is_silent(compose), SILENT_WITHIN_S, pause_s=2)
-    assert seen == {alert}
+    assert seen.keys() == {alert}
+    assert seen[alert].get("name") in {None, compose.project.container(part)}
 
 
 @pytest.mark.parametrize("service", ["executor-1", "registry"])

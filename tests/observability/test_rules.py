@@ -88,10 +88,10 @@ def test_no_text_of_an_alert_names_a_label_that_it_lacks() -> None:
 
 
 def test_what_executors_measure_for_all_is_never_added_up() -> None:
-    of_the_system = r"flowyard_(queue_depth|queue_oldest_age_seconds|runs_orphaned)\b"
+    of_the_system = r"flowyard_(queue_depth|queue_oldest_age_seconds|runs_orphaned|executor_silent)\b"
     for rule in _rules():
         for aggregate in re.finditer(rf"(\w+)( by \(.*?\) )?\({of_the_system}{{job=\"executor\"}}", rule["expr"]):
-            assert aggregate[1] == "max", rule
+            assert aggregate[1] in {"max", "max_over_time"}, rule
         assert not re.search(rf"{of_the_system}(?!:max|{{job=\"executor\")", rule["expr"]), rule
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from flowyard.errors.requests import AgentTaken, UnknownAgent
-from flowyard.storage.agents import Agents, NewAgent
+from flowyard.storage.agents import SILENT_S, Agents, NewAgent
 from flowyard.storage.database import Database
 
 EXECUTOR = NewAgent("executor-1", "executor", "executor", "0.1.0", "box", {"slots": 32})
@@ -65,6 +65,19 @@ async def test_a_sweep_forgets_who_is_gone_and_nobody_else(database: Database, a
     await agents.register(replace(EXECUTOR, id="executor-2"))
     assert await agents.sweep() == ["executor-1"]
     assert await database.value("SELECT count(*) FROM agents") == 1
+
+
+async def test_an_executor_is_silent_when_its_heartbeats_end_and_not_when_it_has_left(
+    database: Database, agents: Agents
+) -> None:
+    for name in ("killed", "left", "other"):
+        await agents.register(replace(EXECUTOR, id=name, name=name, kind="http" if name == "other" else "executor"))
+    await agents.deregister("left")
+    assert await agents.silent_executors() == []
+    await grow_old(database, SILENT_S + 1)
+    assert await agents.silent_executors() == ["killed"]
+    await agents.heartbeat("killed", {}, key_id=None)
+    assert await agents.silent_executors() == []
 
 
 async def test_one_that_was_gone_and_comes_back_is_new(database: Database, agents: Agents) -> None:

@@ -63,6 +63,7 @@ async def test_with_little_memory_nothing_is_claimed_until_the_executor_is_idle(
         load = one.parts.load
         assert load.free(32) == 31
         load.act(of(85))
+        assert (one.count("executor_memory_fraction"), one.count("executor_memory_limit_fraction")) == (0.85, 0.8)
         assert load.free(32) == 0
         may_go.set()
         await eventually(lambda: not one.parts.running)

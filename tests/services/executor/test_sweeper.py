@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ import pytest
 
 from flowyard.errors.services import Unavailable
 from flowyard.runs.run import Entry
+from flowyard.storage.agents import Agents, NewAgent
 from flowyard.storage.retention import BATCH, Retention
 from flowyard_executor.parts import ExecutorParts
-from flowyard_executor.sweeper import lost_its_executor
+from flowyard_executor.sweeper import lost_its_executor, measure
 from support.attempts import WireModel
 from support.executors import Yard
 from support.in_process import executing
@@ -141,3 +143,17 @@ async def old_run(yard: Yard) -> UUID:
         run_id,
     )
     return run_id
+
+
+async def test_an_executor_that_ended_without_deregistering_is_seen_by_the_others(yard: Yard) -> None:
+    two = NewAgent("two", "two", "executor", "1", "box")
+    agents = Agents(yard.database)
+    await agents.register(two)
+    await yard.database.execute("UPDATE agents SET heartbeat_at = now() - interval '11 s'")
+    async with executing(yard) as one:
+        await eventually(lambda: one.count("executor_silent", name="two") == 1)
+        assert one.parts.metrics.value("flowyard_executor_silent", name="one") is None
+        await agents.register(two)
+        measuring = asyncio.create_task(measure(one.parts, every_s=0.05))
+        await eventually(lambda: one.parts.metrics.value("flowyard_executor_silent", name="two") is None)
+        measuring.cancel()

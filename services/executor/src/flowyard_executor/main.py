@@ -178,6 +178,7 @@ def _build_parts(
     load = Load(MemoryMeter(settings.memory_limit), fraction=settings.memory_fraction)
     followers = Followers(opened.bus, TokenStream(opened.bus), load.running)
     metrics.executor.memory.set_function(lambda: load.memory.fraction)
+    metrics.executor.most_memory.set(settings.memory_fraction)
     return ExecutorParts(
         running=load.running,
         load=load,

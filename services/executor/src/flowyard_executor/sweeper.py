@@ -67,7 +67,7 @@ def lost_its_executor(entry: Entry) -> bool:
 
 
 async def measure(parts: ExecutorParts, *, every_s: float = 5.0) -> None:
-    """Sets the gauges of the queue and of this process's commits."""
+    """Sets the gauges of the queue, of all executors, and of this process's commits."""
     while True:
         parts.metrics.commits.waiting.set(parts.committer.waiting)
         try:
@@ -75,6 +75,7 @@ async def measure(parts: ExecutorParts, *, every_s: float = 5.0) -> None:
                 parts.metrics.runs.depth.labels(status).set(depth)
             parts.metrics.runs.oldest_queued.set(await parts.queue.oldest_queued_s())
             parts.metrics.runs.orphaned.set(await parts.queue.orphaned())
+            parts.metrics.runs.show_silent(await parts.agents.silent_executors())
         except Unavailable:
             log.debug("can't measure the queue: Postgres is unreachable")
             parts.metrics.runs.forget_queue()

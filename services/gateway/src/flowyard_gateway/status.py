@@ -13,7 +13,7 @@ from fastapi import APIRouter
 
 from flowyard.api.runs import money
 from flowyard.api.status import ExecutorView, HolderView, LimitWaitView, QueueView, ServiceView, StatusView, TodayView
-from flowyard.storage.agents import Agent
+from flowyard.storage.agents import SILENT_S, Agent
 from flowyard.storage.overview import Holder
 from flowyard.storage.schema import VERSION
 from flowyard.web.auth import READ
@@ -23,8 +23,6 @@ from flowyard_gateway.other_services import TIMEOUT_S
 from flowyard_gateway.parts import GatewayParts, InjectedParts
 
 _MOST_EXECUTORS: Final = 1000
-_SILENT_AFTER_S: Final = 10.0
-"""Executors send a heartbeat every three seconds."""
 
 router = APIRouter(prefix="/v1", tags=["status"], route_class=StrictJsonRoute)
 
@@ -116,7 +114,7 @@ async def _today(parts: GatewayParts, since: datetime) -> TodayView | None:
 
 
 def _executor(agent: Agent) -> ExecutorView:
-    is_silent = agent.silent_s > _SILENT_AFTER_S
+    is_silent = agent.silent_s > SILENT_S
     return ExecutorView(
         id=agent.id,
         name=agent.name,

@@ -18,6 +18,8 @@ AgentKind: TypeAlias = Literal["executor", "http", "nats"]
 
 TTL_S: Final = 60.0
 """Seconds after its last heartbeat until an agent counts as gone."""
+SILENT_S: Final = 10.0
+"""Seconds after its last heartbeat until an executor counts as one that doesn't answer; it sends one every three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,11 @@ class Agents:
         rows = await self._database.rows(_PAGE, self._ttl_s, after, kind, limit)
         return [Agent(**row) for row in rows]
 
+    async def silent_executors(self) -> list[str]:
+        """The names of the executors that send no heartbeats any more, and have neither deregistered nor been swept."""
+        rows = await self._database.rows(_SILENT_EXECUTORS, SILENT_S)
+        return [row["name"] for row in rows]
+
     async def deregister(self, agent_id: str) -> None:
         """Raises UnknownAgent."""
         was_there = await self._database.value(_DEREGISTER, self._ttl_s, agent_id)
@@ -137,6 +144,10 @@ WHERE {_THERE} AND id = $2 AND {_OWNED_BY.format("$4")} RETURNING {_COLUMNS}
 _PAGE: Final = f"""
 SELECT {_COLUMNS} FROM agents WHERE {_THERE} AND ($2::text IS NULL OR id > $2) AND ($3::text IS NULL OR kind = $3)
 ORDER BY id LIMIT $4
+"""
+
+_SILENT_EXECUTORS: Final = """
+SELECT name FROM agents WHERE kind = 'executor' AND heartbeat_at < now() - make_interval(secs => $1) ORDER BY name
 """
 
 _DEREGISTER: Final = f"""

@@ -74,10 +74,10 @@ class _MetricFactory:
 
 
 class RunMetrics:
-    """Runs, from submission to end, and their queue.
+    """Runs, from submission to end, their queue, and who should execute them.
 
-    `depth`, `oldest_queued` and `orphaned` count the whole system, and each executor measures them: use the maximum
-    over executors, never the sum.
+    `depth`, `oldest_queued`, `orphaned` and the silent executors are of the whole system, and each executor measures
+    them: use the maximum over executors, never the sum.
     """
 
     def __init__(self, make: _MetricFactory) -> None:
@@ -97,6 +97,8 @@ class RunMetrics:
         self.oldest_queued = make.gauge("queue_oldest_age_seconds", "Age of the run that has been queued longest.")
         orphaned = "Unfinished runs that no process will ever continue: must be 0."
         self.orphaned = make.gauge("runs_orphaned", orphaned)
+        silent = "1 for each executor that sends no heartbeats any more, and has not deregistered."
+        self._silent = make.gauge("executor_silent", silent, "name")
         self.deleted = make.counter("retention_deleted_rows_total", "Rows deleted after their retention.", "kind")
         for status in ("queued", "running", "waiting"):
             self.depth.labels(status)
@@ -107,6 +109,13 @@ class RunMetrics:
             self.depth.labels(status).set(nan)
         self.oldest_queued.set(nan)
         self.orphaned.set(nan)
+        self.show_silent([])
+
+    def show_silent(self, executors: Iterable[str]) -> None:
+        """Those that are silent now, and no others."""
+        self._silent.clear()
+        for name in executors:
+            self._silent.labels(name).set(1)
 
     def create_series(self, workflow: str) -> None:
         """Creates the workflow's series with 0, so that `rate()` counts the first run of each status, too."""
@@ -122,6 +131,8 @@ class ExecutorMetrics:
         self.slots_used = make.gauge("executor_slots_used", "Runs that this executor executes now.")
         memory = "Which part of its memory this executor uses."
         self.memory = make.gauge("executor_memory_fraction", memory)
+        most = "The part of its memory above which this executor claims no runs."
+        self.most_memory = make.gauge("executor_memory_limit_fraction", most)
         self.claimed = make.counter("runs_claimed_total", "Runs that this executor claimed.")
         self.claim_latency = make.histogram("claim_latency_seconds", "From queued to claimed.", _WAIT)
         self.claim_duration = make.histogram("claim_statement_seconds", "Duration of a claim statement.", _FAST)
