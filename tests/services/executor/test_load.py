@@ -37,6 +37,18 @@ def test_the_memory_is_that_of_the_control_group_with_the_smallest_limit(tmp_pat
     assert MemoryMeter(2_000_000_000, proc=proc, cgroups=groups).read().limit == 2_000_000_000
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["on the host", "in a container"])
+def test_control_groups_of_version_1_count_too(tmp_path: Path, *, inside: bool) -> None:
+    proc, groups = tmp_path / "proc", tmp_path / "groups"
+    group = groups / "memory" / ("" if inside else "docker/one")
+    write(proc / "self/cgroup", "4:memory:/docker/one\n1:cpu:/docker/one\n0::/docker/one\n")
+    write(groups / "memory/memory.limit_in_bytes", "9223372036854771712\n")
+    write(group / "memory.limit_in_bytes", "1000000000\n")
+    write(group / "memory.usage_in_bytes", "900000000\n")
+    write(group / "memory.stat", "inactive_file 1\ntotal_inactive_file 300000000\n")
+    assert MemoryMeter(proc=proc, cgroups=groups).read() == Memory(600_000_000, 1_000_000_000)
+
+
 def test_without_a_control_group_it_is_that_of_the_machine(tmp_path: Path) -> None:
     write(tmp_path / "self/statm", "9 100 0 0 0 0 0\n")
     write(tmp_path / "meminfo", "MemTotal:  2048 kB\nMemFree:  1 kB\n")

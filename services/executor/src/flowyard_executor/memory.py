@@ -27,20 +27,20 @@ class Memory:
 
 
 class MemoryMeter:
-    """`limit`: in bytes; 0: that of the control group (version 2), else the machine's memory."""
+    """`limit`: in bytes; 0: that of the control group, else the machine's memory."""
 
     def __init__(self, limit: int = 0, *, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> None:
         self._proc = proc
-        limited = _limited_group(proc, cgroups)
-        self._group = limited[0] if limited is not None else None
-        self._limit = limit or (limited[1] if limited is not None else _machine_bytes(proc))
+        limited = [group for kind in _KINDS for group in kind.limited(proc, cgroups)]
+        self._group = min(limited, key=lambda group: group.limit, default=None)
+        self._limit = limit or (self._group.limit if self._group is not None else _machine_bytes(proc))
 
     def read(self) -> Memory:
         """What can't be measured counts as nothing."""
         used = self._resident()
         if self._group is not None:
-            # Others of the group are killed with it. The cache of files isn't counted, since the kernel drops it first.
-            used = max(used, _number(self._group / "memory.current") - _inactive_file(self._group / "memory.stat"))
+            # Others of the group are killed with it.
+            used = max(used, self._group.used)
         return Memory(used, self._limit)
 
     def _resident(self) -> int:
@@ -48,19 +48,57 @@ class MemoryMeter:
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
 
-def _limited_group(proc: Path, cgroups: Path) -> tuple[Path, int] | None:
-    """The group with the smallest limit, of this process's and those around it; None if none has a limit."""
-    path = next((line[3:] for line in _text(proc / "self" / "cgroup").splitlines() if line.startswith("0::")), None)
-    if path is None:
-        return None
-    group = cgroups / path.strip().lstrip("/")
-    groups = [group, *group.parents]
-    limits = [(_number(each / "memory.max"), each) for each in groups if each.is_relative_to(cgroups)]
-    known = [(limit, each) for limit, each in limits if limit]
-    if not known:
-        return None
-    limit, smallest = min(known, key=lambda item: item[0])
-    return smallest, limit
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A version of control groups. `controllers`: in /proc/self/cgroup; `below`: where its groups are; then its files.
+
+    `cache`: what memory.stat calls the part of the cache of files that the kernel drops before it kills anybody.
+    """
+
+    controllers: str
+    below: str
+    limit: str
+    used: str
+    cache: str
+
+    def limited(self, proc: Path, cgroups: Path) -> list[_Group]:
+        """This process's group and those around it, as far as they have a limit."""
+        path = next((p for _, of, p in _own_groups(proc) if of == self.controllers), None)
+        if path is None:
+            return []
+        root = cgroups / self.below
+        # In a container, the root may be the process's own group, while its path is that of the host.
+        group = root / path.lstrip("/")
+        around = [each for each in (group, *group.parents) if each.is_relative_to(root)]
+        known = [_Group(each, self, _number(each / self.limit)) for each in around]
+        return [each for each in known if 0 < each.limit < _NO_LIMIT]
+
+
+_KINDS: Final = (
+    _Kind("", "", "memory.max", "memory.current", "inactive_file"),
+    _Kind("memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+_NO_LIMIT: Final = 1 << 62
+"""Version 1 writes a number above it, where version 2 writes `max`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    folder: Path
+    kind: _Kind
+    limit: int
+
+    @property
+    def used(self) -> int:
+        fields = (line.split() for line in _text(self.folder / "memory.stat").splitlines())
+        cache = next((int(value) for name, value in fields if name == self.kind.cache), 0)
+        return _number(self.folder / self.kind.used) - cache
+
+
+def _own_groups(proc: Path) -> list[list[str]]:
+    """Number, controllers and path of each: `4:memory:/docker/1`, and `0::/docker/1` in version 2."""
+    lines = _text(proc / "self" / "cgroup").splitlines()
+    return [line.split(":", 2) for line in lines if line.count(":") > 1]
 
 
 def _machine_bytes(proc: Path) -> int:
@@ -68,11 +106,6 @@ def _machine_bytes(proc: Path) -> int:
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def _inactive_file(stat: Path) -> int:
-    fields = (line.split() for line in _text(stat).splitlines())
-    return next((int(value) for name, value in fields if name == "inactive_file"), 0)
 
 
 def _number(path: Path) -> int:
