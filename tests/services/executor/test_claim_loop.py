@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowyard.bus.messages import RunControl
+from flowyard.bus.messages import RunControl, WorkQueued
 from flowyard.control.announce import announce
 from flowyard.errors.services import Unavailable
 from flowyard.runs.claim import Claim
@@ -167,3 +167,19 @@ def failing_once(times: list[float]) -> Answer:
         return Status(500) if len(times) == 1 else node_of(request)
 
     return answer
+
+
+async def test_two_executors_share_a_queue_that_either_has_slots_for(yard: Yard, wire: WireModel) -> None:
+    """None takes all at once: between two claims it works on what it has."""
+    free = asyncio.Event()
+    wire.answers["first"] = held(free)
+    name = await yard.apply(CHAIN)
+    async with executing(yard, name="one", slots=512) as one, executing(yard, name="two", slots=512) as two:
+        runs = [await yard.submit(name, topic=str(number)) for number in range(100)]
+        one.parts.bus.publish(WorkQueued())
+        await eventually(lambda: len(one.parts.running) + len(two.parts.running) == len(runs))
+        shares = sorted(len(each.parts.running) for each in (one, two))
+        free.set()
+        for run_id in runs:
+            await yard.ended(run_id)
+    assert shares[0] >= 20

@@ -33,7 +33,9 @@ class ExecutorSettings(InstallationSettings):
         pattern=r"^[A-Za-z0-9_-]{1,100}$",
         description="Unique name of the executor; after a restart with the same name, it continues its runs",
     )
-    slots: int = Field(32, ge=1, le=1000, description="Runs that it executes at the same time")
+    slots: int = Field(
+        512, ge=1, le=5000, description="Runs that it executes at the same time, most of which wait for models"
+    )
     lease_s: float = Field(
         15.0, ge=0.5, le=600, description="Seconds without a renewal after which other executors take over its runs"
     )
