@@ -74,7 +74,7 @@ def test_inputs_may_come_from_standard_input(folder: Path) -> None:
         (["-i", "topic"], "write NAME=VALUE"),
         (["-i", "topic=rain", "-i", "poem=mine"], "poem: is written by the workflow"),
         (["--inputs", "nowhere.json"], "nowhere.json: no such file"),
-        (["--inputs", "broken.json"], "broken.json:1:11: no JSON"),
+        (["--inputs", "broken.json"], "broken.json:1:11: no JSON: no value begins here"),
         (["--inputs", "list.json"], "expected an object"),
         (["-i", "topic=rain", "--model", "opnai/gpt-4o"], "did you mean 'openai'?"),
         (["-i", "topic=rain", "--model", "openai"], "which model of openai?"),

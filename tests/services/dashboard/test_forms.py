@@ -90,7 +90,7 @@ async def test_what_is_typed_becomes_the_inputs(
     [
         ("text", "", "This input is required."),
         ("limits", "", "This input is required."),
-        ("limits", '{"a": ', "This isn&#39;t JSON"),
+        ("limits", '{"a": ', "This isn&#39;t JSON: line 1 column 7: no value begins here."),
         ("limits", '{"a": "b"}', "a: expected int, got str"),
         ("limits", "[" * 100_000, "This JSON nests too deeply."),
         ("whole", "many", "This isn&#39;t a number."),

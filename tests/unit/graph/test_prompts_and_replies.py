@@ -206,8 +206,8 @@ async def test_limits_are_part_of_the_schema_that_the_model_gets() -> None:
         ("p: str", "<think>Hello", "the reply is empty"),
         ("p: str", "a \ud800 b", "p: the text contains half of a surrogate pair"),
         # prose is no value
-        ("p: str | null", "word", "the reply is no JSON"),
-        ("p: any", "plain words", "the reply is no JSON"),
+        ("p: str | null", "word", "the reply is no JSON: line 1 column 1: no value begins here"),
+        ("p: any", "plain words", "the reply is no JSON: line 1 column 1: no value begins here"),
         ("p: any", "As said in [1], it's so.", "the reply is no JSON"),
         ("p: any", "The set {1, 2} is\n[3", "the reply is no JSON"),
         ("p: list", "As said in [1], it's so.", "expected list, got str"),

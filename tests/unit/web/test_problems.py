@@ -51,7 +51,7 @@ async def test_what_isnt_json_is_refused(client: httpx.AsyncClient) -> None:
     headers = {"content-type": "application/json"}
     body = problem(await client.post("/v1/items", content=b'{"name": ', headers=headers))
     assert body["code"] == "invalid_request"
-    assert body["detail"].startswith("body.9: not JSON")
+    assert body["detail"].startswith("body.9: not JSON: no value begins here")
 
 
 async def test_an_unknown_path_is_a_problem(client: httpx.AsyncClient) -> None:

@@ -8,9 +8,39 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 _SHOWN: Final = 60
+_FAULTS: Final = {
+    "Expecting value": "no value begins here",
+    "Expecting property name": "no key in double quotes begins here",
+    "Expecting ':'": "a colon is missing",
+    "Expecting ','": "a comma, or the end of the list or object, is missing",
+    "Extra data": "the value has ended before",
+    "Unterminated string": "a text begins here and doesn't end",
+    "Invalid control character": "a text contains a line break or another control character",
+    "Invalid \\": "a text contains an escape that JSON doesn't know",
+    "Illegal trailing comma": "a comma comes before the end of a list or object",
+    "Unexpected UTF-8 BOM": "a byte order mark comes first",
+}
+"""By the beginning of what Python says."""
 _PAIR: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 # Everything up to an escape that stands for U+0000, or for half of a surrogate pair; without going back.
 _STORABLE: Final = re.compile(rf"(?:[^\\]++|{_PAIR}|\\u(?!0000|[dD][89a-fA-F])|\\[^u])*+", re.DOTALL)
+
+
+def json_fault(error: ValueError | RecursionError) -> str:
+    """What is wrong with a text that Python couldn't read as JSON, and where: `line 1 column 6: a colon is missing`."""
+    match error:
+        case json.JSONDecodeError():
+            return f"line {error.lineno} column {error.colno}: {json_fault_in_words(error.msg)}"
+        case RecursionError():
+            return "it nests too deeply"
+        case UnicodeDecodeError():
+            return "it isn't UTF-8"
+    return "a number has more than 4,300 digits" if "digits" in str(error) else str(error)
+
+
+def json_fault_in_words(message: str) -> str:
+    """`message`: of a JSONDecodeError, without the place."""
+    return next((words for start, words in _FAULTS.items() if message.startswith(start)), "it can't be read")
 
 
 def json_mapping(text: str, *, what: str, example: str) -> dict[str, Any]:
@@ -21,7 +51,7 @@ def json_mapping(text: str, *, what: str, example: str) -> dict[str, Any]:
     try:
         given = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"should be JSON such as {example}: {error}") from error
+        raise ValueError(f"should be JSON such as {example}: {json_fault(error)}") from error
     if not isinstance(given, dict):
         raise ValueError(f"should be a mapping of {what}, such as {example}")  # noqa: TRY004  # pydantic's
     return given

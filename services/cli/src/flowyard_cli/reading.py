@@ -11,6 +11,7 @@ from typing import Any
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import InvalidInputs
+from flowyard.exact_json import json_fault, json_fault_in_words
 from flowyard.language.inputs import input_from_text, valid_inputs
 from flowyard.language.installation import ANY, Installation
 from flowyard.language.load import Loaded, load_bytes
@@ -100,9 +101,11 @@ def _from_file(file: str) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise InvalidInputs([f"{file}: not UTF-8"]) from error
     except json.JSONDecodeError as error:
-        raise InvalidInputs([f"{file}:{error.lineno}:{error.colno}: no JSON: {error.msg}"]) from error
+        raise InvalidInputs(
+            [f"{file}:{error.lineno}:{error.colno}: no JSON: {json_fault_in_words(error.msg)}"]
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InvalidInputs([f"{file}: no JSON: {error}"]) from error
+        raise InvalidInputs([f"{file}: no JSON: {json_fault(error)}"]) from error
     if not isinstance(data, dict):
         raise InvalidInputs([f'{file}: expected an object such as {{"topic": "rain"}}'])
     return data

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from flowyard.exact_json import json_fault
 from flowyard.language.inputs import check_inputs
 from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Choice, Nullable, core, describe, is_text
 from flowyard.language.workflow import Field, Workflow
@@ -79,7 +80,7 @@ def read_json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"This isn't JSON: {error.msg} (line {error.lineno}, column {error.colno}).") from None
+        raise ValueError(f"This isn't JSON: {json_fault(error)}.") from None
     except RecursionError:
         raise ValueError("This JSON nests too deeply.") from None
 

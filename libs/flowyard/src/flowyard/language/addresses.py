@@ -27,8 +27,8 @@ def address_fault(address: str) -> str | None:
     try:
         parts = urlsplit(address)
         has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        return "must be an address" if "@" in address else f"must be an address ({error})"
+    except ValueError:
+        return _fault_of_host(address)
     if parts.username is not None:
         return "contains a user or a password, which would be shown in errors: name the key's variable in api_key_env"
     if "?" in address or "#" in address:
@@ -36,3 +36,12 @@ def address_fault(address: str) -> str | None:
     if parts.scheme not in ("http", "https") or not has_host:
         return "must be an address with a host"
     return None
+
+
+def _fault_of_host(address: str) -> str:
+    if "@" in address:
+        return "must be an address"
+    host = address.partition("://")[2].partition("/")[0]
+    if "[" in host or "]" in host:
+        return "must be an address: in brackets is an IPv6 address, such as http://[::1]:8000"
+    return f"must be an address with a port from 1 to 65535, not {host.rpartition(':')[2][:20]!r}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowyard.errors.steps import InvalidOutput
+from flowyard.exact_json import json_fault
 from flowyard.language.nodes import Output, PromptNode
 from flowyard.language.values.conform import conform
 from flowyard.language.values.json_schema import object_schema
@@ -81,7 +82,8 @@ def _read_object(node: PromptNode, bare: str, reply: str) -> dict[str, Any]:
     if len(node.outputs) == 1 and not bare.startswith(("{", "[")):
         # The type says more about what is wrong, unless a text would fit it.
         _refuse_problems(problems, reply)
-    raise InvalidOutput(f"the reply is no JSON: {error}", reply=reply) from error
+    fault = json_fault(error) if error is not None else "it has no value"
+    raise InvalidOutput(f"the reply is no JSON: {fault}", reply=reply) from error
 
 
 def _values_in(node: PromptNode, bare: str, reply: str) -> tuple[list[Any], list[Any]]:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import Forbidden, InvalidRequest, TooManyWrongKeys, Unauthorized
 from flowyard.errors.services import Unavailable
+from flowyard.exact_json import json_fault_in_words
 
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "internal_error"
@@ -125,7 +126,7 @@ def _methods(request: Request) -> list[str]:
 
 def _message(problem: dict[str, Any]) -> str:
     reason = problem.get("ctx", {}).get("error") if problem["type"] == "json_invalid" else None
-    return f"not JSON: {reason}" if reason else str(problem["msg"]).removeprefix("Value error, ")
+    return f"not JSON: {json_fault_in_words(reason)}" if reason else str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _body(code: str, title: str, status: int, detail: str, request_id: str) -> dict[str, Any]:

@@ -51,6 +51,12 @@ class _SetReader:
             case {"expr": str(text)} if len(given) == 1:
                 expression = parse_at(self.context.document, (*path, EXPRESSION_KEY), text)
                 return _UNREADABLE if expression is None else expression
+            case {"expr": None | bool() | int() | float() as plain} if len(given) == 1:
+                text = "null" if plain is None else str(plain).lower()
+                hint = f"quote it: '{text}'; without 'expr', it is a value"
+                where = (*path, EXPRESSION_KEY)
+                self.context.document.error("wrong-type", where, f"'expr' must be text, not {text}", hint)
+                return _UNREADABLE
             case dict():
                 return {name: self.value(inner, (*path, name)) for name, inner in given.items()}
             case list():
