@@ -154,6 +154,54 @@ async def test_without_nats_pages_still_live(starting: Starting, database: Datab
             await run.until("badge cancelled")
 
 
+async def test_only_what_open_pages_show_is_subscribed_to(
+    dashboard: Dashboard, database: Database, control: Control, bus: Bus
+) -> None:
+    shown, other = [await submit(control, await apply(database, HAIKU), topic="x") for _ in range(2)]
+
+    async def arrive(*, before: int) -> list[str]:
+        """Of which run a message arrives: one that nobody can read is counted. `before`: the count so far."""
+        arrived: list[str] = []
+        for run_id in (other, shown):
+            await send_unreadable(bus, run_id)
+            await asyncio.sleep(0.1)
+            if (count := await unreadable(dashboard)) > before:
+                arrived, before = [*arrived, run_id], count
+        return arrived
+
+    assert await arrive(before=0) == []
+    async with following(dashboard.client, f"/runs/{shown}") as run:
+        await run.until("texts")
+        await eventually(lambda: arrive(before=0))
+        count = await unreadable(dashboard)
+        assert await arrive(before=count) == [shown]
+    async with following(dashboard.client, "/runs") as runs, following(dashboard.client, "/workflows"):
+        await submit(control, "haiku", topic="y")
+        await runs.until("queued")
+        count = await unreadable(dashboard)
+        assert await arrive(before=count) == [other, shown]
+        assert await unreadable(dashboard) == count + 2
+
+    async def nothing_arrives() -> bool:
+        return await arrive(before=await unreadable(dashboard)) == []
+
+    await eventually(nothing_arrives)
+
+
+async def send_unreadable(bus: Bus, run_id: str) -> None:
+    client = bus._link.client
+    assert client is not None
+    await client.publish(f"flowyard.runs.{run_id}.events", b"?")
+    await client.flush()
+
+
+async def unreadable(dashboard: Dashboard) -> int:
+    headers = {"authorization": f"Bearer {dashboard.keys['run']}"}
+    text = (await dashboard.client.get("/metrics", headers=headers)).text
+    found = re.search(r'^flowyard_bus_messages_dropped_total{[^}]*reason="undecodable"} (\d+)', text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
 async def test_streams_end_when_the_service_does(starting: Starting, database: Database) -> None:
     await apply(database, HAIKU)
     async with asyncio.timeout(4), starting(grace_s=10) as dashboard:

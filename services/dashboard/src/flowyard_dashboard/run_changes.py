@@ -13,21 +13,23 @@ from flowyard.bus.messages import RunEvents
 
 
 class RunChanges:
-    """A subscription to all runs' events, and a bell for each open list. One per process."""
+    """A bell for each open list. While there is one, a subscription to all runs' events. One per process."""
 
     def __init__(self, bus: Bus, *, poll_s: float) -> None:
         self._bus = bus
         self._poll_s = poll_s
         self._bells: set[Doorbell] = set()
+        self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def running(self, shutting_down: asyncio.Event) -> AsyncIterator[None]:
-        async with self._bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, self._on_events, missed=self._ring):
-            ringing = asyncio.create_task(self._ring_when(shutting_down))
+        async with asyncio.TaskGroup() as tasks:
+            working = [tasks.create_task(work) for work in (self._subscribe(), self._ring_when(shutting_down))]
             try:
                 yield
             finally:
-                ringing.cancel()
+                for work in working:
+                    work.cancel()
 
     @contextmanager
     def bell(self) -> Iterator[Doorbell]:
@@ -36,10 +38,23 @@ class RunChanges:
         """
         bell = Doorbell(poll_s=self._poll_s)
         self._bells.add(bell)
+        self._changed.set()
         try:
             yield bell
         finally:
             self._bells.discard(bell)
+            self._changed.set()
+
+    async def _subscribe(self) -> None:
+        while True:
+            await self._until(is_open=True)
+            async with self._bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, self._on_events, missed=self._ring):
+                await self._until(is_open=False)
+
+    async def _until(self, *, is_open: bool) -> None:
+        while bool(self._bells) is not is_open:
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _on_events(self, message: RunEvents) -> None:
         if message.has_moved:

@@ -22,6 +22,10 @@ ANY_RUN_CONTROL: Final = "flowyard.runs.*.control"
 ANY_RUN_FOLLOWED: Final = "flowyard.runs.*.followed"
 
 
+def run_events(run_id: UUID) -> str:
+    return fill(ANY_RUN_EVENTS, str(run_id))
+
+
 def run_tokens(run_id: UUID) -> str:
     return fill(ANY_RUN_TOKENS, str(run_id))
 

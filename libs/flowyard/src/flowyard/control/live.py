@@ -1,6 +1,7 @@
 """Follows runs as they go on. NATS is the doorbell: events are read from Postgres, in order and without gaps.
 
-One subscription rings for all runs. Behind it is a poll, one statement for all runs that are followed.
+One subscription rings for all runs, or each that is followed has its own. Behind them is a poll, one statement for all
+runs that are followed.
 Executors announce the events of a run only while they know that somebody follows it, and always that it has moved.
 Tokens are subscribed to per run: there may be many of them, and few readers want them.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -36,10 +37,16 @@ log = logging.getLogger(__name__)
 
 
 class Live:
-    """One per process. `running` has to be entered before runs are followed."""
+    """One per process. `running` has to be entered before runs are followed.
 
-    def __init__(self, bus: Bus, history: History, runs: Runs, *, poll_s: float = 1.0) -> None:
+    `one_by_one`: only the runs that `follow` follows are subscribed to, for processes that seldom follow any.
+    """
+
+    def __init__(
+        self, bus: Bus, history: History, runs: Runs, *, poll_s: float = 1.0, one_by_one: bool = False
+    ) -> None:
         self._bus = bus
+        self._one_by_one = one_by_one
         self._history = history
         self._runs = runs
         self._poll_s = poll_s
@@ -49,8 +56,8 @@ class Live:
     @asynccontextmanager
     async def running(self, ending: asyncio.Event) -> AsyncIterator[None]:
         """When `ending` is set, all streams of runs end."""
-        receiving = self._bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, self._receive, missed=self._read_all_again)
-        async with receiving, asyncio.TaskGroup() as tasks:
+        everything = self._bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, self._receive, missed=self._read_all_again)
+        async with nullcontext() if self._one_by_one else everything, asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(work) for work in (self._poll(), self._stop_at(ending))]
             try:
                 yield
@@ -82,6 +89,8 @@ class Live:
         between the events; those that arrive faster than the reader takes them are lost.
         """
         async with AsyncExitStack() as stack:
+            if self._one_by_one:
+                await stack.enter_async_context(self._events(listener))
             if tokens:
                 await stack.enter_async_context(self._tokens(listener))
             following = asyncio.create_task(self._keep_following(listener, tokens=tokens))
@@ -136,6 +145,13 @@ class Live:
         for listener in self._listeners.get(message.run_id, ()):
             if not listener.only_end or message.has_moved:
                 listener.add_news(message.last_seq)
+
+    def _events(self, listener: RunListener) -> AbstractAsyncContextManager[None]:
+        async def receive(message: RunEvents) -> None:
+            listener.add_news(message.last_seq)
+
+        subject = subjects.run_events(listener.run_id)
+        return self._bus.subscribe(subject, RunEvents, receive, missed=listener.read_again)
 
     @asynccontextmanager
     async def _tokens(self, listener: RunListener) -> AsyncIterator[None]:
