@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from typing import Any
 
 import httpx
@@ -97,6 +98,18 @@ async def test_a_shutdown_answers_who_waits_at_once(gateway: Gateway, hands: Han
     gateway.ending.set()
     async with asyncio.timeout(1):
         assert (await waiting).status_code == 202
+
+
+async def test_a_run_is_logged_by_its_executor_and_not_again_by_the_request_that_submitted_it(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="flowyard.web.requests")
+    run = await submit(client)
+    await client.get(f"/v1/runs/{run['id']}")
+    await client.post(RUNS, json={"inputs": {"topic": 3}})
+    await client.post(f"/v1/runs/{run['id']}/cancel")
+    logged = [(line.levelname, line.__dict__["status"]) for line in caplog.records if "status" in line.__dict__]
+    assert logged == [("DEBUG", 202), ("DEBUG", 200), ("INFO", 422), ("INFO", 200)]
 
 
 async def test_the_same_request_leads_to_the_same_run(client: httpx.AsyncClient) -> None:

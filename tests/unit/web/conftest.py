@@ -84,6 +84,10 @@ class Service:
         async def echo(name: Annotated[str, Body(embed=True)]) -> None:
             raise UnknownRun(name)
 
+        @router.get("/slow")
+        async def slow() -> None:
+            await asyncio.sleep(1.01)
+
         @router.get("/bug")
         async def bug() -> None:
             raise RuntimeError("the password is hunter2")

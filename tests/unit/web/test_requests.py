@@ -94,14 +94,15 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name == "flowyard.web.requests"]
 
 
-async def test_a_request_is_a_line_and_those_of_machines_are_for_who_looks_closely(
+async def test_requests_that_are_slow_or_fail_or_change_something_are_logged_and_others_for_who_looks_closely(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="flowyard.web.requests")
-    for path in ("/health/live", "/health/ready", "/metrics", "/v1/runs/r1?secret=x"):
+    for path in ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/v1/slow", "/v1/runs/r1?secret=x"):
         await client.get(path)
-    assert [line.levelno for line in lines(caplog)] == [logging.DEBUG] * 3 + [logging.INFO]
-    logged = lines(caplog)[-1].__dict__
+    await client.post("/v1/raw", content=b"x")
+    assert [line.levelno for line in lines(caplog)] == [logging.DEBUG] * 4 + [logging.INFO] * 3
+    logged = lines(caplog)[-2].__dict__
     assert (logged["method"], logged["route"], logged["status"]) == ("GET", "/v1/runs/{run_id}", 404)
     assert "secret" not in str(logged)
 
@@ -110,7 +111,7 @@ async def test_what_is_logged_of_a_request_about_a_run_bears_its_id(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caplog.handler, "formatter", JsonLines("gateway"))
-    caplog.set_level(logging.INFO, logger="flowyard.web.requests")
+    caplog.set_level(logging.DEBUG, logger="flowyard.web.requests")
     run_id = uuid4()
     for path in (f"/v1/runs/{run_id}", f"/v1/runs/{run_id}/nothing", "/v1/runs/r1", f"/v1/items/{run_id}"):
         await client.get(path)

@@ -62,7 +62,7 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
             database=database,
             bus=bus,
             control=control,
-            live=Live(bus, control.history, control.runs, poll_s=settings.poll_s, one_by_one=True),
+            live=Live(bus, control.history, control.runs, poll_s=settings.poll_s, by_run=True),
             run_changes=RunChanges(bus, poll_s=settings.poll_s),
             workflows=Workflows(database),
             overview=Overview(database),

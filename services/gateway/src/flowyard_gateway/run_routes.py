@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from flowyard.access import Caller
 from flowyard.api.runs import CancelledRuns, CancelRequest, ForkPreview, ForkRequest, RunRequest, RunView
@@ -32,6 +32,7 @@ from flowyard.runs.run import Run
 from flowyard.storage.runs import RunFilter
 from flowyard.web.auth import RUN, require
 from flowyard.web.problems import guarded, guarded_responses
+from flowyard.web.requests import leave_to_run
 from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_gateway.answers import answer
 from flowyard_gateway.parts import GatewayParts, InjectedParts, RunId
@@ -76,7 +77,8 @@ router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictJsonRoute)
         ),
     },
 )
-async def submit(
+async def submit(  # noqa: PLR0917  # FastAPI passes them by name
+    http: Request,
     parts: InjectedParts,
     name: Annotated[WorkflowName, Path(description="The workflow's name")],
     request: RunRequest,
@@ -92,6 +94,7 @@ async def submit(
         idempotency=_idempotency(caller, key, {"run": name, **request.model_dump(exclude={"stream"})}),
     )
     run, is_new = await submit_and_wait(parts, submission, wait_s=wait)
+    leave_to_run(http.scope, waited_s=wait)
     return _run(run, 202 if is_new and run.is_open else 200)
 
 

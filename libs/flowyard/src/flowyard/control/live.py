@@ -39,14 +39,12 @@ log = logging.getLogger(__name__)
 class Live:
     """One per process. `running` has to be entered before runs are followed.
 
-    `one_by_one`: only the runs that `follow` follows are subscribed to, for processes that seldom follow any.
+    `by_run`: only the runs that `follow` follows are subscribed to, for processes that seldom follow any.
     """
 
-    def __init__(
-        self, bus: Bus, history: History, runs: Runs, *, poll_s: float = 1.0, one_by_one: bool = False
-    ) -> None:
+    def __init__(self, bus: Bus, history: History, runs: Runs, *, poll_s: float = 1.0, by_run: bool = False) -> None:
         self._bus = bus
-        self._one_by_one = one_by_one
+        self._by_run = by_run
         self._history = history
         self._runs = runs
         self._poll_s = poll_s
@@ -57,7 +55,7 @@ class Live:
     async def running(self, ending: asyncio.Event) -> AsyncIterator[None]:
         """When `ending` is set, all streams of runs end."""
         everything = self._bus.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, self._receive, missed=self._read_all_again)
-        async with nullcontext() if self._one_by_one else everything, asyncio.TaskGroup() as tasks:
+        async with nullcontext() if self._by_run else everything, asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(work) for work in (self._poll(), self._stop_at(ending))]
             try:
                 yield
@@ -89,7 +87,7 @@ class Live:
         between the events; those that arrive faster than the reader takes them are lost.
         """
         async with AsyncExitStack() as stack:
-            if self._one_by_one:
+            if self._by_run:
                 await stack.enter_async_context(self._events(listener))
             if tokens:
                 await stack.enter_async_context(self._tokens(listener))

@@ -30,9 +30,20 @@ API_HEADERS: Final[Mapping[str, str]] = {
 }
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_READS: Final = frozenset({"GET", "HEAD"})
 # Requested by machines every few seconds: counted, but logged only at level debug.
 _ROUTINE: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
+_SLOW_S: Final = 1.0
+"""What takes longer is logged at the default level, even if it is a request as it should be."""
 _RUN: Final = re.compile(r"/runs/([0-9A-Fa-f-]{32,36})(?:/|$)")
+
+
+def leave_to_run(scope: Scope, *, waited_s: float) -> None:
+    """The request has made a run, whose end its executor logs: no line of its own, unless it fails or is slow.
+
+    `waited_s`: for how long it has waited because the caller wanted that.
+    """
+    scope["state"]["waited_s"] = waited_s
 
 
 class RequestLog:
@@ -81,10 +92,10 @@ class RequestLog:
         # No status: the client closed the connection before the answer began.
         self._metrics.requests.labels(method, route, str(answer.status or "none")).inc()
         self._metrics.duration.labels(method, route).observe(answer.delay_s)
-        level = logging.WARNING if answer.status >= 500 else logging.INFO
-        level = logging.DEBUG if route in _ROUTINE else level
-        result = {"status": answer.status, "duration_s": round(answer.delay_s, 6)}
-        logger.log(level, "request answered", extra=_facts(scope, request_id) | result)
+        level = _level(scope, answer)
+        if logger.isEnabledFor(level):
+            result = {"status": answer.status, "duration_s": round(answer.delay_s, 6)}
+            logger.log(level, "request answered", extra=_facts(scope, request_id) | result)
 
 
 class _Answer:
@@ -109,6 +120,18 @@ class _Answer:
             names = {name.lower() for name, _ in own}
             message = {**message, "headers": own + [header for header in self._headers if header[0] not in names]}
         await self._send(message)
+
+
+def _level(scope: Scope, answer: _Answer) -> int:
+    """Debug for what is as it should be and changes nothing, or is logged elsewhere."""
+    if _route(scope) in _ROUTINE:
+        return logging.DEBUG
+    if answer.status >= 500:
+        return logging.WARNING
+    waited_s: float | None = scope["state"].get("waited_s")
+    is_quiet = scope["method"] in _READS or waited_s is not None
+    is_slow = answer.delay_s - (waited_s or 0.0) > _SLOW_S
+    return logging.DEBUG if is_quiet and 0 < answer.status < 400 and not is_slow else logging.INFO
 
 
 def _run_of(path: str) -> UUID | None:
