@@ -25,9 +25,12 @@ _call: ContextVar[GuardedCall | None] = ContextVar("_call", default=None)
 
 
 @contextmanager
-def guarded_http(reply_limit: int) -> Iterator[GuardedCall]:
-    """Within this block a redirect is an answer like any other, and responses are `GuardedResponse`s."""
-    call = GuardedCall(reply_limit)
+def guarded_http(reply_limit: int, provider: str = "") -> Iterator[GuardedCall]:
+    """Within this block a redirect is an answer like any other, and responses are `GuardedResponse`s.
+
+    `provider`: LiteLLM's name.
+    """
+    call = GuardedCall(reply_limit, provider)
     token = _call.set(call)
     try:
         yield call

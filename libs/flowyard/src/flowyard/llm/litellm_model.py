@@ -81,7 +81,9 @@ class LiteLLMModel:
             raise failures.refused(settings, fault)
         try:
             async with asyncio.timeout(settings.timeout):
-                with guarded_http(self._reply_limit) as guarded:
+                with guarded_http(
+                    self._reply_limit, LITELLM_NAMES.get(settings.provider, settings.provider)
+                ) as guarded:
                     return await _send(call, access.key, on_token, guarded)
         except ModelError:
             raise

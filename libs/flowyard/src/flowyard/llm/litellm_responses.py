@@ -14,9 +14,11 @@ from typing import Any, Final
 
 import httpx
 
+from flowyard.exact_json import json_fault
 from flowyard.llm.error_bodies import refuse_error, refuse_page
 from flowyard.llm.event_stream import ENCODINGS, BrokenReply, EventDecoder, LineDecoder, too_large
 from flowyard.llm.openai_replies import MAX_STREAM_RATIO
+from flowyard.llm.providers import DIRECT
 from flowyard.llm.whole_answers import event, events_of
 
 ERROR_LIMIT: Final = 64_000
@@ -27,16 +29,20 @@ _TEXTS: Final = frozenset({_EVENTS, "application/json", "text/html"})
 _DONE: Final = "[DONE]"
 _LAST_EVENT: Final = "message_stop"
 """Of Anthropic's streams."""
+_LINES_OF_JSON: Final = frozenset({"ollama", "ollama_chat"})
+_EVENTS_OF_JSON: Final = frozenset({"anthropic", "azure", "azure_ai", "gemini", "vertex_ai", "vertex_ai_beta", *DIRECT})
+"""Providers whose streams have nothing but JSON. Others may have plain text, too."""
 
 
 @dataclass(slots=True)
 class GuardedCall:
-    """One call. `limit`: most bytes of its reply.
+    """One call. `limit`: most bytes of its reply. `provider`: LiteLLM's name.
 
     `is_complete`: whether its stream came to its end, as far as LiteLLM doesn't know it; None: LiteLLM knows.
     """
 
     limit: int
+    provider: str = ""
     is_complete: bool | None = None
 
 
@@ -93,10 +99,11 @@ class GuardedResponse(httpx.Response):
     def _within_limit(self, body: bytearray) -> bytes:
         if self.is_success and len(body) > self._limit:
             raise too_large(self._limit)
-        taken = bytes(body[: self._limit])
+        text = bytes(body[: self._limit]).decode(errors="replace")
         if self.is_success:
-            _refuse_error(taken.decode(errors="replace"))
-        return taken
+            _refuse_error(text)
+        # Also what isn't UTF-8, which is replaced.
+        return text.encode()
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         if not self.is_success:
@@ -144,7 +151,8 @@ class _Stream:
         self._received = 0
         self._has_begun = False
         self._whole: bytearray | None = None
-        self._events = EventDecoder() if kind == _EVENTS else None
+        self._events = EventDecoder() if kind == _EVENTS and call.provider not in _LINES_OF_JSON else None
+        self._lines = LineDecoder() if call.provider in _LINES_OF_JSON else None
 
     def feed(self, chunk: bytes) -> bytes:
         """Raises BrokenReply."""
@@ -152,13 +160,15 @@ class _Stream:
         if not self._has_begun and (start := chunk.lstrip(_BLANK)):
             self._has_begun = True
             # No line of an event stream begins so.
-            if self._kind in _TEXTS and start.startswith((b"{", b"[", b"<")):
+            if self._kind in _TEXTS and start.startswith((b"{", b"[", b"<")) and self._lines is None:
                 self._whole, chunk = bytearray(), start
         if self._received > self._limit * (1 if self._whole is not None else MAX_STREAM_RATIO):
             raise too_large(self._limit)
         if self._whole is not None:
             self._whole += chunk
             return b""
+        if self._lines is not None:
+            return self._checked(self._lines.feed(chunk))
         return chunk if self._events is None else self._lines_of(self._events.feed(chunk), self._events)
 
     def end(self) -> bytes:
@@ -169,14 +179,47 @@ class _Stream:
                 self._call.is_complete = True
             # What it is instead, LiteLLM may know.
             return body if events is None else events
+        if self._lines is not None:
+            return self._checked(self._lines.end(), is_end=True)
         return b"" if self._events is None else self._lines_of(self._events.end(), self._events)
 
     def _lines_of(self, ended: Iterator[str], events: EventDecoder) -> bytes:
         """`ended`: the data of events, as the decoder gives them."""
         return b"".join(self._line(data, events.kind) for data in ended)
 
+    def _checked(self, lines: Iterator[bytes], *, is_end: bool = False) -> bytes:
+        """Lines of JSON. LiteLLM would drop those that are none, and with them a part of the reply."""
+        checked = [each for line in lines if (each := self._ollama_line(line.decode(errors="replace"), is_end=is_end))]
+        return b"".join(checked)
+
+    def _ollama_line(self, line: str, *, is_end: bool) -> bytes:
+        data = line.removeprefix("data:").strip()
+        # A proxy may send events, with their comments.
+        if not data or data.startswith(":") or data == _DONE or self._call.is_complete:
+            return b""
+        refuse_page(data)
+        try:
+            chunk: Any = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            if is_end:
+                # The connection was lost in the middle of the line.
+                return b""
+            raise BrokenReply(f"a line of the stream is no JSON: {json_fault(error)}") from None
+        refuse_error(chunk)
+        if not isinstance(chunk, dict):
+            raise BrokenReply("a line of the stream is no object")
+        if chunk.get("done"):
+            self._call.is_complete = True
+        if not isinstance(chunk.get("message"), dict):
+            chunk["message"] = {"role": "assistant", "content": ""}
+            data = json.dumps(chunk)
+        return f"{data}\n".encode()
+
     def _line(self, data: str, kind: str) -> bytes:
-        _refuse_error(data)
+        if data != _DONE and (data.startswith("{") or self._call.provider in _EVENTS_OF_JSON):
+            _refuse_no_json(data)
+        else:
+            refuse_page(data)
         if data == _DONE or kind == _LAST_EVENT:
             self._call.is_complete = True
         elif '"candidates"' in data:
@@ -195,6 +238,17 @@ def _refuse_error(text: str) -> None:
     with suppress(ValueError, RecursionError):
         answer = json.loads(text)
     refuse_error(answer)
+
+
+def _refuse_no_json(data: str) -> None:
+    """Raises BrokenReply. LiteLLM takes such an event for the beginning of another, and swallows all that follows."""
+    refuse_page(data)
+    try:
+        refuse_error(json.loads(data))
+    except BrokenReply:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BrokenReply(f"an event of the stream is no JSON: {json_fault(error)}") from None
 
 
 def _texts(lines: Iterator[bytes]) -> Iterator[str]:

@@ -29,7 +29,7 @@ def read_reply(body: bytes) -> tuple[ModelReply, Billing]:
     """
     if body.lstrip(_BLANK).startswith(b"<"):
         refuse_page(body.decode(errors="replace"))
-    answer = json.loads(body)
+    answer = _parsed(body)
     refuse_error(answer)
     choice = answer["choices"][0]
     text = _text_in(choice["message"].get("content"))
@@ -40,6 +40,14 @@ def read_reply(body: bytes) -> tuple[ModelReply, Billing]:
     usage, billing = _usage_in(answer) or (Usage(), Billing(tier=answer.get("service_tier")))
     ending, reasoning = outcome.ending(text), outcome.reasoning.text()
     return ModelReply(whole_text(text), usage, None, None, ending, reasoning, outcome.origin()), billing
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except UnicodeDecodeError:
+        # As in a stream, what isn't UTF-8 is replaced: some servers cut a character at the end of a reply.
+        return json.loads(body.decode(errors="replace"))
 
 
 def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
