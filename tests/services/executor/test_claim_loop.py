@@ -70,6 +70,28 @@ async def test_an_executor_has_no_more_runs_than_slots_and_fills_each_that_is_fr
     assert most == 2
 
 
+async def test_the_end_of_a_run_claims_nothing_unless_it_makes_room_for_another(yard: Yard) -> None:
+    run_id = await yard.submit(await yard.apply(CHAIN), topic="rain")
+    async with executing(yard) as one:
+        await yard.ended(run_id)
+        await eventually(lambda: not one.parts.running)
+        claims = one.count("claim_statement_seconds_count")
+        run_id = await yard.submit(await yard.apply(CHAIN), topic="snow")
+        one.parts.bus.publish(WorkQueued())
+        await yard.ended(run_id)
+        await eventually(lambda: not one.parts.running)
+        await asyncio.sleep(0.1)  # in which another claim would be made
+        assert one.count("claim_statement_seconds_count") == claims + 1
+
+
+async def test_the_end_of_a_run_makes_room_for_another_of_a_workflow_with_a_limit(yard: Yard) -> None:
+    name = await yard.apply(CHAIN + "  execution: {concurrency: 1}\n")
+    runs = [await yard.submit(name, topic=str(number)) for number in range(3)]
+    async with executing(yard):
+        # Nothing rings after the start but the end of each run.
+        assert [(await yard.ended(run_id)).status for run_id in runs] == ["succeeded"] * 3
+
+
 async def test_a_claim_sets_the_clock_by_which_events_are_dated(yard: Yard) -> None:
     async with executing(yard, poll_s=0.1) as one:
         one.parts.clock.set(datetime.now(UTC) + timedelta(hours=1))

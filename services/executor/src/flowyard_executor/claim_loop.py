@@ -41,6 +41,7 @@ async def claim_runs(parts: ExecutorParts, bell: Doorbell) -> None:
 async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | None) -> bool:
     """Returns whether the queue may hold more. `rung_at`: when the bell rang, by the monotonic clock."""
     free = min(parts.load.free(parts.settings.slots), _MOST_CLAIMED)
+    parts.load.leaves_runs = True
     if free <= 0:
         return False
     started = time.perf_counter()
@@ -59,7 +60,8 @@ async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | Non
         metrics.claim_latency.observe(claim.waited_s)
         parts.metrics.runs.create_series(claim.workflow)
         _start(claim, parts, bell)
-    return len(claims) == free
+    parts.load.leaves_runs = len(claims) == free
+    return parts.load.leaves_runs
 
 
 def _start(claim: Claim, parts: ExecutorParts, bell: Doorbell) -> None:
@@ -72,7 +74,9 @@ def _start(claim: Claim, parts: ExecutorParts, bell: Doorbell) -> None:
         if parts.running.get(claim.run_id) is attempt:
             del parts.running[claim.run_id]
         parts.metrics.executor.slots_used.set(len(parts.running))
-        bell.ring()
+        # Else its end makes room for no run that is queued: a claim costs Postgres as much as a commit.
+        if parts.load.leaves_runs or claim.has_limit:
+            bell.ring()
 
     attempt.start().add_done_callback(ended)
 

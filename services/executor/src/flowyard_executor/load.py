@@ -29,10 +29,14 @@ _REST_S: Final = 1.0
 
 
 class Load:
-    """`fraction`: of the memory; above it nothing is claimed. `running`: the runs at work, the oldest first."""
+    """`fraction`: of the memory; above it nothing is claimed. `running`: the runs at work, the oldest first.
+
+    `leaves_runs`: the last claim may have left runs in the queue, since there was no room for them.
+    """
 
     def __init__(self, meter: MemoryMeter, *, fraction: float) -> None:
         self.running: dict[UUID, Attempt] = {}
+        self.leaves_runs = True
         self._meter = meter
         self._fraction = fraction
         self._is_high = False

@@ -20,7 +20,8 @@ class Claim:
     claimed; `at`: when this claim was made. `epoch`: the fencing token of every write under the claim.
 
     `engine`: the rules by which the run goes on. `has_steps`: some of its steps are recorded. `spent`: of its budget,
-    by the calls of earlier claims; None: see the ledger.
+    by the calls of earlier claims; None: see the ledger. `has_limit`: its workflow limits how many of its runs are at
+    work.
     """
 
     run_id: UUID
@@ -43,3 +44,4 @@ class Claim:
     started_at: datetime
     at: datetime
     spent: Amount | None = None
+    has_limit: bool = False

@@ -21,6 +21,9 @@ _SETTINGS: Final = {
     "timezone": "UTC",
     # The hot statements are long and quick: compiling them would take longer than running them.
     "jit": "off",
+    # A statement is planned once per connection, whatever its values, and by indexes even while its tables are empty.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
     # A process that is frozen within a transaction must not hold up others.
     "idle_in_transaction_session_timeout": "5s",
 }

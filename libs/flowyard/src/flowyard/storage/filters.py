@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 
 def where(*filters: tuple[str, Any]) -> tuple[str, list[Any]]:
     """The clause, or `""`, and its arguments, from `$1` on.
 
-    A filter is a condition with `{}` in the place of its value, and the value: None if the filter isn't set.
+    A filter is a condition, with `{}` in the place of its value unless that is in its text, and the value: None if the
+    filter isn't set.
     """
-    used = [(condition, value) for condition, value in filters if value is not None]
-    conditions = [condition.format(f"${number}") for number, (condition, _) in enumerate(used, 1)]
-    return f"WHERE {' AND '.join(conditions)}" if conditions else "", [value for _, value in used]
+    conditions: list[str] = []
+    args: list[Any] = []
+    for condition, value in filters:
+        if value is not None:
+            args += [value] if "{}" in condition else []
+            conditions.append(condition.format(f"${len(args)}"))
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", args
+
+
+def among(column: str, values: Collection[str], known: Sequence[str]) -> str:
+    """A condition with the values in its text: an index of only some rows is of no use to a parameter.
+
+    Values that aren't `known` are left out.
+    """
+    return f"{column} IN ({', '.join(repr(value) for value in known if value in values) or 'NULL'})"

@@ -12,10 +12,10 @@ from uuid import UUID
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.errors.runs import CommitRefused
 from flowyard.runs.entries import decode_failure
-from flowyard.runs.run import ENGINE, Fork, NewRun, Run, Spending, State, Step
+from flowyard.runs.run import ENGINE, STATES, Fork, NewRun, Run, Spending, State, Step
 from flowyard.secrets.masking import hide_sealed
 from flowyard.storage.database import Database, dumps
-from flowyard.storage.filters import where
+from flowyard.storage.filters import among, where
 from flowyard.storage.forks import fork_data, fork_of
 from flowyard.storage.outputs import WHOLE, LargeOutputs
 from flowyard.storage.rows import STEP_COLUMNS, step_values
@@ -357,7 +357,7 @@ def _inputs_of(run: NewRun) -> str:
 def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
     return where(
         ("r.workflow = {}", wanted.workflow),
-        ("r.status = ANY({})", list(wanted.statuses) or None),
+        (among("r.status", wanted.statuses, STATES), wanted.statuses or None),
         ("r.created_at >= {}", wanted.created_from),
         ("r.created_at < {}", wanted.created_to),
         ("r.forked_from = {}", wanted.forked_from),

@@ -9,9 +9,9 @@ RETURNS TABLE (
     run_id uuid, epoch integer, workflow text, revision integer, definition integer, digest text, inputs json,
     fork json, engine smallint, attempt smallint, max_attempts smallint, last_seq integer, has_steps boolean,
     timeout_s real, left_s double precision, waited_s double precision, cancel_requested boolean, started_at timestamptz,
-    at timestamptz, spent_usd numeric, spent_tokens bigint, spent_calls integer
+    at timestamptz, spent_usd numeric, spent_tokens bigint, spent_calls integer, has_limit boolean
 )
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     -- One claim at a time: how many runs of a workflow are running must not change between counting and claiming. Each
     -- statement sees what was committed before it began, so the query has to begin after the lock is taken.
@@ -91,8 +91,10 @@ BEGIN
         c.last_seq, EXISTS (SELECT 1 FROM steps WHERE steps.run_id = s.id), s.timeout_s,
         extract(epoch FROM s.deadline - clock_timestamp())::double precision,
         extract(epoch FROM clock_timestamp() - s.queued_at)::double precision,
-        s.cancel_requested_at IS NOT NULL, s.started_at, clock_timestamp(), c.spent_usd, c.spent_tokens, c.spent_calls
+        s.cancel_requested_at IS NOT NULL, s.started_at, clock_timestamp(), c.spent_usd, c.spent_tokens, c.spent_calls,
+        w.concurrency IS NOT NULL
     FROM started s JOIN claimed c ON c.run_id = s.id JOIN definitions d ON d.id = s.definition
+        JOIN workflows w ON w.name = s.workflow
     ORDER BY s.priority DESC, s.queued_at, s.id;
 END
 $$
