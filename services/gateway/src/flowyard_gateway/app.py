@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
@@ -14,6 +15,7 @@ from flowyard_gateway import key_routes, report_routes, run_routes, status, view
 from flowyard_gateway.openapi import document_all
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.proxy import proxy_routes, registry_api
+from flowyard_gateway.quick_submit import QuickSubmit
 
 ABOUT: Final = "The public HTTP API of Flowyard: run workflows, follow runs, manage workflows, agents and API keys."
 _TEXT: Final = f"""\
@@ -39,6 +41,7 @@ def gateway_app(parts: GatewayParts) -> FastAPI:
         wrong_keys=WrongKeys(parts.settings.trusted_proxies),
         verify_scraper=parts.callers.verify_scraper,
         body_limit=parts.settings.body_limit,
+        shortcut=partial(QuickSubmit, parts=parts),
     )
     app.state.parts = parts
     document_all(app, registry)

@@ -108,7 +108,7 @@ class CachedKeys:
             self._looked_up.move_to_end(place)
             while len(self._looked_up) > _MOST_REMEMBERED:
                 self._looked_up.popitem(last=False)
-        return await asyncio.shield(look_up)
+        return look_up.result() if look_up.done() else await asyncio.shield(look_up)
 
     async def verify_scraper(self, text: str) -> Caller | None:
         """As `verify`, for metrics: while Postgres can't be reached, its last answer for this key counts.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from flowyard.errors.requests import InvalidRequest, TooLarge
 from flowyard.telemetry.metrics import Metrics
@@ -42,13 +43,15 @@ def make_app(  # noqa: PLR0913  # by keyword
     wrong_keys: WrongKeys | None = None,
     verify_scraper: Verify | None = None,
     body_limit: int = BODY_LIMIT,
+    shortcut: Callable[[ASGIApp], ASGIApp] | None = None,
     headers: Mapping[str, str] = API_HEADERS,
 ) -> FastAPI:
     """An application with health, metrics, problems, limits and request ids; its OpenAPI is at `/openapi.json`.
 
     `verify`: with it, every path but health needs a key, and routes may `require` a scope. `verify_scraper`: instead,
-    for metrics. `wrong_keys`: slows down who tries wrong ones. `headers`: added to each
-    response that doesn't have them. `shutting_down`: while set, the service isn't ready.
+    for metrics. `wrong_keys`: slows down who tries wrong ones. `headers`: added to each response that doesn't have
+    them. `shortcut`: makes an ASGI middleware that comes after all others. `shutting_down`: while set, the service
+    isn't ready.
     """
     app = _DocumentedApp(
         title=about.title,
@@ -60,11 +63,12 @@ def make_app(  # noqa: PLR0913  # by keyword
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.verify = verify
     add_problem_handlers(app)
     for router in (health_routes(checks, shutting_down, metrics, version=about.version), *routers):
         app.include_router(router)
     # The middleware that is added last is the outermost.
+    if shortcut is not None:
+        app.add_middleware(shortcut)
     app.add_middleware(BodyLimit, limit=body_limit)
     if verify is not None:
         app.add_middleware(

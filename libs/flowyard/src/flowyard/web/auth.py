@@ -40,18 +40,12 @@ _bearer = HTTPBearer(
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """A dependency: `caller: Annotated[Caller, Depends(require("run"))]`. It needs `make_app(…, verify=…)`.
 
-    Document its errors by `responses=guarded_responses(…)`. Raises Unauthorized, Forbidden.
+    Document its errors by `responses=guarded_responses(…)`. Raises Forbidden.
     """
 
-    async def caller(
-        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-    ) -> Caller:
-        if given is None:
-            raise Unauthorized(given=False)
-        verify: Verify = request.app.state.verify
-        owner = await verify(given.credentials)
-        if owner is None:
-            raise Unauthorized(given=True)
+    # The documentation is made from the second parameter. The key was verified by Guard.
+    async def caller(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Caller:
+        owner: Caller = request.scope["state"]["caller"]
         if not owner.may(scope):
             raise Forbidden(scope=scope, key_name=owner.name)
         return owner
@@ -91,7 +85,8 @@ class Guard:
         if scheme.lower() != "bearer":
             raise Unauthorized(given=False)
         verify = self._verify_scraper if scope["path"] == METRICS_PATH else self._verify
-        if await verify(key.strip()) is None:
+        if (caller := await verify(key.strip())) is None:
             if wait_s := await self._wrong_keys.add(scope, key.strip()):
                 raise TooManyWrongKeys(retry_after=wait_s)
             raise Unauthorized(given=True)
+        scope["state"]["caller"] = caller

@@ -27,12 +27,14 @@ class StrictJsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
+            return await handle(StrictRequest(request.scope, request.receive))
 
         return handle_strictly
 
 
-class _StrictRequest(Request):
+class StrictRequest(Request):
+    """A request whose `json` raises InvalidRequest; JSONDecodeError, UnicodeDecodeError."""
+
     async def json(self) -> Any:
         body = await self.body()
         try:
