@@ -8,6 +8,10 @@ KEEP ?=
 TESTS ?=
 # Arguments for benchmarks/mutate.py: `make mutate MUTATE="--only lease-"`, `make mutate MUTATE=--list`.
 MUTATE ?=
+# Arguments for a campaign: `make chaos CHAOS="--seed 7"`.
+CHAOS ?=
+# Arguments for the soak: `make soak SOAK="--minutes 5"`.
+SOAK ?=
 # Arguments for the resolver: `make lock LOCK=--upgrade`.
 LOCK ?=
 # The number of executors: `make scale N=4`.
@@ -79,7 +83,7 @@ export DEMO
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench bench-models histories sizes lock clean
-.PHONY: images up down logs scale test-compose test-alerts
+.PHONY: chaos chaos-long soak images up down logs scale test-compose test-alerts
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -107,6 +111,15 @@ test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test
 
 test-alerts: $(TOOLS) $(ASSETS) ## Stop each part of the stack in containers, and look which alerts ring (about 20 minutes).
 	@$(BIN)/pytest tests/compose/test_alerts.py --system=compose $(TESTS)
+
+chaos: $(TOOLS) ## Kill and freeze processes under 1,000 runs, and check each of them (under five minutes; CHAOS="--seed 7").
+	@cd tests && ../$(BIN)/python -m chaos.campaign.main $(CHAOS)
+
+chaos-long: $(TOOLS) ## The same with 10,000 runs and more than 300 kills (about half an hour).
+	@cd tests && ../$(BIN)/python -m chaos.campaign.main --runs 10000 --seconds 1500 --kills 300 --freezes 200 --servers 20 --limit 2400 $(CHAOS)
+
+soak: $(TOOLS) ## Let the stack work at half of its load for an hour, and print its memory over time (SOAK="--minutes 5").
+	@cd tests && ../$(BIN)/python -m chaos.campaign.soak $(SOAK)
 
 check: fmt-check lint types boundaries ## Check without running: format, lint, types, boundaries. The tests are `make test`.
 

@@ -15,7 +15,7 @@ END_WITHIN_S: Final = 9.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
-_STEADY_S: Final = 30.0
+_STEADY_S: Final = 10.0
 """A process that was healthy for so long is started again after the first, short pause."""
 
 
