@@ -40,6 +40,7 @@ async def test_a_reply_may_not_be_larger_than_the_limit(provider: Provider, on_t
 async def test_a_large_error_is_reported_at_once(provider: Provider, models: Models, on_token: OnToken | None) -> None:
     body = json.dumps({"error": {"message": "x" * 4_000_000}}).encode()
     async with provider.serve([Raw(body, status=500, kind="application/json")]) as server:
+        await models.prepare([provider.settings(server)])
         started = time.process_time()
         with pytest.raises(ModelNeverRan, match=r"the provider failed \(500\)"):
             await models.reply(call_of(provider.settings(server)), on_token)
@@ -97,6 +98,7 @@ async def serving(chunk: bytes, headers: bytes = b"", *, times: int = 1) -> Asyn
 async def test_an_endless_line_ends_a_call(provider: Provider, models: Models, on_token: OnToken | None) -> None:
     async with serving(b"data: " + b"x" * 60_000, times=1_000_000_000) as url:
         settings = ModelSettings(provider.name, provider.model, api_base=url, **provider.needed)
+        await models.prepare([settings])
         started = time.process_time()
         with pytest.raises(ProviderError, match=r"(larger|longer) than"):
             await models.reply(call_of(settings), on_token)
