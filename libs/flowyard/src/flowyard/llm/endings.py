@@ -12,9 +12,15 @@ from flowyard.llm.failures import brief
 from flowyard.llm.reasoning import Reasoning
 from flowyard.llm.streamed_text import whole_text
 
-_CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
+CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
+BROKEN: Final = frozenset({
+    "abort", "error", "insufficient_system_resource", "network_error", "pause_turn",
+    "ERROR", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE", "TOO_MANY_TOOL_CALLS",
+    "UNEXPECTED_TOOL_CALL",
+})  # fmt: skip
+"""What vLLM, OpenRouter, DeepSeek, Zhipu, Anthropic, Cohere and Google name as reason if a reply breaks off."""
 _REFUSED: Final = frozenset({"refusal"})
-_FILTERED: Final = frozenset({"content_filter"})
+_FILTERED: Final = frozenset({"content_filter", "sensitive"})
 _MOST_NAME: Final = 200
 """Most characters of the name of a model, and of the id of an answer."""
 _THINKS: Final = ("<think>", "<thinking>", "<reasoning>")
@@ -51,11 +57,16 @@ class Outcome:
             return ReplyEnding("refused", whole_text(self.refusal or text))
         if self.reason in _FILTERED:
             return ReplyEnding("filtered", self.filters, was_prompt=self.was_prompt)
-        if self.reason not in _CUT_OFF:
+        if self.reason not in CUT_OFF:
             return COMPLETE
         start = text.lstrip()
         in_text = any(start.startswith(tag) and tag.replace("<", "</") not in start for tag in _THINKS)
         return ReplyEnding("length", only_reasoned=in_text or (self.reasoning.is_there and not start))
+
+
+def stopped_in_the_middle(reason: str) -> str:
+    """`reason`: one of BROKEN."""
+    return f"the provider stopped in the middle of the reply: {reason}"
 
 
 def _name(value: object) -> str | None:

@@ -11,8 +11,9 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
-from flowyard.llm.endings import Outcome
+from flowyard.llm.endings import BROKEN, CUT_OFF, Outcome, stopped_in_the_middle
 from flowyard.llm.error_bodies import filter_names
+from flowyard.llm.event_stream import BrokenReply
 
 # After this import LiteLLM is set up.
 from flowyard.llm.litellm_setup import litellm
@@ -53,12 +54,17 @@ def add_usage(outcome: Outcome, usage: Any) -> None:
 
 
 class _FinishReasons(dict[str, str]):
-    """LiteLLM's table of finish reasons, which has `content_filter` for refusals and for all filters."""
+    """LiteLLM's table of finish reasons.
+
+    It has `content_filter` for refusals and for all filters, and `stop` for failures and for some cut-off replies.
+    """
 
     def get(self, reason: str, default: Any = None, /) -> Any:
         mapped = super().get(reason, default)
         if mapped == "content_filter":
             _add_native_reason(reason)
+        elif reason in BROKEN or reason in CUT_OFF:
+            (_outcome.get(None) or Outcome()).reason = reason
         return mapped
 
 
@@ -93,6 +99,8 @@ def _of_chunk(read: _Reader) -> _Reader:
     def wrapped(stream: Any, chunk: Any) -> Any:
         outcome = _outcome.get(None) or Outcome()
         for choice in getattr(chunk, "choices", None) or ():
+            if (reason := getattr(choice, "finish_reason", None)) in BROKEN:
+                raise BrokenReply(stopped_in_the_middle(reason))
             outcome.refusal += getattr(getattr(choice, "delta", None), "refusal", None) or ""
             results = getattr(choice, "content_filter_results", None)
             outcome.filters = filter_names({"content_filter_results": results}) or outcome.filters

@@ -23,7 +23,7 @@ from flowyard.language.problems import did_you_mean
 from flowyard.llm import failures, keys
 from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, token_count
 from flowyard.llm.clouds import CLOUDS, is_configured
-from flowyard.llm.endings import Outcome
+from flowyard.llm.endings import BROKEN, Outcome, stopped_in_the_middle
 from flowyard.llm.json_forms import response_format
 from flowyard.llm.litellm_endings import add_reasoning, add_reply, add_usage, begin_outcome
 from flowyard.llm.litellm_errors import Malformed, translate
@@ -170,6 +170,8 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, guar
         if not _is_complete(response, guarded):
             raise failures.broken(call.settings, "the stream ended in the middle of the reply")
         text, first_token_s = streamed.end(), streamed.first_token_s
+    if outcome.reason in BROKEN:
+        raise failures.broken(call.settings, stopped_in_the_middle(outcome.reason))
     usage, billable = _usage(getattr(last, "usage", None))
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
     add_usage(outcome, getattr(last, "usage", None))
@@ -239,9 +241,10 @@ def _reason(stream: Any) -> str | None:
 def _usage(usage: Any) -> tuple[Usage, Any]:
     """LiteLLM's usage as ours, and the unchanged object for the price, or None if no price can be computed of it."""
     details = getattr(usage, "prompt_tokens_details", None)
-    tokens = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    # LiteLLM has 0 where the answer has nothing, and no prompt has 0 tokens.
+    tokens = getattr(usage, "prompt_tokens", None) or None, getattr(usage, "completion_tokens", None)
     if not any(tokens):
         return Usage(), None
     reported = (*tokens, getattr(details, "cached_tokens", None))
     counts = tuple(token_count(value) for value in reported)
-    return Usage(*counts), usage if counts == reported else None
+    return Usage(*counts), usage if counts == reported and counts[0] is not None else None

@@ -7,6 +7,7 @@ stream, and want each event's data in one line.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from flowyard.llm.whole_answers import event, events_of
 ERROR_LIMIT: Final = 64_000
 """Bytes of an error's body that are read."""
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
+_NULL: Final = re.compile(r'"(?:error|parts|usage)"\s*:\s*null')
 _EVENTS: Final = "text/event-stream"
 _TEXTS: Final = frozenset({_EVENTS, "application/json", "text/html"})
 _DONE: Final = "[DONE]"
@@ -217,7 +219,7 @@ class _Stream:
 
     def _line(self, data: str, kind: str) -> bytes:
         if data != _DONE and (data.startswith("{") or self._call.provider in _EVENTS_OF_JSON):
-            _refuse_no_json(data)
+            data = _without_nulls(data, _json_of(data))
         else:
             refuse_page(data)
         if data == _DONE or kind == _LAST_EVENT:
@@ -240,15 +242,27 @@ def _refuse_error(text: str) -> None:
     refuse_error(answer)
 
 
-def _refuse_no_json(data: str) -> None:
+def _json_of(data: str) -> Any:
     """Raises BrokenReply. LiteLLM takes such an event for the beginning of another, and swallows all that follows."""
     refuse_page(data)
     try:
-        refuse_error(json.loads(data))
-    except BrokenReply:
-        raise
+        value: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BrokenReply(f"an event of the stream is no JSON: {json_fault(error)}") from None
+    refuse_error(value)
+    return value
+
+
+def _without_nulls(data: str, value: Any) -> str:
+    """The data, without null where LiteLLM takes it for an error. `value`: what it stands for."""
+    if not _NULL.search(data) or not isinstance(value, dict):
+        return data
+    message = value.get("message")
+    contents = [each.get("content") for each in value.get("candidates") or () if isinstance(each, dict)]
+    for where, name in ((value, "error"), (message, "usage"), *((content, "parts") for content in contents)):
+        if isinstance(where, dict) and where.get(name, ...) is None:
+            del where[name]
+    return json.dumps(value)
 
 
 def _texts(lines: Iterator[bytes]) -> Iterator[str]:

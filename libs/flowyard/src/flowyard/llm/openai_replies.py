@@ -9,15 +9,13 @@ from typing import Any, Final
 
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
 from flowyard.llm.direct_prices import Billing
-from flowyard.llm.endings import Outcome
+from flowyard.llm.endings import BROKEN, Outcome, stopped_in_the_middle
 from flowyard.llm.error_bodies import filter_names, refuse_error, refuse_page
 from flowyard.llm.event_stream import BrokenReply, EventDecoder, too_large
 from flowyard.llm.streamed_text import StreamedText, whole_text
 
 MAX_STREAM_RATIO: Final = 16
 """Most bytes of a stream for each byte of the limit: a token of some bytes is an event of hundreds."""
-_BROKEN: Final = frozenset({"abort", "error", "insufficient_system_resource"})
-"""What vLLM, OpenRouter and DeepSeek send as `finish_reason` if they fail within a reply."""
 _REASONING: Final = ("reasoning_content", "reasoning")
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 
@@ -53,8 +51,8 @@ def _parsed(body: bytes) -> Any:
 def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
     """`message`: the choice's message, or a piece of it."""
     outcome.reason = choice.get("finish_reason") or outcome.reason
-    if outcome.reason in _BROKEN:
-        raise BrokenReply(f"the provider stopped in the middle of the reply: {outcome.reason}")
+    if outcome.reason in BROKEN:
+        raise BrokenReply(stopped_in_the_middle(outcome.reason))
     refusal = message.get("refusal")
     outcome.refusal += refusal if isinstance(refusal, str) else ""
     outcome.filters = filter_names(choice) or outcome.filters
