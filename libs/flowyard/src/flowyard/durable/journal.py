@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, assert_never
 
 from flowyard.durable.writer import RunWriter
@@ -121,14 +122,14 @@ class Journal:
 
     def settle(self, end: events.StepFinished | events.StepFailed, next_: Next | None, choice: Choice | None) -> None:
         """The end of a step, and how the run continues. The step that fails the run is written with the run's end."""
-        row = replace(self._open.pop(end.step), wake_at=None)
+        next_places = list(next_) if next_ is not None else None
+        ended = partial(replace, self._open.pop(end.step), wake_at=None, duration_s=end.duration_s, next=next_places)
         seq = self.writer.append(end)
-        row = replace(row, seq=seq, duration_s=end.duration_s, next=list(next_) if next_ is not None else None)
         match end:
             case events.StepFinished():
-                row = replace(row, status="succeeded", outputs=end.outputs)
+                row = ended(seq=seq, status="succeeded", outputs=end.outputs)
             case events.StepFailed():
-                row = replace(row, status="failed", handled=end.handled, error=end.error)
+                row = ended(seq=seq, status="failed", handled=end.handled, error=end.error)
                 if end.handled == "fail":
                     self.writer.commit_only_at_end()
             case _:
