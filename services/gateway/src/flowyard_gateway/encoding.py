@@ -27,7 +27,7 @@ class EventEncoder:
             self._encoded.move_to_end(key)
             return encoded
         event = {"seq": entry.seq, "at": entry.at, "type": entry.type, "data": entry.data}
-        self._encoded[key] = encoded = ServerEvent(as_json(event), entry.type, str(entry.seq)).encode()
+        self._encoded[key] = encoded = ServerEvent(as_json(event).decode(), entry.type, str(entry.seq)).encode()
         self._bytes += len(encoded)
         while self._bytes > _MOST_BYTES:
             self._bytes -= len(self._encoded.popitem(last=False)[1])

@@ -34,7 +34,7 @@ from flowyard.web.auth import RUN, require
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.requests import leave_to_run
 from flowyard.web.strict_json import StrictJsonRoute
-from flowyard_gateway.answers import answer
+from flowyard_gateway.answers import answer, answer_run
 from flowyard_gateway.parts import GatewayParts, InjectedParts, RunId
 from flowyard_gateway.submitting import submit_and_wait
 
@@ -190,7 +190,7 @@ def _idempotency(caller: Caller, key: str | None, request: dict[str, Any]) -> Id
 
 
 def _run(run: Run, status: int) -> Response:
-    return answer(RunView.of(run), status, {"location": f"/v1/runs/{run.id}"})
+    return answer_run(run, status, {"location": f"/v1/runs/{run.id}"})
 
 
 def _fork_order(run_id: UUID, request: ForkRequest, idempotency: IdempotencyKey | None) -> ForkOrder:

@@ -36,4 +36,4 @@ async def stream_events(
 
 def _token(token: RunTokens) -> ServerEvent:
     # No id: tokens aren't stored, so a client can't resume after one.
-    return ServerEvent(as_json({name: getattr(token, name) for name in TokenView.model_fields}), "token")
+    return ServerEvent(as_json({name: getattr(token, name) for name in TokenView.model_fields}).decode(), "token")

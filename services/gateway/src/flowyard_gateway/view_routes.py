@@ -27,14 +27,14 @@ from flowyard.web.large_answers import LargeAnswer
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.sse import EventStream
 from flowyard.web.strict_json import StrictJsonRoute
-from flowyard_gateway.answers import answer, as_json
+from flowyard_gateway.answers import answer, answer_run, as_json
 from flowyard_gateway.parts import InjectedParts, RunId
 from flowyard_gateway.streaming import stream_events
 
 _STREAM: Final = "text/event-stream"
 _EXAMPLE: Final = (
-    f"id: {examples.EVENT['seq']}\nevent: {examples.EVENT['type']}\ndata: {as_json(examples.EVENT)}\n\n"
-    f"event: token\ndata: {as_json(examples.TOKEN)}\n\n"
+    f"id: {examples.EVENT['seq']}\nevent: {examples.EVENT['type']}\ndata: {as_json(examples.EVENT).decode()}\n\n"
+    f"event: token\ndata: {as_json(examples.TOKEN).decode()}\n\n"
 )
 _EVENTS: Final = """\
 As JSON, one page of events. With `Accept: text/event-stream`, a stream of all events until the run ends: `event` is the
@@ -82,7 +82,7 @@ async def list_runs(
 
 @router.get("/{run_id}", summary="Get a run", response_model=RunView, **guarded(READ, UnknownRun))
 async def get_run(parts: InjectedParts, run_id: RunId) -> Response:
-    return answer(RunView.of(await parts.control.runs.get(run_id)))
+    return answer_run(await parts.control.runs.get(run_id))
 
 
 @router.get(

@@ -174,11 +174,14 @@ class RunView(RunListItem, json_schema_extra={"examples": [examples.RUN]}):
         Field(description="The bytes of those that are too large to be in `outputs`, by name: get them apart"),
     ] = {}
 
-    @classmethod
-    def of(cls, run: Run) -> RunView:
+    @staticmethod
+    def data_of(run: Run) -> dict[str, Any]:
+        """As `model_dump` would return it, without the model, which costs more than all the rest of the answer."""
         outputs = None if run.outputs is None else dict(run.outputs)
-        large = dict(run.large_outputs)
-        return cls.model_construct(**_values(run), inputs=dict(run.inputs), outputs=outputs, large_outputs=large)
+        values = _values(run)
+        for name in ("error", "spending"):
+            values[name] = values[name].model_dump() if values[name] is not None else None
+        return values | {"inputs": dict(run.inputs), "outputs": outputs, "large_outputs": dict(run.large_outputs)}
 
 
 def money(amount: Decimal | None) -> str | None:
@@ -186,7 +189,10 @@ def money(amount: Decimal | None) -> str | None:
     return None if amount is None else f"{amount:f}"
 
 
+_LISTED: Final = tuple(RunListItem.model_fields)
+
+
 def _values(run: Run) -> dict[str, Any]:
-    values = {name: getattr(run, name) for name in RunListItem.model_fields}
+    values = {name: getattr(run, name) for name in _LISTED}
     error = FailureView.of(run.error) if run.error is not None else None
     return values | {"error": error, "spending": SpendingView.of(run.spending)}
