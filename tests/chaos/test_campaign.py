@@ -89,6 +89,12 @@ def test_a_step_may_call_again_if_its_executor_is_lost_before_the_commit() -> No
     assert (lost.executor, lost.reason, lost.lost_at, lost.again_at) == ("executor-1", "executor_lost", 1.6, 1.7)
 
 
+def test_an_executor_may_be_lost_before_it_has_written_that_it_has_the_run() -> None:
+    story = well("chain")
+    story.events.insert(1, (0.0, "run.queued", {"reason": "executor_lost"}))
+    assert story.kinds() == set()
+
+
 def fails(story: Story) -> None:
     story.run["status"] = "failed"
 
@@ -118,6 +124,10 @@ def does_not_wait_for_a_result(story: Story) -> None:
 
 def goes_on_after_its_end(story: Story) -> None:
     story.events.append((100.0, "step.started", {"node": "third", "visit": 1}))
+
+
+def is_queued_twice(story: Story) -> None:
+    story.events.insert(0, story.events[0])
 
 
 def goes_on_without_a_claim(story: Story) -> None:
@@ -183,6 +193,7 @@ def invents_a_call(story: Story) -> None:
         (calls_for_a_step_too_many, "repeated"),
         (does_not_wait_for_a_result, "out of order"),
         (goes_on_after_its_end, "out of order"),
+        (is_queued_twice, "out of order"),
         (goes_on_without_a_claim, "out of order"),
         (calls_before_the_step_before, "out of order"),
         (has_another_output, "wrong result"),

@@ -80,7 +80,7 @@ def _order_of_events(expected: Expected, events: Sequence[Event]) -> Iterator[Vi
         yield _violation("out of order", "its last event isn't run.succeeded")
     place, begun, finished = "new", set[str](), set[str]()
     for event in events:
-        after = _next_place(place, event.type)
+        after = _next_place(place, event)
         if after is None:
             yield _violation("out of order", f"event {event.seq}: {event.type} of a run that is {place}")
         place = after or place
@@ -101,17 +101,20 @@ def _order_of_events(expected: Expected, events: Sequence[Event]) -> Iterator[Vi
             finished.add(event.step)
 
 
-def _next_place(place: str, kind: str) -> str | None:
-    """Where a run stands after such an event; None: there can't be such an event here."""
-    if kind == "run.queued":
-        return "queued" if place in ("new", "claimed", "waiting") else None
-    if kind == "run.claimed":
-        return "claimed" if place == "queued" else None
-    if place != "claimed":
-        return None
-    if kind in _ENDINGS:
-        return "ended"
-    return "waiting" if kind == "run.waiting" else "claimed"
+def _next_place(place: str, event: Event) -> str | None:
+    """Where a run stands after the event; None: there can't be such an event here."""
+    match event.type, place:
+        case "run.queued", "new" | "claimed" | "waiting":
+            return "queued"
+        case "run.queued", "queued" if event.data.get("reason") in LOSSES:
+            # It was claimed, and its executor was lost before it had written that.
+            return "queued"
+        case "run.claimed", "queued":
+            return "claimed"
+        case kind, "claimed" if kind not in ("run.queued", "run.claimed"):
+            return "ended" if kind in _ENDINGS else "waiting" if kind == "run.waiting" else "claimed"
+        case _:
+            return None
 
 
 def _steps(expected: Expected, history: History) -> Iterator[Violation]:
