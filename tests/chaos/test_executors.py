@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from support.wire.server import Request
 pytestmark = pytest.mark.timeout(180)
 
 SLOW_S = 0.4
+FIFTY = 50
 COUNT = """\
 flow: {name: count}
 state: {fields: {n: int}}
@@ -109,6 +111,40 @@ async def test_an_executor_that_comes_back_takes_up_its_runs_at_once(yard: Yard)
     run = await yard.ended(run_id, within_s=5)
     assert run.status == "succeeded"
     assert yard.prompts["First rain."] == 1
+
+
+async def test_fifty_runs_of_an_executor_that_is_killed_have_all_ended_three_seconds_after_its_restart(
+    database_url: str, nats_url: str
+) -> None:
+    """The lease is so long that nobody else would find them."""
+    async with open_yard(
+        database_url, nats_url, lambda request: Late(Text(prompt_of(request).split()[0]), 0.3)
+    ) as yard:
+        name = await yard.apply(CHAIN)
+        runs = [await yard.submit(name, topic=f"t{n}") for n in range(FIFTY)]
+        first = await yard.executor("only", lease_s="60", slots="64")
+        begun = time.monotonic()
+        await eventually(lambda: sum(yard.prompts[f"Second t{n}."] for n in range(FIFTY)) == FIFTY, 60)
+        # A busy machine may take longer for the rest, as it did for the first steps.
+        within_s = max(3, 3 * (time.monotonic() - begun))
+        await first.kill()
+        committed = {
+            f"{step.node.capitalize()} t{n}."
+            for n, run_id in enumerate(runs)
+            for step in await yard.history.steps(run_id)
+            if step.has_ended
+        }
+        before = Counter(yard.prompts)
+        await yard.executor("only", lease_s="60", slots="64")
+        begun = time.monotonic()
+        ended = [await yard.ended(run_id, within_s=within_s) for run_id in runs]
+        assert time.monotonic() - begun < within_s
+        assert [(run.status, run.attempt) for run in ended] == [("succeeded", 2)] * FIFTY
+        # Each had at least its first step, and none of those was executed again.
+        assert len(committed) >= FIFTY
+        assert {prompt: yard.prompts[prompt] - before[prompt] for prompt in committed} == dict.fromkeys(committed, 0)
+        for run_id in runs:
+            await assert_ended_once(yard, run_id)
 
 
 async def test_committed_items_of_a_map_are_not_called_again(database_url: str, nats_url: str) -> None:
