@@ -255,6 +255,11 @@ async def test_limits_are_part_of_the_schema_that_the_model_gets() -> None:
         ("p: int", 'Sure: {"p": 1, "p": 2}', 'an object has the key "p" more than once'),
         ("p: int", "9" * 5000, "the reply can't be read: a number has more than 4,300 digits"),
         ("p: int", f"So: [{'9' * 5000}]", "the reply can't be read: a number has more than 4,300 digits"),
+        # numbers that JSON doesn't have, or that a float doesn't hold
+        ("p: float", '{"p": Infinity}', "the reply can't be read: Infinity is no number of JSON"),
+        ("p: any", '{"p": [-Infinity, NaN]}', "the reply can't be read: -Infinity is no number of JSON"),
+        ("p: int", '{"p": 9007199254740993.0}', "p: expected int, got float"),
+        ("p: int", "-9007199254740993.0", "p: expected int, got float"),
         # a part of what is cut off or broken
         ("p: int", 'Here: {"x": {"p": 7}', "expected int, got str"),
         ("p: int", 'Here: {x: {"p": 7}}', "expected int, got str"),
@@ -271,6 +276,16 @@ async def test_several_outputs_are_one_object_wherever_it_is() -> None:
     reply = '<think>{"p": 1}</think>Sure, see {"p": 2}. So it is:\n{"p": 1.0, "q": "TRUE"}'
     outcome = await run(_one("p: int\nq: bool", "p, q"), replies={"a": reply})
     assert outcome.result.outputs == {"p": 1, "q": True}
+
+
+async def test_an_object_that_is_a_text_is_read() -> None:
+    reply = json.dumps(json.dumps({"p": 1, "q": True}))
+    assert (await run(_one("p: int\nq: bool", "p, q"), replies={"a": reply})).result.outputs == {"p": 1, "q": True}
+
+
+async def test_a_choice_may_look_like_a_number_that_json_doesnt_have() -> None:
+    outcome = await run(_one("p: \"'NaN' | 'Infinity'\""), replies={"a": "NaN"})
+    assert outcome.result.outputs == {"p": "NaN"}
 
 
 async def test_the_fields_of_an_object_are_read_as_they_are_meant() -> None:

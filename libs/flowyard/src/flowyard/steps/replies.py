@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from flowyard.errors.steps import InvalidOutput
@@ -30,7 +31,7 @@ from flowyard.steps.json_in_text import UnclearJson, parse, values_in
 
 _SHOWN: Final = 5
 _EXACT: Final = 2**53
-"""The greatest number up to which a float holds each integer."""
+"""Below it, a float is the integer that was written."""
 
 
 def reply_schema(node: PromptNode) -> Mapping[str, Any] | None:
@@ -89,7 +90,7 @@ def _read_object(node: PromptNode, bare: str, reply: str) -> dict[str, Any]:
 def _values_in(node: PromptNode, bare: str, reply: str) -> tuple[list[Any], list[Any]]:
     try:
         return values_in(bare, {output.field for output in node.outputs})
-    except UnclearJson as error:
+    except ValueError as error:
         raise InvalidOutput(f"the reply can't be read: {error}", reply=reply) from error
 
 
@@ -135,6 +136,10 @@ def _has_field(kind: Type, name: str) -> bool:
 
 def _several(node: PromptNode, data: Any) -> tuple[dict[str, Any], list[str]]:
     names = [o.field for o in node.outputs]
+    if isinstance(data, str):
+        # An object that was made a text once more.
+        with suppress(ValueError):
+            data = parse(data)
     if not isinstance(data, dict):
         return {}, [f"expected an object with {', '.join(names)}"]
     problems = [f"{name}: no such field" for name in data if name not in names]
@@ -157,7 +162,7 @@ def as_meant(kind: Type, value: Any) -> Any:
             return as_meant(inner, value)
         case Choice(values), str():
             return _chosen(values, value)
-        case Simple("int"), float() if value.is_integer() and abs(value) <= _EXACT:
+        case Simple("int"), float() if value.is_integer() and abs(value) < _EXACT:
             return int(value)
         case Simple("bool"), str() if value.strip().lower() in ("true", "false"):
             return value.strip().lower() == "true"
