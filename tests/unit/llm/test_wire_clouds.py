@@ -112,6 +112,15 @@ async def test_a_reply_comes_with_its_usage_and_cost(
     assert request.headers[header[0]] == header[1]
 
 
+@pytest.mark.parametrize("ending", ["", "/", "/openai", "/openai/v1", "/openai/v1/"])
+async def test_azures_address_may_end_as_its_portal_shows_it(models: Models, ending: str) -> None:
+    async with openai_server([Text("hi")]) as server:
+        address = server.url.removesuffix("/v1") + ending
+        settings = ModelSettings("azure", MODELS["azure"], api_base=address, timeout=20)
+        await models.reply(ModelCall("write", settings, (ChatMessage("user", "Hi?"),)))
+    assert server.requests[0].path == "/openai/deployments/gpt-4o-mini/chat/completions"
+
+
 @STREAMED
 @EVERY
 async def test_a_redirect_is_not_followed(models: Models, provider: str, on_token: OnToken | None) -> None:

@@ -19,7 +19,7 @@ from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models, open_models
 from flowyard.llm.providers import base_variables
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Odd, Raw, Status, Text
-from support.wire.providers import ANTHROPIC, DIRECT, ENVIRON, GOOGLE, KEY, LITELLM, OLLAMA, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, DIRECT, ENVIRON, KEY, LITELLM, OLLAMA, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 
@@ -129,13 +129,26 @@ async def test_an_address_that_is_none_is_a_model_error(provider: Provider, mode
     assert "chat completion" not in str(caught.value)
 
 
-@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
-async def test_an_address_may_end_with_a_slash_and_a_version(provider: Provider, models: Models, ending: str) -> None:
-    if provider is GOOGLE and "v1" in ending:
-        pytest.skip("Gemini has no such version")
+PATHS = {
+    "openai": ("/v1", "/v1/chat/completions"),
+    "hosted_vllm": ("/v1", "/v1/chat/completions"),
+    "anthropic": ("/v1", "/v1/messages"),
+    "google": ("/v1beta", "/v1beta/models/gemini-2.5-flash:generateContent"),
+    "ollama": ("/v1", "/api/chat"),
+}
+"""By provider: the version that an address may end with, and the path of a call."""
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+@pytest.mark.parametrize("is_versioned", [False, True], ids=["host", "version"])
+async def test_an_address_may_end_with_a_slash_and_a_version(
+    provider: Provider, models: Models, slashes: str, *, is_versioned: bool
+) -> None:
+    version, path = PATHS[provider.name]
     async with provider.serve([Text("hi")]) as server:
-        address = server.url.removesuffix("/v1") + ending
+        address = server.url.removesuffix("/v1") + (version if is_versioned else "") + slashes
         assert (await models.reply(call_of(provider.settings(server, api_base=address)))).text == "hi"
+    assert server.requests[0].path == path
 
 
 @STREAMED

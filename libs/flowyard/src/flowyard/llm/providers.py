@@ -44,6 +44,7 @@ _OLLAMA_ONLY: Final = (
 """What only Ollama's own API has: its other one ignores them in silence."""
 
 _VERSIONED: Final = frozenset({"anthropic", "ollama", "ollama_chat"})
+_GOOGLES_PATH: Final = "/v1beta"
 
 _NO_OWN_ADDRESS: Final = frozenset({"azure", "azure_ai", "azure_text", "openai_like"})
 """Each customer has another address, so that somebody has to name it."""
@@ -173,8 +174,13 @@ def litellm_base(settings: ModelSettings) -> str | None:
         return None
     if settings.provider in DIRECT and settings.provider != "ollama":
         return base_url(settings)
-    # LiteLLM adds the version by itself.
-    return settings.api_base.rstrip("/").removesuffix("/v1") if settings.provider in _VERSIONED else settings.api_base
+    url = settings.api_base.rstrip("/")
+    if settings.provider in ("gemini", "google"):
+        return url if urlsplit(url).path else f"{url}{_GOOGLES_PATH}"
+    # LiteLLM adds them by itself.
+    if settings.provider == "azure":
+        return url.removesuffix("/v1").removesuffix("/openai")
+    return url.removesuffix("/v1") if settings.provider in _VERSIONED else url
 
 
 def name_of_model(settings: ModelSettings) -> str:
