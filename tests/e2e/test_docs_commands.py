@@ -74,7 +74,7 @@ class Reader:
 
     def at_home(self, text: str) -> str:
         """Two stacks can't listen on the same ports."""
-        text = text.replace("flowyard up", f"flowyard up --port {self.port}")
+        text = text.replace("flowyard up", f"flowyard up --port {self.port} --executors 1")
         return text.replace("8400", str(self.port)).replace("8401", str(self.port + 1))
 
     def _environment(self) -> dict[str, str]:

@@ -172,7 +172,9 @@ def living(place: Place) -> list[str]:
 
 
 def _command(name: str, place: Place, *args: str) -> Sequence[str]:
-    return [sys.executable, "-m", "support.stack", name, "--data", str(place.path), *args]
+    # As many executors on each machine.
+    more = ["--executors", "1"] if name == "up" else []
+    return [sys.executable, "-m", "support.stack", name, "--data", str(place.path), *more, *args]
 
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:

@@ -159,7 +159,7 @@ def lives(process: psutil.Process) -> bool:
 
 
 async def test_up_goes_on_where_a_killed_one_stopped(place: Place) -> None:
-    slow = behaving({"executor-1": {"stop_s": 1}})
+    slow = behaving({"executor-1": {"stop_s": 3}})
     port = free_ports()
     with started(place, "--port", str(port), env=slow) as up:
         up.wait_until_up()

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from flowyard.storage.schema import VERSION
+from flowyard_embedded.stack.cores import executors_for, usable_cores
 from flowyard_embedded.stack.log_file import LogFile
 from flowyard_embedded.stack.logs import LineStyle, render_line
 from flowyard_embedded.stack.place import Place, find_place
@@ -137,6 +138,21 @@ def test_wrong_arguments_are_refused(args: list[str], tmp_path: Path) -> None:
     ended = flowyard("up", *args, cwd=tmp_path)
     assert ended.code == 2
     assert "should be a number from" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 4), ("200000 100000", 2), ("150000 100000", 1), ("50000 100000", 1), ("", 4)]
+)
+def test_a_container_uses_no_more_cores_than_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 5}, raising=False)
+    (tmp_path / "cpu.max").write_text(quota)
+    assert usable_cores(tmp_path / "cpu.max") == cores
+
+
+def test_an_executor_for_each_core_but_one() -> None:
+    assert [executors_for(cores) for cores in (1, 2, 3, 8, 200)] == [1, 1, 2, 7, 64]
 
 
 @pytest.mark.parametrize(

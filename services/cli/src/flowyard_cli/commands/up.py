@@ -15,6 +15,7 @@ from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, data_option, examples, integer
 from flowyard_cli.show.format import plural
 from flowyard_embedded.faults import ServerRunning
+from flowyard_embedded.stack.cores import MOST_EXECUTORS, executors_for, usable_cores
 from flowyard_embedded.stack.place import Place, find_place, take
 from flowyard_embedded.stack.services import Services, our_services
 from flowyard_embedded.stack.start import StackOptions
@@ -32,6 +33,7 @@ The first start makes an API key, shows it once, and keeps it for the flowyard c
 listens on 127.0.0.1. FLOWYARD_DATABASE_URL and FLOWYARD_NATS_URL name servers to use instead of own ones.
 The logs of each service are in DIR/logs. Ctrl-C ends everything in order; a second Ctrl-C, at once."""
 _DEFAULT_PORT: Final = 8400
+_AUTO: Final = "auto"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     examples(parser, _EXAMPLES)
     data_option(parser)
     parser.add_argument(
-        "--executors", metavar="N", type=integer(1, 64), help="processes that execute runs (default: 1)"
+        "--executors",
+        metavar="N",
+        type=_executors,
+        help="processes that execute runs (default: auto, one less than there are cores to use)",
     )
     parser.add_argument(
         "--port",
@@ -70,6 +75,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     carry_out(parser, UpArgs, execute)
 
 
+def _executors(text: str) -> int:
+    return executors_for(usable_cores()) if text == _AUTO else integer(1, MOST_EXECUTORS)(text)
+
+
 def execute(args: UpArgs, services: Services = our_services) -> int:
     if args.detach:
         return in_background(lambda healthy: _up(args, services, healthy))
@@ -80,7 +89,7 @@ def _up(args: UpArgs, services: Services, detached: Callable[[], None] | None) -
     place = find_place(args.data, os.environ)
     options = StackOptions(
         place=place,
-        executors=args.executors or 1,
+        executors=args.executors or _executors(_AUTO),
         port=_DEFAULT_PORT if args.port is None else args.port,
         json_logs=args.json_logs,
         services=services,
