@@ -6,7 +6,7 @@ PYTHON ?= python3
 KEEP ?=
 # Arguments for pytest: `make test TESTS="-k template -x"`.
 TESTS ?=
-# Arguments for benchmarks/mutate.py: `make mutate MUTATE="--only lease-"`, `make mutate MUTATE=--list`.
+# Arguments for benchmarks/mutate.py: `make mutate MUTATE="--only lease-"`, `MUTATE=--resume`, `MUTATE=--list`.
 MUTATE ?=
 # Arguments for a campaign: `make chaos CHAOS="--seed 7"`.
 CHAOS ?=
@@ -29,6 +29,9 @@ ASSETS := $(VENV)/.done-assets
 SERVICES := registry executor gateway dashboard embedded cli
 PACKAGES := libs/flowyard $(SERVICES:%=services/%)
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
+
+# What is compiled is kept, whatever the environment says: else each process of the tests compiles its sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # uv uses the certificates that this machine trusts, and never downloads a Python.
 export UV_SYSTEM_CERTS := 1
@@ -190,7 +193,7 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 	@$(call COMPILE,mlflow) requirements/mlflow.in
 
 clean: ## Remove .venv and all other generated files.
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutate_cache .import_linter_cache .grimp_cache
 	@rm -rf $(PAGES)/node_modules $(VENDOR)
 	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -1,12 +1,14 @@
 """Breaks the code on purpose, in a copy of the checkout, and prints which breaks no test notices. For `make mutate`.
 
-The list is mutations.toml. Exits with 1 if more than a tenth of the mutations survive.
+The list is mutations.toml. Exits with 1 if more than a tenth of the mutations survive. The outcomes are kept in
+`.mutate_cache`: the next time, the test that noticed a mutation runs first, and `--resume` skips what is unchanged.
 """
 
 from __future__ import annotations
 
 import argparse
 import compileall
+import json
 import multiprocessing
 import os
 import shutil
@@ -18,14 +20,16 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LIST: Final = Path(__file__).with_name("mutations.toml")
+KEPT: Final = ROOT / ".mutate_cache" / "outcomes.jsonl"
 LIMIT: Final = 0.1
 """The part of the mutations that may survive."""
 TIME_LIMIT_S: Final = 240.0
@@ -64,15 +68,21 @@ class Mutation:
             return f"its old text is {count} times in {self.file}"
         return f"there is no test {missing[0]}" if missing else None
 
+    def digest(self, root: Path = ROOT) -> str:
+        """Of the mutation, the file that it changes, and its tests: while all of them stay, so does its outcome."""
+        files = sorted({self.file, *(Path(test.partition("::")[0]) for test in self.tests)})
+        contents = [(root / file).read_bytes() for file in files]
+        return sha256(repr((self.name, self.old, self.new, self.tests, contents)).encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`facts`: the test that failed, or the end of what pytest printed."""
+    """`noticed`: the test that failed, without its parameters, or the file that can't be imported."""
 
     mutation: Mutation
     verdict: Verdict
     seconds: float
-    facts: str
+    noticed: str | None
 
 
 def read_mutations(path: Path = LIST) -> list[Mutation]:
@@ -105,24 +115,32 @@ def _exists(test: str, root: Path) -> bool:
     return not function or f"def {function}(" in (root / file).read_text(encoding="utf-8")
 
 
-def mutate(mutation: Mutation, checkout: Path) -> Outcome:
-    """`checkout`: a copy, which is as it was afterwards."""
+def mutate(mutation: Mutation, checkout: Path, *, first: str | None) -> Outcome:
+    """`checkout`: a copy, which is as it was afterwards. `first`: the test that noticed the mutation before."""
+    tests = (first, *mutation.tests) if first is not None and _exists(first, checkout) else mutation.tests
     target = checkout / mutation.file
-    target.write_text(target.read_text(encoding="utf-8").replace(mutation.old, mutation.new), encoding="utf-8")
+    original = target.read_text(encoding="utf-8")
+    target.write_text(original.replace(mutation.old, mutation.new), encoding="utf-8")
     started = time.monotonic()
     try:
-        code, output = run_tests(mutation.tests, checkout, within_s=TIME_LIMIT_S)
+        code, output = run_tests(tests, checkout, within_s=TIME_LIMIT_S)
         if code and "\nERROR tests" in output:
             # A server that didn't start is no test that failed.
-            code, output = run_tests(mutation.tests, checkout, within_s=TIME_LIMIT_S)
+            code, output = run_tests(tests, checkout, within_s=TIME_LIMIT_S)
     finally:
-        shutil.copy2(ROOT / mutation.file, target)
+        target.write_text(original, encoding="utf-8")
     failed = next((line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR tests"))), "")
     if code is None or ": Failed: Timeout" in output or "Timeout (>" in failed:
         verdict: Verdict = "hung"
     else:
         verdict = "killed" if code else "survived"
-    return Outcome(mutation, verdict, time.monotonic() - started, failed[:200])
+    return Outcome(mutation, verdict, time.monotonic() - started, _test(failed))
+
+
+def _test(line: str) -> str | None:
+    """`FAILED tests/test_it.py::test_this[parameters] - AssertionError` names tests/test_it.py::test_this."""
+    words = line.split(" ", 2)
+    return words[1].partition("[")[0] if len(words) > 1 else None
 
 
 def run_tests(tests: Iterable[str], checkout: Path, *, within_s: float) -> tuple[int | None, str]:
@@ -176,27 +194,53 @@ def copies(count: int) -> Iterator[SimpleQueue[Path]]:
         yield free
 
 
-def run(mutations: Sequence[Mutation], jobs: int) -> list[Outcome]:
+def run(mutations: Sequence[Mutation], jobs: int, *, resume: bool) -> list[Outcome]:
+    """Raises SystemExit if a test that has noticed a mutation fails without any, too."""
     _FORKS.set_forkserver_preload(_PRELOADED)
+    kept = read_kept()
+    done = [_outcome(m, kept[m.name]) for m in mutations if resume and kept.get(m.name, {}).get("digest") == m.digest()]
+    names = {outcome.mutation.name for outcome in done}
     with copies(jobs) as free, ThreadPoolExecutor(jobs) as threads:
-        checkout = free.get()
-        tests = sorted({test.partition("::")[0] for mutation in mutations for test in mutation.tests})
-        print(f"without a mutation: {len(tests)} files of tests", flush=True)
-        code, output = run_tests(tests, checkout, within_s=10 * TIME_LIMIT_S)
-        if code != 0:
-            raise SystemExit(f"the tests fail without a mutation:\n{output}")
-        free.put(checkout)
 
         def work(mutation: Mutation) -> Outcome:
             checkout = free.get()
             try:
-                outcome = mutate(mutation, checkout)
+                outcome = mutate(mutation, checkout, first=kept.get(mutation.name, {}).get("noticed"))
             finally:
                 free.put(checkout)
-            print(f"{outcome.verdict:<9}{outcome.seconds:5.0f} s  {mutation.name}  {outcome.facts}", flush=True)
+            keep(outcome)
+            print(_line(outcome), flush=True)
             return outcome
 
-        return list(threads.map(work, mutations))
+        done += threads.map(work, [mutation for mutation in mutations if mutation.name not in names])
+        noticed = sorted({outcome.noticed for outcome in done if outcome.noticed is not None})
+        print(f"without a mutation: {len(noticed)} tests", flush=True)
+        code, output = run_tests(noticed, free.get(), within_s=10 * TIME_LIMIT_S) if noticed else (0, "")
+    if code != 0:
+        raise SystemExit(f"tests fail without a mutation, too:\n{output}")
+    return done
+
+
+def read_kept() -> dict[str, dict[str, Any]]:
+    """The last outcome of each mutation, by its name."""
+    lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
+    return {kept["name"]: kept for kept in map(json.loads, lines)}
+
+
+def keep(outcome: Outcome) -> None:
+    facts = {name: value for name, value in asdict(outcome).items() if name != "mutation"}
+    named = {"name": outcome.mutation.name, "digest": outcome.mutation.digest(), **facts}
+    KEPT.parent.mkdir(exist_ok=True)
+    with KEPT.open("a", encoding="utf-8") as file:
+        file.write(f"{json.dumps(named)}\n")
+
+
+def _outcome(mutation: Mutation, kept: dict[str, Any]) -> Outcome:
+    return Outcome(mutation, kept["verdict"], kept["seconds"], kept["noticed"])
+
+
+def _line(outcome: Outcome) -> str:
+    return f"{outcome.verdict:<9}{outcome.seconds:5.0f} s  {outcome.mutation.name}  {outcome.noticed or ''}"
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
@@ -212,6 +256,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", action="append", metavar="TEXT", help="only mutations with this text in their name")
     parser.add_argument("--list", action="store_true", help="print the mutations, and run nothing")
     parser.add_argument("--jobs", type=int, default=2, help="how many run at the same time (2)")
+    parser.add_argument("--resume", action="store_true", help="skip mutations whose outcome is kept and still holds")
     given = parser.parse_args(arguments)
     mutations = [m for m in read_mutations() if not given.only or any(text in m.name for text in given.only)]
     stale = [f"{mutation.name}: {problem}" for mutation in mutations if (problem := mutation.problem())]
@@ -221,7 +266,7 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(f"{mutation.name}  ({mutation.file})" for mutation in mutations))
         return 0
     started = time.monotonic()
-    outcomes = run(mutations, given.jobs)
+    outcomes = run(mutations, given.jobs, resume=given.resume)
     print(f"\n{summary(outcomes, time.monotonic() - started)}")
     survived = sum(outcome.verdict == "survived" for outcome in outcomes)
     return int(survived > LIMIT * len(outcomes))
