@@ -12,6 +12,8 @@ MUTATE ?=
 CHAOS ?=
 # Arguments for the soak: `make soak SOAK="--minutes 5"`.
 SOAK ?=
+# Arguments for benchmarks/stack.py or benchmarks/peers.py: `make bench BENCH="--only throughput,cpu"`.
+BENCH ?=
 # Arguments for the resolver: `make lock LOCK=--upgrade`.
 LOCK ?=
 # The number of executors: `make scale N=4`.
@@ -26,6 +28,8 @@ MODEL := $(VENV)/.done-model
 PRODUCT := $(VENV)/.done-product
 TOOLS := $(VENV)/.done-tools
 ASSETS := $(VENV)/.done-assets
+# What Flowyard is compared with is kept outside of this checkout, with nothing of it in .venv.
+PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowyard/bench-peers
 SERVICES := registry executor gateway dashboard embedded cli
 PACKAGES := libs/flowyard $(SERVICES:%=services/%)
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
@@ -85,7 +89,7 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench bench-models histories sizes lock clean
+.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench bench-peers bench-models histories sizes lock clean
 .PHONY: chaos chaos-long soak images up down logs scale test-compose test-alerts
 
 help: ## Print this list.
@@ -167,8 +171,14 @@ scale: ## Set the number of executors in containers: make scale N=4.
 	@case '$(N)' in ''|*[!0-9]*) echo 'How many? make scale N=4' >&2; exit 2;; esac
 	@docker compose up --detach --wait --no-recreate --scale executor='$(N)' executor
 
-bench: $(TOOLS) ## Compare the speed of the engine with bare LangGraph.
-	@$(BIN)/python benchmarks/engine.py
+bench: $(TOOLS) $(ASSETS) ## Measure the engine and the whole stack beside bare LangGraph (about 8 minutes, on a quiet machine).
+	@failed=0; \
+	$(BIN)/python benchmarks/engine.py || failed=1; \
+	$(BIN)/python benchmarks/stack.py --only all $(BENCH) || failed=1; \
+	exit $$failed
+
+bench-peers: $(TOOLS) $(ASSETS) $(PEERS)/.done ## Compare Flowyard with Restate, DBOS and LangGraph's Postgres saver (about 6 minutes, on a quiet machine).
+	@exec $(BIN)/python benchmarks/peers.py '$(PEERS)' $(BENCH)
 
 bench-models: $(TOOLS) ## Measure the CPU time of model calls beside bare aiohttp and bare LiteLLM (on a quiet machine).
 	@$(BIN)/python benchmarks/models.py
@@ -191,6 +201,7 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 	@$(call COMPILE,executor) --no-emit-package xllamacpp --constraints requirements/runtime.txt requirements/executor.in
 	@$(call COMPILE,cli) --constraints requirements/runtime.txt requirements/cli.in
 	@$(call COMPILE,mlflow) requirements/mlflow.in
+	@$(call COMPILE,peers) --constraints requirements/runtime.txt requirements/peers.in
 
 clean: ## Remove .venv and all other generated files.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutate_cache .import_linter_cache .grimp_cache
@@ -249,6 +260,17 @@ $(ASSETS): $(PAGES)/package.json $(PAGES)/package-lock.json $(VENV)/.done-uv
 	@mkdir -p $(VENDOR)
 	@cd $(PAGES)/node_modules && cp htmx.org/dist/htmx.min.js htmx-ext-sse/dist/sse.min.js '$(CURDIR)/$(VENDOR)'
 	@touch $@
+
+# No package's script is run: one of them would report the installation.
+$(PEERS)/.done: requirements/peers.txt benchmarks/peer_apps/package-lock.json $(VENV)/.done-uv
+	@echo 'Installing Restate, DBOS and LangGraph with its Postgres saver in $(PEERS) (400 MB)'
+	@mkdir -p '$(PEERS)'
+	@$(PYTHON) -m venv --clear --without-pip '$(PEERS)/venv'
+	@$(PIP_SETTINGS_FOR_UV); $(BIN)/uv pip install --quiet --python '$(PEERS)/venv/bin/python' \
+		$(BY_HASH) --compile-bytecode -r requirements/peers.txt
+	@cp benchmarks/peer_apps/package.json benchmarks/peer_apps/package-lock.json '$(PEERS)'
+	@$(NPM) ci --ignore-scripts --loglevel=error --prefix '$(PEERS)'
+	@touch '$@'
 
 $(TOOLS): requirements/dev.txt $(PRODUCT)
 	@echo 'Installing the tools for tests and checks'

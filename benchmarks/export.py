@@ -13,28 +13,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import socket
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 
+from measuring.load import at_once, latencies, throughput
+from measuring.model import open_model
+from measuring.stack import Client, Stack, running, scratch
+
 ROOT: Final = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT / "tests"))
 
-from benchmarks.stack import Client, database_url, latencies, sessions, stack, throughput  # noqa: E402  # see above
-
-from flowyard_embedded.stack.state import read_state  # noqa: E402  # see above
 from support.mlflow import mlflow_server  # noqa: E402  # see above
 
 
@@ -67,24 +67,19 @@ class Variant:
     """One stack, and what was measured of it."""
 
     name: str
-    data: Path
-    url: str
-    key: str
+    stack: Stack
     rates: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
     async def waiting(self) -> int:
-        connection = await asyncpg.connect(database_url(self.data))
+        connection = await asyncpg.connect(self.stack.database_url())
         try:
             return int(await connection.fetchval("SELECT count(*) FROM exports"))
         finally:
             await connection.close()
 
     def registry_cpu_s(self) -> float:
-        state = read_state(self.data / "stack.json")
-        assert state is not None
-        [pid] = [process.pid for process in state.processes if process.name == "registry"]
-        return cpu_s(pid)
+        return self.stack.cpu_s()["registry"]
 
 
 def cpu_s(pid: int | None) -> float:
@@ -98,10 +93,8 @@ def variants(home: Path, addresses: dict[str, str], executors: int) -> Iterator[
     measured = []
     with ExitStack() as opened:
         for name, address in addresses.items():
-            os.environ["FLOWYARD_MLFLOW_URL"] = address
-            data = home / name
-            url, key, _ = opened.enter_context(stack(data, executors))
-            measured.append(Variant(name, data, url, key))
+            settings = {"FLOWYARD_MLFLOW_URL": address}
+            measured.append(Variant(name, opened.enter_context(running(home / name, executors, settings))))
         yield measured
 
 
@@ -119,13 +112,11 @@ def export_rate(variant: Variant, mlflow_pid: int, seconds: float) -> None:
 
 
 async def measure(measured: Sequence[Variant], args: argparse.Namespace) -> None:
-    async with AsyncExitStack() as opened:
-        clients = []
-        for variant in measured:
-            session, model_url = await opened.enter_async_context(sessions(variant.key))
-            clients.append(Client(session, variant.url))
-            await clients[-1].apply(model_url)
-            await asyncio.gather(*(clients[-1].run() for _ in range(16)))
+    async with open_model() as model, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        clients = [Client(session, variant.stack) for variant in measured]
+        for client in clients:
+            await client.apply(model)
+            await at_once(client.run, 16)
         order = list(zip(measured, clients, strict=True))
         for number in range(args.singles):
             for variant, client in order[number % 4 :] + order[: number % 4]:
@@ -155,17 +146,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--singles", type=int, default=200, help="runs, one at a time")
     args = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="flowyard-bench-"))
-    home.chmod(0o755)
-    try:
-        with hole() as deaf, mlflow_server(home / "mlflow", free_port()) as server:
-            addresses = {"nobody": "", "up": server.url, "down": f"http://127.0.0.1:{free_port()}", "hole": deaf}
-            with variants(home, addresses, args.executors) as measured:
-                asyncio.run(measure(measured, args))
-                report(measured)
-                export_rate(measured[1], server.pid, 10.0)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with scratch() as home, hole() as deaf, mlflow_server(home / "mlflow", free_port()) as server:
+        addresses = {"nobody": "", "up": server.url, "down": f"http://127.0.0.1:{free_port()}", "hole": deaf}
+        with variants(home, addresses, args.executors) as measured:
+            asyncio.run(measure(measured, args))
+            report(measured)
+            export_rate(measured[1], server.pid, 10.0)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ INSTALLER = [
     *LOCKS,
     *sorted((ROOT / "requirements").glob("*.in")),
     *PACKAGES,
+    *sorted((ROOT / "benchmarks/peer_apps").glob("*.json")),
     ROOT / "pyproject.toml",
     ROOT / "Makefile",
 ]
