@@ -60,19 +60,24 @@ def plan(
     those right after Postgres is killed.
     """
     also_killed = [rng.choice(executors) for _ in range(each_server)]
-    kinds: list[Kind] = _mixed(kills - len(also_killed), freezes)
-    step = seconds / max(1, len(kinds))
     blows = []
-    for number, kind in enumerate(kinds):
-        process = executors[number % len(executors)]
-        lasts_s = lease_s * rng.uniform(1.2, 1.8) if kind == "freeze" else 0.0
-        blows.append(Blow((number + rng.uniform(0, 0.8)) * step, kind, process, lasts_s))
+    for place, process in enumerate(executors):
+        kinds = _mixed(_part(kills - each_server, place, len(executors)), _part(freezes, place, len(executors)))
+        for number, kind in enumerate(kinds):
+            at_s = (number + place / len(executors) + rng.uniform(0, 0.5)) * seconds / len(kinds)
+            lasts_s = lease_s * rng.uniform(1.2, 1.8) if kind == "freeze" else 0.0
+            blows.append(Blow(at_s, kind, process, lasts_s))
     servers = [name for _ in range(each_server) for name in SERVERS]
     for number, name in enumerate(servers):
         at_s = (number + rng.uniform(0.3, 0.7)) * seconds / len(servers)
         also = also_killed[number // len(SERVERS)] if name == "postgres" else None
         blows.append(Blow(at_s, "kill", name, also=also))
     return sorted(blows, key=lambda blow: blow.at_s)
+
+
+def _part(total: int, place: int, parts: int) -> int:
+    """How many of them fall to this part, when all parts get the same, or nearly."""
+    return total * (place + 1) // parts - total * place // parts
 
 
 def _mixed(kills: int, freezes: int) -> list[Kind]:

@@ -92,7 +92,7 @@ async def _carry_out(campaign: Campaign, model: str, log: Path) -> Outcome:
             async with asyncio.timeout(campaign.args.limit):
                 await _execute(campaign, gateway, model)
         except TimeoutError:
-            campaign.problems = (f"there were open runs after {campaign.args.limit:g} s",)
+            campaign.problems = (f"it wasn't over after {campaign.args.limit:g} s",)
         thaws = [each.until for each in campaign.havoc.struck if each.kind == "freeze"]
         outcome = await judge(gateway, campaign.submissions, read_log(log), thaws)
     outcome.violations += [Violation("lost", "-", problem) for problem in campaign.problems]
@@ -146,8 +146,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=200, help="over which runs, kills and freezes are spread")
     parser.add_argument("--executors", type=int, default=3)
-    parser.add_argument("--kills", type=int, default=50, help="of executors")
-    parser.add_argument("--freezes", type=int, default=50, help="of executors")
+    parser.add_argument("--kills", type=int, default=40, help="of executors")
+    parser.add_argument("--freezes", type=int, default=60, help="of executors")
     parser.add_argument("--servers", type=int, default=3, help="kills of Postgres, NATS and the gateway, each")
     parser.add_argument("--limit", type=float, default=260, help="seconds after which it ends, with runs open or not")
     return parser.parse_args()
