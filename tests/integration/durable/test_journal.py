@@ -165,7 +165,7 @@ async def test_the_step_that_fails_a_run_is_written_with_the_end_of_the_run(stor
     assert await kinds(stored, journal) == ["run.queued"]
     await journal.finish(RunFinished("failed", 1.0, {}, failure))
     rows = await stored.database.value("SELECT count(*) FROM events")
-    assert (rows, await kinds(stored, journal)) == (2, ["run.queued", "step.started", "step.failed", "run.failed"])
+    assert (rows, await kinds(stored, journal)) == (1, ["run.queued", "step.started", "step.failed", "run.failed"])
 
 
 async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, attempts: Attempts) -> None:
@@ -188,6 +188,21 @@ async def test_a_step_is_told_in_the_order_in_which_it_happened(stored: Stored, 
         *(*step, "loop.turned", *step, "loop.turned", *step, "run.succeeded"),
     ]
     assert one.announced == (await stored.entries(run_id))[1:]
+
+
+async def test_events_of_a_run_of_the_release_before_are_stored_as_its_executors_read_them(
+    stored: Stored, attempts: Attempts
+) -> None:
+    await stored.run()
+    one = attempts.executor(WireModel())
+    journal = one.journal(replace(await one.take(), engine=0))
+    start(journal)
+    await journal.begin_call(CALL, None)
+    journal.append(ModelCalled(A, "openai", "m", 0.5, None, 1, 1, None, None))
+    journal.settle(ended(A, {"x": 1}), ["b"], None)
+    await journal.results_durable()
+    text = await stored.database.value("SELECT entries::text FROM events WHERE run_id = $1", journal.claim.run_id)
+    assert all(name in text for name in ('"model.called"', '"provider":"openai"', '"outputs":{"x":1}'))
 
 
 async def test_nobody_is_told_of_what_is_not_on_disk(stored: Stored, attempts: Attempts) -> None:

@@ -57,6 +57,26 @@ async def test_what_many_runs_commit_together_is_one_statement(stored: Stored) -
         assert [entry.seq for entry in await stored.entries(claim.run_id)] == [1, 2]
 
 
+async def test_what_a_run_changes_often_is_rewritten_in_place(database_url: str) -> None:
+    """Its claim, and its calls when they end: no index gets another entry for them."""
+    in_place = """
+        SELECT relname, n_tup_upd - n_tup_hot_upd AS moved FROM pg_stat_user_tables, pg_stat_force_next_flush()
+        WHERE relname IN ('claims', 'step_parts') ORDER BY 1
+    """
+    # With one connection, whose counts are read.
+    async with open_stored(database_url, most=1) as stored:
+        await stored.database.rows(in_place)
+        before = [tuple(row) for row in await stored.database.rows(in_place)]
+        for _ in range(3):
+            claim = await stored.claimed()
+            for status, seq in (("running", 2), ("done", 3)):
+                commit = commit_of(claim, seq=seq)
+                commit.add_call(call_row(seq, part=1, status=status))
+                await stored.committer.commit(commit)
+        await stored.database.rows(in_place)
+        assert [tuple(row) for row in await stored.database.rows(in_place)] == before
+
+
 async def test_a_statement_takes_no_more_runs_than_it_should(stored: Stored) -> None:
     claims = await claims_of(stored, MOST_RUNS + 10)
     batches: list[int] = []

@@ -114,6 +114,8 @@ async def test_a_list_is_narrowed_by_all_of_its_filters(stored: Stored) -> None:
     assert await ids(stored, RunFilter(statuses=["cancelled"])) == [first]
     assert await ids(stored, RunFilter(workflow="poems", statuses=["queued", "running"])) == [second]
     assert await ids(stored, RunFilter(before=second)) == [first]
+    assert await ids(stored, RunFilter(workflow="poems", before=second)) == [first]
+    assert await ids(stored, RunFilter(workflow="news", before=second)) == []
     run: Run = await stored.runs.get(second)
     assert await ids(stored, RunFilter(created_from=run.created_at)) == [other, second]
     assert await ids(stored, RunFilter(created_to=run.created_at)) == [first]

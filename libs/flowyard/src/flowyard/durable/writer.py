@@ -17,6 +17,7 @@ from flowyard.storage.commits import Committer, RunCommit
 from flowyard.storage.database import dumps
 from flowyard.storage.lost_calls import UnwrittenCall
 from flowyard.storage.packing import packed
+from flowyard.storage.repeats import without_repeats
 
 _OUTPUTS_PER_COMMIT: Final = 512 * 1024
 """Bytes of the outputs in the events of one commit, which are one row and one message: NATS takes up to 1 MB."""
@@ -195,4 +196,8 @@ class RunWriter:
             self._on_cancel()
 
     def _packed(self) -> str:
-        return packed([event.entry for event in self._events])
+        entries = [event.entry for event in self._events]
+        if self._claim.engine > 0:
+            # Runs that began under the release before are read by its executors, too.
+            entries = without_repeats(entries, calls=self.pending.calls.values(), steps=self.pending.steps.values())
+        return packed(entries)

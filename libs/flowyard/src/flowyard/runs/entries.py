@@ -15,6 +15,10 @@ from flowyard.runs.run import Entry
 ENDINGS: Final = frozenset({"run.succeeded", "run.failed", "run.cancelled"})
 """The types of the events that end a run. Nothing follows them unless the run is retried."""
 
+CALL_FACTS: Final = (
+    *("provider", "model", "duration_s", "first_token_s"),
+    *("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "retries"),
+)
 _TEXTS: Final = ("outputs", "messages", "reply", "reasoning")
 _OfRun: TypeAlias = (
     events.RunQueued | events.RunForked | events.RunClaimed | events.RunWaiting | events.RunStarted | events.RunFinished
@@ -92,7 +96,7 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
         case events.StepFinished():
             return "step.finished", {**_step(event.step), **_sums(event)}
         case events.StepFailed():
-            failed = {"duration_s": _seconds(event.duration_s), "error": failure_data(event.error)}
+            failed = {"duration_s": seconds(event.duration_s), "error": failure_data(event.error)}
             return "step.failed", {**_step(event.step), **failed, "handled": event.handled}
         case events.RouteTaken():
             chosen = {"condition": event.condition} if event.condition is not None else {}
@@ -120,7 +124,7 @@ def _encoded_of_run(event: _OfRun) -> tuple[str, dict[str, Any]]:
         case events.RunStarted():
             return "run.started", asdict(event)
         case events.RunFinished():
-            end = {"duration_s": _seconds(event.duration_s), "outputs": dict(event.outputs)}
+            end = {"duration_s": seconds(event.duration_s), "outputs": dict(event.outputs)}
             error = failure_data(event.error) if event.error is not None else None
             return f"run.{event.status}", {**end, **_known({"error": error, "reason": event.reason})}
         case _:
@@ -209,11 +213,12 @@ def _known(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(event: events.StepStarted) -> dict[str, Any]:
-    commit_s, reserves = _seconds(event.commit_s) or None, event.reserves or None
+    commit_s, reserves = seconds(event.commit_s) or None, event.reserves or None
     return _known({"commit_s": commit_s, "provider": event.provider, "model": event.model, "reserves": reserves})
 
 
-def _seconds(duration: float) -> float:
+def seconds(duration: float) -> float:
+    """As entries have it: to the microsecond."""
     return round(duration, 6)
 
 
@@ -227,7 +232,7 @@ def _decimal(cost: str | None) -> Decimal | None:
 
 def _sums(event: events.StepFinished) -> dict[str, Any]:
     return {
-        "duration_s": _seconds(event.duration_s),
+        "duration_s": seconds(event.duration_s),
         "outputs": dict(event.outputs),
         "calls": event.calls,
         "tokens_in": event.tokens_in,
@@ -238,23 +243,29 @@ def _sums(event: events.StepFinished) -> dict[str, Any]:
 
 def _call(event: events.ModelCalled) -> dict[str, Any]:
     known = {
-        "first_token_s": _seconds(event.first_token_s) if event.first_token_s is not None else None,
-        "tokens_cached": event.tokens_cached,
         "error": failure_data(event.error) if event.error is not None else None,
-        "retries": event.retries or None,
         "served_by": event.served_by,
         "reply_id": event.reply_id,
         "finish_reason": event.finish_reason,
         "streamed": event.streamed or None,
         "asks_json": event.asks_json,
     }
+    return {**call_facts({name: getattr(event, name) for name in CALL_FACTS}), **_known(known)}
+
+
+def call_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the data of a `model.called`, what a row of the ledger has, too. `facts`: CALL_FACTS of a ModelCalled."""
+    first_token_s = facts["first_token_s"]
+    known = {
+        "first_token_s": seconds(first_token_s) if first_token_s is not None else None,
+        "tokens_cached": facts["tokens_cached"],
+        "retries": facts["retries"] or None,
+    }
     return {
-        "provider": event.provider,
-        "model": event.model,
-        "duration_s": _seconds(event.duration_s),
-        "tokens_in": event.tokens_in,
-        "tokens_out": event.tokens_out,
-        "cost_usd": _cost(event.cost_usd),
+        **{name: facts[name] for name in ("provider", "model")},
+        "duration_s": seconds(facts["duration_s"]),
+        **{name: facts[name] for name in ("tokens_in", "tokens_out")},
+        "cost_usd": _cost(facts["cost_usd"]),
         **_known(known),
     }
 

@@ -6,18 +6,21 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 
-def where(*filters: tuple[str, Any]) -> tuple[str, list[Any]]:
+def where(*filters: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """The clause, or `""`, and its arguments, from `$1` on.
 
-    A filter is a condition, with `{}` in the place of its value unless that is in its text, and the value: None if the
-    filter isn't set.
+    A filter is a condition, with `{}` in the place of each of its values unless they are in its text, and the values:
+    None if the filter isn't set.
     """
     conditions: list[str] = []
     args: list[Any] = []
-    for condition, value in filters:
-        if value is not None:
-            args += [value] if "{}" in condition else []
-            conditions.append(condition.format(f"${len(args)}"))
+    for condition, *values in filters:
+        if any(value is None for value in values):
+            continue
+        if "{}" in condition:
+            args += values
+        numbers = range(len(args) - len(values) + 1, len(args) + 1)
+        conditions.append(condition.format(*(f"${number}" for number in numbers)))
     return f"WHERE {' AND '.join(conditions)}" if conditions else "", args
 
 

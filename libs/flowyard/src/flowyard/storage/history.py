@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
-from itertools import pairwise
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate, pairwise
 from json import loads
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -18,6 +18,7 @@ from flowyard.runs.large_values import LARGE, without_large
 from flowyard.runs.run import Ended, Entry, ListedStep, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.packing import unpacked
+from flowyard.storage.repeats import WholeEntries, whole_entries
 from flowyard.storage.rows import (
     SHORT_CALL_COLUMNS,
     SHORT_STEP_COLUMNS,
@@ -78,12 +79,18 @@ class History:
         if rows and rows[0]["entries"] is None:
             # Earlier versions stored large outputs in events. One at a time: it may take a hundred megabytes.
             async with self._large:
-                entries = _entries_of(*await self._database.rows(_PAGE, run_id, rows[0]["seq"] - 1, 1))
+                rows = await self._database.rows(_PAGE, run_id, rows[0]["seq"] - 1, 1)
+                entries, is_cut = await self._whole(run_id, rows, after)
         else:
-            entries = _entries_of(*rows)
-        entries = [entry for entry in entries if entry.seq > after]
-        more |= len(entries) > most
+            first = _first(rows, most, after)
+            entries, is_cut = await self._whole(run_id, first, after)
+            more |= len(first) < len(rows)
+        more |= is_cut or len(entries) > most
         return EntryPage(entries[:most], more)
+
+    async def _whole(self, run_id: UUID, rows: Sequence[asyncpg.Record], after: int) -> WholeEntries:
+        whole = await whole_entries(self._database, run_id, rows, after=after, most_bytes=EVENTS_BYTES)
+        return whole._replace(entries=[without_large(entry)[0] for entry in whole.entries])
 
     async def last_seqs(self, run_ids: Collection[UUID]) -> Mapping[UUID, int]:
         """By run: the number of its newest event. Runs that don't exist are left out."""
@@ -91,7 +98,7 @@ class History:
         return {row["id"]: row["seq"] for row in rows}
 
     async def stored_bytes(self, run_id: UUID) -> int:
-        """About how large its events and the texts of its calls are."""
+        """About how large its events, the outputs of its steps and the texts of its calls are."""
         return int(await self._database.value(_STORED_BYTES, run_id))
 
     async def open_steps(self, run_id: UUID) -> list[tuple[Step, StepCalls]]:
@@ -181,8 +188,11 @@ WHERE r.id = ANY($1)
 """
 
 
-def _entries_of(*rows: asyncpg.Record) -> list[Entry]:
-    return [without_large(entry)[0] for row in rows for entry in unpacked(row["seq"], row["entries"])]
+def _first(rows: Sequence[asyncpg.Record], most: int, after: int) -> Sequence[asyncpg.Record]:
+    """Those that have the first `most` entries after `after`."""
+    entries = accumulate(min(len(row["entries"]), row["seq"] - after) for row in rows)
+    enough = next((number for number, total in enumerate(entries, 1) if total >= most), len(rows))
+    return rows[:enough]
 
 
 _SOME = """
@@ -197,6 +207,7 @@ WHERE total <= $4 OR total = bytes ORDER BY seq
 """
 _STORED_BYTES = """
 SELECT coalesce((SELECT sum(octet_length(entries::text)) FROM events WHERE run_id = $1), 0)
+    + coalesce((SELECT sum(octet_length(outputs::text)) FROM steps WHERE run_id = $1), 0)
     + coalesce((SELECT sum(octet_length(texts)) FROM step_parts WHERE run_id = $1), 0)
 """
 _PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"

@@ -11,7 +11,7 @@ from flowyard.ids import uuid7
 from flowyard.runs.entries import without_texts
 from flowyard.runs.run import Entry, State
 from flowyard.storage.database import Database
-from flowyard.storage.packing import unpacked
+from flowyard.storage.repeats import whole_entries
 
 _SLACK_MS: Final = 5 * 60 * 1000
 """How far the clock of a service may be off."""
@@ -53,8 +53,9 @@ class Profiles:
         entries: list[Entry] = []
         after = 0
         while rows := await self._database.rows(_PAGE, run_id, after, _ROWS):
+            whole, _ = await whole_entries(self._database, run_id, rows, after=after, most_bytes=None)
+            entries += map(without_texts, whole)
             after = rows[-1]["seq"]
-            entries += [without_texts(entry) for row in rows for entry in unpacked(row["seq"], row["entries"])]
         return entries
 
 

@@ -21,7 +21,7 @@ from flowyard.runs.events import ModelCalled, StepId
 from flowyard.runs.run import CallStart, Ended, ListedStep, Spending, Step, StepCalls
 from flowyard.storage.database import dumps
 
-_NO_ITEM: Final = -1
+NO_ITEM: Final = -1
 
 CallStatus: TypeAlias = Literal["reserved", "running", "done", "failed", "lost"]
 """`lost`: it ended without an answer, so that the model may have worked on it."""
@@ -109,7 +109,7 @@ def step_values(run_id: UUID, step: Step) -> tuple[Any, ...]:
     node, visit, item, *facts, next_, outputs, error = _STEP(step)
     json_values = next_, dict(outputs) if outputs is not None else None, failure_data(error) if error else None
     texts = (dumps(value) if value is not None else None for value in json_values)
-    return (run_id, node, visit, _NO_ITEM if item is None else item, *facts, *texts)
+    return (run_id, node, visit, NO_ITEM if item is None else item, *facts, *texts)
 
 
 def call_values(run_id: UUID, call: CallRow) -> tuple[Any, ...]:
@@ -120,7 +120,7 @@ def call_values(run_id: UUID, call: CallRow) -> tuple[Any, ...]:
 
 def place_of(step: StepId) -> tuple[str, int, int]:
     """Its columns `node`, `visit`, `item`."""
-    return step.node, step.visit, _NO_ITEM if step.item is None else step.item
+    return step.node, step.visit, NO_ITEM if step.item is None else step.item
 
 
 def step_of(record: asyncpg.Record) -> Step:
@@ -147,7 +147,7 @@ def ended_of(records: Sequence[asyncpg.Record]) -> list[Ended]:
             Ended,
             nodes,
             visits,
-            [None if item == _NO_ITEM else item for item in items],
+            [None if item == NO_ITEM else item for item in items],
             statuses,
             handled,
             _decoded(nexts),
@@ -182,4 +182,4 @@ def step_calls_of(record: asyncpg.Record) -> StepCalls:
 
 
 def _item(record: asyncpg.Record) -> int | None:
-    return None if record["item"] == _NO_ITEM else record["item"]
+    return None if record["item"] == NO_ITEM else record["item"]

@@ -205,16 +205,14 @@ class Runs:
 
     async def page(self, wanted: RunFilter, limit: int) -> list[Run]:
         """Newest first, at most `limit`; without their inputs and outputs."""
-        clause, args = _where(wanted)
-        rows = await self._database.rows(
-            f"{_SELECT_SHORT} {clause} ORDER BY r.id DESC LIMIT ${len(args) + 1}", *args, limit
-        )
+        clause, args = _newest_first(wanted)
+        rows = await self._database.rows(f"{_SELECT_SHORT} {clause} LIMIT ${len(args) + 1}", *args, limit)
         return [_run({**row, "inputs": {}, "outputs": None}) for row in rows]
 
     async def ids(self, wanted: RunFilter, limit: int) -> list[UUID]:
         """As `page`, the ids alone."""
-        clause, args = _where(wanted)
-        statement = f"SELECT r.id FROM runs r {clause} ORDER BY r.id DESC LIMIT ${len(args) + 1}"  # noqa: S608  # no value
+        clause, args = _newest_first(wanted)
+        statement = f"SELECT r.id FROM runs r {clause} LIMIT ${len(args) + 1}"  # noqa: S608  # no value
         return [row["id"] for row in await self._database.rows(statement, *args, limit)]
 
 
@@ -269,40 +267,33 @@ forked AS (
         'leaves_at', $15::text[]
     )) AS entry
     FROM added WHERE forked_from IS NOT NULL
+),
+-- The first event of other runs isn't stored: see `repeats`.
+new_events AS (
+    INSERT INTO events (run_id, seq, entries)
+    SELECT a.id, a.last_seq, json_build_array(queued.entry, forked.entry)
+    FROM added a CROSS JOIN queued CROSS JOIN forked
 )
-INSERT INTO events (run_id, seq, entries)
-SELECT a.id, a.last_seq, CASE a.last_seq
-    WHEN 1 THEN json_build_array(queued.entry) ELSE json_build_array(queued.entry, forked.entry)
-END
-FROM added a CROSS JOIN queued LEFT JOIN forked ON true
-RETURNING run_id
+SELECT id FROM added
 """
 
 _ADD_CURRENT: Final = """
-WITH added AS (
-    INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
-        engine, status, last_seq)
-    SELECT g.id, g.workflow, g.revision, g.definition, g.priority, g.max_attempts, g.timeout_s, g.key, g.fingerprint,
-        g.inputs::json, $1::smallint, 'queued', 1
-    FROM unnest(
-        $2::uuid[], $3::text[], $4::int[], $5::int[], $6::smallint[], $7::smallint[], $8::real[], $9::text[],
-        $10::bytea[], $11::text[]
-    ) WITH ORDINALITY AS g (
-        id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs, place
-    )
-    JOIN workflows w ON w.name = g.workflow AND w.revision = g.revision
-    -- A workflow that was deleted and made anew counts its revisions from 1 again.
-    JOIN revisions v ON v.workflow = w.name AND v.number = w.revision AND v.definition = g.definition
-    ORDER BY g.place
-    ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
-    RETURNING id, created_at
+INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
+    engine, status, last_seq)
+SELECT g.id, g.workflow, g.revision, g.definition, g.priority, g.max_attempts, g.timeout_s, g.key, g.fingerprint,
+    g.inputs::json, $1::smallint, 'queued', 1
+FROM unnest(
+    $2::uuid[], $3::text[], $4::int[], $5::int[], $6::smallint[], $7::smallint[], $8::real[], $9::text[], $10::bytea[],
+    $11::text[]
+) WITH ORDINALITY AS g (
+    id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs, place
 )
-INSERT INTO events (run_id, seq, entries)
-SELECT id, 1, json_build_array(json_build_array(
-    (extract(epoch FROM created_at) * 1000000)::bigint, 'run.queued', json_build_object()
-))
-FROM added
-RETURNING run_id
+JOIN workflows w ON w.name = g.workflow AND w.revision = g.revision
+-- A workflow that was deleted and made anew counts its revisions from 1 again.
+JOIN revisions v ON v.workflow = w.name AND v.number = w.revision AND v.definition = g.definition
+ORDER BY g.place
+ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
+RETURNING id AS run_id
 """
 
 _COLUMNS: Final = """
@@ -354,15 +345,23 @@ def _inputs_of(run: NewRun) -> str:
         raise InvalidInputs([str(error.__cause__)]) from error
 
 
-def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
-    return where(
-        ("r.workflow = {}", wanted.workflow),
+def _newest_first(wanted: RunFilter) -> tuple[str, list[Any]]:
+    """The clauses of a list, and their arguments. By workflow, pairs are compared and ordered: see `overview`."""
+    workflow, before = wanted.workflow, wanted.before
+    clause, args = where(
+        ("(r.workflow, r.id) >= ({}, '00000000-0000-0000-0000-000000000000'::uuid)", workflow),
+        (
+            "(r.workflow, r.id) <= ({}, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)",
+            workflow if before is None else None,
+        ),
+        ("(r.workflow, r.id) < ({}, {})", workflow, before),
         (among("r.status", wanted.statuses, STATES), wanted.statuses or None),
         ("r.created_at >= {}", wanted.created_from),
         ("r.created_at < {}", wanted.created_to),
         ("r.forked_from = {}", wanted.forked_from),
-        ("r.id < {}", wanted.before),
+        ("r.id < {}", before if workflow is None else None),
     )
+    return f"{clause} ORDER BY {'r.workflow DESC, ' if workflow is not None else ''}r.id DESC", args
 
 
 def _read_of(row: Mapping[str, Any]) -> _Read:

@@ -218,7 +218,6 @@ step_parts = Table(
     Column("texts", Text, comment="what was said, as JSON; null: not kept"),
     PrimaryKeyConstraint("run_id", "node", "visit", "item", "part"),
     Index("ix_step_parts_at", "at", postgresql_using="brin"),
-    Index("ix_step_parts_open", "run_id", postgresql_where=text("status IN ('reserved', 'running')")),
     comment="The ledger: each model call, from when it is made. The view `model_calls` has those that have ended.",
 )
 

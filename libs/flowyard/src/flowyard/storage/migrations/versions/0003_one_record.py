@@ -119,7 +119,6 @@ def _make_step_parts() -> None:
     op.drop_constraint("pk_model_calls", "step_parts", type_="primary")
     op.create_primary_key("pk_step_parts", "step_parts", ["run_id", "node", "visit", "item", "part"])
     op.execute("ALTER INDEX ix_model_calls_at RENAME TO ix_step_parts_at")
-    op.create_index("ix_step_parts_open", "step_parts", ["run_id"], postgresql_where=sa.text(_OPEN_PART))
     op.create_table_comment(
         "step_parts",
         "The ledger: each model call, from when it is made. The view `model_calls` has those that have ended.",
