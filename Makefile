@@ -89,8 +89,8 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test test-fast mutate check fmt-check lint types boundaries format bench bench-peers bench-models histories sizes lock clean
-.PHONY: chaos chaos-long soak images up down logs scale test-compose test-alerts
+.PHONY: help setup demo test test-fast test-plans mutate check fmt-check lint types boundaries format bench bench-peers bench-models
+.PHONY: histories sizes lock clean chaos chaos-long soak images up down logs scale test-compose test-alerts
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -102,7 +102,10 @@ demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it,
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
 test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
-	@$(BIN)/pytest $(or $(TESTS),$(SIDE_BY_SIDE))
+	@$(BIN)/pytest -m 'not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
+
+test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a million runs stored (about a minute).
+	@$(BIN)/pytest tests/integration/storage/test_plans.py -m rare $(TESTS)
 
 test-fast: $(TOOLS) ## Run the unit tests that start no process: well under a minute (TESTS="..." goes to pytest).
 	@$(BIN)/pytest tests/unit -m 'not slow and not local_model' $(or $(TESTS),$(SIDE_BY_SIDE))
@@ -113,7 +116,7 @@ mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print wh
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \
 	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/compose --system=compose -m 'not rare' $(TESTS) || failed=1; \
-	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images $(TESTS) || failed=1; \
+	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images -m 'not rare' $(TESTS) || failed=1; \
 	exit $$failed
 
 test-alerts: $(TOOLS) $(ASSETS) ## Stop each part of the stack in containers, and look which alerts ring (about 20 minutes).

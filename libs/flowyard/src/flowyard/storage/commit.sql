@@ -102,7 +102,7 @@ new_steps AS (
         deadline = excluded.deadline, left_s = excluded.left_s, wake_at = excluded.wake_at,
         duration_s = excluded.duration_s, handled = excluded.handled, next = excluded.next, outputs = excluded.outputs, error = excluded.error
         WHERE steps.status NOT IN ('succeeded', 'failed') OR steps.seq = excluded.seq
-    RETURNING steps.run_id
+    RETURNING 1
 ),
 
 -- What was at work or waited when its run ended.
@@ -143,16 +143,14 @@ new_parts AS (
         tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out, tokens_cached = excluded.tokens_cached,
         cost_usd = excluded.cost_usd, error = excluded.error, retries = excluded.retries, texts = excluded.texts
         WHERE step_parts.status IN ('reserved', 'running') OR step_parts.seq = excluded.seq
-    RETURNING step_parts.run_id
+    RETURNING 1
 )
 
 -- The runs that were written, and whether their cancellation was requested. If a step or a call that has ended would be
 -- changed, the division by zero refuses the whole statement, so that nothing of its run is written.
 SELECT a.run_id, r.cancel_requested_at IS NOT NULL AS cancel_requested,
     1 / (
-        (SELECT count(*) FROM new_steps s WHERE s.run_id = a.run_id)
-        = (SELECT count(*) FROM sent_steps s WHERE s.run_id = a.run_id)
-        AND (SELECT count(*) FROM new_parts p WHERE p.run_id = a.run_id)
-        = (SELECT count(*) FROM sent_parts p WHERE p.run_id = a.run_id)
+        (SELECT count(*) FROM new_steps) = (SELECT count(*) FROM sent_steps)
+        AND (SELECT count(*) FROM new_parts) = (SELECT count(*) FROM sent_parts)
     )::int AS written
 FROM accepted a JOIN runs r ON r.id = a.run_id
