@@ -99,6 +99,14 @@ def test_test_reports_each_case_and_fails_if_one_does(folder: Path, capsys: pyte
     assert "0 passed, 1 failed" in out
 
 
+def test_test_keeps_the_limit_of_replies(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWYARD_REPLY_LIMIT", "10")
+    assert run_command(["test", "haiku.yaml"]) == exits.RUN_FAILED
+    assert "the reply is larger than 10 bytes" in capsys.readouterr().out
+
+
 def test_test_says_why_a_run_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "fails.yaml").write_text(SCRIPTED.replace("judge: calm}", "judge: {error: model_refused}}"))
     assert run_command(["test", "fails.yaml"]) == exits.RUN_FAILED

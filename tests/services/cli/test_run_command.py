@@ -142,6 +142,19 @@ async def test_a_real_provider_is_called_and_its_cost_is_shown(folder: Path) -> 
     assert server.requests[0].body["model"] == "gpt-4o-mini"
 
 
+async def test_the_limit_of_replies_holds_for_a_real_provider(folder: Path) -> None:
+    async with openai_server([Text("Soft rain")]) as server:
+        document = SCRIPTED.replace(
+            "{provider: scripted}", f"{{provider: openai, model: gpt-4o-mini, api_base: {server.url}}}"
+        )
+        (folder / "real.yaml").write_text(document)
+        process = await _spawn(
+            folder, "run", "real.yaml", "-i", "topic=rain", OPENAI_API_KEY="sk-1", FLOWYARD_REPLY_LIMIT="50"
+        )
+        out, err = await process.communicate()
+    assert b"the reply is larger than 50 bytes: FLOWYARD_REPLY_LIMIT is the limit" in out + err
+
+
 async def test_ctrl_c_aborts_the_call_in_flight_and_shows_what_was_done(folder: Path) -> None:
     async with openai_server([Text("Soft rain"), Hang()]) as server:
         document = SCRIPTED.replace(
