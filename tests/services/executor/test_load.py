@@ -172,3 +172,19 @@ async def test_a_busy_executor_makes_room_for_it(yard: Yard, wire: WireModel, ot
         ended = [await yard.ended(run_id) for run_id in [suspect, *busy]]
     assert {run.status for run in ended} == {"succeeded"}
     assert all(run.finished_at and ended[0].finished_at and run.finished_at > ended[0].finished_at for run in ended[1:])
+
+
+async def test_runs_that_are_executed_alone_do_not_make_room_for_each_other(yard: Yard, wire: WireModel) -> None:
+    may_go = asyncio.Event()
+    wire.answers["first"] = held(may_go)
+    name = await yard.apply(CHAIN)
+    suspects = [await yard.submit(name, topic=str(number)) for number in range(2)]
+    for run_id in suspects:
+        await lost_twice(yard, run_id)
+    async with executing(yard, poll_s=0.1, sweep_s=0.1) as one:
+        await eventually(lambda: wire.calls["first"])
+        await yard.database.execute("UPDATE runs SET queued_at = now() - interval '5 s' WHERE status = 'queued'")
+        await asyncio.sleep(2)
+        may_go.set()
+        assert {(await yard.ended(run_id)).status for run_id in suspects} == {"succeeded"}
+        assert one.count("runs_claimed_total") == 2

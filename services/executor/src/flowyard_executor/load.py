@@ -53,9 +53,14 @@ class Load:
     def is_idle(self) -> bool:
         return not self.running
 
+    @property
+    def executes_suspect(self) -> bool:
+        """Whether a run is executed alone."""
+        return any(is_suspect(attempt) for attempt in self.running.values())
+
     def free(self, slots: int) -> int:
         """How many runs may be claimed. One that was at work when executors died is executed alone."""
-        if any(is_suspect(attempt) for attempt in self.running.values()):
+        if self.executes_suspect:
             return 0
         if self._is_high or time.monotonic() < self._room_until:
             # With nothing at work it goes on, with one run at a time: what is left in memory may stay there.

@@ -36,8 +36,13 @@ async def sweep(parts: ExecutorParts) -> None:
 
 
 async def _make_room(parts: ExecutorParts) -> None:
-    """Some executors make room, if there is a run that has to be executed alone, and no executor has been free."""
-    waits = not parts.load.is_idle and await parts.queue.waits_for_room(longer_than_s=_ROOM_AFTER_S)
+    """Some executors make room, if there is a run that has to be executed alone, and no executor has been free.
+
+    One such run doesn't make room for another: each would be handed back before it has come far.
+    """
+    if parts.load.is_idle or parts.load.executes_suspect:
+        return
+    waits = await parts.queue.waits_for_room(longer_than_s=_ROOM_AFTER_S)
     if waits and random.random() < _MAKES_ROOM:  # noqa: S311  # no secret
         parts.load.make_room()
 
