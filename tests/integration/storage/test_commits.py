@@ -12,7 +12,7 @@ from flowyard.errors.runs import ClaimLost, CommitRefused
 from flowyard.runs.claim import Claim
 from flowyard.runs.events import Failure
 from flowyard.runs.run import Entry
-from flowyard.storage.commits import MOST_RUNS, CommitResult, Committer, RunCommit
+from flowyard.storage.commits import MOST_CHARACTERS, MOST_RUNS, CommitResult, Committer, RunCommit
 from flowyard.storage.packing import packed
 from flowyard.storage.schema import migrate
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
@@ -84,6 +84,17 @@ async def test_a_statement_takes_no_more_runs_than_it_should(stored: Stored) -> 
         await asyncio.gather(*(committer.commit(commit_of(claim)) for claim in claims))
     assert max(batches) <= MOST_RUNS
     assert sum(batches) == MOST_RUNS + 10
+
+
+async def test_large_commits_share_no_statement_beyond_its_limit(stored: Stored) -> None:
+    claims = await claims_of(stored, 6)
+    batches: list[int] = []
+    commits = [commit_of(claim) for claim in claims]
+    for commit in commits:
+        commit.add_step(step_row(2, outputs={"x": "x" * (MOST_CHARACTERS // 2)}))
+    async with committing(stored, batches) as committer:
+        await asyncio.gather(*map(committer.commit, commits))
+    assert batches == [2, 2, 2]
 
 
 async def test_the_commits_of_one_run_are_written_in_their_order(stored: Stored) -> None:

@@ -26,6 +26,8 @@ _STOP_ABOVE: Final = 0.75
 steps, and from there on they are stopped."""
 _ROOM_S: Final = 30.0
 _REST_S: Final = 1.0
+_FEWER_S: Final = 20.0
+"""For how long fewer runs are at work after memory was short: all together they would need as much again."""
 
 
 class Load:
@@ -40,7 +42,8 @@ class Load:
         self._meter = meter
         self._fraction = fraction
         self._is_high = False
-        self._room_until = self._rests_until = 0.0
+        self._room_until = self._rests_until = self._fewer_until = 0.0
+        self._fewer = 1
         self.memory = meter.read()
 
     @property
@@ -65,7 +68,8 @@ class Load:
         if self._is_high or time.monotonic() < self._room_until:
             # With nothing at work it goes on, with one run at a time: what is left in memory may stay there.
             return 1 if self.is_idle else 0
-        return slots - len(self.running)
+        most = min(slots, self._fewer) if time.monotonic() < self._fewer_until else slots
+        return most - len(self.running)
 
     def make_room(self) -> None:
         """Gives runs back between two steps, for a run that has to be executed alone."""
@@ -89,7 +93,11 @@ class Load:
         left = 1.0 - self._fraction
         if self._is_high and not was_high:
             log.warning("little memory left: nothing is claimed", extra={"memory": str(memory)})
-        if not self._is_high or time.monotonic() < self._rests_until:
+            self._fewer = max(1, len(self.running) // 2)
+        if not self._is_high:
+            return
+        self._fewer_until = time.monotonic() + _FEWER_S
+        if time.monotonic() < self._rests_until:
             return
         # What is given back or stopped needs a moment until its memory is free.
         self._rests_until = time.monotonic() + _REST_S

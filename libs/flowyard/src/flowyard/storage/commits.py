@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
 """How many runs one statement writes at most."""
+MOST_CHARACTERS: Final = 16_000_000
+"""So many characters of JSON end a statement: it needs several times as much memory, here and in Postgres."""
 _HAS_EVENTS: Final = "SELECT EXISTS (SELECT FROM events WHERE run_id = $1 AND seq = $2 AND entries::text = $3)"
 _PAUSE_S: Final = 0.1
 """Between tries while Postgres is away."""
@@ -70,6 +72,13 @@ class RunCommit:
 
     def add_call(self, row: CallRow) -> None:
         self.calls[row.step, row.part] = call_values(self.run_id, row)
+
+    @property
+    def characters(self) -> int:
+        """Of its JSON."""
+        texts = (self.entries, self.outputs, self.error, self.snapshot)
+        rows = (value for row in (*self.steps.values(), *self.calls.values()) for value in row)
+        return sum(len(value) for value in (*texts, *rows) if isinstance(value, str))
 
 
 COMMIT_COLUMNS: Final = tuple(field.name for field in fields(RunCommit) if field.init)
@@ -137,9 +146,11 @@ class Committer:
             # Other runs that are ready in this turn of the loop shall be part of this batch.
             await asyncio.sleep(0)
             run_ids = {batch[0].commit.run_id}
+            characters = batch[0].commit.characters
             later: list[_Waiting] = []
-            while not self._queue.empty() and len(batch) < MOST_RUNS:
+            while not self._queue.empty() and len(batch) < MOST_RUNS and characters < MOST_CHARACTERS:
                 waiting = self._queue.get_nowait()
+                characters += waiting.commit.characters
                 # Commits of one run go one after the other: one row can't be changed twice in one statement.
                 (later if waiting.commit.run_id in run_ids else batch).append(waiting)
                 run_ids.add(waiting.commit.run_id)
