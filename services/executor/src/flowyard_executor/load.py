@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 import logging
+import math
 import sys
 import time
 from contextlib import suppress
@@ -19,9 +20,9 @@ from flowyard_executor.memory import Memory, MemoryMeter
 
 log = logging.getLogger(__name__)
 
-_EVERY_S: Final = 0.2
-_SHED_ABOVE: Final = 0.5
-_STOP_ABOVE: Final = 0.75
+_EVERY_S: Final = 0.1
+_SHED_ABOVE: Final = 0.25
+_STOP_ABOVE: Final = 0.5
 """Of what is left above the fraction from which on nothing is claimed: from here on runs are given back between two
 steps, and from there on they are stopped."""
 _ROOM_S: Final = 30.0
@@ -45,6 +46,7 @@ class Load:
         self._room_until = self._rests_until = self._fewer_until = 0.0
         self._fewer = 1
         self.memory = meter.read()
+        self._idle_bytes = self.memory.used
 
     @property
     def seen(self) -> str:
@@ -89,6 +91,8 @@ class Load:
 
     def act(self, memory: Memory) -> None:
         self.memory = memory
+        if self.is_idle:
+            self._idle_bytes = memory.used
         was_high, self._is_high = self._is_high, memory.fraction > self._fraction
         left = 1.0 - self._fraction
         if self._is_high and not was_high:
@@ -109,19 +113,24 @@ class Load:
                 attempt.leave()
 
     def _stop_newest(self, memory: Memory) -> None:
-        attempt = next((each for each in reversed(list(self.running.values())) if each.can_be_stopped), None)
-        if attempt is None:
-            return
-        facts = {"run_id": str(attempt.claim.run_id), "memory": str(memory)}
-        if is_suspect(attempt):
-            log.error("a run that was executed alone takes too much memory: it fails", extra=facts)
-            before = f"{attempt.claim.attempt - 1} executors were lost while it was at work"
-            message = f"{before}, and executed alone it takes too much memory: {self.seen}"
-            attempt.fail(Failure("executor_lost", message))
-        else:
-            # As if the executor were lost, but only for this run: its lease runs out, and the attempt counts.
-            log.error("too little memory left: a run is stopped", extra=facts)
-            attempt.stop("lost")
+        newest = [attempt for attempt in reversed(list(self.running.values())) if attempt.can_be_stopped]
+        for attempt in newest[: self._too_many(memory)]:
+            facts = {"run_id": str(attempt.claim.run_id), "memory": str(memory)}
+            if is_suspect(attempt):
+                log.error("a run that was executed alone takes too much memory: it fails", extra=facts)
+                before = f"{attempt.claim.attempt - 1} executors were lost while it was at work"
+                message = f"{before}, and executed alone it takes too much memory: {self.seen}"
+                attempt.fail(Failure("executor_lost", message))
+            else:
+                # As if the executor were lost, but only for this run: its lease runs out, and the attempt counts.
+                log.error("too little memory left: a run is stopped", extra=facts)
+                attempt.stop("lost")
+
+    def _too_many(self, memory: Memory) -> int:
+        """How many runs have to be stopped if all use the same part of what isn't used without runs."""
+        of_runs = memory.used - self._idle_bytes if self._idle_bytes < memory.used else memory.used
+        excess = memory.used - self._fraction * memory.limit
+        return max(1, math.ceil(excess * len(self.running) / of_runs)) if of_runs else 1
 
 
 def is_suspect(attempt: Attempt) -> bool:
