@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flowyard.graph.compile import Compiled, Graphs
+from flowyard.graph.compile import Compiled, compile_workflow
 from flowyard.graph.run import RunResult, run_workflow
 from flowyard.language.canned import read_reply
 from flowyard.language.load import load_text
@@ -114,7 +114,7 @@ def load(text: str) -> Workflow:
 
 
 def compiled(text: str) -> Compiled:
-    return Graphs().get(load(text))
+    return compile_workflow(load(text))
 
 
 async def run(

@@ -296,8 +296,8 @@ async def test_a_run_hands_out_the_fields_of_its_result_and_no_others(way: str) 
 async def test_a_workflow_is_compiled_once_per_digest_and_the_least_used_is_forgotten() -> None:
     graphs = Graphs(most=2)
     first, second, third = (load(document(name)) for name in "abc")
-    compiled = graphs.get(first)
-    graphs.get(second)
-    assert graphs.get(load(document("a"))) is compiled
-    graphs.get(third)
+    compiled = await graphs.get(first)
+    await graphs.get(second)
+    assert (await graphs.get(load(document("a")))) is compiled
+    await graphs.get(third)
     assert set(graphs.kept) == {first.digest, third.digest}

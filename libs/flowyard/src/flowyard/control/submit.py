@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict
+from typing import Any, TypedDict
 from uuid import UUID
 
 from flowyard.bus.messages import RunFollowed, WorkQueued
@@ -19,12 +19,11 @@ from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
 from flowyard.errors.requests import InvalidInputs, TooLarge
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.ids import uuid7
+from flowyard.language.inputs import are_large
 from flowyard.language.workflow import Workflow
 from flowyard.runs.run import NewRun, Step
 from flowyard.service.documents import Current
 from flowyard.storage.database import dumps
-
-_LARGE: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ async def submit_run(control: Control, submission: Submission, *, run_id: UUID) 
 async def _submit(control: Control, submission: Submission, current: Current, run_id: UUID) -> tuple[UUID, bool] | None:
     """None if `current` isn't the workflow's current revision any more."""
     workflow, execution = current.workflow, current.workflow.execution
-    if _is_large(submission.inputs):
+    if are_large(submission.inputs):
         inputs = await asyncio.to_thread(new_inputs, workflow, submission.inputs)
     else:
         inputs = new_inputs(workflow, submission.inputs)
@@ -154,14 +153,6 @@ def check_size(values: dict[str, Any], what: str, limit: int) -> None:
     # They are stored in ASCII, which is never shorter: nearly always that settles it.
     if len(dumps(values)) > limit and _utf8_bytes(values) > limit:
         raise TooLarge(what, limit=limit)
-
-
-def _is_large(values: Mapping[str, Any]) -> bool:
-    """Whether their checks would hold the event loop. What isn't JSON may be anything."""
-    try:
-        return len(json.dumps(values)) > _LARGE
-    except (ValueError, RecursionError):
-        return True
 
 
 def _utf8_bytes(values: dict[str, Any]) -> int:

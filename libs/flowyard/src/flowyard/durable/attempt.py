@@ -29,7 +29,7 @@ from flowyard.graph.compile import Compiled, Graphs
 from flowyard.graph.marking import Marking, no_changes
 from flowyard.graph.run import RunResult, drive
 from flowyard.graph.walk import Walk
-from flowyard.language.inputs import valid_inputs
+from flowyard.language.inputs import are_large, valid_inputs
 from flowyard.language.workflow import Workflow
 from flowyard.llm.models import Models
 from flowyard.runs.budget import Amount, BudgetAccount
@@ -189,7 +189,7 @@ class Attempt:
             return self._ended("cancelled", None)
         try:
             workflow = await patiently(lambda: parts.documents.get(claim.workflow, claim.definition, claim.digest))
-            return await self._drive(parts.graphs.get(workflow))
+            return await self._drive(await parts.graphs.get(workflow))
         except ClaimLost:
             raise
         except FlowyardError as error:
@@ -205,7 +205,10 @@ class Attempt:
         spent = await spent_before(parts.history, claim, has_lost_calls=bool(lost)) if has_budget else Amount()
         for call in lost:
             self._journal.lose_call(call)
-        inputs = valid_inputs(workflow, claim.inputs)
+        if are_large(claim.inputs):
+            inputs = await asyncio.to_thread(valid_inputs, workflow, claim.inputs)
+        else:
+            inputs = valid_inputs(workflow, claim.inputs)
         marking = Marking(compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes)
         steps = StepContext(
             run_id=str(claim.run_id),

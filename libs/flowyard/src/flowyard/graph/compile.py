@@ -7,9 +7,10 @@ one branch stands.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from langgraph import graph as langgraph
 from langgraph.graph.state import CompiledStateGraph
@@ -18,6 +19,9 @@ from flowyard.graph.context import RunContext
 from flowyard.graph.nodes import map_runner, node_runner, passage
 from flowyard.graph.plan import Plan
 from flowyard.language.workflow import Workflow
+
+_MANY: Final = 64
+"""Nodes: a larger workflow is compiled in a thread, which takes a third of a second for a thousand."""
 
 
 class At(TypedDict):
@@ -42,10 +46,22 @@ class Graphs:
     def __init__(self, most: int = 256) -> None:
         self.most = most
         self.kept: OrderedDict[str, Compiled] = OrderedDict()
+        self._compiling = asyncio.Lock()
 
-    def get(self, workflow: Workflow) -> Compiled:
-        compiled = self.kept.pop(workflow.digest, None) or compile_workflow(workflow)
-        self.kept[workflow.digest] = compiled
+    async def get(self, workflow: Workflow) -> Compiled:
+        if len(workflow.nodes) <= _MANY:
+            return self._keep(self._kept(workflow) or compile_workflow(workflow))
+        # One at a time: the runs of a workflow often begin together.
+        async with self._compiling:
+            kept = self._kept(workflow)
+            return self._keep(kept if kept is not None else await asyncio.to_thread(compile_workflow, workflow))
+
+    def _kept(self, workflow: Workflow) -> Compiled | None:
+        return self.kept.get(workflow.digest)
+
+    def _keep(self, compiled: Compiled) -> Compiled:
+        self.kept[compiled.workflow.digest] = compiled
+        self.kept.move_to_end(compiled.workflow.digest)
         if len(self.kept) > self.most:
             self.kept.popitem(last=False)
         return compiled

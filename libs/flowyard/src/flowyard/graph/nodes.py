@@ -40,6 +40,8 @@ def node_runner(node: Node, plan: Plan) -> Runner:
         context = runtime.context
         branch = context.walk.marking.at_work[node.id, state[VISIT]]
         end = await perform(work, branch.state, StepId(node.id, branch.visit), handled, context.walk)
+        # Many may end together: their commit is one.
+        await context.walk.take_turn()
         return _continue(context, context.walk.end_step(branch, end))
 
     return run

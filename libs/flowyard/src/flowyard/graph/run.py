@@ -150,6 +150,8 @@ async def _execute(compiled: Compiled, walk: Walk, recorded: Pages, timeout_s: f
 async def _follow(compiled: Compiled, branch: Branch, context: RunContext) -> None:
     """Executes one branch until it meets another one or ends, from the place where it stands."""
     config: RunnableConfig = {"recursion_limit": _MANY}
+    # Many may begin together.
+    await context.walk.take_turn()
     await compiled.graph.ainvoke(At(place=branch.at, visit=branch.visit), config, context=context)
 
 

@@ -25,6 +25,7 @@ from flowyard.steps.failures import failure_of
 from flowyard.steps.recorder import Recorder
 
 _LONG_S: Final = 0.01
+_MANY_NODES: Final = 64
 """Seconds after which a replay lets other work of the process go on."""
 
 
@@ -51,6 +52,7 @@ class Walk:
     is_replayed: bool = False
     sizes: Sizes = field(init=False)
     _turn_began: float = field(default_factory=time.monotonic)
+    _turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     _is_pausing: bool = False
     _early: dict[tuple[str, int], list[Ended]] = field(default_factory=dict)
 
@@ -128,6 +130,15 @@ class Walk:
         await self.sizes.measure(self.marking, self.pause)
         self.is_replayed = True
         return list(self.marking.at_work.values())
+
+    async def take_turn(self) -> None:
+        """Lets the branches of a large workflow go on one by one, and other work of the process in between.
+
+        LangGraph needs milliseconds for each of their moves, in proportion to the nodes of the workflow.
+        """
+        if len(self.plan.workflow.nodes) > _MANY_NODES:
+            async with self._turns:
+                await asyncio.sleep(0)
 
     async def pause(self) -> bool:
         """Lets other work of the process go on, if this run has held it up for long. Returns whether it did.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flowyard.errors.requests import MOST, InvalidInputs
 from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
 from flowyard.language.values.types import Type, core, describe, is_text, type_of
 from flowyard.language.workflow import Field, Workflow
+
+_LARGE: Final = 64 * 1024
+"""Characters of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,14 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
             description = describe(f.type) + (f", {f.description}" if f.description else "")
             faults.append(InputFault(name, f"{name}: missing ({description})", missing=True))
     return checked, faults
+
+
+def are_large(given: Mapping[str, Any]) -> bool:
+    """Whether to check them would hold an event loop. What isn't JSON may be anything."""
+    try:
+        return len(json.dumps(given)) > _LARGE
+    except (ValueError, RecursionError):
+        return True
 
 
 def conform_field(f: Field, value: Any, problems: list[str]) -> Any:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _MAX_MASKERS: Final = 256
+_LONG: Final = 64 * 1024
+"""Characters of a reply: a longer one isn't masked in the event loop."""
 
 
 class PreparedModel(Model, Protocol):
@@ -102,7 +104,13 @@ class Models:
             stream.end()
         if (price := self._prices.of(settings)) is not None:
             reply = replace(reply, cost_usd=cost_at(price, reply.usage))
-        return _masked(_without_reasoning(reply), request, masker) if masker else _without_reasoning(reply)
+        reply = _without_reasoning(reply)
+        if not masker:
+            return reply
+        # With its reasoning, whose length is limited, too.
+        if len(reply.text) <= _LONG:
+            return _masked(reply, request, masker)
+        return await asyncio.to_thread(_masked, reply, request, masker)
 
     async def _reply_of(self, model: Model, call: ModelCall, on_token: OnToken | None) -> ModelReply:
         forms, schema = self._refused_forms, call.schema
