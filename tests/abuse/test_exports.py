@@ -7,13 +7,13 @@ from uuid import UUID
 
 import pytest
 
+from abuse.conftest import Starting
 from flowyard.storage.database import Database
 from support import queued, stories
 from support.campaigns import Campaigns
 from support.exporting import all_exported, ended, exporters, listening, otlp_target
 from support.hands import Hands
 from support.otlp import otlp_receiver
-from support.processes import service_process
 from support.stored import Stored, open_stored
 
 OUTPUT = "o" * 8_000_000
@@ -37,20 +37,14 @@ async def large_run(database: Database, hands: Hands) -> UUID:
 
 
 async def test_the_export_of_a_huge_run_takes_little_memory(
-    database: Database,
-    database_url: str,
-    nats_url: str,
-    hands: Hands,
-    measured: Callable[[str], None],
-    campaign: Campaigns,
+    database: Database, starting: Starting, hands: Hands, measured: Callable[[str], None], campaign: Campaigns
 ) -> None:
     await queued.apply(database, POEM)
     await listening(database, "otlp")
     run_id = await large_run(database, hands)
     async with otlp_receiver() as receiver:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
-        service = service_process("registry", database_url=database_url, nats_url=nats_url, environ=variables)
-        async with service as registry:
+        async with starting("registry", environ=variables) as registry:
             before = registry.memory_mb
             await all_exported(database, "otlp", within_s=40)
             grown = registry.most_memory_mb - before

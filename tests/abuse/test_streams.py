@@ -13,6 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from abuse.conftest import Starting
 from flowyard.runs.run import Run
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
@@ -20,7 +21,7 @@ from flowyard.storage.runs import RunFilter, Runs
 from support import queued, stories
 from support.campaigns import Campaigns
 from support.hands import Hands
-from support.processes import ServiceProcess, service_process
+from support.processes import ServiceProcess
 
 OUTPUT: Final = "o" * 8_000_000
 READERS: Final = 30
@@ -46,9 +47,8 @@ async def run_id(database: Database, hands: Hands) -> UUID:
 
 
 @pytest.fixture
-async def gateway(database_url: str, nats_url: str) -> AsyncIterator[ServiceProcess]:
-    limits: dict[str, Any] = {"streams_limit": 40, "streams_per_key": 35}
-    async with service_process("gateway", database_url=database_url, nats_url=nats_url, **limits) as gateway:
+async def gateway(starting: Starting) -> AsyncIterator[ServiceProcess]:
+    async with starting("gateway", streams_limit=40, streams_per_key=35) as gateway:
         yield gateway
 
 
@@ -100,9 +100,9 @@ async def test_readers_that_do_not_read_take_little_memory(
 
 
 async def test_pages_that_nobody_reads_take_little_memory(
-    database_url: str, nats_url: str, run_id: UUID, key: str, measured: Callable[[str], None], campaign: Campaigns
+    starting: Starting, run_id: UUID, key: str, measured: Callable[[str], None], campaign: Campaigns
 ) -> None:
-    async with service_process("dashboard", database_url=database_url, nats_url=nats_url) as dashboard:
+    async with starting("dashboard") as dashboard:
         async with httpx.AsyncClient(base_url=dashboard.url) as client:
             await client.post("/login", data={"key": key}, headers={"origin": dashboard.url})
             cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())

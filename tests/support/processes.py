@@ -1,4 +1,4 @@
-"""A service in a process of its own, whose memory a test measures."""
+"""A service in a process of its own, whose memory and event loop a test measures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from support.executors import ExecutorProcess
+from support.watched import HELD
 
 _MB: Final = 1024
+_WATCHED: Final = Path(__file__).parent / "watched.py"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class ServiceProcess:
         """The most that it ever had."""
         return self._status("VmHWM")
 
+    @property
+    def longest_held_s(self) -> float:
+        """The longest time for which its event loop couldn't run."""
+        return max((line["held_s"] for line in self.running.lines if line["event"] == HELD), default=0.0)
+
     def _status(self, name: str) -> int:
         status = Path(f"/proc/{self.running.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in status if line.startswith(name)) // _MB
@@ -50,11 +57,10 @@ async def service_process(
     """`service`: such as `gateway`; `settings`: its own; `environ`: other variables."""
     given = {"database_url": database_url, "nats_url": nats_url, "port": "0", **settings}
     own = {f"FLOWYARD_{name.upper()}": str(value) for name, value in given.items()}
-    start = f"from flowyard_{service}.main import main; main()"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-c",
-        start,
+        str(_WATCHED),
+        service,
         env={**os.environ, **own, **(environ or {})},
         stdout=PIPE,
         stderr=STDOUT,
