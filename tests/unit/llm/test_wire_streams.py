@@ -87,6 +87,20 @@ async def test_the_usage_may_come_in_any_chunk(
 
 
 @OPENAIS
+async def test_of_several_replies_in_a_stream_the_first_is_taken_alone(provider: Provider, models: Models) -> None:
+    def piece(index: int, text: str, reason: str | None = None) -> dict[str, Any]:
+        return {"index": index, "delta": {"content": text}, "finish_reason": reason}
+
+    chunks = [
+        [piece(1, "other")], [piece(0, "h")], [piece(1, " one"), piece(0, "i")], [piece(1, "", "length")],
+        [piece(0, "", "stop"), piece(1, "")],
+    ]  # fmt: skip
+    head = {"id": "x", "created": 1, "model": "m", "object": "chat.completion.chunk"}
+    reply = await streamed(models, provider, *(data({**head, "choices": each}) for each in chunks), "data: [DONE]\n\n")
+    assert (reply.text, reply.ending.how) == ("hi", "stop")
+
+
+@OPENAIS
 @pytest.mark.parametrize(
     "events",
     [

@@ -26,6 +26,7 @@ ERROR_LIMIT: Final = 64_000
 """Bytes of an error's body that are read."""
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 _NULL: Final = re.compile(r'"(?:error|parts|usage)"\s*:\s*null')
+_SECOND: Final = re.compile(r'"index"\s*:\s*[1-9]')
 _EVENTS: Final = "text/event-stream"
 _TEXTS: Final = frozenset({_EVENTS, "application/json", "text/html"})
 _DONE: Final = "[DONE]"
@@ -219,7 +220,7 @@ class _Stream:
 
     def _line(self, data: str, kind: str) -> bytes:
         if data != _DONE and (data.startswith("{") or self._call.provider in _EVENTS_OF_JSON):
-            data = _without_nulls(data, _json_of(data))
+            data = _simplified(data, _json_of(data))
         else:
             refuse_page(data)
         if data == _DONE or kind == _LAST_EVENT:
@@ -253,10 +254,16 @@ def _json_of(data: str) -> Any:
     return value
 
 
-def _without_nulls(data: str, value: Any) -> str:
-    """The data, without null where LiteLLM takes it for an error. `value`: what it stands for."""
-    if not _NULL.search(data) or not isinstance(value, dict):
+def _simplified(data: str, value: Any) -> str:
+    """The data, without null where LiteLLM takes it for an error, and without what belongs to a second reply.
+
+    `value`: what it stands for.
+    """
+    if not (_NULL.search(data) or _SECOND.search(data)) or not isinstance(value, dict):
         return data
+    for name in ("choices", "candidates"):
+        if isinstance(replies := value.get(name), list):
+            value[name] = [each for each in replies if not (isinstance(each, dict) and each.get("index"))]
     message = value.get("message")
     contents = [each.get("content") for each in value.get("candidates") or () if isinstance(each, dict)]
     for where, name in ((value, "error"), (message, "usage"), *((content, "parts") for content in contents)):

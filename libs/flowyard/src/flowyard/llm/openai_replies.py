@@ -154,6 +154,9 @@ class StreamedReply:
         self._tier = event.get("service_tier", self._tier)
         self._outcome.reasoning.add(_reasoning_tokens(event.get("usage")))
         for choice in event.get("choices") or ():
+            if choice.get("index"):
+                # Of another reply: `n` asks for several.
+                continue
             delta = choice.get("delta") or {}
             _add_choice(self._outcome, choice, delta)
             self._add(_text_in(delta.get("content")))
