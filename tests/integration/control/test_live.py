@@ -146,6 +146,24 @@ async def test_forged_ends_of_many_runs_cost_a_statement_for_all_of_them(databas
             task.cancel()
 
 
+async def test_who_waits_for_an_end_reads_nothing_until_the_poll_has_found_it(
+    database: Database, bus: Bus, hands: Hands
+) -> None:
+    watched = Watched(database)
+    live, run_id = live_of(watched, bus, poll_s=0.05), await submitted(database)
+    hands.silent = True
+    claim = await hands.take()
+    await hands.append(claim, "route.taken", node="a", to="b")
+    async with live.running(asyncio.Event()):
+        waiting = asyncio.create_task(until_ended(live, run_id))
+        await eventually(lambda: len(watched.statements) >= 5)
+        assert len(set(watched.statements)) == 1
+        await hands.succeed(claim, {})
+        run = await asyncio.wait_for(waiting, 2)
+    assert run is not None
+    assert run.status == "succeeded"
+
+
 async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands: Hands) -> None:
     live, run_id = live_of(database, bus), await submitted(database)
     claim = await hands.take()

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
+from flowyard.bus.messages import WorkQueued
 from flowyard.control.parts import Control, make_control
 from flowyard.control.submit import IdempotencyKey, Submission, new_run_id, submit_run
 from flowyard.errors.requests import InvalidInputs, UnknownWorkflow
@@ -17,6 +19,7 @@ from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from support.queued import apply
 from support.statements import Watched
+from support.waiting import eventually
 
 RAIN = {"topic": "rain"}
 
@@ -52,10 +55,18 @@ async def revision_of(control: Control, run_id: UUID) -> tuple[int, str]:
     return (await control.runs.get(run_id)).revision, await control.runs.document_of(run_id)
 
 
-async def test_runs_that_are_submitted_in_the_same_moment_cost_one_statement(
-    control: Control, watched: Watched
+async def test_runs_that_are_submitted_in_the_same_moment_cost_a_statement_and_a_message(
+    control: Control, watched: Watched, bus: Bus
 ) -> None:
-    added = await asyncio.gather(*(submit(control, {"topic": f"{n}"}) for n in range(20)))
+    rung: list[WorkQueued] = []
+
+    async def receive(message: WorkQueued) -> None:
+        rung.append(message)
+
+    async with bus.subscribe(subjects.RUNS_QUEUED, WorkQueued, receive):
+        added = await asyncio.gather(*(submit(control, {"topic": f"{n}"}) for n in range(20)))
+        await eventually(lambda: rung)
+    assert len(rung) == 1
     assert len(watched.statements) == 1
     runs = await asyncio.gather(*(control.runs.get(run_id) for run_id, _ in added))
     assert len(watched.statements) == 2

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asyncpg.pgproto import pgproto
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,12 @@ def test_times_and_ids_are_texts() -> None:
     for text in ("x", "\ud800"):
         answered = json.loads(as_json([NOW, RUN.id, text]))
         assert answered == ["2026-11-30T08:00:00.120000+00:00", str(RUN.id), text]
+
+
+def test_runs_from_postgres_take_the_quick_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(json, "dumps")
+    data = RunView.data_of(replace(RUN, id=pgproto.UUID(RUN.id.bytes)))
+    assert json.loads(as_json(data))["id"] == str(RUN.id)
 
 
 def test_what_is_no_json_is_a_bug() -> None:

@@ -31,7 +31,7 @@ def as_json(data: Any) -> bytes:
     No number may be infinite or NaN: what comes out of Postgres never is.
     """
     try:
-        return orjson.dumps(data, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        return orjson.dumps(data, _text, orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:  # half a surrogate pair, a number of more than 64 bits, a deeply nested value
         return json.dumps(data, separators=(",", ":"), default=_text).encode()
 
@@ -40,7 +40,7 @@ def _text(value: object) -> str:
     match value:
         case datetime():
             return value.isoformat()
-        case UUID():
+        case UUID():  # asyncpg's are of a class of its own
             return str(value)
         case _:
             raise TypeError(f"{type(value).__name__} isn't JSON")

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import RunControl, RunEvents, WorkQueued
 from flowyard.runs.run import OPEN
 from flowyard.storage.moves import Moved
 from flowyard.telemetry.metrics import Metrics
+
+
+class WorkBell:
+    """Announces that there is work: once for all runs that are queued in the same moment. One per process."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._is_due = False
+
+    def ring(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._publish)
+
+    def _publish(self) -> None:
+        self._is_due = False
+        self._bus.publish(WorkQueued())
 
 
 def announce(moved: Moved, bus: Bus, metrics: Metrics) -> None:

@@ -191,12 +191,14 @@ class Live:
             if not followed:
                 continue
             try:
-                last_seqs = await self._history.last_seqs({listener.run_id for listener in followed})
+                newest = await self._history.newest({listener.run_id for listener in followed})
             except Unavailable as error:
                 log.warning("can't read the runs' newest event numbers", extra={"reason": error.message})
                 continue
             for listener in followed:
-                listener.compare(last_seqs.get(listener.run_id))
+                run = newest.get(listener.run_id)
+                if run is None or run.has_ended or not listener.only_end:
+                    listener.compare(run.seq if run is not None else None)
 
 
 def _ends(entry: Entry) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowyard.bus.connection import Bus
+from flowyard.control.announce import WorkBell
 from flowyard.errors.requests import QueueFull
 from flowyard.secrets.sealing import SecretBox, secret_box
 from flowyard.service.documents import Documents
@@ -61,6 +62,7 @@ class Control:
     queue_measures: QueueMeasures
     queue: QueueGate
     bus: Bus
+    work_bell: WorkBell
     metrics: Metrics
     inputs_limit: int
     box: SecretBox | None = field(repr=False)
@@ -88,6 +90,7 @@ def make_control(
         queue_measures=measures,
         queue=QueueGate(measures, limit=queue_limit),
         bus=bus,
+        work_bell=WorkBell(bus),
         metrics=metrics,
         inputs_limit=inputs_limit,
         box=secret_box(secret_key),

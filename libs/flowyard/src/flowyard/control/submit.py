@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import UUID
 
-from flowyard.bus.messages import RunFollowed, WorkQueued
+from flowyard.bus.messages import RunFollowed
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
 from flowyard.errors.requests import InvalidInputs, TooLarge
@@ -145,7 +145,7 @@ def _announce(control: Control, run: NewRun, *, stream: bool = False) -> None:
     if stream:
         # First: its follower comes too late for the first call.
         control.bus.publish(RunFollowed(run_id=run.id))
-    control.bus.publish(WorkQueued())
+    control.work_bell.ring()
 
 
 def check_size(values: dict[str, Any], what: str, limit: int) -> None:

@@ -58,6 +58,13 @@ class EntryPage(NamedTuple):
     more: bool
 
 
+class Newest(NamedTuple):
+    """How far a run is. `seq`: the number of its newest event."""
+
+    seq: int
+    has_ended: bool
+
+
 class History:
     """Answers what has happened in a run, and how far it is. Reads only: executors write it under a claim."""
 
@@ -92,10 +99,10 @@ class History:
         whole = await whole_entries(self._database, run_id, rows, after=after, most_bytes=EVENTS_BYTES)
         return whole._replace(entries=[without_large(entry)[0] for entry in whole.entries])
 
-    async def last_seqs(self, run_ids: Collection[UUID]) -> Mapping[UUID, int]:
-        """By run: the number of its newest event. Runs that don't exist are left out."""
-        rows = await self._database.rows(_LAST_SEQS, list(run_ids))
-        return {row["id"]: row["seq"] for row in rows}
+    async def newest(self, run_ids: Collection[UUID]) -> Mapping[UUID, Newest]:
+        """By run. Runs that don't exist are left out."""
+        rows = await self._database.rows(_NEWEST, list(run_ids))
+        return {row["id"]: Newest(row["seq"], row["has_ended"]) for row in rows}
 
     async def stored_bytes(self, run_id: UUID) -> int:
         """About how large its events, the outputs of its steps and the texts of its calls are."""
@@ -182,8 +189,9 @@ class History:
         return int(seq)
 
 
-_LAST_SEQS = """
-SELECT r.id, coalesce(c.last_seq, r.last_seq) AS seq FROM runs r LEFT JOIN claims c ON c.run_id = r.id
+_NEWEST = """
+SELECT r.id, coalesce(c.last_seq, r.last_seq) AS seq, r.finished_at IS NOT NULL AS has_ended
+FROM runs r LEFT JOIN claims c ON c.run_id = r.id
 WHERE r.id = ANY($1)
 """
 

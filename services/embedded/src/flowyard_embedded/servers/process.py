@@ -24,7 +24,7 @@ PATIENCE_S: Final = 3.0
 _READY_WITHIN_S: Final = 120.0
 """Long: after a crash Postgres first replays what it wrote."""
 _POLL_S: Final = 0.005
-_WATCH_S: Final = 0.05
+_WATCH_S: Final = 0.2
 _LOG_BYTES: Final = 10_000_000
 _TAIL_BYTES: Final = 4_000
 _TAIL_LINES: Final = 6
