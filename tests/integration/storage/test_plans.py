@@ -122,7 +122,7 @@ async def statements_of(full: Stored) -> dict[str, str]:
     await add("submit", await runs.add_current(new_run(await full.workflows.head("test"))))
     await add("result", await runs.get_ended(run_id))
     await add("events", await history.page(run_id))
-    await add("last events", await history.last_seqs([run_id]))
+    await add("last events", await history.newest([run_id]))
     await add("steps", await history.steps(run_id))
     await add("calls", await history.calls(run_id))
     await add("texts", await history.texts(run_id))

@@ -17,7 +17,7 @@ from flowyard_cli.logs.files import LogFiles
 from flowyard_cli.logs.line import LineFilter
 from flowyard_embedded.stack import leash
 from flowyard_embedded.stack.log_file import LogFile
-from flowyard_embedded.stack.output import Screen, StackOutput
+from flowyard_embedded.stack.output import Line, Screen, StackOutput
 from flowyard_embedded.stack.service import ServiceSpec, SupervisedService
 from support.stack import TESTS
 from support.waiting import eventually
@@ -34,8 +34,8 @@ class Shown(Screen):
         super().__init__()
         self.lines: list[str] = []
 
-    def show(self, text: str, **_: object) -> None:
-        self.lines.append(text)
+    def show(self, text: Line, **_: object) -> None:
+        self.lines.append(text if isinstance(text, str) else text())
 
 
 @pytest.fixture
@@ -79,6 +79,10 @@ def sizes_of(folder: Path, pattern: str) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in folder.glob(pattern)}
 
 
+def whole(folder: Path, pattern: str) -> str:
+    return "".join(path.read_text() for path in folder.glob(pattern))
+
+
 def numbers(lines: list[str]) -> list[int]:
     return [int(line) for line in lines if line.isdigit()]
 
@@ -111,7 +115,7 @@ async def test_the_last_words_of_a_process_that_dies_are_in_its_log(
     ends = [place for place, line in enumerate(shown.lines) if line == "half a line"]
     assert "has ended by itself" in shown.lines[ends[0] + 1]
     assert output.last_lines("talker")[-1] == "half a line"
-    assert "half a line\n" in (tmp_path / "talker.log").read_text()
+    assert "half a line\n" in whole(tmp_path, "talker.log*")
 
 
 async def test_a_service_ends_when_its_supervisor_is_gone(tmp_path: Path, output: StackOutput) -> None:
@@ -135,6 +139,17 @@ def test_a_file_that_was_to_be_put_aside_when_the_supervisor_was_killed_is_put_a
     LogFile(tmp_path / "gateway.log", limit=10).write(b"third line\n")
     texts = [(tmp_path / f"gateway.log{end}").read_text() for end in (".2", ".1")]
     assert texts == ["first line\n", "second line\nthird line\n"]
+
+
+def test_a_process_may_die_before_it_has_taken_its_new_file(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "gateway.log", limit=10)
+    taken = log.descriptor
+    os.write(taken, b"a long line\n")
+    assert log.renewed() is not None
+    os.write(taken, b"half a line")
+    log.end_line()
+    assert log.new_lines() == log.last_lines(3) == [b"a long line", b"half a line"]
+    log.close()
 
 
 def test_of_earlier_starts_nothing_is_quoted(tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ class _Open:
             self.read_to += whole
         return lines
 
+    def last_lines(self) -> list[bytes]:
+        """Those at the end."""
+        return os.pread(self.descriptor, _END, max(self.began, self.size - _END)).splitlines()
+
 
 class LogFile:
     """`path` is made when it is first needed, or goes on. For one process after the other, and one reader.
@@ -94,26 +98,27 @@ class LogFile:
 
     def end_line(self) -> None:
         """To be called when the process has ended: the lines of the next one don't continue its last."""
-        file = self._opened()
         with suppress(OSError):
-            if file.size > file.began and os.pread(file.descriptor, 1, file.size - 1) != b"\n":
-                os.write(file.descriptor, b"\n")
+            for file in self._files():
+                if file.size > file.began and os.pread(file.descriptor, 1, file.size - 1) != b"\n":
+                    os.write(file.descriptor, b"\n")
 
     def new_lines(self) -> list[bytes]:
         """The whole lines that were written since the last call, without their newlines."""
-        return [line for file in (self._before, self._file) if file is not None for line in file.new_lines()]
+        return [line for file in self._files() for line in file.new_lines()]
 
     def last_lines(self, most: int) -> list[bytes]:
         """Of those that were written since this object was made."""
-        file = self._opened()
-        start = max(file.began, file.size - _END)
-        return os.pread(file.descriptor, _END, start).splitlines()[-most:]
+        return [line for file in self._files() for line in file.last_lines()][-most:]
 
     def close(self) -> None:
-        for file in (self._before, self._file):
-            if file is not None:
-                os.close(file.descriptor)
+        for file in self._files():
+            os.close(file.descriptor)
         self._before = self._file = None
+
+    def _files(self) -> list[_Open]:
+        """A process that hasn't taken a new file yet writes to the one before."""
+        return [file for file in (self._before, self._file) if file is not None]
 
     def _opened(self) -> _Open:
         if self._file is None:

@@ -1,7 +1,7 @@
 """What a stack writes: services write their lines to log files, from which they are shown on the screen.
 
 A supervisor must never wait for a reader: a paused terminal, or a pipe that nobody empties, would stop it. So a thread
-writes to the screen.
+writes to the screen, and renders what is shown there: thousands of lines at once would hold up the supervisor, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -38,9 +39,13 @@ Stream: TypeAlias = Literal["out", "err"]
 Renew: TypeAlias = Callable[[int], None]
 
 
+Line: TypeAlias = str | Callable[[], str]
+"""What is shown, or a function that makes it."""
+
+
 class _ScreenLine(NamedTuple):
     stream: Stream
-    text: str
+    text: Line
 
 
 class Screen:
@@ -62,7 +67,7 @@ class Screen:
         """As if so many lines had been shown for which there is no room."""
         self._left_out += lines
 
-    def show(self, text: str, *, stream: Stream = "out") -> None:
+    def show(self, text: Line, *, stream: Stream = "out") -> None:
         if self.closed:
             return
         try:
@@ -93,10 +98,11 @@ class Screen:
     def _show(self) -> None:
         with suppress(streams.UnwritableOutput):
             while (line := self._lines.get()) is not None:
+                text = line.text if isinstance(line.text, str) else line.text()
                 if line.stream == "err":
-                    streams.say(line.text)
+                    streams.say(text)
                 else:
-                    streams.put(line.text, drawn=True)
+                    streams.put(text, drawn=True)
                 if self._lines.empty():
                     self._show_left_out()
                     streams.flush()
@@ -181,8 +187,11 @@ class StackOutput:
         self._screen.leave_out(len(new[room:]))
 
     def _show(self, name: str, line: bytes) -> None:
+        self._screen.show(partial(self._rendered, name, line))
+
+    def _rendered(self, name: str, line: bytes) -> str:
         text = line.decode(errors="replace")
-        self._screen.show(text if self._as_json else render_line(name, text, self._style))
+        return text if self._as_json else render_line(name, text, self._style)
 
 
 def _in_order(lines: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
