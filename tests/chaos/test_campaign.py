@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from chaos.campaign.checker import Violation, check_run, lost_claims, without_interrupted
+from chaos.campaign.checker import Violation, check_run, check_stream, lost_claims, without_interrupted
 from chaos.campaign.havoc import SERVERS, plan
 from chaos.campaign.histories import Event, History
 from chaos.campaign.model import Asked
@@ -30,6 +30,7 @@ class Story:
     steps: list[dict[str, Any]]
     calls: list[dict[str, Any]]
     asked: list[Asked]
+    seen: dict[str, float] = field(default_factory=dict)
 
     @property
     def history(self) -> History:
@@ -37,7 +38,7 @@ class Story:
         return History({**self.run, "spending": {"calls": len(self.calls)}}, events, self.steps, self.calls)
 
     def kinds(self) -> set[str]:
-        return {violation.kind for violation in check_run(RUN, self.expected, self.history, self.asked)}
+        return {violation.kind for violation in check_run(RUN, self.expected, self.history, self.asked, self.seen)}
 
     def place(self, kind: str, node: str) -> int:
         """Of the event."""
@@ -140,6 +141,11 @@ def calls_after_the_commit(story: Story) -> None:
     story.asked.append(replace(story.asked[-1], at=10.0))
 
 
+def calls_after_a_client_has_seen_the_commit(story: Story) -> None:
+    lose_executor(story)
+    story.seen["second:1"] = 1.79
+
+
 def calls_after_the_next_step_has(story: Story) -> None:
     lose_executor(story)
     story.asked.append(replace(story.asked[0], at=1.55))
@@ -190,6 +196,7 @@ def invents_a_call(story: Story) -> None:
         (ends_a_step_twice, "repeated"),
         (begins_a_finished_step, "repeated"),
         (calls_after_the_commit, "repeated"),
+        (calls_after_a_client_has_seen_the_commit, "repeated"),
         (calls_after_the_next_step_has, "repeated"),
         (calls_for_a_step_too_many, "repeated"),
         (does_not_wait_for_a_result, "out of order"),
@@ -213,15 +220,23 @@ def test_the_checker_notices_a_run_that(breaks: Callable[[Story], None], kind: s
 
 
 def test_the_checker_notices_a_run_that_the_api_does_not_know() -> None:
-    assert [problem.kind for problem in check_run(RUN, well("chain").expected, None, [])] == ["lost"]
+    assert [problem.kind for problem in check_run(RUN, well("chain").expected, None, [], {})] == ["lost"]
 
 
 def test_the_checker_notices_events_with_a_gap() -> None:
     story = well("chain")
     history = story.history
     gap = [replace(event, seq=event.seq + (event.seq > 3)) for event in history.events]
-    problems = check_run(RUN, story.expected, replace(history, events=gap), story.asked)
+    problems = check_run(RUN, story.expected, replace(history, events=gap), story.asked, {})
     assert [problem.kind for problem in problems] == ["out of order"]
+
+
+def test_the_checker_notices_a_stream_with_a_gap_or_an_event_twice() -> None:
+    history = well("chain").history
+    whole = [event.seq for event in history.events]
+    assert check_stream(RUN, history, whole) == []
+    for streamed in (whole[:-1], [*whole[:3], *whole[2:]], [*whole[:3], *whole[4:]]):
+        assert [problem.kind for problem in check_stream(RUN, history, streamed)] == ["out of order"]
 
 
 def test_the_checker_notices_branches_that_are_not_merged_in_the_order_of_the_document() -> None:

@@ -6,22 +6,23 @@ repeated after that, and not after a step that waits for the result has made its
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from chaos.campaign.histories import Event, History, step_name
+from chaos.campaign.histories import Event, History
 from chaos.campaign.model import Asked
-from chaos.campaign.shapes import Expected, reply_to
+from chaos.campaign.shapes import Expected, reply_to, step_name
 
 Kind: TypeAlias = Literal["lost", "repeated", "out of order", "wrong result", "wrong key", "wrong ledger"]
 KINDS: Final[tuple[Kind, ...]] = ("lost", "repeated", "out of order", "wrong result", "wrong key", "wrong ledger")
 LOSSES: Final = ("executor_lost", "released")
 """Why a run was put back into the queue, if its executor didn't do it."""
 _ENDINGS: Final = ("run.succeeded", "run.failed", "run.cancelled")
-_CLOCKS_S: Final = 0.25
-"""How far the times of events and of the model's log may differ: executors only estimate the database's time."""
+_CLOCKS_S: Final = 5.0
+"""How far the times of events and of the model's log may differ, because executors estimate the database's."""
 _ON_THE_WAY_S: Final = 0.05
 """How long after a freeze a request may arrive that the freeze has interrupted."""
 _FREEZES_PER_INTERRUPTED: Final = 25
@@ -37,8 +38,13 @@ class Violation:
     late_at: float | None = None
 
 
-def check_run(run_id: str, expected: Expected, history: History | None, asked: Sequence[Asked]) -> list[Violation]:
-    """`asked`: the requests that the model received with a key of this run, in their order."""
+def check_run(
+    run_id: str, expected: Expected, history: History | None, asked: Sequence[Asked], seen: Mapping[str, float]
+) -> list[Violation]:
+    """`asked`: the requests that the model received with a key of this run, in their order.
+
+    `seen`: when a client knew that a step was committed, by the clock of the model's log.
+    """
     if history is None:
         return [Violation("lost", run_id, "its submit was answered with 2xx, and the API doesn't know it")]
     status = history.run["status"]
@@ -51,10 +57,17 @@ def check_run(run_id: str, expected: Expected, history: History | None, asked: S
         *_results(expected, history),
         *_order_of_events(expected, history.events),
         *_steps(expected, history),
-        *_requests(expected, history.events, calls),
+        *_requests(expected, history.events, calls, seen),
         *_ledger(expected, history, calls),
     ]
     return [replace(problem, run_id=run_id) for problem in problems]
+
+
+def check_stream(run_id: str, history: History, streamed: Sequence[int]) -> list[Violation]:
+    """`streamed`: the numbers of the events that a client has received, which may have connected several times."""
+    if list(streamed) == [event.seq for event in history.events]:
+        return []
+    return [Violation("out of order", run_id, f"of {len(history.events)} events its client received {streamed}")]
 
 
 def _violation(kind: Kind, text: str, late_at: float | None = None) -> Violation:
@@ -134,9 +147,11 @@ def _steps(expected: Expected, history: History) -> Iterator[Violation]:
             yield _violation("repeated", f"it has a step {step_name(step)}, which is one too many")
 
 
-def _requests(expected: Expected, events: Sequence[Event], calls: Mapping[str, Sequence[Asked]]) -> Iterator[Violation]:
+def _requests(
+    expected: Expected, events: Sequence[Event], calls: Mapping[str, Sequence[Asked]], seen: Mapping[str, float]
+) -> Iterator[Violation]:
     """Each step has called the model under its key, in time."""
-    ended = {event.step: event.at for event in events if event.type == "step.finished"}
+    ended = {event.step: event.at + _CLOCKS_S for event in events if event.type == "step.finished"}
     for name, requests in calls.items():
         if name not in expected.calls:
             yield _violation("repeated", f"the model was called for {name}, a step that the run doesn't have")
@@ -144,12 +159,12 @@ def _requests(expected: Expected, events: Sequence[Event], calls: Mapping[str, S
             yield _violation("wrong key", f"the key of {name} came with {sorted({r.prompt for r in requests})}")
     for name, call in expected.calls.items():
         requests = calls.get(name, ())
-        if not any(request.at < ended.get(name, 0) + _CLOCKS_S for request in requests):
-            yield _violation("wrong key", f"{name} has ended, and the model was never called under its key before")
+        if not requests:
+            yield _violation("wrong key", f"{name} has ended, and the model was never called under its key")
         followers = [
             calls[other][0].at for other, later in expected.calls.items() if name in later.after and other in calls
         ]
-        limit = min([ended.get(name, 0) + _CLOCKS_S, *followers])
+        limit = min([ended.get(name, 0.0), seen.get(name, math.inf), *followers])
         for request in requests:
             if request.at > limit:
                 yield _violation("repeated", f"{name} was called at {request.at:.3f}, later than it may", request.at)

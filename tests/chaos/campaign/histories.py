@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from chaos.campaign.clients import Gateway
-from chaos.campaign.shapes import SHAPES
+from chaos.campaign.shapes import SHAPES, step_name
 
 _PAGE: Final = 200
 
@@ -36,11 +36,6 @@ class History:
     events: Sequence[Event]
     steps: Sequence[Mapping[str, Any]]
     calls: Sequence[Mapping[str, Any]]
-
-
-def step_name(facts: Mapping[str, Any]) -> str:
-    item = facts.get("item")
-    return f"{facts['node']}:{facts['visit']}" + (f".{item}" if item is not None else "")
 
 
 async def all_runs(gateway: Gateway) -> list[Mapping[str, Any]]:

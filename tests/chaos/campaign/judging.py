@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chaos.campaign.checker import LostClaim, Violation, check_run, lost_claims, without_interrupted
+from chaos.campaign.checker import LostClaim, Violation, check_run, check_stream, lost_claims, without_interrupted
 from chaos.campaign.clients import Gateway, Submission
 from chaos.campaign.histories import History, all_runs, read_history
 from chaos.campaign.model import Asked
@@ -44,7 +44,12 @@ async def judge(
     async def check(run_id: str, submission: Submission) -> None:
         async with places:
             history = await read_history(gateway, run_id)
-        _add(outcome, run_id, history, check_run(run_id, submission.expected, history, received.get(run_id, ())))
+        expected = submission.expected
+        seen = dict.fromkeys(expected.calls, submission.ended_at) | submission.seen
+        violations = check_run(run_id, expected, history, received.get(run_id, ()), seen)
+        if submission.is_followed and history is not None:
+            violations += check_stream(run_id, history, submission.streamed)
+        _add(outcome, run_id, history, violations)
 
     async with asyncio.TaskGroup() as tasks:
         for run_id, submission in accepted.items():

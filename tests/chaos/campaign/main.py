@@ -76,9 +76,15 @@ def _prepare(args: argparse.Namespace, system: Embedded) -> Campaign:
         each_server=args.servers,
         lease_s=LEASE_S,
     )
-    # Some clients wait for the end of their run, some send everything twice.
+    # Some clients wait for the end of their run, some send everything twice, some follow the events.
     submissions = [
-        Submission(SHAPES[n % len(SHAPES)], f"w{n}", rng.choice((0.0, 20.0)), is_sent_twice=rng.random() < 0.1)
+        Submission(
+            SHAPES[n % len(SHAPES)],
+            f"w{n}",
+            wait_s=rng.choice((0.0, 20.0)),
+            is_sent_twice=rng.random() < 0.1,
+            is_followed=rng.random() < 0.2,
+        )
         for n in range(args.runs)
     ]
     return Campaign(args, system, submissions, Havoc(system.home, blows))
@@ -123,6 +129,8 @@ async def _submit_all(campaign: Campaign, gateway: Gateway) -> None:
     async def submit(submission: Submission) -> None:
         await gateway.submit(submission)
         campaign.accepted += 1
+        if submission.is_followed and submission.run_ids:
+            await gateway.follow(submission)
 
     async with asyncio.TaskGroup() as tasks:
         for number, submission in enumerate(campaign.submissions):

@@ -96,6 +96,11 @@ def _number(prompt: str) -> int:
     return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:6])
 
 
+def step_name(facts: Mapping[str, Any]) -> str:
+    item = facts.get("item")
+    return f"{facts['node']}:{facts['visit']}" + (f".{item}" if item is not None else "")
+
+
 @dataclass(frozen=True)
 class Call:
     """A step that a run has to do. `step`: as `node:visit[.item]`; `after`: the steps whose results it waits for."""
