@@ -25,9 +25,9 @@ from measuring.floors import bare_langgraph
 from measuring.load import Once, at_once, in_turns, latencies, percentile, share_of_ideal
 from measuring.model import Model, open_model
 from measuring.peers import Peer, dbos, restate, saver
-from measuring.stack import PROVIDER, Client, database_bytes, running, scratch
+from measuring.stack import PROVIDER, Client, Failed, cpu_s, database_bytes, running, scratch
 
-BYTES_RUNS: Final = 500
+COST_RUNS: Final = 500
 STARTS: Final[dict[str, Callable[[Path, Path, str], AbstractContextManager[Peer]]]] = {
     "Restate": restate,
     "DBOS behind FastAPI": dbos,
@@ -37,16 +37,17 @@ STARTS: Final[dict[str, Callable[[Path, Path, str], AbstractContextManager[Peer]
 OURS: Final = {"Flowyard": {"FLOWYARD_LITELLM": ""}, "Flowyard, through LiteLLM": {"FLOWYARD_LITELLM": PROVIDER}}
 NAMES: Final = (*OURS, *STARTS)
 HEADER: Final = (
-    "| system | runs/s | floor | of the floor | alone, p50 | p99 | 64 runs of 100 ms | 256 runs | kB per run |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    "| system | runs/s | floor | of the floor | alone, p50 | p99 | 64 runs of 100 ms | 256 runs | CPU per run | kB |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """`once`: submits a run and awaits its result."""
+    """`once`: submits a run and awaits its result. `cpu_s`: of all its processes, until now."""
 
     once: Once
+    cpu_s: Callable[[], float]
     database_url: str | None
 
 
@@ -70,16 +71,16 @@ async def candidate(
         with running(folder / "data", settings=OURS[name]) as stack:
             client = Client(session, stack)
             await client.apply(model)
-            yield Candidate(client.run, stack.database_url())
+            yield Candidate(client.run, lambda: sum(stack.cpu_s().values()), stack.database_url())
     else:
         with STARTS[name](installed, folder, model.url) as peer:
-            yield Candidate(partial(post, session, peer), peer.database_url)
+            yield Candidate(partial(post, session, peer), lambda: sum(map(cpu_s, peer.pids)), peer.database_url)
 
 
 async def post(session: aiohttp.ClientSession, peer: Peer) -> None:
     async with session.post(peer.url, json=peer.body) as answer:
         if answer.status != 200 or await answer.json() != "done":
-            raise SystemExit(f"a run failed: {answer.status} {await answer.text()}")
+            raise Failed(f"a run failed: {answer.status} {await answer.text()}")
 
 
 async def row(runs: Candidate, session: aiohttp.ClientSession, model: Model, args: argparse.Namespace) -> str:
@@ -96,20 +97,25 @@ async def row(runs: Candidate, session: aiohttp.ClientSession, model: Model, arg
         f"{percentile(times, 0.5):.1f} ms",
         f"{percentile(times, 0.99):.1f} ms",
         *(f"{share:.2f}" for share in shares),
-        await kilobytes(runs),
+        *await cost(runs),
     ]
     return " | ".join(cells)
 
 
-async def kilobytes(runs: Candidate) -> str:
-    """By which a run makes the database larger, before any vacuum. Restate has a store of its own."""
-    if runs.database_url is None:
-        return "-"
-    start = await database_bytes(runs.database_url, compact=True)
-    for _ in range(BYTES_RUNS // 50):
+async def cost(runs: Candidate) -> tuple[str, str]:
+    """Of a run: the CPU of all processes, and by how much it makes the database larger, before any vacuum.
+
+    Restate has a store of its own.
+    """
+    url = runs.database_url
+    size = await database_bytes(url, compact=True) if url else 0
+    cpu = runs.cpu_s()
+    for _ in range(COST_RUNS // 50):
         await at_once(runs.once, 50)
-    await asyncio.sleep(1)
-    return f"{(await database_bytes(runs.database_url) - start) / BYTES_RUNS / 1000:.1f}"
+    milliseconds = (runs.cpu_s() - cpu) * 1000 / COST_RUNS
+    await asyncio.sleep(1)  # the last writes
+    grown = f"{(await database_bytes(url) - size) / COST_RUNS / 1000:.1f} kB" if url else "-"
+    return f"{milliseconds:.1f} ms", grown
 
 
 async def main() -> int:
@@ -138,3 +144,5 @@ if __name__ == "__main__":
         sys.exit(asyncio.run(main()))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Failed as failure:
+        sys.exit(str(failure))

@@ -19,7 +19,7 @@ from typing import Final
 
 from measuring import rows
 from measuring.rows import Line, Options, OwnRow, Row
-from measuring.stack import scratch
+from measuring.stack import Failed, scratch
 
 # Measured on the same stack, in this order.
 SHARED: Final[dict[str, Row]] = {
@@ -111,3 +111,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    except Failed as failure:
+        sys.exit(str(failure))

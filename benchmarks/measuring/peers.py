@@ -21,6 +21,7 @@ from urllib.error import URLError
 
 from flowyard_embedded.servers.postgres import start_postgres
 from measuring.floors import TOPIC
+from measuring.stack import Failed
 
 APPS: Final = Path(__file__).resolve().parents[1] / "peer_apps"
 # As `flowyard up` starts it.
@@ -30,11 +31,15 @@ _START_S: Final = 60
 
 @dataclass(frozen=True)
 class Peer:
-    """Runs the chain for each POST of `body` to `url`. `database_url`: of its Postgres, if it has one."""
+    """Runs the chain for each POST of `body` to `url`. `database_url`: of its Postgres, if it has one.
+
+    `pids`: of its processes, the database included.
+    """
 
     url: str
     body: Any
     database_url: str | None
+    pids: tuple[int, ...]
 
 
 @contextmanager
@@ -61,11 +66,11 @@ def restate(folder: Path, scratch: Path, model_url: str) -> Iterator[Peer]:
     with ExitStack() as stack:
         python = str(folder / "venv/bin/python")
         environment = {"MODEL_URL": model_url}
-        stack.enter_context(_serving(handler, [python, *hypercorn], scratch / "hypercorn.log", environment))
+        service = stack.enter_context(_serving(handler, [python, *hypercorn], scratch / "hypercorn.log", environment))
         command = [str(server), "--production", "--no-logo"]
-        stack.enter_context(_serving(admin, command, scratch / "restate.log", settings))
+        restate = stack.enter_context(_serving(admin, command, scratch / "restate.log", settings))
         _post(f"http://127.0.0.1:{admin}/deployments", b'{"uri": "http://127.0.0.1:%d"}' % handler)
-        yield Peer(f"http://127.0.0.1:{ingress}/chain/run", TOPIC, None)
+        yield Peer(f"http://127.0.0.1:{ingress}/chain/run", TOPIC, None, (service, restate))
 
 
 @contextmanager
@@ -87,15 +92,15 @@ def _on_postgres(folder: Path, scratch: Path, app: str, settings: Mapping[str, s
     url, port = postgres.url.get_secret_value(), _free_port()
     try:
         command = [str(folder / "venv/bin/python"), app, str(port)]
-        with _serving(port, command, scratch / "app.log", {**settings, "DATABASE_URL": url}):
-            yield Peer(f"http://127.0.0.1:{port}/runs", {"topic": TOPIC}, url)
+        with _serving(port, command, scratch / "app.log", {**settings, "DATABASE_URL": url}) as pid:
+            yield Peer(f"http://127.0.0.1:{port}/runs", {"topic": TOPIC}, url, (pid, postgres.process.pid))
     finally:
         postgres.process.stop()
 
 
 @contextmanager
-def _serving(port: int, command: list[str], log: Path, settings: Mapping[str, str]) -> Iterator[None]:
-    """A program that listens on `port`, until the end of the block. It doesn't get the terminal's Ctrl-C."""
+def _serving(port: int, command: list[str], log: Path, settings: Mapping[str, str]) -> Iterator[int]:
+    """The process id of a program that listens on `port`, until the end of the block. No Ctrl-C reaches it."""
     environment = {**os.environ, **settings, "DO_NOT_TRACK": "1", "LANGSMITH_TRACING": "false"}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -107,8 +112,8 @@ def _serving(port: int, command: list[str], log: Path, settings: Mapping[str, st
                 break
             time.sleep(0.05)
         if not _is_open(port):
-            raise SystemExit(f"{command[0]} doesn't start:\n{log.read_text()[-2000:]}")
-        yield
+            raise Failed(f"{command[0]} doesn't start:\n{log.read_text()[-2000:]}")
+        yield process.pid
     finally:
         process.terminate()
         try:
@@ -139,4 +144,4 @@ def _post(url: str, body: bytes) -> None:
                 return
         except (URLError, TimeoutError):
             time.sleep(0.2)
-    raise SystemExit(f"{url} refuses {body!r}")
+    raise Failed(f"{url} refuses {body!r}")

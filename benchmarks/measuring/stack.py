@@ -41,7 +41,12 @@ config:
 """
 SERVICES: Final = ("registry", "executor", "gateway", "dashboard")
 _START_S: Final = 60
+_LONGEST_RUN_S: Final = 120
 _URL: Final = "FLOWYARD_DATABASE_URL"
+
+
+class Failed(Exception):
+    """What is measured doesn't start or doesn't do its work. The measurement ends."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Stack:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU time of each process, those that it has started included, and of the supervisor."""
-        times = {name: sum(map(_cpu, _family(pid))) for name, pid in self.pids.items()}
+        times = {name: cpu_s(pid) for name, pid in self.pids.items()}
         return {**times, "supervisor": _cpu(psutil.Process(self._state().pid))}
 
     def database_url(self) -> str:
@@ -104,7 +109,7 @@ def running(data: Path, executors: int = 1, settings: Mapping[str, str] = Mappin
     try:
         while not _is_up(data, process.pid):
             if process.poll() is not None or time.perf_counter() - started > _START_S:
-                raise SystemExit(f"the stack doesn't start: see {data}/logs")
+                raise Failed(f"the stack doesn't start: see {data}/logs")
             time.sleep(0.02)
         took_s = time.perf_counter() - started
         state = json.loads((data / "cli.json").read_text())
@@ -128,13 +133,13 @@ class Client:
         where = f"{self._url}/v1/workflows/chain"
         async with self._session.put(where, data=document, headers=headers) as answer:
             if answer.status not in (200, 201):
-                raise SystemExit(f"apply failed: {answer.status} {await answer.text()}")
+                raise Failed(f"apply failed: {answer.status} {await answer.text()}")
 
     async def run(self) -> Any:
         """The run, which has succeeded."""
-        run = await self._submit(30)
+        run = await self._submit(_LONGEST_RUN_S)
         if run["status"] != "succeeded":
-            raise SystemExit(f"a run failed: {run}")
+            raise Failed(f"a run failed: {run}")
         return run
 
     async def submit(self) -> None:
@@ -151,8 +156,13 @@ class Client:
         async with self._session.post(where, json={"inputs": {"topic": TOPIC}}, headers=self._headers) as answer:
             run = await answer.json()
             if answer.status not in (200, 202):
-                raise SystemExit(f"a run wasn't accepted: {answer.status} {run}")
+                raise Failed(f"a run wasn't accepted: {answer.status} {run}")
             return run
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process and of those that it has started."""
+    return sum(map(_cpu, _family(pid)))
 
 
 async def database_bytes(url: str, *, compact: bool = False) -> int:
