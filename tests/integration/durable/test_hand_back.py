@@ -128,6 +128,34 @@ async def test_a_failure_ends_a_run_that_drains_where_it_is(stored: Stored, atte
     assert (result.status, going.model.calls) == ("failed", {"work": 20})
 
 
+async def test_a_failed_branch_ends_a_run_that_drains_where_it_is(stored: Stored, attempts: Attempts) -> None:
+    """`c` fails while `d` waits for the drain: its failure comes before the end of that wait."""
+    text = document(
+        "a b d",
+        fields="c: str",
+        nodes="- {id: c, prompt: do c, outputs: [c], retry: 0}",
+        edges="""
+        - {from: START, to: a}
+        - {from: a, to: [b, c]}
+        - {from: b, to: d}
+        - {from: d, to: END}
+        - {from: c, to: END}
+        """,
+    )
+    await attempts.submit(text)
+    going, go = attempts.executor(), asyncio.Event()
+
+    async def drain(_: Request) -> str:
+        going.draining.set()
+        asyncio.get_running_loop().call_later(0.5, go.set)  # time for `d` to wait
+        return "done"
+
+    going.model.answers = {"b": drain, "c": Held(Status(500), go)}
+    result = await going.run()
+    assert result is not None
+    assert (result.status, going.model.calls) == ("failed", Counter("abc"))
+
+
 # ---- waits
 
 

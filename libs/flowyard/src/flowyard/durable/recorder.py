@@ -74,7 +74,6 @@ class DurableRecorder:
         self._about_to_begin: set[StepId] = set()
         self._waits: dict[StepId, StepWait] = {}
         self._maps: dict[StepId, dict[str, Any]] = {}
-        self._has_failed = False
         self._changed = asyncio.Event()
 
     @property
@@ -100,8 +99,6 @@ class DurableRecorder:
         await self._journal.begin_call(call, reserved)
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
-        if isinstance(end, StepFailed) and end.handled == "fail":
-            self._has_failed = True
         self._journal.settle(end, next_, choice)
         if end.step.item is not None:
             self._count_item(end)
@@ -120,10 +117,7 @@ class DurableRecorder:
         self._journal.writer.commit_only_at_end()
 
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
-        """Raises HandBack if the executor drains, once no step of the run is at work.
-
-        If a step has failed the run, that is what ends it: the other steps wait here to be cancelled.
-        """
+        """Raises HandBack if the executor drains, once no step of the run is at work."""
         started, earlier = time.perf_counter(), self.open_steps.get(step)
         self._about_to_begin.add(step)
         if self._waits_for_commits:
@@ -151,7 +145,7 @@ class DurableRecorder:
 
     async def _start(self, step: StepId) -> None:
         while self._is_draining:
-            if not self._at_work and not self._has_failed:
+            if not self._at_work:
                 raise self._hand_back()
             await self._changed.wait()
         self._about_to_begin.discard(step)
@@ -182,7 +176,7 @@ class DurableRecorder:
                 self._at_work.add(step)
 
     def _may_hand_back(self) -> bool:
-        if self._at_work or self._has_failed:
+        if self._at_work:
             return False
         if self._is_draining:
             return True
