@@ -19,7 +19,8 @@ LOCK ?=
 # The number of executors: `make scale N=4`.
 N ?=
 
-# Most tests wait for servers more than they compute. The tests of a file share its servers; slow files come first.
+# Most tests wait for servers more than they compute. The tests of a file share its servers, those of tests/e2e the system
+# of the session (tests/support/spreading.py). Slow files come first.
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv

@@ -39,7 +39,7 @@ SETTINGS: Final = """\
 continue-on-failure = true
 request-timeout = 10
 headers = {{ Authorization = "Bearer {key}" }}
-generation = {{ deterministic = true, max-examples = 6 }}
+generation = {{ deterministic = true, max-examples = 3 }}
 phases.stateful.enabled = false
 checks.positive_data_acceptance.enabled = false
 checks.allow_header_conformance.enabled = false
