@@ -150,7 +150,11 @@ async def test_a_failed_branch_ends_a_run_that_drains_where_it_is(stored: Stored
         asyncio.get_running_loop().call_later(0.5, go.set)  # time for `d` to wait
         return "done"
 
-    going.model.answers = {"b": drain, "c": Held(Status(500), go)}
+    async def fail(_: Request) -> Behaviour:
+        await go.wait()
+        return Status(500)
+
+    going.model.answers = {"b": drain, "c": fail}
     result = await going.run()
     assert result is not None
     assert (result.status, going.model.calls) == ("failed", Counter("abc"))
