@@ -35,6 +35,9 @@ _SETTINGS: Final = {"FLOWYARD_LEASE_S": f"{LEASE_S:g}", "FLOWYARD_SLOTS": "64", 
 _PROGRESS_EVERY_S: Final = 5.0
 _SETTLE_S: Final = 3.0
 """Longer than a process that was frozen needs to write down which calls it has made."""
+_READ_S: Final = 60.0
+_READ_RUN_S: Final = 0.05
+"""How long the checker may take: a base, and for each run."""
 _AHEAD: Final = 0.1
 """By which share of all runs the submits may be ahead of the plan, when that is late."""
 
@@ -100,7 +103,8 @@ async def _carry_out(campaign: Campaign, model: str, log: Path) -> Outcome:
         except TimeoutError:
             campaign.problems = (f"it wasn't over after {campaign.args.limit:g} s",)
         thaws = [each.until for each in campaign.havoc.struck if each.kind == "freeze"]
-        outcome = await judge(gateway, campaign.submissions, read_log(log), thaws)
+        async with asyncio.timeout(_READ_S + _READ_RUN_S * campaign.args.runs):
+            outcome = await judge(gateway, campaign.submissions, read_log(log), thaws)
     outcome.violations += [Violation("lost", "-", problem) for problem in campaign.problems]
     return outcome
 
