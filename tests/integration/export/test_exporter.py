@@ -291,7 +291,7 @@ async def test_a_long_run_comes_in_several_requests_and_whole(stored: Stored) ->
     part = commit_of(claim, seq=claim.last_seq + len(kinds))
     entries = json.loads(entries_json(claim.last_seq + 1, *kinds))
     for number, entry in enumerate(entries):
-        entry[2:] = [{"node": "write", "visit": number // 2 + 1}]
+        entry[2] = {"node": "write", "visit": number // 2 + 1}
         if entry[1] == "step.failed":
             entry[2].update(duration_s=1.0, handled="continue", error={"code": "timeout", "message": "slow"})
     part.entries = json.dumps(entries)

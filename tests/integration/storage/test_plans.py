@@ -71,7 +71,8 @@ _FILL: Final = (
     """,
     """
     INSERT INTO events (run_id, seq, entries)
-    SELECT id, 5, '[[1767225600000000,"step.started",{"n":"write"}],[0,"called"],[0,"finished"],[0,"succeeded"]]'
+    SELECT id, 5,
+        '[[1767225600000000,"step.started",{"n":"write"}],[0,"called",{}],[0,"finished",{}],[0,"succeeded",{}]]'
     FROM runs ORDER BY id LIMIT $1
     """,
 )

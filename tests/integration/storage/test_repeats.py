@@ -96,7 +96,7 @@ async def test_the_events_of_a_quick_step_take_few_bytes(stored: Stored) -> None
     claim, entries = await committed(stored, [started(A), call, finished(A, call, outputs={"x": "done"}), end])
     [text] = await raw(stored, claim)
     begun = '[[1767225600000000,"step.started",{"n":"a","commit_s":0.01}]'
-    call_and_end = '[0,"called",{"reply_id":"chatcmpl-1"}],[0,"finished"]'
+    call_and_end = '[0,"called",{"reply_id":"chatcmpl-1"}],[0,"finished",{}]'
     assert text == f'{begun},{call_and_end},[0,"succeeded",{{"duration_s":0.5}}]]'
     assert await stored.entries(claim.run_id) == entries
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from flowyard.runs.call_texts import MOST_CHARACTERS, CallTexts
 from flowyard.runs.events import ModelCalled, StepId
 
@@ -15,6 +17,14 @@ def test_what_was_said_is_kept_as_it_was() -> None:
     texts = CallTexts.of(CALL)
     assert texts == CallTexts(SAID, "because", "hm")
     assert CallTexts.from_data(texts.data) == texts
+
+
+@pytest.mark.parametrize("messages", [SAID, SAID[1:], ({**SAID[1], "name": "me"},), SAID[:1], ()], ids=str)
+def test_what_is_stored_is_short_and_comes_back_whole(messages: tuple[dict[str, str], ...]) -> None:
+    texts = CallTexts(messages, "because")
+    assert CallTexts.from_data(texts.short) == texts
+    is_plain = messages == SAID[1:]
+    assert texts.short == ({"prompt": "why?", "reply": "because"} if is_plain else texts.data)
 
 
 def test_nothing_is_kept_of_a_call_whose_prompts_arent_logged() -> None:

@@ -32,13 +32,26 @@ class CallTexts:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> CallTexts:
-        return cls(tuple(data["messages"]), data.get("reply"), data.get("reasoning"))
+        """The reverse of `data`, and of `short`."""
+        messages = data["messages"] if "messages" in data else [{"role": "user", "content": data["prompt"]}]
+        return cls(tuple(messages), data.get("reply"), data.get("reasoning"))
 
     @property
     def data(self) -> dict[str, Any]:
         """What JSON can hold. What is None is left out."""
         texts = {"reply": self.reply, "reasoning": self.reasoning}
         return {"messages": list(self.messages), **{name: text for name, text in texts.items() if text is not None}}
+
+    @property
+    def short(self) -> dict[str, Any]:
+        """As it is stored: most calls have only one message, the user's. Then it is the `prompt`."""
+        data = self.data
+        match self.messages:
+            case ({"role": "user", "content": prompt, **rest},) if not rest:
+                del data["messages"]
+                return {"prompt": prompt, **data}
+            case _:
+                return data
 
 
 class _Rest:

@@ -1,9 +1,9 @@
 """How the events of one commit are stored: as a short JSON list, since most of a database is events.
 
 `[[at, type, data], …]`: `at` is in microseconds, for the first entry since 1970, for each other since the entry before
-it; empty `data` isn't there. The row has the number of its last entry, and the others are counted back from it. Where
-`visit` is 1, it is left out, and `node` is written as `n`. What `repeats` has shortened doesn't name its step if that
-is the step of the entry before it.
+it. The row has the number of its last entry, and the others are counted back from it. Where `visit` is 1, it is left
+out, and `node` is written as `n`. What `repeats` has shortened doesn't name its step if that is the step of the entry
+before it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def packed(entries: Sequence[Entry]) -> str:
         here, data = _place(entry.data), entry.data
         if here and here == place and entry.type in _OF_STEP:
             data = {name: value for name, value in data.items() if name not in here}
-        rows.append([at - before, entry.type, *([_without_first_visit(data)] if data else [])])
+        rows.append([at - before, entry.type, _without_first_visit(data)])
         before, place = at, here
     return dumps(rows)
 
@@ -44,9 +44,9 @@ def unpacked(last_seq: int, rows: Sequence[Any]) -> list[Entry]:
     entries = []
     at = 0
     place: Mapping[str, Any] = {}
-    for seq, (since, kind, *some) in enumerate(rows, last_seq - len(rows) + 1):
+    for seq, (since, kind, stored) in enumerate(rows, last_seq - len(rows) + 1):
         at += since
-        data = _with_visit(some[0]) if some else {}
+        data = _with_visit(stored)
         if kind in _OF_STEP and "node" not in data:
             data = {**place, **data}
         entries.append(Entry(seq, _EPOCH + at * _MICROSECOND, kind, data))

@@ -69,7 +69,7 @@ class CallRow:
         error = call.error.code if call.error is not None else None
         known = {name: getattr(call, name) for name in _SHARED}
         said = CallTexts.of(call)
-        texts = dumps(said.data) if said is not None else None
+        texts = dumps(said.short) if said is not None else None
         return replace(self, seq=seq, status=_status(call), at=at, error=error, texts=texts, **known)
 
 
