@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from support.system import System
     from support.visitor import Model, Visitor
 
-pytest_plugins = ["support.limits", "support.campaigns", "support.spreading"]
+pytest_plugins = ["support.limits", "support.campaigns", "support.certificates", "support.spreading"]
 
 IN_CONTAINERS = {"system": "compose", "servers": "images"}
 """The options that need a Docker engine."""
