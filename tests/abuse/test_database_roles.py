@@ -12,11 +12,14 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from flowyard.access import KEY_RANDOM, new_key
 from flowyard.bus.subjects import PERMISSIONS
-from flowyard.storage.database import open_database
+from flowyard.storage.database import Database, open_database
 from flowyard.storage.keys import Keys
+from flowyard.storage.retention import Retention
 from flowyard.storage.roles import DATABASE, OWNER, make_roles, role_of
 from flowyard.storage.schema import VERSION
+from flowyard.storage.workflows import Workflows
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
 from flowyard_embedded.stack.migration import bring_to_schema
 from support.servers import FORGETFUL, execute
@@ -75,6 +78,7 @@ async def test_a_service_has_no_right_that_it_does_not_need(server: PostgresServ
             for statement in FORBIDDEN:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await database.execute(statement)
+            await assert_keeps_to_its_rights(database, service)
             assert await database.value("SELECT count(*) FROM runs") == 0
             if service != "gateway":
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -85,6 +89,32 @@ async def test_a_service_has_no_right_that_it_does_not_need(server: PostgresServ
         info, text = await Keys(database).create("mine", frozenset({"run"}))
         assert (await Keys(database).verify(text)) is not None
         await Keys(database).revoke(info.id)
+
+
+async def assert_keeps_to_its_rights(database: Database, service: str) -> None:
+    """Hashes of keys are for who makes keys, sessions for who lets people log in, documents for the catalogue."""
+    statements = (
+        ("gateway", "SELECT hash FROM api_keys"),
+        ("dashboard", "INSERT INTO sessions (hash, key_id, expires_at) SELECT 'x', id, now() FROM api_keys"),
+        ("registry", "UPDATE definitions SET document = 'flow: {}'"),
+        ("registry", "UPDATE workflows SET revision = 1"),
+        ("registry", "INSERT INTO revisions (workflow, number, definition) SELECT name, 9, 1 FROM workflows"),
+    )
+    for user, statement in statements:
+        if user == service:
+            await database.execute(statement)
+        else:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await database.execute(statement)
+    assert await database.value("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 0
+    assert await Keys(database).verify(new_key(b"x" * KEY_RANDOM).text) is None
+    if service != "registry":
+        await Retention(database).delete_sessions()
+    if service == "executor":
+        await Retention(database).delete_definitions(older_than_s=0)
+    if service == "registry":
+        await Workflows(database).apply("w", digest="0" * 64, document="flow: {}", concurrency=None, priority=0)
+        await Workflows(database).delete("w")
 
 
 async def test_what_a_release_before_made_as_the_superuser_is_taken_over_in_place(server: PostgresServer) -> None:

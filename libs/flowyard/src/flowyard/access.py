@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,11 +61,6 @@ def key_id_of(text: str) -> str | None:
     """The id that the text has as a key, also as a misspelled one; None if it doesn't begin as a key does."""
     match = _KEY_BEGINNING.match(text)
     return match[1] if match else None
-
-
-def same_digest(stored: bytes, given: bytes) -> bool:
-    """Compares in constant time: how long it takes doesn't reveal where they differ."""
-    return hmac.compare_digest(stored, given)
 
 
 def _digest(text: str) -> bytes:

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 import asyncpg
 
-from flowyard.access import KEY_RANDOM, Caller, NewKey, Scope, new_key, parse_key, same_digest
+from flowyard.access import KEY_RANDOM, Caller, NewKey, Scope, new_key, parse_key
 from flowyard.errors.requests import UnknownKey
 from flowyard.errors.services import Unavailable
 from flowyard.storage.database import Database
@@ -72,10 +72,8 @@ class Keys:
         if (parsed := parse_key(text)) is None:
             return None
         key_id, digest = parsed
-        row = await self._database.row(
-            "SELECT id, name, scopes, hash FROM api_keys WHERE id = $1 AND revoked_at IS NULL", key_id
-        )
-        return _caller(row) if row is not None and same_digest(row["hash"], digest) else None
+        row = await self._database.row("SELECT * FROM caller_of_key($1, $2)", key_id, digest)
+        return _caller(row) if row is not None else None
 
     async def any_keys(self) -> bool:
         """Whether there is a valid key."""

@@ -19,6 +19,9 @@ SERVICES: Final = "flowyard"
 """The role of which the roles of all services are members."""
 KEY_MAKERS: Final = "flowyard_gateway"
 """The role that may make and revoke API keys."""
+_CATALOGUE: Final = "flowyard_registry"
+_DOORKEEPERS: Final = "flowyard_dashboard"
+_SWEEPERS: Final = "flowyard_executor"
 
 _EARLIER_DATABASE: Final = "postgres"
 """In which releases before had their tables."""
@@ -53,15 +56,16 @@ async def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
         await database.execute(_RIGHTS)
 
 
-async def keep_keys_to_their_maker(owner_url: str) -> None:
-    """Lets only one service make API keys: executors talk to the outside world, and must not get a key that way.
+async def limit_services(owner_url: str) -> None:
+    """Lets only one service make API keys, one log people in, and one change documents: executors talk to the outside
+    world, and must not get any of these that way.
 
     After each migration. Does nothing if the roles aren't there. Raises Unavailable, WrongDatabase.
     """
     async with _connection(owner_url) as database:
-        wanted = [SERVICES, KEY_MAKERS]
+        wanted = [SERVICES, KEY_MAKERS, _SWEEPERS, _DOORKEEPERS, _CATALOGUE]
         if await database.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = ANY ($1)", wanted) == len(wanted):
-            await database.execute(_KEY_RIGHTS)
+            await database.execute(_LIMITS)
 
 
 async def _make_roles(server: asyncpg.Connection[asyncpg.Record], passwords: Mapping[str, str]) -> None:
@@ -114,9 +118,19 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {SERVICES
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {SERVICES};
 """
 
-_KEY_RIGHTS: Final = f"""
-REVOKE INSERT, UPDATE, DELETE ON api_keys, alembic_version FROM {SERVICES};
-GRANT INSERT, UPDATE ON api_keys TO {KEY_MAKERS};
+# Who can read the hash of a key, write a session or change a document is a step nearer to an administrator. Executors
+# delete what is old: expired sessions, and documents without runs. The gateway deletes the sessions of a revoked key.
+_LIMITS: Final = f"""
+REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {SERVICES};
+REVOKE ALL ON api_keys, sessions FROM {SERVICES};
+GRANT SELECT (id, name, scopes, created_at, revoked_at) ON api_keys TO {SERVICES};
+GRANT SELECT, INSERT, UPDATE ON api_keys TO {KEY_MAKERS};
+GRANT SELECT (key_id, expires_at), DELETE ON sessions TO {KEY_MAKERS};
+GRANT SELECT (expires_at), DELETE ON sessions TO {_SWEEPERS};
+GRANT SELECT, INSERT, DELETE ON sessions TO {_DOORKEEPERS};
+REVOKE INSERT, UPDATE, DELETE ON definitions, revisions, workflows FROM {SERVICES};
+GRANT INSERT, UPDATE, DELETE ON definitions, revisions, workflows TO {_CATALOGUE};
+GRANT DELETE ON definitions TO {_SWEEPERS};
 """
 
 # Sequences of columns and types of tables follow their table.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.services import UnknownSchema, WrongDatabase
 from flowyard.storage.database import UNREACHABLE, not_connected, open_database
-from flowyard.storage.roles import keep_keys_to_their_maker
+from flowyard.storage.roles import limit_services
 from flowyard.storage.schema import VERSION, check_schema, migrate
 from flowyard_embedded.faults import MigrationBusy
 
@@ -33,11 +33,11 @@ async def bring_to_schema(url: str, *, patience_s: float = 30.0) -> SchemaChange
         except UnknownSchema:
             pass
         else:
-            await keep_keys_to_their_maker(url)
+            await limit_services(url)
             return SchemaChange(VERSION, VERSION)
     try:
         done = await migrate(url)
-        await keep_keys_to_their_maker(url)
+        await limit_services(url)
     except TimeoutError as error:
         raise MigrationBusy from error
     except FlowyardError:
