@@ -16,7 +16,7 @@ from flowyard.settings import read_settings
 from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
-from flowyard.web.large_answers import LargeAnswers
+from flowyard.web.large_answers import turns_of_large_answers
 from flowyard.web.stream_limits import StreamLimits
 from flowyard.web.wrong_keys import WrongKeys
 from flowyard_dashboard.app import ABOUT, dashboard_app
@@ -73,6 +73,6 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
             assets=assets,
             pages=Pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
             streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),
-            large_answers=LargeAnswers(),
+            large_answers=turns_of_large_answers(),
             shutting_down=shutting_down,
         )

@@ -16,8 +16,8 @@ from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
-from flowyard.web.large_answers import LargeAnswers
 from flowyard.web.stream_limits import StreamLimits
+from flowyard.web.turns import Turns
 from flowyard.web.wrong_keys import WrongKeys
 from flowyard_dashboard.assets import Assets
 from flowyard_dashboard.pages import Pages
@@ -43,7 +43,7 @@ class DashboardParts:
     assets: Assets
     pages: Pages
     streams: StreamLimits
-    large_answers: LargeAnswers
+    large_answers: Turns
     shutting_down: asyncio.Event
 
 

@@ -21,7 +21,7 @@ from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
-from flowyard.web.large_answers import LargeAnswers
+from flowyard.web.large_answers import turns_of_large_answers
 from flowyard.web.stream_limits import StreamLimits
 from flowyard_gateway.app import ABOUT, gateway_app
 from flowyard_gateway.encoding import EventEncoder
@@ -81,7 +81,7 @@ async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncItera
             registry=registry,
             other_services=OtherServices(settings, others),
             streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),
-            large_answers=LargeAnswers(),
+            large_answers=turns_of_large_answers(),
             encoder=EventEncoder(),
             shutting_down=ending,
         )

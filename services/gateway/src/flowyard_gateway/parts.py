@@ -20,8 +20,8 @@ from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
 from flowyard.telemetry.metrics import Metrics
-from flowyard.web.large_answers import LargeAnswers
 from flowyard.web.stream_limits import StreamLimits
+from flowyard.web.turns import Turns
 from flowyard_gateway.encoding import EventEncoder
 from flowyard_gateway.other_services import OtherServices
 from flowyard_gateway.settings import GatewaySettings
@@ -44,7 +44,7 @@ class GatewayParts:
     registry: httpx.AsyncClient
     other_services: OtherServices
     streams: StreamLimits
-    large_answers: LargeAnswers
+    large_answers: Turns
     encoder: EventEncoder
     shutting_down: asyncio.Event
 

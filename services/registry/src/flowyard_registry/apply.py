@@ -22,8 +22,8 @@ _LARGEST: Final = 2**31 - 1
 
 
 async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: str) -> Applied:
-    """Makes the document the workflow's current revision. Raises InvalidDocument, InvalidRequest."""
-    loaded = await read_document(body, file, parts.settings.installation)
+    """Makes the document the workflow's current revision. Raises InvalidDocument, InvalidRequest, TooBusy."""
+    loaded = await read_document(parts.checks, body, file, parts.settings.installation)
     workflow = valid_workflow(loaded)
     if workflow.name != name:
         message = (
@@ -37,17 +37,17 @@ async def apply_document(parts: RegistryParts, name: str, body: bytes, *, file: 
 
 
 async def roll_back(parts: RegistryParts, name: str, number: int) -> Applied:
-    """Raises UnknownWorkflow, UnknownRevision; InvalidDocument if this version refuses what an older one accepted."""
-    loaded = await read_again(await parts.workflows.revision(name, number), parts.settings.installation)
+    """Raises UnknownWorkflow, UnknownRevision, TooBusy; InvalidDocument if this version refuses what was accepted."""
+    loaded = await read_again(parts.checks, await parts.workflows.revision(name, number), parts.settings.installation)
     revision, is_new = await parts.workflows.roll_back(name, number, **_limits(valid_workflow(loaded)))
     return _applied(parts, revision, loaded, is_new=is_new)
 
 
 async def validate(parts: RegistryParts, body: bytes, *, file: str) -> Validated:
-    """Checks a document without applying it. Raises InvalidRequest if there is none."""
+    """Checks a document without applying it. Raises InvalidRequest if there is none, TooBusy."""
     if not body:
         raise InvalidRequest([{"where": "body", "message": "the document is missing"}])
-    loaded = await read_document(body, file, parts.settings.installation)
+    loaded = await read_document(parts.checks, body, file, parts.settings.installation)
     name = loaded.workflow.name if loaded.workflow is not None else None
     return Validated(valid=name is not None, name=name, problems=document_problems(file, loaded.problems))
 

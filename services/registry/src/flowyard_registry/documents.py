@@ -12,6 +12,7 @@ from flowyard.language.load import Loaded, load_bytes, load_text
 from flowyard.language.problems import Problem
 from flowyard.service.documents import DocumentCache
 from flowyard.storage.workflows import Revision
+from flowyard.web.turns import Turns
 
 # The code of warnings that `flowyard run` would ignore a key. A server doesn't ignore it.
 _HIDDEN: Final = "server-only"
@@ -26,14 +27,16 @@ async def read_revision(cache: DocumentCache, revision: Revision) -> Loaded:
     return await cache.load(revision.digest, revision.workflow, fetch)
 
 
-async def read_again(revision: Revision, installation: Installation) -> Loaded:
-    """As `read_revision`, but checked against what the installation says now."""
-    return await asyncio.to_thread(load_text, revision.document, revision.workflow, installation)
+async def read_again(checks: Turns, revision: Revision, installation: Installation) -> Loaded:
+    """As `read_revision`, but checked against what the installation says now. Raises TooBusy."""
+    async with checks.turn():
+        return await asyncio.to_thread(load_text, revision.document, revision.workflow, installation)
 
 
-async def read_document(body: bytes, file: str, installation: Installation) -> Loaded:
-    """`file`: the document's name in its problems."""
-    return await asyncio.to_thread(load_bytes, body, file, installation)
+async def read_document(checks: Turns, body: bytes, file: str, installation: Installation) -> Loaded:
+    """`file`: the document's name in its problems. Raises TooBusy."""
+    async with checks.turn():
+        return await asyncio.to_thread(load_bytes, body, file, installation)
 
 
 def document_problems(file: str, problems: Sequence[Problem]) -> list[DocumentProblem]:

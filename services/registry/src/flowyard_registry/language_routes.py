@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from flowyard.api.workflows import Validated
-from flowyard.errors.requests import InvalidRequest
+from flowyard.errors.requests import InvalidRequest, TooBusy
 from flowyard.language.reading.document import document_schema
 from flowyard.web.auth import READ
 from flowyard.web.problems import guarded
@@ -27,7 +27,10 @@ async def get_schema() -> dict[str, Any]:
 
 
 @router.post(
-    "/validate", summary="Check a document without applying it", openapi_extra=DOCUMENT, **guarded(READ, InvalidRequest)
+    "/validate",
+    summary="Check a document without applying it",
+    openapi_extra=DOCUMENT,
+    **guarded(READ, InvalidRequest, TooBusy),
 )
 async def validate_document(parts: InjectedParts, request: Request, file: File = "document") -> Validated:
     return await validate(parts, await request.body(), file=file)

@@ -19,6 +19,7 @@ from flowyard.storage.agents import Agents
 from flowyard.storage.exports import Exports
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.workflows import Workflows
+from flowyard.web.turns import Turns
 from flowyard_registry.app import ABOUT, registry_app
 from flowyard_registry.delete import sweep
 from flowyard_registry.parts import RegistryParts
@@ -27,6 +28,8 @@ from flowyard_registry.settings import RegistrySettings
 log = logging.getLogger(__name__)
 
 _MOST_DOCUMENTS: Final = 64
+_CHECKS_AT_ONCE: Final = 2
+"""Documents that are checked: one may take seconds."""
 
 
 def main() -> None:
@@ -77,6 +80,7 @@ async def _parts(settings: RegistrySettings, otel: OtelSettings, ending: asyncio
             keys=CachedKeys(Keys(opened.database)),
             workflows=Workflows(opened.database),
             documents=DocumentCache(most=_MOST_DOCUMENTS),
+            checks=Turns("documents", at_once=_CHECKS_AT_ONCE),
             agents=Agents(opened.database, ttl_s=settings.agent_ttl_s),
             shutting_down=ending,
         )

@@ -16,6 +16,7 @@ from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.turns import Turns
 from flowyard_registry.settings import RegistrySettings
 
 
@@ -29,6 +30,7 @@ class RegistryParts:
     keys: CachedKeys
     workflows: Workflows
     documents: DocumentCache
+    checks: Turns
     agents: Agents
     shutting_down: asyncio.Event
 

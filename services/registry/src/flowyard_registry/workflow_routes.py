@@ -22,7 +22,14 @@ from flowyard.api.workflows import (
     WorkflowPage,
     WorkflowSummary,
 )
-from flowyard.errors.requests import InvalidDocument, InvalidRequest, UnknownRevision, UnknownWorkflow, WorkflowInUse
+from flowyard.errors.requests import (
+    InvalidDocument,
+    InvalidRequest,
+    TooBusy,
+    UnknownRevision,
+    UnknownWorkflow,
+    WorkflowInUse,
+)
 from flowyard.web.auth import ADMIN, READ
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.strict_json import StrictJsonRoute
@@ -49,7 +56,7 @@ router = APIRouter(prefix="/v1/workflows", tags=["workflows"], route_class=Stric
     openapi_extra=DOCUMENT,
     responses={
         201: {"model": Applied, "description": "A new workflow"},
-        **guarded_responses(InvalidDocument, InvalidRequest),
+        **guarded_responses(InvalidDocument, InvalidRequest, TooBusy),
     },
 )
 async def apply_workflow(
@@ -66,7 +73,7 @@ async def apply_workflow(
     "/{name}/rollback",
     summary="Restore an older revision",
     description="Makes a new revision with the document of the older one.",
-    **guarded(ADMIN, UnknownWorkflow, UnknownRevision, InvalidDocument),
+    **guarded(ADMIN, UnknownWorkflow, UnknownRevision, InvalidDocument, TooBusy),
 )
 async def roll_back_workflow(parts: InjectedParts, name: Name, rollback: Rollback) -> Applied:
     return await roll_back(parts, name, rollback.revision)

@@ -72,12 +72,12 @@ class TooManyStreams(FlowyardError, code="too_many_streams", status=429, title="
         super().__init__(f"{limit} streams are open {whose}, which is the limit: close some, or try again later")
 
 
-class TooBusy(FlowyardError, code="too_busy", status=429, title="Too many large answers are being read"):
-    """Too many large answers are being read at the same time."""
+class TooBusy(FlowyardError, code="too_busy", status=429, title="Too much at the same time"):
+    """Of what takes much memory or time, too many requests want something at the same time. `what`: in the plural."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
         self.retry_after = 5.0
-        super().__init__("other large answers are being read: try again in a few seconds")
+        super().__init__(f"too many other {what} are being worked on: try again in a few seconds")
 
 
 class BadHttp(FlowyardError, code="bad_http", status=400, title="Not HTTP"):

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from flowyard.errors.requests import TooBusy
 from flowyard.web.slow_readers import PacedResponse
+from flowyard.web.turns import Turns
 
 _AT_ONCE: Final = 4
-_WAIT_S: Final = 10.0
 
 
-class LargeAnswers:
-    """`at_once`: how many may be read or sent at a time. The next ones wait for `wait_s`, then are refused."""
-
-    def __init__(self, *, at_once: int = _AT_ONCE, wait_s: float = _WAIT_S) -> None:
-        self._turns = asyncio.Semaphore(at_once)
-        self._wait_s = wait_s
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Raises TooBusy."""
-        try:
-            async with asyncio.timeout(self._wait_s):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise TooBusy from error
-        try:
-            yield
-        finally:
-            self._turns.release()
+def turns_of_large_answers() -> Turns:
+    return Turns("large answers", at_once=_AT_ONCE)
 
 
 class LargeAnswer(Response):
@@ -43,7 +23,7 @@ class LargeAnswer(Response):
 
     media_type = "application/json"
 
-    def __init__(self, answers: LargeAnswers, load: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, answers: Turns, load: Callable[[], Awaitable[bytes]]) -> None:
         super().__init__()
         self._answers = answers
         self._load = load
