@@ -111,7 +111,7 @@ test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a
 test-fast: $(TOOLS) ## Run the unit tests that start no process: well under a minute (TESTS="..." goes to pytest).
 	@$(BIN)/pytest tests/unit -m 'not slow and not local_model' $(or $(TESTS),$(SIDE_BY_SIDE))
 
-mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print what no test notices (about half an hour; MUTATE="--only lease-").
+mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print what no test notices (an hour or more; MUTATE=--resume, MUTATE="--only lease-").
 	@$(BIN)/python benchmarks/mutate.py $(MUTATE)
 
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
