@@ -11,6 +11,7 @@ from flowyard.exact_json import json_fault
 from flowyard.language.inputs import check_inputs
 from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Choice, Nullable, core, describe, is_text
 from flowyard.language.workflow import Field, Workflow
+from flowyard.large_json import loads
 
 ControlKind: TypeAlias = Literal["line", "text", "integer", "number", "checkbox", "choice", "json", "secret"]
 
@@ -78,7 +79,7 @@ def read_form(workflow: Workflow, form: Mapping[str, str]) -> SubmittedForm:
 def read_json(text: str) -> Any:
     """Parses JSON. Raises ValueError with a sentence for the user."""
     try:
-        return json.loads(text)
+        return loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"This isn't JSON: {json_fault(error)}.") from None
     except RecursionError:

@@ -27,6 +27,7 @@ from flowyard.errors.requests import (
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.graph.fit import Fit
 from flowyard.language.workflow import START
+from flowyard.large_json import loads
 from flowyard.runs.events import StepId
 from flowyard.secrets.masking import MASK
 from flowyard.storage.history import MAX_SEQ
@@ -136,7 +137,7 @@ async def _page(
 
 
 def _shown(parts: DashboardParts, text: bytes, *, is_whole: bool) -> str:
-    value = json.loads(text)
+    value = loads(text.decode())
     # Cut before it is rendered.
     return parts.pages.part("values", {n: display(v) for n, v in value.items()}, "") if is_whole else _pre(value)
 

@@ -34,6 +34,8 @@ Name: TypeAlias = Annotated[WorkflowName, Path()]
 Search: TypeAlias = Annotated[str, Query(alias="q", max_length=128, pattern=r"^[^\x00]*$")]
 _MAX_WORKFLOWS: Final = 50
 _MAX_RECENT: Final = 10
+_LONG: Final = 64 * 1024
+"""Characters of a form that is read in a thread: that would hold the event loop."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -137,7 +139,10 @@ async def _current(parts: DashboardParts, name: str) -> tuple[Workflow | None, s
 
 async def _run(parts: DashboardParts, request: Request, name: str, texts: dict[str, str]) -> Response:
     current = await parts.control.documents.current(name)
-    filled = read_form(current.workflow, texts)
+    is_long = sum(map(len, texts.values())) > _LONG
+    filled = (
+        await asyncio.to_thread(read_form, current.workflow, texts) if is_long else read_form(current.workflow, texts)
+    )
     if not filled.is_valid:
         return await _page(parts, request, name, controls=list(filled.controls), status=422)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowyard.errors.requests import TooLarge, UnknownOutput
+from flowyard.large_json import loads, parts
 from flowyard.runs.events import StepId
 from flowyard.runs.large_values import json_bytes, large_of
-from flowyard.storage.database import Database, dumps
+from flowyard.storage.database import Database
 from flowyard.storage.rows import place_of
 
 WHOLE: Final = 256 * 1024
@@ -66,16 +66,16 @@ class LargeOutputs:
 
 
 def _parted(text: str) -> Parted:
-    outputs = json.loads(text)
+    outputs = loads(text)
     large = large_of({name: json_bytes(value) for name, value in outputs.items()})
     return Parted({name: value for name, value in outputs.items() if name not in large}, large)
 
 
 def _value(text: str, name: str) -> bytes:
-    outputs = json.loads(text)
+    outputs = loads(text)
     if name not in outputs:
         raise UnknownOutput(name)
-    return dumps(outputs[name]).encode()
+    return "".join(parts(outputs[name])).encode()
 
 
 _OF_RUN: Final = "SELECT outputs::text FROM runs WHERE id = $1 AND octet_length(outputs::text) <= $2"
