@@ -146,3 +146,10 @@ def ending(claim: Claim, status: str = "succeeded", *, seq: int | None = None) -
     if status == "failed":
         commit.error = dumps({"code": "test", "message": "a test wants it so"})
     return commit
+
+
+async def claims_of(stored: Stored, count: int) -> list[Claim]:
+    """Of so many new runs."""
+    for _ in range(count):
+        await stored.run()
+    return await stored.claims.take("one", count)

@@ -170,15 +170,11 @@ def _build_parts(
     committer = _committer(settings, database, metrics)
     claims = Claims(database, lease_s=settings.lease_s)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
-    pace = ModelPace(database, lease_s=settings.lease_s)
     holds = Holds(opened.bus)
-    waits = LimitWaits(settings.executor_name, pace, metrics.models)
-    model_limits = ModelLimits(pace, settings.model_limits, waits, holds, draining=draining)
+    model_limits = _model_limits(settings, opened, holds, draining)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
-    load = Load(MemoryMeter(settings.memory_limit), fraction=settings.memory_fraction)
+    load = _load(settings, metrics)
     followers = Followers(opened.bus, TokenStream(opened.bus), load.running)
-    metrics.executor.memory.set_function(lambda: load.memory.fraction)
-    metrics.executor.most_memory.set(settings.memory_fraction)
     return ExecutorParts(
         running=load.running,
         load=load,
@@ -226,6 +222,21 @@ def _build_parts(
             box=secret_box(settings.secret_key.get_secret_value()),
         ),
     )
+
+
+def _model_limits(
+    settings: ExecutorSettings, opened: Connections, holds: Holds, draining: asyncio.Event
+) -> ModelLimits:
+    pace = ModelPace(opened.database, lease_s=settings.lease_s)
+    waits = LimitWaits(settings.executor_name, pace, opened.metrics.models)
+    return ModelLimits(pace, settings.model_limits, waits, holds, draining=draining)
+
+
+def _load(settings: ExecutorSettings, metrics: Metrics) -> Load:
+    load = Load(MemoryMeter(settings.memory_limit), fraction=settings.memory_fraction)
+    metrics.executor.memory.set_function(lambda: load.memory.fraction)
+    metrics.executor.most_memory.set(settings.memory_fraction)
+    return load
 
 
 def _committer(settings: ExecutorSettings, database: Database, metrics: Metrics) -> Committer:
