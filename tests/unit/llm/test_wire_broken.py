@@ -66,6 +66,7 @@ async def test_an_event_that_cant_be_read_never_takes_a_part_of_the_reply_with_i
     "lines",
     [
         [ollama("hi", done=True).rstrip("\n")],
+        [json.dumps(json.loads(ollama("hi", done=True)), indent=2)],
         [ollama("hi", done=True).replace("\n", "\r\n")],
         ["\ufeff", ollama("hi", done=True)],
         ["\n\n", ollama("hi", done=False), "\n", ollama("", done=True)],
@@ -76,7 +77,19 @@ async def test_an_event_that_cant_be_read_never_takes_a_part_of_the_reply_with_i
         ["data: ", ollama("hi", done=True), "\n"],
         [ollama("hi", done=False), json.dumps({"model": "m", "done": True}), "\n"],
     ],
-    ids=["no end", "crlf", "bom", "blank", "null", "no message", "no content", "after the end", "event", "bare end"],
+    ids=[
+        "no end",
+        "pretty",
+        "crlf",
+        "bom",
+        "blank",
+        "null",
+        "no message",
+        "no content",
+        "after the end",
+        "event",
+        "bare end",
+    ],
 )
 async def test_lines_of_ollamas_are_read_whatever_is_around_them(models: Models, lines: list[str]) -> None:
     reply = await reply_of(models, OLLAMA, *lines, kind="application/x-ndjson")

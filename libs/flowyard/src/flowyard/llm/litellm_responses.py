@@ -156,6 +156,7 @@ class _Stream:
         self._whole: bytearray | None = None
         self._events = EventDecoder() if kind == _EVENTS and call.provider not in _LINES_OF_JSON else None
         self._lines = LineDecoder() if call.provider in _LINES_OF_JSON else None
+        self._parts: list[str] = []
 
     def feed(self, chunk: bytes) -> bytes:
         """Raises BrokenReply."""
@@ -192,8 +193,17 @@ class _Stream:
 
     def _checked(self, lines: Iterator[bytes], *, is_end: bool = False) -> bytes:
         """Lines of JSON. LiteLLM would drop those that are none, and with them a part of the reply."""
-        checked = [each for line in lines if (each := self._ollama_line(line.decode(errors="replace"), is_end=is_end))]
-        return b"".join(checked)
+        checked = bytearray()
+        for line in lines:
+            text = line.decode(errors="replace")
+            # Only a whole answer that is printed over many lines has a line with nothing else.
+            if self._parts or text.strip() == "{":
+                self._parts.append(text)
+            else:
+                checked += self._ollama_line(text, is_end=is_end)
+        if is_end and self._parts:
+            checked += self._ollama_line(" ".join(self._parts), is_end=True)
+        return bytes(checked)
 
     def _ollama_line(self, line: str, *, is_end: bool) -> bytes:
         data = line.removeprefix("data:").strip()
