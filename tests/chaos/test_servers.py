@@ -19,7 +19,7 @@ from support.executors import Yard, open_yard, prompt_of
 from support.servers import EVERYTHING
 from support.stories import CHAIN
 from support.waiting import eventually
-from support.wire.behaviour import Behaviour, Late, Text
+from support.wire.behaviour import Behaviour, Held, Late, Text
 from support.wire.server import Request
 
 # Processes start, die, and leave leases that have to end.
@@ -35,6 +35,8 @@ class Servers:
     postgres: PostgresServer
     nats: NatsServer
     yard: Yard
+    free: asyncio.Event
+    """Calls that come while it isn't set are answered once it is."""
 
     def restart_postgres(self) -> None:
         self.postgres = start_postgres(self.home / "postgres", port=self.postgres.port)
@@ -43,19 +45,22 @@ class Servers:
         self.nats = start_nats(self.home / "nats", users={"all": EVERYTHING}, port=self.nats.port)
 
 
-def slow(request: Request) -> Behaviour:
-    return Late(Text(prompt_of(request).split()[0]), CALL_S)
-
-
 @pytest.fixture
 async def servers(server_home: Path) -> AsyncIterator[Servers]:
     postgres = start_postgres(server_home / "postgres")
     nats = start_nats(server_home / "nats", users={"all": EVERYTHING})
     url = postgres.url.get_secret_value()
     await migrate(url)
+    free = asyncio.Event()
+    free.set()
+
+    def answer(request: Request) -> Behaviour:
+        text = Text(prompt_of(request).split()[0])
+        return Late(text, CALL_S) if free.is_set() else Held(text, free)
+
     try:
-        async with open_yard(url, nats.url("all").get_secret_value(), slow) as yard:
-            opened = Servers(server_home, postgres, nats, yard)
+        async with open_yard(url, nats.url("all").get_secret_value(), answer) as yard:
+            opened = Servers(server_home, postgres, nats, yard, free)
             try:
                 yield opened
             finally:
@@ -85,10 +90,12 @@ async def test_postgres_killed_under_running_runs_costs_nothing_but_a_moment(ser
 async def test_a_call_that_ends_while_postgres_is_away_is_taken_off_the_day_when_it_is_back(servers: Servers) -> None:
     yard = servers.yard
     name = await yard.apply(CHAIN)
+    servers.free.clear()
     await yard.executor("only", lease_s="10", daily_budgets=json.dumps({"*": {"tokens": 1_000_000}}))
     runs = [await yard.submit(name, topic=f"t{n}") for n in range(RUNS)]
-    await eventually(lambda: len(yard.prompts) >= RUNS)
+    await eventually(lambda: len(yard.model.requests) == RUNS)
     servers.postgres.process.kill()
+    servers.free.set()
     await asyncio.sleep(2 * CALL_S)  # all calls end while Postgres is away
     servers.restart_postgres()
     ended = [await yard.ended(run_id, within_s=20) for run_id in runs]
