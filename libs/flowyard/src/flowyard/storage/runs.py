@@ -289,7 +289,7 @@ FROM unnest(
     id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs, place
 )
 JOIN workflows w ON w.name = g.workflow AND w.revision = g.revision
--- A workflow that was deleted and made anew counts its revisions from 1 again.
+-- A workflow that was deleted and applied again counts its revisions from 1 again.
 JOIN revisions v ON v.workflow = w.name AND v.number = w.revision AND v.definition = g.definition
 ORDER BY g.place
 ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
