@@ -1,14 +1,14 @@
 """Workflow → LangGraph, once per digest.
 
-Each place of the workflow is a node of LangGraph's, and each decides itself where its branch continues: by the code
-that also replays recorded steps. The state of the run isn't in LangGraph's channels, which hold only the place where
-one branch stands.
+Each straight line of the workflow's places is a node of LangGraph's, and each place decides itself where its branch
+continues: by the code that also replays recorded steps. The state of the run isn't in LangGraph's channels, which hold
+only the place where one branch stands.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -16,7 +16,7 @@ from langgraph import graph as langgraph
 from langgraph.graph.state import CompiledStateGraph
 
 from flowyard.graph.context import RunContext
-from flowyard.graph.nodes import map_runner, node_runner, passage
+from flowyard.graph.nodes import Place, choice_place, line_runner, map_place, step_place
 from flowyard.graph.plan import Plan
 from flowyard.language.workflow import Workflow
 
@@ -69,20 +69,18 @@ class Graphs:
 
 def compile_workflow(workflow: Workflow) -> Compiled:
     plan = Plan(workflow)
+    lines: defaultdict[str, dict[str, Place]] = defaultdict(dict)
+    for name, node in workflow.nodes.items():
+        lines[plan.lines[name]][name] = (map_place if name in plan.maps else step_place)(node, plan)
+    for place in plan.deciding:
+        lines[plan.lines[place]][place] = choice_place
     builder: Any = langgraph.StateGraph(At, context_schema=RunContext)
-    places = {
-        **{
-            name: (map_runner if name in plan.maps else node_runner)(node, plan)
-            for name, node in workflow.nodes.items()
-        },
-        **{place: passage(place) for place in plan.deciding},
-    }
-    for place, runner in places.items():
-        builder.add_node(place, runner)
-    builder.add_conditional_edges(langgraph.START, _place, list(places))
+    for name, places in lines.items():
+        builder.add_node(name, line_runner(places, plan))
+
+    async def line_of(at: At) -> str:
+        """Where a branch begins. Not a plain function: LangGraph would call it in a thread."""
+        return plan.lines[at["place"]]
+
+    builder.add_conditional_edges(langgraph.START, line_of, list(lines))
     return Compiled(workflow, plan, builder.compile())
-
-
-async def _place(at: At) -> str:
-    """Where a branch begins. Not a plain function: LangGraph would call it in a thread."""
-    return at["place"]

@@ -28,63 +28,63 @@ VISIT: Final = "visit"
 """The channels of the graph: the place where a branch of the run stands, and which visit of that place it is."""
 
 Handled: TypeAlias = Literal["fail", "continue", "goto", "skip", "collect"]
+Place: TypeAlias = Callable[[Branch, Walk], Awaitable[list[Branch]]]
+"""Does what is to be done at a place of the workflow. Returns the branches that continue."""
 # LangGraph looks at the parameters: a function takes the state, and the runtime if it names it.
-Runner: TypeAlias = Callable[..., Awaitable[Any]]
+Runner: TypeAlias = Callable[..., Awaitable[Command[Any]]]
 
 
-def node_runner(node: Node, plan: Plan) -> Runner:
-    work = work_of(node, plan.workflow.secrets)
-    handled: Handled = "goto" if isinstance(node.on_error, Goto) else node.on_error
+def line_runner(places: Mapping[str, Place], plan: Plan) -> Runner:
+    """A node of LangGraph's: one straight line of the workflow, whose places need none of LangGraph's costly moves."""
 
     async def run(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Command[Any]:
         context = runtime.context
-        branch = context.walk.marking.at_work[node.id, state[VISIT]]
-        end = await perform(work, branch.state, StepId(node.id, branch.visit), handled, context.walk)
-        # Many may end together: their commit is one.
-        await context.walk.take_turn()
-        return _continue(context, context.walk.end_step(branch, end))
+        branch = context.walk.marking.at_work[state[PLACE], state[VISIT]]
+        while True:
+            ready = await places[branch.at](branch, context.walk)
+            if not ready:
+                return Command(goto=langgraph.END)
+            # This task of LangGraph's follows one branch; each other one gets a task of its own.
+            branch, *others = ready
+            for other in others:
+                context.follow(other)
+            if branch.at not in places:
+                return Command(update={PLACE: branch.at, VISIT: branch.visit}, goto=plan.lines[branch.at])
 
     return run
 
 
-def map_runner(node: Node, plan: Plan) -> Runner:
+def step_place(node: Node, plan: Plan) -> Place:
+    work = work_of(node, plan.workflow.secrets)
+    handled: Handled = "goto" if isinstance(node.on_error, Goto) else node.on_error
+
+    async def run(branch: Branch, walk: Walk) -> list[Branch]:
+        end = await perform(work, branch.state, StepId(node.id, branch.visit), handled, walk)
+        # Many may end together: their commit is one.
+        await walk.take_turn()
+        return walk.end_step(branch, end)
+
+    return run
+
+
+def map_place(node: Node, plan: Plan) -> Place:
     """Runs a node once per item of a list."""
     map_ = plan.maps[node.id]
     work = work_of(node, plan.workflow.secrets - {map_.item})
 
-    async def run(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Command[Any]:
-        context = runtime.context
-        walk = context.walk
-        branch = walk.marking.at_work[node.id, state[VISIT]]
-
+    async def run(branch: Branch, walk: Walk) -> list[Branch]:
         async def run_item(index: int, item: Any) -> StepFinished | StepFailed:
             step = StepId(node.id, branch.visit, index)
             return await perform(work, {**branch.state, map_.item: item}, step, map_.on_item_error, walk)
 
-        outputs = await execute_items(map_, branch, walk, run_item)
-        return _continue(context, walk.end_map(branch, outputs))
+        return walk.end_map(branch, await execute_items(map_, branch, walk, run_item))
 
     return run
 
 
-def passage(place: str) -> Runner:
+async def choice_place(branch: Branch, walk: Walk) -> list[Branch]:
     """A place without work: a START that chooses, or a join that does."""
-
-    async def run(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Command[Any]:
-        context = runtime.context
-        return _continue(context, context.walk.choose(context.walk.marking.at_work[place, state[VISIT]]))
-
-    return run
-
-
-def _continue(context: RunContext, ready: list[Branch]) -> Command[Any]:
-    """This task of LangGraph's follows one branch; each other one gets a task of its own."""
-    if not ready:
-        return Command(goto=langgraph.END)
-    first, *others = ready
-    for branch in others:
-        context.follow(branch)
-    return Command(update={PLACE: first.at, VISIT: first.visit}, goto=first.at)
+    return walk.choose(branch)
 
 
 async def perform(work: Work, values: Any, step: StepId, handled: Handled, walk: Walk) -> StepFinished | StepFailed:

@@ -88,6 +88,16 @@ class Plan:
         """Places by their position along the forward edges: each place comes after those that lead to it."""
         return {place: i for i, place in enumerate(self.flow.forward_order)}
 
+    @cached_property
+    def lines(self) -> dict[str, str]:
+        """Each place by the first place of its straight line: each but the first has one way to it, and no other."""
+        lines: dict[str, str] = {}
+        for place in self.flow.forward_order:
+            [before, *others] = self.flow.sources_of(place) or [START]
+            is_after = not others and before != START and self.workflow.transitions[before] == Next((place,))
+            lines[place] = lines[before] if is_after else place
+        return lines
+
     @property
     def chooses_at_start(self) -> bool:
         return not isinstance(self.workflow.transitions[START], Next)
