@@ -53,6 +53,11 @@ def test_white_space_around_a_key_is_dropped() -> None:
         ("“sk-sesame”", "contains the typographic quote “"),
         ("\u2018sk-sesame\u2019", "contains the typographic quote \u2018"),
         ("sk-sesame\u200b", r"contains the character U\+200B"),
+        ('"sk-sesame"', 'contains the quote "'),
+        ("'sk-sesame'", "contains the quote '"),
+        ("sk-`sesame", "contains the quote `"),
+        ("Bearer sk-sesame", "contains a blank"),
+        ("sk-sesame\u00a0sk-other", r"contains the character U\+00A0"),
     ],
     ids=ascii,
 )
@@ -61,6 +66,15 @@ def test_what_cant_be_a_key_is_reported_before_the_run(key: str, why: str) -> No
         check_keys([settings()], {"OPENAI_API_KEY": key})
     assert caught.value.code == "invalid_api_key"
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable"), [("infinity", "INFINITY_API_KEY"), ("bedrock", "AWS_BEARER_TOKEN_BEDROCK")]
+)
+@pytest.mark.parametrize(("key", "why"), [("'sesame'", "the quote '"), ("sesame\n", r"the control character U\+000A")])
+def test_a_key_that_litellm_reads_by_itself_is_looked_at_too(provider: str, variable: str, key: str, why: str) -> None:
+    with pytest.raises(InvalidApiKey, match=f"{variable} contains {why}: "):
+        check_keys([settings(provider)], {variable: key})
 
 
 def test_a_blank_variable_doesnt_hide_the_next_one() -> None:

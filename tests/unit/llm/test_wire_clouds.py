@@ -271,3 +271,10 @@ def test_access_that_is_missing_is_reported_before_the_run() -> None:
         check_keys([ModelSettings("azure", MODELS["azure"])], ENVIRON)
     with pytest.raises(ModelNotInstalled, match="google-auth"):
         check_keys([ModelSettings("vertex_ai", MODELS["vertex_ai"])], {"VERTEXAI_PROJECT": "p"})
+
+
+def test_a_path_of_credentials_may_contain_what_no_key_does() -> None:
+    # Behind the check for the package, which isn't installed here.
+    check_provider = import_module("flowyard.llm.litellm_model").check_provider
+    settings = ModelSettings("vertex_ai", MODELS["vertex_ai"])
+    check_provider(settings, {"GOOGLE_APPLICATION_CREDENTIALS": "/my keys/Ann's key.json"})

@@ -11,19 +11,20 @@ from flowyard.language.nodes import ModelSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
-    """`variable`: what most users set. `prefixes`: of other variables that show that somebody has configured it.
+    """`variable`: what most users set; `has_key`: to a key, not to a path. `prefixes`: of other variables that show that somebody has configured it.
 
     `extra`: the prefix of its names in `extra`. `module`, `package`: what it needs besides LiteLLM; "": nothing.
     """
 
     variable: str
+    has_key: bool = False
     prefixes: tuple[str, ...]
     extra: str
     module: str = ""
     package: str = ""
 
 
-_AWS: Final = Cloud(variable="AWS_BEARER_TOKEN_BEDROCK", prefixes=("AWS_",), extra="aws_")
+_AWS: Final = Cloud(variable="AWS_BEARER_TOKEN_BEDROCK", has_key=True, prefixes=("AWS_",), extra="aws_")
 _VERTEX: Final = Cloud(
     variable="GOOGLE_APPLICATION_CREDENTIALS",
     prefixes=("GOOGLE_APPLICATION_", "GOOGLE_CLOUD_", "VERTEX_", "VERTEXAI_"),

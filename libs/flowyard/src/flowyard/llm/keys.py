@@ -29,6 +29,7 @@ _MIN_LENGTH_IN_REPLIES: Final = 16
 _KEY_HEADERS: Final = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
 _SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
+_PLAIN_QUOTES: Final = frozenset("\"'`")
 _TYPOGRAPHIC_QUOTES: Final = frozenset("\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb\u2039\u203a")
 
 KEYLESS: Final = frozenset((
@@ -97,13 +98,23 @@ def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
     raise MissingApiKey(provider=settings.provider, model=settings.model, variable=names[0])
 
 
+def check_value(settings: ModelSettings, variable: str, environ: Mapping[str, str]) -> None:
+    """For a variable that LiteLLM reads by itself, as it is. Raises InvalidApiKey."""
+    if (why := _fault(environ.get(variable, ""))) is not None:
+        raise InvalidApiKey(provider=settings.provider, model=settings.model, variable=variable, why=why)
+
+
 def _fault(key: str) -> str | None:
     """Why it can't be a key, or None. Only the character itself is shown."""
-    wrong = next((c for c in key if not " " <= c <= "~"), None)
+    wrong = next((c for c in key if not "!" <= c <= "~" or c in _PLAIN_QUOTES), None)
     if wrong is None:
         return None
+    if wrong in _PLAIN_QUOTES:
+        return f"contains the quote {wrong}"
     if wrong in _TYPOGRAPHIC_QUOTES:
         return f"contains the typographic quote {wrong}"
+    if wrong == " ":
+        return "contains a blank"
     kind = "control character" if wrong < " " or wrong == "\x7f" else "character"
     return f"contains the {kind} U+{ord(wrong):04X}"
 

@@ -125,18 +125,21 @@ def terms_of(settings: ModelSettings, *, prompt: int) -> Terms:
 
 
 def check_provider(settings: ModelSettings, environ: Mapping[str, str]) -> None:
-    """Checks a provider that `keys` has no entry for. Raises ModelRefused or MissingApiKey."""
+    """Checks a provider that `keys` has no entry for. Raises ModelRefused, MissingApiKey or InvalidApiKey."""
     _require_provider(settings)
     if settings.api_key_env or keys.is_loopback(settings.api_base):
         return
     if (cloud := CLOUDS.get(settings.provider)) is not None:
         if not is_configured(cloud, settings, environ):
             raise MissingApiKey(provider=settings.provider, model=settings.model, variable=cloud.variable)
+        if cloud.has_key:
+            keys.check_value(settings, cloud.variable, environ)
         return
     variables = litellm.validate_environment(f"{settings.provider}/{settings.model}")["missing_keys"]
     missing = [name for name in variables if not environ.get(name, "").strip()]
     if missing:
         raise MissingApiKey(provider=settings.provider, model=settings.model, variable=missing[0])
+    keys.check_value(settings, f"{settings.provider.upper()}_API_KEY", environ)
 
 
 def _require_provider(settings: ModelSettings) -> None:
