@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.language.values.foreign_placeholders import Known, foreign_placeholders
-from flowyard.language.values.templates import check_template, parse_template, template_type
+from flowyard.language.values.templates import check_template, is_placeholder, parse_template, template_type
 from flowyard.language.values.types import ANY, INT, STR, DictOf, ListOf, Nullable, ObjectField, ObjectOf, Type
 
 VALUES: dict[str, Any] = {
@@ -103,7 +104,9 @@ def test_the_names_of_a_template_are_the_fields_it_reads() -> None:
     assert parse_template("{a} {state.b.c} {{d}} {e[0]}").names == {"a", "b", "e"}
 
 
-KNOWN = Known(TYPES, {"write": ["topic"], "rate": ["n", "scores"]})
+KNOWN = Known({**TYPES, "data": INT}, {"write": ["topic"], "rate": ["n", "scores"], "lost": ["undeclared"]})
+_PLACEHOLDER = re.compile(r"write (\{.*?\})(?:;|$)")
+_AS_TEXT = re.compile(r"[Ff]or braces as text, (\{\{.*)$")
 
 
 @pytest.mark.parametrize(
@@ -133,12 +136,40 @@ KNOWN = Known(TYPES, {"write": ["topic"], "rate": ["n", "scores"]})
         ("{$topic}", "write {topic}"),
         ("{{#each items}}", "a template has no statements"),
         ("{# topic #}", "a template has no comments"),
+        ("{items[topic]}", "write {items}; an index is a number, or a key in quotes"),
+        ("{{ items[n] }}", "write {items}; an index is a number, or a key in quotes"),
+        ("{{ scores[topic] }}", "write {scores}; an index is a number, or a key in quotes"),
+        ("{scores[topic]}", "write {scores.topic}"),
+        ("{profile[name]}", "write {profile.name}"),
+        ("{profile[nme]}", "write {profile}; an index is a number, or a key in quotes"),
+        ("{{ profile['age'] }}", "write {profile}; the object has no field 'age'"),
+        ("{inputs[topic]}", "write {topic}"),
+        ("{items.0}", "write {items[0]}"),
+        ("{items.0.b}", "write {items[0]}; a value of type str has no '.b'"),
+        ("{items[0:1]}", "write {items}; a placeholder has no slices"),
+        ("{free.a[0:1].b}", "write {free.a}; a placeholder has no slices"),
+        ("{free[topic][0]}", "write {free.topic[0]}"),
+        ("{{ items.first }}", "write {items}; a value of type list[str] has no '.first'"),
+        ("{{ items | length }}", "write {items}; a placeholder has no filters"),
+        ("{{ topic.upper() }}", "write {topic}; a placeholder has no calls"),
+        ("{{ topic.name }}", "write {topic}; a value of type str has no '.name'"),
+        ("{{ data.topic }}", "write {topic};"),
+        ("{n:.2f}", "write {n}; a placeholder has no formats"),
+        ("{topic!r}", "write {topic}; a placeholder has no formats"),
+        (f"{{{{ free{'.a' * 40} }}}}", f"write {{free{'.a' * 32}}}; the placeholder takes 33 steps"),
+        ("{{ lost.output }}", "no field 'lost'; fields: topic"),
     ],
 )
 def test_a_placeholder_of_another_language_is_shown_as_this_one_writes_it(text: str, hint: str) -> None:
     (finding,) = foreign_placeholders(f"On {text}", KNOWN)
     assert (finding.code, finding.offset) == ("literal-braces", 3)
-    assert hint in (finding.suggestion or "")
+    suggested = finding.suggestion or ""
+    assert hint in suggested
+    for spelling in _PLACEHOLDER.findall(suggested):
+        assert is_placeholder(spelling)
+        assert list(check_template(parse_template(spelling), KNOWN.types)) == []
+    for spelling in _AS_TEXT.findall(suggested):
+        assert parse_template(spelling).parts == (spelling[1:],)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from flowyard.language.nodes import ModelSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
-    """`variable`: what most users set; `has_key`: to a key, not to a path. `prefixes`: of other variables that show that somebody has configured it.
+    """`variable`: what most users set; `has_key`: to a key, not to a path.
 
+    `prefixes`: of other variables that show that somebody has configured it.
     `extra`: the prefix of its names in `extra`. `module`, `package`: what it needs besides LiteLLM; "": nothing.
     """
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.values.references import Finding
-from flowyard.language.values.templates import is_placeholder
+from flowyard.language.values.templates import check_template, is_placeholder, parse_template
+from flowyard.language.values.types import Type
 
 # The bound keeps the time in proportion to the text's length.
 _BRACES: Final = re.compile(r"(?<!\{)(?:\{\{([^{}]{1,100})\}\}(?!\})|\{([^{}]{1,100})\})")
@@ -41,9 +42,9 @@ _NO_COMMENTS: Final = "a template has no comments: write them outside of the tex
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a template may name. `outputs`: the fields that each node writes."""
+    """What a template may name: `types` of its names. `outputs`: the fields that each node writes."""
 
-    names: Collection[str]
+    types: Mapping[str, Type]
     outputs: Mapping[str, Sequence[str]]
 
 
@@ -73,28 +74,41 @@ def _right_spelling(inner: str, known: Known, *, is_doubled: bool) -> str | None
     filters, call, conversion, calculation = match.groups()[-4:]
     path = _path(match)
     kept = path[:-1] if call and len(path) > 1 else path
-    right = _meant(kept, known)
-    if not is_doubled and (calculation or not {kept[0].word} & {*known.names, *_PREFIXES}):
+    if not is_doubled and (calculation or not {kept[0].word} & {*known.types, *_PREFIXES}):
         # `{topic - one word}` describes what a reader should insert.
         return None
-    if right is None:
+    meant = _meant(kept, known, is_doubled=is_doubled)
+    if meant is None:
         is_clear = inner != inner.strip() or len(path) > 1 or bool(filters or call or inner[0] in "#$")
         return _unknown(kept, known, is_clear=is_clear) if is_doubled else None
-    is_sliced = any(part.written is None for part in kept[1:])
-    for given, what in ((filters, "filters"), (call, "calls"), (conversion, "formats"), (is_sliced, "slices")):
+    for given, what in ((filters, "filters"), (call, "calls"), (conversion, "formats")):
         if given:
-            return f"write {right}; a placeholder has no {what}"
+            return f"write {meant.text}; a placeholder has no {what}"
     if calculation:
-        return f"write {right}; a placeholder computes nothing, but a set node does"
-    return f"write {right}; for braces as text, {{{right}" if is_doubled else f"write {right}"
+        return f"write {meant.text}; a placeholder computes nothing, but a set node does"
+    if meant.fault:
+        return f"write {meant.text}; {meant.fault}"
+    return f"write {meant.text}; for braces as text, {{{meant.text}" if is_doubled else f"write {meant.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """`word`: the name in it, or "". `written`: the step as this language writes it; None if it has no such step."""
+    """`word`: the name in it, or "". `written`: the step as this language writes it; None if it has no such step.
+
+    `is_index`: it is a name in brackets, which is a key in Python and a variable in Jinja.
+    """
 
     word: str
     written: str | None
+    is_index: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """`text`: the placeholder as this language writes it. `fault`: why it is only a part of what was written, or ""."""
+
+    text: str
+    fault: str = ""
 
 
 def _path(match: re.Match[str]) -> list[_Part]:
@@ -114,17 +128,43 @@ def _part(match: re.Match[str]) -> _Part:
         return _Part(index[1:-1], f"[{index}]")
     if _INDEX.fullmatch(index):
         return _Part("", f"[{index}]")
-    return _Part(index, f".{index}") if _WORD.fullmatch(index) else _Part("", None)
+    return _Part(index, f".{index}", is_index=True) if _WORD.fullmatch(index) else _Part("", None)
 
 
-def _meant(path: list[_Part], known: Known) -> str | None:
-    """The placeholder of the first known name in the path, with the steps behind it; else of a node's only output."""
-    for i, part in enumerate(path):
-        if part.word in known.names:
-            steps = [step.written for step in path[i + 1 :]]
-            return "{" + part.word + "".join(step or "" for step in ([] if None in steps else steps)) + "}"
+def _meant(path: list[_Part], known: Known, *, is_doubled: bool) -> _Meant | None:
+    """The placeholder of the first known name in the path, with as many steps as its type has; else of a node's only
+    output. A field that is called as a prefix of other languages gives way to one that has all steps."""
+    places = [i for i, part in enumerate(path) if part.word in known.types]
+    # A variable in brackets is no root, unless all before it are prefixes.
+    places = [i for i in places if not path[i].is_index] or places
+    spelled = [_spelled(path[i].word, path[i + 1 :], known, has_variables=is_doubled) for i in places]
+    if spelled:
+        fitting = [each for each in spelled if not each.fault] if path[places[0]].word in _PREFIXES else []
+        return (fitting or spelled)[0]
     outputs = [known.outputs[part.word] for part in path if part.word in known.outputs]
-    return f"{{{outputs[0][0]}}}" if outputs and len(outputs[0]) == 1 else None
+    is_only = bool(outputs) and len(outputs[0]) == 1 and outputs[0][0] in known.types
+    return _Meant(f"{{{outputs[0][0]}}}") if is_only else None
+
+
+def _spelled(name: str, steps: list[_Part], known: Known, *, has_variables: bool) -> _Meant:
+    """`has_variables`: a name in brackets is a variable if there is one with this name."""
+    text = name
+    for step in steps:
+        if step.written is None:
+            return _Meant(f"{{{text}}}", "a placeholder has no slices")
+        fault = _fault(f"{{{text}{step.written}}}", known)
+        if step.is_index and (fault or (has_variables and step.word in known.types)):
+            return _Meant(f"{{{text}}}", "an index is a number, or a key in quotes")
+        if fault:
+            return _Meant(f"{{{text}}}", fault)
+        text += step.written
+    return _Meant(f"{{{text}}}")
+
+
+def _fault(text: str, known: Known) -> str | None:
+    """Why this placeholder would be refused, or None."""
+    finding = next(check_template(parse_template(text), known.types), None)
+    return finding.message if finding is not None else None
 
 
 def _unknown(path: list[_Part], known: Known, *, is_clear: bool) -> str | None:
@@ -132,8 +172,8 @@ def _unknown(path: list[_Part], known: Known, *, is_clear: bool) -> str | None:
     words = [part.word for part in path if _WORD.fullmatch(part.word)]
     words = [word for word in words if word not in _PREFIXES] or words[:1]
     for word in words:
-        if near := did_you_mean(word, known.names, cutoff=0.6 if is_clear else _CLOSE):
+        if near := did_you_mean(word, known.types, cutoff=0.6 if is_clear else _CLOSE):
             return f"{near} For braces as text, {{{{{word}}}"
     if not is_clear or not words:
         return None
-    return f"no field '{words[0]}'; {suggest(words[0], known.names, 'fields')}; for braces as text, {{{{{words[0]}}}"
+    return f"no field '{words[0]}'; {suggest(words[0], known.types, 'fields')}; for braces as text, {{{{{words[0]}}}"
