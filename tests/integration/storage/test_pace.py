@@ -44,7 +44,7 @@ async def test_a_refused_call_takes_nothing_of_its_other_limits(database: Databa
     narrow, wide = Limit(name="w", concurrency=1), Limit(name="p", requests_per_minute=30, tokens_per_minute=60)
     assert await pace.admit(uuid4(), [narrow], tokens=1) is None
     for _ in range(5):
-        assert await pace.admit(uuid4(), [wide, narrow], tokens=60) == Refusal("w", 0.05)
+        assert await pace.admit(uuid4(), [wide, narrow], tokens=60) == Refusal("w", 0.05, rate_limited=False)
     assert await pace.admit(uuid4(), [wide], tokens=60) is None
 
 
@@ -65,10 +65,11 @@ async def test_a_429_halves_the_pace_once_for_all_calls_that_got_it(database: Da
     held = await pace.admit(uuid4(), [limit], tokens=1)
     assert held is not None
     assert 0.2 < held.wait_s <= 0.5
+    assert held.rate_limited
     await asyncio.sleep(held.wait_s)
     answers = [await pace.admit(uuid4(), [limit], tokens=1) for _ in range(4)]
     # Four places instead of eight, one of which is taken.
-    assert answers == [None, None, None, Refusal("p", 0.05)]
+    assert answers == [None, None, None, Refusal("p", 0.05, rate_limited=True)]
     # Three requests at 0.2 s instead of 0.1 s.
     ahead = "SELECT extract(epoch FROM requests_at - clock_timestamp())::float8 FROM model_pace"
     assert 0.5 < await database.value(ahead) <= 0.6

@@ -46,13 +46,25 @@ async def test_a_stack_that_is_well_ends_with_code_0(remote: Remote) -> None:
 async def test_a_limit_that_calls_wait_for_has_a_line(remote: Remote) -> None:
     pace = ModelPace(remote.database, lease_s=60)
     for name, calls in (("one", 2), ("two", 3)):
-        await pace.show_waits(name, [Waits("openai:TEAM_KEY", calls, 12.0 + calls)])
+        await pace.show_waits(name, [Waits("openai:TEAM_KEY", calls, 12.0 + calls, rate_limited=False)])
     await executor(remote)
     ended = await remote.cli("status")
     assert "\nwaiting      5 model calls for the limit openai:TEAM_KEY, 15.0 s\n" in ended.out
     await pace.show_waits("one", [])
     [waits] = json.loads((await remote.cli("status", "--json")).out)["limit_waits"]
-    assert waits == {"limit": "openai:TEAM_KEY", "calls": 3, "longest_s": 15.0}
+    assert waits == {"limit": "openai:TEAM_KEY", "calls": 3, "longest_s": 15.0, "rate_limited": False}
+
+
+async def test_calls_that_wait_since_a_429_are_told_from_those_that_wait_for_a_limit(remote: Remote) -> None:
+    pace = ModelPace(remote.database, lease_s=60)
+    await pace.show_waits("one", [Waits("openai/gpt-4o-mini", 1, 9.0, rate_limited=False)])
+    await pace.show_waits("two", [Waits("openai/gpt-4o-mini", 2, 12.0, rate_limited=True)])
+    await executor(remote)
+    assert (
+        "\nwaiting      3 model calls for openai/gpt-4o-mini, after a 429, 12.0 s\n" in (await remote.cli("status")).out
+    )
+    [waits] = json.loads((await remote.cli("status", "--json")).out)["limit_waits"]
+    assert waits["rate_limited"] is True
 
 
 async def test_what_is_down_is_named_and_ends_with_code_1(remote: Remote) -> None:

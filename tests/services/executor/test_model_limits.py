@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from flowyard.storage.overview import Overview
+from flowyard.storage.pace import Waits
 from support.attempts import WireModel, node_of
 from support.executors import Yard
 from support.in_process import InProcess, executing
@@ -174,13 +175,21 @@ async def test_who_waits_is_visible(yard: Yard, wire: WireModel) -> None:
         await eventually(lambda: executor.count("model_calls_waiting", limit=limit) == 2)
         [waits] = await Overview(yard.database).limit_waits()
         assert (waits.limit, waits.calls, 1 <= waits.longest_s < 9) == (limit, 2, True)
+        assert not waits.rate_limited
 
         async def events() -> list[dict[str, Any]] | None:
             entries = [entry for run_id in ids for entry in await yard.entries(run_id)]
             waits = [dict(entry.data) for entry in entries if entry.type == "model.waiting"]
             return waits if len(waits) == 2 else None
 
-        event = {"node": "write", "visit": 1, "provider": "hosted_vllm", "model": "m", "limit": limit}
+        event = {
+            "node": "write",
+            "visit": 1,
+            "provider": "hosted_vllm",
+            "model": "m",
+            "limit": limit,
+            "rate_limited": False,
+        }
         assert await eventually(events) == [event, event]
         for run_id in ids:
             executor.parts.running[run_id].stop("cancelled")
@@ -191,3 +200,30 @@ async def test_who_waits_is_visible(yard: Yard, wire: WireModel) -> None:
 
         await eventually(nobody_waits)
         assert executor.count("model_limit_wait_seconds_count", limit=limit) == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [({}, "hosted_vllm/m"), ({"hosted_vllm": {"requests_per_minute": 60_000}}, "hosted_vllm")],
+    ids=["no limit", "a limit"],
+)
+async def test_who_waits_because_of_a_429_is_visible_as_such(
+    yard: Yard, watched: Watched, limits: dict[str, Any], limit: str
+) -> None:
+    watched.for_s = 0
+    watched.refusals = [Status(429, {"Retry-After": "4"})]
+    async with executing(yard, poll_s=0.1, model_limits=json.dumps(limits)):
+        name = await yard.apply(ONE)
+        await yard.submit(name, topic="first")
+        await eventually(lambda: watched.times)
+        await asyncio.sleep(0.3)  # the 429 is known
+        second = await yard.submit(name, topic="second")
+
+        async def waits() -> list[Waits]:
+            return await Overview(yard.database).limit_waits()
+
+        [shown] = await eventually(waits)
+        assert (shown.limit, shown.calls, shown.rate_limited) == (limit, 1, True)
+        await yard.ended(second)
+        [event] = [entry.data for entry in await yard.entries(second) if entry.type == "model.waiting"]
+    assert (event["limit"], event["rate_limited"]) == (limit, True)

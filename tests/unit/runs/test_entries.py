@@ -52,7 +52,7 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.StepStarted: st.builds(
         events.StepStarted, STEPS, SECONDS, st.none() | TEXT, st.none() | TEXT, st.booleans()
     ),
-    events.ModelWaiting: st.builds(events.ModelWaiting, STEPS, TEXT, TEXT, TEXT),
+    events.ModelWaiting: st.builds(events.ModelWaiting, STEPS, TEXT, TEXT, TEXT, st.booleans()),
     events.ModelReserved: st.builds(events.ModelReserved, STEPS, TEXT, TEXT, NUMBERS, COSTS),
     events.Token: st.builds(events.Token, STEPS, TEXT),
     events.ModelCalled: st.builds(

@@ -19,9 +19,13 @@ NOTICEABLE_S: Final = 1.0
 
 @dataclass(eq=False, slots=True)
 class Wait:
-    """A call that waits. `limit`: the one that is reached, as far as it is known."""
+    """A call that waits. `limit`: the one that is reached, as far as it is known.
+
+    `rate_limited`: a 429 has slowed the calls down.
+    """
 
     limit: str
+    rate_limited: bool = False
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -43,7 +47,7 @@ class LimitWaits:
     def waiting(self, limit: str, on_wait: OnWait) -> Iterator[Wait]:
         """Calls `on_wait` once, if the wait becomes noticeable."""
         wait = Wait(limit)
-        timer = asyncio.get_running_loop().call_later(NOTICEABLE_S, lambda: on_wait(wait.limit))
+        timer = asyncio.get_running_loop().call_later(NOTICEABLE_S, lambda: on_wait(wait.limit, wait.rate_limited))
         self.now.add(wait)
         try:
             yield wait
@@ -65,6 +69,11 @@ class LimitWaits:
         waits: dict[str, Waits] = {}
         for wait in self.now:
             if (seconds := wait.seconds) >= NOTICEABLE_S:
-                before = waits.get(wait.limit, Waits(wait.limit, 0, 0.0))
-                waits[wait.limit] = Waits(wait.limit, before.calls + 1, max(before.longest_s, seconds))
+                before = waits.get(wait.limit, Waits(wait.limit, 0, 0.0, rate_limited=False))
+                waits[wait.limit] = Waits(
+                    wait.limit,
+                    before.calls + 1,
+                    max(before.longest_s, seconds),
+                    before.rate_limited or wait.rate_limited,
+                )
         return waits

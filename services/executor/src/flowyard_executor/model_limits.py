@@ -105,10 +105,12 @@ class ModelLimits:
         return of_key or self._by_name.get(settings.provider)
 
     async def _wait(self, permit: _Permit, on_wait: OnWait) -> None:
-        first = permit.limits[0].name if permit.limits else permit.settings.provider
+        first = permit.limits[0].name if permit.limits else str(permit.settings)
         with self.waits.waiting(first, on_wait) as wait:
             while left_s := self._holds.left_s(permit.settings):
+                wait.limit, wait.rate_limited = str(permit.settings), True
                 await _pause(left_s)
+            wait.limit, wait.rate_limited = first, False
             if permit.limits:
                 async with self._queues.setdefault(permit.limits, asyncio.Lock()):
                     await self._admit(permit, wait)
@@ -118,7 +120,7 @@ class ModelLimits:
             return self._pace.admit(permit.id, permit.limits, tokens=permit.tokens)
 
         while (refusal := await patiently(admit)) is not None:
-            wait.limit = refusal.limit
+            wait.limit, wait.rate_limited = refusal.limit, refusal.rate_limited
             await _pause(refusal.wait_s)
         self._at_work.add(permit.id)
 

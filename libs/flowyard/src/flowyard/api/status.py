@@ -72,9 +72,15 @@ class TodayView(BaseModel):
 class LimitWaitView(BaseModel):
     """Calls that have waited for a limit on model calls for more than a second, and still wait."""
 
-    limit: Annotated[str, Field(description="A provider, a provider and a key's variable, or a workflow and a model")]
+    limit: Annotated[
+        str,
+        Field(
+            description="A provider, a provider and a key's variable, a workflow and a model, or a model after a 429"
+        ),
+    ]
     calls: int
     longest_s: Annotated[float, Field(description="For how many seconds the first of them has waited")]
+    rate_limited: Annotated[bool, Field(description="The provider's answer 429 has slowed the calls down")] = False
 
 
 class AlertView(BaseModel):

@@ -84,7 +84,7 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
             return "token", {**_step(event.step), "text": event.text, "call": event.call, "offset": event.offset}
         case events.ModelWaiting():
             waits = {"provider": event.provider, "model": event.model, "limit": event.limit}
-            return "model.waiting", {**_step(event.step), **waits}
+            return "model.waiting", {**_step(event.step), **waits, "rate_limited": event.rate_limited}
         case events.ModelReserved():
             model = {"provider": event.provider, "model": event.model}
             return "model.reserved", {**_step(event.step), **model, "tokens": event.tokens, "usd": _cost(event.usd)}
@@ -143,7 +143,8 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
         case "token":
             return Token(_step_id(data), data["text"], data["call"], data["offset"])
         case "model.waiting":
-            return events.ModelWaiting(_step_id(data), data["provider"], data["model"], data["limit"])
+            limit = data["limit"], data.get("rate_limited", False)
+            return events.ModelWaiting(_step_id(data), data["provider"], data["model"], *limit)
         case "model.reserved":
             reserved = data["tokens"], _decimal(data["usd"])
             return events.ModelReserved(_step_id(data), data["provider"], data["model"], *reserved)

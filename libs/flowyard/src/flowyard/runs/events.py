@@ -120,12 +120,16 @@ class ModelReserved:
 
 @dataclass(frozen=True, slots=True)
 class ModelWaiting:
-    """A call isn't made yet, and has waited for a second: `limit` names the limit that is reached."""
+    """A call isn't made yet, and has waited for a second: `limit` names the limit that is reached.
+
+    `rate_limited`: the provider's answer 429 has slowed the calls down.
+    """
 
     step: StepId
     provider: str
     model: str
     limit: str
+    rate_limited: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Final, Protocol, TypeAlias
 
 from flowyard.llm.calls import ModelCall, Usage
 
-OnWait: TypeAlias = Callable[[str], None]
-"""Is called once if the wait is a noticeable one, with the name of the limit."""
+OnWait: TypeAlias = Callable[[str, bool], None]
+"""Is called once if the wait is a noticeable one, with the name of the limit, and whether a 429 has slowed it down."""
 
 
 class Permit(Protocol):

@@ -86,8 +86,8 @@ class ModelCaller:
         if (permit := context.limits.permit_at_once(call)) is not None:
             return permit
 
-        def emit_wait(limit: str) -> None:
-            context.recorder.emit(ModelWaiting(step, call.settings.provider, call.settings.model, limit))
+        def emit_wait(limit: str, rate_limited: bool) -> None:  # noqa: FBT001  # as OnWait
+            context.recorder.emit(ModelWaiting(step, call.settings.provider, call.settings.model, limit, rate_limited))
 
         async with self._running.time_stopped():
             while True:

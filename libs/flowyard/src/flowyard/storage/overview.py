@@ -91,7 +91,7 @@ class Overview:
 
 
 _LIMIT_WAITS: Final = """
-SELECT name, sum(waiting)::int, max(longest_s) FROM model_waits
+SELECT name, sum(waiting)::int, max(longest_s), bool_or(rate_limited) FROM model_waits
 WHERE seen_at > now() - interval '10 s' GROUP BY name ORDER BY name
 """
 

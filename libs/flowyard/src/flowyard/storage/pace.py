@@ -26,19 +26,24 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How many calls wait for a limit, and for how many seconds the first of them has waited."""
+    """How many calls wait for a limit, and for how many seconds the first of them has waited.
+
+    `rate_limited`: a 429 has slowed them down.
+    """
 
     limit: str
     calls: int
     longest_s: float
+    rate_limited: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The call must wait for this limit, at least so long."""
+    """The call must wait for this limit, at least so long. `rate_limited`: a 429 has slowed it down."""
 
     limit: str
     wait_s: float
+    rate_limited: bool
 
 
 class ModelPace:
@@ -68,8 +73,8 @@ class ModelPace:
 
     async def show_waits(self, executor: str, waits: Sequence[Waits]) -> None:
         """Replaces what was shown of this executor before. It is forgotten unless it is shown again."""
-        limits, calls = [each.limit for each in waits], [each.calls for each in waits]
-        await self._database.execute(_SHOW_WAITS, executor, limits, calls, [each.longest_s for each in waits])
+        columns = zip(*((each.limit, each.calls, each.longest_s, each.rate_limited) for each in waits), strict=True)
+        await self._database.execute(_SHOW_WAITS, executor, *(map(list, columns) if waits else ([], [], [], [])))
 
 
 _ADMIT: Final = "SELECT * FROM admit_model_call($1, $2, $3, $4, $5, $6, $7)"
@@ -93,7 +98,9 @@ WITH over AS (
     DELETE FROM model_waits
     WHERE (executor = $1 AND name <> ALL ($2::text[])) OR seen_at < now() - interval '1 minute'
 )
-INSERT INTO model_waits (name, executor, waiting, longest_s, seen_at)
-SELECT name, $1, calls, longest_s, now() FROM unnest($2::text[], $3::int[], $4::float8[]) AS w(name, calls, longest_s)
-ON CONFLICT (name, executor) DO UPDATE SET waiting = excluded.waiting, longest_s = excluded.longest_s, seen_at = now()
+INSERT INTO model_waits (name, executor, waiting, longest_s, rate_limited, seen_at)
+SELECT name, $1, calls, longest_s, rate_limited, now()
+FROM unnest($2::text[], $3::int[], $4::float8[], $5::bool[]) AS w(name, calls, longest_s, rate_limited)
+ON CONFLICT (name, executor) DO UPDATE SET waiting = excluded.waiting, longest_s = excluded.longest_s,
+    rate_limited = excluded.rate_limited, seen_at = now()
 """

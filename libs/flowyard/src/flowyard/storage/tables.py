@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -281,6 +282,7 @@ model_waits = Table(
     Column("executor", Text, nullable=False),
     Column("waiting", Integer, nullable=False),
     Column("longest_s", Double, nullable=False),
+    Column("rate_limited", Boolean, nullable=False, comment="a 429 has slowed the calls down"),
     _time("seen_at"),
     PrimaryKeyConstraint("name", "executor"),
     comment="How many calls have waited for a limit for a second. Shown to people; may be some seconds old.",

@@ -73,7 +73,8 @@ def _facts(status: StatusView) -> Iterator[tuple[str, object]]:
     yield "executors", f"{executors}, {status.slots_used} of {status.slots} slots in use"
     yield "orphaned", queue.orphaned
     for waits in status.limit_waits:
-        yield "waiting", f"{plural(waits.calls, 'model call')} for the limit {waits.limit}, {seconds(waits.longest_s)}"
+        for_what = f"{waits.limit}, after a 429" if waits.rate_limited else f"the limit {waits.limit}"
+        yield "waiting", f"{plural(waits.calls, 'model call')} for {for_what}, {seconds(waits.longest_s)}"
     if today is None:
         yield "today (UTC)", "too much to be counted in time"
     else:

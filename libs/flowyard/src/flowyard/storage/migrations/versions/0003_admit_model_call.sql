@@ -1,9 +1,10 @@
 -- Admits a model call under all of its limits, or under none. Without a row it is admitted; else the row names the limit
--- for which it must wait longest, and for how long. A burst of one second's requests and of 15 seconds' tokens is allowed.
+-- for which it must wait longest, for how long, and whether a 429 has slowed it down. A burst of one second's requests and
+-- of 15 seconds' tokens is allowed.
 CREATE FUNCTION admit_model_call(
     wanted_call uuid, names text[], concurrencies integer[], requests float8[], tokens float8[], wanted_tokens float8,
     lease interval
-) RETURNS TABLE (limit_name text, wait_s float8) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (limit_name text, wait_s float8, rate_limited boolean) LANGUAGE plpgsql AS $$
 DECLARE
     at timestamptz;
 BEGIN
@@ -17,7 +18,7 @@ BEGIN
         slowdown = greatest(1, p.slowdown * power(0.5, least(30, extract(epoch FROM at - p.slowed_at)::float8 / 60)))
     WHERE p.name = ANY (names) AND p.slowdown > 1;
     RETURN QUERY
-    SELECT w.name, w.wait FROM (
+    SELECT w.name, w.wait, w.slowed FROM (
         SELECT p.name, greatest(
             extract(epoch FROM p.held_until - at)::float8,
             CASE WHEN a.requests IS NOT NULL THEN extract(epoch FROM p.requests_at - at)::float8 - 1 END,
@@ -25,7 +26,7 @@ BEGIN
             -- Nobody knows when a call ends: look again soon.
             CASE WHEN (SELECT count(*) FROM model_leases l WHERE l.name = p.name)
                 >= greatest(1, floor(a.concurrency / p.slowdown)) THEN 0.05 END
-        ) AS wait
+        ) AS wait, p.held_until > at OR p.slowdown > 1 AS slowed
         FROM unnest(names, concurrencies, requests, tokens) AS a(name, concurrency, requests, tokens)
         JOIN model_pace p ON p.name = a.name
     ) w WHERE w.wait > 0 ORDER BY w.wait DESC LIMIT 1;

@@ -183,6 +183,7 @@ def _make_model_limits() -> None:
         sa.Column("executor", sa.Text(), nullable=False),
         sa.Column("waiting", sa.Integer(), nullable=False),
         sa.Column("longest_s", sa.Double(), nullable=False),
+        sa.Column("rate_limited", sa.Boolean(), nullable=False, comment="a 429 has slowed the calls down"),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", "executor", name=op.f("pk_model_waits")),
         comment="How many calls have waited for a limit for a second. Shown to people; may be some seconds old.",
