@@ -82,5 +82,8 @@ def compile_workflow(workflow: Workflow) -> Compiled:
         """Where a branch begins. Not a plain function: LangGraph would call it in a thread."""
         return plan.lines[at["place"]]
 
-    builder.add_conditional_edges(langgraph.START, line_of, list(lines))
+    if len(lines) == 1:
+        builder.add_edge(langgraph.START, *lines)
+    else:
+        builder.add_conditional_edges(langgraph.START, line_of, list(lines))
     return Compiled(workflow, plan, builder.compile())
