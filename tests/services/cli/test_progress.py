@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 
+from flowyard.api.history import EventView, TokenView
+from flowyard.runs.entries import encoded
 from flowyard.runs.events import (
     Event,
     Failure,
     ModelCalled,
+    ModelWaiting,
     RetryScheduled,
     RunFinished,
     StepFinished,
@@ -21,6 +25,8 @@ from flowyard.runs.events import (
     StepStarted,
     Token,
 )
+from flowyard.runs.summary import RunSummary
+from flowyard_cli.remote.watching import Watched
 from flowyard_cli.show.progress import LiveProgress, StreamedReplies, line_of
 
 A, B = StepId("a", 1), StepId("b", 1)
@@ -125,3 +131,29 @@ def test_the_live_view_shows_the_end_of_a_reply_in_wide_characters(live: LivePro
     assert line.rstrip().endswith("雨。")
     assert "\n" not in line
     assert cell_len(line.rstrip()) <= 40
+
+
+def test_words_that_come_before_the_start_of_their_step_are_shown_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def word(text: str, offset: int) -> TokenView:
+        return TokenView(node="a", visit=1, item=None, epoch=1, call=1, offset=offset, text=text)
+
+    def stored(seq: int, event: Event) -> EventView:
+        kind, data = encoded(event)
+        return EventView(seq=seq, at=datetime(2026, 1, 1, tzinfo=UTC), type=kind, data=data)
+
+    watched = Watched(RunSummary("1", "poem"), StreamedReplies(), quiet=False)
+    start, end = stored(1, StepStarted(A)), stored(2, done(A))
+    for message in (word("Soft ", 0), start, word("rain", 5), end, word("late", 9)):
+        watched.apply(message)
+    assert capsys.readouterr().err == "a: started\na:\nSoft rain\na: done in 1.0 s\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "rate_limited", "shown"),
+    [
+        ("openai:TEAM_KEY", False, "a: waits until the limit openai:TEAM_KEY allows a call of openai/m"),
+        ("openai/m", True, "a: waits until openai/m, after a 429, allows a call of openai/m"),
+    ],
+)
+def test_a_wait_names_its_limit_or_the_429(limit: str, shown: str, *, rate_limited: bool) -> None:
+    assert line_of(ModelWaiting(A, "openai", "m", limit, rate_limited)) == shown

@@ -121,6 +121,8 @@ class Watched:
         self._quiet = quiet
         self._seen = seen
         self._open: set[StepId] = set()
+        self._ended: set[StepId] = set()
+        self._early: dict[StepId, list[Token]] = {}
         self._large_outputs: Mapping[str, int] = {}
 
     def add_large_outputs(self, client: Client, run: RunView) -> None:
@@ -130,16 +132,20 @@ class Watched:
     def apply(self, message: StreamItem) -> None:
         match message:
             case TokenView():
-                step = StepId(message.node, message.visit, message.item)
-                # Tokens and events come by different ways: a token may arrive after its step's end.
-                if step in self._open:
-                    self._progress.show(Token(step, message.text, message.call, message.offset or 0))
+                self._token(Token(_step(message), message.text, message.call, message.offset or 0))
             case EventView():
                 self._event(message)
 
     def connection_lost(self, error: FlowyardError) -> None:
         if not self._quiet:
             say(f"flowyard: {error.message}; trying again, the run continues meanwhile")
+
+    def _token(self, token: Token) -> None:
+        # Tokens and events come by different ways: a token may arrive before its step's start, and after its end.
+        if token.step in self._open:
+            self._progress.show(token)
+        elif token.step not in self._ended:
+            self._early.setdefault(token.step, []).append(token)
 
     def _event(self, view: EventView) -> None:
         event = decoded(view.type, view.data)
@@ -161,8 +167,16 @@ class Watched:
             self._open.add(event.step)
         elif isinstance(event, (StepFinished, StepFailed)):
             self._open.discard(event.step)
+            self._ended.add(event.step)
         if is_news:
             self._progress.show(event)
+        if isinstance(event, StepStarted):
+            for token in self._early.pop(event.step, ()):
+                self._progress.show(token)
+
+
+def _step(token: TokenView) -> StepId:
+    return StepId(token.node, token.visit, token.item)
 
 
 def _line(event: RunQueued | RunForked | RunClaimed | RunWaiting) -> str | None:
