@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import Any, Final
 
 _transports: Any = import_module("httpx._transports.default")
+_httpx: Any = import_module("httpx")
 _create: Final = _transports.create_ssl_context
 
 
 def pytest_configure() -> None:
-    _transports.create_ssl_context = _shared
+    _transports.create_ssl_context = _httpx.create_ssl_context = _shared
 
 
 def _shared(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:  # noqa: FBT001, FBT002

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from flowyard_embedded.stack.place import Place, find_place
 from flowyard_embedded.stack.services import Ports, Surroundings, our_services
 from flowyard_embedded.stack.stack import Backoff
 from flowyard_embedded.stack.state import read_state
+from flowyard_embedded.startup import pretend_missing
 from support.cli import flowyard
 from support.servers import create_database, drop_database
 
@@ -166,3 +169,21 @@ def test_on_ones_own_machine_prompts_are_kept_unless_one_says_otherwise(
     around = Surroundings(tmp_path, ports, lambda _: SecretStr("postgresql://x"), lambda _: SecretStr("nats://x"), own)
     [executor] = [spec for spec in our_services(around) if spec.name == "executor-1"]
     assert executor.environment.get("FLOWYARD_LOG_PROMPTS") == given
+
+
+def test_what_a_service_must_not_import_looks_as_if_it_were_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unused_by_services.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    # Given back at the end of the test.
+    monkeypatch.setitem(sys.modules, "unused_by_services", sys)
+    pretend_missing(["unused_by_services"])
+    with pytest.raises(ModuleNotFoundError):
+        import_module("unused_by_services")
+
+
+def test_of_all_services_only_executors_may_import_what_calls_models(tmp_path: Path) -> None:
+    ports = Ports(gateway=1, dashboard=2, registry=3, executors=(4,))
+    around = Surroundings(tmp_path, ports, lambda _: SecretStr("postgresql://x"), lambda _: SecretStr("nats://x"), {})
+    assert [spec.name for spec in our_services(around) if "aiohttp" not in spec.command] == ["executor-1"]

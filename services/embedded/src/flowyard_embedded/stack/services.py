@@ -36,6 +36,10 @@ _SLACK_S: Final = 0.5
 
 _SEAL: Final = ("executor", "gateway", "dashboard")
 """The services that seal or open secret inputs."""
+_UNUSED: Final = ("pygments",)
+"""Imported by httpx for its command line, if it is there: in containers it isn't."""
+_FOR_MODELS: Final = ("aiohttp",)
+"""Only executors call models. NATS's client imports it for WebSockets, if it is there."""
 _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
@@ -137,7 +141,8 @@ def _spec(
         **({"SECRET_KEY_FILE": str(around.secret_key)} if around.secret_key and service in _SEAL else {}),
         **settings,
     }
-    line = command(around.data, name or service, f"flowyard_{service}.main")
+    unused = _UNUSED if service == "executor" else (*_UNUSED, *_FOR_MODELS)
+    line = command(around.data, name or service, f"flowyard_{service}.main", unused)
     users = around.environment if service == "executor" else _without_keys(around.environment)
     if service not in _SEAL:
         users = {key: value for key, value in users.items() if not key.startswith(SEALING_KEY)}
