@@ -12,9 +12,10 @@ from flowyard.llm.models import open_models
 from flowyard.runs.events import ModelCalled
 from support.documents import ROOT, table
 from support.wire.behaviour import Behaviour, CutStream, Hang, HangUp, Malformed, Status
-from support.wire.providers import DIRECT, ENVIRON, OPENAI, Provider
+from support.wire.providers import ANTHROPIC, DIRECT, ENVIRON, GOOGLE, LITELLM, OPENAI, Provider
 from support.workflows import document, run
 
+EVERY = pytest.mark.parametrize("provider", [OPENAI, ANTHROPIC, GOOGLE, DIRECT], ids=lambda provider: provider.name)
 FREE, UNKNOWN = Decimal(0), None
 ROWS: Final = table(ROOT / "docs" / "models.md", "a call that failed with", "costs")
 LISTED: Final = {int(code): row[1] for row in ROWS for code in re.findall(r"\b[45]\d\d\b", row[0])}
@@ -22,7 +23,7 @@ LISTED: Final = {int(code): row[1] for row in ROWS for code in re.findall(r"\b[4
 
 
 async def cost_of(provider: Provider, behaviour: Behaviour, *, stream: bool) -> Decimal | None:
-    async with provider.serve([behaviour]) as server, open_models(ENVIRON) as models:
+    async with provider.serve([behaviour]) as server, open_models(ENVIRON, litellm=LITELLM) as models:
         settings, timeout = provider.settings(server), 0.5 if isinstance(behaviour, Hang) else 30
         await models.prepare([settings])
         key = f", api_key_env: {settings.api_key_env}" if settings.api_key_env else ""
@@ -35,7 +36,7 @@ async def cost_of(provider: Provider, behaviour: Behaviour, *, stream: bool) -> 
     return call.cost_usd
 
 
-@pytest.mark.parametrize("provider", [OPENAI, DIRECT], ids=lambda provider: provider.name)
+@EVERY
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("code", [400, 401, 404, 409, 429, 500, 501, 503, 529, 408, 424, 502, 504, 520, 524])
 async def test_an_error_status_costs_what_the_page_says(provider: Provider, code: int, *, stream: bool) -> None:
@@ -43,7 +44,7 @@ async def test_an_error_status_costs_what_the_page_says(provider: Provider, code
     assert await cost_of(provider, Status(code), stream=stream) == expected
 
 
-@pytest.mark.parametrize("provider", [OPENAI, DIRECT], ids=lambda provider: provider.name)
+@EVERY
 @pytest.mark.parametrize(
     "behaviour", [Malformed(), CutStream(), HangUp(), Hang()], ids=lambda each: type(each).__name__
 )

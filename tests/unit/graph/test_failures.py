@@ -101,7 +101,14 @@ async def test_where_all_models_fail_the_step_comes_back_to_them_if_one_is_worth
 
 @pytest.mark.parametrize(
     ("pauses", "waited"),
-    [((3600, 17, None), [17.0]), ((None, 17, 30), [17.0]), ((None, None, 17), [17.0]), ((3600, 3600, 3600), [])],
+    [
+        ((3600, 17, None), [17.0]),
+        ((None, 17, 30), [17.0]),
+        ((None, None, 17), [17.0]),
+        ((3600, 3600, 3600), []),
+        ((None, 3600, None), [1.0]),
+        ((3600, None, 3600), [1.0]),
+    ],
 )
 async def test_the_shortest_pause_that_a_model_or_a_fallback_demands_is_waited_for(
     pauses: tuple[float | None, ...], waited: list[float]

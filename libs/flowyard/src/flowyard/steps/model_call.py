@@ -16,6 +16,7 @@ from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.endings import unusable
 from flowyard.llm.json_forms import with_schema
 from flowyard.runs.events import Failure, ModelCalled, ModelReserved, ModelWaiting, Token
+from flowyard.runs.retry import LONGEST_WAIT
 from flowyard.runs.run import CallStart, StepCalls
 from flowyard.secrets.masking import Masker
 from flowyard.steps.budget_gate import BudgetGate, Draining, Reservation
@@ -55,10 +56,11 @@ class ModelCaller:
         worth_it = [error for error in errors if error.code in self._node.retry.errors]
         if not worth_it:
             raise errors[-1]
-        # The first model that may be called again ends the wait.
-        pauses = [error.retry_after for error in worth_it if error.retry_after is not None]
-        worth_it[0].retry_after = min(pauses, default=None)
-        raise worth_it[0]
+        # The first model that may be called again ends the wait. A pause that is too long must not end the step for it.
+        in_time = [error for error in worth_it if (error.retry_after or 0) <= LONGEST_WAIT] or worth_it
+        pauses = [error.retry_after for error in in_time if error.retry_after is not None]
+        in_time[0].retry_after = min(pauses, default=None)
+        raise in_time[0]
 
     async def _call_model(self, call: ModelCall, in_round: int) -> ModelReply:
         wanted = with_schema(call)
