@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
@@ -149,7 +151,7 @@ async def test_no_call_is_made_once_the_lease_is_over_and_another_executor_has_t
         # No sweep takes a claim while it is written to.
         while (await stored.runs.get(run_id)).status == "running":
             await attempts.lose_executor(run_id)
-        stale.parts.clock.set(stale.parts.clock.now() + timedelta(seconds=LEASE_S + 1))
+        attempt.renewed(time.monotonic() - LEASE_S - 1)
         return Status(500)
 
     stale = attempts.executor(WireModel({"a": lose}))
@@ -158,6 +160,20 @@ async def test_no_call_is_made_once_the_lease_is_over_and_another_executor_has_t
     assert stale.model.calls == {"a": 1}
     assert stale.watching.is_fenced.is_set()
     assert [(call.step.node, call.status) for call in await stored.history.calls(run_id)] == [("a", "lost")]
+
+
+async def test_no_call_is_made_if_the_lease_is_over_when_the_executor_learns_of_its_claim(
+    stored: Stored, attempts: Attempts
+) -> None:
+    """As after it was frozen when Postgres had answered."""
+    run_id = await attempts.submit(document("a", config="execution: {durability: exit}"))
+    stale = attempts.executor(WireModel())
+    claim = await stale.take()
+    await attempts.lose_executor(run_id)
+    attempt = stale.start(replace(claim, asked_at=claim.asked_at - LEASE_S))
+    await eventually(lambda: attempt.task is not None and attempt.task.done())
+    assert stale.model.calls == {}
+    assert stale.watching.is_fenced.is_set()
 
 
 async def test_an_executor_whose_lease_was_renewed_meanwhile_makes_its_calls_at_once(
@@ -169,9 +185,8 @@ async def test_an_executor_whose_lease_was_renewed_meanwhile_makes_its_calls_at_
 
     async def fail_once(request: Request) -> str | Behaviour:
         written.append(len(await stored.entries(run_id)))
-        now = going.parts.clock.now() + timedelta(seconds=LEASE_S + 1)
-        going.parts.clock.set(now)
-        attempt.renewed(now)
+        attempt.renewed(time.monotonic() - LEASE_S - 1)
+        attempt.renewed(time.monotonic())
         return Status(500) if len(written) == 1 else node_of(request)
 
     going = attempts.executor(WireModel({"a": fail_once}))

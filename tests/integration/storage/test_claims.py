@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import Any, Final
 from uuid import UUID
@@ -35,6 +36,18 @@ async def test_a_claim_says_what_its_run_is(stored: Stored) -> None:
     assert claim.waited_s >= 0
     run = await stored.runs.get(claim.run_id)
     assert (run.status, run.executor, run.started_at) == ("running", "one", claim.started_at)
+
+
+async def test_a_lease_begins_after_the_claim_was_asked_for(stored: Stored) -> None:
+    """However long the statement took."""
+    await stored.run()
+    async with stored.database.transaction() as other:
+        await other.execute("LOCK TABLE claims IN ACCESS EXCLUSIVE MODE")
+        taking = asyncio.create_task(stored.claims.take("one", 1))
+        await asyncio.sleep(0.2)  # Postgres has the statement
+        before = time.monotonic()
+    [claim] = await taking
+    assert claim.asked_at < before
 
 
 async def test_executors_of_the_release_before_get_only_runs_of_its_rules(stored: Stored) -> None:

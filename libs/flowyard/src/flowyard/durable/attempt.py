@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
@@ -131,9 +130,9 @@ class Attempt:
     def can_be_stopped(self) -> bool:
         return self._stopped is None and not self.is_ending
 
-    def renewed(self, at: datetime) -> None:
-        """The claim was held at this time, by the database's clock, and its lease has begun again."""
-        self._journal.writer.renewed(at)
+    def renewed(self, asked_at: float) -> None:
+        """Its lease has begun again. `asked_at`: when that was asked for, by the monotonic clock."""
+        self._journal.writer.renewed(asked_at)
 
     def leave(self) -> None:
         """Hands the run back between two of its steps, for another claim, as when the executor drains."""

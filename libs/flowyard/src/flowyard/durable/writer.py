@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from flowyard.errors.runs import ClaimLost, CommitRefused
@@ -51,7 +52,7 @@ class RunWriter:
         """The calls that were made and of which nothing is on disk yet, by step and part."""
         self.is_lost = False
         """Whether a commit has found that the claim isn't held any more."""
-        self._held_until = claim.at + timedelta(seconds=committer.lease_s)
+        self._held_until = claim.asked_at + committer.lease_s
         self._claim = claim
         self._committer = committer
         self._on_committed = on_committed
@@ -99,12 +100,12 @@ class RunWriter:
 
     @property
     def is_surely_held(self) -> bool:
-        """Whether nobody else can have the run: its lease isn't over, as far as this process knows."""
-        return self.now() < self._held_until
+        """Whether nobody else can have the run: its lease isn't over, however long the replies of Postgres took."""
+        return time.monotonic() < self._held_until
 
-    def renewed(self, at: datetime) -> None:
-        """The claim was held at this time, and is for a lease from then on."""
-        self._held_until = at + timedelta(seconds=self._committer.lease_s)
+    def renewed(self, asked_at: float) -> None:
+        """The claim was renewed by a statement that was sent at this time, by the monotonic clock."""
+        self._held_until = asked_at + self._committer.lease_s
 
     async def flush(self) -> None:
         """Returns when all that is gathered is durable: the claim is held. Raises ClaimLost, CommitRefused."""
@@ -178,7 +179,7 @@ class RunWriter:
             spent = self.spent()
             commit.spent_usd, commit.spent_tokens, commit.spent_calls = spent.usd, spent.tokens, spent.model_calls
         self.pending, self._events, self._room = self._new_commit(), [], _OUTPUTS_PER_COMMIT
-        sent_at = self.now()
+        sent_at = time.monotonic()
         try:
             result = await self._committer.commit(commit)
         except ClaimLost:
