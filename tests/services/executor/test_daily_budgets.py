@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
+from uuid import UUID
 
 import pytest
 
+from flowyard.errors.services import Unavailable
 from flowyard.errors.steps import BudgetExceeded
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount
@@ -33,6 +35,40 @@ async def test_a_run_that_is_ended_while_it_reserves_leaves_nothing_counted(data
         await budgets.settled(within_s=5)
         assert await spending.today("triage") == Amount()
         assert callable(await day.reserve(Amount(tokens=10), lambda: False))
+
+
+class LosingAnswers(DailySpending):
+    """Every other answer is lost, of statements that were executed."""
+
+    asked = 0
+
+    async def reserve(self, reservation: UUID, workflow: str, amount: Amount, limits: Budget) -> bool:
+        reserved = await super().reserve(reservation, workflow, amount, limits)
+        self._lose_every_other()
+        return reserved
+
+    async def settle(self, reservation: UUID, cost: Amount) -> None:
+        await super().settle(reservation, cost)
+        self._lose_every_other()
+
+    def _lose_every_other(self) -> None:
+        self.asked += 1
+        if self.asked % 2:
+            raise Unavailable("Postgres")
+
+
+async def test_a_call_counts_once_if_the_answers_of_postgres_are_lost(database_url: str) -> None:
+    async with open_database(database_url, service="tests") as database:
+        spending = LosingAnswers(database, executor="one")
+        budgets = DailyBudgets(spending, {"*": Budget(tokens=10)})
+        day = budgets.of("triage")
+        assert day is not None
+        settle = await day.reserve(Amount(tokens=6), lambda: False)
+        assert await spending.today("triage") == Amount(tokens=6)
+        settle(Amount(tokens=4))
+        await budgets.settled(within_s=5)
+        assert await spending.today("triage") == Amount(tokens=4)
+        assert spending.asked == 4
 
 
 async def test_a_call_waits_for_another_executors_call_that_may_leave_enough(database_url: str) -> None:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Mapping
-from datetime import date
 from functools import partial
 from typing import Any, Final
+from uuid import UUID, uuid4
 
 from flowyard.durable.patience import patiently
-from flowyard.errors.services import Unavailable
 from flowyard.language.daily_budgets import daily_budget
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount, excess
 from flowyard.steps.budget_gate import DailyLimit, Draining, IsDraining, Settle, refusal
 from flowyard.storage.budgets import DailySpending
-
-log = logging.getLogger(__name__)
 
 _OTHERS_S: Final = 0.25
 """Between two looks at what other executors have settled."""
@@ -71,8 +67,8 @@ class _WorkflowBudget:
         async with self._turn:
             while True:
                 settled = self._settled
-                day = await self._try(amount) if not is_draining() else None
-                if day is not None:
+                reservation = await self._try(amount) if not is_draining() else None
+                if reservation is not None:
                     break
                 if self._in_flight:
                     await settled.wait()
@@ -81,7 +77,7 @@ class _WorkflowBudget:
                 else:
                     await self._wait_for_others(amount)
             self._in_flight += 1
-        return partial(self._settle_later, day, amount)
+        return partial(self._settle_later, reservation)
 
     async def _wait_for_others(self, amount: Amount) -> None:
         """A moment, if calls of other executors may still leave enough. Raises BudgetExceeded if they can't."""
@@ -94,48 +90,42 @@ class _WorkflowBudget:
             raise refusal(over, per="day")
         await asyncio.sleep(_OTHERS_S)
 
-    async def _try(self, amount: Amount) -> date | None:
-        """The day on which the amount is reserved; None if it doesn't fit."""
+    async def _try(self, amount: Amount) -> UUID | None:
+        """The reservation; None if the amount doesn't fit."""
         if excess(self._limits, Amount(), amount) is not None:
             # It wouldn't fit even alone. A document can ask for more tokens than a column holds.
             return None
-        # If the reply of Postgres gets lost, the amount is reserved twice: too much, and never too little.
-        reserving = asyncio.create_task(patiently(lambda: self._spending.reserve(self._workflow, amount, self._limits)))
+        reservation = uuid4()
+        reserving = asyncio.create_task(
+            patiently(lambda: self._spending.reserve(reservation, self._workflow, amount, self._limits))
+        )
         try:
-            return await asyncio.shield(reserving)
+            return reservation if await asyncio.shield(reserving) else None
         except asyncio.CancelledError:
-            self._release_later(reserving, amount)
+            self._release_later(reserving, reservation)
             raise
 
-    def _release_later(self, reserving: asyncio.Task[date | None], amount: Amount) -> None:
+    def _release_later(self, reserving: asyncio.Task[bool], reservation: UUID) -> None:
         """The run was ended while Postgres reserved: no call is made, and nothing else would settle the amount."""
 
         async def release() -> None:
-            day = await reserving
-            if day is not None:
+            if await reserving:
                 self._in_flight += 1
-                await self._settle(day, amount, Amount())
+                await self._settle(reservation, Amount())
 
         self._keep(release())
 
-    def _settle_later(self, day: date, reserved: Amount, spent: Amount) -> None:
+    def _settle_later(self, reservation: UUID, spent: Amount) -> None:
         """No run waits for it."""
-        self._keep(self._settle(day, reserved, spent))
+        self._keep(self._settle(reservation, spent))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self.settling.add(task)
         task.add_done_callback(self.settling.discard)
 
-    async def _settle(self, day: date, reserved: Amount, spent: Amount) -> None:
-        try:
-            # A call that ends while Postgres is away would stay counted as reserved.
-            await patiently(self._spending.reached)
-            # Once: if the reply gets lost, it isn't known whether the amount was settled.
-            await self._spending.settle(self._workflow, day, reserved, spent)
-        except Unavailable:
-            log.warning("a call stays counted as reserved", extra={"workflow": self._workflow})
-        finally:
-            self._in_flight -= 1
-            self._settled.set()
-            self._settled = asyncio.Event()
+    async def _settle(self, reservation: UUID, spent: Amount) -> None:
+        await patiently(lambda: self._spending.settle(reservation, spent))
+        self._in_flight -= 1
+        self._settled.set()
+        self._settled = asyncio.Event()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Final
+from uuid import UUID
 
 from flowyard.language.workflow import Budget
 from flowyard.runs.budget import Amount
@@ -24,30 +24,20 @@ class DailySpending:
         """What an earlier process of this name has reserved isn't in flight any more. It counts as spent."""
         await self._database.execute("DELETE FROM daily_reservations WHERE executor = $1", self._executor)
 
-    async def reserve(self, workflow: str, amount: Amount, limits: Budget) -> date | None:
-        """Reserves an amount for a call. The day for which it counts, or None if it would exceed a limit of today."""
-        reserved: date | None = await self._database.value(
-            _RESERVE,
-            workflow,
-            *(amount.usd, amount.tokens, amount.model_calls),
-            *(limits.usd, limits.tokens, limits.model_calls),
-            self._executor,
-        )
-        return reserved
-
-    async def settle(self, workflow: str, day: date, reserved: Amount, cost: Amount) -> None:
-        """Replaces a reservation by what the call cost. Must not be repeated: it would be subtracted twice."""
-        more = cost - reserved
-        await self._database.execute(
-            _SETTLE,
-            *(workflow, day, self._executor),
-            *(more.usd, more.tokens, more.model_calls),
-            *(reserved.usd, reserved.tokens, reserved.model_calls),
+    async def reserve(self, reservation: UUID, workflow: str, amount: Amount, limits: Budget) -> bool:
+        """Reserves an amount for a call, unless it would exceed a limit of today. May be repeated."""
+        return bool(
+            await self._database.value(
+                _RESERVE,
+                *(reservation, workflow, self._executor),
+                *(amount.usd, amount.tokens, amount.model_calls),
+                *(limits.usd, limits.tokens, limits.model_calls),
+            )
         )
 
-    async def reached(self) -> None:
-        """Raises Unavailable if Postgres can't be reached, so that `settle` would fail now."""
-        await self._database.value("SELECT 1")
+    async def settle(self, reservation: UUID, cost: Amount) -> None:
+        """Replaces a reservation by what the call cost. May be repeated: there is nothing to replace then."""
+        await self._database.execute(_SETTLE, reservation, cost.usd, cost.tokens, cost.model_calls)
 
     async def today(self, workflow: str) -> Amount:
         """What is spent and reserved today."""
@@ -64,29 +54,29 @@ class DailySpending:
 _RESERVE: Final = """
 WITH counted AS (
     INSERT INTO daily_spending AS d (workflow, day, usd, tokens, model_calls)
-    SELECT $1, (now() AT TIME ZONE 'UTC')::date, $2::numeric, $3::bigint, $4::int
-    WHERE ($5::numeric IS NULL OR $2 <= $5) AND ($6::bigint IS NULL OR $3 <= $6) AND ($7::int IS NULL OR $4 <= $7)
+    SELECT $2, (now() AT TIME ZONE 'UTC')::date, $4::numeric, $5::bigint, $6::int
+    WHERE ($7::numeric IS NULL OR $4 <= $7) AND ($8::bigint IS NULL OR $5 <= $8) AND ($9::int IS NULL OR $6 <= $9)
+        AND NOT EXISTS (SELECT FROM daily_reservations WHERE id = $1)
     ON CONFLICT (workflow, day) DO UPDATE SET usd = d.usd + excluded.usd, tokens = d.tokens + excluded.tokens,
         model_calls = d.model_calls + excluded.model_calls
-    WHERE ($5::numeric IS NULL OR d.usd + excluded.usd <= $5)
-        AND ($6::bigint IS NULL OR d.tokens + excluded.tokens <= $6)
-        AND ($7::int IS NULL OR d.model_calls + excluded.model_calls <= $7)
+    WHERE ($7::numeric IS NULL OR d.usd + excluded.usd <= $7)
+        AND ($8::bigint IS NULL OR d.tokens + excluded.tokens <= $8)
+        AND ($9::int IS NULL OR d.model_calls + excluded.model_calls <= $9)
     RETURNING day
+),
+reserved AS (
+    INSERT INTO daily_reservations (id, workflow, day, executor, usd, tokens, model_calls)
+    SELECT $1, $2, day, $3, $4, $5, $6 FROM counted
+    RETURNING id
 )
-INSERT INTO daily_reservations AS r (workflow, day, executor, usd, tokens, model_calls)
-SELECT $1, day, $8, $2, $3, $4 FROM counted
-ON CONFLICT (workflow, day, executor) DO UPDATE SET usd = r.usd + excluded.usd, tokens = r.tokens + excluded.tokens,
-    model_calls = r.model_calls + excluded.model_calls
-RETURNING day
+SELECT EXISTS (SELECT FROM reserved) OR EXISTS (SELECT FROM daily_reservations WHERE id = $1)
 """
 
 _SETTLE: Final = """
-WITH counted AS (
-    UPDATE daily_spending SET usd = usd + $4, tokens = tokens + $5, model_calls = model_calls + $6
-    WHERE workflow = $1 AND day = $2
-)
-UPDATE daily_reservations SET usd = usd - $7, tokens = tokens - $8, model_calls = model_calls - $9
-WHERE workflow = $1 AND day = $2 AND executor = $3
+WITH reserved AS (DELETE FROM daily_reservations WHERE id = $1 RETURNING *)
+UPDATE daily_spending AS d SET usd = d.usd - r.usd + $2, tokens = d.tokens - r.tokens + $3,
+    model_calls = d.model_calls - r.model_calls + $4
+FROM reserved r WHERE (d.workflow, d.day) = (r.workflow, r.day)
 """
 
 _TODAY: Final = """

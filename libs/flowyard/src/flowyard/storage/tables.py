@@ -239,15 +239,14 @@ daily_spending = Table(
 daily_reservations = Table(
     "daily_reservations",
     metadata,
+    Column("id", Uuid, primary_key=True),
     Column("workflow", Text, nullable=False),
     Column("day", Date, nullable=False, comment="of UTC"),
     Column("executor", Text, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("model_calls", Integer, nullable=False),
     Column("usd", Numeric, nullable=False),
-    PrimaryKeyConstraint("workflow", "day", "executor"),
-    postgresql_with={"fillfactor": "50"},
-    comment="The part of daily_spending that is reserved for calls in flight, by executor.",
+    comment="The part of daily_spending that is reserved for calls in flight.",
 )
 
 model_pace = Table(

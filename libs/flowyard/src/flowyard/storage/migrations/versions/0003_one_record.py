@@ -84,15 +84,15 @@ def _change_steps() -> None:
 def _make_daily_reservations() -> None:
     op.create_table(
         "daily_reservations",
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("workflow", sa.Text(), nullable=False),
         sa.Column("day", sa.Date(), nullable=False, comment="of UTC"),
         sa.Column("executor", sa.Text(), nullable=False),
         sa.Column("tokens", sa.BigInteger(), nullable=False),
         sa.Column("model_calls", sa.Integer(), nullable=False),
         sa.Column("usd", sa.Numeric(), nullable=False),
-        sa.PrimaryKeyConstraint("workflow", "day", "executor", name=op.f("pk_daily_reservations")),
-        comment="The part of daily_spending that is reserved for calls in flight, by executor.",
-        postgresql_with={"fillfactor": "50"},
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_daily_reservations")),
+        comment="The part of daily_spending that is reserved for calls in flight.",
     )
 
 
