@@ -170,7 +170,7 @@ async def test_no_call_is_made_if_the_lease_is_over_when_the_executor_learns_of_
     stale = attempts.executor(WireModel())
     claim = await stale.take()
     await attempts.lose_executor(run_id)
-    attempt = stale.start(replace(claim, asked_at=claim.asked_at - LEASE_S))
+    attempt = stale.start(replace(claim, requested_at=claim.requested_at - LEASE_S))
     await eventually(lambda: attempt.task is not None and attempt.task.done())
     assert stale.model.calls == {}
     assert stale.watching.is_fenced.is_set()

@@ -47,7 +47,7 @@ async def test_a_lease_begins_after_the_claim_was_asked_for(stored: Stored) -> N
         await asyncio.sleep(0.2)  # Postgres has the statement
         before = time.monotonic()
     [claim] = await taking
-    assert claim.asked_at < before
+    assert claim.requested_at < before
 
 
 async def test_executors_of_the_release_before_get_only_runs_of_its_rules(stored: Stored) -> None:

@@ -40,7 +40,7 @@ async def test_a_run_that_is_ended_while_it_reserves_leaves_nothing_counted(data
 class LosingAnswers(DailySpending):
     """Every other answer is lost, of statements that were executed."""
 
-    asked = 0
+    requests = 0
 
     async def reserve(self, reservation: UUID, workflow: str, amount: Amount, limits: Budget) -> bool:
         reserved = await super().reserve(reservation, workflow, amount, limits)
@@ -52,8 +52,8 @@ class LosingAnswers(DailySpending):
         self._lose_every_other()
 
     def _lose_every_other(self) -> None:
-        self.asked += 1
-        if self.asked % 2:
+        self.requests += 1
+        if self.requests % 2:
             raise Unavailable("Postgres")
 
 
@@ -68,7 +68,7 @@ async def test_a_call_counts_once_if_the_answers_of_postgres_are_lost(database_u
         settle(Amount(tokens=4))
         await budgets.settled(within_s=5)
         assert await spending.today("triage") == Amount(tokens=4)
-        assert spending.asked == 4
+        assert spending.requests == 4
 
 
 async def test_a_call_waits_for_another_executors_call_that_may_leave_enough(database_url: str) -> None:

@@ -108,7 +108,7 @@ async def _renew(parts: ExecutorParts) -> None:
     claims = {run_id: attempt.claim.epoch for run_id, attempt in parts.running.items()}
     if not claims:
         return
-    asked_at = time.monotonic()
+    requested_at = time.monotonic()
     renewed = await parts.claims.renew(claims, seen=parts.load.seen)
     parts.clock.set(renewed.at)
     for run_id, epoch in claims.items():
@@ -120,7 +120,7 @@ async def _renew(parts: ExecutorParts) -> None:
             parts.metrics.executor.leases_lost.inc()
             attempt.stop("lost")
             continue
-        attempt.renewed(asked_at)
+        attempt.renewed(requested_at)
         if run_id in renewed.cancelled:
             attempt.stop("cancelled")
 

@@ -130,9 +130,9 @@ class Attempt:
     def can_be_stopped(self) -> bool:
         return self._stopped is None and not self.is_ending
 
-    def renewed(self, asked_at: float) -> None:
-        """Its lease has begun again. `asked_at`: when that was asked for, by the monotonic clock."""
-        self._journal.writer.renewed(asked_at)
+    def renewed(self, requested_at: float) -> None:
+        """Its lease has begun again. `requested_at`: when that was asked for, by the monotonic clock."""
+        self._journal.writer.renewed(requested_at)
 
     def leave(self) -> None:
         """Hands the run back between two of its steps, for another claim, as when the executor drains."""

@@ -52,7 +52,7 @@ class RunWriter:
         """The calls that were made and of which nothing is on disk yet, by step and part."""
         self.is_lost = False
         """Whether a commit has found that the claim isn't held any more."""
-        self._held_until = claim.asked_at + committer.lease_s
+        self._held_until = claim.requested_at + committer.lease_s
         self._claim = claim
         self._committer = committer
         self._on_committed = on_committed
@@ -103,9 +103,9 @@ class RunWriter:
         """Whether nobody else can have the run: its lease isn't over, however long the replies of Postgres took."""
         return time.monotonic() < self._held_until
 
-    def renewed(self, asked_at: float) -> None:
+    def renewed(self, requested_at: float) -> None:
         """The claim was renewed by a statement that was sent at this time, by the monotonic clock."""
-        self._held_until = asked_at + self._committer.lease_s
+        self._held_until = requested_at + self._committer.lease_s
 
     async def flush(self) -> None:
         """Returns when all that is gathered is durable: the claim is held. Raises ClaimLost, CommitRefused."""

@@ -21,7 +21,7 @@ class Claim:
 
     `engine`: the rules by which the run goes on. `has_steps`: some of its steps are recorded. `spent`: of its budget,
     by the calls of earlier claims; None: see the ledger. `has_limit`: its workflow limits how many of its runs are at
-    work. `asked_at`: when the executor asked for it, by its own monotonic clock: the lease began later.
+    work. `requested_at`: when its executor requested it, by its monotonic clock: before the lease began.
     """
 
     run_id: UUID
@@ -43,6 +43,6 @@ class Claim:
     cancel_requested: bool
     started_at: datetime
     at: datetime
-    asked_at: float
+    requested_at: float
     spent: Amount | None = None
     has_limit: bool = False

@@ -40,9 +40,9 @@ class Claims:
         `with_steps`: whether also runs of which steps are recorded. `alone`: whether the executor has no other run, so
         that it may get one that was at work when two executors were lost; then this is the only one.
         """
-        asked_at = time.monotonic()
+        requested_at = time.monotonic()
         rows = await self._database.rows(_TAKE, executor, most, self._lease_s, ENGINES, with_steps, alone)
-        return [_claim(row, asked_at) for row in rows]
+        return [_claim(row, requested_at) for row in rows]
 
     async def renew(self, claims: Mapping[UUID, int], *, seen: str | None = None) -> Renewed:
         """Begins the leases again. `claims`: by run, the epoch. A claim that isn't in `held` was lost.
@@ -85,8 +85,8 @@ FROM (SELECT 1) clock LEFT JOIN held ON true LEFT JOIN runs r ON r.id = held.run
 """
 
 
-def _claim(row: asyncpg.Record, asked_at: float) -> Claim:
+def _claim(row: asyncpg.Record, requested_at: float) -> Claim:
     values: dict[str, Any] = dict(row)
     values["fork"] = fork_of(values["fork"])
     usd, tokens, calls = (values.pop(f"spent_{kind}") for kind in ("usd", "tokens", "calls"))
-    return Claim(**values, asked_at=asked_at, spent=Amount(usd, tokens, calls) if usd is not None else None)
+    return Claim(**values, requested_at=requested_at, spent=Amount(usd, tokens, calls) if usd is not None else None)
