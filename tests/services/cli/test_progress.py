@@ -152,7 +152,7 @@ def test_words_that_come_before_the_start_of_their_step_are_shown_after_it(capsy
     ("limit", "rate_limited", "shown"),
     [
         ("openai:TEAM_KEY", False, "a: waits until the limit openai:TEAM_KEY allows a call of openai/m"),
-        ("openai/m", True, "a: waits until openai/m, after a 429, allows a call of openai/m"),
+        ("openai/m", True, "a: waits to call openai/m: calls are slowed down after a 429"),
     ],
 )
 def test_a_wait_names_its_limit_or_the_429(limit: str, shown: str, *, rate_limited: bool) -> None:

@@ -226,8 +226,10 @@ def _line_of(event: Event) -> str | None:
             reason = {"again": "again", "done": "done", "exhausted": "no turns left"}[event.outcome]
             return f"{event.node}: turn {event.turn} of {event.max_iterations}, {reason}, goes to {event.to}"
         case events.ModelWaiting():
-            what = f"{event.limit}, after a 429," if event.rate_limited else f"the limit {event.limit}"
-            return f"{event.step}: waits until {what} allows a call of {event.provider}/{event.model}"
+            what = f"{event.provider}/{event.model}"
+            if event.rate_limited:
+                return f"{event.step}: waits to call {what}: calls are slowed down after a 429"
+            return f"{event.step}: waits until the limit {event.limit} allows a call of {what}"
         case events.ModelCalled():
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
         case (
