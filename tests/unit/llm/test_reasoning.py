@@ -11,7 +11,7 @@ from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, OnToken
 from flowyard.llm.models import Models
 from flowyard.llm.reasoning import REASONING_LIMIT, Reasoning, split_reasoning
 from support.wire.behaviour import Behaviour, Odd, Text
-from support.wire.providers import ANTHROPIC, DIRECT, KEY, OPENAI, Provider
+from support.wire.providers import DIRECT, KEY, OPENAI, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 OPENAIS = pytest.mark.parametrize("provider", [OPENAI, DIRECT], ids=lambda provider: provider.name)
@@ -61,14 +61,6 @@ async def test_a_message_of_several_parts_is_read(models: Models, on_token: OnTo
     thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
     parts = [thoughts, {"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]
     reply = await reply_of(models, DIRECT, openai_answer(content=parts), on_token)
-    assert (reply.text, reply.reasoning) == ("Yes.", "Hm")
-
-
-async def test_the_thinking_of_claude_is_kept_apart(models: Models) -> None:
-    content = [{"type": "thinking", "thinking": "Hm", "signature": "s"}, {"type": "text", "text": "Yes."}]
-    usage = {"input_tokens": 3, "output_tokens": 2}
-    answer = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": content, "usage": usage}
-    reply = await reply_of(models, ANTHROPIC, Odd({**answer, "stop_reason": "end_turn"}), None)
     assert (reply.text, reply.reasoning) == ("Yes.", "Hm")
 
 

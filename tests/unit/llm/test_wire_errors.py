@@ -181,9 +181,15 @@ async def test_a_page_is_reported_as_one_and_not_called_again(
     assert failure.detail.endswith(" answered with an HTML page: Sign in. Is it the address of the API?")
 
 
-async def test_a_pause_that_no_step_waits_for_is_named(provider: Provider, models: Models) -> None:
+@STREAMED
+@pytest.mark.parametrize("status", [429, 200])
+async def test_a_pause_that_no_step_waits_for_is_named(
+    provider: Provider, models: Models, status: int, on_token: OnToken | None
+) -> None:
     slow = {"message": "slow", "code": 429, "details": [{"retryDelay": "3600s"}]}
-    failure = await fail(models, provider, answer(429, slow), None)
+    behaviour = Odd({"error": slow}) if status == 200 else answer(429, slow)
+    failure = await fail(models, provider, behaviour, on_token)
+    assert failure.retry_after == 3600
     assert failure.detail.endswith("slow; it demands a pause of 3,600 s, and a step waits for 600 s at most")
 
 

@@ -104,6 +104,13 @@ async def test_a_provider_that_wants_a_pause_says_how_long(
 ) -> None:
     error = await fail(models, provider, Status(429, {"Retry-After": "2"}), on_token)
     assert error.retry_after == 2
+    used_up = {
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "1m2s",
+        "x-ratelimit-reset-requests": "9s",
+    }
+    error = await fail(models, provider, Status(429, used_up), on_token)
+    assert error.retry_after == 62
 
 
 @STREAMED
@@ -288,20 +295,24 @@ def unused_port() -> int:
     ],
     ids=ascii,
 )
-async def test_what_was_not_found_is_the_model_or_the_address(direct_models: Models, body: bytes, what: str) -> None:
-    async with OPENAI.serve([Raw(body, status=404)]) as server:
-        with pytest.raises(ModelRefused) as caught:
-            await direct_models.reply(call_of(OPENAI.settings(server, model="m")))
-    assert f"openai/m: {what.replace('{url}', server.url)} (404): " in str(caught.value)
-
-
-async def test_a_reply_that_the_provider_found_to_be_no_json_is_worth_another_try(
-    provider: Provider, models: Models
+@STREAMED
+async def test_what_was_not_found_is_the_model_or_the_address(
+    provider: Provider, models: Models, body: bytes, what: str, on_token: OnToken | None
 ) -> None:
-    if provider not in (OPENAI, DIRECT):
-        pytest.skip("only Groq and its like do that")
+    async with provider.serve([Raw(body, status=404)]) as server:
+        with pytest.raises(ModelRefused) as caught:
+            await models.reply(call_of(provider.settings(server, model="m")), on_token)
+    assert f"{provider.name}/m: {what.replace('{url}', server.url)} (404): " in str(caught.value)
+
+
+@STREAMED
+@pytest.mark.parametrize("status", [400, 200])
+async def test_a_reply_that_the_provider_found_to_be_no_json_is_worth_another_try(
+    provider: Provider, models: Models, status: int, on_token: OnToken | None
+) -> None:
+    """Only Groq and its like do that: with a status, and within a stream."""
     error = {"message": "Failed to generate JSON", "type": "invalid_request_error", "code": "json_validate_failed"}
-    answer = Raw(json.dumps({"error": error}).encode(), status=400, kind="application/json")
-    failure = await fail(models, provider, answer, None)
+    answer = Raw(json.dumps({"error": error}).encode(), status=status, kind="application/json")
+    failure = await fail(models, provider, Odd({"error": error}) if status == 200 else answer, on_token)
     assert failure.code == "invalid_output"
     assert "the model didn't write the JSON that was asked for: Failed to generate JSON" in failure.message

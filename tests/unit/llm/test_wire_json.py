@@ -11,12 +11,13 @@ from flowyard.errors.steps import JsonFormRefused, ModelError, ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import object_schema
 from flowyard.language.values.types import parse_type
-from flowyard.llm.calls import ChatMessage, ModelCall
+from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Json, Raw, Status
 from support.wire.providers import ANTHROPIC, DIRECT, GOOGLE, OLLAMA, OPENAI, Provider
 from support.wire.server import Request
 
+STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 CLOSED = object_schema({"n": (parse_type("int"), None)})
 OPEN = object_schema({"counts": (parse_type("dict[str, int]"), None)})
 NOT_STRICT = {"type": "json_schema", "json_schema": {"name": "reply", "strict": False, "schema": OPEN}}
@@ -157,18 +158,19 @@ REFUSALS: list[tuple[str, int, dict[str, Any]]] = [
 """What servers say if they don't take a form, as bug reports and their code have it."""
 
 
+@STREAMED
 @pytest.mark.parametrize(("status", "body"), [each[1:] for each in REFUSALS], ids=[each[0] for each in REFUSALS])
 async def test_a_refusal_in_the_words_of_each_server_is_remembered_for_its_address(
-    provider: Provider, models: Models, status: int, body: dict[str, Any]
+    provider: Provider, models: Models, status: int, body: dict[str, Any], on_token: OnToken | None
 ) -> None:
     refusal = Raw(json.dumps(body).encode(), status=status, kind="application/json")
     async with provider.serve([refusal, Json({"n": 1})]) as server, provider.serve([Json({"n": 2})]) as other:
         call = call_of(provider.settings(server), CLOSED)
         with pytest.raises(JsonFormRefused):
-            await models.reply(call)
+            await models.reply(call, on_token)
         for _ in range(2):
-            assert json.loads((await models.reply(call)).text) == {"n": 1}
-        await models.reply(call_of(provider.settings(other), CLOSED))
+            assert json.loads((await models.reply(call, on_token)).text) == {"n": 1}
+        await models.reply(call_of(provider.settings(other), CLOSED), on_token)
     refused, *later = [asked_in(request.body) for request in server.requests]
     assert refused not in later
     assert later[0] == later[1]
