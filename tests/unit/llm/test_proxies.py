@@ -13,7 +13,7 @@ from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, Provi
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import open_models
-from flowyard.llm.proxies import proxy_for
+from flowyard.outbound.proxies import proxy_for
 from support.wire.behaviour import Status, Text
 from support.wire.openai import openai_server
 from support.wire.providers import ANTHROPIC, ENVIRON, KEY, LITELLM, OPENAI, Provider

@@ -20,6 +20,8 @@ command line, log) shows any of them without knowing which.
     ├── runs: ClaimLost, CommitRefused, ReplayMismatch, SecretsNotConfigured, UnreadableSecret
     ├── services: Unavailable (DiskFull), ShuttingDown, TooManyConnections, WrongDatabase, UnknownSchema,
     │             ReplaysStopped, CannotListen
+    ├── outbound: OutboundError: OutboundInvalid, AddressRefused, RedirectRefused, HostUnreachable, AnswerBroken,
+    │             AnswerTooLarge, OutboundTimeout
     ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
     └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard

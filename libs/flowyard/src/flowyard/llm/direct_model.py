@@ -20,8 +20,8 @@ from flowyard.llm.direct_prices import cost_of
 from flowyard.llm.litellm_prices import longest_reply, price_of
 from flowyard.llm.openai_wire import Endpoint, chat
 from flowyard.llm.providers import DIRECT, base_url, limit_parameter, located, name_of_model
-from flowyard.llm.proxies import proxy_for
 from flowyard.llm.terms import Terms
+from flowyard.outbound.proxies import proxy_for
 
 
 class DirectModel:

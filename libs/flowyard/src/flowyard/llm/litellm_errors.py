@@ -23,7 +23,7 @@ from flowyard.llm import failures
 from flowyard.llm.event_stream import BrokenReply
 from flowyard.llm.failures import Secrets
 from flowyard.llm.litellm_setup import litellm
-from flowyard.llm.lost_answers import UNPACKED, why_lost
+from flowyard.outbound.lost_answers import UNPACKED, why_lost
 
 Timeouts = (httpx.TimeoutException, openai.APITimeoutError, TimeoutError)
 Malformed = (LookupError, TypeError, AttributeError)

@@ -16,9 +16,9 @@ from typing import Any
 import aiohttp
 import httpx
 
-from flowyard.llm.broken_chunks import notify_readers
 from flowyard.llm.event_stream import ENCODINGS
 from flowyard.llm.litellm_responses import GuardedCall, guard
+from flowyard.outbound.broken_chunks import notify_readers
 
 _call: ContextVar[GuardedCall | None] = ContextVar("_call", default=None)
 """The call that is made in this context."""

@@ -33,10 +33,10 @@ from flowyard.llm.litellm_proxies import keep_private_calls_direct
 from flowyard.llm.litellm_responses import GuardedCall
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
 from flowyard.llm.providers import litellm_base
-from flowyard.llm.proxies import all_credentials, proxy_fault, proxy_for, shown
 from flowyard.llm.streamed_text import StreamedText, whole_text
 from flowyard.llm.terms import LITELLM_NAMES, Terms
-from flowyard.llm.threads import in_daemon_thread
+from flowyard.outbound.proxies import all_credentials, proxy_fault, proxy_for, shown
+from flowyard.threads import in_daemon_thread
 
 _FAILURES: Final = (
     openai.OpenAIError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, RecursionError, *Malformed,

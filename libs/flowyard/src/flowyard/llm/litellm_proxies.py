@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from flowyard.llm.proxies import is_private, proxy_for
+from flowyard.outbound.proxies import is_private, proxy_for
 
 
 def keep_private_calls_direct() -> None:

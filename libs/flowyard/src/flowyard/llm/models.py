@@ -33,8 +33,8 @@ from flowyard.llm.providers import is_direct, located
 from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
 from flowyard.llm.references import Sources
 from flowyard.llm.terms import Terms, known_terms
-from flowyard.llm.threads import in_daemon_thread
 from flowyard.secrets.masking import MaskedStream, Masker
+from flowyard.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

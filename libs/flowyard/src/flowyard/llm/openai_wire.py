@@ -22,16 +22,16 @@ from flowyard.errors.steps import ModelError
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 from flowyard.llm import failures
-from flowyard.llm.broken_chunks import notify_readers
 from flowyard.llm.calls import IDEMPOTENCY_KEY, REPLY_LIMIT, ModelCall, ModelReply, OnToken
 from flowyard.llm.direct_prices import Billing
 from flowyard.llm.event_stream import ENCODINGS, BrokenReply, too_large
 from flowyard.llm.failures import Secrets
 from flowyard.llm.json_forms import response_format
 from flowyard.llm.keys import key_header
-from flowyard.llm.lost_answers import why_lost
 from flowyard.llm.openai_replies import StreamedReply, read_reply
-from flowyard.llm.proxies import credentials, proxy_fault, shown
+from flowyard.outbound.broken_chunks import notify_readers
+from flowyard.outbound.lost_answers import why_lost
+from flowyard.outbound.proxies import credentials, proxy_fault, shown
 
 _REST_TIMEOUT_S: Final = 0.05
 _ERROR_LIMIT: Final = 64_000

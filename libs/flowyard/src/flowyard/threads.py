@@ -1,4 +1,4 @@
-"""Runs slow imports in a thread, so that they block neither the event loop nor the end of the process."""
+"""Runs slow work, such as imports, in a thread, so that it blocks neither the event loop nor the end of the process."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ async def in_daemon_thread(work: Callable[[], T]) -> T:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failure)
 
-    Thread(target=run, name="flowyard-import", daemon=True).start()
+    Thread(target=run, name="flowyard-work", daemon=True).start()
     return await done
