@@ -12,7 +12,7 @@ from flowyard.errors.requests import InvalidInputs, InvalidRequest
 
 def test_the_drawing_names_every_error_in_the_branch_of_its_module() -> None:
     branches: dict[str, str] = {"base": errors.__doc__ or ""}
-    for name in ("requests", "steps", "runs", "services", "outbound"):
+    for name in ("requests", "steps", "runs", "services", "outbound", "webhooks"):
         branches[name] = branches["base"].split(f"── {name}: ")[1].split("\n    ├── ")[0]
     for each in pkgutil.iter_modules(errors.__path__):
         module = importlib.import_module(f"flowyard.errors.{each.name}")

@@ -22,6 +22,7 @@ command line, log) shows any of them without knowing which.
     │             ReplaysStopped, CannotListen
     ├── outbound: OutboundError: OutboundInvalid, AddressRefused, RedirectRefused, HostUnreachable, AnswerBroken,
     │             AnswerTooLarge, OutboundTimeout
+    ├── webhooks: Unverified, UnusableWebhookSecret
     ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
     └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
