@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from flowyard.bus.connection import Bus
     from flowyard.storage.database import Database
     from support.hands import Hands
-    from support.servers import Postgres
+    from support.servers import Emptying, Postgres
     from support.system import System
     from support.visitor import Model, Visitor
 
@@ -122,7 +123,7 @@ def postgres_url(postgres: Postgres) -> str:
 
 @pytest.fixture(scope="session")
 def template_database(postgres: Postgres) -> str:
-    """What the database of each file is a copy of. Nobody may stay connected to it."""
+    """What the databases of tests are copies of. Nobody may stay connected to it."""
     from flowyard.storage.schema import migrate
     from support.servers import create_database, in_its_own_loop
 
@@ -131,21 +132,25 @@ def template_database(postgres: Postgres) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-def shared_database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
-    from support.servers import create_database, drop_database
+@pytest.fixture(scope="session")
+def shared_database_url(postgres: Postgres, template_database: str) -> str:
+    from support.servers import create_database
 
-    name = create_database(postgres, template_database)
-    yield postgres.url_of(name).get_secret_value()
-    drop_database(postgres, name)
+    return postgres.url_of(create_database(postgres, template_database)).get_secret_value()
+
+
+@pytest.fixture(scope="session")
+def emptying(shared_database_url: str) -> Iterator[Emptying]:
+    from support.servers import Emptying
+
+    with closing(Emptying(shared_database_url)) as emptying:
+        yield emptying
 
 
 @pytest.fixture
-def database_url(shared_database_url: str) -> str:
-    """An empty database with our tables. The tests of a file share it: to make one takes longer than most of them."""
-    from support.servers import empty_database, in_its_own_loop
-
-    in_its_own_loop(empty_database(shared_database_url))
+def database_url(shared_database_url: str, emptying: Emptying) -> str:
+    """An empty database with our tables. Tests share it, and change no table: to make one takes longer than they do."""
+    emptying()
     return shared_database_url
 
 
@@ -195,19 +200,19 @@ async def hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
 @pytest.fixture(scope="session")
 def system(request: pytest.FixtureRequest) -> Iterator[System]:
     """What `--system` says. One for all stories."""
-    from support.system import embedded, look_after
+    from support.spreading import ENDING
+    from support.system import embedded, looked_after
 
-    if in_containers(request.config, "system"):
-        from support.compose import composed
+    # Closed before, if no further test of this worker has to do with it.
+    with request.config.stash[ENDING] as ending:
+        if in_containers(request.config, "system"):
+            from support.compose import composed
 
-        with composed() as system:
-            request.config.stash[MEASURED] = system.measured
-            yield system
-            look_after(system)
-        return
-    with embedded() as system:
-        yield system
-        look_after(system)
+            composed_system = ending.enter_context(looked_after(composed()))
+            request.config.stash[MEASURED] = composed_system.measured
+            yield composed_system
+        else:
+            yield ending.enter_context(looked_after(embedded()))
 
 
 @pytest.fixture

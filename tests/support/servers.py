@@ -16,6 +16,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from flowyard.errors.base import FlowyardError
+from flowyard.storage.database import UNREACHABLE
 from flowyard.storage.tables import metadata
 from flowyard_embedded.servers.accounts import make_directory
 from flowyard_embedded.servers.home import taken
@@ -30,6 +31,8 @@ _END_OTHERS: Final = (
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
     " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
+
+_DELETE_ALL: Final = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
 
 # pytest's own temporary folders are closed to the user that root starts servers as.
 _PLACE: Final = Path("/tmp")
@@ -93,14 +96,44 @@ def drop_database(server: Postgres, name: str) -> None:
     in_its_own_loop(execute(server.url.get_secret_value(), f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
-async def empty_database(url: str) -> None:
-    """Deletes all rows of our tables, after it has ended whatever a test has left connected to them."""
-    connection = await asyncpg.connect(url)
-    try:
+class Emptying:
+    """Empties the database of a worker before each test. To connect again takes longer than that, so it does it once.
+
+    It has a loop and a thread of its own, for it touches the loop of no test.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._loop = asyncio.Runner()
+        self._thread = ThreadPoolExecutor(1)
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def __call__(self) -> None:
+        """Deletes all rows of our tables, after it has ended whatever a test has left connected to them."""
+        self._thread.submit(self._loop.run, self._empty()).result()
+
+    def close(self) -> None:
+        self._thread.submit(self._loop.run, self._disconnect()).result()
+        self._thread.submit(self._loop.close).result()
+        self._thread.shutdown()
+
+    async def _empty(self) -> None:
+        if self._connection is not None:
+            # Some tests end all connections of the database.
+            with suppress(*UNREACHABLE):
+                await self._delete(self._connection)
+                return
+            await self._disconnect()
+        self._connection = await asyncpg.connect(self._url)
+        await self._delete(self._connection)
+
+    async def _delete(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         await connection.execute(_END_OTHERS)
-        await connection.execute(";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)))
-    finally:
-        await connection.close()
+        await connection.execute(_DELETE_ALL)
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
 
 
 async def execute(url: str, *statements: str) -> None:

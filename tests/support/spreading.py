@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Generator
+from contextlib import ExitStack
+from typing import Any, Final
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-ON_THE_SYSTEM: Final = ("tests/e2e/stories/", "tests/e2e/test_openapi.py", "tests/e2e/test_docs_commands.py")
+ON_THE_SYSTEM: Final = (
+    "tests/e2e/stories/",
+    "tests/e2e/test_openapi.py",
+    "tests/e2e/test_docs_commands.py",
+    "tests/observability/test_panels.py",
+)
 """They share one system, which takes longer to start than most of them to run."""
+ENDING: Final = pytest.StashKey[ExitStack]()
+"""Ends that system when it is closed."""
+_IN_A_ROW: Final = "tests on the system in a row"
 
 
 class Spreading(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
@@ -17,6 +27,25 @@ class Spreading(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
     def _split_scope(self, nodeid: str) -> str:
         return "the system" if nodeid.startswith(ON_THE_SYSTEM) else nodeid.partition("::")[0]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ENDING] = ExitStack()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Called for each worker, where nothing says how tests are spread."""
+    node.workerinput[_IN_A_ROW] = node.config.getoption("dist") == "loadfile"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Ends the system with the last test on it: its seven processes look for work many times a second."""
+    yield
+    in_a_row = getattr(item.config, "workerinput", {}).get(_IN_A_ROW, False)
+    if in_a_row and not (nextitem is not None and nextitem.nodeid.startswith(ON_THE_SYSTEM)):
+        item.config.stash[ENDING].close()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,11 +10,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -81,6 +81,9 @@ class System(ABC):
         return strays + [fact for fact in facts if "exception" in fact]
 
 
+S = TypeVar("S", bound=System)
+
+
 @dataclass(frozen=True)
 class Embedded(System):
     _up: Up
@@ -144,8 +147,15 @@ def environment_of_services() -> dict[str, str]:
     return others | {f"FLOWYARD_{name}": value for name, value in _SETTINGS.items()}
 
 
-def look_after(system: System) -> None:
-    """What has to be true of a system after whatever was done to it."""
+@contextmanager
+def looked_after(opened: AbstractContextManager[S]) -> Iterator[S]:
+    """At the end of the block, what has to be true of a system after whatever was done to it is looked for."""
+    with opened as system:
+        yield system
+        _look_after(system)
+
+
+def _look_after(system: System) -> None:
     status = httpx.get(f"{system.url}/v1/status", headers=system.headers).json()
     assert status["queue"] == {"queued": 0, "running": 0, "waiting": 0, "oldest_queued_s": 0, "orphaned": 0}
     assert system.bugs() == []

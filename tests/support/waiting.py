@@ -7,13 +7,19 @@ import inspect
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
+
+_LONGEST_PAUSE_S: Final = 0.1
+_LONGER: Final = 1.25
 
 
 async def eventually(
     look: Callable[[], Any], within_s: float = 20, *, pause_s: float = 0.02, explain: Callable[[], str] = str
 ) -> Any:
     """The first true value that `look` returns; it may return an awaitable of the value.
+
+    After each look comes a pause, a quarter longer than the one before: who waits for long looks less often, and leaves
+    the machine to those who are waited for. It begins with `pause_s`, and ends with that or 0.1 s, whichever is longer.
 
     Raises AssertionError after `within_s` seconds, with the source of `look`, its last value, and what `explain`
     returns.
@@ -22,8 +28,9 @@ async def eventually(
     limit = asyncio.timeout(within_s)
     try:
         async with limit:
-            while not (value := await _value(look)):  # noqa: ASYNC110  # what other processes do sets no event here
+            while not (value := await _value(look)):
                 await asyncio.sleep(pause_s)
+                pause_s = _next(pause_s)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -39,7 +46,12 @@ def eventually_blocking(
     while not (value := look()):
         assert time.monotonic() < deadline, _missed(look, value, within_s, explain)
         time.sleep(pause_s)
+        pause_s = _next(pause_s)
     return value
+
+
+def _next(pause_s: float) -> float:
+    return max(pause_s, min(pause_s * _LONGER, _LONGEST_PAUSE_S))
 
 
 async def _value(look: Callable[[], Any]) -> Any:
