@@ -101,12 +101,18 @@ def test_amounts_of_a_table_are_exact() -> None:
         ('{"qwen3": {"input": 1, "output": 1}}', "'qwen3', which is no model: write provider/model"),
         ('{"opnai/x": {"input": 1, "output": 1}}', "but no provider is called 'opnai' (did you mean 'openai'?)"),
         ('{"openai/x": {"input": NaN, "output": 1}}', "NaN is no amount"),
-        ('{"openai/x": {"input": "inf", "output": 1}}', "an amount from 0 to 1,000,000 for 'openai/x.input', not inf"),
+        ('{"openai/x": {"input": "inf", "output": 1}}', "with at most 30 decimal places for 'openai/x.input', not inf"),
         ('{"ollama/x": {"input": 1, "output": 1}}', "calls of ollama cost nothing"),
         ('{"openai/x": {"input": 1}}', "should have input and output for 'openai/x'"),
         ('{"openai/x": {"input": 1, "output": 1, "cached": 1}}', "has 'cached' for 'openai/x', which is no price"),
-        ('{"openai/x": {"input": -1, "output": 1}}', "an amount from 0 to 1,000,000 for 'openai/x.input', not -1"),
+        (
+            '{"openai/x": {"input": -1, "output": 1}}',
+            "an amount from 0 to 1,000,000 with at most 30 decimal places for 'openai/x.input', not -1",
+        ),
         ('{"openai/x": {"input": 1, "output": "much"}}', "for 'openai/x.output', not much"),
+        ('{"openai/x": {"input": 1e-31, "output": 1}}', "for 'openai/x.input', not 1E-31"),
+        ('{"openai/x": {"input": "1e-31", "output": 1}}', "for 'openai/x.input', not 1e-31"),
+        ('{"openai/x": {"input": 1e-9999999999999999999, "output": 1}}', "the exponent of 1e-9999999999999999999 is"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(text: str, because: str) -> None:

@@ -7,6 +7,8 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+MOST_PLACES: Final = 30
+"""Most decimal places of an amount: the database has a limit, and nobody can read longer ones."""
 _SHOWN: Final = 60
 _FAULTS: Final = {
     "Expecting value": "no value begins here",
@@ -49,7 +51,9 @@ def json_mapping(text: str, *, what: str, example: str) -> dict[str, Any]:
     `what`: what it maps to what, for the message.
     """
     try:
-        given = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_no_duplicates)
+        given = json.loads(
+            text, parse_float=_decimal, parse_constant=_refuse_constant, object_pairs_hook=_no_duplicates
+        )
     except (ValueError, RecursionError) as error:
         raise ValueError(f"should be JSON such as {example}: {json_fault(error)}") from error
     if not isinstance(given, dict):
@@ -74,14 +78,27 @@ def strict_json(data: bytes) -> Any:
 
 
 def amount_of(value: Any) -> Decimal | None:
-    """A number in JSON, or in a text in JSON; None if it is none."""
+    """A number in JSON, or in a text in JSON; None if it is none, or has more than MOST_PLACES."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return None
     try:
         amount = Decimal(value)
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() else None
+    return amount if amount.is_finite() and has_few_places(amount) else None
+
+
+def has_few_places(amount: Decimal) -> bool:
+    """Whether a finite amount has at most MOST_PLACES decimal places."""
+    _, _, exponent = amount.as_tuple()
+    return isinstance(exponent, int) and exponent >= -MOST_PLACES
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"the exponent of {text[:_SHOWN]} is too large") from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-from flowyard.exact_json import amount_of, json_mapping
+from flowyard.exact_json import MOST_PLACES, amount_of, json_mapping
 from flowyard.language.nodes import ModelSettings, TokenPrice
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.providers import PROVIDERS
@@ -95,7 +95,8 @@ def _read_price(model: str, price: Any) -> TokenPrice:
 def _read_amount(name: str, value: Any) -> Decimal:
     amount = amount_of(value)
     if amount is None or not 0 <= amount <= _MOST:
-        raise ValueError(f"should have an amount from 0 to {_MOST:,} for '{name}', not {value}")
+        what = f"an amount from 0 to {_MOST:,} with at most {MOST_PLACES} decimal places"
+        raise ValueError(f"should have {what} for '{name}', not {value}")
     return amount
 
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from flowyard.exact_json import MOST_PLACES, has_few_places
 from flowyard.language.problems import KeyPath, Position, Problem
 from flowyard.language.reading.source import MappingNode, ScalarNode, SequenceNode, YamlNode
 from flowyard.language.values.references import Finding
 
 MAX_PROBLEMS: Final = 100
 _WORDS: Final = re.compile(r"\w+")
+_ZERO: Final = re.compile(r"[-+]?0[xo]?[0._]*(?:[eE].*)?")
+"""A number that is 0 as it is written: others may be too small for a float."""
 # These problems may be consequences of a part that was removed because of another problem.
 _ABOUT_NAMES: Final = {"state": ("unknown-field", "undeclared-output", "invalid-inputs"), "nodes": ("unknown-node",)}
 
@@ -56,9 +59,14 @@ class SourceDocument:
         """The number at `path`, as it is written in the document: a float can't represent 0.1 exactly."""
         node = self.node(path)
         try:
-            return Decimal(node.text) if isinstance(node, ScalarNode) else Decimal(str(given))
+            amount = Decimal(node.text) if isinstance(node, ScalarNode) else Decimal(str(given))
         except InvalidOperation:
-            return Decimal(str(given))
+            amount = Decimal(str(given))
+        is_tiny = not amount and isinstance(node, ScalarNode) and not _ZERO.fullmatch(node.text)
+        if is_tiny or not has_few_places(amount):
+            message = f"'{path[-1]}' has more than {MOST_PLACES} decimal places"
+            self.error("out-of-range", path, message, "round it")
+        return amount
 
     def position(self, path: KeyPath) -> Position:
         """Where the value at `path` begins in the text."""
