@@ -29,6 +29,7 @@ MODEL := $(VENV)/.done-model
 PRODUCT := $(VENV)/.done-product
 TOOLS := $(VENV)/.done-tools
 ASSETS := $(VENV)/.done-assets
+SIGNERS := $(VENV)/.done-signers
 # What Flowyard is compared with is kept outside of this checkout, with nothing of it in .venv.
 PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowyard/bench-peers
 SERVICES := registry executor gateway dashboard embedded cli
@@ -96,13 +97,13 @@ export DEMO
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(TOOLS) $(MODEL) $(ASSETS) ## Make .venv with the product, the local model, and the tools for tests and checks.
+setup: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) ## Make .venv with the product, the local model, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
 demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
-test: $(TOOLS) $(MODEL) $(ASSETS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
+test: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
 	@$(BIN)/pytest -m 'not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a million runs stored (about a minute).
@@ -209,7 +210,7 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 
 clean: ## Remove .venv and all other generated files.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutate_cache .import_linter_cache .grimp_cache
-	@rm -rf $(PAGES)/node_modules $(VENDOR)
+	@rm -rf $(PAGES)/node_modules $(VENDOR) $(NODE_SIGNERS)/node_modules
 	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A lock must not contain any address of an index or a file: each machine has its own.
@@ -263,6 +264,14 @@ $(ASSETS): $(PAGES)/package.json $(PAGES)/package-lock.json $(VENV)/.done-uv
 	@$(NPM) ci --loglevel=error --prefix $(PAGES)
 	@mkdir -p $(VENDOR)
 	@cd $(PAGES)/node_modules && cp htmx.org/dist/htmx.min.js htmx-ext-sse/dist/sse.min.js '$(CURDIR)/$(VENDOR)'
+	@touch $@
+
+# What signs webhooks as their senders do, in JavaScript, for tests.
+NODE_SIGNERS := tests/support/node_signers
+
+$(SIGNERS): $(NODE_SIGNERS)/package.json $(NODE_SIGNERS)/package-lock.json $(VENV)/.done-uv
+	@echo 'Fetching what signs webhooks in tests (half a MB)'
+	@$(NPM) ci --loglevel=error --prefix $(NODE_SIGNERS)
 	@touch $@
 
 # No package's script is run: one of them would report the installation.

