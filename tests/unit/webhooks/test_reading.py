@@ -130,6 +130,14 @@ def test_a_field_that_is_repeated_is_a_list() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["github", "slack", "twilio"])
+def test_a_body_that_could_be_read_in_two_ways_is_not_read(name: str) -> None:
+    request = PARTIES[name].signed(form({"payload": "{}"})).with_headers(("Content-Type", "application/json"))
+    with pytest.raises(Unverified) as caught:
+        receive(PARTIES[name].scheme, request, NOW)
+    assert caught.value.reason == "repeated_header"
+
+
 def change(**value: Any) -> dict[str, Any]:
     return {
         "field": "messages",

@@ -74,6 +74,7 @@ def test_a_standard_message_is_verified_by_any_of_its_signatures(signature: str)
         (V1A, "wrong_signature"),
         (V1[3:], "malformed_signature"),
         (" ".join([V1] * 11), "malformed_signature"),
+        (" ".join([V1, *[V1A] * 5]), "malformed_signature"),
     ],
 )
 def test_a_standard_message_without_a_signature_of_its_secret_is_refused(signature: str, expected: str) -> None:
