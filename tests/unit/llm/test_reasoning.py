@@ -59,7 +59,8 @@ async def test_reasoning_in_a_field_of_its_own_is_kept_apart(
 async def test_a_message_of_several_parts_is_read(models: Models, on_token: OnToken | None) -> None:
     """As Mistral's reasoning models send it."""
     thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
-    parts = [thoughts, {"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]
+    nothing = {"type": "text", "text": None}
+    parts = [thoughts, {"type": "text", "text": "Yes"}, nothing, {"type": "text", "text": "."}]
     reply = await reply_of(models, DIRECT, openai_answer(content=parts), on_token)
     assert (reply.text, reply.reasoning) == ("Yes.", "Hm")
 

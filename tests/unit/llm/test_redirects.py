@@ -7,6 +7,7 @@ import httpx
 
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.litellm_http import guarded_http
+from flowyard.llm.litellm_responses import GuardedCall
 from support.wire.behaviour import Status, Text
 from support.wire.openai import openai_server
 
@@ -21,7 +22,7 @@ async def statuses(url: str) -> list[int]:
 
 async def test_within_a_call_no_client_follows_and_outside_all_do() -> None:
     async with openai_server([Text("hi")]) as other, openai_server([Status(307, {"Location": other.url})]) as server:
-        with guarded_http(REPLY_LIMIT):
+        with guarded_http(GuardedCall(REPLY_LIMIT)):
             assert await statuses(server.url) == [307, 307]
         assert other.requests == []
         assert await statuses(server.url) == [200, 200]

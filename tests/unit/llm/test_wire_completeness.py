@@ -141,8 +141,9 @@ def whole_claude(reason: str | None) -> dict[str, Any]:
 async def test_a_whole_answer_is_complete(
     models: Models, provider: Provider, answer: dict[str, Any], ending: str, *, streamed: bool
 ) -> None:
-    reply = await reply_of(models, provider, json.dumps(answer), streamed=streamed, kind="application/json")
-    assert (reply.text, reply.ending.how) == ("hi", ending)
+    for kind in ("application/json", "text/plain", "application/octet-stream"):
+        reply = await reply_of(models, provider, json.dumps(answer), streamed=streamed, kind=kind)
+        assert (reply.text, reply.ending.how) == ("hi", ending)
 
 
 async def test_a_whole_answer_with_thoughts_and_usage_is_taken_in_anthropics_format(models: Models) -> None:

@@ -137,6 +137,25 @@ async def test_a_reply_that_was_cut_off_after_its_reasoning_is_none_of_reasoning
 
 @STREAMED
 @OPENAIS
+@pytest.mark.parametrize(
+    ("reason", "ending"),
+    [
+        ("MAX_TOKENS", ReplyEnding("length")),
+        ("max_output_tokens", ReplyEnding("length")),
+        ("SAFETY", ReplyEnding("filtered", "SAFETY")),
+        ("guardrail_intervened", ReplyEnding("filtered", "guardrail_intervened")),
+        ("STOP", ReplyEnding()),
+        ("eos", ReplyEnding()),
+    ],
+)
+async def test_a_reason_that_a_proxy_passes_on_as_it_is_means_the_same(
+    provider: Provider, models: Models, reason: str, ending: ReplyEnding, on_token: OnToken | None
+) -> None:
+    assert (await reply_of(models, provider, openai_answer(reason, content="half a"), on_token)).ending == ending
+
+
+@STREAMED
+@OPENAIS
 async def test_a_prompt_that_a_filter_blocks_is_filtered(
     provider: Provider, models: Models, on_token: OnToken | None
 ) -> None:

@@ -15,10 +15,11 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models
 from support.wire.behaviour import Behaviour, Odd, Raw, Text
-from support.wire.providers import Provider
+from support.wire.providers import ANTHROPIC, DIRECT, GOOGLE, OPENAI, Provider
 from support.wire.server import WireServer
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
+OPENAIS = pytest.mark.parametrize("provider", [OPENAI, DIRECT], ids=lambda provider: provider.name)
 RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7.5s"}
 AZURE = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True}}}
 
@@ -102,6 +103,73 @@ async def test_an_error_in_an_answer_is_read_as_one(
         assert failure.detail.endswith(f"check its name (404): {error}")
     else:
         assert failure.detail == detail
+
+
+def completion(**choice: Any) -> dict[str, Any]:
+    said = {"role": "assistant", "content": "half a"}
+    choices = [{"index": 0, "message": said, "delta": said, "finish_reason": "stop", **choice}]
+    return {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
+
+
+@STREAMED
+@OPENAIS
+@pytest.mark.parametrize(
+    ("value", "detail"),
+    [
+        (
+            {"object": "error", "message": "4096 at most", "code": 400},
+            "the request was not accepted (400): 4096 at most",
+        ),
+        (completion(error={"message": "it died", "code": 502}), "the provider failed (502): it died"),
+        (completion(finish_reason="error", error={"message": "it died"}), "it died"),
+    ],
+    ids=["as a whole", "beside the reply", "with a reason"],
+)
+async def test_an_error_is_found_wherever_it_stands(
+    provider: Provider, models: Models, value: Any, detail: str, on_token: OnToken | None
+) -> None:
+    """As vLLM and its like, and OpenRouter, send it."""
+    assert (await fail(models, provider, Odd(value), on_token)).detail == detail
+
+
+@pytest.mark.parametrize("provider", [OPENAI, DIRECT, ANTHROPIC, GOOGLE], ids=lambda provider: provider.name)
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [('{"message": "busy", "code": 503}', "the provider failed (503): busy"), ("overloaded", "overloaded")],
+    ids=["json", "text"],
+)
+async def test_an_event_that_is_called_an_error_is_one(
+    provider: Provider, models: Models, data: str, detail: str
+) -> None:
+    event = Raw(f"event: error\ndata: {data}\n\n".encode())
+    failure = await fail(models, provider, event, lambda token: None)
+    assert (isinstance(failure, ProviderError), failure.detail) == (True, detail)
+
+
+@STREAMED
+@OPENAIS
+@pytest.mark.parametrize(
+    "value",
+    [
+        completion(message={"content": 5}, delta={"content": 5}),
+        completion(message={"content": [5]}, delta={"content": [5]}),
+        {**completion(), "choices": {"0": {}}},
+        {"detail": "Not authenticated"},
+        True,
+    ],
+    ids=str,
+)
+async def test_an_answer_in_no_format_comes_without_a_librarys_words_and_a_status_that_nobody_sent(
+    provider: Provider, models: Models, value: Any, on_token: OnToken | None
+) -> None:
+    failure = await fail(models, provider, Odd(value), on_token)
+    assert type(failure) is ProviderError
+    assert failure.detail in (
+        "the answer is not a chat completion",
+        "the answer is not in this provider's format",
+        "the answer is JSON, but not in this provider's format",
+        "the stream ended in the middle of the reply",
+    )
 
 
 @STREAMED

@@ -70,6 +70,15 @@ async def test_a_stream_is_read_in_every_form_of_event_streams(provider: Provide
     assert (reply.usage.tokens_in, reply.usage.tokens_out) == (20, 5)
 
 
+@EVENTS
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/octet-stream"])
+async def test_a_stream_is_read_whatever_media_type_it_claims(provider: Provider, models: Models, kind: str) -> None:
+    body = with_comments(body_of(provider)).encode()
+    async with provider.serve([Raw(body, kind=kind)]) as server:
+        reply = await models.reply(call_of(provider, server.url), lambda token: None)
+    assert (reply.text, reply.usage.tokens_out) == ("".join(WORDS), 5)
+
+
 @asynccontextmanager
 async def serving_bytes(pieces: Sequence[bytes], kind: str) -> AsyncIterator[str]:
     """Each piece is a packet of its own."""

@@ -12,7 +12,9 @@ from flowyard.llm.failures import brief
 from flowyard.llm.reasoning import Reasoning
 from flowyard.llm.streamed_text import whole_text
 
-CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
+CUT_OFF: Final = frozenset({
+    "length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length", "MAX_TOKENS",
+})  # fmt: skip
 BROKEN: Final = frozenset({
     "abort", "error", "insufficient_system_resource", "network_error", "pause_turn",
     "ERROR", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE", "TOO_MANY_TOOL_CALLS",
@@ -21,6 +23,11 @@ BROKEN: Final = frozenset({
 """What vLLM, OpenRouter, DeepSeek, Zhipu, Anthropic, Cohere and Google name as reason if a reply breaks off."""
 _REFUSED: Final = frozenset({"refusal"})
 _FILTERED: Final = frozenset({"content_filter", "sensitive"})
+_FILTERS: Final = frozenset({
+    "content_filtered", "guardrail_intervened",
+    "BLOCKLIST", "IMAGE_SAFETY", "LANGUAGE", "PROHIBITED_CONTENT", "RECITATION", "SAFETY", "SPII",
+})  # fmt: skip
+"""Reasons of Bedrock and Google that name their filter. Proxies in OpenAI's format may pass them on as they are."""
 _MOST_NAME: Final = 200
 """Most characters of the name of a model, and of the id of an answer."""
 _THINKS: Final = ("<think>", "<thinking>", "<reasoning>")
@@ -57,6 +64,8 @@ class Outcome:
             return ReplyEnding("refused", whole_text(self.refusal or text))
         if self.reason in _FILTERED:
             return ReplyEnding("filtered", self.filters, was_prompt=self.was_prompt)
+        if self.reason in _FILTERS:
+            return ReplyEnding("filtered", self.filters or self.reason)
         if self.reason not in CUT_OFF:
             return COMPLETE
         start = text.lstrip()

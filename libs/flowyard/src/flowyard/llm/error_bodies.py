@@ -82,10 +82,22 @@ def _status_in(message: str) -> int | None:
 
 
 def refuse_error(answer: Any) -> None:
-    """Raises ErrorInReply if the JSON of an answer or an event is an error."""
+    """Raises ErrorInReply if the JSON of an answer or an event is an error, or its reply has one in its place."""
     first = answer[0] if isinstance(answer, list) and answer else answer
-    if isinstance(first, dict) and first.get("error"):
+    if not isinstance(first, dict):
+        return
+    if first.get("error") or first.get("object") == "error":
         raise ErrorInReply(json.dumps(first))
+    choices = first.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("error"):
+            raise ErrorInReply(json.dumps({"error": choice["error"]}))
+
+
+def refuse_event(kind: str, data: str) -> None:
+    """Raises ErrorInReply for an event that is called an error, whatever its data are."""
+    if kind == "error":
+        raise ErrorInReply(data)
 
 
 def refuse_page(start: str) -> None:

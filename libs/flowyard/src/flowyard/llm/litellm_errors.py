@@ -36,11 +36,18 @@ NeverSent = (aiohttp.ClientConnectorError, httpx.UnsupportedProtocol)
 
 
 def translate(
-    error: BaseException, settings: ModelSettings, *, secrets: Secrets, now: datetime, proxy: str | None = None
+    error: BaseException,
+    settings: ModelSettings,
+    *,
+    secrets: Secrets,
+    now: datetime,
+    proxy: str | None = None,
+    is_answered: bool = False,
 ) -> ModelError:
     """The ModelError for any exception of a LiteLLM call. `now`: for a Retry-After that is a date.
 
-    `proxy`: the host of the proxy that the call went through.
+    `proxy`: the host of the proxy that the call went through. `is_answered`: see GuardedCall; so if no error was found
+    in the answer, LiteLLM can't read it, whatever status it makes up.
     """
     chain = list(failures.chain(error))
     broken = next((each for each in chain if isinstance(each, BrokenReply)), None)
@@ -70,6 +77,8 @@ def translate(
         return failures.broken(settings, "the answer is not valid JSON")
     if _is_malformed(error, chain):
         return failures.broken(settings, "the answer is JSON, but not in this provider's format")
+    if is_answered:
+        return failures.broken(settings, "the answer is not in this provider's format")
     return _from_litellm(error, settings, secrets=secrets, now=now)
 
 

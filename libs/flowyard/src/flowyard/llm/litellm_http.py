@@ -25,15 +25,11 @@ _call: ContextVar[GuardedCall | None] = ContextVar("_call", default=None)
 
 
 @contextmanager
-def guarded_http(reply_limit: int, provider: str = "") -> Iterator[GuardedCall]:
-    """Within this block a redirect is an answer like any other, and responses are `GuardedResponse`s.
-
-    `provider`: LiteLLM's name.
-    """
-    call = GuardedCall(reply_limit, provider)
+def guarded_http(call: GuardedCall) -> Iterator[None]:
+    """Within this block a redirect is an answer like any other, and responses are `GuardedResponse`s."""
     token = _call.set(call)
     try:
-        yield call
+        yield
     finally:
         _call.reset(token)
 

@@ -79,11 +79,10 @@ class LiteLLMModel:
         proxy = proxy_for(settings.api_base or "https://api.example.com", os.environ)
         if proxy and (fault := proxy_fault(proxy)) is not None:
             raise failures.refused(settings, fault)
+        guarded = GuardedCall(self._reply_limit, LITELLM_NAMES.get(settings.provider, settings.provider))
         try:
             async with asyncio.timeout(settings.timeout):
-                with guarded_http(
-                    self._reply_limit, LITELLM_NAMES.get(settings.provider, settings.provider)
-                ) as guarded:
+                with guarded_http(guarded):
                     return await _send(call, access.key, on_token, guarded)
         except ModelError:
             raise
@@ -96,7 +95,9 @@ class LiteLLMModel:
             raise failures.timed_out(settings) from error
         except _FAILURES as error:
             through = shown(proxy) if proxy else None
-            failure = translate(error, settings, secrets=secrets, now=datetime.now(UTC), proxy=through)
+            failure = translate(
+                error, settings, secrets=secrets, now=datetime.now(UTC), proxy=through, is_answered=guarded.is_answered
+            )
             cause = failures.cause_of(error, secrets)
         # Outside of the except block: else an error that contains the key would be the context of this one.
         raise failure from cause

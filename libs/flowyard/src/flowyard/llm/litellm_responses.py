@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx
 
 from flowyard.exact_json import json_fault
-from flowyard.llm.error_bodies import refuse_error, refuse_page
+from flowyard.llm.error_bodies import refuse_error, refuse_event, refuse_page
 from flowyard.llm.event_stream import ENCODINGS, BrokenReply, EventDecoder, LineDecoder, too_large
 from flowyard.llm.openai_replies import MAX_STREAM_RATIO
 from flowyard.llm.providers import DIRECT
@@ -28,7 +28,7 @@ _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 _NULL: Final = re.compile(r'"(?:error|parts|usage)"\s*:\s*null')
 _SECOND: Final = re.compile(r'"index"\s*:\s*[1-9]')
 _EVENTS: Final = "text/event-stream"
-_TEXTS: Final = frozenset({_EVENTS, "application/json", "text/html"})
+_TEXTS: Final = frozenset({_EVENTS, "application/json", "application/octet-stream", "text/html", "text/plain"})
 _DONE: Final = "[DONE]"
 _LAST_EVENT: Final = "message_stop"
 """Of Anthropic's streams."""
@@ -42,17 +42,20 @@ class GuardedCall:
     """One call. `limit`: most bytes of its reply. `provider`: LiteLLM's name.
 
     `is_complete`: whether its stream came to its end, as far as LiteLLM doesn't know it; None: LiteLLM knows.
+    `is_answered`: there is an answer whose status is no error's, and whose errors this module finds by itself.
     """
 
     limit: int
     provider: str = ""
     is_complete: bool | None = None
+    is_answered: bool = False
 
 
 def guard(response: httpx.Response, call: GuardedCall) -> httpx.Response:
     """The response itself, made a GuardedResponse."""
     response.__class__ = GuardedResponse
     response.extensions["call"] = call
+    call.is_answered = response.is_success and call.provider in _EVENTS_OF_JSON | _LINES_OF_JSON
     return response
 
 
@@ -154,7 +157,9 @@ class _Stream:
         self._received = 0
         self._has_begun = False
         self._whole: bytearray | None = None
-        self._events = EventDecoder() if kind == _EVENTS and call.provider not in _LINES_OF_JSON else None
+        is_text = kind in _TEXTS and call.provider in _EVENTS_OF_JSON
+        has_events = (kind == _EVENTS or is_text) and call.provider not in _LINES_OF_JSON
+        self._events = EventDecoder() if has_events else None
         self._lines = LineDecoder() if call.provider in _LINES_OF_JSON else None
         self._parts: list[str] = []
 
@@ -229,6 +234,7 @@ class _Stream:
         return f"{data}\n".encode()
 
     def _line(self, data: str, kind: str) -> bytes:
+        refuse_event(kind, data)
         if data != _DONE and (data.startswith("{") or self._call.provider in _EVENTS_OF_JSON):
             data = _simplified(data, _json_of(data))
         else:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from flowyard.llm.calls import ModelReply, OnToken, Usage, token_count
 from flowyard.llm.direct_prices import Billing
 from flowyard.llm.endings import BROKEN, Outcome, stopped_in_the_middle
-from flowyard.llm.error_bodies import filter_names, refuse_error, refuse_page
+from flowyard.llm.error_bodies import filter_names, refuse_error, refuse_event, refuse_page
 from flowyard.llm.event_stream import BrokenReply, EventDecoder, too_large
 from flowyard.llm.streamed_text import StreamedText, whole_text
 
@@ -63,7 +63,7 @@ def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[st
 def _text_in(content: Any) -> str:
     """The text of a message. Mistral's reasoning models send a list of parts; others, such as thoughts, are no text."""
     if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+        return "".join(_text_in(part.get("text")) for part in content if part.get("type") == "text")
     if not isinstance(content, str | None):
         raise TypeError("the content is not a text")
     return content or ""
@@ -111,6 +111,7 @@ class StreamedReply:
             self._whole += chunk
             return
         for data in self._events.feed(chunk):
+            refuse_event(self._events.kind, data)
             self._read_event(data)
 
     def end(self) -> tuple[ModelReply, Billing]:
