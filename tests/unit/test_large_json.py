@@ -9,7 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from flowyard.large_json import COMPACT, LIGHT, decoded, encoded, is_light, is_light_text, loads, parts
+from flowyard.errors.runs import CommitRefused
+from flowyard.large_json import COMPACT, LIGHT, decoded, encoded, encoded_each, is_light, is_light_text, loads, parts
+from flowyard.runs.large_values import json_bytes, sizes_of
+from flowyard.storage.database import dumps
 from support.holding import LONGEST_S
 
 SIZE: Final = 1_000_000
@@ -83,3 +86,24 @@ def test_heavy_text_that_is_no_json_is_refused(end: str) -> None:
 def test_what_json_cant_hold_is_refused_in_parts_too() -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         list(parts([[0] * LIGHT, float("inf")]))
+
+
+@pytest.mark.parametrize("what", LARGE)
+async def test_large_values_carry_their_json(what: str) -> None:
+    values = {"a": LARGE[what], 'b"': 1}
+    carrying = await encoded_each(values)
+    assert carrying == values
+    assert dumps(carrying) == COMPACT.encode(values)
+    assert sizes_of(carrying) == {name: json_bytes(value) for name, value in values.items()}
+
+
+async def test_large_values_that_json_cant_hold_are_refused_where_they_are_stored() -> None:
+    carrying = await encoded_each({"a": [0] * LIGHT, "b": float("inf")})
+    assert sizes_of(carrying) == {"a": 0, "b": 0}
+    with pytest.raises(CommitRefused, match="Out of range float"):
+        dumps(carrying)
+
+
+async def test_small_values_stay_as_they_are() -> None:
+    values = {"a": [1] * 1_000}
+    assert await encoded_each(values) is values

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from json import loads
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,7 +31,7 @@ async def test_a_claim_says_what_its_run_is(stored: Stored) -> None:
     revision = await stored.workflow("poems")
     claim = await stored.claimed("poems", inputs={"topic": "sea"}, timeout_s=60.0)
     assert (claim.workflow, claim.revision, claim.digest) == ("poems", revision.number, revision.digest)
-    assert (claim.inputs, claim.attempt, claim.epoch, claim.last_seq) == ({"topic": "sea"}, 1, 1, 1)
+    assert (loads(claim.inputs), claim.attempt, claim.epoch, claim.last_seq) == ({"topic": "sea"}, 1, 1, 1)
     assert (claim.engine, claim.has_steps, claim.cancel_requested) == (ENGINE, False, False)
     assert claim.left_s == pytest.approx(60.0, abs=1)
     assert claim.waited_s >= 0

@@ -26,7 +26,7 @@ async def remote(database_url: str, nats_url: str, tmp_path: Path) -> AsyncItera
 async def test_a_run_by_name_shows_its_progress_and_then_what_a_run_of_a_file_shows(remote: Remote) -> None:
     async with remote.running(*RAIN, "-i", "lines=2") as command:
         claim = await remote.hands.take()
-        assert claim.inputs == {"topic": "rain", "lines": 2}
+        assert json.loads(claim.inputs) == {"topic": "rain", "lines": 2}
         await remote.hands.step(claim, "draft", {"draft": "Drops"})
         await command.says("draft: done in")
         await remote.hands.step(claim, "write", {"poem": "Rain on the roof"})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from flowyard.errors.steps import ProviderError
 from flowyard.graph.maps import MOST_AT_ONCE
+from flowyard.graph.results import digest_of
 from flowyard.llm.calls import ModelCall
 from flowyard.runs.events import StepFailed, StepFinished, StepStarted
 from support.waiting import eventually
@@ -306,3 +310,14 @@ async def test_a_map_can_go_on_in_several_branches() -> None:
     edges = "- {from: [a, b], to: j}\n        - {from: j, to: END}"
     outcome = await run(_map(after="[a, b]", names="a b j", edges=edges), {"items": [1, 2]})
     assert outcome.path == ["work", "work", "a", "b", "j"]
+
+
+@pytest.mark.parametrize("items", [[{"b": 1, "a": {"d": None, "c": "é"}}] * 40, [[{"b": [1], "a": 2.5}] * 30_000] * 3])
+async def test_the_digest_of_items_is_that_of_their_json_however_large_they_are(items: list[Any]) -> None:
+    """Runs of earlier releases have recorded it."""
+    by_some = (json.dumps(items[start : start + 32], sort_keys=True) for start in range(0, len(items), 32))
+
+    async def pause() -> None:
+        pass
+
+    assert await digest_of(items, pause) == hashlib.sha256("".join(by_some).encode()).hexdigest()

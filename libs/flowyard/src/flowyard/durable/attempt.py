@@ -7,11 +7,11 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from flowyard.durable.clock import DatabaseClock
@@ -30,6 +30,7 @@ from flowyard.graph.run import RunResult, drive
 from flowyard.graph.walk import Walk
 from flowyard.language.inputs import are_large, valid_inputs
 from flowyard.language.workflow import Workflow
+from flowyard.large_json import decoded, encoded_each
 from flowyard.llm.models import Models
 from flowyard.runs.budget import Amount, BudgetAccount
 from flowyard.runs.claim import Claim
@@ -204,10 +205,9 @@ class Attempt:
         spent = await spent_before(parts.history, claim, has_lost_calls=bool(lost)) if has_budget else Amount()
         for call in lost:
             self._journal.lose_call(call)
-        if are_large(claim.inputs):
-            inputs = await asyncio.to_thread(valid_inputs, workflow, claim.inputs)
-        else:
-            inputs = valid_inputs(workflow, claim.inputs)
+        given = await decoded(claim.inputs)
+        check = partial(valid_inputs, workflow, given)
+        inputs = await asyncio.to_thread(check) if are_large(given) else check()
         marking = Marking(compiled.plan, inputs, claim.fork.changes_before if claim.fork is not None else no_changes)
         steps = StepContext(
             run_id=str(claim.run_id),
@@ -229,7 +229,7 @@ class Attempt:
             budget_gate=self._budget_gate(workflow, spent),
             limits=parts.call_limits(claim.workflow),
             engine=claim.engine,
-            vault=self._vault(workflow),
+            vault=self._vault(workflow, inputs),
         )
         # A model that can't be opened now fails the step that needs it, which may have a fallback.
         with suppress(ModelError):
@@ -260,11 +260,11 @@ class Attempt:
             on_refusal=partial(parts.observer.budget_refused, self.claim),
         )
 
-    def _vault(self, workflow: Workflow) -> SealedVault:
+    def _vault(self, workflow: Workflow, inputs: Mapping[str, Any]) -> SealedVault:
         """Raises SecretsNotConfigured, UnreadableSecret: before any call is paid."""
         vault = SealedVault(workflow.name, self.parts.box)
         for name in workflow.secrets:
-            vault.open(name, str(self.claim.inputs.get(name, "")))
+            vault.open(name, str(inputs.get(name, "")))
         return vault
 
     async def _hand_back(self, *waits: StepWait, at_once: bool = True) -> None:
@@ -277,14 +277,15 @@ class Attempt:
         for wait in waits:
             self._journal.wait(wait.step, wait.error, wait.seconds)
         event = RunQueued("drained") if at_once else RunWaiting(waits[0].seconds, node=waits[0].step.node)
-        snapshot = new_snapshot(walk, claim, self._journal.settled) if walk is not None else None
+        snapshot = await new_snapshot(walk, claim, self._journal.settled) if walk is not None else None
         await self._journal.hand_back(event, snapshot)
         self.parts.observer.handed_back(claim, waits=not at_once)
 
     async def _finish(self, result: RunResult) -> None:
         self.is_ending = True
         duration = (self.parts.clock.now() - self.claim.started_at).total_seconds()
-        end = await self._journal.finish(RunFinished(result.status, duration, result.outputs, result.error))
+        outputs = await encoded_each(result.outputs)
+        end = await self._journal.finish(RunFinished(result.status, duration, outputs, result.error))
         self.parts.observer.finished(self.claim, end)
 
     async def _record_lost_calls(self) -> None:

@@ -11,18 +11,17 @@ from typing import Final
 from uuid import UUID
 
 from flowyard.durable.patience import patiently
-from flowyard.errors.runs import CommitRefused
 from flowyard.graph.marking import Marking
 from flowyard.graph.run import Pages
 from flowyard.graph.snapshot import restore, snapshot_of
 from flowyard.graph.walk import Walk
+from flowyard.large_json import encoded
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decode_all
 from flowyard.runs.events import Event
 from flowyard.runs.open_calls import OpenCalls
 from flowyard.runs.run import CallStart, Step, StepCalls
-from flowyard.storage.database import dumps
 from flowyard.storage.history import History
 
 PAGE: Final = 5_000
@@ -65,14 +64,14 @@ async def ended_steps(
             yield rows
 
 
-def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
+async def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
     """JSON. None where the next replay is short without one. `settled`: how many rows this claim has added."""
     behind = walk.replayed + settled
     if claim.engine == 0 or not walk.is_replayed or walk.failed or behind == 0:
         return None
     # Without one, too, the run goes on, only later.
-    with suppress(CommitRefused):
-        snapshot = dumps(snapshot_of(walk.marking))
+    with suppress(TypeError, ValueError, RecursionError):
+        snapshot = await encoded(snapshot_of(walk.marking))
         if behind > MOST_BEHIND or len(snapshot) <= behind * BYTES_PER_ROW:
             return snapshot
     return None

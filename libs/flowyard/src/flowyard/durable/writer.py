@@ -124,7 +124,7 @@ class RunWriter:
         """After `stop`: ends the run, with everything that is gathered. Raises ClaimLost, CommitRefused."""
         self.append(event)
         commit = self.pending
-        commit.status, commit.outputs = event.status, dumps(dict(event.outputs))
+        commit.status, commit.outputs = event.status, dumps(event.outputs)
         commit.error = dumps(failure_data(event.error)) if event.error is not None else None
         await self._commit()
 

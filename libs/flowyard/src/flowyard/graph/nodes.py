@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
 from langgraph import graph as langgraph
@@ -59,10 +60,11 @@ def step_place(node: Node, plan: Plan) -> Place:
     handled: Handled = "goto" if isinstance(node.on_error, Goto) else node.on_error
 
     async def run(branch: Branch, walk: Walk) -> list[Branch]:
-        end = await perform(work, branch.state, StepId(node.id, branch.visit), handled, walk)
-        # Many may end together: their commit is one.
-        await walk.take_turn()
-        return walk.end_step(branch, end)
+        with at_work(step := StepId(node.id, branch.visit), walk):
+            end = await perform(work, branch.state, step, handled, walk)
+            # Many may end together: their commit is one.
+            await walk.take_turn()
+            return await walk.end_step(branch, end)
 
     return run
 
@@ -74,17 +76,26 @@ def map_place(node: Node, plan: Plan) -> Place:
 
     async def run(branch: Branch, walk: Walk) -> list[Branch]:
         async def run_item(index: int, item: Any) -> StepFinished | StepFailed:
-            step = StepId(node.id, branch.visit, index)
-            return await perform(work, {**branch.state, map_.item: item}, step, map_.on_item_error, walk)
+            with at_work(step := StepId(node.id, branch.visit, index), walk):
+                return await perform(work, {**branch.state, map_.item: item}, step, map_.on_item_error, walk)
 
-        return walk.end_map(branch, await execute_items(map_, branch, walk, run_item))
+        return await walk.end_map(branch, await execute_items(map_, branch, walk, run_item))
 
     return run
 
 
 async def choice_place(branch: Branch, walk: Walk) -> list[Branch]:
     """A place without work: a START that chooses, or a join that does."""
-    return walk.choose(branch)
+    return await walk.choose(branch)
+
+
+@contextmanager
+def at_work(step: StepId, walk: Walk) -> Iterator[None]:
+    """At the end of the block, what comes of the step is recorded: until then, the run isn't handed back."""
+    try:
+        yield
+    finally:
+        walk.recorder.end(step)
 
 
 async def perform(work: Work, values: Any, step: StepId, handled: Handled, walk: Walk) -> StepFinished | StepFailed:
@@ -111,8 +122,6 @@ async def perform(work: Work, values: Any, step: StepId, handled: Handled, walk:
         raise walk.fail(failure) from error
     except FlowyardError as error:
         return StepFailed(step, clock() - started, failure_of(error, step.node), handled)
-    finally:
-        recorder.end(step)
 
 
 def _started(work: Work, step: StepId, waited: float, walk: Walk) -> StepStarted:

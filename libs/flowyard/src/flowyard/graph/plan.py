@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import assert_never
 
 from flowyard.graph.state import State, Write, after_write, reducers
 from flowyard.graph.transitions import Decision, decide, nested_loops
 from flowyard.language.flow import Flow
 from flowyard.language.nodes import Goto
+from flowyard.language.values.expressions import Expression
 from flowyard.language.values.reducers import Reducer
-from flowyard.language.workflow import END, START, Loop, Map, Next, Workflow
+from flowyard.language.workflow import END, START, Loop, Map, Next, Routes, Transition, Workflow
+from flowyard.steps.reads import Reads
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Plan:
     @cached_property
     def maps(self) -> dict[str, Map]:
         return dict(self.workflow.maps)
+
+    @cached_property
+    def reads(self) -> dict[str, Reads]:
+        """Per place with a choice after it: what its conditions read."""
+        conditions = {place: _conditions(transition) for place, transition in self.workflow.transitions.items()}
+        return {place: Reads.of(some) for place, some in conditions.items() if some}
 
     @cached_property
     def inner_loops(self) -> dict[str, tuple[str, ...]]:
@@ -106,3 +115,15 @@ class Plan:
     def deciding(self) -> tuple[str, ...]:
         """The places where a branch continues without work: a START that chooses, and joins that do."""
         return (START, *self.workflow.joins) if self.chooses_at_start else self.workflow.joins
+
+
+def _conditions(transition: Transition) -> list[Expression]:
+    match transition:
+        case Routes(routes):
+            return [route.condition for route in routes]
+        case Loop(until=until):
+            return [until]
+        case Next() | Map():
+            return []
+        case _:
+            assert_never(transition)

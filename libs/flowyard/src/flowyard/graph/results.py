@@ -12,8 +12,10 @@ from flowyard.language.values.conform import conform
 from flowyard.language.values.limits import limit_fault
 from flowyard.language.values.types import Limited, without_null
 from flowyard.language.workflow import Map, Workflow
+from flowyard.large_json import parts
 from flowyard.runs.events import Failure
 
+_SORTED: Final = json.JSONEncoder(sort_keys=True)
 _AT_A_TIME: Final = 32
 """Items that are encoded at a time. The recorded digests depend on it."""
 Pause: TypeAlias = Callable[[], Awaitable[object]]
@@ -67,8 +69,9 @@ def item_result(map_: Map, outputs: Mapping[str, Any] | None, error: Failure | N
 
 async def digest_of(items: Sequence[Any], pause: Pause) -> str:
     """SHA-256 of the items as JSON, some of them at a time."""
-    digest, encode = hashlib.sha256(), json.JSONEncoder(sort_keys=True).encode
+    digest = hashlib.sha256()
     for start in range(0, len(items), _AT_A_TIME):
-        digest.update(encode(items[start : start + _AT_A_TIME]).encode())
-        await pause()
+        for part in parts(items[start : start + _AT_A_TIME], _SORTED):
+            digest.update(part.encode())
+            await pause()
     return digest.hexdigest()

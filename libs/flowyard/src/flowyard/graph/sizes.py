@@ -11,7 +11,7 @@ from flowyard.graph.marking import Marking
 from flowyard.graph.results import Pause
 from flowyard.graph.state import LOOPS
 from flowyard.runs.events import StepId
-from flowyard.runs.large_values import json_bytes
+from flowyard.runs.large_values import measured, sizes_of
 from flowyard.steps.context import SizeLimits
 
 _MANY: Final = 256
@@ -31,18 +31,18 @@ class Sizes:
     async def measure(self, marking: Marking, pause: Pause) -> None:
         """Of a run from where it stands."""
         for name, value in marking.state().items():
-            self.fields[name] = json_bytes(value)
+            self.fields[name] = await measured(value)
             await pause()
         for place, results in marking.results.items():
             values = list(results.by_item.values())
             for start in range(0, len(values), _MANY):
-                more = json_bytes(values[start : start + _MANY])
+                more = await measured(values[start : start + _MANY])
                 self.results[place] = self.results.get(place, 0) + more
                 await pause()
 
     def add(self, marking: Marking, step: StepId, outputs: Mapping[str, Any]) -> None:
         """What a step is about to write. Raises OutputsTooLarge, StateTooLarge: then nothing is added."""
-        sizes = {name: json_bytes(value) for name, value in outputs.items()}
+        sizes = sizes_of(outputs)
         written = sum(sizes.values())
         if written > self.limits.outputs:
             raise OutputsTooLarge(str(step), size=written, limit=self.limits.outputs)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from flowyard.graph.results import Results, collected, collected_fault, digest_o
 from flowyard.graph.sizes import Sizes
 from flowyard.graph.state import State
 from flowyard.graph.transitions import Decision, items_of
+from flowyard.large_json import out_of_the_loop
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
 from flowyard.runs.run import Ended
 from flowyard.steps.context import StepContext
@@ -63,7 +65,7 @@ class Walk:
     def recorder(self) -> Recorder:
         return self.steps.recorder
 
-    def end_step(self, branch: Branch, end: StepFinished | StepFailed) -> list[Branch]:
+    async def end_step(self, branch: Branch, end: StepFinished | StepFailed) -> list[Branch]:
         """Records how a step ended, and how the run continues. What is at work next. Raises NodeFailed."""
         outputs, failure = (end.outputs, None) if isinstance(end, StepFinished) else ({}, end)
         if failure is not None and failure.handled == "fail":
@@ -71,27 +73,29 @@ class Walk:
             raise self.fail(failure.error)
         handled = failure.handled if failure is not None else None
         try:
-            decision = self.plan.decision(branch.at, branch.state, outputs, handled)
+            decision = await self._decision(branch, outputs, handled)
         except FlowyardError as error:
             # The step has ended well, and stays so: what fails the run is the choice after it.
             self.recorder.settle(end)
             raise self.fail(failure_of(error, branch.at)) from error
         self.recorder.settle(end, decision.data, decision.event)
-        return self._advance(branch, decision, outputs)
+        # The run doesn't keep the JSON of its values.
+        return self._advance(branch, decision, dict(outputs))
 
-    def end_map(self, branch: Branch, outputs: dict[str, Any]) -> list[Branch]:
+    async def end_map(self, branch: Branch, outputs: dict[str, Any]) -> list[Branch]:
         """`outputs`: the collected results of the map's items. Raises NodeFailed."""
-        fault = collected_fault(self.plan.workflow, self.plan.maps[branch.at], outputs)
+        check = partial(collected_fault, self.plan.workflow, self.plan.maps[branch.at], outputs)
+        fault = await out_of_the_loop(check, outputs)
         if fault is not None:
             raise self.fail(failure_of(InvalidOutput(fault, reply=""), branch.at))
         self.sizes.end_map(self.marking, (branch.at, branch.visit), self.plan.maps[branch.at].collect_field)
-        decision = self._decided(branch, outputs)
+        decision = await self._decided(branch, outputs)
         self.recorder.settle_map(StepId(branch.at, branch.visit), decision.data, decision.event)
         return self._advance(branch, decision, outputs)
 
-    def choose(self, branch: Branch) -> list[Branch]:
+    async def choose(self, branch: Branch) -> list[Branch]:
         """Continues from a place without work. Raises NodeFailed."""
-        decision = self._decided(branch, {})
+        decision = await self._decided(branch, {})
         self.recorder.decide(StepId(branch.at, branch.visit), decision.data, decision.event)
         return self._advance(branch, decision, None)
 
@@ -191,10 +195,10 @@ class Walk:
         outputs = await self._outputs(branch, row)
         handled = row.handled if row.status == "failed" else None
         if row.next is None:
-            return self.marking.advance(branch, self._decided(branch, outputs, handled), outputs)
+            return self.marking.advance(branch, await self._decided(branch, outputs, handled), outputs)
         went_on = f"after {StepId(branch.at, branch.visit)} the run went on with {row.next}, and now"
         try:
-            decision = self.plan.decision(branch.at, branch.state, outputs, handled)
+            decision = await self._decision(branch, outputs, handled)
         except FlowyardError as error:
             raise ReplayMismatch(f"{went_on} it can't: {error}") from error
         if row.next != decision.data:
@@ -240,9 +244,15 @@ class Walk:
             self.recorder.end_run()
         return ready
 
-    def _decided(self, branch: Branch, outputs: State, handled: str | None = None) -> Decision:
+    async def _decision(self, branch: Branch, outputs: State, handled: str | None) -> Decision:
+        """Raises EvaluationError."""
+        decide = partial(self.plan.decision, branch.at, branch.state, outputs, handled)
+        reads = self.plan.reads.get(branch.at)
+        return decide() if reads is None else await reads.evaluated(decide, branch.state, outputs)
+
+    async def _decided(self, branch: Branch, outputs: State, handled: str | None = None) -> Decision:
         try:
-            return self.plan.decision(branch.at, branch.state, outputs, handled)
+            return await self._decision(branch, outputs, handled)
         except FlowyardError as error:
             raise self.fail(failure_of(error, branch.at)) from error
 

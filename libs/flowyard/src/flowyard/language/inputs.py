@@ -12,9 +12,10 @@ from flowyard.language.problems import suggest
 from flowyard.language.values.conform import conform
 from flowyard.language.values.types import Type, core, describe, is_text, type_of
 from flowyard.language.workflow import Field, Workflow
+from flowyard.large_json import is_light
 
-_LARGE: Final = 64 * 1024
-"""Characters of JSON."""
+_PER_VALUE: Final = 4
+"""To check a value takes so many times as long as to encode it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,8 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
 
 
 def are_large(given: Mapping[str, Any]) -> bool:
-    """Whether to check them would hold an event loop. What isn't JSON may be anything."""
-    try:
-        return len(json.dumps(given)) > _LARGE
-    except (ValueError, RecursionError):
-        return True
+    """Whether to check them would hold an event loop."""
+    return not is_light(given, times=_PER_VALUE)
 
 
 def conform_field(f: Field, value: Any, problems: list[str]) -> Any:

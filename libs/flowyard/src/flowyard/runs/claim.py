@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from flowyard.runs.budget import Amount
@@ -14,7 +12,7 @@ from flowyard.runs.run import Fork
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an executor needs to execute a run that it has claimed. Times are the database's.
+    """What an executor needs to execute a run that it has claimed. Times are the database's. `inputs`: as JSON.
 
     `left_s`: seconds until the run's deadline; `waited_s`: seconds since it was queued. `started_at`: when it was first
     claimed; `at`: when this claim was made. `epoch`: the fencing token of every write under the claim.
@@ -30,7 +28,7 @@ class Claim:
     revision: int
     definition: int
     digest: str
-    inputs: Mapping[str, Any]
+    inputs: str
     fork: Fork | None
     engine: int
     attempt: int

@@ -124,7 +124,7 @@ def _encoded_of_run(event: _OfRun) -> tuple[str, dict[str, Any]]:
         case events.RunStarted():
             return "run.started", asdict(event)
         case events.RunFinished():
-            end = {"duration_s": seconds(event.duration_s), "outputs": dict(event.outputs)}
+            end = {"duration_s": seconds(event.duration_s), "outputs": event.outputs}
             error = failure_data(event.error) if event.error is not None else None
             return f"run.{event.status}", {**end, **_known({"error": error, "reason": event.reason})}
         case _:
@@ -234,7 +234,7 @@ def _decimal(cost: str | None) -> Decimal | None:
 def _sums(event: events.StepFinished) -> dict[str, Any]:
     return {
         "duration_s": seconds(event.duration_s),
-        "outputs": dict(event.outputs),
+        "outputs": event.outputs,
         "calls": event.calls,
         "tokens_in": event.tokens_in,
         "tokens_out": event.tokens_out,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from flowyard.large_json import Encoded, is_light, parts
 from flowyard.runs.run import Entry
 
 LARGE: Final = 64 * 1024
@@ -15,7 +16,6 @@ MAX_OUTPUTS: Final = 128 * 1024
 """Bytes of JSON: all outputs in an event together."""
 SIZES: Final = "large_outputs"
 """The key of an event's data that has the sizes of the outputs that aren't in it."""
-_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def without_large(entry: Entry, *, room: int = MAX_OUTPUTS) -> tuple[Entry, int]:
@@ -23,7 +23,7 @@ def without_large(entry: Entry, *, room: int = MAX_OUTPUTS) -> tuple[Entry, int]
     outputs = entry.data.get("outputs")
     if not outputs:
         return entry, 0
-    sizes = {name: json_bytes(value) for name, value in outputs.items()}
+    sizes = sizes_of(outputs)
     large = large_of(sizes, room=room)
     left = sum(sizes.values()) - sum(large.values())
     if not large:
@@ -50,9 +50,21 @@ def large_outputs(data: Mapping[str, Any]) -> Mapping[str, int]:
     return sizes
 
 
+def sizes_of(outputs: Mapping[str, Any]) -> dict[str, int]:
+    """The bytes of each: see `json_bytes`."""
+    if isinstance(outputs, Encoded):
+        return {name: len(outputs.texts.get(name, "")) for name in outputs}
+    return {name: json_bytes(value) for name, value in outputs.items()}
+
+
+async def measured(value: Any) -> int:
+    """As `json_bytes`, and the event loop isn't held."""
+    return json_bytes(value) if is_light(value) else await asyncio.to_thread(json_bytes, value)
+
+
 def json_bytes(value: Any) -> int:
     """The bytes of a value as JSON in ASCII, as it is stored. 0 for what JSON can't hold: it is refused elsewhere."""
     try:
-        return len(_encode(value))
+        return sum(map(len, parts(value)))
     except (TypeError, ValueError, RecursionError):
         return 0

@@ -15,10 +15,11 @@ from flowyard.language.values.templates import Template
 from flowyard.llm.calls import ChatMessage, JsonSchema, ModelCall
 from flowyard.secrets.masking import Masker
 from flowyard.steps.model_call import ModelCaller
+from flowyard.steps.reads import Reads
 from flowyard.steps.replies import correction, read_reply, reply_schema
 from flowyard.steps.running import RunningStep
 
-_LONG: Final = 64 * 1024
+_LONG: Final = 8 * 1024
 """Characters of a reply that is read in a thread: that would hold the event loop."""
 
 
@@ -29,16 +30,19 @@ class PromptWork:
     node: PromptNode
     schema: JsonSchema | None
     secrets: frozenset[str]
+    reads: Reads
 
     @classmethod
     def of(cls, node: PromptNode, secrets: frozenset[str]) -> PromptWork:
         """`secrets`: the workflow's secret inputs."""
-        return cls(node, reply_schema(node), node.names_read & secrets)
+        reads = Reads.of([text.value for text in node.texts()], each=1 + len(node.examples))
+        return cls(node, reply_schema(node), node.names_read & secrets, reads)
 
-    def start(self, running: RunningStep) -> Conversation:
+    async def start(self, running: RunningStep) -> Conversation:
         values, vault = running.values, running.context.vault
         secrets = {name: vault.open(name, values[name]) for name in self.secrets}
-        messages = build_messages(self.node, {**values, **secrets} if secrets else values)
+        shown = {**values, **secrets} if secrets else values
+        messages = await self.reads.evaluated(lambda: build_messages(self.node, shown), values)
         call = ModelCall(
             node=self.node.id,
             settings=self.node.settings,

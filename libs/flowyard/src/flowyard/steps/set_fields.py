@@ -12,18 +12,24 @@ from flowyard.language.nodes import SetNode, SetValue
 from flowyard.language.values.conform import conform
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Template
+from flowyard.steps.reads import Reads
 from flowyard.steps.running import RunningStep, Try
 
 
 @dataclass(frozen=True, slots=True)
 class SetWork:
     node: SetNode
+    reads: Reads
 
-    def start(self, running: RunningStep) -> Try:
-        return partial(set_fields, self.node, running)
+    @classmethod
+    def of(cls, node: SetNode) -> SetWork:
+        return cls(node, Reads.of([text.value for text in node.texts()]))
+
+    async def start(self, running: RunningStep) -> Try:
+        return partial(self.reads.evaluated, partial(set_fields, self.node, running), running.values)
 
 
-async def set_fields(node: SetNode, running: RunningStep) -> dict[str, Any]:
+def set_fields(node: SetNode, running: RunningStep) -> dict[str, Any]:
     """The values by field. Raises EvaluationError, also for a value that isn't of its field's type."""
     problems: list[str] = []
     values = {

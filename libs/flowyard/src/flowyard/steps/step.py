@@ -8,6 +8,7 @@ from typing import Any, Protocol, assert_never
 
 from flowyard.errors.steps import StepError, StepTimeout
 from flowyard.language.nodes import AssertNode, Node, PromptNode, SetNode
+from flowyard.large_json import encoded_each
 from flowyard.runs.events import RetryScheduled, StepFinished, StepId
 from flowyard.runs.retry import retry_delay
 from flowyard.steps.assertion import AssertWork
@@ -24,7 +25,7 @@ class Work(Protocol):
     @property
     def node(self) -> Node: ...
 
-    def start(self, running: RunningStep) -> Try:
+    async def start(self, running: RunningStep) -> Try:
         """Raises EvaluationError for a value that a template needs and that isn't there."""
 
 
@@ -34,9 +35,9 @@ def work_of(node: Node, secrets: frozenset[str]) -> Work:
         case PromptNode():
             return PromptWork.of(node, secrets)
         case SetNode():
-            return SetWork(node)
+            return SetWork.of(node)
         case AssertNode():
-            return AssertWork(node)
+            return AssertWork.of(node)
         case _:
             assert_never(node)
 
@@ -64,7 +65,7 @@ async def run_step(
     return StepFinished(
         step=step,
         duration_s=context.clock() - started,
-        outputs=outputs,
+        outputs=await encoded_each(outputs),
         calls=spent.calls,
         tokens_in=spent.tokens_in,
         tokens_out=spent.tokens_out,
@@ -89,7 +90,7 @@ async def _in_time(work: Work, running: RunningStep, left_s: float | None) -> Ou
 
 async def _retried(work: Work, running: RunningStep) -> Outputs:
     context, node = running.context, work.node
-    attempt = work.start(running)
+    attempt = await work.start(running)
     while True:
         running.tries += 1
         try:

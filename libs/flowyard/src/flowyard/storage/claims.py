@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
+from flowyard.large_json import decoded
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.run import ENGINES
@@ -42,7 +43,7 @@ class Claims:
         """
         requested_at = time.monotonic()
         rows = await self._database.rows(_TAKE, executor, most, self._lease_s, ENGINES, with_steps, alone)
-        return [_claim(row, requested_at) for row in rows]
+        return [await _claim(row, requested_at) for row in rows]
 
     async def renew(self, claims: Mapping[UUID, int], *, seen: str | None = None) -> Renewed:
         """Begins the leases again. `claims`: by run, the epoch. A claim that isn't in `held` was lost.
@@ -60,7 +61,14 @@ class Claims:
         return [row["run_id"] for row in rows]
 
 
-_TAKE = "SELECT * FROM claim_runs($1, $2, make_interval(secs => $3), $4, $5, $6)"
+_SPENT: Final = ("spent_usd", "spent_tokens", "spent_calls")
+_AS_TEXT: Final = ("inputs", "fork")
+"""JSON that is decoded where others needn't wait for it."""
+_FACTS: Final = tuple(field.name for field in fields(Claim) if field.name not in (*_AS_TEXT, "requested_at", "spent"))
+_TAKE: Final = f"""
+SELECT {", ".join((*_FACTS, *(f"{name}::text" for name in _AS_TEXT), *_SPENT))}
+FROM claim_runs($1, $2, make_interval(secs => $3), $4, $5, $6)
+"""  # noqa: S608  # names
 
 _RENEW = """
 WITH
@@ -85,8 +93,8 @@ FROM (SELECT 1) clock LEFT JOIN held ON true LEFT JOIN runs r ON r.id = held.run
 """
 
 
-def _claim(row: asyncpg.Record, requested_at: float) -> Claim:
+async def _claim(row: asyncpg.Record, requested_at: float) -> Claim:
     values: dict[str, Any] = dict(row)
-    values["fork"] = fork_of(values["fork"])
-    usd, tokens, calls = (values.pop(f"spent_{kind}") for kind in ("usd", "tokens", "calls"))
+    values["fork"] = fork_of(await decoded(values["fork"])) if values["fork"] is not None else None
+    usd, tokens, calls = (values.pop(name) for name in _SPENT)
     return Claim(**values, requested_at=requested_at, spent=Amount(usd, tokens, calls) if usd is not None else None)

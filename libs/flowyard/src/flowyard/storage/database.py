@@ -16,6 +16,7 @@ import asyncpg
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import CommitRefused
 from flowyard.errors.services import DiskFull, Unavailable, WrongDatabase
+from flowyard.large_json import COMPACT, Encoded
 
 _SETTINGS: Final = {
     "timezone": "UTC",
@@ -27,7 +28,6 @@ _SETTINGS: Final = {
     # A process that is frozen within a transaction must not hold up others.
     "idle_in_transaction_session_timeout": "5s",
 }
-_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _FULL_FOR_S: Final = 30.0
 """Executors try to claim runs every second: as long as the disk is full, one of them notices."""
 UNREACHABLE: Final = (
@@ -107,7 +107,7 @@ def dumps(value: Any) -> str:
     Raises CommitRefused for what JSON can't hold: infinity, numbers of thousands of digits, what is nested too deeply.
     """
     try:
-        return _encode(value)
+        return value.json if isinstance(value, Encoded) else COMPACT.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise CommitRefused(str(error)) from error
 

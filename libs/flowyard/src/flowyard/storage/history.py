@@ -12,11 +12,13 @@ from uuid import UUID
 import asyncpg
 
 from flowyard.errors.requests import TooLarge, UnknownStep
+from flowyard.large_json import decoded
 from flowyard.runs.budget import Amount
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.large_values import LARGE, without_large
 from flowyard.runs.run import Ended, Entry, ListedStep, Step, StepCalls
 from flowyard.storage.database import Database, dumps
+from flowyard.storage.outputs import MOST
 from flowyard.storage.packing import unpacked
 from flowyard.storage.repeats import WholeEntries, whole_entries
 from flowyard.storage.rows import (
@@ -37,6 +39,8 @@ TEXTS_ROWS: Final = 100
 """As many calls at most: only then is it looked at how long their texts are."""
 PAGE_BYTES: Final = 1_000_000
 """Of outputs that a replay reads at a time."""
+_LIGHT_PAGE: Final = 64 * 1024
+"""Characters of outputs that are decoded in the event loop."""
 EVENTS_BYTES: Final = 256 * 1024
 """Of stored events that are read at a time, though at least those of one commit: readers of streams may be many."""
 _LARGE_ROW: Final = 4 * EVENTS_BYTES
@@ -116,17 +120,24 @@ class History:
     async def snapshot(self, run_id: UUID, engine: int | None) -> tuple[Any, list[tuple[int, int]]]:
         """The run's snapshot, and the pages of what has ended since: their ranges, as `ended` takes them.
 
-        None, and all pages, if it has no snapshot by the rules of this engine.
+        None, and all pages, if it has no snapshot by the rules of this engine, or a very large one. Raises TooLarge
+        for a step that an earlier version has recorded with larger outputs than can be read.
         """
-        [row] = await self._database.rows(_SNAPSHOT, run_id, engine, _ROW_BYTES, PAGE_BYTES)
-        return row["state"], list(pairwise([row["through_seq"], *row["pages"]]))
+        [row] = await self._database.rows(_SNAPSHOT, run_id, engine, _ROW_BYTES, PAGE_BYTES, MOST)
+        if (row["largest"] or 0) > MOST:
+            raise TooLarge(f"the outputs of a step of run {run_id}", limit=MOST)
+        state = await decoded(row["state"]) if row["state"] is not None else None
+        return state, list(pairwise([row["through_seq"], *row["pages"]]))
 
     async def ended(self, run_id: UUID, after: int, to: int) -> list[Ended]:
         """What has ended of the run with a number greater than `after`, up to `to`, in this order.
 
         A map comes after its items.
         """
-        return ended_of(await self._database.rows(_ENDED_STEPS, run_id, after, to))
+        rows = await self._database.rows(_ENDED_STEPS, run_id, after, to)
+        if sum(len(row["outputs"] or "") for row in rows) <= _LIGHT_PAGE:
+            return ended_of(rows)
+        return await asyncio.to_thread(ended_of, rows)
 
     async def record(self, run_id: UUID) -> list[Step]:
         """All that is recorded of the run: steps, maps, decisions, in the order in which they ended.
@@ -272,14 +283,17 @@ WHERE s.run_id = $1 AND NOT {_HAS_ENDED}
 """  # noqa: S608  # a constant
 _SNAPSHOT = f"""
 WITH snapshot AS (
-    SELECT coalesce(max(through_seq), {_FIRST}) AS through_seq, min(state::text)::json AS state
-    FROM snapshots WHERE run_id = $1 AND engine = $2
+    SELECT coalesce(max(through_seq), {_FIRST}) AS through_seq, min(state::text) AS state
+    FROM snapshots WHERE run_id = $1 AND engine = $2 AND octet_length(state::text) <= $5
 ),
-ended AS (
-    SELECT seq, sum($3 + coalesce(octet_length(outputs::text), 0)) OVER (ORDER BY seq) / $4 AS page
+sized AS (
+    SELECT seq, coalesce(octet_length(outputs::text), 0) AS bytes
     FROM steps, snapshot WHERE run_id = $1 AND seq > through_seq AND {_HAS_ENDED}
-)
-SELECT *, ARRAY(SELECT max(seq) FROM ended GROUP BY page ORDER BY 1) AS pages FROM snapshot
+),
+ended AS (SELECT *, sum($3 + bytes) OVER (ORDER BY seq) / $4 AS page FROM sized)
+SELECT *, (SELECT max(bytes) FROM ended) AS largest,
+    ARRAY(SELECT max(seq) FROM ended GROUP BY page ORDER BY 1) AS pages
+FROM snapshot
 """  # noqa: S608  # constants
 _ENDED_STEPS = f"""
 SELECT node, visit, item, status, handled, next::text, outputs::text, error::text

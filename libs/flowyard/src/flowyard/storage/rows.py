@@ -4,7 +4,6 @@ that the column `item` holds -1 for a step that isn't an item of a map.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -15,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from flowyard.large_json import loads
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import decode_failure, failure_data
 from flowyard.runs.events import ModelCalled, StepId
@@ -107,7 +107,7 @@ _CALL: Final = attrgetter(*(field.name for field in fields(CallRow)))
 def step_values(run_id: UUID, step: Step) -> tuple[Any, ...]:
     """What is stored, one value per column. Raises CommitRefused for outputs that JSON can't hold."""
     node, visit, item, *facts, next_, outputs, error = _STEP(step)
-    json_values = next_, dict(outputs) if outputs is not None else None, failure_data(error) if error else None
+    json_values = next_, outputs, failure_data(error) if error else None
     texts = (dumps(value) if value is not None else None for value in json_values)
     return (run_id, node, visit, NO_ITEM if item is None else item, *facts, *texts)
 
@@ -158,7 +158,7 @@ def ended_of(records: Sequence[asyncpg.Record]) -> list[Ended]:
 
 
 def _decoded(texts: Iterable[str | None]) -> list[Any]:
-    values: list[Any] = json.loads(f"[{','.join(text or 'null' for text in texts)}]")
+    values: list[Any] = loads(f"[{','.join(text or 'null' for text in texts)}]")
     return values
 
 

@@ -13,6 +13,7 @@ from flowyard.errors.steps import EvaluationError
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.values.references import Finding, PathStep, show, step_type, take_step
 from flowyard.language.values.types import STR, Type
+from flowyard.large_json import parts
 
 Lookup: TypeAlias = Callable[[str], Any]
 """Returns the value of a name. The names were checked when the document was loaded."""
@@ -22,6 +23,7 @@ MAX_PLACEHOLDERS: Final = 500
 MAX_STEPS: Final = 32
 MAX_RENDERED: Final = 8_000_000
 """Characters of a text with its values."""
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
 _STEP: Final = re.compile(r"\.([^\W\d]\w*)|\[(-?\d{1,9})\]|\[(?:'([^'{}]*)'|\"([^\"{}]*)\")\]")
 _BRACE: Final = re.compile(r"[{}]")
 _REFERENCE: Final = re.compile(rf"\{{\s*([^\W\d]\w*)((?:{_STEP.pattern})*)\s*\}}")
@@ -84,7 +86,7 @@ def as_text(value: Any) -> str:
     """A value in a prompt: a text unchanged, null as an empty text, anything else as JSON."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    return "" if value is None else "".join(parts(value, _JSON))
 
 
 def parse_template(text: str) -> Template:

@@ -1,0 +1,98 @@
+"""An executor at work on a run whose values are as large as they may be, and made of as many parts as they can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from abuse.conftest import Starting
+from flowyard.runs.run import Run
+from flowyard.storage.database import Database
+from flowyard.storage.runs import Runs
+from support import queued
+from support.campaigns import Campaigns
+from support.holding import LONGEST_S
+from support.waiting import eventually
+from support.wire.behaviour import Behaviour, Status, Text
+from support.wire.openai import openai_server
+from support.wire.server import Request
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+DENSE: Final[dict[str, Any]] = {
+    "numbers": [1] * 500_000,
+    "keys": {f"{number}": 1 for number in range(90_000)},
+    "objects": [{"a": 1.5}] * 90_000,
+}
+"""1 MB."""
+DOCUMENT: Final = """\
+flow: {name: dense}
+state:
+  fields:
+    xs: {type: any, required: true}
+    few: {type: 'list[int]', required: true}
+    ys: any
+    s: str
+    each: 'list[int]'
+    reply: any
+    n: int
+nodes:
+  - {id: write, set: {ys: ['{xs}', '{xs}', '{xs}', '{xs}', '{xs}', '{xs}', '{xs}', '{xs}']}}
+  - {id: render, set: {s: '{xs}{xs}{xs}{xs}{xs}'}}
+  - {id: add, set: {n: {expr: 'item + 1'}}}
+  - {id: ask, prompt: 'Say {xs}', outputs: [reply], retry: {max_retries: 1, initial_delay: 500ms}}
+  - {id: check, assert: "ys != null and startswith(s, '{') or true", message: '{xs}'}
+  - {id: choose, set: {n: 1}}
+edges:
+  - {from: START, to: write}
+  - {from: write, to: render}
+  - {from: render, parallel: {items_field: few, target_node: add, collect_field: each, item: item}}
+  - {from: add, to: ask}
+  - {from: ask, to: check}
+  - {from: check, to: choose}
+  - {from: choose, routes: [ROUTES, {default: END}]}
+config:
+  llm: {provider: hosted_vllm, model: m, api_base: 'URL'}
+""".replace("ROUTES", ", ".join(f"{{condition: \"lower(s) == '{number}'\", to: END}}" for number in range(30)))
+"""Its run is handed back while it waits for the second call, and goes on from a snapshot."""
+
+
+def failing_first(reply: str) -> Callable[[Request], Behaviour]:
+    calls = 0
+
+    def answer(_: Request) -> Behaviour:
+        nonlocal calls
+        calls += 1
+        return Status(500) if calls == 1 else Text(reply)
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", DENSE)
+async def test_no_value_of_a_run_holds_the_event_loop_of_its_executor(
+    database: Database, starting: Starting, campaign: Campaigns, kind: str
+) -> None:
+    reply = json.dumps([DENSE[kind]] * 3, separators=(",", ":"))
+    async with (
+        openai_server(failing_first(reply)) as model,
+        starting("executor", long_wait_s=0.1, sweep_s=0.2) as executor,
+    ):
+        await queued.apply(database, DOCUMENT.replace("URL", model.url))
+        with campaign("dense values").attempt(kind):
+            inputs = {"xs": DENSE[kind], "few": list(range(110))}
+            run = await ended(database, await queued.submit(database, "dense", inputs=inputs))
+            assert (run.status, run.error) == ("succeeded", None)
+            assert executor.longest_held_s < LONGEST_S
+
+
+async def ended(database: Database, run_id: UUID) -> Run:
+    async def look() -> Run | None:
+        run = await Runs(database).get(run_id)
+        return None if run.is_open else run
+
+    run: Run = await eventually(look, 150, pause_s=0.5)
+    return run
