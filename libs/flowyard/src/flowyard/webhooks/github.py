@@ -17,7 +17,7 @@ _ID: Final = "x-github-delivery"
 
 @dataclass(frozen=True, slots=True)
 class GitHub:
-    """There is no time in what GitHub signs. An event that somebody sends again, by hand, keeps its id."""
+    """GitHub signs neither a time nor the id. An event that somebody sends again, by hand, keeps its id."""
 
     secrets: tuple[str, ...] = field(repr=False)
 
