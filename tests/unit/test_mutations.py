@@ -33,6 +33,14 @@ def test_each_mutation_changes_one_place_and_names_tests_that_exist(mutate: Modu
     assert len(mutations) >= 80
 
 
+def test_each_mutation_leaves_code_that_can_be_read(mutate: ModuleType) -> None:
+    """Else it would be noticed whatever the tests are worth."""
+    for mutation in mutate.read_mutations():
+        if mutation.file.suffix == ".py":
+            text = (ROOT / mutation.file).read_text(encoding="utf-8")
+            compile(text.replace(mutation.old, mutation.new), mutation.name, "exec")
+
+
 def test_a_mutation_that_fits_nothing_any_more_is_named(mutate: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("a = 1\nb = 1\n")
 
