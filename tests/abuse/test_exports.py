@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 from uuid import UUID
 
 import pytest
 
 from abuse.conftest import Starting
 from flowyard.storage.database import Database
+from flowyard.storage.outputs import MOST
 from support import queued, stories
 from support.campaigns import Campaigns
 from support.exporting import all_exported, ended, exporters, listening, otlp_target
@@ -18,6 +20,12 @@ from support.stored import Stored, open_stored
 
 OUTPUT = "o" * 8_000_000
 POEM = stories.POEM.replace("MODEL", "{provider: scripted}")
+
+
+_ENLARGE: Final = """
+UPDATE events SET entries = json_build_array(json_build_array(0, 'step.finished', repeat('x', 70000000)))
+WHERE run_id = $1
+"""
 
 
 @pytest.fixture
@@ -70,6 +78,23 @@ async def test_a_run_that_kills_who_exports_it_is_dropped_and_told_and_the_other
         assert receiver.trace_ids == {run_id.hex for run_id in others}
         assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="killed") == 1
     assert [r.levelname for r in caplog.records if getattr(r, "run_id", "") == str(deadly)] == ["ERROR", "WARNING"]
+
+
+async def test_a_run_with_an_event_that_is_larger_than_any_may_be_is_dropped(
+    stored: Stored, caplog: pytest.LogCaptureFixture, campaign: Campaigns
+) -> None:
+    """Earlier versions had no limit."""
+    await listening(stored.database, "otlp")
+    huge, other = [await ended(stored) for _ in range(2)]
+    await stored.database.execute(_ENLARGE, huge)
+    with campaign("runs that are too large to export").attempt("an event of 70 MB"):
+        async with otlp_receiver() as receiver, otlp_target(receiver.url) as target:
+            async with exporters(stored.database, target) as metrics:
+                await all_exported(stored.database, "otlp")
+            assert receiver.trace_ids == {other.hex}
+            assert metrics.value("flowyard_export_dropped_runs_total", target="otlp", reason="too_large") == 1
+        [why] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+        assert why == f"a run can't be read: an event of run {huge}: larger than the limit of {MOST} bytes"
 
 
 async def test_a_run_that_was_begun_without_an_outcome_is_tried_alone(stored: Stored) -> None:

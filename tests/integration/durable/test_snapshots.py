@@ -13,6 +13,7 @@ import pytest
 from flowyard.durable.resuming import MOST_BEHIND
 from flowyard.runs.run import Run
 from flowyard.secrets.sealing import SecretBox, new_key, read_keys
+from flowyard.storage.outputs import MOST
 from support.attempts import Attempts, WireModel, failing, failing_every_other_time
 from support.shapes import finished
 from support.stored import Stored
@@ -208,3 +209,32 @@ async def test_secrets_stay_sealed_in_a_snapshot(stored: Stored, attempts: Attem
     assert all("s3cret" not in state for state in seen)
     assert any(sealed in state for state in seen)
     assert model.prompts[-1].endswith("s3cret") or "s3cret" in model.prompts[-2]
+
+
+_TOO_LARGE: Final = "json_build_object('a', repeat('x', 70000000))"
+
+
+async def test_a_result_that_is_larger_than_any_may_be_is_not_loaded(stored: Stored, attempts: Attempts) -> None:
+    """Earlier versions had no limit."""
+    run_id = await attempts.submit(LOOP)
+    assert await attempts.executor(waiting_model()).run() is None
+    await stored.database.execute(f"UPDATE steps SET outputs = {_TOO_LARGE} WHERE node = 's1'")
+    await stored.database.execute("DELETE FROM snapshots")
+    await attempts.time_to_wake()
+    run = await attempts.executor(waiting_model()).run()
+    assert run is not None
+    assert run.error is not None
+    assert run.error.code == "too_large"
+    assert run.error.message == f"the outputs of a step of run {run_id}: larger than the limit of {MOST} bytes"
+
+
+async def test_a_snapshot_that_is_larger_than_any_may_be_is_not_loaded(stored: Stored, attempts: Attempts) -> None:
+    await attempts.submit(LOOP)
+    model = waiting_model()
+    assert await attempts.executor(model).run() is None
+    rows = await stored.database.value("SELECT count(*) FROM steps WHERE status = 'succeeded'")
+    await stored.database.execute(f"UPDATE snapshots SET state = (state::jsonb || {_TOO_LARGE}::jsonb)::json")
+    await attempts.time_to_wake()
+    executor = attempts.executor(model)
+    assert await executor.run() is None
+    assert executor.watching.replayed_rows == rows

@@ -168,6 +168,14 @@ async def test_outputs_are_read_in_pages(stored: Stored, monkeypatch: pytest.Mon
     assert [[entry.seq for entry in page] for page in pages] == [[1, 2], [3], [4, 5], [6]]
 
 
+async def test_outputs_that_are_not_in_an_event_are_not_read_with_it(stored: Stored) -> None:
+    steps = [finished(StepId("a", number), outputs={"x": "o" * 200_000, "y": 1}) for number in range(1, 5)]
+    claim, entries = await committed(stored, steps, [RunFinished("succeeded", 0.5, {"x": "o" * 200_000})])
+    page = await stored.history.page(claim.run_id)
+    assert page.entries == entries
+    assert not page.more
+
+
 async def test_a_profile_reads_no_outputs(stored: Stored) -> None:
     call = called(A)
     claim, entries = await committed(stored, [call, finished(A, call, outputs={"x": 1})])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 from uuid import UUID
 
-from flowyard.errors.requests import UnknownRun
+from flowyard.errors.requests import TooLarge, UnknownRun
 from flowyard.errors.services import Unavailable
 from flowyard.export.client import ExportRefused, TargetUnavailable
 from flowyard.export.finished_run import FinishedRun, RunReader
@@ -135,6 +135,9 @@ class Exporter:
             raise
         except UnknownRun:
             await self._drop(waiting, "gone")
+        except TooLarge as error:
+            log.error("a run can't be read: %s", error, extra=self._log_fields(waiting))  # noqa: TRY400  # it says why
+            await self._drop(waiting, "too_large")
         except ExportRefused as error:
             await self._retry_later(waiting, "refused", error.message)
         except Unavailable:

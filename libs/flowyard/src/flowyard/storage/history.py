@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from json import loads
 from typing import Any, Final, NamedTuple
@@ -84,24 +84,30 @@ class History:
         return (await self.page(run_id, after=after, most=most)).entries
 
     async def page(self, run_id: UUID, *, after: int = 0, most: int = 1000) -> EntryPage:
-        """As `entries`, and whether there may be more."""
+        """As `entries`, and whether there may be more. Raises TooLarge for an event of an earlier version."""
         rows = await self._database.rows(_SOME, run_id, after, most, EVENTS_BYTES, _LARGE_ROW)
         more = any(row["rows"] > len(rows) or row["rows"] == most for row in rows[:1])
         if rows and rows[0]["entries"] is None:
             # Earlier versions stored large outputs in events. One at a time: it may take a hundred megabytes.
             async with self._large:
-                rows = await self._database.rows(_PAGE, run_id, rows[0]["seq"] - 1, 1)
-                entries, is_cut = await self._whole(run_id, rows, after)
+                rows = [await self._large_row(run_id, rows[0])]
+                whole, is_cut = await self._whole(run_id, rows, after)
+                entries = await asyncio.to_thread(_without_large, whole)
         else:
             first = _first(rows, most, after)
-            entries, is_cut = await self._whole(run_id, first, after)
+            whole, is_cut = await self._whole(run_id, first, after)
+            entries = _without_large(whole)
             more |= len(first) < len(rows)
         more |= is_cut or len(entries) > most
         return EntryPage(entries[:most], more)
 
     async def _whole(self, run_id: UUID, rows: Sequence[asyncpg.Record], after: int) -> WholeEntries:
-        whole = await whole_entries(self._database, run_id, rows, after=after, most_bytes=EVENTS_BYTES)
-        return whole._replace(entries=[without_large(entry)[0] for entry in whole.entries])
+        return await whole_entries(self._database, run_id, rows, after=after, most_bytes=EVENTS_BYTES)
+
+    async def _large_row(self, run_id: UUID, row: asyncpg.Record) -> Mapping[str, Any]:
+        if row["bytes"] > MOST:
+            raise TooLarge(f"an event of run {run_id}", limit=MOST)
+        return {"seq": row["seq"], "entries": await decoded(await self._database.value(_ROW, run_id, row["seq"]))}
 
     async def newest(self, run_ids: Collection[UUID]) -> Mapping[UUID, Newest]:
         """By run. Runs that don't exist are left out."""
@@ -207,6 +213,10 @@ WHERE r.id = ANY($1)
 """
 
 
+def _without_large(entries: Iterable[Entry]) -> list[Entry]:
+    return [without_large(entry)[0] for entry in entries]
+
+
 def _first(rows: Sequence[asyncpg.Record], most: int, after: int) -> Sequence[asyncpg.Record]:
     """Those that have the first `most` entries after `after`."""
     entries = accumulate(min(len(row["entries"]), row["seq"] - after) for row in rows)
@@ -215,7 +225,7 @@ def _first(rows: Sequence[asyncpg.Record], most: int, after: int) -> Sequence[as
 
 
 _SOME = """
-SELECT seq, CASE WHEN bytes <= $5 THEN entries END AS entries, rows FROM (
+SELECT seq, CASE WHEN bytes <= $5 THEN entries END AS entries, bytes, rows FROM (
     SELECT *, count(*) OVER () AS rows, sum(bytes) OVER (ORDER BY seq) AS total
     FROM (
         SELECT seq, entries, octet_length(entries::text) AS bytes FROM events
@@ -229,7 +239,7 @@ SELECT coalesce((SELECT sum(octet_length(entries::text)) FROM events WHERE run_i
     + coalesce((SELECT sum(octet_length(outputs::text)) FROM steps WHERE run_id = $1), 0)
     + coalesce((SELECT sum(octet_length(texts)) FROM step_parts WHERE run_id = $1), 0)
 """
-_PAGE = "SELECT seq, entries FROM events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+_ROW = "SELECT entries::text FROM events WHERE run_id = $1 AND seq = $2"
 # As text: Postgres can't look into JSON that holds the character U+0000.
 _MAY_HAVE_STARTED = """
 SELECT seq, entries FROM events

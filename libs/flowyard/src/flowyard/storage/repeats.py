@@ -176,11 +176,13 @@ def _is_shortened(entry: Entry, after: int) -> bool:
 
 def _lookup_of(entry: Entry) -> tuple[Any, ...]:
     """In the order of the arrays of `_REPEATED`."""
+    # Outputs that aren't all in the event stay in their row.
+    reads_outputs = entry is not _QUEUED and SIZES not in entry.data
     if "node" not in entry.data:
-        return entry.seq, None, None, None, None
+        return entry.seq, None, None, None, None, reads_outputs
     node, visit, item = _place(entry)
     part = entry.data.get("part", 1) if entry.type == CALLED else None
-    return entry.seq, node, visit, NO_ITEM if item is None else item, part
+    return entry.seq, node, visit, NO_ITEM if item is None else item, part, reads_outputs
 
 
 def _whole(entries: Sequence[Entry], repeated: Mapping[int, asyncpg.Record]) -> list[Entry]:
@@ -224,19 +226,20 @@ def _put_back(entry: Entry, facts: Mapping[str, Any]) -> Entry:
 
 _REPEATED: Final = f"""
 SELECT *, CASE WHEN fits THEN all_outputs END AS outputs FROM (
-    SELECT *, coalesce(total <= $7 OR total = bytes, true) AS fits FROM (
+    SELECT *, coalesce(total <= $8 OR total = bytes, true) AS fits FROM (
         SELECT *, sum(bytes) OVER (ORDER BY seq) AS total FROM (
             SELECT w.seq, {", ".join(f"p.{name}" for name in CALL_FACTS)}, s.duration_s AS step_s, r.created_at,
                 coalesce(p.run_id, s.run_id, r.id) IS NOT NULL AS is_there,
                 o.all_outputs, octet_length(o.all_outputs::text) AS bytes
-            FROM unnest($2::int[], $3::text[], $4::int[], $5::int[], $6::int[]) AS w (seq, node, visit, item, part)
+            FROM unnest($2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::bool[])
+                AS w (seq, node, visit, item, part, reads_outputs)
             LEFT JOIN step_parts p ON w.part IS NOT NULL AND p.seq = w.seq
                 AND (p.run_id, p.node, p.visit, p.item, p.part) = ($1, w.node, w.visit, w.item, w.part)
             LEFT JOIN steps s ON w.part IS NULL AND s.seq = w.seq
                 AND (s.run_id, s.node, s.visit, s.item) = ($1, w.node, w.visit, w.item)
             LEFT JOIN runs r ON w.node IS NULL AND r.id = $1
             CROSS JOIN LATERAL (
-                SELECT CASE WHEN $7 >= 0 AND w.seq > 1 THEN coalesce(s.outputs, r.outputs) END AS all_outputs
+                SELECT CASE WHEN $8 >= 0 AND w.reads_outputs THEN coalesce(s.outputs, r.outputs) END AS all_outputs
             ) o
         ) found
     ) summed
