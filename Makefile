@@ -19,9 +19,11 @@ LOCK ?=
 # The number of executors: `make scale N=4`.
 N ?=
 
-# Most tests wait for servers more than they compute. The tests of a file share its servers, those of tests/e2e the system
-# of the session (tests/support/spreading.py). Slow files come first.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Most tests wait for servers more than they compute: four at a time keep two cores busy. Unit tests don't wait. Some files
+# share what takes long to start (tests/support/spreading.py). Slow files come first.
+SPREAD := --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses 4 $(SPREAD)
+ON_EACH_CORE := --numprocesses logical $(SPREAD)
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -110,7 +112,7 @@ test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a
 	@$(BIN)/pytest tests/integration/storage/test_plans.py -m rare $(TESTS)
 
 test-fast: $(TOOLS) ## Run the unit tests that start no process: well under a minute (TESTS="..." goes to pytest).
-	@$(BIN)/pytest tests/unit -m 'not slow and not local_model' $(or $(TESTS),$(SIDE_BY_SIDE))
+	@$(BIN)/pytest tests/unit -m 'not slow and not local_model' $(or $(TESTS),$(ON_EACH_CORE))
 
 mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print what no test notices (an hour or more; MUTATE=--resume, MUTATE="--only lease-").
 	@$(BIN)/python benchmarks/mutate.py $(MUTATE)
@@ -118,7 +120,7 @@ mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print wh
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \
 	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/compose --system=compose -m 'not rare' $(TESTS) || failed=1; \
-	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images -m 'not rare' $(TESTS) || failed=1; \
+	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images -m 'not rare' --numprocesses 2 $(SPREAD) $(TESTS) || failed=1; \
 	exit $$failed
 
 test-alerts: $(TOOLS) $(ASSETS) ## Stop each part of the stack in containers, and look which alerts ring (about 20 minutes).

@@ -17,6 +17,12 @@ ON_THE_SYSTEM: Final = (
     "tests/observability/test_panels.py",
 )
 """They share one system, which takes longer to start than most of them to run."""
+WITH_LITELLM: Final = (
+    "tests/unit/graph/test_costs_of_failures.py",
+    "tests/unit/llm/",
+    "tests/unit/steps/test_token_bounds.py",
+)
+"""They call models through LiteLLM in their own process, where its import takes 4 s of CPU time."""
 ENDING: Final = pytest.StashKey[ExitStack]()
 """Ends that system when it is closed."""
 _IN_A_ROW: Final = "tests on the system in a row"
@@ -26,7 +32,9 @@ class Spreading(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Spreads files over workers."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "the system" if nodeid.startswith(ON_THE_SYSTEM) else nodeid.partition("::")[0]
+        if nodeid.startswith(ON_THE_SYSTEM):
+            return "the system"
+        return "LiteLLM" if nodeid.startswith(WITH_LITELLM) else nodeid.partition("::")[0]
 
 
 def pytest_configure(config: pytest.Config) -> None:
