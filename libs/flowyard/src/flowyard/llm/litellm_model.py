@@ -176,7 +176,7 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, guar
         text, first_token_s = streamed.end(), streamed.first_token_s
     if outcome.reason in BROKEN:
         raise failures.broken(call.settings, stopped_in_the_middle(outcome.reason))
-    usage, billable = _usage(getattr(last, "usage", None))
+    usage, billable = _usage(getattr(last, "usage", None) if guarded.counts else None)
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
     add_usage(outcome, getattr(last, "usage", None))
     ending, reasoning = outcome.ending(text), outcome.reasoning.text()

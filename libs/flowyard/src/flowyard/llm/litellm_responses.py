@@ -18,6 +18,7 @@ import httpx
 from flowyard.exact_json import json_fault
 from flowyard.llm.error_bodies import refuse_error, refuse_event, refuse_page
 from flowyard.llm.event_stream import ENCODINGS, BrokenReply, EventDecoder, LineDecoder, too_large
+from flowyard.llm.litellm_counts import can_be_read, drop_counts, has_counts
 from flowyard.llm.openai_replies import MAX_STREAM_RATIO
 from flowyard.llm.providers import DIRECT
 from flowyard.llm.whole_answers import event, events_of
@@ -42,6 +43,7 @@ class GuardedCall:
     """One call. `limit`: most bytes of its reply. `provider`: LiteLLM's name.
 
     `is_complete`: whether its stream came to its end, as far as LiteLLM doesn't know it; None: LiteLLM knows.
+    `counts`: its token counts can be read, as far as this module looked.
     `is_answered`: there is an answer whose status is no error's, and whose errors this module finds by itself.
     """
 
@@ -49,6 +51,7 @@ class GuardedCall:
     provider: str = ""
     is_complete: bool | None = None
     is_answered: bool = False
+    counts: bool = True
 
 
 def guard(response: httpx.Response, call: GuardedCall) -> httpx.Response:
@@ -108,6 +111,7 @@ class GuardedResponse(httpx.Response):
         text = bytes(body[: self._limit]).decode(errors="replace")
         if self.is_success:
             _refuse_error(text)
+            text = _with_readable_counts(text, self.extensions["call"])
         # Also what isn't UTF-8, which is replaced.
         return text.encode()
 
@@ -182,7 +186,7 @@ class _Stream:
 
     def end(self) -> bytes:
         if self._whole is not None:
-            body = bytes(self._whole)
+            body = _with_readable_counts(self._whole.decode(errors="replace"), self._call).encode()
             events = events_of(body)
             if events is not None:
                 self._call.is_complete = True
@@ -228,6 +232,9 @@ class _Stream:
             raise BrokenReply("a line of the stream is no object")
         if chunk.get("done"):
             self._call.is_complete = True
+        if not can_be_read(data):
+            _drop_counts(chunk, self._call)
+            data = json.dumps(chunk)
         if not isinstance(chunk.get("message"), dict):
             chunk["message"] = {"role": "assistant", "content": ""}
             data = json.dumps(chunk)
@@ -236,7 +243,7 @@ class _Stream:
     def _line(self, data: str, kind: str) -> bytes:
         refuse_event(kind, data)
         if data != _DONE and (data.startswith("{") or self._call.provider in _EVENTS_OF_JSON):
-            data = _simplified(data, _json_of(data))
+            data = _simplified(data, _json_of(data), self._call)
         else:
             refuse_page(data)
         if data == _DONE or kind == _LAST_EVENT:
@@ -270,13 +277,36 @@ def _json_of(data: str) -> Any:
     return value
 
 
-def _simplified(data: str, value: Any) -> str:
-    """The data, without null where LiteLLM takes it for an error, and without what belongs to a second reply.
+def _with_readable_counts(text: str, call: GuardedCall) -> str:
+    """A whole answer, without token counts that LiteLLM can't read."""
+    value: Any = None
+    if not can_be_read(text, whole_of=call.provider):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(text)
+    if not isinstance(value, dict):
+        return text
+    _drop_counts(value, call)
+    return json.dumps(value)
+
+
+def _drop_counts(value: dict[str, Any], call: GuardedCall) -> None:
+    call.counts = False
+    drop_counts(value, call.provider)
+
+
+def _simplified(data: str, value: Any, call: GuardedCall) -> str:
+    """The data, without null where LiteLLM takes it for an error, without token counts that it can't read, and without
+    what belongs to a second reply.
 
     `value`: what it stands for.
     """
-    if not (_NULL.search(data) or _SECOND.search(data)) or not isinstance(value, dict):
+    is_sound = can_be_read(data)
+    # The last ones count.
+    call.counts = call.counts or (is_sound and has_counts(data))
+    if (is_sound and not _NULL.search(data) and not _SECOND.search(data)) or not isinstance(value, dict):
         return data
+    if not is_sound:
+        _drop_counts(value, call)
     for name in ("choices", "candidates"):
         if isinstance(replies := value.get(name), list):
             value[name] = [each for each in replies if not (isinstance(each, dict) and each.get("index"))]

@@ -19,7 +19,7 @@ def events_of(body: bytes) -> bytes | None:
     """
     refuse_page(body.decode(errors="replace"))
     try:
-        answer: Any = json.loads(body.decode(errors="replace"))
+        answer: Any = json.loads(body)
         refuse_error(answer)
         return b"".join(event(json.dumps(data), data.get("type", "")) for data in _chunks(answer)) or None
     except ErrorInReply:
