@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import resource
+import subprocess
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from time import monotonic
 from typing import Any, Final
@@ -53,30 +53,37 @@ sys.exit(run_process(main()))
 ASKS: Final = b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
-@contextlib.asynccontextmanager
-async def service(
+@contextlib.contextmanager
+def service(
     *, most: int = 1000, head_s: float = 10, body_s: float = 30, descriptors: int | None = None
-) -> AsyncIterator[int]:
+) -> Iterator[int]:
     """Yields the port of a service in a process of its own. `descriptors`: its `ulimit -n`."""
-
-    def limit() -> None:
-        if descriptors is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
     arguments = map(str, (most, head_s, body_s))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVICE, *arguments, stdout=PIPE, stderr=asyncio.subprocess.DEVNULL, preexec_fn=limit
-    )
-    assert process.stdout is not None
-    try:
-        yield int(await process.stdout.readline())
-    finally:
-        await end(process)
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVICE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        if descriptors is not None:
+            # It is still importing.
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
 
 
-async def end(process: Process) -> None:
-    process.terminate()
-    await process.wait()
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Of a service as it is by default: what one connection sends it is nothing to the next."""
+    with service() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def impatient_port() -> Iterator[int]:
+    """Of a service that waits for a second."""
+    with service(head_s=1, body_s=1) as port:
+        yield port
 
 
 @contextlib.asynccontextmanager
@@ -113,25 +120,27 @@ def descriptors_of_ours() -> Iterator[None]:
 
 
 async def test_who_asks_properly_is_answered_beside_more_idle_connections_than_descriptors(campaign: Campaigns) -> None:
-    async with service(descriptors=256) as port, contextlib.AsyncExitStack() as opened:
-        for _ in range(400):
-            await opened.enter_async_context(connection(port))
-        for number in range(5):
-            with campaign("connections that ask for nothing").attempt(number):
-                began = monotonic()
-                assert (await answer(port, ASKS))[0] == 200
-                assert monotonic() - began < 5
+    with service(descriptors=256) as port:
+        async with contextlib.AsyncExitStack() as opened:
+            for _ in range(400):
+                await opened.enter_async_context(connection(port))
+            for number in range(5):
+                with campaign("connections that ask for nothing").attempt(number):
+                    began = monotonic()
+                    assert (await answer(port, ASKS))[0] == 200
+                    assert monotonic() - began < 5
 
 
 async def test_a_service_with_as_many_requests_as_connections_says_so(campaign: Campaigns) -> None:
-    async with service(most=8) as port, contextlib.AsyncExitStack() as opened:
-        for _ in range(8):
-            _, writer = await opened.enter_async_context(connection(port))
-            writer.write(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
-        await asyncio.sleep(0.5)
-        with campaign("connections that ask for nothing").attempt("all at work"):
-            status, problem = await answer(port, b"")
-            assert (status, problem["code"]) == (503, "too_many_connections")
+    with service(most=8) as port:
+        async with contextlib.AsyncExitStack() as opened:
+            for _ in range(8):
+                _, writer = await opened.enter_async_context(connection(port))
+                writer.write(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+            await asyncio.sleep(0.5)
+            with campaign("connections that ask for nothing").attempt("all at work"):
+                status, problem = await answer(port, b"")
+                assert (status, problem["code"]) == (503, "too_many_connections")
 
 
 @pytest.mark.parametrize(
@@ -148,9 +157,9 @@ async def test_a_service_with_as_many_requests_as_connections_says_so(campaign: 
     ],
 )
 async def test_a_slow_request_is_told_so_and_closed(
-    campaign: Campaigns, what: str, sent: bytes, trickle: bytes, code: str
+    impatient_port: int, campaign: Campaigns, what: str, sent: bytes, trickle: bytes, code: str
 ) -> None:
-    async with service(head_s=1, body_s=1) as port, connection(port) as (reader, writer):
+    async with connection(impatient_port) as (reader, writer):
         trickling = asyncio.create_task(_trickle(writer, sent, trickle))
         with campaign("requests that come slowly").attempt(what):
             async with asyncio.timeout(10):
@@ -161,8 +170,10 @@ async def test_a_slow_request_is_told_so_and_closed(
 
 
 @pytest.mark.parametrize(("what", "sent"), [("nothing", b""), ("empty lines", b"\r\n")])
-async def test_a_connection_that_sends_no_request_is_closed(campaign: Campaigns, what: str, sent: bytes) -> None:
-    async with service(head_s=1) as port, connection(port) as (reader, writer):
+async def test_a_connection_that_sends_no_request_is_closed(
+    impatient_port: int, campaign: Campaigns, what: str, sent: bytes
+) -> None:
+    async with connection(impatient_port) as (reader, writer):
         trickling = asyncio.create_task(_trickle(writer, ASKS if sent else b"", sent))
         with campaign("requests that come slowly").attempt(what):
             async with asyncio.timeout(10):
@@ -179,8 +190,8 @@ async def _trickle(writer: asyncio.StreamWriter, first: bytes, then: bytes) -> N
             await writer.drain()
 
 
-async def test_a_long_body_that_keeps_coming_is_read(campaign: Campaigns) -> None:
-    async with service(body_s=1) as port, connection(port) as (reader, writer):
+async def test_a_long_body_that_keeps_coming_is_read(impatient_port: int, campaign: Campaigns) -> None:
+    async with connection(impatient_port) as (reader, writer):
         writer.write(b"POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 120000\r\n\r\n")
         for _ in range(12):
             writer.write(b"x" * 10_000)
@@ -197,8 +208,8 @@ async def test_a_long_body_that_keeps_coming_is_read(campaign: Campaigns) -> Non
         ("a header without end", b"x: " + b"y" * 2_000_000),
     ],
 )
-async def test_a_large_head_is_refused_with_a_reason(campaign: Campaigns, what: str, head: bytes) -> None:
-    async with service() as port, connection(port) as (reader, writer), asyncio.timeout(10):
+async def test_a_large_head_is_refused_with_a_reason(port: int, campaign: Campaigns, what: str, head: bytes) -> None:
+    async with connection(port) as (reader, writer), asyncio.timeout(10):
         writer.write(ASKS)
         assert (await answer_of(reader))[0] == 200
         with campaign("large heads").attempt(what):
@@ -207,16 +218,14 @@ async def test_a_large_head_is_refused_with_a_reason(campaign: Campaigns, what: 
             assert (status, problem["code"]) == (431, "head_too_large")
 
 
-async def test_a_long_address_is_refused(campaign: Campaigns) -> None:
-    async with service() as port:
-        with campaign("large heads").attempt("an address"):
-            status, problem = await answer(port, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert (status, problem["code"]) == (431, "head_too_large")
+async def test_a_long_address_is_refused(port: int, campaign: Campaigns) -> None:
+    with campaign("large heads").attempt("an address"):
+        status, problem = await answer(port, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (status, problem["code"]) == (431, "head_too_large")
 
 
 @pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
-async def test_what_isnt_http_is_told_so(campaign: Campaigns, sent: bytes) -> None:
-    async with service() as port:
-        with campaign("what isn't HTTP").attempt(sent):
-            status, problem = await answer(port, sent)
-            assert (status, problem["code"]) == (400, "bad_http")
+async def test_what_isnt_http_is_told_so(port: int, campaign: Campaigns, sent: bytes) -> None:
+    with campaign("what isn't HTTP").attempt(sent):
+        status, problem = await answer(port, sent)
+        assert (status, problem["code"]) == (400, "bad_http")

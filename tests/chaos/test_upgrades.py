@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -59,17 +58,22 @@ async def test_runs_that_waited_when_the_version_changed_are_finished_without_a_
 # ---- beside the release before
 
 
+@pytest.fixture(scope="module")
+def installed_before(tmp_path_factory: pytest.TempPathFactory) -> str | None:
+    """With which Python imports the release before. Built and compiled once."""
+    return release_before.install(tmp_path_factory.mktemp("before")) if release_before.is_known() else None
+
+
 @pytest.fixture
-def python_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """With which Python imports the release before."""
-    if not release_before.is_known():
+def python_path(installed_before: str | None, capsys: pytest.CaptureFixture[str]) -> str:
+    if installed_before is None:
         reason = (
             f"NOT TESTED: an upgrade from the release before, since this clone has no commit {release_before.COMMIT}"
         )
         with capsys.disabled():
             sys.stderr.write(f"\n{reason}\n")
         pytest.skip(reason)
-    return release_before.install(tmp_path)
+    return installed_before
 
 
 _CHAIN: Final = document("a b c d e f")
