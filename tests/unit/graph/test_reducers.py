@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from flowyard.graph.state import Write, after_writes
+from flowyard.language.values.reducers import REDUCERS
+from support.holding import LONGEST_S, held_s
 from support.workflows import document, run
 
 
@@ -77,3 +82,34 @@ async def test_a_failed_run_has_what_was_gathered_until_then() -> None:
     outcome = await run(text, replies={"a": ["x", "y", {"error": "provider_error"}]})
     assert outcome.result.status == "failed"
     assert outcome.result.outputs == {"all": ["x", "y"]}
+
+
+VALUES = {
+    "append": st.none() | st.integers(),
+    "extend": st.none() | st.lists(st.integers(), max_size=3),
+    "merge": st.none() | st.dictionaries(st.sampled_from("abc"), st.integers(), max_size=3),
+    "add": st.none() | st.integers(),
+    "max": st.none() | st.integers(),
+    "min": st.none() | st.integers(),
+}
+
+
+@given(data=st.data(), name=st.sampled_from(list(VALUES)))
+def test_many_writes_are_merged_as_if_they_came_one_by_one(data: st.DataObject, name: str) -> None:
+    reducer, state = REDUCERS[name], {name: data.draw(VALUES[name] if name != "append" else st.none())}
+    values = data.draw(st.lists(VALUES[name], max_size=5))
+    one_by_one = state
+    for value in values:
+        one_by_one = {name: reducer(one_by_one[name], value)}
+    assert after_writes(state, [Write({name: value}) for value in values], {name: reducer}) == one_by_one
+
+
+def test_a_write_that_replaces_takes_the_place_of_all_before_it() -> None:
+    writes = [Write({"x": [1]}), Write({"x": [2]}, replaces=True), Write({"x": [3]})]
+    assert after_writes({"x": [0]}, writes, {"x": REDUCERS["extend"]}) == {"x": [2, 3]}
+
+
+@pytest.mark.parametrize(("name", "value"), [("extend", [1] * 40_000), ("merge", {str(i): 1 for i in range(5_000)})])
+def test_what_many_branches_write_is_merged_without_holding_an_event_loop(name: str, value: Any) -> None:
+    writes = [Write({"x": value})] * 100
+    assert held_s(lambda: after_writes({"x": None}, writes, {"x": REDUCERS[name]})) < LONGEST_S

@@ -15,7 +15,7 @@ from flowyard.graph.marking import Marking
 from flowyard.graph.run import Pages
 from flowyard.graph.snapshot import restore, snapshot_of
 from flowyard.graph.walk import Walk
-from flowyard.large_json import encoded
+from flowyard.large_json import encoded, out_of_the_loop
 from flowyard.runs.budget import Amount
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import decode_all
@@ -56,7 +56,7 @@ async def ended_steps(
         return
     async with at_once:
         snapshot, pages = await patiently(lambda: history.snapshot(claim.run_id, claim.engine))
-        if snapshot is not None and not restore(marking, snapshot):
+        if snapshot is not None and not await out_of_the_loop(lambda: restore(marking, snapshot), snapshot):
             _, pages = await patiently(lambda: history.snapshot(claim.run_id, None))
         for page in pages:
             rows = await patiently(partial(history.ended, claim.run_id, *page))

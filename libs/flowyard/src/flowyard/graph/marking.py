@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from flowyard.graph.plan import Plan
 from flowyard.graph.results import Results
-from flowyard.graph.state import LOOPS, State, Write, after_write, initial_state
+from flowyard.graph.state import LOOPS, State, Write, after_writes, initial_state
 from flowyard.graph.transitions import Decision, straight_on
 from flowyard.language.workflow import END, START, Next
 
@@ -50,7 +50,7 @@ class Branch:
     def with_write(self, write: Write, plan: Plan, *, alone: bool) -> Branch:
         """`alone`: there is no other branch, so that nothing has to be merged later."""
         written = None if alone else Written(write, self.written)
-        return Branch(self.at, self.visit, self.path, after_write(self.state, write, plan.merging), written)
+        return Branch(self.at, self.visit, self.path, after_writes(self.state, [write], plan.merging), written)
 
     def moved(self, at: str, visit: int, path: tuple[int, ...]) -> Branch:
         return Branch(at, visit, path, self.state, self.written)
@@ -93,9 +93,9 @@ class Marking:
         """Of the map where a branch stands."""
         return self.results.setdefault((branch.at, branch.visit), Results())
 
-    def outputs(self) -> dict[str, Any]:
-        """What the run hands out: the fields of its `result`, or those that nodes have written."""
-        state, result = self.state(), self.plan.workflow.result
+    def outputs(self, state: State | None = None) -> dict[str, Any]:
+        """What the run hands out: the fields of its `result`, or those that nodes have written. `state`: if known."""
+        state, result = self.state() if state is None else state, self.plan.workflow.result
         return {name: state[name] for name in result or (name for name in state if name in self.written)}
 
     def advance(self, branch: Branch, decision: Decision, outputs: Mapping[str, Any] | None) -> list[Branch]:
@@ -175,10 +175,7 @@ class Marking:
         return [*self.at_work.values(), *(branch for waiting in self.waiting.values() for branch in waiting)]
 
     def _merged(self, branches: Iterable[Branch]) -> State:
-        state = self.base
-        for write in _in_order(branches):
-            state = after_write(state, write, self.plan.merging)
-        return state
+        return after_writes(self.base, _in_order(branches), self.plan.merging)
 
 
 def _in_order(branches: Iterable[Branch]) -> list[Write]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import assert_never
 
-from flowyard.graph.state import State, Write, after_write, reducers
+from flowyard.graph.state import State, Write, after_writes, reducers
 from flowyard.graph.transitions import Decision, decide, nested_loops
 from flowyard.language.flow import Flow
 from flowyard.language.nodes import Goto
@@ -89,7 +89,10 @@ class Plan:
             return Decision((node.on_error.node,))
         transition = self.workflow.transitions[at]
         if outputs and not isinstance(transition, Next):
-            state = after_write(state, Write(outputs), self.merging)
+            # Only what the choice looks at: to merge a long list takes time.
+            read = self.reads[at].names if at in self.reads else outputs.keys()
+            seen = {name: value for name, value in outputs.items() if name in read}
+            state = after_writes(state, [Write(seen)], self.merging)
         return decide(at, transition, state, self.inner_loops)
 
     @cached_property

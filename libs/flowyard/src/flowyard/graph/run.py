@@ -119,8 +119,10 @@ async def drive(compiled: Compiled, walk: Walk, recorded: Pages, *, timeout_s: f
     except (NodeFailed, FlowyardError, _RunTimeout) as error:
         if isinstance(error, ClaimLost):
             raise
-        return RunResult(run_id, "failed", marking.outputs(), _failure(error), marking.state())
-    return RunResult(run_id, "succeeded", marking.outputs(), None, marking.state())
+        state = marking.state()
+        return RunResult(run_id, "failed", marking.outputs(state), _failure(error), state)
+    state = marking.state()
+    return RunResult(run_id, "succeeded", marking.outputs(state), None, state)
 
 
 class _RunTimeout(Exception):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flowyard.graph.marking import Branch, Marking
+from flowyard.graph.marking import Branch, Marking, Written
 from flowyard.graph.results import Results
-from flowyard.graph.state import Write
+from flowyard.graph.state import Write, after_writes
 
 
 def snapshot_of(marking: Marking) -> dict[str, Any]:
@@ -45,10 +45,11 @@ def restore(marking: Marking, snapshot: Any) -> bool:
 
         def branch_of(data: Sequence[Any]) -> Branch:
             at, visit, path, numbers = data
-            branch = Branch(at, visit, tuple(path), snapshot["base"])
-            for number in numbers:
-                branch = branch.with_write(writes[number], marking.plan, alone=False)
-            return branch
+            own = [writes[number] for number in numbers]
+            written: Written | None = None
+            for write in own:
+                written = Written(write, written)
+            return Branch(at, visit, tuple(path), after_writes(snapshot["base"], own, marking.plan.merging), written)
 
         at_work = {(data[0], data[1]): branch_of(data) for data in snapshot["at_work"]}
         waiting = {place: [branch_of(data) for data in branches] for place, branches in snapshot["waiting"].items()}

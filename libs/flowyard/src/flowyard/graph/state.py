@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from flowyard.language.values.reducers import REDUCERS, Reducer, merge
+from flowyard.language.values.reducers import REDUCERS, Reducer, merge, merged
 from flowyard.language.workflow import Workflow
 
 State: TypeAlias = Mapping[str, Any]
@@ -34,12 +35,15 @@ def initial_state(workflow: Workflow, inputs: Mapping[str, Any]) -> dict[str, An
     return {name: inputs.get(name, f.default) for name, f in workflow.fields.items()}
 
 
-def after_write(state: State, write: Write, merging: Mapping[str, Reducer]) -> dict[str, Any]:
-    """The state once a write is in."""
-    if write.replaces:
-        return {**state, **write.values}
-    merged = {
-        name: merging[name](state.get(name), value) if name in merging else value
-        for name, value in write.values.items()
-    }
-    return {**state, **merged}
+def after_writes(state: State, writes: Iterable[Write], merging: Mapping[str, Reducer]) -> dict[str, Any]:
+    """The state once these writes are in, in this order."""
+    after = dict(state)
+    new: defaultdict[str, list[Any]] = defaultdict(list)
+    for write in writes:
+        for name, value in write.values.items():
+            if write.replaces or name not in merging:
+                after[name] = value
+                new.pop(name, None)
+            else:
+                new[name].append(value)
+    return {**after, **{name: merged(merging[name], after.get(name), values) for name, values in new.items()}}

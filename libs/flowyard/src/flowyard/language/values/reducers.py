@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any, Final, TypeAlias
 
 Reducer: TypeAlias = Callable[[Any, Any], Any]
+
+
+def append(old: Any, new: Any) -> Any:
+    return [*(old or ()), new]
+
+
+def extend(old: Any, new: Any) -> Any:
+    return [*(old or ()), *(new or ())]
 
 
 def merge(old: Any, new: Any) -> Any:
@@ -18,11 +27,28 @@ def _of_values(reducer: Reducer) -> Reducer:
 
 
 REDUCERS: Final[Mapping[str, Reducer]] = {
-    "append": lambda old, new: [*(old or ()), new],
-    "extend": lambda old, new: [*(old or ()), *(new or ())],
+    "append": append,
+    "extend": extend,
     "merge": merge,
     "add": _of_values(operator.add),
     "max": _of_values(max),
     "min": _of_values(min),
 }
 """By the value of `reduce`. Without a reducer, the last write wins."""
+
+
+def merged(reducer: Reducer, old: Any, new: Sequence[Any]) -> Any:
+    """With all new values, in their order. What has come together so far isn't copied for each of them."""
+    if reducer is append:
+        return [*(old or ()), *new]
+    if reducer is extend:
+        elements = list(old or ())
+        for more in new:
+            elements += more or ()
+        return elements
+    if reducer is merge:
+        members = dict(old or {})
+        for more in new:
+            members.update(more or {})
+        return members
+    return reduce(reducer, new, old)
