@@ -40,6 +40,20 @@ async def test_a_request_arrives_as_it_was_given_and_its_answer_comes_back() -> 
     assert "Content-Type" not in server.heads[0]
 
 
+async def test_a_large_body_arrives_whole() -> None:
+    body = b"0123456789" * 200_000
+    async with outside(OK) as server, open_outbound({}, LOOPBACK) as client:
+        assert (await client.send(post(f"http://127.0.0.1:{server.port}/", body=body))).status == 200
+    assert server.heads[0].endswith("\r\n\r\n" + body.decode())
+
+
+async def test_without_a_body_none_is_announced() -> None:
+    async with outside(OK) as server, open_outbound({}, LOOPBACK) as client:
+        await client.send(OutboundRequest(method="GET", url=f"http://127.0.0.1:{server.port}"))
+    assert server.heads[0].startswith("GET / HTTP/1.1\r\n")
+    assert "content-length" not in server.heads[0].lower()
+
+
 async def test_tls_is_for_the_name_although_the_connection_goes_to_the_checked_address() -> None:
     lookup = names(pinned=["127.0.0.1"], other=["127.0.0.1"])
     async with (
@@ -156,6 +170,7 @@ async def test_name_servers_that_dont_answer_keep_few_threads_and_no_request_lon
         ({"Proxy-Authorization": "Basic secret"}, "can't be chosen"),
         ({"X-A": "secret\r\nX-B: c"}, "X-A contains a line break"),
         ({"X-A": "secret\0"}, "X-A contains"),
+        ({"X-A": "secret\ud800"}, "X-A contains"),
         ({"X A": "secret"}, "characters that aren't allowed"),
         ({"": "secret"}, "characters that aren't allowed"),
     ],

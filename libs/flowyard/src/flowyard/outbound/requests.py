@@ -15,7 +15,7 @@ from flowyard.outbound.urls import Target, check_characters, read_target
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _FRAMING: Final = frozenset({"content-length", "te", "trailer", "transfer-encoding"})
 _OURS: Final = _FRAMING | {"accept-encoding", "connection", "expect", "host", "keep-alive", "upgrade"}
 """Headers that the connection decides on."""
@@ -65,7 +65,7 @@ def check_request(request: OutboundRequest) -> None:
         if name.lower() in _OURS or name.lower().startswith("proxy-"):
             raise OutboundInvalid(f"its header {name} can't be chosen")
         if _NOT_IN_A_VALUE.search(value):
-            raise OutboundInvalid(f"its header {name} contains a line break or another control character")
+            raise OutboundInvalid(f"its header {name} contains a line break or another character that can't be sent")
 
 
 def is_redirect(status: int, headers: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from flowyard.errors.outbound import OutboundInvalid
 from flowyard.outbound.addresses import Address
 
 _MAX_LENGTH: Final = 8_000
-_NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\\]")
+_NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\\]")
 _AUTHORITY: Final = re.compile(r"[/?#]")
 """What ends it."""
 _LABEL: Final = r"[a-z0-9_-]{1,63}"
