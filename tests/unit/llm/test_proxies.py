@@ -13,7 +13,7 @@ from flowyard.errors.steps import ModelError, ModelNeverRan, ModelRefused, Provi
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import open_models
-from flowyard.outbound.proxies import proxy_for
+from flowyard.outbound.proxies import credentials, proxy_for
 from support.wire.behaviour import Status, Text
 from support.wire.openai import openai_server
 from support.wire.providers import ANTHROPIC, ENVIRON, KEY, LITELLM, OPENAI, Provider
@@ -187,6 +187,41 @@ async def test_a_proxy_of_another_kind_is_refused(provider: Provider, monkeypatc
             await models.reply(call_of(provider, server, "models.example.com"))
         assert (await models.reply(call_of(provider, server, "127.0.0.1"))).text == "hi"
     assert "password" not in str(caught.value)
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("http://somebody:password@host:abc", "host:abc"),
+        ("http://somebody:password@[::1", "[::1"),
+        ("http://host:99999", "host:99999"),
+        ("http://:3128", ":3128"),
+        ("proxy host:3128", "proxy host:3128"),
+        ("http://", "http://"),
+    ],
+)
+async def test_a_proxy_that_is_no_address_is_told_and_hinders_no_call_to_this_machine(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, proxy: str, shown: str, on_token: OnToken | None
+) -> None:
+    environ = through(monkeypatch, proxy)
+    async with provider.serve([Text("hi")]) as server, open_models(environ, litellm=LITELLM) as models:
+        with pytest.raises(ModelRefused) as caught:
+            await models.reply(call_of(provider, server, "models.example.com"), on_token)
+        assert (await models.reply(call_of(provider, server, "127.0.0.1"), on_token)).text == "hi"
+    assert f"the environment's proxy {shown} is no address: correct the variable" in caught.value.detail
+    assert "password" not in caught.value.detail
+
+
+def test_white_space_around_a_proxy_is_dropped() -> None:
+    assert proxy_for("https://api.openai.com/v1", {"HTTPS_PROXY": f" {PROXY}\n", "https_proxy": " "}) == PROXY
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://somebody:p@ssword@host:1/x", "somebody:p@ssword@host:1", "http://somebody:p@ssword@[::1"]
+)
+def test_user_and_password_of_a_proxy_are_known_as_secrets(proxy: str) -> None:
+    assert credentials(proxy) == {"somebody", "p@ssword"}
 
 
 @pytest.mark.parametrize(

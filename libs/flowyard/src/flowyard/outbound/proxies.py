@@ -5,6 +5,7 @@ The variables are those of curl: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `N
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
@@ -33,22 +34,38 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
 
 def proxy_fault(proxy: str) -> str | None:
     """Why a call can't go through it, or None."""
-    scheme, _, rest = proxy.partition("://")
-    if scheme.lower() in ("http", "https"):
-        return None
-    host = rest.rpartition("@")[2].partition("/")[0]
-    return f"the environment's proxy {scheme}://{host} is no HTTP proxy, and others aren't supported: set HTTPS_PROXY"
+    scheme, _, _ = proxy.partition("://")
+    if scheme.lower() not in ("http", "https"):
+        what = f"{scheme}://{shown(proxy)} is no HTTP proxy, and others aren't supported"
+        return f"the environment's proxy {what}: set HTTPS_PROXY"
+    if not _is_address(proxy):
+        return f"the environment's proxy {shown(proxy) or proxy} is no address: correct the variable that names it"
+    return None
+
+
+def _is_address(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        return bool(parts.hostname) and parts.port != 0 and not any(character.isspace() for character in proxy)
+    except ValueError:
+        return False
 
 
 def shown(proxy: str) -> str:
     """Its host and port, without user and password."""
-    return urlsplit(proxy).netloc.rpartition("@")[2]
+    return _authority(proxy).rpartition("@")[2]
 
 
 def credentials(*proxies: str | None) -> frozenset[str]:
-    """The users and passwords in the addresses of proxies."""
-    parts = [urlsplit(proxy) for proxy in proxies if proxy]
-    return frozenset(text for part in parts for text in (part.username, part.password) if text)
+    """The users and passwords in the addresses of proxies, also of malformed ones."""
+    users = (_authority(proxy).rpartition("@")[0].partition(":") for proxy in proxies if proxy)
+    return frozenset(text for user, _, password in users for text in (user, password) if text)
+
+
+def _authority(proxy: str) -> str:
+    """User, password, host and port."""
+    before, mark, rest = proxy.partition("://")
+    return re.split(r"[/?#]", rest if mark else before, maxsplit=1)[0]
 
 
 def all_credentials(environ: Mapping[str, str]) -> frozenset[str]:
@@ -67,4 +84,4 @@ def is_private(host: str) -> bool:
 
 
 def _value(environ: Mapping[str, str], name: str) -> str | None:
-    return environ.get(name) or environ.get(name.upper()) or None
+    return environ.get(name, "").strip() or environ.get(name.upper(), "").strip() or None
