@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,6 +12,7 @@ import pytest
 
 from abuse.conftest import Starting
 from flowyard.runs.run import Run
+from flowyard.secrets.sealing import SecretBox, read_keys
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
 from support import queued
@@ -61,6 +63,21 @@ config:
 """Its run is handed back while it waits for the second call, and goes on from a snapshot."""
 
 
+SECRET_KEY: Final = base64.b64encode(b"k" * 32).decode()
+LOGGED: Final = """\
+flow: {name: logged}
+state:
+  fields:
+    key: {type: str, required: true, secret: true}
+    t: {type: str, required: true}
+    s: str
+nodes:
+  - {id: ask, prompt: '{key} {t}{t}{t}{t}{t}{t}{t}{t}{t}{t}', outputs: [s]}
+config:
+  llm: {provider: hosted_vllm, model: m, api_base: 'URL'}
+"""
+
+
 def failing_first(reply: str) -> Callable[[Request], Behaviour]:
     calls = 0
 
@@ -85,6 +102,23 @@ async def test_no_value_of_a_run_holds_the_event_loop_of_its_executor(
         with campaign("dense values").attempt(kind):
             inputs = {"xs": DENSE[kind], "few": list(range(110))}
             run = await ended(database, await queued.submit(database, "dense", inputs=inputs))
+            assert (run.status, run.error) == ("succeeded", None)
+            assert executor.longest_held_s < LONGEST_S
+
+
+async def test_to_mask_a_long_prompt_does_not_hold_the_event_loop_of_an_executor(
+    database: Database, starting: Starting, campaign: Campaigns
+) -> None:
+    """Any character of a secret may be written with a percent sign, and the prompt is logged."""
+    async with (
+        openai_server(lambda _: Text("done")) as model,
+        starting("executor", log_prompts=True, secret_key=SECRET_KEY) as executor,
+    ):
+        await queued.apply(database, LOGGED.replace("URL", model.url))
+        with campaign("dense values").attempt("percent signs"):
+            key = SecretBox(read_keys(SECRET_KEY)).seal("s3cr3t", workflow="logged", name="key")
+            inputs = {"key": key, "t": "w%41rd " * 80_000}
+            run = await ended(database, await queued.submit(database, "logged", inputs=inputs))
             assert (run.status, run.error) == ("succeeded", None)
             assert executor.longest_held_s < LONGEST_S
 

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -121,19 +122,19 @@ class Masker:
 class _View:
     """A text with its percent-encoded characters decoded, and where each stands in the text."""
 
-    __slots__ = ("_marks", "text")
+    __slots__ = ("_seen", "_written", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        # From each of these on: the place in the view, and that in the text.
-        self._marks: list[tuple[int, int]] = [(0, 0)]
+        # From each of these places in the view on: the place in the text. Arrays: there may be millions.
+        self._seen, self._written = array("q", [0]), array("q", [0])
         if "%" in text:
             self._decode()
 
     def place(self, at: int) -> int:
         """Where the view's character `at` begins in the text."""
-        seen, written = self._marks[bisect_right(self._marks, at, key=lambda mark: mark[0]) - 1]
-        return written + at - seen
+        mark = bisect_right(self._seen, at) - 1
+        return self._written[mark] + at - self._seen[mark]
 
     def _decode(self) -> None:
         pieces: list[str] = []
@@ -143,10 +144,15 @@ class _View:
             length, end = length + run.start() - end, run.start()
             for character in bytes.fromhex(run[0].replace("%", "")).decode(errors="surrogateescape"):
                 pieces.append(character)
-                self._marks.append((length, end))
+                self._mark(length, end)
                 length, end = length + 1, end + 3 * len(character.encode(errors="surrogateescape"))
-            self._marks.append((length, end))
-        self.text = "".join([*pieces, self.text[end:]])
+            self._mark(length, end)
+        pieces.append(self.text[end:])
+        self.text = "".join(pieces)
+
+    def _mark(self, seen: int, written: int) -> None:
+        self._seen.append(seen)
+        self._written.append(written)
 
 
 def _lowered(text: str) -> str:

@@ -12,6 +12,7 @@ from flowyard.errors.base import FlowyardError
 from flowyard.errors.steps import JsonFormRefused, ModelError, ModelNeverRan, ModelTimeout, ProviderError, RateLimited
 from flowyard.language.nodes import PromptNode
 from flowyard.language.providers import UNPAID
+from flowyard.large_json import out_of_the_loop
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.endings import unusable
 from flowyard.llm.json_forms import with_schema
@@ -25,19 +26,23 @@ from flowyard.steps.failures import failure_of
 from flowyard.steps.running import RunningStep
 
 _UNKNOWN: Final = Usage()
+_PER_TEXT: Final = 16
+"""To mask a text takes so many times as long as to encode it, at most."""
 _NOTHING: Final = Usage(0, 0, 0)
 
 
 class ModelCaller:
     """Makes the calls of one step. Each is emitted as ModelCalled, also one that failed."""
 
-    __slots__ = ("_has_called", "_masker", "_node", "_received_tokens", "_running", "_sent")
+    __slots__ = ("_has_called", "_masker", "_messages", "_node", "_received_tokens", "_running", "_sent")
 
     def __init__(self, node: PromptNode, running: RunningStep, masker: Masker) -> None:
         self._node = node
         self._running = running
         self._masker = masker
         self._has_called = self._sent = self._received_tokens = False
+        self._messages: tuple[dict[str, str], ...] | None = None
+        """Of the last call, as they are logged."""
 
     async def reply(self, call: ModelCall, in_round: int) -> ModelReply:
         """The first reply of the node's model and its fallbacks, called in order. `in_round`: see CallStart.
@@ -100,6 +105,7 @@ class ModelCaller:
 
     async def _permitted_call(self, wanted: ModelCall, in_round: int) -> ModelReply:
         context, running = self._running.context, self._running
+        self._messages = await self._logged_messages(wanted)
         reservation = await self._admitted(wanted)
         start = running.calls.next(running.step, in_round, wanted.settings.provider, wanted.settings.model)
         call = replace(reservation.call if reservation is not None else wanted, key=start.key(running.key))
@@ -178,6 +184,10 @@ class ModelCaller:
 
         return on_token
 
+    @property
+    def _logs(self) -> bool:
+        return self._running.context.log_prompts and self._node.log_prompts
+
     def _report(
         self,
         call: ModelCall,
@@ -188,7 +198,6 @@ class ModelCaller:
         reservation: Reservation | None,
     ) -> None:
         context = self._running.context
-        logs = context.log_prompts and self._node.log_prompts
         usage, origin = reply.usage, reply.origin
         spending = self._running.calls.spending.with_call(
             tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=reply.cost_usd
@@ -208,10 +217,10 @@ class ModelCaller:
                 tokens_cached=usage.tokens_cached,
                 cost_usd=reply.cost_usd,
                 error=failure,
-                messages=self._masked_messages(call) if logs else None,
+                messages=self._messages,
                 retries=self._running.tries - 1,
-                reply=reply.text if logs and (failure is None or reply.text) else None,
-                reasoning=(reply.reasoning or None) if logs else None,
+                reply=reply.text if self._logs and (failure is None or reply.text) else None,
+                reasoning=(reply.reasoning or None) if self._logs else None,
                 # Mostly the model that was asked.
                 served_by=origin.model if origin.model != call.settings.model else None,
                 reply_id=origin.id,
@@ -220,6 +229,13 @@ class ModelCaller:
                 asks_json=call.schema is not None,
             )
         )
+
+    async def _logged_messages(self, call: ModelCall) -> tuple[dict[str, str], ...] | None:
+        """None if they aren't logged. Secrets are masked, which takes a second for megabytes with escapes."""
+        if not self._logs:
+            return None
+        texts = [message.content for message in call.messages] if self._masker else []
+        return await out_of_the_loop(lambda: self._masked_messages(call), texts, times=_PER_TEXT)
 
     def _masked_messages(self, call: ModelCall) -> tuple[dict[str, str], ...]:
         return tuple({"role": m.role, "content": self._masker.text(m.content)} for m in call.messages)
