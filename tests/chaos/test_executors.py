@@ -201,7 +201,7 @@ async def test_a_call_that_a_frozen_executor_had_just_made_is_in_the_ledger(data
         executors.append(await yard.executor("other"))
         run, entries = await yard.ended(run_id), await yard.entries(run_id)
         executors[0].send(signal.SIGCONT)
-        await executors[0].logged("calls of a lost claim are in the ledger")
+        await executors[0].logged("added calls of a lost claim to the ledger")
         assert yard.prompts == {"First rain.": 1, "Second rain.": 2, "Third rain.": 1}
         *calls, lost = await yard.history.calls(run_id)
         assert [call.error for call in calls] == [None] * 3

@@ -99,7 +99,7 @@ def test_help_lists_every_variable_and_no_value(
     assert "FLOWYARD_DATABASE_URL (required, secret)" in printed
     assert "FLOWYARD_PORT (default: 7701)" in printed
     assert "FLOWYARD_LOG_LEVEL (default: info, debug | info | warning | error)" in printed
-    assert "Seconds for open requests to end" in printed
+    assert "Seconds that open requests have" in printed
     assert PASSWORD not in printed
 
 

@@ -191,7 +191,7 @@ async def test_the_log_of_a_run_has_its_events_and_the_lines_of_all_services(rem
     files = {
         "gateway": [line(-60, "request answered", at=now, service="gateway", **about)],
         "executor-1": [
-            line(1, "a bug ended a run", at=now, level="ERROR", service="executor", **about),
+            line(1, "a run failed: a bug", at=now, level="ERROR", service="executor", **about),
             line(2, "another", at=now, service="executor", run_id=str(uuid4())),
         ],
     }
@@ -205,7 +205,7 @@ async def test_the_log_of_a_run_has_its_events_and_the_lines_of_all_services(rem
         "events .*INFO  step.started node=draft",
         "events .*INFO  step.finished node=draft",
         'events .*ERROR run.failed .*code=provider_error error="it is down"',
-        "executor-1 .*ERROR a bug ended a run",
+        "executor-1 .*ERROR a run failed: a bug",
     )
     assert len(printed) == len(wanted)
     for text, pattern in zip(printed, wanted, strict=True):

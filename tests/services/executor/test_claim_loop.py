@@ -48,7 +48,7 @@ async def test_a_bug_fails_its_run_and_no_other(yard: Yard, wire: WireModel, cap
     assert (failed.status, failed.error.code) == ("failed", "internal_error")
     assert "nobody foresaw" not in failed.error.message
     [line] = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert (line.message, line.exc_info is not None) == ("a bug ended a run", True)
+    assert (line.message, line.exc_info is not None) == ("a run failed: a bug", True)
 
 
 async def test_an_executor_has_no_more_runs_than_slots_and_fills_each_that_is_free(yard: Yard, wire: WireModel) -> None:

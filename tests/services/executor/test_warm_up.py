@@ -86,7 +86,7 @@ async def test_an_executor_imports_nothing_that_no_workflow_can_use(database_url
         await yard.apply(DIRECT)
         await yard.apply(through_litellm(yard, "keyless", api_key_env="NOBODY_HAS_THIS_API_KEY"))
         executor = await yard.executor("one", fresh=True, log_level="debug")
-        assert (await executor.logged("prepared ahead"))["workflows"] == 2
+        assert (await executor.logged("prepared models in advance"))["workflows"] == 2
         assert (await yard.ended(await yard.submit("direct"))).status == "succeeded"
         assert not imported(executor)
         assert prepared(executor) == []
@@ -98,14 +98,14 @@ async def test_no_local_model_is_loaded_ahead(database_url: str, nats_url: str) 
         nowhere = "{provider: local, model: nowhere.gguf}"
         await yard.apply(DIRECT.replace("MODEL", nowhere))
         executor = await yard.executor("one", log_level="debug")
-        await executor.logged("prepared ahead")
-        assert not any("nothing prepared" in line["event"] for line in executor.lines)
+        await executor.logged("prepared models in advance")
+        assert not any("can't prepare a workflow" in line["event"] for line in executor.lines)
 
 
 async def test_a_workflow_that_is_applied_later_is_prepared_too(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard, open_bus(nats_url, name="tests") as bus:
         executor = await yard.executor("one", log_level="debug")
-        await executor.logged("prepared ahead")
+        await executor.logged("prepared models in advance")
         bus.publish(WorkflowChanged(name=await yard.apply(through_litellm(yard))))
         await executor.logged("provider prepared", within_s=30)
         assert prepared(executor) == ["openai"]

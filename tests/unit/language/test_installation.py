@@ -51,7 +51,7 @@ def problems(text: str, installation: Installation = UNPRICED) -> list[str]:
 
 
 def test_a_model_without_a_price_cant_have_a_budget_in_dollars() -> None:
-    message = "the price of hosted_vllm/{} isn't known, so config.budget.usd can't be kept (add price: {{input: …,"
+    message = "the price of hosted_vllm/{} isn't known, so config.budget.usd can't be enforced (add price: {{input: …,"
     spare, large = problems(DOCUMENT)[::-1]
     assert spare.startswith("f.yaml:14:48: " + message.format("spare"))
     assert large.startswith("f.yaml:8:18: " + message.format("qwen3-large"))
@@ -63,7 +63,7 @@ def test_a_model_without_a_price_cant_have_a_daily_budget_in_dollars() -> None:
     installation = replace(UNPRICED, daily_budgets=daily)
     unlimited = DOCUMENT.replace("usd: 0.5", "tokens: 5000")
     message = (
-        "the price of hosted_vllm/qwen3-large isn't known, so its daily budget can't be kept (add price: {input: …,"
+        "the price of hosted_vllm/qwen3-large isn't known, so its daily budget can't be enforced (add price: {input: …,"
     )
     assert problems(unlimited, installation)[0].startswith("f.yaml:8:18: " + message)
     assert len(problems(unlimited, installation)) == 2

@@ -29,7 +29,7 @@ async def test_who_waits_too_long_or_behind_too_many_is_refused_and_takes_no_tur
     turns = Turns("tests", at_once=1, wait_s=0.05, most_waiting=3)
     async with turns.turn():
         ends = await asyncio.gather(*(take(turns) for _ in range(10)), return_exceptions=True)
-    assert [str(end) for end in ends] == ["too many other tests are being worked on: try again in a few seconds"] * 10
+    assert [str(end) for end in ends] == ["too many other tests are being handled: try again in a few seconds"] * 10
     assert all(isinstance(end, TooBusy) and end.retry_after for end in ends)
     await take(turns)
 

@@ -109,9 +109,11 @@ class ServiceSettings(BaseSettings):
     port: Port
     log_level: Annotated[LogLevel, Field(description="Lowest level of log lines")] = "info"
     disk: Annotated[str, Field(description="A folder on the disk of Postgres, to measure how full it is")] = ""
-    grace_s: Annotated[float, Field(gt=0, le=3600, description="Seconds for open requests to end after SIGTERM")] = 5.0
+    grace_s: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds that open requests have after SIGTERM to end")
+    ] = 5.0
     connections_limit: Annotated[
-        int, Field(ge=8, le=100_000, description="HTTP connections at a time; fewer if ulimit -n leaves no room")
+        int, Field(ge=8, le=100_000, description="HTTP connections at the same time; fewer if ulimit -n is too low")
     ] = 2000
 
     @classmethod

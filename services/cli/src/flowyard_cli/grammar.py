@@ -75,8 +75,10 @@ def add_action(actions: Actions, name: str, summary: str) -> argparse.ArgumentPa
 def where_options(parser: Options) -> None:
     # Without defaults: else those of an action would replace what stands before its name (`runs --url … list`).
     missing = argparse.SUPPRESS
-    parser.add_argument("--url", metavar="URL", default=missing, help="of the gateway (default: $FLOWYARD_URL)")
-    parser.add_argument("--data", metavar="DIR", default=missing, help="of the stack, as given to `flowyard up`")
+    parser.add_argument("--url", metavar="URL", default=missing, help="address of the gateway (default: $FLOWYARD_URL)")
+    parser.add_argument(
+        "--data", metavar="DIR", default=missing, help="data directory of the stack (see `flowyard up`)"
+    )
 
 
 def _stack_options(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +90,7 @@ def data_option(parser: Options) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="where everything is kept (default: $FLOWYARD_DATA, or ~/.local/share/flowyard; root: /var/lib/flowyard)",
+        help="data directory (default: $FLOWYARD_DATA, or ~/.local/share/flowyard; for root: /var/lib/flowyard)",
     )
 
 
@@ -97,7 +99,7 @@ def files_argument(parser: Options) -> None:
 
 
 def run_argument(parser: Options) -> None:
-    parser.add_argument("run", metavar="ID", help="the id of a run, or its first six characters or more")
+    parser.add_argument("run", metavar="ID", help="the id of a run, or its first six or more characters")
 
 
 def stream_option(parser: Options) -> None:
@@ -116,7 +118,7 @@ def limit_option(parser: Options) -> None:
         metavar="N",
         type=integer(1, _MOST_LISTED),
         default=argparse.SUPPRESS,
-        help=f"show no more than this (default: {DEFAULT_LIMIT})",
+        help=f"how many to show at most (default: {DEFAULT_LIMIT})",
     )
 
 
@@ -128,7 +130,7 @@ def report_options(parser: Options, *, since: str, items: str, limit: int) -> No
         metavar="N",
         type=integer(1, 1000),
         default=limit,
-        help=f"no more {items} than this (default: {limit})",
+        help=f"how many {items} at most (default: {limit})",
     )
 
 

@@ -17,21 +17,21 @@ from typing import Final
 from flowyard.no_telemetry import forbid_telemetry
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "run": "Run a workflow and show its outputs, and where time and money went.",
+    "run": "Run a workflow, and show its outputs, duration and cost.",
     "validate": "Check documents, without running anything.",
     "test": "Run the tests that documents carry, with canned replies: no model, no network.",
     "graph": "Draw a workflow.",
     "schema": "Print the JSON Schema of the language, for editors.",
     "init": "Write a commented workflow that runs as it is.",
     "up": "Start Flowyard on this machine: Postgres, NATS and the services, supervised until Ctrl-C.",
-    "down": "End what `flowyard up` started, in order.",
-    "migrate": "Bring the tables of a database to this version.",
+    "down": "Stop everything that `flowyard up` started, in order.",
+    "migrate": "Migrate the tables of a database to this version of Flowyard.",
     "apply": "Give documents to the stack: each becomes a workflow, or a new revision of one.",
-    "workflows": "List the workflows of the stack, look at one, and change them.",
+    "workflows": "List, show, compare, roll back and delete the workflows of the stack.",
     "runs": "List the runs of the stack; follow one, cancel, retry or fork it.",
     "agents": "List the agents that have registered: executors, and programs elsewhere.",
-    "keys": "Make, list and revoke API keys. This needs a key with the scope admin.",
-    "logs": "Show the newest log lines of all services, or all that is known of one run.",
+    "keys": "Create, list and revoke API keys. This needs a key with the scope admin.",
+    "logs": "Show the newest log lines of all services, or the events and log lines of one run.",
     "status": "Show whether the stack is healthy: services, executors, runs that wait.",
     "cost-report": "Show what model calls cost, and the most expensive of them.",
     "profile-report": "Show where the time of runs went, and their bottlenecks.",
@@ -43,12 +43,12 @@ _START: Final = """\
 start here:
   flowyard init haiku                      write a commented workflow, haiku.yaml
   flowyard run haiku.yaml -i topic=rain    run it on a small local model: no key, no network
-  flowyard validate haiku.yaml             find what is wrong before it costs anything
+  flowyard validate haiku.yaml             check the document for mistakes, before it costs anything
 
-and with a server that loses nothing:
+with a stack of services, which stores every run:
   flowyard up --detach                     start Postgres, NATS and the services on this machine
-  flowyard apply haiku.yaml                give it the workflow
-  flowyard run haiku -i topic=rain         run it there, by its name; `flowyard runs` lists the runs
+  flowyard apply haiku.yaml                store the workflow in the stack
+  flowyard run haiku -i topic=rain         run it in the stack, by its name; `flowyard runs` lists the runs
 
 exit codes: 0 done, 1 the run or the stack failed, 2 the document, the inputs or the command are wrong, 130 cancelled
 """

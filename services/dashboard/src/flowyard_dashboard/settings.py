@@ -38,7 +38,9 @@ class DashboardSettings(ServiceSettings):
     queue_limit: int = Field(QUEUE_LIMIT, ge=1, le=10_000_000, description="Runs that may be queued; more are refused")
     inputs_limit: int = Field(INPUTS_LIMIT, ge=1024, le=64 * 1024 * 1024, description="Most bytes of a run's inputs")
     streams_limit: int = Field(200, ge=1, le=100_000, description="Open pages that may be updated at the same time")
-    streams_per_key: int = Field(100, ge=1, le=100_000, description="As many of those whose users have the same key")
+    streams_per_key: int = Field(
+        100, ge=1, le=100_000, description="Open pages per API key that may be updated at the same time"
+    )
     trusted_proxies: TrustedProxies = ()
     mlflow_public_url: PublicUrl = Field("", description="URL of MLflow for browsers: the dashboard shows it on a page")
     grafana_public_url: PublicUrl = Field("", description="URL of Grafana for browsers: the dashboard links to it")

@@ -1,4 +1,4 @@
-"""The executor's loops: claim runs while there are free slots, renew their leases, and drain at the end."""
+"""The executor's loops: claim runs while slots are free, renew their leases, and drain them at the end."""
 
 from __future__ import annotations
 

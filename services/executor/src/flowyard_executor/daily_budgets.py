@@ -16,7 +16,7 @@ from flowyard.steps.budget_gate import DailyLimit, Draining, IsDraining, Settle,
 from flowyard.storage.budgets import DailySpending
 
 _OTHERS_S: Final = 0.25
-"""Between two looks at what other executors have settled."""
+"""Seconds between two checks of what other executors have settled."""
 
 
 class DailyBudgets:

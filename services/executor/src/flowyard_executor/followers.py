@@ -1,4 +1,4 @@
-"""Which runs somebody follows: their events are announced as they come, and maybe their tokens."""
+"""Which runs have followers: for these, events are announced immediately, and tokens are published."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Followers:
         self._tokens_until: dict[UUID, float] = {}
 
     def follow_events(self, run_id: UUID) -> bool:
-        """Whether somebody reads the run's events as they come."""
+        """Whether somebody follows the run's events."""
         return self._events_until.get(run_id, 0.0) > asyncio.get_running_loop().time()
 
     def follow_tokens(self, run_id: UUID) -> bool:
-        """Whether somebody reads what the run's models reply, word by word."""
+        """Whether somebody follows the run's tokens."""
         return self._tokens_until.get(run_id, 0.0) > asyncio.get_running_loop().time()
 
     async def receive(self, message: RunFollowed) -> None:
-        """From now on for a while, the run is followed."""
+        """Counts the run as followed for FOLLOWED_S from now on."""
         _note(self._events_until, message.run_id)
         if message.tokens:
             _note(self._tokens_until, message.run_id)

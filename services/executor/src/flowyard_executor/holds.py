@@ -14,7 +14,7 @@ from flowyard.llm.keys import key_variable
 from flowyard.storage.pace import MOST_HELD_S
 
 _USUAL_S: Final = 1.0
-"""If the provider doesn't say how long to wait."""
+"""Seconds to wait after a 429 without `Retry-After`."""
 BELIEVED_S: Final = 2.0
 """So long, a message of another executor is believed, and as long after that none about the same place is: forged ones
 slow calls down, and don't stop them. If the provider meant longer, the next call gets a 429 of its own."""
@@ -22,7 +22,7 @@ _MOST_PLACES: Final = 1000
 
 
 class Holds:
-    """Until when calls wait. Nobody else knows: a message that gets lost leaves the other executors at their pace."""
+    """Until when calls wait. Kept in memory only: if a message is lost, other executors don't wait."""
 
     def __init__(self, bus: Bus, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._bus = bus
@@ -31,7 +31,7 @@ class Holds:
         self._not_believed_until: dict[str, float] = {}
 
     def left_s(self, settings: ModelSettings) -> float:
-        """For how many seconds a call with these settings must wait. With fallbacks it needn't: they can answer."""
+        """Seconds for which a call with these settings must wait. 0 with fallbacks: they can answer meanwhile."""
         if not self._until or settings.fallbacks:
             return 0.0
         return max(0.0, self._until.get(place_of(settings), 0.0) - self._clock())

@@ -14,7 +14,7 @@ from flowyard.storage.pace import ModelPace, Waits
 from flowyard.telemetry.metrics import ModelMetrics
 
 NOTICEABLE_S: Final = 1.0
-"""Shorter waits are in the histogram only."""
+"""Seconds: shorter waits are in the histogram only."""
 
 
 @dataclass(eq=False, slots=True)

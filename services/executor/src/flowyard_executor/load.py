@@ -1,4 +1,4 @@
-"""Sheds load before the kernel would: an executor that has little memory left claims nothing, then gives runs back."""
+"""Sheds load, before the kernel kills the process: with little memory left, claims no runs, then hands some back."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 _EVERY_S: Final = 0.1
 _SHED_ABOVE: Final = 0.25
 _STOP_ABOVE: Final = 0.5
-"""Of what is left above the fraction from which on nothing is claimed: from here on runs are given back between two
-steps, and from there on they are stopped."""
+"""Above `fraction` of the memory, no runs are claimed. Above this part of the rest, runs are handed back between two
+steps (_SHED_ABOVE), then stopped (_STOP_ABOVE)."""
 _ROOM_S: Final = 30.0
 _REST_S: Final = 1.0
 _FEWER_S: Final = 20.0
-"""For how long fewer runs are at work after memory was short: all together they would need as much again."""
+"""Seconds for which fewer runs are executed after memory was short: as many would need as much memory again."""
 
 
 class Load:
-    """`fraction`: of the memory; above it nothing is claimed. `running`: the runs at work, the oldest first.
+    """`fraction`: of the memory, above which no runs are claimed. `running`: the executed runs, the oldest first.
 
-    `leaves_runs`: the last claim may have left runs in the queue, since there was no room for them.
+    `leaves_runs`: whether the last claim may have left runs in the queue, because all slots were taken.
     """
 
     def __init__(self, meter: MemoryMeter, *, fraction: float) -> None:
@@ -50,7 +50,7 @@ class Load:
 
     @property
     def seen(self) -> str:
-        """What is known of this executor, should it be lost."""
+        """Facts about this executor, for the error of its runs if it is lost."""
         runs = len(self.running)
         return f"it used {self.memory} and {time.process_time():,.0f} s of CPU, with {runs} run{'s' * (runs != 1)}"
 
@@ -64,7 +64,7 @@ class Load:
         return any(is_suspect(attempt) for attempt in self.running.values())
 
     def free(self, slots: int) -> int:
-        """How many runs may be claimed. One that was at work when executors died is executed alone."""
+        """How many runs may be claimed: none while a suspect run is executed alone."""
         if self.executes_suspect:
             return 0
         if self._is_high or time.monotonic() < self._room_until:
@@ -74,8 +74,8 @@ class Load:
         return most - len(self.running)
 
     def make_room(self) -> None:
-        """Gives runs back between two steps, for a run that has to be executed alone."""
-        log.info("making room for a run that has to be executed alone", extra={"runs": len(self.running)})
+        """Hands runs back between two steps, so that a suspect run in the queue can be executed alone."""
+        log.info("handing runs back, to execute one run alone", extra={"runs": len(self.running)})
         self._room_until = time.monotonic() + _ROOM_S
         for attempt in self.running.values():
             attempt.leave()
@@ -96,7 +96,7 @@ class Load:
         was_high, self._is_high = self._is_high, memory.fraction > self._fraction
         left = 1.0 - self._fraction
         if self._is_high and not was_high:
-            log.warning("little memory left: nothing is claimed", extra={"memory": str(memory)})
+            log.warning("little memory left: the executor claims no runs", extra={"memory": str(memory)})
             self._fewer = max(1, len(self.running) // 2)
         if not self._is_high:
             return
@@ -117,24 +117,24 @@ class Load:
         for attempt in newest[: self._too_many(memory)]:
             facts = {"run_id": str(attempt.claim.run_id), "memory": str(memory)}
             if is_suspect(attempt):
-                log.error("a run that was executed alone takes too much memory: it fails", extra=facts)
+                log.error("a run failed: it takes too much memory even if executed alone", extra=facts)
                 before = f"{attempt.claim.attempt - 1} executors were lost while it was at work"
                 message = f"{before}, and executed alone it takes too much memory: {self.seen}"
                 attempt.fail(Failure("executor_lost", message))
             else:
                 # As if the executor were lost, but only for this run: its lease runs out, and the attempt counts.
-                log.error("too little memory left: a run is stopped", extra=facts)
+                log.error("too little memory left: stopping a run", extra=facts)
                 attempt.stop("lost")
 
     def _too_many(self, memory: Memory) -> int:
-        """How many runs have to be stopped if all use the same part of what isn't used without runs."""
+        """How many runs have to be stopped, if all use the same share of the memory that runs use."""
         of_runs = memory.used - self._idle_bytes if self._idle_bytes < memory.used else memory.used
         excess = memory.used - self._fraction * memory.limit
         return max(1, math.ceil(excess * len(self.running) / of_runs)) if of_runs else 1
 
 
 def is_suspect(attempt: Attempt) -> bool:
-    """Whether so many executors were lost while the run was at work that it is executed alone."""
+    """Whether several executors were lost while they executed the run, so that it is executed alone."""
     return attempt.claim.attempt > SUSPECT_AFTER
 
 

@@ -1,4 +1,4 @@
-"""How much memory this process may have, and has: what the kernel counts before it kills it."""
+"""How much memory this process uses, and may use before the kernel kills it."""
 
 from __future__ import annotations
 

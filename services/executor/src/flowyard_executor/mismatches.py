@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 MOST: Final = 3
 WITHIN_S: Final = 60.0
-"""After so many mismatches in so many seconds, runs with recorded steps are left to other executors."""
+"""Seconds within which MOST mismatches make an executor claim only new runs."""
 
 
 class Mismatches:

@@ -27,7 +27,7 @@ from flowyard_executor.limit_waits import LimitWaits, Wait
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S: Final = 1.0
-"""Between two looks: a limit may become free earlier than it was said."""
+"""Most seconds between two checks: a limit may be free earlier than announced."""
 
 
 class ModelLimits:
@@ -149,7 +149,7 @@ class ModelLimits:
 
 
 async def _pause(seconds: float) -> None:
-    """Others wait, too: all of them look again, but not at the same moment."""
+    """Waits about this long: at random, so that not all waiting calls check their limit at the same moment."""
     await asyncio.sleep(min(seconds, _LONGEST_PAUSE_S) * random.uniform(1, 1.3))  # noqa: S311  # no secret
 
 

@@ -1,5 +1,5 @@
-"""Shows in the list of agents that this executor is there: it registers, and sends heartbeats. By Postgres: whoever can
-send messages over NATS can't pretend to be an executor.
+"""Registers this executor in the list of agents, and sends its heartbeats. Both go to Postgres, because heartbeats over
+NATS could be forged by every service.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class RunReporter(Observer):
     def calls_lost(self, claim: Claim, calls: Sequence[ModelCalled]) -> None:
         for call in calls:
             self._metrics.models.count_call(call)
-        log.warning("calls of a lost claim are in the ledger", extra={**_facts(claim), "calls": len(calls)})
+        log.warning("added calls of a lost claim to the ledger", extra={**_facts(claim), "calls": len(calls)})
 
     def fenced(self, claim: Claim) -> None:
         self._metrics.executor.fenced.inc()

@@ -34,13 +34,13 @@ class ExecutorSettings(InstallationSettings):
         description="Unique name of the executor; after a restart with the same name, it continues its runs",
     )
     slots: int = Field(
-        512, ge=1, le=5000, description="Runs that it executes at the same time, most of which wait for models"
+        512, ge=1, le=5000, description="Runs that the executor executes at the same time; most of them wait for models"
     )
     lease_s: float = Field(
         15.0, ge=0.5, le=600, description="Seconds without a renewal after which other executors take over its runs"
     )
     drain_s: float = Field(
-        20.0, ge=0, le=3600, description="Seconds for running steps to end after SIGTERM; then they are aborted"
+        20.0, ge=0, le=3600, description="Seconds that running steps have after SIGTERM to end; then they are aborted"
     )
     poll_s: float = Field(1.0, gt=0, le=60, description="Seconds between polls of the queue, if no doorbell rings")
     sweep_s: float = Field(
@@ -51,11 +51,11 @@ class ExecutorSettings(InstallationSettings):
     )
     stream_tokens: bool = Field(default=True, description="Stream the replies of models in runs that somebody follows")
     log_prompts: bool = Field(
-        default=False, description="Keep the messages and replies of model calls, unless a document says no"
+        default=False, description="Store the messages and replies of model calls, unless a document forbids it"
     )
     secret_key: SecretKey = SecretStr("")
     referenced_files: str = Field(
-        "", description="Folder with the files that headers in documents may refer to, as ${file:NAME}"
+        "", description="Folder of the files to which headers in documents may refer as ${file:NAME}"
     )
     reply_limit: int = Field(REPLY_LIMIT, gt=0, description="Most bytes of a model's reply")
     memory_limit: int = Field(
@@ -64,7 +64,7 @@ class ExecutorSettings(InstallationSettings):
         description="Bytes of memory that it may use; 0: the limit of its control group, else the machine's memory",
     )
     memory_fraction: float = Field(
-        0.8, gt=0, le=1, description="Of its memory: above it, it claims no runs, and soon gives some back"
+        0.8, gt=0, le=1, description="Fraction of its memory above which it claims no runs; later it hands some back"
     )
     outputs_limit: int = Field(
         OUTPUTS_LIMIT, ge=1024, le=16 * 1024 * 1024, description="Most bytes of a step's outputs, as JSON"

@@ -1,4 +1,4 @@
-"""A run's steps and model calls as log lines, at debug. Never what is in them."""
+"""Logs a run's steps and model calls, at debug, without their contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each executor does for all runs: moves runs that lost their executor, measures the queue, deletes old runs."""
+"""Each executor's work for all runs: moves runs that lost their executor, measures the queue, deletes old runs."""
 
 from __future__ import annotations
 

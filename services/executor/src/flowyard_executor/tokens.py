@@ -1,4 +1,4 @@
-"""Publishes tokens as models reply, if somebody reads them: replies that nobody follows aren't streamed at all."""
+"""Publishes tokens as models reply, of followed runs only: the replies of other runs aren't streamed at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_CHARACTERS: Final = 50_000
 
 @dataclass(slots=True)
 class _Text:
-    """What has come of one reply: the pieces that are published, and those that aren't yet."""
+    """The text of one reply so far: its published pieces, and those that aren't published yet."""
 
     epoch: int
     call: int
@@ -83,7 +83,7 @@ class TokenStream:
             self._texts.pop(run_id, None)
 
     def end_run(self, run_id: UUID) -> None:
-        """Nothing of the run is at work in this process any more."""
+        """Forgets the run: this process doesn't execute it any more."""
         self.flush(run_id)
         self._texts.pop(run_id, None)
 

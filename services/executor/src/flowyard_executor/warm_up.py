@@ -1,4 +1,4 @@
-"""Prepares models ahead of the runs that need them: loading LiteLLM takes seconds, which the first run would wait."""
+"""Prepares models before runs need them: otherwise the first run would wait for seconds while LiteLLM is loaded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def warm_up(parts: ExecutorParts) -> NoReturn:
                 if workflow.digest not in known:
                     await _warm_up_for(workflow.name, ready, parts)
             known = {workflow.digest for workflow in newest}
-            log.debug("prepared ahead", extra={"workflows": len(newest), "providers": sorted(ready)})
+            log.debug("prepared models in advance", extra={"workflows": len(newest), "providers": sorted(ready)})
             # Not before the first round: without NATS the bell doesn't ring.
             await bell.wait()
 
@@ -51,7 +51,7 @@ async def _warm_up_for(name: str, ready: set[str], parts: ExecutorParts) -> None
                 took = round(time.perf_counter() - started, 3)
                 log.info("provider prepared", extra={"provider": settings.provider, "duration_s": took})
     except FlowyardError as error:
-        log.info("nothing prepared for a workflow", extra={"workflow": name, "code": error.code})
+        log.info("can't prepare a workflow", extra={"workflow": name, "code": error.code})
     except Exception:
         # A worker's loop: what is wrong with an installation is reported by the run that needs it.
-        log.info("nothing prepared for a workflow", extra={"workflow": name}, exc_info=True)
+        log.info("can't prepare a workflow", extra={"workflow": name}, exc_info=True)

@@ -26,9 +26,11 @@ class GatewaySettings(ServiceSettings):
     )
     streams_limit: int = Field(STREAMS_LIMIT, ge=1, le=100_000, description="Streams of events that may be open")
     streams_per_key: int = Field(
-        STREAMS_PER_KEY, ge=1, le=100_000, description="Streams of events that may be open by one API key"
+        STREAMS_PER_KEY, ge=1, le=100_000, description="Streams of events that may be open per API key"
     )
-    wait_max_s: float = Field(300.0, ge=0, le=300, description="Most seconds that a submit can wait for its run")
+    wait_max_s: float = Field(
+        300.0, ge=0, le=300, description="Most seconds that a submit can wait for the end of its run"
+    )
     trusted_proxies: TrustedProxies = ()
     poll_s: float = Field(
         1.0, gt=0, le=60, description="Seconds between polls of followed runs, for messages that NATS lost"

@@ -33,7 +33,7 @@ async def sweep(parts: RegistryParts) -> NoReturn:
         await asyncio.sleep(parts.settings.sweep_s)
         try:
             for agent in await parts.agents.sweep():
-                log.info("agent gone", extra={"agent": agent})
+                log.info("agent removed: no heartbeat", extra={"agent": agent})
             _announce(parts, await parts.workflows.cancel_abandoned())
         except Unavailable as error:
             log.warning("sweep failed: %s", error.message)

@@ -50,14 +50,14 @@ from flowyard.telemetry.logs import bind_run
 log = logging.getLogger(__name__)
 
 StopReason: TypeAlias = Literal["cancelled", "failed", "lost", "drained"]
-"""`cancelled`, `failed`: the run is to end so; `lost`: the claim isn't ours any more, or given up; `drained`: the
+"""`cancelled`, `failed`: the run is to end so; `lost`: the claim was lost or abandoned; `drained`: the
 executor stops."""
 _BUG: Final = Failure("internal_error", "a bug: see the executor's log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptParts:
-    """What attempts need. One per process. `daily_limit`: of a workflow; None if it may spend any amount.
+    """What attempts need. One per process. `daily_limit`: the daily budget of a workflow; None if it has none.
     `call_limits`: of a workflow.
 
     `is_followed`: whether somebody reads the tokens of a run. `long_wait_s`: a step that waits longer between two tries
@@ -88,7 +88,7 @@ class AttemptParts:
 
 
 class Attempt:
-    """What an executor does with one claim."""
+    """What an executor does with one claim of a run, until the run ends or is handed back."""
 
     def __init__(self, claim: Claim, parts: AttemptParts) -> None:
         self.claim = claim
@@ -132,21 +132,21 @@ class Attempt:
         return self._stopped is None and not self.is_ending
 
     def renewed(self, requested_at: float) -> None:
-        """Its lease has begun again. `requested_at`: when that was asked for, by the monotonic clock."""
+        """To be called after a renewal. `requested_at`: when its statement was sent, by the monotonic clock."""
         self._journal.writer.renewed(requested_at)
 
     def leave(self) -> None:
-        """Hands the run back between two of its steps, for another claim, as when the executor drains."""
+        """Hands the run back before its next step, as when the executor drains."""
         self._leaving.set()
 
     def fail(self, failure: Failure) -> None:
-        """Stops the run, and lets it fail."""
+        """Aborts the run's steps, and ends it as failed with this error."""
         if self.can_be_stopped:
             self._failure = failure
             self.stop("failed")
 
     async def run(self) -> None:
-        """Never raises: what goes wrong ends the run, or is logged."""
+        """Executes the run until it ends or is handed back. Never raises: an error ends the run, or is logged."""
         claim = self.claim
         bind_run(claim.run_id)
         self.parts.observer.started(claim)
@@ -159,7 +159,7 @@ class Attempt:
                 self.parts.observer.abandoned(claim)
         except Exception:
             # The worker's loop: a bug ends this run and no other.
-            log.exception("a bug ended a run", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
+            log.exception("a run failed: a bug", extra={"run_id": str(claim.run_id), "workflow": claim.workflow})
             with suppress(ClaimLost):
                 await self._finish(self._ended("failed", _BUG))
         if self._stopped == "lost" or self._journal.writer.is_lost:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from flowyard.errors.base import FlowyardError
 
 MOST: Final = 50
-"""Problems that are told. Of the others, their number is."""
+"""Most problems that an error lists; it counts the others."""
 _LONGEST: Final = 1000
 
 
@@ -72,16 +72,16 @@ class TooManyStreams(FlowyardError, code="too_many_streams", status=429, title="
         super().__init__(f"{limit} streams are open {whose}, which is the limit: close some, or try again later")
 
 
-class TooBusy(FlowyardError, code="too_busy", status=429, title="Too much at the same time"):
-    """Of what takes much memory or time, too many requests want something at the same time. `what`: in the plural."""
+class TooBusy(FlowyardError, code="too_busy", status=429, title="Too many requests at the same time"):
+    """Too many requests of one kind are handled at the same time. `what`: the kind, in the plural."""
 
     def __init__(self, what: str) -> None:
         self.retry_after = 5.0
-        super().__init__(f"too many other {what} are being worked on: try again in a few seconds")
+        super().__init__(f"too many other {what} are being handled: try again in a few seconds")
 
 
 class BadHttp(FlowyardError, code="bad_http", status=400, title="Not HTTP"):
-    """What a client sends can't be read as HTTP."""
+    """The bytes that a client sends aren't an HTTP request."""
 
     def __init__(self) -> None:
         super().__init__("this can't be read as an HTTP/1.1 request")

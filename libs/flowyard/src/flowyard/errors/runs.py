@@ -6,16 +6,16 @@ from flowyard.errors.base import FlowyardError
 
 
 class ClaimLost(FlowyardError, code="claim_lost", status=409, title="The claim on the run is lost"):
-    """An executor wrote for a run that it has no claim on any more. Nothing was written."""
+    """An executor tried to write for a run whose claim it has lost. Nothing was written."""
 
     def __init__(self, run_id: str, *, epoch: int) -> None:
         self.run_id = run_id
         self.epoch = epoch
-        super().__init__(f"claim {epoch} on run {run_id} isn't held any more")
+        super().__init__(f"the claim on run {run_id} with epoch {epoch} is lost")
 
 
 class ReplayMismatch(FlowyardError, code="replay_mismatch", status=500, title="The run's recorded steps don't fit"):
-    """What is recorded of a run isn't what this version would have done. Nothing was executed."""
+    """The recorded steps of a run aren't those that its workflow leads to in this version. Nothing was executed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the recorded steps of the run don't fit its workflow: {reason}")

@@ -1,11 +1,11 @@
-"""Errors of processes: what they need can't be reached or isn't what they need."""
+"""Errors of processes: a server that they need can't be reached, or can't be used."""
 
 from __future__ import annotations
 
 from flowyard.errors.base import FlowyardError
 
 
-class Unavailable(FlowyardError, code="unavailable", status=503, title="A service that is needed can't be reached"):
+class Unavailable(FlowyardError, code="unavailable", status=503, title="A required service can't be reached"):
     """Postgres, NATS or another service that is needed can't be reached now."""
 
     def __init__(self, what: str, *, retry_after: float = 1.0) -> None:
@@ -27,11 +27,11 @@ class ShuttingDown(FlowyardError, code="shutting_down", status=503, title="The s
     retry_after = 1.0
 
     def __init__(self) -> None:
-        super().__init__("the service shut down before this was done: try again")
+        super().__init__("the service shut down before the request was answered: try again")
 
 
 class TooManyConnections(FlowyardError, code="too_many_connections", status=503, title="Too many connections"):
-    """As many connections are open as the service accepts, and each has a request."""
+    """The limit of open connections is reached, and none of them is idle."""
 
     retry_after = 1.0
 
@@ -47,7 +47,7 @@ class WrongDatabase(FlowyardError, code="wrong_database", status=503, title="The
 
 
 class UnknownSchema(FlowyardError, code="unknown_schema", status=503, title="The database has another schema"):
-    """The database's tables aren't those of this version. `version`: None if there are none."""
+    """The tables aren't those of this version of Flowyard. `version`: that of the tables; None: there are no tables."""
 
     def __init__(self, *, version: str | None, needed: str) -> None:
         has = f"has schema {version}" if version else "has no tables yet"
@@ -57,7 +57,7 @@ class UnknownSchema(FlowyardError, code="unknown_schema", status=503, title="The
 
 
 class ReplaysStopped(FlowyardError, code="replays_stopped", status=503, title="The executor continues no more runs"):
-    """An executor claims no more runs with recorded steps, because those of several others didn't fit."""
+    """An executor claims no more runs with recorded steps, because the steps of several runs didn't fit."""
 
     def __init__(self) -> None:
         do = "restart it with the release that recorded the runs, or one that fits them, and retry those that failed"

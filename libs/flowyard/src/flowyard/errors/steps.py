@@ -9,7 +9,7 @@ from flowyard.errors.base import FlowyardError
 
 Cost: TypeAlias = Decimal | int
 """US dollars, or a number of tokens or calls."""
-_WHERE: Final = " (on a stack, that of its executors counts)"
+_WHERE: Final = " (on a stack, in the environment of its executors)"
 
 
 class MissingApiKey(FlowyardError, code="missing_api_key", status=422, title="A model's API key is missing"):
@@ -21,7 +21,7 @@ class MissingApiKey(FlowyardError, code="missing_api_key", status=422, title="A 
 
 
 class InvalidApiKey(MissingApiKey, code="invalid_api_key", title="A model's API key can't be used"):
-    """The environment variable with a model's API key holds something that no key can be. `why`: without the value."""
+    """The environment variable of a model's API key holds no valid key. `why`: without the value."""
 
     def __init__(self, *, provider: str, model: str, variable: str, why: str) -> None:
         self.variable = variable
@@ -31,7 +31,7 @@ class InvalidApiKey(MissingApiKey, code="invalid_api_key", title="A model's API 
 
 
 class VariableNotAllowed(MissingApiKey, code="variable_not_allowed", title="A document may not name this variable"):
-    """A document names an environment variable that the installation doesn't allow. `allowed`: with the variable."""
+    """A document names an environment variable that it may not read. `allowed`: a setting that allows it."""
 
     def __init__(self, *, provider: str, model: str, variable: str, allowed: str) -> None:
         self.variable = variable
@@ -94,11 +94,11 @@ class ModelRefused(ModelError, code="model_refused", title="The model provider r
 
 
 class JsonFormRefused(ModelRefused):
-    """The server doesn't take the form in which it was asked for JSON. The next call has another one."""
+    """The server refuses the form in which the call requests JSON. The next call uses another form."""
 
 
 class UnusableReply(ModelError):
-    """The model's reply isn't what was asked for. `reply`: its text, as far as it came. Asking again doesn't help."""
+    """The model's reply can't be used. `reply`: the text that was received. Another try isn't expected to help."""
 
     def __init__(self, detail: str, *, provider: str, model: str, reply: str = "") -> None:
         self.reply = reply
@@ -118,7 +118,7 @@ class ReplyFiltered(UnusableReply, code="filtered", title="A content filter bloc
 
 
 class NoJson(UnusableReply, code="invalid_output", title="The model's reply doesn't match the node's outputs"):
-    """The provider itself found that the reply isn't the JSON that was asked for. The reply isn't known."""
+    """The provider reports that the reply isn't the requested JSON, and doesn't send the reply."""
 
 
 class InvalidOutput(
@@ -181,7 +181,7 @@ class BudgetExceeded(
 
 
 class LimitReached(BudgetExceeded):
-    """`coming`: what has to be left for the call, so that it can't exceed the limit."""
+    """`coming`: the most that the call can use, in the unit of the limit."""
 
     def __init__(self, limit: str, *, per: Literal["run", "day"], allowed: Cost, spent: Cost, coming: Cost) -> None:
         whose = "the run's" if per == "run" else "the workflow's daily"
@@ -193,10 +193,10 @@ class LimitReached(BudgetExceeded):
 
 
 class UnpricedModel(BudgetExceeded):
-    """A limit in US dollars, and a model whose price isn't known."""
+    """The budget has a limit in US dollars, and the price of the model isn't known."""
 
     def __init__(self, *, provider: str, model: str, per: Literal["run", "day"]) -> None:
-        unknown = f"the price of {provider}/{model} isn't known, so a limit in usd can't be kept"
+        unknown = f"the price of {provider}/{model} isn't known, so the limit in usd can't be enforced"
         super().__init__(
             "usd", f"{unknown}: add the price in the document or in FLOWYARD_PRICES, or limit tokens", per=per
         )

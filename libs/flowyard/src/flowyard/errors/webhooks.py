@@ -27,12 +27,12 @@ Reason: TypeAlias = Literal[
 ]
 """Why a webhook isn't verified. These are stored: a reason may be added, but none is renamed.
 
-`too_old` and `too_new` are those whose signature is valid: a replay, or clocks that differ.
+With `too_old` and `too_new`, the signature is valid: the webhook was sent again, or the clocks differ.
 """
 
 
 class Unverified(FlowyardError, code="unverified", status=401, title="The webhook isn't verified"):
-    """A webhook isn't what its sender has signed. `reason` is for its owner; the message for the sender hides it."""
+    """A webhook has no valid proof of its sender. The message, which the sender gets, doesn't contain `reason`."""
 
     def __init__(self, reason: Reason) -> None:
         self.reason: Reason = reason
@@ -42,7 +42,7 @@ class Unverified(FlowyardError, code="unverified", status=401, title="The webhoo
 class UnusableWebhookSecret(
     FlowyardError, code="unusable_webhook_secret", status=422, title="The secret of a webhook can't be used"
 ):
-    """A secret isn't of the form that its sender gives out. `form`: what would be right. The secret isn't shown."""
+    """The sender has no secrets of this form. `form`: the right one. The message doesn't show the secret."""
 
     def __init__(self, form: str) -> None:
         super().__init__(f"the secret of the webhook should be {form}")

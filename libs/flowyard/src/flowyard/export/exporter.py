@@ -112,7 +112,7 @@ class Exporter:
         started = time.monotonic()
         if waiting.begun > 1:
             facts = {**self._log_fields(waiting), "begun": waiting.begun}
-            log.error("the export of a run was begun and has had no outcome: its process was killed", extra=facts)
+            log.error("the process was killed while it exported a run", extra=facts)
         if waiting.begun > MAX_BEGUN:
             await self._drop(waiting, "killed")
             return
@@ -144,7 +144,7 @@ class Exporter:
             raise
         except Exception:
             # In the worker's loop: a bug must not stop the export of other runs.
-            log.exception("bug in the export of a run", extra=self._log_fields(waiting))
+            log.exception("export of a run failed: a bug", extra=self._log_fields(waiting))
             await self._retry_later(waiting, "bug", "a bug: see the log")
         finally:
             parts.metrics.duration.labels(name).observe(time.monotonic() - started)
@@ -203,7 +203,7 @@ class Exporter:
         if backlog.runs > parts.max_waiting:
             dropped = await parts.exports.drop_oldest(name, keep=parts.max_waiting)
             parts.metrics.dropped.labels(name, "backlog").inc(dropped)
-            log.warning("export backlog too long: dropped the oldest", extra={"target": name, "runs": dropped})
+            log.warning("export backlog too long: dropped the oldest runs", extra={"target": name, "runs": dropped})
             backlog = await parts.exports.backlog(name)
         parts.metrics.backlog.labels(name).set(backlog.runs)
         parts.metrics.lag.labels(name).set(backlog.lag_s)

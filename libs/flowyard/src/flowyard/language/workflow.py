@@ -144,7 +144,7 @@ class Case:
 class Workflow:
     """One checked document. `transitions`: how a run continues after START, after each node, and after each join.
 
-    `result`: the fields that a run hands out; empty: those that its nodes write.
+    `result`: the fields that are the run's outputs; empty: those that its nodes write.
     """
 
     name: str

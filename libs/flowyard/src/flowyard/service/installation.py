@@ -31,7 +31,7 @@ class InstallationSettings(ServiceSettings):
     daily_budgets: Annotated[Mapping[str, Budget], NoDecode, PlainValidator(read_daily_budgets)] = Field(
         default_factory=dict,
         description="What workflows may spend per day (UTC), as JSON: "
-        '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each other workflow',
+        '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each of the other workflows',
     )
 
     @property

@@ -93,7 +93,7 @@ class _Watchdog:
         log.error("event loop hangs", extra={"hung_s": silent * _TICK_S, "executes": innermost, "stacks": all_stacks})
 
     def _log_recovery(self, silent: int) -> None:
-        log.warning("event loop goes on", extra={"hung_s": silent * _TICK_S})
+        log.warning("event loop runs again", extra={"hung_s": silent * _TICK_S})
 
     def _log_end(self, silent: int) -> None:
         log.critical("process ends: its event loop hangs", extra={"hung_s": silent * _TICK_S, "exit_code": HUNG})

@@ -89,7 +89,7 @@ class RunMetrics:
         self.submitted = counter("runs_submitted_total", "Runs submitted.")
         self.finished = counter("runs_finished_total", "Runs that ended, by status.", "status")
         self.failures = counter("run_failures_total", "Runs that failed, by error code.", "code")
-        duration = "From the first claim to the end."
+        duration = "From a run's first claim to its end."
         self.duration = NamedMetric(make.histogram("run_duration_seconds", duration, _RUN, "workflow", "status"), limit)
         refusals = "Model calls refused because they might exceed a limit."
         self.budget_refusals = counter("budget_refusals_total", refusals, "limit")
@@ -129,19 +129,19 @@ class ExecutorMetrics:
     def __init__(self, make: _MetricFactory) -> None:
         self.slots = make.gauge("executor_slots", "Runs that this executor can execute at the same time.")
         self.slots_used = make.gauge("executor_slots_used", "Runs that this executor executes now.")
-        memory = "Which part of its memory this executor uses."
+        memory = "Fraction of its memory that this executor uses."
         self.memory = make.gauge("executor_memory_fraction", memory)
-        most = "The part of its memory above which this executor claims no runs."
+        most = "Fraction of its memory above which this executor claims no runs."
         self.most_memory = make.gauge("executor_memory_limit_fraction", most)
         self.claimed = make.counter("runs_claimed_total", "Runs that this executor claimed.")
-        self.claim_latency = make.histogram("claim_latency_seconds", "From queued to claimed.", _WAIT)
+        self.claim_latency = make.histogram("claim_latency_seconds", "From a run's queueing to its claim.", _WAIT)
         self.claim_duration = make.histogram("claim_statement_seconds", "Duration of a claim statement.", _FAST)
-        lag = "From a doorbell to the claim that it started."
+        lag = "From a doorbell to the claim that it caused."
         self.doorbell_lag = make.histogram("doorbell_lag_seconds", lag, _FAST)
         self.leases_lost = make.counter("leases_lost_total", "Runs abandoned because their lease couldn't be renewed.")
         expired = "Runs of lost executors that this process put back into the queue."
         self.leases_expired = make.counter("leases_expired_total", expired)
-        replayed = "Rows of steps that were read to continue runs."
+        replayed = "Rows of recorded steps that were read to replay runs."
         self.replayed = make.counter("replayed_rows_total", replayed)
         self.fenced = make.counter("fenced_writes_total", "Writes refused because the run has a newer claim.")
         mismatches = "Runs that this executor failed because their recorded steps don't fit."
@@ -152,9 +152,9 @@ class CommitMetrics:
     """Transactions, each with the commits of several runs."""
 
     def __init__(self, make: _MetricFactory) -> None:
-        self.duration = make.histogram("commit_duration_seconds", "A transaction with commits of several runs.", _FAST)
+        self.duration = make.histogram("commit_duration_seconds", "Duration of a transaction with commits.", _FAST)
         self.batch = make.histogram("commit_batch_steps", "Commits of runs in one transaction.", _BATCH)
-        self.failed = make.counter("commit_failures_total", "Batches that were split or repeated.")
+        self.failed = make.counter("commit_failures_total", "Transactions that failed, and were split or repeated.")
         self.waiting = make.gauge("commit_queue_steps", "Commits of runs that wait to be written.")
 
 
@@ -166,7 +166,7 @@ class ModelMetrics:
         self._limit = _LabelLimit()
         self._calls = make.counter("model_calls_total", "Calls that succeeded.", *model)
         self._errors = make.counter("model_errors_total", "Calls that failed, by error code.", *model, "code")
-        self._retries = make.counter("model_retries_total", "Calls that were retries of their step.", *model)
+        self._retries = make.counter("model_retries_total", "Calls made by retries of their step.", *model)
         self._duration = make.histogram("model_call_duration_seconds", "Duration of a successful call.", _MODEL, *model)
         delay = "Time to the first token of a streamed reply."
         self._first_token = make.histogram("model_call_first_token_seconds", delay, _MODEL, *model)
@@ -223,8 +223,10 @@ class ExportMetrics:
         dropped = "Finished runs that will never be exported."
         self.dropped = make.counter("export_dropped_runs_total", dropped, "target", "reason")
         self.backlog = make.gauge("export_backlog_runs", "Finished runs that wait for export.", "target")
-        self.lag = make.gauge("export_lag_seconds", "How long the oldest of them has waited.", "target")
-        self.duration = make.histogram("export_duration_seconds", "One try, successful or not.", _REQUEST, "target")
+        self.lag = make.gauge("export_lag_seconds", "Age of the oldest run that waits for export.", "target")
+        self.duration = make.histogram(
+            "export_duration_seconds", "Duration of a try to export, successful or not.", _REQUEST, "target"
+        )
 
     def create_series(self, target: str, *, failures: Sequence[str] = (), drops: Sequence[str] = ()) -> None:
         """Creates all series of a target with 0. `failures`, `drops`: the possible reasons."""
@@ -243,15 +245,15 @@ class BusMetrics:
         dropped = "Messages not sent (outbox_full, not_sent, not_permitted, too_large, unencodable), or received and "
         dropped += "not handled (slow_consumer, undecodable, handler_failed)."
         self.dropped = make.counter("bus_messages_dropped_total", dropped, "reason")
-        self.reconnects = make.counter("bus_reconnects_total", "Reconnections.")
-        self.connected = make.gauge("bus_connected", "1 while connected.")
+        self.reconnects = make.counter("bus_reconnects_total", "Reconnections to NATS.")
+        self.connected = make.gauge("bus_connected", "1 while connected to NATS, else 0.")
 
 
 class PostgresMetrics:
     """This process's connections to Postgres."""
 
     def __init__(self, make: _MetricFactory) -> None:
-        self.reachable = make.gauge("postgres_reachable", "1 while it answers within two seconds, else 0.")
+        self.reachable = make.gauge("postgres_reachable", "1 while Postgres answers within two seconds, else 0.")
         self.reachable.set(1)
         self.disk_size = make.gauge("disk_size_bytes", "Size of the disk of Postgres, if it is known.")
         self.disk_free = make.gauge("disk_free_bytes", "Free space on the disk of Postgres, if it is known.")
@@ -276,7 +278,7 @@ class ProcessMetrics:
         build = "Always 1; the labels name the service, its version, and the process: executor-1."
         self.build = make.gauge("build_info", build, "service", "version", "name")
         self.memory_limit = make.gauge("memory_limit_bytes", "Most memory that the process may use.")
-        self.loop_lag = make.histogram("event_loop_lag_seconds", "Lag of the event loop.", _FAST)
+        self.loop_lag = make.histogram("event_loop_lag_seconds", "By how much the event loop is late.", _FAST)
 
     async def watch_loop_lag(self, *, every_s: float = 0.5) -> NoReturn:
         """Measures until it is cancelled by how much every timeout, lease and stream of the process is delayed."""

@@ -37,17 +37,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     stack_command(parser, _EXAMPLES)
     carry_out(parser, StackArgs, partial(at_the_stack, _list))
     actions = add_actions(parser)
-    create = add_action(actions, "create", "Create a key, and print it: nobody can read it again")
+    create = add_action(actions, "create", "Create a key, and print it: it can't be shown again")
     create.add_argument("name", metavar="NAME", help="a name for the key, for people")
     create.add_argument(
         "--scope",
         choices=tuple(INCLUDES),
         required=True,
-        help="read; run, which includes it; admin, which includes both",
+        help="read; run, which includes read; admin, which includes both",
     )
     carry_out(create, CreateKeyArgs, partial(at_the_stack, _create))
     add_action(actions, "list", "All keys")
-    revoke = add_action(actions, "revoke", "Make a key invalid, at once")
+    revoke = add_action(actions, "revoke", "Make a key invalid, immediately")
     revoke.add_argument("id", metavar="ID", help="see `keys list`")
     carry_out(revoke, RevokeKeyArgs, partial(at_the_stack, _revoke))
 

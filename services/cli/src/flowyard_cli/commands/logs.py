@@ -71,7 +71,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"how many lines, without RUN (default: {DEFAULT_LIMIT})",
     )
     parser.add_argument(
-        "--compose", metavar="PROJECT", nargs="?", const="", help="the stack is in containers, of this project"
+        "--compose", metavar="PROJECT", nargs="?", const="", help="read the logs of containers, of this Compose project"
     )
     carry_out(parser, LogsArgs, execute)
 

@@ -42,13 +42,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     stack_command(parser, _EXAMPLES)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
-    which.add_argument("--run", metavar="ID", help="only this run; it may still be at work")
+    which.add_argument("--run", metavar="ID", help="only this run; it need not have ended")
     parser.add_argument(
         "--threshold",
         metavar="SHARE",
         type=decimal("a share", most=1),
         default=0.5,
-        help="a node that took a larger share is a bottleneck (default: 0.5)",
+        help="share of the time above which a node is a bottleneck (default: 0.5)",
     )
     report_options(parser, since="runs that were created then or later; not with --run", items="runs", limit=200)
     carry_out(parser, ProfileReportArgs, partial(at_the_stack, _report))

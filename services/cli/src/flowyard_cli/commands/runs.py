@@ -47,7 +47,7 @@ _EXAMPLES: Final = """\
   flowyard runs fork 019adf3c --from write#2 --set topic=snow --follow
   flowyard runs fork 019adf3c --revision latest --preview
 
-The first six characters of an id or more are enough where only one run has them."""
+Instead of a whole id, its first six or more characters can be used, if no other run's id begins with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +101,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     limit_option(listed)
     show = add_action(actions, "show", "A run: its steps, inputs and outputs")
     run_argument(show)
-    show.add_argument("--calls", action="store_true", help="with its model calls: what was said, where that is kept")
+    show.add_argument("--calls", action="store_true", help="with its model calls, and their texts if these are kept")
     carry_out(show, ShowRunArgs, partial(at_the_stack, _show))
-    follow = add_action(actions, "follow", "Show a run's progress up to its end, and its result")
+    follow = add_action(actions, "follow", "Show a run's progress until it ends, then its result")
     run_argument(follow)
     stream_option(follow)
     carry_out(follow, FollowRunArgs, partial(at_the_stack, _follow))
     cancel = add_action(actions, "cancel", "Cancel runs")
-    cancel.add_argument("runs", metavar="ID", nargs="*", help="ids of runs, or their beginnings")
+    cancel.add_argument("runs", metavar="ID", nargs="*", help="ids of runs, or their first six or more characters")
     cancel.add_argument("--workflow", metavar="NAME", help="with --all: all open runs of this workflow")
     cancel.add_argument("--all", action="store_true", help="cancel all open runs of --workflow")
     carry_out(cancel, CancelRunsArgs, partial(at_the_stack, _cancel))
@@ -125,7 +125,7 @@ def _add_fork(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="point",
         metavar="NODE[#VISIT]",
-        help="the step that comes first (default: what a change concerns)",
+        help="the first step to execute again (default: those that the changes affect)",
     )
     parser.add_argument(
         "--set",
@@ -135,7 +135,7 @@ def _add_fork(parser: argparse.ArgumentParser) -> None:
         help="change a field before that step; without --from, an input",
     )
     parser.add_argument(
-        "--revision", metavar="N|latest", help="run by this revision of the workflow (default: the run's own)"
+        "--revision", metavar="N|latest", help="use this revision of the workflow (default: that of the run)"
     )
     parser.add_argument("--preview", action="store_true", help="only show which steps would be kept; starts nothing")
     follow_options(parser)

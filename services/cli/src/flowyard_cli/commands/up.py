@@ -29,9 +29,9 @@ _EXAMPLES: Final = """\
   flowyard up --data ./data --port 9400 --executors 4
   FLOWYARD_DATABASE_URL=postgresql://… flowyard up    on an existing Postgres
 
-The first start makes an API key, shows it once, and keeps it for the flowyard command itself. Everything
-listens on 127.0.0.1. FLOWYARD_DATABASE_URL and FLOWYARD_NATS_URL name servers to use instead of own ones.
-The logs of each service are in DIR/logs. Ctrl-C ends everything in order; a second Ctrl-C, at once."""
+The first start creates an API key, shows it once, and stores it for the commands of flowyard. Everything
+listens on 127.0.0.1. FLOWYARD_DATABASE_URL and FLOWYARD_NATS_URL are servers to use instead of new ones.
+The logs of each service are in DIR/logs. Ctrl-C stops everything in order; a second Ctrl-C kills it."""
 _DEFAULT_PORT: Final = 8400
 _AUTO: Final = "auto"
 
@@ -61,14 +61,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--executors",
         metavar="N",
         type=_executors,
-        help="processes that execute runs (default: auto, one less than there are cores to use)",
+        help="number of executor processes (default: auto, one less than the cores that can be used)",
     )
     parser.add_argument(
         "--port",
         metavar="P",
         # The dashboard gets the next port.
         type=integer(0, 65534),
-        help="of the gateway; the dashboard gets the next (default: 8400; 0: any free ones)",
+        help="port of the gateway; the dashboard gets the next one (default: 8400; 0: any free ports)",
     )
     parser.add_argument("--detach", action="store_true", help="return when everything is healthy, and leave it running")
     parser.add_argument("--json-logs", action="store_true", help="show log lines as JSON, and nothing else on stdout")

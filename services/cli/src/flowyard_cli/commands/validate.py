@@ -21,7 +21,7 @@ _EXAMPLES: Final = """\
   flowyard validate triage.yaml
   flowyard validate flows/*.yaml --format sarif > problems.sarif
 
-Every problem has its place: triage.yaml:9:12: no node 'wirte' (did you mean 'write'?) [unknown-node]"""
+Each problem has its file, line and column: triage.yaml:9:12: no node 'wirte' (did you mean 'write'?) [unknown-node]"""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     rollback.add_argument("name", metavar="NAME")
     rollback.add_argument("revision", metavar="REVISION", type=_revision)
     carry_out(rollback, RollbackWorkflowArgs, partial(at_the_stack, _rollback))
-    delete = add_action(actions, "delete", "Delete a workflow with its revisions; runs that have ended stay")
+    delete = add_action(actions, "delete", "Delete a workflow with its revisions; finished runs are kept")
     delete.add_argument("name", metavar="NAME")
     delete.add_argument("--force", action="store_true", help="cancel its open runs, instead of refusing")
     carry_out(delete, DeleteWorkflowArgs, partial(at_the_stack, _delete))

@@ -53,7 +53,7 @@ class ModelReader:
         """
         for path, settings in self.used:
             if settings.provider in PROVIDERS and not self.installation.has_price(settings):
-                message = f"the price of {settings} isn't known, so {budget} can't be kept"
+                message = f"the price of {settings} isn't known, so {budget} can't be enforced"
                 hint = f"add price: {{input: …, output: …}}, US dollars per million tokens, or {instead}"
                 self.document.error("unknown-price", path, message, hint)
 

@@ -18,7 +18,7 @@ _SUGGESTED: Final = re.compile(r"['{](\w+)['}]")
 
 
 def read_result(names: list[str] | None, document: SourceDocument, fields: Mapping[str, Field]) -> tuple[str, ...]:
-    """The fields that a run hands out; empty if the document doesn't name them."""
+    """The fields that are the run's outputs; empty if the document doesn't name them."""
     is_list = isinstance(document.node(("result",)), SequenceNode)
     listed = set[str]()
     for i, name in enumerate(names or ()):

@@ -320,7 +320,9 @@ class DocumentShape(Shape):
     )
     flow: FlowShape
     state: StateShape
-    result: Names | None = Field(None, description="The fields that a run hands out; if left out, all that it wrote.")
+    result: Names | None = Field(
+        None, description="The fields that are the run's outputs; if left out, all that it writes."
+    )
     nodes: list[NodeShape] = Field(min_length=1)
     edges: list[EdgeShape] | None = Field(
         None, max_length=MOST_EDGES, description="If left out, the nodes run in order."
