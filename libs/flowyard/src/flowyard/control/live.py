@@ -27,7 +27,7 @@ from flowyard.storage.runs import Runs
 
 LiveItem: TypeAlias = Entry | RunTokens
 _PAGE: Final = 100
-"""Events that are read at a time."""
+"""Most events that are read at a time."""
 _FALSE_ALARM_S: Final = 0.02
 """The pause after a message of news that there aren't: whoever sends many of them causes few queries."""
 _POLLS_PER_SIGN: Final = 5

@@ -1,4 +1,4 @@
-"""The database's time, as well as a process can know it: its own wall clock may be wrong, and isn't used."""
+"""An estimate of the database's time. The process's own wall clock may be wrong, and isn't used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DatabaseClock:
         self._mark = time.monotonic()
 
     def set(self, at: datetime) -> None:
-        """`at` is in the past when the reply arrives, so of two readings the later time is nearer to the truth."""
+        """Takes a reading. It is in the past when the reply arrives, so of two readings the later one is more exact."""
         known = self.now()
         self._mark = time.monotonic()
         self._at = known if at < known < at + _NEAR else at

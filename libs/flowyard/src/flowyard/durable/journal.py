@@ -25,9 +25,9 @@ from flowyard.storage.lost_calls import UnwrittenCall
 from flowyard.storage.rows import CallRow
 
 RESULT_DELAY: Final = 0.002
-"""Seconds that a result waits for others, unless a step that follows it waits for the result."""
+"""Seconds for which the commit of a result waits for other results, unless a next step waits for it."""
 EVENT_DELAY: Final = 0.05
-"""Seconds that an event without a result may wait. A step that ends within this time is written once."""
+"""Most seconds for which an event without a result waits. A step that ends within this time is written once."""
 
 
 class Journal:
@@ -47,7 +47,7 @@ class Journal:
         writer.step_deadline = self._earliest_deadline
 
     def append(self, event: Event) -> None:
-        """Takes anything but the end of a step and of the run."""
+        """Appends any event except the end of a step or of the run."""
         if isinstance(event, Token):
             self._on_token(event)
             return
@@ -70,10 +70,10 @@ class Journal:
         self.writer.commit_within(EVENT_DELAY)
 
     async def begin_call(self, call: CallStart, reserved: events.ModelReserved | None) -> None:
-        """A call is about to be made. Returns when what is reserved for it is durable, whatever the run's durability.
+        """To be called before a call. Returns when its reservation is durable, whatever the run's durability.
 
-        If the run may have another executor by now, because this one was frozen or cut off, returns when the call's
-        row is durable: who has lost a run makes no calls for it. Raises ClaimLost, CommitRefused.
+        If another executor may have the run by now, because this one was frozen or cut off, returns when the call's
+        row is durable, so that no call is made for a lost run. Raises ClaimLost, CommitRefused.
         """
         seq = self.writer.append(reserved) if reserved is not None else self.writer.seq
         self._calls[call.step] = row = self._new_call(call, seq, reserved)
@@ -87,18 +87,18 @@ class Journal:
             await self.writer.flush()
 
     async def unwritten_calls(self) -> list[UnwrittenCall]:
-        """After the claim was lost: the calls that were made under it, and of which nothing is on disk."""
+        """After the claim was lost: its calls without any row on disk."""
         with suppress(ClaimLost, CommitRefused):
             await self.writer.stop()
         return list(self.writer.unwritten.values())
 
     def lose_call(self, call: CallStart) -> None:
-        """Ends a call of a lost executor, from which a sweep of the release before took the run."""
+        """Records the end of a call of a lost executor. Only runs that an earlier release swept have such calls."""
         self._calls[call.step] = self._new_call(call, self.writer.seq, None)
         self.append(lost_call(call.step, call.provider, call.model))
 
     def begin_step(self, step: StepId, earlier: Step | None, timeout_s: float | None) -> float | None:
-        """A step is about to start. Returns the seconds until its deadline, which was set by its first start."""
+        """Records that a step starts. Returns the seconds until its deadline, which its first start has set."""
         now = self.writer.now()
         row = earlier or self._new_step(step, now)
         deadline, left_s = row.deadline, row.left_s if row.left_s is not None else timeout_s
@@ -110,18 +110,18 @@ class Journal:
         return (deadline - now).total_seconds() if deadline is not None else None
 
     def pause_deadline(self, step: StepId, left_s: float) -> None:
-        """The step's time doesn't run now, so that nobody may end the step for it; so many seconds of it are left."""
+        """Stops the step's time limit, with `left_s` seconds left, so that no sweep ends the run because of it."""
         self._write(replace(self._open[step], deadline=None, left_s=left_s))
         self.writer.commit_within(EVENT_DELAY)
 
     def resume_deadline(self, step: StepId, left_s: float) -> None:
-        """The step's time runs again, and ends in so many seconds."""
+        """Starts the step's time limit again: it ends in `left_s` seconds."""
         deadline = self.writer.now() + timedelta(seconds=left_s)
         self._write(replace(self._open[step], deadline=deadline, left_s=None))
         self.writer.commit_within(EVENT_DELAY)
 
     def settle(self, end: events.StepFinished | events.StepFailed, next_: Next | None, choice: Choice | None) -> None:
-        """The end of a step, and how the run continues. The step that fails the run is written with the run's end."""
+        """Records the end of a step, and how the run continues. A step that fails the run is written with its end."""
         next_places = list(next_) if next_ is not None else None
         ended = partial(replace, self._open.pop(end.step), wake_at=None, duration_s=end.duration_s, next=next_places)
         seq = self.writer.append(end)
@@ -138,13 +138,13 @@ class Journal:
         self._settled(choice)
 
     def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
-        """How the run continues from a place without work."""
+        """Records how the run continues from a place without work."""
         row = replace(self._new_step(place), kind="decision", status="succeeded", duration_s=0.0, next=list(next_))
         self.writer.pending.add_step(row)
         self._settled(choice)
 
     def begin_map(self, step: StepId, earlier: Step | None, progress: Mapping[str, object]) -> None:
-        """A map begins, or goes on. `progress`: its items, and how many of them have ended."""
+        """Records that a map begins or continues. `progress`: its items, and how many of them have ended."""
         self._begun[step] = self.writer.now()
         self._write(replace(earlier or self._new_step(step), kind="map", status="running", outputs=progress))
         self.writer.commit_within(EVENT_DELAY)
@@ -160,7 +160,7 @@ class Journal:
         self._settled(choice)
 
     def wait(self, step: StepId, failure: Failure | None, seconds: float) -> None:
-        """A step waits for its next try in another claim: its tries and its deadline outlast this one."""
+        """Records that a step waits for its next try, which another claim may make, with its tries and its deadline."""
         row = self._open.pop(step, None)
         # What waited before this claim, and still does, is recorded already.
         if row is not None:
@@ -171,7 +171,7 @@ class Journal:
             self.writer.pending.add_step(replace(map_row, status="waiting"))
 
     def wait_on(self, row: Step) -> None:
-        """A step still waits for its next try, in which an earlier claim was cut off."""
+        """Records that a step still waits for its next try, since an earlier claim ended during this wait."""
         if row.status != "waiting":
             self.writer.pending.add_step(replace(row, status="waiting"))
             self.writer.commit_within(EVENT_DELAY)
@@ -181,7 +181,7 @@ class Journal:
         await self.writer.until_durable(self._results_seq if self.writer.commits_early else self.writer.durable_seq)
 
     async def finish(self, event: events.RunFinished) -> events.RunFinished:
-        """Ends the run. Returns the end that was written. Raises ClaimLost."""
+        """Ends the run. Returns what was written: a failure if `event` can't be stored. Raises ClaimLost."""
         try:
             await self.writer.stop()
             self._interrupt_open(wakes=False)

@@ -1,4 +1,4 @@
-"""What happens to attempts, for code that reports it: on the bus, in metrics, in logs."""
+"""Notifications of attempts, for code that publishes, counts and logs them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Observer:
         pass
 
     def replayed(self, claim: Claim, rows: int) -> None:
-        """So many rows of its steps were read, to continue from them."""
+        """The run was replayed from this number of rows of its steps."""
 
     def mismatched(self, claim: Claim) -> None:
-        """What is recorded of its steps doesn't fit: the run is about to fail."""
+        """The run's recorded steps don't fit its workflow: it is about to fail."""
 
     def committed(self, claim: Claim, events: Sequence[StoredEvent]) -> None:
         """`events` are durable."""
@@ -38,13 +38,13 @@ class Observer:
         pass
 
     def calls_lost(self, claim: Claim, calls: Sequence[ModelCalled]) -> None:
-        """They were made under a claim that was over before anything of them was written, and are in the ledger now.
+        """Calls were added to the ledger after their claim was lost: nothing of them had been written before.
 
-        No events tell of them.
+        They have no events.
         """
 
     def fenced(self, claim: Claim) -> None:
-        """A commit has found that the claim isn't held any more: nothing of it was written."""
+        """A commit was refused, because the claim is lost: nothing of it was written."""
 
     def abandoned(self, claim: Claim) -> None:
         """The attempt has stopped because its claim was lost."""

@@ -14,9 +14,9 @@ from flowyard.runs.run import CallStart, Fork, Step, StepCalls
 from flowyard.steps.recorder import Begun, Choice, Next
 
 _SETTLING_S: Final = 0.02
-"""How long nothing may be at work before the run is handed back because everything waits.
+"""Seconds for which all steps of a run wait before the run is handed back.
 
-Less than an event may wait to be written, so that one commit has what happened before the wait.
+Less than EVENT_DELAY, so that the hand-back is in one commit with the events before the wait.
 """
 
 
@@ -34,9 +34,9 @@ class StepWait:
 
 
 class HandBack(Exception):
-    """The run stops here, and continues in another claim. `waits`: the first to end comes first.
+    """The run stops here, and continues in another claim. `waits`: its steps that wait, in the order of their ends.
 
-    `at_once`: something other than these steps can go on, so that the run needn't wait for them.
+    `at_once`: other steps of the run can continue, so that it is queued without a wait.
     """
 
     def __init__(self, *waits: StepWait, at_once: bool) -> None:
@@ -46,10 +46,10 @@ class HandBack(Exception):
 
 
 class DurableRecorder:
-    """`open_steps`: what has begun and not ended; `calls`: of these, under earlier claims.
+    """`open_steps`: steps and maps that have begun and not ended; `calls`: their model calls under earlier claims.
 
-    `waits_for_commits`: False lets a step begin before earlier results are durable. `long_wait_s`: if all that is open
-    waits longer between tries, the run is handed back.
+    `waits_for_commits`: False lets a step begin before earlier results are durable. `long_wait_s`: if all open steps
+    wait longer than this for their next tries, the run is handed back.
     """
 
     def __init__(  # each is a fact about one claim
@@ -85,7 +85,7 @@ class DurableRecorder:
         return self._journal.claim.fork
 
     def go_on(self) -> None:
-        """Raises HandBack if the executor drains, or replays nothing more: nothing is at work in a replay."""
+        """Raises HandBack if the executor drains, or may not replay. To be called during a replay: no step runs."""
         if self._is_draining or not self._may_replay():
             raise HandBack(at_once=True)
 
@@ -117,7 +117,7 @@ class DurableRecorder:
         self._journal.writer.commit_only_at_end()
 
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
-        """Raises HandBack if the executor drains, once no step of the run is at work."""
+        """Records that a step begins. Raises HandBack if the executor drains, once no step of the run is running."""
         started, earlier = time.perf_counter(), self.open_steps.get(step)
         self._about_to_begin.add(step)
         if self._waits_for_commits:
@@ -156,7 +156,7 @@ class DurableRecorder:
         self._wake_others()
 
     async def wait(self, step: StepId, seconds: float, error: Failure | None) -> None:
-        """Raises HandBack if all that is open waits, and long, or if the executor drains meanwhile."""
+        """Waits before a step's next try. Raises HandBack if all open steps wait long, or if the executor drains."""
         if seconds <= 0:
             return
         was_at_work = step in self._at_work

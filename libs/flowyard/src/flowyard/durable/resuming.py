@@ -25,11 +25,11 @@ from flowyard.runs.run import CallStart, Step, StepCalls
 from flowyard.storage.history import History
 
 PAGE: Final = 5_000
-"""Events that are read at a time."""
+"""Most events that are read at a time."""
 MOST_BEHIND: Final = 100
-"""Rows that a run may have added to its snapshot, or to its beginning, when it is given back without a new one."""
+"""With more rows than this since its last snapshot, or its beginning, a run is always handed back with a new one."""
 BYTES_PER_ROW: Final = 500
-"""How large a snapshot may be for each row that needn't be replayed, if they are fewer."""
+"""With fewer rows, a snapshot is stored only if it has at most this many bytes per row that it replaces."""
 
 
 async def open_steps(history: History, claim: Claim) -> list[tuple[Step, StepCalls]]:
@@ -48,7 +48,7 @@ def _begun_again(step: Step) -> Step:
 async def ended_steps(
     history: History, claim: Claim, marking: Marking, *, at_once: asyncio.Semaphore, on_page: Callable[[int], None]
 ) -> Pages:
-    """What has ended of the run since its snapshot, where `marking` is moved to.
+    """Moves `marking` to the run's snapshot, and returns the rows that ended after it.
 
     `at_once`: how many runs may be replayed at a time. `on_page` is called with the number of rows.
     """
@@ -65,7 +65,7 @@ async def ended_steps(
 
 
 async def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
-    """JSON. None where the next replay is short without one. `settled`: how many rows this claim has added."""
+    """A snapshot as JSON; None if the next replay is short without it. `settled`: rows that this claim has added."""
     behind = walk.replayed + settled
     if claim.engine == 0 or not walk.is_replayed or walk.failed or behind == 0:
         return None
@@ -78,12 +78,12 @@ async def new_snapshot(walk: Walk, claim: Claim, settled: int) -> str | None:
 
 
 def lost_calls(open_steps: Iterable[tuple[Step, StepCalls]]) -> list[CallStart]:
-    """Those that a lost executor left open: a sweep of the release before ends no rows of calls."""
+    """The open calls of a lost executor, which a sweep of an earlier release has left without an end."""
     return [calls.last for _, calls in open_steps if calls.is_open and calls.last is not None]
 
 
 async def spent_before(history: History, claim: Claim, *, has_lost_calls: bool) -> Amount:
-    """What the calls under earlier claims came to of the run's budget, at most."""
+    """The most that the calls under earlier claims have used of the run's budget."""
     if claim.epoch == 1:
         return Amount()
     if claim.engine == 0:

@@ -1,4 +1,4 @@
-"""How one run's events and rows get to Postgres: gathered, numbered, committed in order."""
+"""Writes one run's events and rows to Postgres: gathers them, numbers the events, and commits them in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OUTPUTS_PER_COMMIT: Final = 512 * 1024
 
 
 class RunWriter:
-    """The only writer of one run while its claim holds. What is gathered in `pending` and as events commits together.
+    """The only writer of one run while its claim is valid. Commits `pending` together with the gathered events.
 
     `now`: the database's time. `on_committed` is called with events once they are durable; `on_lost` once, when a
     commit finds that the claim isn't held any more; `on_cancel` when a commit finds that the run is to be cancelled.
@@ -67,7 +67,7 @@ class RunWriter:
         self._failed: Exception | None = None
 
     def commit_only_at_end(self) -> None:
-        """From now on nothing is written before the run's end that needn't be durable earlier."""
+        """From now on, events and rows are written with the run's end, except those that must be durable earlier."""
         self.commits_early = False
         self._stop_timer()
 
@@ -100,7 +100,7 @@ class RunWriter:
 
     @property
     def is_surely_held(self) -> bool:
-        """Whether nobody else can have the run: its lease isn't over, however long the replies of Postgres took."""
+        """Whether nobody else can have the run: its lease is valid, counted from when its renewal was requested."""
         return time.monotonic() < self._held_until
 
     def renewed(self, requested_at: float) -> None:
@@ -108,7 +108,7 @@ class RunWriter:
         self._held_until = requested_at + self._committer.lease_s
 
     async def flush(self) -> None:
-        """Returns when all that is gathered is durable: the claim is held. Raises ClaimLost, CommitRefused."""
+        """Commits everything that is gathered; returns when it is durable. Raises ClaimLost, CommitRefused."""
         self._start_writing()
         await self.stop()
 

@@ -94,12 +94,12 @@ class Marking:
         return self.results.setdefault((branch.at, branch.visit), Results())
 
     def outputs(self, state: State | None = None) -> dict[str, Any]:
-        """What the run hands out: the fields of its `result`, or those that nodes have written. `state`: if known."""
+        """The run's outputs: the fields that `result` names, or those that nodes have written. `state`: if known."""
         state, result = self.state() if state is None else state, self.plan.workflow.result
         return {name: state[name] for name in result or (name for name in state if name in self.written)}
 
     def advance(self, branch: Branch, decision: Decision, outputs: Mapping[str, Any] | None) -> list[Branch]:
-        """What is at work next, once `branch` is done: with what it wrote, and as `decision` says."""
+        """Ends the work of `branch`, with what it wrote, and moves it as `decision` says. Returns the next branches."""
         del self.at_work[branch.at, branch.visit]
         self.results.pop((branch.at, branch.visit), None)
         alone = not self.at_work and not self.waiting

@@ -1,4 +1,4 @@
-"""One run of a compiled workflow: in memory from its inputs to its end, or on from wherever it is."""
+"""Executes one run of a compiled workflow: from its inputs in memory, or from its recorded rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ cycle of a valid workflow is bounded by its loop."""
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. `outputs`: what it hands out, after a failure as far as it came. `state`: all fields."""
+    """How a run ended. `outputs`: of the run; after a failure, those written so far. `state`: all fields."""
 
     run_id: str
     status: Status
@@ -99,19 +99,19 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
 
 
 Pages: TypeAlias = AsyncGenerator[Sequence[Ended], None]
-"""What is recorded of a run, in the order in which it ended."""
+"""The recorded rows of a run, in the order in which they ended."""
 
 
 async def in_pages(*pages: Sequence[Ended]) -> Pages:
-    """What is in memory."""
+    """Pages that are in memory, as an asynchronous iterator."""
     for page in pages:
         yield page
 
 
 async def drive(compiled: Compiled, walk: Walk, recorded: Pages, *, timeout_s: float | None) -> RunResult:
-    """Replays what is recorded of a run, and executes the rest until the run has succeeded or failed.
+    """Replays the recorded rows of a run, and executes the rest until the run has succeeded or failed.
 
-    `timeout_s`: what is left of the run's time. Whatever the recorder raises to stop the run goes through.
+    `timeout_s`: seconds that are left of the run's time limit. Passes on what the recorder raises to stop the run.
     """
     run_id, marking = walk.steps.run_id, walk.marking
     try:

@@ -1,4 +1,4 @@
-"""How large a run's values are, as JSON: what a step writes, and the run's state as a whole."""
+"""Limits the sizes of a run's values, as JSON: those that a step writes, and the run's whole state."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MANY: Final = 256
 
 @dataclass(slots=True)
 class Sizes:
-    """Bytes per field, and of the results of maps at work per map. Where writes are merged, they are added up: so a
-    merged field may count for more than it has, and never for less.
+    """Bytes per field, and per unfinished map of its results. The sizes of merged writes are added up: a merged field
+    may count for more bytes than it has, never for fewer.
     """
 
     limits: SizeLimits

@@ -1,4 +1,4 @@
-"""A marking as JSON values, and back: what a run is continued from instead of all its rows. Pure.
+"""Encodes a marking as JSON values, and decodes it: a run can be continued from it instead of all its rows. Pure.
 
 The states of branches aren't in it: each is the base, followed by the branch's writes. A write that several branches
 have in common stays one write. Sealed secrets stay as they are.
@@ -39,7 +39,7 @@ def snapshot_of(marking: Marking) -> dict[str, Any]:
 
 
 def restore(marking: Marking, snapshot: Any) -> bool:
-    """Moves the branches to where they were. Returns False, and changes nothing, if the snapshot can't be read."""
+    """Puts the branches where they were. Returns False, and changes nothing, if the snapshot can't be decoded."""
     try:
         writes = [Write(values, replaces) for values, replaces in snapshot["writes"]]
 

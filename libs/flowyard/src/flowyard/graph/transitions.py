@@ -1,4 +1,4 @@
-"""What follows a node: the decision, which is recorded, and its event."""
+"""Decides how a run continues after a node, and makes the event of that decision. The decision is recorded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flowyard.runs.events import LoopTurned, RouteTaken
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How a run continues. `to`: the places that come next, several of them in parallel.
+    """How a run continues. `to`: the next places; several are executed in parallel.
 
-    `turns`: how often loops have turned, where that changes; `event`: the route or the turn of a loop that was taken.
+    `turns`: the new numbers of turns, of the loops whose number changes; `event`: the route or the loop's turn, if any.
     """
 
     to: tuple[str, ...]
@@ -27,7 +27,7 @@ class Decision:
 
     @property
     def data(self) -> list[Any]:
-        """What is recorded of it, and compared when it is made again: the places, then a route's or a loop's facts."""
+        """The part that is recorded, and that a replay compares: the places, then the facts of a route or a loop."""
         match self.event:
             case None:
                 return list(self.to)

@@ -1,4 +1,4 @@
-"""One run on its way through its workflow: what ends is recorded and leads on; what is recorded isn't done again."""
+"""One run on its way through its workflow: records ended steps and decisions, and replays those that are recorded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NodeFailed(Exception):
 class Walk:
     """What the nodes of one run's graph share. `failed`: the error that ends the run, once there is one.
 
-    `replayed`: how many recorded rows were replayed; `is_replayed`: that is done.
+    `replayed`: how many recorded rows were replayed; `is_replayed`: whether the replay is complete.
     """
 
     plan: Plan
@@ -66,7 +66,7 @@ class Walk:
         return self.steps.recorder
 
     async def end_step(self, branch: Branch, end: StepFinished | StepFailed) -> list[Branch]:
-        """Records how a step ended, and how the run continues. What is at work next. Raises NodeFailed."""
+        """Records how a step ended, and how the run continues. Returns the next branches. Raises NodeFailed."""
         outputs, failure = (end.outputs, None) if isinstance(end, StepFinished) else ({}, end)
         if failure is not None and failure.handled == "fail":
             self.recorder.settle(end)
@@ -100,16 +100,16 @@ class Walk:
         return self._advance(branch, decision, None)
 
     def fail(self, failure: Failure) -> NodeFailed:
-        """The error that ends the run: that of the first step that failed it."""
+        """Sets the error that ends the run, unless an earlier step has set one."""
         if self.failed is None:
             self.failed = NodeFailed(failure)
         return self.failed
 
     async def replay(self, pages: AsyncIterable[Sequence[Ended]]) -> list[Branch]:
-        """Continues with what has ended, and returns what is at work then. It records and emits nothing.
+        """Replays the recorded rows, and returns the branches to execute. Records and emits nothing.
 
-        `pages`: in the order in which it ended. Raises ReplayMismatch if a recorded decision isn't the one that follows
-        now, or if recorded steps are left over.
+        `pages`: the rows, in the order in which they ended. Raises ReplayMismatch if a recorded decision isn't the one
+        that the workflow makes now, or if the replay doesn't reach a recorded step.
         """
         async for page in pages:
             self.recorder.go_on()
@@ -136,7 +136,7 @@ class Walk:
         return list(self.marking.at_work.values())
 
     async def take_turn(self) -> None:
-        """Lets the branches of a large workflow go on one by one, and other work of the process in between.
+        """Continues the branches of a large workflow one by one, with other work of the process in between.
 
         LangGraph needs milliseconds for each of their moves, in proportion to the nodes of the workflow.
         """
@@ -145,9 +145,9 @@ class Walk:
                 await asyncio.sleep(0)
 
     async def pause(self) -> bool:
-        """Lets other work of the process go on, if this run has held it up for long. Returns whether it did.
+        """Yields to other work of the process, if this run has used the event loop for long. Returns whether it did.
 
-        All that is at work of the run pauses at the same time. The first that pauses begins the next turn.
+        All branches of the run pause at the same time. The first one that pauses begins the next turn.
         """
         has_paused = False
         while time.monotonic() - self._turn_began > _LONG_S:

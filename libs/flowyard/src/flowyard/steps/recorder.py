@@ -79,7 +79,7 @@ class Recorder(Protocol):
         """The step's time doesn't run now; so many seconds of it are left."""
 
     def resume_deadline(self, step: StepId, left_s: float) -> None:
-        """The step's time runs again, and ends in so many seconds."""
+        """Starts the step's time limit again: it ends in `left_s` seconds."""
 
     async def step_aside(self, step: StepId) -> None:
         """For a step that has done nothing yet: if the run is to be handed back, it is as if it hadn't begun."""

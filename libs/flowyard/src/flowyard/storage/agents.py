@@ -56,14 +56,14 @@ class Agent:
 
 
 class Agents:
-    """Answers which agents are there. One whose last heartbeat is older than `ttl_s` seconds is gone, swept or not."""
+    """The registered agents. An agent whose last heartbeat is older than `ttl_s` seconds is gone, swept or not."""
 
     def __init__(self, database: Database, *, ttl_s: float = TTL_S) -> None:
         self._database = database
         self._ttl_s = ttl_s
 
     async def register(self, agent: NewAgent) -> tuple[Agent, bool]:
-        """The agent, and whether it is new. If it is there already, it is updated.
+        """Adds or updates the agent. Returns it, and whether it is new.
 
         Raises AgentTaken if an agent of another key has the id. An executor gets its own in any case.
         """
@@ -76,9 +76,9 @@ class Agents:
         return Agent(**stored), is_new
 
     async def heartbeat(self, agent_id: str, load: Mapping[str, Any], *, key_id: str | None) -> Agent:
-        """Keeps the agent for another `ttl_s`. `key_id`: as it has registered.
+        """Records a heartbeat: the agent stays for another `ttl_s`. `key_id`: the API key with which it registered.
 
-        Raises UnknownAgent if it is gone: it has to register again; AgentTaken if it is an agent of another key.
+        Raises UnknownAgent if the agent must register again; AgentTaken if it registered with another key.
         """
         row = await self._database.row(_HEARTBEAT, self._ttl_s, agent_id, dict(load), key_id)
         if row is None:

@@ -11,9 +11,9 @@ from flowyard.storage.database import Database
 
 
 class DailySpending:
-    """Answers how much a workflow has spent on a day: by calls that have ended, and reserved for those in flight.
+    """How much each workflow has spent on a day: the costs of ended calls, and the reservations of calls in flight.
 
-    `executor`: whose calls are reserved. What an executor that dies has reserved counts as spent.
+    `executor`: the name under which calls are reserved. The reservations of an executor that dies count as spent.
     """
 
     def __init__(self, database: Database, *, executor: str) -> None:
@@ -21,11 +21,11 @@ class DailySpending:
         self._executor = executor
 
     async def begin(self) -> None:
-        """What an earlier process of this name has reserved isn't in flight any more. It counts as spent."""
+        """Ends the reservations of an earlier process with this name. Their amounts stay counted as spent."""
         await self._database.execute("DELETE FROM daily_reservations WHERE executor = $1", self._executor)
 
     async def reserve(self, reservation: UUID, workflow: str, amount: Amount, limits: Budget) -> bool:
-        """Reserves an amount for a call, unless it would exceed a limit of today. May be repeated."""
+        """Reserves an amount for a call. False if it would exceed a limit of today. Safe to repeat."""
         return bool(
             await self._database.value(
                 _RESERVE,
@@ -36,16 +36,16 @@ class DailySpending:
         )
 
     async def settle(self, reservation: UUID, cost: Amount) -> None:
-        """Replaces a reservation by what the call cost. May be repeated: there is nothing to replace then."""
+        """Replaces a reservation by the actual cost of the call. Safe to repeat: the second time changes nothing."""
         await self._database.execute(_SETTLE, reservation, cost.usd, cost.tokens, cost.model_calls)
 
     async def today(self, workflow: str) -> Amount:
-        """What is spent and reserved today."""
+        """The amount that is spent and reserved today."""
         row = await self._database.row(_TODAY, workflow)
         return Amount(*row) if row is not None else Amount()
 
     async def in_flight(self, workflow: str) -> Amount:
-        """What is reserved today for calls of executors that are alive: a part of `today` that may become less."""
+        """The part of `today` that is reserved for calls of live executors. It becomes less when they are settled."""
         row = await self._database.row(_IN_FLIGHT, workflow)
         return Amount(*row) if row is not None else Amount()
 

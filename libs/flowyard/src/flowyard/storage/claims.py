@@ -1,4 +1,4 @@
-"""Claims: which executor may work on which run: take and renew. The database's clock alone decides."""
+"""Claims: which executor may work on which run. All times are those of the database's clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flowyard.storage.forks import fork_of
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The runs whose claims are still `held`, and those of them whose cancellation was requested. `at`: when."""
+    """`held`: the runs whose claims were renewed; `cancelled`: those of them that are to be cancelled. `at`: when."""
 
     held: frozenset[UUID]
     cancelled: frozenset[UUID]
@@ -29,7 +29,7 @@ class Renewed:
 
 
 class Claims:
-    """Answers which runs an executor may work on, and changes that. `lease_s`: how long a claim holds unrenewed."""
+    """Takes and renews claims. `lease_s`: seconds for which a claim is valid without a renewal."""
 
     def __init__(self, database: Database, *, lease_s: float) -> None:
         self._database = database
@@ -38,17 +38,17 @@ class Claims:
     async def take(self, executor: str, most: int, *, with_steps: bool = True, alone: bool = True) -> list[Claim]:
         """Claims up to `most` queued runs: the highest priority first, then fair between workflows, then the oldest.
 
-        `with_steps`: whether also runs of which steps are recorded. `alone`: whether the executor has no other run, so
-        that it may get one that was at work when two executors were lost; then this is the only one.
+        `with_steps`: False: only runs without recorded steps. `alone`: the executor has no other run. Only then it may
+        get a run that was being executed when two executors were lost, and gets no other run with it.
         """
         requested_at = time.monotonic()
         rows = await self._database.rows(_TAKE, executor, most, self._lease_s, ENGINES, with_steps, alone)
         return [await _claim(row, requested_at) for row in rows]
 
     async def renew(self, claims: Mapping[UUID, int], *, seen: str | None = None) -> Renewed:
-        """Begins the leases again. `claims`: by run, the epoch. A claim that isn't in `held` was lost.
+        """Renews the leases. `claims`: the epoch per run. A claim that isn't in `held` was lost.
 
-        `seen`: what is known of the executor, should it be lost.
+        `seen`: facts about the executor, for the error of its runs if it is lost.
         """
         rows = await self._database.rows(_RENEW, list(claims), list(claims.values()), self._lease_s, seen)
         held = frozenset(row["run_id"] for row in rows if row["run_id"] is not None)
@@ -56,14 +56,14 @@ class Claims:
         return Renewed(held, cancelled, rows[0]["at"])
 
     async def claimed_by(self, executor: str) -> list[UUID]:
-        """The runs that an executor of this name has claimed; just after its start: those that it had before."""
+        """The runs that an executor of this name has claimed. Just after its start, those of its previous process."""
         rows = await self._database.rows("SELECT run_id FROM claims WHERE executor = $1", executor)
         return [row["run_id"] for row in rows]
 
 
 _SPENT: Final = ("spent_usd", "spent_tokens", "spent_calls")
 _AS_TEXT: Final = ("inputs", "fork")
-"""JSON that is decoded where others needn't wait for it."""
+"""Columns of JSON, read as text: they are decoded without blocking the event loop."""
 _FACTS: Final = tuple(field.name for field in fields(Claim) if field.name not in (*_AS_TEXT, "requested_at", "spent"))
 _TAKE: Final = f"""
 SELECT {", ".join((*_FACTS, *(f"{name}::text" for name in _AS_TEXT), *_SPENT))}

@@ -1,6 +1,6 @@
-"""Group commit: what many runs of one process have to write goes to Postgres in one statement.
+"""Group commit: one statement writes the commits of many runs of one process.
 
-What a run commits carries its claim. If the claim isn't held any more, nothing of that run is written.
+Each commit carries its run's claim. If that claim is lost, nothing of the commit is written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMIT: Final = (Path(__file__).parent / "commit.sql").read_text()
 MOST_RUNS: Final = 64
 """How many runs one statement writes at most."""
 MOST_CHARACTERS: Final = 16_000_000
-"""So many characters of JSON end a statement: it needs several times as much memory, here and in Postgres."""
+"""A statement with this many characters of JSON gets no more commits: it needs several times as much memory."""
 _HAS_EVENTS: Final = "SELECT EXISTS (SELECT FROM events WHERE run_id = $1 AND seq = $2 AND entries::text = $3)"
 _PAUSE_S: Final = 0.1
 """Between tries while Postgres is away."""
@@ -41,7 +41,7 @@ Values = tuple[Any, ...]
 
 @dataclass(slots=True)
 class RunCommit:
-    """What one run has to commit. `last_seq`: the number of the last of `entries`, its events as `packing` stores them.
+    """One commit of one run. `entries`: its events, as `packing` stores them; `last_seq`: the number of the last one.
 
     `status`: None unless the claim ends: the run ends, with `outputs` and `error` as JSON, or is `queued` for another
     claim, or `waiting` for so many seconds before. `snapshot`: of the run, as JSON, in place of an earlier one.
@@ -87,7 +87,7 @@ COMMIT_COLUMNS: Final = tuple(field.name for field in fields(RunCommit) if field
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What Postgres answers to a commit that it has written. `cancel_requested`: the run is to be cancelled."""
+    """The answer of Postgres to a commit that it has written. `cancel_requested`: the run is to be cancelled."""
 
     cancel_requested: bool
 
@@ -99,7 +99,7 @@ class _Waiting:
 
 
 class Committer:
-    """Writes what runs commit, many at once. One per process.
+    """Writes the commits of all runs, many in one statement. One per process.
 
     `run` works until it is cancelled. At most `most_waiting` commits wait at a time, and further callers of `commit`
     are held up, so that memory is bounded while Postgres is slow or away. `on_batch(seconds, commits)` is called after
@@ -131,10 +131,10 @@ class Committer:
         return self._queue.qsize()
 
     async def commit(self, commit: RunCommit) -> CommitResult:
-        """Returns when it is on disk. Raises ClaimLost if the claim isn't held any more, CommitRefused if Postgres
-        can't store it.
+        """Returns when the commit is on disk. Raises ClaimLost if the claim is lost, CommitRefused if Postgres can't
+        store a value.
 
-        While Postgres is away it waits: the caller's lease decides for how long that makes sense.
+        Waits while Postgres is away, without a limit: the caller stops when its lease ends.
         """
         waiting = _Waiting(commit, asyncio.get_running_loop().create_future())
         await self._queue.put(waiting)
@@ -188,7 +188,7 @@ class Committer:
                 _fail(waiting, ClaimLost(str(commit.run_id), epoch=commit.epoch))
 
     async def _send(self, commits: Sequence[RunCommit]) -> tuple[dict[UUID, asyncpg.Record], bool]:
-        """By run: the statement's row, if the run was written. And whether the statement was sent twice."""
+        """Returns the statement's row for each run that was written, and whether the statement was sent twice."""
         repeated = False
         while True:
             started = perf_counter()
@@ -212,7 +212,7 @@ class Committer:
 
 
 def _reason(error: Exception) -> str:
-    """Why a commit is refused. The lines after the first may contain a user's values."""
+    """Why a commit is refused: the first line of the error, as the others may contain a user's values."""
     if isinstance(error, asyncpg.DivisionByZeroError):
         return "what has ended can't be changed"
     return str(error).partition("\n")[0]

@@ -29,7 +29,7 @@ _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "5s",
 }
 _FULL_FOR_S: Final = 30.0
-"""Executors try to claim runs every second: as long as the disk is full, one of them notices."""
+"""Seconds after a failure for which the disk counts as full. Executors claim every second, so it is noticed again."""
 UNREACHABLE: Final = (
     OSError,
     TimeoutError,
@@ -55,7 +55,7 @@ class Database:
 
     @property
     def is_full(self) -> bool:
-        """Whether a statement has lately failed because the disk of Postgres is full."""
+        """Whether a statement failed in the last 30 seconds because the disk of Postgres is full."""
         return time.monotonic() - self._full_at < _FULL_FOR_S
 
     async def rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
@@ -83,7 +83,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """For several statements. Not for those that run often: a process that is frozen in between keeps its locks."""
+        """A transaction of several statements. Not for frequent work: a process frozen in it keeps its locks."""
         with self._translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 yield connection

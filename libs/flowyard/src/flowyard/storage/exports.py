@@ -17,10 +17,10 @@ from flowyard.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A run that waits for one target. `tries`: how often the target has refused it. `begun`: how often its export was
-    begun since the last outcome, with this time: more than once if a process has ended in the middle.
+    """A run that waits for one target. `tries`: how often the target has refused it. `begun`: how many exports of it
+    began since the last one with an outcome, this one included: more than one if a process was killed during one.
 
-    `again`: it was taken before, and the target may have received it, or a part of it.
+    `again`: an earlier export may have reached the target, completely or in part.
     """
 
     run_id: UUID
@@ -39,26 +39,26 @@ class ExportBacklog:
 
 
 class Exports:
-    """Answers which finished runs still have to be sent to which target."""
+    """The queue of finished runs to send to each target."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def set_targets(self, names: Collection[str]) -> dict[str, int]:
-        """From now on runs are kept for these targets only. By target that was dropped: how many runs waited for it."""
+        """Queues runs for these targets only, from now on. Returns how many runs were dropped, per other target."""
         await self.add_targets(names)
         await self._database.execute("DELETE FROM export_targets WHERE name <> ALL($1::text[])", sorted(names))
         return {row["target"]: row["runs"] for row in await self._database.rows(_DROP_OTHERS, sorted(names))}
 
     async def add_targets(self, names: Collection[str]) -> None:
-        """From now on runs are kept for these targets, too."""
+        """Queues runs for these targets, too, from now on."""
         await self._database.execute(_ADD_TARGETS, sorted(names))
 
     async def take(self, target: str, most: int, *, lease_s: float) -> list[Waiting]:
-        """Up to `most` runs, those that were made first. No other process gets them for `lease_s` seconds.
+        """Takes up to `most` runs, the oldest first. No other process gets them for `lease_s` seconds.
 
-        One whose export was begun and has had no outcome comes first, and alone: it may have killed its process. That
-        it is begun is counted at once.
+        A run whose last export had no outcome is taken first, and alone: it may have killed its process. Counts the
+        beginning of each export.
         """
         for only_begun, limit in ((True, 1), (False, most)):
             if rows := await self._database.rows(_TAKE, target, limit, lease_s, only_begun):
@@ -66,19 +66,19 @@ class Exports:
         return []
 
     async def done(self, target: str, waiting: Waiting) -> bool:
-        """Removes a run that was sent, or never will be. False if it has ended again since it was taken: it stays."""
+        """Removes a run that was sent, or can't be. False, and it stays, if it was retried and has ended again."""
         if await self._database.execute(_DONE, target, waiting.run_id, waiting.finished_at):
             return True
         await self.put_back(target, waiting, untouched=False)
         return False
 
     async def put_back(self, target: str, waiting: Waiting, *, untouched: bool, pause_s: float = 0.0) -> None:
-        """It may be taken again after `pause_s` seconds. `untouched`: the target can't have received any of it."""
+        """Returns a run to the queue, for `pause_s` seconds later. `untouched`: the target has received none of it."""
         is_new = untouched and not waiting.again
         await self._database.execute(_PUT_BACK, target, waiting.run_id, is_new, pause_s)
 
     async def refused(self, target: str, waiting: Waiting, *, pause_s: float) -> None:
-        """Counts that the target has refused it. It may be taken again after `pause_s` seconds."""
+        """Counts a refusal by the target. The run may be taken again after `pause_s` seconds."""
         await self._database.execute(_REFUSED, target, waiting.run_id, waiting.finished_at, pause_s)
 
     async def drop_oldest(self, target: str, *, keep: int) -> int:
@@ -86,7 +86,7 @@ class Exports:
         return await self._database.execute(_DROP_OLDEST, target, keep)
 
     async def installation(self) -> str:
-        """The id of this database: others may export to the same place."""
+        """The id of this database. It marks our exports, as other installations may export to the same system."""
         return str(await self._database.value("SELECT installation_id()"))
 
     async def oldest_finished(self) -> datetime | None:

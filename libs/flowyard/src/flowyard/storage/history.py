@@ -34,23 +34,23 @@ from flowyard.storage.rows import (
 
 MAX_SEQ: Final = 2**31 - 1
 TEXTS_BYTES: Final = 4_000_000
-"""Of what was said in calls, that is read at a time."""
+"""Most bytes of calls' texts that are read at a time."""
 TEXTS_ROWS: Final = 100
-"""As many calls at most: only then is it looked at how long their texts are."""
+"""Most calls whose texts are read at a time. Only the lengths of so many texts are looked up."""
 PAGE_BYTES: Final = 1_000_000
-"""Of outputs that a replay reads at a time."""
+"""Most bytes of outputs that a replay reads at a time."""
 _LIGHT_PAGE: Final = 64 * 1024
 """Characters of outputs that are decoded in the event loop."""
 EVENTS_BYTES: Final = 256 * 1024
-"""Of stored events that are read at a time, though at least those of one commit: readers of streams may be many."""
+"""Most bytes of stored events that are read at a time, but at least one commit: there may be many readers."""
 _LARGE_ROW: Final = 4 * EVENTS_BYTES
-"""Bytes. What was committed together and has more is read apart."""
+"""Bytes of one commit's events above which they are read alone."""
 STEPS_BYTES: Final = 4_000_000
-"""Of outputs that are read with a list of steps."""
+"""Most bytes of outputs that are read with a list of steps."""
 RECORD_BYTES: Final = 64 * 1024 * 1024
-"""Of outputs of a run whose whole record is read."""
+"""Most bytes of outputs of a run whose whole record is read."""
 _ROW_BYTES: Final = 500
-"""What a row counts beside its outputs."""
+"""Bytes that a row counts in addition to its outputs."""
 _FIRST: Final = -(2**31)
 """Less than the numbers of all steps. A fork has some that are below zero."""
 
@@ -70,7 +70,7 @@ class Newest(NamedTuple):
 
 
 class History:
-    """Answers what has happened in a run, and how far it is. Reads only: executors write it under a claim."""
+    """Reads a run's events, steps and model calls. Executors write them, under a claim."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -115,7 +115,7 @@ class History:
         return {row["id"]: Newest(row["seq"], row["has_ended"]) for row in rows}
 
     async def stored_bytes(self, run_id: UUID) -> int:
-        """About how large its events, the outputs of its steps and the texts of its calls are."""
+        """About how many bytes the run's events, outputs of steps and texts of calls have."""
         return int(await self._database.value(_STORED_BYTES, run_id))
 
     async def open_steps(self, run_id: UUID) -> list[tuple[Step, StepCalls]]:
@@ -165,7 +165,7 @@ class History:
         return [listed_step_of(row) for row in await self._database.rows(_STEPS, run_id, LARGE, most_bytes)]
 
     async def calls(self, run_id: UUID) -> list[CallRow]:
-        """Those that have ended, in this order; then those of which no events tell."""
+        """The run's ended calls, in the order of their ends; then the lost calls, which have no events."""
         rows = await self._database.rows(_CALLS, run_id)
         return [call_of(row) for row in rows]
 
@@ -175,16 +175,14 @@ class History:
         return frozenset(row["seq"] for row in rows)
 
     async def texts(self, run_id: UUID, *, after: int = 0, to: int = MAX_SEQ) -> dict[int, CallTexts]:
-        """What was said in calls, by their numbers: of those after `after`, up to `to`, but no more than TEXTS_BYTES
-        and TEXTS_ROWS.
-
-        At least one, if there is any.
+        """The texts of calls with numbers above `after`, up to `to`, by number: up to TEXTS_BYTES and TEXTS_ROWS, but
+        at least one, if there is any.
         """
         rows = await self._database.rows(_TEXTS, run_id, after, to, TEXTS_BYTES, TEXTS_ROWS)
         return {row["seq"]: CallTexts.from_data(loads(row["texts"])) for row in rows}
 
     async def spent(self, run_id: UUID) -> Amount:
-        """What all calls of the run came to, at most: what isn't known of a call counts as it was reserved."""
+        """The most that all calls of the run have used: unknown usage counts as the reserved amount."""
         return Amount(*await self._database.row(_SPENT, run_id) or ())
 
     async def started_at_seq(self, run_id: UUID, node: str, visit: int) -> int:

@@ -23,12 +23,12 @@ from flowyard.storage.database import Database
 _MOST_REMEMBERED: Final = 10_000
 _MOST_SCRAPERS: Final = 100
 _SCRAPER_PATIENCE_S: Final = 1.0
-"""Prometheus waits for four seconds, and a server that doesn't answer is the time when it is needed most."""
+"""Seconds to wait for Postgres when Prometheus scrapes: its own timeout is four, and it needs metrics of an outage."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What is shown of a key. `revoked_at`: None while it is valid."""
+    """A key without its secret. `revoked_at`: None while it is valid."""
 
     id: str
     name: str
@@ -38,13 +38,13 @@ class KeyInfo:
 
 
 class Keys:
-    """Answers whose API key a text is. Revoked keys are kept."""
+    """Creates, verifies and revokes API keys. Revoked keys stay in the table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, name: str, scopes: frozenset[Scope]) -> tuple[KeyInfo, str]:
-        """The new key, and its text. The text is stored nowhere: show it now."""
+        """Creates a key. Returns it, and its text, which isn't stored: show it now."""
         while True:
             key = new_key(secrets.token_bytes(KEY_RANDOM))
             row = await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes))
@@ -52,7 +52,7 @@ class Keys:
                 return _info(row), key.text
 
     async def keep(self, key: NewKey, name: str, scopes: frozenset[Scope]) -> bool:
-        """Adds a key that was made elsewhere. False if its id is there already, possibly revoked."""
+        """Adds a key that was created elsewhere. False if a key with its id exists, even if revoked."""
         return await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes)) is not None
 
     async def list(self) -> Sequence[KeyInfo]:
@@ -76,7 +76,7 @@ class Keys:
         return _caller(row) if row is not None else None
 
     async def any_keys(self) -> bool:
-        """Whether there is a valid key."""
+        """Whether any valid key exists."""
         return bool(await self._database.value("SELECT EXISTS (SELECT FROM api_keys WHERE revoked_at IS NULL)"))
 
 
@@ -109,10 +109,9 @@ class CachedKeys:
         return look_up.result() if look_up.done() else await asyncio.shield(look_up)
 
     async def verify_scraper(self, text: str) -> Caller | None:
-        """As `verify`, for metrics: while Postgres can't be reached, its last answer for this key counts.
+        """As `verify`, for metrics: while Postgres can't be reached, the last result for this key is used.
 
-        Without it, nobody would see what is wrong just then. Never raises Unavailable; None for a key that this process
-        doesn't know.
+        So metrics are available during an outage. Never raises Unavailable; None for a key without such a result.
         """
         if (place := parse_key(text)) is None:
             return None
@@ -157,7 +156,7 @@ def _retrieve(look_up: asyncio.Task[Caller | None]) -> None:
 
 
 class Sessions:
-    """Answers with which key a browser has logged in, by the token in its cookie. A revoked key ends its sessions."""
+    """Sessions of browsers: the key with which each has logged in, by the token in its cookie."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -25,16 +25,16 @@ class UnwrittenCall:
 
 
 class LostCalls:
-    """Adds calls to the ledger without a claim. That changes nothing else of their run."""
+    """Adds calls to the ledger, without a claim: nothing else of their run changes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, run_id: UUID, epoch: int, calls: Sequence[UnwrittenCall]) -> list[UnwrittenCall]:
-        """Returns those that were added: all, unless the run is deleted, or they are there already.
+        """Adds all unwritten calls of a claim. Returns those that are new: none if the run is deleted.
 
-        No event tells of them, so their numbers are below 0. They are different for each claim and call, and the same
-        if this is sent again. `calls`: all of the claim. Raises Unavailable.
+        They have no events, so their numbers are below 0, computed from the claim and the call: adding them again
+        changes nothing. Raises Unavailable.
         """
         first = epoch % _EPOCHS * (_CALLS + 1) + 1
         numbered = dict(zip(range(-first, -first - _CALLS, -1), calls, strict=False))

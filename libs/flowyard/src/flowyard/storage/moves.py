@@ -1,6 +1,6 @@
-"""Moves of a run that its executor doesn't make: cancel, retry, and those that a sweep finds due.
+"""Moves of a run that its executor doesn't make: cancel, retry, and those of a sweep.
 
-Each is one transaction: it locks the run's row, and looks the move up in the table of legal moves.
+Each is one transaction: it locks the run's row, and checks the move against the table of legal moves.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A run after a move. `entry`: the move's event; None if nothing happened yet, because its executor has to do it.
+    """A run after a move. `entry`: the move's event; None if only a request was stored, for the run's executor.
 
-    `lost`: the events before it, of calls whose end isn't known because the run's executor was lost.
+    `lost`: the events just before it, which end the open calls of a lost executor.
     """
 
     run_id: UUID
@@ -75,9 +75,9 @@ class Moves:
         return [*woken, *(moved for moved in swept if moved is not None)]
 
     async def release(self, run_id: UUID, executor: str) -> Moved | None:
-        """Takes a run from an executor that was restarted under the same name: its lease need not be waited for.
+        """Queues a run of an executor that was restarted under the same name, without waiting for its lease to expire.
 
-        None if the run isn't claimed by it. Raises UnknownRun.
+        None if that executor hasn't claimed the run. Raises UnknownRun.
         """
         async with self._database.transaction() as connection:
             run = await _locked(connection, run_id)
@@ -272,7 +272,7 @@ def _event(run: asyncpg.Record, due: Due) -> RunQueued | RunFinished:
 
 
 def _worked_s(run: asyncpg.Record) -> float:
-    """How long the executor that the move takes the run from has had it: at most until its lease ended."""
+    """Seconds for which the executor that loses the run had it: at most until its lease ended."""
     if run["status"] != "running" or run["claimed_at"] is None:
         return 0.0
     until = min(run["at"], run["lease_until"] or run["at"])

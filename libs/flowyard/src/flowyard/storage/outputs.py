@@ -32,7 +32,7 @@ class Parted:
 
 
 class LargeOutputs:
-    """Reads large outputs, one run's at a time: each may take a hundred megabytes while it is parsed."""
+    """Reads large outputs, of one run at a time: parsing them may take a hundred megabytes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,7 +40,7 @@ class LargeOutputs:
         self._parted: OrderedDict[tuple[UUID, int], Parted] = OrderedDict()
 
     async def parted(self, run_id: UUID, last_seq: int) -> Parted:
-        """Of a run whose last event has this number."""
+        """The small outputs of a run, and the sizes of the large ones. `last_seq`: the number of its last event."""
         key = run_id, last_seq
         async with self._reading:
             if key not in self._parted:

@@ -59,7 +59,7 @@ class Holder:
 
 
 class Overview:
-    """Answers what pages show of all runs at once: per workflow, of today, per executor. Reads only."""
+    """Reads summaries of all runs: per workflow, of today, per executor."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -72,7 +72,7 @@ class Overview:
         return {row["name"]: Activity(*list(row)[1:]) for row in rows}
 
     async def since(self, at: datetime) -> Today:
-        """What has happened since `at`, the beginning of the day."""
+        """Runs and model calls since `at`, the beginning of the day."""
         first = uuid7(int(at.timestamp() * 1000), bytes(10))
         runs = await self._database.rows("SELECT status, count(*) AS n FROM runs WHERE id >= $1 GROUP BY status", first)
         spent = await self._database.row(_SPENT, at)

@@ -1,4 +1,4 @@
-"""How many model calls all executors make at a time, and how fast. By the clock of Postgres."""
+"""Limits on the model calls of all executors: at the same time, and per minute, by the clock of Postgres."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from uuid import UUID
 from flowyard.storage.database import Database
 
 MOST_HELD_S: Final = 60.0
-"""Seconds: the longest that one 429 holds back all calls, whatever the provider says."""
+"""Most seconds for which one 429 delays all calls, whatever the provider demands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """Calls under the same `name` count together. None: not limited."""
+    """A limit of all calls with the same `name`. None: not limited."""
 
     name: str
     concurrency: int | None = None
@@ -54,7 +54,7 @@ class ModelPace:
         self._lease = timedelta(seconds=lease_s)
 
     async def admit(self, call: UUID, limits: Sequence[Limit], *, tokens: int) -> Refusal | None:
-        """None: the call may be made now, with at most so many tokens, and must be settled. May be repeated."""
+        """None: the call is admitted, with at most so many tokens, and must be settled. Safe to repeat."""
         each = zip(*((x.name, x.concurrency, x.requests_per_minute, x.tokens_per_minute) for x in limits), strict=True)
         row = await self._database.row(_ADMIT, call, *map(list, each), float(tokens), self._lease)
         return Refusal(*row) if row is not None else None
@@ -64,7 +64,7 @@ class ModelPace:
         await self._database.execute(until, list(calls), self._lease)
 
     async def settle(self, call: UUID, *, unused: float) -> None:
-        """The end of a call. `unused`: the share of its tokens that it hasn't used. May be repeated."""
+        """Ends an admitted call. `unused`: the share of its tokens that it hasn't used, 0 to 1. Safe to repeat."""
         await self._database.execute(_SETTLE, call, unused)
 
     async def slow_down(self, limit: str, *, wait_s: float | None) -> None:
@@ -72,7 +72,7 @@ class ModelPace:
         await self._database.execute(_SLOW_DOWN, limit, wait_s, MOST_HELD_S)
 
     async def show_waits(self, executor: str, waits: Sequence[Waits]) -> None:
-        """Replaces what was shown of this executor before. It is forgotten unless it is shown again."""
+        """Stores which calls of an executor wait, instead of its earlier entries. They expire unless stored again."""
         columns = zip(*((each.limit, each.calls, each.longest_s, each.rate_limited) for each in waits), strict=True)
         await self._database.execute(_SHOW_WAITS, executor, *(map(list, columns) if waits else ([], [], [], [])))
 

@@ -30,7 +30,7 @@ class RunTimes:
 
 
 class Profiles:
-    """Answers what profiles are computed from. Reads only."""
+    """Reads the runs and events from which profiles are computed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What an event repeats of other rows of its run is left out when it is stored, and put back when it is read.
+"""Values of an event that another row of its run has, too, are removed when it is stored, and restored when it is read.
 
 A `model.called` has a row in `step_parts`, a `step.finished` one in `steps`, a `run.succeeded` that of its run: none of
 them ever changes again. These events are stored as `called`, `finished` and `succeeded`, with the rest of their data.

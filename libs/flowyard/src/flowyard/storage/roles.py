@@ -1,4 +1,4 @@
-"""Who may do what in a Postgres of our own: an owner makes the tables, and each service has a plain role for rows."""
+"""Roles in a Postgres of our own: an owner of the tables, and one role per service, which reads and writes rows."""
 
 # ruff: noqa: S608  # statements are put together from words of this file
 
@@ -24,7 +24,7 @@ _DOORKEEPERS: Final = "flowyard_dashboard"
 _SWEEPERS: Final = "flowyard_executor"
 
 _EARLIER_DATABASE: Final = "postgres"
-"""In which releases before had their tables."""
+"""The database in which earlier releases had their tables."""
 
 
 def role_of(service: str) -> str:
@@ -57,10 +57,10 @@ async def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
 
 
 async def limit_services(owner_url: str) -> None:
-    """Lets only one service make API keys, one log people in, and one change documents: executors talk to the outside
-    world, and must not get any of these that way.
+    """Revokes rights of services: only the gateway may create API keys, only the dashboard sessions, and only the
+    registry may change documents. So a broken-in executor, which talks to the outside, can do none of these.
 
-    After each migration. Does nothing if the roles aren't there. Raises Unavailable, WrongDatabase.
+    To be called after each migration. Does nothing if the roles aren't there. Raises Unavailable, WrongDatabase.
     """
     async with _connection(owner_url) as database:
         wanted = [SERVICES, KEY_MAKERS, _SWEEPERS, _DOORKEEPERS, _CATALOGUE]

@@ -77,7 +77,7 @@ class _Read:
 
 
 class Runs:
-    """Answers which runs there are, and what each was given and came to; adds new ones."""
+    """Adds runs, and reads them with their inputs and outputs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -98,10 +98,10 @@ class Runs:
     async def add(
         self, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
     ) -> tuple[UUID, bool]:
-        """The run's id, and whether it is new: False if the same request has already made a run under this key.
+        """Returns the run's id, and whether it is new: False if the same request with this key made a run before.
 
-        `steps_before`: a fork gets a copy of the steps that had ended before this event of its origin; None: no steps.
-        `steps`: or it gets these.
+        `steps_before`: the number of an event of a fork's origin: the fork gets copies of the steps that ended before
+        it. `steps`: the steps that the fork gets instead.
 
         Returns when it is on disk. Raises IdempotencyMismatch if another request came with the key, UnknownWorkflow if
         the workflow was deleted meanwhile, InvalidInputs for what JSON can't hold.
@@ -147,9 +147,10 @@ class Runs:
         return [each.run.id in added for each in plain]
 
     async def by_idempotency_key(self, key: str, fingerprints: Collection[bytes | None]) -> UUID | None:
-        """The run that was made by a request with this key; None if there is none.
+        """The run that an earlier request with this key made; None if there is none.
 
-        `fingerprints`: all that may be stored if it was the same request. Raises IdempotencyMismatch if it was another.
+        `fingerprints`: of the present request, one for each sealing key; None: a run without one. Raises
+        IdempotencyMismatch if the stored fingerprint is none of these.
         """
         row = await self._database.row("SELECT id, fingerprint FROM runs WHERE key = $1", key)
         if row is None:
@@ -196,7 +197,7 @@ class Runs:
         return str(text)
 
     async def fork_origin(self, run_id: UUID) -> ForkOrigin:
-        """What a fork of this run begins from. Its inputs are still sealed. Raises UnknownRun."""
+        """The inputs, which are still sealed, and other facts that a fork of this run takes over. Raises UnknownRun."""
         row = await self._database.row(_FORK_ORIGIN, run_id)
         if row is None:
             raise UnknownRun(str(run_id))

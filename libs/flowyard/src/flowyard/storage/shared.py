@@ -1,4 +1,4 @@
-"""Calls of the same moment share one statement."""
+"""Combines calls that are made at the same time into one statement."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class _Call(Generic[Item, Answer]):
 
 
 class Shared(Generic[Item, Answer]):
-    """One statement runs at a time, with up to `most` items: whoever calls meanwhile takes part in the next one.
+    """One statement runs at a time, with up to `most` items. Calls that are made meanwhile share the next statement.
 
-    `send` gets the items of several callers, and returns the answer to each, in their order. It goes on if a caller is
-    cancelled. If it raises Unavailable, each caller gets that; for any other error the items are halved until the one
+    `send` gets the items of several callers, and returns one result per item, in their order. It continues if a caller
+    is cancelled. If it raises Unavailable, so does each call; for any other error, the items are halved until the item
     that causes it is alone. A caller has one item, so there are never more of them than the process has requests.
     """
 

@@ -56,7 +56,7 @@ class Listed:
 
 
 class Workflows:
-    """Answers which workflows there are, and what each of their revisions contains."""
+    """Applies, reads, rolls back and deletes workflows and their revisions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -65,7 +65,7 @@ class Workflows:
     async def apply(
         self, name: str, *, digest: str, document: str, concurrency: int | None, priority: int
     ) -> tuple[Revision, bool]:
-        """Makes the document current. Returns its revision, and whether it is new: False if it was current already."""
+        """Makes the document the current revision. Returns it, and whether it is new: False if it was current."""
         known = await self._database.row(f"{_CURRENT} AND d.digest = $2", name, digest)
         if known is not None:
             return Revision(**known), False
