@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from datetime import timedelta
 
@@ -327,3 +328,28 @@ async def test_the_result_of_the_last_step_is_written_with_the_end_of_the_run(
     last = rows[-1]["entries"]
     assert '"finished"' in last
     assert '"succeeded"' in last
+
+
+async def test_the_values_of_a_large_run_are_freed_when_it_has_ended(stored: Stored, attempts: Attempts) -> None:
+    numbers = 654_321
+    text = document(
+        "",
+        """
+        - {from: START, to: [write, again]}
+        - {from: [write, again], to: END}
+        """,
+        fields="xs: {type: list, required: true}\nys: list\nzs: list",
+        nodes="- {id: write, set: {ys: '{xs}'}}\n- {id: again, set: {zs: '{xs}'}}",
+    )
+    await attempts.submit(text, {"xs": [1] * numbers})
+    executor = attempts.executor()
+    gc.collect()
+    gc.disable()
+    try:
+        run = await executor.run()
+        assert run is not None
+        assert run.status == "succeeded"
+        del run
+        assert [kept for kept in gc.get_objects() if isinstance(kept, list) and len(kept) == numbers] == []
+    finally:
+        gc.enable()

@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 StopReason: TypeAlias = Literal["cancelled", "failed", "lost", "drained"]
 """`cancelled`, `failed`: the run is to end so; `lost`: the claim was lost or abandoned; `drained`: the
 executor stops."""
+_LARGE_STATE: Final = 1_000_000
+"""Bytes, as JSON: a larger state is freed as soon as its run has ended."""
 _BUG: Final = Failure("internal_error", "a bug: see the executor's log")
 
 
@@ -164,6 +166,10 @@ class Attempt:
                 await self._finish(self._ended("failed", _BUG))
         if self._stopped == "lost" or self._journal.writer.is_lost:
             await self._record_lost_calls()
+        if self._walk is not None and self._walk.sizes.total > _LARGE_STATE:
+            # It is a part of cycles: it would stay until there is a full garbage collection, which would take long.
+            for _ in self._walk.marking.forget():
+                await asyncio.sleep(0)
 
     async def _run(self) -> None:
         try:

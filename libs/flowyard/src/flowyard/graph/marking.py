@@ -89,6 +89,17 @@ class Marking:
         merged = self._merged(self._branches())
         return {name: merged.get(name) for name in self.plan.workflow.fields}
 
+    def forget(self) -> Iterator[str]:
+        """Drops all values, field by field. The marking is of no use afterwards."""
+        self.results.clear()
+        states: list[Any] = [self.base]
+        for branch in self._branches():
+            states += branch.state, *(write.values for write in _in_order([branch]))
+        for name in self.plan.workflow.fields:
+            for state in states:
+                state.pop(name, None)
+            yield name
+
     def results_of(self, branch: Branch) -> Results:
         """Of the map where a branch stands."""
         return self.results.setdefault((branch.at, branch.visit), Results())

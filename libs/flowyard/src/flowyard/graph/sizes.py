@@ -28,6 +28,10 @@ class Sizes:
     fields: dict[str, int] = field(default_factory=dict)
     results: dict[tuple[str, int], int] = field(default_factory=dict)
 
+    @property
+    def total(self) -> int:
+        return sum(self.fields.values()) + sum(self.results.values())
+
     async def measure(self, marking: Marking, pause: Pause) -> None:
         """Of a run from where it stands."""
         for name, value in marking.state().items():
@@ -46,7 +50,7 @@ class Sizes:
         written = sum(sizes.values())
         if written > self.limits.outputs:
             raise OutputsTooLarge(str(step), size=written, limit=self.limits.outputs)
-        total = sum(self.fields.values()) + sum(self.results.values()) + written
+        total = self.total + written
         if step.item is None:
             total -= sum(self.fields.get(name, 0) for name in sizes if name not in marking.plan.merging)
         if total > self.limits.state:
