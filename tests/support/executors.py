@@ -130,10 +130,9 @@ class Yard:
     async def ended(self, run_id: UUID, *, within_s: float = 30) -> Run:
         async def look() -> Run | None:
             try:
-                run = await self.runs.get(run_id)
+                return await self.runs.get_ended(run_id)
             except Unavailable:
                 return None
-            return None if run.is_open else run
 
         ended: Run = await eventually(look, within_s)
         return ended
