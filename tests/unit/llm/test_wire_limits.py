@@ -17,7 +17,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, OnToken
 from flowyard.llm.models import Models, open_models
 from support.wire.behaviour import Raw, Text
-from support.wire.providers import ANTHROPIC, ENVIRON, GOOGLE, Provider
+from support.wire.providers import ANTHROPIC, ENVIRON, GOOGLE, LITELLM, Provider
 
 STREAMED = pytest.mark.parametrize("on_token", [None, lambda token: None], ids=["whole", "streamed"])
 LONG = " ".join(["x" * 100] * 30)
@@ -29,10 +29,16 @@ def call_of(settings: ModelSettings) -> ModelCall:
 
 @STREAMED
 async def test_a_reply_may_not_be_larger_than_the_limit(provider: Provider, on_token: OnToken | None) -> None:
-    async with open_models(ENVIRON, reply_limit=3000) as models, provider.serve([Text(LONG)]) as server:
+    async with (
+        open_models(ENVIRON, reply_limit=3000, litellm=LITELLM) as models,
+        provider.serve([Text(LONG)]) as server,
+    ):
         with pytest.raises(ProviderError, match=r"larger than 3,000 bytes: FLOWYARD_REPLY_LIMIT is the limit"):
             await models.reply(call_of(provider.settings(server)), on_token)
-    async with open_models(ENVIRON, reply_limit=4000) as models, provider.serve([Text(LONG)]) as server:
+    async with (
+        open_models(ENVIRON, reply_limit=4000, litellm=LITELLM) as models,
+        provider.serve([Text(LONG)]) as server,
+    ):
         assert (await models.reply(call_of(provider.settings(server)), on_token)).text == LONG
 
 
@@ -49,7 +55,7 @@ async def test_a_large_error_is_reported_at_once(provider: Provider, models: Mod
 
 @STREAMED
 async def test_the_limit_counts_what_is_compressed_in_full(provider: Provider, on_token: OnToken | None) -> None:
-    async with serving(bomb(), b"Content-Encoding: gzip\r\n") as url, open_models(ENVIRON) as models:
+    async with serving(bomb(), b"Content-Encoding: gzip\r\n") as url, open_models(ENVIRON, litellm=LITELLM) as models:
         settings = ModelSettings(provider.name, provider.model, api_base=url, **provider.needed)
         with pytest.raises(ProviderError, match=r"(larger|longer) than"):
             await models.reply(call_of(settings), on_token)
