@@ -97,6 +97,8 @@ async def test_who_comes_in_the_middle_of_a_reply_gets_the_text_so_far_and_then_
 
     wire.answers["first"] = answer
     async with executing(yard) as one:
+        # It has looked for runs: it claims the next one when the bell rings, and not before somebody follows it.
+        await eventually(lambda: one.count("claim_statement_seconds_count"))
         name = await yard.apply(CHAIN)
         run_id = await yard.submit(name, topic="rain")
         async with following(yard, one, run_id) as early:
