@@ -66,7 +66,7 @@ async def test_a_run_is_shown_with_its_calls_and_what_was_said(remote: Remote) -
     run_id = await submitted(remote)
     claim = await remote.hands.take()
     await remote.hands.call(claim, "draft", None)
-    assert "What was said isn't kept" in (await remote.cli("runs", "show", run_id, "--calls")).out
+    assert "Prompts and replies aren't kept" in (await remote.cli("runs", "show", run_id, "--calls")).out
     said = CallTexts(({"role": "system", "content": "be brief"}, {"role": "user", "content": "rain?"}), "Drops", "hm")
     await remote.hands.call(claim, "draft", said)
     out = (await remote.cli("runs", "show", run_id, "--calls")).out
@@ -83,7 +83,7 @@ async def test_the_beginning_of_an_id_is_enough_while_only_one_run_has_it(remote
     await submitted(remote)
     ambiguous = await remote.cli("runs", "show", run_id[:6])
     assert (ambiguous.code, ambiguous.out) == (2, "")
-    assert f"several runs begin with '{run_id[:6]}'" in ambiguous.err
+    assert f"several run ids begin with '{run_id[:6]}'" in ambiguous.err
     unknown = await remote.cli("runs", "show", "ffffff")
     assert (unknown.code, unknown.err) == (2, "flowyard: no run 'ffffff'\n")
     assert "a UUID" in (await remote.cli("runs", "show", "poem")).err

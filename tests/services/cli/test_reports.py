@@ -119,10 +119,10 @@ async def test_a_queued_run_has_a_profile_without_nodes(remote: Remote) -> None:
 
 
 async def test_profiles_of_many_runs_are_shown_with_the_slowest_marked(remote: Remote) -> None:
-    assert (await remote.cli("profile-report")).out.startswith("no finished runs that were made since ")
+    assert (await remote.cli("profile-report")).out.startswith("no finished runs that were submitted since ")
     run_ids = [await ran(remote) for _ in range(2)]
     out = (await remote.cli("profile-report", "--workflow", "poem", "--threshold", "0.01")).out
-    assert out.startswith("2 finished runs of workflow poem, made since ")
+    assert out.startswith("2 finished runs of workflow poem, submitted since ")
     assert len(row(out, "wall time")) == 5
     assert row(out, "poem.draft")[-1] == "<- bottleneck"
     assert sorted(row(out, run_id)[-1] for run_id in run_ids) == ["<- slowest", "draft"]

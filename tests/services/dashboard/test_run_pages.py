@@ -157,7 +157,7 @@ async def test_what_was_said_in_a_call_is_shown_where_it_is_kept(
         )
     page = (await client.get(f"/runs/{run_id}")).text
     assert f'hx-get="/runs/{run_id}/calls/2"' in page
-    assert page.count("What was said") == 1
+    assert page.count("Prompt and reply") == 1
     part = (await client.get(f"/runs/{run_id}/calls/2")).text
     assert [text in part for text in ("&lt;b&gt;why?&lt;/b&gt; ?", "because", "hm", "<h3>reasoning</h3>")] == [True] * 4
     assert part.count("data-copy") == 3

@@ -63,7 +63,7 @@ async def live_run(parts: InjectedParts, request: Request, run_id: UUID, seen: s
 
 @router.get("/runs/{run_id}/calls/{seq}")
 async def call_texts(parts: InjectedParts, run_id: UUID, seq: Annotated[int, Path(ge=1, le=MAX_SEQ)]) -> Response:
-    """What was said in a call, as a part of the run's page."""
+    """The prompt and the reply of a call, as a part of the run's page."""
     texts = (await parts.control.history.texts(run_id, after=seq - 1, to=seq)).get(seq)
     if texts is None:
         raise HTTPException(404)

@@ -46,7 +46,7 @@ class PortTaken(FlowyardError, code="port_taken"):
 
     def __init__(self, title: str, port: int) -> None:
         self.port = port
-        super().__init__(f"{title} can't listen on port {port} of 127.0.0.1: another program does")
+        super().__init__(f"{title} can't listen on port {port} of 127.0.0.1: another program already listens there")
 
 
 class PublicPortTaken(FlowyardError, code="port_taken"):

@@ -171,7 +171,7 @@ async def get_calls(
     run_id: RunId,
     *,
     after: Annotated[Seq, Query(description="Only calls with a greater `seq`")] = 0,
-    texts: Annotated[bool, Query(description="Whether the answer has what was said, where that is kept")] = True,
+    texts: Annotated[bool, Query(description="Whether the answer has the texts of calls that are kept")] = True,
 ) -> Response:
     await parts.control.runs.get(run_id)
     calls = [call for call in await parts.control.history.calls(run_id) if call.seq > after or not after]

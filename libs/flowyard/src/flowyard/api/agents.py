@@ -30,7 +30,7 @@ class Registration(BaseModel, extra="forbid", json_schema_extra={"examples": [ex
     version: Annotated[Line, Field(description="The version of the agent's program")] = ""
     host: Annotated[Line, Field(description="The host that it runs on, or its address")] = ""
     capabilities: Annotated[
-        dict[str, Any], AfterValidator(_storable), Field(description="What it can do, by its own account")
+        dict[str, Any], AfterValidator(_storable), Field(description="What it can do, as it reports itself")
     ] = {}
 
 

@@ -162,7 +162,7 @@ class Client(Transport):
         return step.model_copy(update={"outputs": outputs, "outputs_bytes": None})
 
     def calls(self, run_id: UUID, *, texts: bool = False) -> list[CallView]:
-        """`texts`: with what was said in them, where that is kept."""
+        """`texts`: whether to return prompts and replies, if they are kept."""
         calls: dict[int, CallView] = {}
         after: int | None = 0
         while after is not None:

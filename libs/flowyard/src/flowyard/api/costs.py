@@ -37,7 +37,7 @@ class CostSums(BaseModel, json_schema_extra={"examples": [examples.COST_SUMS]}):
     known_cost_usd: Annotated[str, Field(description="As `cost_usd`, of the calls whose cost is known")]
     unknown_tokens: Annotated[int, Field(description="Calls whose tokens, in or out, are unknown")]
     unknown_cost: Annotated[int, Field(description="Calls whose cost is unknown")]
-    duration_mean_s: Annotated[float | None, Field(description="Of the calls that succeeded; null: none did")]
+    duration_mean_s: Annotated[float | None, Field(description="Mean of the calls that succeeded; null: none did")]
     duration_p95_s: float | None
     first_token_p50_s: Annotated[float | None, Field(description="null: no reply was streamed")]
 

@@ -48,7 +48,9 @@ class TokenView(BaseModel, json_schema_extra={"examples": [examples.TOKEN]}):
     call: Annotated[int, Field(description="Which of the step's model calls, counted from 1")]
     offset: Annotated[
         int | None,
-        Field(description="Of the first character in the reply, in Unicode characters: after a hole it is greater"),
+        Field(
+            description="Position of the first character in the reply, in Unicode characters; a gap means lost tokens"
+        ),
     ]
     text: str
 
@@ -75,16 +77,18 @@ class StepView(BaseModel, json_schema_extra={"examples": [examples.STEP]}):
     status: StepStatus
     seq: Annotated[int, Field(description="The number of the event that ended it, else of its last event")]
     started_at: Annotated[datetime, Field(description="When it first started")]
-    deadline: Annotated[datetime | None, Field(description="When its time is over; null: its node has no timeout")]
+    deadline: Annotated[datetime | None, Field(description="When its timeout ends; null: its node has none")]
     wake_at: Annotated[datetime | None, Field(description="When its next try may begin, if it waits for that")]
-    duration_s: Annotated[float | None, Field(description="How long it was last at work; null: not known yet")]
-    progress: Annotated[ProgressView | None, Field(description="How far a map is; null for a step")]
+    duration_s: Annotated[float | None, Field(description="Seconds of its last execution; null: not known yet")]
+    progress: Annotated[ProgressView | None, Field(description="The progress of a map; null for a step")]
     outputs: dict[str, Any] | None
     outputs_bytes: Annotated[
-        int | None, Field(description="Of its outputs, as JSON, if they are too large to be here: get them apart")
+        int | None, Field(description="Bytes of outputs that are too large for this answer, as JSON: see `/outputs`")
     ] = None
     error: FailureView | None
-    handled: Annotated[str | None, Field(description="How the run went on: fail, continue, goto, skip or collect")]
+    handled: Annotated[
+        str | None, Field(description="How the run continued after its failure: fail, continue, goto, skip or collect")
+    ]
     tries: int
 
     @classmethod
@@ -109,11 +113,11 @@ class MessageView(BaseModel):
 
 
 class TextsView(BaseModel):
-    """What was said in a call, with secrets as `***`. At most 200,000 characters; what is cut off is counted."""
+    """The texts of a call, with secrets as `***`: at most 200,000 characters; those that are left out are counted."""
 
     messages: list[MessageView]
     reply: str | None = None
-    reasoning: Annotated[str | None, Field(description="What the model thought before it replied")] = None
+    reasoning: Annotated[str | None, Field(description="The model's reasoning before its reply")] = None
 
 
 class CallView(BaseModel, json_schema_extra={"examples": [examples.CALL]}):
@@ -136,13 +140,16 @@ class CallView(BaseModel, json_schema_extra={"examples": [examples.CALL]}):
     cost_usd: Annotated[str | None, Field(description="A decimal number, in US dollars")]
     error: Annotated[str | None, Field(description="The error's code; null: it succeeded")]
     retries: Annotated[int, Field(description="How often its step had been tried before")]
-    texts: Annotated[TextsView | None, Field(description="What was said; null: it isn't kept, or not asked for")] = None
+    texts: Annotated[TextsView | None, Field(description="Its prompt and reply; null: not kept, or not requested")] = (
+        None
+    )
 
 
 class CallList(BaseModel):
-    """Calls, in the order in which they ended. What was said in them is in the answer up to 4 MB."""
+    """Calls, in the order in which they ended, with up to 4 MB of their texts."""
 
     items: list[CallView]
     texts_after: Annotated[
-        int | None, Field(description="What was said in later calls is left out here: ask for them with this `after`")
+        int | None,
+        Field(description="The `after` with which to request the texts of later calls; null: none is left out"),
     ] = None

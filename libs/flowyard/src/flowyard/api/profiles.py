@@ -40,7 +40,7 @@ class NodeTimes(BaseModel):
     retries: int
     busy_s: float
     model_s: float
-    share: Annotated[float, Field(description="Of the run's time at work, from 0 to 1")]
+    share: Annotated[float, Field(description="Its share of the run's time at work, from 0 to 1")]
 
     @classmethod
     def of(cls, node: NodeProfile) -> NodeTimes:
@@ -121,7 +121,7 @@ class NodeSpreadView(BaseModel):
     retries: int
     busy: SpreadView
     model: SpreadView
-    share: Annotated[float, Field(description="Of the time at work of all the workflow's runs, from 0 to 1")]
+    share: Annotated[float, Field(description="Its share of the time at work of all runs of the workflow, from 0 to 1")]
     bottleneck: Annotated[bool, Field(description="It is the slowest node of its workflow, and above the threshold")]
 
     @classmethod

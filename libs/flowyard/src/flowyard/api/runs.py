@@ -145,7 +145,10 @@ class RunListItem(BaseModel, json_schema_extra={"examples": [examples.SUMMARY]})
     cancel_requested: bool
     executor: Annotated[str | None, Field(description="The executor that works on it now")]
     worked_s: Annotated[
-        float, Field(description="Seconds that executors had it; the rest of its time it was queued, waited or failed")
+        float,
+        Field(
+            description="Seconds for which executors had claimed it; before, between and after, it was queued or waited"
+        ),
     ]
     last_seq: Annotated[int, Field(description="The number of its newest event")]
     error: FailureView | None
@@ -165,13 +168,10 @@ class RunView(RunListItem, json_schema_extra={"examples": [examples.RUN]}):
     """A run with its inputs and outputs."""
 
     inputs: dict[str, Any]
-    outputs: Annotated[
-        dict[str, Any] | None,
-        Field(description="The fields of its result, else all that its nodes wrote; null: not yet"),
-    ]
+    outputs: Annotated[dict[str, Any] | None, Field(description="Its outputs; null: it hasn't ended")]
     large_outputs: Annotated[
         dict[str, int],
-        Field(description="The bytes of those that are too large to be in `outputs`, by name: get them apart"),
+        Field(description="Bytes of the values that are too large for `outputs`, by name: see `/outputs`"),
     ] = {}
 
     @staticmethod

@@ -52,7 +52,7 @@ class QueueView(BaseModel):
     running: int
     waiting: int
     oldest_queued_s: Annotated[float, Field(description="For how many seconds the oldest queued run has waited")]
-    orphaned: Annotated[int, Field(description="Open runs that no process will move again: anything but 0 is a defect")]
+    orphaned: Annotated[int, Field(description="Open runs that no process will ever continue: anything but 0 is a bug")]
 
 
 class TodayView(BaseModel):

@@ -1,4 +1,4 @@
-"""What waits to be sent, or to be handled."""
+"""A queue of messages that wait to be sent or handled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Backlog(Generic[T]):
-    """A queue whose `put` never blocks. Beyond its limits the oldest items are dropped: the newest is worth most."""
+    """A queue whose `put` never blocks. Beyond its limits, the oldest items are dropped, as new ones are worth more."""
 
     def __init__(self, *, items: int, size: int) -> None:
         """`size`: in bytes, of all items. A single item may be larger."""

@@ -1,4 +1,4 @@
-"""A doorbell rings when there may be work. A poll stands behind it, so that a lost ring costs little."""
+"""A doorbell rings when there may be work. It also polls, so that a lost ring costs little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that were lost on our side: each is counted, some are logged."""
+"""Messages that this process has dropped: each is counted, some are logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels over the bus. Unknown keys are ignored: services of two versions talk to each other."""
+"""The messages of the bus. Unknown keys are ignored, because services of two versions may run together."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class RunTokens(Announcement):
 
 
 class ModelHeld(Announcement):
-    """A provider answered 429. `place`: names the model, the key and the address; `wait_s`: so long, no calls."""
+    """A provider answered 429. `place`: the model, the key and the address; `wait_s`: seconds without calls."""
 
     pattern: ClassVar = subjects.MODELS_HELD
 

@@ -29,7 +29,7 @@ class WorkBell:
 
 
 def announce(moved: Moved, bus: Bus, metrics: Metrics) -> None:
-    """To be called once, by whoever has made and saved the move."""
+    """To be called once, after the move was committed."""
     if moved.entry is None:
         # Its executor is alive, and will end it.
         bus.publish(RunControl(run_id=moved.run_id, action="cancel"))

@@ -29,7 +29,7 @@ LiveItem: TypeAlias = Entry | RunTokens
 _PAGE: Final = 100
 """Most events that are read at a time."""
 _FALSE_ALARM_S: Final = 0.02
-"""The pause after a message of news that there aren't: whoever sends many of them causes few queries."""
+"""Seconds to pause after a message of new events without any: so false messages cause few queries."""
 _POLLS_PER_SIGN: Final = 5
 """How many polls long executors aren't reminded that a run is followed. It holds for three times as long."""
 

@@ -295,7 +295,7 @@ class Attempt:
         self.parts.observer.finished(self.claim, end)
 
     async def _record_lost_calls(self) -> None:
-        """Whoever has the run now, knows of the calls that are on disk. Of the others only this process knows."""
+        """Adds unwritten calls to the ledger: only this process knows them. Those on disk, the next executor knows."""
         claim, calls = self.claim, await self._journal.unwritten_calls()
         if not calls:
             return

@@ -1,4 +1,4 @@
-"""What was said in a model call, as it is kept if prompts are logged: bounded, and apart from the run's events."""
+"""The texts of a model call, as they are kept if prompts are logged: bounded, and apart from the run's events."""
 
 from __future__ import annotations
 

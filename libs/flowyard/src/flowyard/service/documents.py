@@ -70,7 +70,7 @@ class Documents:
         return current
 
     def last(self, name: str) -> Current | None:
-        """What `current` has last returned, for who can find out by himself whether it still is."""
+        """The last result of `current`, perhaps outdated: the caller must check whether it is still current."""
         return self._last.get(name)
 
     async def revision(self, name: str, number: int) -> Current:

@@ -1,4 +1,4 @@
-"""The settings of whoever accepts documents and whoever executes them: set them to the same value for both."""
+"""The settings of services that accept documents and of those that execute them: set the same values for all."""
 
 from __future__ import annotations
 

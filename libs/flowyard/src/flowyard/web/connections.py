@@ -1,4 +1,4 @@
-"""HTTP connections within bounds: in number, in the size of a request's head, and in the time that a request takes.
+"""Limits HTTP connections: their number, the size of a request's head, and the time that a request takes.
 
 All of this comes before the key of a request is known, so it protects from everyone who can reach the port.
 """
@@ -30,9 +30,9 @@ MAX_HEADERS: Final = 100
 # For the databases, the message bus, calls of other services, files, and connections that are about to be closed.
 _OTHER_DESCRIPTORS: Final = 96
 _LEAST_PROGRESS: Final = 16 * 1024
-"""Bytes of a body that must come in each `body_s`: single bytes would keep a connection open for ever."""
+"""Bytes of a body that must arrive in each `body_s`: otherwise single bytes could keep a connection open forever."""
 _LINGER_S: Final = 2.0
-"""How long what a refused client still sends is read, so that it can read its answer."""
+"""Seconds for which a refused client's bytes are still read, so that it can read its answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is sent to a client that doesn't read: it is bounded per connection, and the connection has a deadline."""
+"""Bounds the bytes that wait for a client that doesn't read, and disconnects it after a deadline."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 PIECE: Final = 64 * 1024
 """Bytes that are given to a connection at a time."""
 READ_WITHIN_S: Final = 30.0
-"""A client that hasn't read for so long what a connection may buffer, is disconnected."""
+"""Seconds after which a client is disconnected that hasn't read what its connection buffers."""
 
 
 class SlowReaderLimit(HttpToolsProtocol):
-    """Closes a connection whose client takes nothing for `read_within_s` although something is to be sent."""
+    """Closes a connection whose client reads nothing for `read_within_s` although bytes wait to be sent."""
 
     read_within_s: float = READ_WITHIN_S
     _reading: asyncio.TimerHandle | None = None

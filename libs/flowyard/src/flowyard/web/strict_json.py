@@ -1,4 +1,4 @@
-"""Reads the JSON bodies of requests by one rule: what is ambiguous or can't be stored is refused at the door."""
+"""Parses the JSON bodies of all requests, and refuses JSON that is ambiguous or can't be stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that takes much memory or time: only a few at a time do it, and the next ones wait for their turn."""
+"""Limits work that takes much memory or time: a few callers do it at a time, and the next ones wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slows down who tries wrong keys. Who has the right one is never refused, and never waits."""
+"""Slows down clients that try wrong keys. A client with a valid key is never refused, and never waits."""
 
 from __future__ import annotations
 

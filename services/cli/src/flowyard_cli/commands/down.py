@@ -42,7 +42,7 @@ def execute(args: DownArgs) -> int:
         put("flowyard: down")
         return exits.OK
     if end_orphans(place):
-        put(f"flowyard: ended what a killed `flowyard up` had left running in {place.path}")
+        put(f"flowyard: stopped what a killed `flowyard up` had left running in {place.path}")
     else:
         put(f"flowyard: nothing runs in {place.path}")
     return exits.OK

@@ -66,7 +66,7 @@ def _report(client: Client, args: ProfileReportArgs) -> int:
     if args.json:
         print_json(as_data(report))
     elif report.wall is None or report.spent is None:
-        put(f"no finished runs{_of(report.workflow)} that were made since {when(report.since)}")
+        put(f"no finished runs{_of(report.workflow)} that were submitted since {when(report.since)}")
     else:
         _print_runs(report, report.spent, report.wall)
     return exits.OK
@@ -115,7 +115,7 @@ def _mark(*, is_slowest: bool, is_bottleneck: bool = False) -> str:
 
 
 def _print_runs(report: ProfileReport, spent: SpreadOfSpent, wall: SpreadView) -> None:
-    put(f"{plural(report.runs, 'finished run')}{_of(report.workflow)}, made since {when(report.since)}\n")
+    put(f"{plural(report.runs, 'finished run')}{_of(report.workflow)}, submitted since {when(report.since)}\n")
     parts = [(name, *_spread(getattr(spent, name))) for name in CATEGORIES]
     print_table(("where", "mean", "p50", "p95", "p99"), [*parts, ("wall time", *_spread(wall))], empty="")
     put()

@@ -51,7 +51,7 @@ class RunningOtherwise(FlowyardError, code="running_otherwise"):
     """A stack runs already, with other options than those of this command."""
 
     def __init__(self, differences: Sequence[str]) -> None:
-        super().__init__(f"it runs with {' and '.join(differences)}: end it first, with `flowyard down`")
+        super().__init__(f"it runs with {' and '.join(differences)}: stop it first, with `flowyard down`")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +117,7 @@ def _already(args: UpArgs, place: Place, error: ServerRunning) -> int:
     if state is None or state.gateway_url is None:
         return exits.OK
     put(f"  dashboard   {state.dashboard_url}\n  API         {state.gateway_url}/v1")
-    put(f"  to end it   flowyard down --data {quote(str(place.path))}")
+    put(f"  to stop it  flowyard down --data {quote(str(place.path))}")
     differences = []
     if args.port and state.gateway_url and not state.gateway_url.endswith(f":{args.port}"):
         differences.append(f"its gateway on {state.gateway_url}")

@@ -16,10 +16,10 @@ _DIGITS: Final = 32
 
 
 class AmbiguousRun(FlowyardError, code="ambiguous_run"):
-    """The ids of several runs begin like this: ids of runs made within seconds do."""
+    """The ids of several runs begin like this, as those of runs that were submitted within seconds do."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(f"several runs begin with '{text}': give more of the id")
+        super().__init__(f"several run ids begin with '{text}': write more of its characters")
 
 
 def find_run(client: Client, text: str) -> UUID:

@@ -20,7 +20,9 @@ class OtherVersion(FlowyardError, code="other_version"):
     """This command line can't read a document of the stack."""
 
     def __init__(self, workflow: str) -> None:
-        super().__init__(f"this flowyard can't read workflow '{workflow}' as the stack does: is it of another version?")
+        super().__init__(
+            f"this version of flowyard can't load workflow '{workflow}', but the stack can: use the stack's version"
+        )
 
 
 def inputs_for(workflow: WorkflowDetail, given: Sequence[str], file: str | None) -> dict[str, Any]:

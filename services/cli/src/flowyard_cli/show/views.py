@@ -58,7 +58,7 @@ def print_calls(calls: Sequence[CallView]) -> None:
         put(f"\ncall {number}: {step}, {model}, {tokens}, {spent}{error}")
         _print_texts(call.texts)
     if calls and not any(call.texts for call in calls):
-        put("\nWhat was said isn't kept: FLOWYARD_LOG_PROMPTS of the executors is off, or the document says no.")
+        put("\nPrompts and replies aren't kept: FLOWYARD_LOG_PROMPTS is off, or the document forbids it.")
 
 
 def _print_texts(texts: TextsView | None) -> None:

@@ -120,5 +120,5 @@ def _welcome(options: StackOptions, started: Started, *, seconds: float) -> str:
         f"  API         {gateway}/v1   (described in {gateway}/openapi.json)\n"
         f"{once}"
         f"  logs        {options.place.logs}\n"
-        f"  to end it   {'' if options.detached else 'Ctrl-C, or elsewhere: '}{end}"
+        f"  to stop it  {'' if options.detached else 'Ctrl-C, or elsewhere: '}{end}"
     )
