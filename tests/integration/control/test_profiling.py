@@ -108,7 +108,9 @@ async def test_the_time_of_a_real_run_adds_up_and_its_models_took_what_they_slep
     assert nodes["flaky"].retries == 1
     # The delay is shortened by up to half, by chance.
     assert 0.19 <= profile.spent["waiting"].total_seconds() <= 0.5
-    assert profile.spent["code"] + profile.spent["commit"] + profile.spent["claim"] < timedelta(seconds=0.5)
+    # A loaded machine takes longer for its own work too, and still less than the models slept.
+    own = profile.spent["code"] + profile.spent["commit"] + profile.spent["claim"]
+    assert own < timedelta(seconds=sum(SLEPT_S.values()))
     assert profile.spent["tool"] == timedelta()
     [profiled] = await profile_runs(Profiles(yard.database), workflow="work", since=run.created_at, most=10)
     assert (profiled.run_id, profiled.profile) == (run.id, profile)
