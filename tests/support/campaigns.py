@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import pytest
 
-LONGEST_HELD_S: Final = 0.25
+LONGEST_HELD_S: Final = 0.15
 """No event loop of a service may be held for longer."""
 MOST_CPU_S: Final = 240.0
 """What all tests of tests/abuse may use together: so they take no longer than four minutes on a quiet machine."""
