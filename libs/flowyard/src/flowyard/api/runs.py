@@ -145,10 +145,7 @@ class RunListItem(BaseModel, json_schema_extra={"examples": [examples.SUMMARY]})
     cancel_requested: bool
     executor: Annotated[str | None, Field(description="The executor that works on it now")]
     worked_s: Annotated[
-        float,
-        Field(
-            description="Seconds for which executors had claimed it; before, between and after, it was queued or waited"
-        ),
+        float, Field(description="Seconds for which executors had claimed it, without the time between claims")
     ]
     last_seq: Annotated[int, Field(description="The number of its newest event")]
     error: FailureView | None

@@ -149,8 +149,8 @@ class Runs:
     async def by_idempotency_key(self, key: str, fingerprints: Collection[bytes | None]) -> UUID | None:
         """The run that an earlier request with this key made; None if there is none.
 
-        `fingerprints`: of the present request, one for each sealing key; None: a run without one. Raises
-        IdempotencyMismatch if the stored fingerprint is none of these.
+        `fingerprints`: all under which the present request may have been stored: the plain one, and one per sealing
+        key. Raises IdempotencyMismatch if the stored fingerprint is none of these.
         """
         row = await self._database.row("SELECT id, fingerprint FROM runs WHERE key = $1", key)
         if row is None:
