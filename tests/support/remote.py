@@ -108,7 +108,7 @@ class Remote:
         finally:
             if process.returncode is None:
                 process.kill()
-            await process.wait()
+            await process.communicate()
 
 
 def in_process(args: Sequence[str], env: Mapping[str, str], folder: Path) -> Ended:

@@ -133,7 +133,8 @@ async def open_tab() -> AsyncIterator[Tab]:
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        # To the end of what the processes that it has started still write: else its pipe outlives the event loop.
+        await process.communicate()
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -38,7 +38,7 @@ async def process(environment: Mapping[str, str], *arguments: str) -> AsyncItera
     finally:
         if child.returncode is None:
             child.kill()
-        await child.wait()
+        await child.communicate()
 
 
 async def test_no_route_but_health_answers_without_a_key(registry: Registry) -> None:
