@@ -34,6 +34,7 @@ from flowyard.llm.calls import ChatMessage, ModelCall
 from flowyard.llm.litellm_setup import litellm
 from flowyard.llm.models import open_models
 from flowyard.runs.events import StepId, Token
+from flowyard.service.process import collect_garbage_seldom
 from flowyard.web.sse import ServerEvent
 from flowyard_executor.tokens import TokenStream
 
@@ -244,6 +245,8 @@ def main() -> int:
         assert server.stdout is not None
         try:
             url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+            # As in the services, and for all that is compared.
+            collect_garbage_seldom()
             cpu = asyncio.run(measure(url, args.rounds))
         finally:
             server.terminate()

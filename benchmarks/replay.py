@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Final
 from flowyard.errors.steps import ProviderError
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.models import open_models
+from flowyard.service.process import collect_garbage_seldom
 from flowyard.storage.schema import migrate
 from flowyard.web.process import new_event_loop
 from flowyard_embedded.servers.postgres import start_postgres
@@ -161,8 +161,7 @@ async def resumed(stored: Stored, attempts: Attempts, text: str, inputs: Mapping
 
 async def measure(url: str, repetitions: int) -> bool:
     await migrate(url)
-    # As services do when they start.
-    gc.freeze()
+    collect_garbage_seldom()
     cases: dict[str, tuple[str, dict[str, object]]] = {
         "5,000 steps": (LOOP.replace("TURNS", "1000"), {}),
         "10,000 items": (MAP, {"items": list(range(10_000))}),

@@ -33,11 +33,16 @@ def run_service(name: str, settings: ServiceSettings, run: Callable[[asyncio.Eve
             await run(ending)
 
     setup_logs(name, settings.log_level)
-    # What is imported stays: to look through it takes each full garbage collection a tenth of a second.
+    collect_garbage_seldom()
+    return run_process(until_signalled())
+
+
+def collect_garbage_seldom() -> None:
+    """For a process that runs for long, once it has imported its modules."""
+    # They stay: a full garbage collection would look through them for a tenth of a second.
     gc.freeze()
     # Python's own 700 is for scripts: with it, an executor spends a seventh of its time on collections.
     gc.set_threshold(_OBJECTS_PER_COLLECTION)
-    return run_process(until_signalled())
 
 
 async def serve_until(
