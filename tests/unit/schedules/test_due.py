@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers, lists, sampled_from
 
-from flowyard.schedules.due import MOST_DUE, CatchUp, Due, Schedule, due_fires, start_of
+from flowyard.schedules.due import MOST_DUE, CatchUp, DueFires, Schedule, due_fires, start_of
 from flowyard.schedules.fires import fires_between
 from flowyard.schedules.rules import Rule, read_cron, read_every
 
@@ -30,10 +30,10 @@ def hours(*numbers: int) -> tuple[datetime, ...]:
 @pytest.mark.parametrize("mode", get_args(CatchUp))
 def test_a_fire_on_time_is_due_once(mode: CatchUp) -> None:
     schedule = hourly(catch_up=mode)
-    assert due_fires(schedule, handled=NOON - MINUTE, now=NOON - SECOND) == Due((), NOON - MINUTE, None)
-    assert due_fires(schedule, handled=NOON - MINUTE, now=NOON) == Due((NOON,), NOON, None)
-    assert due_fires(schedule, handled=NOON - MINUTE, now=NOON + 59 * SECOND) == Due((NOON,), NOON, None)
-    assert due_fires(schedule, handled=NOON, now=NOON + 59 * SECOND) == Due((), NOON, None)
+    assert due_fires(schedule, handled=NOON - MINUTE, now=NOON - SECOND) == DueFires((), NOON - MINUTE, None)
+    assert due_fires(schedule, handled=NOON - MINUTE, now=NOON) == DueFires((NOON,), NOON, None)
+    assert due_fires(schedule, handled=NOON - MINUTE, now=NOON + 59 * SECOND) == DueFires((NOON,), NOON, None)
+    assert due_fires(schedule, handled=NOON, now=NOON + 59 * SECOND) == DueFires((), NOON, None)
 
 
 @pytest.mark.parametrize(
@@ -51,27 +51,27 @@ def test_after_an_outage_missed_fires_are_started_as_the_schedule_says(
     mode: CatchUp, minute: int, fires: tuple[datetime, ...], skipped: int | None
 ) -> None:
     due = due_fires(hourly(catch_up=mode), handled=NOON.replace(hour=8), now=NOON + minute * MINUTE)
-    assert due == Due(fires, NOON, None if skipped is None else NOON.replace(hour=skipped))
+    assert due == DueFires(fires, NOON, None if skipped is None else NOON.replace(hour=skipped))
 
 
 def test_the_last_one_alone_is_not_skipped() -> None:
     now = NOON + 30 * MINUTE
-    assert due_fires(hourly(catch_up="last"), handled=NOON - HOUR, now=now) == Due((NOON,), NOON, None)
+    assert due_fires(hourly(catch_up="last"), handled=NOON - HOUR, now=now) == DueFires((NOON,), NOON, None)
 
 
 def test_what_was_missed_by_more_than_the_window_is_never_started() -> None:
     schedule = hourly(catch_up="all", window=2 * HOUR)
     due = due_fires(schedule, handled=NOON - 5 * HOUR, now=NOON + 30 * MINUTE)
-    assert due == Due(hours(11, 12), NOON, NOON - 4 * HOUR)
+    assert due == DueFires(hours(11, 12), NOON, NOON - 4 * HOUR)
     assert due_fires(schedule, handled=NOON - 5 * HOUR, now=NOON).fires == hours(11, 12)
-    assert due_fires(schedule, handled=due.handled, now=NOON + 30 * MINUTE) == Due((), NOON, None)
+    assert due_fires(schedule, handled=due.handled, now=NOON + 30 * MINUTE) == DueFires((), NOON, None)
 
 
 def test_a_yearly_fire_that_is_too_old_is_reported_once() -> None:
     schedule = Schedule(id="year", rule=read_cron("@yearly"), window=HOUR)
     due = due_fires(schedule, handled=NOON.replace(year=2025), now=NOON)
-    assert due == Due((), NOON - HOUR, datetime(2026, 1, 1, tzinfo=UTC))
-    assert due_fires(schedule, handled=due.handled, now=NOON) == Due((), NOON - HOUR, None)
+    assert due == DueFires((), NOON - HOUR, datetime(2026, 1, 1, tzinfo=UTC))
+    assert due_fires(schedule, handled=due.handled, now=NOON) == DueFires((), NOON - HOUR, None)
 
 
 def test_of_too_many_the_latest_are_started_and_the_first_skipped_is_named() -> None:
@@ -102,7 +102,7 @@ def test_a_fire_starts_later_by_its_own_jitter_which_is_always_the_same() -> Non
     # Registries of other releases compute the same.
     assert start == NOON + timedelta(seconds=465, microseconds=815_631)
     assert due_fires(schedule, handled=NOON - MINUTE, now=start - SECOND).fires == ()
-    assert due_fires(schedule, handled=NOON - MINUTE, now=start) == Due((NOON,), NOON, None)
+    assert due_fires(schedule, handled=NOON - MINUTE, now=start) == DueFires((NOON,), NOON, None)
     assert start_of(hourly(id="another", jitter=timedelta(minutes=10)), NOON) != start
 
 

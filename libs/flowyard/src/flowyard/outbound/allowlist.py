@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 
 from flowyard.errors.outbound import AddressRefused, OutboundInvalid
 from flowyard.outbound.addresses import Address, ipv4_inside, special_kind
-from flowyard.outbound.urls import read_host, read_target
+from flowyard.outbound.urls import read_destination, read_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _network(word: str) -> IPv4Network | IPv6Network | None:
 
 def _name(word: str) -> str:
     try:
-        host, address = read_host(read_target(f"http://{word}/").url.raw_host or "")
+        host, address = read_host(read_destination(f"http://{word}/").url.raw_host or "")
     except OutboundInvalid:
         raise ValueError(
             f"should be names, addresses and networks, separated by commas: {word!r} is none of them"

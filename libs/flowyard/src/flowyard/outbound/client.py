@@ -27,7 +27,7 @@ from flowyard.outbound.lost_answers import why_lost
 from flowyard.outbound.proxies import proxy_fault, proxy_for, shown
 from flowyard.outbound.requests import OutboundAnswer, OutboundRequest, after_redirect, check_request, is_redirect
 from flowyard.outbound.resolving import CheckedResolver, Lookup, system_lookup
-from flowyard.outbound.urls import Target, read_target
+from flowyard.outbound.urls import Destination, read_destination
 
 _CONNECT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 100
@@ -59,14 +59,14 @@ class OutboundClient:
     async def send(self, request: OutboundRequest) -> OutboundAnswer:
         """The answer, whatever its status. Raises OutboundError."""
         check_request(request)
-        target = read_target(request.url)
+        target = read_destination(request.url)
         try:
             async with asyncio.timeout(request.total_s):
                 return await self._follow(request, target)
         except TimeoutError as error:
             raise OutboundTimeout(host=target.host, seconds=request.total_s) from error
 
-    async def _follow(self, request: OutboundRequest, target: Target) -> OutboundAnswer:
+    async def _follow(self, request: OutboundRequest, target: Destination) -> OutboundAnswer:
         while True:
             proxy = await self._proxy_for(target)
             answer = await self._exchange(request, target, proxy)
@@ -74,7 +74,7 @@ class OutboundClient:
                 return answer
             request, target = after_redirect(request, target, answer.status, answer.headers["Location"])
 
-    async def _proxy_for(self, target: Target) -> str | None:
+    async def _proxy_for(self, target: Destination) -> str | None:
         """The proxy for this request, or None. Raises AddressRefused for an address in the URL itself.
 
         With a proxy, the name is resolved here, too, and its addresses are checked. If this machine doesn't know the
@@ -94,7 +94,7 @@ class OutboundClient:
         # Addresses that aren't public, and are listed, are reached without the proxy.
         return None if any(special_kind(address) for address in addresses) else proxy
 
-    async def _exchange(self, request: OutboundRequest, target: Target, proxy: str | None) -> OutboundAnswer:
+    async def _exchange(self, request: OutboundRequest, target: Destination, proxy: str | None) -> OutboundAnswer:
         session = self._by_proxy if proxy else self._direct
         body = request.body
         try:
@@ -152,7 +152,7 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     )
 
 
-async def _read(response: aiohttp.ClientResponse, request: OutboundRequest, target: Target) -> OutboundAnswer:
+async def _read(response: aiohttp.ClientResponse, request: OutboundRequest, target: Destination) -> OutboundAnswer:
     body, limit = bytearray(), request.answer_limit
     while len(body) <= limit and (chunk := await response.content.readany()):
         body += chunk
@@ -167,7 +167,7 @@ async def _read(response: aiohttp.ClientResponse, request: OutboundRequest, targ
     )
 
 
-def _failure(error: Exception, target: Target, proxy: str | None) -> OutboundError:
+def _failure(error: Exception, target: Destination, proxy: str | None) -> OutboundError:
     if isinstance(error, aiohttp.InvalidURL):
         return OutboundInvalid("its URL can't be used")
     chain = list(_chain(error))

@@ -10,7 +10,7 @@ from typing import Final
 from yarl import URL
 
 from flowyard.errors.outbound import OutboundInvalid, RedirectRefused
-from flowyard.outbound.urls import Target, check_characters, read_target
+from flowyard.outbound.urls import Destination, check_characters, read_destination
 
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -73,8 +73,8 @@ def is_redirect(status: int, headers: Mapping[str, str]) -> bool:
 
 
 def after_redirect(
-    request: OutboundRequest, target: Target, answered: int, location: str
-) -> tuple[OutboundRequest, Target]:
+    request: OutboundRequest, target: Destination, answered: int, location: str
+) -> tuple[OutboundRequest, Destination]:
     """The request that follows. Its address is still to be checked. Raises RedirectRefused.
 
     Another origin gets none of the headers that may have a secret, and no body.
@@ -84,7 +84,7 @@ def after_redirect(
     try:
         # Clients disagree about a backslash, and the URL's parser encodes it.
         check_characters(location)
-        following = read_target(str(target.url.join(URL(location))))
+        following = read_destination(str(target.url.join(URL(location))))
     except (OutboundInvalid, ValueError) as error:
         raise RedirectRefused(host=target.host, answered=answered, why="its address can't be used") from error
     is_same = following.url.origin() == target.url.origin()

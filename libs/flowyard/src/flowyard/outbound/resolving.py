@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from flowyard.errors.outbound import HostUnreachable
 from flowyard.outbound.addresses import Address
 from flowyard.outbound.allowlist import Allowlist
-from flowyard.outbound.urls import Target, read_host
+from flowyard.outbound.urls import Destination, read_host
 from flowyard.threads import in_daemon_thread
 
 Lookup: TypeAlias = Callable[[str], Sequence[str]]
@@ -43,7 +43,7 @@ class CheckedResolver(AbstractResolver):
         self._turns = asyncio.Semaphore(_MAX_LOOKUPS)
         self._lookups: set[asyncio.Task[Sequence[str]]] = set()
 
-    async def addresses(self, target: Target) -> tuple[Address, ...]:
+    async def addresses(self, target: Destination) -> tuple[Address, ...]:
         """Raises AddressRefused, HostUnreachable."""
         if target.address is None:
             return await self._resolved(target.host, target.url.raw_host or target.host)

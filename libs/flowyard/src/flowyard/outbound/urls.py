@@ -28,7 +28,7 @@ _NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Destination:
     """`host`: as in errors and settings, without a final dot. `address`: None if the host is a name."""
 
     url: URL
@@ -36,7 +36,7 @@ class Target:
     address: Address | None
 
 
-def read_target(text: str) -> Target:
+def read_destination(text: str) -> Destination:
     """Raises OutboundInvalid, without the URL."""
     if len(text) > _MAX_LENGTH:
         raise OutboundInvalid(f"its URL has {len(text):,} characters, and {_MAX_LENGTH:,} are allowed")
@@ -57,7 +57,7 @@ def read_target(text: str) -> Target:
         raise OutboundInvalid("the host in its URL is no IPv6 address")
     name, address = read_host(host)
     sent = url.with_fragment(None)
-    return Target(sent if address is None else sent.with_host(name), name, address)
+    return Destination(sent if address is None else sent.with_host(name), name, address)
 
 
 def check_characters(text: str) -> None:

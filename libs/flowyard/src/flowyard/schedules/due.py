@@ -35,7 +35,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueFires:
     """`fires`: in order. `handled`: that of the next call.
 
     `skipped_since`: the first fire that is not started, because it was missed, or because there are too many; None: all
@@ -47,7 +47,7 @@ class Due:
     skipped_since: datetime | None
 
 
-def due_fires(schedule: Schedule, *, handled: datetime, now: datetime) -> Due:
+def due_fires(schedule: Schedule, *, handled: datetime, now: datetime) -> DueFires:
     """`handled`: all fires up to this instant were started or skipped before; at first, when the schedule was made.
 
     If the clock was set back behind `handled`, nothing is due until it has passed it.
@@ -64,7 +64,7 @@ def due_fires(schedule: Schedule, *, handled: datetime, now: datetime) -> Due:
     missed = [fire for fire, start in starts.items() if oldest < start <= now - ON_TIME]
     fires = (*_caught_up(missed, schedule.catch_up, is_on_time=bool(on_time)), *on_time)
     handled_now = begun[-1] if begun else max(handled, min(begin, now))
-    return Due(fires, handled_now, _skipped_since(schedule.rule, handled, handled_now, fires))
+    return DueFires(fires, handled_now, _skipped_since(schedule.rule, handled, handled_now, fires))
 
 
 def start_of(schedule: Schedule, fire: datetime) -> datetime:
