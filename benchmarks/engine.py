@@ -108,8 +108,11 @@ def bare(graph: Compiled) -> Once:
     model = model_for(graph)
 
     def node_of(node: PromptNode) -> Any:
+        template = node.prompt
+        assert template is not None
+
         async def run(state: State) -> dict[str, str]:
-            prompt = node.prompt.render(state.get)
+            prompt = template.render(state.get)
             reply = await model.reply(ModelCall(node.id, node.settings, (ChatMessage("user", prompt),)))
             return {node.outputs[0].field: reply.text}
 

@@ -1,6 +1,6 @@
-"""Reports names that don't say what they name, such as `told` for a result or a log line. `make lint` runs it.
+"""Reports names that don't say what they name, such as `told` for a result, and classes that share a name.
 
-Arguments: folders or files to check instead of all our code. Exits with 1 if there is such a name.
+`make lint` runs it. Arguments: folders or files to check instead of all our code. Exits with 1 if there is one.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,7 @@ _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 def main(tops: list[Path]) -> int:
     files = sorted(file for top in tops for file in ([top] if top.is_file() else top.rglob("*.py")))
-    lines = [line for file in files for line in problems(file)]
+    lines = [line for file in files for line in problems(file)] + list(shared_names(files))
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return bool(lines)
 
@@ -43,6 +43,21 @@ def problems(file: Path) -> Iterator[str]:
     for line, name in sorted(set(names(ast.parse(file.read_text(encoding="utf-8"))))):
         for word in parts(name) & WORDS.keys():
             yield f"{shown}:{line}: name '{name}' (use {WORDS[word]})"
+
+
+def shared_names(files: Sequence[Path]) -> Iterator[str]:
+    """Public classes of the product whose name another one has: a name means one thing in the whole house."""
+    first: dict[str, Path] = {}
+    for file in files:
+        if file.is_relative_to(ROOT / "benchmarks"):
+            continue
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if (
+                isinstance(node, ast.ClassDef)
+                and not node.name.startswith("_")
+                and first.setdefault(node.name, file) != file
+            ):
+                yield f"{file}:{node.lineno}: class '{node.name}' has the name of one in {first[node.name]}"
 
 
 def parts(name: str) -> set[str]:

@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from flowyard.bus.connection import Bus
     from flowyard.storage.database import Database
+    from support.cli import CommandLine
     from support.hands import Hands
     from support.servers import Emptying, Postgres
     from support.system import System
@@ -226,3 +227,13 @@ async def visitor(system: System) -> AsyncIterator[Visitor]:
 @pytest.fixture
 def model(visitor: Visitor) -> Model:
     return visitor.model
+
+
+@pytest.fixture
+def cli(system: System, tmp_path: Path) -> CommandLine:
+    """The command line of somebody who knows the secrets of senders, too."""
+    from support.cli import CommandLine
+    from support.neighbourhood import VARIABLES
+
+    known = {"FLOWYARD_URL": system.url, "FLOWYARD_API_KEY": system.key, "FLOWYARD_DATA": str(tmp_path / "no data")}
+    return CommandLine(tmp_path, {**VARIABLES, **known})

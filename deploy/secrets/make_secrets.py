@@ -38,13 +38,19 @@ UIDS = {
     "grafana": 472,
 }
 BUS = ("registry", "executor", "gateway", "dashboard")
+READER = "reader"
+"""The NATS user for programs that read public events."""
+SENDER = "sender"
+"""The NATS user for programs that send messages and requests that start runs."""
+BUS_USERS = (*BUS, READER, SENDER)
 SECRET_INPUTS = ("executor", "gateway", "dashboard")
+NOTIFIERS = ("registry", "gateway", "cli")
 PASSWORDS = (
     "postgres_password",
     "postgres_owner_password",
     *(f"postgres_{service}_password" for service in BUS),
     "postgres_mlflow_password",
-    *(f"nats_{service}_password" for service in BUS),
+    *(f"nats_{user}_password" for user in BUS_USERS),
     "grafana_password",
 )
 KEYS = ("admin_key", "prometheus_key")
@@ -60,6 +66,7 @@ def main() -> None:
     values = {name: find(kept, name, password) for name in PASSWORDS}
     values |= {name: find(kept, name, api_key) for name in KEYS}
     values["secret_key"] = find(kept, "secret_key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+    values["webhook_secret"] = find(kept, "webhook_secret", webhook_secret)
     check(values)
     for name in IRREPLACEABLE:
         keep_before(kept / name, values[name])
@@ -73,7 +80,7 @@ def main() -> None:
 
 def refuse_unknown_files() -> None:
     """Without this, a misspelled name would silently lead to a generated secret."""
-    known = [*PASSWORDS, *KEYS, "secret_key"]
+    known = [*PASSWORDS, *KEYS, "secret_key", "webhook_secret"]
     for file in sorted(GIVEN.iterdir()) if GIVEN.is_dir() else ():
         if file.name not in known and file.name != "README.md" and not file.name.startswith("."):
             near = difflib.get_close_matches(file.name, known, n=1)
@@ -104,12 +111,17 @@ def api_key() -> str:
     return new_key(secrets.token_bytes(KEY_RANDOM)).text
 
 
+def webhook_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
 def check(values: dict[str, str]) -> None:
     """Exits with a message if a value has a wrong form: later, its effect would be hard to understand."""
     # Passwords are parts of URLs and SQL statements, without escapes.
     rules = [(name, is_plain, "8 to 200 letters, digits, - and _, and nothing else") for name in PASSWORDS]
     rules += [(name, is_key, "an API key, which looks like fy_abcdefgh_…") for name in KEYS]
     rules.append(("secret_key", is_secret_key, "32 bytes in base64, as of `openssl rand -base64 32`"))
+    rules.append(("webhook_secret", is_webhook_secret, "whsec_ and 24 or more bytes in base64; several, with commas"))
     wrong = [f"{name} should be {what}" for name, is_right, what in rules if not is_right(values[name])]
     if wrong:
         sys.exit("\n".join(wrong))
@@ -130,6 +142,17 @@ def is_secret_key(text: str) -> bool:
         return False
 
 
+def is_webhook_secret(text: str) -> bool:
+    """Private keys for signatures by Ed25519 are allowed, too."""
+    try:
+        keys = [
+            base64.b64decode(re.fullmatch(r"wh(?:sec|sk)_(.+)", each)[1], validate=True) for each in text.split(",")
+        ]
+    except (TypeError, ValueError):
+        return False
+    return all(len(key) >= 24 for key in keys)
+
+
 def files_of(reader: str, values: dict[str, str]) -> dict[str, str]:
     """The files of one reader: text by name."""
     files: dict[str, str] = {}
@@ -138,15 +161,19 @@ def files_of(reader: str, values: dict[str, str]) -> dict[str, str]:
         files["nats_url"] = f"nats://{reader}:{values[f'nats_{reader}_password']}@nats:4222"
     if reader in SECRET_INPUTS:
         files["secret_key"] = values["secret_key"]
+    if reader in NOTIFIERS:
+        files["webhook_secret"] = values["webhook_secret"]
     match reader:
         case "cli":
             files["database_url"] = database_url("flowyard_owner", values["postgres_owner_password"], "flowyard")
             files["admin_key"] = values["admin_key"]
+            files["events_url"] = f"nats://{READER}:{values[f'nats_{READER}_password']}@nats:4222"
+            files["messages_url"] = f"nats://{SENDER}:{values[f'nats_{SENDER}_password']}@nats:4222"
             # <name>.<scope>: what `flowyard migrate` puts into the database.
             files["keys/admin.admin"] = values["admin_key"]
             files["keys/prometheus.read"] = values["prometheus_key"]
         case "nats":
-            lines = [f'{service}_password = "{values[f"nats_{service}_password"]}"' for service in BUS]
+            lines = [f'{user}_password = "{values[f"nats_{user}_password"]}"' for user in BUS_USERS]
             files["passwords.conf"] = "\n".join(lines)
         case "postgres":
             names = ("postgres", "postgres_owner", "postgres_mlflow", *(f"postgres_{service}" for service in BUS))

@@ -42,6 +42,11 @@ PARTS: Mapping[str, tuple[str, int, str]] = {
         5,
         "'extra' must have at most 100 items, not 101",
     ),
+    "history": (
+        f"{HEAD}{NODE}  - {{id: h, outputs: p, history: {{from: m, max_turns: 100001, max_tokens: 10000001}}}}\n",
+        5,
+        "'max_turns' must be at most 100,000, not 100001",
+    ),
     "edges": (
         f"{HEAD}{NODE}edges: {several('{from: a, to: END}', 5001)}\n",
         5,

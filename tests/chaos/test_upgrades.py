@@ -241,6 +241,8 @@ async def test_a_call_of_a_lost_executor_counts_once_if_the_release_before_takes
         run_id = await yard.submit(await yard.apply(text.replace("{provider: scripted}", "MODEL")))
         lost = await yard.executor("lost", sweep_s="60", lease_s="60")
         await yard.recorded(run_id, "model.reserved", "b")
+        # Its call has reached the model, which answers the next one.
+        await eventually(lambda: keys == ["a", "b"])
         await lost.kill()
         await yard.expire(run_id)
         assert await release_before.sweep(old_database_url, python_path) == [run_id]

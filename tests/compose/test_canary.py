@@ -9,7 +9,6 @@ import asyncio
 import json
 import re
 import secrets
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,14 +21,14 @@ from uuid import UUID
 import httpx
 import nats
 import pytest
-import yaml
 
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.bus.subjects import PERMISSIONS
 from flowyard.secrets.sealing import new_key as new_sealing_key
 from support.canaries import SETTINGS, WITHIN_S, Stage, Watch, canary, look_at_files, run_story, stage_on
-from support.compose import NO_FILE, OURS, ROOT, Composed, Project, bridge, docker, inspect, project, timed
+from support.compose import MOUNTED, OURS, Composed, Project, bridge, checkout, docker, inspect, project, timed
 from support.mlflow import Mlflow
+from support.neighbourhood import Neighbourhood, neighbourhood
 from support.waiting import eventually
 from support.wire.behaviour import Behaviour, Odd, Status
 from support.wire.openai import openai_server
@@ -80,21 +79,21 @@ class Stack:
 async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     watch = Watch({name: canary() for name in (*VARIABLES["secrets"], *VARIABLES["executor"], *MODELS_ENV)})
     watch.canaries |= {"file": canary(), "header of traces": canary()}
-    folder, begun = _checkout(tmp_path, watch), time.time()
+    near, begun = neighbourhood(bridge(), tmp_path / "mounted"), time.time()
+    folder = _checkout(tmp_path, near.files, watch)
     async with openai_server(_refuse_once(watch), host=bridge()) as collector:
         lines = [f"{name}={value}\n" for name, value in _settings(watch, collector).items()]
         (folder / ".env").write_text("".join(lines))
         with project(folder) as made:
-            system = await asyncio.to_thread(_up, replace(made, env_file=folder / ".env"))
+            system = await asyncio.to_thread(_up, replace(made, env_file=folder / ".env"), near)
             watch.canaries["admin key"] = system.key.rpartition("_")[2]
             async with stage_on(system, watch) as stage:
                 yield Stack(stage, system, collector, begun)
 
 
-def _checkout(home: Path, watch: Watch) -> Path:
+def _checkout(home: Path, mounted: Path, watch: Watch) -> Path:
     """As somebody has it who gives secrets of his own, and has mounted a folder of files that documents refer to."""
-    folder, mounted = home / "checkout", home / "mounted"
-    shutil.copytree(ROOT / "deploy", folder / "deploy")
+    folder = checkout(home / "checkout", mounted, "executor")
     own = {f"{name}_password": canary() for name in PASSWORDS}
     own |= {"prometheus_key": new_key(secrets.token_bytes(KEY_RANDOM)).text, "secret_key": new_sealing_key()}
     for name, value in own.items():
@@ -102,11 +101,7 @@ def _checkout(home: Path, watch: Watch) -> Path:
     watch.canaries |= {f"file {name}": value for name, value in own.items()}
     lines = [f"{name}={watch.canaries[name]}\n" for name in MODELS_ENV]
     (folder / "deploy/models.env").write_text("".join(lines))
-    mounted.mkdir()
     (mounted / "signature").write_text(f"{watch.canaries['file']}\n")
-    described = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    described["services"]["executor"]["volumes"].append(f"{mounted}:/mounted:ro,z")
-    (folder / "docker-compose.yml").write_text(yaml.safe_dump(described))
     return folder
 
 
@@ -115,7 +110,7 @@ def _settings(watch: Watch, collector: WireServer) -> Mapping[str, str]:
     return {
         **given,
         **SETTINGS,
-        "FLOWYARD_REFERENCED_FILES": "/mounted",
+        "FLOWYARD_REFERENCED_FILES": MOUNTED,
         "OTEL_SERVICE_NAME": watch.planted,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_EXPORTER_OTLP_HEADERS": f"x-key={watch.canaries['header of traces']}",
@@ -137,10 +132,10 @@ def _refuse_once(watch: Watch) -> Callable[[Request], Behaviour]:
     return reply
 
 
-def _up(made: Project) -> Composed:
-    replace(made, folder=ROOT, env_file=NO_FILE).compose("build", "--quiet", within_s=1200)
+def _up(made: Project, near: Neighbourhood) -> Composed:
+    made.build()
     up_s = timed(lambda: made.up("--no-build"))
-    return Composed(made.url("gateway"), made.url("dashboard"), made.key, bridge(), made, up_s, [])
+    return Composed(made.url("gateway"), made.url("dashboard"), made.key, near, made, up_s, [])
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from flowyard.bus.subjects import PERMISSIONS, Permissions
+from flowyard.bus.subjects import ANSWER_WITHIN, PERMISSIONS, READER, READER_PERMISSIONS, SENDER, SENDER_PERMISSIONS
 from flowyard.export.addresses import OtelSettings
 from flowyard.llm.keys import KEY_VARIABLES
 from flowyard.settings import ServiceSettings
@@ -188,7 +188,8 @@ def test_keys_of_models_go_to_executors_only() -> None:
     assert {name: keys & environment(name).keys() for name in SERVICES if keys & environment(name).keys()} == {
         "executor": keys
     }
-    assert [name for name, service in SERVICES.items() if "env_file" in service] == ["executor"]
+    files = {name: service["env_file"][0]["path"] for name, service in SERVICES.items() if "env_file" in service}
+    assert files == {"executor": "deploy/models.env", "gateway": "deploy/hooks.env", "registry": "deploy/hooks.env"}
 
 
 def test_passwords_come_from_files() -> None:
@@ -208,18 +209,21 @@ def test_the_example_of_settings_names_every_knob_with_its_default() -> None:
 
 
 def test_a_user_of_nats_may_use_the_subjects_of_its_service_and_no_other() -> None:
+    wanted = {**PERMISSIONS, READER: READER_PERMISSIONS, SENDER: SENDER_PERMISSIONS}
+    answering = (
+        f'# To each request once, and to nobody else.\n\\s+allow_responses: {{max: 1, expires: "{ANSWER_WITHIN}"}}\\s+'
+    )
     users = re.findall(
         r"user: (\w+)\s+password: \$(\w+)\s+permissions: \{\s+publish: \{\s+allow: \[([^\]]*)\]\s+\}"
-        r"\s+subscribe: \{\s+allow: \[([^\]]*)\]\s+\}\s+\}",
+        rf"\s+subscribe: \{{\s+allow: \[([^\]]*)\]\s+\}}\s+({answering})?\}}",
         (ROOT / "deploy/nats/nats.conf").read_text(),
     )
     actual = {
-        name: Permissions(tuple(publish.split()), tuple(subscribe.split())) for name, _, publish, subscribe in users
+        name: (*(set(part.replace(chr(34), "").split()) for part in allowed), bool(answers))
+        for name, _, *allowed, answers in users
     }
-    assert {name: [set(part) for part in each] for name, each in actual.items()} == {
-        name: [set(part) for part in each] for name, each in PERMISSIONS.items()
-    }
-    assert {name: password for name, password, *_ in users} == {name: f"{name}_password" for name in PERMISSIONS}
+    assert actual == {name: (set(each.publish), set(each.subscribe), each.answers) for name, each in wanted.items()}
+    assert {name: password for name, password, *_ in users} == {name: f"{name}_password" for name in wanted}
 
 
 @pytest.mark.parametrize("target", [*OURS, "cli"])

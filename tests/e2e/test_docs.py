@@ -25,7 +25,9 @@ from flowyard.language.reading.document import (
     RetryShape,
 )
 from flowyard.language.reading.keys import Shape
+from flowyard.language.reading.on_finish import ReceiverShape
 from flowyard.language.reading.shape import keys_of
+from flowyard.language.reading.triggers import ChatShape, HookLimitsShape, ScheduleShape, TriggerShape, WebhookShape
 from flowyard.language.values.expressions import FUNCTIONS
 from flowyard.llm.keys import KEY_VARIABLES
 from support.documents import ROOT, Block, faults_of, whole, yaml_blocks
@@ -37,7 +39,9 @@ MODELS = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 ROOM = ROOT / "libs" / "flowyard" / "src" / "flowyard" / "language"
 SHAPES = (
     DocumentShape, FlowShape, FieldShape, NodeShape, RetryShape, EdgeShape, LoopShape, ParallelShape, LlmShape,
-    ExecutionShape, BudgetShape, CaseShape, ExpectShape, PriceShape,
+    ExecutionShape, BudgetShape, CaseShape, ExpectShape, PriceShape, TriggerShape, WebhookShape, HookLimitsShape,
+    ReceiverShape,
+    ScheduleShape, ChatShape,
 )  # fmt: skip
 NO_CODES = {"date-time", "deepseek-reasoner", "smollm2-135m", "utf-8", "utf-8-sig"}
 

@@ -14,11 +14,13 @@ from support.cli import clean_environment
 from support.system import System
 
 # Hundreds of requests to each service.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 UNDOCUMENTED: Final = {"/metrics", "/openapi.json"}
 METHODS: Final = {"get", "put", "post", "delete", "patch"}
 HEALTH: Final = {"/health/live", "/health/ready"}
+HOOKS: Final = {"gateway": {"/hooks/{path}"}}
+"""Senders of webhooks have no key: they prove themselves."""
 SERVICES: Final = ("gateway", "dashboard", "registry", "executor-1")
 # Nobody listens there: its runs have failed at once.
 HAIKU: Final = """\
@@ -65,6 +67,11 @@ parameters = {{ "path.name" = "other" }}
 include-path = "/v1/runs/cancel"
 checks.unsupported_method.enabled = false
 
+# A failed run is answered 5xx, as OpenAI's clients expect it. There may be a workflow with the name in the examples.
+[[operations]]
+include-path = ["/v1/chat/completions", "/v1/responses"]
+checks.not_a_server_error.enabled = false
+
 [[operations]]
 include-path = ["/v1/validate", "/v1/runs"]
 checks.negative_data_rejection.enabled = false
@@ -81,6 +88,9 @@ phases.coverage.enabled = false
 def settings_file(system: System) -> str:
     """The settings, with the names of things that there are."""
     with httpx.Client(base_url=system.url, headers=system.headers, timeout=20) as client:
+        # Other tests may have left the workflow of the examples, whose model is gone: each request would wait for its
+        # retries.
+        client.delete("/v1/workflows/support")
         for document in (HAIKU, HAIKU.replace("Write", "Sing")):
             assert client.put("/v1/workflows/haiku", content=document).status_code in {200, 201}
         run = client.post("/v1/workflows/haiku/runs", params={"wait": 20}, json={}).json()
@@ -105,7 +115,7 @@ def test_a_service_answers_as_its_document_says(
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -113,12 +123,12 @@ def test_a_service_answers_as_its_document_says(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_route_answers_without_a_key_but_health(system: System, service: str) -> None:
+def test_no_route_answers_without_a_key_but_health_and_webhooks(system: System, service: str) -> None:
     documented = {path: operations.keys() & METHODS for path, operations in paths_of(system, service).items()}
     paths = documented | {path: {"get"} for path in UNDOCUMENTED}
     with httpx.Client(base_url=system.address(service)) as stranger:
         answered = {path for path in paths for method in paths[path] if lets_in(stranger.request(method, path))}
-    assert answered == HEALTH
+    assert answered == HEALTH | HOOKS.get(service, set())
 
 
 def paths_of(system: System, service: str) -> dict[str, dict[str, Any]]:

@@ -37,7 +37,7 @@ async def serving(
 ) -> AsyncIterator[Service]:
     """On a free port. `run`: the service's own, with its settings. `scope`: what the `client` may do."""
     ending, port = asyncio.Event(), asyncio.get_running_loop().create_future()
-    scopes: tuple[Scope, ...] = ("read", "run", "admin")
+    scopes: tuple[Scope, ...] = ("read", "run", "write", "admin")
     keys = {each: (await Keys(database).create(each, frozenset({each})))[1] for each in scopes}
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run(ending, on_listening=port.set_result))

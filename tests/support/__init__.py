@@ -6,7 +6,7 @@
   by the real attempt), `hands` (an executor without an engine), `ledger`; without one: `finished_runs`.
 - Processes: `servers` (Postgres and NATS), `executors`, `in_process` (an executor in the process of the test), `stack`
   and `standin` (`flowyard up`), `compose` and `images` (containers), `cli` and `remote` (the command line), `mlflow`,
-  `prometheus`, `otlp` (a receiver), `wrong_clock`.
+  `prometheus`, `otlp` (a receiver), `wrong_clock`, `database_clock` (of a Postgres).
 - Whole systems: `system` (embedded or containers), `visitor` (a client with a key, and its model), `chains` (runs that
   are held in a step), `canaries` (values that must be found nowhere), `panels` (queries of the dashboards).
 - For all of them: `waiting` (until something holds), `limits` (a test's time), `exporting`, `wire` (model providers).

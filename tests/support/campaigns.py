@@ -14,8 +14,8 @@ from typing import Final, TypeAlias
 
 import pytest
 
-LONGEST_HELD_S: Final = 0.15
-"""No event loop of a service may be held for longer."""
+LONGEST_HELD_S: Final = 0.25
+"""No event loop of a service may be held for longer, however busy the machine is."""
 MOST_CPU_S: Final = 240.0
 """What all tests of tests/abuse may use together: so they take no longer than four minutes on a quiet machine."""
 CPU: Final = "cpu"

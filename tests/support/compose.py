@@ -14,12 +14,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
 
 from flowyard.access import KEY_RANDOM, new_key
+from support.neighbourhood import VARIABLES, neighbourhood
 from support.stack import free_ports
 from support.system import EXECUTORS, System, environment_of_services
 from support.waiting import eventually
@@ -30,6 +31,9 @@ PORTS: Final = {"gateway": 8400, "dashboard": 8401, "registry": 8402, "executor"
 VERSION: Final = "test"
 """The tag of our images."""
 NO_FILE: Final = Path("/dev/null")
+MOUNTED: Final = "/mounted"
+"""Where containers see the files to which documents refer."""
+_OVERRIDE: Final = "docker-compose.override.yml"
 _PREFIX: Final = "flowyard-test-"
 _LOCKS: Final = Path(tempfile.gettempdir())
 # Containers that start take all processors for a while: no lease may run out for that.
@@ -87,12 +91,18 @@ class Project:
     env_file: Path = NO_FILE
 
     def compose(self, *args: str, within_s: float = _WITHIN_S) -> str:
-        """The output of `docker compose …`. Nobody's .env or overriding file has a say."""
+        """The output of `docker compose …`. Nobody's .env or overriding file has a say, but for those of a checkout."""
         files = ["--env-file", str(self.env_file), "--file", str(self.folder / "docker-compose.yml")]
-        if (published := self.folder / "deploy" / "mlflow" / "published.yml").exists():
-            files += ["--file", str(published)]
+        more = [self.folder / "deploy" / "mlflow" / "published.yml"]
+        if self.folder != ROOT:
+            more.append(self.folder / _OVERRIDE)
+        files += [word for file in more if file.exists() for word in ("--file", str(file))]
         environment = {**environment_of_services(), **_SETTINGS, **self.settings}
         return docker("compose", "--project-name", self.name, *files, *args, within_s=within_s, env=environment)
+
+    def build(self) -> None:
+        """The images, from the repository, wherever the project's own files are."""
+        replace(self, folder=ROOT, env_file=NO_FILE).compose("build", "--quiet", within_s=1200)
 
     def up(self, *args: str) -> None:
         """Until all is healthy."""
@@ -165,6 +175,17 @@ class Composed(System):
         healthy: bool = state["State"].get("Health", {}).get("Status") == "healthy"
         return healthy and state["RestartCount"] > after
 
+    def nats_url(self, user: str) -> str:
+        """As a program in the stack's network has it, with the address that this machine knows for `nats`."""
+        printed = self.project.compose(
+            "run", "--rm", "--no-deps", "--entrypoint", "cat", "cli", f"/run/flowyard/cli/{user}_url"
+        )
+        (network,) = inspect(self.project.container("nats"))["NetworkSettings"]["Networks"].values()
+        return printed.strip().replace("@nats:", f"@{network['IPAddress']}:")
+
+    async def command(self, *args: str) -> str:
+        return await self.project.does("run", "--rm", "--no-deps", "cli", *args)
+
     def log_lines(self) -> Iterator[tuple[str, str]]:
         for line in self.project.logs().splitlines():
             service, _, text = line.partition("| ")
@@ -174,12 +195,26 @@ class Composed(System):
 @contextmanager
 def composed() -> Iterator[Composed]:
     """`docker compose up` with two executors, of images that are built first; gone at the end of the block."""
-    # A provider whose prices are known wants a key.
-    with project(ROOT, OPENAI_API_KEY="sk-nobody") as made:
-        build_s = timed(lambda: made.compose("build", "--quiet", within_s=1200))
-        up_s = timed(lambda: made.up("--scale", f"executor={len(EXECUTORS)}"))
-        measured = [f"docker compose: images built in {build_s:.1f} s, all healthy {up_s:.1f} s after `up --wait`"]
-        yield Composed(made.url("gateway"), made.url("dashboard"), made.key, bridge(), made, up_s, measured)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as home:
+        near = neighbourhood(bridge(), Path(home, "files"))
+        folder = checkout(Path(home, "checkout"), near.files, "gateway", "registry")
+        (folder / "deploy/hooks.env").write_text("".join(f"{name}='{value}'\n" for name, value in VARIABLES.items()))
+        # A provider whose prices are known wants a key.
+        settings = {**near.settings, "FLOWYARD_REFERENCED_FILES": MOUNTED, "OPENAI_API_KEY": "sk-nobody"}
+        with project(folder, **settings) as made:
+            build_s = timed(made.build)
+            up_s = timed(lambda: made.up("--no-build", "--scale", f"executor={len(EXECUTORS)}"))
+            measured = [f"docker compose: images built in {build_s:.1f} s, all healthy {up_s:.1f} s after `up --wait`"]
+            yield Composed(made.url("gateway"), made.url("dashboard"), made.key, near, made, up_s, measured)
+
+
+def checkout(folder: Path, files: Path, *services: str) -> Path:
+    """A new folder with what compose needs of the repository. These services can read `files` in `MOUNTED`."""
+    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("*.env"))
+    shutil.copy(ROOT / "docker-compose.yml", folder)
+    mounts = "".join(f"  {service}: {{volumes: ['{files}:{MOUNTED}:ro']}}\n" for service in services)
+    (folder / _OVERRIDE).write_text(f"services:\n{mounts}")
+    return folder
 
 
 def timed(work: Callable[[], object]) -> float:

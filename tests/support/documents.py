@@ -12,10 +12,12 @@ from typing import Any, Final
 
 import yaml
 
+from flowyard.drafts.check import document_checks
+from flowyard.graph.cases import CaseLimits, case_result
 from flowyard.graph.compile import compile_workflow
+from flowyard.language.installation import ANY
 from flowyard.language.load import Loaded, load_bytes
 from flowyard.language.workflow import Case, Workflow
-from flowyard_cli.commands.test import differences, run_case
 
 ROOT: Final = Path(__file__).parents[2]
 _FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.M | re.S)
@@ -58,6 +60,11 @@ def yaml_blocks(file: Path) -> Iterator[Block]:
     return (block for block in _blocks(file) if block.info.split(" ")[0] in ("yaml", "yml"))
 
 
+def programs(file: Path) -> list[str]:
+    """The blocks that say `python`."""
+    return [block.text for block in _blocks(file) if block.info == "python"]
+
+
 def commands(file: Path) -> list[Block]:
     """What the page says can be typed, in this order."""
     return [block for block in _blocks(file) if block.info == "sh run"]
@@ -94,6 +101,10 @@ def whole(kind: str, text: str) -> str:
             return f"flow: {{name: doc}}\nstate:\n  fields:\n{_FIELDS}nodes:\n{fragment}"
         case "edges":
             return f"{_around([*_named(yaml.safe_load(text))])}edges:\n{fragment}"
+        case "triggers":
+            fields = "messages: {type: 'list[message]', required: true}, topic: {type: str, default: tea}, reply: str"
+            node = "nodes:\n  - {id: work, prompt: 'On {topic}.', history: messages, outputs: [reply]}\n"
+            return f"flow: {{name: doc}}\nstate: {{fields: {{{fields}}}}}\n{node}triggers:\n{fragment}"
         case "config":
             return f"{_around(['work'])}config:\n{fragment}"
         case _:
@@ -119,5 +130,5 @@ def _named(part: Any) -> dict[str, None]:
 
 async def faults_of(case: Case, workflow: Workflow) -> list[str]:
     """What `flowyard test` says of a case."""
-    summary, state = await run_case(compile_workflow(workflow), case)
-    return list(differences(case, summary, state))
+    result = await case_result(compile_workflow(workflow), case, CaseLimits(), document_checks(ANY))
+    return list(result.faults)

@@ -6,11 +6,12 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from support import queued
+from support.cli import clean_environment
 from support.forks import Fork, start_executor
 from support.waiting import eventually
 from support.wire.behaviour import Text
@@ -103,7 +105,7 @@ class Yard:
         environ = {**self._environ, **variables, "FLOWYARD_EXECUTOR_NAME": name}
         process: Process | Fork
         if clock_off_s:
-            process = await _begin(environ, str(_WRONG_CLOCK), str(clock_off_s))
+            process = await _begin(environ, str(_WRONG_CLOCK), "executor", str(clock_off_s))
         elif python_path or fresh:
             path = {"PYTHONPATH": python_path} if python_path else {}
             process = await _begin({**environ, **path}, "-c", "from flowyard_executor.main import main; main()")
@@ -184,3 +186,22 @@ async def open_yard(database_url: str, nats_url: str, replies: Script = lambda _
 
 def prompt_of(request: Request) -> str:
     return str(request.body["messages"][-1]["content"])
+
+
+@contextmanager
+def plain_executor(database_url: str, nats_url: str) -> Iterator[None]:
+    """One with the settings that users have, for a test that does not end it on purpose."""
+    env = clean_environment() | {
+        "FLOWYARD_DATABASE_URL": database_url,
+        "FLOWYARD_NATS_URL": nats_url,
+        "FLOWYARD_PORT": "0",
+        "FLOWYARD_DRAIN_S": "0",
+        "OPENAI_API_KEY": "sk-test",
+    }
+    program = str(Path(sys.executable).with_name("flowyard-executor"))
+    process = subprocess.Popen([program], env={**os.environ, **env}, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)

@@ -77,9 +77,9 @@ class Hands:
         expired = "UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1"
         await self._database.execute(expired, claim.run_id)
 
-    def say(self, claim: Claim, node: str, text: str) -> None:
-        """A token."""
-        self._bus.publish(RunTokens(run_id=claim.run_id, epoch=claim.epoch, node=node, visit=1, text=text))
+    def say(self, claim: Claim, node: str, text: str, *, call: int = 0) -> None:
+        """A token. A greater `call`: of another try."""
+        self._bus.publish(RunTokens(run_id=claim.run_id, epoch=claim.epoch, node=node, visit=1, call=call, text=text))
 
     async def succeed(self, claim: Claim, outputs: Mapping[str, Any]) -> None:
         commit = self._begun(claim)
@@ -90,6 +90,12 @@ class Hands:
         commit = self._begun(claim)
         commit.status, commit.outputs, commit.error = "failed", "{}", dumps(failure_data(failure))
         await self._commit(commit, claim, [("run.failed", {"duration_s": 0.1, "error": failure_data(failure)})])
+
+    async def give_up(self, claim: Claim) -> None:
+        """The run ends because somebody has cancelled it."""
+        commit = self._begun(claim)
+        commit.status, commit.outputs = "cancelled", "{}"
+        await self._commit(commit, claim, [("run.cancelled", {"duration_s": 0.1, "outputs": {}})])
 
     def _begun(self, claim: Claim) -> RunCommit:
         return RunCommit(claim.run_id, claim.epoch, self._seqs[claim.run_id])

@@ -11,7 +11,8 @@ from flowyard.webhooks.generic import GenericBearer, GenericSigned
 from flowyard.webhooks.github import GitHub
 from flowyard.webhooks.request import HookRequest
 from flowyard.webhooks.schemes import Scheme
-from flowyard.webhooks.signing import SIGNERS, Sender
+from flowyard.webhooks.senders import Sender
+from flowyard.webhooks.signing import SIGNERS
 from flowyard.webhooks.slack import Slack
 from flowyard.webhooks.standard import Standard
 from flowyard.webhooks.stripe import Stripe

@@ -13,6 +13,7 @@ from flowyard.language.load import load_text
 from flowyard.runs.run import NewRun
 from flowyard.storage.database import Database
 from flowyard.storage.runs import Runs
+from flowyard.storage.triggers import trigger_rows
 from flowyard.storage.workflows import Head, Revision, Workflows
 
 
@@ -31,13 +32,14 @@ async def apply(database: Database, document: str) -> Revision:
         document=document,
         concurrency=workflow.execution.concurrency,
         priority=workflow.execution.priority,
+        triggers=trigger_rows(workflow),
     )
     return revision
 
 
 def new_run(revision: Head, *, inputs: Mapping[str, Any] | None = None, **about: Any) -> NewRun:
     """`about`: fields of NewRun that are not as usual."""
-    usual: dict[str, Any] = {"id": new_id(), "priority": 0, "max_attempts": 3, "timeout_s": None}
+    usual: dict[str, Any] = {"id": new_id(), "priority": 0, "max_attempts": 3, "timeout_s": None, "on_finish": ()}
     return NewRun(
         workflow=revision.workflow,
         revision=revision.number,

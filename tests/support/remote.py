@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
-import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from flowyard.bus.connection import open_bus
 from flowyard.storage.database import Database, open_database
 from flowyard.storage.keys import Keys
-from flowyard_cli.main import run_command
 from flowyard_gateway.main import run_gateway
 from flowyard_gateway.settings import GatewaySettings
 from flowyard_registry.main import run_registry
 from flowyard_registry.settings import RegistrySettings
 from support import stories
-from support.cli import Ended, clean_environment, flowyard
+from support.cli import Ended, clean_environment, flowyard, in_process
 from support.hands import Hands, working_hands
 
 WITHIN_S = 10.0
@@ -109,19 +104,6 @@ class Remote:
             if process.returncode is None:
                 process.kill()
             await process.communicate()
-
-
-def in_process(args: Sequence[str], env: Mapping[str, str], folder: Path) -> Ended:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        patch.dict(os.environ, clean_environment(env), clear=True),
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        code = run_command(list(args))
-    assert "internal error" not in err.getvalue(), err.getvalue()
-    return Ended(code, out.getvalue(), err.getvalue())
 
 
 @dataclass

@@ -13,7 +13,10 @@ from xdist.scheduler import LoadFileScheduling
 ON_THE_SYSTEM: Final = (
     "tests/e2e/stories/",
     "tests/e2e/test_openapi.py",
+    "tests/e2e/test_chat_clients.py",
     "tests/e2e/test_docs_commands.py",
+    "tests/e2e/test_events_page.py",
+    "tests/e2e/test_messages_page.py",
     "tests/observability/test_panels.py",
 )
 """They share one system, which takes longer to start than most of them to run."""

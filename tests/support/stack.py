@@ -179,7 +179,9 @@ def _command(name: str, place: Place, *args: str) -> Sequence[str]:
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
     ours = {name: value for name, value in clean_environment().items() if not name.startswith("FLOWYARD_")}
-    return {**ours, "PYTHONPATH": str(TESTS), **(env or {})}
+    # That of the tests may name other sources than those that are installed.
+    places = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**ours, "PYTHONPATH": os.pathsep.join(places), **(env or {})}
 
 
 def _main() -> int:

@@ -10,14 +10,18 @@ from flowyard.storage.database import Database
 
 
 class Watched(Database):
-    """The pool of another one. `statements`: those that return rows, in order."""
+    """The pool of another one. `statements`: those that return rows, in order; `given`: the arguments of those for many
+    rows.
+    """
 
     def __init__(self, database: Database) -> None:
         super().__init__(database._pool)
         self.statements: list[str] = []
+        self.given: list[tuple[Any, ...]] = []
 
     async def rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
         self.statements.append(statement)
+        self.given.append(args)
         return await super().rows(statement, *args)
 
     async def row(self, statement: str, *args: Any) -> asyncpg.Record | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -20,7 +21,8 @@ import httpx
 
 from flowyard_embedded.stack.place import Place
 from flowyard_embedded.stack.state import read_access
-from support.cli import clean_environment
+from support.cli import clean_environment, flowyard
+from support.neighbourhood import VARIABLES, Neighbourhood, neighbourhood
 from support.servers import temporary_home
 from support.stack import Up
 from support.waiting import eventually
@@ -45,13 +47,17 @@ _SETTINGS: Final = {
 class System(ABC):
     """`url`: of the gateway, which is all that a client knows. `key`: may do everything.
 
-    `model_host`: the address of this machine at which its executors reach a model.
+    `near`: what it knows of this machine, where its executors reach a model, too.
     """
 
     url: str
     dashboard_url: str
     key: str = field(repr=False)
-    model_host: str
+    near: Neighbourhood
+
+    @property
+    def model_host(self) -> str:
+        return self.near.host
 
     @property
     def headers(self) -> dict[str, str]:
@@ -68,6 +74,14 @@ class System(ABC):
     @abstractmethod
     async def back(self, service: str, *, after: int) -> None:
         """Returns when the service has been started more than `after` times, and is healthy."""
+
+    @abstractmethod
+    def nats_url(self, user: str) -> str:
+        """For programs of others: `events` reads public events, `messages` starts runs."""
+
+    @abstractmethod
+    async def command(self, *args: str) -> str:
+        """The output of `flowyard …` where the stack is, such as of commands that show its secrets."""
 
     @abstractmethod
     def log_lines(self) -> Iterator[tuple[str, str]]:
@@ -109,6 +123,14 @@ class Embedded(System):
         """Where it keeps everything."""
         return self._up.place.path
 
+    def nats_url(self, user: str) -> str:
+        return (self.home / f"{user}_url").read_text()
+
+    async def command(self, *args: str) -> str:
+        ended = await asyncio.to_thread(flowyard, *args, cwd=self.home, env={"FLOWYARD_DATA": str(self.home)})
+        assert ended.code == 0, ended.err
+        return ended.out
+
     def log_lines(self) -> Iterator[tuple[str, str]]:
         for file in self._up.place.logs.glob("*.log"):
             yield from ((file.stem, line) for line in file.read_text().splitlines())
@@ -122,10 +144,12 @@ def embedded(more: Mapping[str, str] = MappingProxyType({}), *, executors: int =
     """
     with temporary_home() as home:
         place, out, err = Place(home / "data"), home / "up.out", home / "up.err"
+        near = neighbourhood("127.0.0.1", home / "files")
+        given = {**VARIABLES, **near.settings, "FLOWYARD_REFERENCED_FILES": str(near.files), **more}
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
                 _command(place, executors),
-                env={**environment_of_services(), **more},
+                env={**environment_of_services(), **given},
                 stdin=subprocess.DEVNULL,
                 stdout=to_out,
                 stderr=to_err,
@@ -133,7 +157,7 @@ def embedded(more: Mapping[str, str] = MappingProxyType({}), *, executors: int =
             up = Up(process, place, out, err)
             try:
                 up.wait_until_up()
-                yield _system(up)
+                yield _system(up, near)
                 _end(up)
             finally:
                 # Its services end with it, whatever has gone wrong.
@@ -166,12 +190,12 @@ def _command(place: Place, executors: int) -> Sequence[str]:
     return [sys.executable, "-m", "flowyard_cli", "up", *more]
 
 
-def _system(up: Up) -> Embedded:
+def _system(up: Up, near: Neighbourhood) -> Embedded:
     client, state = read_access(up.place.access), up.state
     assert client is not None
     assert state.dashboard_url is not None
     assert client.key.get_secret_value() in up.out, "the first key is shown"
-    return Embedded(client.url, state.dashboard_url, client.key.get_secret_value(), "127.0.0.1", up)
+    return Embedded(client.url, state.dashboard_url, client.key.get_secret_value(), near, up)
 
 
 def _end(up: Up) -> None:

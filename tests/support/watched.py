@@ -1,6 +1,7 @@
 """`watched.py SERVICE`: a service that logs for how long its event loop was held, whenever that was longer than before.
 
-Only time in which the process itself computed counts: other processes of a busy machine don't change it.
+Only time in which the process itself computed counts. Other processes of a busy machine lengthen it only where threads
+of this one compute while its event loop waits for a processor.
 """
 
 from __future__ import annotations

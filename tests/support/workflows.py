@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,7 +42,7 @@ class Outcome:
 
     def prompts_of(self, node: str) -> list[str]:
         """The last message of each call that a node made."""
-        return [call.messages[-1].content for call in self.calls if call.node == node]
+        return [call.messages[-1].text for call in self.calls if call.node == node]
 
 
 class Recorded:
@@ -128,12 +129,13 @@ async def run(
     chance: float = 0.0,
     clock: Callable[[], float] | None = None,
     terms: TermsOf | None = None,
+    change: Callable[[Workflow], Workflow] = lambda workflow: workflow,
 ) -> Outcome:
     """Runs a document. `replies` are written as in a document's tests; other nodes answer with their own names.
 
-    `terms`: what models cost; without it they are free.
+    `terms`: what models cost; without it they are free. `change`: of the workflow, before it is compiled.
     """
-    graph = compiled(text)
+    graph = compile_workflow(change(load(text)))
     canned = {node: node for node in graph.workflow.nodes} | dict(replies or {})
     answering = model or ScriptedModel({node: read_reply(reply) for node, reply in canned.items()})
     recorded = Recorded(answering)
@@ -155,7 +157,7 @@ async def run(
         sleep=sleep,
         chance=lambda: chance,
         terms=terms or canned_terms,
-        **({"clock": clock} if clock else {}),
+        clock=clock or time.perf_counter,
     )
     return Outcome(result, events, recorded.calls, sleeps)
 

@@ -1,4 +1,4 @@
-"""Starts an executor whose clock is wrong: `wrong_clock.py SECONDS`."""
+"""Starts a service whose clock is wrong: `wrong_clock.py SERVICE SECONDS`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Self
 
+SERVICE = sys.argv.pop(1)
 OFF = int(sys.argv.pop(1))
 _time, _time_ns = time.time, time.time_ns
 
@@ -21,6 +22,6 @@ time.time = lambda: _time() + OFF
 time.time_ns = lambda: _time_ns() + OFF * 1_000_000_000
 datetime.datetime = _WrongDatetime  # type: ignore[misc]
 
-from flowyard_executor.main import main  # noqa: E402  # after the clock
+from importlib import import_module  # noqa: E402  # after the clock
 
-main()
+import_module(f"flowyard_{SERVICE}.main").main()

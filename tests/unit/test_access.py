@@ -33,10 +33,16 @@ def test_what_isnt_a_key_is_no_key(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "may"), [("read", {"read"}), ("run", {"run", "read"}), ("admin", {"admin", "run", "read"})]
+    ("own", "may"),
+    [
+        ("read", {"read"}),
+        ("run", {"run", "read"}),
+        ("write", {"write", "read"}),
+        ("admin", {"admin", "write", "run", "read"}),
+    ],
 )
 def test_a_scope_includes_the_lesser_ones(own: Scope, may: set[Scope]) -> None:
-    scopes: tuple[Scope, ...] = ("read", "run", "admin")
+    scopes: tuple[Scope, ...] = ("read", "run", "write", "admin")
     caller = Caller("id", "ci", frozenset({own}))
     assert {scope for scope in scopes if caller.may(scope)} == may
 

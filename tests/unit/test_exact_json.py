@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from flowyard.exact_json import json_fault, json_fault_in_words, json_mapping
+from flowyard.exact_json import event_json, json_fault, json_fault_in_words, json_mapping
 from flowyard.language.addresses import address_fault
 
 PYTHONS = re.compile(r"Expecting|Extra data|Unterminated|Invalid|\(char|recursion|JSON5|utf-8-sig|cast|appear")
@@ -43,6 +43,30 @@ def fault(text: str | bytes) -> str:
 )
 def test_a_mistake_in_json_is_told_in_our_words(text: str | bytes, words: str) -> None:
     assert fault(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("NaN", "NaN is no number of JSON"),
+        ('{"a": [-Infinity]}', "-Infinity is no number of JSON"),
+        ('{"a": -1e999}', "the number -1e999 is too large"),
+        ('{"digits": 1, "digits": 2}', "the key 'digits' is there twice"),
+        ("9" * 5000, "a number has more than 4,300 digits"),
+        ('["\\u0000"]', "line 1 column 3: a text contains the character U+0000 (\\u0000)"),
+        ('{"a":' * 101 + "1" + "}" * 101, "it nests deeper than 100 levels"),
+        ("[" * 500 + "]" * 500, "it nests deeper than 100 levels"),
+    ],
+)
+def test_what_no_value_may_be_is_found_before_it_is_stored(text: str, words: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the words are compared
+        event_json(text.encode())
+    assert json_fault(caught.value) == words
+
+
+@pytest.mark.parametrize("text", ["[" * 100 + "1" + "]" * 100, '{"a": 1e300}', json.dumps([[1.5], "[" * 200, {}] * 90)])
+def test_what_values_may_be_is_read(text: str) -> None:
+    assert event_json(text.encode()) == json.loads(text)
 
 
 def test_the_words_of_a_later_python_are_not_shown() -> None:

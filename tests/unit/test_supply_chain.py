@@ -19,7 +19,7 @@ INSTALLER = [
     *sorted((ROOT / "requirements").glob("*.in")),
     *PACKAGES,
     *sorted((ROOT / "benchmarks/peer_apps").glob("*.json")),
-    *sorted((ROOT / "tests/support/node_signers").glob("*.json")),
+    *sorted((ROOT / "tests/support").glob("*/package*.json")),
     ROOT / "pyproject.toml",
     ROOT / "Makefile",
 ]

@@ -48,3 +48,11 @@ def test_words_that_only_contain_such_a_word_and_other_peoples_names_are_fine(tm
         "import told\nphone = told.one(found=1)\nclass NotFound: ...\nnot_found = done = 1"
     )
     assert check(tmp_path) == (0, "")
+
+
+def test_two_classes_of_the_product_with_one_name_are_reported(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text("class Row: ...\nclass _Private: ...\n")
+    code, printed = check(tmp_path)
+    assert code == 1
+    assert printed.splitlines() == [f"{tmp_path}/b.py:1: class 'Row' has the name of one in {tmp_path}/a.py"]

@@ -18,6 +18,8 @@ Kind: TypeAlias = Literal["kill", "freeze"]
 SERVERS: Final = ("postgres", "nats", "gateway")
 _HEALTHY_WITHIN_S: Final = 60.0
 _RIGHT_AFTER_S: Final = 0.2
+_AT_WORK_S: Final = 3.0
+"""For so long a process that was killed is healthy again before the next blow: a late plan would leave it no time."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ class Havoc:
         for blow in blows:
             await asyncio.sleep(max(0.0, begun + blow.at_s - time.monotonic()))
             await self._strike(blow)
+            if blow.kind == "kill":
+                await self._healthy(blow.process)
+                await asyncio.sleep(_AT_WORK_S)
 
     async def _strike(self, blow: Blow) -> None:
         pid = await self._healthy(blow.process)

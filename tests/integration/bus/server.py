@@ -105,7 +105,7 @@ def _user(name: str, password: str, permissions: Permissions) -> str:
     def listed(subjects: tuple[str, ...]) -> str:
         return ", ".join(f'"{subject}"' for subject in subjects)
 
-    publish, subscribe = map(listed, permissions)
+    publish, subscribe = listed(permissions.publish), listed(permissions.subscribe)
     return (
         f'{{ user: "{name}", password: "{password}",'
         f" permissions: {{ publish: [{publish}], subscribe: [{subscribe}] }} }}\n"

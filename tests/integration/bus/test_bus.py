@@ -58,6 +58,25 @@ async def test_many_messages_arrive_in_order_and_nowhere_else(bus: Bus, dropped:
     assert dropped == []
 
 
+async def test_nats_has_what_was_delivered_with_all_that_was_published_before(nats_url: str, bus: Bus) -> None:
+    received = Receiver()
+    async with open_bus(nats_url, name="other") as other, open_bus(nats_url, name="third") as third:
+        await eventually(lambda: other.connected and third.connected)
+        async with other.subscribe(subjects.ANY_RUN_TOKENS, RunTokens, received):
+            for number in range(500):
+                bus.publish(token(str(number)))
+            await bus.deliver(token("delivered"))
+            # By another connection: it comes last only if NATS has all of the others by now.
+            third.publish(token("later"))
+            await eventually(lambda: len(received.texts) == 502)
+    assert received.texts[-2:] == ["delivered", "later"]
+
+
+async def test_delivering_does_not_wait_for_a_nats_that_is_not_there() -> None:
+    async with open_bus("nats://127.0.0.1:9", name="test") as alone, asyncio.timeout(0.5):
+        await alone.deliver(token("kept"))
+
+
 async def test_what_is_published_as_the_last_thing_is_still_sent(nats_url: str, bus: Bus) -> None:
     received = Receiver()
     async with bus.subscribe(subjects.ANY_RUN_TOKENS, RunTokens, received):

@@ -14,7 +14,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
 from flowyard.bus.messages import KeyChanged, RunControl, RunEvents, RunTokens, WorkflowChanged, WorkQueued
-from flowyard.bus.subjects import PERMISSIONS
+from flowyard.bus.subjects import PERMISSIONS, READER, SENDER
 from integration.bus.server import NatsServer
 from support.waiting import eventually
 
@@ -27,7 +27,7 @@ QUOTED = "p%40ss%2Fw%3Ard%25"
 @pytest.fixture
 def guarded_nats(stopped_nats: NatsServer) -> NatsServer:
     """Lets in whom the containers' own lets in, to just the same."""
-    passwords = "".join(f"{service}_password: {json.dumps(PASSWORD)}\n" for service in PERMISSIONS)
+    passwords = "".join(f"{service}_password: {json.dumps(PASSWORD)}\n" for service in (*PERMISSIONS, READER, SENDER))
     conf = NATS_CONF.read_text()
     with stopped_nats._config.open("a") as config:
         config.write(passwords + conf[conf.index("authorization {") :])

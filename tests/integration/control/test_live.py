@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 
+from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
-from flowyard.bus.messages import RunEvents, RunTokens
+from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens
 from flowyard.control.listener import RunListener
 from flowyard.control.live import Live
 from flowyard.runs.run import Entry, Run
@@ -50,6 +53,19 @@ async def follow(live: Live, run_id: UUID, seen: list[int] | None = None) -> lis
 async def until_ended(live: Live, run_id: UUID) -> Run | None:
     with live.listen(run_id, after=1, only_end=True) as listener:
         return await live.until_ended(listener)
+
+
+@asynccontextmanager
+async def executors_of(bus: Bus) -> AsyncIterator[asyncio.Event]:
+    """Set when executors have heard that somebody wants tokens."""
+    followed = asyncio.Event()
+
+    async def receive(message: RunFollowed) -> None:
+        if message.tokens:
+            followed.set()
+
+    async with bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, receive):
+        yield followed
 
 
 def piece(text: str, offset: int | None, *, epoch: int = 1, call: int = 1) -> RunTokens:
@@ -162,6 +178,34 @@ async def test_who_waits_for_an_end_reads_nothing_until_the_poll_has_found_it(
         run = await asyncio.wait_for(waiting, 2)
     assert run is not None
     assert run.status == "succeeded"
+
+
+async def test_who_streams_to_the_end_reads_no_event_between(database: Database, bus: Bus, hands: Hands) -> None:
+    watched = Watched(database)
+    live, run_id = live_of(watched, bus), await submitted(database)
+    claim = await hands.take()
+    seen: list[RunTokens | Run] = []
+
+    async def stream() -> None:
+        with live.listen(run_id, after=1, only_end=True) as listener:
+            seen.extend([item async for item in live.stream_to_end(listener, tokens=True)])
+
+    def publish(text: str, offset: int) -> None:
+        bus.publish(piece(text, offset).model_copy(update={"run_id": run_id}))
+
+    async with live.running(asyncio.Event()), executors_of(bus) as followed:
+        streaming = asyncio.create_task(stream())
+        await asyncio.wait_for(followed.wait(), 5)
+        publish("soft", 0)
+        for _ in range(3):
+            await hands.append(claim, "route.taken", node="a", to="b")
+        publish(" rain", 4)
+        await hands.succeed(claim, {"poem": "p"})
+        await asyncio.wait_for(streaming, 5)
+    assert [item.text for item in seen if isinstance(item, RunTokens)] == ["soft", " rain"]
+    assert isinstance(seen[-1], Run)
+    assert (seen[-1].status, seen[-1].outputs) == ("succeeded", {"poem": "p"})
+    assert len(watched.statements) == 1
 
 
 async def test_a_slow_reader_misses_no_event(database: Database, bus: Bus, hands: Hands) -> None:

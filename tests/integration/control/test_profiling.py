@@ -112,7 +112,7 @@ async def test_the_time_of_a_real_run_adds_up_and_its_models_took_what_they_slep
     own = profile.spent["code"] + profile.spent["commit"] + profile.spent["claim"]
     assert own < timedelta(seconds=sum(SLEPT_S.values()))
     assert profile.spent["tool"] == timedelta()
-    [profiled] = await profile_runs(Profiles(yard.database), workflow="work", since=run.created_at, most=10)
+    [profiled] = await profile_runs(Profiles(yard.database), workflows=["work"], since=run.created_at, most=10)
     assert (profiled.run_id, profiled.profile) == (run.id, profile)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
-from flowyard.bus.messages import WorkQueued
+from flowyard.bus.messages import RunFollowed, WorkQueued
 from flowyard.control.parts import Control, make_control
 from flowyard.control.submit import IdempotencyKey, Submission, new_run_id, submit_run
 from flowyard.errors.requests import InvalidInputs, UnknownWorkflow
@@ -114,3 +114,21 @@ async def test_a_document_that_is_current_again_is_another_revision(control: Con
     await apply(control.runs._database, poem("topic"))
     run_id, _ = await submit(control)
     assert (await revision_of(control, run_id))[0] == 3
+
+
+async def test_executors_know_of_a_follower_before_they_can_claim_its_run(
+    control: Control, database: Database, bus: Bus
+) -> None:
+    followed: list[RunFollowed] = []
+
+    async def receive(message: RunFollowed) -> None:
+        followed.append(message)
+
+    run_id, submission = new_run_id(), Submission(workflow="poem", inputs=RAIN, stream=True)
+    async with bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, receive):
+        async with database.transaction() as connection:
+            await connection.execute("LOCK TABLE runs IN EXCLUSIVE MODE")
+            submitting = asyncio.create_task(submit_run(control, submission, run_id=run_id))
+            await eventually(lambda: followed)
+        await submitting
+    assert [message.run_id for message in followed] == [run_id]

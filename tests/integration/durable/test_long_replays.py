@@ -75,7 +75,8 @@ async def test_other_work_goes_on_during_a_long_replay(stored: Stored, attempts:
         return attempt._walk is not None and attempt._walk.is_replayed
 
     await eventually(is_replayed, pause_s=0)
-    assert len(seen) > 8
+    # In turns of some milliseconds each: a fast machine needs few of them.
+    assert len(seen) > 3
 
 
 @pytest.mark.parametrize("why", ["draining", "drained", "cancelled", "lost"])

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from flowyard.access import Caller, new_key
-from flowyard.errors.requests import UnknownKey
+from flowyard.errors.requests import ExpiredKey, KeyIsOver, TooManyRequests, UnknownKey
 from flowyard.errors.services import Unavailable
 from flowyard.storage.database import Database
-from flowyard.storage.keys import CachedKeys, Keys, Sessions
+from flowyard.storage.key_pace import KeyPace
+from flowyard.storage.keys import CachedKeys, KeyInfo, Keys, Sessions
+from support.statements import Watched
 from support.waiting import eventually
 
 STRANGER = new_key(bytes(30)).text
+
+
+def caller_of(info: KeyInfo) -> Caller:
+    return Caller(info.id, info.name, info.scopes)
 
 
 @pytest.fixture
@@ -163,7 +172,7 @@ async def test_a_request_that_goes_away_doesnt_take_the_look_up_with_it(keys: Ke
 async def test_a_session_is_found_by_its_token_until_it_is_closed(database: Database, keys: Keys) -> None:
     info, _ = await keys.create("ana's browser", frozenset({"admin"}))
     sessions = Sessions(database)
-    token = await sessions.open(info.id, 60)
+    token = await sessions.open(caller_of(info), 60)
     assert await sessions.find(token) == Caller(info.id, info.name, info.scopes)
     await sessions.close(token)
     assert await sessions.find(token) is None
@@ -172,7 +181,7 @@ async def test_a_session_is_found_by_its_token_until_it_is_closed(database: Data
 async def test_a_session_ends_with_its_time_and_with_its_key(database: Database, keys: Keys) -> None:
     info, _ = await keys.create("ci", frozenset({"read"}))
     sessions = Sessions(database)
-    short, long = await sessions.open(info.id, 0.01), await sessions.open(info.id, 60)
+    short, long = await sessions.open(caller_of(info), 0.01), await sessions.open(caller_of(info), 60)
 
     async def has_ended() -> bool:
         return await sessions.find(short) is None
@@ -182,7 +191,7 @@ async def test_a_session_ends_with_its_time_and_with_its_key(database: Database,
     await keys.revoke(info.id)
     assert await sessions.find(long) is None
     with pytest.raises(UnknownKey):
-        await sessions.open(info.id, 60)
+        await sessions.open(caller_of(info), 60)
 
 
 async def test_no_cookie_breaks_the_look_up(database: Database) -> None:
@@ -193,7 +202,162 @@ async def test_no_cookie_breaks_the_look_up(database: Database) -> None:
 async def test_sessions_whose_time_is_over_are_forgotten(database: Database, keys: Keys) -> None:
     info, _ = await keys.create("ci", frozenset({"read"}))
     sessions = Sessions(database)
-    await sessions.open(info.id, 0)
+    await sessions.open(caller_of(info), 0)
     await asyncio.sleep(0.01)  # its time is over
-    await sessions.open(info.id, 60)
+    await sessions.open(caller_of(info), 60)
     assert await database.value("SELECT count(*) FROM sessions") == 1
+
+
+async def test_a_key_is_valid_until_it_expires_and_only_who_has_its_secret_learns_that(keys: Keys) -> None:
+    info, text = await keys.create("ci", frozenset({"run"}), expires_at=in_seconds(0.3))
+    assert await keys.verify(text)
+
+    async def has_expired() -> bool:
+        try:
+            return await keys.verify(text) is None
+        except ExpiredKey as error:
+            return error.expired_at == info.expires_at
+
+    await eventually(has_expired)
+    assert await keys.verify(f"fy_{info.id}_{'a' * 40}") is None
+    assert not await keys.any_keys()
+    cached = CachedKeys(keys)
+    with pytest.raises(ExpiredKey, match="'ci' expired on"):
+        await cached.verify(text)
+    assert not await cached.is_valid(text)
+    with pytest.raises(KeyIsOver):
+        await keys.rotate(info.id, overlap_s=60)
+
+
+async def test_a_key_knows_its_workflows_and_its_rate(keys: Keys) -> None:
+    info, text = await keys.create("ci", frozenset({"run"}), workflows=frozenset({"b", "a"}), rate=7)
+    caller = await keys.verify(text)
+    assert caller is not None
+    assert (caller.workflows, caller.rate) == (frozenset({"a", "b"}), 7)
+    assert list(await keys.list()) == [replace(info, last_used_at=(await keys.list())[0].last_used_at)]
+
+
+async def test_no_key_creates_keys_for_other_workflows(database: Database, keys: Keys) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await keys.create("ci", frozenset({"admin"}), workflows=frozenset({"a"}))
+    assert await database.value("SELECT count(*) FROM api_keys") == 0
+
+
+async def test_a_rotated_key_has_two_secrets_until_the_overlap_is_over(keys: Keys) -> None:
+    info, old = await keys.create("ci", frozenset({"run"}))
+    rotated, new = await keys.rotate(info.id, overlap_s=0.4)
+    assert rotated.id == info.id
+    assert rotated.old_until is not None
+    callers = [await keys.verify(text) for text in (old, new)]
+    assert [caller.key_id for caller in callers if caller] == [info.id, info.id]
+
+    async def old_is_over() -> bool:
+        return await keys.verify(old) is None
+
+    await eventually(old_is_over)
+    assert await keys.verify(new)
+    assert (await keys.list())[0].old_until is None
+
+
+async def test_a_second_rotation_ends_the_first_secret_and_one_without_overlap_the_second(keys: Keys) -> None:
+    info, first = await keys.create("ci", frozenset({"run"}))
+    _, second = await keys.rotate(info.id, overlap_s=60)
+    _, third = await keys.rotate(info.id, overlap_s=60)
+    assert [bool(await keys.verify(text)) for text in (first, second, third)] == [False, True, True]
+    _, fourth = await keys.rotate(info.id, overlap_s=0)
+    assert [bool(await keys.verify(text)) for text in (second, third, fourth)] == [False, False, True]
+
+
+async def test_a_rotation_can_renew_an_expired_key_and_doesnt_revive_its_old_secret(keys: Keys) -> None:
+    info, old = await keys.create("ci", frozenset({"run"}), expires_at=in_seconds(-1))
+    _, new = await keys.rotate(info.id, overlap_s=60, expires_at=in_seconds(60))
+    assert await keys.verify(new)
+    assert await keys.verify(old) is None
+
+
+async def test_a_revoked_key_and_one_that_isnt_there_cant_be_rotated(keys: Keys) -> None:
+    info, _ = await keys.create("ci", frozenset({"run"}))
+    await keys.revoke(info.id)
+    with pytest.raises(KeyIsOver, match="was revoked"):
+        await keys.rotate(info.id, overlap_s=60)
+    with pytest.raises(UnknownKey):
+        await keys.rotate("aaaaaaaa", overlap_s=60)
+
+
+async def test_a_session_ends_with_the_secret_that_opened_it(database: Database, keys: Keys) -> None:
+    info, old = await keys.create("ci", frozenset({"read"}))
+    sessions = Sessions(database)
+    before = await sessions.open(await known(keys, old), 60)
+    _, new = await keys.rotate(info.id, overlap_s=0.4)
+    with_old, with_new = [await sessions.open(await known(keys, text), 60) for text in (old, new)]
+    assert all([await sessions.find(token) for token in (before, with_old, with_new)])
+
+    async def have_ended() -> bool:
+        return await sessions.find(before) is None and await sessions.find(with_old) is None
+
+    await eventually(have_ended)
+    assert await sessions.find(with_new)
+
+
+async def test_the_last_use_of_a_key_is_written_down_once_a_minute(database: Database, keys: Keys) -> None:
+    info, text = await keys.create("ci", frozenset({"run"}))
+    assert info.last_used_at is None
+
+    async def last_use() -> datetime | None:
+        return (await keys.list())[0].last_used_at
+
+    await keys.verify(text)
+    await eventually(last_use)
+    first = await last_use()
+    await keys.verify(text)
+    await database.execute("SELECT key_used($1)", info.id)
+    assert await last_use() == first
+    await database.execute("UPDATE api_keys SET last_used_at = last_used_at - interval '61 s'")
+    await keys.verify(text)
+
+    async def is_written_again() -> bool:
+        used = await last_use()
+        return first is not None and used is not None and used >= first
+
+    await eventually(is_written_again)
+
+
+async def test_a_rate_holds_for_all_gateways_together(database: Database) -> None:
+    caller, other = (Caller(name, name, frozenset({"run"}), rate=5) for name in ("ci", "other"))
+    gateways = [KeyPace(database), KeyPace(database)]
+    results = await asyncio.gather(*(gateways[n % 2].take(caller) for n in range(12)), return_exceptions=True)
+    refused = [result for result in results if result is not None]
+    assert len(refused) == 7
+    for error in refused:
+        assert isinstance(error, TooManyRequests)
+        assert 0 < (error.retry_after or 0) <= 12
+    await gateways[0].take(other)
+    # A fifth of a minute later, one more request is paid off.
+    await database.execute("UPDATE key_pace SET paid_at = paid_at - interval '12 s' WHERE key_id = 'ci'")
+    late = KeyPace(database)
+    await late.take(caller)
+    with pytest.raises(TooManyRequests):
+        await late.take(caller)
+
+
+async def test_a_key_without_a_rate_costs_no_statement_and_a_refused_one_neither(database: Database) -> None:
+    watched = Watched(database)
+    pace = KeyPace(watched)
+    await pace.take(Caller("ci", "ci", frozenset({"run"})))
+    assert not watched.statements
+    slow = Caller("slow", "slow", frozenset({"run"}), rate=1)
+    await pace.take(slow)
+    for _ in range(5):
+        with pytest.raises(TooManyRequests):
+            await pace.take(slow)
+    assert len(watched.statements) == 2
+
+
+def in_seconds(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+async def known(keys: Keys, text: str) -> Caller:
+    caller = await keys.verify(text)
+    assert caller is not None
+    return caller

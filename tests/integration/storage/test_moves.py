@@ -239,6 +239,12 @@ async def test_a_run_is_taken_from_an_executor_that_does_not_end_a_step_whose_ti
     [moved] = await stored.moves.sweep()
     assert (moved.status, moved.entry and moved.entry.data["reason"]) == ("queued", "executor_lost")
     assert await stored.database.value("SELECT step_deadline FROM claims") is None
+    # Of both, so that none of its commits fits any more, nor whoever reads the run.
+    epochs = await stored.database.row(
+        "SELECT c.epoch AS claim, r.epoch AS run FROM claims c JOIN runs r ON r.id = run_id"
+    )
+    assert epochs is not None
+    assert dict(epochs) == {"claim": claim.epoch + 1, "run": claim.epoch + 1}
     with pytest.raises(ClaimLost):
         await stored.committer.commit(commit_of(claim, seq=4))
 

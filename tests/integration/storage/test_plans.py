@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -21,7 +22,8 @@ from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
-from flowyard.storage.runs import RunFilter, Runs
+from flowyard.storage.run_lists import RunFilter
+from flowyard.storage.runs import Runs
 from flowyard_embedded.servers.postgres import PostgresServer
 from support.queued import new_run
 from support.servers import create_database, drop_database
@@ -140,14 +142,16 @@ async def statements_of(full: Stored) -> dict[str, str]:
         "workflow", await runs.page(RunFilter(workflow="test"), 50), await runs.ids(RunFilter(workflow="test"), 9)
     )
     await add("workflow's next page", await runs.page(RunFilter(workflow="test", before=run_id), 50))
+    own = RunFilter(workflows=["other", "test"])
+    await add("some workflows", await runs.page(own, 50), await runs.page(replace(own, before=run_id), 50))
     for status in STATES:
         await add(f"page of {status}", await runs.page(RunFilter(statuses=[status]), 50))
     await add("retention", await Retention(watched).delete_runs(older_than_s=10**9))
     await add("exports", await Exports(watched).take("nowhere", 10, lease_s=1))
     overview, profiles = Overview(watched), Profiles(watched)
     await add("overview", await overview.activity(["test"], now_ms=1767225600000), await overview.since(LONG_AGO))
-    for workflow in ("test", None):
-        await add(f"runs of {workflow}", await profiles.finished(workflow=workflow, since=LONG_AGO, most=9))
+    for workflows in (["test"], None):
+        await add(f"runs of {workflows}", await profiles.finished(workflows=workflows, since=LONG_AGO, most=9))
     return texts
 
 

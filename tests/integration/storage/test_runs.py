@@ -14,8 +14,10 @@ from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.runs.run import NewRun, Run
 from flowyard.storage.database import dumps
-from flowyard.storage.runs import RunFilter, Runs
+from flowyard.storage.run_lists import RunFilter
+from flowyard.storage.runs import Runs
 from support.queued import new_id, new_run
+from support.statements import Watched
 from support.stored import Stored, ending
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -74,6 +76,13 @@ async def test_two_processes_that_add_runs_with_the_same_keys_never_wait_for_eac
         )
         results = [result for result in added if result is not None]
         assert sum(is_new for _, is_new in results) == len({run_id for run_id, _ in results}) == 64
+
+
+async def test_runs_of_one_moment_are_added_in_the_order_of_their_keys(stored: Stored) -> None:
+    watched = Watched(stored.database)
+    runs, keys = Runs(watched), [f"k:{n}" for n in (3, 1, 2)]
+    await asyncio.gather(*[runs.add_current(await new(stored, key=key, fingerprint=b"a")) for key in keys])
+    assert sorted(keys) in watched.given[-1]
 
 
 async def test_a_run_that_postgres_refuses_fails_no_other_of_its_moment(stored: Stored) -> None:

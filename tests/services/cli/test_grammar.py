@@ -11,11 +11,43 @@ from flowyard_cli.main import COMMANDS, build_parser
 
 SHORTEST = [
     *("run x", "validate x", "test x", "graph x", "schema", "init x", "up", "down", "migrate", "apply x"),
+    *(
+        "chat",
+        "chat x",
+        "chat --new",
+        "assistant",
+        "ask x",
+        "chats",
+        "chats list",
+        "chats show 019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20",
+    ),
+    "chats delete 019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20",
     *("agents", "logs", "logs last", "status", "cost-report", "profile-report"),
     *("workflows", "workflows list", "workflows show x", "workflows revisions x", "workflows diff x"),
     *("workflows rollback x 1", "workflows delete x"),
-    *("runs", "runs list", "runs show x", "runs follow x", "runs cancel x", "runs retry x", "runs fork x"),
-    *("keys", "keys list", "keys create x --scope run", "keys revoke x"),
+    *(
+        "runs",
+        "runs list",
+        "runs show x",
+        "runs events x",
+        "runs follow x",
+        "runs cancel x",
+        "runs retry x",
+        "runs fork x",
+    ),
+    *("triggers", "triggers list", "triggers show x y", "triggers pause x y", "triggers resume x y"),
+    *("triggers deliveries", "triggers replay 019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20"),
+    *("triggers test x --payload y", "hooks send x --payload y"),
+    *(
+        "notifications",
+        "notifications list",
+        "notifications receivers",
+        "notifications show 0123456789abcdef",
+        "notifications secret",
+    ),
+    *("notifications replay 0123456789abcdef", "notifications enable 0123456789abcdef"),
+    *("keys", "keys list", "keys create x --scope run", "keys rotate k7c2qmzd", "keys revoke k7c2qmzd"),
+    *("audit", "audit verify", "audit verify x"),
 ]
 
 

@@ -41,7 +41,11 @@ async def test_keys_from_files_are_valid_and_a_revoked_one_stays_revoked(databas
     ("name", "text", "said"),
     [
         ("metrics.read", "hidden", "metrics.read: holds no API key"),
-        ("metrics.write", "hidden", "metrics.write: should be called NAME.SCOPE, with a scope of read, run, admin"),
+        (
+            "metrics.root",
+            "hidden",
+            "metrics.root: should be called NAME.SCOPE, with a scope of read, run, write, admin",
+        ),
         ("metrics", "hidden", "metrics: should be called NAME.SCOPE"),
     ],
 )

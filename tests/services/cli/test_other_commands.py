@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from flowyard.graph.cases import differences
 from flowyard.language.workflow import Case, Expectation
 from flowyard.runs.events import Failure
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
-from flowyard_cli.commands.test import differences
 from flowyard_cli.main import run_command
 from support.cli import SCRIPTED, flowyard
 
@@ -217,3 +217,56 @@ def test_a_document_comes_from_standard_input(folder: Path) -> None:
     ended = flowyard("run", "-", "-i", "topic=rain", "--json", cwd=folder, stdin=SCRIPTED)
     assert json.loads(ended.out)["status"] == "succeeded"
     assert flowyard("validate", "-", cwd=folder, stdin=BROKEN).out.startswith("<stdin>:9:49:")
+
+
+def test_assistant_prints_a_document_that_is_valid_here_and_passes_its_tests(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["assistant", "--model", "openai/gpt-4o-mini", "--usd", "0.75"]) == exits.OK
+    (folder / "assistant.yaml").write_text(document := capsys.readouterr().out)
+    assert 'llm: {"provider": "openai", "model": "gpt-4o-mini", "max_tokens": 16000}' in document
+    assert 'budget: {"usd": 0.75' in document
+    assert run_command(["validate", "assistant.yaml"]) == exits.OK
+    assert run_command(["test", "assistant.yaml"]) == exits.OK
+    assert "3 passed, 0 failed" in capsys.readouterr().out
+
+
+def test_assistant_names_the_models_that_the_machine_knows_and_no_key(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-canary")
+    monkeypatch.setenv("FLOWYARD_PRICES", '{"hosted_vllm/qwen3": {"input": 0.1, "output": 0.4}}')
+    assert run_command(["assistant", "--model", "hosted_vllm/other"]) == exits.OK
+    out = capsys.readouterr().out
+    assert "hosted_vllm/qwen3, any of anthropic" in out
+    assert "sk-canary" not in out
+    assert 'budget: {"tokens":' in out
+
+
+def test_assistant_says_that_the_small_model_is_too_small(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["assistant"]) == exits.OK
+    captured = capsys.readouterr()
+    assert "choose one with --model" in captured.err
+    assert '"provider": "local"' in captured.out
+
+
+@pytest.mark.parametrize("options", [["--model", "gpt-5"], ["--model", "openai/"], ["--usd", "0"], ["--usd", "x"]])
+def test_assistant_refuses_what_is_no_model_or_amount(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    try:
+        code = run_command(["assistant", *options])
+    except SystemExit as error:
+        code = int(error.code or 0)
+    assert code == exits.WRONG_INPUT
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "longest"), [("openai/gpt-4", 4096), ("gemini/gemini-2.5-pro", 16_000), ("x/y", 8000)]
+)
+def test_assistant_asks_for_no_longer_replies_than_its_model_can_write(
+    folder: Path, capsys: pytest.CaptureFixture[str], model: str, longest: int
+) -> None:
+    assert run_command(["assistant", "--model", model.replace("x/", "hosted_vllm/")]) == exits.OK
+    assert f'"max_tokens": {longest}}}' in capsys.readouterr().out

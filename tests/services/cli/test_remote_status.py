@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 
 from flowyard.access import KEY_RANDOM, new_key
 from flowyard.storage.agents import Agents, NewAgent
+from flowyard.storage.keys import Keys
 from flowyard.storage.pace import ModelPace, Waits
 from flowyard_cli.remote.address import Address, NoKey, NoStack, find_address
 from flowyard_embedded.faults import WrongVariable
@@ -111,6 +113,56 @@ async def test_a_key_is_shown_once_and_opens_what_it_is_for_until_it_is_revoked(
     assert f"the key with the id {key_id}, from FLOWYARD_API_KEY" in refused.err
     assert "flowyard keys create" in refused.err
     assert key not in refused.err
+
+
+async def test_a_key_has_its_limits_and_a_rotation_prints_another_secret(remote: Remote) -> None:
+    limits = ("--workflow", "b", "--workflow", "a", "--rate", "9", "--expires", "2d")
+    made = await remote.cli("keys", "create", "ci", "--scope", "run", "--scope", "write", *limits)
+    key = made.out.strip()
+    key_id = key.split("_")[1]
+    assert made.err.startswith(f"key 'ci' with the id {key_id} and the scopes run, write;")
+    listed = (await remote.cli("keys")).out
+    assert all(text in listed for text in ("a, b", " 9 ", "never", "valid until "))
+    rotated = await remote.cli("keys", "rotate", key_id, "--overlap", "1h", "--json")
+    new = json.loads(rotated.out)["key"]
+    assert new.split("_")[1] == key_id
+    for secret in (key, new):
+        assert (await remote.cli("runs", FLOWYARD_API_KEY=secret)).code == 0
+    assert "old secret until" in (await remote.cli("keys")).out
+    third = await remote.cli("keys", "rotate", key_id, "--overlap", "0s")
+    assert "the old one is invalid now" in third.err
+    for secret, code in ((key, 2), (new, 2), (third.out.strip(), 0)):
+        assert (await remote.cli("runs", FLOWYARD_API_KEY=secret)).code == code
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("create x --scope run --expires 2020-01-01", "should be in the future"),
+        ("create x --scope run --expires soon", "should be a duration such as 7d"),
+        ("create x --scope run --rate 0", "should be a number from 1 to"),
+        ("create x --scope admin --workflow a", "flowyard: a key with the scope `admin` is for all workflows"),
+        ("create x --scope run --workflow a/b", "workflows"),
+        ("rotate x", "argument ID: should be the id of a key: see `flowyard keys list`"),
+        (f"revoke fy_abcdefgh_{'s' * 40}", "argument ID: should be the id of a key: see `flowyard keys list`"),
+        ("rotate k7c2qmzd --overlap 91d", "should be a duration such as 24h"),
+        ("rotate k7c2qmzd --overlap 2027-01-01", "should be a duration such as 24h"),
+    ],
+)
+async def test_wrong_limits_of_keys_are_refused(remote: Remote, words: str, told: str) -> None:
+    ended = await remote.process("keys", *words.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert told in ended.err
+    assert "sss" not in ended.err
+
+
+async def test_an_expired_key_is_told_so(remote: Remote) -> None:
+    end = datetime.now(UTC) - timedelta(seconds=1)
+    _, key = await Keys(remote.database).create("ci", frozenset({"read"}), expires_at=end)
+    refused = await remote.cli("runs", FLOWYARD_API_KEY=key)
+    assert refused.code == 2
+    assert "'ci' expired on" in refused.err
+    assert "flowyard keys create" in refused.err
 
 
 async def test_what_the_api_would_not_take_is_no_internal_error(remote: Remote) -> None:

@@ -23,8 +23,8 @@ from flowyard_embedded.streams import make_safe, print_json, printable, put, say
 from support.cli import SCRIPTED, clean_environment
 
 RUN = ["run", "haiku.yaml", "-i", "topic=rain"]
-STEERING = "a\x1b]0;mine\x07b\x9b2Jc\rd\x7f\te\n"
-SEEN = "a\\x1b]0;mine\\x07b\\x9b2Jc\\x0dd\\x7f\te\n"
+STEERING = "a\x1b]0;mine\x07b\x9b2Jc\rd\x7f\te\u202ef\u2066\n"
+SEEN = "a\\x1b]0;mine\\x07b\\x9b2Jc\\x0dd\\x7f\te\\u202ef\\u2066\n"
 
 
 @pytest.fixture

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,9 +12,9 @@ import yaml
 
 from flowyard.runs.call_texts import CallTexts
 from flowyard.storage.database import Database, dumps
-from services.dashboard.chromium import BROWSER, Tab, open_tab
 from services.dashboard.conftest import Dashboard, apply
-from support.cli import clean_environment
+from support.chromium import BROWSER, Tab, open_tab
+from support.executors import plain_executor
 from support.wire.behaviour import Late, Text
 from support.wire.openai import openai_server
 from support.wire.server import Request
@@ -34,24 +30,6 @@ RUNS = "document.querySelectorAll('#runs tr[id^=run]').length"
 def replies(request: Request) -> Late:
     prompt = request.body["messages"][-1]["content"]
     return Late(Text("billing" if "Which category" in prompt else "<b>Thank you</b> for your message."), 0.5)
-
-
-@contextmanager
-def executor(database_url: str, nats_url: str) -> Iterator[None]:
-    env = clean_environment() | {
-        "FLOWYARD_DATABASE_URL": database_url,
-        "FLOWYARD_NATS_URL": nats_url,
-        "FLOWYARD_PORT": "0",
-        "FLOWYARD_DRAIN_S": "0",
-        "OPENAI_API_KEY": "sk-test",
-    }
-    program = str(Path(sys.executable).with_name("flowyard-executor"))
-    process = subprocess.Popen([program], env={**os.environ, **env}, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture
@@ -86,7 +64,7 @@ async def test_a_run_is_started_and_watched_to_its_end_without_a_reload(
         await tab.click("main form button")
         assert (await tab.run("location.pathname")).startswith("/runs/")
         await tab.run("window.isSame = true")
-        with executor(database_url, nats_url):
+        with plain_executor(database_url, nats_url):
             for state in ("running", "succeeded"):
                 await tab.until(f"document.querySelector('#run-head .badge.{state}')", seconds=60)
         await tab.until("document.documentElement.dataset.live == 'over'")

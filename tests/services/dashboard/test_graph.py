@@ -8,7 +8,7 @@ import pytest
 
 from flowyard.language.load import load_text
 from flowyard.language.workflow import END, START, Workflow
-from flowyard_dashboard.graph.drawing import HEIGHT, WIDTH, draw
+from flowyard.web.pages.graph.drawing import HEIGHT, WIDTH, draw
 from flowyard_dashboard.view import Rows, View, difference
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))

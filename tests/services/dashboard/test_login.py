@@ -6,7 +6,7 @@ import pytest
 from flowyard.control.parts import Control
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
-from flowyard_dashboard.session_guard import local_path
+from flowyard.web.pages.session_guard import local_path
 from services.dashboard.conftest import HAIKU, Dashboard, Starting, apply, submit
 
 PAGES = (
@@ -16,6 +16,7 @@ PAGES = (
     "/workflows/haiku/live",
     "/runs",
     "/runs/live",
+    "/receivers",
     "/metrics",
     "/openapi.json",
 )
@@ -138,7 +139,7 @@ async def test_only_our_own_pages_may_change_something(
         for path in ("/login", "/logout", f"/runs/{run_id}/cancel", "/workflows/haiku/runs"):
             answer = await foreign.post(path, data={"input.topic": "snow"})
             assert answer.status_code == 403
-            assert "didn&#39;t come from the dashboard" in answer.text
+            assert "didn&#39;t come from a page of Flowyard" in answer.text
     assert (await control.queue_measures.depths())["queued"] == 1
 
 

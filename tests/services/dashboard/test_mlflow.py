@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from flowyard_dashboard.pages import CONTENT_SECURITY_POLICY
+from flowyard.web.pages.headers import CONTENT_SECURITY_POLICY
 from flowyard_dashboard.settings import DashboardSettings
-from services.dashboard.chromium import BROWSER, open_tab
 from services.dashboard.conftest import Starting
+from support.chromium import BROWSER, open_tab
 
 SHOWN = "<!doctype html><title>m</title><h1>Experiments</h1><script>fetch('/ran')</script>"
 

@@ -11,7 +11,8 @@ import pytest
 from flowyard.control.cancel import cancel_run
 from flowyard.control.parts import Control
 from flowyard.storage.database import Database
-from flowyard_dashboard.assets import AssetsMissing, load_assets
+from flowyard.web.pages.assets import AssetsMissing, load_assets
+from flowyard.web.pages.site import Site
 from services.dashboard.conftest import HAIKU, apply, submit
 
 BAD = "<img src=x onerror=alert(1)>\"'</textarea></script>"
@@ -30,7 +31,7 @@ async def test_without_anything_pages_say_what_to_do(client: httpx.AsyncClient) 
 
 async def test_every_answer_has_the_strict_policy(client: httpx.AsyncClient, database: Database) -> None:
     await apply(database, HAIKU)
-    for path in ("/login", "/", "/workflows", "/workflows/haiku", "/runs", "/nowhere", "/health/live"):
+    for path in ("/login", "/", "/workflows", "/workflows/haiku", "/runs", "/receivers", "/nowhere", "/health/live"):
         answer = await client.get(path)
         assert answer.headers["content-security-policy"] == POLICY
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -42,7 +43,7 @@ async def test_no_page_has_anything_from_elsewhere_or_inline(
     client: httpx.AsyncClient, database: Database, control: Control
 ) -> None:
     run_id = await submit(control, await apply(database, HAIKU), topic="rain")
-    for path in ("/login", "/workflows", "/workflows/haiku", "/runs", f"/runs/{run_id}"):
+    for path in ("/login", "/workflows", "/workflows/haiku", "/runs", "/receivers", f"/runs/{run_id}"):
         page = (await client.get(path)).text
         for address in re.findall(r'(?:src|href|action|sse-connect|hx-get)="([^"]*)"', page):
             assert re.match(r"/(?!/)|#", address), address
@@ -69,7 +70,7 @@ def test_without_its_scripts_the_service_says_what_to_run(tmp_path: Path) -> Non
     for name in ("app.css", "app.js", "icon.svg"):
         (tmp_path / name).write_text("")
     with pytest.raises(AssetsMissing, match=r"need vendor/htmx\.min\.js: run `make setup`"):
-        load_assets(tmp_path)
+        load_assets(Site(ways=()), folder=tmp_path)
 
 
 def hostile() -> dict[str, Any]:
@@ -136,3 +137,25 @@ async def test_the_list_of_workflows_shows_how_their_runs_end(
     assert '<span class="badge queued">queued</span>' in page
     assert '<span class="count cancelled" title="cancelled">1' in page
     assert '<span class="count running" title="open">1' in page
+
+
+async def test_the_page_of_a_workflow_shows_when_its_schedules_fire(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    triggers = {
+        "mornings": {
+            "schedule": {"cron": "0 7 * * 1-5", "timezone": "Europe/Berlin"},
+            "inputs": {"topic": "{fire.date}"},
+        },
+        "often": {"schedule": {"every": "15m"}, "inputs": {"topic": "{fire.at}"}, "enabled": False},
+    }
+    await apply(database, {**HAIKU, "triggers": triggers})
+    page = (await client.get("/workflows/haiku")).text
+    assert "At 07:00 on Monday through Friday (Europe/Berlin) <code>0 7 * * 1-5</code>" in page
+    fires = re.findall(r'<time datetime="([^"]+)" title="\1">\w{3} ([\d-]+) 07:00:00 \+0[12]00</time>', page)
+    assert len(fires) == 5
+    assert all(instant.startswith(f"{day}T07:00:00+0") for instant, day in fires)
+    assert "Every 15 minutes" in page
+    assert "It is disabled, and fires nothing." in page
+    await apply(database, HAIKU)
+    assert "Schedules" not in (await client.get("/workflows/haiku")).text

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from flowyard.notify.secrets import split_secrets
 from flowyard.secrets.sealing import read_keys
-from flowyard_embedded.stack.keys import sealing_key
+from flowyard.webhooks.standard import Standard
+from flowyard_embedded.stack.keys import sealing_key, webhook_secret
 from flowyard_embedded.stack.place import Place
 from flowyard_embedded.stack.services import Ports, Surroundings, our_services
 
@@ -43,3 +45,24 @@ def test_only_services_that_seal_or_open_get_the_sealing_key(tmp_path: Path, *, 
     )
     key_files = {spec.name: spec.environment.get("FLOWYARD_SECRET_KEY_FILE") for spec in our_services(around)}
     assert key_files == {"executor-1": str(file), "gateway": str(file), "dashboard": str(file), "registry": None}
+
+
+def test_the_secret_of_notifications_is_made_once_for_those_who_sign_or_promise_it(tmp_path: Path) -> None:
+    file = webhook_secret(Place(tmp_path), {})
+    assert file is not None
+    made = file.read_text()
+    assert split_secrets(made) == (made.strip(),)
+    Standard((made.strip(),))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert webhook_secret(Place(tmp_path), {}) == file
+    assert file.read_text() == made
+    assert webhook_secret(Place(tmp_path), {"FLOWYARD_WEBHOOK_SECRET": "whsec_x"}) is None
+    ports = Ports(gateway=1, dashboard=2, registry=3, executors=(4,))
+    urls = lambda _: SecretStr("postgresql://x"), lambda _: SecretStr("nats://x")
+    around = Surroundings(tmp_path, ports, *urls, {}, webhook_secret=file)
+    files = {spec.name: spec.environment.get("FLOWYARD_WEBHOOK_SECRET_FILE") for spec in our_services(around)}
+    assert files == {"executor-1": None, "gateway": str(file), "dashboard": None, "registry": str(file)}
+    given = Surroundings(tmp_path, ports, *urls, {"FLOWYARD_WEBHOOK_SECRET": "whsec_x", "A_WEBHOOK_SECRET": "whsec_y"})
+    for variable, readers in (("FLOWYARD_WEBHOOK_SECRET", set()), ("A_WEBHOOK_SECRET", {"executor-1"})):
+        having = {spec.name for spec in our_services(given) if variable in spec.environment}
+        assert having == {"gateway", "registry"} | readers

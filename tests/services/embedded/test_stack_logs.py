@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
 
+from flowyard.tasks import cancel
 from flowyard_cli.logs.files import LogFiles
 from flowyard_cli.logs.line import LineFilter
 from flowyard_embedded.stack import leash
@@ -60,19 +61,21 @@ def main():
     {then}
 """
     (tmp_path / "talker.py").write_text(text)
-    environment = {"PYTHONPATH": f"{tmp_path}:{TESTS}", "PATH": os.defpath}
+    # That of the tests may name other sources than those that are installed.
+    places = (str(tmp_path), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")]))
+    environment = {"PYTHONPATH": os.pathsep.join(places), "PATH": os.defpath}
     return ServiceSpec("talker", leash.command(tmp_path, "talker", "talker"), environment, 1, 0, 0.5)
 
 
-@contextmanager
-def supervised(spec: ServiceSpec, output: StackOutput) -> Iterator[SupervisedService]:
+@asynccontextmanager
+async def supervised(spec: ServiceSpec, output: StackOutput) -> AsyncIterator[SupervisedService]:
     service = SupervisedService(spec, output, lambda: None)
     tasks = [asyncio.create_task(work) for work in (service.run(), output.watch())]
     try:
         yield service
     finally:
-        for task in tasks:
-            task.cancel()
+        # The process has ended then: one that is still there would be noticed in another test.
+        await cancel(tasks)
 
 
 def sizes_of(folder: Path, pattern: str) -> dict[str, int]:
@@ -95,7 +98,7 @@ async def test_full_files_are_put_aside_while_a_service_writes_and_no_line_is_lo
         target=LogFiles(tmp_path).follow, args=(LineFilter(), lambda line: follower.append(line.text), stop)
     )
     following.start()
-    with supervised(talker(tmp_path, pause_s=0.005), output):
+    async with supervised(talker(tmp_path, pause_s=0.005), output):
         await eventually(lambda: len(follower) >= LINES, 30)
         await eventually(lambda: len(shown.lines) >= LINES, 5)
     stop.set()
@@ -110,7 +113,7 @@ async def test_the_last_words_of_a_process_that_dies_are_in_its_log(
     tmp_path: Path, output: StackOutput, shown: Shown
 ) -> None:
     died = "sys.stderr.write('half a line'); sys.stderr.flush(); os.kill(os.getpid(), 9)"
-    with supervised(talker(tmp_path, pause_s=0, then=died), output):
+    async with supervised(talker(tmp_path, pause_s=0, then=died), output):
         await eventually(lambda: any("is started again" in line for line in shown.lines), 10)
     ends = [place for place, line in enumerate(shown.lines) if line == "half a line"]
     assert "has ended by itself" in shown.lines[ends[0] + 1]
@@ -119,7 +122,7 @@ async def test_the_last_words_of_a_process_that_dies_are_in_its_log(
 
 
 async def test_a_service_ends_when_its_supervisor_is_gone(tmp_path: Path, output: StackOutput) -> None:
-    with supervised(talker(tmp_path, pause_s=0), output) as service:
+    async with supervised(talker(tmp_path, pause_s=0), output) as service:
         await eventually(lambda: output.last_lines("talker"), 10)
         leashed, pid = service._leash, service.status().pid
         assert leashed is not None

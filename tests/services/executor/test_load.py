@@ -77,6 +77,10 @@ async def test_with_little_memory_nothing_is_claimed_until_the_executor_is_idle(
         load.act(of(85))
         assert (one.count("executor_memory_fraction"), one.count("executor_memory_limit_fraction")) == (0.85, 0.8)
         assert load.free(32) == 0
+        # Also where more than one may run while memory is short.
+        load._fewer = 2
+        assert load.free(32) == 0
+        load._fewer = 1
         may_go.set()
         await eventually(lambda: not one.parts.running)
         load.act(of(85))
@@ -181,9 +185,14 @@ async def test_a_busy_executor_makes_room_for_it(yard: Yard, wire: WireModel, ot
     busy = [await yard.submit(name, topic=str(number)) for number in range(others)]
     async with executing(yard, poll_s=0.1, sweep_s=0.1) as one:
         await eventually(lambda: wire.calls["first"] == others)
+        load = one.parts.load
+        # It claims nothing while the run becomes a suspect.
+        load.act(of(85))
         suspect = await yard.submit(name, topic="suspect")
         await lost_twice(yard, suspect)
-        await eventually(lambda: one.parts.load.free(32) == 0)
+        load.act(of(10))
+        load._fewer_until = 0
+        await eventually(lambda: load.free(32) == 0)
         may_go.set()
         ended = [await yard.ended(run_id) for run_id in [suspect, *busy]]
     assert {run.status for run in ended} == {"succeeded"}
@@ -204,3 +213,15 @@ async def test_runs_that_are_executed_alone_do_not_make_room_for_each_other(yard
         may_go.set()
         assert {(await yard.ended(run_id)).status for run_id in suspects} == {"succeeded"}
         assert one.count("runs_claimed_total") == 2
+
+
+async def test_other_runs_have_their_turn_between_two_suspects(yard: Yard, wire: WireModel) -> None:
+    name = await yard.apply(CHAIN)
+    suspects = [await yard.submit(name, topic=f"suspect {number}") for number in range(3)]
+    for run_id in suspects:
+        await lost_twice(yard, run_id)
+    other = await yard.submit(name, topic="other")
+    async with executing(yard, poll_s=0.1, sweep_s=0.1):
+        ended = [await yard.ended(run_id) for run_id in [*suspects, other]]
+    first, second, *_ = sorted(ended, key=lambda run: run.finished_at or run.created_at)
+    assert (first.id, second.id) == (suspects[0], other)

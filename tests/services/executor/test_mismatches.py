@@ -12,7 +12,7 @@ import pytest
 
 from flowyard.runs.run import Step
 from flowyard_executor import mismatches
-from flowyard_executor.main import _app
+from flowyard_executor.main import executor_app
 from support.attempts import WireModel, held
 from support.executors import Yard
 from support.in_process import InProcess, executing
@@ -41,7 +41,7 @@ async def record(yard: Yard, run_id: UUID) -> list[Step]:
 
 async def readiness(executor: InProcess) -> tuple[int, dict[str, str]]:
     """The status, and the failed checks."""
-    transport = httpx.ASGITransport(app=_app(executor.parts))
+    transport = httpx.ASGITransport(app=executor_app(executor.parts))
     async with httpx.AsyncClient(transport=transport, base_url="http://executor") as client:
         answer = await client.get("/health/ready")
     return answer.status_code, {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}

@@ -13,7 +13,7 @@ from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens, WorkQueued
 from flowyard.control.live import Live
 from flowyard.runs.events import StepId, Token
 from flowyard_executor.followers import FOLLOWED_S
-from flowyard_executor.tokens import TokenStream
+from flowyard_executor.tokens import TokenStream, gather_s
 from support.attempts import WireModel
 from support.executors import Yard
 from support.in_process import InProcess, executing
@@ -107,7 +107,7 @@ async def test_who_comes_in_the_middle_of_a_reply_gets_the_text_so_far_and_then_
             await eventually(lambda: text_of(early, "first"))
             before = list(early)
             async with following(yard, one, run_id) as late:
-                await eventually(lambda: text_of(late, "first") == text_of(before, "first"))
+                await eventually(lambda: text_of(late, "first") == text_of(early, "first"))
                 go.set()
                 await yard.ended(run_id)
                 for tokens in (early, late):
@@ -196,3 +196,18 @@ async def test_a_long_text_is_published_in_parts_and_forgotten_when_its_step_has
     published = len(sent.messages)
     tokens.publish_again(run_id)
     assert len(sent.messages) == published
+
+
+async def test_the_first_piece_of_a_text_is_published_at_once_and_the_others_together() -> None:
+    sent, run_id, step = Sent(), uuid4(), StepId("write", 1)
+    tokens = TokenStream(sent)  # type: ignore[arg-type]  # the part of it that is used
+    for offset, piece in enumerate("abc"):
+        tokens.add(run_id, 1, Token(step, piece, 1, offset))
+    assert [(message.offset, message.text) for message in sent.messages] == [(0, "a")]
+    await eventually(lambda: len(sent.messages) > 1)
+    assert [(message.offset, message.text) for message in sent.messages] == [(0, "a"), (1, "bc")]
+
+
+def test_tokens_are_gathered_for_longer_while_many_runs_are_streamed_but_never_long() -> None:
+    assert gather_s(1) == 0.03
+    assert gather_s(1) < gather_s(20) < gather_s(50) < gather_s(1000) == 0.1

@@ -37,6 +37,7 @@ def _no_parts() -> RegistryParts:
         "metrics": Metrics(service="registry", version="0"),
         "shutting_down": asyncio.Event(),
         "keys": _Keys(),
+        "sessions": _Sessions(),
     }
     return RegistryParts(**values)
 
@@ -44,6 +45,10 @@ def _no_parts() -> RegistryParts:
 class _Keys:
     verify = None
     verify_scraper = None
+
+
+class _Sessions:
+    find = None
 
 
 if __name__ == "__main__":

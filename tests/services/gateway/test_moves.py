@@ -36,6 +36,22 @@ config:
   llm: {provider: scripted}
 """
 
+HELPER = """\
+flow: {name: helper}
+state:
+  fields:
+    messages: {type: 'list[message]', required: true}
+    language: {type: str, default: en}
+    reply: message
+nodes:
+  - {id: answer, history: messages, system: 'Answer in {language}.', outputs: [reply]}
+config:
+  llm: {provider: scripted}
+triggers:
+  talk:
+    chat: {caller_tools: true}
+"""
+
 pytestmark = pytest.mark.usefixtures("poem")
 
 
@@ -193,6 +209,22 @@ async def test_a_fork_with_other_inputs_keeps_what_does_not_read_them(
     assert [step.node for step in await History(database).steps((await hands.take()).run_id)] == ["draft"]
     wrong = await fork(client, origin.run_id, inputs={"lines": "five"})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_inputs")
+
+
+async def test_a_fork_with_other_inputs_offers_the_same_tools(
+    client: httpx.AsyncClient, hands: Hands, database: Database
+) -> None:
+    await apply(database, HELPER)
+    offer = {"tools": [{"type": "function", "function": {"name": "weather"}}], "tool_choice": "auto"}
+    given = {"messages": [{"role": "user", "content": "Rain?"}], "_caller": offer}
+    submitted = await client.post("/v1/workflows/helper/runs", json={"inputs": given})
+    assert submitted.status_code == 202, submitted.text
+    origin = await hands.take()
+    forked = await fork(client, origin.run_id, inputs={"language": "de"})
+    assert forked.status_code == 202, forked.text
+    first, second = json.loads(origin.inputs), json.loads((await hands.take()).inputs)
+    assert first["_caller"]["tools"][0]["function"]["name"] == "weather"
+    assert second == {**first, "language": "de"}
 
 
 async def test_a_fork_by_another_revision_keeps_what_would_do_the_same_again(

@@ -48,7 +48,7 @@ async def test_a_workflow_is_applied_and_run_through_one_address(both: Gateway) 
 
 async def test_the_registry_decides_who_may_what(both: Gateway) -> None:
     refused = await both.client.put("/v1/workflows/poem", content=POEM)
-    assert (refused.status_code, refused.json()["needed_scope"]) == (403, "admin")
+    assert (refused.status_code, refused.json()["needed_scope"]) == (403, "write")
 
 
 async def test_problems_come_through_as_they_are(both: Gateway) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 from typing import Any
 
@@ -254,3 +255,68 @@ async def test_a_run_uses_the_newest_revision_at_once(client: httpx.AsyncClient,
     await submit(client)
     await apply(database, POEM.replace("Draft {topic}", "Sketch {topic}"))
     assert (await submit(client))["revision"] == 2
+
+
+HOOK: dict[str, Any] = {"url": "https://example.com/hooks?a=b"}
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+async def test_a_caller_names_receivers_of_the_end_of_its_run(
+    starting: Starting, hands: Hands, database: Database
+) -> None:
+    async with starting(webhook_secret=SECRET) as gateway:
+        failed = {"url": "http://hooks.lan/", "status": ["failed"], "include": "none"}
+        run = await submit(gateway.client, {**RAIN, "on_finish": [HOOK, failed]})
+        await hands.succeed(await hands.take(), {"poem": "p"})
+        rows = await database.rows("SELECT n.run_id, r.on_finish FROM notifications n JOIN runs r ON r.id = n.run_id")
+    [row] = rows
+    assert str(row["run_id"]) == run["id"]
+    assert [each["url"] for each in row["on_finish"]] == [HOOK["url"], failed["url"]]
+
+
+async def test_receivers_of_a_document_and_of_a_caller_add_up(starting: Starting, database: Database) -> None:
+    document = poem_with("topic: {type: str, required: true}")
+    await apply(database, document + "\non_finish: [{url: 'https://example.com/own', auth: none}]")
+    async with starting(webhook_secret=SECRET) as gateway:
+        await submit(gateway.client, {**RAIN, "on_finish": [HOOK]})
+        fork_of = (await submit(gateway.client))["id"]
+        await gateway.client.post(f"/v1/runs/{fork_of}/fork", json={})
+    rows = await database.rows("SELECT on_finish FROM runs ORDER BY id")
+    urls = [[each["url"] for each in row["on_finish"]] for row in rows]
+    assert urls == [["https://example.com/own", HOOK["url"]], ["https://example.com/own"], ["https://example.com/own"]]
+
+
+async def test_receivers_are_refused_where_nothing_can_sign_for_them(client: httpx.AsyncClient) -> None:
+    response = await client.post(RUNS, json={**RAIN, "on_finish": [HOOK]})
+    assert (response.status_code, response.json()["code"]) == (422, "missing_webhook_secret")
+    assert "FLOWYARD_WEBHOOK_SECRET isn't set" in response.json()["detail"]
+    assert (await client.get("/v1/runs")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("ftp://example.com", "must begin with http:// or https://"),
+        ("https://me:secret@example.com", "contains a user or a password"),
+        ("https://exämple.com", "contains the character U+00E4"),
+        ("https://", "must be an address with a host"),
+    ],
+)
+async def test_an_unusable_url_of_a_receiver_is_refused(client: httpx.AsyncClient, url: str, why: str) -> None:
+    content = json.dumps({**RAIN, "on_finish": [{"url": url}]})
+    response = await client.post(RUNS, content=content, headers=JSON)
+    assert response.status_code == 422
+    [problem] = response.json()["problems"]
+    assert problem["where"] == "body.on_finish.0.url"
+    assert why in problem["message"]
+
+
+async def test_other_receivers_with_the_same_key_are_another_request(starting: Starting, database: Database) -> None:
+    async with starting(webhook_secret=SECRET) as gateway:
+        first = await submit(gateway.client, headers=once())
+        # As clients of the release before send it, and as ours do that name nobody.
+        for same_request in (RAIN, {**RAIN, "on_finish": None}, {**RAIN, "on_finish": []}):
+            assert (await submit(gateway.client, same_request, once()))["id"] == first["id"]
+        other = await gateway.client.post(RUNS, json={**RAIN, "on_finish": [HOOK]}, headers=once())
+    assert other.json()["code"] == "idempotency_mismatch"
+    assert await database.value("SELECT count(*) FROM runs") == 1

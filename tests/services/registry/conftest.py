@@ -13,6 +13,8 @@ from flowyard.storage.database import Database
 from flowyard_registry.main import run_registry
 from flowyard_registry.settings import RegistrySettings
 from services.conftest import Service, starter
+from support.schedule_office import Office, opened_office
+from support.servers import Postgres
 
 Registry: TypeAlias = Service
 Starting: TypeAlias = Callable[..., AbstractAsyncContextManager[Registry]]
@@ -39,3 +41,9 @@ async def registry(starting: Starting) -> AsyncIterator[Registry]:
 @pytest.fixture
 def client(registry: Registry) -> httpx.AsyncClient:
     return registry.client
+
+
+@pytest.fixture
+async def office(postgres: Postgres, template_database: str, nats_url: str) -> AsyncIterator[Office]:
+    async with opened_office(postgres, template_database, nats_url) as office:
+        yield office

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -21,7 +21,9 @@ class AnthropicDialect:
     def whole(self, request: Request, reply: Reply) -> Any:
         tool = _forced_tool(request)
         content = _tool_use(tool, json.loads(reply.text)) if tool else {"type": "text", "text": reply.text}
-        return _message(request, reply) | {"content": [content], "stop_reason": _stop_reason(reply, tool)}
+        calls = [_tool_use(name, given, i) for i, (name, given) in enumerate(reply.calls)]
+        blocks = [content, *calls] if reply.text else calls
+        return _message(request, reply) | {"content": blocks, "stop_reason": _stop_reason(reply, tool)}
 
     def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         tool = _forced_tool(request)
@@ -39,6 +41,7 @@ class AnthropicDialect:
             pieces,
             [
                 _event("content_block_stop", index=0),
+                *_blocks_of_calls(reply),
                 _event("message_delta", delta=stop, usage={"output_tokens": reply.tokens_out}),
                 _event("message_stop"),
             ],
@@ -79,7 +82,18 @@ def _message(request: Request, reply: Reply) -> dict[str, Any]:
 
 
 def _stop_reason(reply: Reply, tool: str | None) -> str:
-    return {"length": "max_tokens", "refused": "refusal"}.get(reply.ending, "tool_use" if tool else "end_turn")
+    ended = "tool_use" if tool or reply.calls else "end_turn"
+    return {"length": "max_tokens", "refused": "refusal"}.get(reply.ending, ended)
+
+
+def _blocks_of_calls(reply: Reply) -> Iterator[str]:
+    for number, (name, given) in enumerate(reply.calls):
+        index, text = number + 1, json.dumps(given)
+        yield _event("content_block_start", index=index, content_block=_tool_use(name, {}, number))
+        for at in range(0, len(text), 5):
+            delta = {"type": "input_json_delta", "partial_json": text[at : at + 5]}
+            yield _event("content_block_delta", index=index, delta=delta)
+        yield _event("content_block_stop", index=index)
 
 
 def _forced_tool(request: Request) -> str | None:
@@ -88,8 +102,8 @@ def _forced_tool(request: Request) -> str | None:
     return choice.get("name") if choice.get("type") == "tool" else None
 
 
-def _tool_use(name: str, value: Any) -> dict[str, Any]:
-    return {"type": "tool_use", "id": "toolu_1", "name": name, "input": value}
+def _tool_use(name: str, value: Any, number: int = 1) -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": value}
 
 
 def _event(kind: str, **fields: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 class Text:
     """A reply. Streamed, it comes word by word. Unless `counted`, OpenAI's dialect says no usage, like some servers.
 
-    `ending`: in the provider's own form; each provider has some of them.
+    `ending`: in the provider's own form; each provider has some of them. `calls`: of tools, names and arguments.
     """
 
     text: str
@@ -22,6 +22,7 @@ class Text:
     cached: int = 0
     counted: bool = True
     ending: Literal["stop", "length", "refused", "filtered"] = "stop"
+    calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Json:
     cached: int = 0
     counted: bool = True
     ending: Literal["stop"] = "stop"
+    calls: tuple[()] = ()
 
     @property
     def text(self) -> str:

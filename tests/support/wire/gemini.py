@@ -23,12 +23,12 @@ class GeminiDialect:
         return request.path.endswith(":streamGenerateContent")
 
     def whole(self, request: Request, reply: Reply) -> Any:
-        return _candidate(reply.text, _FINISH[reply.ending]) | _facts(request, reply)
+        return _candidate(reply.text, _FINISH[reply.ending], reply) | _facts(request, reply)
 
     def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         assert request.query.get("alt") == "sse"
         *first, last = [_candidate(word) for word in words]
-        end = _candidate("", _FINISH[reply.ending]) | _facts(request, reply)
+        end = _candidate("", _FINISH[reply.ending], reply) | _facts(request, reply)
         return [], [_event(chunk) for chunk in (*first, last)], [_event(end)]
 
     def event(self, value: Any) -> str:
@@ -45,8 +45,10 @@ def gemini_server(
     return serve(GeminiDialect(), replies, host=host, port=port)
 
 
-def _candidate(text: str, finish: str | None = None) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+def _candidate(text: str, finish: str | None = None, reply: Reply | None = None) -> dict[str, Any]:
+    calls = [{"functionCall": {"name": name, "args": given}} for name, given in (reply.calls if reply else ())]
+    parts = [*([] if calls and not text else [{"text": text}]), *calls]
+    candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": 0}
     return {"candidates": [candidate | ({"finishReason": finish} if finish else {})]}
 
 

@@ -26,12 +26,14 @@ class OllamaDialect:
     def whole(self, request: Request, reply: Reply) -> Any:
         if _is_openai(request):
             return self.openai.whole(request, reply)
-        return _message(request, reply.text) | _facts(reply)
+        return _message(request, reply.text, reply) | _facts(reply)
 
     def stream(self, request: Request, reply: Reply, words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         if _is_openai(request):
             return self.openai.stream(request, reply, words)
         pieces = [_line(_message(request, word) | {"done": False}) for word in words]
+        if reply.calls:
+            pieces.append(_line(_message(request, "", reply) | {"done": False}))
         return [], pieces, [_line(_message(request, "") | _facts(reply))]
 
     def event(self, value: Any) -> str:
@@ -52,11 +54,12 @@ def _is_openai(request: Request) -> bool:
     return request.path.startswith("/v1/")
 
 
-def _message(request: Request, text: str) -> dict[str, Any]:
+def _message(request: Request, text: str, reply: Reply | None = None) -> dict[str, Any]:
+    calls = [{"function": {"name": name, "arguments": given}} for name, given in (reply.calls if reply else ())]
     return {
         "model": request.body["model"],
         "created_at": "2026-01-01T00:00:00.000000Z",
-        "message": {"role": "assistant", "content": text},
+        "message": {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -21,7 +21,10 @@ class OpenAIDialect:
         return bool(request.body.get("stream"))
 
     def whole(self, request: Request, reply: Reply) -> Any:
-        message = {"role": "assistant", "content": None, "refusal": None} | _said(reply, reply.text)
+        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None} | _said(reply, reply.text)
+        if reply.calls:
+            message["content"] = reply.text or None
+            message["tool_calls"] = [_call(i, name, json.dumps(given)) for i, (name, given) in enumerate(reply.calls)]
         choice = {"index": 0, "message": message, "logprobs": None} | _ending(reply)
         usage = {"usage": _usage(reply)} if reply.counted else {}
         return _object(request, "chat.completion") | {"choices": [choice]} | usage
@@ -33,6 +36,7 @@ class OpenAIDialect:
         )
         before = [_event(head | _delta({"role": "assistant", "content": ""}))]
         pieces = [_event(head | _delta(_said(reply, word))) for word in words]
+        pieces += [_event(head | _delta({"tool_calls": [piece]})) for piece in _pieces_of_calls(reply)]
         last = {"choices": [{"index": 0, "delta": {}, "logprobs": None} | _ending(reply)]}
         return before, pieces, [_event(head | last), *usage, "data: [DONE]\n\n"]
 
@@ -69,7 +73,19 @@ def _ending(reply: Reply) -> dict[str, Any]:
     if reply.ending == "filtered":
         results = {"hate": {"filtered": True, "severity": "high"}, "violence": {"filtered": False, "severity": "safe"}}
         return {"finish_reason": "content_filter", "content_filter_results": results}
-    return {"finish_reason": "length" if reply.ending == "length" else "stop"}
+    return {"finish_reason": "length" if reply.ending == "length" else "tool_calls" if reply.calls else "stop"}
+
+
+def _call(number: int, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _pieces_of_calls(reply: Reply) -> Iterator[dict[str, Any]]:
+    for number, (name, given) in enumerate(reply.calls):
+        yield {"index": number} | _call(number, name, "")
+        text = json.dumps(given)
+        for at in range(0, len(text), 5):
+            yield {"index": number, "function": {"arguments": text[at : at + 5]}}
 
 
 def _usage(reply: Reply) -> dict[str, Any]:

@@ -59,7 +59,7 @@ async def test_the_schema_is_in_the_prompt_that_is_sent_and_logged() -> None:
     nodes = "- {id: a, prompt: go, outputs: [p], llm: {provider: openai, model: m}}"
     outcome = await run(document("", fields="p: int", nodes=nodes), {}, model=Answering(seven), log_prompts=True)
     (message,) = outcome.calls[0].messages
-    assert message.content.startswith('go\n\nReply with nothing but JSON that fits this schema:\n{"type": "object"')
+    assert message.text.startswith('go\n\nReply with nothing but JSON that fits this schema:\n{"type": "object"')
     assert outcome.of(ModelCalled)[0].messages == ({"role": "user", "content": message.content},)
 
 

@@ -72,58 +72,6 @@ async def test_retry_after_is_waited_for() -> None:
     assert outcome.sleeps == [17.0]
 
 
-_FALLBACKS = ", llm: {provider: openai, model: one, fallbacks: [{model: gpt-two}, {provider: ollama, model: three}]}"
-
-
-async def test_fallbacks_are_called_in_order_until_one_answers() -> None:
-    outcome = await run(_one(_FALLBACKS), replies={"a": [_LIMITED, {"error": "model_refused"}, "third"]})
-    assert outcome.result.outputs == {"a": "third"}
-    assert [str(call.settings) for call in outcome.calls] == ["openai/one", "openai/gpt-two", "ollama/three"]
-    assert outcome.sleeps == []
-    assert [event.error.code if event.error else None for event in outcome.of(ModelCalled)] == [
-        "rate_limited",
-        "model_refused",
-        None,
-    ]
-
-
-async def test_where_all_models_fail_the_step_comes_back_to_them_if_one_is_worth_it() -> None:
-    refused = {"error": "model_refused"}
-    outcome = await run(_one(_FALLBACKS), replies={"a": [refused, _LIMITED, refused, "ok"]})
-    assert outcome.result.outputs == {"a": "ok"}
-    assert [e.error.code for e in outcome.of(RetryScheduled)] == ["rate_limited"]
-    outcome = await run(_one(_FALLBACKS), replies={"a": refused})
-    assert _error(outcome) == ("model_refused", "a")
-    assert outcome.result.error is not None
-    assert outcome.result.error.message.startswith("ollama/three")
-    assert len(outcome.calls) == 3
-
-
-@pytest.mark.parametrize(
-    ("pauses", "waited"),
-    [
-        ((3600, 17, None), [17.0]),
-        ((None, 17, 30), [17.0]),
-        ((None, None, 17), [17.0]),
-        ((3600, 3600, 3600), []),
-        ((None, 3600, None), [1.0]),
-        ((3600, None, 3600), [1.0]),
-    ],
-)
-async def test_the_shortest_pause_that_a_model_or_a_fallback_demands_is_waited_for(
-    pauses: tuple[float | None, ...], waited: list[float]
-) -> None:
-    left = dict(zip(("one", "gpt-two", "three"), pauses, strict=True))
-
-    async def limited(call: ModelCall) -> str:
-        model = call.settings.model
-        if model in left:
-            raise RateLimited("slow down", provider="p", model=model, retry_after=left.pop(model))
-        return "ok"
-
-    assert (await run(_one(_FALLBACKS), model=Answering(limited))).sleeps == waited
-
-
 def _branches(on_error: str) -> str:
     """`s` forks to `a` and to `b`, which fails; they meet in `j`. `rescue` comes last, and after no failure."""
     return document(

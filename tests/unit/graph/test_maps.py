@@ -36,7 +36,7 @@ def _map(options: str = "", *, after: str = "END", names: str = "", edges: str =
 
 
 async def _echo(call: ModelCall) -> str:
-    return call.messages[-1].content.removeprefix("do ")
+    return call.messages[-1].text.removeprefix("do ")
 
 
 async def test_results_come_in_the_order_of_the_items_although_later_ones_finish_first() -> None:

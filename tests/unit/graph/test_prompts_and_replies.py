@@ -321,8 +321,8 @@ async def test_an_invalid_reply_goes_back_with_what_is_wrong_until_it_fits() -> 
     second, third = outcome.calls[1].messages, outcome.calls[2].messages
     assert [m.role for m in second] == ["user", "assistant", "user"]
     assert second[1].content == "seven"
-    assert "expected int, got str 'seven'" in second[2].content
-    assert json.dumps(outcome.calls[0].schema) in second[2].content
+    assert "expected int, got str 'seven'" in second[2].text
+    assert json.dumps(outcome.calls[0].schema) in second[2].text
     assert third[1].content == "8.5"
     assert len(third) == 3
     assert [e.error.reply for e in outcome.of(RetryScheduled)] == ["seven", "8.5"]

@@ -247,6 +247,23 @@ async def test_a_replay_emits_nothing_and_reads_the_end_of_each_step_from_its_ro
     assert (again.events, model.calls) == ([], [])
 
 
+async def test_what_branches_wrote_before_they_parted_is_merged_once_after_a_snapshot_too() -> None:
+    edges = """
+    - {from: START, to: [a, b]}
+    - {from: a, to: [c, d]}
+    - {from: [b, c, d], to: j}
+    - {from: j, to: END}
+    """
+    nodes = "\n".join(f"- {{id: {name}, set: {{log: {name}}}}}" for name in "abcd")
+    graph = compiled(document("j", edges, nodes=nodes, fields="log: {type: 'list[str]', reduce: append, default: []}"))
+    whole = Recording()
+    result = await play(graph, whole, Paced({}, 1))
+    assert sorted(result.state["log"]) == ["a", "b", "c", "d"]
+    for seq in [step.seq for step in whole.steps.values()]:
+        taken = Recording({place: step for place, step in whole.steps.items() if step.seq <= seq})
+        assert (await play(graph, taken, Paced({}, 1), through_seq=seq)).state == result.state
+
+
 async def test_a_fork_of_a_run_changes_what_a_step_sees_and_not_what_was_before() -> None:
     recording = Recording()
     text = document("a", nodes="- {id: b, prompt: 'b after {a}', outputs: [b]}", fields="b: str")

@@ -23,7 +23,7 @@ ASKING = """
 
 async def test_prompts_have_the_secret_and_events_do_not() -> None:
     async def answer(call: ModelCall) -> str:
-        return " ".join(message.content for message in call.messages)
+        return " ".join(message.text for message in call.messages)
 
     text = document("", fields=f"said: str\n{FIELDS.strip()}", nodes=ASKING)
     outcome = await run(text, {"token": SECRET}, model=Answering(answer), log_prompts=True)
@@ -51,7 +51,7 @@ async def test_json_that_spells_a_secret_oddly_is_masked_once_it_is_read() -> No
 
 async def test_each_item_of_a_map_has_the_secret() -> None:
     async def answer(call: ModelCall) -> str:
-        return call.messages[-1].content
+        return call.messages[-1].text
 
     node = "- {id: each, prompt: '{item} {token}', outputs: [texts]}"
     edges = """

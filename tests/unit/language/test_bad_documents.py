@@ -25,6 +25,7 @@ WARNINGS = {
     "server-only",
     "unread-input",
     "unwritten-field",
+    "open-webhook",
 }
 MADE_HERE = {"document-too-large", "not-utf8", "too-many-problems", "unknown-price", "variable-not-allowed"}
 """Codes of documents that are better made than kept, or that depend on the installation."""

@@ -82,9 +82,14 @@ WORDS = [
     "on_error", "goto", "from", "to", "routes", "condition", "logic", "if", "else", "loop", "until",
     "condition_field", "max_iterations", "exit_to", "parallel", "items_field", "target_node", "collect_field",
     "item", "provider", "model", "temperature", "fallbacks", "execution", "storage", "observability", "mlflow",
-    "webhook", "triggers", "expect", "replies", "calls", "error", "START", "END", "str", "int", "float", "bool",
+    "webhook", "on_finish", "url", "status", "include", "triggers", "path", "kind", "github",
+    "secret", "${env:A_TOKEN}", "auth", "none", "when", "wait",
+    "reply", "text", "failed", "token", "telegram",
+    "limits", "body", "rate", "10/s", "payload", "headers", "query", "enabled", "expect", "replies", "calls",
+    "error", "START", "END", "str", "int", "float", "bool",
     "list", "dict", "object", "any", "null", "true", "false", "yes", "on", "list[int]", "dict[str,int]", "write",
     "topic", "poem", "fail", "continue", "enum", "min", "max", "pattern", "min_items", "max_items", "result", "date",
+    "format", "workflow",
     "datetime", "'a' | 'b'", "5m", "(a+", "2026-01-31",
 ]  # fmt: skip
 leaves = st.one_of(

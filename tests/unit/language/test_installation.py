@@ -100,8 +100,10 @@ def test_each_variable_of_the_table_of_keys_may_be_named() -> None:
 
 def test_variables_are_allowed_by_name_or_pattern() -> None:
     variables = read_variables("TEAM_*, SEARCH_TOKEN")
-    names = ("TEAM_KEY", "SEARCH_TOKEN", "OPENAI_API_KEY", "MY_TEAM_KEY", "team_key")
+    names = ("TEAM_KEY", "SEARCH_TOKEN", "OPENAI_API_KEY", "MY_TEAM_KEY", "team_key", "SEARCH_TOKEN_OLD")
     assert [name for name in names if variables.allow(name)] == ["TEAM_KEY", "SEARCH_TOKEN"]
+    # Ours give access to our servers.
+    assert [name for name in ("FLOWYARD_TOKEN", "Flowyard_Token") if read_variables("*").allow(name)] == []
     for text in ("A,,B", "A B", "[A-Z]*", "A?"):
         with pytest.raises(ValueError, match="should be names"):
             read_variables(text)

@@ -124,7 +124,9 @@ def json_document(prompt: str) -> str:
 def test_json_may_spell_a_character_as_two_halves() -> None:
     loaded = load_text(json_document("\U0001f600 {topic} \\ud83d\\ude00"), "x.yaml")
     assert loaded.workflow is not None
-    assert prompt_node(loaded.workflow, "write").prompt.text == "\U0001f600 {topic} \\ud83d\\ude00"
+    prompt = prompt_node(loaded.workflow, "write").prompt
+    assert prompt is not None
+    assert prompt.text == "\U0001f600 {topic} \\ud83d\\ude00"
 
 
 def test_a_problem_behind_two_halves_is_placed_where_it_stands() -> None:

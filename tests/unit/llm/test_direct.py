@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,72 @@ async def test_no_error_spells_a_secret_header(models: Models) -> None:
         with pytest.raises(ModelError) as caught:
             await models.reply(call_of(server.url, extra=HEADERS))
     assert "a-secret-of-the-team" not in str(caught.value)
+
+
+async def test_each_call_has_the_address_key_and_headers_of_its_own_settings() -> None:
+    """What is remembered of one call is never used for another."""
+    environ = {"A_API_KEY": "sk-a-0123456789", "B_API_KEY": "sk-b-0123456789", "OPENAI_API_KEY": "sk-o-0123456789"}
+    async with (
+        OPENAI.serve([Text("hi")]) as server,
+        OPENAI.serve([Text("hi")]) as other,
+        open_models(environ) as models,
+    ):
+        usual = ModelSettings("hosted_vllm", "gpt-5", api_base=server.url, api_key_env="A_API_KEY", max_tokens=9)
+        variants = [
+            usual,
+            replace(usual, api_key_env="B_API_KEY"),
+            replace(usual, provider="openai"),
+            replace(usual, model="gpt-4o"),
+            replace(usual, api_base=other.url),
+            replace(usual, api_key_env=None, provider="openai"),
+            replace(usual, extra={"headers": {"X-Team": "one"}}),
+            replace(usual, extra={"headers": {"X-Team": "two"}}),
+            replace(usual, extra={"headers": {"X-Group": "two"}}),
+            replace(usual, extra={"extra_headers": {"authorization": "Basic b25l"}}),
+            replace(usual, extra={"extra_headers": {"X-API-Key": "one"}}),
+        ]
+        for settings in variants * 2:
+            await models.reply(ModelCall("write", settings, MESSAGES))
+    names = "authorization", "x-team", "x-group"
+    parts = "model", "max_tokens", "max_completion_tokens"
+    sent = [
+        (*(request.headers.get(name) for name in names), *(request.body.get(name) for name in parts))
+        for request in server.requests
+    ]
+    of_a, of_b, of_openai = (f"Bearer {key}" for key in environ.values())
+    assert sent == 2 * [
+        (of_a, None, None, "gpt-5", 9, None),
+        (of_b, None, None, "gpt-5", 9, None),
+        (of_a, None, None, "gpt-5", None, 9),
+        (of_a, None, None, "gpt-4o", 9, None),
+        (of_openai, None, None, "gpt-5", None, 9),
+        (of_a, "one", None, "gpt-5", 9, None),
+        (of_a, "two", None, "gpt-5", 9, None),
+        (of_a, None, "two", "gpt-5", 9, None),
+        ("Basic b25l", None, None, "gpt-5", 9, None),
+        (None, None, None, "gpt-5", 9, None),
+    ]
+    assert len(other.requests) == 2
+
+
+async def test_each_reply_is_masked_with_the_secrets_of_its_own_call() -> None:
+    environ = {"A_API_KEY": "sk-a-0123456789", "B_API_KEY": "sk-b-0123456789", "C_TOKEN": "token-0123456789"}
+    spoken = " ".join(environ.values())
+    async with OPENAI.serve([Text(spoken)]) as server, open_models(environ) as models:
+        calls = [
+            call_of(server.url, api_key_env="A_API_KEY"),
+            call_of(server.url, api_key_env="B_API_KEY"),
+            # Of a header that doesn't sound secret, only what it refers to is a secret.
+            call_of(server.url, api_key_env="A_API_KEY", extra={"headers": {"X-Team": "token-0123456789"}}),
+            call_of(server.url, api_key_env="A_API_KEY", extra={"headers": {"X-Team": "${env:C_TOKEN}"}}),
+        ]
+        replies = [(await models.reply(call)).text for call in calls * 2]
+    assert replies == 2 * [
+        "*** sk-b-0123456789 token-0123456789",
+        "sk-a-0123456789 *** token-0123456789",
+        "*** sk-b-0123456789 token-0123456789",
+        "*** sk-b-0123456789 ***",
+    ]
 
 
 async def test_a_reply_may_not_be_larger_than_the_setting_says() -> None:

@@ -62,6 +62,11 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
         list(events.feed(b"x"))
 
 
+def test_a_stream_may_be_longer_than_a_line_may() -> None:
+    line = "x" * 100_000
+    assert data_of(f"data: {line}\n\n".encode() * 20, 50_000) == [line] * 20
+
+
 @pytest.mark.parametrize(
     "stream", [b"data: " + b"x" * 900_000 + b"\n\n", b"data: x\n\n" * 90_000], ids=["long", "many"]
 )

@@ -93,12 +93,12 @@ def test_limits_that_a_strict_mode_doesnt_take_are_left_to_the_prompt() -> None:
         "anthropic": {"type": "array", "items": kept},
         "ollama": field["anyOf"][0],
     }
-    assert json.dumps(schema) in with_schema(call_of(schema)).messages[0].content
+    assert json.dumps(schema) in with_schema(call_of(schema)).messages[0].text
 
 
 def test_the_schema_is_in_the_last_message_once() -> None:
     call = with_schema(call_of(CLOSED))
-    assert call.messages[0].content.startswith("Hi\n\nReply with nothing but JSON that fits this schema:\n{")
+    assert call.messages[0].text.startswith("Hi\n\nReply with nothing but JSON that fits this schema:\n{")
     assert with_schema(call) == call
     assert with_schema(call_of(CLOSED, "local")) == call_of(CLOSED, "local")
     assert with_schema(call_of(None)) == call_of(None)

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -158,12 +158,46 @@ async def test_a_whole_answer_to_a_request_for_a_stream_is_read(before: bytes) -
     assert reply.first_token_s is not None
 
 
+@pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b""], ids=["ended", "open"])
+async def test_a_stream_that_nobody_asked_for_is_one_reply(end: bytes) -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    body = event(content="a") + event(content=" reply") + event() + b"data: " + json.dumps(usage).encode() + b"\n\n"
+    async with serving(Raw(body + end, kind="text/event-stream")) as (server, send):
+        reply = await send()
+    assert "stream" not in server.requests[0].body
+    assert (reply.text, reply.usage) == ("a reply", Usage(3, 2))
+
+
+async def test_a_stream_that_nobody_asked_for_may_not_end_in_the_middle() -> None:
+    async with serving(Raw(event(content="a"), kind="text/event-stream")) as (_, send):
+        with pytest.raises(ProviderError, match="the stream ended in the middle of the reply"):
+            await send()
+
+
 @STREAMED
 async def test_a_reply_may_not_be_larger_than_the_limit(on_token: OnToken | None) -> None:
     async with serving(Text("x" * 1001)) as (_, send):
         with pytest.raises(ProviderError, match=r"larger than 1,000 bytes: FLOWYARD_REPLY_LIMIT is the limit"):
             await send(on_token, limit=1000)
         assert (await send(on_token, limit=3000)).text == "x" * 1001
+
+
+@STREAMED
+async def test_without_a_setting_a_reply_may_have_4_mb(on_token: OnToken | None) -> None:
+    for size, is_taken in ((3_990_000, True), (4_000_001, False)):
+        answer = json.dumps({"choices": [{"message": {"content": "x" * size}}]}).encode()
+        async with serving(Raw(answer, kind="application/json")) as (_, send):
+            with nullcontext() if is_taken else pytest.raises(ProviderError, match=r"larger than 4,000,000 bytes"):
+                assert len((await send(on_token)).text) == size
+
+
+@STREAMED
+async def test_a_whole_answer_may_not_be_larger_than_the_limit_whatever_is_in_it(on_token: OnToken | None) -> None:
+    answer = {"choices": [{"message": {"content": "hi", "reasoning_content": "x" * 1000}}]}
+    async with serving(Raw(json.dumps(answer).encode(), kind="application/json")) as (_, send):
+        with pytest.raises(ProviderError, match=r"larger than 1,000 bytes"):
+            await send(on_token, limit=1000)
+        assert (await send(on_token, limit=2000)).text == "hi"
 
 
 @STREAMED

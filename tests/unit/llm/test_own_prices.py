@@ -12,8 +12,8 @@ from flowyard.language.nodes import ModelSettings, TokenPrice
 from flowyard.llm.calls import ChatMessage, ModelCall, Usage
 from flowyard.llm.litellm_prices import price_of
 from flowyard.llm.models import open_models
-from flowyard.llm.own_prices import PriceTable, cost_at, read_prices
-from flowyard.llm.terms import LITELLM_NAMES, Price
+from flowyard.llm.own_prices import PriceTable, cost_at, listed_price, read_prices
+from flowyard.llm.terms import FREE, LITELLM_NAMES, Price
 from support.priced_models import FILE, priced_models
 from support.wire.behaviour import Text
 from support.wire.providers import ANTHROPIC, DIRECT, ENVIRON, GOOGLE, OPENAI, Provider
@@ -64,6 +64,30 @@ def test_cached_tokens_cost_as_much_as_others_unless_they_have_a_price() -> None
 def test_the_list_of_priced_models_is_that_of_litellm() -> None:
     listed = FILE.read_text(encoding="utf-8") == priced_models()
     assert listed, "run: PYTHONPATH=tests python tests/support/priced_models.py"
+
+
+def test_listed_prices_are_those_of_the_longest_prompts_without_litellm() -> None:
+    known = 0
+    for provider in ("openai", "anthropic", "google", "groq", "mistral", "deepseek"):
+        for model in _models_of(LITELLM_NAMES.get(provider, provider)):
+            settings = ModelSettings(provider, model)
+            price = price_of(LITELLM_NAMES.get(provider, provider), settings, prompt=10**9)
+            assert listed_price(settings) == price, model
+            known += price is not None
+    assert known > 100
+
+
+def _models_of(provider: str) -> list[str]:
+    lines = [line.split(" ", 3) for line in FILE.read_text(encoding="utf-8").splitlines()]
+    return [name.removeprefix(f"{provider}/") for of, _, _, name in lines if of == provider]
+
+
+def test_a_listed_price_is_unknown_where_it_may_be_another() -> None:
+    assert listed_price(ModelSettings("ollama", "llama3.2")) == FREE
+    assert listed_price(ModelSettings("openai", "gpt-4o-mini")) == Price(Decimal("0.00000015"), Decimal("0.0000006"))
+    assert listed_price(ModelSettings("openai", "gpt-4o-mini", extra={"service_tier": "priority"})) is None
+    assert listed_price(ModelSettings("openai", "gpt-4o-search-preview")) is None
+    assert listed_price(ModelSettings("openai", "gpt-unheard-of")) is None
 
 
 @pytest.mark.parametrize(

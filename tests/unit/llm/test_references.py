@@ -60,7 +60,9 @@ async def test_a_variable_that_documents_may_not_name_is_never_sent(given: dict[
             with pytest.raises(VariableNotAllowed):
                 await models.reply(call(named))
         assert server.requests == []
-        async with open_models(environ, variables=Variables(("HOME",))) as models:
+        allowed = Variables(("HOME",))
+        check_keys([named], environ, variables=allowed)
+        async with open_models(environ, variables=allowed) as models:
             await models.reply(call(named))
         assert "/home/somebody" in str(server.requests[0].headers)
 

@@ -19,7 +19,7 @@ from flowyard.errors.steps import (
 )
 from flowyard.language.canned import read_reply
 from flowyard.language.nodes import ModelSettings
-from flowyard.language.workflow import ErrorReply
+from flowyard.language.workflow import ErrorReply, ToolReply
 from flowyard.llm.calls import ChatMessage, ModelCall, ModelReply, Usage
 from flowyard.llm.models import open_models
 from flowyard.llm.scripted import Replies, ScriptedModel, load_replies
@@ -83,6 +83,10 @@ async def test_a_reply_is_streamed_word_by_word() -> None:
     assert reply.first_token_s is not None
 
 
+def tool_call(id_: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 @pytest.mark.parametrize(
     ("value", "reply"),
     [
@@ -94,10 +98,28 @@ async def test_a_reply_is_streamed_word_by_word() -> None:
         ([["x"]], ('["x"]',)),
         (5, "5"),
         (True, "true"),
+        (
+            {"tool_calls": [{"name": "f", "arguments": {"n": 1}}]},
+            ToolReply("", (tool_call("call_1", "f", '{"n": 1}'),)),
+        ),
+        (
+            {"text": "hm", "tool_calls": [{"name": "f"}, {"id": "x", "name": "g"}]},
+            ToolReply("hm", (tool_call("call_1", "f", "{}"), tool_call("x", "g", "{}"))),
+        ),
+        ({"tool_calls": []}, '{"tool_calls": []}'),
+        ({"tool_calls": [{"name": "f"}], "more": 1}, '{"tool_calls": [{"name": "f"}], "more": 1}'),
     ],
 )
 def test_a_value_is_read_as_replies(value: Any, reply: Any) -> None:
     assert read_reply(value) == reply
+
+
+@pytest.mark.parametrize("call", ["f", {}, {"name": ""}, {"name": "f", "arguments": "{}"}, {"name": "f", "x": 1}])
+def test_what_is_no_call_of_a_tool_is_reported(call: Any) -> None:
+    with pytest.raises(ValueError, match=r"call 2 of 'tool_calls' must be \{name: …, arguments: \{…\}\}"):
+        read_reply({"tool_calls": [{"name": "f"}, call]})
+    with pytest.raises(ValueError, match="'text' with 'tool_calls' must be text"):
+        read_reply({"tool_calls": [{"name": "f"}], "text": 1})
 
 
 def test_an_unknown_error_code_is_reported() -> None:

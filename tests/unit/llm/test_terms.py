@@ -117,6 +117,22 @@ async def test_the_cost_of_searches_is_unknown(models: Models, model: str, extra
     assert (terms.price, reply.cost_usd) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("tools", "is_known"),
+    [
+        ([{"type": "function", "function": {"name": "f"}}], True),
+        ([{"type": "function", "function": {"name": "f"}}, {"type": "web_search"}], False),
+        ([{"googleSearch": {}}], False),
+        (["f"], False),
+        ("f", False),
+    ],
+)
+async def test_functions_cost_no_more_than_their_tokens(models: Models, tools: Any, *, is_known: bool) -> None:
+    settings = ModelSettings("openai", "gpt-4o-mini", extra={"tools": tools})
+    terms = await models.terms(ModelCall("a", settings, (ChatMessage("user", "go"),)), 10)
+    assert (terms.price is not None) is is_known
+
+
 async def test_a_provider_that_always_searches_has_no_price_before_the_call(models: Models) -> None:
     assert (await models.terms(call("perplexity", "sonar"), 10)).price is None
 

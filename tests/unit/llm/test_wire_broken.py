@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -117,6 +118,24 @@ async def test_what_isnt_utf_8_is_replaced(provider: Provider, models: Models, o
         reply = await models.reply(call_of(provider.settings(server)), on_token)
     assert reply.text.rstrip("\ufffd") == "half "
     assert reply.text.endswith("\ufffd")
+
+
+@STREAMED
+@pytest.mark.parametrize("nothing", ["null", "false", '""', "{}", "[]", "0"])
+async def test_an_error_that_is_none_is_no_error(
+    provider: Provider, models: Models, on_token: OnToken | None, nothing: str
+) -> None:
+    dialect = DIALECTS.get(provider, OpenAIDialect())
+    request = replace(REQUEST, path="/api/chat") if provider is OLLAMA else REQUEST
+    if on_token is None:
+        text, kind = json.dumps(dialect.whole(request, Text("a reply"))), "application/json"
+    else:
+        parts = dialect.stream(request, Text("a reply"), ["a", " reply"])
+        text, kind = "".join(piece for pieces in parts for piece in pieces), dialect.stream_type
+    body = re.sub(r"^(data: )?\{", rf'\1{{"error": {nothing}, ', text, flags=re.MULTILINE)
+    assert body != text
+    async with provider.serve([Raw(body.encode(), kind=kind)]) as server:
+        assert (await models.reply(call_of(provider.settings(server)), on_token)).text == "a reply"
 
 
 GEMINI_END: Final = {

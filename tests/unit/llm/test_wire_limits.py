@@ -7,7 +7,7 @@ import gzip
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 
 import pytest
@@ -82,10 +82,13 @@ async def test_no_answer_is_unpacked_that_may_grow_without_limit(
 
 
 @asynccontextmanager
-async def serving(chunk: bytes, headers: bytes = b"", *, times: int = 1) -> AsyncIterator[str]:
+async def serving(
+    chunk: bytes, headers: bytes = b"", *, times: int = 1, kind: bytes = b"text/event-stream"
+) -> AsyncIterator[str]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n" + headers + b"\r\n")
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nConnection: close\r\n%s\r\n"
+        writer.write(head % (kind, headers))
         try:
             for _ in range(times):
                 writer.write(chunk)
@@ -102,7 +105,8 @@ async def serving(chunk: bytes, headers: bytes = b"", *, times: int = 1) -> Asyn
 
 @STREAMED
 async def test_an_endless_line_ends_a_call(provider: Provider, models: Models, on_token: OnToken | None) -> None:
-    async with serving(b"data: " + b"x" * 60_000, times=1_000_000_000) as url:
+    kind = b"application/json" if on_token is None else b"text/event-stream"
+    async with serving(b"data: " + b"x" * 60_000, times=1_000_000_000, kind=kind) as url:
         settings = ModelSettings(provider.name, provider.model, api_base=url, **provider.needed)
         await models.prepare([settings])
         started = time.process_time()
@@ -118,3 +122,43 @@ async def test_a_timeout_holds_while_a_stream_without_text_runs(provider: Provid
         with pytest.raises(ModelTimeout):
             await models.reply(call_of(settings), lambda token: None)
     assert time.monotonic() - started < 2
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "drop", "on_token"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x", None),
+        (HEAD % b"application/json", b"1\r\n \r\n", None),
+        (HEAD % b"text/event-stream", b"1\r\n:\r\n", lambda token: None),
+        (HEAD.replace(b"200 OK", b"500 No") % b"application/json", b"1\r\n \r\n", lambda token: None),
+    ],
+    ids=["headers", "answer", "stream", "error"],
+)
+async def test_a_timeout_holds_while_an_answer_drips(
+    provider: Provider, models: Models, start: bytes, drop: bytes, on_token: OnToken | None
+) -> None:
+    hung_up = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(start)
+            while not writer.is_closing():
+                writer.write(drop)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        hung_up.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = ModelSettings(provider.name, provider.model, api_base=url, timeout=0.3, **provider.needed)
+        await models.prepare([settings])
+        started = time.monotonic()
+        with pytest.raises(ModelTimeout, match=r"no answer within 0\.3 s"):
+            await models.reply(call_of(settings), on_token)
+        assert time.monotonic() - started < 3
+        await asyncio.wait_for(hung_up.wait(), 3)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import DrawFn, booleans, composite, floats, integers, lists, one_of, sampled_from
 
 from flowyard.schedules.fires import fires_between, latest_fires, next_fires
-from flowyard.schedules.rules import Cron, Rule, read_cron, read_every
+from flowyard.schedules.rules import Cron, Every, Rule, read_cron, read_every
 from flowyard.schedules.zones import zone
 
 MINUTE: Final = timedelta(minutes=1)
@@ -100,6 +100,11 @@ def test_a_whole_day_that_samoa_left_out_runs_at_its_end() -> None:
     fires = fires_between(rule, datetime(2011, 12, 29, 12, tzinfo=UTC), datetime(2011, 12, 31, tzinfo=UTC))
     assert list(fires) == [datetime(2011, 12, 29, 19, tzinfo=UTC), datetime(2011, 12, 30, 10, tzinfo=UTC),
                            datetime(2011, 12, 30, 19, tzinfo=UTC)]  # fmt: skip
+
+
+def test_an_interval_has_its_end_and_not_its_beginning() -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert list(fires_between(Every(HOUR), noon, noon + 2 * HOUR)) == [noon + HOUR, noon + 2 * HOUR]
 
 
 def test_an_instant_is_in_utc_and_needs_a_zone() -> None:

@@ -17,7 +17,7 @@ from flowyard.errors.runs import CommitRefused
 from flowyard.runs.events import Failure, StepId
 from flowyard.storage.commits import COMMIT, COMMIT_COLUMNS, RunCommit, _arrays
 from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, call_values, step_values
-from flowyard.storage.tables import step_parts, steps
+from flowyard.storage.tables.runs import step_parts, steps
 from support.rows import call_row, step_row
 
 RUN: Final = UUID(int=1)

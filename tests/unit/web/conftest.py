@@ -19,7 +19,7 @@ from flowyard.web.auth import require
 from flowyard.web.health import Check
 from flowyard.web.problems import problem_responses
 from flowyard.web.serve import serve
-from flowyard.web.sse import EventStream, ServerEvent
+from flowyard.web.sse import OURS, Around, EventStream, ServerEvent
 
 BODY_LIMIT = 1000
 KEY = {"authorization": "Bearer fy_admin"}
@@ -39,6 +39,7 @@ class Service:
     metrics: Metrics = field(default_factory=lambda: Metrics(service="test", version="0"))
     events_closed: asyncio.Event = field(default_factory=asyncio.Event)
     heartbeat_s: float = 15.0
+    around: Around = OURS
 
     def app(self) -> FastAPI:
         return make_app(
@@ -95,7 +96,11 @@ class Service:
         @router.get("/events", response_class=EventStream)
         async def events() -> EventStream:
             return EventStream(
-                self.events(), shutting_down=self.shutting_down, metrics=self.metrics.http, heartbeat_s=self.heartbeat_s
+                self.events(),
+                shutting_down=self.shutting_down,
+                metrics=self.metrics.http,
+                heartbeat_s=self.heartbeat_s,
+                around=self.around,
             )
 
         @router.get("/secret", responses=problem_responses(Unauthorized, Forbidden))

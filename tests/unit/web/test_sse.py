@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from flowyard.web.slow_readers import SlowReaderLimit
-from flowyard.web.sse import ServerEvent
+from flowyard.web.sse import Around, ServerEvent
 from support.waiting import eventually
 from unit.web.conftest import Running, Service
 
@@ -67,6 +67,14 @@ async def test_a_quiet_stream_has_a_heartbeat(service: Service, running: Running
         assert (await take(response, 4)).endswith(": still here\n\n: still here\n\n")
 
 
+async def test_clients_of_another_api_get_nothing_but_their_events_and_comments(
+    service: Service, running: Running
+) -> None:
+    service.heartbeat_s, service.around = 0.02, Around(opening=b"", heartbeat=b": keep-alive\n\n")
+    async with running() as client, client.stream("GET", "/v1/events") as response:
+        assert await take(response, 3) == "id: 1\nevent: note\ndata: first\n\n" + 2 * ": keep-alive\n\n"
+
+
 async def test_the_service_shutting_down_ends_the_stream_properly(service: Service, running: Running) -> None:
     async with running() as client, client.stream("GET", "/v1/events") as response:
         parts = response.aiter_text()
@@ -77,6 +85,15 @@ async def test_the_service_shutting_down_ends_the_stream_properly(service: Servi
     assert service.events_closed.is_set()
 
 
+async def test_a_stream_that_the_service_breaks_off_can_say_so(service: Service, running: Running) -> None:
+    service.around = Around(at_shutdown=lambda: b"data: over\n\n")
+    async with running() as client, client.stream("GET", "/v1/events") as response:
+        parts = response.aiter_text()
+        await anext(parts)
+        service.shutting_down.set()
+        assert "".join([part async for part in parts]).endswith("data: over\n\n")
+
+
 async def test_events_that_end_end_the_stream(
     service: Service, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +102,7 @@ async def test_events_that_end_end_the_stream(
         yield ServerEvent("2")
 
     monkeypatch.setattr(service, "events", two)
+    service.around = Around(at_shutdown=lambda: b"data: over\n\n")
     async with running() as client:
         assert (await client.get("/v1/events")).text == "retry: 1000\n\ndata: 1\n\ndata: 2\n\n"
 

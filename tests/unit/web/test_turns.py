@@ -34,6 +34,15 @@ async def test_who_waits_too_long_or_behind_too_many_is_refused_and_takes_no_tur
     await take(turns)
 
 
+async def test_who_comes_while_too_many_wait_is_refused_at_once() -> None:
+    turns = Turns("tests", at_once=1, most_waiting=3)
+    async with turns.turn():
+        takers = [asyncio.create_task(take(turns)) for _ in range(10)]
+        refused, _ = await asyncio.wait(takers, timeout=0.1)
+        assert len(refused) == 7
+    assert sum(isinstance(end, TooBusy) for end in await asyncio.gather(*takers, return_exceptions=True)) == 7
+
+
 async def test_who_goes_away_while_it_waits_takes_no_turn() -> None:
     turns = Turns("tests", at_once=1, most_waiting=1)
     async with turns.turn():

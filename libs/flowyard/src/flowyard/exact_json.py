@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 MOST_PLACES: Final = 30
 """Most decimal places of an amount: the database has a limit, and nobody can read longer ones."""
+MOST_LEVELS: Final = 100
+"""How deep a value may nest."""
 _SHOWN: Final = 60
 _FAULTS: Final = {
     "Expecting value": "no value begins here",
@@ -37,7 +40,7 @@ def json_fault(error: ValueError | RecursionError) -> str:
             return "it nests too deeply"
         case UnicodeDecodeError():
             return "it isn't UTF-8"
-    return "a number has more than 4,300 digits" if "digits" in str(error) else str(error)
+    return "a number has more than 4,300 digits" if str(error).startswith("Exceeds the limit") else str(error)
 
 
 def json_fault_in_words(message: str) -> str:
@@ -68,13 +71,31 @@ def strict_json(data: bytes) -> Any:
     """
     text = data.decode("utf-8-sig")
     value = json.loads(text, object_pairs_hook=_no_duplicates)
+    _require_storable(text)
+    return value
+
+
+def event_json(data: bytes) -> Any:
+    """As `strict_json`, for what is stored as it came, and mapped before its values are checked.
+
+    Numbers that JSON can't hold are refused, too, and what nests deeper than values may.
+    """
+    text = data.decode("utf-8-sig")
+    value = json.loads(text, parse_float=_finite, parse_constant=_refuse_no_number, object_pairs_hook=_no_duplicates)
+    _require_storable(text)
+    # Only so many brackets can nest so deeply.
+    if text.count("[") + text.count("{") > MOST_LEVELS and _has_deeper_levels(value):
+        raise ValueError(f"it nests deeper than {MOST_LEVELS} levels")
+    return value
+
+
+def _require_storable(text: str) -> None:
     storable = _STORABLE.match(text)
     end = storable.end() if storable is not None else 0
     if end < len(text):
         what = "the character U+0000" if text.startswith("\\u0000", end) else "half of a surrogate pair"
         line, column = text.count("\n", 0, end) + 1, end - text.rfind("\n", 0, end)
         raise ValueError(f"line {line} column {column}: a text contains {what} ({text[end : end + 6]})")
-    return value
 
 
 def amount_of(value: Any) -> Decimal | None:
@@ -111,6 +132,32 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"the key '{shown}' is there twice")
             names.add(name)
     return mapping
+
+
+def _has_deeper_levels(value: Any) -> bool:
+    """Whether it has more than MOST_LEVELS. Level by level: recursion has a limit of its own."""
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        level = [
+            each
+            for parent in level
+            if isinstance(parent, list | dict)
+            for each in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:_SHOWN]} is too large")
+    return number
+
+
+def _refuse_no_number(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _refuse_constant(constant: str) -> Any:

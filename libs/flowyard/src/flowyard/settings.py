@@ -195,6 +195,8 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, Sized) and not len(value):
         return "none"
+    if isinstance(value, tuple):
+        return ",".join(map(_shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 

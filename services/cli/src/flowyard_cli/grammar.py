@@ -6,6 +6,7 @@ An argparse.Namespace stays here and in `main`: each command gets a frozen datac
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -141,6 +142,20 @@ def integer(least: int, most: int) -> Callable[[str], int]:
         if text.isascii() and text.removeprefix("-").isdecimal() and least <= int(text) <= most:
             return int(text)
         raise argparse.ArgumentTypeError(f"should be a number from {least} to {most}, not '{text}'")
+
+    return read
+
+
+def identifier(pattern: str, what: str) -> Callable[[str], str]:
+    """The type of an option: an id. `what`: whose it is, and which command lists them.
+
+    The message doesn't repeat the text: it could be a whole API key.
+    """
+
+    def read(text: str) -> str:
+        if re.fullmatch(pattern, text):
+            return text
+        raise argparse.ArgumentTypeError(f"should be the id of {what}")
 
     return read
 

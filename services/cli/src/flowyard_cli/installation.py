@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from flowyard.language.daily_budgets import read_daily_budgets
-from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
+from flowyard.language.installation import HOOK_SECRETS, KEYS_AND_TOKENS, Installation, Variables, read_variables
+from flowyard.language.message_subjects import MESSAGES, read_subjects
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.llm.providers import read_litellm_providers
@@ -16,6 +17,8 @@ from flowyard_embedded.faults import WrongVariable
 _PRICES: Final = "FLOWYARD_PRICES"
 _DAILY_BUDGETS: Final = "FLOWYARD_DAILY_BUDGETS"
 _VARIABLES: Final = "FLOWYARD_DOCUMENT_VARIABLES"
+_HOOK_VARIABLES: Final = "FLOWYARD_HOOK_VARIABLES"
+_SUBJECTS: Final = "FLOWYARD_TRIGGER_SUBJECTS"
 _REPLY_LIMIT: Final = "FLOWYARD_REPLY_LIMIT"
 _LITELLM: Final = "FLOWYARD_LITELLM"
 _Value = TypeVar("_Value")
@@ -26,6 +29,8 @@ def installation_of(environ: Mapping[str, str]) -> Installation:
     return Installation(
         has_price=prices_of(environ).has_price,
         variables=variables_of(environ),
+        hook_variables=hook_variables_of(environ),
+        subjects=_read(_SUBJECTS, environ, read_subjects, (MESSAGES,)),
         daily_budgets=_read(_DAILY_BUDGETS, environ, read_daily_budgets, {}),
     )
 
@@ -48,6 +53,11 @@ def litellm_of(environ: Mapping[str, str]) -> frozenset[str]:
 def variables_of(environ: Mapping[str, str]) -> Variables:
     """Raises WrongVariable."""
     return _read(_VARIABLES, environ, read_variables, KEYS_AND_TOKENS)
+
+
+def hook_variables_of(environ: Mapping[str, str]) -> Variables:
+    """Those that webhooks may name. Raises WrongVariable."""
+    return _read(_HOOK_VARIABLES, environ, read_variables, HOOK_SECRETS)
 
 
 def _positive(text: str) -> int:

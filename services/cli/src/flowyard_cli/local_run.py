@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowyard.drafts.check import document_checks
 from flowyard.errors.steps import ModelError
 from flowyard.ids import uuid7
 from flowyard.language.installation import ANY
@@ -119,6 +120,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
                 emit=emit,
                 stream=stream,
                 terms=models.terms,
+                check_documents=document_checks(installation_of(os.environ)),
             )
     except asyncio.CancelledError:
         if summary.status is None:

@@ -20,6 +20,17 @@ def with_model(workflow: Workflow, given: str) -> Workflow:
 
     Temperature, token limit and timeout stay; the address and key of another provider don't. Raises InvalidInputs.
     """
+    provider, model = read_model(given)
+    nodes = {
+        name: node.with_model(lambda old: _settings(old, provider, model)) for name, node in workflow.nodes.items()
+    }
+    # Another digest, so that a graph compiled for the old models isn't reused.
+    digest = sha256(f"{workflow.digest} {provider}/{model}".encode()).hexdigest()
+    return replace(workflow, nodes=nodes, digest=digest)
+
+
+def read_model(given: str) -> tuple[str, str]:
+    """The provider and the model of `--model PROVIDER/MODEL`. Raises InvalidInputs."""
     provider, _, model = given.partition("/")
     if provider not in PROVIDERS:
         hint = did_you_mean(provider, PROVIDERS) or "write PROVIDER/MODEL, such as ollama/llama3.2"
@@ -27,12 +38,7 @@ def with_model(workflow: Workflow, given: str) -> Workflow:
     model = model or DEFAULT_MODELS.get(provider, "")
     if not model:
         raise InvalidInputs([f"--model {given}: which model of {provider}? write {provider}/MODEL"])
-    nodes = {
-        name: node.with_model(lambda old: _settings(old, provider, model)) for name, node in workflow.nodes.items()
-    }
-    # Another digest, so that a graph compiled for the old models isn't reused.
-    digest = sha256(f"{workflow.digest} {provider}/{model}".encode()).hexdigest()
-    return replace(workflow, nodes=nodes, digest=digest)
+    return provider, model
 
 
 def _settings(old: ModelSettings, provider: str, model: str) -> ModelSettings:

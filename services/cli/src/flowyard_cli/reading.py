@@ -49,7 +49,7 @@ class Text:
 def read_text(file: str) -> Text:
     """`-` is standard input. Raises UnreadableFile."""
     # One byte more than allowed is enough for the error, even if the file never ends.
-    return Text("<stdin>" if file == "-" else str(Path(file)), _read_bytes(file, MAX_BYTES + 1))
+    return Text("<stdin>" if file == "-" else str(Path(file)), read_bytes(file, MAX_BYTES + 1))
 
 
 def read_document(file: str, installation: Installation = ANY) -> Loaded:
@@ -58,7 +58,8 @@ def read_document(file: str, installation: Installation = ANY) -> Loaded:
     return load_bytes(text.content, text.file, installation)
 
 
-def _read_bytes(file: str, limit: int = -1) -> bytes:
+def read_bytes(file: str, limit: int = -1) -> bytes:
+    """At most `limit` bytes, if that isn't negative. `-` is standard input. Raises UnreadableFile."""
     try:
         if file == "-":
             return sys.stdin.buffer.read(limit)
@@ -97,7 +98,7 @@ def _from_file(file: str) -> Mapping[str, Any]:
 
     try:
         # Editors on Windows write a byte order mark, which JSON doesn't allow.
-        data = json.loads(_read_bytes(file).decode("utf-8-sig"), object_pairs_hook=without_duplicates)
+        data = json.loads(read_bytes(file).decode("utf-8-sig"), object_pairs_hook=without_duplicates)
     except UnicodeDecodeError as error:
         raise InvalidInputs([f"{file}: not UTF-8"]) from error
     except json.JSONDecodeError as error:

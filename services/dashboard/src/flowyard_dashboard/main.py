@@ -13,15 +13,17 @@ from flowyard.control.parts import make_control
 from flowyard.service.connections import open_connections
 from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
+from flowyard.storage.database import Database
 from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.web.large_answers import turns_of_large_answers
+from flowyard.web.pages.assets import Assets, load_assets
+from flowyard.web.pages.entrance import Entrance
 from flowyard.web.stream_limits import StreamLimits
 from flowyard.web.wrong_keys import WrongKeys
 from flowyard_dashboard.app import ABOUT, dashboard_app
-from flowyard_dashboard.assets import load_assets
-from flowyard_dashboard.pages import ExternalLinks, Pages
+from flowyard_dashboard.pages import SITE, ExternalLinks, dashboard_pages
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.run_changes import RunChanges
 from flowyard_dashboard.settings import DashboardSettings
@@ -55,7 +57,7 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
         limits = {"queue_limit": settings.queue_limit, "inputs_limit": settings.inputs_limit}
         secret_key = settings.secret_key.get_secret_value()
         control = make_control(database, bus, metrics, **limits, secret_key=secret_key)
-        assets = load_assets()
+        assets = load_assets(SITE)
         yield DashboardParts(
             settings=settings,
             metrics=metrics,
@@ -66,13 +68,24 @@ async def _parts(settings: DashboardSettings, shutting_down: asyncio.Event) -> A
             run_changes=RunChanges(bus, poll_s=settings.poll_s),
             workflows=Workflows(database),
             overview=Overview(database),
-            keys=Keys(database),
-            scrapers=CachedKeys(Keys(database)),
-            sessions=Sessions(database),
-            wrong_keys=WrongKeys(settings.trusted_proxies),
             assets=assets,
-            pages=Pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
+            entrance=_entrance(settings, database, assets),
             streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),
             large_answers=turns_of_large_answers(),
             shutting_down=shutting_down,
         )
+
+
+def _entrance(settings: DashboardSettings, database: Database, assets: Assets) -> Entrance:
+    keys = Keys(database)
+    return Entrance(
+        site=SITE,
+        pages=dashboard_pages(assets, ExternalLinks(settings.mlflow_public_url, settings.grafana_public_url)),
+        keys=keys,
+        sessions=Sessions(database),
+        wrong_keys=WrongKeys(settings.trusted_proxies),
+        trusted=settings.trusted_proxies,
+        session_s=settings.session_hours * 3600,
+        form_limit=settings.form_limit,
+        scrapers=CachedKeys(keys),
+    )

@@ -12,15 +12,14 @@ from flowyard.bus.connection import Bus
 from flowyard.control.live import Live
 from flowyard.control.parts import Control
 from flowyard.storage.database import Database
-from flowyard.storage.keys import CachedKeys, Keys, Sessions
 from flowyard.storage.overview import Overview
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.pages.assets import Assets
+from flowyard.web.pages.entrance import Entrance
+from flowyard.web.pages.templating import Pages
 from flowyard.web.stream_limits import StreamLimits
 from flowyard.web.turns import Turns
-from flowyard.web.wrong_keys import WrongKeys
-from flowyard_dashboard.assets import Assets
-from flowyard_dashboard.pages import Pages
 from flowyard_dashboard.run_changes import RunChanges
 from flowyard_dashboard.settings import DashboardSettings
 
@@ -36,15 +35,15 @@ class DashboardParts:
     run_changes: RunChanges
     workflows: Workflows
     overview: Overview
-    keys: Keys
-    scrapers: CachedKeys
-    sessions: Sessions
-    wrong_keys: WrongKeys
     assets: Assets
-    pages: Pages
+    entrance: Entrance
     streams: StreamLimits
     large_answers: Turns
     shutting_down: asyncio.Event
+
+    @property
+    def pages(self) -> Pages:
+        return self.entrance.pages
 
 
 async def _parts(request: Request) -> DashboardParts:
@@ -53,9 +52,3 @@ async def _parts(request: Request) -> DashboardParts:
 
 
 InjectedParts: TypeAlias = Annotated[DashboardParts, Depends(_parts)]
-
-
-async def read_form_body(parts: DashboardParts, request: Request) -> dict[str, str]:
-    """The values of a submitted form by name. Raises TooLarge, HTTPException."""
-    async with request.form(max_part_size=parts.settings.form_limit) as form:
-        return {name: value for name, value in form.items() if isinstance(value, str)}

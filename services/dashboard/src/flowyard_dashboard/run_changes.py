@@ -10,6 +10,7 @@ from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
 from flowyard.bus.doorbell import Doorbell
 from flowyard.bus.messages import RunEvents
+from flowyard.tasks import cancel
 
 
 class RunChanges:
@@ -28,8 +29,7 @@ class RunChanges:
             try:
                 yield
             finally:
-                for work in working:
-                    work.cancel()
+                await cancel(working)
 
     @contextmanager
     def bell(self) -> Iterator[Doorbell]:

@@ -14,8 +14,8 @@ from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent, decode_all, without_texts
 from flowyard.runs.run import Entry, ListedStep, Run, Step
 from flowyard.storage.rows import CallRow
-from flowyard_dashboard.graph.drawing import EdgeLine
-from flowyard_dashboard.graph.edges import vertices
+from flowyard.web.pages.graph.drawing import EdgeLine
+from flowyard.web.pages.graph.edges import vertices
 from flowyard_dashboard.parts import DashboardParts
 
 NodeState: TypeAlias = Literal["idle", "running", "waiting", "done", "failed", "passed", "skipped"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowyard.runs.run import Run
-from flowyard.storage.runs import RunFilter
+from flowyard.storage.run_lists import RunFilter
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.view import Rows, View
 

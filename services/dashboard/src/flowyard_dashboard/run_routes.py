@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from html import escape
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -31,13 +32,16 @@ from flowyard.large_json import loads
 from flowyard.runs.events import StepId
 from flowyard.secrets.masking import MASK
 from flowyard.storage.history import MAX_SEQ
+from flowyard.web.auth import actor_of
+from flowyard.web.pages.entrance import read_form_body
+from flowyard.web.pages.session_guard import can_run, keep_own, require_run
+from flowyard.web.pages.templating import html
 from flowyard_dashboard.inputs_form import read_json
-from flowyard_dashboard.pages import display, html
-from flowyard_dashboard.parts import DashboardParts, InjectedParts, read_form_body
+from flowyard_dashboard.pages import display
+from flowyard_dashboard.parts import DashboardParts, InjectedParts
 from flowyard_dashboard.run_details import RunDetails, read_details
 from flowyard_dashboard.run_stream import NO_TEXTS, follow_run
 from flowyard_dashboard.run_view import view_of
-from flowyard_dashboard.session_guard import can_run, require_run
 from flowyard_dashboard.streaming import stream
 
 _NEWEST: Final = "revision:latest"
@@ -47,7 +51,7 @@ _FORK_ERRORS: Final = (
     UnknownWorkflow,
 )  # fmt: skip
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=keep_own())
 
 
 @router.get("/runs/{run_id}")
@@ -89,21 +93,21 @@ async def large_outputs(
 @router.post("/runs/{run_id}/cancel")
 async def cancel(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
     require_run(request)
-    await cancel_run(parts.control, run_id)
+    await cancel_run(parts.control, run_id, by=actor_of(request))
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 @router.post("/runs/{run_id}/retry")
 async def retry(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
     require_run(request)
-    await retry_run(parts.control, run_id)
+    await retry_run(parts.control, run_id, by=actor_of(request))
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 @router.post("/runs/{run_id}/fork")
 async def fork(parts: InjectedParts, request: Request, run_id: UUID) -> Response:
     require_run(request)
-    form = await read_form_body(parts, request)
+    form = await read_form_body(request, most_bytes=parts.settings.form_limit)
     start, changes = form.get("from", START), form.get("changes", "")
     return await _fork(parts, request, run_id, start, changes, preview="preview" in form)
 
@@ -180,7 +184,7 @@ async def _fork(
     parts: DashboardParts, request: Request, run_id: UUID, start: str, changes: str, *, preview: bool
 ) -> Response:
     try:
-        order = _order(run_id, start, _changes(changes))
+        order = replace(_order(run_id, start, _changes(changes)), by=actor_of(request))
         if preview and order.point is None:
             fit = await preview_fork(parts.control, order)
             return await _page(parts, request, run_id, fork=start, changes=changes, preview=fit)

@@ -16,12 +16,13 @@ from flowyard.control.listener import RunListener
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.services import Unavailable
 from flowyard.runs.events import StepId
+from flowyard.tasks import cancel
+from flowyard.web.pages.session_guard import LastingSession, can_run
 from flowyard.web.sse import ServerEvent
 from flowyard_dashboard.parts import DashboardParts
 from flowyard_dashboard.run_details import RunDetails, read_details
 from flowyard_dashboard.run_view import element_key, view_of
-from flowyard_dashboard.session_guard import can_run
-from flowyard_dashboard.streaming import ENDED, UPDATE, Session, first_change
+from flowyard_dashboard.streaming import ENDED, UPDATE, first_change
 from flowyard_dashboard.view import View, difference
 
 _PAUSE_S: Final = 0.1
@@ -36,7 +37,7 @@ async def follow_run(
     parts: DashboardParts, request: Request, run_id: UUID, *, seen: str
 ) -> AsyncGenerator[ServerEvent, None]:
     """Yields updates until the run's end. `seen`: the digest of the view that the page shows."""
-    session = Session(parts, request)
+    session = LastingSession(parts.entrance.sessions, request)
     clock = asyncio.get_running_loop().time
     with parts.live.listen(run_id, after=0) as listener, suppress(FlowyardError):
         details = await read_details(parts, run_id)
@@ -126,8 +127,7 @@ async def _pending_updates(
     try:
         yield updates
     finally:
-        collecting.cancel()
-        await asyncio.wait({collecting})
+        await cancel([collecting])
 
 
 class LiveReplies:

@@ -7,8 +7,8 @@ from typing import Any
 
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
-from flowyard_dashboard.graph.drawing import draw
-from flowyard_dashboard.pages import Pages
+from flowyard.web.pages.graph.drawing import draw
+from flowyard.web.pages.templating import Pages
 from flowyard_dashboard.run_details import RunDetails, is_followed, node_states
 from flowyard_dashboard.view import Rows, View
 

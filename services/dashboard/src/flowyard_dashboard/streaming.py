@@ -10,10 +10,10 @@ from fastapi import Request
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.services import Unavailable
+from flowyard.web.pages.session_guard import LastingSession
+from flowyard.web.pages.templating import caller_of
 from flowyard.web.sse import EventStream, ServerEvent
-from flowyard_dashboard.pages import caller_of
 from flowyard_dashboard.parts import DashboardParts
-from flowyard_dashboard.session_guard import COOKIE
 from flowyard_dashboard.view import View, difference, full_update
 
 MakeView: TypeAlias = Callable[[], Awaitable[View]]
@@ -23,26 +23,6 @@ ENDED: Final = "end"
 """The event after which the stream ends."""
 _LIST_PAUSE_S: Final = 0.3
 """The shortest pause between two updates of a list."""
-_SESSION_CHECKED_S: Final = 0.5
-
-
-class Session:
-    """Checks at intervals whether the user is still logged in: a stream may be open for days."""
-
-    def __init__(self, parts: DashboardParts, request: Request) -> None:
-        self._parts = parts
-        self._token = request.cookies.get(COOKIE, "")
-        self._clock = asyncio.get_running_loop().time
-        self._next = self._clock() + _SESSION_CHECKED_S
-
-    async def is_over(self) -> bool:
-        if self._clock() < self._next:
-            return False
-        self._next = self._clock() + _SESSION_CHECKED_S
-        try:
-            return await self._parts.sessions.find(self._token) is None
-        except Unavailable:
-            return False
 
 
 def stream(parts: DashboardParts, request: Request, events: AsyncGenerator[ServerEvent, None]) -> EventStream:
@@ -56,7 +36,7 @@ async def follow_list(
     parts: DashboardParts, request: Request, make_view: MakeView, *, seen: str
 ) -> AsyncGenerator[ServerEvent, None]:
     """Yields the changes of a list until the session ends. `seen`: the digest of the view that the page shows."""
-    session = Session(parts, request)
+    session = LastingSession(parts.entrance.sessions, request)
     previous: View | None = None
     with parts.run_changes.bell() as bell:
         while not await session.is_over():

@@ -19,14 +19,17 @@ from flowyard.control.submit import IdempotencyKey, Submission, new_run_id, subm
 from flowyard.errors.requests import IdempotencyMismatch, InvalidDocument, InvalidInputs, QueueFull, TooLarge
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.language.workflow import Workflow
-from flowyard.storage.runs import RunFilter
+from flowyard.storage.run_lists import RunFilter
 from flowyard.telemetry.logs import bind_run
-from flowyard_dashboard.graph.drawing import draw
+from flowyard.web.auth import actor_of
+from flowyard.web.pages.entrance import read_form_body
+from flowyard.web.pages.graph.drawing import draw
+from flowyard.web.pages.session_guard import keep_own, require_run, workflows_of
+from flowyard.web.pages.templating import caller_of
 from flowyard_dashboard.inputs_form import InputControl, empty_form, read_form
-from flowyard_dashboard.pages import caller_of
-from flowyard_dashboard.parts import DashboardParts, InjectedParts, read_form_body
+from flowyard_dashboard.parts import DashboardParts, InjectedParts
 from flowyard_dashboard.run_list import runs_view
-from flowyard_dashboard.session_guard import require_run
+from flowyard_dashboard.schedules import schedules_of
 from flowyard_dashboard.streaming import follow_list, stream
 from flowyard_dashboard.view import Rows, View
 
@@ -37,12 +40,12 @@ _MAX_RECENT: Final = 10
 _LONG: Final = 64 * 1024
 """Characters of a form that is read in a thread: that would hold the event loop."""
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=keep_own("own"))
 
 
 @router.get("/workflows")
 async def list_workflows(parts: InjectedParts, request: Request, q: Search = "", after: str = "") -> Response:
-    view, last = await _list_view(parts, q, after)
+    view, last = await _list_view(parts, q, after, workflows_of(request))
     more = urlencode({"q": q, "after": last}) if last else None
     live = f"/workflows/live?{urlencode({'q': q, 'after': after, 'seen': view.digest})}"
     return parts.pages.page(request, "workflows", view=view, q=q, more=more, is_first=not after, live=live)
@@ -53,7 +56,7 @@ async def live_workflows(
     parts: InjectedParts, request: Request, q: Search = "", after: str = "", seen: str = ""
 ) -> Response:
     async def make_view() -> View:
-        return (await _list_view(parts, q, after))[0]
+        return (await _list_view(parts, q, after, workflows_of(request)))[0]
 
     return stream(parts, request, follow_list(parts, request, make_view, seen=seen))
 
@@ -74,13 +77,20 @@ async def live_workflow(parts: InjectedParts, request: Request, name: Name, seen
 @router.post("/workflows/{name}/runs")
 async def run_workflow(parts: InjectedParts, request: Request, name: Name) -> Response:
     require_run(request)
-    return await _run(parts, request, name, await read_form_body(parts, request))
+    return await _run(parts, request, name, await read_form_body(request, most_bytes=parts.settings.form_limit))
 
 
-async def _list_view(parts: DashboardParts, search: str, after: str) -> tuple[View, str | None]:
-    """The view of a page of the list, and the name after which the next page begins."""
+async def _list_view(
+    parts: DashboardParts, search: str, after: str, only: frozenset[str] | None
+) -> tuple[View, str | None]:
+    """The view of a page of the list, and the name after which the next page begins.
+
+    `only`: as `Workflows.page` takes it.
+    """
     after = after.replace("\0", "")
-    workflows = await parts.workflows.page(after=after or None, search=search.strip() or None, limit=_MAX_WORKFLOWS)
+    workflows = await parts.workflows.page(
+        after=after or None, search=search.strip() or None, limit=_MAX_WORKFLOWS, only=only
+    )
     activity = await parts.overview.activity([listed.name for listed in workflows], now_ms=time.time_ns() // 1_000_000)
     rows = {
         (row := _row_id(listed.name)): parts.pages.part("workflow_row", row, listed, activity[listed.name])
@@ -122,6 +132,7 @@ async def _page(
         workflow=workflow,
         refused=refused,
         problem=problem,
+        schedules=await schedules_of(parts, name),
         view=view,
         once=secrets.token_urlsafe(12),
         live=f"/workflows/{quote(name, safe='')}/live?{urlencode({'seen': view.digest})}",
@@ -147,7 +158,8 @@ async def _run(parts: DashboardParts, request: Request, name: str, texts: dict[s
         return await _page(parts, request, name, controls=list(filled.controls), status=422)
     try:
         idempotency = _idempotency(parts, request, texts, current.workflow, dict(filled.inputs))
-        submission = Submission(workflow=name, inputs=filled.inputs, idempotency=idempotency, stream=True)
+        by = actor_of(request)
+        submission = Submission(workflow=name, inputs=filled.inputs, idempotency=idempotency, stream=True, by=by)
         run_id, _ = await submit_run(parts.control, submission, run_id=new_run_id())
     except (QueueFull, TooLarge, IdempotencyMismatch, InvalidInputs, SecretsNotConfigured) as error:
         controls = list(filled.controls)

@@ -16,8 +16,10 @@ from typing import Any, Final, TextIO
 
 from flowyard.errors.base import FlowyardError
 
-_CONTROLS: Final = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
-_AS_JSON: Final = {c: f"\\u{c:04x}" for c in range(0x7F, 0xA0)}
+_BIDI: Final = {c: f"\\u{c:04x}" for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""They change the direction of the text after them, so that a diff could be read as another one."""
+_CONTROLS: Final = _BIDI | {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
+_AS_JSON: Final = _BIDI | {c: f"\\u{c:04x}" for c in range(0x7F, 0xA0)}
 """The control characters that JSON doesn't escape."""
 
 
@@ -55,10 +57,10 @@ def put(text: str = "", *, end: str = "\n", drawn: bool = False) -> None:
         sys.stdout.write((text if drawn or not sys.stdout.isatty() else printable(text)) + end)
 
 
-def say(text: str = "", *, end: str = "\n") -> None:
-    """Writes to standard error, at once. After a failed write, all later text is dropped."""
+def say(text: str = "", *, end: str = "\n", drawn: bool = False) -> None:
+    """Writes to standard error, at once. After a failed write, all later text is dropped. `drawn`: as for `put`."""
     try:
-        sys.stderr.write((printable(text) if sys.stderr.isatty() else text) + end)
+        sys.stderr.write((printable(text) if sys.stderr.isatty() and not drawn else text) + end)
         sys.stderr.flush()
     except OSError:
         _silence(sys.stderr)

@@ -45,15 +45,17 @@ async def _claim_some(parts: ExecutorParts, bell: Doorbell, rung_at: float | Non
     if free <= 0:
         return False
     started = time.perf_counter()
-    claims = await parts.claims.take(
-        parts.settings.executor_name, free, with_steps=not parts.mismatches.too_many, alone=parts.load.is_idle
-    )
+    claims: list[Claim] = []
+    for alone in parts.load.may_claim_suspects():
+        claims = claims or await parts.claims.take(
+            parts.settings.executor_name, free, with_steps=not parts.mismatches.too_many, alone=alone
+        )
     metrics = parts.metrics.executor
     metrics.claim_duration.observe(time.perf_counter() - started)
     if claims and rung_at is not None:
         metrics.doorbell_lag.observe(time.monotonic() - rung_at)
-    if any(claim.attempt > SUSPECT_AFTER for claim in claims):
-        parts.load.room_is_taken()
+    if claims:
+        parts.load.claimed(suspect=claims[0].attempt > SUSPECT_AFTER)
     for claim in claims:
         parts.clock.set(claim.at)
         metrics.claimed.inc()

@@ -45,6 +45,7 @@ class Load:
         self._is_high = False
         self._room_until = self._rests_until = self._fewer_until = 0.0
         self._fewer = 1
+        self._was_suspect = False
         self.memory = meter.read()
         self._idle_bytes = self.memory.used
 
@@ -80,8 +81,19 @@ class Load:
         for attempt in self.running.values():
             attempt.leave()
 
-    def room_is_taken(self) -> None:
-        self._room_until = 0.0
+    def may_claim_suspects(self) -> tuple[bool, ...]:
+        """Whether the next claim may get a suspect run. Two answers: if the first claim gets nothing, the second may.
+
+        After a suspect run the others have their turn: an executor lost with hundreds of runs leaves as many suspects.
+        """
+        if not self.is_idle:
+            return (False,)
+        return (False, True) if self._was_suspect and time.monotonic() >= self._room_until else (True,)
+
+    def claimed(self, *, suspect: bool) -> None:
+        self._was_suspect = suspect
+        if suspect:
+            self._room_until = 0.0
 
     async def watch(self) -> None:
         """Until it is cancelled."""

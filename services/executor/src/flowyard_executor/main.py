@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from flowyard.bus import subjects
 from flowyard.bus.doorbell import Doorbell, doorbell
 from flowyard.bus.messages import ModelHeld, RunControl, RunFollowed, WorkQueued
+from flowyard.drafts.check import document_checks
 from flowyard.durable.attempt import AttemptParts
 from flowyard.durable.clock import DatabaseClock
 from flowyard.graph.compile import Graphs
@@ -41,6 +42,7 @@ from flowyard.storage.pace import ModelPace
 from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
+from flowyard.tasks import cancel
 from flowyard.telemetry.metrics import Metrics
 from flowyard.web.app import About, make_app
 from flowyard.web.connections import ConnectionLimits
@@ -92,7 +94,7 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
         parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.followers.receive),
         parts.bus.subscribe(subjects.MODELS_HELD, ModelHeld, parts.holds.receive),
     ):
-        await _run_loops(parts, bell, cancelled, _app(parts))
+        await _run_loops(parts, bell, cancelled, executor_app(parts))
 
 
 async def _run_loops(parts: ExecutorParts, bell: Doorbell, cancelled: Doorbell, app: FastAPI) -> None:
@@ -133,8 +135,7 @@ async def _run_loops(parts: ExecutorParts, bell: Doorbell, cancelled: Doorbell, 
         await parts.model_limits.settled(within_s=1)
         stopped.set()
         await serving
-        for loop in loops:
-            loop.cancel()
+        await cancel(loops)
 
 
 async def _ring_for_own(parts: ExecutorParts, cancelled: Doorbell, message: RunControl) -> None:
@@ -208,9 +209,7 @@ def _build_parts(
             graphs=Graphs(),
             models=models,
             clock=clock,
-            observer=RunReporter(
-                settings.executor_name, bus=opened.bus, followers=followers, metrics=metrics, mismatches=mismatches
-            ),
+            observer=_reporter(settings, opened, followers, mismatches),
             draining=draining,
             daily_limit=daily_budgets.of,
             call_limits=model_limits.of,
@@ -219,8 +218,17 @@ def _build_parts(
             log_prompts=settings.log_prompts,
             sizes=SizeLimits(settings.outputs_limit, settings.state_limit),
             long_wait_s=settings.long_wait_s,
+            check_documents=document_checks(settings.installation),
             box=secret_box(settings.secret_key.get_secret_value()),
         ),
+    )
+
+
+def _reporter(
+    settings: ExecutorSettings, opened: Connections, followers: Followers, mismatches: Mismatches
+) -> RunReporter:
+    return RunReporter(
+        settings.executor_name, bus=opened.bus, followers=followers, metrics=opened.metrics, mismatches=mismatches
     )
 
 
@@ -247,7 +255,7 @@ def _committer(settings: ExecutorSettings, database: Database, metrics: Metrics)
     return Committer(database, lease_s=settings.lease_s, on_batch=committed, on_trouble=metrics.commits.failed.inc)
 
 
-def _app(parts: ExecutorParts) -> FastAPI:
+def executor_app(parts: ExecutorParts) -> FastAPI:
     """Health and metrics: an executor answers nothing else."""
 
     async def postgres() -> str:

@@ -16,6 +16,7 @@ from flowyard.service.installation import InstallationSettings
 from flowyard.service.own_name import container_name
 from flowyard.settings import Port, SecretKey
 from flowyard.steps.context import OUTPUTS_LIMIT, STATE_LIMIT
+from flowyard.storage.audit import KEPT_DAYS
 from flowyard.storage.pace import Limit
 from flowyard_executor.model_limit_settings import read_model_limits
 
@@ -80,8 +81,9 @@ class ExecutorSettings(InstallationSettings):
         description="Providers to call through LiteLLM although they can be called directly: openai, groq, or all",
     )
     retention_days: float = Field(
-        30.0, gt=0, description="Days that finished runs are kept, with their events, steps and model calls"
+        30.0, gt=0, description="Days that finished runs are kept, with their events, steps, model calls and deliveries"
     )
+    audit_days: int = Field(90, ge=KEPT_DAYS, le=36_500, description="Days that the audit log is kept")
     retention_every_s: float = Field(600.0, gt=0, description="Seconds between deletions of old runs")
     model_limits: Annotated[Mapping[str, Limit], NoDecode, PlainValidator(read_model_limits)] = Field(
         default_factory=dict,

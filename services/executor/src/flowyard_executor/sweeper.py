@@ -114,8 +114,20 @@ async def _delete_all(parts: ExecutorParts, older_than_s: float) -> None:
         if deleted.get("runs", 0) < batch:
             break
         await asyncio.sleep(0.05)
+    deleted_now = BATCH
+    while deleted_now == BATCH:
+        deleted_now = await parts.retention.delete_deliveries(older_than_s=older_than_s, most=BATCH)
+        parts.metrics.runs.deleted.labels("deliveries").inc(deleted_now)
+        await asyncio.sleep(0.05)
+    parts.metrics.runs.deleted.labels("receivers").inc(
+        await parts.retention.delete_receivers(older_than_s=max(older_than_s, 3600))
+    )
+    parts.metrics.runs.deleted.labels("chats").inc(
+        await parts.retention.delete_chats(older_than_s=max(older_than_s, 3600))
+    )
     parts.metrics.runs.deleted.labels("definitions").inc(
         await parts.retention.delete_definitions(older_than_s=max(older_than_s, 3600))
     )
+    parts.metrics.runs.deleted.labels("acts").inc(await parts.retention.delete_acts(days=parts.settings.audit_days))
     parts.metrics.runs.deleted.labels("sessions").inc(await parts.retention.delete_sessions())
     parts.metrics.runs.deleted.labels("days").inc(await parts.retention.delete_days(older_than_s=2 * DAY_S))

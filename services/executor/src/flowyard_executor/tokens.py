@@ -13,7 +13,11 @@ from flowyard.bus.messages import RunTokens
 from flowyard.runs.events import StepId, Token
 
 GATHER_S: Final = 0.03
-"""Tokens are gathered for a moment: a message per word would be too many."""
+"""Tokens are gathered for a moment: a message per word would be too many. The first one of a text isn't: a person waits
+for it.
+"""
+_LONGEST_GATHER_S: Final = 0.1
+_PER_RUN_S: Final = 0.001
 _MOST_CHARACTERS: Final = 50_000
 """Of one message."""
 
@@ -62,11 +66,13 @@ class TokenStream:
         text = texts.get(token.step)
         if text is None or (text.epoch, text.call) != (epoch, token.call):
             self.flush(run_id)
-            text = texts[token.step] = _Text(epoch, token.call)
+            texts[token.step] = _Text(epoch, token.call, new=[token.text])
+            self.flush(run_id)
+            return
         text.new.append(token.text)
         self._changed.add(run_id)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._flush)
+            self._timer = asyncio.get_running_loop().call_later(gather_s(len(self._texts)), self._flush)
 
     def flush(self, run_id: UUID) -> None:
         """Publishes the run's tokens now, before anything else about the run."""
@@ -91,6 +97,11 @@ class TokenStream:
         self._timer = None
         for run_id in list(self._changed):
             self.flush(run_id)
+
+
+def gather_s(runs: int) -> float:
+    """Seconds, while so many runs are streamed: the more, the longer, since a message costs more than a token in it."""
+    return min(GATHER_S + _PER_RUN_S * (runs - 1), _LONGEST_GATHER_S)
 
 
 def _message(run_id: UUID, step: StepId, text: _Text, offset: int, part: str) -> RunTokens:

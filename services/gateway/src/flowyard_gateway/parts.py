@@ -14,15 +14,25 @@ from flowyard.bus.connection import Bus
 from flowyard.control.live import Live
 from flowyard.control.parts import Control
 from flowyard.storage.agents import Agents
+from flowyard.storage.audit import Audit
+from flowyard.storage.chat_sessions import ChatSessions
 from flowyard.storage.database import Database
+from flowyard.storage.key_pace import KeyPace
 from flowyard.storage.keys import CachedKeys, Keys
 from flowyard.storage.ledger import Ledger
 from flowyard.storage.overview import Overview
 from flowyard.storage.profiles import Profiles
+from flowyard.storage.triggers import Triggers
 from flowyard.telemetry.metrics import Metrics
+from flowyard.web.pages.assets import Assets
+from flowyard.web.pages.entrance import Entrance
 from flowyard.web.stream_limits import StreamLimits
 from flowyard.web.turns import Turns
+from flowyard_gateway.chat.queues import SessionQueues
 from flowyard_gateway.encoding import EventEncoder
+from flowyard_gateway.hooks.limits import Buckets
+from flowyard_gateway.hooks.live import LiveHooks
+from flowyard_gateway.hooks.secrets import HookSecrets
 from flowyard_gateway.other_services import OtherServices
 from flowyard_gateway.settings import GatewaySettings
 
@@ -36,11 +46,21 @@ class GatewayParts:
     control: Control
     live: Live
     agents: Agents
+    audit: Audit
     overview: Overview
     ledger: Ledger
     profiles: Profiles
+    triggers: Triggers
+    hooks: LiveHooks
+    hook_secrets: HookSecrets
+    hook_rates: Buckets
+    chats: ChatSessions
+    session_queues: SessionQueues
     keys: Keys
+    assets: Assets
+    entrance: Entrance
     callers: CachedKeys
+    pace: KeyPace
     registry: httpx.AsyncClient
     other_services: OtherServices
     streams: StreamLimits

@@ -14,10 +14,10 @@ from typing import Any, Final
 from urllib.parse import quote, quote_from_bytes
 
 import httpx
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from flowyard.errors.services import Unavailable
-from flowyard.web.auth import READ
+from flowyard.web.auth import require
 from flowyard.web.problems import request_id_of
 from flowyard_gateway.parts import InjectedParts
 
@@ -40,8 +40,8 @@ def registry_api() -> dict[str, Any]:
 
 
 def proxy_routes(api: Mapping[str, Any]) -> APIRouter:
-    """A route for each route of the registry, which checks the scopes. Here any valid key is enough."""
-    router = APIRouter(dependencies=READ, include_in_schema=False)
+    """A route for each route of the registry, which checks scopes and workflows. Here any valid key is enough."""
+    router = APIRouter(dependencies=[Depends(require("read", reach="own"))], include_in_schema=False)
     for path, operations in api["paths"].items():
         for method in operations.keys() & _METHODS:
             router.add_api_route(path, forward, methods=[method.upper()], name=operations[method]["operationId"])
@@ -51,7 +51,8 @@ def proxy_routes(api: Mapping[str, Any]) -> APIRouter:
 async def forward(parts: InjectedParts, request: Request) -> Response:
     """The registry's answer to the same request. Raises Unavailable."""
     body = await request.body()
-    headers = _only(_FORWARDED, request.headers.items()) | {"x-request-id": request_id_of(request)}
+    own = {"x-request-id": request_id_of(request), "x-forwarded-for": request.scope["state"]["address"]}
+    headers = _only(_FORWARDED, request.headers.items()) | own
     try:
         answer = await parts.registry.request(request.method, _target(request), headers=headers, content=body)
     except httpx.HTTPError as error:

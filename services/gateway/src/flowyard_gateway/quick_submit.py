@@ -19,7 +19,8 @@ from flowyard.access import Caller
 from flowyard.api.runs import RunRequest
 from flowyard.api.workflows import WorkflowName
 from flowyard.errors.base import FlowyardError
-from flowyard.web.problems import problem_of
+from flowyard.web.auth import check_workflow
+from flowyard.web.problems import for_caller, problem_of
 from flowyard.web.strict_json import StrictRequest
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.run_routes import Key, Wait, router, submit
@@ -57,7 +58,7 @@ class QuickSubmit:
         try:
             response = await self._submit(request, head)
         except FlowyardError as error:
-            response = problem_of(error, scope["state"]["request_id"])
+            response = problem_of(for_caller(error, scope), scope["state"]["request_id"])
         if response is not None:
             await response(scope, receive, send)
         else:
@@ -70,6 +71,7 @@ class QuickSubmit:
         except (ValueError, RecursionError):
             return None
         caller: Caller = request.scope["state"]["caller"]
+        check_workflow(caller, head.name)
         return await submit(request, self._parts, head.name, body, caller, head.key, head.wait)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from flowyard.access import Caller
+from flowyard.access import Actor, Caller
 from flowyard.api.runs import CancelledRuns, CancelRequest, ForkPreview, ForkRequest, RunRequest, RunView
 from flowyard.api.workflows import WorkflowName
 from flowyard.control.cancel import cancel_run, cancel_runs
@@ -28,9 +29,12 @@ from flowyard.errors.requests import (
     UnknownWorkflow,
 )
 from flowyard.errors.runs import SecretsNotConfigured
+from flowyard.errors.webhooks import MissingWebhookSecret
+from flowyard.language.on_finish import Receiver
+from flowyard.notify.secrets import NO_SECRET
 from flowyard.runs.run import Run
-from flowyard.storage.runs import RunFilter
-from flowyard.web.auth import RUN, require
+from flowyard.storage.run_lists import RunFilter
+from flowyard.web.auth import RUN, Acting, actor_of, check_workflow, require
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.requests import leave_to_run
 from flowyard.web.strict_json import StrictJsonRoute
@@ -39,6 +43,7 @@ from flowyard_gateway.parts import GatewayParts, InjectedParts, RunId
 from flowyard_gateway.submitting import submit_and_wait
 
 MayRun: TypeAlias = Annotated[Caller, Depends(require("run"))]
+Own: TypeAlias = Annotated[Caller, Depends(require("run", reach="own"))]
 Key: TypeAlias = Annotated[
     str | None,
     Header(
@@ -74,6 +79,7 @@ router = APIRouter(prefix="/v1", tags=["runs"], route_class=StrictJsonRoute)
             TooLarge,
             QueueFull,
             SecretsNotConfigured,
+            MissingWebhookSecret,
         ),
     },
 )
@@ -91,7 +97,9 @@ async def submit(  # noqa: PLR0917  # FastAPI passes them by name
         inputs=request.inputs,
         priority=request.priority,
         stream=request.stream,
+        on_finish=_receivers(parts, request) if request.on_finish else (),
         idempotency=_idempotency(caller, key, {"run": name, **request.model_dump(exclude={"stream"})}),
+        by=actor_of(http),
     )
     run, is_new = await submit_and_wait(parts, submission, wait_s=wait)
     leave_to_run(http.scope, waited_s=wait)
@@ -127,9 +135,11 @@ async def submit(  # noqa: PLR0917  # FastAPI passes them by name
         ),
     },
 )
-async def fork(parts: InjectedParts, run_id: RunId, request: ForkRequest, caller: MayRun, key: Key = None) -> Response:
+async def fork(  # FastAPI passes them by name
+    parts: InjectedParts, run_id: RunId, request: ForkRequest, caller: MayRun, by: Acting, key: Key = None
+) -> Response:
     idempotency = _idempotency(caller, key, {"fork": str(run_id), **request.model_dump()})
-    order = _fork_order(run_id, request, idempotency)
+    order = replace(_fork_order(run_id, request, idempotency), by=by)
     fork_id, is_new = await fork_run(parts.control, order, run_id=new_run_id())
     return _run(await parts.control.runs.get(fork_id), 202 if is_new else 200)
 
@@ -152,14 +162,21 @@ async def preview(parts: InjectedParts, run_id: RunId, request: ForkRequest) -> 
     return answer(ForkPreview(kept=kept, leaves_at=[str(step) for step in result.leaves_at]))
 
 
-@router.post("/runs/cancel", summary="Cancel many runs", response_model=CancelledRuns, **guarded(RUN, InvalidRequest))
-async def cancel_many(parts: InjectedParts, request: CancelRequest) -> Response:
-    return answer(await _cancel_many(parts, request))
+@router.post(
+    "/runs/cancel",
+    summary="Cancel many runs",
+    description="The open runs that meet all conditions of the request.",
+    response_model=CancelledRuns,
+    responses=guarded_responses(InvalidRequest),
+)
+async def cancel_many(parts: InjectedParts, request: CancelRequest, caller: Own, by: Acting) -> Response:
+    return answer(await _cancel_many(parts, request, caller, by))
 
 
 @router.post(
     "/runs/{run_id}/cancel",
     summary="Cancel a run",
+    description="A run without an executor is cancelled at once; another is cancelled by its executor.",
     response_model=RunView,
     dependencies=RUN,
     responses={
@@ -168,8 +185,8 @@ async def cancel_many(parts: InjectedParts, request: CancelRequest) -> Response:
         **guarded_responses(UnknownRun, IllegalMove),
     },
 )
-async def cancel(parts: InjectedParts, run_id: RunId) -> Response:
-    run = await cancel_run(parts.control, run_id)
+async def cancel(parts: InjectedParts, run_id: RunId, by: Acting) -> Response:
+    run = await cancel_run(parts.control, run_id, by=by)
     return _run(run, 202 if run.is_open else 200)
 
 
@@ -181,8 +198,15 @@ async def cancel(parts: InjectedParts, run_id: RunId) -> Response:
     response_model=RunView,
     **guarded(RUN, UnknownRun, IllegalMove),
 )
-async def retry(parts: InjectedParts, run_id: RunId) -> Response:
-    return _run(await retry_run(parts.control, run_id), 202)
+async def retry(parts: InjectedParts, run_id: RunId, by: Acting) -> Response:
+    return _run(await retry_run(parts.control, run_id, by=by), 202)
+
+
+def _receivers(parts: GatewayParts, request: RunRequest) -> tuple[Receiver, ...]:
+    """Raises MissingWebhookSecret."""
+    if not parts.settings.webhook_secret.get_secret_value():
+        raise MissingWebhookSecret(NO_SECRET)
+    return tuple(each.receiver for each in request.on_finish or ())
 
 
 def _idempotency(caller: Caller, key: str | None, request: dict[str, Any]) -> IdempotencyKey | None:
@@ -208,13 +232,16 @@ def _fork_order(run_id: UUID, request: ForkRequest, idempotency: IdempotencyKey 
     )
 
 
-async def _cancel_many(parts: GatewayParts, request: CancelRequest) -> CancelledRuns:
+async def _cancel_many(parts: GatewayParts, request: CancelRequest, caller: Caller, by: Actor) -> CancelledRuns:
     if request.ids is not None and (request.workflow is not None or request.status is not None):
         raise InvalidRequest([{"where": "body.ids", "message": "can't be combined with `workflow` and `status`"}])
     if request.ids is None and request.workflow is None and request.status is None:
         raise InvalidRequest([{"where": "body", "message": "needs `ids`, `workflow` or `status`"}])
-    wanted = RunFilter(workflow=request.workflow, statuses=request.status or (), before=request.cursor)
-    done = await cancel_runs(parts.control, wanted, ids=request.ids)
+    check_workflow(caller, request.workflow)
+    wanted = RunFilter(
+        workflow=request.workflow, workflows=caller.workflows, statuses=request.status or (), before=request.cursor
+    )
+    done = await cancel_runs(parts.control, wanted, ids=request.ids, by=by)
     return CancelledRuns(
         count=len(done.run_ids),
         run_ids=list(done.run_ids),

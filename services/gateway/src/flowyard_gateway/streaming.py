@@ -21,14 +21,14 @@ _CHECK_EVERY_S: Final = 0.5
 async def stream_events(
     parts: GatewayParts, run: Run, *, after: int, tokens: bool, key: str
 ) -> AsyncGenerator[ServerEvent | bytes, None]:
-    """The events after `after`, then new ones, until the run ends or the caller's `key` is revoked."""
+    """The events after `after`, then new ones, until the run ends or the caller's `key` isn't valid any more."""
     checked_at = monotonic()
     with parts.live.listen(run.id, after=min(after, run.last_seq)) as listener:
         listener.read_again()
         async with aclosing(parts.live.follow(listener, tokens=tokens and run.is_open)) as items:
             async for item in items:
                 if monotonic() - checked_at > _CHECK_EVERY_S:
-                    if await parts.callers.verify(key) is None:
+                    if not await parts.callers.is_valid(key):
                         return
                     checked_at = monotonic()
                 yield _token(item) if isinstance(item, RunTokens) else parts.encoder.encode(run.id, item)

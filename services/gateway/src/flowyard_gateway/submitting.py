@@ -28,11 +28,11 @@ async def submit_and_wait(parts: GatewayParts, submission: Submission, *, wait_s
         run_id, is_new = await submit_run(parts.control, submission, run_id=new_id)
         bind_run(run_id)
         if is_new:
-            return await _ended(parts, listener, wait_s), True
-    return await _wait_for(parts, run_id, wait_s), False
+            return await ended(parts, listener, wait_s), True
+    return await wait_for(parts, run_id, wait_s), False
 
 
-async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
+async def wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
     """Waits for the end of a run that exists already."""
     with parts.live.listen(run_id, after=0, only_end=True) as listener:
         run = await parts.control.runs.get(run_id)
@@ -40,10 +40,10 @@ async def _wait_for(parts: GatewayParts, run_id: UUID, wait_s: float) -> Run:
             return run
         listener.last_seq = run.last_seq
         listener.read_again()
-        return await _ended(parts, listener, wait_s)
+        return await ended(parts, listener, wait_s)
 
 
-async def _ended(parts: GatewayParts, listener: RunListener, wait_s: float) -> Run:
+async def ended(parts: GatewayParts, listener: RunListener, wait_s: float) -> Run:
     """The run when it has ended, or as it is after `wait_s` seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(min(wait_s, parts.settings.wait_max_s)):

@@ -21,8 +21,8 @@ from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.events import StepId
 from flowyard.runs.run import State
 from flowyard.storage.rows import CallRow
-from flowyard.storage.runs import RunFilter
-from flowyard.web.auth import READ, require
+from flowyard.storage.run_lists import RunFilter
+from flowyard.web.auth import READ, check_workflow, require
 from flowyard.web.large_answers import LargeAnswer
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.sse import EventStream
@@ -49,15 +49,23 @@ _OUTPUTS: Final = (
 )
 
 MayRead: TypeAlias = Annotated[Caller, Depends(require("read"))]
+Own: TypeAlias = Annotated[Caller, Depends(require("read", reach="own"))]
 After: TypeAlias = Annotated[Seq, Query(description="Only events with a greater number")]
 Time: TypeAlias = Annotated[AwareDatetime | None, Query(description="With a time zone: `2026-11-23T00:00:00Z`")]
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StrictJsonRoute)
 
 
-@router.get("", summary="List the runs", response_model=RunPage, **guarded(READ))
-async def list_runs(
+@router.get(
+    "",
+    summary="List the runs",
+    description="The newest first. `next_cursor` is null on the last page.",
+    response_model=RunPage,
+    responses=guarded_responses(),
+)
+async def list_runs(  # noqa: PLR0913  # FastAPI passes them by name
     parts: InjectedParts,
+    caller: Own,
     *,
     workflow: Annotated[WorkflowName | None, Query()] = None,
     status: Annotated[list[State], Query(max_length=6, description="May be given several times")] = [],  # noqa: B006
@@ -67,8 +75,10 @@ async def list_runs(
     cursor: Annotated[UUID | None, Query(description="The `next_cursor` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST, description="How many runs at most")] = DEFAULT_LIMIT,
 ) -> Response:
+    check_workflow(caller, workflow)
     wanted = RunFilter(
         workflow=workflow,
+        workflows=caller.workflows,
         statuses=status,
         created_from=as_utc(created_from) if created_from is not None else None,
         created_to=as_utc(created_to) if created_to is not None else None,
@@ -80,7 +90,13 @@ async def list_runs(
     return answer(RunPage(items=[RunListItem.of(run) for run in runs[:limit]], next_cursor=cursor_after))
 
 
-@router.get("/{run_id}", summary="Get a run", response_model=RunView, **guarded(READ, UnknownRun))
+@router.get(
+    "/{run_id}",
+    summary="Get a run",
+    description="With its outputs, except for large ones: their sizes are in `large_outputs`.",
+    response_model=RunView,
+    **guarded(READ, UnknownRun),
+)
 async def get_run(parts: InjectedParts, run_id: RunId) -> Response:
     return answer_run(await parts.control.runs.get(run_id))
 
@@ -152,7 +168,11 @@ async def get_outputs(
 
 
 @router.get(
-    "/{run_id}/steps", summary="List the steps that have begun", response_model=StepList, **guarded(READ, UnknownRun)
+    "/{run_id}/steps",
+    summary="List the steps that have begun",
+    description="Those that have ended and those that are at work, in the order of their events.",
+    response_model=StepList,
+    **guarded(READ, UnknownRun),
 )
 async def get_steps(parts: InjectedParts, run_id: RunId) -> Response:
     await parts.control.runs.get(run_id)
@@ -163,6 +183,7 @@ async def get_steps(parts: InjectedParts, run_id: RunId) -> Response:
 @router.get(
     "/{run_id}/calls",
     summary="List the model calls that have ended",
+    description="With their tokens and costs, in the order of their events.",
     response_model=CallList,
     **guarded(READ, UnknownRun),
 )

@@ -12,7 +12,7 @@ from flowyard.api.agents import MOST_SLOTS, AgentId, AgentInfo, AgentKind, Agent
 from flowyard.api.pages import DEFAULT_LIMIT, MOST
 from flowyard.errors.requests import AgentTaken, UnknownAgent
 from flowyard.storage.agents import Agent, NewAgent
-from flowyard.web.auth import ADMIN, READ, require
+from flowyard.web.auth import ADMIN, READ, Acting, require
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_registry.parts import InjectedParts, RegistryParts
@@ -50,12 +50,23 @@ async def heartbeat(parts: InjectedParts, caller: MayRun, agent_id: Id, load: He
     return _info(parts, await parts.agents.heartbeat(agent_id, values, key_id=caller.key_id))
 
 
-@router.delete("/{agent_id}", summary="Remove an agent", status_code=204, **guarded(ADMIN, UnknownAgent))
-async def deregister_agent(parts: InjectedParts, agent_id: Id) -> None:
-    await parts.agents.deregister(agent_id)
+@router.delete(
+    "/{agent_id}",
+    summary="Remove an agent",
+    description="As it does itself when it stops. An agent that is still alive registers again.",
+    status_code=204,
+    **guarded(ADMIN, UnknownAgent),
+)
+async def deregister_agent(parts: InjectedParts, agent_id: Id, by: Acting) -> None:
+    await parts.agents.deregister(agent_id, by=by)
 
 
-@router.get("", summary="List the agents", **guarded(READ))
+@router.get(
+    "",
+    summary="List the agents",
+    description="Those whose heartbeats haven't stopped. `next_cursor` is null on the last page.",
+    **guarded(READ),
+)
 async def list_agents(
     parts: InjectedParts,
     *,
@@ -68,7 +79,12 @@ async def list_agents(
     return AgentPage(items=[_info(parts, agent) for agent in agents[:limit]], next_cursor=cursor_after)
 
 
-@router.get("/{agent_id}", summary="Get an agent", **guarded(READ, UnknownAgent))
+@router.get(
+    "/{agent_id}",
+    summary="Get an agent",
+    description="With its capabilities, and how many of its slots are used.",
+    **guarded(READ, UnknownAgent),
+)
 async def get_agent(parts: InjectedParts, agent_id: Id) -> AgentInfo:
     return _info(parts, await parts.agents.get(agent_id))
 

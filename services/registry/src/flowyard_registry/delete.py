@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import NoReturn
 
+from flowyard.access import Actor
 from flowyard.api.workflows import Deleted
 from flowyard.bus.messages import WorkflowChanged
 from flowyard.control.announce import announce
@@ -17,9 +18,9 @@ from flowyard_registry.parts import RegistryParts
 log = logging.getLogger(__name__)
 
 
-async def delete_workflow(parts: RegistryParts, name: str, *, force: bool) -> Deleted:
+async def delete_workflow(parts: RegistryParts, name: str, *, force: bool, by: Actor) -> Deleted:
     """Raises UnknownWorkflow, WorkflowInUse."""
-    moved = await parts.workflows.delete(name, force=force)
+    moved = await parts.workflows.delete(name, force=force, by=by)
     parts.bus.publish(WorkflowChanged(name=name))
     log.info("workflow deleted", extra={"workflow": name, "open_runs": len(moved)})
     _announce(parts, moved)
@@ -35,6 +36,7 @@ async def sweep(parts: RegistryParts) -> NoReturn:
             for agent in await parts.agents.sweep():
                 log.info("agent removed: no heartbeat", extra={"agent": agent})
             _announce(parts, await parts.workflows.cancel_abandoned())
+            await parts.fires.give_up()
         except Unavailable as error:
             log.warning("sweep failed: %s", error.message)
 

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request, Response
 
+from flowyard.access import Caller
+from flowyard.api.drafts import DraftRequest, DraftView
 from flowyard.api.workflows import Validated
 from flowyard.errors.requests import InvalidRequest, TooBusy
 from flowyard.language.reading.document import document_schema
-from flowyard.web.auth import READ
-from flowyard.web.problems import guarded
+from flowyard.web.auth import READ_ANY, require
+from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.strict_json import StrictJsonRoute
 from flowyard_registry.apply import validate
+from flowyard_registry.look_at_draft import look_at_draft
 from flowyard_registry.parts import InjectedParts
 from flowyard_registry.routing import DOCUMENT, File
+
+Reader: TypeAlias = Annotated[Caller, Depends(require("read", reach="nothing"))]
 
 _schema = cache(document_schema)
 router = APIRouter(prefix="/v1", tags=["language"], route_class=StrictJsonRoute)
 
 
-@router.get("/schema", summary="Get the JSON Schema of documents", **guarded(READ))
+@router.get(
+    "/schema",
+    summary="Get the JSON Schema of documents",
+    description="For editors. A document that fits it may still have mistakes: `/v1/validate` finds them.",
+    **guarded(READ_ANY),
+)
 async def get_schema() -> dict[str, Any]:
     return _schema()
 
@@ -29,8 +39,23 @@ async def get_schema() -> dict[str, Any]:
 @router.post(
     "/validate",
     summary="Check a document without applying it",
+    description="The answer is 200 even if the document has mistakes: they are in the answer.",
     openapi_extra=DOCUMENT,
-    **guarded(READ, InvalidRequest, TooBusy),
+    responses=guarded_responses(InvalidRequest, TooBusy),
 )
-async def validate_document(parts: InjectedParts, request: Request, file: File = "document") -> Validated:
-    return await validate(parts, await request.body(), file=file)
+async def validate_document(
+    parts: InjectedParts, request: Request, caller: Reader, file: File = "document"
+) -> Validated:
+    return await validate(parts, await request.body(), file=file, caller=caller)
+
+
+@router.post(
+    "/drafts",
+    summary="Look at a workflow that is being written",
+    description="Checks the document in a reply of a model, runs its tests with canned replies, and says what a run "
+    "may cost at most. Nothing is applied, no model is called. The answer is 200 even if the document has mistakes.",
+    response_model=DraftView,
+    responses=guarded_responses(InvalidRequest, TooBusy),
+)
+async def describe_draft(parts: InjectedParts, request: DraftRequest, caller: Reader) -> Response:
+    return Response(await look_at_draft(parts, request, caller), media_type="application/json")

@@ -9,14 +9,21 @@ from typing import Annotated, TypeAlias
 from fastapi import Depends, Request
 
 from flowyard.bus.connection import Bus
+from flowyard.bus.trigger_stream import TriggerStream
+from flowyard.control.parts import Control
 from flowyard.export.addresses import OtelSettings
-from flowyard.service.documents import DocumentCache
+from flowyard.service.documents import DocumentCache, Documents
 from flowyard.storage.agents import Agents
+from flowyard.storage.audit import Audit
 from flowyard.storage.database import Database
-from flowyard.storage.keys import CachedKeys
+from flowyard.storage.fires import Fires
+from flowyard.storage.keys import CachedKeys, Sessions
+from flowyard.storage.run_ends import RunEnds
+from flowyard.storage.triggers import Triggers
 from flowyard.storage.workflows import Workflows
 from flowyard.telemetry.metrics import Metrics
 from flowyard.web.turns import Turns
+from flowyard_registry.rounds import Rounds
 from flowyard_registry.settings import RegistrySettings
 
 
@@ -28,10 +35,20 @@ class RegistryParts:
     database: Database
     bus: Bus
     keys: CachedKeys
+    sessions: Sessions
     workflows: Workflows
+    triggers: Triggers
+    control: Control
+    run_ends: RunEnds
+    trigger_stream: TriggerStream
+    rounds: Rounds
     documents: DocumentCache
     checks: Turns
+    drafts: Turns
+    fires: Fires
+    scheduled: Documents
     agents: Agents
+    audit: Audit
     shutting_down: asyncio.Event
 
 

@@ -13,12 +13,15 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from flowyard.access import Scope
 from flowyard.api.agents import AgentInfo, AgentPage
+from flowyard.api.audit import MOST_ROWS, AuditEntry, AuditPage
+from flowyard.api.chat import SessionChange, SessionPage, SessionView, TurnPage, TurnView
 from flowyard.api.costs import CostReport
+from flowyard.api.drafts import DraftRequest, DraftView
 from flowyard.api.following import StreamItem, follow_run
 from flowyard.api.history import CallList, CallView, EventPage, EventView, StepList, StepView
-from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView
+from flowyard.api.keys import KeyList, KeyRequest, KeyView, NewKeyView, RotateRequest
+from flowyard.api.notifications import NotificationPage, NotificationView, ReceiverPage, ReceiverView, Replayed
 from flowyard.api.profiles import ProfileReport, RunProfile
 from flowyard.api.refusals import refusal
 from flowyard.api.runs import (
@@ -33,6 +36,17 @@ from flowyard.api.runs import (
 )
 from flowyard.api.status import HealthView, StatusView
 from flowyard.api.transport import Transport
+from flowyard.api.triggers import (
+    Backfill,
+    Backfilled,
+    DeliveryPage,
+    DeliveryView,
+    DeliveryWhole,
+    HookResult,
+    TriggerDetail,
+    TriggerPage,
+    TriggerView,
+)
 from flowyard.api.workflows import (
     Applied,
     Deleted,
@@ -48,12 +62,15 @@ from flowyard.api.workflows import (
 )
 from flowyard.errors.base import FlowyardError
 from flowyard.runs.costs import Grouping
+from flowyard.runs.deliveries import Outcome
 from flowyard.runs.events import StepId
+from flowyard.runs.notifications import NotificationState
 from flowyard.runs.run import State
 
 _YAML: Final = {"content-type": "application/yaml"}
 _PAGE_EVENTS: Final = 1000
 # How long a response may take in addition to the requested wait.
+_CHATS: Final = "/v1/chat/sessions"
 _EXTRA_WAIT_S: Final = 30.0
 
 
@@ -63,8 +80,45 @@ class Client(Transport):
     `since` and `until` are texts that `moments` reads: `7d`, a day, or a time with its zone. None: all that is kept.
     """
 
+    def triggers(self, *, workflow: str | None = None, most: int | None = None) -> Iterator[TriggerView]:
+        return self.pages(TriggerPage, "/v1/triggers", {"workflow": workflow}, most=most)
+
+    def trigger(self, workflow: str, name: str) -> TriggerDetail:
+        return self.get(TriggerDetail, _trigger(workflow, name))
+
+    def backfill(self, workflow: str, name: str, *, begin: str, end: str) -> Backfilled:
+        """`begin`, `end`: days or instants, both included."""
+        body = Backfill.model_validate({"from": begin, "to": end})
+        return self.request(Backfilled, "POST", f"{_trigger(workflow, name)}/backfill", body=body, repeatable=True)
+
+    def pause_trigger(self, workflow: str, name: str, *, paused: bool) -> TriggerView:
+        action = "pause" if paused else "resume"
+        return self.request(TriggerView, "POST", f"{_trigger(workflow, name)}/{action}", repeatable=True)
+
+    def deliveries(
+        self,
+        *,
+        workflow: str | None = None,
+        trigger: str | None = None,
+        outcome: Outcome | None = None,
+        run_id: UUID | None = None,
+        most: int | None = None,
+    ) -> Iterator[DeliveryView]:
+        """Newest first."""
+        query = {"workflow": workflow, "trigger": trigger, "outcome": outcome, "run_id": run_id}
+        return self.pages(DeliveryPage, "/v1/deliveries", query, most=most)
+
+    def delivery(self, delivery_id: UUID) -> DeliveryWhole:
+        return self.get(DeliveryWhole, f"/v1/deliveries/{delivery_id}")
+
+    def replay_delivery(self, delivery_id: UUID) -> HookResult:
+        return self.request(HookResult, "POST", f"/v1/deliveries/{delivery_id}/replay")
+
     def validate(self, document: bytes) -> Validated:
         return self.request(Validated, "POST", "/v1/validate", body=document, headers=_YAML, repeatable=True)
+
+    def draft(self, request: DraftRequest) -> DraftView:
+        return self.request(DraftView, "POST", "/v1/drafts", body=request, repeatable=True)
 
     def apply(self, name: str, document: bytes) -> Applied:
         return self.request(Applied, "PUT", _workflow(name), body=document, headers=_YAML)
@@ -128,9 +182,8 @@ class Client(Transport):
         query = {"workflow": workflow, "status": list(status) or None, "cursor": before}
         return self.pages(RunPage, "/v1/runs", query, most=most)
 
-    def events(self, run_id: UUID) -> Iterator[EventView]:
-        """The events until now."""
-        after = 0
+    def events(self, run_id: UUID, *, after: int = 0) -> Iterator[EventView]:
+        """The events until now, those after number `after`."""
         while (page := self.get(EventPage, f"{_run(run_id)}/events", {"after": after, "limit": _PAGE_EVENTS})).items:
             yield from page.items
             after = page.next_after
@@ -221,8 +274,79 @@ class Client(Transport):
     def agents(self) -> Iterator[AgentInfo]:
         return self.pages(AgentPage, "/v1/agents", {})
 
-    def create_key(self, name: str, scopes: Collection[Scope]) -> NewKeyView:
-        return self.request(NewKeyView, "POST", "/v1/keys", body=KeyRequest(name=name, scopes=list(scopes)))
+    def notifications(
+        self,
+        *,
+        receiver: str | None = None,
+        run_id: UUID | None = None,
+        state: NotificationState | None = None,
+        most: int | None = None,
+    ) -> Iterator[NotificationView]:
+        """Of the newest runs first."""
+        query = {"receiver": receiver, "run": run_id, "state": state}
+        return self.pages(NotificationPage, "/v1/notifications", query, most=most)
+
+    def notification(self, notification: str) -> NotificationView:
+        return self.get(NotificationView, _notification(notification))
+
+    def replay_notification(self, notification: str) -> NotificationView:
+        return self.request(NotificationView, "POST", f"{_notification(notification)}/replay")
+
+    def receivers(self) -> Iterator[ReceiverView]:
+        return self.pages(ReceiverPage, "/v1/receivers", {})
+
+    def receiver(self, receiver: str) -> ReceiverView:
+        return self.get(ReceiverView, _receiver(receiver))
+
+    def enable_receiver(self, receiver: str) -> ReceiverView:
+        return self.request(ReceiverView, "POST", f"{_receiver(receiver)}/enable")
+
+    def replay_receiver(self, receiver: str) -> Replayed:
+        """All that has failed."""
+        return self.request(Replayed, "POST", f"{_receiver(receiver)}/replay")
+
+    def create_key(self, request: KeyRequest) -> NewKeyView:
+        return self.request(NewKeyView, "POST", "/v1/keys", body=request)
+
+    def rotate_key(self, key_id: str, request: RotateRequest) -> NewKeyView:
+        return self.request(NewKeyView, "POST", f"/v1/keys/{_segment(key_id)}/rotate", body=request)
+
+    def audit(
+        self,
+        *,
+        act: str | None = None,
+        key: str | None = None,
+        workflow: str | None = None,
+        object_id: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        oldest_first: bool = False,
+        most: int | None = None,
+    ) -> Iterator[AuditEntry]:
+        """Rows of the audit log, the newest first unless `oldest_first`."""
+        query = {"act": act, "key": key, "workflow": workflow, "object": object_id, "since": since, "until": until}
+        left, cursor = most, None
+        while left is None or left > 0:
+            limit = MOST_ROWS if left is None else min(left, MOST_ROWS)
+            place = {"order": "oldest" if oldest_first else "newest", "cursor": cursor, "limit": limit}
+            page = self.get(AuditPage, "/v1/audit", {**query, **place})
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+            left = left - len(page.items) if left is not None else None
+
+    def chat_sessions(self, *, workflow: str | None = None, most: int | None = None) -> Iterator[SessionView]:
+        """Those of this key, the newest first."""
+        return self.pages(SessionPage, _CHATS, {"workflow": workflow}, most=most)
+
+    def chat_turns(self, session_id: UUID) -> Iterator[TurnView]:
+        return self.pages(TurnPage, f"{_CHATS}/{session_id}/turns", {})
+
+    def rename_chat_session(self, session_id: UUID, title: str | None) -> SessionView:
+        return self.request(SessionView, "PATCH", f"{_CHATS}/{session_id}", {}, SessionChange(title=title))
+
+    def delete_chat_session(self, session_id: UUID) -> SessionView:
+        return self.request(SessionView, "DELETE", f"{_CHATS}/{session_id}")
 
     def keys(self) -> list[KeyView]:
         return self.get(KeyList, "/v1/keys").items
@@ -243,6 +367,18 @@ class Client(Transport):
 
 def _workflow(name: str) -> str:
     return f"/v1/workflows/{_segment(name)}"
+
+
+def _trigger(workflow: str, name: str) -> str:
+    return f"/v1/triggers/{quote(workflow, safe='')}/{quote(name, safe='')}"
+
+
+def _notification(notification: str) -> str:
+    return f"/v1/notifications/{_segment(notification)}"
+
+
+def _receiver(receiver: str) -> str:
+    return f"/v1/receivers/{_segment(receiver)}"
 
 
 def _run(run_id: UUID) -> str:

@@ -16,9 +16,20 @@ AGENT: Final[Example] = {
     "id": "translator-1", "name": "translator", "kind": "http", "version": "1.4.0", "host": "http://127.0.0.1:9000",
     "capabilities": {"languages": ["de", "fr"]},
 }  # fmt: skip
-KEY_REQUEST: Final[Example] = {"name": "nightly import", "scopes": ["run"]}
-KEY: Final[Example] = {"id": "k7c2qmzd", **KEY_REQUEST, "created_at": _CREATED, "revoked_at": None}
+_OF_KEY: Final[Example] = {
+    "name": "nightly import", "scopes": ["run"], "workflows": ["import"], "requests_per_minute": 600,
+}  # fmt: skip
+KEY_REQUEST: Final[Example] = {**_OF_KEY, "expires": "30d"}
+KEY: Final[Example] = {
+    "id": "k7c2qmzd", **_OF_KEY, "created_at": _CREATED, "expires_at": None, "last_used_at": None, "revoked_at": None,
+    "old_secret_until": None,
+}  # fmt: skip
 NEW_KEY: Final[Example] = KEY | {"key": "fy_k7c2qmzd_abcdefghijklmnopqrstuvwxyz234567abcdefgh"}
+AUDIT_ENTRY: Final[Example] = {
+    "number": 1207, "at": "2026-11-23T03:50:45.120000Z", "act": "run.submitted", "key_id": "k7c2qmzd",
+    "who": "nightly import", "address": "192.0.2.7", "workflow": "import", "objects": [_ID], "details": None,
+    "previous": "0b1c3f5a" * 8, "hash": "9d2e4c6b" * 8,
+}  # fmt: skip
 
 REQUEST: Final[Example] = {"inputs": {"topic": "autumn rain"}}
 FORK: Final[Example] = {"from": {"node": "write", "visit": 1}, "state": {"topic": "winter rain"}}
@@ -32,6 +43,7 @@ SUMMARY: Final[Example] = {
     "started_at": "2026-11-23T03:50:45.124000+00:00", "finished_at": "2026-11-23T03:50:46.302000+00:00",
     "wake_at": None, "cancel_requested": False, "executor": None, "worked_s": 1.178, "last_seq": 6, "error": None,
     "spending": {"calls": 1, "tokens_in": 24, "tokens_out": 19, "cost_usd": "0.00012"}, "forked_from": None,
+    "session_id": None,
 }  # fmt: skip
 RUN: Final[Example] = SUMMARY | {"inputs": {"topic": "autumn rain"}, "outputs": {"poem": "Rain on the last leaves"}}
 EVENT: Final[Example] = {
@@ -105,4 +117,18 @@ PROFILE_REPORT: Final[Example] = {
         {"run_id": _ID, "workflow": "article", "status": "succeeded", "created_at": _CREATED, "wall_s": 11.3,
          "bottleneck": "write"},
     ],
+}  # fmt: skip
+
+NOTIFICATION: Final[Example] = {
+    "id": f"{_ID}-6-0", "run_id": _ID, "workflow": "haiku", "receiver": "4f1d2c7e90ab3856",
+    "url": "https://example.com/hooks/flowyard", "state": "waiting", "run_status": "succeeded",
+    "finished_at": "2026-11-23T03:50:46.302000+00:00", "next_at": "2026-11-23T03:55:46.900000+00:00", "tries": 2,
+    "answers": [
+        {"at": "2026-11-23T03:50:46.900000+00:00", "duration_s": 0.041, "status": 503, "failure": "it answered 503"},
+    ],
+}  # fmt: skip
+RECEIVER: Final[Example] = {
+    "id": "4f1d2c7e90ab3856", "workflow": "haiku", "url": "https://example.com/hooks/flowyard", "waiting": 1,
+    "failures": 0, "tried_at": "2026-11-23T03:50:51.900000+00:00", "accepted_at": _SINCE, "failing_since": _CREATED,
+    "not_before": None, "disabled_at": None, "why_disabled": None, "last_failure": "it answered 503",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reads times that people write: `7d` ago, a day, or a time with its zone. Pure, and quick to import."""
+"""Reads times that people write: `7d` ago or from now, a day, or a time with its zone. Pure, and quick to import."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def moment(given: datetime | timedelta | None, now: datetime) -> datetime | None
     if not isinstance(given, timedelta):
         return given
     return now - given if given < now - _EARLIEST else _EARLIEST
+
+
+def moment_from_now(given: datetime | timedelta, now: datetime) -> datetime:
+    """The result of `read_moment` as a time after `now`. Raises ValueError, which says why it can't be that."""
+    try:
+        at = now + given if isinstance(given, timedelta) else given
+    except OverflowError:
+        raise ValueError("is too far away: the last year is 9999") from None
+    if at <= now:
+        raise ValueError("should be in the future")
+    return at
 
 
 def as_utc(at: datetime) -> datetime:

@@ -61,10 +61,10 @@ def unreachable(url: str, error: httpx.TransportError) -> Unreachable:
 def refusal(url: str, response: httpx.Response) -> FlowyardError:
     """The error in a response whose body was read: InvalidInputs and InvalidDocument as such, any other as Refused."""
     try:
-        problem = response.json()
+        problem = problem_in(response.json())
     except ValueError:
         problem = None
-    if not isinstance(problem, dict) or "code" not in problem:
+    if problem is None:
         reason = f"{response.status_code} {response.reason_phrase}".strip()
         # A proxy answers instead of a gateway that is down.
         return Unreachable(url, reason) if response.status_code in TEMPORARY else Unintelligible(url, reason)
@@ -74,6 +74,17 @@ def refusal(url: str, response: httpx.Response) -> FlowyardError:
     if problems and problem["code"] == InvalidDocument.code:
         return InvalidDocument(problems)
     return Refused(problem, status=response.status_code, retry_after=retry_after(response))
+
+
+def problem_in(content: Any) -> Mapping[str, Any] | None:
+    """What a body says of an error: problem+json, or OpenAI's form with its message as `detail`. None: neither."""
+    match content:
+        case {"error": {"code": code, "message": message, **rest}}:
+            return {**{str(name): value for name, value in rest.items()}, "code": code, "detail": message}
+        case {"code": _}:
+            return dict(content)
+        case _:
+            return None
 
 
 def retry_after(response: httpx.Response) -> float | None:

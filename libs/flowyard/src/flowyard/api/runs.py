@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from flowyard.api import examples
 from flowyard.api.pages import Page
 from flowyard.api.workflows import WorkflowName
+from flowyard.language.addresses import url_fault
+from flowyard.language.on_finish import ENDS, MOST_RECEIVERS, Content, End, Receiver
 from flowyard.language.reading.keys import IDENTIFIER
 from flowyard.runs.events import Failure
 from flowyard.runs.run import Run, Spending, State
@@ -27,6 +30,30 @@ class RequestBody(BaseModel, extra="forbid", frozen=True):
     """The body of a request. An unknown key is an error."""
 
 
+def _usable_url(url: str) -> str:
+    if (fault := url_fault(url)) is not None:
+        raise ValueError(fault)
+    return url
+
+
+class ReceiverRequest(RequestBody):
+    """A webhook that is sent when the run has ended, signed with the installation's secret."""
+
+    url: Annotated[
+        str,
+        AfterValidator(_usable_url),
+        Field(min_length=1, description="Where it is sent: http:// or https://, with a public address"),
+    ]
+    status: Annotated[
+        list[End], Field(min_length=1, max_length=len(ENDS), description="The ends that are reported")
+    ] = [*ENDS]
+    include: Annotated[Content, Field(description="Whether the run's outputs are sent")] = "outputs"
+
+    @property
+    def receiver(self) -> Receiver:
+        return Receiver(self.url, tuple(end for end in ENDS if end in self.status), self.include)
+
+
 class RunRequest(RequestBody, json_schema_extra={"examples": [examples.REQUEST]}):
     """A run to submit."""
 
@@ -39,6 +66,15 @@ class RunRequest(RequestBody, json_schema_extra={"examples": [examples.REQUEST]}
     stream: Annotated[
         bool, Field(description="The caller will follow the run's events: stream replies from the first call on")
     ] = False
+    # Without any, the request is the same as in the release before.
+    on_finish: Annotated[
+        list[ReceiverRequest] | None,
+        Field(
+            max_length=MOST_RECEIVERS,
+            exclude_if=operator.not_,
+            description="Who is notified of its end, besides those that its document names",
+        ),
+    ] = None
 
 
 class ForkPoint(RequestBody):
@@ -151,6 +187,7 @@ class RunListItem(BaseModel, json_schema_extra={"examples": [examples.SUMMARY]})
     error: FailureView | None
     spending: SpendingView
     forked_from: UUID | None
+    session_id: Annotated[UUID | None, Field(description="The conversation whose turn it is")] = None
 
     @classmethod
     def of(cls, run: Run) -> RunListItem:

@@ -15,6 +15,7 @@ from flowyard.bus.drops import Drops, OnDrop
 from flowyard.bus.link import Link
 from flowyard.bus.messages import Announcement, M, encode
 from flowyard.bus.subscription import Handler, Subscription
+from flowyard.tasks import cancel
 
 _OUTBOX_MESSAGES: Final = 10_000
 _OUTBOX_BYTES: Final = 8 * 1024 * 1024
@@ -45,6 +46,11 @@ class Bus:
         return self._link.connected
 
     @property
+    def client(self) -> Client | None:
+        """For what this class can't do. None while NATS isn't connected; another one after each reconnect."""
+        return self._link.client if self.connected else None
+
+    @property
     def server_version(self) -> str | None:
         """None while NATS isn't connected."""
         return self._link.server_version
@@ -59,6 +65,14 @@ class Bus:
             return
         for dropped in self._outbox.put(_Outgoing(message.subject, payload, kind), len(payload)):
             self._drops.add("outbox_full", dropped.kind)
+
+    async def deliver(self, message: Announcement) -> None:
+        """Publishes, and returns when NATS has the message: subscribers get it before anything that is done next.
+
+        Waits at most 0.7 s, and not at all while NATS isn't connected: then it is as `publish`. Never raises.
+        """
+        self.publish(message)
+        await self._flush()
 
     @asynccontextmanager
     async def subscribe(
@@ -85,9 +99,8 @@ class Bus:
             yield
         finally:
             del self._subscriptions[subscription]
-            handling.cancel()
+            await cancel([handling])
             await subscription.unsubscribe()
-            await asyncio.wait({handling})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -95,9 +108,7 @@ class Bus:
         try:
             yield
         finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_S):
-                    await self._finish_sending()
+            await self._flush()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_CLOSE_S)
@@ -121,11 +132,13 @@ class Bus:
                 return client
             await asyncio.sleep(0.001)
 
-    async def _finish_sending(self) -> None:
-        while self.connected and len(self._outbox):  # noqa: ASYNC110  # only when the process ends
-            await asyncio.sleep(0.001)
-        if (client := self._link.client) is not None:
-            await self._link.flush(client, timeout_s=_FLUSH_S)
+    async def _flush(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_S):
+                while self.connected and len(self._outbox):  # noqa: ASYNC110  # a millisecond, unless NATS is slow
+                    await asyncio.sleep(0.001)
+                if (client := self.client) is not None:
+                    await self._link.flush(client, timeout_s=_FLUSH_S)
 
     async def _subscribe(self, subscription: Subscription[Any]) -> None:
         client = self._link.client

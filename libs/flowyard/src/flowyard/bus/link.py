@@ -17,6 +17,8 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import PERMISSIONS_ERR
 
+from flowyard.bus.subjects import inbox
+
 _RETRY_S: Final = 0.25
 _CONNECT_S: Final = 2
 _PING_S: Final = 5
@@ -99,6 +101,7 @@ class Link:
             password=self._password,
             token=None if self._password else self._user,
             name=self._name,
+            inbox_prefix=inbox(self._user),
             error_cb=self._on_error,
             closed_cb=closed,
             allow_reconnect=False,

@@ -106,7 +106,7 @@ class WorkflowChanged(Announcement):
 
 
 class KeyChanged(Announcement):
-    """An API key was revoked: services drop it from their caches. `id` is no secret."""
+    """An API key was revoked or rotated: services drop it from their caches. `id` is no secret."""
 
     pattern: ClassVar = subjects.KEYS_CHANGED
 

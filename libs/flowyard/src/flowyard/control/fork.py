@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
+from flowyard.access import Actor
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import seal_inputs, without_masked
 from flowyard.control.submit import IdempotencyKey, check_size, enqueue, find_earlier_run, idempotency_columns
@@ -39,7 +40,7 @@ class ForkOrder:
     """`point` None: the fork keeps the steps that fit `revision` and `inputs`, or starts over if neither is given.
 
     `revision`: of the workflow; None: the origin's. `inputs` replace the origin's; a secret that is given masked,
-    `***`, keeps its value.
+    `***`, keeps its value. `by`: for the audit log.
     """
 
     origin: UUID
@@ -47,6 +48,7 @@ class ForkOrder:
     revision: int | Literal["latest"] | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     idempotency: IdempotencyKey | None = None
+    by: Actor | None = None
 
 
 async def fork_run(control: Control, order: ForkOrder, *, run_id: UUID) -> tuple[UUID, bool]:
@@ -71,7 +73,7 @@ async def fork_run(control: Control, order: ForkOrder, *, run_id: UUID) -> tuple
     target = _Target(workflow, origin.revision, origin.definition, dict(origin.inputs))
     run = _new_run(control, order, origin, target, fork, run_id)
     leaves_at = (str(StepId(fork.node, fork.visit)),)
-    return await enqueue(control, replace(run, leaves_at=leaves_at), steps_before=steps_before)
+    return await enqueue(control, replace(run, leaves_at=leaves_at), steps_before=steps_before, by=order.by)
 
 
 async def preview_fork(control: Control, order: ForkOrder) -> Fit:
@@ -99,7 +101,8 @@ async def _run_again(
     fits = Fit((), ()) if starts_over else await _fit(control, origin, workflow, target)
     fork = Fork(origin.run_id, START, 1, {}, () if starts_over else _changes(origin))
     run = _new_run(control, order, origin, target, fork, run_id)
-    return await enqueue(control, replace(run, leaves_at=tuple(map(str, fits.leaves_at))), steps=fits.kept)
+    forked = replace(run, leaves_at=tuple(map(str, fits.leaves_at)))
+    return await enqueue(control, forked, steps=fits.kept, by=order.by)
 
 
 async def _target(control: Control, order: ForkOrder, origin: ForkOrigin, workflow: Workflow) -> _Target:
@@ -110,7 +113,8 @@ async def _target(control: Control, order: ForkOrder, origin: ForkOrigin, workfl
         current = await control.documents.revision(origin.workflow, order.revision)
     workflow = current.workflow
     changed = without_masked(workflow, order.inputs)
-    known = {name: value for name, value in origin.inputs.items() if name in workflow.inputs}
+    inputs_of = {name for name, field in workflow.fields.items() if field.is_input}
+    known = {name: value for name, value in origin.inputs.items() if name in inputs_of}
     inputs = valid_inputs(workflow, {**known, **changed})
     kept = {name: value for name, value in inputs.items() if name not in changed}
     check_size({**inputs, **hide_sealed(kept)}, "the fork's inputs", control.inputs_limit)
@@ -148,6 +152,7 @@ def _new_run(
         max_attempts=target.workflow.execution.max_attempts,
         timeout_s=target.workflow.execution.timeout,
         fork=fork,
+        on_finish=target.workflow.on_finish,
         **idempotency_columns(control, target.workflow, order.idempotency),
     )
 

@@ -69,7 +69,8 @@ class RunListener:
             new = token.text[text.length - token.offset :]
             if (token.epoch, token.call) < (text.epoch, text.call) or not new:
                 return
-            token = token.model_copy(update={"offset": text.length, "text": new})
+            if token.offset < text.length:
+                token = token.model_copy(update={"offset": text.length, "text": new})
             text.length += len(new)
         self._arrived.append(token)
         self._changed.set()

@@ -24,6 +24,7 @@ from flowyard.runs.entries import ENDINGS
 from flowyard.runs.run import Entry, Run
 from flowyard.storage.history import History
 from flowyard.storage.runs import Runs
+from flowyard.tasks import cancel
 
 LiveItem: TypeAlias = Entry | RunTokens
 _PAGE: Final = 100
@@ -60,14 +61,13 @@ class Live:
             try:
                 yield
             finally:
-                for work in working:
-                    work.cancel()
+                await cancel(working)
 
     @contextmanager
     def listen(self, run_id: UUID, *, after: int, only_end: bool = False) -> Iterator[RunListener]:
         """From now on, keeps the run's events for `follow`. `after`: `seq` of the last event that is known already.
 
-        `only_end`: for `until_ended`, which needs no other events.
+        `only_end`: for `until_ended` and `stream_to_end`, which need no other events.
         """
         listener = RunListener(run_id, after, only_end=only_end)
         listener.gone = self._is_over
@@ -115,6 +115,30 @@ class Live:
                 return run
             await asyncio.sleep(_FALSE_ALARM_S)
         return None
+
+    async def stream_to_end(self, listener: RunListener, *, tokens: bool) -> AsyncGenerator[RunTokens | Run, None]:
+        """Pieces of the run's replies as they come, and last the run when it has ended. Without the run: no more will
+        come, as for `until_ended`. `tokens`: False: the run alone.
+
+        Reads nothing of the events between, which `follow` does.
+        """
+        async with AsyncExitStack() as stack:
+            if tokens:
+                await stack.enter_async_context(self._tokens(listener))
+                following = asyncio.create_task(self._keep_following(listener, tokens=True))
+                stack.callback(following.cancel)
+            listener.followed = True
+            while not listener.gone:
+                await listener.wait()
+                for token in listener.take():
+                    yield token
+                if listener.must_read:
+                    # Before the query: what happens while it runs has to be looked at again.
+                    listener.must_read = False
+                    if (run := await self._ended(listener.run_id)) is not None:
+                        yield run
+                        return
+                    await asyncio.sleep(_FALSE_ALARM_S)
 
     async def _ended(self, run_id: UUID) -> Run | None:
         try:

@@ -12,6 +12,7 @@ from flowyard.errors.requests import QueueFull
 from flowyard.secrets.sealing import SecretBox, secret_box
 from flowyard.service.documents import Documents
 from flowyard.storage.database import Database
+from flowyard.storage.deliveries import Deliveries
 from flowyard.storage.history import History
 from flowyard.storage.moves import Moves
 from flowyard.storage.queue import QueueMeasures
@@ -57,6 +58,7 @@ class QueueGate:
 class Control:
     documents: Documents
     runs: Runs
+    deliveries: Deliveries
     moves: Moves
     history: History
     queue_measures: QueueMeasures
@@ -85,6 +87,7 @@ def make_control(
     return Control(
         documents=Documents(Workflows(database)),
         runs=Runs(database),
+        deliveries=Deliveries(database),
         moves=Moves(database),
         history=History(database),
         queue_measures=measures,

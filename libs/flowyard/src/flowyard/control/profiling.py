@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -23,11 +23,14 @@ async def profile_run(profiles: Profiles, run: Run, now: datetime) -> Profile:
 
 
 async def profile_runs(
-    profiles: Profiles, *, workflow: str | None, since: datetime | None, most: int
+    profiles: Profiles, *, workflows: Collection[str] | None, since: datetime | None, most: int
 ) -> list[ProfiledRun]:
-    """Those of the newest runs that have finished and that an executor has had; made at `since`, or later."""
+    """Those of the newest runs that have finished and that an executor has had; made at `since`, or later.
+
+    `workflows`: only runs of these; None: of all.
+    """
     profiles_of_runs: list[ProfiledRun] = []
-    for run in await profiles.finished(workflow=workflow, since=since, most=most):
+    for run in await profiles.finished(workflows=workflows, since=since, most=most):
         entries = await profiles.entries(run.id)
         # A run that was deleted meanwhile has no events any more.
         if entries:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import UUID
 
+from flowyard.access import Actor
 from flowyard.bus.messages import RunFollowed
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
@@ -20,6 +21,7 @@ from flowyard.errors.requests import InvalidInputs, TooLarge
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.ids import uuid7
 from flowyard.language.inputs import are_large
+from flowyard.language.on_finish import Receiver
 from flowyard.language.workflow import Workflow
 from flowyard.runs.run import NewRun, Step
 from flowyard.service.documents import Current
@@ -54,13 +56,19 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """`priority`: None for the workflow's own. `stream`: somebody is about to follow the run's tokens."""
+    """`priority`: None for the workflow's own. `stream`: somebody is about to follow the run's tokens.
+
+    `by`: for the audit log; None: nothing is written down. `on_finish`: the caller's receivers, besides those of the
+    document.
+    """
 
     workflow: str
     inputs: Mapping[str, Any]
     priority: int | None = None
     idempotency: IdempotencyKey | None = None
     stream: bool = False
+    by: Actor | None = None
+    on_finish: tuple[Receiver, ...] = ()
 
 
 class IdempotencyColumns(TypedDict, total=False):
@@ -108,13 +116,16 @@ async def _submit(control: Control, submission: Submission, current: Current, ru
         priority=execution.priority if submission.priority is None else submission.priority,
         max_attempts=execution.max_attempts,
         timeout_s=execution.timeout,
+        on_finish=(*workflow.on_finish, *submission.on_finish),
         **idempotency_columns(control, workflow, submission.idempotency),
     )
     await control.queue.enter()
+    if submission.stream:
+        await announce_follower(control, run_id)
     # Saved first: a lost message is made up for by a poll, a lost row is not.
-    added = await control.runs.add_current(run)
+    added = await control.runs.add_current(run, by=submission.by)
     if added is not None and added[1]:
-        _announce(control, run, stream=submission.stream)
+        announce(control, run)
     return added
 
 
@@ -127,24 +138,33 @@ async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None)
 
 
 async def enqueue(
-    control: Control, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
+    control: Control,
+    run: NewRun,
+    *,
+    steps_before: int | None = None,
+    steps: Sequence[Step] = (),
+    by: Actor | None = None,
 ) -> tuple[UUID, bool]:
     """Queues a fork without the checks of `submit_run`. Raises QueueFull, UnknownWorkflow, IdempotencyMismatch.
 
     `steps_before`: it copies the steps of its origin that ended before event `seq`; `steps`: or just these.
     """
     await control.queue.enter()
-    run_id, is_new = await control.runs.add(run, steps_before=steps_before, steps=steps)
+    run_id, is_new = await control.runs.add(run, steps_before=steps_before, steps=steps, by=by)
     if is_new:
-        _announce(control, run)
+        announce(control, run)
     return run_id, is_new
 
 
-def _announce(control: Control, run: NewRun, *, stream: bool = False) -> None:
+async def announce_follower(control: Control, run_id: UUID) -> None:
+    """Somebody will read the tokens of this run. To be called before the run can be claimed: executors look when a call
+    begins whether somebody does, and the follower itself comes too late for the first one.
+    """
+    await control.bus.deliver(RunFollowed(run_id=run_id))
+
+
+def announce(control: Control, run: NewRun) -> None:
     control.metrics.runs.submitted.labels(run.workflow).inc()
-    if stream:
-        # First: its follower comes too late for the first call.
-        control.bus.publish(RunFollowed(run_id=run.id))
     control.work_bell.ring()
 
 

@@ -40,7 +40,7 @@ from flowyard.secrets.sealing import SecretBox
 from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
 from flowyard.steps.call_limits import CallLimits
-from flowyard.steps.context import SizeLimits, StepContext
+from flowyard.steps.context import CheckDocuments, SizeLimits, StepContext, no_checks
 from flowyard.steps.vault import SealedVault
 from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
@@ -64,6 +64,7 @@ class AttemptParts:
 
     `is_followed`: whether somebody reads the tokens of a run. `long_wait_s`: a step that waits longer between two tries
     hands its run back. `sizes`: of what steps write. `box`: opens secret inputs; None if no key is configured.
+    `check_documents`: of outputs with `format: workflow`; without it, none of them is accepted.
     `replays`: bounds how many runs are replayed at a time. `may_replay`: whether any may be; otherwise those of which
     steps are recorded are handed back.
     """
@@ -84,6 +85,7 @@ class AttemptParts:
     log_prompts: bool = False
     sizes: SizeLimits = field(default_factory=SizeLimits)
     long_wait_s: float
+    check_documents: CheckDocuments = no_checks
     may_replay: Callable[[], bool] = lambda: True
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     box: SecretBox | None = field(repr=False)
@@ -230,6 +232,7 @@ class Attempt:
             streams=partial(parts.is_followed, claim.run_id),
             log_prompts=parts.log_prompts,
             sizes=parts.sizes,
+            check_documents=parts.check_documents,
             chance=random.random,
             clock=time.perf_counter,
             budget_gate=self._budget_gate(workflow, spent),

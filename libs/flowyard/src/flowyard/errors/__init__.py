@@ -4,14 +4,18 @@ command line, log) shows any of them without knowing which.
     FlowyardError
     ├── requests: a caller's request is wrong, or not allowed
     │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge
-    │   ├── BadHttp, HeadTooLarge, RequestTooSlow
+    │   ├── BadHttp, HeadTooLarge, RequestTooSlow, WrongMethod
     │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownOutput, UnknownAgent,
-    │   │   UnknownKey
-    │   ├── Unauthorized, TooManyWrongKeys, Forbidden
-    │   └── IllegalMove, WorkflowInUse, AgentTaken, IdempotencyMismatch, QueueFull, TooManyStreams, TooBusy
+    │   │   UnknownKey, UnknownTrigger, UnknownDelivery, UnknownHook, UnknownNotification, UnknownReceiver,
+    │   │   UnknownSession, UnknownModel, UnknownResponse
+    │   ├── UnknownPreviousResponse
+    │   ├── Unauthorized (ExpiredKey), TooManyWrongKeys, Forbidden, NotForKey, TooManyRequests, KeyIsOver
+    │   └── IllegalMove, WorkflowInUse, PathTaken, AgentTaken, IdempotencyMismatch, QueueFull, TooManyStreams, TooBusy,
+    │       ReceiverDisabled, SessionBusy
     ├── steps: what a step fails with
     │   ├── StepError
-    │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout, ModelRefused (JsonFormRefused),
+    │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout,
+    │   │   │   ModelRefused (JsonFormRefused, ContentRefused),
     │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered, NoJson
     │   │   └── InvalidOutput, EvaluationError, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
@@ -22,10 +26,11 @@ command line, log) shows any of them without knowing which.
     │             ReplaysStopped, CannotListen
     ├── outbound: OutboundError: OutboundInvalid, AddressRefused, RedirectRefused, HostUnreachable, AnswerBroken,
     │             AnswerTooLarge, OutboundTimeout
-    ├── webhooks: Unverified, UnusableWebhookSecret
+    ├── webhooks: Unverified, UnusableWebhookSecret, HookNotReady, TriggerPaused, TooManyDeliveries, NotMapped,
+    │             PayloadNotKept, MissingWebhookSecret
     ├── export.client: TargetUnavailable, ExportRefused
     ├── api.refusals: Refused, Unreachable, Unintelligible: what a client of the API meets
-    └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard_dashboard
+    └── of one package, next to their use: flowyard_embedded.faults, flowyard_cli, flowyard.web.pages
 
 Exceptions that only steer the control flow of a run, and never reach a person, are not in the tree:
 

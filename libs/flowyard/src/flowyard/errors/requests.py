@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from flowyard.errors.base import FlowyardError
@@ -11,6 +12,7 @@ from flowyard.errors.base import FlowyardError
 MOST: Final = 50
 """Most problems that an error lists; it counts the others."""
 _LONGEST: Final = 1000
+_FEW: Final = 5
 
 
 def _more(problems: Sequence[object]) -> tuple[str, ...]:
@@ -61,6 +63,13 @@ class TooLarge(FlowyardError, code="too_large", status=413, title="Too large"):
     def __init__(self, what: str, *, limit: int) -> None:
         self.limit_bytes = limit
         super().__init__(f"{what}: larger than the limit of {limit} bytes")
+
+
+class WrongMethod(FlowyardError, code="method_not_allowed", status=405, title="Method Not Allowed"):
+    """The address is there, but doesn't take this method."""
+
+    def __init__(self, method: str, *, allowed: str) -> None:
+        super().__init__(f"this webhook doesn't take {method}, only {allowed}")
 
 
 class TooManyStreams(FlowyardError, code="too_many_streams", status=429, title="Too many streams are open"):
@@ -140,6 +149,78 @@ class UnknownRun(NotFound, code="unknown_run", title="No such run"):
     kind = "run"
 
 
+class UnknownTrigger(NotFound, code="unknown_trigger", title="No such trigger"):
+    kind = "trigger"
+
+
+class UnknownDelivery(NotFound, code="unknown_delivery", title="No such delivery"):
+    kind = "delivery"
+
+
+class UnknownSession(NotFound, code="unknown_session", title="No such conversation"):
+    kind = "conversation"
+
+
+class UnknownModel(NotFound, code="model_not_found", title="No such model"):
+    """No workflow of this name has a chat trigger that is live, or the caller's key isn't for it."""
+
+    kind = "model"
+
+
+class UnknownResponse(NotFound, code="response_not_found", title="No such response"):
+    """No response has this id, or it is another key's, or wasn't stored."""
+
+    kind = "response"
+
+
+class UnknownPreviousResponse(FlowyardError, code="previous_response_not_found", status=400, title="No such response"):
+    """A request continues what can't be continued. OpenAI answers so, too: its clients then send all messages again."""
+
+    detail_fields = ("problems",)
+
+    def __init__(self, message: str) -> None:
+        self.problems = ({"where": "body.previous_response_id", "message": message},)
+        super().__init__(message)
+
+
+class SessionBusy(FlowyardError, code="session_busy", status=409, title="The conversation waits for an answer"):
+    """The last message of the conversation isn't answered yet, and another one doesn't wait for that, or not longer.
+
+    `run_id`: of the one that is at work; None: it is about to be made.
+    """
+
+    detail_fields = ("run_id",)
+
+    def __init__(self, run_id: str | None) -> None:
+        self.run_id = run_id
+        self.retry_after = 2.0
+        super().__init__("the last message of this conversation isn't answered yet: wait for that, then send again")
+
+
+class UnknownHook(NotFound, code="unknown_hook", title="No such webhook"):
+    kind = "webhook"
+
+
+class UnknownNotification(NotFound, code="unknown_notification", title="No such notification"):
+    kind = "notification"
+
+
+class UnknownReceiver(NotFound, code="unknown_receiver", title="No such receiver of notifications"):
+    kind = "receiver"
+
+
+class ReceiverDisabled(
+    FlowyardError, code="receiver_disabled", status=409, title="The receiver of a notification is disabled"
+):
+    """Nothing is sent to it until it is enabled. `receiver`: its id."""
+
+    detail_fields = ("receiver",)
+
+    def __init__(self, receiver: str) -> None:
+        self.receiver = receiver
+        super().__init__(f"the receiver {receiver} is disabled: enable it first, then what waits for it is sent")
+
+
 class UnknownStep(NotFound, code="unknown_step", title="No such step of the run"):
     kind = "step"
 
@@ -161,8 +242,21 @@ class Unauthorized(FlowyardError, code="unauthorized", status=401, title="A vali
 
     def __init__(self, *, given: bool) -> None:
         self.given = given
-        wrong = "the API key isn't valid: it is unknown, misspelled or revoked"
+        wrong = "the API key isn't valid: it is unknown, misspelled, revoked, or was replaced"
         super().__init__(wrong if given else "no API key: send the header 'Authorization: Bearer fy_…'")
+
+
+class ExpiredKey(Unauthorized, code="key_expired", title="The API key has expired"):
+    """Only for a request with the right secret: others don't learn that there is such a key."""
+
+    detail_fields = ("expired_at",)
+
+    def __init__(self, key_name: str, expired_at: datetime) -> None:
+        self.given = True
+        self.expired_at = expired_at
+        FlowyardError.__init__(
+            self, f"the API key '{key_name}' expired on {expired_at:%Y-%m-%d at %H:%M:%S} UTC: ask for a new one"
+        )
 
 
 class TooManyWrongKeys(FlowyardError, code="too_many_wrong_keys", status=429, title="Too many invalid API keys"):
@@ -186,6 +280,43 @@ class Forbidden(FlowyardError, code="forbidden", status=403, title="The API key 
         super().__init__(f"this needs the scope '{scope}', which the API key '{key_name}' doesn't have")
 
 
+class NotForKey(FlowyardError, code="not_for_key", status=403, title="The API key is for other workflows"):
+    """The API key has a list of workflows. `workflow`: the one of the request; None: it is about all of them."""
+
+    detail_fields = ("workflows",)
+
+    def __init__(self, *, key_name: str, workflows: Collection[str], workflow: str | None = None) -> None:
+        self.workflows = sorted(workflows)
+        what = f"not for '{workflow}'" if workflow is not None else "and this is about the whole installation"
+        super().__init__(f"the API key '{key_name}' is only for {_listed(self.workflows)}, {what}")
+
+
+def _listed(workflows: Sequence[str]) -> str:
+    names = [f"'{name}'" for name in workflows[:_FEW]]
+    more = len(workflows) - len(names)
+    return f"{'the workflows ' if len(workflows) > 1 else ''}{', '.join(names)}" + (f" and {more} more" if more else "")
+
+
+class TooManyRequests(FlowyardError, code="too_many_requests", status=429, title="Too many requests with this API key"):
+    """The API key has a rate, and its requests exceed it."""
+
+    detail_fields = ("requests_per_minute",)
+
+    def __init__(self, *, key_name: str, rate: int, retry_after: float) -> None:
+        self.requests_per_minute = rate
+        self.retry_after = retry_after
+        super().__init__(
+            f"the API key '{key_name}' may make {rate} requests per minute: try again in {math.ceil(retry_after)} s"
+        )
+
+
+class KeyIsOver(FlowyardError, code="key_is_over", status=409, title="The API key is revoked or expired"):
+    """A key that was revoked or has expired can't be rotated. `how`: a participle."""
+
+    def __init__(self, key_id: str, how: str) -> None:
+        super().__init__(f"the API key '{key_id}' {how}: create another one")
+
+
 class IllegalMove(FlowyardError, code="illegal_move", status=409, title="The run's status doesn't allow this"):
     """The run's status doesn't allow the move. `move`: a participle such as `cancelled`."""
 
@@ -206,6 +337,19 @@ class WorkflowInUse(FlowyardError, code="workflow_in_use", status=409, title="Th
         self.open_runs = open_runs
         runs = "1 open run" if open_runs == 1 else f"{open_runs} open runs"
         super().__init__(f"workflow '{name}' has {runs}: wait for them, cancel them, or force the deletion")
+
+
+class PathTaken(FlowyardError, code="path_taken", status=409, title="The path belongs to another workflow"):
+    """A webhook's path is that of another workflow, and requests can't be for both. `workflow`: None for who may not
+    learn of it.
+    """
+
+    detail_fields = ("path", "workflow")
+
+    def __init__(self, path: str, *, workflow: str | None) -> None:
+        self.path, self.workflow = path, workflow
+        owner = f"the workflow '{workflow}'" if workflow is not None else "another workflow"
+        super().__init__(f"the path /hooks/{path} belongs to {owner}: choose another one")
 
 
 class AgentTaken(FlowyardError, code="agent_taken", status=409, title="Another agent has this id"):

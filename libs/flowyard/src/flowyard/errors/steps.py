@@ -93,6 +93,12 @@ class ModelRefused(ModelError, code="model_refused", title="The model provider r
     """The provider will refuse this call every time: bad key, unknown model, bad request."""
 
 
+class ContentRefused(
+    ModelRefused, code="content_refused", status=400, title="The model doesn't take what the conversation has"
+):
+    """The provider doesn't take an image, a file or audio of the conversation, or a tool of the caller."""
+
+
 class JsonFormRefused(ModelRefused):
     """The server refuses the form in which the call requests JSON. The next call uses another form."""
 

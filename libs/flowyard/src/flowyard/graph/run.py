@@ -26,7 +26,7 @@ from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
 from flowyard.runs.run import Ended
 from flowyard.secrets.masking import MASK
 from flowyard.steps.budget_gate import BudgetGate, TermsOf, canned_terms
-from flowyard.steps.context import StepContext
+from flowyard.steps.context import CheckDocuments, SizeLimits, StepContext, no_checks
 from flowyard.steps.recorder import InMemory
 from flowyard.steps.vault import InMemoryVault
 
@@ -56,6 +56,8 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     stream: bool = False,
     log_prompts: bool = False,
     terms: TermsOf = canned_terms,
+    check_documents: CheckDocuments = no_checks,
+    sizes: SizeLimits = SizeLimits(),  # noqa: B008  # frozen
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
     clock: Callable[[], float] = time.perf_counter,
@@ -63,6 +65,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     """Runs to the end in memory and reports everything to `emit`. Raises InvalidInputs; a failed run is a result.
 
     `terms`: what models cost, to keep the workflow's budget. Without it they are free, as canned replies are.
+    `check_documents`: of outputs with `format: workflow`; without it, none of them is accepted.
 
     If the calling task is cancelled, the model calls in flight are aborted, RunFinished says `cancelled`, and the
     cancellation goes on.
@@ -87,6 +90,8 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
         clock=clock,
         budget_gate=BudgetGate(workflow.budget, terms) if workflow.budget is not None else None,
         vault=vault,
+        check_documents=check_documents,
+        sizes=sizes,
     )
     walk = Walk(compiled.plan, Marking(compiled.plan, checked), steps)
     try:

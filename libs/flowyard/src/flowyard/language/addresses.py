@@ -1,4 +1,4 @@
-"""Which text can be the address of a model's API. Pure."""
+"""Which text can be the address of a model's API, or of a webhook that is sent. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 _MAX_LENGTH: Final = 2000
 _NOT_IN_AN_ADDRESS: Final = re.compile(r"[\x00-\x20\x7f\xa0\u2028\u2029\\]")
+
+_NOT_IN_A_URL: Final = re.compile(r"[^!-\[\]-~]")
 
 
 def normal_address(address: str) -> str:
@@ -36,6 +38,26 @@ def address_fault(address: str) -> str | None:
     if parts.scheme not in ("http", "https") or not has_host:
         return "must be an address with a host"
     return None
+
+
+def url_fault(url: str) -> str | None:
+    """As `address_fault`, of a URL that may have a query and that a webhook is sent to."""
+    if len(url) > _MAX_LENGTH:
+        return f"has {len(url):,} characters, and {_MAX_LENGTH:,} are allowed"
+    if wrong := _NOT_IN_A_URL.search(url):
+        return f"contains the character U+{ord(wrong[0]):04X}, which has to be encoded"
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return _fault_of_host(url)
+    if parts.scheme not in ("http", "https"):
+        return "must begin with http:// or https://"
+    if not has_host:
+        return "must be an address with a host"
+    if parts.username is not None:
+        return "contains a user or a password, which everybody could read"
+    return "contains a fragment, which isn't sent" if "#" in url else None
 
 
 def _fault_of_host(address: str) -> str:

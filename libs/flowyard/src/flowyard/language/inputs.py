@@ -30,6 +30,7 @@ class InputFault:
 def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[InputFault]]:
     """The inputs, converted to their fields' types, and all faults."""
     inputs = {name: f for name, f in fields.items() if f.is_input}
+    shown = [name for name, f in inputs.items() if not f.hidden]
     checked: dict[str, Any] = {}
     faults: list[InputFault] = []
     for name, value in given.items():
@@ -40,7 +41,7 @@ def check_inputs(fields: Mapping[str, Field], given: Mapping[str, Any]) -> tuple
         else:
             reason = "is written by the workflow, so it isn't an input" if name in fields else "isn't known"
             # To look for similar names takes time.
-            hint = f" ({suggest(name, inputs, 'inputs')})" if len(faults) < MOST else ""
+            hint = f" ({suggest(name, shown, 'inputs')})" if len(faults) < MOST else ""
             faults.append(InputFault(name, f"{name}: {reason}{hint}"))
     for name, f in inputs.items():
         if f.required and name not in given:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
@@ -38,19 +38,30 @@ class Variables:
 
 
 KEYS_AND_TOKENS: Final = Variables()
+HOOK_SECRETS: Final = Variables((
+    "*_WEBHOOK_SECRET", "*_SIGNING_SECRET", "*_APP_SECRET", "*_VERIFY_TOKEN", "*_BOT_TOKEN", "DISCORD_PUBLIC_KEY",
+    "TWILIO_AUTH_TOKEN", "WHATSAPP_ACCESS_TOKEN",
+))  # fmt: skip
+"""The variables that webhooks may name. None of them is a key of a model's provider, which no gateway needs to have."""
 ANY_VARIABLE: Final = Variables(("*",))
+NOTHING: Final = Variables(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
     """`has_price`: whether the cost of a model's calls is known before they are made.
 
-    `daily_budgets`: what workflows may spend per day.
+    `chains`: by the name of each workflow that is started by the ends of others' runs, the names of these others.
+    `subjects`: of NATS, which triggers may name.
+    `daily_budgets`: what workflows may spend per day. `hook_variables`: as `variables`, for the secrets of webhooks.
     """
 
     has_price: Callable[[ModelSettings], bool] = lambda _: True
     variables: Variables = ANY_VARIABLE
+    hook_variables: Variables = ANY_VARIABLE
     daily_budgets: Mapping[str, Budget] = field(default_factory=dict)
+    chains: Mapping[str, Collection[str]] = field(default_factory=dict)
+    subjects: tuple[str, ...] = (">",)
 
 
 ANY: Final = Installation()
@@ -58,7 +69,7 @@ ANY: Final = Installation()
 
 
 def read_variables(text: str | Variables) -> Variables:
-    """`FLOWYARD_DOCUMENT_VARIABLES`: patterns, separated by commas. Raises ValueError."""
+    """`FLOWYARD_DOCUMENT_VARIABLES`, `FLOWYARD_HOOK_VARIABLES`: patterns, separated by commas. Raises ValueError."""
     if not isinstance(text, str):
         return text
     patterns = tuple(part.strip() for part in text.split(","))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
 from flowyard.language.problems import KeyPath
 from flowyard.language.values.expressions import Expression
-from flowyard.language.values.templates import Template
+from flowyard.language.values.templates import Placeholder, Template
 from flowyard.language.values.types import Type
 
 Kind: TypeAlias = Literal["prompt", "set", "assert"]
@@ -146,18 +146,38 @@ class NodeHead:
         return frozenset(name for text in self.texts() for name in text.value.names - text.local)
 
 
+CALLER: Final = "_caller"
+"""The input with what the callers of a chat hand to the model that answers: see `language/caller_tools.py`."""
+_OFFER: Final = Template(CALLER, (Placeholder(CALLER, (), 0),))
+
+
+@dataclass(frozen=True, slots=True)
+class ChatHistory:
+    """The conversation before a prompt. `messages`: the field that has it, as a template.
+
+    `max_tokens`, `max_turns`: how much of its end is kept; None: all.
+    """
+
+    messages: Template
+    max_tokens: int | None = None
+    max_turns: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptNode(NodeHead):
-    """Calls a model, with one prompt per step.
+    """Calls a model, with one prompt per step, a conversation, or both: `prompt` is None only where `history` isn't.
 
-    `reply_as`: whether the reply is the text of the one output, or a JSON object of the outputs.
+    `reply_as`: whether the reply is the text of the one output, the one output itself as a message, or a JSON object
+    of the outputs. `caller_tools`: whether its model is offered the tools of who started the run.
     """
 
     kind: ClassVar[Kind] = "prompt"
 
-    prompt: Template
+    prompt: Template | None
     settings: ModelSettings
-    reply_as: Literal["text", "object"] = "text"
+    reply_as: Literal["text", "message", "object"] = "text"
+    history: ChatHistory | None = None
+    caller_tools: bool = False
     system: Template | None = None
     inputs: Mapping[str, Template | int | float | bool | None] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
@@ -175,7 +195,12 @@ class PromptNode(NodeHead):
             if isinstance(value, Template):
                 yield NodeText(("inputs", name), value, takes_secrets=True)
         local = frozenset(self.inputs)
-        yield NodeText(("prompt",), self.prompt, local, takes_secrets=True)
+        if self.history is not None:
+            yield NodeText(("history", "from"), self.history.messages)
+        if self.caller_tools:
+            yield NodeText((), _OFFER)
+        if self.prompt is not None:
+            yield NodeText(("prompt",), self.prompt, local, takes_secrets=True)
         if self.system is not None:
             yield NodeText(("system",), self.system, local, takes_secrets=True)
 

@@ -27,7 +27,7 @@ def reference_fault(text: str) -> str | None:
         if not name.strip() or (kind == "env" and not _VARIABLE.fullmatch(name)):
             return f"'{name}' can't be the name of a {'variable' if kind == 'env' else 'file'}"
         if kind == "env" and name.upper().startswith(OWN_PREFIX):
-            return f"'{name}' is a variable of Flowyard, which is never sent to a provider"
+            return f"'{name}' is a variable of Flowyard, which no document may name"
     return None
 
 

@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 from flowyard.language.nodes import ModelSettings, Node
+from flowyard.language.on_finish import Receiver
+from flowyard.language.triggers import Trigger
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.types import Type
 
@@ -21,7 +23,10 @@ OnItemError: TypeAlias = Literal["fail", "skip", "collect"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of the state. `default` counts only if `has_default`. `secret`: an input that is never shown."""
+    """One field of the state. `default` counts only if `has_default`. `secret`: an input that is never shown.
+
+    `hidden`: an input that isn't the document's own, and that no person gives.
+    """
 
     name: str
     type: Type
@@ -31,6 +36,7 @@ class Field:
     description: str | None = None
     reduce: Reduce = "replace"
     secret: bool = False
+    hidden: bool = False
 
     @property
     def is_input(self) -> bool:
@@ -116,7 +122,15 @@ class ErrorReply:
     code: str
 
 
-Reply: TypeAlias = str | ErrorReply
+@dataclass(frozen=True, slots=True)
+class ToolReply:
+    """A canned reply that calls tools. `calls`: in OpenAI's format, as in a message."""
+
+    text: str
+    calls: tuple[Mapping[str, Any], ...]
+
+
+Reply: TypeAlias = str | ErrorReply | ToolReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +158,8 @@ class Case:
 class Workflow:
     """One checked document. `transitions`: how a run continues after START, after each node, and after each join.
 
-    `result`: the fields that are the run's outputs; empty: those that its nodes write.
+    `result`: the fields that are the run's outputs; empty: those that its nodes write. `on_finish`: whom its
+    end is reported to.
     """
 
     name: str
@@ -160,6 +175,8 @@ class Workflow:
     tags: tuple[str, ...] = ()
     author: str | None = None
     result: tuple[str, ...] = ()
+    triggers: Mapping[str, Trigger] = field(default_factory=dict)
+    on_finish: tuple[Receiver, ...] = ()
 
     @property
     def maps(self) -> Mapping[str, Map]:
@@ -183,7 +200,8 @@ class Workflow:
 
     @property
     def inputs(self) -> Mapping[str, Field]:
-        return {name: f for name, f in self.fields.items() if f.is_input}
+        """Those that people give."""
+        return {name: f for name, f in self.fields.items() if f.is_input and not f.hidden}
 
     @property
     def secrets(self) -> frozenset[str]:

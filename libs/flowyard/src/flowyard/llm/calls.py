@@ -19,9 +19,61 @@ MAX_TOKENS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """`arguments`: the text that the model wrote, which should be a JSON object."""
+
+    id: str
+    name: str
+    arguments: str
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> ToolCall:
+        """The reverse of `data`."""
+        return cls(data["id"], data["function"]["name"], data["function"]["arguments"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """In OpenAI's format."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    role: Literal["system", "user", "assistant"]
-    content: str
+    """`content`: a text, or parts in OpenAI's format; None only beside `tool_calls`.
+
+    `tool_calls`: of an assistant; `tool_call_id`: which of them a tool answers.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | tuple[Mapping[str, Any], ...] | None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Without parts that aren't texts."""
+        if not isinstance(self.content, tuple):
+            return self.content or ""
+        return "\n".join(part["text"] for part in self.content if part["type"] == "text")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """What a model may call, in OpenAI's format. `choice`: which tools it may or must call; None: as it likes.
+
+    `parallel`: whether it may call several at once; None: as the provider likes.
+    """
+
+    tools: tuple[Mapping[str, Any], ...]
+    choice: str | Mapping[str, Any] | None = None
+    parallel: bool | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those of a request."""
+        optional = {"tool_choice": self.choice, "parallel_tool_calls": self.parallel}
+        return {"tools": [*self.tools], **{name: value for name, value in optional.items() if value is not None}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +93,7 @@ class ModelCall:
     key: str | None = None
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     json_form: JsonForm | None = None
+    offer: ToolOffer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +107,7 @@ class Usage:
 
 def token_count(value: object) -> int | None:
     """The count that a provider reported, or None if it isn't a whole number from 0 to MAX_TOKENS."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
         return None
     return int(value) if 0 <= value <= MAX_TOKENS else None
 
@@ -96,6 +149,7 @@ class ModelReply:
     """`cost_usd`: None if no price is known. `first_token_s`: seconds to the first token; None without streaming.
 
     `reasoning`: what the model wrote of it, in its text or apart from it; at most REASONING_LIMIT characters.
+    `tool_calls`: of the tools that it was offered, in the document's `extra`, too.
     """
 
     text: str
@@ -105,6 +159,7 @@ class ModelReply:
     ending: ReplyEnding = COMPLETE
     reasoning: str = ""
     origin: Origin = NOWHERE
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class Model(Protocol):

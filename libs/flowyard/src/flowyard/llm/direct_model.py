@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 import aiohttp
 
 from flowyard.language.nodes import ModelSettings
-from flowyard.language.secret_references import HEADERS
 from flowyard.llm import keys, price_list
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken
 from flowyard.llm.direct_prices import cost_of
@@ -23,32 +23,45 @@ from flowyard.llm.providers import DIRECT, base_url, limit_parameter, located, n
 from flowyard.llm.terms import Terms
 from flowyard.outbound.proxies import proxy_for
 
+_MAX_ENDPOINTS: Final = 256
+
 
 class DirectModel:
-    """`reply_limit`: most bytes of a reply."""
+    """`environ`: must not change. `reply_limit`: most bytes of a reply."""
 
     def __init__(self, session: aiohttp.ClientSession, environ: Mapping[str, str], reply_limit: int) -> None:
         self._session = session
         self._environ = environ
         self._reply_limit = reply_limit
+        self._endpoints: dict[keys.Place, Endpoint] = {}
 
     async def prepare(self, settings: ModelSettings) -> None:
         """Does nothing: each call connects by itself. Raises MissingApiKey or ModelRefused, as `reply` would."""
-        self._endpoint(located(settings, self._environ), keys.find_key(settings, self._environ))
+        self._endpoint(located(settings, self._environ))
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
-        access = keys.access_to(call.settings, self._environ)
-        endpoint = self._endpoint(call.settings, access.key)
-        reply, billing = await chat(self._session, endpoint, call, on_token, max_tokens=None, secrets=access.secrets)
+        endpoint = self._endpoint(call.settings)
+        reply, billing = await chat(self._session, endpoint, call, on_token, max_tokens=None)
         return replace(reply, cost_usd=cost_of(call.settings, reply.usage, billing, datetime.now(UTC)))
 
-    def _endpoint(self, settings: ModelSettings, key: str | None) -> Endpoint:
+    def _endpoint(self, settings: ModelSettings) -> Endpoint:
+        """Raises MissingApiKey or InvalidApiKey."""
+        place = keys.place_of(settings)
+        if (endpoint := self._endpoints.get(place)) is None:
+            if len(self._endpoints) >= _MAX_ENDPOINTS:
+                self._endpoints.clear()
+            endpoint = self._endpoints[place] = self._new_endpoint(settings)
+        return endpoint
+
+    def _new_endpoint(self, settings: ModelSettings) -> Endpoint:
+        access = keys.access_to(settings, self._environ)
         url = base_url(settings)
         return Endpoint(
             url,
             name_of_model(settings),
-            key,
-            {name: str(value) for each in HEADERS for name, value in dict(settings.extra.get(each) or {}).items()},
+            access.key if keys.key_header(settings) is None else None,
+            dict(keys.headers_of(settings)),
+            access.secrets,
             self._reply_limit,
             limit_parameter(settings),
             DIRECT[settings.provider].counts_always,

@@ -56,17 +56,13 @@ def cost_of(settings: ModelSettings, usage: Usage, billing: Billing, now: dateti
         or charges_for_more(provider, settings)
     ):
         return None
-    tier = billed_tier(settings, billing.tier)
-    entry = entry_of(provider, settings.model)
-    # Prices by the length of a whole prompt are in none of the forms below.
-    if not is_priced(entry, tier) or "tiered_pricing" in entry:
-        return None
+    off_peak = _off_peak(provider, settings.model)
     rates = _rates(
         provider,
         settings.model,
-        _TIER_NAMES.get(tier or "", tier),
+        billed_tier(settings, billing.tier),
         _length(provider, settings.model, usage.tokens_in - (provider not in _INCLUSIVE)),
-        is_off_peak="off_peak_pricing" in entry and _is_open(entry["off_peak_pricing"], now),
+        is_off_peak=off_peak is not None and _is_open(off_peak, now),
     )
     if rates is None:
         return None
@@ -87,7 +83,8 @@ class _Rates:
 
 def _length(provider: str, model: str, before_last: int) -> int:
     """The longest length of prompts, in thousands of tokens, that has prices of its own and is passed. 0: none is."""
-    return max((k for k in _lengths(provider, model) if before_last >= k * 1000), default=0)
+    lengths = _lengths(provider, model)
+    return max((k for k in lengths if before_last >= k * 1000), default=0) if lengths else 0
 
 
 @lru_cache(1024)
@@ -96,8 +93,17 @@ def _lengths(provider: str, model: str) -> frozenset[int]:
 
 
 @lru_cache(1024)
+def _off_peak(provider: str, model: str) -> Mapping[str, Any] | None:
+    return entry_of(provider, model).get("off_peak_pricing")
+
+
+@lru_cache(1024)
 def _rates(provider: str, model: str, tier: str | None, length: int, *, is_off_peak: bool) -> _Rates | None:
     entry = entry_of(provider, model)
+    # Prices by the length of a whole prompt are in none of the forms below.
+    if not is_priced(entry, tier) or "tiered_pricing" in entry:
+        return None
+    tier = _TIER_NAMES.get(tier or "", tier)
     off_peak = entry["off_peak_pricing"] if is_off_peak else {}
     lengths = (f"_above_{length}k_tokens", "") if length else ("",)
     endings = [f"{each}{ending}" for each in lengths for ending in ((f"_{tier}", "") if tier else ("",))]

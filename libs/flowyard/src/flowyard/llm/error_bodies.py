@@ -112,8 +112,9 @@ def filter_names(choice: Mapping[str, Any]) -> str:
 
 
 def _matched(results: Any) -> str:
-    items = results.items() if isinstance(results, Mapping) else ()
-    return ", ".join(name for name, each in items if isinstance(each, Mapping) and each.get("filtered"))
+    if not results or not isinstance(results, Mapping):
+        return ""
+    return ", ".join(name for name, each in results.items() if isinstance(each, Mapping) and each.get("filtered"))
 
 
 def _filters(error: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from flowyard.errors.steps import ModelNeverRan, ModelRefused
 from flowyard.language.nodes import JsonForm, ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm.calls import JsonSchema, ModelCall
+from flowyard.llm.messages import with_text
 
 Forms: TypeAlias = tuple[JsonForm, ...]
 
@@ -97,10 +98,10 @@ def with_schema(call: ModelCall) -> ModelCall:
         return call
     text = json.dumps(call.schema, ensure_ascii=False)
     *before, last = call.messages
-    if text in last.content:
+    if isinstance(last.content, str) and text in last.content:
         return call
-    wish = f"{last.content}\n\nReply with nothing but JSON that fits this schema:\n{text}"
-    return replace(call, messages=(*before, replace(last, content=wish)))
+    wish = f"Reply with nothing but JSON that fits this schema:\n{text}"
+    return replace(call, messages=(*before, *with_text(last, wish)))
 
 
 @dataclass(slots=True)

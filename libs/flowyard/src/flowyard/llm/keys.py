@@ -6,11 +6,11 @@ The variables are those that LiteLLM reads: https://docs.litellm.ai/docs/provide
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from flowyard.errors.steps import InvalidApiKey, MissingApiKey
@@ -18,6 +18,7 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import HEADERS
 from flowyard.llm.providers import DIRECT
 
+Place: TypeAlias = tuple[object, ...]
 NO_KEY: Final = "no-key"
 """The key for a server on this machine that needs none: most clients refuse to call without any key."""
 
@@ -70,9 +71,22 @@ def key_variable(settings: ModelSettings) -> str | None:
     return names[0] if names else None
 
 
+def place_of(settings: ModelSettings) -> Place:
+    """What decides where a call goes and with which key and headers: the same place, the same access."""
+    return settings.provider, settings.model, settings.api_base, settings.api_key_env, headers_of(settings)
+
+
+def headers_of(settings: ModelSettings) -> tuple[tuple[str, str], ...]:
+    """The names and values of the headers in a document. Of a name that is there twice, the last one is sent."""
+    if not settings.extra:
+        return ()
+    given = (settings.extra.get(name) for name in HEADERS)
+    return tuple((name, str(value)) for each in given if isinstance(each, Mapping) for name, value in each.items())
+
+
 def key_header(settings: ModelSettings) -> str | None:
     """The document's header that is sent in place of the key, if it has one."""
-    return next((header for header, _ in _headers(settings) if header.lower() in _KEY_HEADERS), None)
+    return next((header for header, _ in headers_of(settings) if header.lower() in _KEY_HEADERS), None)
 
 
 def find_key(settings: ModelSettings, environ: Mapping[str, str]) -> str | None:
@@ -129,7 +143,7 @@ def reply_secrets(settings: ModelSettings, environ: Mapping[str, str], reference
     if not names and not covers(settings.provider):
         # LiteLLM finds the key by itself, so it may be any of them.
         values += [value for value in _secrets_in(environ) if len(value) >= _MIN_LENGTH_IN_REPLIES]
-    values += [str(value) for header, value in _headers(settings) if _SECRET_HEADER.search(header)]
+    values += [value for header, value in headers_of(settings) if _SECRET_HEADER.search(header)]
     return _with_words([*values, *referenced]) | referenced
 
 
@@ -140,7 +154,7 @@ def access_to(settings: ModelSettings, *environments: Mapping[str, str]) -> Acce
     """
     key = find_key(settings, environments[0])
     values = [value for environ in environments for value in _secrets_in(environ)]
-    values += [str(value) for _, value in _headers(settings)]
+    values += [value for _, value in headers_of(settings)]
     return Access(key, _with_words(values) | ({key} if key and key != NO_KEY else set()))
 
 
@@ -165,13 +179,6 @@ def _variables(settings: ModelSettings) -> tuple[str, ...]:
     # A server on this machine may be protected all the same.
     own = (f"{settings.provider.upper()}_API_KEY",) if settings.provider in DIRECT else ()
     return KEY_VARIABLES.get(settings.provider, own)
-
-
-def _headers(settings: ModelSettings) -> Iterator[tuple[str, Any]]:
-    for name in HEADERS:
-        headers = settings.extra.get(name)
-        if isinstance(headers, Mapping):
-            yield from headers.items()
 
 
 def _secrets_in(environ: Mapping[str, str]) -> list[str]:

@@ -21,7 +21,7 @@ from flowyard.errors.steps import MissingApiKey, ModelError, ModelNotInstalled, 
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.problems import did_you_mean
 from flowyard.llm import failures, keys
-from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, Usage, token_count
+from flowyard.llm.calls import IDEMPOTENCY_KEY, ModelCall, ModelReply, OnToken, ToolOffer, Usage, token_count
 from flowyard.llm.clouds import CLOUDS, is_configured
 from flowyard.llm.endings import BROKEN, Outcome, stopped_in_the_middle
 from flowyard.llm.json_forms import response_format
@@ -32,9 +32,11 @@ from flowyard.llm.litellm_prices import cost_of, longest_reply, price_of
 from flowyard.llm.litellm_proxies import keep_private_calls_direct
 from flowyard.llm.litellm_responses import GuardedCall
 from flowyard.llm.litellm_setup import litellm, logging_worker, warm_up
+from flowyard.llm.messages import openai_message
 from flowyard.llm.providers import litellm_base
 from flowyard.llm.streamed_text import StreamedText, whole_text
 from flowyard.llm.terms import LITELLM_NAMES, Terms
+from flowyard.llm.tool_calls import ToolCalls
 from flowyard.outbound.proxies import all_credentials, proxy_fault, proxy_for, shown
 from flowyard.threads import in_daemon_thread
 
@@ -162,15 +164,16 @@ def _require_provider(settings: ModelSettings) -> None:
 async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, guarded: GuardedCall) -> ModelReply:
     provider = LITELLM_NAMES.get(call.settings.provider, call.settings.provider)
     started = perf_counter()
-    outcome = begin_outcome()
+    outcome, calls = begin_outcome(), ToolCalls(guarded.limit)
     response = await litellm.acompletion(**_parameters(call, provider, key, stream=on_token is not None))
     if on_token is None:
         text, last, first_token_s = whole_text(response.choices[0].message.content or ""), response, None
         outcome.identify(getattr(response, "model", None), getattr(response, "id", None))
         add_reply(outcome, response.choices[0])
+        calls.add(_pieces_of(response.choices[0].message))
     else:
         streamed = StreamedText(on_token, guarded.limit, started=started)
-        last = await _read_stream(response, streamed, outcome)
+        last = await _read_stream(response, streamed, outcome, calls)
         if not _is_complete(response, guarded):
             raise failures.broken(call.settings, "the stream ended in the middle of the reply")
         text, first_token_s = streamed.end(), streamed.first_token_s
@@ -180,7 +183,20 @@ async def _send(call: ModelCall, key: str | None, on_token: OnToken | None, guar
     cost = cost_of(provider, call.settings, billable, tier=getattr(last, "service_tier", None))
     add_usage(outcome, getattr(last, "usage", None))
     ending, reasoning = outcome.ending(text), outcome.reasoning.text()
-    return ModelReply(text, usage, cost, first_token_s, ending, reasoning, outcome.origin())
+    return ModelReply(text, usage, cost, first_token_s, ending, reasoning, outcome.origin(), calls.end())
+
+
+def _pieces_of(message: Any) -> list[dict[str, Any]]:
+    """The calls of tools in LiteLLM's message or delta, as JSON."""
+    return [
+        {
+            "index": getattr(call, "index", None),
+            "id": call.id,
+            "function": {"name": call.function.name, "arguments": call.function.arguments},
+        }
+        for call in getattr(message, "tool_calls", None) or ()
+        if getattr(call, "function", None) is not None
+    ]
 
 
 def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool) -> dict[str, Any]:
@@ -191,6 +207,7 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "response_format": response_format(call),
+        **(_offer(call.offer, call.settings, provider) if call.offer is not None else {}),
         "stream": stream or None,
         "stream_options": {"include_usage": True} if stream else None,
         "extra_headers": _headers(call),
@@ -198,13 +215,24 @@ def _parameters(call: ModelCall, provider: str, key: str | None, *, stream: bool
     return {
         **settings.extra,
         "model": f"{provider}/{settings.model}",
-        "messages": [{"role": message.role, "content": message.content} for message in call.messages],
+        "messages": [openai_message(message) for message in call.messages],
         "timeout": settings.timeout,
         # The node retries, nobody else: `num_retries` is LiteLLM's loop, `max_retries` that of the SDK below it.
         "num_retries": 0,
+        # For each tool it would look whether that is one of its own proxy's, with a package that we don't have.
+        "_skip_mcp_handler": True,
         "max_retries": 0,
         **{name: value for name, value in optional.items() if value is not None},
     }
+
+
+def _offer(offer: ToolOffer, settings: ModelSettings, provider: str) -> dict[str, Any]:
+    parameters = offer.parameters
+    known = litellm.get_supported_openai_params(model=settings.model, custom_llm_provider=provider) or ()
+    if "parallel_tool_calls" not in known:
+        # LiteLLM refuses the call, and what is lost is a wish.
+        parameters.pop("parallel_tool_calls", None)
+    return parameters
 
 
 def _headers(call: ModelCall) -> dict[str, str] | None:
@@ -213,7 +241,7 @@ def _headers(call: ModelCall) -> dict[str, str] | None:
     return {**(call.settings.extra.get("extra_headers") or {}), IDEMPOTENCY_KEY: call.key}
 
 
-async def _read_stream(stream: Any, streamed: StreamedText, outcome: Outcome) -> Any:
+async def _read_stream(stream: Any, streamed: StreamedText, outcome: Outcome, calls: ToolCalls) -> Any:
     """Reads the text, and how it ended. Returns the chunk with the usage. `stream`: LiteLLM's CustomStreamWrapper."""
     last = None
     try:
@@ -224,6 +252,7 @@ async def _read_stream(stream: Any, streamed: StreamedText, outcome: Outcome) ->
                 continue
             delta = chunk.choices[0].delta
             add_reasoning(outcome, delta)
+            calls.add(_pieces_of(delta))
             if delta.content:
                 streamed.add(delta.content)
     finally:

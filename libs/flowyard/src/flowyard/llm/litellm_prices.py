@@ -54,8 +54,9 @@ def rounded(usd: Decimal) -> Decimal:
 
 def billed_tier(settings: ModelSettings, tier: Any) -> str | None:
     """The service tier in the reply, else the one in the request."""
-    billed = tier if tier is not None else next((v for k, v in _all_items(settings.extra) if k in _TIERS), None)
-    return None if billed is None else str(billed)
+    if tier is None and settings.extra:
+        tier = next((v for k, v in _all_items(settings.extra) if k in _TIERS), None)
+    return None if tier is None else str(tier)
 
 
 def price_of(provider: str, settings: ModelSettings, *, prompt: int) -> Price | None:
@@ -113,7 +114,15 @@ def is_priced(entry: Entry, tier: str | None) -> bool:
 def charges_for_more(provider: str, settings: ModelSettings) -> bool:
     """Whether the provider may charge for searches and the like, whose number nobody can bound before the call."""
     always = provider == "perplexity" or "-search" in settings.model or "deep-research" in settings.model
-    return always or any(name in _SEARCHES for name, _ in _all_items(settings.extra))
+    return always or (bool(settings.extra) and any(map(_is_charged, _all_items(settings.extra))))
+
+
+def _is_charged(item: tuple[str, Any]) -> bool:
+    name, value = item
+    # Functions are only named in the reply, by tokens like all others.
+    if name == "tools" and isinstance(value, list):
+        return any(not isinstance(tool, Mapping) or tool.get("type") != "function" for tool in value)
+    return name in _SEARCHES
 
 
 def _all_items(value: Any) -> Iterator[tuple[str, Any]]:

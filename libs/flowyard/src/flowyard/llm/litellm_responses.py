@@ -26,7 +26,7 @@ from flowyard.llm.whole_answers import event, events_of
 ERROR_LIMIT: Final = 64_000
 """Bytes of an error's body that are read."""
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
-_NULL: Final = re.compile(r'"(?:error|parts|usage)"\s*:\s*null')
+_NOTHING: Final = re.compile(r""""error"\s*:\s*(?:null|false|""|0|\[\s*\]|\{\s*\})|"(?:parts|usage)"\s*:\s*null""")
 _SECOND: Final = re.compile(r'"index"\s*:\s*[1-9]')
 _EVENTS: Final = "text/event-stream"
 _TEXTS: Final = frozenset({_EVENTS, "application/json", "application/octet-stream", "text/html", "text/plain"})
@@ -110,8 +110,7 @@ class GuardedResponse(httpx.Response):
             raise too_large(self._limit)
         text = bytes(body[: self._limit]).decode(errors="replace")
         if self.is_success:
-            _refuse_error(text)
-            text = _with_readable_counts(text, self.extensions["call"])
+            text = _with_readable_counts(_without_error(text), self.extensions["call"])
         # Also what isn't UTF-8, which is replaced.
         return text.encode()
 
@@ -254,16 +253,23 @@ class _Stream:
         return event(data, kind)
 
 
-def _refuse_error(text: str) -> None:
-    """Raises ErrorInReply. LiteLLM knows an error within an answer of some providers only, or loses its words."""
+def _without_error(text: str) -> str:
+    """The answer without an `error` that is none, such as `false`: LiteLLM takes it for one.
+
+    Raises ErrorInReply. LiteLLM knows an error within an answer of some providers only, or loses its words.
+    """
     refuse_page(text)
     # Within a string, the quotes would be escaped.
     if '"error"' not in text:
-        return
+        return text
     answer: Any = None
     with suppress(ValueError, RecursionError):
         answer = json.loads(text)
     refuse_error(answer)
+    if not isinstance(answer, dict) or "error" not in answer:
+        return text
+    del answer["error"]
+    return json.dumps(answer)
 
 
 def _json_of(data: str) -> Any:
@@ -295,15 +301,15 @@ def _drop_counts(value: dict[str, Any], call: GuardedCall) -> None:
 
 
 def _simplified(data: str, value: Any, call: GuardedCall) -> str:
-    """The data, without null where LiteLLM takes it for an error, without token counts that it can't read, and without
-    what belongs to a second reply.
+    """The data, without what LiteLLM takes for an error and is none, without token counts that it can't read, and
+    without what belongs to a second reply.
 
     `value`: what it stands for.
     """
     is_sound = can_be_read(data)
     # The last ones count.
     call.counts = call.counts or (is_sound and has_counts(data))
-    if (is_sound and not _NULL.search(data) and not _SECOND.search(data)) or not isinstance(value, dict):
+    if (is_sound and not _NOTHING.search(data) and not _SECOND.search(data)) or not isinstance(value, dict):
         return data
     if not is_sound:
         _drop_counts(value, call)
@@ -312,7 +318,9 @@ def _simplified(data: str, value: Any, call: GuardedCall) -> str:
             value[name] = [each for each in replies if not (isinstance(each, dict) and each.get("index"))]
     message = value.get("message")
     contents = [each.get("content") for each in value.get("candidates") or () if isinstance(each, dict)]
-    for where, name in ((value, "error"), (message, "usage"), *((content, "parts") for content in contents)):
+    if not value.get("error"):
+        value.pop("error", None)
+    for where, name in ((message, "usage"), *((content, "parts") for content in contents)):
         if isinstance(where, dict) and where.get(name, ...) is None:
             del where[name]
     return json.dumps(value)
@@ -322,7 +330,7 @@ def _texts(lines: Iterator[bytes]) -> Iterator[str]:
     for line in lines:
         text = line.decode(errors="replace")
         if text.startswith("{"):
-            _refuse_error(text)
+            _without_error(text)
         is_end = text.removeprefix("data:").strip() == _DONE
         # LiteLLM ends a stream at a line that has this anywhere. Here it is in a string of JSON, where escapes may be.
         yield text if is_end else text.replace(_DONE, rf"\u005b{_DONE[1:]}")

@@ -25,7 +25,8 @@ from flowyard.language.installation import KEYS_AND_TOKENS, Variables
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.values.json_schema import property_names
 from flowyard.llm import keys, local_files, references
-from flowyard.llm.calls import REPLY_LIMIT, Model, ModelCall, ModelReply, OnToken
+from flowyard.llm.attachments import as_refused_content, refuse_unsendable
+from flowyard.llm.calls import REPLY_LIMIT, JsonSchema, Model, ModelCall, ModelReply, OnToken
 from flowyard.llm.clouds import CLOUDS
 from flowyard.llm.json_forms import RefusedForms
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, cost_at, highest
@@ -33,6 +34,7 @@ from flowyard.llm.providers import is_direct, located
 from flowyard.llm.reasoning import REASONING_LIMIT, split_reasoning
 from flowyard.llm.references import Sources
 from flowyard.llm.terms import Terms, known_terms
+from flowyard.llm.tool_calls import masked_call, names_in
 from flowyard.secrets.masking import MaskedStream, Masker
 from flowyard.threads import in_daemon_thread
 
@@ -71,7 +73,7 @@ class Models:
         self._prices = prices
         self._reply_limit = reply_limit
         self._sources = Sources(environ, files, variables)
-        self._maskers: dict[frozenset[str], Masker] = {}
+        self._maskers: dict[tuple[keys.Place, frozenset[str]], Masker] = {}
         self._refused_forms = RefusedForms()
         self._scripted = scripted
         self._stack = stack
@@ -97,9 +99,20 @@ class Models:
             model = self._scripted
         else:
             raise ModelRefused("there are no canned replies", provider=settings.provider, model=settings.model)
+        is_direct = _client_kind(settings, self._litellm) == "direct"
+        refuse_unsendable(settings, request.messages, is_direct=is_direct)
         masker = self._masker(request, referenced)
         stream = MaskedStream(masker, on_token) if on_token is not None and masker else None
-        reply = await self._reply_of(model, request, stream.add if stream is not None else on_token)
+        receive = stream.add if stream is not None else on_token
+        try:
+            if call.schema is None:
+                reply = await model.reply(request, receive)
+            else:
+                reply = await self._json_reply(model, request, call.schema, receive)
+        except ModelError as error:
+            if (refused := as_refused_content(error, request)) is not None:
+                raise refused from error
+            raise
         if stream is not None:
             stream.end()
         if (price := self._prices.of(settings)) is not None:
@@ -108,17 +121,19 @@ class Models:
         if not masker:
             return reply
         # With its reasoning, whose length is limited, too.
-        if len(reply.text) <= _LONG:
+        if len(reply.text) + sum(len(each.arguments) for each in reply.tool_calls) <= _LONG:
             return _masked(reply, request, masker)
         return await asyncio.to_thread(_masked, reply, request, masker)
 
-    async def _reply_of(self, model: Model, call: ModelCall, on_token: OnToken | None) -> ModelReply:
-        forms, schema = self._refused_forms, call.schema
-        request = replace(call, json_form=forms.best(call.settings, schema)) if schema is not None else call
+    async def _json_reply(
+        self, model: Model, call: ModelCall, schema: JsonSchema, on_token: OnToken | None
+    ) -> ModelReply:
+        forms = self._refused_forms
+        request = replace(call, json_form=forms.best(call.settings, schema))
         try:
             return await model.reply(request, on_token)
         except (ModelRefused, ModelNeverRan) as error:
-            if schema is None or request.json_form is None or not forms.add(request, error):
+            if not forms.add(request, error):
                 raise
             following = forms.best(call.settings, schema)
             detail = (
@@ -127,15 +142,16 @@ class Models:
             raise JsonFormRefused(detail, provider=error.provider, model=error.model) from error
 
     def _masker(self, call: ModelCall, referenced: frozenset[str]) -> Masker:
-        secrets = keys.reply_secrets(call.settings, self._environ, referenced)
         if call.secrets:
             # Not cached: these secrets belong to one run.
-            return Masker(secrets | call.secrets)
-        if secrets not in self._maskers:
+            return Masker(keys.reply_secrets(call.settings, self._environ, referenced) | call.secrets)
+        access = keys.place_of(call.settings), referenced
+        if (masker := self._maskers.get(access)) is None:
             if len(self._maskers) >= _MAX_MASKERS:
                 self._maskers.clear()
-            self._maskers[secrets] = Masker(secrets)
-        return self._maskers[secrets]
+            secrets = keys.reply_secrets(call.settings, self._environ, referenced)
+            masker = self._maskers[access] = Masker(secrets)
+        return masker
 
     async def terms(self, call: ModelCall, prompt: int) -> Terms:
         """The price of the call's model for a prompt of at most `prompt` tokens. Raises what `reply` raises."""
@@ -222,9 +238,9 @@ async def open_models(
 ) -> AsyncIterator[Models]:
     """Opens models when they are first called. At the end, stops the local server and closes the HTTP connections.
 
-    `environ`: has the API keys. `scripted`: the model for `provider: scripted`. `files`: the only folder whose files
-    headers may refer to. `reply_limit`: most bytes of a reply. `litellm`: providers that are called through LiteLLM
-    although they needn't be. `prices`: those of the installation.
+    `environ`: has the API keys, and must not change. `scripted`: the model for `provider: scripted`. `files`: the only
+    folder whose files headers may refer to. `reply_limit`: most bytes of a reply. `litellm`: providers that are called
+    through LiteLLM although they needn't be. `prices`: those of the installation.
     `variables`: those that a call's settings may name. No call may outlive the block.
     """
     async with AsyncExitStack() as stack:
@@ -279,17 +295,20 @@ def _without_reasoning(reply: ModelReply) -> ModelReply:
 
 
 def _masked(reply: ModelReply, call: ModelCall, masker: Masker) -> ModelReply:
-    known = frozenset(property_names(call.schema))
     reasoning = reply.reasoning
     if len(reasoning) >= REASONING_LIMIT:
         # It may have been cut off within a secret.
         reasoning = reasoning[: masker.safe_length(reasoning)]
-    return replace(
-        reply,
-        text=masker.text(reply.text) if call.schema is None else masker.json(reply.text, known),
-        ending=replace(reply.ending, why=masker.text(reply.ending.why)),
-        reasoning=masker.text(reasoning),
-    )
+    if call.schema is None:
+        text = masker.text(reply.text)
+    else:
+        text = masker.json(reply.text, frozenset(property_names(call.schema)))
+    reasoning, why = masker.text(reasoning), masker.text(reply.ending.why)
+    known = names_in(call)
+    calls = tuple(masked_call(each, masker, known) for each in reply.tool_calls)
+    if (text, reasoning, why, calls) == (reply.text, reply.reasoning, reply.ending.why, reply.tool_calls):
+        return reply
+    return replace(reply, text=text, reasoning=reasoning, ending=replace(reply.ending, why=why), tool_calls=calls)
 
 
 def _client_kind(settings: ModelSettings, litellm: Collection[str]) -> str:

@@ -13,10 +13,10 @@ from flowyard.llm.endings import BROKEN, Outcome, stopped_in_the_middle
 from flowyard.llm.error_bodies import filter_names, refuse_error, refuse_event, refuse_page
 from flowyard.llm.event_stream import BrokenReply, EventDecoder, too_large
 from flowyard.llm.streamed_text import StreamedText, whole_text
+from flowyard.llm.tool_calls import ToolCalls
 
 MAX_STREAM_RATIO: Final = 16
 """Most bytes of a stream for each byte of the limit: a token of some bytes is an event of hundreds."""
-_REASONING: Final = ("reasoning_content", "reasoning")
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 
 
@@ -35,9 +35,12 @@ def read_reply(body: bytes) -> tuple[ModelReply, Billing]:
     outcome.reasoning.add(_reasoning_tokens(answer.get("usage")))
     outcome.identify(answer.get("model"), answer.get("id"))
     _add_choice(outcome, choice, choice["message"])
+    calls = ToolCalls(len(body))
+    calls.add(choice["message"].get("tool_calls"))
     usage, billing = _usage_in(answer) or (Usage(), Billing(tier=answer.get("service_tier")))
     ending, reasoning = outcome.ending(text), outcome.reasoning.text()
-    return ModelReply(whole_text(text), usage, None, None, ending, reasoning, outcome.origin()), billing
+    origin = outcome.origin()
+    return ModelReply(whole_text(text), usage, None, None, ending, reasoning, origin, calls.end()), billing
 
 
 def _parsed(body: bytes) -> Any:
@@ -56,22 +59,26 @@ def _add_choice(outcome: Outcome, choice: Mapping[str, Any], message: Mapping[st
     refusal = message.get("refusal")
     outcome.refusal += refusal if isinstance(refusal, str) else ""
     outcome.filters = filter_names(choice) or outcome.filters
-    thoughts = next((message[name] for name in _REASONING if message.get(name)), None)
-    outcome.reasoning.add(thoughts or _thoughts_in(message.get("content")))
+    thoughts = message.get("reasoning_content") or message.get("reasoning") or _thoughts_in(message.get("content"))
+    if thoughts:
+        outcome.reasoning.add(thoughts)
 
 
 def _text_in(content: Any) -> str:
     """The text of a message. Mistral's reasoning models send a list of parts; others, such as thoughts, are no text."""
+    if isinstance(content, str):
+        return content
     if isinstance(content, list):
         return "".join(_text_in(part.get("text")) for part in content if part.get("type") == "text")
-    if not isinstance(content, str | None):
+    if content is not None:
         raise TypeError("the content is not a text")
-    return content or ""
+    return ""
 
 
 def _thoughts_in(content: Any) -> str:
-    parts = content if isinstance(content, list) else ()
-    return "".join(_text_in(part.get("thinking")) for part in parts if part.get("type") == "thinking")
+    if not isinstance(content, list):
+        return ""
+    return "".join(_text_in(part.get("thinking")) for part in content if part.get("type") == "thinking")
 
 
 def _reasoning_tokens(usage: Any) -> Any:
@@ -95,6 +102,7 @@ class StreamedReply:
         self._usage, self._billing = Usage(), Billing()
         self._tier: Any = None
         self._outcome = Outcome()
+        self._calls = ToolCalls(limit)
         self._received = 0
         self._has_begun = self.is_complete = False
 
@@ -124,7 +132,7 @@ class StreamedReply:
         text = self._text.end()
         ending, reasoning = self._outcome.ending(text), self._outcome.reasoning.text()
         first_token_s, origin = self._text.first_token_s, self._outcome.origin()
-        reply = ModelReply(text, self._usage, None, first_token_s, ending, reasoning, origin)
+        reply = ModelReply(text, self._usage, None, first_token_s, ending, reasoning, origin, self._calls.end())
         return reply, replace(self._billing, tier=self._tier)
 
     @property
@@ -160,6 +168,7 @@ class StreamedReply:
                 continue
             delta = choice.get("delta") or {}
             _add_choice(self._outcome, choice, delta)
+            self._calls.add(delta.get("tool_calls"))
             self._add(_text_in(delta.get("content")))
 
     def _add(self, text: str) -> None:
@@ -174,23 +183,22 @@ def _usage_in(answer: Any) -> tuple[Usage, Billing] | None:
     """
     usage = answer.get("usage")
     if not isinstance(usage, dict):
-        places = (*(answer.get("choices") or ()), answer.get("x_groq"))
-        usages = (place.get("usage") for place in places if isinstance(place, dict))
-        usage = next((usage for usage in usages if isinstance(usage, dict)), None)
-    if usage is None:
-        return None
+        # A loop: each chunk of a stream comes here, and most have none.
+        for place in (*(answer.get("choices") or ()), answer.get("x_groq")):
+            if isinstance(place, dict) and isinstance(usage := place.get("usage"), dict):
+                break
+        else:
+            return None
     cached = _in_details(usage, "prompt_tokens_details", "cached_tokens")
     reported = [usage.get("prompt_tokens"), usage.get("completion_tokens"), cached]
     reasoning = token_count(_in_details(usage, "completion_tokens_details", "reasoning_tokens")) or 0
     counts = [token_count(number) for number in reported]
+    is_sound = counts.count(None) == reported.count(None)
     if reasoning and usage.get("total_tokens") == sum(count or 0 for count in counts[:2]) + reasoning:
         # So xAI: elsewhere, they are among the tokens of the reply.
         counts[1] = (counts[1] or 0) + reasoning
     return Usage(*counts), Billing(
-        tier=answer.get("service_tier"),
-        usd=usage.get("cost"),
-        reasoning_tokens=reasoning,
-        is_sound=all(count is not None or number is None for count, number in zip(counts, reported, strict=True)),
+        tier=answer.get("service_tier"), usd=usage.get("cost"), reasoning_tokens=reasoning, is_sound=is_sound
     )
 
 

@@ -27,7 +27,7 @@ from flowyard.llm.direct_prices import Billing
 from flowyard.llm.event_stream import ENCODINGS, BrokenReply, too_large
 from flowyard.llm.failures import Secrets
 from flowyard.llm.json_forms import response_format
-from flowyard.llm.keys import key_header
+from flowyard.llm.messages import openai_message
 from flowyard.llm.openai_replies import StreamedReply, read_reply
 from flowyard.outbound.broken_chunks import notify_readers
 from flowyard.outbound.lost_answers import why_lost
@@ -36,6 +36,7 @@ from flowyard.outbound.proxies import credentials, proxy_fault, shown
 _REST_TIMEOUT_S: Final = 0.05
 _ERROR_LIMIT: Final = 64_000
 """Bytes of an error's body that are read."""
+_EVENTS: Final = "text/event-stream"
 _CLOSES_CONNECTION: Final = frozenset({"llama.cpp"})
 """Servers that close the connection after each stream, although their headers say that they keep it open."""
 
@@ -50,6 +51,7 @@ notify_readers()
 class Endpoint:
     """`url`: without `/chat/completions`. `model`: the server's name of it. `reply_limit`: most bytes of a reply.
 
+    `headers`: replace ours. `secrets`: masked in errors, besides the key and the call's secrets.
     `limit_parameter`: what the limit of a reply's tokens is called. `counts_always`: a stream has token counts without
     the option that asks for them.
     """
@@ -58,6 +60,7 @@ class Endpoint:
     model: str
     key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Secrets = field(default=frozenset(), repr=False)
     reply_limit: int = REPLY_LIMIT
     limit_parameter: str = "max_tokens"
     counts_always: bool = False
@@ -82,19 +85,16 @@ async def chat(
     on_token: OnToken | None,
     *,
     max_tokens: int | None,
-    secrets: Secrets = frozenset(),
 ) -> tuple[ModelReply, Billing]:
     """Sends one request. The reply has no cost: it is computed from the second value.
 
     `max_tokens`: the limit if the settings have none. `session`: of `open_session`.
-    `secrets`: masked in errors, besides the endpoint's key and the call's secrets.
 
     Raises ModelError. The whole call, to the last token, takes at most `call.settings.timeout` seconds.
     """
     if endpoint.proxy and (fault := proxy_fault(endpoint.proxy)) is not None:
         raise failures.refused(call.settings, fault)
     body = _body(endpoint, call, stream=on_token is not None, max_tokens=max_tokens)
-    secrets |= call.secrets | ({endpoint.key} if endpoint.key else set()) | credentials(endpoint.proxy)
     started = perf_counter()
     try:
         async with asyncio.timeout(call.settings.timeout):
@@ -109,18 +109,22 @@ async def chat(
                 if response.status == 407 and endpoint.proxy:
                     raise failures.proxy_refused(call.settings, shown(endpoint.proxy))
                 if not response.ok or response.status >= 300:
-                    raise await _error_response(response, replace(call.settings, api_base=endpoint.url), secrets)
-                return await _read(response, endpoint, call.settings, on_token, secrets, started=started)
+                    raise await _error_response(response, endpoint, call)
+                return await _read(response, endpoint, call, on_token, started=started)
     except TimeoutError as error:
         raise failures.timed_out(call.settings) from error
     except _NO_ANSWER as error:
-        raise _connection_error(error, endpoint, call.settings, secrets) from error
+        raise _connection_error(error, endpoint, call.settings, _secrets(endpoint, call)) from error
+
+
+def _secrets(endpoint: Endpoint, call: ModelCall) -> Secrets:
+    key = {endpoint.key} if endpoint.key else set()
+    return endpoint.secrets | call.secrets | key | credentials(endpoint.proxy)
 
 
 def _headers(endpoint: Endpoint, call: ModelCall) -> dict[str, str]:
-    """Those of the endpoint replace ours."""
     headers = {"Content-Type": "application/json", "Accept-Encoding": ENCODINGS}
-    if endpoint.key and key_header(call.settings) is None:
+    if endpoint.key:
         headers["Authorization"] = f"Bearer {endpoint.key}"
     headers.update(endpoint.headers)
     if call.key is not None:
@@ -130,48 +134,44 @@ def _headers(endpoint: Endpoint, call: ModelCall) -> dict[str, str]:
 
 def _body(endpoint: Endpoint, call: ModelCall, *, stream: bool, max_tokens: int | None) -> bytes | BytesIO:
     settings = call.settings
+    body = {name: value for name, value in settings.extra.items() if name not in _NOT_IN_BODY}
+    more = settings.extra.get("extra_body")
+    body.update(more if isinstance(more, Mapping) else {})
     optional = {
+        "model": endpoint.model,
+        "messages": [openai_message(message) for message in call.messages],
         "temperature": settings.temperature,
         endpoint.limit_parameter: settings.max_tokens or max_tokens,
         "response_format": response_format(call),
+        **(call.offer.parameters if call.offer is not None else {}),
         "stream": stream or None,
         "stream_options": {"include_usage": True} if stream and not endpoint.counts_always else None,
     }
-    messages = [{"role": message.role, "content": message.content} for message in call.messages]
-    given = {name: value for name, value in optional.items() if value is not None}
-    extra = {name: value for name, value in settings.extra.items() if name not in _NOT_IN_BODY}
-    more = settings.extra.get("extra_body")
-    body = {**extra, **(more if isinstance(more, Mapping) else {}), "model": endpoint.model, "messages": messages}
-    body.update(given)
+    body.update({name: value for name, value in optional.items() if value is not None})
     encoded = json.dumps(body).encode()
     # Of a larger text that is no file, aiohttp warns.
     return encoded if len(encoded) < 1_000_000 else BytesIO(encoded)
 
 
 async def _read(
-    response: aiohttp.ClientResponse,
-    endpoint: Endpoint,
-    settings: ModelSettings,
-    on_token: OnToken | None,
-    secrets: Secrets,
-    *,
-    started: float,
+    response: aiohttp.ClientResponse, endpoint: Endpoint, call: ModelCall, on_token: OnToken | None, *, started: float
 ) -> tuple[ModelReply, Billing]:
     try:
-        if on_token is None:
-            return await _read_whole(response, endpoint.reply_limit)
-        return await _read_stream(response, endpoint, on_token, started=started)
+        if on_token is None and response.content_type != _EVENTS:
+            body = await _read_body(response, endpoint.reply_limit)
+            if len(body) > endpoint.reply_limit:
+                raise too_large(endpoint.reply_limit)
+            return read_reply(body)
+        # Some servers stream whatever they are asked for.
+        return await _read_stream(response, endpoint, on_token or _ignore, started=started)
     except BrokenReply as error:
-        raise failures.from_broken_reply(settings, error, secrets) from None
+        raise failures.from_broken_reply(call.settings, error, _secrets(endpoint, call)) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise failures.broken(settings, "the answer is not a chat completion") from error
+        raise failures.broken(call.settings, "the answer is not a chat completion") from error
 
 
-async def _read_whole(response: aiohttp.ClientResponse, limit: int) -> tuple[ModelReply, Billing]:
-    body = await _read_body(response, limit)
-    if len(body) > limit:
-        raise too_large(limit)
-    return read_reply(body)
+def _ignore(_: str) -> None:
+    """A token that nobody waits for."""
 
 
 async def _read_stream(
@@ -210,17 +210,17 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _error_response(response: aiohttp.ClientResponse, settings: ModelSettings, secrets: Secrets) -> ModelError:
+async def _error_response(response: aiohttp.ClientResponse, endpoint: Endpoint, call: ModelCall) -> ModelError:
     body = b""
     # What can't be unpacked says nothing, but the status does.
     with suppress(aiohttp.ClientPayloadError):
         body = (await _read_body(response, _ERROR_LIMIT))[:_ERROR_LIMIT]
     return failures.from_response(
-        settings,
+        replace(call.settings, api_base=endpoint.url),
         response.status,
         body.decode(errors="replace"),
         headers=response.headers,
-        secrets=secrets,
+        secrets=_secrets(endpoint, call),
         now=datetime.now(UTC),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowyard.exact_json import MOST_PLACES, amount_of, json_mapping
 from flowyard.language.nodes import ModelSettings, TokenPrice
@@ -15,7 +15,7 @@ from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.providers import PROVIDERS
 from flowyard.llm.calls import Usage
 from flowyard.llm.litellm_prices import charges_for_more
-from flowyard.llm.terms import FREE_PROVIDERS, LITELLM_NAMES, Price
+from flowyard.llm.terms import FREE, FREE_PROVIDERS, LITELLM_NAMES, Price
 
 _KEYS: Final = tuple(each.name for each in fields(TokenPrice))
 _MILLION: Final = 1_000_000
@@ -37,6 +37,8 @@ class PriceTable:
         """The document's own price, else that of this table. None: only a price list can know it."""
         if settings.provider in FREE_PROVIDERS:
             return None
+        if not self.prices:
+            return settings.price
         named = self.prices.get(f"{settings.provider}/{settings.model}")
         return settings.price or named or self.prices.get(f"{settings.provider}/*")
 
@@ -45,7 +47,7 @@ class PriceTable:
         if settings.provider in FREE_PROVIDERS or self.of(settings) is not None:
             return True
         provider = LITELLM_NAMES.get(settings.provider, settings.provider)
-        return _is_listed(provider, settings.model) and not charges_for_more(provider, settings)
+        return _line_of(provider, settings.model) is not None and not charges_for_more(provider, settings)
 
 
 NO_PRICES: Final = PriceTable()
@@ -100,15 +102,38 @@ def _read_amount(name: str, value: Any) -> Decimal:
     return amount
 
 
-def _is_listed(provider: str, model: str) -> bool:
-    """Whether LiteLLM's price list has the model: the same rule as that of the prices themselves."""
+def listed_price(settings: ModelSettings) -> Price | None:
+    """The most that a token of a prompt of any length can cost, by LiteLLM's list. None if that isn't known.
+
+    Also where LiteLLM isn't installed, and for calls without `extra`, which may choose other prices.
+    """
+    if settings.provider in FREE_PROVIDERS:
+        return FREE
+    line = _line_of(LITELLM_NAMES.get(settings.provider, settings.provider), settings.model)
+    if line is None or settings.extra or "-" in (line.usd_in, line.usd_out):
+        return None
+    return Price(Decimal(line.usd_in) / _MILLION, Decimal(line.usd_out) / _MILLION)
+
+
+class _Line(NamedTuple):
+    """A model of LiteLLM's list: the provider, and the prices of a million tokens, `-` if they aren't known."""
+
+    provider: str
+    usd_in: str
+    usd_out: str
+
+
+def _line_of(provider: str, model: str) -> _Line | None:
+    """The same rule as that of the prices themselves."""
     listed = _listed()
-    return f"{provider}/{model}" in listed or listed.get(model, "").startswith(provider)
+    if (named := listed.get(f"{provider}/{model}")) is not None:
+        return named
+    line = listed.get(model)
+    return line if line is not None and line.provider.startswith(provider) else None
 
 
 @cache
-def _listed() -> Mapping[str, str]:
-    """The provider of each model in LiteLLM's list, which only executors have. `tests/support/priced_models.py`
-    writes it."""
+def _listed() -> Mapping[str, _Line]:
+    """LiteLLM's list, which only executors have. `tests/support/priced_models.py` writes it."""
     lines = files("flowyard.llm").joinpath("priced_models.txt").read_text(encoding="utf-8").splitlines()
-    return {model: provider for provider, _, model in (line.partition(" ") for line in lines)}
+    return {model: _Line(*line) for *line, model in (line.split(" ", 3) for line in lines)}

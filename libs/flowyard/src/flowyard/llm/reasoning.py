@@ -20,6 +20,8 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
     A block that isn't closed goes to the end.
     """
+    if "<" not in text:
+        return "", text.strip()
     blocks: list[str] = []
     end = 0
     closing = _CLOSING.search(text)

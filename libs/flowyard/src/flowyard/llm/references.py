@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from flowyard.errors.steps import ModelRefused, VariableNotAllowed
 from flowyard.language.installation import KEYS_AND_TOKENS, Variables
@@ -19,8 +19,7 @@ from flowyard.language.secret_references import (
     reference_fault,
     replace_references,
 )
-
-_MAX_BYTES: Final = 64 * 1024
+from flowyard.secrets.referenced_files import referenced_text, what_is_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +72,9 @@ def _resolve_header(header: str, value: Any, settings: ModelSettings, sources: S
     def look_up(kind: str, name: str) -> str:
         if kind == "env":
             _require_allowed(settings, name, sources.variables)
-        text = sources.environ.get(name) if kind == "env" else _content(sources.files, name)
+        text = sources.environ.get(name) if kind == "env" else referenced_text(sources.files, name)
         if not text:
-            where = "environment variable" if kind == "env" else "file"
-            folder = "" if kind == "env" else " in the folder that FLOWYARD_REFERENCED_FILES names"
-            raise refuse(f"it needs the {where} {name}{folder}, which is missing or empty")
+            raise refuse(what_is_missing(kind, name))
         if header_fault(header, text) is not None:
             raise refuse(f"{name} contains a character that no header can have")
         values.add(text)
@@ -90,21 +87,6 @@ def _require_allowed(settings: ModelSettings, name: str, variables: Variables) -
     if not variables.allow(name):
         allowed = variables.with_name(name)
         raise VariableNotAllowed(provider=settings.provider, model=settings.model, variable=name, allowed=allowed)
-
-
-def _content(files: Path | None, name: str) -> str | None:
-    """The text of a file in the folder. None if there is none, or if links or `..` lead out of the folder."""
-    if files is None:
-        return None
-    try:
-        folder = files.resolve(strict=True)
-        file = (folder / name).resolve(strict=True)
-        if not file.is_relative_to(folder):
-            return None
-        with file.open(encoding="utf-8") as opened:
-            return opened.read(_MAX_BYTES).strip()
-    except (OSError, ValueError):
-        return None
 
 
 def _refused(settings: ModelSettings, header: str, why: str) -> ModelRefused:

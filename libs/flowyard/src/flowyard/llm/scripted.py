@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias, assert_never
 
 from flowyard.errors.requests import InvalidInputs
 from flowyard.errors.steps import (
+    ContentRefused,
     ModelError,
     ModelRefused,
     ModelTimeout,
@@ -25,9 +26,9 @@ from flowyard.language.canned import read_reply
 from flowyard.language.problems import Problem, did_you_mean
 from flowyard.language.reading.source import MAX_BYTES, MappingEntry, SourceError, decode, read_tree
 from flowyard.language.reading.source_document import MAX_PROBLEMS, to_data
-from flowyard.language.workflow import Reply
+from flowyard.language.workflow import ErrorReply, Reply, ToolReply
 from flowyard.llm import failures
-from flowyard.llm.calls import REPLY_LIMIT, ModelCall, ModelReply, OnToken, Usage
+from flowyard.llm.calls import NOWHERE, REPLY_LIMIT, ModelCall, ModelReply, OnToken, Origin, ToolCall, Usage
 from flowyard.llm.event_stream import too_large
 
 Replies: TypeAlias = Mapping[str, Reply | tuple[Reply, ...]]
@@ -35,7 +36,16 @@ Replies: TypeAlias = Mapping[str, Reply | tuple[Reply, ...]]
 INVALID_OUTPUT: Final = "invalid_output"
 ERRORS: Final[Mapping[str, type[ModelError]]] = {
     error.code: error
-    for error in (RateLimited, ModelTimeout, ProviderError, ModelRefused, ReplyCutOff, ReplyRefused, ReplyFiltered)
+    for error in (
+        RateLimited,
+        ModelTimeout,
+        ProviderError,
+        ModelRefused,
+        ContentRefused,
+        ReplyCutOff,
+        ReplyRefused,
+        ReplyFiltered,
+    )
 }
 _WORDS: Final = re.compile(r"\s*\S+\s*|\s+")
 _NO_USAGE: Final = Usage()
@@ -54,10 +64,21 @@ class ScriptedModel:
 
     async def reply(self, call: ModelCall, on_token: OnToken | None = None) -> ModelReply:
         reply = self._next_reply(call)
-        text = reply if isinstance(reply, str) else _fail(reply.code, call)
+        calls: tuple[ToolCall, ...] = ()
+        match reply:
+            case str(text):
+                pass
+            case ToolReply(text, made):
+                calls = tuple(map(ToolCall.of, made))
+            case ErrorReply(code):
+                text = _fail(code, call)
+            case _:
+                assert_never(reply)
         if len(text.encode(errors="surrogatepass")) > self._reply_limit:
             raise failures.broken(call.settings, str(too_large(self._reply_limit)))
-        return ModelReply(text, _NO_USAGE, _FREE, _send_words(text, on_token) if on_token and text else None)
+        first_token_s = _send_words(text, on_token) if on_token and text else None
+        origin = Origin(finish_reason="tool_calls") if calls else NOWHERE
+        return ModelReply(text, _NO_USAGE, _FREE, first_token_s, origin=origin, tool_calls=calls)
 
     def _next_reply(self, call: ModelCall) -> Reply:
         self._calls[call.node] += 1

@@ -44,6 +44,12 @@ class Failure:
     node: str | None = None
     reply: str | None = None
 
+    def __str__(self) -> str:
+        """The node, the message and the code. Some messages already name the node."""
+        named = self.node is None or f"node '{self.node}'" in self.message
+        where = "" if named else f"node '{self.node}': "
+        return f"{where}{self.message} [{self.code}]"
+
 
 @dataclass(frozen=True, slots=True)
 class RunQueued:

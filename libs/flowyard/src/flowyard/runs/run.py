@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
 from flowyard.errors.requests import IllegalMove
+from flowyard.language.on_finish import Receiver
 from flowyard.runs.events import Failure, StepId
 from flowyard.runs.summary import add_known
 
@@ -158,6 +159,7 @@ class Run:
     `attempt`: claims since the submission or the last retry; those that were handed back don't count. 0: never claimed.
     `worked_s`: how long executors had it; the rest of its time it was queued, waited, or had failed. `large_outputs`:
     by name, the bytes of the outputs that aren't among its `outputs`, since they are large. A list has no values.
+    `session_id`: the conversation whose turn it is.
     """
 
     id: UUID
@@ -180,6 +182,7 @@ class Run:
     error: Failure | None
     spending: Spending
     forked_from: UUID | None = None
+    session_id: UUID | None = None
     large_outputs: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -192,7 +195,8 @@ class NewRun:
     """A run that is to be stored. `definition`: the id of its stored document.
 
     `key`: the caller's Idempotency-Key; `fingerprint`: SHA-256 of the request that had it. `leaves_at`: of a fork, the
-    steps that it executes first, instead of those of its origin.
+    steps that it executes first, instead of those of its origin. `depth`: how many runs started it, one another; a fork
+    has that of its origin. `on_finish`: whom its end is reported to.
     """
 
     id: UUID
@@ -203,10 +207,12 @@ class NewRun:
     priority: int
     max_attempts: int
     timeout_s: float | None
+    on_finish: tuple[Receiver, ...]
     key: str | None = None
     fingerprint: bytes | None = None
     fork: Fork | None = None
     leaves_at: tuple[str, ...] = ()
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

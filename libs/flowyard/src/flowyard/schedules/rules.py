@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from cronsim import CronSim, CronSimError
 
@@ -31,6 +31,7 @@ _MAX_LENGTH: Final = 200
 ANY_TIME: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - local time, in no zone
 _SECOND: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(days=366)
+_EVERY: Final = "every "
 
 
 class InvalidRule(ValueError):
@@ -79,6 +80,24 @@ def read_every(seconds: float) -> Every:
     if seconds % 1:
         raise InvalidRule(f"every {seconds:g} s", "only whole seconds")
     return Every(timedelta(seconds=seconds))
+
+
+def rule_text(rule: Rule) -> str:
+    """The rule as it is stored: rules are the same if their texts are."""
+    match rule:
+        case Cron(expression, timezone):
+            return f"{expression} {timezone}"
+        case Every(period):
+            return f"{_EVERY}{period // _SECOND}"
+    assert_never(rule)
+
+
+def rule_of(text: str) -> Rule:
+    """The rule that `rule_text` has made this text of."""
+    if text.startswith(_EVERY):
+        return read_every(int(text.removeprefix(_EVERY)))
+    expression, _, timezone = text.rpartition(" ")
+    return Cron(expression, timezone)
 
 
 def _fields(text: str) -> list[str]:

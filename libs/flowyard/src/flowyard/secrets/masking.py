@@ -8,7 +8,7 @@ import json
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote_plus
 
@@ -20,6 +20,7 @@ MIN_LENGTH: Final = 4
 _MIN_LINE_LENGTH: Final = 8
 """A line of a secret with several lines is masked by itself if it has at least so many characters."""
 _ESCAPES: Final = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_AT_START: Final = (0,)
 _CUT_ESCAPE: Final = re.compile(
     r"%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){0,2}(?:%[0-9A-Fa-f]?)?\Z|%[0-9A-Fa-f]?\Z", re.ASCII
 )
@@ -126,8 +127,9 @@ class _View:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        # From each of these places in the view on: the place in the text. Arrays: there may be millions.
-        self._seen, self._written = array("q", [0]), array("q", [0])
+        # From each of these places in the view on: the place in the text.
+        self._seen: Sequence[int] = _AT_START
+        self._written: Sequence[int] = _AT_START
         if "%" in text:
             self._decode()
 
@@ -137,6 +139,8 @@ class _View:
         return self._written[mark] + at - self._seen[mark]
 
     def _decode(self) -> None:
+        # Arrays: there may be millions.
+        self._seen, self._written = seen, written = array("q", [0]), array("q", [0])
         pieces: list[str] = []
         length = end = 0
         for run in _ESCAPES.finditer(self.text):
@@ -144,15 +148,13 @@ class _View:
             length, end = length + run.start() - end, run.start()
             for character in bytes.fromhex(run[0].replace("%", "")).decode(errors="surrogateescape"):
                 pieces.append(character)
-                self._mark(length, end)
+                seen.append(length)
+                written.append(end)
                 length, end = length + 1, end + 3 * len(character.encode(errors="surrogateescape"))
-            self._mark(length, end)
+            seen.append(length)
+            written.append(end)
         pieces.append(self.text[end:])
         self.text = "".join(pieces)
-
-    def _mark(self, seen: int, written: int) -> None:
-        self._seen.append(seen)
-        self._written.append(written)
 
 
 def _lowered(text: str) -> str:

@@ -9,9 +9,11 @@ from pydantic import Field, PlainValidator
 from pydantic_settings import NoDecode
 
 from flowyard.language.daily_budgets import read_daily_budgets
-from flowyard.language.installation import KEYS_AND_TOKENS, Installation, Variables, read_variables
+from flowyard.language.installation import HOOK_SECRETS, KEYS_AND_TOKENS, Installation, Variables, read_variables
+from flowyard.language.message_subjects import MESSAGES, read_subjects
 from flowyard.language.workflow import Budget
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
+from flowyard.service.hook_settings import HookVariables
 from flowyard.settings import ServiceSettings
 
 
@@ -28,6 +30,13 @@ class InstallationSettings(ServiceSettings):
         "names and patterns with *, separated by commas",
     )
 
+    hook_variables: HookVariables = HOOK_SECRETS
+    trigger_subjects: Annotated[tuple[str, ...], NoDecode, PlainValidator(read_subjects)] = Field(
+        (MESSAGES,),
+        description="Subjects of NATS, besides flowyard.triggers.>, whose messages are kept for triggers: "
+        "separated by commas, with * and >",
+    )
+
     daily_budgets: Annotated[Mapping[str, Budget], NoDecode, PlainValidator(read_daily_budgets)] = Field(
         default_factory=dict,
         description="What workflows may spend per day (UTC), as JSON: "
@@ -38,5 +47,9 @@ class InstallationSettings(ServiceSettings):
     def installation(self) -> Installation:
         """What documents are checked against."""
         return Installation(
-            has_price=self.prices.has_price, variables=self.document_variables, daily_budgets=self.daily_budgets
+            has_price=self.prices.has_price,
+            variables=self.document_variables,
+            hook_variables=self.hook_variables,
+            subjects=self.trigger_subjects,
+            daily_budgets=self.daily_budgets,
         )

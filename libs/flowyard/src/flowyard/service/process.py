@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from flowyard.service.watchdog import watched_loop
 from flowyard.settings import ServiceSettings
+from flowyard.tasks import cancel
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.metrics import ProcessMetrics
 from flowyard.web.connections import ConnectionLimits
@@ -69,5 +70,4 @@ async def serve_until(
             shutting_down=ending,
             on_listening=on_listening,
         )
-        for task in running:
-            task.cancel()
+        await cancel(running)

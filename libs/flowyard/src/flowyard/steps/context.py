@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from flowyard.llm.calls import Model
 from flowyard.runs.run import ENGINE
@@ -23,6 +23,16 @@ class SizeLimits:
 
     outputs: int = OUTPUTS_LIMIT
     state: int = STATE_LIMIT
+
+
+CheckDocuments: TypeAlias = Callable[[str], Coroutine[Any, Any, Sequence[str]]]
+"""What is wrong with the workflow in a text that a model has written, an entry each. Nothing of it is executed."""
+
+
+async def no_checks(text: str) -> Sequence[str]:
+    """Where documents can't be checked, none is accepted."""
+    del text
+    return ["workflows can't be checked here"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,4 +57,5 @@ class StepContext:
     limits: CallLimits = field(default_factory=LocalLimits)
     engine: int = ENGINE
     sizes: SizeLimits = field(default_factory=SizeLimits)
+    check_documents: CheckDocuments = no_checks
     vault: Vault = field(default_factory=lambda: InMemoryVault({}))

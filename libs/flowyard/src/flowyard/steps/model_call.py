@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -16,6 +17,7 @@ from flowyard.large_json import out_of_the_loop
 from flowyard.llm.calls import ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.endings import unusable
 from flowyard.llm.json_forms import with_schema
+from flowyard.llm.messages import shown_call, shown_text
 from flowyard.runs.events import Failure, ModelCalled, ModelReserved, ModelWaiting, Token
 from flowyard.runs.retry import LONGEST_WAIT
 from flowyard.runs.run import CallStart, StepCalls
@@ -34,7 +36,7 @@ _NOTHING: Final = Usage(0, 0, 0)
 class ModelCaller:
     """Makes the calls of one step. Each is emitted as ModelCalled, also one that failed."""
 
-    __slots__ = ("_has_called", "_masker", "_messages", "_node", "_received_tokens", "_running", "_sent")
+    __slots__ = ("_has_called", "_masker", "_messages", "_node", "_paused", "_received_tokens", "_running", "_sent")
 
     def __init__(self, node: PromptNode, running: RunningStep, masker: Masker) -> None:
         self._node = node
@@ -43,29 +45,49 @@ class ModelCaller:
         self._has_called = self._sent = self._received_tokens = False
         self._messages: tuple[dict[str, str], ...] | None = None
         """Of the last call, as they are logged."""
+        self._paused: dict[int, tuple[ModelError, float]] = {}
+        """By the place of a model among the node's: its last error, and when the pause ends that it demanded."""
 
     async def reply(self, call: ModelCall, in_round: int) -> ModelReply:
         """The first reply of the node's model and its fallbacks, called in order. `in_round`: see CallStart.
 
         If all of them fail, raises the first ModelError that is worth a retry, so that the step is retried, with the
-        shortest pause that any of these demands.
+        shortest pause that any of these demands. In that retry, models that demand a longer one aren't called.
         """
         if not call.settings.fallbacks:
             return await self._call_model(call, in_round)
-        errors: list[ModelError] = []
-        for settings in (call.settings, *call.settings.fallbacks):
+        models, paused = (call.settings, *call.settings.fallbacks), self._still_paused()
+        if len(paused) == len(models):
+            # A timer may fire a little early.
+            paused = {}
+        errors: list[tuple[ModelError, float | None]] = []
+        for number, settings in enumerate(models):
+            if number in paused:
+                errors.append(paused[number])
+                continue
             try:
                 return await self._call_model(replace(call, settings=settings), in_round)
             except ModelError as error:
-                errors.append(error)
-        worth_it = [error for error in errors if error.code in self._node.retry.errors]
+                errors.append((error, error.retry_after))
+                if error.retry_after is not None:
+                    self._paused[number] = error, self._running.context.clock() + error.retry_after
+        raise self._error_of(errors)
+
+    def _still_paused(self) -> dict[int, tuple[ModelError, float | None]]:
+        """The last errors of these models, and for how many seconds they mustn't be called."""
+        now = self._running.context.clock()
+        return {number: (error, until - now) for number, (error, until) in self._paused.items() if until > now}
+
+    def _error_of(self, errors: Sequence[tuple[ModelError, float | None]]) -> ModelError:
+        """The error for those of all models. `errors`: with the pauses that the models demand, in seconds."""
+        worth_it = [(error, pause) for error, pause in errors if error.code in self._node.retry.errors]
         if not worth_it:
-            raise errors[-1]
+            return errors[-1][0]
         # The first model that may be called again ends the wait. A pause that is too long must not end the step for it.
-        in_time = [error for error in worth_it if (error.retry_after or 0) <= LONGEST_WAIT] or worth_it
-        pauses = [error.retry_after for error in in_time if error.retry_after is not None]
-        in_time[0].retry_after = min(pauses, default=None)
-        raise in_time[0]
+        in_time = [(error, pause) for error, pause in worth_it if (pause or 0) <= LONGEST_WAIT] or worth_it
+        error, _ = in_time[0]
+        error.retry_after = min((pause for _, pause in in_time if pause is not None), default=None)
+        return error
 
     async def _call_model(self, call: ModelCall, in_round: int) -> ModelReply:
         wanted = with_schema(call)
@@ -219,7 +241,7 @@ class ModelCaller:
                 error=failure,
                 messages=self._messages,
                 retries=self._running.tries - 1,
-                reply=reply.text if self._logs and (failure is None or reply.text) else None,
+                reply=_shown_reply(reply) if self._logs and (failure is None or reply.text) else None,
                 reasoning=(reply.reasoning or None) if self._logs else None,
                 # Mostly the model that was asked.
                 served_by=origin.model if origin.model != call.settings.model else None,
@@ -234,8 +256,13 @@ class ModelCaller:
         """None if they aren't logged. Secrets are masked, which takes a second for megabytes with escapes."""
         if not self._logs:
             return None
-        texts = [message.content for message in call.messages] if self._masker else []
+        texts = [message.content or "" for message in call.messages] if self._masker else []
         return await out_of_the_loop(lambda: self._masked_messages(call), texts, times=_PER_TEXT)
 
     def _masked_messages(self, call: ModelCall) -> tuple[dict[str, str], ...]:
-        return tuple({"role": m.role, "content": self._masker.text(m.content)} for m in call.messages)
+        return tuple({"role": m.role, "content": self._masker.text(shown_text(m))} for m in call.messages)
+
+
+def _shown_reply(reply: ModelReply) -> str:
+    """The text with the calls of tools after it, for logs."""
+    return "\n".join([*([reply.text] if reply.text else []), *map(shown_call, reply.tool_calls)])

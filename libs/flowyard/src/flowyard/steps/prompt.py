@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from flowyard.errors.steps import InvalidOutput
-from flowyard.language.nodes import PromptNode
+from flowyard.errors.steps import EvaluationError, InvalidOutput
+from flowyard.language.nodes import CALLER, Output, PromptNode
+from flowyard.language.values.formats import formatted_texts, has_format
 from flowyard.language.values.json_schema import property_names
 from flowyard.language.values.templates import Template
-from flowyard.llm.calls import ChatMessage, JsonSchema, ModelCall
+from flowyard.llm.calls import ChatMessage, JsonSchema, ModelCall, ModelReply, ToolCall, ToolOffer
+from flowyard.llm.tool_calls import masked_call, names_in
 from flowyard.secrets.masking import Masker
+from flowyard.steps.history import read_history
 from flowyard.steps.model_call import ModelCaller
 from flowyard.steps.reads import Reads
 from flowyard.steps.replies import correction, read_reply, reply_schema
@@ -25,18 +28,23 @@ _LONG: Final = 8 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PromptWork:
-    """`schema`: of the reply; None for plain text. `secrets`: the secret inputs that the node's templates name."""
+    """`schema`: of the reply; None for plain text. `secrets`: the secret inputs that the node's templates name.
+
+    `formatted`: the outputs with texts that are to have a format.
+    """
 
     node: PromptNode
     schema: JsonSchema | None
     secrets: frozenset[str]
     reads: Reads
+    formatted: tuple[Output, ...] = ()
 
     @classmethod
     def of(cls, node: PromptNode, secrets: frozenset[str]) -> PromptWork:
         """`secrets`: the workflow's secret inputs."""
         reads = Reads.of([text.value for text in node.texts()], each=1 + len(node.examples))
-        return cls(node, reply_schema(node), node.names_read & secrets, reads)
+        formatted = tuple(output for output in node.outputs if has_format(output.type))
+        return cls(node, reply_schema(node), node.names_read & secrets, reads, formatted)
 
     async def start(self, running: RunningStep) -> Conversation:
         values, vault = running.values, running.context.vault
@@ -48,36 +56,45 @@ class PromptWork:
             settings=self.node.settings,
             messages=messages,
             schema=self.schema,
+            offer=offer_of(self.node, values),
             secrets=frozenset(secrets.values()),
         )
-        return Conversation(self.node, call, running)
+        return Conversation(self, call, running)
 
 
 class Conversation:
     """Called for each try of a step. After a reply that doesn't fit, the next try shows the model what is wrong."""
 
-    __slots__ = ("_call", "_caller", "_first_call", "_masker", "_node", "_round")
+    __slots__ = ("_call", "_caller", "_check_documents", "_first_call", "_formatted", "_masker", "_node", "_round")
 
-    def __init__(self, node: PromptNode, call: ModelCall, running: RunningStep) -> None:
-        self._node = node
+    def __init__(self, work: PromptWork, call: ModelCall, running: RunningStep) -> None:
+        self._node = node = work.node
+        self._formatted = work.formatted
         self._first_call = self._call = call
         self._round = 0
         self._masker = Masker(call.secrets)
         self._caller = ModelCaller(node, running, self._masker)
+        self._check_documents = running.context.check_documents
 
     async def __call__(self) -> dict[str, Any]:
         reply = await self._caller.reply(self._call, self._round)
         try:
             if len(reply.text) <= _LONG:
-                return self._outputs(reply.text)
-            return await asyncio.to_thread(self._outputs, reply.text)
+                outputs = self._outputs(reply)
+            else:
+                outputs = await asyncio.to_thread(self._outputs, reply)
+            await self._check_formats(outputs, reply)
+            return outputs
         except InvalidOutput as error:
             self._call = self._corrected(error)
             raise
 
-    def _outputs(self, text: str) -> dict[str, Any]:
+    def _outputs(self, reply: ModelReply) -> dict[str, Any]:
+        text, calls = reply.text, reply.tool_calls
         if not self._masker:
-            return read_reply(self._node, text)
+            return read_reply(self._node, text, calls)
+        if self._node.reply_as != "object":
+            return read_reply(self._node, self._masker.text(text), self._masked(calls))
         # The text was masked already, but JSON can spell a secret in many ways, and is decoded only here.
         try:
             outputs = read_reply(self._node, text)
@@ -85,6 +102,17 @@ class Conversation:
             raise InvalidOutput(self._masker.text(str(error)), reply=self._masker.text(text)) from None
         known = frozenset(property_names(self._first_call.schema))
         return {name: self._masker.value(value, known) for name, value in outputs.items()}
+
+    async def _check_formats(self, outputs: Mapping[str, Any], reply: ModelReply) -> None:
+        """Raises InvalidOutput if a text that is to be a workflow isn't one."""
+        for output in self._formatted:
+            for text in formatted_texts(output.type, outputs[output.field]):
+                if problems := await self._check_documents(text):
+                    raise InvalidOutput("; ".join(problems), reply=self._masker.text(reply.text))
+
+    def _masked(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
+        known = names_in(self._first_call)
+        return [masked_call(call, self._masker, known) for call in calls]
 
     def _corrected(self, error: InvalidOutput) -> ModelCall:
         """The first call, with the unusable reply and what is wrong with it."""
@@ -99,15 +127,41 @@ def build_messages(node: PromptNode, values: Mapping[str, Any]) -> tuple[ChatMes
     if node.inputs:
         inputs = {n: v.value(values.get) if isinstance(v, Template) else v for n, v in node.inputs.items()}
         named = {**values, **inputs}
-    prompt = ChatMessage("user", node.prompt.render(named.get))
-    if node.system is None and not node.examples:
-        return (prompt,)
-    messages = [ChatMessage("system", node.system.render(named.get))] if node.system is not None else []
+    system = [node.system.render(named.get)] if node.system is not None else []
+    turns: list[ChatMessage] = []
+    if node.history is not None:
+        of_system, turns = read_history(node.history, values)
+        system += [message.text for message in of_system]
+    # As one: not every model takes several.
+    messages = [ChatMessage("system", "\n\n".join(system))] if system else []
+    if node.prompt is None:
+        if not turns:
+            raise EvaluationError(f"{_source(node)} has no message yet, and the node has no prompt")
+        return (*messages, *turns)
     for example in node.examples:
         shown = {**named, **example.inputs}
         messages.append(ChatMessage("user", node.prompt.render(shown.get)))
         messages.append(ChatMessage("assistant", _example_reply(node, example.outputs)))
-    return (*messages, prompt)
+    return (*messages, *turns, ChatMessage("user", node.prompt.render(named.get)))
+
+
+def offer_of(node: PromptNode, values: Mapping[str, Any]) -> ToolOffer | None:
+    """The tools of who started the run, if the node hands them to its model, and if there are any."""
+    given = (values.get(CALLER) or {}) if node.caller_tools else {}
+    tools = given.get("tools")
+    if not tools:
+        return None
+    offered = tuple({**tool, "function": _given(tool["function"])} for tool in tools)
+    return ToolOffer(offered, given.get("tool_choice"), given.get("parallel_tool_calls"))
+
+
+def _given(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is null: not every provider takes that."""
+    return {name: value for name, value in function.items() if value is not None}
+
+
+def _source(node: PromptNode) -> str:
+    return node.history.messages.text if node.history is not None else node.id
 
 
 def _example_reply(node: PromptNode, outputs: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from flowyard.language.values.types import (
     is_text,
     without_null,
 )
+from flowyard.llm.calls import ToolCall
 from flowyard.llm.reasoning import split_reasoning
 from flowyard.steps.json_in_text import UnclearJson, parse, values_in
 
@@ -36,26 +37,34 @@ _EXACT: Final = 2**53
 
 def reply_schema(node: PromptNode) -> Mapping[str, Any] | None:
     """The JSON Schema of the reply, or None where the reply is the text itself."""
-    if node.reply_as == "text":
+    if node.reply_as != "object":
         return None
     return object_schema({o.field: (o.type, o.description) for o in node.outputs})
 
 
-def read_reply(node: PromptNode, text: str) -> dict[str, Any]:
-    """The node's outputs out of a reply. Raises InvalidOutput with what is wrong, and keeps the reply."""
+def read_reply(node: PromptNode, text: str, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+    """The node's outputs out of a reply. Raises InvalidOutput with what is wrong, and keeps the reply.
+
+    `calls`: of tools, which belong to an output that is a message; elsewhere nobody could make them.
+    """
     _, bare = split_reasoning(text)
-    if not bare:
-        raise InvalidOutput("the reply is empty", reply=text)
-    if node.reply_as == "text":
+    if not bare and not (calls and node.reply_as == "message"):
+        raise InvalidOutput("the reply has no text: it calls tools" if calls else "the reply is empty", reply=text)
+    if node.reply_as != "object":
         output = node.outputs[0]
         problems: list[str] = []
-        value = conform(output.type, bare, output.field, problems)
+        reply = bare if node.reply_as == "text" else _message(bare, calls)
+        value = conform(output.type, reply, output.field, problems)
         _refuse_problems(problems, text)
         return {output.field: value}
     try:
         return _read_object(node, bare, text)
     except RecursionError as error:
         raise InvalidOutput("the reply is nested too deeply", reply=text) from error
+
+
+def _message(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    return {"role": "assistant", "content": text or None, "tool_calls": [call.data for call in calls] or None}
 
 
 def _read_object(node: PromptNode, bare: str, reply: str) -> dict[str, Any]:

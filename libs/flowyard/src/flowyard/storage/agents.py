@@ -11,7 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
+from flowyard.access import Actor
 from flowyard.errors.requests import AgentTaken, UnknownAgent
+from flowyard.storage.audit import act_columns, act_of
 from flowyard.storage.database import Database
 
 AgentKind: TypeAlias = Literal["executor", "http", "nats"]
@@ -103,9 +105,9 @@ class Agents:
         rows = await self._database.rows(_SILENT_EXECUTORS, SILENT_S)
         return [row["name"] for row in rows]
 
-    async def deregister(self, agent_id: str) -> None:
+    async def deregister(self, agent_id: str, *, by: Actor | None = None) -> None:
         """Raises UnknownAgent."""
-        was_there = await self._database.value(_DEREGISTER, self._ttl_s, agent_id)
+        was_there = await self._database.value(_DEREGISTER, self._ttl_s, agent_id, *act_columns(by))
         if not was_there:
             raise UnknownAgent(agent_id)
 
@@ -151,7 +153,8 @@ SELECT name FROM agents WHERE kind = 'executor' AND heartbeat_at < now() - make_
 """
 
 _DEREGISTER: Final = f"""
-WITH gone AS (DELETE FROM agents WHERE id = $2 RETURNING heartbeat_at)
+WITH gone AS (DELETE FROM agents WHERE id = $2 RETURNING id, heartbeat_at),
+act AS ({act_of("agent.removed", 3, "gone", objects="ARRAY[id]")})
 SELECT {_THERE} FROM gone
 """
 

@@ -9,15 +9,17 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, cast
 
 import asyncpg
 
-from flowyard.access import KEY_RANDOM, Caller, NewKey, Scope, new_key, parse_key
-from flowyard.errors.requests import UnknownKey
+from flowyard.access import KEY_RANDOM, Actor, Caller, NewKey, Scope, new_key, new_secret, parse_key
+from flowyard.errors.requests import ExpiredKey, KeyIsOver, UnknownKey
 from flowyard.errors.services import Unavailable
+from flowyard.storage.audit import act_columns, act_of
 from flowyard.storage.database import Database
 
 _MOST_REMEMBERED: Final = 10_000
@@ -28,56 +30,112 @@ _SCRAPER_PATIENCE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A key without its secret. `revoked_at`: None while it is valid."""
+    """A key without its secret. `workflows`: the only ones that it is for; None: all. `rate`: requests per minute;
+    None: no limit. `last_used_at`: may be a minute old. `old_until`: how long the secret before the last rotation is
+    valid.
+    """
 
     id: str
     name: str
     scopes: frozenset[Scope]
+    workflows: frozenset[str] | None
+    rate: int | None
     created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
     revoked_at: datetime | None
+    old_until: datetime | None
 
 
 class Keys:
-    """Creates, verifies and revokes API keys. Revoked keys stay in the table."""
+    """Creates, verifies, rotates and revokes API keys. Revoked keys stay in the table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._writing: set[asyncio.Task[None]] = set()
 
-    async def create(self, name: str, scopes: frozenset[Scope]) -> tuple[KeyInfo, str]:
+    async def create(
+        self,
+        name: str,
+        scopes: frozenset[Scope],
+        *,
+        workflows: frozenset[str] | None = None,
+        rate: int | None = None,
+        expires_at: datetime | None = None,
+        by: Actor | None = None,
+    ) -> tuple[KeyInfo, str]:
         """Creates a key. Returns it, and its text, which isn't stored: show it now."""
+        only = sorted(workflows) if workflows is not None else None
         while True:
             key = new_key(secrets.token_bytes(KEY_RANDOM))
-            row = await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes))
+            values = name, key.digest, sorted(scopes), only, rate, expires_at
+            row = await self._database.row(_CREATE, key.key_id, *values, *act_columns(by))
             if row is not None:  # else another key has this id
                 return _info(row), key.text
 
-    async def keep(self, key: NewKey, name: str, scopes: frozenset[Scope]) -> bool:
+    async def keep(self, key: NewKey, name: str, scopes: frozenset[Scope], *, by: Actor | None = None) -> bool:
         """Adds a key that was created elsewhere. False if a key with its id exists, even if revoked."""
-        return await self._database.row(_CREATE, key.key_id, name, key.digest, sorted(scopes)) is not None
+        values = name, key.digest, sorted(scopes), None, None, None
+        return await self._database.row(_CREATE, key.key_id, *values, *act_columns(by)) is not None
+
+    async def rotate(
+        self, key_id: str, *, overlap_s: float, expires_at: datetime | None = None, by: Actor | None = None
+    ) -> tuple[KeyInfo, str]:
+        """Gives the key another secret. Returns it, and its new text. The old secret is valid for `overlap_s` seconds,
+        unless the key expires before; one that an earlier rotation has left ends now. Sessions that were opened with
+        the old secret end with it.
+
+        `expires_at`: of the new secret; None: as before. Raises UnknownKey; KeyIsOver for a revoked or expired key.
+        """
+        key = new_secret(key_id, secrets.token_bytes(KEY_RANDOM))
+        row = await self._database.row(_ROTATE, key_id, key.digest, overlap_s, expires_at, *act_columns(by))
+        if row is not None:
+            return _info(row), key.text
+        revoked_at = await self._database.row("SELECT revoked_at FROM api_keys WHERE id = $1", key_id)
+        if revoked_at is None:
+            raise UnknownKey(key_id)
+        raise KeyIsOver(key_id, "has expired" if revoked_at["revoked_at"] is None else "was revoked")
 
     async def list(self) -> Sequence[KeyInfo]:
         """Newest first."""
         rows = await self._database.rows(f"SELECT {_INFO} FROM api_keys ORDER BY created_at DESC, id")
         return [_info(row) for row in rows]
 
-    async def revoke(self, key_id: str) -> KeyInfo:
+    async def revoke(self, key_id: str, *, by: Actor | None = None) -> KeyInfo:
         """Ends the key and its sessions. May be repeated. Raises UnknownKey."""
-        row = await self._database.row(_REVOKE, key_id)
+        row = await self._database.row(_REVOKE, key_id, *act_columns(by))
         if row is None:
             raise UnknownKey(key_id)
         return _info(row)
 
     async def verify(self, text: str) -> Caller | None:
-        """The owner of the key; None if it isn't a key, or isn't valid any more."""
+        """The owner of the key; None if it isn't a key, or isn't valid any more. Raises ExpiredKey."""
         if (parsed := parse_key(text)) is None:
             return None
         key_id, digest = parsed
         row = await self._database.row("SELECT * FROM caller_of_key($1, $2)", key_id, digest)
-        return _caller(row) if row is not None else None
+        if row is None:
+            return None
+        if row["is_expired"]:
+            raise ExpiredKey(row["name"], row["until"])
+        if row["is_due"]:
+            self._write_use(key_id)
+        return _caller(row)
 
     async def any_keys(self) -> bool:
         """Whether any valid key exists."""
-        return bool(await self._database.value("SELECT EXISTS (SELECT FROM api_keys WHERE revoked_at IS NULL)"))
+        return bool(await self._database.value(f"SELECT EXISTS (SELECT FROM api_keys WHERE {_VALID})"))
+
+    def _write_use(self, key_id: str) -> None:
+        """Nobody waits for it."""
+        writing = asyncio.create_task(self._written(key_id))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    async def _written(self, key_id: str) -> None:
+        # A use that can't be written down, as on a full disk, is written down with a later request.
+        with suppress(Unavailable):
+            await self._database.execute("SELECT key_used($1)", key_id)
 
 
 class CachedKeys:
@@ -93,7 +151,7 @@ class CachedKeys:
         self._scrapers: OrderedDict[tuple[str, bytes], Caller] = OrderedDict()
 
     async def verify(self, text: str) -> Caller | None:
-        """As `Keys.verify`."""
+        """As `Keys.verify`. Raises ExpiredKey."""
         if (place := parse_key(text)) is None:
             return None
         now = asyncio.get_running_loop().time()
@@ -108,10 +166,18 @@ class CachedKeys:
                 self._looked_up.popitem(last=False)
         return look_up.result() if look_up.done() else await asyncio.shield(look_up)
 
+    async def is_valid(self, text: str) -> bool:
+        """Whether the key is still valid. For what goes on for long, such as a stream."""
+        try:
+            return await self.verify(text) is not None
+        except ExpiredKey:
+            return False
+
     async def verify_scraper(self, text: str) -> Caller | None:
         """As `verify`, for metrics: while Postgres can't be reached, the last result for this key is used.
 
         So metrics are available during an outage. Never raises Unavailable; None for a key without such a result.
+        Raises ExpiredKey.
         """
         if (place := parse_key(text)) is None:
             return None
@@ -161,12 +227,16 @@ class Sessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, key_id: str, ttl_s: float) -> str:
-        """The token of a new session of `ttl_s` seconds. Also deletes expired sessions. Raises UnknownKey."""
+    async def open(self, caller: Caller, ttl_s: float, *, by: Actor | None = None) -> str:
+        """The token of a new session of `ttl_s` seconds, which ends with the caller's secret. Also deletes expired
+        sessions. Raises UnknownKey.
+        """
         token = secrets.token_urlsafe(32)
-        opened = await self._database.value(_OPEN_SESSION, _digest(token), key_id, ttl_s)
+        opened = await self._database.value(
+            _OPEN_SESSION, _digest(token), caller.key_id, ttl_s, caller.until, *act_columns(by)
+        )
         if not opened:
-            raise UnknownKey(key_id)
+            raise UnknownKey(caller.key_id)
         return token
 
     async def find(self, token: str) -> Caller | None:
@@ -178,40 +248,84 @@ class Sessions:
         await self._database.execute("DELETE FROM sessions WHERE hash = $1", _digest(token))
 
 
-_INFO: Final = "id, name, scopes, created_at, revoked_at"
+_INFO: Final = (
+    "id, name, scopes, workflows, rate, created_at, expires_at, last_used_at, revoked_at,"
+    " CASE WHEN old_until > now() THEN old_until END AS old_until"
+)
+_FACTS: Final = """row_to_json((SELECT facts FROM (
+    SELECT name, scopes, workflows, rate,
+        to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS expires_at
+) facts))"""
+"""For the audit log."""
+_VALID: Final = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 _CREATE: Final = f"""
-INSERT INTO api_keys (id, name, hash, scopes) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING RETURNING {_INFO}
+WITH made AS (
+    INSERT INTO api_keys (id, name, hash, scopes, workflows, rate, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (id) DO NOTHING RETURNING *
+),
+act AS ({act_of("key.created", 8, "made", objects="ARRAY[id]", details=_FACTS)})
+SELECT {_INFO} FROM made
+"""
+
+# A secret that has expired doesn't come to life again.
+_ROTATE: Final = f"""
+WITH rotated AS (
+    UPDATE api_keys SET hash = $2, old_hash = hash, expires_at = coalesce($4::timestamptz, expires_at),
+        old_until = least(now() + make_interval(secs => $3), expires_at)
+    WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now() OR $4::timestamptz IS NOT NULL)
+    RETURNING *
+),
+shortened AS (
+    UPDATE sessions s SET expires_at = least(s.expires_at, r.old_until) FROM rotated r WHERE s.key_id = r.id
+),
+act AS ({act_of("key.rotated", 5, "rotated", objects="ARRAY[id]", details=_FACTS)})
+SELECT {_INFO} FROM rotated
 """
 
 _REVOKE: Final = f"""
-WITH ended AS (DELETE FROM sessions WHERE key_id = $1)
-UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING {_INFO}
+WITH ended AS (DELETE FROM sessions WHERE key_id = $1),
+known AS (SELECT id, revoked_at AS before FROM api_keys WHERE id = $1 FOR UPDATE),
+revoked AS (
+    UPDATE api_keys k SET revoked_at = coalesce(k.revoked_at, now()) FROM known WHERE k.id = known.id
+    RETURNING k.*, known.before
+),
+act AS ({act_of("key.revoked", 2, "(SELECT * FROM revoked WHERE before IS NULL) now_revoked", objects="ARRAY[id]")})
+SELECT {_INFO} FROM revoked
 """
 
-_OPEN_SESSION: Final = """
-WITH expired AS (DELETE FROM sessions WHERE expires_at < now())
-INSERT INTO sessions (hash, key_id, expires_at)
-SELECT $1, id, now() + make_interval(secs => $3) FROM api_keys WHERE id = $2 AND revoked_at IS NULL
-RETURNING true
+_OPEN_SESSION: Final = f"""
+WITH expired AS (DELETE FROM sessions WHERE expires_at < now()),
+opened AS (
+    INSERT INTO sessions (hash, key_id, expires_at)
+    SELECT $1, id, least(now() + make_interval(secs => $3), $4) FROM api_keys WHERE id = $2 AND revoked_at IS NULL
+    RETURNING key_id
+),
+act AS ({act_of("session.opened", 5, "opened", objects="ARRAY[]::text[]")})
+SELECT true FROM opened
 """
 
 _FIND_SESSION: Final = """
-SELECT k.id, k.name, k.scopes FROM sessions s JOIN api_keys k ON k.id = s.key_id
+SELECT k.id, k.name, k.scopes, k.workflows, k.rate, s.expires_at AS until
+FROM sessions s JOIN api_keys k ON k.id = s.key_id
 WHERE s.hash = $1 AND s.expires_at > now() AND k.revoked_at IS NULL
 """
 
 
 def _info(row: asyncpg.Record) -> KeyInfo:
-    return KeyInfo(row["id"], row["name"], _scopes(row), row["created_at"], row["revoked_at"])
+    return KeyInfo(**{**dict(row), "scopes": _scopes(row), "workflows": _workflows(row)})
 
 
 def _caller(row: asyncpg.Record) -> Caller:
-    return Caller(row["id"], row["name"], _scopes(row))
+    return Caller(row["id"], row["name"], _scopes(row), _workflows(row), row["rate"], row["until"])
 
 
 def _scopes(row: asyncpg.Record) -> frozenset[Scope]:
     return cast("frozenset[Scope]", frozenset(row["scopes"]))
+
+
+def _workflows(row: asyncpg.Record) -> frozenset[str] | None:
+    return frozenset(row["workflows"]) if row["workflows"] is not None else None
 
 
 def _digest(token: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,12 +17,16 @@ from flowyard.storage.filters import where
 
 @dataclass(frozen=True, slots=True)
 class CallFilter:
-    """Which calls are summed up: those that ended from `since` on and before `until`, of this workflow and this run."""
+    """Which calls are summed up: those that ended from `since` on and before `until`, of this workflow and this run.
+
+    `workflows`: only those of these; None: of all.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
     workflow: str | None = None
     run_id: UUID | None = None
+    workflows: Collection[str] | None = None
 
 
 class Ledger:
@@ -42,8 +46,9 @@ class Ledger:
             ("m.at < {}", wanted.until),
             ("r.workflow = {}", wanted.workflow),
             ("m.run_id = {}", wanted.run_id),
+            ("r.workflow = ANY ({})", list(wanted.workflows) if wanted.workflows is not None else None),
         )
-        runs = "JOIN runs r ON r.id = m.run_id" if "r." in name or wanted.workflow is not None else ""
+        runs = "JOIN runs r ON r.id = m.run_id" if "r." in name + clause else ""
         order = "name DESC" if by == "day" else "known_cost_usd DESC, calls DESC, name"
         statement = _COSTS.format(name=name, runs=runs, where=clause, order=order, most=f"${len(args) + 1}")
         rows = await self._database.rows(statement, *args, most)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from flowyard.access import Actor
 from flowyard.errors.requests import UnknownRun, UnknownWorkflow
 from flowyard.language.providers import UNPAID
 from flowyard.runs.entries import StoredEvent, decode_all, failure_data, stored
@@ -18,6 +19,7 @@ from flowyard.runs.events import RunFinished, RunQueued
 from flowyard.runs.open_calls import OpenCalls, lost_call
 from flowyard.runs.recovery import GRACE, Due, RunSnapshot, due_move
 from flowyard.runs.run import OPEN, Entry, State, after
+from flowyard.storage.audit import write_act
 from flowyard.storage.database import Database
 from flowyard.storage.packing import packed, unpacked
 from flowyard.storage.rows import CALL_COLUMNS, CallRow, call_of, call_values
@@ -45,25 +47,21 @@ class Moves:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def cancel(self, run_id: UUID) -> Moved:
+    async def cancel(self, run_id: UUID, *, by: Actor | None = None) -> Moved:
         """Ends the run, or requests it from its executor if that is alive. Raises UnknownRun, IllegalMove."""
         async with self._database.transaction() as connection:
-            run = await _locked(connection, run_id)
-            after("cancel", run["status"], run_id)
-            await connection.execute("UPDATE runs SET cancel_requested_at = now() WHERE id = $1", run_id)
-            due = due_move(_snapshot(run, cancel_requested=True), run["at"])
-            if due is None:
-                return Moved(run_id, run["workflow"], run["status"], None)
-            moved = await _move(connection, run, due)
-            return moved or Moved(run_id, run["workflow"], run["status"], None)
+            moved = await cancel_in(connection, run_id)
+            await write_act(connection, "run.cancelled", by, workflow=moved.workflow, objects=[str(run_id)])
+            return moved
 
-    async def retry(self, run_id: UUID) -> Moved:
+    async def retry(self, run_id: UUID, *, by: Actor | None = None) -> Moved:
         """Queues a failed run to go on from its failed step. Raises UnknownRun, IllegalMove, UnknownWorkflow."""
         async with self._database.transaction() as connection:
             run = await _locked(connection, run_id)
             after("retry", run["status"], run_id)
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM workflows WHERE name = $1)", run["workflow"]):
                 raise UnknownWorkflow(run["workflow"])
+            await write_act(connection, "run.retried", by, workflow=run["workflow"], objects=[str(run_id)])
             # A run that has ended has no claim that would have to be taken away.
             return await _write_move(connection, run, Due("retry", "retried"), run["last_seq"] + 1)
 
@@ -91,6 +89,16 @@ class Moves:
             run = await connection.fetchrow(f"{_LOCK} SKIP LOCKED", run_id)
             due = due_move(_snapshot(run), run["at"]) if run is not None and run["status"] in OPEN else None
             return await _move(connection, run, due) if run is not None and due is not None else None
+
+
+async def cancel_in(connection: Connection, run_id: UUID) -> Moved:
+    """`Moves.cancel` as a part of a transaction. Raises UnknownRun, IllegalMove."""
+    run = await _locked(connection, run_id)
+    after("cancel", run["status"], run_id)
+    await connection.execute("UPDATE runs SET cancel_requested_at = now() WHERE id = $1", run_id)
+    due = due_move(_snapshot(run, cancel_requested=True), run["at"])
+    moved = await _move(connection, run, due) if due is not None else None
+    return moved or Moved(run_id, run["workflow"], run["status"], None)
 
 
 _LOCK: Final = """

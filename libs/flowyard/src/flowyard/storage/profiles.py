@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -35,17 +36,17 @@ class Profiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def finished(self, *, workflow: str | None, since: datetime | None, most: int) -> list[RunTimes]:
+    async def finished(self, *, workflows: Collection[str] | None, since: datetime | None, most: int) -> list[RunTimes]:
         """Up to `most` runs that have ended after an executor had worked on them, the newest first.
 
-        `since`: only those made at this time or later.
+        `workflows`: only runs of these; None: of all. `since`: only those made at this time or later.
         """
         # The id is made by the service that takes the run, by its own clock: the index only finds about where to begin.
         after = uuid7(max(0, _ms(since) - _SLACK_MS) if since is not None else 0, bytes(10))
-        if workflow is None:
+        if workflows is None:
             rows = await self._database.rows(_NEWEST, after, since, most)
         else:
-            rows = await self._database.rows(_NEWEST_OF, workflow, after, since, most)
+            rows = await self._database.rows(_NEWEST_OF, list(workflows), after, since, most)
         return [RunTimes(**row) for row in rows]
 
     async def entries(self, run_id: UUID) -> list[Entry]:
@@ -70,10 +71,13 @@ ORDER BY id DESC LIMIT $3
 """
 # Compares pairs, so that the index by workflow and id is enough: see `overview`.
 _NEWEST_OF: Final = """
-SELECT id, workflow, status, created_at, finished_at FROM runs
-WHERE (workflow, id) BETWEEN ($1::text, $2::uuid) AND ($1::text, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-    AND finished_at IS NOT NULL AND started_at IS NOT NULL AND ($3::timestamptz IS NULL OR created_at >= $3)
-ORDER BY workflow DESC, id DESC LIMIT $4
+SELECT newest.* FROM unnest($1::text[]) AS own(name) CROSS JOIN LATERAL (
+    SELECT id, workflow, status, created_at, finished_at FROM runs
+    WHERE (workflow, id) BETWEEN (own.name, $2::uuid) AND (own.name, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+        AND finished_at IS NOT NULL AND started_at IS NOT NULL AND ($3::timestamptz IS NULL OR created_at >= $3)
+    ORDER BY workflow DESC, id DESC LIMIT $4
+) newest
+ORDER BY newest.id DESC LIMIT $4
 """
 
 

@@ -5,14 +5,15 @@ them ever changes again. These events are stored as `called`, `finished` and `su
 How a step began and what its calls came to is also seen from its calls in the same commit. The first event of a run
 that is no fork isn't stored at all.
 
-Everybody who reads `events` reads it by `whole_entries`. Events that were stored before have all their data.
+Everybody who reads `events` reads it by `whole_entries`, or by `whole_rows`. Events that were stored before have all
+their data.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -156,9 +157,8 @@ async def whole_entries(
         shortened.insert(0, _QUEUED)
     if not shortened:
         return WholeEntries([entry for entries in packed for entry in entries if entry.seq > after], is_cut=False)
-    places = zip(*map(_lookup_of, shortened), strict=True)
-    limit = most_bytes if most_bytes is not None else -1
-    repeated = {row["seq"]: row for row in await database.rows(_REPEATED, run_id, *map(list, places), limit)}
+    lookups = [(run_id, place, *_lookup_of(entry)) for place, entry in enumerate(shortened)]
+    repeated = {row["seq"]: row for row in await _look_up(database, lookups, most_bytes)}
     if not all(row["is_there"] for row in repeated.values()):
         # The run was deleted meanwhile, or never there.
         return WholeEntries([], is_cut=False)
@@ -167,6 +167,58 @@ async def whole_entries(
     whole = [entry for entries in packed for entry in _whole(entries, repeated) if entry.seq > after]
     end = min((seq for seq, row in repeated.items() if not row["fits"]), default=None)
     return WholeEntries([entry for entry in whole if end is None or entry.seq < end], is_cut=end is not None)
+
+
+def patterns_of(kinds: Iterable[str]) -> list[str]:
+    """Patterns for LIKE, few because each is compared with whole rows of `events`. A row that fits none of them has no
+    entry of these types; another may have one.
+    """
+    names = [name for kind in kinds for name in (f"{kind.partition('.')[0]}.", f'{_STORED_AS.get(kind, "")}"')]
+    return [f'%"{name}%' for name in dict.fromkeys(names) if name != '"']
+
+
+async def whole_rows(
+    database: Database, rows: Sequence[asyncpg.Record], *, most_bytes: int, kinds: Collection[str]
+) -> list[list[Entry]]:
+    """For each row of `events`, of any runs, its entries of these types. Fewer than `rows`, but at least one, if the
+    outputs that are put back would be more than `most_bytes`. A run that was deleted meanwhile has no entries.
+    """
+    wanted = frozenset(kinds)
+    packed = [_with_calls_of(row, wanted) for row in rows]
+    lookups = [
+        (rows[place]["run_id"], place, *_lookup_of(entry))
+        for place, entries in enumerate(packed)
+        for entry in entries
+        if entry.type in _READ_AS
+    ]
+    repeated: dict[int, dict[int, asyncpg.Record]] = defaultdict(dict)
+    end = len(rows)
+    for row in await _look_up(database, lookups, most_bytes) if lookups else ():
+        repeated[row["place"]][row["seq"]] = row
+        end = end if row["fits"] else min(end, row["place"])
+    return [
+        [entry for entry in _whole(entries, repeated[place]) if entry.type in wanted]
+        if all(row["is_there"] for row in repeated[place].values())
+        else []
+        for place, entries in enumerate(packed[:end])
+    ]
+
+
+def _with_calls_of(row: asyncpg.Record, wanted: Collection[str]) -> list[Entry]:
+    """The entries of these types, and the calls that their data are taken from."""
+    if not any(_READ_AS.get(kind, kind) in wanted for _, kind, _ in row["entries"]):
+        return []
+    entries = unpacked(row["seq"], row["entries"])
+    kept = {entry.seq: entry for entry in entries if _READ_AS.get(entry.type, entry.type) in wanted}
+    of_steps = {_place(entry) for entry in kept.values() if "node" in entry.data}
+    return [e for e in entries if e.seq in kept or (e.type == CALLED and _place(e) in of_steps)]
+
+
+async def _look_up(
+    database: Database, lookups: Sequence[tuple[Any, ...]], most_bytes: int | None
+) -> list[asyncpg.Record]:
+    limit = most_bytes if most_bytes is not None else -1
+    return await database.rows(_REPEATED, *map(list, zip(*lookups, strict=True)), limit)
 
 
 def _is_shortened(entry: Entry, after: int) -> bool:
@@ -226,20 +278,29 @@ def _put_back(entry: Entry, facts: Mapping[str, Any]) -> Entry:
 
 _REPEATED: Final = f"""
 SELECT *, CASE WHEN fits THEN all_outputs END AS outputs FROM (
-    SELECT *, coalesce(total <= $8 OR total = bytes, true) AS fits FROM (
-        SELECT *, sum(bytes) OVER (ORDER BY seq) AS total FROM (
-            SELECT w.seq, {", ".join(f"p.{name}" for name in CALL_FACTS)}, s.duration_s AS step_s, r.created_at,
-                coalesce(p.run_id, s.run_id, r.id) IS NOT NULL AS is_there,
+    SELECT *, coalesce(total <= $9 OR total = of_place, true) AS fits FROM (
+        SELECT *, sum(bytes) OVER (ORDER BY place) AS total, sum(bytes) OVER (PARTITION BY place) AS of_place FROM (
+            SELECT w.place, w.seq, {", ".join(f"p.{name}" for name in CALL_FACTS)}, s.duration_s AS step_s,
+                r.created_at, coalesce(p.run_id, s.run_id, r.id) IS NOT NULL AS is_there,
                 o.all_outputs, octet_length(o.all_outputs::text) AS bytes
-            FROM unnest($2::int[], $3::text[], $4::int[], $5::int[], $6::int[], $7::bool[])
-                AS w (seq, node, visit, item, part, reads_outputs)
-            LEFT JOIN step_parts p ON w.part IS NOT NULL AND p.seq = w.seq
-                AND (p.run_id, p.node, p.visit, p.item, p.part) = ($1, w.node, w.visit, w.item, w.part)
-            LEFT JOIN steps s ON w.part IS NULL AND s.seq = w.seq
-                AND (s.run_id, s.node, s.visit, s.item) = ($1, w.node, w.visit, w.item)
-            LEFT JOIN runs r ON w.node IS NULL AND r.id = $1
+            FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::int[], $7::int[], $8::bool[])
+                AS w (run_id, place, seq, node, visit, item, part, reads_outputs)
+            -- Each looked up by its primary key, however few rows the planner expects in the tables.
+            LEFT JOIN LATERAL (
+                SELECT * FROM step_parts WHERE w.part IS NOT NULL AND step_parts.seq = w.seq AND
+                    (run_id, node, visit, item, part) = (w.run_id, w.node, w.visit, w.item, w.part)
+                LIMIT 1
+            ) p ON true
+            LEFT JOIN LATERAL (
+                SELECT run_id, duration_s, outputs FROM steps WHERE w.part IS NULL AND steps.seq = w.seq AND
+                    (run_id, node, visit, item) = (w.run_id, w.node, w.visit, w.item)
+                LIMIT 1
+            ) s ON true
+            LEFT JOIN LATERAL (
+                SELECT id, created_at, outputs FROM runs WHERE w.node IS NULL AND id = w.run_id LIMIT 1
+            ) r ON true
             CROSS JOIN LATERAL (
-                SELECT CASE WHEN $8 >= 0 AND w.reads_outputs THEN coalesce(s.outputs, r.outputs) END AS all_outputs
+                SELECT CASE WHEN $9 >= 0 AND w.reads_outputs THEN coalesce(s.outputs, r.outputs) END AS all_outputs
             ) o
         ) found
     ) summed

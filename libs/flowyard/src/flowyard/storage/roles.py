@@ -20,6 +20,10 @@ SERVICES: Final = "flowyard"
 KEY_MAKERS: Final = "flowyard_gateway"
 """The role that may make and revoke API keys."""
 _CATALOGUE: Final = "flowyard_registry"
+_RECEIVERS: Final = f"{KEY_MAKERS}, {_CATALOGUE}"
+"""The roles that record what came for triggers: webhooks, and what needs no door."""
+_NOTIFIERS: Final = _CATALOGUE
+"""The role that sends notifications."""
 _DOORKEEPERS: Final = "flowyard_dashboard"
 _SWEEPERS: Final = "flowyard_executor"
 
@@ -57,8 +61,9 @@ async def make_roles(superuser_url: str, passwords: Mapping[str, str]) -> None:
 
 
 async def limit_services(owner_url: str) -> None:
-    """Revokes rights of services: only the gateway may create API keys, only the dashboard sessions, and only the
-    registry may change documents. So a broken-in executor, which talks to the outside, can do none of these.
+    """Revokes rights of services: only the gateway may create API keys, only gateway and dashboard sessions, only the
+    registry may change documents and triggers, and only gateway and registry record deliveries. So a broken-in
+    executor, which talks to the outside, can do none of these.
 
     To be called after each migration. Does nothing if the roles aren't there. Raises Unavailable, WrongDatabase.
     """
@@ -118,19 +123,44 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {SERVICES
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {SERVICES};
 """
 
-# Who can read the hash of a key, write a session or change a document is a step nearer to an administrator. Executors
-# delete what is old: expired sessions, and documents without runs. The gateway deletes the sessions of a revoked key.
+# Who can read the hash of a key, write a session or change a document is a step nearer to an administrator. Only the
+# registry publishes events. Executors delete what is old: expired sessions, and documents without runs. The gateway
+# deletes the sessions of a revoked key, and the registry accepts sessions that the gateway forwards.
 _LIMITS: Final = f"""
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {SERVICES};
 REVOKE ALL ON api_keys, sessions FROM {SERVICES};
-GRANT SELECT (id, name, scopes, created_at, revoked_at) ON api_keys TO {SERVICES};
+GRANT SELECT (id, name, scopes, workflows, rate, created_at, expires_at, last_used_at, revoked_at, old_until)
+    ON api_keys TO {SERVICES};
 GRANT SELECT, INSERT, UPDATE ON api_keys TO {KEY_MAKERS};
-GRANT SELECT (key_id, expires_at), DELETE ON sessions TO {KEY_MAKERS};
+GRANT SELECT (key_id, expires_at), UPDATE (expires_at), DELETE ON sessions TO {KEY_MAKERS};
+REVOKE ALL ON audit_entries, audit FROM {SERVICES};
+GRANT INSERT (act, key_id, who, address, workflow, objects, details) ON audit_entries TO {SERVICES};
+GRANT SELECT ON audit TO {KEY_MAKERS};
+REVOKE INSERT, UPDATE, DELETE ON key_pace FROM {SERVICES};
+GRANT INSERT, UPDATE, DELETE ON key_pace TO {KEY_MAKERS};
 GRANT SELECT (expires_at), DELETE ON sessions TO {_SWEEPERS};
-GRANT SELECT, INSERT, DELETE ON sessions TO {_DOORKEEPERS};
+GRANT SELECT, INSERT, DELETE ON sessions TO {_DOORKEEPERS}, {KEY_MAKERS};
+GRANT SELECT (hash, key_id, expires_at) ON sessions TO {_CATALOGUE};
 REVOKE INSERT, UPDATE, DELETE ON definitions, revisions, workflows FROM {SERVICES};
 GRANT INSERT, UPDATE, DELETE ON definitions, revisions, workflows TO {_CATALOGUE};
 GRANT DELETE ON definitions TO {_SWEEPERS};
+REVOKE UPDATE ON notifications FROM {SERVICES};
+REVOKE INSERT, UPDATE, DELETE ON receivers FROM {SERVICES};
+GRANT UPDATE ON notifications TO {_NOTIFIERS};
+GRANT INSERT, UPDATE ON receivers TO {_NOTIFIERS};
+GRANT DELETE ON receivers TO {_SWEEPERS};
+REVOKE INSERT, UPDATE, DELETE ON triggers, deliveries FROM {SERVICES};
+GRANT INSERT, UPDATE, DELETE ON triggers TO {_CATALOGUE};
+GRANT INSERT, UPDATE ON deliveries TO {_RECEIVERS};
+GRANT DELETE ON deliveries TO {_SWEEPERS};
+REVOKE UPDATE, DELETE ON run_ends FROM {SERVICES};
+GRANT UPDATE, DELETE ON run_ends TO {_CATALOGUE};
+GRANT DELETE ON run_ends TO {_SWEEPERS};
+REVOKE INSERT, UPDATE, DELETE ON event_relays FROM {SERVICES};
+GRANT INSERT, UPDATE, DELETE ON event_relays TO {_CATALOGUE};
+REVOKE INSERT, UPDATE, DELETE ON chat_sessions, chat_turns FROM {SERVICES};
+GRANT INSERT, UPDATE, DELETE ON chat_sessions, chat_turns TO {KEY_MAKERS};
+GRANT DELETE ON chat_sessions, chat_turns TO {_SWEEPERS};
 """
 
 # Sequences of columns and types of tables follow their table.

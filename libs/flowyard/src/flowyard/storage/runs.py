@@ -4,39 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from flowyard.access import Actor
 from flowyard.errors.requests import IdempotencyMismatch, InvalidInputs, UnknownRun, UnknownWorkflow
 from flowyard.errors.runs import CommitRefused
 from flowyard.runs.entries import decode_failure
-from flowyard.runs.run import ENGINE, STATES, Fork, NewRun, Run, Spending, State, Step
+from flowyard.runs.run import ENGINE, Fork, NewRun, Run, Spending, Step
 from flowyard.secrets.masking import hide_sealed
+from flowyard.storage.audit import act_columns, act_of
 from flowyard.storage.database import Database, dumps
-from flowyard.storage.filters import among, where
 from flowyard.storage.forks import fork_data, fork_of
 from flowyard.storage.outputs import WHOLE, LargeOutputs
 from flowyard.storage.rows import STEP_COLUMNS, step_values
+from flowyard.storage.run_lists import RunFilter, newest_first
 from flowyard.storage.shared import Shared
 
 _MOST_ADDED: Final = 64
 """Runs that one statement adds."""
 _MOST_READ: Final = 20
 """Runs that one statement reads: their inputs may be large."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs a list contains: those that have all of this. `before`: only runs that were made before this one."""
-
-    workflow: str | None = None
-    statuses: Collection[State] = ()
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-    forked_from: UUID | None = None
-    before: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +43,24 @@ class ForkOrigin:
 
 
 @dataclass(frozen=True, slots=True)
-class _PlainRun:
-    """`inputs`: as JSON."""
+class PlainRun:
+    """A run that is no fork. `inputs`: as JSON. `by`: who submits it; None: nobody whom the audit log would name."""
 
     run: NewRun
     inputs: str
+    by: Actor | None = None
+
+    @classmethod
+    def of(cls, run: NewRun, *, by: Actor | None = None) -> PlainRun:
+        """Raises InvalidInputs for what JSON can't hold."""
+        return cls(run, _inputs_of(run), by)
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """In the order of the arrays of `_ADD_CURRENT`."""
+        """In the order of PLAIN_COLUMNS."""
         run = self.run
         about = run.id, run.workflow, run.revision, run.definition, run.priority, run.max_attempts, run.timeout_s
-        return *about, run.key, run.fingerprint, self.inputs
+        return *about, run.key, run.fingerprint, self.inputs, run.depth, on_finish_of(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +81,17 @@ class Runs:
         self._reading = Shared(partial(self._read, _GET), most=_MOST_READ)
         self._reading_ended = Shared(partial(self._read, _GET_ENDED), most=_MOST_READ)
 
-    async def add_current(self, run: NewRun) -> tuple[UUID, bool] | None:
+    async def add_current(self, run: NewRun, *, by: Actor | None = None) -> tuple[UUID, bool] | None:
         """As `add`, for a run that is no fork; None if its revision isn't the workflow's current one any more.
 
         Runs that are added in the same moment share one statement.
         """
-        if await self._adding.call(_PlainRun(run, _inputs_of(run))):
+        if await self._adding.call(PlainRun.of(run, by=by)):
             return run.id, True
         return await self._earlier(run)
 
     async def add(
-        self, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = ()
+        self, run: NewRun, *, steps_before: int | None = None, steps: Sequence[Step] = (), by: Actor | None = None
     ) -> tuple[UUID, bool]:
         """Returns the run's id, and whether it is new: False if the same request with this key made a run before.
 
@@ -124,6 +119,8 @@ class Runs:
             ENGINE,
             list(run.leaves_at),
             *_columns_of_steps(run.id, steps),
+            on_finish_of(run),
+            *act_columns(by),
         )
         if added is not None:
             return run.id, True
@@ -138,10 +135,10 @@ class Runs:
         earlier = await self.by_idempotency_key(run.key, {run.fingerprint})
         return (earlier, False) if earlier is not None else None
 
-    async def _add_current(self, plain: Sequence[_PlainRun]) -> list[bool]:
+    async def _add_current(self, plain: Sequence[PlainRun]) -> list[bool]:
         # In the order of their keys: two statements that wait for each other's keys would never end.
         ordered = sorted(plain, key=lambda each: each.run.key or "")
-        columns = zip(*(each.values for each in ordered), strict=True)
+        columns = zip(*((*each.values, *act_columns(each.by)) for each in ordered), strict=True)
         rows = await self._database.rows(_ADD_CURRENT, ENGINE, *map(list, columns))
         added = {row["run_id"] for row in rows}
         return [each.run.id in added for each in plain]
@@ -187,6 +184,11 @@ class Runs:
         parted = await self.large_outputs.parted(run.id, run.last_seq)
         return replace(run, outputs=parted.kept, large_outputs=parted.large)
 
+    async def workflow_of(self, run_id: UUID) -> str | None:
+        """None if there is no such run."""
+        name: str | None = await self._database.value("SELECT workflow FROM runs WHERE id = $1", run_id)
+        return name
+
     async def document_of(self, run_id: UUID) -> str:
         """The document of a run's revision. Raises UnknownRun."""
         text = await self._database.value(
@@ -206,26 +208,28 @@ class Runs:
 
     async def page(self, wanted: RunFilter, limit: int) -> list[Run]:
         """Newest first, at most `limit`; without their inputs and outputs."""
-        clause, args = _newest_first(wanted)
-        rows = await self._database.rows(f"{_SELECT_SHORT} {clause} LIMIT ${len(args) + 1}", *args, limit)
+        clause, args = newest_first(wanted, limit)
+        rows = await self._database.rows(f"{_SELECT_SHORT} {clause}", *args)
         return [_run({**row, "inputs": {}, "outputs": None}) for row in rows]
 
     async def ids(self, wanted: RunFilter, limit: int) -> list[UUID]:
         """As `page`, the ids alone."""
-        clause, args = _newest_first(wanted)
-        statement = f"SELECT r.id FROM runs r {clause} LIMIT ${len(args) + 1}"  # noqa: S608  # no value
-        return [row["id"] for row in await self._database.rows(statement, *args, limit)]
+        clause, args = newest_first(wanted, limit)
+        statement = f"SELECT r.id FROM runs r {clause}"  # noqa: S608  # no value
+        return [row["id"] for row in await self._database.rows(statement, *args)]
 
 
+_ORIGIN: Final = "row_to_json((SELECT facts FROM (SELECT forked_from AS origin) facts))"
 _ADD: Final = """
 WITH added AS (
     INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
-        fork, forked_from, engine, status, last_seq)
+        fork, forked_from, engine, status, last_seq, depth, on_finish)
     SELECT $1::uuid, w.name, $3::int, $4::int, $5::smallint, $6::smallint, $7::real, $8::text, $9::bytea,
         $10::text::json, $11::text::json, $12::uuid,
         -- Steps that are copied as they are were recorded by the rules of their run.
         CASE WHEN $13::int IS NULL THEN $14::smallint ELSE (SELECT engine FROM runs WHERE id = $12) END, 'queued',
-        CASE WHEN $12 IS NULL THEN 1 ELSE 2 END
+        CASE WHEN $12 IS NULL THEN 1 ELSE 2 END, coalesce((SELECT depth FROM runs WHERE id = $12), 0),
+        $34::text::json
     FROM workflows w WHERE w.name = $2
     ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
     RETURNING id, created_at, forked_from, last_seq
@@ -274,48 +278,70 @@ new_events AS (
     INSERT INTO events (run_id, seq, entries)
     SELECT a.id, a.last_seq, json_build_array(queued.entry, forked.entry)
     FROM added a CROSS JOIN queued CROSS JOIN forked
-)
+),
+act AS (ACT)
 SELECT id FROM added
-"""
+""".replace("ACT", act_of("run.forked", 35, "added", objects="ARRAY[id::text]", workflow="$2", details=_ORIGIN))
 
-_ADD_CURRENT: Final = """
-INSERT INTO runs (id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs,
-    engine, status, last_seq)
-SELECT g.id, g.workflow, g.revision, g.definition, g.priority, g.max_attempts, g.timeout_s, g.key, g.fingerprint,
-    g.inputs::json, $1::smallint, 'queued', 1
-FROM unnest(
-    $2::uuid[], $3::text[], $4::int[], $5::int[], $6::smallint[], $7::smallint[], $8::real[], $9::text[], $10::bytea[],
-    $11::text[]
-) WITH ORDINALITY AS g (
-    id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs, place
+PLAIN_COLUMNS: Final = (
+    "id, workflow, revision, definition, priority, max_attempts, timeout_s, key, fingerprint, inputs, depth, on_finish"
 )
+PLAIN_ARRAYS: Final = (
+    "uuid[]", "text[]", "int[]", "int[]", "smallint[]", "smallint[]", "real[]", "text[]", "bytea[]", "text[]",
+    "smallint[]", "text[]",
+)  # fmt: skip
+"""The types of arrays with the values of many plain runs."""
+IS_CURRENT: Final = """
 JOIN workflows w ON w.name = g.workflow AND w.revision = g.revision
 -- A workflow that was deleted and applied again counts its revisions from 1 again.
 JOIN revisions v ON v.workflow = w.name AND v.number = w.revision AND v.definition = g.definition
-ORDER BY g.place
-ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
-RETURNING id AS run_id
 """
+
+_ACTORS: Final = ", ".join(f"${i}::text[]" for i in range(len(PLAIN_ARRAYS) + 2, len(PLAIN_ARRAYS) + 5))
+_ADD_CURRENT: Final = f"""
+WITH added AS (
+    INSERT INTO runs ({PLAIN_COLUMNS}, engine, status, last_seq)
+    SELECT g.id, g.workflow, g.revision, g.definition, g.priority, g.max_attempts, g.timeout_s, g.key, g.fingerprint,
+        g.inputs::json, g.depth, g.on_finish::json, $1::smallint, 'queued', 1
+    FROM unnest({", ".join(f"${i}::{kind}" for i, kind in enumerate(PLAIN_ARRAYS, start=2))})
+    WITH ORDINALITY AS g ({PLAIN_COLUMNS}, place)
+    {IS_CURRENT}
+    ORDER BY g.place
+    ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
+    RETURNING id, workflow
+),
+-- One row for all runs of one workflow that one key has submitted in this moment.
+acts AS (
+    INSERT INTO audit_entries (act, key_id, who, address, workflow, objects)
+    SELECT 'run.submitted', g.key_id, g.who, g.address, added.workflow, array_agg(added.id::text)
+    FROM added JOIN unnest($2::uuid[], {_ACTORS}) AS g (id, key_id, who, address) USING (id)
+    WHERE g.who IS NOT NULL
+    GROUP BY g.key_id, g.who, g.address, added.workflow
+)
+SELECT id AS run_id FROM added
+"""  # noqa: S608  # constants
 
 _COLUMNS: Final = """
 SELECT r.id, r.workflow, r.revision, d.digest, r.status, r.priority, r.attempt, r.created_at, r.started_at,
     r.finished_at, r.wake_at, r.cancel_requested_at IS NOT NULL AS cancel_requested, c.executor,
     r.worked_s + CASE WHEN r.status = 'running' AND c.claimed_at IS NOT NULL
         THEN greatest(0, extract(epoch FROM now() - c.claimed_at)) ELSE 0 END AS worked_s,
-    coalesce(c.last_seq, r.last_seq) AS last_seq, r.error, r.forked_from, spent.*
+    coalesce(c.last_seq, r.last_seq) AS last_seq, r.error, r.forked_from, r.session_id, spent.*
 """
-_FROM: Final = """
+SPENDING: Final = """count(*) AS calls,
+        CASE WHEN count(*) = count(m.tokens_in) THEN coalesce(sum(m.tokens_in), 0) END AS tokens_in,
+        CASE WHEN count(*) = count(m.tokens_out) THEN coalesce(sum(m.tokens_out), 0) END AS tokens_out,
+        CASE WHEN count(*) = count(m.cost_usd) THEN coalesce(sum(m.cost_usd), 0) END AS cost_usd"""
+"""Of the model calls `m`. Unknown is not zero."""
+_FROM: Final = f"""
 FROM runs r
 JOIN definitions d ON d.id = r.definition
 LEFT JOIN claims c ON c.run_id = r.id
 CROSS JOIN LATERAL (
-    SELECT count(*) AS calls,
-        CASE WHEN count(*) = count(m.tokens_in) THEN coalesce(sum(m.tokens_in), 0) END AS tokens_in,
-        CASE WHEN count(*) = count(m.tokens_out) THEN coalesce(sum(m.tokens_out), 0) END AS tokens_out,
-        CASE WHEN count(*) = count(m.cost_usd) THEN coalesce(sum(m.cost_usd), 0) END AS cost_usd
+    SELECT {SPENDING}
     FROM model_calls m WHERE m.run_id = r.id
 ) spent
-"""
+"""  # noqa: S608  # a constant
 _SELECT_SHORT: Final = _COLUMNS + _FROM
 _GET: Final = f"""
 {_COLUMNS}, r.inputs, CASE WHEN octet_length(r.outputs::text) <= $2 THEN r.outputs END AS outputs,
@@ -346,23 +372,9 @@ def _inputs_of(run: NewRun) -> str:
         raise InvalidInputs([str(error.__cause__)]) from error
 
 
-def _newest_first(wanted: RunFilter) -> tuple[str, list[Any]]:
-    """The clauses of a list, and their arguments. By workflow, pairs are compared and ordered: see `overview`."""
-    workflow, before = wanted.workflow, wanted.before
-    clause, args = where(
-        ("(r.workflow, r.id) >= ({}, '00000000-0000-0000-0000-000000000000'::uuid)", workflow),
-        (
-            "(r.workflow, r.id) <= ({}, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)",
-            workflow if before is None else None,
-        ),
-        ("(r.workflow, r.id) < ({}, {})", workflow, before),
-        (among("r.status", wanted.statuses, STATES), wanted.statuses or None),
-        ("r.created_at >= {}", wanted.created_from),
-        ("r.created_at < {}", wanted.created_to),
-        ("r.forked_from = {}", wanted.forked_from),
-        ("r.id < {}", before if workflow is None else None),
-    )
-    return f"{clause} ORDER BY {'r.workflow DESC, ' if workflow is not None else ''}r.id DESC", args
+def on_finish_of(run: NewRun) -> str | None:
+    """What is stored of the receivers of the run's end; None: nobody is told, so that its end costs no more."""
+    return dumps([receiver.data(run.workflow) for receiver in run.on_finish]) if run.on_finish else None
 
 
 def _read_of(row: Mapping[str, Any]) -> _Read:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-VERSION: Final = "0003"
+VERSION: Final = "0004"
 """The number of the newest migration. It is repeated here so that services need not import Alembic."""
 _LOCK: Final = 4_611_921_703
 """The advisory lock under which migrations run: any number that nothing else uses."""

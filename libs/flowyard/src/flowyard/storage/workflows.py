@@ -5,20 +5,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
-from flowyard.errors.requests import IllegalMove, UnknownRevision, UnknownRun, UnknownWorkflow, WorkflowInUse
+from flowyard.access import Actor
+from flowyard.errors.requests import IllegalMove, PathTaken, UnknownRevision, UnknownRun, UnknownWorkflow, WorkflowInUse
+from flowyard.errors.services import Unavailable
 from flowyard.language.problems import did_you_mean
+from flowyard.storage.audit import write_act
 from flowyard.storage.database import Database
 from flowyard.storage.moves import Moved, Moves
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from flowyard.storage.triggers import Connection, TriggerRow, Triggers, replace_triggers
 
 _CANCELS_AT_ONCE: Final = 4
 
@@ -61,22 +64,50 @@ class Workflows:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._moves = Moves(database)
+        self._triggers = Triggers(database)
 
     async def apply(
-        self, name: str, *, digest: str, document: str, concurrency: int | None, priority: int
+        self,
+        name: str,
+        *,
+        digest: str,
+        document: str,
+        concurrency: int | None,
+        priority: int,
+        triggers: Collection[TriggerRow] = (),
+        by: Actor | None = None,
     ) -> tuple[Revision, bool]:
-        """Makes the document the current revision. Returns it, and whether it is new: False if it was current."""
+        """Makes the document the current revision, and its triggers the workflow's.
+
+        Returns the revision, and whether it is new: False if it was current. Raises PathTaken.
+        """
         known = await self._database.row(f"{_CURRENT} AND d.digest = $2", name, digest)
         if known is not None:
             return Revision(**known), False
-        async with self._database.transaction() as connection:
+        async with self._triggering(name, triggers) as connection:
             definition = await connection.fetchval(_DEFINE, digest, document)
             await connection.execute(_LOCK_OR_MAKE, name, priority)
             current = await connection.fetchrow(_CURRENT, name)
             if current is not None and current["digest"] == digest:
                 return Revision(**current), False
             row = await connection.fetchrow(_ADD_REVISION, name, definition, None, concurrency, priority)
+            await replace_triggers(connection, name, row["number"], triggers)
+            details = {"revision": row["number"], "digest": digest}
+            await write_act(connection, "workflow.applied", by, workflow=name, details=details)
             return Revision(**row, digest=digest, document=document), True
+
+    @asynccontextmanager
+    async def _triggering(self, name: str, triggers: Collection[TriggerRow]) -> AsyncIterator[Connection]:
+        """A transaction. Raises PathTaken if another workflow has one of the paths."""
+        paths = [trigger.path for trigger in triggers if trigger.path is not None]
+        try:
+            async with self._database.transaction() as connection:
+                yield connection
+        except asyncpg.UniqueViolationError as error:
+            owner = await self._triggers.owner_of(paths, other_than=name)
+            if owner is None:
+                raise Unavailable("a path that another workflow has just given up") from error
+            raise PathTaken(owner[0], workflow=owner[1]) from error
 
     async def current(self, name: str) -> Revision:
         """Raises UnknownWorkflow."""
@@ -121,33 +152,53 @@ class Workflows:
         revision = Revision(**values)
         return Listed(name=revision.workflow, revision=revision.number, digest=revision.digest, **listed), revision
 
-    async def page(self, *, after: str | None = None, limit: int = 50, search: str | None = None) -> list[Listed]:
-        """In the order of their names. `after`: only greater names; `search`: a part of the name, in any case."""
-        return [Listed(**row) for row in await self._database.rows(_PAGE, after, search, limit)]
+    async def page(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 50,
+        search: str | None = None,
+        only: Collection[str] | None = None,
+    ) -> list[Listed]:
+        """In the order of their names. `after`: only greater names; `search`: a part of the name, in any case; `only`:
+        these, or all.
+        """
+        names = list(only) if only is not None else None
+        return [Listed(**row) for row in await self._database.rows(_PAGE, after, search, limit, names)]
 
     async def recent(self, limit: int) -> list[Listed]:
         """Up to `limit` workflows, the one that was changed last first."""
         return [Listed(**row) for row in await self._database.rows(_RECENT, limit)]
 
     async def roll_back(
-        self, name: str, number: int, *, concurrency: int | None, priority: int
+        self,
+        name: str,
+        number: int,
+        *,
+        concurrency: int | None,
+        priority: int,
+        triggers: Collection[TriggerRow] = (),
+        by: Actor | None = None,
     ) -> tuple[Revision, bool]:
         """Makes a new revision with the document of revision `number`. False if that document is current already.
 
-        `concurrency` and `priority`: as in that document. Raises UnknownWorkflow, UnknownRevision.
+        `concurrency`, `priority`, `triggers`: as in that document. Raises UnknownWorkflow, UnknownRevision, PathTaken.
         """
-        async with self._database.transaction() as connection:
+        async with self._triggering(name, triggers) as connection:
             await connection.execute("SELECT FROM workflows WHERE name = $1 FOR UPDATE", name)
             current, old = await connection.fetchrow(_CURRENT, name), await connection.fetchrow(_REVISION, name, number)
             if current is not None and old is not None:
                 if current["definition"] == old["definition"]:
                     return Revision(**current), False
                 row = await connection.fetchrow(_ADD_REVISION, name, old["definition"], number, concurrency, priority)
+                await replace_triggers(connection, name, row["number"], triggers)
+                details = {"revision": row["number"], "digest": old["digest"], "restores": number}
+                await write_act(connection, "workflow.restored", by, workflow=name, details=details)
                 return Revision(**row, digest=old["digest"], document=old["document"]), True
         await self.revision(name, number)
         raise UnknownRevision(f"{name}/{number}")
 
-    async def delete(self, name: str, *, force: bool = False) -> list[Moved]:
+    async def delete(self, name: str, *, force: bool = False, by: Actor | None = None) -> list[Moved]:
         """Raises UnknownWorkflow, and WorkflowInUse if it has open runs.
 
         `force`: they are cancelled instead, at once or by their executors. Returns the runs that were moved.
@@ -159,24 +210,25 @@ class Workflows:
                 if open_runs and not force:
                     raise WorkflowInUse(name, open_runs=open_runs)
                 await connection.execute("DELETE FROM workflows WHERE name = $1", name)
+                await write_act(connection, "workflow.deleted", by, workflow=name, details={"open_runs": open_runs})
         if known is None:
             raise await self._unknown(name)
         # Now no run can be added or claimed. Runs that aren't cancelled here are cancelled by `cancel_abandoned`.
         rows = await self._database.rows(f"SELECT id FROM ({_OPEN}) o WHERE o.workflow = $1", name)
-        return await self._cancel([row["id"] for row in rows])
+        return await self._cancel([row["id"] for row in rows], by)
 
     async def cancel_abandoned(self, most: int = 1000) -> list[Moved]:
         """Cancels up to `most` open runs that were submitted or retried while their workflow was being deleted."""
         rows = await self._database.rows(_ABANDONED, most)
-        return await self._cancel([row["id"] for row in rows])
+        return await self._cancel([row["id"] for row in rows], None)
 
-    async def _cancel(self, run_ids: Collection[UUID]) -> list[Moved]:
+    async def _cancel(self, run_ids: Collection[UUID], by: Actor | None) -> list[Moved]:
         slots = asyncio.Semaphore(_CANCELS_AT_ONCE)
 
         async def cancel(run_id: UUID) -> Moved | None:
             async with slots:
                 try:
-                    return await self._moves.cancel(run_id)
+                    return await self._moves.cancel(run_id, by=by)
                 except (IllegalMove, UnknownRun):
                     return None  # it ended by itself meanwhile
 
@@ -226,6 +278,7 @@ _RECENT: Final = f"{_LISTED} ORDER BY w.updated_at DESC, w.name LIMIT $1"
 _PAGE: Final = f"""
 {_LISTED}
 WHERE ($1::text IS NULL OR w.name > $1) AND ($2::text IS NULL OR position(lower($2) IN lower(w.name)) > 0)
+    AND ($4::text[] IS NULL OR w.name = ANY ($4))
 ORDER BY w.name LIMIT $3
 """
 

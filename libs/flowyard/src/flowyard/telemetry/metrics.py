@@ -99,6 +99,7 @@ class RunMetrics:
         self.orphaned = make.gauge("runs_orphaned", orphaned)
         silent = "1 for each executor that sends no heartbeats any more, and has not deregistered."
         self._silent = make.gauge("executor_silent", silent, "name")
+        self.deliveries = counter("deliveries_total", "What came for triggers, by outcome.", "outcome")
         self.deleted = make.counter("retention_deleted_rows_total", "Rows deleted after their retention.", "kind")
         for status in ("queued", "running", "waiting"):
             self.depth.labels(status)
@@ -213,6 +214,19 @@ class ModelMetrics:
             self._cost.labels(*labels).inc(float(call.cost_usd))
 
 
+class TriggerMetrics:
+    """What starts runs without a request. The lag is of the whole system: use the maximum, never the sum."""
+
+    def __init__(self, make: _MetricFactory) -> None:
+        self.lag = make.gauge(
+            "trigger_lag_seconds", "Age of the oldest event that has started nothing yet, by kind of trigger.", "kind"
+        )
+        for kind in ("workflow", "nats"):
+            self.lag.labels(kind)
+        dead = "Messages of NATS that were given up: they can't be mapped, or were tried too often."
+        self.dead_letters = NamedMetric(make.counter("trigger_dead_letters_total", dead, "workflow"), _LabelLimit())
+
+
 class ExportMetrics:
     """Exports of finished runs to other systems. `target`: the kind of system, never its address."""
 
@@ -236,6 +250,52 @@ class ExportMetrics:
             self.failures.labels(target, reason)
         for reason in drops:
             self.dropped.labels(target, reason)
+
+
+class EventStreamMetrics:
+    """The stream of public events."""
+
+    def __init__(self, make: _MetricFactory) -> None:
+        self.published = make.counter("event_stream_published_total", "Events that the public stream has stored.")
+        self.failures = make.counter(
+            "event_stream_failures_total", "Tries to publish events that failed; they are repeated."
+        )
+        self.lag = make.gauge("event_stream_lag_seconds", "Age of the oldest event that isn't published yet.")
+
+
+class NotificationMetrics:
+    """Notifications of ended runs to receivers, which users choose."""
+
+    def __init__(self, make: _MetricFactory) -> None:
+        ended = "Notifications that were accepted, or of which all tries have failed."
+        self.notifications = make.counter("notifications_total", ended, "outcome")
+        failures = "Tries to send a notification that have failed; they are repeated."
+        self.failures = make.counter("notification_failures_total", failures, "reason")
+        self.waiting = make.gauge("notifications_waiting", "Notifications that no receiver has accepted yet.")
+        self.failing = make.gauge("receivers_failing", "Receivers that have refused the last notification.")
+        self.disabled = make.gauge("receivers_disabled", "Receivers that get nothing until somebody enables them.")
+        self.duration = make.histogram(
+            "notification_duration_seconds", "Duration of a try to send a notification, successful or not.", _REQUEST
+        )
+
+    def create_series(self, *, outcomes: Sequence[str], reasons: Sequence[str]) -> None:
+        """Creates all series with 0."""
+        for outcome in outcomes:
+            self.notifications.labels(outcome)
+        for reason in reasons:
+            self.failures.labels(reason)
+
+
+class ScheduleMetrics:
+    """Fires of schedules. `overdue` is of the whole system, and each registry measures it: use the maximum."""
+
+    def __init__(self, make: _MetricFactory) -> None:
+        fires = "Fires of schedules that this registry recorded, by what became of them."
+        self.fires = NamedMetric(make.counter("fires_total", fires, "workflow", "outcome"), _LabelLimit())
+        lag = "From the time at which a fire should start to its start; not of fires that were missed or that wait."
+        self.lag = make.histogram("fire_lag_seconds", lag, _WAIT)
+        overdue = "By how much the schedule that is most late is late."
+        self.overdue = make.gauge("schedules_overdue_seconds", overdue)
 
 
 class BusMetrics:
@@ -302,7 +362,11 @@ class Metrics:
         self.executor = ExecutorMetrics(make)
         self.commits = CommitMetrics(make)
         self.models = ModelMetrics(make)
+        self.triggers = TriggerMetrics(make)
         self.exports = ExportMetrics(make)
+        self.event_stream = EventStreamMetrics(make)
+        self.notifications = NotificationMetrics(make)
+        self.schedules = ScheduleMetrics(make)
         self.bus = BusMetrics(make)
         self.postgres = PostgresMetrics(make)
         self.http = HttpMetrics(make)

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import TooLarge
 from flowyard.telemetry.metrics import Metrics
-from flowyard.web.auth import METRICS_PATH
+from flowyard.web.auth import METRICS_PATH, OPEN
+from flowyard.web.problems import problem_responses
 from flowyard.web.recent import Recent
 
 _KEEP_S: Final = 0.5
@@ -54,14 +56,25 @@ def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Met
 
     recent = Recent(run_checks, keep_s=lambda _: _KEEP_S)
 
-    @router.get("/health/live", summary="Is the process alive?")
+    @router.get(
+        "/health/live",
+        summary="Is the process alive?",
+        description="Any answer means that it is. It says nothing about Postgres and NATS.",
+        responses=problem_responses(TooLarge),
+        openapi_extra=OPEN,
+    )
     async def live() -> Liveness:
         return Liveness()
 
     @router.get(
         "/health/ready",
         summary="Can the service do its work?",
-        responses={503: {"model": Readiness, "description": "It can't; `checks` says why"}},
+        description="Each check is repeated at most twice a second, however often it is asked for.",
+        responses={
+            503: {"model": Readiness, "description": "It can't; `checks` says why"},
+            **problem_responses(TooLarge),
+        },
+        openapi_extra=OPEN,
     )
     async def ready(response: Response) -> Readiness:
         results = await recent.get()

@@ -12,9 +12,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
+from flowyard.access import Caller
 from flowyard.errors.base import FlowyardError
-from flowyard.errors.requests import Forbidden, InvalidRequest, TooManyWrongKeys, Unauthorized
+from flowyard.errors.requests import (
+    Forbidden,
+    InvalidRequest,
+    NotForKey,
+    PathTaken,
+    TooManyRequests,
+    TooManyWrongKeys,
+    Unauthorized,
+    UnknownWorkflow,
+)
 from flowyard.errors.services import Unavailable
 from flowyard.exact_json import json_fault_in_words
 
@@ -57,7 +68,9 @@ def problem_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str,
 
 def guarded_responses(*errors: type[FlowyardError]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that needs a key and Postgres."""
-    return problem_responses(Unauthorized, TooManyWrongKeys, Forbidden, Unavailable, *errors)
+    return problem_responses(
+        Unauthorized, TooManyWrongKeys, TooManyRequests, Forbidden, NotForKey, Unavailable, *errors
+    )
 
 
 def guarded(needed: list[Any], *errors: type[FlowyardError]) -> dict[str, Any]:
@@ -77,6 +90,20 @@ def problem_of(error: FlowyardError, request_id: str) -> Response:
     return _response({**error.details, **body}, headers)
 
 
+def for_caller(error: FlowyardError, scope: Scope) -> FlowyardError:
+    """The error as the request's key may see it: without the names of workflows that the key isn't for."""
+    caller: Caller | None = scope.get("state", {}).get("caller")
+    if caller is None or caller.workflows is None:
+        return error
+    match error:
+        case UnknownWorkflow():
+            return UnknownWorkflow(error.name)  # without a hint
+        case PathTaken() if error.workflow not in caller.workflows:
+            return PathTaken(error.path, workflow=None)
+        case _:
+            return error
+
+
 def internal_problem(request_id: str) -> Response:
     """The response for a bug. It contains only the request's id, by which the error is found in the log."""
     detail = f"this is a bug; see the log for the request id {request_id}"
@@ -89,7 +116,7 @@ def request_id_of(request: Request) -> str:
 
 async def _handle_flowyard_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowyardError)  # noqa: S101 - registered for it
-    return problem_of(error, request_id_of(request))
+    return problem_of(for_caller(error, request.scope), request_id_of(request))
 
 
 async def _handle_invalid_request(request: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +16,23 @@ from flowyard.telemetry.metrics import HttpMetrics
 
 _LINE_END: Final = re.compile("\r\n|\r|\n")
 _NO_LINE: Final = re.compile("[\r\n\0]")
-_HEARTBEAT: Final = b": still here\n\n"
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is sent besides events: `opening` at once, `heartbeat` while there is nothing else, a comment.
+
+    `at_shutdown`: the end of a stream whose events haven't ended when the service shuts down; None: nothing.
+    """
+
+    opening: bytes = f"retry: {RETRY_MS}\n\n".encode()
+    heartbeat: bytes = b": still here\n\n"
+    at_shutdown: Callable[[], bytes] | None = None
+
+
+OURS: Final = Around()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +66,20 @@ class EventStream(Response):
         *,
         shutting_down: asyncio.Event,
         metrics: HttpMetrics,
-        opened: AbstractContextManager[None] | None = None,
+        opened: AbstractContextManager[object] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        around: Around = OURS,
     ) -> None:
         self.status_code = status_code
         self.background = None
-        self.init_headers({"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
+        self.init_headers({"cache-control": "no-cache, no-transform", "x-accel-buffering": "no", **(headers or {})})
+        self._around = around
         self._events = events
         self._shutting_down = shutting_down
         self._metrics = metrics
-        self._opened = opened or nullcontext()
+        self._opened: AbstractContextManager[object] = opened or nullcontext()
         self._heartbeat_s = heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +89,8 @@ class EventStream(Response):
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await _send(send, f"retry: {RETRY_MS}\n\n".encode())
+        if self._around.opening:
+            await _send(send, self._around.opening)
         with self._metrics.streams_open.track_inprogress():
             await self._send_until_end(send, receive)
         await send({"type": "http.response.body", "body": b""})
@@ -89,6 +107,9 @@ class EventStream(Response):
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        sending, heartbeats, _ = tasks
+        if self._around.at_shutdown is not None and sending.cancelled() and not heartbeats.cancelled():
+            await _send(send, self._around.at_shutdown())
 
     async def _send_events(self, send: Send) -> None:
         async for event in self._events:
@@ -101,7 +122,7 @@ class EventStream(Response):
                 async with asyncio.timeout(self._heartbeat_s):
                     await self._shutting_down.wait()
             except TimeoutError:
-                await _send(send, _HEARTBEAT)
+                await _send(send, self._around.heartbeat)
             else:
                 return
 

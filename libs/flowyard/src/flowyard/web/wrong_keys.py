@@ -88,8 +88,10 @@ def client_of(scope: Scope, trusted: Networks) -> str:
     """The client's address. A trusted proxy's header is read from its end: what the client itself wrote comes first."""
     client = scope.get("client")
     address: str = client[0] if client else ""
+    if not trusted:
+        return address
     forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
-    while forwarded and _is_in(address, trusted):
+    while forwarded and is_trusted(address, trusted):
         before = forwarded.pop().strip()
         if _parsed(before) is None:
             break
@@ -97,7 +99,8 @@ def client_of(scope: Scope, trusted: Networks) -> str:
     return address
 
 
-def _is_in(address: str, networks: Collection[IPv4Network | IPv6Network]) -> bool:
+def is_trusted(address: str, networks: Collection[IPv4Network | IPv6Network]) -> bool:
+    """Whether an address is in one of the networks."""
     parsed = _parsed(address)
     return parsed is not None and any(parsed in network for network in networks)
 

@@ -10,7 +10,8 @@ from typing import Final
 from flowyard.errors.webhooks import UnusableWebhookSecret, Unverified
 from flowyard.webhooks.ed25519 import is_signed, signature_of
 from flowyard.webhooks.payloads import read_id, read_payload
-from flowyard.webhooks.request import NOTHING, Answer, Delivery, HookRequest, json_answer
+from flowyard.webhooks.public_keys import check_public_key
+from flowyard.webhooks.request import NOTHING, Answer, HookDelivery, HookRequest, json_answer
 from flowyard.webhooks.signatures import HEX_SHA256, read_seconds, require_recent, seconds_of
 
 _TIMESTAMP: Final = "x-signature-timestamp"
@@ -27,8 +28,8 @@ class Discord:
     public_keys: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.public_keys or not all(HEX_SHA256.fullmatch(key) for key in self.public_keys):
-            raise UnusableWebhookSecret("the public key of the application: 64 hexadecimal digits in lower case")
+        for key in self.public_keys or ("",):
+            check_public_key(key)
 
     def verify(self, request: HookRequest, now: datetime) -> None:
         signature = request.required(_SIGNATURE, "missing_signature")
@@ -41,7 +42,7 @@ class Discord:
             raise Unverified("wrong_signature")
         require_recent(seconds, now)
 
-    def read(self, request: HookRequest) -> Answer | tuple[Delivery, ...]:
+    def read(self, request: HookRequest) -> Answer | tuple[HookDelivery, ...]:
         payload = read_payload(request)
         if isinstance(payload, dict):
             kind = payload.get("type")
@@ -50,7 +51,7 @@ class Discord:
                 return json_answer({"type": _PING})
             if kind == _EVENT_PING:
                 return NOTHING
-        return (Delivery(read_id(payload, "id"), payload),)
+        return (HookDelivery(read_id(payload, "id"), payload),)
 
 
 def sign(request: HookRequest, *, secrets: tuple[str, ...], now: datetime, delivery_id: str) -> HookRequest:

@@ -1,4 +1,4 @@
-"""Senders without a scheme of their own: a signature over time and body, or a bearer token.
+"""Senders without a scheme of their own: a signature over time and body, a bearer token, or nothing.
 
 Signed, a request has two headers:
 
@@ -14,7 +14,7 @@ from typing import Final
 
 from flowyard.errors.webhooks import Unverified
 from flowyard.webhooks.payloads import read_payload, usable_id
-from flowyard.webhooks.request import Delivery, HookRequest
+from flowyard.webhooks.request import HookDelivery, HookRequest
 from flowyard.webhooks.signatures import (
     hex_after,
     hmac_hex,
@@ -48,8 +48,8 @@ class GenericSigned:
         require_match([signature], [hmac_hex(secret, content) for secret in self.secrets])
         require_recent(seconds, now)
 
-    def read(self, request: HookRequest) -> tuple[Delivery, ...]:
-        return (Delivery(request.header(_SIGNATURE), read_payload(request)),)
+    def read(self, request: HookRequest) -> tuple[HookDelivery, ...]:
+        return (HookDelivery(request.header(_SIGNATURE), read_payload(request)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,19 @@ class GenericBearer:
             raise Unverified("missing_token")
         require_token(token, self.tokens)
 
-    def read(self, request: HookRequest) -> tuple[Delivery, ...]:
-        return (Delivery(usable_id(request.header("idempotency-key")), read_payload(request)),)
+    def read(self, request: HookRequest) -> tuple[HookDelivery, ...]:
+        return (HookDelivery(usable_id(request.header("idempotency-key")), read_payload(request)),)
+
+
+@dataclass(frozen=True, slots=True)
+class GenericOpen:
+    """Everybody may send. The id of a delivery is the header `Idempotency-Key`, if the sender has it."""
+
+    def verify(self, request: HookRequest, now: datetime) -> None:
+        """Accepts each request."""
+
+    def read(self, request: HookRequest) -> tuple[HookDelivery, ...]:
+        return (HookDelivery(usable_id(request.header("idempotency-key")), read_payload(request)),)
 
 
 def sign(request: HookRequest, *, secrets: tuple[str, ...], now: datetime, delivery_id: str) -> HookRequest:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from flowyard.webhooks.payloads import read_payload, usable_id
-from flowyard.webhooks.request import NOTHING, Answer, Delivery, HookRequest
+from flowyard.webhooks.request import NOTHING, Answer, HookDelivery, HookRequest
 from flowyard.webhooks.signatures import hex_after, hmac_hex, require_match, require_texts
 
 SIGNATURE: Final = "x-hub-signature-256"
@@ -27,11 +27,11 @@ class GitHub:
     def verify(self, request: HookRequest, now: datetime) -> None:
         verify_body(request, self.secrets)
 
-    def read(self, request: HookRequest) -> Answer | tuple[Delivery, ...]:
+    def read(self, request: HookRequest) -> Answer | tuple[HookDelivery, ...]:
         # It only says that the webhook was set up.
         if request.header("x-github-event") == "ping":
             return NOTHING
-        return (Delivery(usable_id(request.header(_ID)), read_payload(request, json_field="payload")),)
+        return (HookDelivery(usable_id(request.header(_ID)), read_payload(request, json_field="payload")),)
 
 
 def verify_body(request: HookRequest, secrets: tuple[str, ...]) -> None:

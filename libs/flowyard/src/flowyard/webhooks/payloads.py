@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from flowyard.errors.requests import InvalidRequest
-from flowyard.exact_json import json_fault, strict_json
+from flowyard.exact_json import event_json, json_fault
 from flowyard.webhooks.request import MOST_FIELDS, HookRequest
 
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -82,7 +82,7 @@ def objects(parent: Any, name: str, *, where: str) -> list[dict[str, Any]]:
 
 def _json(data: bytes, *, where: str) -> Any:
     try:
-        return strict_json(data)
+        return event_json(data)
     except (ValueError, RecursionError) as error:
         raise _invalid(where, json_fault(error)) from error
 

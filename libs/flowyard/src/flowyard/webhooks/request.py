@@ -64,7 +64,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class HookDelivery:
     """What can start a run. `id`: the same in all copies of it, and in no other; None if the sender gives none."""
 
     id: str | None

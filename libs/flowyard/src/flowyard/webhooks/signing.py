@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol
 
 from flowyard.webhooks import discord, generic, github, slack, standard, stripe, telegram, twilio, whatsapp
 from flowyard.webhooks.request import HookRequest
-
-Sender: TypeAlias = Literal[
-    "generic", "bearer", "standard", "github", "slack", "stripe", "telegram", "whatsapp", "discord", "twilio"
-]
+from flowyard.webhooks.senders import Sender
 
 
 class Signer(Protocol):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from flowyard.webhooks.payloads import read_id, read_payload
-from flowyard.webhooks.request import Answer, Delivery, HookRequest, json_answer
+from flowyard.webhooks.request import Answer, HookDelivery, HookRequest, json_answer
 from flowyard.webhooks.signatures import (
     hex_after,
     hmac_hex,
@@ -43,7 +43,7 @@ class Slack:
         require_match([signature], [hmac_hex(secret, content) for secret in self.secrets])
         require_recent(seconds, now)
 
-    def read(self, request: HookRequest) -> Answer | tuple[Delivery, ...]:
+    def read(self, request: HookRequest) -> Answer | tuple[HookDelivery, ...]:
         payload = read_payload(request, json_field="payload")
         if isinstance(payload, dict):
             if payload.get("type") == "url_verification":
@@ -51,7 +51,7 @@ class Slack:
             # Slack looks now and then whether the certificate of a command's address is valid.
             if payload.get("ssl_check") == "1":
                 return Answer(200)
-        return (Delivery(read_id(payload, "event_id", "trigger_id"), payload),)
+        return (HookDelivery(read_id(payload, "event_id", "trigger_id"), payload),)
 
 
 def sign(request: HookRequest, *, secrets: tuple[str, ...], now: datetime, delivery_id: str) -> HookRequest:

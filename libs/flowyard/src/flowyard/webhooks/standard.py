@@ -17,7 +17,7 @@ from typing import Final
 from flowyard.errors.webhooks import UnusableWebhookSecret, Unverified
 from flowyard.webhooks.ed25519 import KEY_BYTES, is_signed, signature_of
 from flowyard.webhooks.payloads import read_payload
-from flowyard.webhooks.request import Delivery, HookRequest
+from flowyard.webhooks.request import HookDelivery, HookRequest
 from flowyard.webhooks.signatures import is_empty, read_seconds, require_recent, seconds_of
 
 SYMMETRIC: Final = "whsec_"
@@ -60,8 +60,8 @@ class Standard:
         self._require_match(signatures, _signed_content(delivery_id, timestamp, request.body))
         require_recent(seconds, now)
 
-    def read(self, request: HookRequest) -> tuple[Delivery, ...]:
-        return (Delivery(request.header(f"{_family(request)}-id"), read_payload(request)),)
+    def read(self, request: HookRequest) -> tuple[HookDelivery, ...]:
+        return (HookDelivery(request.header(f"{_family(request)}-id"), read_payload(request)),)
 
     def _require_match(self, signatures: list[str], content: bytes) -> None:
         symmetric, asymmetric = (list(_of_version(signatures, version)) for version in ("v1", "v1a"))

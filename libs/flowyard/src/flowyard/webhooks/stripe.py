@@ -8,7 +8,7 @@ from typing import Final
 
 from flowyard.errors.webhooks import Unverified
 from flowyard.webhooks.payloads import read_id, read_payload
-from flowyard.webhooks.request import Delivery, HookRequest
+from flowyard.webhooks.request import HookDelivery, HookRequest
 from flowyard.webhooks.signatures import (
     HEX_SHA256,
     hmac_hex,
@@ -47,9 +47,9 @@ class Stripe:
         require_match(signatures, [hmac_hex(secret, content) for secret in self.secrets])
         require_recent(seconds, now)
 
-    def read(self, request: HookRequest) -> tuple[Delivery, ...]:
+    def read(self, request: HookRequest) -> tuple[HookDelivery, ...]:
         payload = read_payload(request)
-        return (Delivery(read_id(payload, "id"), payload),)
+        return (HookDelivery(read_id(payload, "id"), payload),)
 
 
 def sign(request: HookRequest, *, secrets: tuple[str, ...], now: datetime, delivery_id: str) -> HookRequest:

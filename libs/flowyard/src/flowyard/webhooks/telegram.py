@@ -9,7 +9,7 @@ from typing import Final
 
 from flowyard.errors.webhooks import UnusableWebhookSecret
 from flowyard.webhooks.payloads import read_id, read_payload
-from flowyard.webhooks.request import Delivery, HookRequest
+from flowyard.webhooks.request import HookDelivery, HookRequest
 from flowyard.webhooks.signatures import require_token
 
 _TOKEN: Final = "x-telegram-bot-api-secret-token"  # noqa: S105  # a header's name
@@ -29,9 +29,9 @@ class Telegram:
     def verify(self, request: HookRequest, now: datetime) -> None:
         require_token(request.required(_TOKEN, "missing_token"), self.tokens)
 
-    def read(self, request: HookRequest) -> tuple[Delivery, ...]:
+    def read(self, request: HookRequest) -> tuple[HookDelivery, ...]:
         payload = read_payload(request)
-        return (Delivery(read_id(payload, "update_id"), payload),)
+        return (HookDelivery(read_id(payload, "update_id"), payload),)
 
 
 def sign(request: HookRequest, *, secrets: tuple[str, ...], now: datetime, delivery_id: str) -> HookRequest:

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from flowyard.errors.requests import InvalidRequest
 from flowyard.errors.webhooks import Unverified
 from flowyard.webhooks.payloads import form_values, is_form, read_id, read_payload, usable_id
-from flowyard.webhooks.request import Delivery, HookRequest
+from flowyard.webhooks.request import HookDelivery, HookRequest
 from flowyard.webhooks.signatures import as_bytes, require_match, require_texts
 
 _SIGNATURE: Final = "x-twilio-signature"
@@ -42,7 +42,8 @@ class Twilio:
         signature = request.required(_SIGNATURE, "missing_signature")
         if not _BASE64.fullmatch(signature):
             raise Unverified("malformed_signature")
-        if request.body and not is_form(request):
+        # A body that was taken away has the digest of the one that was there still in its URL.
+        if not is_form(request) and (request.body or request.parameter(_BODY_DIGEST) is not None):
             _require_digest(request)
         try:
             fields = _signed_fields(request)
@@ -53,12 +54,12 @@ class Twilio:
         valid = [_digest(secret, content, algorithm) for secret in self.secrets for content in contents]
         require_match([signature], valid)
 
-    def read(self, request: HookRequest) -> tuple[Delivery, ...]:
+    def read(self, request: HookRequest) -> tuple[HookDelivery, ...]:
         payload = read_payload(request)
         message, status = read_id(payload, "MessageSid", "SmsSid"), read_id(payload, "MessageStatus")
         if message is None:
-            return (Delivery(usable_id(request.header("i-twilio-idempotency-token")), payload),)
-        return (Delivery(message if status is None else f"{message}:{status}", payload),)
+            return (HookDelivery(usable_id(request.header("i-twilio-idempotency-token")), payload),)
+        return (HookDelivery(message if status is None else f"{message}:{status}", payload),)
 
 
 def sign(request: HookRequest, *, secrets: tuple[str, ...], now: datetime, delivery_id: str) -> HookRequest:

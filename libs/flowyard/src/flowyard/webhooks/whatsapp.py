@@ -14,7 +14,7 @@ from flowyard.errors.requests import InvalidRequest
 from flowyard.errors.webhooks import Unverified
 from flowyard.webhooks.github import PREFIX, SIGNATURE, verify_body
 from flowyard.webhooks.payloads import objects, read_id, read_payload
-from flowyard.webhooks.request import Answer, Delivery, HookRequest
+from flowyard.webhooks.request import Answer, HookDelivery, HookRequest
 from flowyard.webhooks.signatures import hmac_hex, require_texts, require_token
 
 
@@ -38,7 +38,7 @@ class WhatsApp:
         else:
             verify_body(request, self.secrets)
 
-    def read(self, request: HookRequest) -> Answer | tuple[Delivery, ...]:
+    def read(self, request: HookRequest) -> Answer | tuple[HookDelivery, ...]:
         """One delivery for each message of a request. That others were sent or read (`statuses`) starts nothing."""
         return _challenge(request) if request.method == "GET" else tuple(_messages(read_payload(request)))
 
@@ -56,13 +56,13 @@ def _challenge(request: HookRequest) -> Answer:
     return Answer(200, challenge.encode(), "text/plain")
 
 
-def _messages(payload: Any) -> Iterator[Delivery]:
+def _messages(payload: Any) -> Iterator[HookDelivery]:
     for entry in objects(payload, "entry", where="body"):
         for change in objects(entry, "changes", where="body.entry"):
             yield from _of_change(change, account=entry.get("id"))
 
 
-def _of_change(change: dict[str, Any], *, account: Any) -> Iterator[Delivery]:
+def _of_change(change: dict[str, Any], *, account: Any) -> Iterator[HookDelivery]:
     value: Any = change.get("value")
     if change.get("field") != "messages":
         return
@@ -70,4 +70,4 @@ def _of_change(change: dict[str, Any], *, account: Any) -> Iterator[Delivery]:
     for message in objects(value, "messages", where="body.entry.changes.value"):
         sender = next((contact for contact in contacts if contact.get("wa_id") == message.get("from")), None)
         payload = {"account": account, "metadata": value.get("metadata"), "contact": sender, "message": message}
-        yield Delivery(read_id(message, "id"), payload)
+        yield HookDelivery(read_id(message, "id"), payload)

@@ -6,10 +6,10 @@ import argparse
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from flowyard.language.drawing import ascii_drawing, mermaid
 from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, examples
 from flowyard_cli.reading import read_document
-from flowyard_cli.show.drawing import ascii_drawing, mermaid
 from flowyard_embedded.streams import put, say
 
 _EXAMPLES: Final = """\

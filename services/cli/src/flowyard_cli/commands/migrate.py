@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowyard.access import INCLUDES, NewKey, Scope, parse_key
+from flowyard.access import INCLUDES, Actor, NewKey, Scope, parse_key
 from flowyard.errors.base import FlowyardError
+from flowyard.errors.requests import ExpiredKey
 from flowyard.storage.database import open_database
 from flowyard.storage.keys import Keys
 from flowyard_cli import exits
@@ -26,6 +28,7 @@ _EXAMPLES: Final = """\
   FLOWYARD_DATABASE_URL=postgresql://user:password@host/database flowyard migrate
 
 `flowyard up` does this by itself. Services refuse to start on any other version of the tables."""
+_BY: Final = Actor(None, "flowyard migrate", None)
 _SCOPES: Final[dict[str, Scope]] = {scope: scope for scope in INCLUDES}
 
 
@@ -82,11 +85,12 @@ async def _migrate(url: str, key_files: Sequence[_KeyFile]) -> None:
 
 
 async def _keep(keys: Keys, file: _KeyFile) -> str:
-    if await keys.keep(file.key, file.name, frozenset({file.scope})):
+    if await keys.keep(file.key, file.name, frozenset({file.scope}), by=_BY):
         return "made valid"
-    if await keys.verify(file.key.text) is not None:
-        return "as it was"
-    return "NOT VALID: it was revoked, or another key has its id. Make another key"
+    with suppress(ExpiredKey):
+        if await keys.verify(file.key.text) is not None:
+            return "as it was"
+    return "NOT VALID: it was revoked, replaced or has expired, or another key has its id. Make another key"
 
 
 def _read_keys(folder: Path) -> list[_KeyFile]:

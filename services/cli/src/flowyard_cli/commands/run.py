@@ -40,6 +40,7 @@ class RunArgs(WatchArgs):
     wait: float | None
     priority: int | None
     idempotency_key: str | None
+    on_finish: Sequence[str]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +67,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--idempotency-key", metavar="KEY", help="the same key with the same inputs leads to the same run"
+    )
+    options.add_argument(
+        "--on-finish", metavar="URL", action="append", default=[], help="send a webhook there when the run has ended"
     )
     where_options(options)
     parser.set_defaults(url=None, data=None)
@@ -103,5 +107,6 @@ def _only_by_name(args: RunArgs) -> list[str]:
         "--wait": args.wait,
         "--priority": args.priority,
         "--idempotency-key": args.idempotency_key,
+        "--on-finish": args.on_finish or None,
     }
     return [option for option, value in values.items() if value is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from flowyard.api.client import Client
+from flowyard.api.history import EventView
 from flowyard.api.runs import CancelRequest, ForkRequest, RunListItem, RunView
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import InvalidInputs
@@ -24,6 +26,7 @@ from flowyard_cli.grammar import (
     add_actions,
     carry_out,
     follow_options,
+    integer,
     limit_option,
     run_argument,
     stack_command,
@@ -34,13 +37,14 @@ from flowyard_cli.remote.inputs import fields_to_set, fork_point
 from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.remote.watching import show_submitted, watch
 from flowyard_cli.show.format import plural
-from flowyard_cli.show.tables import ago, as_data, print_items
+from flowyard_cli.show.tables import ago, as_data, print_items, when
 from flowyard_cli.show.views import cost, print_calls, print_run, took
 from flowyard_embedded.streams import print_json, put, say
 
 _EXAMPLES: Final = """\
   flowyard runs list --workflow triage --status failed
   flowyard runs show 019adf3c --calls
+  flowyard runs events 019adf3c --type step.failed
   flowyard runs follow 019adf3c
   flowyard runs cancel --workflow triage --all
   flowyard runs retry 019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20 --follow
@@ -61,6 +65,15 @@ class ListRunsArgs(StackArgs):
 class ShowRunArgs(StackArgs):
     run: str
     calls: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEventsArgs(StackArgs):
+    """`after`: the number of an event. `type`: None: all."""
+
+    run: str
+    after: int
+    type: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +116,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     run_argument(show)
     show.add_argument("--calls", action="store_true", help="with its model calls, and their texts if these are kept")
     carry_out(show, ShowRunArgs, partial(at_the_stack, _show))
+    events = add_action(actions, "events", "The events of a run, with what is recorded of each")
+    run_argument(events)
+    events.add_argument("--after", metavar="N", type=integer(0, 2**31 - 1), default=0, help="only those after number N")
+    events.add_argument("--type", metavar="TYPE", help="only those of this type, such as step.failed")
+    carry_out(events, RunEventsArgs, partial(at_the_stack, _events))
     follow = add_action(actions, "follow", "Show a run's progress until it ends, then its result")
     run_argument(follow)
     stream_option(follow)
@@ -164,6 +182,16 @@ def _show(client: Client, args: ShowRunArgs) -> int:
         if args.calls:
             print_calls(client.calls(run.id, texts=True))
     return exits.OK
+
+
+def _events(client: Client, args: RunEventsArgs) -> int:
+    run = client.run(find_run(client, args.run))
+    events = (event for event in client.events(run.id, after=args.after) if args.type in (None, event.type))
+    return print_items(events, ("event", "at", "type", "data"), _event_row, as_json=args.json, empty="no such events")
+
+
+def _event_row(event: EventView) -> tuple[object, ...]:
+    return event.seq, when(event.at), event.type, json.dumps(event.data, ensure_ascii=False)
 
 
 def _follow(client: Client, args: FollowRunArgs) -> int:

@@ -116,7 +116,8 @@ def _already(args: UpArgs, place: Place, error: ServerRunning) -> int:
     put(f"flowyard: {error.message.removeprefix('Flowyard is ')}")
     if state is None or state.gateway_url is None:
         return exits.OK
-    put(f"  dashboard   {state.dashboard_url}\n  API         {state.gateway_url}/v1")
+    put(f"  dashboard   {state.dashboard_url}\n  chat        {state.gateway_url}/chat")
+    put(f"  API         {state.gateway_url}/v1")
     put(f"  to stop it  flowyard down --data {quote(str(place.path))}")
     differences = []
     if args.port and state.gateway_url and not state.gateway_url.endswith(f":{args.port}"):

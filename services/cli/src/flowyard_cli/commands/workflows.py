@@ -9,6 +9,7 @@ from typing import Final
 
 from flowyard.api.client import Client
 from flowyard.api.workflows import RevisionSummary, WorkflowSummary
+from flowyard.errors.requests import InvalidInputs
 from flowyard_cli import exits
 from flowyard_cli.grammar import (
     DEFAULT_LIMIT,
@@ -29,6 +30,7 @@ from flowyard_embedded.streams import print_json, put
 _EXAMPLES: Final = """\
   flowyard workflows
   flowyard workflows show triage
+  flowyard workflows show triage --document --revision 2
   flowyard workflows diff triage --from 2
   flowyard workflows rollback triage 2"""
 _revision = integer(1, 2**31 - 1)
@@ -42,8 +44,11 @@ class ListWorkflowsArgs(StackArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowWorkflowArgs(StackArgs):
+    """`revision`: whose document; None: the current one's."""
+
     name: str
     document: bool
+    revision: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     show = add_action(actions, "show", "A workflow: its inputs and nodes")
     show.add_argument("name", metavar="NAME")
     show.add_argument("--document", action="store_true", help="print the document, as it was written")
+    show.add_argument("--revision", metavar="N", type=_revision, help="the document of this revision; with --document")
     carry_out(show, ShowWorkflowArgs, partial(at_the_stack, _show))
     revisions = add_action(actions, "revisions", "The revisions of a workflow, newest first")
     revisions.add_argument("name", metavar="NAME")
@@ -120,14 +126,31 @@ def _list(client: Client, args: ListWorkflowsArgs) -> int:
 
 
 def _show(client: Client, args: ShowWorkflowArgs) -> int:
+    if args.revision is not None:
+        return _show_revision(client, args, args.revision)
     workflow = client.workflow(args.name)
     if args.json:
         print_json(as_data(workflow))
     elif args.document:
-        put(workflow.document, end="" if workflow.document.endswith("\n") else "\n")
+        _put_document(workflow.document)
     else:
         print_workflow(workflow)
     return exits.OK
+
+
+def _show_revision(client: Client, args: ShowWorkflowArgs, number: int) -> int:
+    if not args.document and not args.json:
+        raise InvalidInputs(["--revision: only a revision's document can be shown, with --document"])
+    revision = client.revision(args.name, number)
+    if args.json:
+        print_json(as_data(revision))
+    else:
+        _put_document(revision.document)
+    return exits.OK
+
+
+def _put_document(text: str) -> None:
+    put(text, end="" if text.endswith("\n") else "\n")
 
 
 def _revisions(client: Client, args: ListRevisionsArgs) -> int:

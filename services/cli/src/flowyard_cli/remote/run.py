@@ -8,10 +8,11 @@ from uuid import uuid4
 
 from flowyard.api.client import Client
 from flowyard.api.refusals import Refused
-from flowyard.api.runs import RunRequest, RunView
+from flowyard.api.runs import ReceiverRequest, RunRequest, RunView
 from flowyard.api.workflows import WorkflowDetail
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import InvalidInputs, UnknownWorkflow
+from flowyard.language.addresses import url_fault
 from flowyard.language.problems import did_you_mean
 from flowyard.runs.run import OPEN
 from flowyard_cli import exits
@@ -55,7 +56,8 @@ def _run(client: Client, args: RunArgs) -> int:
     workflow = _workflow(client, args.file)
     inputs = inputs_for(workflow, args.given, args.inputs)
     stream = not args.detach and args.wait is None and wants_tokens(args)
-    request = RunRequest(inputs=inputs, priority=args.priority, stream=stream)
+    receivers = [_receiver(url) for url in args.on_finish] or None
+    request = RunRequest(inputs=inputs, priority=args.priority, stream=stream, on_finish=receivers)
     once = args.idempotency_key or str(uuid4())
     run = client.submit(workflow.name, request, once=once)
     if args.detach:
@@ -68,6 +70,12 @@ def _run(client: Client, args: RunArgs) -> int:
     except KeyboardInterrupt:
         return leave(args, run)
     return _waited(client, args, run)
+
+
+def _receiver(url: str) -> ReceiverRequest:
+    if (fault := url_fault(url)) is not None:
+        raise InvalidInputs([f"--on-finish: the URL {fault}"])
+    return ReceiverRequest(url=url)
 
 
 def _workflow(client: Client, name: str) -> WorkflowDetail:

@@ -14,7 +14,7 @@ from flowyard.api.client import Client
 from flowyard.api.refusals import Refused, Unreachable
 from flowyard.api.transport import PATIENCE_S
 from flowyard.errors.base import FlowyardError
-from flowyard.errors.requests import InvalidDocument, InvalidInputs, Unauthorized
+from flowyard.errors.requests import ExpiredKey, InvalidDocument, InvalidInputs, Unauthorized
 from flowyard_cli import exits
 from flowyard_cli.grammar import StackArgs
 from flowyard_cli.remote.address import Address, NoStack, find_address
@@ -44,10 +44,15 @@ def at_the_stack(
             return work(client, args)
     except ValidationError as error:
         # A value in the request is out of its limits: the service would refuse it too.
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        return _report(InvalidInputs(faults), address, as_json=args.json)
+        return _report(InvalidInputs(list(map(_fault, error.errors()))), address, as_json=args.json)
     except FlowyardError as error:
         return _report(reworded(_explained(error, address, args)), address, as_json=args.json)
+
+
+def _fault(problem: Any) -> str:
+    """What pydantic has found, with its place unless it is about all of a request."""
+    where, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def again(args: StackArgs, *words: object) -> str:
@@ -84,7 +89,7 @@ def _lines(error: FlowyardError, address: Address | None) -> Sequence[str]:
             return [f"flowyard: {problem}" for problem in error.problems]
         case InvalidDocument():
             return [render_problem(problem, str(problem["file"])) for problem in error.problems]
-        case Refused() if error.code == Unauthorized.code and address is not None:
+        case Refused() if error.code in (Unauthorized.code, ExpiredKey.code) and address is not None:
             return [
                 f"flowyard: {error.message} [{error.code}]",
                 f"  the command used the key with the id {address.key_id}, from {address.key_from}",

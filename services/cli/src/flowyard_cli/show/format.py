@@ -5,8 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from flowyard.runs.events import Failure
-
 UNKNOWN: Final = "unknown"
 
 
@@ -35,13 +33,6 @@ def money(value: Decimal | None) -> str:
 def plural(number: int, noun: str, several: str = "") -> str:
     """`several`: the plural of the noun, if it isn't the noun and an s."""
     return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
-
-
-def render_failure(failure: Failure) -> str:
-    """The node, the message and the code. Some messages already name the node."""
-    named = failure.node is None or f"node '{failure.node}'" in failure.message
-    where = "" if named else f"node '{failure.node}': "
-    return f"{where}{failure.message} [{failure.code}]"
 
 
 def dollars(amount: str) -> str:

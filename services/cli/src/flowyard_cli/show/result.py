@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowyard.runs.summary import BOTTLENECK, NodeSummary, RunSummary, add_known
-from flowyard_cli.show.format import count, money, plural, render_failure, seconds
+from flowyard_cli.show.format import count, money, plural, seconds
 from flowyard_embedded.streams import put, say
 
 _REPLY_SHOWN: Final = 2_000
@@ -102,7 +102,7 @@ def _print_end(summary: RunSummary) -> None:
         if error.reply is not None:
             cut = f"\n… ({len(error.reply):,} characters)" if len(error.reply) > _REPLY_SHOWN else ""
             say(f"the reply that couldn't be used:\n{error.reply[:_REPLY_SHOWN]}{cut}\n")
-        say(f"failed {took}: {render_failure(error)}")
+        say(f"failed {took}: {error}")
     elif summary.status == "cancelled":
         say(f"cancelled {took}")
     else:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
+from flowyard.bus.subjects import ANSWER_WITHIN
 from flowyard_embedded.servers.ports import LOOPBACK
 
 _NOTHING: Final = {"deny": [">"]}
@@ -17,10 +18,14 @@ _NOTHING: Final = {"deny": [">"]}
 
 @dataclass(frozen=True)
 class Subjects:
-    """What a user may publish and subscribe to, with NATS's wildcards. Nobody answers requests."""
+    """What a user may publish and subscribe to, with NATS's wildcards.
+
+    `answers`: it may answer each request that it receives, once, within ANSWER_WITHIN.
+    """
 
     publish: Sequence[str]
     subscribe: Sequence[str]
+    answers: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ def write_config(
 
 
 def _user(name: str, password: SecretStr, subjects: Subjects) -> dict[str, Any]:
-    permissions = {"publish": _only(subjects.publish), "subscribe": _only(subjects.subscribe)}
+    permissions: dict[str, Any] = {"publish": _only(subjects.publish), "subscribe": _only(subjects.subscribe)}
+    if subjects.answers:
+        permissions["allow_responses"] = {"max": 1, "expires": ANSWER_WITHIN}
     return {"user": name, "password": password.get_secret_value(), "permissions": permissions}
 
 

@@ -1,14 +1,18 @@
-"""The keys that a start makes: the command line's API key, and the key that seals secret inputs."""
+"""The keys that a start makes: the command line's API key, what seals secret inputs, and what signs webhooks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
 
+from flowyard.access import Actor
+from flowyard.errors.requests import ExpiredKey
 from flowyard.secrets.sealing import new_key
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
@@ -18,6 +22,8 @@ from flowyard_embedded.stack.place import Place
 from flowyard_embedded.stack.state import GatewayAccess, read_access, write_access
 
 SEALING_KEY: Final = "FLOWYARD_SECRET_KEY"
+SIGNING_VARIABLE: Final = "FLOWYARD_WEBHOOK_SECRET"
+_SIGNING_BYTES: Final = 32
 
 
 async def ensure_access(file: Path, url: str, database: Database) -> SecretStr | None:
@@ -28,13 +34,20 @@ async def ensure_access(file: Path, url: str, database: Database) -> SecretStr |
     """
     keys = Keys(database)
     known = read_access(file)
-    if known and await keys.verify(known.key.get_secret_value()):
+    if known and await _is_valid(keys, known.key.get_secret_value()):
         write_access(file, replace(known, url=url))
         return None
     name = "flowyard up" if await keys.any_keys() else "first"
-    _, text = await keys.create(name, frozenset({"admin"}))
+    _, text = await keys.create(name, frozenset({"admin"}), by=Actor(None, "flowyard up", None))
     write_access(file, GatewayAccess(url, SecretStr(text)))
     return SecretStr(text)
+
+
+async def _is_valid(keys: Keys, text: str) -> bool:
+    try:
+        return await keys.verify(text) is not None
+    except ExpiredKey:
+        return False
 
 
 def sealing_key(place: Place, environment: Mapping[str, str]) -> Path | None:
@@ -43,9 +56,22 @@ def sealing_key(place: Place, environment: Mapping[str, str]) -> Path | None:
     None if the environment names a key, or a database of its own: all stacks that share a database need the same key,
     so one that is made here would be useless. Raises OSError.
     """
-    given = any(environment.get(name) for name in (SEALING_KEY, f"{SEALING_KEY}_FILE"))
+    return _made_once(place.secret_key, SEALING_KEY, environment, new_key)
+
+
+def webhook_secret(place: Place, environment: Mapping[str, str]) -> Path | None:
+    """As `sealing_key`, the file of the secret that signs notifications to receivers that callers name."""
+    return _made_once(place.webhook_secret, SIGNING_VARIABLE, environment, _new_webhook_secret)
+
+
+def _made_once(file: Path, variable: str, environment: Mapping[str, str], make: Callable[[], str]) -> Path | None:
+    given = any(environment.get(name) for name in (variable, f"{variable}_FILE"))
     if given or external_url(DATABASE_URL, environment) is not None:
         return None
-    if not place.secret_key.exists():
-        write_secret(place.secret_key, f"{new_key()}\n")
-    return place.secret_key
+    if not file.exists():
+        write_secret(file, f"{make()}\n")
+    return file
+
+
+def _new_webhook_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(_SIGNING_BYTES)).decode()}"

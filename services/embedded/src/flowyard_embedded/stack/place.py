@@ -37,6 +37,16 @@ class Place:
         return self.path / "nats"
 
     @property
+    def events_url(self) -> Path:
+        """The address of NATS for programs that read public events."""
+        return self.path / "events_url"
+
+    @property
+    def messages_url(self) -> Path:
+        """The address of NATS for programs that send messages and requests that start runs."""
+        return self.path / "messages_url"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -49,6 +59,11 @@ class Place:
     def secret_key(self) -> Path:
         """The key that seals secret inputs. Without it, secret inputs of stored runs can't be opened."""
         return self.path / "secret.key"
+
+    @property
+    def webhook_secret(self) -> Path:
+        """What signs notifications to receivers that callers name."""
+        return self.path / "webhook.secret"
 
     @property
     def access(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,12 +13,13 @@ from typing import Final, TypeAlias
 
 from pydantic import SecretStr
 
+from flowyard.language.installation import HOOK_SECRETS, NOTHING, read_variables
 from flowyard.settings import PREFIX
 from flowyard_embedded.faults import PublicPortTaken
 from flowyard_embedded.servers.accounts import SystemAccount
 from flowyard_embedded.servers.ports import LOOPBACK, free_port, is_taken
 from flowyard_embedded.stack.external import DATABASE_URL, external_url
-from flowyard_embedded.stack.keys import SEALING_KEY
+from flowyard_embedded.stack.keys import SEALING_KEY, SIGNING_VARIABLE
 from flowyard_embedded.stack.leash import command
 from flowyard_embedded.stack.service import ServiceSpec
 
@@ -36,10 +38,15 @@ _SLACK_S: Final = 0.5
 
 _SEAL: Final = ("executor", "gateway", "dashboard")
 """The services that seal or open secret inputs."""
-_UNUSED: Final = ("pygments",)
-"""Imported by httpx for its command line, if it is there: in containers it isn't."""
-_FOR_MODELS: Final = ("aiohttp",)
-"""Only executors call models. NATS's client imports it for WebSockets, if it is there."""
+_USERS: Final[Mapping[str, tuple[str, ...]]] = {"pygments": ("gateway",), "aiohttp": ("executor", "registry")}
+"""The services that use these packages: to colour the code of chats, to call models and send notifications.
+
+Others would import them, too, if they are there, as they aren't in their containers: httpx for its command line, and
+NATS's client for WebSockets.
+"""
+_HOOKS: Final = ("gateway", "registry")
+"""The services that verify webhooks, or sign them."""
+_HOOK_VARIABLES: Final = f"{PREFIX}HOOK_VARIABLES"
 _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
@@ -58,7 +65,7 @@ class Surroundings:
     """What the environments of the services are made from. `…_url`: the URL for the service of this name.
 
     `secret_key`: the file of the sealing key; None: there is none, or `environment` names it. `account`: that services
-    run as; None: that of this process.
+    run as; None: that of this process. `webhook_secret`: as `secret_key`, of the secret that signs notifications.
     """
 
     data: Path
@@ -68,6 +75,7 @@ class Surroundings:
     environment: Mapping[str, str] = field(repr=False)
     secret_key: Path | None = None
     account: SystemAccount | None = None
+    webhook_secret: Path | None = None
 
 
 Services: TypeAlias = Callable[[Surroundings], Sequence[ServiceSpec]]
@@ -76,7 +84,12 @@ Services: TypeAlias = Callable[[Surroundings], Sequence[ServiceSpec]]
 def our_services(around: Surroundings) -> list[ServiceSpec]:
     """The services that start slowest come first."""
     ports = around.ports
-    addresses = {"REGISTRY_URL": url_of(ports.registry), "DASHBOARD_URL": url_of(ports.dashboard)}
+    dashboard = url_of(ports.dashboard)
+    addresses = {
+        "REGISTRY_URL": url_of(ports.registry),
+        "DASHBOARD_URL": dashboard,
+        "DASHBOARD_PUBLIC_URL": around.environment.get("FLOWYARD_DASHBOARD_PUBLIC_URL", dashboard),
+    }
     return [
         *(_executor(around, number, port) for number, port in enumerate(ports.executors, start=1)),
         _spec(around, "gateway", ports.gateway, PUBLIC_END, grace_s=_PUBLIC_GRACE_S, settings=addresses),
@@ -139,13 +152,15 @@ def _spec(
         "PORT": str(port),
         "GRACE_S": str(grace_s),
         **({"SECRET_KEY_FILE": str(around.secret_key)} if around.secret_key and service in _SEAL else {}),
+        **({"WEBHOOK_SECRET_FILE": str(around.webhook_secret)} if around.webhook_secret and service in _HOOKS else {}),
         **settings,
     }
-    unused = _UNUSED if service == "executor" else (*_UNUSED, *_FOR_MODELS)
+    unused = [package for package, services in _USERS.items() if service not in services]
     line = command(around.data, name or service, f"flowyard_{service}.main", unused)
-    users = around.environment if service == "executor" else _without_keys(around.environment)
-    if service not in _SEAL:
-        users = {key: value for key, value in users.items() if not key.startswith(SEALING_KEY)}
+    users = around.environment if service == "executor" else _without_keys(around.environment, service)
+    for secret, readers in ((SEALING_KEY, _SEAL), (SIGNING_VARIABLE, _HOOKS)):
+        if service not in readers:
+            users = {key: value for key, value in users.items() if not key.startswith(secret)}
     set_here = {f"{PREFIX}{key}": value for key, value in all_settings.items()}
     # A service refuses to start if both a variable and its file are set.
     environment = {key: value for key, value in users.items() if key.removesuffix("_FILE") not in set_here} | set_here
@@ -156,10 +171,17 @@ def _spec(
     return ServiceSpec(name or service, line, environment, port, end_order, patience_s, account=around.account)
 
 
-def _without_keys(environment: Mapping[str, str]) -> dict[str, str]:
-    """Only executors talk to models, so no other service gets a variable that may be a key."""
+def _without_keys(environment: Mapping[str, str], service: str) -> dict[str, str]:
+    """Only executors talk to models, so no other service gets a variable that may be a key.
+
+    Gateway and registry get those that webhooks may name. If that setting is wrong, they say so themselves.
+    """
+    for_hooks = NOTHING
+    if service in _HOOKS:
+        with suppress(ValueError):
+            for_hooks = read_variables(environment.get(_HOOK_VARIABLES) or HOOK_SECRETS)
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(PREFIX) or not any(word in name.upper() for word in _SECRET)
+        if name.startswith(PREFIX) or for_hooks.allow(name) or not any(word in name.upper() for word in _SECRET)
     }

@@ -12,17 +12,18 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from flowyard.bus.subjects import PERMISSIONS
+from flowyard.bus.subjects import PERMISSIONS, READER, READER_PERMISSIONS, SENDER, SENDER_PERMISSIONS
 from flowyard.storage.database import open_database
 from flowyard.storage.roles import OWNER
 from flowyard_embedded.servers.accounts import SystemAccount, account_of_services, give, unreadable_code
+from flowyard_embedded.servers.home import write_secret
 from flowyard_embedded.servers.lifetime import S
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.nats_config import Subjects
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
 from flowyard_embedded.stack.down import end_leftovers, find_leftovers
 from flowyard_embedded.stack.external import DATABASE_URL, NATS_URL, external_url
-from flowyard_embedded.stack.keys import ensure_access, sealing_key
+from flowyard_embedded.stack.keys import ensure_access, sealing_key, webhook_secret
 from flowyard_embedded.stack.migration import bring_to_schema
 from flowyard_embedded.stack.output import StackOutput
 from flowyard_embedded.stack.place import Place
@@ -41,7 +42,10 @@ from flowyard_embedded.stack.services import (
 from flowyard_embedded.stack.stack import Stack
 from flowyard_embedded.stack.state import StateFile
 
-USERS: Final = {service: Subjects(*permissions) for service, permissions in PERMISSIONS.items()}
+USERS: Final = {
+    user: Subjects(*permissions)
+    for user, permissions in {**PERMISSIONS, READER: READER_PERMISSIONS, SENDER: SENDER_PERMISSIONS}.items()
+}
 _SSL_REQUEST: Final = bytes.fromhex("0000000804d2162f")
 """Postgres answers it with one byte, without asking who is there."""
 _EXTERNAL_PATIENCE_S: Final = 10.0
@@ -90,10 +94,13 @@ async def start_stack(start: Starting) -> Started:
     database_url, nats_url = await asyncio.gather(_postgres(start), _nats(start))
     key = await _prepare_database(start, database_url(OWNER).get_secret_value(), gateway_url=url_of(ports.gateway))
     account = _account(start.output)
-    secret_key = sealing_key(start.options.place, os.environ)
-    if secret_key is not None:
-        give(secret_key, account)
-    around = Surroundings(start.options.place.path, ports, database_url, nats_url, os.environ, secret_key, account)
+    secret_key, hook_secret = (make(start.options.place, os.environ) for make in (sealing_key, webhook_secret))
+    for file in (secret_key, hook_secret):
+        if file is not None:
+            give(file, account)
+    around = Surroundings(
+        start.options.place.path, ports, database_url, nats_url, os.environ, secret_key, account, hook_secret
+    )
     await _start_services(start, around)
     return Started(ports, key)
 
@@ -133,7 +140,10 @@ async def _nats(start: Starting) -> Callable[[str], SecretStr]:
     def launch(port: int | None, give_up: threading.Event) -> NatsServer:
         return start_nats(start.options.place.nats, users=USERS, port=port, give_up=give_up)
 
-    return (await _started(start, "nats", NATS_ENDS, launch, hello=b"")).url
+    server = await _started(start, "nats", NATS_ENDS, launch, hello=b"")
+    write_secret(start.options.place.events_url, server.url(READER).get_secret_value())
+    write_secret(start.options.place.messages_url, server.url(SENDER).get_secret_value())
+    return server.url
 
 
 async def _started(start: Starting, name: str, end_order: int, launch: Start[S], *, hello: bytes) -> S:

@@ -117,6 +117,7 @@ def _welcome(options: StackOptions, started: Started, *, seconds: float) -> str:
     return (
         f"flowyard: up after {seconds:.1f} s\n"
         f"  dashboard   {dashboard}\n"
+        f"  chat        {gateway}/chat\n"
         f"  API         {gateway}/v1   (described in {gateway}/openapi.json)\n"
         f"{once}"
         f"  logs        {options.place.logs}\n"

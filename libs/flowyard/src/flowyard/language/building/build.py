@@ -8,16 +8,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowyard.language.building.cases import read_cases
+from flowyard.language.building.chats import let_callers_offer_tools
 from flowyard.language.building.edges import read_edges
 from flowyard.language.building.expressions import possible_values
 from flowyard.language.building.flow_checks import check_flow
 from flowyard.language.building.models import ModelReader
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.nodes import read_node
+from flowyard.language.building.on_finish import read_on_finish
 from flowyard.language.building.result import read_result, warn_about_unused_fields
 from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
+from flowyard.language.building.triggers import read_triggers
 from flowyard.language.daily_budgets import daily_budget
+from flowyard.language.flow import Flow
 from flowyard.language.installation import Installation
 from flowyard.language.nodes import Node, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
@@ -55,22 +59,22 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         names=edges.names,
         outputs={node.id: node.outputs or list(node.set_ or ()) for node in shape.nodes},
     )
-    nodes: dict[str, Node] = {}
-    for i, node in enumerate(shape.nodes):
-        nodes.setdefault(node.id, read_node(context, node, ("nodes", i)))
+    nodes = _read_nodes(shape, context)
     if len(nodes) > MAX_WORKFLOW_NODES:
         message = f"a workflow has at most {MAX_WORKFLOW_NODES:,} nodes, this one has {len(nodes):,}"
         document.error("too-many-nodes", ("nodes",), message, "use a map over a list for many similar nodes")
     else:
         check_flow(document, fields, nodes, edges)
+    result = read_result(shape.result, document, fields)
+    flow = Flow(nodes, edges.transitions)
+    triggers = read_triggers(
+        shape.triggers, document, fields, installation, name=shape.flow.name, result=result, flow=flow
+    )
+    let_callers_offer_tools(document, fields, nodes, triggers)
     check_secrets(shape, document, fields, nodes, maps)
     cases = read_cases(shape, document, fields, nodes)
     budget = _budget(config.budget, document) if config and config.budget else None
-    daily = daily_budget(installation.daily_budgets, shape.flow.name)
-    if budget is not None and budget.usd is not None:
-        models.check_prices("config.budget.usd", "limit tokens instead")
-    elif daily is not None and daily.usd is not None:
-        models.check_prices("its daily budget", "let FLOWYARD_DAILY_BUDGETS limit tokens instead")
+    _check_prices(models, budget, daily_budget(installation.daily_budgets, shape.flow.name))
     workflow = Workflow(
         name=shape.flow.name,
         digest=digest,
@@ -84,10 +88,28 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         version=_as_written(document, ("flow", "version")),
         tags=tuple(shape.flow.tags or ()),
         author=shape.flow.author,
-        result=read_result(shape.result, document, fields),
+        result=result,
+        triggers=triggers,
+        on_finish=read_on_finish(shape.on_finish, document, installation),
     )
     warn_about_unused_fields(workflow, document)
     return workflow
+
+
+def _read_nodes(shape: DocumentShape, context: NodeContext) -> dict[str, Node]:
+    """Of several nodes with the same id, the first."""
+    nodes: dict[str, Node] = {}
+    for i, node in enumerate(shape.nodes):
+        nodes.setdefault(node.id, read_node(context, node, ("nodes", i)))
+    return nodes
+
+
+def _check_prices(models: ModelReader, budget: Budget | None, daily: Budget | None) -> None:
+    """A limit in US dollars needs the prices of all models."""
+    if budget is not None and budget.usd is not None:
+        models.check_prices("config.budget.usd", "limit tokens instead")
+    elif daily is not None and daily.usd is not None:
+        models.check_prices("its daily budget", "let FLOWYARD_DAILY_BUDGETS limit tokens instead")
 
 
 def digest_of(data: Mapping[str, Any]) -> str:
@@ -110,7 +132,7 @@ def _as_written(document: SourceDocument, path: KeyPath) -> str | None:
 
 def _warn_about_old_keys(shape: DocumentShape, document: SourceDocument) -> None:
     if shape.webhook is not None:
-        message = "'webhook' is now written under 'triggers', and has no effect here"
+        message = "'webhook' has no effect here: it is now written as triggers: {NAME: {webhook: …}}"
         document.warn("old-key", ("webhook",), message)
     if shape.config is None:
         return

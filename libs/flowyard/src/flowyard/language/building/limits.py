@@ -1,4 +1,4 @@
-"""Reads a field's limits: `enum`, `min`, `max`, `pattern`, `min_items`, `max_items`."""
+"""Reads a field's limits: `enum`, `min`, `max`, `pattern`, `format`, `min_items`, `max_items`."""
 
 from __future__ import annotations
 
@@ -62,13 +62,15 @@ class _Limits:
 
     def changes(self) -> Iterator[tuple[tuple[str, ...], str, Change]]:
         """For each limit: its keys, what its type must be, and what it makes of a type."""
-        given, pattern = self.given, self.given.pattern
+        given, form = self.given, self.given.format
+        pattern = given.pattern if given.pattern is not None and self._is_pattern(given.pattern) else None
         if given.enum is not None:
             self._check_enum(given.enum)
             choice = Choice(tuple(dict.fromkeys(given.enum)))
             yield ("enum",), "a str", lambda kind: choice if kind == STR else None
-        if pattern is not None and self._is_pattern(pattern):
-            yield ("pattern",), "a str", lambda kind: Limited(kind, pattern=pattern) if kind == STR else None
+        if pattern is not None or form is not None:
+            limited = Limited(STR, pattern=pattern, format=form)
+            yield ("pattern", "format"), "a str", lambda kind: limited if kind == STR else None
         if given.min is not None or given.max is not None:
             low, high = self._bounds("max", given.min, given.max)
             yield ("min", "max"), "a number", lambda kind: Limited(kind, low, high) if kind in (INT, FLOAT) else None

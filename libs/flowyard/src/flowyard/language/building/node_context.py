@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from flowyard.language.building.expressions import Scope
+from flowyard.language.building.mapped_values import read_template
 from flowyard.language.building.models import ModelReader
 from flowyard.language.nodes import Goto, OnError, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import GotoShape, NodeShape, RetryShape
 from flowyard.language.reading.source_document import SourceDocument
-from flowyard.language.values.foreign_placeholders import Known, foreign_placeholders
 from flowyard.language.values.possible_values import Possible
-from flowyard.language.values.templates import Template, check_template, parse_template
+from flowyard.language.values.templates import Template
 from flowyard.language.values.types import ANY, ListOf, Type, core, unlimited
 from flowyard.language.workflow import END, START, Field, Map
-
-_WARNINGS_OF_A_TEXT: Final = 20
 
 
 @dataclass(slots=True)
@@ -96,12 +93,7 @@ class NodeContext:
         return Scope(self.types(node), values, self.loops)
 
     def template(self, text: str, path: KeyPath, types: Mapping[str, Type]) -> Template:
-        template = parse_template(text)
-        for finding in check_template(template, types):
-            self.document.text_problem(path, finding)
-        for warning in islice(foreign_placeholders(text, Known(types, self.outputs)), _WARNINGS_OF_A_TEXT):
-            self.document.text_problem(path, warning)
-        return template
+        return read_template(self.document, text, path, types, self.outputs)
 
     def output_type(self, node: str, name: str, path: KeyPath, *, is_only: bool, key: bool = False) -> Type:
         """The type that the node must write into the field `name`. `is_only`: it is the node's only output."""

@@ -13,7 +13,7 @@ from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import NodeShape
 
 _OWN_KEYS: Final[dict[Kind, tuple[str, ...]]] = {
-    "prompt": ("prompt", "system", "inputs", "outputs", "output_schema", "examples", "llm", "log_prompts"),
+    "prompt": ("prompt", "system", "history", "inputs", "outputs", "output_schema", "examples", "llm", "log_prompts"),
     "set": ("set",),
     "assert": ("assert", "message"),
 }

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from flowyard.language.building.expressions import field_name
 from flowyard.language.building.limits import with_limits
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.state import check_value, read_type
-from flowyard.language.nodes import Example, Output, PromptNode
+from flowyard.language.nodes import ChatHistory, Example, Output, PromptNode
 from flowyard.language.problems import KeyPath, suggest
-from flowyard.language.reading.document import ExampleShape, NodeShape, OutputSchemaShape
+from flowyard.language.reading.document import ExampleShape, HistoryShape, NodeShape, OutputSchemaShape
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.limits import has_no_value
-from flowyard.language.values.templates import Template, template_type
+from flowyard.language.values.references import Finding
+from flowyard.language.values.templates import Placeholder, Template, placeholder_type, template_type
 from flowyard.language.values.types import (
     ANY,
     BOOL,
     FLOAT,
     INT,
+    MESSAGE,
     STR,
+    Limited,
+    ListOf,
     Nullable,
     ObjectOf,
     Type,
     accepts,
+    core,
     describe,
     may_hold,
     narrowed,
     type_of,
+    without_null,
 )
 
 
 def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> PromptNode:
-    if shape.prompt is None and not context.is_incomplete(path):
+    if shape.prompt is None and shape.history is None and not context.is_incomplete(path):
         message = f"node '{shape.id}' has nothing to do"
         context.document.error("missing-key", path, message, "add 'prompt:', 'set:' or 'assert:'", key=True)
     if not shape.outputs and not context.is_incomplete(path):
@@ -47,7 +54,8 @@ def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> P
     return PromptNode(
         **context.head(shape, path),
         outputs=outputs,
-        prompt=context.template(shape.prompt or "", (*path, "prompt"), local),
+        prompt=reader.prompt(local),
+        history=reader.history(types),
         settings=context.models.read(shape.llm, (*path, "llm")),
         reply_as=_reply_as(shape, outputs),
         system=context.template(shape.system, (*path, "system"), local) if shape.system is not None else None,
@@ -82,6 +90,31 @@ class _PromptReader:
                 self.document.error("wrong-type", where, message, "write it as the default of a state field")
             inputs[name] = self.context.template(value, where, types) if isinstance(value, str) else value
         return inputs
+
+    def prompt(self, names: Mapping[str, Type]) -> Template | None:
+        if self.shape.prompt is None and self.shape.history is not None:
+            if self.shape.examples:
+                message = "examples fill a prompt with other values, and this node has none"
+                self.document.error("missing-key", (*self.path, "examples"), message, "add 'prompt:'", key=True)
+            return None
+        return self.context.template(self.shape.prompt or "", (*self.path, "prompt"), names)
+
+    def history(self, names: Mapping[str, Type]) -> ChatHistory | None:
+        given = self.shape.history
+        if given is None:
+            return None
+        shape = HistoryShape.model_validate({"from": given}) if isinstance(given, str) else given
+        name = field_name(shape.from_)
+        # The name may be written as `state.messages`.
+        placeholder = Placeholder(name, (), shape.from_.find(name) - 1)
+        kind = placeholder_type(placeholder, names)
+        where = (*self.path, "history", "from")
+        if isinstance(kind, Finding):
+            self.document.text_problem(where, replace(kind, suggestion=suggest(name, names, "fields")))
+        elif not accepts(ListOf(MESSAGE), core(kind)):
+            message = f"'{name}' is {describe(kind)}, but a history is list[message]"
+            self.document.error("type-mismatch", where, message, f"declare '{name}' as list[message]")
+        return ChatHistory(Template(name, (placeholder,)), shape.max_tokens, shape.max_turns)
 
     def outputs(self) -> tuple[Output, ...]:
         schema, names = self._schema(), self.shape.outputs or []
@@ -187,8 +220,11 @@ def _input_type(value: Any, types: Mapping[str, Type]) -> Type:
     return plain_types.get(type(value), Nullable(ANY))
 
 
-def _reply_as(shape: NodeShape, outputs: tuple[Output, ...]) -> Literal["text", "object"]:
-    """A single text output is the reply itself, unless `output_schema` declares an object."""
+def _reply_as(shape: NodeShape, outputs: tuple[Output, ...]) -> Literal["text", "message", "object"]:
+    """A single output of text, or a message, is the reply itself, unless `output_schema` declares an object."""
     has_fields = shape.output_schema is not None and shape.output_schema.fields is not None
-    is_single_text = len(outputs) == 1 and outputs[0].type == STR
-    return "text" if is_single_text and not has_fields else "object"
+    if len(outputs) != 1 or has_fields:
+        return "object"
+    kind = outputs[0].type
+    is_formatted = isinstance(kind, Limited) and kind.format is not None and kind.pattern is None
+    return "text" if kind == STR or is_formatted else "message" if without_null(kind) == MESSAGE else "object"

@@ -11,7 +11,7 @@ from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.expressions import Expression, field_references
 from flowyard.language.values.references import Finding
 from flowyard.language.values.templates import Template
-from flowyard.language.values.types import STR, Type, core, describe
+from flowyard.language.values.types import STR, Limited, Type, core, describe
 from flowyard.language.workflow import Field, Map
 
 FIELD = "secret-field"
@@ -25,7 +25,8 @@ def check_secret_field(document: SourceDocument, path: KeyPath, name: str, field
         return
     if kind != STR:
         where = (*path, "type") if document.has((*path, "type")) else path
-        given = describe(kind) if core(kind) != STR else "a str with a pattern"
+        limit = "format" if isinstance(kind, Limited) and kind.format is not None else "pattern"
+        given = describe(kind) if core(kind) != STR else f"a str with a {limit}"
         message = f"'{name}' is secret, so its type must be str, not {given}"
         document.error(FIELD, where, message, "write type: str")
     if "default" in field_shape.model_fields_set:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from flowyard.language.nodes import JsonForm
+from flowyard.language.on_finish import MOST_RECEIVERS
 from flowyard.language.reading.keys import (
     FIELD_NAMES,
     LONG,
@@ -19,6 +20,8 @@ from flowyard.language.reading.keys import (
     MOST_FIELDS,
     MOST_ROUTES,
     MOST_TAGS,
+    MOST_TOKENS,
+    MOST_TURNS,
     OLD_KEY,
     SHORT,
     TYPE,
@@ -34,7 +37,10 @@ from flowyard.language.reading.keys import (
     exclusive,
     form_of,
 )
+from flowyard.language.reading.on_finish import ReceiverShape
+from flowyard.language.reading.triggers import MOST_TRIGGERS, TRIGGER_NAME, TriggerShape
 from flowyard.language.values.limits import MAX_PATTERN
+from flowyard.language.values.types import TextFormat
 from flowyard.language.workflow import Durability, OnItemError, Reduce
 
 VERSIONS: Final = ("1.0", "1")
@@ -59,14 +65,17 @@ class LimitsShape(Shape):
     pattern: str | None = Field(
         None, min_length=1, max_length=MAX_PATTERN, description="A regular expression that a str fits as a whole."
     )
+    format: TextFormat | None = Field(
+        None, description="workflow: what a model writes is checked as a document, and its tests are run."
+    )
     min_items: int | None = Field(None, ge=0, description="The least number of items of a list.")
     max_items: int | None = Field(None, ge=1, description="The most items of a list.")
 
 
 class FieldShape(LimitsShape):
     type: str = Field(
-        description="str, int, float, bool, date, datetime, dict, list, list[str], dict[str, int], object, any, "
-        "'T | null', or texts: 'a' | 'b'.",
+        description="str, int, float, bool, date, datetime, dict, list, list[str], dict[str, int], object, message, "
+        "any, 'T | null', or texts: 'a' | 'b'.",
         json_schema_extra=TYPE,
     )
     required: bool = Field(default=False, description="Every run must have this input.")
@@ -178,10 +187,25 @@ class ExampleShape(Shape):
     outputs: dict[str, Any] = Field(description="The correct reply for them.")
 
 
+class HistoryShape(Shape):
+    from_: str = Field(alias="from", description="A field of type list[message].")
+    max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS, description="Older turns that exceed them are left out.")
+    max_turns: int | None = Field(None, ge=1, le=MOST_TURNS, description="Only so many of the last turns are kept.")
+
+
+HistoryForm: TypeAlias = Annotated[
+    Annotated[str, Tag(SHORT)] | Annotated[HistoryShape, Tag(LONG)], Discriminator(form_of)
+]
+
+
 class NodeShape(Shape):
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [{"required": ["prompt", "outputs"]}, {"required": ["set"]}, {"required": ["assert"]}]
+            "oneOf": [
+                {"required": ["outputs"], "anyOf": [{"required": ["prompt"]}, {"required": ["history"]}]},
+                {"required": ["set"]},
+                {"required": ["assert"]},
+            ]
         }
     )
 
@@ -196,6 +220,7 @@ class NodeShape(Shape):
     outputs: Names | None = Field(None, description="The state fields that the node writes.")
     prompt: str | None = Field(None, min_length=1, description="The prompt; {field} is replaced by its value.")
     system: str | None = Field(None, description="The system message.")
+    history: HistoryForm | None = Field(None, description="The conversation before the prompt: a list[message].")
     output_schema: OutputSchemaShape | None = Field(None, description="Follows from the outputs' types if left out.")
     examples: list[ExampleShape] | None = Field(
         None, max_length=MOST_EXAMPLES, description="Example inputs with their correct outputs."
@@ -329,11 +354,19 @@ class DocumentShape(Shape):
     )
     config: ConfigShape | None = None
     tests: list[CaseShape] | None = Field(None, max_length=MOST_CASES, description="Cases for `flowyard test`.")
+    triggers: dict[str, TriggerShape] | None = Field(
+        None,
+        max_length=MOST_TRIGGERS,
+        description="What starts runs of the workflow on a server, by name.",
+        json_schema_extra={"propertyNames": {"pattern": f"^{TRIGGER_NAME}$"}},
+    )
+    on_finish: list[ReceiverShape] | None = Field(
+        None, max_length=MOST_RECEIVERS, description="Who is notified by a server when a run has ended."
+    )
     webhook: Any = Field(None, json_schema_extra=OLD_KEY)
 
 
 UNSUPPORTED: Final[Mapping[type[Shape], Mapping[str, str]]] = {
-    DocumentShape: {"triggers": "triggers"},
     NodeShape: {
         "code": "code nodes", "sandbox": "the sandbox", "tool": "tool nodes", "tools": "tools", "with": "tool nodes",
         "workflow": "child workflows", "agent": "agents", "human": "human steps", "question": "human steps",

@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 
 from flowyard.language.values.durations import DURATION, read_duration
 
-_WORDS: Final = r"(str|int|float|bool|date|datetime|any|object|list|dict|null|None)\b"
+_WORDS: Final = r"(str|int|float|bool|date|datetime|message|any|object|list|dict|null|None)\b"
 TYPE: Final[JsonDict] = {"pattern": rf"""^(\s*({_WORDS}|'[^']+'|"[^"]+"|[\[\],|?]))+\s*$"""}
 """The words of a type. A pattern can't express how they may be combined."""
 
@@ -38,6 +38,9 @@ MOST_EXTRAS: Final = 100
 MOST_EXAMPLES: Final = 100
 MOST_CASES: Final = 10_000
 MOST_TAGS: Final = 50
+MOST_TOKENS: Final = 10_000_000
+"""Of a history: more than any model takes."""
+MOST_TURNS: Final = 100_000
 
 IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -54,7 +57,7 @@ def form_of(value: Any) -> str:
     return LONG if isinstance(value, dict) else SHORT
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
@@ -72,7 +75,7 @@ Identifier: TypeAlias = Annotated[str, Field(pattern=IDENTIFIER, max_length=64)]
 Names: TypeAlias = Annotated[
     list[str],
     Field(min_length=1, max_length=MOST_NAMES),
-    BeforeValidator(_as_list),
+    BeforeValidator(as_list),
     WithJsonSchema(
         {
             "anyOf": [
@@ -103,7 +106,7 @@ ErrorCode: TypeAlias = Literal[
 ]  # fmt: skip
 RunErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
-    "reply_cut_off", "refused", "filtered",
+    "reply_cut_off", "refused", "filtered", "content_refused",
     "expression_error", "assertion_failed", "run_timeout", "parallel_writes", "budget_exceeded",
 ]  # fmt: skip
 

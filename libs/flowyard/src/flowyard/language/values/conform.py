@@ -7,10 +7,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, assert_never
 
+from flowyard.exact_json import MOST_LEVELS
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.values.limits import limit_fault, read_date, read_datetime
+from flowyard.language.values.messages import read_message
 from flowyard.language.values.types import (
     DATE,
     Choice,
@@ -26,7 +29,6 @@ from flowyard.language.values.types import (
     type_of,
 )
 
-_MAX_DEPTH: Final = 100
 _MAX_INT_BITS: Final = 1024
 _MAX_SHOWN: Final = 60
 _MAX_HINTS: Final = 20
@@ -113,6 +115,8 @@ class _Conforming:
                 return self.bounded(value, path)
             case "float", int() | float() if not isinstance(value, bool):
                 return self.finite(value, path)
+            case "message", Mapping():
+                return self.message(value, path)
             case "any", _:
                 return self.json_only(value, path)
             case _:
@@ -122,7 +126,7 @@ class _Conforming:
     def choice(self, kind: Choice, values: tuple[str, ...], value: Any, path: _Path) -> Any:
         if not isinstance(value, str):
             self.mismatch(kind, value, path)
-        elif value not in values:
+        elif value not in _set_of(values):
             hint = f" ({suggest(value, values, 'values')})" if len(self.problems) < _MAX_HINTS else ""
             self.report(path, f"{_shown(value)} isn't one of its values{hint}")
         return value
@@ -133,6 +137,15 @@ class _Conforming:
         except ValueError as error:
             self.report(path, f"{_shown(value)} {error}")
             return value
+
+    def message(self, value: Mapping[Any, Any], path: _Path) -> Any:
+        def report(steps: tuple[str | int, ...], problem: str) -> None:
+            at = path
+            for step in steps:
+                at = (at, step)  # type: ignore[assignment]  # one of the two kinds of pairs
+            self.report(at, problem)
+
+        return self.json_only(read_message(value, report), path)
 
     def text(self, value: str, path: _Path) -> str:
         """Reports what JSON can contain (`"\\ud800"`), and files, terminals and Postgres can't."""
@@ -155,8 +168,8 @@ class _Conforming:
         return number
 
     def json_only(self, value: Any, path: _Path, depth: int = 0) -> Any:
-        if depth > _MAX_DEPTH:
-            self.report(f"{_shown_path(path)[:60]}…", f"nests deeper than {_MAX_DEPTH} levels")
+        if depth > MOST_LEVELS:
+            self.report(f"{_shown_path(path)[:60]}…", f"nests deeper than {MOST_LEVELS} levels")
             return None
         match value:
             case None | bool():
@@ -232,6 +245,11 @@ def _shown_path(path: _Path) -> str:
 
 def _named(character: str) -> str:
     return "the character U+0000" if character == "\0" else "half of a surrogate pair"
+
+
+@lru_cache(maxsize=256)
+def _set_of(values: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(values)
 
 
 def _shown(value: str | float) -> str:

@@ -278,7 +278,8 @@ class _Evaluator:
         if isinstance(sign, ast.Add) and any(isinstance(a, kind) and isinstance(b, kind) for kind in (str, list)):
             if len(a) + len(b) > MAX_MADE:
                 raise EvaluationError(f"a value has more than {MAX_MADE:,} parts in '{self.text}'")
-            self._count_read(a, b)
+            self._count_read(a)
+            self._count_read(b)
             return a + b
         try:
             result = _ARITHMETIC[type(sign)](self._number(a, left), self._number(b, right))
@@ -343,9 +344,9 @@ class _Evaluator:
         if isinstance(value, str):
             self._count_read(value)
 
-    def _count_read(self, *values: str | list[Any]) -> None:
+    def _count_read(self, value: str | list[Any]) -> None:
         # An item of a list takes the time of ten characters.
-        self.read += sum(len(value) if isinstance(value, str) else 10 * len(value) for value in values)
+        self.read += len(value) if isinstance(value, str) else 10 * len(value)
         if self.read > MAX_READ:
             raise EvaluationError(f"more than {MAX_READ:,} characters are read in '{self.text}'")
 
@@ -357,10 +358,12 @@ def _uncounted(_value: Any) -> None:
 def equal(a: Any, b: Any, count: Callable[[Any], None] = _uncounted) -> bool:
     """Equality, without Python's `True == 1`, also inside lists and mappings. `count`: called for each comparison."""
     count(a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(equal(x, y, count) for x, y in zip(a, b, strict=True))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key], count) for key in a)
-    if isinstance(a, bool) is not isinstance(b, bool):
-        return False
-    return bool(a == b)
+    if isinstance(a, (list, dict)):
+        return _equal_items(a, b, count)
+    return isinstance(a, bool) is isinstance(b, bool) and bool(a == b)
+
+
+def _equal_items(a: list[Any] | dict[str, Any], b: Any, count: Callable[[Any], None]) -> bool:
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(equal(x, y, count) for x, y in zip(a, b, strict=True))
+    return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[key], b[key], count) for key in a)

@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, assert_never
 
 from flowyard.language.values.limits import whole
-from flowyard.language.values.types import ANY, Choice, DictOf, Limited, ListOf, Nullable, ObjectOf, Simple, Type, core
+from flowyard.language.values.types import (
+    ANY,
+    STR,
+    Choice,
+    DictOf,
+    Limited,
+    ListOf,
+    Nullable,
+    ObjectOf,
+    Simple,
+    Type,
+    core,
+)
 
 
 def json_schema(kind: Type, description: str | None = None) -> dict[str, Any]:
@@ -21,6 +33,8 @@ def _schema(kind: Type) -> dict[str, Any]:
             return {}
         case Simple("date" | "datetime" as name):
             return {"type": "string", "format": "date" if name == "date" else "date-time"}
+        case Simple("message"):
+            return object_schema({"role": (Choice(("system", "user", "assistant")), None), "content": (STR, None)})
         case Simple(name):
             return {"type": {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}[name]}
         case Choice(values):
@@ -52,7 +66,9 @@ def property_names(schema: Any) -> Iterator[str]:
     """The names of all properties in a JSON Schema, at any depth."""
     match schema:
         case dict():
-            yield from schema.get("properties") or ()
+            properties = schema.get("properties")
+            # In a schema of a caller's, it may be anything.
+            yield from properties if isinstance(properties, dict) else ()
             for inner in schema.values():
                 yield from property_names(inner)
         case list():

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.language.problems import Severity, suggest
+from flowyard.language.values.messages import FIELD_TYPES
 from flowyard.language.values.types import (
     ANY,
     STR,
@@ -47,6 +48,11 @@ def step_type(kind: Type, step: PathStep, offset: int) -> Type | Finding:
             return step_type(inner, step, offset)
         case Simple("any") | ObjectOf(None):
             return ANY
+        case Simple("message") if isinstance(step, str):
+            known = FIELD_TYPES.get(step)
+            return known or Finding(
+                "unknown-field", f"a message has no '{step}'", offset, suggest(step, FIELD_TYPES, "fields")
+            )
         case ObjectOf(fields) if isinstance(step, str):
             field = (fields or {}).get(step)
             if field:

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, TypeAlias, assert_never, get_args
 
 from flowyard.language.problems import did_you_mean
 
-SimpleName: TypeAlias = Literal["str", "int", "float", "bool", "date", "datetime", "any"]
+TextFormat: TypeAlias = Literal["workflow"]
+SimpleName: TypeAlias = Literal["str", "int", "float", "bool", "date", "datetime", "message", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """A number between `least` and `most`, a list with so many elements, or a text that fits `pattern` as a whole."""
+    """A number between `least` and `most`, a list with so many elements, or a text that fits `pattern` as a whole.
+
+    `format`: of what a model writes as the text; other values aren't checked for it.
+    """
 
     inner: Type
     least: float | None = None
     most: float | None = None
     pattern: str | None = None
+    format: TextFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,10 @@ BOOL: Final = Simple("bool")
 ANY: Final = Simple("any")
 DATE: Final = Simple("date")
 DATETIME: Final = Simple("datetime")
+MESSAGE: Final = Simple("message")
+"""Of a conversation, as in OpenAI's chat format: see `values/messages.py`."""
 
-NAMES: Final = ("str", "int", "float", "bool", "date", "datetime", "dict", "list", "object", "any")
+NAMES: Final = ("str", "int", "float", "bool", "date", "datetime", "dict", "list", "object", "message", "any")
 _SYNONYMS: Final = {
     "string": "str", "text": "str", "integer": "int", "number": "float", "double": "float", "decimal": "float",
     "boolean": "bool", "array": "list", "map": "dict", "mapping": "dict", "json": "any", "tuple": "list", "set": "list",
@@ -85,7 +92,8 @@ _SYNONYMS: Final = {
 }  # fmt: skip
 _TOKEN: Final = re.compile(r"\s*('[^']+'|\"[^\"]+\"|[A-Za-z_]\w*|[\[\],|?]|\S)")
 _KNOWN_TYPES: Final = (
-    "types: str, int, float, bool, date, datetime, dict, list, list[str], dict[str, int], object, any, 'a' | 'b', "
+    "types: str, int, float, bool, date, datetime, dict, list, list[str], dict[str, int], object, message, any, "
+    "'a' | 'b', "
     "and 'T | null'"
 )
 _MAX_LENGTH: Final = 2_000
@@ -284,6 +292,11 @@ def accepts(target: Type, source: Type) -> bool:
         case (ListOf(expected), ListOf(given)) | (DictOf(expected), DictOf(given)):
             return accepts(expected, given)
         case (ObjectOf(None), DictOf() | ObjectOf()) | (DictOf(), ObjectOf(None)):
+            return True
+        case (Simple("message"), ObjectOf(None) | DictOf(Simple("any"))) | (
+            ObjectOf(None) | DictOf(Simple("any")),
+            Simple("message"),
+        ):
             return True
         case ObjectOf(wanted_fields), ObjectOf(given_fields):
             return given_fields is None or _accepts_fields(wanted_fields or {}, given_fields)

@@ -56,7 +56,7 @@ def upgrade() -> None:
     # A function, since it belongs to the schema: whoever empties tables keeps it.
     op.execute(f"CREATE FUNCTION installation_id() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT '{uuid4()}'$$")
     op.execute("DROP FUNCTION claim_runs(text, integer, interval)")
-    for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql", "0003_caller_of_key.sql"):
+    for name in ("0003_claim_runs.sql", "0003_claim_runs_of_old_executors.sql"):
         op.execute((Path(__file__).parent / name).read_text())
 
 

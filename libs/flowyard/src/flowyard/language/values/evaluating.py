@@ -1,0 +1,24 @@
+"""Evaluates what documents write as a value: templates and `{expr: …}` at any depth, and plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowyard.language.values.expressions import Expression, Iterations
+from flowyard.language.values.templates import Lookup, Template
+
+
+def evaluated(value: Any, lookup: Lookup, iterations: Iterations) -> Any:
+    """`value`: a Template, an Expression, a plain value, or a list or mapping of such. Raises EvaluationError."""
+    match value:
+        case Template():
+            return value.value(lookup)
+        case Expression():
+            return value.value(lookup, iterations)
+        case Mapping():
+            return {name: evaluated(inner, lookup, iterations) for name, inner in value.items()}
+        case list():
+            return [evaluated(inner, lookup, iterations) for inner in value]
+        case _:
+            return value

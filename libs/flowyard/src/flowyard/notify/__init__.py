@@ -1,0 +1,1 @@
+"""Sends notifications of runs that have ended to their receivers, by webhooks. Its door is `sender`."""

@@ -1,0 +1,24 @@
+"""Looks at a workflow that somebody is writing, without applying it."""
+
+from __future__ import annotations
+
+from flowyard.access import Caller
+from flowyard.api.drafts import DraftRequest, DraftView
+from flowyard.drafts.cost import known_prices
+from flowyard.drafts.view import draft_view
+from flowyard.threads import in_daemon_thread
+from flowyard_registry.apply import installation_of
+from flowyard_registry.parts import RegistryParts
+
+
+async def look_at_draft(parts: RegistryParts, request: DraftRequest, caller: Caller) -> bytes:
+    """The JSON of a DraftView. Raises TooBusy."""
+    installation, prices = await installation_of(parts, caller), known_prices(parts.settings.prices)
+    # Not among the other checks: tests may take seconds, and nobody who applies a document has to wait for them.
+    async with parts.drafts.turn():
+        return await in_daemon_thread(lambda: _encoded(draft_view(request.text, request.last, installation, prices)))
+
+
+def _encoded(view: DraftView) -> bytes:
+    """Beside the event loop, too: there may be a thousand nodes and tests."""
+    return view.model_dump_json().encode()
