@@ -150,8 +150,8 @@ async def test_a_full_queue_takes_no_more_until_there_is_room(visitor: Visitor, 
     model.replies = {"Greet all.": Hang()}
     path, inputs = "/v1/workflows/narrow/runs", {"name": "all"}
     run_ids: list[str] = []
-    # A gateway may refuse a run a little early: it counts the queue twice a second, and adds each run that it has
-    # admitted since, also those that have begun.
+    # A gateway may refuse a run a little early: it adds the runs that it has admitted since it last counted the queue,
+    # also those that have begun.
     while (await visitor.status())["queue"]["queued"] < QUEUE_LIMIT:
         response = await visitor.post(path, inputs=inputs)
         if response.status_code == 202:

@@ -112,8 +112,9 @@ async def start(
     `receivers`: of its end, besides those of the document. `sent_at`: of an event that may come late.
     """
     run = _run(live, inputs, run_id, depth, receivers)
-    await control.queue.enter()
-    first = await control.deliveries.start(replace(delivery, outcome="started", run_id=run_id), run, sent_at=sent_at)
+    started = replace(delivery, outcome="started", run_id=run_id)
+    async with control.queue.room():
+        first = await control.deliveries.start(started, run, sent_at=sent_at)
     if first is None:
         raise StaleTrigger
     if first.id == delivery.id:
@@ -134,9 +135,9 @@ async def start_again(
 ) -> Delivered:
     """As `start`, for a delivery that somebody replays: it is no copy of another one."""
     run = _run(live, inputs, run_id, 0, receivers)
-    await control.queue.enter()
-    if not await control.deliveries.replay(replace(delivery, outcome="started", run_id=run_id), run, by=by):
-        raise StaleTrigger
+    async with control.queue.room():
+        if not await control.deliveries.replay(replace(delivery, outcome="started", run_id=run_id), run, by=by):
+            raise StaleTrigger
     return _started(control, run, delivery)
 
 

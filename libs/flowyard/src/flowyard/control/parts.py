@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,28 +33,55 @@ _RETRY_AFTER_S: Final = 2.0
 class QueueGate:
     """Counts the queued runs at most every `seconds`, and adds the runs that it has admitted since.
 
-    Several processes together may admit a few more than `limit`: those that they admit within `seconds`.
+    Those may have begun already, so it counts at most every `seconds_if_full` when the queue seems full. Several
+    processes together may admit a few more than `limit`: those that they admit between two counts.
     """
 
-    def __init__(self, measures: QueueMeasures, *, limit: int, seconds: float = 0.5) -> None:
+    def __init__(
+        self, measures: QueueMeasures, *, limit: int, seconds: float = 0.5, seconds_if_full: float = 0.05
+    ) -> None:
         self._measures = measures
         self._limit = limit
         self._seconds = seconds
+        self._seconds_if_full = seconds_if_full
         self._queued = 0
-        self._until = 0.0
+        self._entering = 0
+        self._entered = 0
+        self._counted_at = -math.inf
         self._counting = asyncio.Lock()
 
-    async def enter(self) -> None:
-        """Admits one run. Raises QueueFull."""
-        clock = asyncio.get_running_loop().time
-        if clock() >= self._until:
+    @asynccontextmanager
+    async def room(self) -> AsyncIterator[None]:
+        """Admits one run, which has to be stored within this block. Raises QueueFull."""
+        if self._is_outdated:
             async with self._counting:
-                if clock() >= self._until:
-                    self._queued = await self._measures.queued(self._limit)
-                    self._until = clock() + self._seconds
-        if self._queued >= self._limit:
+                if self._is_outdated:
+                    await self._count()
+        if self._is_full:
             raise QueueFull(limit=self._limit, retry_after=_RETRY_AFTER_S)
-        self._queued += 1
+        self._entering += 1
+        try:
+            yield
+        finally:
+            self._entering -= 1
+            self._entered += 1
+            self._queued += 1
+
+    @property
+    def _is_full(self) -> bool:
+        return self._queued + self._entering >= self._limit
+
+    @property
+    def _is_outdated(self) -> bool:
+        age = asyncio.get_running_loop().time() - self._counted_at
+        return age >= (self._seconds_if_full if self._is_full else self._seconds)
+
+    async def _count(self) -> None:
+        before = self._entered
+        queued = await self._measures.queued(self._limit)
+        # Runs that were stored meanwhile may be counted twice, rather than not at all.
+        self._queued = queued + self._entered - before
+        self._counted_at = asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,11 +119,11 @@ async def _submit(control: Control, submission: Submission, current: Current, ru
         on_finish=(*workflow.on_finish, *submission.on_finish),
         **idempotency_columns(control, workflow, submission.idempotency),
     )
-    await control.queue.enter()
-    if submission.stream:
-        await announce_follower(control, run_id)
-    # Saved first: a lost message is made up for by a poll, a lost row is not.
-    added = await control.runs.add_current(run, by=submission.by)
+    async with control.queue.room():
+        if submission.stream:
+            await announce_follower(control, run_id)
+        # Saved first: a lost message is made up for by a poll, a lost row is not.
+        added = await control.runs.add_current(run, by=submission.by)
     if added is not None and added[1]:
         announce(control, run)
     return added
@@ -149,8 +149,8 @@ async def enqueue(
 
     `steps_before`: it copies the steps of its origin that ended before event `seq`; `steps`: or just these.
     """
-    await control.queue.enter()
-    run_id, is_new = await control.runs.add(run, steps_before=steps_before, steps=steps, by=by)
+    async with control.queue.room():
+        run_id, is_new = await control.runs.add(run, steps_before=steps_before, steps=steps, by=by)
     if is_new:
         announce(control, run)
     return run_id, is_new

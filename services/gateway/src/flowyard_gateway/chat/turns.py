@@ -176,7 +176,6 @@ async def add_turn(parts: GatewayParts, model: ChatModel, call: ChatCall, sessio
     changed. Raises as `begin`.
     """
     run, new = await _run_of(parts, model, call, session, run_id)
-    await parts.control.queue.enter()
     turn = NewTurn(
         session,
         new,
@@ -186,11 +185,12 @@ async def add_turn(parts: GatewayParts, model: ChatModel, call: ChatCall, sessio
         replaces=call.replaces,
         about=call.about,
     )
-    if call.stream:
-        await announce_follower(parts.control, run_id)
-    # Saved first: a lost message is made up for by a poll, a lost row is not.
-    if not await parts.chats.add_turn(turn, run, by=call.by):
-        return False
+    async with parts.control.queue.room():
+        if call.stream:
+            await announce_follower(parts.control, run_id)
+        # Saved first: a lost message is made up for by a poll, a lost row is not.
+        if not await parts.chats.add_turn(turn, run, by=call.by):
+            return False
     announce(parts.control, run)
     return True
 
