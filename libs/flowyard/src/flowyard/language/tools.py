@@ -1,0 +1,109 @@
+"""What documents know of tools: what each is and may do, and which of them a node may use, with what. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal, TypeAlias
+
+Effect: TypeAlias = Literal["reads", "writes", "runs", "network"]
+"""What a tool does outside of its arguments and its result: `reads` files or data of the installation, `writes` them,
+`runs` programs, or sends something over the `network`. A tool without effects computes, and no more.
+"""
+OnToolError: TypeAlias = Literal["continue", "fail"]
+Answer: TypeAlias = Literal["allow", "document", "deny"]
+"""What an installation says of a tool. `document`: each document decides for itself."""
+
+NEEDS_PERMISSION: Final[frozenset[Effect]] = frozenset({"writes", "runs", "network"})
+"""Who has one of these effects is denied until the installation or the document allows it."""
+MOST_ROUNDS: Final = 8
+"""Replies of a model that may call tools, in one step, unless the document says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFacts:
+    """A tool, as documents and models know it. `parameters`: the JSON Schema of its arguments, an object.
+
+    `guarded`: the argument, a text, that patterns of permissions are compared with; None: it has none.
+    `once`: a call whose outcome is unknown is never made again.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    effects: frozenset[Effect] = frozenset()
+    guarded: str | None = None
+    once: bool = False
+
+    @property
+    def needs_permission(self) -> bool:
+        return bool(self.effects & NEEDS_PERMISSION)
+
+    @property
+    def wire_name(self) -> str:
+        """The name for models: providers take no dots."""
+        return wire_name(self.name)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The schemas of its arguments, by name."""
+        properties: Mapping[str, Any] = self.parameters.get("properties") or {}
+        return properties
+
+    @property
+    def required(self) -> Collection[str]:
+        required: Collection[str] = self.parameters.get("required") or ()
+        return required
+
+
+def wire_name(name: str) -> str:
+    return name.replace(".", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool of a node, and what the document permits.
+
+    `allow`: patterns, of which one must match; None: it says nothing; empty: everything is allowed.
+    `deny`: patterns that no call may match.
+    """
+
+    name: str
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRules:
+    """What an installation says of tools: answers by patterns of names. The first pattern that matches decides."""
+
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+
+    def answer(self, name: str) -> Answer:
+        return next((answer for pattern, answer in self.answers.items() if matches(name, pattern)), "document")
+
+
+NO_RULES: Final = ToolRules()
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Whether the text is as the pattern, in which `*` stands for any characters and nothing else is special."""
+    return fnmatchcase(text, pattern.replace("[", "[[]").replace("?", "[?]"))
+
+
+def why_denied(tool: ToolFacts, use: ToolUse, rules: ToolRules, arguments: Mapping[str, Any]) -> str | None:
+    """Why this call isn't permitted; None: it is."""
+    answer = rules.answer(tool.name)
+    if answer == "deny":
+        return f"the installation denies {tool.name}"
+    if use.allow is None and tool.needs_permission and answer != "allow":
+        return f"the workflow doesn't allow {tool.name}"
+    if tool.guarded is None:
+        return None
+    guarded = str(arguments.get(tool.guarded, ""))
+    if any(matches(guarded, pattern) for pattern in use.deny):
+        return f"the workflow denies {tool.name} this '{tool.guarded}'"
+    if use.allow and not any(matches(guarded, pattern) for pattern in use.allow):
+        return f"the workflow allows {tool.name} no such '{tool.guarded}'"
+    return None

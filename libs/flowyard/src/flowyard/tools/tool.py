@@ -1,0 +1,74 @@
+"""What a tool is, and what a call of it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from flowyard.language.tools import ToolFacts
+
+Outcome: TypeAlias = Literal["ok", "failed", "timeout", "denied", "invalid_arguments", "unknown_tool", "unknown"]
+"""How a call has ended. `unknown`: its executor was lost while it was made, and it may not be made again."""
+
+SECONDS: Final = 30.0
+RESULT_CHARACTERS: Final = 20_000
+"""Of a result that a model gets. The whole is kept with the run, up to MOST_CHARACTERS."""
+MOST_CHARACTERS: Final = 1_000_000
+ARGUMENTS_CHARACTERS: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """What a tool is told of its call. `key`: the same whenever the same call is made again, so that its effect can be
+    had once. `now`: when the call was made, with a time zone.
+    """
+
+    key: str
+    now: datetime
+
+
+Run: TypeAlias = Callable[[Mapping[str, Any], ToolContext], Awaitable[Any]]
+"""Takes arguments that fit the tool's schema. Returns what JSON can hold. Raises ToolFailed."""
+
+
+class ToolFailed(Exception):
+    """A tool couldn't do what was asked. The text is for the model, or for the person who reads the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """`seconds`: that a call may take. `result_characters`: of its result, as JSON or text, that a model gets."""
+
+    facts: ToolFacts
+    run: Run
+    seconds: float = SECONDS
+    result_characters: int = RESULT_CHARACTERS
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call has come to: `value`, of JSON, or `error`, why it failed. `outcome`: see Outcome."""
+
+    value: Any = None
+    error: str | None = None
+    outcome: Outcome = "ok"
+
+    @classmethod
+    def failed(cls, error: str, outcome: Outcome = "failed") -> ToolResult:
+        return cls(None, error, outcome)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {"value": self.value} if self.outcome == "ok" else {"error": self.error, "outcome": self.outcome}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> ToolResult:
+        """The reverse of `data`."""
+        return cls(data["value"]) if "value" in data else cls(None, data["error"], data["outcome"])
