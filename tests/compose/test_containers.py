@@ -16,7 +16,7 @@ SERVERS = ("postgres", "nats", "registry", "executor", "gateway", "dashboard", "
 OPEN = {"gateway", "dashboard", "mlflow", "prometheus"}
 HEALTHY_WITHIN_S = 90
 BASE = "python:3.13-slim-trixie"
-MOST_MB = {"registry": 160, "gateway": 100, "dashboard": 100, "executor": 400}
+MOST_MB = {"registry": 100, "gateway": 100, "dashboard": 100, "executor": 400}
 """Above the image of Python."""
 SECRETS = "flowyard/secrets:1"
 TOOLS = "pip pip3 uv uvx gcc cc g++ make ld npm node curl git"

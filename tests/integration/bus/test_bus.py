@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
-from flowyard.bus.messages import KeyChanged, RunTokens, WorkQueued
+from flowyard.bus.messages import DraftTestResults, DraftTests, KeyChanged, RunTokens, WorkQueued
 from support.waiting import eventually
 
 RUN = UUID("01990000-0000-7000-8000-000000000001")
@@ -209,3 +209,33 @@ async def test_a_doorbell_rings_with_each_message(bus: Bus) -> None:
         for _ in range(3):
             bus.publish(WorkQueued())
             await asyncio.wait_for(bell.wait(), 1)
+
+
+async def test_a_request_is_answered_by_one_of_those_who_receive_it(bus: Bus) -> None:
+    received: list[str] = []
+
+    async def answer(message: DraftTests) -> DraftTestResults:
+        received.append(message.document)
+        return DraftTestResults(faults=[[message.document]])
+
+    async with (
+        bus.subscribe(subjects.DRAFT_TESTS, DraftTests, answer, queue="executors"),
+        bus.subscribe(subjects.DRAFT_TESTS, DraftTests, answer, queue="executors"),
+    ):
+        for name in ("one", "two"):
+            results = await bus.request(DraftTests(document=name), DraftTestResults, within_s=10)
+            assert results == DraftTestResults(faults=[[name]])
+    assert received == ["one", "two"]
+
+
+async def test_a_request_that_nobody_receives_has_no_answer(bus: Bus) -> None:
+    # At once: an hour would exceed the time of this test.
+    assert await bus.request(DraftTests(document="d"), DraftTestResults, within_s=3600) is None
+
+
+async def test_a_request_whose_receiver_fails_has_no_answer(bus: Bus) -> None:
+    async def fail(_message: DraftTests) -> DraftTestResults:
+        raise ValueError("broken")
+
+    async with bus.subscribe(subjects.DRAFT_TESTS, DraftTests, fail):
+        assert await bus.request(DraftTests(document="d"), DraftTestResults, within_s=0.2) is None

@@ -13,7 +13,16 @@ import pytest
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
-from flowyard.bus.messages import KeyChanged, RunControl, RunEvents, RunTokens, WorkflowChanged, WorkQueued
+from flowyard.bus.messages import (
+    DraftTestResults,
+    DraftTests,
+    KeyChanged,
+    RunControl,
+    RunEvents,
+    RunTokens,
+    WorkflowChanged,
+    WorkQueued,
+)
 from flowyard.bus.subjects import PERMISSIONS, READER, SENDER
 from integration.bus.server import NatsServer
 from support.waiting import eventually
@@ -63,6 +72,24 @@ async def test_services_reach_each_other_with_nothing_but_their_own_permissions(
                 bus[sender].publish(message)
                 await asyncio.wait_for(bell.wait(), 1)
     assert dropped == []
+
+
+async def test_only_the_registry_has_drafts_tested_and_an_executor_answers(guarded_nats: NatsServer) -> None:
+    async def answer(message: DraftTests) -> DraftTestResults:
+        return DraftTestResults(faults=[[message.document]])
+
+    dropped: list[tuple[str, str]] = []
+    async with (
+        open_bus(_url(guarded_nats, "executor"), name="executor") as executor,
+        open_bus(_url(guarded_nats, "registry"), name="registry") as registry,
+        open_bus(_url(guarded_nats, "gateway"), name="gateway", on_drop=lambda *drop: dropped.append(drop)) as gateway,
+    ):
+        await eventually(lambda: executor.connected and registry.connected and gateway.connected)
+        async with executor.subscribe(subjects.DRAFT_TESTS, DraftTests, answer):
+            results = await registry.request(DraftTests(document="a"), DraftTestResults, within_s=10)
+            assert results == DraftTestResults(faults=[["a"]])
+            gateway.publish(DraftTests(document="b"))
+            await eventually(lambda: dropped == [("not_permitted", "any")])
 
 
 async def test_what_a_service_may_not_use_is_refused_counted_and_logged(

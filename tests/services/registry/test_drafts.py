@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
+import pytest
 
 from flowyard.tasks import cancel
 from services.registry.test_workflows import HAIKU, problem
+from support.draft_testing import serving_draft_tests
 
 ENDLESS = """\
 flow: {name: endless}
@@ -25,6 +28,12 @@ tests:
 TESTS = "tests:\n  - {name: writes, inputs: {topic: rain}, replies: {write: Drops}, expect: {outputs: {poem: Drops}}}\n"
 
 
+@pytest.fixture
+async def tester(nats_url: str) -> AsyncIterator[None]:
+    async with serving_draft_tests(nats_url):
+        yield
+
+
 def reply(document: str) -> str:
     return f"Here:\n```yaml\n{document}```"
 
@@ -33,6 +42,7 @@ async def draft(client: httpx.AsyncClient, text: str, last: str | None = None) -
     return await client.post("/v1/drafts", json={"text": text, "last": last})
 
 
+@pytest.mark.usefixtures("tester")
 async def test_a_draft_is_checked_and_its_tests_are_run_and_nothing_is_applied(client: httpx.AsyncClient) -> None:
     response = await draft(client, reply(HAIKU + TESTS), reply(HAIKU))
     assert response.status_code == 200
@@ -41,6 +51,27 @@ async def test_a_draft_is_checked_and_its_tests_are_run_and_nothing_is_applied(c
     assert shown["tests"] == [{"name": "writes", "passed": True, "faults": []}]
     assert shown["difference"].startswith("--- before\n+++ now\n")
     assert (await client.get("/v1/workflows")).json()["items"] == []
+
+
+async def test_a_draft_is_shown_without_its_tests_while_there_is_no_executor(client: httpx.AsyncClient) -> None:
+    shown = (await draft(client, reply(HAIKU + TESTS))).json()
+    assert (shown["valid"], shown["name"]) == (True, "haiku")
+    assert shown["tests"] == [{"name": "writes", "passed": None, "faults": []}]
+    assert shown["remarks"] == ["the tests weren't run: no executor answered"]
+
+
+@pytest.mark.usefixtures("tester")
+async def test_all_that_is_wrong_with_many_tests_is_bounded(client: httpx.AsyncClient) -> None:
+    fields = ", ".join(f"f{number}: x" for number in range(12))
+    state = "".join(f"    f{number}: {{type: str, default: '{'y' * 900}'}}\n" for number in range(12))
+    cases = "".join(f"  - {{name: t{number}, expect: {{outputs: {{{fields}}}}}}}\n" for number in range(400))
+    flow = "flow: {name: wrong}\nstate:\n  fields:\n"
+    nodes = "nodes:\n  - {id: keep, set: {f0: z}}\n"
+    tests = (await draft(client, f"{flow}{state}{nodes}tests:\n{cases}")).json()["tests"]
+    assert [test["passed"] for test in tests] == [False] * 400
+    assert len(tests[0]["faults"]) == 11
+    assert tests[0]["faults"][-1] == "and 2 more"
+    assert tests[-1]["faults"] == ["what is wrong isn't shown: too much is wrong with the tests before it"]
 
 
 async def test_a_draft_is_checked_as_the_installation_would(client: httpx.AsyncClient) -> None:
@@ -54,6 +85,7 @@ async def test_a_request_without_a_text_is_refused(client: httpx.AsyncClient) ->
     assert problem(await client.post("/v1/drafts", json={})) == (422, "invalid_request")
 
 
+@pytest.mark.usefixtures("tester")
 async def test_drafts_with_long_tests_keep_nobody_from_applying_documents(client: httpx.AsyncClient) -> None:
     drafts = [asyncio.create_task(draft(client, ENDLESS)) for _ in range(3)]
     try:

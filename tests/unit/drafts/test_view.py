@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flowyard.api.drafts import DraftView
+from flowyard.drafts.check import checked_document
 from flowyard.drafts.cost import known_prices
-from flowyard.drafts.view import draft_view
+from flowyard.drafts.view import draft_view, read_draft
 from flowyard.language.installation import ANY
 from flowyard.llm.own_prices import NO_PRICES
 
@@ -19,7 +20,9 @@ tests:
 
 
 def view(text: str, last: str | None = None) -> DraftView:
-    return draft_view(text, last, ANY, known_prices(NO_PRICES))
+    draft = read_draft(text, last, ANY)
+    tests = checked_document(draft.to_test, ANY).test_faults if draft.to_test is not None else []
+    return draft_view(draft, tests, known_prices(NO_PRICES))
 
 
 def reply(document: str) -> str:
@@ -64,6 +67,13 @@ def test_a_document_without_tests_has_a_remark() -> None:
     shown = view(HAIKU.partition("tests:")[0])
     assert (shown.valid, shown.passed) == (True, False)
     assert "no tests" in shown.remarks[0]
+
+
+def test_tests_that_nobody_ran_are_shown_with_why() -> None:
+    shown = draft_view(read_draft(HAIKU, None, ANY), None, known_prices(NO_PRICES))
+    assert (shown.valid, shown.passed, shown.untested) == (True, False, True)
+    assert [(test.name, test.passed) for test in shown.tests] == [("writes", None)]
+    assert shown.remarks == ["the tests weren't run: no executor answered"]
 
 
 def test_several_documents_are_not_checked() -> None:

@@ -17,6 +17,7 @@ from flowyard.bus import subjects
 from flowyard.bus.doorbell import Doorbell, doorbell
 from flowyard.bus.messages import ModelHeld, RunControl, RunFollowed, WorkQueued
 from flowyard.drafts.check import document_checks
+from flowyard.drafts.testing import serve_draft_tests
 from flowyard.durable.attempt import AttemptParts
 from flowyard.durable.clock import DatabaseClock
 from flowyard.graph.compile import Graphs
@@ -93,6 +94,7 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
         parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, partial(_ring_for_own, parts, cancelled)),
         parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.followers.receive),
         parts.bus.subscribe(subjects.MODELS_HELD, ModelHeld, parts.holds.receive),
+        serve_draft_tests(parts.bus, parts.settings.installation),
     ):
         await _run_loops(parts, bell, cancelled, executor_app(parts))
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from flowyard.access import Caller
 from flowyard.api.drafts import DraftRequest, DraftView
 from flowyard.drafts.cost import known_prices
-from flowyard.drafts.view import draft_view
+from flowyard.drafts.testing import run_draft_tests
+from flowyard.drafts.view import draft_view, read_draft
 from flowyard.threads import in_daemon_thread
 from flowyard_registry.apply import installation_of
 from flowyard_registry.parts import RegistryParts
+
+log = logging.getLogger(__name__)
 
 
 async def look_at_draft(parts: RegistryParts, request: DraftRequest, caller: Caller) -> bytes:
@@ -16,7 +21,12 @@ async def look_at_draft(parts: RegistryParts, request: DraftRequest, caller: Cal
     installation, prices = await installation_of(parts, caller), known_prices(parts.settings.prices)
     # Not among the other checks: tests may take seconds, and nobody who applies a document has to wait for them.
     async with parts.drafts.turn():
-        return await in_daemon_thread(lambda: _encoded(draft_view(request.text, request.last, installation, prices)))
+        draft = await in_daemon_thread(lambda: read_draft(request.text, request.last, installation))
+        document = draft.to_test
+        tests = await run_draft_tests(parts.bus, document) if document is not None else []
+        if tests is None:
+            log.warning("the tests of a draft weren't run: no executor answered")
+        return await in_daemon_thread(lambda: _encoded(draft_view(draft, tests, prices)))
 
 
 def _encoded(view: DraftView) -> bytes:

@@ -16,7 +16,6 @@ from flowyard.bus.trigger_stream import TriggerStream
 from flowyard.control.parts import make_control
 from flowyard.export.addresses import MLFLOW, OTLP, OtelSettings, read_otel
 from flowyard.export.relay import EventRelay, RelayParts
-from flowyard.no_telemetry import forbid_telemetry
 from flowyard.service.connections import drop_revoked_keys, open_connections
 from flowyard.service.documents import DocumentCache, Documents
 from flowyard.service.own_name import container_name
@@ -53,8 +52,6 @@ _CHECKS_AT_ONCE: Final = 2
 
 
 def main() -> None:
-    # LangGraph, which runs the tests of documents, brings a client of LangSmith's.
-    forbid_telemetry()
     settings = read_settings(RegistrySettings, sys.argv[1:], program="flowyard-registry", about=ABOUT)
     otel = read_otel(program="flowyard-registry")
     sys.exit(run_service("registry", settings, partial(run_registry, settings, otel=otel)))

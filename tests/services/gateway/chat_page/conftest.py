@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TypeAlias
@@ -17,6 +17,7 @@ from flowyard_registry.main import run_registry
 from flowyard_registry.settings import RegistrySettings
 from services.gateway.chat.conftest import document
 from services.gateway.conftest import Gateway, Starting
+from support.draft_testing import serving_draft_tests
 from support.drafts import HAIKU
 from support.hands import Hands
 from support.queued import apply
@@ -155,11 +156,17 @@ def version(document: str, words: str = "Here it is.") -> str:
 
 
 @asynccontextmanager
-async def with_registry(starting: Starting, database_url: str, nats_url: str) -> AsyncIterator[Gateway]:
+async def with_registry(
+    starting: Starting, database_url: str, nats_url: str, *, runs_tests: bool = True
+) -> AsyncIterator[Gateway]:
+    """`runs_tests`: whether there is an executor for the tests of drafts."""
     ending, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     settings = RegistrySettings.model_validate({"database_url": database_url, "nats_url": nats_url, "port": 0})
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_registry(settings, ending, on_listening=port.set_result))
-        async with starting(registry_url=f"http://127.0.0.1:{await port}") as gateway:
-            yield gateway
+        registry_url = f"http://127.0.0.1:{await port}"
+        async with AsyncExitStack() as opened:
+            if runs_tests:
+                await opened.enter_async_context(serving_draft_tests(nats_url))
+            yield await opened.enter_async_context(starting(registry_url=registry_url))
         ending.set()

@@ -88,6 +88,22 @@ async def test_a_version_is_shown_with_all_that_one_needs_to_know(person: Person
     assert "Changes" not in text
 
 
+async def test_a_version_is_shown_without_an_executor_and_may_be_applied_untested(
+    starting: Starting, database: Database, database_url: str, nats_url: str, hands: Hands
+) -> None:
+    await apply(database, WRITER)
+    key = await key_of(database, "run", "write")
+    async with (
+        with_registry(starting, database_url, nats_url, runs_tests=False) as gateway,
+        logged_in(gateway, key) as person,
+    ):
+        text = await panel(person, await begun(person, hands, version(HAIKU)))
+    assert "valid tests not run haiku" in text
+    assert "the tests weren't run: no executor answered" in text.replace("&#39;", "'")
+    assert "writes about rain not run" in text
+    assert "Apply, though its tests weren't run" in text.replace("&#39;", "'")
+
+
 async def test_more_turns_refine_it_and_show_what_has_changed(person: Person, hands: Hands) -> None:
     chat = await begun(person, hands, version(HAIKU))
     await said(person, hands, chat, "Which language?", "Another language")

@@ -22,7 +22,7 @@ class DraftTest(BaseModel):
     """A test of the document, which was run with canned replies."""
 
     name: str
-    passed: Annotated[bool | None, Field(description="null: it wasn't run, since those before it took too long")]
+    passed: Annotated[bool | None, Field(description="null: it wasn't run")]
     faults: Annotated[list[str], Field(description="Differences from what it expects")]
 
 
@@ -44,7 +44,9 @@ class DraftView(BaseModel):
     name: Annotated[str | None, Field(description="The workflow's name; null if the document isn't valid")] = None
     valid: Annotated[bool, Field(description="Whether it could be applied; its tests may fail")] = False
     problems: Annotated[list[DocumentProblem], Field(description="Errors and warnings, by lines of the document")] = []
-    remarks: Annotated[list[str], Field(description="What else is wrong: no tests, several documents, no end")] = []
+    remarks: Annotated[
+        list[str], Field(description="What else is wrong: no tests, tests that weren't run, several documents, no end")
+    ] = []
     inputs: list[InputField] = []
     graph: Annotated[Graph | None, Field(description="null if the document isn't valid")] = None
     drawing: Annotated[str, Field(description="The graph as text, a line per edge")] = ""
@@ -56,3 +58,8 @@ class DraftView(BaseModel):
     def passed(self) -> bool:
         """Whether the document is valid, has tests, and all of them have passed."""
         return self.valid and bool(self.tests) and all(test.passed for test in self.tests)
+
+    @property
+    def untested(self) -> bool:
+        """Whether it has tests, and none of them was run."""
+        return bool(self.tests) and all(test.passed is None for test in self.tests)

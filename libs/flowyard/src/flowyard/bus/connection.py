@@ -13,7 +13,7 @@ from nats.errors import Error, MaxPayloadError
 from flowyard.bus.backlog import Backlog
 from flowyard.bus.drops import Drops, OnDrop
 from flowyard.bus.link import Link
-from flowyard.bus.messages import Announcement, M, encode
+from flowyard.bus.messages import Announcement, M, decode, encode
 from flowyard.bus.subscription import Handler, Subscription
 from flowyard.tasks import cancel
 
@@ -73,6 +73,16 @@ class Bus:
         """
         self.publish(message)
         await self._flush()
+
+    async def request(self, message: Announcement, kind: type[M], *, within_s: float) -> M | None:
+        """The answer of one of those who receive the message. None: nobody has given one in time, or NATS is away."""
+        client = self.client
+        if client is None:
+            return None
+        with suppress(Error, ValueError):
+            answer = await client.request(message.subject, encode(message), timeout=within_s)
+            return decode(kind, answer.data)
+        return None
 
     @asynccontextmanager
     async def subscribe(

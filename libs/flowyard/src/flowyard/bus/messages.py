@@ -105,6 +105,20 @@ class WorkflowChanged(Announcement):
     name: str
 
 
+class DraftTests(Announcement):
+    """A request: the tests of a document that nobody has applied yet are to be run. An executor answers."""
+
+    pattern: ClassVar = subjects.DRAFT_TESTS
+
+    document: str
+
+
+class DraftTestResults(BusMessage):
+    """The answer. `faults`: of each test that was run, in their order; None: the executor refuses the document."""
+
+    faults: list[list[str]] | None
+
+
 class KeyChanged(Announcement):
     """An API key was revoked or rotated: services drop it from their caches. `id` is no secret."""
 

@@ -18,6 +18,7 @@ RUNS_QUEUED: Final = "flowyard.runs.queued"
 WORKFLOWS_CHANGED: Final = "flowyard.workflows.changed"
 KEYS_CHANGED: Final = "flowyard.keys.changed"
 MODELS_HELD: Final = "flowyard.models.held"
+DRAFT_TESTS: Final = "flowyard.drafts.test"
 
 # To subscribe to, for all runs.
 ANY_RUN_EVENTS: Final = "flowyard.runs.*.events"
@@ -91,6 +92,7 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = {
     "registry": Permissions(
         publish=(
             WORKFLOWS_CHANGED,
+            DRAFT_TESTS,
             *_CHANGES_TO_RUNS,
             PUBLIC_EVENTS,
             *map(stream_api, _STREAM_VERBS),
@@ -104,7 +106,8 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = {
     ),
     "executor": Permissions(
         publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD),
-        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, MODELS_HELD, WORKFLOWS_CHANGED),
+        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, MODELS_HELD, WORKFLOWS_CHANGED, DRAFT_TESTS),
+        answers=True,
     ),
     "gateway": Permissions(
         publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED, KEYS_CHANGED), subscribe=(*_LIVE, KEYS_CHANGED)

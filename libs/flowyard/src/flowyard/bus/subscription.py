@@ -14,9 +14,10 @@ from nats.errors import Error
 
 from flowyard.bus.backlog import Backlog
 from flowyard.bus.drops import Drops
-from flowyard.bus.messages import M, decode
+from flowyard.bus.messages import BusMessage, M, decode, encode
 
-Handler: TypeAlias = Callable[[M], Awaitable[None]]
+Handler: TypeAlias = Callable[[M], Awaitable[BusMessage | None]]
+"""What it returns is sent to whoever has sent the message as a request."""
 
 _MOST_MESSAGES: Final = 4096
 _MOST_BYTES: Final = 8 * 1024 * 1024
@@ -75,7 +76,11 @@ class Subscription(Generic[M]):
             self._drops.add("undecodable", self._kind.__name__, str(error))
             return
         try:
-            await self._handler(message)
+            answer = await self._handler(message)
+            if answer is not None and received.reply:
+                # Without its connection nobody gets the answer: they ask again.
+                with suppress(Error):
+                    await received.respond(encode(answer))
         except Exception:  # noqa: BLE001  # the loop must survive any error of a handler
             _log.exception("bus handler failed", extra={"kind": self._kind.__name__})
             self._drops.add("handler_failed", self._kind.__name__)

@@ -28,10 +28,10 @@ TEST_S: Final = 5.0
 SIZES: Final = SizeLimits(outputs=256 * 1024, state=1024 * 1024)
 """Of what the steps of a test write."""
 FILE: Final = "document"
+NO_TESTS: Final = "the document has no tests: add at least one to 'tests', with canned replies for its prompt nodes"
 _SHOWN: Final = 10
 _LONGEST: Final = 400
 _LONGEST_LINE: Final = 80
-NO_TESTS: Final = "the document has no tests: add at least one to 'tests', with canned replies for its prompt nodes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ class Checked:
             return [NO_TESTS]
         failed = [each for each in self.results or () if each.faults]
         return _bounded([f"the test '{each.name}' fails: {'; '.join(each.faults)}" for each in failed])
+
+    @property
+    def test_faults(self) -> list[list[str]] | None:
+        """What is wrong with each test that was run, in their order: bounded as `faults`."""
+        return [_bounded(each.faults) for each in self.results] if self.results is not None else None
 
 
 CheckDocument: TypeAlias = Callable[[str, Installation], Checked]
@@ -78,7 +83,7 @@ def document_checks(installation: Installation, check: CheckDocument | None = No
 
 def checked_document(text: str, installation: Installation, *, test_s: float = TEST_S) -> Checked:
     """Blocks for up to `test_s` seconds and the time of the checks, which is short for so small a document."""
-    loaded = _load(text, installation)
+    loaded = load_document(text, installation)
     workflow = loaded.workflow
     return Checked(text, loaded, _tested(workflow, installation, test_s) if workflow is not None else None)
 
@@ -92,12 +97,14 @@ def _tested(workflow: Workflow, installation: Installation, test_s: float) -> Se
         blocks = documents_in(text)
         if fault := block_fault(blocks):
             return [fault]
-        return [fault for each in blocks for fault in Checked(each.text, _load(each.text, installation), ()).faults]
+        return [
+            fault for each in blocks for fault in Checked(each.text, load_document(each.text, installation), ()).faults
+        ]
 
     return run_cases(workflow, seconds=test_s, limits=CaseLimits(sizes=SIZES), check_documents=check_only)
 
 
-def _load(text: str, installation: Installation) -> Loaded:
+def load_document(text: str, installation: Installation) -> Loaded:
     return load_text(text, FILE, installation)
 
 

@@ -19,7 +19,7 @@ def headline(view: DraftView, number: int) -> str:
         return f"version {number}: not valid, {plural(errors, 'error')}"
     passed = sum(test.passed is True for test in view.tests)
     tests = f"{passed} of {plural(len(view.tests), 'test')} passed" if view.tests else "no tests"
-    return f"version {number}: {view.name}, valid, {tests}"
+    return f"version {number}: {view.name}, valid, {'tests not run' if view.untested else tests}"
 
 
 def draft_lines(view: DraftView, number: int, before: int | None) -> Iterator[str]:

@@ -147,7 +147,7 @@ class Drafts:
         return True
 
     def _view(self, version: Version) -> DraftView:
-        if version.view is None:
+        if version.view is None or version.view.untested:
             last = version.before.reply if version.before is not None else None
             version.view = self.client.draft(DraftRequest(text=version.reply, last=last))
         return version.view
