@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from abuse.conftest import Starting
+from flowyard.containers import MOST_CONTAINERS
 from flowyard.secrets.sealing import SecretBox, read_keys
 from flowyard.storage.database import Database
 from support import queued
@@ -27,8 +28,10 @@ DENSE: Final[dict[str, Any]] = {
     "numbers": [1] * 500_000,
     "keys": {f"{number}": 1 for number in range(90_000)},
     "objects": [{"a": 1.5}] * 90_000,
+    "lists": [{"a": []}] * (MOST_CONTAINERS // 2 - 1),
 }
-"""1 MB."""
+"""1 MB; the lists, half of it."""
+EIGHT: Final = "['{xs}'" + ", '{xs}'" * 7 + "]"
 DOCUMENT: Final = """\
 flow: {name: dense}
 state:
@@ -41,7 +44,7 @@ state:
     reply: any
     n: int
 nodes:
-  - {id: write, set: {ys: ['{xs}', '{xs}', '{xs}', '{xs}', '{xs}', '{xs}', '{xs}', '{xs}']}}
+  - {id: write, set: {ys: EIGHT}}
   - {id: render, set: {s: '{xs}{xs}{xs}{xs}{xs}'}}
   - {id: add, set: {n: {expr: 'item + 1'}}}
   - {id: ask, prompt: 'Say {xs}', outputs: [reply], retry: {max_retries: 1, initial_delay: 500ms}}
@@ -57,10 +60,22 @@ edges:
   - {from: choose, routes: [ROUTES, {default: END}]}
 config:
   llm: {provider: hosted_vllm, model: m, api_base: 'URL'}
-""".replace("ROUTES", ", ".join(f"{{condition: \"lower(s) == '{number}'\", to: END}}" for number in range(30)))
+""".replace("ROUTES", ", ".join(f"{{condition: \"lower(s) == '{number}'\", to: END}}" for number in range(30))).replace(
+    "EIGHT", EIGHT
+)
 """Its run is handed back while it waits for the second call, and goes on from a snapshot."""
 
 
+MULTIPLIED: Final = """\
+flow: {name: multiplied}
+state: {fields: {reply: any, ys: any}}
+nodes:
+  - {id: ask, prompt: 'Say', outputs: [reply], retry: 0}
+  - {id: write, set: {ys: EIGHT}}
+edges: [{from: START, to: ask}, {from: ask, to: write}, {from: write, to: END}]
+config:
+  llm: {provider: hosted_vllm, model: m, api_base: 'URL'}
+""".replace("EIGHT", EIGHT.replace("xs", "reply"))
 SECRET_KEY: Final = base64.b64encode(b"k" * 32).decode()
 LOGGED: Final = """\
 flow: {name: logged}
@@ -91,20 +106,44 @@ def failing_first(reply: str) -> Callable[[Request], Behaviour]:
 async def test_no_value_of_a_run_holds_the_event_loop_of_its_executor(
     database: Database, starting: Starting, campaign: Campaigns, kind: str
 ) -> None:
-    reply = json.dumps([DENSE[kind]] * 3, separators=(",", ":"))
+    # What has many lists and objects can't be written several times.
+    is_flat = kind in ("numbers", "keys")
+    reply = json.dumps([DENSE[kind]] * 3 if is_flat else DENSE[kind], separators=(",", ":"))
+    text = DOCUMENT if is_flat else DOCUMENT.replace(EIGHT, "'{xs}'")
 
     async def held_s() -> float:
         async with (
             openai_server(failing_first(reply)) as model,
             starting("executor", long_wait_s=0.1, sweep_s=0.2) as executor,
         ):
-            await queued.apply(database, DOCUMENT.replace("URL", model.url))
+            await queued.apply(database, text.replace("URL", model.url))
             inputs = {"xs": DENSE[kind], "few": list(range(110))}
             run_id = await queued.submit(database, "dense", inputs=inputs)
             assert await ended(database, run_id) == ("succeeded", None)
             return executor.longest_held_s
 
     with campaign("dense values").attempt(kind):
+        assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
+
+
+@pytest.mark.parametrize("kind", ["a reply", "an output"])
+async def test_more_lists_than_a_value_may_have_do_not_hold_the_event_loop_of_an_executor(
+    database: Database, starting: Starting, campaign: Campaigns, kind: str
+) -> None:
+    reply: list[Any] = [{"a": []}] * (300_000 if kind == "a reply" else 60_000)
+
+    async def held_s() -> float:
+        async with (
+            openai_server(lambda _: Text(json.dumps(reply, separators=(",", ":")))) as model,
+            starting("executor") as executor,
+        ):
+            await queued.apply(database, MULTIPLIED.replace("URL", model.url))
+            status, error = await ended(database, await queued.submit(database, "multiplied"))
+            assert status == "failed"
+            assert "lists and objects; at most 125,000 are allowed" in error["message"]
+            return executor.longest_held_s
+
+    with campaign("dense values").attempt(f"too many lists in {kind}"):
         assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from flowyard.errors.requests import MOST, InvalidInputs, InvalidRequest
-from flowyard.exact_json import strict_json
+from flowyard.control.submit import check_size
+from flowyard.errors.requests import MOST, InvalidInputs, InvalidRequest, TooDense
+from flowyard.exact_json import event_json, strict_json
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.load import load_text
 from flowyard.language.values.conform import MAX_PROBLEMS, conform
 from flowyard.language.values.types import ANY, FLOAT, INT, STR, DictOf, ListOf, ObjectField, ObjectOf, Type
 from flowyard.language.workflow import Workflow
+from flowyard.steps.json_in_text import UnclearJson, parse, values_in
 from support.campaigns import Campaigns
 from support.holding import held_s
 
@@ -150,6 +153,37 @@ def test_defaults_of_objects_cant_make_a_value_a_thousand_times_as_large(campaig
 def test_what_is_wrong_is_refused_quickly(campaign: Campaigns, what: str, kind: Type, value: Any) -> None:
     with campaign("values that hold an event loop").attempt(what):
         assert held_s(lambda: conform(kind, value, "x", [])) < 0.1
+
+
+@pytest.mark.parametrize("read", [strict_json, event_json, parse])
+@pytest.mark.parametrize("item", ["[]", "{}", '{"a":[]}', "[[[]]]"])
+def test_more_lists_and_objects_than_a_value_may_have_are_refused_before_they_are_made(
+    campaign: Campaigns, item: str, read: Callable[[Any], Any]
+) -> None:
+    text = "[" + ",".join([item] * 130_000) + "]"
+    with campaign("values that hold an event loop").attempt(f"many of {item}"):
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match=r"it has [\d,]+ lists and objects; at most 125,000 are allowed"):
+                read(text if read is parse else text.encode())
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("around", ["```json\n{}\n```", 'The "list:\n{}', "{}\nis the list"])
+def test_a_reply_cant_hide_them_in_prose(campaign: Campaigns, around: str) -> None:
+    text = around.replace("{}", "[" + ",".join(["[]"] * 400_000) + "]")
+    with campaign("values that hold an event loop").attempt(around), pytest.raises(UnclearJson, match="400,001"):
+        values_in(text, {"x"})
+
+
+def test_defaults_cant_make_more_lists_than_a_value_may_have(campaign: Campaigns) -> None:
+    inputs: dict[str, Any] = {"xs": [{"rows": [[]] * 300}] * 1_000}
+    message = "the inputs have 302,002 lists and objects; at most 125,000 are allowed"
+    with campaign("values that hold an event loop").attempt("defaults"), pytest.raises(TooDense, match=message):
+        check_size(inputs, "the inputs", 2_000_000)
 
 
 def test_the_checks_of_a_value_end_after_some_problems() -> None:

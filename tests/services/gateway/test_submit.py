@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from flowyard.containers import MOST_CONTAINERS
 from flowyard.runs.events import Failure
 from flowyard.storage.database import Database
 from services.gateway.conftest import POEM, Gateway, Starting
@@ -215,6 +216,18 @@ async def test_inputs_and_bodies_have_limits(starting: Starting) -> None:
         body = await gateway.client.post(RUNS, json={"inputs": {"topic": "x" * 5000}})
     assert (inputs.status_code, inputs.json()["limit_bytes"]) == (413, 2000)
     assert (body.status_code, body.json()["limit_bytes"]) == (413, 4000)
+
+
+async def test_requests_may_have_so_many_lists_and_objects(client: httpx.AsyncClient, database: Database) -> None:
+    await apply(database, poem_with("topic: {type: any, default: 1}"))
+    # With the body's and the inputs' objects.
+    most = MOST_CONTAINERS - 3
+    fits = await client.post(RUNS, json={"inputs": {"topic": [[]] * most}})
+    over = await client.post(RUNS, json={"inputs": {"topic": [[]] * (most + 1)}})
+    assert (fits.status_code, over.status_code) == (202, 413), fits.text[:500]
+    assert over.json()["code"] == "too_large"
+    assert over.json()["limit_containers"] == MOST_CONTAINERS
+    assert over.json()["detail"] == "the request's body has 125,001 lists and objects; at most 125,000 are allowed"
 
 
 @pytest.mark.parametrize(("text", "most"), [("é", 990), ("雨", 660), ("🌧", 495)], ids=ascii)

@@ -199,6 +199,16 @@ async def test_what_can_not_be_mapped_is_a_dead_letter_with_its_reason_and_never
         metrics = (await registry.client.get("/metrics")).text
         assert 'flowyard_trigger_dead_letters_total{workflow="orders"} 1.0' in metrics
     assert (await Deliveries(database).get(dead.id)).has_payload
+
+
+async def test_a_message_of_too_many_lists_is_a_dead_letter(
+    database: Database, registry: Registry, client: Client, subject: str
+) -> None:
+    await apply(registry, DOCUMENT.replace("SUBJECT", subject))
+    await client.publish(f"{subject}.a", b"[" + b"[]," * 130_000 + b"1]")
+    assert await outcomes(database, 1) == ["failed"]
+    [dead] = await deliveries(database, outcome="failed")
+    assert dead.reason == "the message can't be read: it has 130,001 lists and objects; at most 125,000 are allowed"
     stream = client.jetstream()
 
     async def nothing_waits() -> bool:

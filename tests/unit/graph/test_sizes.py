@@ -50,6 +50,16 @@ def test_a_step_may_write_just_as_much_as_is_permitted() -> None:
     assert result.status == "succeeded", result.error
 
 
+def test_a_step_that_writes_too_many_lists_fails_and_says_how_many() -> None:
+    text = document(
+        "", fields="xs: {type: list, default: []}\na: list", nodes="- {id: a, set: {a: {expr: 'xs + xs + xs'}}}"
+    )
+    result = played(text, {}, SizeLimits(), inputs={"xs": [[]] * 50_000})
+    message = "the outputs of a have 150,001 lists and objects; at most 125,000 are allowed"
+    assert result.error is not None
+    assert (result.error.code, result.error.message) == ("too_large", message)
+
+
 def test_a_state_that_grows_too_large_fails_the_step_that_makes_it_so() -> None:
     result = played(CHAIN, {"a": "x" * 400, "b": "y" * 400, "c": "z" * 400}, SizeLimits(state=1000))
     assert (result.error and result.error.code, result.error and result.error.node) == ("state_too_large", "c")

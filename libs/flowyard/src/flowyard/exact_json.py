@@ -8,6 +8,8 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from flowyard.containers import require_few_containers
+
 MOST_PLACES: Final = 30
 """Most decimal places of an amount: the database has a limit, and nobody can read longer ones."""
 MOST_LEVELS: Final = 100
@@ -67,9 +69,10 @@ def json_mapping(text: str, *, what: str, example: str) -> dict[str, Any]:
 def strict_json(data: bytes) -> Any:
     """The value of a JSON text in UTF-8. Raises ValueError, also for what JSON allows and nothing can store as it is.
 
-    That is: a key that an object has twice, U+0000, and half of a surrogate pair.
+    That is: a key that an object has twice, U+0000, and half of a surrogate pair. TooManyContainers is one of them.
     """
     text = data.decode("utf-8-sig")
+    require_few_containers(text)
     value = json.loads(text, object_pairs_hook=_no_duplicates)
     _require_storable(text)
     return value
@@ -81,6 +84,7 @@ def event_json(data: bytes) -> Any:
     Numbers that JSON can't hold are refused, too, and what nests deeper than values may.
     """
     text = data.decode("utf-8-sig")
+    require_few_containers(text)
     value = json.loads(text, parse_float=_finite, parse_constant=_refuse_no_number, object_pairs_hook=_no_duplicates)
     _require_storable(text)
     # Only so many brackets can nest so deeply.

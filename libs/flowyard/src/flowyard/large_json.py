@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Any, Final, TypeVar
 
+from flowyard.containers import count_containers
+
 LIGHT: Final = 50_000
 """Values, keys among them, that are encoded, decoded or checked at once: that takes some milliseconds."""
 _CHARACTERS: Final = 64
@@ -62,9 +64,13 @@ async def out_of_the_loop(work: Callable[[], T], value: Any, *, times: int = 1) 
 
 
 class Encoded(dict[str, Any]):
-    """Values with the JSON of each, by name, which is made once. `fault`: why JSON can't hold them."""
+    """Values with the JSON of each, by name, which is made once. `fault`: why JSON can't hold them.
 
-    __slots__ = ("fault", "texts")
+    `containers`: see `count_containers`.
+    """
+
+    __slots__ = ("containers", "fault", "texts")
+    containers: int
     texts: Mapping[str, str]
     fault: str | None
 
@@ -76,6 +82,7 @@ class Encoded(dict[str, Any]):
             encoded.texts = {name: "".join(parts(value)) for name, value in values.items()}
         except (TypeError, ValueError, RecursionError) as error:
             encoded.fault = str(error)
+        encoded.containers = sum(map(count_containers, encoded.texts.values()))
         return encoded
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from flowyard.containers import TooManyContainers, require_few_containers
 from flowyard.exact_json import json_fault
 from flowyard.language.inputs import check_inputs
 from flowyard.language.values.types import BOOL, FLOAT, INT, STR, Choice, Nullable, core, describe, is_text
@@ -79,7 +80,10 @@ def read_form(workflow: Workflow, form: Mapping[str, str]) -> SubmittedForm:
 def read_json(text: str) -> Any:
     """Parses JSON. Raises ValueError with a sentence for the user."""
     try:
+        require_few_containers(text)
         return loads(text)
+    except TooManyContainers as error:
+        raise ValueError(f"This is too large: {error}.") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"This isn't JSON: {json_fault(error)}.") from None
     except RecursionError:

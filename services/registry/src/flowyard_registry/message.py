@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowyard.bus.trigger_stream import Message, StreamMessage
+from flowyard.containers import TooManyContainers
 from flowyard.control.deliver import Delivered, LiveTrigger, StaleTrigger, inputs_of, record, start
 from flowyard.control.submit import new_run_id
 from flowyard.errors.requests import UnknownTrigger
@@ -44,7 +45,7 @@ class IncomingMessage:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """`stored`: the payload as JSON; None: it is too large. `fault`: why the message is no JSON, but a text."""
+    """`stored`: the payload as JSON; None: it is too large. `fault`: why the payload is a text."""
 
     payload: Any
     stored: str | None
@@ -93,7 +94,7 @@ async def deliver_message(
     new = replace(_delivery(live, incoming), payload=decoded.stored)
     try:
         if decoded.fault is not None:
-            raise NotMapped(f"the message isn't JSON: {decoded.fault}")
+            raise NotMapped(decoded.fault)
         inputs = await inputs_of(parts.control, live, Event(decoded.payload, incoming.headers))
     except NotMapped as error:
         await _confirm(parts, live)
@@ -156,8 +157,10 @@ def _decode(body: bytes, *, is_text: bool) -> _Decoded:
         return _Decoded(text, _stored(text), None)
     try:
         payload = event_json(body) if body else None
+    except TooManyContainers as error:
+        return _Decoded(text, _stored(text), f"the message can't be read: {error}")
     except (ValueError, RecursionError) as error:
-        return _Decoded(text, _stored(text), json_fault(error))
+        return _Decoded(text, _stored(text), f"the message isn't JSON: {json_fault(error)}")
     return _Decoded(payload, _stored(payload), None)
 
 

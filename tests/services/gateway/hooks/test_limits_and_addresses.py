@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from flowyard.containers import MOST_CONTAINERS
 from flowyard.runs.events import Failure
 from flowyard.storage.database import Database
 from flowyard.storage.triggers import Triggers
@@ -53,6 +54,15 @@ async def test_a_body_above_the_limit_is_413_and_recorded(client: httpx.AsyncCli
     ]  # fmt: skip
     await apply(database, OPEN.replace("auth: none", "auth: none, limits: {body: 1 kB}"))
     assert (await client.post(url, json={"a": "x" * 200})).status_code == 202
+
+
+async def test_a_payload_of_too_many_lists_is_413_and_recorded(client: httpx.AsyncClient, database: Database) -> None:
+    await apply(database, OPEN)
+    response = await client.post(str(client.base_url) + "/hooks/open", json=[[]] * MOST_CONTAINERS)
+    assert code_of(response) == (413, "too_large")
+    [stored] = await deliveries(database)
+    assert (stored["outcome"], stored["status"]) == ("refused", 413)
+    assert stored["reason"] == "the webhook's body has 125,001 lists and objects; at most 125,000 are allowed"
 
 
 async def test_more_than_the_rate_is_429_with_a_time_to_wait(client: httpx.AsyncClient, database: Database) -> None:

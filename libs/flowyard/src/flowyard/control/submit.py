@@ -15,9 +15,10 @@ from uuid import UUID
 
 from flowyard.access import Actor
 from flowyard.bus.messages import RunFollowed
+from flowyard.containers import MOST_CONTAINERS, count_containers
 from flowyard.control.parts import Control
 from flowyard.control.secret_inputs import box_for, new_inputs, seal_inputs
-from flowyard.errors.requests import InvalidInputs, TooLarge
+from flowyard.errors.requests import InvalidInputs, TooDense, TooLarge
 from flowyard.errors.runs import SecretsNotConfigured
 from flowyard.ids import uuid7
 from flowyard.language.inputs import are_large
@@ -102,11 +103,7 @@ async def submit_run(control: Control, submission: Submission, *, run_id: UUID) 
 async def _submit(control: Control, submission: Submission, current: Current, run_id: UUID) -> tuple[UUID, bool] | None:
     """None if `current` isn't the workflow's current revision any more."""
     workflow, execution = current.workflow, current.workflow.execution
-    if are_large(submission.inputs):
-        inputs = await asyncio.to_thread(new_inputs, workflow, submission.inputs)
-    else:
-        inputs = new_inputs(workflow, submission.inputs)
-    check_size(inputs, "the inputs", control.inputs_limit)
+    inputs = await checked_inputs(control, workflow, submission.inputs)
     run = NewRun(
         id=run_id,
         workflow=submission.workflow,
@@ -127,6 +124,17 @@ async def _submit(control: Control, submission: Submission, current: Current, ru
     if added is not None and added[1]:
         announce(control, run)
     return added
+
+
+async def checked_inputs(control: Control, workflow: Workflow, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a new run, not yet sealed. Raises InvalidInputs, TooLarge."""
+
+    def check() -> dict[str, Any]:
+        inputs = new_inputs(workflow, given)
+        check_size(inputs, "the inputs", control.inputs_limit)
+        return inputs
+
+    return await asyncio.to_thread(check) if are_large(given) else check()
 
 
 async def find_earlier_run(control: Control, idempotency: IdempotencyKey | None) -> UUID | None:
@@ -169,10 +177,15 @@ def announce(control: Control, run: NewRun) -> None:
 
 
 def check_size(values: dict[str, Any], what: str, limit: int) -> None:
-    """Raises TooLarge if the values have more than `limit` bytes as JSON in UTF-8, which is how a client sends them."""
+    """Raises TooLarge if the values have more than `limit` bytes as JSON in UTF-8, which is how a client sends them;
+    TooDense if they have too many lists and objects. `what`: in the plural.
+    """
+    text = dumps(values)
     # They are stored in ASCII, which is never shorter: nearly always that settles it.
-    if len(dumps(values)) > limit and _utf8_bytes(values) > limit:
+    if len(text) > limit and _utf8_bytes(values) > limit:
         raise TooLarge(what, limit=limit)
+    if (count := count_containers(text)) > MOST_CONTAINERS:
+        raise TooDense(what, count, limit=MOST_CONTAINERS, verb="have")
 
 
 def _utf8_bytes(values: dict[str, Any]) -> int:

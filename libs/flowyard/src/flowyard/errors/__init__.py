@@ -3,7 +3,7 @@ command line, log) shows any of them without knowing which.
 
     FlowyardError
     ├── requests: a caller's request is wrong, or not allowed
-    │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge
+    │   ├── InvalidRequest, InvalidInputs, InvalidDocument, TooLarge (TooDense)
     │   ├── BadHttp, HeadTooLarge, RequestTooSlow, WrongMethod
     │   ├── NotFound: UnknownWorkflow, UnknownRevision, UnknownRun, UnknownStep, UnknownOutput, UnknownAgent,
     │   │   UnknownKey, UnknownTrigger, UnknownDelivery, UnknownHook, UnknownNotification, UnknownReceiver,

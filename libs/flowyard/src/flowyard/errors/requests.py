@@ -65,6 +65,16 @@ class TooLarge(FlowyardError, code="too_large", status=413, title="Too large"):
         super().__init__(f"{what}: larger than the limit of {limit} bytes")
 
 
+class TooDense(TooLarge):
+    """Something has more lists and objects in it than it may have. `verb`: has or have."""
+
+    detail_fields = ("limit_containers",)
+
+    def __init__(self, what: str, count: int, *, limit: int, verb: str = "has") -> None:
+        self.limit_containers = limit
+        FlowyardError.__init__(self, f"{what} {verb} {count:,} lists and objects; at most {limit:,} are allowed")
+
+
 class WrongMethod(FlowyardError, code="method_not_allowed", status=405, title="Method Not Allowed"):
     """The address is there, but doesn't take this method."""
 

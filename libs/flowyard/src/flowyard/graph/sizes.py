@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowyard.containers import MOST_CONTAINERS
+from flowyard.errors.requests import TooDense
 from flowyard.errors.steps import OutputsTooLarge, StateTooLarge
 from flowyard.graph.marking import Marking
 from flowyard.graph.results import Pause
 from flowyard.graph.state import LOOPS
+from flowyard.large_json import Encoded
 from flowyard.runs.events import StepId
 from flowyard.runs.large_values import measured, sizes_of
 from flowyard.steps.context import SizeLimits
@@ -45,11 +48,14 @@ class Sizes:
                 await pause()
 
     def add(self, marking: Marking, step: StepId, outputs: Mapping[str, Any]) -> None:
-        """What a step is about to write. Raises OutputsTooLarge, StateTooLarge: then nothing is added."""
+        """What a step is about to write. Raises OutputsTooLarge, TooDense, StateTooLarge: then nothing is added."""
         sizes = sizes_of(outputs)
         written = sum(sizes.values())
         if written > self.limits.outputs:
             raise OutputsTooLarge(str(step), size=written, limit=self.limits.outputs)
+        # What isn't encoded yet is light, and so has fewer values.
+        if isinstance(outputs, Encoded) and outputs.containers > MOST_CONTAINERS:
+            raise TooDense(f"the outputs of {step}", outputs.containers, limit=MOST_CONTAINERS, verb="have")
         total = self.total + written
         if step.item is None:
             total -= sum(self.fields.get(name, 0) for name in sizes if name not in marking.plan.merging)

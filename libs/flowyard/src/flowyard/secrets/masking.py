@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, Final
 from urllib.parse import quote_plus
 
+from flowyard.containers import require_few_containers
+
 MASK: Final = "***"
 SEALED: Final = "flowyard-sealed:1:"
 """The prefix of every sealed value."""
@@ -89,6 +91,7 @@ class Masker:
         # The JSON may stand between code fences or sentences, which are masked as plain text.
         begin, end = min((at for at in map(text.find, "{[") if at >= 0), default=0), max(map(text.rfind, "}]")) + 1
         try:
+            require_few_containers(text[begin:end])
             data = json.loads(text[begin:end], object_pairs_hook=_without_repetition)
             hidden = json.dumps(self.value(data, known), ensure_ascii=False)
         except (ValueError, RecursionError):

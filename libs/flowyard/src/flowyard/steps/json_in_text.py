@@ -8,6 +8,8 @@ from collections.abc import Set
 from contextlib import suppress
 from typing import Any, Final
 
+from flowyard.containers import MOST_CONTAINERS, TooManyContainers, require_few_containers
+
 _FENCE: Final = "```"
 _OPENING: Final = re.compile(r"[{\[]")
 _NEAR: Final = 20
@@ -47,17 +49,21 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_ma
 def parse(text: str) -> Any:
     """The text as JSON, in which true, false and null may have capitals.
 
-    Raises ValueError or RecursionError; UnclearJson for a key that is repeated, and for a number with too many digits.
+    Raises ValueError or RecursionError; UnclearJson for a key that is repeated, for a number with too many digits, and
+    for too many lists and objects.
     """
     bare = text.strip()
     is_constant = len(bare) <= 5 and bare.lower() in ("true", "false", "null")
     try:
+        require_few_containers(bare)
         return _DECODER.decode(bare.lower() if is_constant else bare)
     except ValueError as error:
         raise _in_our_words(error) from error
 
 
 def _in_our_words(error: ValueError) -> ValueError:
+    if isinstance(error, TooManyContainers):
+        return UnclearJson(str(error))
     # Python reads no larger number, and its message says how to change Python.
     return UnclearJson("a number has more than 4,300 digits") if "digits" in str(error) else error
 
@@ -69,6 +75,9 @@ def values_in(text: str, names: Set[str]) -> tuple[list[Any], list[Any]]:
     its lines at the beginning or the end of the text, and if no words around it take it back. It may be meant if it is
     alone on its lines elsewhere, or is an object with exactly these names. Raises UnclearJson, RecursionError.
     """
+    # All of them, also those in prose and in strings: where a value begins and ends isn't known yet.
+    if (brackets := text.count("[") + text.count("{")) > MOST_CONTAINERS:
+        raise UnclearJson(f"it has {brackets:,} opening brackets; at most {MOST_CONTAINERS:,} are allowed")
     blocks, prose = _split(text)
     meant, unclear, around = _in_prose(prose.strip(), names)
     for block in blocks:

@@ -11,7 +11,8 @@ from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from flowyard.errors.requests import InvalidRequest
+from flowyard.containers import MOST_CONTAINERS, TooManyContainers
+from flowyard.errors.requests import InvalidRequest, TooDense
 from flowyard.exact_json import strict_json
 
 _LARGE: Final = 64 * 1024
@@ -33,7 +34,7 @@ class StrictJsonRoute(APIRoute):
 
 
 class StrictRequest(Request):
-    """A request whose `json` raises InvalidRequest; JSONDecodeError, UnicodeDecodeError."""
+    """A request whose `json` raises InvalidRequest, TooDense; JSONDecodeError, UnicodeDecodeError."""
 
     async def json(self) -> Any:
         body = await self.body()
@@ -41,6 +42,8 @@ class StrictRequest(Request):
             value = strict_json(body) if len(body) <= _LARGE else await asyncio.to_thread(strict_json, body)
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise
+        except TooManyContainers as error:
+            raise TooDense("the request's body", error.count, limit=MOST_CONTAINERS) from error
         except ValueError as error:
             raise InvalidRequest([{"where": "body", "message": str(error)}]) from error
         if isinstance(value, dict) and len(value) > _MOST_KEYS:

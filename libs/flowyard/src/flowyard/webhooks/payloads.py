@@ -6,7 +6,8 @@ import re
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from flowyard.errors.requests import InvalidRequest
+from flowyard.containers import MOST_CONTAINERS, TooManyContainers
+from flowyard.errors.requests import InvalidRequest, TooDense
 from flowyard.exact_json import event_json, json_fault
 from flowyard.webhooks.request import MOST_FIELDS, HookRequest
 
@@ -20,7 +21,7 @@ def is_form(request: HookRequest) -> bool:
 
 
 def read_payload(request: HookRequest, *, json_field: str | None = None) -> Any:
-    """A form as a mapping, everything else as JSON; None if there is no body. Raises InvalidRequest.
+    """A form as a mapping, everything else as JSON; None if there is no body. Raises InvalidRequest, TooDense.
 
     `json_field`: the field of a form that holds the payload as JSON, if it is there.
     """
@@ -83,6 +84,8 @@ def objects(parent: Any, name: str, *, where: str) -> list[dict[str, Any]]:
 def _json(data: bytes, *, where: str) -> Any:
     try:
         return event_json(data)
+    except TooManyContainers as error:
+        raise TooDense(f"the webhook's {where}", error.count, limit=MOST_CONTAINERS) from error
     except (ValueError, RecursionError) as error:
         raise _invalid(where, json_fault(error)) from error
 

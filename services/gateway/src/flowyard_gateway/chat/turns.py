@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,13 +11,12 @@ from uuid import UUID
 
 from flowyard.access import Actor, Caller
 from flowyard.control.cancel import cancel_run
-from flowyard.control.secret_inputs import new_inputs
 from flowyard.control.submit import (
     IdempotencyKey,
     Submission,
     announce,
     announce_follower,
-    check_size,
+    checked_inputs,
     find_earlier_run,
     idempotency_columns,
     new_run_id,
@@ -26,7 +24,6 @@ from flowyard.control.submit import (
 )
 from flowyard.errors.requests import IllegalMove, InvalidInputs, InvalidRequest, SessionBusy
 from flowyard.errors.steps import EvaluationError
-from flowyard.language.inputs import are_large
 from flowyard.language.mapping import Event, map_request
 from flowyard.language.nodes import CALLER
 from flowyard.language.triggers import Concurrent
@@ -218,8 +215,7 @@ async def _run_of(
     elif call.new is None and session.turns and not has_history(messages):
         messages = joined(await _history(parts, session), messages)
     given = inputs_of(model, call, messages)
-    inputs = await asyncio.to_thread(new_inputs, workflow, given) if are_large(given) else new_inputs(workflow, given)
-    check_size(inputs, "the inputs", control.inputs_limit)
+    inputs = await checked_inputs(control, workflow, given)
     stored, execution = model.live.stored, workflow.execution
     run = NewRun(
         id=run_id,
