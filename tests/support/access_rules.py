@@ -69,13 +69,15 @@ GET    /v1/models                                 read   own
 GET    /v1/models/{model}                         read   own
 POST   /v1/chat/completions                       run    own
 POST   /v1/responses                              run    own
-GET    /v1/responses/resp_{run}                   read   own
+GET    /v1/responses/{response}                   read   own
+POST   /v1/responses/{action}                     run    own
 GET    /v1/chat/sessions                          read   own
 GET    /v1/chat/sessions/{session}                read   own
 GET    /v1/chat/sessions/{session}/turns          read   own
 PATCH  /v1/chat/sessions/{session}                run    own
 DELETE /v1/chat/sessions/{session}                run    own
 GET    /chat                                      read   own
+GET    /chat/                                     read   own
 GET    /chat/login                                open   -
 POST   /chat/login                                open   -
 POST   /chat/logout                               read   nothing

@@ -38,7 +38,7 @@ async def test_a_gateway_that_shuts_down_ends_a_stream_with_an_error_and_its_run
 
 
 @pytest.mark.parametrize("form", ["chat", "responses"])
-async def test_a_request_that_a_shutdown_cuts_off_says_that_its_run_goes_on_and_is_not_repeated(
+async def test_a_request_that_a_shutdown_cuts_off_says_that_its_run_goes_on_and_is_not_made_again(
     starting: Starting, hands: Hands, database: Database, form: str
 ) -> None:
     await apply(database, document("on_disconnect: cancel"))
@@ -50,10 +50,29 @@ async def test_a_request_that_a_shutdown_cuts_off_says_that_its_run_goes_on_and_
             gateway.ending.set()
             with pytest.raises(openai.InternalServerError) as cut:
                 await sending
-    assert (cut.value.status_code, cut.value.code) == (504, "run_not_ended")
-    assert cut.value.response.headers["x-flowyard-run-id"] == str(claim.run_id)
+    assert (cut.value.status_code, cut.value.code) == (503, "shutting_down")
+    assert str(claim.run_id) in cut.value.message
+    headers = cut.value.response.headers
+    assert (headers["x-flowyard-run-id"], headers["retry-after"]) == (str(claim.run_id), "1")
+    assert headers["x-should-retry"] == "false"
     assert not (await Runs(database).get(claim.run_id)).cancel_requested
     assert await database.value("SELECT count(*) FROM runs") == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+async def test_a_request_with_a_key_may_be_repeated_after_a_shutdown(
+    starting: Starting, hands: Hands, database: Database, path: str
+) -> None:
+    await apply(database, document())
+    async with starting() as gateway:
+        body = {"model": "support", "messages": [said()], "input": "Hello"}
+        posting = gateway.client.post(path, json=body, headers={"idempotency-key": "once"})
+        sending = asyncio.create_task(posting)
+        await hands.take()
+        gateway.ending.set()
+        cut = await sending
+    assert (cut.status_code, cut.headers["retry-after"]) == (503, "1")
+    assert "x-should-retry" not in cut.headers
 
 
 async def sent(client: openai.AsyncOpenAI, form: str, *, stream: bool) -> Any:

@@ -22,12 +22,52 @@ WHOLE = [said("be short", "system"), said("Hi"), said("Hello", "assistant"), sai
 
 
 @pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/images/generations"),
+        ("GET", "/v1/files"),
+        ("GET", "/v1/chat/completions/chatcmpl-1"),
+        ("POST", "/v1/responses/compact"),
+        ("POST", "/v1/responses/resp_1/cancel"),
+    ],
+)
+async def test_what_clients_of_openai_call_and_is_not_there_is_an_error_in_their_form(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    response = await client.request(method, path, json={})
+    assert (response.status_code, response.json()["error"]) == (
+        404,
+        {
+            "message": f"no route {method} {path}",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "no_such_route",
+        },
+    )
+
+
+async def test_other_paths_have_other_errors(client: httpx.AsyncClient) -> None:
+    for path in ("/v1/nothing", "/v1/chat/sessions/x", "/v1/filesystem"):
+        assert (await client.get(path)).headers["content-type"] == "application/problem+json"
+
+
+async def test_a_number_with_too_many_digits_is_refused_in_plain_words(client: httpx.AsyncClient) -> None:
+    body = f'{{"model": "support", "messages": [], "seed": {"9" * 5000}}}'
+    response = await client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "body: a number has more than 4,300 digits"
+
+
+@pytest.mark.parametrize(
     ("change", "status", "code", "param"),
     [
         ({"model": None}, 400, "invalid_request", "model"),
         ({"model": "nobody"}, 404, "model_not_found", None),
         ({"model": "a/b"}, 404, "model_not_found", None),
         ({"n": 2}, 400, "invalid_request", "n"),
+        ({"n": 0}, 400, "invalid_request", "n"),
         ({"messages": []}, 400, "invalid_request", "messages"),
         ({"messages": "Hi"}, 400, "invalid_request", "messages"),
         ({"messages": [{"role": "pirate", "content": "Hi"}]}, 400, "invalid_inputs", "messages"),
@@ -40,6 +80,7 @@ WHOLE = [said("be short", "system"), said("Hi"), said("Hello", "assistant"), sai
         "unknown model",
         "no name",
         "n",
+        "n is 0",
         "no messages",
         "text",
         "role",

@@ -110,6 +110,8 @@ async def test_an_answer_that_was_cut_off_is_incomplete(talk: Talk) -> None:
         ({"input": None}, "input"),
         ({"input": []}, "input"),
         ({"input": ""}, "input"),
+        ({"input": 7}, "input"),
+        ({"input": {"role": "user"}}, "input"),
         ({"input": [{"type": "mcp_call"}]}, "input[0].type"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
@@ -126,8 +128,15 @@ async def test_a_wrong_request_says_where_and_starts_nothing(talk: Talk, change:
     )
     error = response.json()["error"]
     assert (response.status_code, error["code"], error["type"]) == (400, "invalid_request", "invalid_request_error")
-    assert error["param"].startswith(param)
+    assert error["param"] == param
     assert await talk.database.value("SELECT count(*) FROM runs") == 0
+
+
+@pytest.mark.parametrize("name", ["x", "resp_1", "resp_01990000-0000-7000-8000-000000000001"])
+async def test_an_unknown_response_is_not_found(talk: Talk, name: str) -> None:
+    response = await talk.client.get(f"/v1/responses/{name}")
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (404, "response_not_found", None)
 
 
 async def test_what_the_workflow_does_not_take_is_a_problem_of_the_input(

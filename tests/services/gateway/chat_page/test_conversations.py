@@ -131,3 +131,8 @@ async def test_the_api_lists_and_changes_titles(person: Person, gateway: Gateway
     assert (await gateway.client.patch(path, json={"title": "x" * 121})).status_code == 422
     assert (await gateway.client.patch(path, json={"title": "a\nb"})).status_code == 422
     assert (await gateway.client.patch(path, json={"title": None})).json()["title"] is None
+
+
+async def test_a_slash_after_the_address_leads_to_the_page(person: Person) -> None:
+    answer = await person.client.get("/chat/?q=rain")
+    assert (answer.status_code, answer.headers["location"]) == (308, "/chat?q=rain")

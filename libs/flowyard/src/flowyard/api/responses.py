@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from flowyard.api.chat import MOST_MESSAGES
+
+_Input: TypeAlias = (
+    Annotated[str, Field(min_length=1)] | Annotated[list[Any], Field(min_length=1, max_length=MOST_MESSAGES)]
+)
+
+
+def _input(value: Any) -> str | list[Any]:
+    if not isinstance(value, str | list):
+        raise ValueError("it should be a text or a list")  # noqa: TRY004  # pydantic's
+    if not value:
+        raise ValueError("it is empty")
+    if isinstance(value, list) and len(value) > MOST_MESSAGES:
+        raise ValueError(f"it has {len(value):,} items; the limit is {MOST_MESSAGES:,}")
+    return value
 
 
 class ResponseRequest(BaseModel):
@@ -18,7 +32,9 @@ class ResponseRequest(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=256, description="The name of a workflow with a chat trigger")]
     input: Annotated[
-        Annotated[str, Field(min_length=1)] | Annotated[list[Any], Field(min_length=1, max_length=MOST_MESSAGES)],
+        str | list[Any],
+        # Not checked as a union: an error of it would name the parts of the union in the place.
+        PlainValidator(_input, json_schema_input_type=_Input),
         Field(description="A text, or items: messages, calls of functions, and their outputs"),
     ]
     instructions: Annotated[str | None, Field(description="A message of the system, for this response alone")] = None

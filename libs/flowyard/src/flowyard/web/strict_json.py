@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 
 from flowyard.containers import MOST_CONTAINERS, TooManyContainers
 from flowyard.errors.requests import InvalidRequest, TooDense
-from flowyard.exact_json import strict_json
+from flowyard.exact_json import json_fault, strict_json
 
 _LARGE: Final = 64 * 1024
 """Bytes of a body that is read in a thread."""
@@ -45,7 +45,7 @@ class StrictRequest(Request):
         except TooManyContainers as error:
             raise TooDense("the request's body", error.count, limit=MOST_CONTAINERS) from error
         except ValueError as error:
-            raise InvalidRequest([{"where": "body", "message": str(error)}]) from error
+            raise InvalidRequest([{"where": "body", "message": json_fault(error)}]) from error
         if isinstance(value, dict) and len(value) > _MOST_KEYS:
             message = f"it has {len(value):,} keys; the limit is {_MOST_KEYS}"
             raise InvalidRequest([{"where": "body", "message": message}])

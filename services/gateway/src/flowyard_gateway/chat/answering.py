@@ -47,6 +47,8 @@ _CHANGED: Final = "the model was called again, and has answered otherwise than t
 
 async def answer_of(parts: GatewayParts, model: ChatModel, run: Run) -> ChatAnswer | ChatFault:
     """The answer of a run, or why it has none."""
+    if run.is_open and parts.shutting_down.is_set():
+        return _shutting_down(run.id)
     if run.is_open:
         message = f"run {run.id} hasn't ended yet, and goes on: read its result with GET /v1/runs/{run.id}"
         return _fault(504, "run_not_ended", message)
@@ -91,6 +93,11 @@ async def _output(parts: GatewayParts, run: Run, name: str) -> Any:
 
 def _fault(status: int, code: str, message: str) -> ChatFault:
     return ChatFault(status, error_body(message, code, status))
+
+
+def _shutting_down(run_id: UUID) -> ChatFault:
+    message = f"the service shuts down; run {run_id} goes on: read its result with GET /v1/runs/{run_id}"
+    return _fault(503, "shutting_down", message)
 
 
 async def _shown_steps(parts: GatewayParts, model: ChatModel, run: Run) -> str:
@@ -172,8 +179,7 @@ class AnswerStream:
 
     def at_shutdown(self) -> bytes:
         """The end of a stream that has to end before its answer."""
-        message = f"the service shuts down; run {self.run_id} goes on: read its result with GET /v1/runs/{self.run_id}"
-        return self._broken_off(_fault(503, "shutting_down", message))
+        return self._broken_off(_shutting_down(self.run_id))
 
     def _broken_off(self, fault: ChatFault) -> bytes:
         return b"".join(_event(data) for data in self.format.break_off(fault.body))

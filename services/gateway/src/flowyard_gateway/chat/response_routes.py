@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Request, Response
 
 from flowyard.access import Caller
 from flowyard.api.responses import ResponseRequest, ResponseView
@@ -29,7 +30,7 @@ from flowyard.openai_api.requests import SESSION_HEADER, is_background
 from flowyard.openai_api.response_events import ResponseEvents
 from flowyard.openai_api.response_items import InputItems
 from flowyard.openai_api.response_tools import read_offer
-from flowyard.openai_api.responses import PREFIX, Echo, ResponseHead
+from flowyard.openai_api.responses import PREFIX, Echo, ResponseHead, run_of
 from flowyard.runs.run import Run
 from flowyard.web.auth import actor_of
 from flowyard.web.problems import guarded_responses
@@ -51,6 +52,9 @@ _NOT_SUPPORTED: Final = {
     "conversation": "there is no conversations API: use previous_response_id, or metadata.thread_id",
     "prompt": "prompts aren't stored: they are in the workflow's document",
 }
+
+_SHOWN: Final = 80
+_EXAMPLE: Final = f"{PREFIX}019adf3c-6f2e-7c41-9a53-5d0c8e1b7a20"
 
 router = APIRouter(prefix="/v1/responses", tags=["chat"], route_class=StrictJsonRoute)
 
@@ -96,12 +100,12 @@ async def respond(
     run = await ended(http, parts, model, call, begun)
     result = await answer_of(parts, model, run)
     if isinstance(result, ChatFault):
-        return answered(begun, result)
-    return answered(begun, _head(model, run, asking.echo.data).whole(result, completed=_end(run)))
+        return answered(call, begun, result)
+    return answered(call, begun, _head(model, run, asking.echo.data).whole(result, completed=_end(run)))
 
 
 @router.get(
-    "/" + PREFIX + "{run}",
+    "/{response}",
     name="get_response",
     summary="Get a response",
     description="One that was stored for your API key. While its run goes on, it has the status `in_progress`.",
@@ -109,16 +113,26 @@ async def respond(
     responses=guarded_responses(UnknownResponse, UnknownModel),
 )
 async def get_response(
-    parts: InjectedParts, caller: Reader, run: Annotated[UUID, Path(description="The id of its run")]
+    parts: InjectedParts,
+    caller: Reader,
+    response: Annotated[str, Path(description=f"Its id, `{PREFIX}` and the id of its run", examples=[_EXAMPLE])],
 ) -> Response:
-    turn = await parts.chats.turn_of(caller.key_id, run, most_bytes=0)
+    run = run_of(response)
+    turn = await parts.chats.turn_of(caller.key_id, run, most_bytes=0) if run is not None else None
     may_see = turn is not None and (caller.workflows is None or turn.workflow in caller.workflows)
-    if turn is None or turn.about is None or not may_see:
-        raise UnknownResponse(f"{PREFIX}{run}")
+    if run is None or turn is None or turn.about is None or not may_see:
+        raise UnknownResponse(response[:_SHOWN])
     model = await chat_model(parts, caller, turn.workflow)
     # The document may have changed since.
     model = replace(model, chat=replace(model.chat, output=turn.output))
     return PacedResponse(as_json(await _stored(parts, model, run, turn.about)), 200, None, "application/json")
+
+
+@router.post("/{action}", include_in_schema=False)
+async def refuse_action(_caller: Runner, action: str) -> Response:
+    """What clients of OpenAI ask for besides, such as `compact`: as if there were no path of this kind."""
+    del action
+    raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 async def _stored(parts: GatewayParts, model: ChatModel, run_id: UUID, about: Any) -> dict[str, Any]:

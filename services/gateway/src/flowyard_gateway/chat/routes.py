@@ -23,6 +23,7 @@ from flowyard.errors.requests import (
     UnknownModel,
 )
 from flowyard.openai_api.errors import of_problem
+from flowyard.openai_api.paths import is_of_openai
 from flowyard.openai_api.replies import Chunks, CompletionHead
 from flowyard.openai_api.requests import SESSION_HEADER, is_background
 from flowyard.openai_api.streams import ChatStream
@@ -42,18 +43,13 @@ Reader: TypeAlias = Annotated[Caller, Depends(require("read", reach="own"))]
 Runner: TypeAlias = Annotated[Caller, Depends(require("run", reach="own"))]
 _COMPLETIONS: Final = "/v1/chat/completions"
 _MODELS: Final = "/v1/models"
-_RESPONSES: Final = "/v1/responses"
 _OFFERED: Final = ("tools", "tool_choice", "parallel_tool_calls")
 """What a caller may hand to the answering model, by the keys of the request."""
 
 router = APIRouter(tags=["chat"], route_class=StrictJsonRoute)
 
 
-def _covers(path: str) -> bool:
-    return path in (_COMPLETIONS, _MODELS, _RESPONSES) or path.startswith((f"{_MODELS}/", f"{_RESPONSES}/"))
-
-
-ERRORS: Final = ErrorForm(_covers, of_problem)
+ERRORS: Final = ErrorForm(is_of_openai, of_problem)
 """Errors of these routes have OpenAI's form, whoever finds them."""
 
 
@@ -115,14 +111,14 @@ async def complete(
     run = await ended(http, parts, model, call, begun)
     result = await answer_of(parts, model, run)
     if isinstance(result, ChatFault):
-        return answered(begun, result)
+        return answered(call, begun, result)
     head = CompletionHead(f"chatcmpl-{run.id}", model.name, int(run.created_at.timestamp()))
-    return answered(begun, head.completion(result))
+    return answered(call, begun, head.completion(result))
 
 
 def _call(http: Request, model: ChatModel, request: CompletionRequest, caller: Caller, key: str | None) -> ChatCall:
     """Raises InvalidRequest."""
-    if (request.n or 1) != 1:
+    if request.n not in (None, 1):
         raise invalid("n", "only one answer per request: send the request several times")
     headers = mapped_headers(http)
     session = None

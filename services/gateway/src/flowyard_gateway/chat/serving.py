@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, aclosing, suppress
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
 
@@ -67,12 +68,17 @@ async def _cancel(parts: GatewayParts, call: ChatCall, run_id: UUID) -> None:
         await cancel_run(parts.control, run_id, by=call.by)
 
 
-def answered(begun: BegunTurn, result: Mapping[str, Any] | ChatFault) -> Response:
+def answered(call: ChatCall, begun: BegunTurn, result: Mapping[str, Any] | ChatFault) -> Response:
     """The response with the body of an answer, or with a fault."""
     headers = _headers(begun)
     if isinstance(result, ChatFault):
-        # The run was retried already, as its document says.
-        return PacedResponse(as_json(result.body), result.status, headers | {RETRY_HEADER: "false"}, _JSON)
+        is_cut_off = result.status == HTTPStatus.SERVICE_UNAVAILABLE
+        if is_cut_off:
+            headers["retry-after"] = "1"
+        if not is_cut_off or call.key is None:
+            # The run was retried already, as its document says; or it goes on, and another one would begin.
+            headers[RETRY_HEADER] = "false"
+        return PacedResponse(as_json(result.body), result.status, headers, _JSON)
     return PacedResponse(as_json(result), 200, headers, _JSON)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Path, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from flowyard.access import Caller
 from flowyard.errors.base import FlowyardError
@@ -41,6 +41,11 @@ async def start_page(parts: InjectedParts, request: Request, words: Words = "") 
     models.sort(key=lambda named: named[0] not in writers)
     sidebar = await _sidebar(parts, caller, words)
     return parts.entrance.pages.page(request, "start", models=models, writers=writers, **sidebar)
+
+
+@router.get("/")
+async def start_page_with_slash(request: Request) -> Response:
+    return RedirectResponse(f"/chat?{request.url.query}" if request.url.query else "/chat", 308)
 
 
 @router.get("/w/{workflow}")
