@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,20 @@ async def supervised(spec: ServiceSpec, output: StackOutput) -> AsyncIterator[Su
         await cancel(tasks)
 
 
+@asynccontextmanager
+async def followed(folder: Path) -> AsyncIterator[list[str]]:
+    """The lines that are logged in the folder, as they come."""
+    stop, lines = threading.Event(), list[str]()
+    follow = partial(LogFiles(folder).follow, LineFilter(), lambda line: lines.append(line.text), stop)
+    following = asyncio.create_task(asyncio.to_thread(follow))
+    try:
+        yield lines
+    finally:
+        # Whatever has failed: the process can't end before this thread has.
+        stop.set()
+        await following
+
+
 def sizes_of(folder: Path, pattern: str) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in folder.glob(pattern)}
 
@@ -93,16 +108,9 @@ def numbers(lines: list[str]) -> list[int]:
 async def test_full_files_are_put_aside_while_a_service_writes_and_no_line_is_lost(
     tmp_path: Path, output: StackOutput, shown: Shown
 ) -> None:
-    stop, follower = threading.Event(), list[str]()
-    following = threading.Thread(
-        target=LogFiles(tmp_path).follow, args=(LineFilter(), lambda line: follower.append(line.text), stop)
-    )
-    following.start()
-    async with supervised(talker(tmp_path, pause_s=0.005), output):
+    async with followed(tmp_path) as follower, supervised(talker(tmp_path, pause_s=0.005), output):
         await eventually(lambda: len(follower) >= LINES, 30)
         await eventually(lambda: len(shown.lines) >= LINES, 5)
-    stop.set()
-    await asyncio.to_thread(following.join)
     assert numbers(shown.lines) == numbers(follower) == list(range(LINES))
     sizes = sizes_of(tmp_path, "talker.log*")
     assert sizes.keys() == {"talker.log", "talker.log.1", "talker.log.2"}
