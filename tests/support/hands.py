@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
-from flowyard.bus.messages import RunEvents, RunTokens
+from flowyard.bus.messages import RunEvents, RunFollowed, RunTokens
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.claim import Claim
 from flowyard.runs.entries import failure_data
@@ -34,6 +35,7 @@ class Hands:
         self._bus = bus
         self.committer = committer
         self._seqs: dict[UUID, int] = {}
+        self._streamed: set[UUID] = set()
 
     async def take(self) -> Claim:
         """The next queued run, as soon as there is one."""
@@ -77,6 +79,15 @@ class Hands:
         expired = "UPDATE claims SET lease_until = now() - interval '1 s' WHERE run_id = $1"
         await self._database.execute(expired, claim.run_id)
 
+    async def receive(self, message: RunFollowed) -> None:
+        # Published so only after the subscription to the tokens.
+        if message.tokens and message.from_start:
+            self._streamed.add(message.run_id)
+
+    async def followed(self, claim: Claim) -> None:
+        """Returns when somebody reads the run's tokens: those before are lost."""
+        await eventually(lambda: claim.run_id in self._streamed)
+
     def say(self, claim: Claim, node: str, text: str, *, call: int = 0) -> None:
         """A token. A greater `call`: of another try."""
         self._bus.publish(RunTokens(run_id=claim.run_id, epoch=claim.epoch, node=node, visit=1, call=call, text=text))
@@ -116,9 +127,11 @@ class Hands:
 @asynccontextmanager
 async def working_hands(database: Database, bus: Bus) -> AsyncIterator[Hands]:
     committer = Committer(database, lease_s=60)
+    hands = Hands(database, bus, committer)
     running = asyncio.create_task(committer.run())
     try:
-        yield Hands(database, bus, committer)
+        async with bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, hands.receive):
+            yield hands
     finally:
         running.cancel()
         await asyncio.wait({running})

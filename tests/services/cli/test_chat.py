@@ -122,6 +122,7 @@ async def test_what_is_wrong_is_reported_before_anything_is_sent(remote: Remote)
 async def test_an_answer_survives_a_restart_of_the_gateway(remote: Remote) -> None:
     async with remote.running("chat", "support", "-m", "Where is it?") as command:
         claim = await remote.hands.take()
+        await remote.hands.followed(claim)
         remote.hands.say(claim, "answer", "On its way")
         assert command.process.stdout is not None
         assert await command.process.stdout.readexactly(10) == b"On its way"
@@ -167,6 +168,7 @@ async def test_ctrl_c_cancels_the_answer_and_the_conversation_goes_on(remote: Re
         await terminal.shows("/help")
         terminal.type("A long story\r")
         claim = await remote.hands.take()
+        await remote.hands.followed(claim)
         remote.hands.say(claim, "answer", "Once upon a time")
         await terminal.shows("Once upon a time")
         terminal.type(CTRL_C)

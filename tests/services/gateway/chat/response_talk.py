@@ -69,6 +69,7 @@ class Unnamed:
 
 
 async def begun(events: Chunks, hands: Hands) -> tuple[Claim, list[Any]]:
-    """The run of a stream, at work, and the first events."""
+    """The run of a stream, at work, and the first events. No token is lost from now on."""
     claim = await hands.take()
+    await hands.followed(claim)
     return claim, [await events.next(), await events.next()]

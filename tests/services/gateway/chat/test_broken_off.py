@@ -26,6 +26,7 @@ async def test_a_gateway_that_shuts_down_ends_a_stream_with_an_error_and_its_run
         async with openai.AsyncOpenAI(base_url=url, api_key=gateway.keys["run"], max_retries=0) as client:
             stream = await sent(client, form, stream=True)
             claim = await hands.take()
+            await hands.followed(claim)
             hands.say(claim, "answer", "Hello")
             await anext(stream)
             gateway.ending.set()

@@ -28,8 +28,9 @@ WHOLE = [said("be short", "system"), said("Hi"), said("Hello", "assistant"), sai
 
 
 async def begun(chunks: Chunks, hands: Hands) -> Claim:
-    """The run of a stream, at work, after the client has got the first chunk."""
+    """The run of a stream, at work, after the client has got the first chunk. No token is lost from now on."""
     claim = await hands.take()
+    await hands.followed(claim)
     first = await chunks.next()
     assert first["choices"] == [
         {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}

@@ -29,10 +29,12 @@ def thoughts_of(events: list[Any]) -> str:
     return "".join(delta.get("reasoning_content") or "" for delta in deltas)
 
 
-async def written(chunks: Chunks, hands: Hands, bus: Bus) -> list[Any]:
-    """All events of a stream whose run has written two drafts."""
+async def written(chunks: Chunks, hands: Hands, bus: Bus, *, shown: bool) -> list[Any]:
+    """All events of a stream whose run has written two drafts. `shown`: whether the gateway reads them."""
     claim = await hands.take()
     await chunks.next()
+    if shown:
+        await hands.followed(claim)
     for text, call in (("wro", 1), ("ng", 1), ("ri", 2), (" late", 1), ("ght", 2)):
         bus.publish(piece(claim, text, call))
     await hands.succeed(claim, {"reply": "right"})
@@ -45,7 +47,7 @@ async def test_drafts_are_shown_as_steps_each_try_anew(
 ) -> None:
     await apply(database, drafting(f"show_steps: {show_steps}"))
     async with sender.stream() as chunks:
-        events = await written(chunks, hands, bus)
+        events = await written(chunks, hands, bus, shown=show_steps == "true")
     assert thoughts_of(events) == thoughts
     assert text_of(events) == "right"
 
@@ -57,7 +59,7 @@ async def test_a_response_has_no_part_for_each_piece_of_a_draft(
     body = {"model": "support", "input": "Hello", "stream": True}
     async with sender.client.stream("POST", "/v1/responses", json=body) as response:
         chunks = Chunks(response, (line async for line in response.aiter_lines() if not line.startswith("event:")))
-        events = await written(chunks, hands, bus)
+        events = await written(chunks, hands, bus, shown=True)
     kinds = [event["type"] for event in events if isinstance(event, dict)]
     assert "response.output_text.delta" in kinds
     assert not [kind for kind in kinds if "reasoning" in kind]
