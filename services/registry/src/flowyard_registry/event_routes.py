@@ -7,11 +7,12 @@ from typing import Any
 from fastapi import APIRouter
 
 from flowyard.web.auth import READ
+from flowyard.web.openapi import NamedRoute
 from flowyard.web.problems import guarded
 from flowyard_registry.asyncapi import asyncapi_document
 from flowyard_registry.parts import InjectedParts
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=NamedRoute)
 
 
 @router.get(

@@ -14,6 +14,7 @@ from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import TooLarge
 from flowyard.telemetry.metrics import Metrics
 from flowyard.web.auth import METRICS_PATH, OPEN
+from flowyard.web.openapi import NamedRoute
 from flowyard.web.problems import problem_responses
 from flowyard.web.recent import Recent
 
@@ -49,7 +50,7 @@ class Liveness(BaseModel):
 
 def health_routes(checks: Sequence[Check], draining: asyncio.Event, metrics: Metrics, *, version: str) -> APIRouter:
     """The routes. `draining`: set when the service accepts no more work."""
-    router = APIRouter(tags=["health"])
+    router = APIRouter(tags=["health"], route_class=NamedRoute)
 
     async def run_checks() -> list[CheckResult]:
         return await asyncio.gather(*map(_result, checks))

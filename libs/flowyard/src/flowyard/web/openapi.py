@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from flowyard.errors.requests import InvalidRequest, TooLarge
@@ -32,6 +34,13 @@ _TAGS: Final = {
     "events": "The stream of public events",
     "health": "For supervisors and load balancers; needs no key",
 }
+
+
+class NamedRoute(APIRoute):
+    """The `route_class` of routers that are in the document: there each operation has the name of its handler."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "generate_unique_id_function": attrgetter("name")})
 
 
 class DocumentedApp(FastAPI):

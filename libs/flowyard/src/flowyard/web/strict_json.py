@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 
 from flowyard.containers import MOST_CONTAINERS, TooManyContainers
 from flowyard.errors.requests import InvalidRequest, TooDense
 from flowyard.exact_json import json_fault, strict_json
+from flowyard.web.openapi import NamedRoute
 
 _LARGE: Final = 64 * 1024
 """Bytes of a body that is read in a thread."""
@@ -21,7 +21,7 @@ _MOST_KEYS: Final = 100
 """Keys of the outermost object. No request has so many, and each unknown one costs the time of a problem."""
 
 
-class StrictJsonRoute(APIRoute):
+class StrictJsonRoute(NamedRoute):
     """The `route_class` of routers whose routes take JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -17,6 +17,7 @@ from flowyard.errors.services import Unavailable
 from flowyard.errors.webhooks import HookNotReady, NotMapped, TooManyDeliveries, TriggerPaused, Unverified
 from flowyard.runs.run import Run
 from flowyard.web.auth import OPEN
+from flowyard.web.openapi import NamedRoute
 from flowyard.web.problems import problem_of, problem_responses, request_id_of
 from flowyard.web.requests import leave_to_run
 from flowyard.web.wrong_keys import client_of
@@ -31,7 +32,7 @@ from flowyard_gateway.submitting import ended, wait_for
 
 HOOKS: Final = "/hooks/"
 
-router = APIRouter(tags=["webhooks"])
+router = APIRouter(tags=["webhooks"], route_class=NamedRoute)
 
 
 HookPath: TypeAlias = Annotated[str, Path(description="The path that the document names")]
