@@ -71,6 +71,7 @@ POST   /v1/chat/completions                       run    own
 POST   /v1/responses                              run    own
 GET    /v1/responses/{response}                   read   own
 POST   /v1/responses/{action}                     run    own
+POST   /mcp                                       read   own
 GET    /v1/chat/sessions                          read   own
 GET    /v1/chat/sessions/{session}                read   own
 GET    /v1/chat/sessions/{session}/turns          read   own

@@ -25,6 +25,7 @@ from flowyard_gateway.chat_page import routes as page_routes
 from flowyard_gateway.chat_page.site import SITE
 from flowyard_gateway.hooks import delivery_routes
 from flowyard_gateway.hooks import routes as hook_routes
+from flowyard_gateway.mcp import routes as mcp_routes
 from flowyard_gateway.openapi import document_all
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.proxy import proxy_routes, registry_api
@@ -39,7 +40,8 @@ a stable `code`. Times are UTC, durations are seconds, and amounts of money are 
 unknown, or not yet. Responses may gain keys: ignore those that you don't know."""
 
 _ROUTES: Final = (
-    hook_routes, delivery_routes, run_routes, chat_routes, response_routes, session_routes, view_routes,
+    hook_routes, delivery_routes, run_routes, chat_routes, response_routes, session_routes, mcp_routes,
+    view_routes,
     report_routes, key_routes, audit_routes, status,
 )  # fmt: skip
 _WITHOUT_NATS: Final = "events arrive once a second, and tokens don't arrive"

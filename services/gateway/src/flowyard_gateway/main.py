@@ -36,6 +36,7 @@ from flowyard_gateway.encoding import EventEncoder
 from flowyard_gateway.hooks.limits import Buckets
 from flowyard_gateway.hooks.live import LiveHooks
 from flowyard_gateway.hooks.secrets import HookSecrets
+from flowyard_gateway.mcp.door import McpDoor
 from flowyard_gateway.other_services import TIMEOUT_S, OtherServices
 from flowyard_gateway.parts import GatewayParts
 from flowyard_gateway.settings import GatewaySettings
@@ -60,6 +61,7 @@ async def run_gateway(
         _parts(settings, ending) as parts,
         drop_revoked_keys(parts.bus, parts.callers),
         parts.live.running(ending),
+        parts.mcp.running(),
     ):
         app = gateway_app(parts)
         await serve_until(ending, app, settings, metrics=parts.metrics.process, on_listening=on_listening)
@@ -112,5 +114,6 @@ async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncItera
             streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),
             large_answers=turns_of_large_answers(),
             encoder=EventEncoder(),
+            mcp=McpDoor(),
             shutting_down=ending,
         )

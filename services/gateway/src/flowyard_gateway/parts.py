@@ -33,6 +33,7 @@ from flowyard_gateway.encoding import EventEncoder
 from flowyard_gateway.hooks.limits import Buckets
 from flowyard_gateway.hooks.live import LiveHooks
 from flowyard_gateway.hooks.secrets import HookSecrets
+from flowyard_gateway.mcp.door import McpDoor
 from flowyard_gateway.other_services import OtherServices
 from flowyard_gateway.settings import GatewaySettings
 
@@ -66,6 +67,7 @@ class GatewayParts:
     streams: StreamLimits
     large_answers: Turns
     encoder: EventEncoder
+    mcp: McpDoor
     shutting_down: asyncio.Event
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowyard.errors.steps import EvaluationError
-from flowyard.language.triggers import Trigger
+from flowyard.language.triggers import Mcp, Trigger
 from flowyard.language.values.evaluating import evaluated
 
 
@@ -40,6 +40,9 @@ def map_event(trigger: Trigger, event: Event) -> dict[str, Any] | None:
 
     Raises EvaluationError, if the event lacks what an expression or a template names.
     """
+    if isinstance(trigger.source, Mcp):
+        # The arguments of a call are the inputs.
+        return dict(event.payload) if isinstance(event.payload, dict) else {}
     look_up, iterations = event.values.__getitem__, _NO_LOOPS.__getitem__
     if trigger.when is not None and not trigger.when.holds(look_up, iterations):
         return None

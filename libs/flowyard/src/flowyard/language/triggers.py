@@ -15,7 +15,7 @@ from flowyard.schedules.due import CatchUp
 from flowyard.schedules.rules import Rule
 from flowyard.webhooks.senders import Sender
 
-TriggerKind: TypeAlias = Literal["webhook", "nats", "workflow", "schedule", "chat"]
+TriggerKind: TypeAlias = Literal["webhook", "nats", "workflow", "schedule", "chat", "mcp"]
 EndStatus: TypeAlias = Literal["succeeded", "failed", "cancelled"]
 EVENT: Final[Mapping[str, Type]] = {"payload": ANY, "headers": DictOf(STR), "query": ANY}
 """What the texts of a webhook may name. Names of headers are in lower case."""
@@ -153,7 +153,24 @@ class Chat:
         return "chat"
 
 
-Source: TypeAlias = Webhook | Messages | Requests | OtherWorkflow | Timed | Chat
+@dataclass(frozen=True, slots=True)
+class Mcp:
+    """The workflow is a tool to clients of MCP: each call of it starts a run, with the call's arguments as inputs.
+
+    `title`: the tool's name for people. `prompts`: the prompt nodes that clients get as prompts, in this order.
+    `read_only`: a call changes nothing, so that clients needn't ask a person first.
+    """
+
+    title: str | None = None
+    prompts: tuple[str, ...] = ()
+    read_only: bool = False
+
+    @property
+    def kind(self) -> TriggerKind:
+        return "mcp"
+
+
+Source: TypeAlias = Webhook | Messages | Requests | OtherWorkflow | Timed | Chat | Mcp
 """Where the events of a trigger come from."""
 
 

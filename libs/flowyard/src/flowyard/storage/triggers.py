@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, Literal, TypeAlias, assert_never
 
 import asyncpg
 
@@ -17,6 +17,7 @@ from flowyard.language.problems import did_you_mean
 from flowyard.language.triggers import (
     Chat,
     EndStatus,
+    Mcp,
     Messages,
     OtherWorkflow,
     Requests,
@@ -80,7 +81,7 @@ def _row(trigger: Trigger) -> TriggerRow:
             return TriggerRow(trigger.name, source.kind, trigger.enabled, subject=subject)
         case OtherWorkflow(name=follows, ends=ends) as source:
             return TriggerRow(trigger.name, source.kind, trigger.enabled, follows=follows, ends=ends)
-        case Chat() as source:
+        case Chat() | Mcp() as source:
             return TriggerRow(trigger.name, source.kind, trigger.enabled)
         case Timed(rule=rule) as source:
             return TriggerRow(trigger.name, source.kind, trigger.enabled, rule=rule_text(rule))
@@ -128,9 +129,9 @@ class Triggers:
         row = await self._database.row(f"{SELECT_TRIGGERS} WHERE t.path = $1", path)
         return StoredTrigger(**row) if row is not None else None
 
-    async def chat_of(self, workflow: str) -> StoredTrigger | None:
-        """The chat trigger of a workflow, which has one at most."""
-        row = await self._database.row(f"{SELECT_TRIGGERS} WHERE t.workflow = $1 AND t.kind = 'chat'", workflow)
+    async def only(self, kind: Literal["chat", "mcp"], workflow: str) -> StoredTrigger | None:
+        """The trigger of this kind of a workflow, which has one at most."""
+        row = await self._database.row(f"{SELECT_TRIGGERS} WHERE t.workflow = $1 AND t.kind = $2", workflow, kind)
         return StoredTrigger(**row) if row is not None else None
 
     async def get(self, workflow: str, name: str) -> StoredTrigger:

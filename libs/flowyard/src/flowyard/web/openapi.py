@@ -21,6 +21,7 @@ _SERVERS: Final = [{"url": "/", "description": "Where this document comes from"}
 _TAGS: Final = {
     "runs": "Run workflows, and see what their runs do",
     "chat": "Workflows as models of OpenAI's chat API and of Open Responses, and their conversations",
+    "mcp": "Workflows as tools of the Model Context Protocol",
     "reports": "What runs cost, and where their time goes",
     "keys": "Make and revoke API keys",
     "audit": "Who has changed what",

@@ -19,7 +19,7 @@ from flowyard.errors.steps import EvaluationError
 from flowyard.language.inputs import valid_inputs
 from flowyard.language.mapping import Event, map_event, map_request
 from flowyard.language.problems import suggest
-from flowyard.language.triggers import Chat, Messages, OtherWorkflow, Requests, Timed, Trigger, Webhook
+from flowyard.language.triggers import Chat, Mcp, Messages, OtherWorkflow, Requests, Timed, Trigger, Webhook
 from flowyard.language.workflow import Workflow
 from flowyard.runs.deliveries import OUTCOMES, Outcome
 from flowyard.webhooks.payloads import read_payload
@@ -332,7 +332,7 @@ def _results(
                 read = read_unverified(sender, request)
             case Messages(is_text=True) | Requests(is_text=True):
                 read = (HookDelivery(None, request.body.decode(errors="replace")),)
-            case Messages() | Requests() | OtherWorkflow() | Chat():
+            case Messages() | Requests() | OtherWorkflow() | Chat() | Mcp():
                 read = (HookDelivery(None, read_payload(request)),)
             case _:
                 assert_never(trigger.source)

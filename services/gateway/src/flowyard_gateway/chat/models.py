@@ -64,7 +64,7 @@ async def chat_model(parts: GatewayParts, caller: Caller, name: str) -> ChatMode
 async def live_trigger(parts: GatewayParts, caller: Caller, name: str) -> StoredTrigger:
     """The chat trigger of a workflow. Raises UnknownModel."""
     may_be = _is_name(name) and (caller.workflows is None or name in caller.workflows)
-    stored = await parts.triggers.chat_of(name) if may_be else None
+    stored = await parts.triggers.only("chat", name) if may_be else None
     if stored is None or not stored.is_live:
         raise UnknownModel(name[:_SHOWN])
     return stored

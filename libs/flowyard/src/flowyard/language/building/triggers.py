@@ -13,6 +13,7 @@ from flowyard.language.building.chats import ChatReader
 from flowyard.language.building.expressions import Scope, read_condition
 from flowyard.language.building.hook_secrets import check_references, refuse_plain
 from flowyard.language.building.mapped_values import ValueReader
+from flowyard.language.building.mcp_tools import McpReader
 from flowyard.language.building.messages import read_messages
 from flowyard.language.building.replies import read_reply
 from flowyard.language.building.schedules import read_schedule
@@ -42,7 +43,7 @@ _NAME: Final = re.compile(TRIGGER_NAME)
 _PATH: Final = re.compile(HOOK_PATH)
 _NOT_IN_A_PATH: Final = re.compile(r"[^A-Za-z0-9._~/-]+")
 _LONGEST_WAIT_S: Final = 300.0
-_KINDS: Final = ("webhook", "nats", "workflow", "schedule", "chat")
+_KINDS: Final = ("webhook", "nats", "workflow", "schedule", "chat", "mcp")
 _EXAMPLES: Final = {"fire": "fire.at", "payload": "payload.{key}", "request": "request.metadata.{key}"}
 """What an input can be filled with, by what the trigger's texts may name."""
 _KEYS: Final[Mapping[str, str]] = {"public_key": "discord", "verify_token": "whatsapp"}
@@ -66,7 +67,14 @@ def read_triggers(
     names = result or [each for each, field in fields.items() if not field.is_input]
     outputs = {each: fields[each].type for each in names if each in fields and not fields[each].secret}
     reader = _TriggerReader(
-        document, fields, installation, name, {}, outputs, ChatReader(document, fields, flow, frozenset(result))
+        document,
+        fields,
+        installation,
+        name,
+        {},
+        outputs,
+        ChatReader(document, fields, flow, frozenset(result)),
+        McpReader(document, fields, flow, name),
     )
     triggers = {name: reader.trigger(name, shape, ("triggers", name)) for name, shape in (shapes or {}).items()}
     return {name: trigger for name, trigger in triggers.items() if trigger is not None}
@@ -107,11 +115,15 @@ class _TriggerReader:
     paths: dict[str, str]
     outputs: Mapping[str, Type]
     chats: ChatReader
+    tools: McpReader
 
     def trigger(self, name: str, shape: TriggerShape, path: KeyPath) -> Trigger | None:
         if not _NAME.fullmatch(name):
             hint = "use letters, digits, _ and -, at most 64, and begin with a letter"
             self.document.error("bad-name", path, f"'{name[:80]}' can't be the name of a trigger", hint, key=True)
+        if shape.mcp is not None and len([key for key in _KINDS if getattr(shape, key) is not None]) == 1:
+            tool = self.tools.read(name, shape, shape.mcp, path)
+            return Trigger(name, tool, {}, None, shape.enabled, shape.description)
         scope = Scope(_names_of(shape), {}, ())
         when = None
         if shape.when is not None and shape.chat is None:

@@ -224,14 +224,27 @@ class ChatShape(Shape):
     )
 
 
+class McpShape(Shape):
+    """Clients of MCP: the workflow is a tool, which has its name and its inputs."""
+
+    title: str | None = Field(None, min_length=1, max_length=200, description="The tool's name for people.")
+    prompts: list[str] | None = Field(
+        None, min_length=1, max_length=100, description="Prompt nodes that clients get as prompts, by their ids."
+    )
+    read_only: bool = Field(
+        default=False, description="true: a call changes nothing, so that clients needn't ask a person first."
+    )
+
+
 class TriggerShape(Shape):
-    model_config = exclusive("webhook", "nats", "workflow", "schedule", "chat")
+    model_config = exclusive("webhook", "nats", "workflow", "schedule", "chat", "mcp")
 
     webhook: WebhookShape | None = None
     nats: NatsShape | None = None
     workflow: OtherWorkflowShape | None = None
     schedule: ScheduleShape | None = None
     chat: ChatShape | None = None
+    mcp: McpShape | None = None
     when: str | None = Field(
         None,
         min_length=1,
