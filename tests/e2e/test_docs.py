@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from flowyard.language.load import load_text
+from flowyard.language.reading.cases import CaseShape, ExpectShape
 from flowyard.language.reading.document import (
     BudgetShape,
-    CaseShape,
     DocumentShape,
     EdgeShape,
     ExecutionShape,
-    ExpectShape,
     FieldShape,
     FlowShape,
     LlmShape,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -19,8 +19,8 @@ from flowyard.graph.snapshot import restore, snapshot_of
 from flowyard.graph.walk import Walk
 from flowyard.language.inputs import valid_inputs
 from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
-from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import ENGINE, CallStart, Ended, Fork, Step, StepCalls
+from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId, ToolCalled
+from flowyard.runs.run import ENGINE, CallStart, Ended, Fork, Part, Step, StepCalls
 from flowyard.steps.context import SizeLimits, StepContext
 from flowyard.steps.recorder import Begun, Choice, Next
 from flowyard.storage.database import dumps
@@ -60,6 +60,15 @@ class Recording:
         self.events.append(event)
 
     async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
+        pass
+
+    async def parts_before(self, step: StepId) -> Sequence[Part]:
+        return ()
+
+    async def replies_durable(self) -> None:
+        pass
+
+    async def begin_tool(self, call: ToolCalled) -> None:
         pass
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:

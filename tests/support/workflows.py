@@ -19,6 +19,7 @@ from flowyard.llm.calls import Model, ModelCall, ModelReply, OnToken, Usage
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, StepStarted
 from flowyard.steps.budget_gate import TermsOf, canned_terms
+from flowyard.tools.registry import ToolRegistry
 
 T = TypeVar("T")
 
@@ -129,6 +130,7 @@ async def run(
     chance: float = 0.0,
     clock: Callable[[], float] | None = None,
     terms: TermsOf | None = None,
+    tools: ToolRegistry | None = None,
     change: Callable[[Workflow], Workflow] = lambda workflow: workflow,
 ) -> Outcome:
     """Runs a document. `replies` are written as in a document's tests; other nodes answer with their own names.
@@ -157,6 +159,7 @@ async def run(
         sleep=sleep,
         chance=lambda: chance,
         terms=terms or canned_terms,
+        tools=tools,
         clock=clock or time.perf_counter,
     )
     return Outcome(result, events, recorded.calls, sleeps)

@@ -122,7 +122,7 @@ async def test_of_the_calls_of_a_step_the_sums_and_the_last_are_known(stored: St
     calls = {step.id: calls for step, calls in await stored.history.open_steps(claim.run_id)}
     last = CallStart(write, part=2, round=1, question=1, provider="openai", model="small")
     spending = Spending(2, 17, 10, Decimal("0.2"))
-    assert calls == {write: StepCalls(spending, last, was_answered=False), unknown: StepCalls()}
+    assert calls == {write: StepCalls(spending, last, was_answered=False, parts=2), unknown: StepCalls()}
 
 
 async def test_what_was_said_in_calls_is_read_apart_from_them_and_not_all_at_once(

@@ -37,7 +37,7 @@ SAMPLES: Final[list[Event]] = [
 INSIDE: Final = {"commit_s", "reserves"}
 NOT_PUBLIC: Final = {
     events.RunStarted, events.Token, events.ModelWaiting, events.ModelReserved, events.ModelCalled, events.RouteTaken,
-    events.LoopTurned,
+    events.LoopTurned, events.ToolCalled,
 }  # fmt: skip
 
 

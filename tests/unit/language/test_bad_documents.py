@@ -27,7 +27,10 @@ WARNINGS = {
     "unwritten-field",
     "open-webhook",
 }
-MADE_HERE = {"document-too-large", "not-utf8", "too-many-problems", "unknown-price", "variable-not-allowed"}
+MADE_HERE = {
+    "document-too-large", "not-utf8", "too-many-problems", "unknown-price", "variable-not-allowed",
+    "unknown-tool", "unknown-argument", "tool-denied", "tool-pattern",
+}  # fmt: skip
 """Codes of documents that are better made than kept, or that depend on the installation."""
 
 HEAD = b"flow: {name: bad}\nstate: {fields: {topic: {type: str, required: true}, poem: str}}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,9 +121,9 @@ def test_a_form_that_a_server_refuses_is_remembered(status: int | None, detail: 
     call = call_of(CLOSED)
     asked = ModelCall(call.node, call.settings, call.messages, CLOSED, json_form="strict")
     assert forms.add(asked, ModelRefused(detail, provider="openai", model="m", answered=status)) == is_remembered
-    assert forms.best(call.settings, CLOSED) == ("schema" if is_remembered else "strict")
-    assert forms.best(ModelSettings("openai", "other"), CLOSED) == "strict"
-    assert forms.best(ModelSettings("openai", "m", api_base="http://127.0.0.1"), CLOSED) == "strict"
+    assert forms.best(call, CLOSED) == ("schema" if is_remembered else "strict")
+    for other in (ModelSettings("openai", "other"), ModelSettings("openai", "m", api_base="http://127.0.0.1")):
+        assert forms.best(replace(call, settings=other), CLOSED) == "strict"
 
 
 def test_a_form_that_is_the_last_or_fixed_is_an_error() -> None:

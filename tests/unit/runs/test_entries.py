@@ -55,6 +55,11 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.ModelWaiting: st.builds(events.ModelWaiting, STEPS, TEXT, TEXT, TEXT, st.booleans()),
     events.ModelReserved: st.builds(events.ModelReserved, STEPS, TEXT, TEXT, NUMBERS, COSTS),
     events.Token: st.builds(events.Token, STEPS, TEXT),
+    events.ToolCalled: st.builds(
+        events.ToolCalled,
+        *(STEPS, TEXT, st.integers(1, 99), st.integers(0, 99), st.integers(0, 99), SECONDS),
+        *(st.sampled_from(["ok", "failed"]), st.none() | TEXT, st.integers(0, 99), st.none()),
+    ),
     events.ModelCalled: st.builds(
         events.ModelCalled,
         *(STEPS, TEXT, TEXT, SECONDS, st.none() | SECONDS, NUMBERS, NUMBERS, NUMBERS, COSTS),

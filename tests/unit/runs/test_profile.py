@@ -95,6 +95,7 @@ def test_each_instant_goes_to_what_the_run_did_then() -> None:
         claimed(2),
         started(3, A),
         called(8, A, 4),
+        (8.5, "tool.called", {**A, "tool": "time.now", "duration_s": 0.25}),
         finished(9, A),
         started(11, B, commit_s=1.5),
         called(12, B, 1),
@@ -102,7 +103,7 @@ def test_each_instant_goes_to_what_the_run_did_then() -> None:
         succeeded(13),
         end=14,
     )
-    assert spent(result) == {"queued": 2, "claim": 1, "model": 5, "code": 3.5, "commit": 2.5}
+    assert spent(result) == {"queued": 2, "claim": 1, "model": 5, "tool": 0.25, "code": 3.25, "commit": 2.5}
     assert nodes(result) == {"a": (6, 4, 1, 0), "b": (1, 1, 1, 0)}
     assert result.at_work == timedelta(seconds=12)
 
@@ -378,12 +379,10 @@ ENTRIES = st.one_of(
     st.builds(lambda step, s: ("step.started", {**step, "commit_s": s}), STEPS, SECONDS),
     st.builds(lambda step, s: ("step.retrying", {**step, "delay_s": s}), STEPS, SECONDS),
     st.builds(
-        lambda kind, step, s, error: (kind, {**step, "duration_s": s} | ({"error": BROKEN} if error else {})),
-        st.sampled_from(["model.called", "tool.called"]),
-        STEPS,
-        SECONDS,
-        st.booleans(),
+        lambda step, s, error: ("model.called", {**step, "duration_s": s, **error}),
+        *(STEPS, SECONDS, st.sampled_from([{}, {"error": BROKEN}])),
     ),
+    st.builds(lambda step, s: ("tool.called", {**step, "tool": "time.now", "duration_s": s}), STEPS, SECONDS),
 )
 
 

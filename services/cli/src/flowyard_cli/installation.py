@@ -9,9 +9,11 @@ from typing import Final, TypeVar
 from flowyard.language.daily_budgets import read_daily_budgets
 from flowyard.language.installation import HOOK_SECRETS, KEYS_AND_TOKENS, Installation, Variables, read_variables
 from flowyard.language.message_subjects import MESSAGES, read_subjects
+from flowyard.language.tools import NO_RULES, ToolRules, read_rules
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.llm.providers import read_litellm_providers
+from flowyard.tools.registry import ToolRegistry
 from flowyard_embedded.faults import WrongVariable
 
 _PRICES: Final = "FLOWYARD_PRICES"
@@ -21,6 +23,7 @@ _HOOK_VARIABLES: Final = "FLOWYARD_HOOK_VARIABLES"
 _SUBJECTS: Final = "FLOWYARD_TRIGGER_SUBJECTS"
 _REPLY_LIMIT: Final = "FLOWYARD_REPLY_LIMIT"
 _LITELLM: Final = "FLOWYARD_LITELLM"
+_TOOL_RULES: Final = "FLOWYARD_TOOL_RULES"
 _Value = TypeVar("_Value")
 
 
@@ -32,7 +35,14 @@ def installation_of(environ: Mapping[str, str]) -> Installation:
         hook_variables=hook_variables_of(environ),
         subjects=_read(_SUBJECTS, environ, read_subjects, (MESSAGES,)),
         daily_budgets=_read(_DAILY_BUDGETS, environ, read_daily_budgets, {}),
+        tools=ToolRegistry().facts,
+        tool_rules=tool_rules_of(environ),
     )
+
+
+def tool_rules_of(environ: Mapping[str, str]) -> ToolRules:
+    """Raises WrongVariable."""
+    return _read(_TOOL_RULES, environ, read_rules, NO_RULES)
 
 
 def prices_of(environ: Mapping[str, str]) -> PriceTable:

@@ -26,7 +26,14 @@ from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
 from flowyard_cli.commands.run import RunArgs
-from flowyard_cli.installation import installation_of, litellm_of, prices_of, reply_limit_of, variables_of
+from flowyard_cli.installation import (
+    installation_of,
+    litellm_of,
+    prices_of,
+    reply_limit_of,
+    tool_rules_of,
+    variables_of,
+)
 from flowyard_cli.models import replies_for, with_model
 from flowyard_cli.reading import read_document, read_inputs
 from flowyard_cli.show.problems import problems_as_data
@@ -121,6 +128,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
                 stream=stream,
                 terms=models.terms,
                 check_documents=document_checks(installation_of(os.environ)),
+                tool_rules=tool_rules_of(os.environ),
             )
     except asyncio.CancelledError:
         if summary.status is None:

@@ -221,6 +221,7 @@ def _build_parts(
             sizes=SizeLimits(settings.outputs_limit, settings.state_limit),
             long_wait_s=settings.long_wait_s,
             check_documents=document_checks(settings.installation),
+            tool_rules=settings.tool_rules,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),
     )

@@ -32,6 +32,7 @@ def log_steps(run_id: UUID, stored_events: Iterable[StoredEvent]) -> None:
                 | events.ModelWaiting()
                 | events.ModelReserved()
                 | events.ModelCalled()
+                | events.ToolCalled()
             ):
                 entry = stored.entry
                 log.debug("%s", entry.type.replace(".", " "), extra={"run_id": run_id, **_facts(entry.data)})

@@ -29,6 +29,7 @@ from flowyard.graph.marking import Marking, no_changes
 from flowyard.graph.run import RunResult, drive
 from flowyard.graph.walk import Walk
 from flowyard.language.inputs import are_large, valid_inputs
+from flowyard.language.tools import NO_RULES, ToolRules
 from flowyard.language.workflow import Workflow
 from flowyard.large_json import decoded, encoded_each
 from flowyard.llm.models import Models
@@ -46,6 +47,7 @@ from flowyard.storage.commits import Committer
 from flowyard.storage.history import History
 from flowyard.storage.lost_calls import LostCalls
 from flowyard.telemetry.logs import bind_run
+from flowyard.tools.registry import ToolRegistry
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class AttemptParts:
 
     `is_followed`: whether somebody reads the tokens of a run. `long_wait_s`: a step that waits longer between two tries
     hands its run back. `sizes`: of what steps write. `box`: opens secret inputs; None if no key is configured.
+    `tools`: what nodes may call; `tool_rules`: what the installation says of them.
     `check_documents`: of outputs with `format: workflow`; without it, none of them is accepted.
     `replays`: bounds how many runs are replayed at a time. `may_replay`: whether any may be; otherwise those of which
     steps are recorded are handed back.
@@ -86,6 +89,8 @@ class AttemptParts:
     sizes: SizeLimits = field(default_factory=SizeLimits)
     long_wait_s: float
     check_documents: CheckDocuments = no_checks
+    tools: ToolRegistry = field(default_factory=ToolRegistry)
+    tool_rules: ToolRules = NO_RULES
     may_replay: Callable[[], bool] = lambda: True
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     box: SecretBox | None = field(repr=False)
@@ -224,6 +229,7 @@ class Attempt:
                 self._journal,
                 open_steps={step.id: step for step, _ in begun},
                 calls={step.id: calls for step, calls in begun},
+                read_parts=lambda step: patiently(lambda: parts.history.parts(claim.run_id, step)),
                 draining=(parts.draining, self._leaving),
                 may_replay=parts.may_replay,
                 waits_for_commits=durability == "sync",
@@ -233,6 +239,9 @@ class Attempt:
             log_prompts=parts.log_prompts,
             sizes=parts.sizes,
             check_documents=parts.check_documents,
+            tools=parts.tools,
+            tool_rules=parts.tool_rules,
+            now=parts.clock.now,
             chance=random.random,
             clock=time.perf_counter,
             budget_gate=self._budget_gate(workflow, spent),

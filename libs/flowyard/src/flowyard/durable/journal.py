@@ -59,6 +59,9 @@ class Journal:
                 self.writer.pending.add_call(ended)
                 if (begun.step, begun.part) in self.writer.unwritten:
                     self.writer.unwritten[begun.step, begun.part] = UnwrittenCall(ended, begun.at)
+            case events.ToolCalled():
+                self.writer.pending.add_call(CallRow.of_tool(event, seq=seq, at=self.writer.now()))
+                self.writer.commit_within(RESULT_DELAY)
             case events.StepStarted():
                 self._write(replace(self._open[event.step], seq=seq, start_seq=seq))
             case events.RetryScheduled():
@@ -85,6 +88,12 @@ class Journal:
             self.writer.commit_within(EVENT_DELAY)
         else:
             await self.writer.flush()
+
+    async def begin_tool(self, call: events.ToolCalled) -> None:
+        """To be called before a call that may be made only once. Raises ClaimLost, CommitRefused."""
+        row = CallRow.of_tool(call, seq=self.writer.seq, at=self.writer.now())
+        self.writer.pending.add_call(replace(row, status="running", result=None))
+        await self.writer.flush()
 
     async def unwritten_calls(self) -> list[UnwrittenCall]:
         """After the claim was lost: its calls without any row on disk."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from flowyard.durable.journal import Journal
-from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId
-from flowyard.runs.run import CallStart, Fork, Step, StepCalls
+from flowyard.runs.events import Event, Failure, ModelReserved, StepFailed, StepFinished, StepId, ToolCalled
+from flowyard.runs.run import CallStart, Fork, Part, Step, StepCalls
 from flowyard.steps.recorder import Begun, Choice, Next
 
 _SETTLING_S: Final = 0.02
@@ -47,6 +47,7 @@ class HandBack(Exception):
 
 class DurableRecorder:
     """`open_steps`: steps and maps that have begun and not ended; `calls`: their model calls under earlier claims.
+    `read_parts`: reads what is recorded of a step's calls.
 
     `waits_for_commits`: False lets a step begin before earlier results are durable. `long_wait_s`: if all open steps
     wait longer than this for their next tries, the run is handed back.
@@ -58,6 +59,7 @@ class DurableRecorder:
         *,
         open_steps: Mapping[StepId, Step],
         calls: Mapping[StepId, StepCalls],
+        read_parts: Callable[[StepId], Awaitable[Sequence[Part]]],
         draining: Sequence[asyncio.Event],
         may_replay: Callable[[], bool],
         waits_for_commits: bool,
@@ -65,6 +67,7 @@ class DurableRecorder:
     ) -> None:
         self.open_steps = open_steps
         self._calls = calls
+        self._read_parts = read_parts
         self._journal = journal
         self._draining = draining
         self._may_replay = may_replay
@@ -97,6 +100,16 @@ class DurableRecorder:
 
     async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         await self._journal.begin_call(call, reserved)
+
+    async def parts_before(self, step: StepId) -> Sequence[Part]:
+        """Of steps that have begun under an earlier claim; others have none."""
+        return await self._read_parts(step) if step in self.open_steps else ()
+
+    async def replies_durable(self) -> None:
+        await self._journal.writer.until_durable(self._journal.writer.seq)
+
+    async def begin_tool(self, call: ToolCalled) -> None:
+        await self._journal.begin_tool(call)
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
         self._journal.settle(end, next_, choice)

@@ -141,6 +141,18 @@ class EvaluationError(StepError, code="expression_error", title="A template or a
     """A template or an expression can't be evaluated with the values of the state. No other route is taken instead."""
 
 
+class ToolError(StepError, code="tool_error", title="A tool failed"):
+    """A tool of the step failed, and the document doesn't want a model to go on without it."""
+
+
+class TooManyToolRounds(StepError, code="too_many_tool_rounds", title="A model called tools too often"):
+    """A model has called tools in more replies than its node allows."""
+
+    def __init__(self, node: str, rounds: int) -> None:
+        hint = "raise max_tool_rounds, or tell the model when to stop"
+        super().__init__(f"node '{node}': after {rounds} rounds of tool calls there is no answer: {hint}")
+
+
 class AssertionFailed(StepError, code="assertion_failed", title="An assertion failed"):
     """The condition of an assert node doesn't hold."""
 

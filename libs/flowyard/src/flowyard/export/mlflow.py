@@ -29,7 +29,7 @@ PREFIX: Final = "flowyard/"
 API: Final = "/api/2.0/mlflow"
 TRACES: Final = "/api/3.0/mlflow/traces"
 JSON: Final = {"content-type": "application/json"}
-_TYPES: Final = {"run": "WORKFLOW", "queue": "UNKNOWN", "step": "CHAIN", "call": "CHAT_MODEL"}
+_TYPES: Final = {"run": "WORKFLOW", "queue": "UNKNOWN", "step": "CHAIN", "call": "CHAT_MODEL", "tool": "TOOL"}
 # A request may have 100 params and 1 MB, and 1000 metrics.
 _MAX_PARAMS: Final = 30
 _MAX_METRICS: Final = 500

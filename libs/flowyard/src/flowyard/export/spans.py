@@ -26,7 +26,7 @@ from flowyard.runs.run import Entry
 from flowyard.runs.timeline import LOST
 
 Value: TypeAlias = str | bool | int | float | tuple[str, ...]
-Role: TypeAlias = Literal["run", "queue", "step", "call"]
+Role: TypeAlias = Literal["run", "queue", "step", "call", "tool"]
 
 MAX_TEXT: Final = 100_000
 """Characters of one value; a longer one is cut off."""
@@ -124,6 +124,8 @@ class _Tracer:
                 self._add_retry(event, at)
             case events.ModelCalled():
                 self._call(event, entry.seq, at)
+            case events.ToolCalled():
+                self._tool_call(event, entry.seq, at)
             case events.StepFinished():
                 self._finish(event, at)
             case events.StepFailed():
@@ -296,6 +298,36 @@ class _Tracer:
                 self._text(request) if request is not None else None,
                 self._text(response) if response is not None else None,
                 error,
+            )
+        )
+
+    def _tool_call(self, call: events.ToolCalled, seq: int, at: int) -> None:
+        """By the conventions of OpenTelemetry. The results are in the model's next request."""
+        open_step = self._open.get(call.step)
+        parent = open_step.span_id if open_step is not None else self._last.get(call.step, self._root_id)
+        tool, start = clean(call.tool), at - int(call.duration_s * 1e9)
+        attributes: dict[str, Value] = {
+            **_step_attributes(call.step),
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool,
+            "gen_ai.tool.type": "function",
+        }
+        error = clean(call.error) if call.error is not None else None
+        if error is not None:
+            attributes["error.type"] = call.outcome
+        began = min(at, max(start, open_step.start_ns)) if open_step is not None else start
+        failed = _exceptions(attributes, error, at)
+        self.spans.append(
+            Span(
+                self._id(f"tool {seq}"),
+                parent,
+                "tool",
+                f"execute_tool {tool}",
+                began,
+                at,
+                attributes,
+                failed,
+                error=error,
             )
         )
 

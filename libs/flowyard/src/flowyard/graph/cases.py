@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flowyard.graph.compile import Compiled, compile_workflow
 from flowyard.graph.run import run_workflow
@@ -17,6 +17,10 @@ from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.summary import RunSummary
 from flowyard.steps.context import CheckDocuments, SizeLimits, no_checks
+from flowyard.tools.registry import BUILT_IN, ToolRegistry
+
+_EFFECTLESS: Final = ToolRegistry(tool for tool in BUILT_IN if not tool.facts.effects)
+"""What tests of documents call; others, they would have to pretend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ async def run_case(
         emit=lambda event: summary.add(event, time.perf_counter()),
         check_documents=check_documents,
         sizes=limits.sizes,
+        tools=_EFFECTLESS,
         sleep=_no_wait,
     )
     return summary, result.state

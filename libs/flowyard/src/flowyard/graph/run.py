@@ -21,6 +21,7 @@ from flowyard.graph.marking import Branch, Marking
 from flowyard.graph.tasks import Together
 from flowyard.graph.walk import NodeFailed, Walk
 from flowyard.language.inputs import valid_inputs
+from flowyard.language.tools import NO_RULES, ToolRules
 from flowyard.llm.calls import Model
 from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
 from flowyard.runs.run import Ended
@@ -29,6 +30,7 @@ from flowyard.steps.budget_gate import BudgetGate, TermsOf, canned_terms
 from flowyard.steps.context import CheckDocuments, SizeLimits, StepContext, no_checks
 from flowyard.steps.recorder import InMemory
 from flowyard.steps.vault import InMemoryVault
+from flowyard.tools.registry import ToolRegistry
 
 _MANY: Final = 10_000_000
 """LangGraph's own limit is out of the way. It counts places, and a branch comes to each by a step or by a choice: every
@@ -58,6 +60,8 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     terms: TermsOf = canned_terms,
     check_documents: CheckDocuments = no_checks,
     sizes: SizeLimits = SizeLimits(),  # noqa: B008  # frozen
+    tools: ToolRegistry | None = None,
+    tool_rules: ToolRules = NO_RULES,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
     clock: Callable[[], float] = time.perf_counter,
@@ -66,6 +70,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
 
     `terms`: what models cost, to keep the workflow's budget. Without it they are free, as canned replies are.
     `check_documents`: of outputs with `format: workflow`; without it, none of them is accepted.
+    `tools`: what nodes may call, by `tool_rules`; without it, the built-in ones.
 
     If the calling task is cancelled, the model calls in flight are aborted, RunFinished says `cancelled`, and the
     cancellation goes on.
@@ -92,6 +97,8 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
         vault=vault,
         check_documents=check_documents,
         sizes=sizes,
+        tools=tools or ToolRegistry(),
+        tool_rules=tool_rules,
     )
     walk = Walk(compiled.plan, Marking(compiled.plan, checked), steps)
     try:

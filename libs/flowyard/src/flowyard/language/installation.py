@@ -10,6 +10,7 @@ from typing import Final
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import OWN_PREFIX
+from flowyard.language.tools import NO_RULES, ToolFacts, ToolRules
 from flowyard.language.workflow import Budget
 
 _PATTERN: Final = re.compile(r"[A-Za-z0-9_*]+")
@@ -54,6 +55,7 @@ class Installation:
     `chains`: by the name of each workflow that is started by the ends of others' runs, the names of these others.
     `subjects`: of NATS, which triggers may name.
     `daily_budgets`: what workflows may spend per day. `hook_variables`: as `variables`, for the secrets of webhooks.
+    `tools`: those that nodes may name; None: that isn't known. `tool_rules`: what is said of them.
     """
 
     has_price: Callable[[ModelSettings], bool] = lambda _: True
@@ -62,6 +64,8 @@ class Installation:
     daily_budgets: Mapping[str, Budget] = field(default_factory=dict)
     chains: Mapping[str, Collection[str]] = field(default_factory=dict)
     subjects: tuple[str, ...] = (">",)
+    tools: Mapping[str, ToolFacts] | None = None
+    tool_rules: ToolRules = NO_RULES
 
 
 ANY: Final = Installation()

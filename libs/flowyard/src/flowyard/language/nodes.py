@@ -11,11 +11,12 @@ from decimal import Decimal
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
 from flowyard.language.problems import KeyPath
+from flowyard.language.tools import MOST_ROUNDS, OnToolError, ToolUse
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Placeholder, Template
 from flowyard.language.values.types import Type
 
-Kind: TypeAlias = Literal["prompt", "set", "assert"]
+Kind: TypeAlias = Literal["prompt", "set", "assert", "tool"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
@@ -169,6 +170,8 @@ class PromptNode(NodeHead):
 
     `reply_as`: whether the reply is the text of the one output, the one output itself as a message, or a JSON object
     of the outputs. `caller_tools`: whether its model is offered the tools of who started the run.
+
+    `tools`: what its model may call, in up to `max_tool_rounds` replies of a step.
     """
 
     kind: ClassVar[Kind] = "prompt"
@@ -182,6 +185,9 @@ class PromptNode(NodeHead):
     inputs: Mapping[str, Template | int | float | bool | None] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
     log_prompts: bool = True
+    tools: tuple[ToolUse, ...] = ()
+    max_tool_rounds: int = MOST_ROUNDS
+    on_tool_error: OnToolError = "continue"
 
     @property
     def models(self) -> tuple[ModelSettings, ...]:
@@ -253,5 +259,18 @@ class AssertNode(NodeHead):
             yield NodeText(("message",), self.message)
 
 
-Node: TypeAlias = PromptNode | SetNode | AssertNode
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolNode(NodeHead):
+    """Calls a tool, without a model. `arguments`: by name, values as a set node has them."""
+
+    kind: ClassVar[Kind] = "tool"
+
+    tool: ToolUse
+    arguments: Mapping[str, SetValue] = field(default_factory=dict)
+
+    def texts(self) -> Iterator[NodeText]:
+        return _texts_in(self.arguments, ("with",))
+
+
+Node: TypeAlias = PromptNode | SetNode | AssertNode | ToolNode
 """Every kind of node. A `match` over it ends in `assert_never`: a new kind is a type error until it is handled."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 Effect: TypeAlias = Literal["reads", "writes", "runs", "network"]
 """What a tool does outside of its arguments and its result: `reads` files or data of the installation, `writes` them,
@@ -85,6 +86,22 @@ class ToolRules:
 
 
 NO_RULES: Final = ToolRules()
+
+
+def read_rules(text: str | ToolRules) -> ToolRules:
+    """`FLOWYARD_TOOL_RULES`: JSON, an answer by pattern of names. Raises ValueError."""
+    if not isinstance(text, str):
+        return text
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"should be JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise ValueError('should be a JSON object: {"http.*": "deny"}')  # noqa: TRY004  # what settings catch
+    for pattern, answer in given.items():
+        if answer not in get_args(Answer):
+            raise ValueError(f"'{pattern}' should be one of {', '.join(get_args(Answer))}, not {answer!r}")
+    return ToolRules(given)
 
 
 def matches(text: str, pattern: str) -> bool:

@@ -40,6 +40,8 @@ _BY_PROVIDER: Final[Mapping[str, Forms]] = {
     "perplexity": ("strict", "schema", "prompt"),
 }  # fmt: skip
 
+_BINDS_WITH_TOOLS: Final = frozenset({"azure", "openai"})
+
 _LIMITS: Final = frozenset({
     "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems", "maximum", "maxLength", "minItems", "minimum",
     "minLength", "multipleOf", "pattern",
@@ -110,8 +112,11 @@ class RefusedForms:
 
     _refused: dict[tuple[str, str | None, str], set[JsonForm]] = field(default_factory=dict)
 
-    def best(self, settings: ModelSettings, schema: JsonSchema) -> JsonForm:
-        """The form for the next call."""
+    def best(self, call: ModelCall, schema: JsonSchema) -> JsonForm:
+        """The form for the next call. Most providers can't both bind the reply and let the model call tools."""
+        settings = call.settings
+        if call.offer is not None and settings.json_form is None and settings.provider not in _BINDS_WITH_TOOLS:
+            return "prompt"
         forms = forms_of(settings, schema)
         refused = self._refused.get(_address(settings), set())
         return next((form for form in forms if form not in refused), forms[-1])

@@ -129,13 +129,13 @@ class Models:
         self, model: Model, call: ModelCall, schema: JsonSchema, on_token: OnToken | None
     ) -> ModelReply:
         forms = self._refused_forms
-        request = replace(call, json_form=forms.best(call.settings, schema))
+        request = replace(call, json_form=forms.best(call, schema))
         try:
             return await model.reply(request, on_token)
         except (ModelRefused, ModelNeverRan) as error:
             if not forms.add(request, error):
                 raise
-            following = forms.best(call.settings, schema)
+            following = forms.best(call, schema)
             detail = (
                 f"llm.json: {request.json_form} isn't taken, so it is called again with {following}: {error.detail}"
             )

@@ -90,6 +90,8 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
             return "model.reserved", {**_step(event.step), **model, "tokens": event.tokens, "usd": _cost(event.usd)}
         case events.ModelCalled():
             return "model.called", {**_step(event.step), **_call(event)}
+        case events.ToolCalled():
+            return "tool.called", {**_step(event.step), **_tool_call(event)}
         case events.RetryScheduled():
             retry = {"attempt": event.attempt, "delay_s": round(event.delay_s, 3), "error": failure_data(event.error)}
             return "step.retrying", {**_step(event.step), **retry}
@@ -150,6 +152,10 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
             return events.ModelReserved(_step_id(data), data["provider"], data["model"], *reserved)
         case "model.called":
             return _model_called(data)
+        case "tool.called":
+            place = data.get("part", 0), data.get("question", 0), data.get("call", 0)
+            outcome = data.get("outcome", "ok"), data.get("error"), data.get("retries", 0)
+            return events.ToolCalled(_step_id(data), data["tool"], *place, data["duration_s"], *outcome)
         case "step.retrying":
             return events.RetryScheduled(
                 _step_id(data), data["attempt"], data["delay_s"], decode_failure(data["error"])
@@ -252,6 +258,13 @@ def _call(event: events.ModelCalled) -> dict[str, Any]:
         "asks_json": event.asks_json,
     }
     return {**call_facts({name: getattr(event, name) for name in CALL_FACTS}), **_known(known)}
+
+
+def _tool_call(event: events.ToolCalled) -> dict[str, Any]:
+    place = {"part": event.part, "question": event.question or None, "call": event.call or None}
+    failed = {"outcome": event.outcome if event.outcome != "ok" else None, "error": event.error}
+    known = _known({**place, **failed, "retries": event.retries or None})
+    return {"tool": event.tool, "duration_s": seconds(event.duration_s), **known}
 
 
 def call_facts(facts: Mapping[str, Any]) -> dict[str, Any]:

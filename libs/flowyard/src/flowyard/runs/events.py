@@ -155,6 +155,7 @@ class ModelCalled:
 
     `retries`: how often the step had been tried before. `served_by`, `reply_id`, `finish_reason`: what the answer says
     of itself, in the provider's words. `streamed`: its tokens were. `asks_json`: whether the model was asked for JSON.
+    `result`: the reply of a model that may call tools, as JSON, from which its step can go on.
     """
 
     step: StepId
@@ -176,6 +177,27 @@ class ModelCalled:
     finish_reason: str | None = None
     streamed: bool = False
     asks_json: bool | None = None
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """A call of a tool has ended. `outcome`: `ok`, or what kind of failure `error` is.
+
+    `question`, `call`: the number of the model's question whose answer asks for it, and its place in that answer.
+    `result`: as JSON; it isn't stored with the event, but with the call.
+    """
+
+    step: StepId
+    tool: str
+    part: int
+    question: int
+    call: int
+    duration_s: float
+    outcome: str = "ok"
+    error: str | None = None
+    retries: int = 0
+    result: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +279,7 @@ Event: TypeAlias = (
     | ModelWaiting
     | ModelReserved
     | ModelCalled
+    | ToolCalled
     | RetryScheduled
     | StepFinished
     | StepFailed

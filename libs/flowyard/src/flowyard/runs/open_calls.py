@@ -62,6 +62,7 @@ class OpenCalls:
                 | events.RunStarted()
                 | Token()
                 | events.ModelWaiting()
+                | events.ToolCalled()
                 | events.RouteTaken()
                 | events.LoopTurned()
             ):

@@ -15,7 +15,7 @@ from flowyard.runs.timeline import Condition, Interval, NodeIntervals, Timeline
 Category: TypeAlias = Literal["queued", "claim", "model", "tool", "code", "commit", "waiting"]
 """`claim`: from the claim of the run to its first step; `commit`: until results are on disk; `code`: all other work.
 
-`tool`: 0 so far. `waiting`: for a step's next try, for the lease of a lost executor to run out, for a retry of the run.
+`waiting`: for a step's next try, for the lease of a lost executor to run out, for a retry of the run.
 """
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 
@@ -104,6 +104,8 @@ def _category(holding: Counter[Condition]) -> Category:
     """The first that applies. `holding`: how many times each condition holds."""
     if holding["model"]:
         return "model"
+    if holding["tool"]:
+        return "tool"
     if holding["committing"]:
         return "commit"
     if holding["resting"] and holding["resting"] == holding["step"]:

@@ -115,9 +115,9 @@ class Spending:
 class CallStart:
     """A model call of a step that is about to be made.
 
-    `part`: its number among the step's calls, from 1. `round`: how many replies this claim has corrected. `question`:
-    its number among the step's questions, from 0: a call that has had no answer is made again as the same question, so
-    that the provider may answer it once.
+    `part`: its number among the step's calls, those of tools included, from 1. `round`: how many replies of the step
+    have called tools, or were corrected by this claim. `question`: its number among the step's questions, from 0: a
+    call that has had no answer is made again as the same question, so that the provider may answer it once.
     """
 
     step: StepId
@@ -137,19 +137,38 @@ class StepCalls:
     """The calls of one step so far: what they used together, and the last one.
 
     `was_answered`: that one was; `is_open`: it was in flight when its executor was lost, and its end isn't recorded.
+    `parts`: the number of the step's last part, a call of a model or of a tool.
     """
 
     spending: Spending = Spending()
     last: CallStart | None = None
     was_answered: bool = True
     is_open: bool = False
+    parts: int = 0
 
     def next(self, step: StepId, in_round: int, provider: str, model: str) -> CallStart:
         last, start = self.last, (in_round, provider, model)
         if last is None:
-            return CallStart(step, 1, in_round, 0, provider, model)
+            return CallStart(step, self.parts + 1, in_round, 0, provider, model)
+        part = max(self.parts, last.part) + 1
         is_same = not self.was_answered and start == (last.round, last.provider, last.model)
-        return CallStart(step, last.part + 1, in_round, last.question + (not is_same), provider, model)
+        return CallStart(step, part, in_round, last.question + (not is_same), provider, model)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is recorded of a call that a step made under an earlier claim: of a tool, or of a model that may call tools.
+
+    `tool`: its name; None: a model. `has_ended`: else its outcome isn't known. `result`: as JSON has it, see
+    `tools.tool.ToolResult` and `steps.kept_replies`; None: it isn't kept, and the call is no part of the conversation.
+    """
+
+    part: int
+    question: int
+    call: int
+    tool: str | None
+    has_ended: bool
+    result: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,14 @@ class RunSummary:
                     self._end(step, at)
             case events.RunQueued() | events.RunForked() | events.RunClaimed() | events.RunWaiting():
                 pass
-            case Token() | events.ModelWaiting() | events.ModelReserved() | events.RouteTaken() | events.LoopTurned():
+            case (
+                Token()
+                | events.ModelWaiting()
+                | events.ModelReserved()
+                | events.ToolCalled()
+                | events.RouteTaken()
+                | events.LoopTurned()
+            ):
                 pass
             case _:
                 assert_never(event)

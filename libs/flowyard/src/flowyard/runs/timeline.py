@@ -16,7 +16,7 @@ from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import Event, Reason, StepId, Token
 
-Condition: TypeAlias = Literal["claimed", "preparing", "model", "committing", "step", "resting", "waiting"]
+Condition: TypeAlias = Literal["claimed", "preparing", "model", "tool", "committing", "step", "resting", "waiting"]
 """`claimed`: an executor has the run; `preparing`: it has not begun a step. `resting`: a step, between two tries."""
 
 LOST: Final[frozenset[Reason]] = frozenset({"executor_lost", "released"})
@@ -86,6 +86,9 @@ class Timeline:
                 self._end(event.step, at)
             case events.ModelCalled():
                 self._called(event, at)
+            case events.ToolCalled():
+                if (opened := self._steps.get(event.step)) is not None:
+                    self._note("tool", _before(at, event.duration_s, opened.since), at)
             case (
                 events.RunForked()
                 | Token()

@@ -11,10 +11,12 @@ from pydantic_settings import NoDecode
 from flowyard.language.daily_budgets import read_daily_budgets
 from flowyard.language.installation import HOOK_SECRETS, KEYS_AND_TOKENS, Installation, Variables, read_variables
 from flowyard.language.message_subjects import MESSAGES, read_subjects
+from flowyard.language.tools import NO_RULES, ToolRules, read_rules
 from flowyard.language.workflow import Budget
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.service.hook_settings import HookVariables
 from flowyard.settings import ServiceSettings
+from flowyard.tools.registry import ToolRegistry
 
 
 class InstallationSettings(ServiceSettings):
@@ -43,6 +45,12 @@ class InstallationSettings(ServiceSettings):
         '{"triage": {"usd": "1.50", "tokens": 100000, "model_calls": 500}}; "*": each of the other workflows',
     )
 
+    tool_rules: Annotated[ToolRules, NoDecode, PlainValidator(read_rules)] = Field(
+        NO_RULES,
+        description="Which tools documents may use, as JSON, the first pattern that matches: "
+        '{"time.*": "allow", "http.*": "document", "*": "deny"}; "document" (default): as each document says',
+    )
+
     @property
     def installation(self) -> Installation:
         """What documents are checked against."""
@@ -52,4 +60,6 @@ class InstallationSettings(ServiceSettings):
             hook_variables=self.hook_variables,
             subjects=self.trigger_subjects,
             daily_budgets=self.daily_budgets,
+            tools=ToolRegistry().facts,
+            tool_rules=self.tool_rules,
         )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
+from flowyard.language.tools import NO_RULES, ToolRules
 from flowyard.llm.calls import Model
 from flowyard.runs.run import ENGINE
 from flowyard.steps.budget_gate import BudgetGate
 from flowyard.steps.call_limits import CallLimits, LocalLimits
 from flowyard.steps.recorder import Recorder
 from flowyard.steps.vault import InMemoryVault, Vault
+from flowyard.tools.registry import ToolRegistry
 
 OUTPUTS_LIMIT: Final = 8 * 1024 * 1024
 STATE_LIMIT: Final = 32 * 1024 * 1024
@@ -42,7 +45,8 @@ class StepContext:
     `streams`: whether the tokens of a call that begins now are emitted as they arrive. `log_prompts`: what is
     said in calls is kept, unless a node doesn't want it.
 
-    `engine`: the rules by which the run goes on. `chance` returns a random number in [0, 1), `clock` seconds:
+    `engine`: the rules by which the run goes on. `tools`: what its nodes may call, by `tool_rules`, those of the
+    installation; `now` is the time that they are told. `chance` returns a random number in [0, 1), `clock` seconds:
     parameters, so that tests control them.
     """
 
@@ -58,4 +62,7 @@ class StepContext:
     engine: int = ENGINE
     sizes: SizeLimits = field(default_factory=SizeLimits)
     check_documents: CheckDocuments = no_checks
+    tools: ToolRegistry = field(default_factory=ToolRegistry)
+    tool_rules: ToolRules = NO_RULES
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     vault: Vault = field(default_factory=lambda: InMemoryVault({}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -34,14 +34,30 @@ _NOTHING: Final = Usage(0, 0, 0)
 
 
 class ModelCaller:
-    """Makes the calls of one step. Each is emitted as ModelCalled, also one that failed."""
+    """Makes the calls of one step. Each is emitted as ModelCalled, also one that failed.
 
-    __slots__ = ("_has_called", "_masker", "_messages", "_node", "_paused", "_received_tokens", "_running", "_sent")
+    `keep`: what is kept of a reply, so that the step can go on from it; None: nothing.
+    """
 
-    def __init__(self, node: PromptNode, running: RunningStep, masker: Masker) -> None:
+    __slots__ = (
+        "_has_called",
+        "_keep",
+        "_masker",
+        "_messages",
+        "_node",
+        "_paused",
+        "_received_tokens",
+        "_running",
+        "_sent",
+    )
+
+    def __init__(
+        self, node: PromptNode, running: RunningStep, masker: Masker, keep: Callable[[ModelReply], str | None]
+    ) -> None:
         self._node = node
         self._running = running
         self._masker = masker
+        self._keep = keep
         self._has_called = self._sent = self._received_tokens = False
         self._messages: tuple[dict[str, str], ...] | None = None
         """Of the last call, as they are logged."""
@@ -224,7 +240,9 @@ class ModelCaller:
         spending = self._running.calls.spending.with_call(
             tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=reply.cost_usd
         )
-        self._running.calls = StepCalls(spending, start, failure is None or usage is not _UNKNOWN)
+        self._running.calls = StepCalls(
+            spending, start, failure is None or usage is not _UNKNOWN, parts=max(start.part, self._running.calls.parts)
+        )
         if reservation is not None and context.budget_gate is not None:
             context.budget_gate.settle(reservation, reply)
         context.recorder.emit(
@@ -249,6 +267,7 @@ class ModelCaller:
                 finish_reason=origin.finish_reason,
                 streamed=reply.first_token_s is not None,
                 asks_json=call.schema is not None,
+                result=self._keep(reply) if failure is None else None,
             )
         )
 

@@ -16,8 +16,9 @@ from flowyard.runs.events import (
     StepFailed,
     StepFinished,
     StepId,
+    ToolCalled,
 )
-from flowyard.runs.run import CallStart, Fork, Step, StepCalls
+from flowyard.runs.run import CallStart, Fork, Part, Step, StepCalls
 
 Next: TypeAlias = Sequence[Any]
 """How a run continues after a step, as it is recorded: the places that come next, and the facts of a choice."""
@@ -56,6 +57,15 @@ class Recorder(Protocol):
 
     async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         """Records that a call is about to be made. Returns when what is reserved for it is durable."""
+
+    async def parts_before(self, step: StepId) -> Sequence[Part]:
+        """What earlier claims have recorded of the step's calls of tools, and of replies that it goes on from."""
+
+    async def replies_durable(self) -> None:
+        """Returns when all replies that were emitted are durable: only then may a tool be called that they ask for."""
+
+    async def begin_tool(self, call: ToolCalled) -> None:
+        """Records that a tool is about to be called that may be called only once. Returns when that is durable."""
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
         """Records the end of a step, together with how the run continues. `next_` None: it doesn't, or in a map."""
@@ -109,6 +119,15 @@ class InMemory:
     async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         if reserved is not None:
             self.emit(reserved)
+
+    async def parts_before(self, step: StepId) -> Sequence[Part]:
+        return ()
+
+    async def replies_durable(self) -> None:
+        pass
+
+    async def begin_tool(self, call: ToolCalled) -> None:
+        pass
 
     def settle(self, end: StepFinished | StepFailed, next_: Next | None = None, choice: Choice | None = None) -> None:
         self.emit(end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from flowyard.runs.events import StepId
@@ -38,6 +38,13 @@ class RunningStep:
         separator = "." if self.context.engine else ":"
         item = f"{separator}{self.step.item}" if self.step.item is not None else ""
         return f"{self.context.run_id}:{self.step.node}:{self.step.visit}{item}"
+
+    def next_part(self) -> int:
+        """A number for a part of the step that is no call of a model."""
+        last = self.calls.last.part if self.calls.last is not None else 0
+        part = max(self.calls.parts, last) + 1
+        self.calls = replace(self.calls, parts=part)
+        return part
 
     @asynccontextmanager
     async def time_stopped(self) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, assert_never
 
 from flowyard.errors.steps import StepError, StepTimeout
-from flowyard.language.nodes import AssertNode, Node, PromptNode, SetNode
+from flowyard.language.nodes import AssertNode, Node, PromptNode, SetNode, ToolNode
 from flowyard.large_json import encoded_each
 from flowyard.runs.events import RetryScheduled, StepFinished, StepId
 from flowyard.runs.retry import retry_delay
@@ -17,6 +17,7 @@ from flowyard.steps.failures import failure_of
 from flowyard.steps.prompt import PromptWork
 from flowyard.steps.running import Outputs, RunningStep, Try
 from flowyard.steps.set_fields import SetWork
+from flowyard.steps.tool_node import ToolWork
 
 
 class Work(Protocol):
@@ -38,6 +39,8 @@ def work_of(node: Node, secrets: frozenset[str]) -> Work:
             return SetWork.of(node)
         case AssertNode():
             return AssertWork.of(node)
+        case ToolNode():
+            return ToolWork.of(node)
         case _:
             assert_never(node)
 

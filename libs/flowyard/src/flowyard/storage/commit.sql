@@ -4,7 +4,7 @@
 -- $1 is the lease in seconds. All others are arrays, one per column, whose elements of the same index are one row:
 --     $2-$14   one row per run
 --     $15-$32  one row per step        (columns as in Step)
---     $33-$55  one row per model call  (columns as in rows.CallRow)
+--     $33-$58  one row per call of a model or a tool  (columns as in rows.CallRow)
 
 WITH
 -- What each run wants to write. Its status is null unless the claim ends with this commit. Then the run ends, or it is
@@ -121,13 +121,15 @@ sent_parts AS (
         $39::smallint[], $40::smallint[],    $41::text[], $42::text[],    $43::text[], $44::timestamptz[],
         $45::real[],     $46::real[],        $47::int[],  $48::int[],     $49::int[],
         $50::numeric[],  $51::text[],        $52::smallint[],
-        $53::bigint[],   $54::numeric[],      $55::text[]
+        $53::bigint[],   $54::numeric[],      $55::text[],
+        $56::text[],     $57::smallint[],     $58::text[]
     ) AS p (
         run_id,          seq,                node,        visit,          item,        part,
         round,           question,           status,      provider,       model,       at,
         duration_s,      first_token_s,      tokens_in,   tokens_out,     tokens_cached,
         cost_usd,        error,              retries,
-        reserved_tokens, reserved_usd,        texts
+        reserved_tokens, reserved_usd,        texts,
+        tool,            call,                result
     )
     JOIN accepted USING (run_id)
 ),
@@ -136,12 +138,13 @@ sent_parts AS (
 new_parts AS (
     INSERT INTO step_parts (run_id, seq, node, visit, item, part, round, question, status, provider, model, at,
         duration_s, first_token_s, tokens_in, tokens_out, tokens_cached, cost_usd, error, retries, reserved_tokens,
-        reserved_usd, texts)
+        reserved_usd, texts, tool, call, result)
     SELECT p.* FROM sent_parts p
     ON CONFLICT (run_id, node, visit, item, part) DO UPDATE SET seq = excluded.seq, status = excluded.status,
         at = excluded.at, duration_s = excluded.duration_s, first_token_s = excluded.first_token_s,
         tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out, tokens_cached = excluded.tokens_cached,
-        cost_usd = excluded.cost_usd, error = excluded.error, retries = excluded.retries, texts = excluded.texts
+        cost_usd = excluded.cost_usd, error = excluded.error, retries = excluded.retries, texts = excluded.texts,
+        result = excluded.result
         WHERE step_parts.status IN ('reserved', 'running') OR step_parts.seq = excluded.seq
     RETURNING 1
 )

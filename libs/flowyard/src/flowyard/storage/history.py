@@ -15,8 +15,9 @@ from flowyard.errors.requests import TooLarge, UnknownStep
 from flowyard.large_json import decoded
 from flowyard.runs.budget import Amount
 from flowyard.runs.call_texts import CallTexts
+from flowyard.runs.events import StepId
 from flowyard.runs.large_values import LARGE, without_large
-from flowyard.runs.run import Ended, Entry, ListedStep, Step, StepCalls
+from flowyard.runs.run import Ended, Entry, ListedStep, Part, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.outputs import MOST
 from flowyard.storage.packing import unpacked
@@ -28,6 +29,8 @@ from flowyard.storage.rows import (
     call_of,
     ended_of,
     listed_step_of,
+    part_of,
+    place_of,
     step_calls_of,
     step_of,
 )
@@ -122,6 +125,10 @@ class History:
         """The steps and maps of the run that have begun and not ended, with the calls of each so far."""
         rows = await self._database.rows(_OPEN_STEPS, run_id)
         return [(step_of(row), step_calls_of(row)) for row in rows]
+
+    async def parts(self, run_id: UUID, step: StepId) -> list[Part]:
+        """What earlier claims have recorded of the step's calls of tools, and of replies that it goes on from."""
+        return [part_of(row) for row in await self._database.rows(_PARTS, run_id, *place_of(step))]
 
     async def snapshot(self, run_id: UUID, engine: int | None) -> tuple[Any, list[tuple[int, int]]]:
         """The run's snapshot, and the pages of what has ended since: their ranges, as `ended` takes them.
@@ -270,25 +277,33 @@ WHERE before < $4 ORDER BY seq
 _SPENT = """
 SELECT coalesce(sum(coalesce(cost_usd, reserved_usd)), 0),
     coalesce(sum(coalesce(tokens_in + tokens_out, reserved_tokens)), 0)::bigint, count(*)::int
-FROM step_parts WHERE run_id = $1
+FROM step_parts WHERE run_id = $1 AND tool IS NULL
 """
 _HAS_ENDED = "status IN ('succeeded', 'failed')"
 # The last call by itself: of a whole row, all columns are read, and the texts of a step's calls may be long.
 _OPEN_STEPS = f"""
 SELECT s.*, c.*, (
     SELECT p FROM step_parts p WHERE (p.run_id, p.node, p.visit, p.item) = (s.run_id, s.node, s.visit, s.item)
-        AND part > 0
+        AND part > 0 AND tool IS NULL
     ORDER BY part DESC LIMIT 1
 ) AS last_call
 FROM steps s CROSS JOIN LATERAL (
-    SELECT count(*) AS calls,
+    SELECT count(*) AS calls, (
+            SELECT max(part) FROM step_parts l
+            WHERE (l.run_id, l.node, l.visit, l.item) = (s.run_id, s.node, s.visit, s.item)
+        ) AS last_part,
         CASE WHEN count(*) = count(tokens_in) THEN sum(tokens_in) END AS sum_in,
         CASE WHEN count(*) = count(tokens_out) THEN sum(tokens_out) END AS sum_out,
         CASE WHEN count(*) = count(cost_usd) THEN sum(cost_usd) END AS sum_usd
     FROM step_parts p WHERE (p.run_id, p.node, p.visit, p.item) = (s.run_id, s.node, s.visit, s.item)
+        AND tool IS NULL
 ) c
 WHERE s.run_id = $1 AND NOT {_HAS_ENDED}
 """  # noqa: S608  # a constant
+_PARTS = """
+SELECT part, question, call, tool, status, result FROM step_parts
+WHERE (run_id, node, visit, item) = ($1, $2, $3, $4) AND (tool IS NOT NULL OR result IS NOT NULL) ORDER BY part
+"""
 _SNAPSHOT = f"""
 WITH snapshot AS (
     SELECT coalesce(max(through_seq), {_FIRST}) AS through_seq, min(state::text) AS state

@@ -168,6 +168,12 @@ kept_claim AS (
     UPDATE claims SET last_seq = $3 FROM moved WHERE claims.run_id = moved.id AND moved.status = 'queued'
 ),
 old_snapshot AS (DELETE FROM snapshots USING moved WHERE run_id = moved.id AND moved.status <> 'queued'),
+-- What a retry executes again doesn't go on from what was said before: that has led to the failure.
+forgotten AS (
+    UPDATE step_parts p SET result = NULL FROM moved JOIN steps s ON s.run_id = moved.id
+    WHERE $7 AND s.status = 'failed' AND s.handled = 'fail' AND p.result IS NOT NULL
+        AND (p.run_id, p.node, p.visit, p.item) = (s.run_id, s.node, s.visit, s.item)
+),
 -- A retry marks what it executes again, and gives it a new deadline. What lost its executor keeps its deadline.
 old_steps AS (
     UPDATE steps SET status = CASE WHEN steps.handled = 'fail' THEN 'retrying' ELSE 'interrupted' END,
@@ -184,7 +190,7 @@ INSERT INTO events (run_id, seq, entries) SELECT id, $3, $6::text::json FROM mov
 _LOSE_CALLS: Final = """
 WITH open AS (
     SELECT node, visit, item, part, row_number() OVER (ORDER BY seq, node, visit, item) - 1 AS place
-    FROM step_parts WHERE run_id = $1 AND status IN ('reserved', 'running')
+    FROM step_parts WHERE run_id = $1 AND status IN ('reserved', 'running') AND tool IS NULL
 )
 UPDATE step_parts p SET status = 'lost', error = 'executor_lost', seq = $2 + open.place,
     cost_usd = CASE WHEN p.provider = ANY($3) THEN 0 END

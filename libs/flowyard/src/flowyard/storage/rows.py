@@ -17,8 +17,8 @@ import asyncpg
 from flowyard.large_json import loads
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import decode_failure, failure_data
-from flowyard.runs.events import ModelCalled, StepId
-from flowyard.runs.run import CallStart, Ended, ListedStep, Spending, Step, StepCalls
+from flowyard.runs.events import ModelCalled, StepId, ToolCalled
+from flowyard.runs.run import CallStart, Ended, ListedStep, Part, Spending, Step, StepCalls
 from flowyard.storage.database import dumps
 
 NO_ITEM: Final = -1
@@ -34,7 +34,8 @@ class CallRow:
     `seq`: the number of its event; below 0: it has none, and its `part` is the same (see storage/lost_calls.py).
     `part`, `round`, `question`: see CallStart. `at`: when it ended, or began if it hasn't ended; `error`: the code of
     its error; `retries`: how often its step had been tried before. `reserved_…`: what of the run's budget was reserved.
-    `texts`: what was said, as JSON; None: it isn't kept, or the row was read.
+    `texts`: what was said, as JSON; None: it isn't kept, or the row was read. `tool`: the name of the tool that was
+    called, instead of a model; `call`: its place in the reply. `result`: see Part; None: as of texts.
     """
 
     seq: int
@@ -57,12 +58,35 @@ class CallRow:
     reserved_tokens: int | None = None
     reserved_usd: Decimal | None = None
     texts: str | None = None
+    tool: str | None = None
+    call: int | None = None
+    result: str | None = None
 
     @classmethod
     def of(cls, call: ModelCalled, *, seq: int, at: datetime) -> CallRow:
         """The row of a call that had none before it ended."""
         row = cls(seq=seq, step=call.step, part=seq, provider=call.provider, model=call.model, at=at)
         return row.ended(call, seq=seq, at=at)
+
+    @classmethod
+    def of_tool(cls, called: ToolCalled, *, seq: int, at: datetime) -> CallRow:
+        """The row of a call of a tool. It has no provider and no model, and costs nothing."""
+        return cls(
+            seq=seq,
+            step=called.step,
+            part=called.part,
+            question=called.question,
+            status="done" if called.error is None else "failed",
+            provider="",
+            model="",
+            at=at,
+            duration_s=called.duration_s,
+            error=called.outcome if called.error is not None else None,
+            retries=called.retries,
+            tool=called.tool,
+            call=called.call,
+            result=called.result,
+        )
 
     def ended(self, call: ModelCalled, *, seq: int, at: datetime) -> CallRow:
         """With how the call has ended. `seq`: the number of its event."""
@@ -94,8 +118,8 @@ def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
 
 STEP_COLUMNS: Final = columns_of(Step)
 CALL_COLUMNS: Final = columns_of(CallRow)
-_UNREAD: Final = ("step", "texts")
-SHORT_CALL_COLUMNS: Final = tuple(name for name in CALL_COLUMNS if name != "texts")
+_UNREAD: Final = ("step", "texts", "result")
+SHORT_CALL_COLUMNS: Final = tuple(name for name in CALL_COLUMNS if name not in _UNREAD)
 """Of the columns of a call, those that are read with many others: its texts are long."""
 SHORT_STEP_COLUMNS: Final = tuple(name for name in STEP_COLUMNS if name != "outputs")
 
@@ -168,17 +192,25 @@ def call_of(record: asyncpg.Record) -> CallRow:
     return CallRow(step=StepId(record["node"], record["visit"], _item(record)), **values)
 
 
+def part_of(record: asyncpg.Record) -> Part:
+    """`record`: the columns of a row of `step_parts`, with `result`, that a Part has."""
+    result = loads(record["result"]) if record["result"] is not None else None
+    has_ended = record["status"] in ("done", "failed")
+    return Part(record["part"], record["question"], record["call"] or 0, record["tool"], has_ended, result)
+
+
 def step_calls_of(record: asyncpg.Record) -> StepCalls:
     """`record`: the last call of a step that an event tells of, with all columns, and the sums of all."""
+    parts = record["last_part"] or 0
     if not record["calls"]:
-        return StepCalls()
+        return StepCalls(parts=parts)
     spending = Spending(*(record[name] for name in ("calls", "sum_in", "sum_out", "sum_usd")))
     if record["last_call"] is None:
-        return StepCalls(spending)
+        return StepCalls(spending, parts=parts)
     call = call_of(record["last_call"])
     last = CallStart(call.step, call.part, call.round, call.question, call.provider, call.model)
     was_answered, is_open = call.status in ("done", "failed"), call.status in ("reserved", "running")
-    return StepCalls(spending, last, was_answered=was_answered, is_open=is_open)
+    return StepCalls(spending, last, was_answered=was_answered, is_open=is_open, parts=parts)
 
 
 def _item(record: asyncpg.Record) -> int | None:

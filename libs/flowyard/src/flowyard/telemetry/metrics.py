@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
 from flowyard.runs.entries import StoredEvent
-from flowyard.runs.events import ModelCalled
+from flowyard.runs.events import ModelCalled, ToolCalled
 from flowyard.telemetry.machine import memory_limit
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -160,7 +160,7 @@ class CommitMetrics:
 
 
 class ModelMetrics:
-    """Model calls. Unknown is not zero: unknown tokens and costs have counters of their own."""
+    """Calls of models and tools. Unknown is not zero: unknown tokens and costs have counters of their own."""
 
     def __init__(self, make: _MetricFactory) -> None:
         model = ("provider", "model")
@@ -177,6 +177,9 @@ class ModelMetrics:
         self._unmetered = make.counter("model_tokens_unknown_total", unknown, *model, "direction")
         self._cost = make.counter("model_cost_usd_total", "Sum of all known costs, in US dollars.", *model)
         self._unpriced = make.counter("model_cost_unknown_total", "Calls whose cost is unknown.", *model)
+        self._tool_limit = _LabelLimit()
+        self._tool_calls = make.counter("tool_calls_total", "Calls of tools, by outcome.", "tool", "outcome")
+        self._tool_duration = make.histogram("tool_call_duration_seconds", "Duration of a call.", _MODEL, "tool")
         limits, waiting = _LabelLimit(), "Calls that have waited for a limit for more than a second, and still wait."
         self.waiting = NamedMetric(make.gauge("model_calls_waiting", waiting, "limit"), limits)
         permit = "How long calls waited for a limit."
@@ -185,8 +188,14 @@ class ModelMetrics:
     def count(self, events: Iterable[StoredEvent]) -> None:
         """Adds the calls that have ended among these events."""
         for stored in events:
-            if isinstance(stored.event, ModelCalled):
-                self.count_call(stored.event)
+            match stored.event:
+                case ModelCalled() as call:
+                    self.count_call(call)
+                case ToolCalled() as call:
+                    # A model may call what isn't there, by any name.
+                    name = OTHER if call.outcome == "unknown_tool" else self._tool_limit(call.tool)
+                    self._tool_calls.labels(name, call.outcome).inc()
+                    self._tool_duration.labels(name).observe(call.duration_s)
 
     def count_call(self, call: ModelCalled) -> None:
         is_limited = self._limit(f"{call.provider}/{call.model}") == OTHER

@@ -232,6 +232,9 @@ def _line_of(event: Event) -> str | None:
             return f"{event.step}: waits until the limit {event.limit} allows a call of {what}"
         case events.ModelCalled():
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
+        case events.ToolCalled():
+            failed = f": {event.error} [{event.outcome}]" if event.error is not None else ""
+            return f"{event.step}: called {event.tool}{failed}"
         case (
             events.RunQueued()
             | events.RunForked()

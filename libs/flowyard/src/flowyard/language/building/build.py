@@ -19,11 +19,12 @@ from flowyard.language.building.on_finish import read_on_finish
 from flowyard.language.building.result import read_result, warn_about_unused_fields
 from flowyard.language.building.secrets import check_secrets
 from flowyard.language.building.state import read_fields
+from flowyard.language.building.tools import ToolReader
 from flowyard.language.building.triggers import read_triggers
 from flowyard.language.daily_budgets import daily_budget
 from flowyard.language.flow import Flow
 from flowyard.language.installation import Installation
-from flowyard.language.nodes import Node, RetryPolicy
+from flowyard.language.nodes import Node, PromptNode, RetryPolicy, ToolNode
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import VERSIONS, BudgetShape, DocumentShape, ExecutionShape
 from flowyard.language.reading.source import MappingNode, ScalarNode
@@ -52,6 +53,7 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         fields=fields,
         values=values,
         models=models,
+        tools=ToolReader(document, installation),
         retry=RetryPolicy() if execution.max_retries is None else RetryPolicy(execution.max_retries),
         maps=maps,
         loops=frozenset(source for source, transition in edges.transitions.items() if isinstance(transition, Loop)),
@@ -81,7 +83,7 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         fields=fields,
         nodes=nodes,
         transitions=edges.transitions,
-        execution=_execution(execution, document),
+        execution=_execution(execution, document, nodes),
         budget=budget,
         cases=cases,
         description=shape.flow.description,
@@ -102,6 +104,18 @@ def _read_nodes(shape: DocumentShape, context: NodeContext) -> dict[str, Node]:
     for i, node in enumerate(shape.nodes):
         nodes.setdefault(node.id, read_node(context, node, ("nodes", i)))
     return nodes
+
+
+def _check_durability(execution: ExecutionShape, document: SourceDocument, nodes: Mapping[str, Node]) -> None:
+    """Nothing of a run with `exit` is on disk before its end: a tool would be called again after a crash."""
+    calling = [node.id for node in nodes.values() if _has_tools(node)]
+    if execution.durability == "exit" and calling:
+        message = f"a workflow with tools, as '{calling[0]}' has, can't have durability: exit"
+        document.error("exit-durability", ("config", "execution", "durability"), message, "write sync or async")
+
+
+def _has_tools(node: Node) -> bool:
+    return isinstance(node, ToolNode) or (isinstance(node, PromptNode) and bool(node.tools))
 
 
 def _check_prices(models: ModelReader, budget: Budget | None, daily: Budget | None) -> None:
@@ -154,7 +168,8 @@ def _warn_about_observability(document: SourceDocument, path: KeyPath, name: str
         document.warn("old-key", (*path, inner), message)
 
 
-def _execution(shape: ExecutionShape, document: SourceDocument) -> Execution:
+def _execution(shape: ExecutionShape, document: SourceDocument, nodes: Mapping[str, Node]) -> Execution:
+    _check_durability(shape, document, nodes)
     given = shape.model_dump(exclude={"max_retries"}, exclude_none=True)
     for name in (name for name in _SERVER_ONLY if name in given):
         message = f"'{name}' has an effect on a server only: `flowyard run` executes the run in memory"

@@ -30,5 +30,8 @@ def allow_caller_tools(
         hint = f"declare '{written}' as message" if written else "let it write one field of type message"
         message = f"'{answer}' can't hand out calls of tools: its answer is no message"
         document.error("type-mismatch", path, message, hint)
+    if node.tools:
+        message = f"'{answer}' can't hand out calls of tools: it has tools of its own"
+        document.error("wrong-kind", path, message, "let another node answer, or remove one of both")
     fields[CALLER] = CALLER_FIELD
     nodes[answer] = replace(node, caller_tools=True)

@@ -9,7 +9,8 @@ from flowyard.language.canned import read_reply
 from flowyard.language.inputs import check_inputs
 from flowyard.language.nodes import Node
 from flowyard.language.problems import KeyPath, suggest
-from flowyard.language.reading.document import CaseShape, DocumentShape
+from flowyard.language.reading.cases import CaseShape
+from flowyard.language.reading.document import DocumentShape
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.types import nullable
 from flowyard.language.workflow import Case, Expectation, Field, Reply

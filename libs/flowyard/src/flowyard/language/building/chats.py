@@ -125,8 +125,8 @@ class ChatReader:
     def _is_live(self, node: PromptNode) -> bool:
         """Whether nothing can replace the reply: it isn't corrected, nor made again in a loop, nor written again."""
         output = node.outputs[0]
-        if output.type not in (STR, MESSAGE):
-            # A reply beyond the limits of a type is sent back to the model.
+        if output.type not in (STR, MESSAGE) or node.tools:
+            # A reply beyond the limits of a type is sent back to the model, and one that calls tools is no answer.
             return False
         writers = (name for name, each in self.flow.nodes.items() if output.field in {o.field for o in each.outputs})
         return not self._following(node) & {node.id, *writers}

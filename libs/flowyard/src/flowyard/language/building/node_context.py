@@ -9,6 +9,7 @@ from typing import Any
 from flowyard.language.building.expressions import Scope
 from flowyard.language.building.mapped_values import read_template
 from flowyard.language.building.models import ModelReader
+from flowyard.language.building.tools import ToolReader
 from flowyard.language.nodes import Goto, OnError, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import GotoShape, NodeShape, RetryShape
@@ -31,6 +32,7 @@ class NodeContext:
     fields: Mapping[str, Field]
     values: Mapping[str, Possible]
     models: ModelReader
+    tools: ToolReader
     retry: RetryPolicy
     maps: Mapping[str, Map]
     loops: Collection[str]

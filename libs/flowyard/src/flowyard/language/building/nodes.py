@@ -8,15 +8,20 @@ from flowyard.language.building.assert_nodes import read_assert_node
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.prompt_nodes import read_prompt_node
 from flowyard.language.building.set_nodes import read_set_node
+from flowyard.language.building.tool_nodes import read_tool_node
 from flowyard.language.nodes import KINDS, Kind, Node
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import NodeShape
 
 _OWN_KEYS: Final[dict[Kind, tuple[str, ...]]] = {
-    "prompt": ("prompt", "system", "history", "inputs", "outputs", "output_schema", "examples", "llm", "log_prompts"),
+    "prompt": (
+        "prompt", "system", "history", "inputs", "outputs", "output_schema", "examples", "llm", "log_prompts",
+        "tools", "max_tool_rounds", "on_tool_error",
+    ),
     "set": ("set",),
     "assert": ("assert", "message"),
-}
+    "tool": ("tool", "with", "outputs"),
+}  # fmt: skip
 """The keys that only nodes of this kind have."""
 
 
@@ -31,6 +36,8 @@ def read_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> Node:
             return read_set_node(context, shape, path)
         case "assert":
             return read_assert_node(context, shape, path)
+        case "tool":
+            return read_tool_node(context, shape, path)
 
 
 def _kind(context: NodeContext, shape: NodeShape, path: KeyPath) -> Kind:

@@ -14,6 +14,7 @@ from flowyard.language.nodes import ChatHistory, Example, Output, PromptNode
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import ExampleShape, HistoryShape, NodeShape, OutputSchemaShape
 from flowyard.language.reading.source_document import SourceDocument
+from flowyard.language.tools import MOST_ROUNDS
 from flowyard.language.values.limits import has_no_value
 from flowyard.language.values.references import Finding
 from flowyard.language.values.templates import Placeholder, Template, placeholder_type, template_type
@@ -42,7 +43,7 @@ from flowyard.language.values.types import (
 def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> PromptNode:
     if shape.prompt is None and shape.history is None and not context.is_incomplete(path):
         message = f"node '{shape.id}' has nothing to do"
-        context.document.error("missing-key", path, message, "add 'prompt:', 'set:' or 'assert:'", key=True)
+        context.document.error("missing-key", path, message, "add 'prompt:', 'set:', 'assert:' or 'tool:'", key=True)
     if not shape.outputs and not context.is_incomplete(path):
         message = f"node '{shape.id}' writes nothing"
         context.document.error("missing-key", path, message, "add 'outputs:' with the fields that it writes", key=True)
@@ -65,6 +66,9 @@ def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> P
             for i, example in enumerate(shape.examples or ())
         ),
         log_prompts=shape.log_prompts is not False,
+        tools=context.tools.read_all(shape.tools or (), (*path, "tools")),
+        max_tool_rounds=shape.max_tool_rounds or MOST_ROUNDS,
+        on_tool_error=shape.on_tool_error or "continue",
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from flowyard.language.nodes import JsonForm
 from flowyard.language.on_finish import MOST_RECEIVERS
+from flowyard.language.reading.cases import CaseShape
 from flowyard.language.reading.keys import (
     FIELD_NAMES,
     LONG,
@@ -30,7 +31,6 @@ from flowyard.language.reading.keys import (
     Identifier,
     LongestDelay,
     Names,
-    RunErrorCode,
     Seconds,
     Shape,
     TextOrNumber,
@@ -38,7 +38,9 @@ from flowyard.language.reading.keys import (
     form_of,
 )
 from flowyard.language.reading.on_finish import ReceiverShape
+from flowyard.language.reading.tools import MOST_TOOLS, ToolForm, ToolPermissionShape
 from flowyard.language.reading.triggers import MOST_TRIGGERS, TRIGGER_NAME, TriggerShape
+from flowyard.language.tools import OnToolError
 from flowyard.language.values.limits import MAX_PATTERN
 from flowyard.language.values.types import TextFormat
 from flowyard.language.workflow import Durability, OnItemError, Reduce
@@ -205,6 +207,7 @@ class NodeShape(Shape):
                 {"required": ["outputs"], "anyOf": [{"required": ["prompt"]}, {"required": ["history"]}]},
                 {"required": ["set"]},
                 {"required": ["assert"]},
+                {"required": ["tool"]},
             ]
         }
     )
@@ -241,6 +244,16 @@ class NodeShape(Shape):
         None, alias="assert", min_length=1, description="An expression; the step fails unless it holds."
     )
     message: str | None = Field(None, min_length=1, description="With assert: why the step fails.")
+    tools: list[ToolForm] | None = Field(None, max_length=MOST_TOOLS, description="What the model may call.")
+    max_tool_rounds: int | None = Field(None, ge=1, le=100, description="Replies that may call tools; 8 if left out.")
+    on_tool_error: OnToolError | None = Field(None, description="continue (default): the model gets the error; fail.")
+    tool: ToolForm | None = Field(None, description="A tool to call, without a model.")
+    with_: dict[str, Any] | None = Field(
+        None,
+        alias="with",
+        max_length=MOST_FIELDS,
+        description="With tool: its arguments, as templates, plain values, or {expr: expression}.",
+    )
 
 
 class LogicShape(Shape):
@@ -320,23 +333,6 @@ class ConfigShape(Shape):
     observability: Any = Field(None, json_schema_extra=OLD_KEY)
 
 
-class ExpectShape(Shape):
-    status: Literal["succeeded", "failed"] | None = None
-    outputs: dict[str, Any] | None = Field(None, description="Values of state fields at the end.")
-    nodes: list[str] | None = Field(None, description="The steps, in order.")
-    error: RunErrorCode | None = Field(None, description="The code of the error that ends the run.")
-    calls: dict[str, Annotated[int, Field(ge=0)]] | None = Field(None, description="Model calls per node.")
-
-
-class CaseShape(Shape):
-    name: str = Field(min_length=1)
-    inputs: dict[str, Any] | None = None
-    replies: dict[str, Any] | None = Field(
-        None, description="Per node: a reply, or a list of them for its calls in turn."
-    )
-    expect: ExpectShape | None = None
-
-
 class DocumentShape(Shape):
     """A Flowyard workflow."""
 
@@ -368,10 +364,11 @@ class DocumentShape(Shape):
 
 UNSUPPORTED: Final[Mapping[type[Shape], Mapping[str, str]]] = {
     NodeShape: {
-        "code": "code nodes", "sandbox": "the sandbox", "tool": "tool nodes", "tools": "tools", "with": "tool nodes",
-        "workflow": "child workflows", "agent": "agents", "human": "human steps", "question": "human steps",
-        "form": "human steps", "on_timeout": "human steps", "wait": "waiting", "cache": "caching", "memory": "memory",
+        "code": "code nodes", "sandbox": "the sandbox", "workflow": "child workflows", "agent": "agents",
+        "human": "human steps", "question": "human steps", "form": "human steps", "on_timeout": "human steps",
+        "wait": "waiting", "cache": "caching", "memory": "memory",
     },
+    ToolPermissionShape: {"ask": "human steps"},
     ConfigShape: {
         "memory": "memory", "sandbox": "the sandbox", "profiling": "profiling",
         "ab_test": "A/B tests", "gates": "quality gates",

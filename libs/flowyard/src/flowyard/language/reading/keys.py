@@ -102,12 +102,13 @@ LongestDelay: TypeAlias = Annotated[
 ]
 ErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
-    "reply_cut_off", "refused", "filtered",
+    "reply_cut_off", "refused", "filtered", "tool_error",
 ]  # fmt: skip
 RunErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
     "reply_cut_off", "refused", "filtered", "content_refused",
-    "expression_error", "assertion_failed", "run_timeout", "parallel_writes", "budget_exceeded",
+    "expression_error", "assertion_failed", "tool_error", "too_many_tool_rounds", "run_timeout",
+    "parallel_writes", "budget_exceeded",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -42,7 +43,6 @@ _REMOVED: Final = ScalarNode(None, "", Position(1, 1), SourceSpan("", 0, 0, ""))
 def read_shape(document: SourceDocument) -> DocumentShape | None:
     """The document's shape without its broken parts; None if too little is left for further checks."""
     removed_paths: set[KeyPath] = set()
-    _drop_empty_tools(document.node(("nodes",)))
     for _ in range(_MAX_ROUNDS):
         try:
             return DocumentShape.model_validate(to_data(document.root))
@@ -57,15 +57,6 @@ def read_shape(document: SourceDocument) -> DocumentShape | None:
         removed_paths |= {_remove(document, fault["type"], _path(fault["loc"])) for fault in faults}
         _drop_removed_items(document.root)
     return None
-
-
-def _drop_empty_tools(nodes: YamlNode) -> None:
-    """Accepts an empty list of tools; a node with tools isn't supported yet."""
-    for node in nodes.items if isinstance(nodes, SequenceNode) else ():
-        if isinstance(node, MappingNode) and "tools" in node.entries:
-            tools = node.entries["tools"].value
-            if isinstance(tools, SequenceNode) and not tools.items:
-                node.entries.pop("tools")
 
 
 def _is_consequence(fault: Any, removed_paths: set[KeyPath]) -> bool:
@@ -108,9 +99,6 @@ def _report(document: SourceDocument, fault: Any) -> None:
         document.error("wrong-type", path, f"{_label(path)} can't be {_describe_value(fault['input'])}")
     elif kind == "value_error":
         _bad_time(document, path, context["error"])
-    elif kind == "literal_error" and fault["input"] == "tool_error":
-        message = "'tool_error' isn't supported yet: this version of Flowyard has no tools"
-        document.error("not-supported-yet", path, message, "remove it")
     elif kind == "literal_error":
         expected = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
         message = f"{_label(path)} can't be {_describe_value(fault['input'])}"
@@ -212,12 +200,15 @@ def _annotation_at(annotation: Any, key: str | int) -> Any:
 
 
 def _collection_type(annotation: Any) -> Any:
-    """`X` out of `X | None` and `Annotated[X, …]`, where X is a collection."""
+    """`X` out of `X | None` and `Annotated[X, …]`, at any depth, where X is a collection."""
     for part in (annotation, *typing.get_args(annotation)):
-        if typing.get_origin(part) in (list, dict, Mapping):
+        origin, inner = typing.get_origin(part), typing.get_args(part)
+        if origin in (list, dict, Mapping):
             return part
-        if typing.get_origin(part) is typing.Annotated and _is_collection(typing.get_args(part)[0]):
-            return _collection_type(typing.get_args(part)[0])
+        within = inner[:1] if origin is typing.Annotated else inner if origin in (typing.Union, UnionType) else ()
+        for each in within:
+            if _is_collection(each):
+                return _collection_type(each)
     return annotation
 
 

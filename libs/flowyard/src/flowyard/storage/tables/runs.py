@@ -199,9 +199,13 @@ step_parts = Table(
     Column("reserved_tokens", BigInteger),
     Column("reserved_usd", Numeric),
     Column("texts", Text, comment="what was said, as JSON; null: not kept"),
+    Column("tool", Text, comment="that was called; null: a model was"),
+    Column("call", SmallInteger, comment="of a tool: its place in the reply that asks for it"),
+    Column("result", Text, comment="from which its step goes on, as JSON; null: not kept"),
     PrimaryKeyConstraint("run_id", "node", "visit", "item", "part"),
     Index("ix_step_parts_at", "at", postgresql_using="brin"),
-    comment="The ledger: each model call, from when it is made. The view `model_calls` has those that have ended.",
+    comment="The ledger: each model call, from when it is made, and each call of a tool. The view `model_calls` has the"
+    " model calls that have ended.",
 )
 
 daily_spending = Table(

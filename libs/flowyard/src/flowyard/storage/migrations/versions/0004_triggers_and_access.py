@@ -34,6 +34,7 @@ def upgrade() -> None:
     _make_audit()
     _make_notifications()
     _make_chats()
+    _add_tools()
 
 
 def _make_triggers() -> None:
@@ -324,3 +325,21 @@ def _make_chats() -> None:
         comment="The turns of conversations: each is a run.",
     )
     op.create_index(op.f("ix_chat_turns_run_id"), "chat_turns", ["run_id"], unique=True)
+
+
+def _add_tools() -> None:
+    """Calls of tools are parts of steps, as those of models are."""
+    op.add_column("step_parts", sa.Column("tool", sa.Text(), comment="that was called; null: a model was"))
+    call = "of a tool: its place in the reply that asks for it"
+    op.add_column("step_parts", sa.Column("call", sa.SmallInteger(), comment=call))
+    result = "from which its step goes on, as JSON; null: not kept"
+    op.add_column("step_parts", sa.Column("result", sa.Text(), comment=result))
+    op.create_table_comment(
+        "step_parts",
+        "The ledger: each model call, from when it is made, and each call of a tool. The view `model_calls` has the"
+        " model calls that have ended.",
+    )
+    op.execute(
+        "CREATE OR REPLACE VIEW model_calls AS SELECT * FROM step_parts"
+        " WHERE NOT (status IN ('reserved', 'running')) AND tool IS NULL"
+    )

@@ -1,0 +1,172 @@
+"""Tools in documents: which a node may name, what it may allow them, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from flowyard.language.installation import Installation
+from flowyard.language.load import load_text
+from flowyard.language.nodes import PromptNode, ToolNode
+from flowyard.language.tools import ToolFacts, ToolRules, ToolUse, read_rules
+from support.workflows import document
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"url": {"type": "string"}, "depth": {"type": "integer"}},
+    "required": ["url"],
+    "additionalProperties": False,
+}
+HTTP_GET = ToolFacts(name="http.get", description="", parameters=SCHEMA, effects=frozenset({"network"}), guarded="url")
+TIME_NOW = ToolFacts(name="time.now", description="", parameters={"type": "object", "properties": {}})
+TOOLS = {"http.get": HTTP_GET, "time.now": TIME_NOW}
+
+
+def problems_of(text: str, rules: str = "{}") -> list[str]:
+    installation = Installation(tools=TOOLS, tool_rules=read_rules(rules))
+    return [problem.render("t.yaml") for problem in load_text(text, "t.yaml", installation).problems]
+
+
+def prompt_with(options: str) -> str:
+    lines = f"- id: ask\n  prompt: Hi\n  outputs: [answer]\n{textwrap.indent(textwrap.dedent(options), '  ')}"
+    return document("", fields="answer: str", nodes=lines)
+
+
+def tool_node(options: str) -> str:
+    return document(
+        "",
+        fields="page: any\nname: {type: str, default: a}",
+        nodes=f"- id: get\n{textwrap.indent(textwrap.dedent(options), '  ')}",
+    )
+
+
+def test_a_prompt_names_its_tools_and_how_they_are_used() -> None:
+    text = prompt_with("""
+        tools:
+        - time.now
+        - http.get: {allow: "https://api.example.com/*", deny: ["*/admin", "*/users"]}
+        max_tool_rounds: 3
+        on_tool_error: fail
+        """)
+    assert problems_of(text) == []
+    workflow = load_text(text, "t.yaml").workflow
+    assert workflow is not None
+    node = workflow.nodes["ask"]
+    assert isinstance(node, PromptNode)
+    assert node.tools == (
+        ToolUse("time.now"),
+        ToolUse("http.get", ("https://api.example.com/*",), ("*/admin", "*/users")),
+    )
+    assert (node.max_tool_rounds, node.on_tool_error) == (3, "fail")
+
+
+def test_a_tool_node_has_arguments_and_outputs() -> None:
+    text = tool_node("""
+        tool: {http.get: {allow: "*"}}
+        with: {url: "https://example.com/{name}", depth: {expr: 1 + 1}}
+        outputs: [page]
+        """)
+    assert problems_of(text) == []
+    workflow = load_text(text, "t.yaml").workflow
+    assert workflow is not None
+    node = workflow.nodes["get"]
+    assert isinstance(node, ToolNode)
+    assert node.tool == ToolUse("http.get", ("*",))
+    assert node.names_read == {"name"}
+    assert [output.field for output in node.outputs] == ["page"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("tools: [time.mow]", "t.yaml:9:13: no tool 'time.mow' (did you mean 'time.now'?) [unknown-tool]"),
+        ("tools: [{time.mow: {}}]", "t.yaml:9:14: no tool 'time.mow' (did you mean 'time.now'?) [unknown-tool]"),
+        (
+            "tools: [http.get]",
+            "t.yaml:9:13: 'http.get' needs permission: network (write http.get: {allow: [patterns of its 'url']})",
+        ),
+        (
+            "tools: [time.now, time.now]",
+            "t.yaml:9:23: 'time.now' is listed twice (remove one of them) [duplicate-tool]",
+        ),
+        (
+            "tools: [{time.now: {allow: 'a*'}}]",
+            "t.yaml:9:14: 'time.now' has no argument to compare with 'a*' (write '*', or remove it) [tool-pattern]",
+        ),
+        (
+            "tools: [{http.get: {ask: '*'}}]",
+            "t.yaml:9:25: 'ask' isn't supported yet: this version of Flowyard has no human steps (remove it)",
+        ),
+        (
+            "tools: [{http.get: {alow: '*'}}]",
+            "t.yaml:9:25: no key 'alow' in 'http.get' (did you mean 'allow'?) [unknown-key]",
+        ),
+        ("max_tool_rounds: 0", "t.yaml:9:22: 'max_tool_rounds' must be at least 1"),
+        ("on_tool_error: stop", "t.yaml:9:20: 'on_tool_error' can't be 'stop' (values: continue, fail)"),
+        ("with: {a: 1}", "t.yaml:9:5: 'with' has no meaning in a node with 'prompt' (remove it) [wrong-kind]"),
+    ],
+)
+def test_a_mistake_is_named_at_its_place(options: str, problem: str) -> None:
+    found = problems_of(prompt_with(options))
+    assert any(each.startswith(problem) for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("tool: time.mow", "no tool 'time.mow' (did you mean 'time.now'?) [unknown-tool]"),
+        (
+            "tool: {http.get: {allow: '*'}}\nwith: {ulr: a}",
+            "'http.get' has no argument 'ulr' (did you mean 'url'?) [unknown-argument]",
+        ),
+        ("tool: {http.get: {allow: '*'}}", "'http.get' needs the argument 'url' (write with: {url: …}) [missing-key]"),
+        ("tool: time.now\noutputs: [pge]", "no field 'pge' in the state (did you mean 'page'?) [undeclared-output]"),
+        ("tool: time.now\nwith: {zone: '{nam}'}", "no field 'nam'"),
+        ("tool: time.now\nprompt: Hi\noutputs: [page]", "node 'get' has two kinds of work: 'prompt' and 'tool'"),
+        ("tool: time.now\nmax_tool_rounds: 3", "'max_tool_rounds' has no meaning in a node with 'tool'"),
+    ],
+)
+def test_a_mistake_in_a_tool_node_is_named(options: str, problem: str) -> None:
+    found = problems_of(tool_node(options))
+    assert any(problem in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("rules", "options", "code"),
+    [
+        ('{"http.*": "allow"}', "tools: [http.get]", None),
+        ('{"http.*": "deny"}', "tools: [{http.get: {allow: '*'}}]", "tool-denied"),
+        ('{"http.get": "document", "*": "deny"}', "tools: [{http.get: {allow: '*'}}]", None),
+        ('{"*": "deny"}', "tools: [time.now]", "tool-denied"),
+    ],
+)
+def test_the_installation_bounds_what_a_document_may_allow(rules: str, options: str, code: str | None) -> None:
+    found = problems_of(prompt_with(options), rules)
+    assert [each.rpartition("[")[2] for each in found] == ([f"{code}]"] if code else [])
+
+
+def test_nothing_is_said_of_tools_where_it_is_not_known_which_there_are() -> None:
+    assert load_text(prompt_with("tools: [made.up]"), "t.yaml").problems == ()
+
+
+def test_a_run_that_records_nothing_before_its_end_calls_no_tools() -> None:
+    text = tool_node("tool: time.now\noutputs: [page]").replace(
+        "llm: {provider: scripted}", "execution: {durability: exit}\n  llm: {provider: scripted}"
+    )
+    assert any("[exit-durability]" in each for each in problems_of(text))
+
+
+def test_a_secret_is_no_argument() -> None:
+    text = document(
+        "", fields="page: any\ntoken: {type: str, required: true, secret: true}",
+        nodes="- {id: get, tool: {http.get: {allow: '*'}}, with: {url: '{token}'}, outputs: [page]}",
+    )  # fmt: skip
+    assert any("[secret-use]" in each for each in problems_of(text))
+
+
+def test_rules_of_an_installation_are_read_or_refused() -> None:
+    assert read_rules('{"http.*": "deny"}') == ToolRules({"http.*": "deny"})
+    for text in ("{", "[]", '{"a": "maybe"}'):
+        with pytest.raises(ValueError, match="should be"):
+            read_rules(text)
