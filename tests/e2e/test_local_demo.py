@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from support.cli import flowyard
+from support.cli import fresh_flowyard
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.local_model
 def test_the_haiku_comes_from_the_model_on_this_machine() -> None:
-    ended = flowyard("run", "haiku.yaml", "-i", "topic=rain", "--json", cwd=EXAMPLES)
+    ended = fresh_flowyard("run", "haiku.yaml", "-i", "topic=rain", "--json", cwd=EXAMPLES)
     result = json.loads(ended.out)
     (node,) = result["nodes"]
     assert result["status"] == "succeeded", ended.err

@@ -1,4 +1,7 @@
-"""The command line as its user has it: a process of its own, its output, its exit code."""
+"""The command line as its user has it: a process of its own, its output, its exit code.
+
+Processes are forks (see `forks`), which have done their imports, and run the same `main` as the script does.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from unittest.mock import patch
 
 from flowyard_cli.main import run_command
+from support.forks import Fork, Order, start
+from support.servers import in_its_own_loop
 
 SCRIPTED = """\
 flow: {name: haiku}
@@ -36,6 +41,8 @@ tests:
     replies: {write: Soft rain on the roof, judge: calm}
     expect: {outputs: {mood: calm}}
 """
+
+_WITHIN_S: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +75,45 @@ class CommandLine:
 
 def flowyard(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "") -> Ended:
     """Runs one command to its end. Fails the test if anything looks like a traceback."""
+    source, into = os.pipe()
+    os.set_blocking(into, False)
+    assert os.write(into, stdin.encode()) == len(stdin.encode()), "more than a pipe holds"
+    os.close(into)
+    try:
+        order = Order(list(args), clean_environment(env), str(cwd))
+        return in_its_own_loop(_to_its_end(order, source))
+    finally:
+        os.close(source)
+
+
+def fresh_flowyard(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
+    """As `flowyard`, with its own start and imports."""
+    command = [sys.executable, "-m", "flowyard_cli", *args]
+    environment = clean_environment(env)
     done = subprocess.run(
-        [sys.executable, "-m", "flowyard_cli", *args],
-        cwd=cwd,
-        env=clean_environment(env),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=_WITHIN_S, check=False
     )
-    assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return _checked(Ended(done.returncode, done.stdout, done.stderr))
+
+
+async def begin_flowyard(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> Fork:
+    """A command that has begun."""
+    return await start("cli", Order(list(args), clean_environment(env), str(cwd)))
+
+
+async def _to_its_end(order: Order, stdin: int) -> Ended:
+    process = await start("cli", order, stdin=stdin)
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            out, err = await process.communicate()
+    finally:
+        process.kill()
+    return _checked(Ended(await process.wait(), out.decode(), err.decode()))
+
+
+def _checked(ended: Ended) -> Ended:
+    assert "Traceback" not in ended.err + ended.out, ended.err
+    return ended
 
 
 def in_process(args: Sequence[str], env: Mapping[str, str], folder: Path) -> Ended:

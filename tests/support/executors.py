@@ -27,7 +27,7 @@ from flowyard.storage.queue import QueueMeasures
 from flowyard.storage.runs import Runs
 from support import queued
 from support.cli import clean_environment
-from support.forks import Fork, start_executor
+from support.forks import Fork, Order, start
 from support.waiting import eventually
 from support.wire.behaviour import Text
 from support.wire.openai import openai_server
@@ -110,7 +110,7 @@ class Yard:
             path = {"PYTHONPATH": python_path} if python_path else {}
             process = await _begin({**environ, **path}, "-c", "from flowyard_executor.main import main; main()")
         else:
-            process = await start_executor(environ, line_limit=_LINE_LIMIT)
+            process = await start("executor", Order([], environ, str(Path.cwd())), merged=True)
         result = ExecutorProcess(name, process)
         self.executors.append(result)
         self._listeners.append(asyncio.create_task(result.listen()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from flowyard_gateway.settings import GatewaySettings
 from flowyard_registry.main import run_registry
 from flowyard_registry.settings import RegistrySettings
 from support import stories
-from support.cli import Ended, clean_environment, flowyard, in_process
+from support.cli import Ended, begin_flowyard, flowyard, in_process
+from support.forks import Fork
 from support.hands import Hands, working_hands
 
 WITHIN_S = 10.0
@@ -86,17 +86,7 @@ class Remote:
     @asynccontextmanager
     async def running(self, *args: str) -> AsyncIterator[Running]:
         """A command that has begun."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "flowyard_cli",
-            *args,
-            cwd=self.folder,
-            env=clean_environment(self.environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await begin_flowyard(*args, cwd=self.folder, env=self.environment)
         running = Running(process)
         try:
             yield running
@@ -110,12 +100,11 @@ class Remote:
 class Running:
     """`err`: what it has written to standard error, as far as it was read."""
 
-    process: asyncio.subprocess.Process
+    process: Fork
     err: str = ""
 
     async def says(self, text: str) -> None:
         """Reads until standard error holds the text."""
-        assert self.process.stderr is not None
         async with asyncio.timeout(WITHIN_S):
             while text not in self.err:
                 more = await self.process.stderr.read(4096)
@@ -127,8 +116,7 @@ class Running:
             out, err = await self.process.communicate()
         self.err += err.decode()
         assert "Traceback" not in self.err, self.err
-        assert self.process.returncode is not None
-        return Ended(self.process.returncode, out.decode(), self.err)
+        return Ended(await self.process.wait(), out.decode(), self.err)
 
 
 @asynccontextmanager

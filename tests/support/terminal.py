@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,22 +12,19 @@ from pathlib import Path
 from typing import Final
 
 from support.cli import clean_environment
+from support.forks import Fork, Order, start
 from support.waiting import eventually
 
 CTRL_C: Final = "\x03"
 CTRL_D: Final = "\x04"
 _WITHIN_S: Final = 20
-# The terminal becomes that of the new session, so that its keys send signals.
-_BEGIN: Final = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 @dataclass
 class Terminal:
     """`shown`: all that was shown so far, with the escape sequences in it."""
 
-    process: asyncio.subprocess.Process
+    process: Fork
     _fd: int
     shown: str = ""
     _seen: int = 0
@@ -80,15 +76,8 @@ class Terminal:
 async def at_a_terminal(*args: str, folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Terminal]:
     """`flowyard` with these arguments."""
     ours, its = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _BEGIN, sys.executable, "-m", "flowyard_cli", *args),
-        cwd=folder,
-        env={**clean_environment(environment), "TERM": "xterm"},
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
-    )
+    variables = {**clean_environment(environment), "TERM": "xterm"}
+    process = await start("cli", Order(list(args), variables, str(folder)), terminal=its)
     os.close(its)
     terminal = Terminal(process, ours)
     loop = asyncio.get_running_loop()

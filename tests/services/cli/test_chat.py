@@ -124,7 +124,6 @@ async def test_an_answer_survives_a_restart_of_the_gateway(remote: Remote) -> No
         claim = await remote.hands.take()
         await remote.hands.followed(claim)
         remote.hands.say(claim, "answer", "On its way")
-        assert command.process.stdout is not None
         assert await command.process.stdout.readexactly(10) == b"On its way"
         await remote.gateway.end()
         await remote.gateway.begin()

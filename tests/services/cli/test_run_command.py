@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cli import SCRIPTED, clean_environment, flowyard
+from support.cli import SCRIPTED, begin_flowyard, clean_environment, flowyard
+from support.forks import Fork
 from support.waiting import eventually
 from support.wire.behaviour import Hang, Json, Text
 from support.wire.openai import openai_server
@@ -162,7 +162,6 @@ async def test_ctrl_c_aborts_the_call_in_flight_and_shows_what_was_done(folder: 
         )
         (folder / "hangs.yaml").write_text(document)
         process = await _spawn(folder, "run", "hangs.yaml", "-i", "topic=rain", OPENAI_API_KEY="sk-1")
-        assert process.stderr is not None
         assert b"judge: started" in await process.stderr.readuntil(b"judge: started")
         await eventually(lambda: len(server.requests) == 2)
         process.send_signal(signal.SIGINT)
@@ -223,14 +222,5 @@ def _read_all(terminal: int) -> str:
     return shown.decode(errors="replace")
 
 
-async def _spawn(folder: Path, *args: str, **env: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "flowyard_cli",
-        *args,
-        cwd=folder,
-        env=clean_environment(env),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def _spawn(folder: Path, *args: str, **env: str) -> Fork:
+    return await begin_flowyard(*args, cwd=folder, env=env)
