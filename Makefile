@@ -34,6 +34,7 @@ TOOLS := $(VENV)/.done-tools
 ASSETS := $(VENV)/.done-assets
 SIGNERS := $(VENV)/.done-signers
 CHAT_CLIENTS := $(VENV)/.done-chat-clients
+MCP_SUITE := $(VENV)/.done-mcp-suite
 API_LINTERS := $(VENV)/.done-api-linters
 PAGE_LINTERS := $(VENV)/.done-page-linters
 # What Flowyard is compared with is kept outside of this checkout, with nothing of it in .venv.
@@ -103,13 +104,13 @@ export DEMO
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(API_LINTERS) $(PAGE_LINTERS) ## Make .venv with the product, the local model, the Python of code steps, and the tools for tests and checks.
+setup: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(API_LINTERS) $(PAGE_LINTERS) ## Make .venv with the product, the local model, the Python of code steps, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
 demo: $(PRODUCT) $(MODEL) $(CODE_PYTHON) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
-test: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
+test: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
 	@$(BIN)/pytest -m 'not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a million runs stored (about a minute).
@@ -233,7 +234,7 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 
 clean: ## Remove .venv and all other generated files.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutate_cache .import_linter_cache .grimp_cache
-	@rm -rf $(PAGES)/node_modules $(VENDOR) $(NODE_SIGNERS)/node_modules $(NODE_CHAT_CLIENTS)/node_modules $(LINTERS_OF_APIS)/node_modules $(LINTERS_OF_PAGES)/node_modules
+	@rm -rf $(PAGES)/node_modules $(VENDOR) $(NODE_SIGNERS)/node_modules $(NODE_CHAT_CLIENTS)/node_modules $(MCP_CONFORMANCE)/node_modules $(LINTERS_OF_APIS)/node_modules $(LINTERS_OF_PAGES)/node_modules
 	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A lock must not contain any address of an index or a file: each machine has its own.
@@ -310,6 +311,14 @@ NODE_CHAT_CLIENTS := tests/support/node_chat_clients
 $(CHAT_CLIENTS): $(NODE_CHAT_CLIENTS)/package.json $(NODE_CHAT_CLIENTS)/package-lock.json $(VENV)/.done-uv
 	@echo 'Fetching the clients in JavaScript that chat in tests (45 MB)'
 	@$(NPM) ci --ignore-scripts --loglevel=error --prefix $(NODE_CHAT_CLIENTS)
+	@touch $@
+
+# The official conformance suite of MCP.
+MCP_CONFORMANCE := tests/support/mcp_conformance
+
+$(MCP_SUITE): $(MCP_CONFORMANCE)/package.json $(MCP_CONFORMANCE)/package-lock.json $(VENV)/.done-uv
+	@echo 'Fetching the conformance suite of MCP (52 MB)'
+	@$(NPM) ci --ignore-scripts --loglevel=error --prefix $(MCP_CONFORMANCE)
 	@touch $@
 
 # What reads the API documents of the services as strictly as it can.

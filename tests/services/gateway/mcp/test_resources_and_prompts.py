@@ -9,7 +9,7 @@ import pytest
 import yaml
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import TextContent, TextResourceContents
+from mcp_types import PromptReference, TextContent, TextResourceContents
 
 from flowyard.storage.database import Database
 from flowyard.storage.keys import Keys
@@ -90,12 +90,12 @@ async def test_many_workflows_come_in_pages(gateway: Gateway, database: Database
 
 async def test_prompt_nodes_that_are_listed_are_prompts(client: Client) -> None:
     [prompt] = (await client.list_prompts()).prompts
-    assert (prompt.name, prompt.title, prompt.description) == ("poem.sketch", "Sketch", "A first sketch.")
+    assert (prompt.name, prompt.title, prompt.description) == ("poem", "Sketch", "A first sketch.")
     assert [(a.name, a.description, a.required) for a in prompt.arguments or ()] == [
         ("topic", "What it is about.", True),
         ("lines", "int", False),
     ]
-    result = await client.get_prompt("poem.sketch", {"topic": "rain", "lines": "2"})
+    result = await client.get_prompt("poem", {"topic": "rain", "lines": "2"})
     assert [(message.role, message.content) for message in result.messages] == [
         ("user", TextContent(text="You are terse.")),
         ("user", TextContent(text="2 lines about rain")),
@@ -105,14 +105,30 @@ async def test_prompt_nodes_that_are_listed_are_prompts(client: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
-        ("poem.sketc", {}, "did you mean 'poem.sketch'"),
+        ("peom", {}, "did you mean 'poem'"),
         ("poem.write", {}, "unknown prompt"),
-        ("poem.sketch", {}, "topic: missing"),
-        ("poem.sketch", {"topic": "rain", "lines": "many"}, "lines: expected int"),
-        ("poem.sketch", {"topic": "rain", "tpoic": "x"}, "tpoic: isn't known"),
+        ("poem", {}, "topic: missing"),
+        ("poem", {"topic": "rain", "lines": "many"}, "lines: expected int"),
+        ("poem", {"topic": "rain", "tpoic": "x"}, "tpoic: isn't known"),
     ],
 )
 async def test_wrong_prompts_are_errors(client: Client, name: str, given: dict[str, str], words: str) -> None:
     with pytest.raises(MCPError) as caught:
         await client.get_prompt(name, given)
     assert (caught.value.code, words in caught.value.message) == (-32602, True), caught.value.message
+
+
+async def test_several_prompts_are_named_by_their_nodes_and_their_choices_completed(
+    gateway: Gateway, database: Database
+) -> None:
+    several = POEM.replace("prompts: [sketch]", "prompts: [sketch, write]")
+    await apply(database, several.replace("draft: str", "draft: \"'short' | 'shy' | 'long'\""))
+    async with connected(gateway, gateway.keys["run"], "auto") as client:
+        assert [each.name for each in (await client.list_prompts()).prompts] == ["poem.sketch", "poem.write"]
+        write = PromptReference(name="poem.write")
+        for begun, values in (("", ["short", "shy", "long"]), ("sh", ["short", "shy"]), ("x", [])):
+            completed = await client.complete(write, {"name": "draft", "value": begun})
+            assert completed.completion.values == values
+        for prompt, argument in (("poem.write", "topic"), ("nobody", "draft")):
+            completed = await client.complete(PromptReference(name=prompt), {"name": argument, "value": ""})
+            assert completed.completion.values == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import mcp_types as mcp
 from mcp.shared.exceptions import MCPError
@@ -14,11 +14,14 @@ from flowyard.errors.steps import EvaluationError
 from flowyard.language.inputs import conform_field, input_from_text
 from flowyard.language.nodes import PromptNode
 from flowyard.language.problems import did_you_mean
-from flowyard.language.values.types import describe
+from flowyard.language.values.types import Choice, core, describe
 from flowyard.language.workflow import Field
 from flowyard.steps.prompt import build_messages
 from flowyard_gateway.mcp.tools import WorkflowTool, workflow_tools
 from flowyard_gateway.parts import GatewayParts
+
+_MOST_CHOICES: Final = 100
+"""What the protocol allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class NodePrompt:
 
     @property
     def name(self) -> str:
-        return f"{self.tool.name}.{self.node.id}"
+        is_only = len(self.tool.source.prompts) == 1
+        return self.tool.name if is_only else f"{self.tool.name}.{self.node.id}"
 
     @property
     def fields(self) -> list[Field]:
@@ -44,8 +48,8 @@ class NodePrompt:
             )
             for each in self.fields
         ]
-        node = self.node
-        return mcp.Prompt(name=self.name, title=node.name, description=node.description, arguments=arguments)
+        description = self.node.description or f"The prompt '{self.node.id}' of the workflow {self.tool.name}."
+        return mcp.Prompt(name=self.name, title=self.node.name, description=description, arguments=arguments)
 
     def messages(self, given: Mapping[str, str]) -> list[mcp.PromptMessage]:
         """Raises MCPError for arguments that are missing, unknown, or of another type."""
@@ -83,6 +87,18 @@ async def node_prompts(parts: GatewayParts, caller: Caller) -> dict[str, NodePro
                 prompt = NodePrompt(tool, node)
                 prompts[prompt.name] = prompt
     return prompts
+
+
+async def complete_argument(
+    parts: GatewayParts, caller: Caller, prompt: str, argument: mcp.CompletionArgument
+) -> mcp.CompleteResult:
+    """The choices of an argument that begin with what is there of it."""
+    of_name = (await node_prompts(parts, caller)).get(prompt)
+    field = next((each for each in of_name.fields if each.name == argument.name), None) if of_name is not None else None
+    kind = core(field.type) if field is not None else None
+    choices = kind.values if isinstance(kind, Choice) else ()
+    values = [each for each in choices if each.startswith(argument.value)]
+    return mcp.CompleteResult(completion=mcp.Completion(values=values[:_MOST_CHOICES], total=len(values)))
 
 
 async def get_prompt(parts: GatewayParts, caller: Caller, name: str, given: Mapping[str, Any]) -> mcp.GetPromptResult:

@@ -20,7 +20,7 @@ from flowyard.access import Caller
 from flowyard.errors.base import FlowyardError
 from flowyard.web.auth import actor_of
 from flowyard_gateway.mcp.calls import McpCall, call_tool
-from flowyard_gateway.mcp.prompts import get_prompt, node_prompts
+from flowyard_gateway.mcp.prompts import complete_argument, get_prompt, node_prompts
 from flowyard_gateway.mcp.resources import TEMPLATES, list_resources, read_resource
 from flowyard_gateway.mcp.tools import run_tools, workflow_tools
 from flowyard_gateway.parts import GatewayParts
@@ -79,6 +79,10 @@ class _Handlers:
     async def prompt(self, context: Context, params: mcp.GetPromptRequestParams) -> mcp.GetPromptResult:
         return await get_prompt(self._parts, _caller(context), params.name, params.arguments or {})
 
+    async def completion(self, context: Context, params: mcp.CompleteRequestParams) -> mcp.CompleteResult:
+        prompt = params.ref.name if isinstance(params.ref, mcp.PromptReference) else ""
+        return await complete_argument(self._parts, _caller(context), prompt, params.argument)
+
 
 def mcp_server(parts: GatewayParts) -> Server[Any]:
     handlers, hint = _Handlers(parts), CacheHint(ttl_ms=_FRESH_MS)
@@ -100,6 +104,7 @@ def mcp_server(parts: GatewayParts) -> Server[Any]:
         on_read_resource=_with_errors(handlers.resource),
         on_list_prompts=_with_errors(handlers.prompts),
         on_get_prompt=_with_errors(handlers.prompt),
+        on_completion=_with_errors(handlers.completion),
     )
 
 
