@@ -8,6 +8,7 @@ import pytest
 
 from flowyard.language.load import load_text
 from flowyard.language.workflow import END, START, Workflow
+from flowyard.web.pages.columns import columns_of, cut_columns
 from flowyard.web.pages.graph.drawing import HEIGHT, WIDTH, draw
 from flowyard_dashboard.view import Rows, View, difference
 
@@ -49,6 +50,38 @@ def test_conditions_stand_at_their_edges() -> None:
     loop = {(line.source, line.target): (line.kind, line.title) for line in draw(named("refine")).lines}
     assert loop["judge", "write"] == ("back", "again, at most 3 times")
     assert loop["judge", END] == ("forward", "score >= 8")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Judge the answer!", "Judge the answer!"),
+        ("Judge all the answers", "Judge all the an…"),
+        ("回答を書いてから", "回答を書いてから"),
+        ("回答を書いてから判定する", "回答を書いてから…"),
+        ("🌧🌧🌧🌧🌧🌧🌧🌧🌧🌧", "🌧🌧🌧🌧🌧🌧🌧🌧…"),
+        ("u\N{COMBINING DIAERESIS}" * 17, "u\N{COMBINING DIAERESIS}" * 17),
+    ],
+)
+def test_a_name_is_cut_to_the_width_of_its_box(text: str, shown: str) -> None:
+    assert cut_columns(text, 17) == shown
+
+
+def test_a_wide_condition_fits_at_its_edge() -> None:
+    document = """\
+flow: {name: wide}
+state: {fields: {kind: {type: str, required: true}}}
+nodes: [{id: a, set: {kind: a}}, {id: b, set: {kind: b}}]
+edges:
+  - {from: START, routes: [{if: "kind == '質問が長いときはここに来てください'", to: a}, {default: b}]}
+  - {from: [a, b], to: END}
+"""
+    workflow = load_text(document, "d.yaml").workflow
+    assert workflow is not None
+    drawing = draw(workflow)
+    [label] = [line.label for line in drawing.lines if "来" in line.label]
+    assert label == "…きはここに来てください'"
+    assert columns_of(label) <= 24
 
 
 def rows(*given: str, grows: Any = "above") -> View:

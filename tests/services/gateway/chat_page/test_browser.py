@@ -231,6 +231,10 @@ async def test_two_tabs_and_a_message_that_is_edited(tab: Tab, gateway: Gateway,
     await tab.type("#edit-1", " and more")
     await press(tab, "Enter")
     await tab.until("document.querySelector('#turn-3') && !document.querySelector('#turn-1')")
+    assert await tab.run("document.querySelector('#pager').innerText") == "Show 2 replaced messages"
+    assert await tab.run("document.querySelector('h1').innerText") == "first and more"
+    assert await tab.run("document.querySelector('[aria-current=page] .chat-title').innerText") == "first and more"
+    await looked_at(tab, "edited")
     await replied(hands, "C")
     await tab.until(f"{FINAL} == 1")
 

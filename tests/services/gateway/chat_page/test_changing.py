@@ -92,6 +92,28 @@ async def test_what_was_replaced_does_not_come_back_when_its_successor_fails(
     assert await messages_of_next(hands, database, "W") == ["w"]
 
 
+async def test_what_the_page_says_of_a_conversation_changes_with_an_edited_message(
+    person: Person, hands: Hands
+) -> None:
+    chat = await talked(person, hands, "a", "b")
+    update = (await person.say(f"{chat}/1/edit", "x")).text
+    assert "Show 2 replaced messages" in update
+    assert re.search(r'<h1 [^>]*hx-swap-oob="outerHTML">x</h1>', update)
+    assert re.search(r'<li id="chat-[^>]*hx-swap-oob="outerHTML">.*<span class="chat-title">x</span>', update)
+    assert "replaced messages" not in (await person.say(chat, "y")).text
+
+
+async def test_a_conversation_is_called_as_it_begins_after_an_edit(person: Person, hands: Hands) -> None:
+    chat = await talked(person, hands, "a", "b")
+    await person.say(f"{chat}/2/edit", "c")
+    await replied(hands, "C")
+    assert '<h1 class="wrap" id="title-of-talk">a</h1>' in await person.page(chat)
+    await person.say(f"{chat}/1/edit", "x")
+    await replied(hands, "X")
+    await person.say(f"{chat}/4/edit", "z")
+    assert '<h1 class="wrap" id="title-of-talk">z</h1>' in await person.page(chat)
+
+
 async def test_without_scripts_the_page_is_loaded_again(person: Person, hands: Hands) -> None:
     chat = await talked(person, hands, "a")
     for path in (chat, f"{chat}/1/edit", f"{chat}/1/again"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ async def test_a_conversation_is_called_as_it_begins_until_it_is_named(person: P
     chat = await person.begin("Where is   my\norder? " + "x" * 300)
     await replied(hands, "A")
     page = await person.page(chat)
-    assert '<h1 class="wrap">Where is my order? xxx' in page
+    assert '<h1 class="wrap" id="title-of-talk">Where is my order? xxx' in page
     await person.client.post(f"{chat}/title", data={"title": " Orders\n<b>2026</b> "})
     page = await person.page("/chat")
     assert "Orders &lt;b&gt;2026&lt;/b&gt;" in page
@@ -136,3 +138,26 @@ async def test_the_api_lists_and_changes_titles(person: Person, gateway: Gateway
 async def test_a_slash_after_the_address_leads_to_the_page(person: Person) -> None:
     answer = await person.client.get("/chat/?q=rain")
     assert (answer.status_code, answer.headers["location"]) == (308, "/chat?q=rain")
+
+
+async def test_responses_that_nobody_has_named_are_not_listed_unless_they_get_a_title(
+    person: Person, gateway: Gateway, hands: Hands
+) -> None:
+    headers = {"authorization": f"Bearer {gateway.keys['run']}"}
+
+    async def session_of(**body: Any) -> str:
+        """The path on the page of the conversation of a response."""
+        posting = gateway.client.post("/v1/responses", json={"model": "support", **body}, headers=headers)
+        sending = asyncio.create_task(posting)
+        await replied(hands, "Yes")
+        return f"/chat/c/{(await sending).headers['x-flowyard-session-id']}"
+
+    nameless = await session_of(input="Nameless")
+    await session_of(input="Named", metadata={"thread_id": "order-17"})
+    page = await person.page("/chat")
+    assert "Named" in page
+    assert nameless not in page
+    assert nameless not in await person.page("/chat?q=nameless")
+    assert "Nameless" in await person.page(nameless)
+    await person.client.post(f"{nameless}/title", data={"title": "It has a title"})
+    assert nameless in await person.page("/chat")

@@ -282,6 +282,29 @@ async def test_a_reply_that_broke_off_is_no_version(person: Person, hands: Hands
     assert "Version 1 valid" in await panel(person, chat, 2)
 
 
+async def test_the_last_try_of_a_run_that_gave_up_is_shown_with_its_problems(person: Person, hands: Hands) -> None:
+    chat = await person.begin("Write haiku", workflow="writer")
+    claim = await hands.take()
+    wrong = version(HAIKU.replace("{topic}", "{topc}"))
+    async with person.watch(chat, 1) as watched:
+        await hands.fail(claim, Failure("invalid_output", "no field 'topc'", "answer", reply=wrong))
+        assert f'hx-get="{chat}/1/draft" hx-trigger="load"' in await watched.rest()
+    assert "The run has failed: no field &#39;topc&#39;" in await person.page(chat)
+    html = await person.page(f"{chat}/1/draft")
+    assert "The last try, which was wrong, too not valid" in without_tags(html)
+    assert "/apply" not in html
+    await said(person, hands, chat, version(HAIKU), "Again")
+    assert "Version 1 valid" in await panel(person, chat, 2)
+
+
+async def test_after_an_apply_no_panel_says_what_was_true_before(person: Person, hands: Hands) -> None:
+    chat = await begun(person, hands, version(HAIKU))
+    assert re.search(r"<p [^>]*data-standing>Nothing of it is applied", await person.page(f"{chat}/1/draft"))
+    answer = await person.client.post(f"{chat}/1/apply", data={"name": "haiku"}, headers=HTMX)
+    assert '<div hx-swap-oob="innerHTML:[data-standing]"></div>' in answer.text
+    assert '<div hx-swap-oob="innerHTML:.draft-applied"></div>' in answer.text
+
+
 async def test_the_conversation_goes_on_from_an_earlier_version(person: Person, hands: Hands) -> None:
     chat = await begun(person, hands, version(HAIKU))
     await said(person, hands, chat, version(GERMAN))

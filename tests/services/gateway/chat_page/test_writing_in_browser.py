@@ -123,6 +123,9 @@ async def apply_it(tab: Tab, database: Database) -> None:
     await tab.until("document.querySelector('#turn-2 .applied')")
     assert "Applied: haiku, revision 1." in await tab.run("document.querySelector('#turn-2 .applied').innerText")
     assert await database.value(names) == 1
+    # Neither panel says any more what was true before.
+    standing = "[...document.querySelectorAll('[data-standing]')].map(each => each.innerText).join('|')"
+    assert await tab.run(standing) == "|"
     await looked_at(tab, "applied")
 
 

@@ -14,6 +14,8 @@ from flowyard.openai_api.replies import ChatAnswer, TokenUsage
 
 PREFIX: Final = "resp_"
 """Of the id of a response; the rest is the id of its run."""
+NAMELESS: Final = rf"^{PREFIX}[0-9a-f-]{{36}}$"
+"""A pattern of the names of conversations that nobody has named: each is the id of its first response."""
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
 Item: TypeAlias = dict[str, Any]
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}

@@ -167,10 +167,12 @@ class ChatSessions:
         workflows: Collection[str] | None = None,
         before: UUID | None = None,
         words: str = "",
+        unnamed: str | None = None,
         limit: int,
     ) -> list[SessionSummary]:
         """Those of a key that have a turn, newest first. `workflows`: only with these; None: with all. `words`: that
-        the title, the opening or the name has to contain, in whatever case.
+        the title, the opening or the name has to contain, in whatever case. `unnamed`: a pattern of names that aren't
+        given by users; conversations with such a name are left out, unless they have a title.
         """
         names = list(workflows) if workflows is not None else None
         pattern = f"%{_escaped(words)}%" if words else None
@@ -180,6 +182,7 @@ class ChatSessions:
             ("workflow = ANY ({}::text[])", names),
             ("id < {}", before),
             ("concat_ws(' ', title, opening, name) ILIKE {}", pattern),
+            ("(title IS NOT NULL OR name !~ {})", unnamed),
         )
         statement = _LIST.format(clause=clause, limit=f"${len(args) + 1}")
         return [_summary(row) for row in await self._database.rows(statement, *args, limit)]
@@ -314,7 +317,13 @@ turn AS (
 ),
 counted AS (
     UPDATE chat_sessions s SET turns = turns + 1, last_run = started.id, used_at = now(),
-        opening = coalesce(opening, ${_NUMBER + 5}::text)
+        opening = CASE
+            WHEN ${_NUMBER + 6}::int IS NOT NULL AND NOT EXISTS (
+                SELECT FROM chat_turns t
+                WHERE t.session_id = s.id AND t.number < ${_NUMBER + 6}::int AND NOT {_IS_REPLACED}
+            ) THEN coalesce(${_NUMBER + 5}::text, opening)
+            ELSE coalesce(opening, ${_NUMBER + 5}::text)
+        END
     FROM started WHERE s.id = started.session_id
 ),
 act AS ({act_of("run.submitted", _NUMBER + 8, "started", objects="ARRAY[id::text]", workflow="workflow")})

@@ -25,7 +25,7 @@ from flowyard.web.pages.templating import html
 from flowyard_gateway.chat.session_routes import own_session
 from flowyard_gateway.chat_page.routes import Number, SessionId, has_drafts, model_of, own_turn, talk
 from flowyard_gateway.chat_page.sending import Draft, message_of, person, send, with_text
-from flowyard_gateway.chat_page.view import MOST_TURNS, ShownTurn, read_turns, show_turns
+from flowyard_gateway.chat_page.view import MOST_TURNS, ShownTurn, TurnsPage, page_of, read_turns, show_turns, title_of
 from flowyard_gateway.parts import GatewayParts, InjectedParts
 
 _ONCE: Final = re.compile(r"[0-9a-f]{32}")
@@ -128,12 +128,14 @@ async def _update(
 ) -> Response:
     summary = await own_session(parts, caller, session.id)
     shown: list[ShownTurn] = []
+    page: TurnsPage | None = None
     if problem is None or after is not None:
         begin = max(after or 0, summary.turns - MOST_TURNS)
         turns = await read_turns(parts, caller.key_id, summary, after=begin)
         drafts = has_drafts(await model_of(parts, caller, summary.workflow))
         shown = await show_turns(turns, summary.id, drafts=drafts)
-    update = parts.entrance.pages.part("update", shown, summary, problem, uuid4().hex)
+        page = page_of(turns, summary, begin) if after is None else None
+    update = parts.entrance.pages.part("update", shown, summary, title_of(summary), problem, uuid4().hex, page)
     return html(update, problem.status if problem is not None else 200)
 
 

@@ -61,7 +61,11 @@ class Panel:
 
     @property
     def title(self) -> str:
-        return "A version that broke off" if self.version.number is None else f"Version {self.version.number}"
+        if self.version.number is not None:
+            return f"Version {self.version.number}"
+        error = self.version.turn.error
+        is_wrong = error is not None and error.code == "invalid_output"
+        return "The last try, which was wrong, too" if is_wrong else "A version that broke off"
 
     @property
     def errors(self) -> int:

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from flowyard.access import Caller
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.requests import UnknownSession
+from flowyard.openai_api.responses import NAMELESS
 from flowyard.runs.conversations import SessionSummary, Turn
 from flowyard.web.pages.session_guard import keep_own
 from flowyard.web.pages.templating import html
@@ -20,7 +21,7 @@ from flowyard_gateway.chat.session_routes import own_session
 from flowyard_gateway.chat_page.live import follow_turn
 from flowyard_gateway.chat_page.sending import person, why_not
 from flowyard_gateway.chat_page.versions import DraftVersion, read_version
-from flowyard_gateway.chat_page.view import MOST_TURNS, read_turns, show_steps, show_turns, title_of
+from flowyard_gateway.chat_page.view import MOST_TURNS, NOWHERE, page_of, read_turns, show_steps, show_turns, title_of
 from flowyard_gateway.parts import GatewayParts, InjectedParts
 
 SessionId: TypeAlias = Annotated[UUID, Path()]
@@ -119,16 +120,11 @@ async def _shown(
     drafts: bool,
 ) -> dict[str, Any]:
     if session is None:
-        return {"turns": [], "earlier": None, "later": None, "left_out": 0}
+        return {"turns": [], **NOWHERE._asdict()}
     begin = max(0, session.turns - MOST_TURNS) if after is None else after
     turns = await read_turns(parts, caller.key_id, session, after=begin)
-    last = turns[-1].number if turns else session.turns
-    return {
-        "turns": await show_turns(turns, session.id, with_replaced=everything, drafts=drafts),
-        "earlier": max(0, begin - MOST_TURNS) if begin else None,
-        "later": last if last < session.turns else None,
-        "left_out": sum(turn.is_replaced for turn in turns),
-    }
+    shown = await show_turns(turns, session.id, with_replaced=everything, drafts=drafts)
+    return {"turns": shown, **page_of(turns, session, begin)._asdict()}
 
 
 @router.get("/c/{session}/{number}/stream")
@@ -180,7 +176,7 @@ async def _sidebar(
 ) -> dict[str, Any]:
     """The list of conversations. `words`: only those that contain them."""
     sessions = await parts.chats.page(
-        caller.key_id, workflows=caller.workflows, words=words.strip(), limit=_MOST_LISTED + 1
+        caller.key_id, workflows=caller.workflows, words=words.strip(), unnamed=NAMELESS, limit=_MOST_LISTED + 1
     )
     return {
         "chats": [(session, title_of(session)) for session in sessions[:_MOST_LISTED]],

@@ -19,7 +19,8 @@ _MOST_TURNS: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftVersion:
-    """A document that was written. `number`: as people count them; None: the reply broke off, so it is no version.
+    """A document that was written. `number`: as people count them; None: it is no version, since the reply broke off
+    or was wrong until the run gave up.
 
     `reply`: the whole answer. `before`: the version that it changes.
     """

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from markupsafe import Markup
@@ -105,6 +105,29 @@ async def show_turns(
     return await asyncio.to_thread(lambda: [show_turn(turn, session_id, drafts=drafts) for turn in chosen])
 
 
+class TurnsPage(NamedTuple):
+    """Where in a conversation a page is. `earlier`, `later`: the number before the first turn of the neighbouring
+    page; None: there is none. `left_out`: how many turns of this one were replaced.
+    """
+
+    earlier: int | None
+    later: int | None
+    left_out: int
+
+
+NOWHERE: Final = TurnsPage(None, None, 0)
+
+
+def page_of(turns: Sequence[Turn], session: SessionSummary, begin: int) -> TurnsPage:
+    """`begin`: the number before the first of these turns."""
+    last = turns[-1].number if turns else session.turns
+    return TurnsPage(
+        earlier=max(0, begin - MOST_TURNS) if begin else None,
+        later=last if last < session.turns else None,
+        left_out=sum(turn.is_replaced for turn in turns),
+    )
+
+
 async def read_turns(
     parts: GatewayParts, key_id: str, session: SessionSummary, *, after: int, most: int = MOST_TURNS
 ) -> list[Turn]:
@@ -163,6 +186,9 @@ def _answer_of(turn: Turn, so_far: str) -> tuple[str, str]:
     match turn.status:
         case "failed" if turn.error is not None and turn.error.code in _PARTLY:
             return turn.error.reply or so_far, _PARTLY[turn.error.code]
+        case "failed" if turn.error is not None and documents_in(turn.error.reply or ""):
+            # A version that was wrong each time: its problems are shown with it.
+            return turn.error.reply or "", f"The run has failed: {turn.error.message}"
         case "failed":
             return text or so_far, f"The run has failed: {turn.error.message if turn.error is not None else 'unknown'}"
         case "cancelled":

@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote
 
+from flowyard.web.pages.columns import cut_columns
+
 
 def cut(text: str, length: int) -> str:
     """The first `length` characters of a text, and the number of characters that are missing."""
@@ -68,5 +70,5 @@ def utc(at: datetime) -> str:
 
 
 FILTERS: Final[tuple[Callable[..., Any], ...]] = (
-    cut, cut_tight, path_segment, money, number, seconds, short_id, moment, utc
+    cut, cut_tight, cut_columns, path_segment, money, number, seconds, short_id, moment, utc
 )  # fmt: skip

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Final, TypeAlias
 
 from flowyard.language.workflow import END, START, Workflow
+from flowyard.web.pages.columns import columns_of, cut_columns_before
 from flowyard.web.pages.graph.edges import Edge, EdgeKind, edges, vertices
 from flowyard.web.pages.graph.layers import Layers, layers
 
@@ -25,7 +26,8 @@ _BEND: Final = 14
 _MARGIN: Final = 14
 _LETTER_WIDTH: Final = 6.0
 """The average width of a letter in a label."""
-_MAX_LABEL_LENGTH: Final = 24
+_MOST_COLUMNS: Final = 24
+"""Of a label."""
 _PASSES: Final = 8
 
 XY: TypeAlias = tuple[float, float]
@@ -74,7 +76,7 @@ def draw(workflow: Workflow) -> GraphDrawing:
     ys = _ys(rows, forward_edges)
     xs = _xs(rows)
     at = {name: (xs[name], ys[rank]) for rank, row in enumerate(rows.rows) for name in row}
-    reach = {edge.target: len(_short(edge.label)) * _LETTER_WIDTH / 2 for edge in forward_edges if edge.label}
+    reach = {edge.target: columns_of(_short(edge.label)) * _LETTER_WIDTH / 2 for edge in forward_edges if edge.label}
     left = min(x - max(_half_width(name, workflow), reach.get(name, 0)) for name, (x, _) in at.items()) - _MARGIN
     at = {name: (x - left, y) for name, (x, y) in at.items()}
     right = max(x + _half_width(name, workflow) for name, (x, _) in at.items())
@@ -180,11 +182,11 @@ def _labelled(edge: Edge, path: str, label_at: XY, anchor: str) -> EdgeLine:
 
 
 def _right_of(line: EdgeLine) -> float:
-    width = len(line.label) * _LETTER_WIDTH
+    width = columns_of(line.label) * _LETTER_WIDTH
     return line.label_x + (width if line.label_anchor == "start" else width / 2)
 
 
 def _short(label: str) -> str:
     flat = " ".join(label.split())
     # The end of the label: the conditions at one node often begin with the same text.
-    return flat if len(flat) <= _MAX_LABEL_LENGTH else f"…{flat[1 - _MAX_LABEL_LENGTH :]}"
+    return cut_columns_before(flat, _MOST_COLUMNS)
