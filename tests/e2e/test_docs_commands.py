@@ -37,6 +37,7 @@ pytestmark = pytest.mark.timeout(180)
 
 README: Final = ROOT / "README.md"
 STACK: Final = ROOT / "docs" / "stack.md"
+TOOLS: Final = ROOT / "docs" / "tools.md"
 MAP: Final = ROOT / "docs" / "map.md"
 GLOSSARY: Final = ROOT / "docs" / "glossary.md"
 SERVICES: Final[Mapping[str, type[ServiceSettings]]] = {
@@ -113,7 +114,7 @@ def _copy_examples(to: Path, url: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-@pytest.mark.parametrize("page", [README, STACK], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, STACK, TOOLS], ids=lambda page: page.name)
 async def test_what_a_page_says_can_be_typed_prints_what_it_shows(page: Path, reader: Reader) -> None:
     blocks = commands(page)
     out = await reader.types("\n".join(f"echo '{_NEXT}'\n{block.text}" for block in blocks))

@@ -11,6 +11,7 @@ from flowyard_cli.main import COMMANDS, build_parser
 
 SHORTEST = [
     *("run x", "validate x", "test x", "graph x", "schema", "init x", "up", "down", "migrate", "apply x"),
+    *("tools", "tools list", "tools show x", "tools call x"),
     *(
         "chat",
         "chat x",

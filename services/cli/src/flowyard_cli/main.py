@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "validate": "Check documents, without running anything.",
     "test": "Run the tests that documents carry, with canned replies: no model, no network.",
     "graph": "Draw a workflow.",
+    "tools": "List the tools that workflows may call, show one, and call it.",
     "schema": "Print the JSON Schema of the language, for editors.",
     "init": "Write a commented workflow that runs as it is.",
     "assistant": "Print the workflow that writes workflows, or give it to the stack.",

@@ -81,6 +81,9 @@ class ToolRules:
 
     answers: Mapping[str, Answer] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return json.dumps(dict(self.answers)) if self.answers else ""
+
     def answer(self, name: str) -> Answer:
         return next((answer for pattern, answer in self.answers.items() if matches(name, pattern)), "document")
 

@@ -1,0 +1,173 @@
+"""`flowyard tools`: lists the tools of this installation, shows one, and calls it, to try it out."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from flowyard.errors.base import FlowyardError
+from flowyard.language.problems import suggest
+from flowyard.language.tools import ToolFacts, ToolUse
+from flowyard.tools.calling import call_tool
+from flowyard.tools.registry import ToolRegistry
+from flowyard.tools.tool import Tool, ToolContext
+from flowyard_cli import exits
+from flowyard_cli.grammar import add_actions, carry_out, examples
+from flowyard_cli.installation import tool_rules_of
+from flowyard_cli.show.tables import NONE, print_facts, print_table
+from flowyard_embedded.streams import print_json, put, say
+
+_EXAMPLES: Final = """\
+  flowyard tools                                            the tools that documents may name here
+  flowyard tools show math.eval                             its arguments
+  flowyard tools call math.eval -a expression='6 * 7'       call it
+  flowyard tools call time.now -a zone=Europe/Paris --json
+
+Tools are called on this machine, under the rules in FLOWYARD_TOOL_RULES, as an executor calls them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListArgs:
+    json: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowArgs:
+    tool: str
+    json: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallArgs:
+    tool: str
+    argument: Sequence[str]
+    json: bool
+
+
+class UnknownTool(FlowyardError, code="unknown_tool", status=404):
+    """There is no such tool."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"no tool '{name}' ({suggest(name, known, 'tools')})")
+
+
+class WrongArgument(FlowyardError, code="wrong_argument", status=422):
+    """`-a` needs a name and a value."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"-a should be NAME=VALUE, not '{text}'")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    examples(parser, _EXAMPLES)
+    parser.set_defaults(json=False)
+    _json_option(parser)
+    carry_out(parser, ListArgs, _list)
+    actions = add_actions(parser)
+    listing = actions.add_parser("list", help="list the tools", description="List the tools.")
+    _json_option(listing)
+    carry_out(listing, ListArgs, _list)
+    show = actions.add_parser("show", help="show a tool", description="Show a tool.")
+    _name_argument(show)
+    carry_out(show, ShowArgs, _show)
+    call = actions.add_parser("call", help="call a tool", description="Call a tool.")
+    _name_argument(call)
+    call.add_argument(
+        "-a", "--argument", metavar="NAME=VALUE", action="append", default=[],
+        help="an argument: a text, or JSON where the tool takes no text",
+    )  # fmt: skip
+    carry_out(call, CallArgs, _call)
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+
+
+def _name_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tool", metavar="NAME", help="the name of a tool, such as time.now")
+    _json_option(parser)
+
+
+def _list(args: ListArgs) -> int:
+    tools = sorted(ToolRegistry(), key=lambda tool: tool.name)
+    if args.json:
+        print_json({"items": [_data(tool.facts) for tool in tools]})
+    else:
+        rules = tool_rules_of(os.environ)
+        rows = ((t.name, _effects(t.facts), rules.answer(t.name), t.facts.description) for t in tools)
+        print_table(("tool", "effects", "rule", "description"), rows, empty="there are no tools")
+    return exits.OK
+
+
+def _show(args: ShowArgs) -> int:
+    facts = _tool(args.tool).facts
+    if args.json:
+        print_json(_data(facts))
+        return exits.OK
+    print_facts(
+        [("tool", facts.name), ("description", facts.description), ("effects", _effects(facts)),
+         ("rule", tool_rules_of(os.environ).answer(facts.name)), ("guarded", facts.guarded)]
+    )  # fmt: skip
+    put()
+    rows = (
+        (name, schema.get("type", "any"), "yes" if name in facts.required else "no", schema.get("description", NONE))
+        for name, schema in facts.arguments.items()
+    )
+    print_table(("argument", "type", "required", "description"), rows, empty="it has no arguments")
+    return exits.OK
+
+
+def _call(args: CallArgs) -> int:
+    tool = _tool(args.tool)
+    given = dict(_argument(text, tool.facts) for text in args.argument)
+    # Who calls it here may do by himself what the tool does; the installation's rules count.
+    use, context = ToolUse(tool.name, ()), ToolContext(key="cli", now=datetime.now(UTC))
+    result = asyncio.run(call_tool(tool, use, given, context, tool_rules_of(os.environ)))
+    if args.json:
+        print_json(result.data)
+    elif result.error is not None:
+        say(f"{tool.name}: {result.error} [{result.outcome}]")
+    else:
+        put(result.value if isinstance(result.value, str) else json.dumps(result.value, ensure_ascii=False, indent=2))
+    return exits.OK if result.error is None else exits.RUN_FAILED
+
+
+def _tool(name: str) -> Tool:
+    registry = ToolRegistry()
+    tool = registry.get(name)
+    if tool is None:
+        raise UnknownTool(name, [each.name for each in registry])
+    return tool
+
+
+def _argument(text: str, facts: ToolFacts) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise WrongArgument(text)
+    if facts.arguments.get(name, {}).get("type") == "string":
+        return name, value
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value
+
+
+def _effects(facts: ToolFacts) -> str:
+    return ", ".join(sorted(facts.effects)) or "none"
+
+
+def _data(facts: ToolFacts) -> Mapping[str, Any]:
+    return {
+        "name": facts.name,
+        "description": facts.description,
+        "parameters": facts.parameters,
+        "effects": sorted(facts.effects),
+        "guarded": facts.guarded,
+        "once": facts.once,
+    }

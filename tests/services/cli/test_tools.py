@@ -1,0 +1,70 @@
+"""`flowyard tools`: lists, shows and calls the tools of this machine."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flowyard_cli import exits
+from flowyard_cli.main import run_command
+
+
+def test_tools_are_listed_with_what_the_installation_says_of_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWYARD_TOOL_RULES", '{"math.*": "deny"}')
+    assert run_command(["tools"]) == exits.OK
+    lines = {line.split()[0]: line.split()[1:3] for line in capsys.readouterr().out.splitlines()}
+    assert (lines["math.eval"], lines["time.now"]) == (["none", "deny"], ["none", "document"])
+    assert run_command(["tools", "list", "--json"]) == exits.OK
+    assert "math.eval" in {tool["name"] for tool in json.loads(capsys.readouterr().out)["items"]}
+
+
+def test_a_tool_is_shown_with_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["tools", "show", "json.query"]) == exits.OK
+    out = capsys.readouterr().out
+    assert [line.split()[:3] for line in out.splitlines() if line.startswith(("data", "query"))] == [
+        ["data", "any", "yes"],
+        ["query", "string", "yes"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (["math.eval", "-a", "expression=x * 2", "-a", 'variables={"x": 3}'], "6\n"),
+        (["text.split", "-a", "text=a;b", "-a", "separator=;"], '[\n  "a",\n  "b"\n]\n'),
+        (["json.query", "-a", 'data="[1, 2]"', "-a", "query=[1]"], "2\n"),
+    ],
+)
+def test_a_call_prints_the_result(arguments: list[str], out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["tools", "call", *arguments]) == exits.OK
+    assert capsys.readouterr().out == out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["math.eval", "-a", "expression=1/0"], exits.RUN_FAILED, "a division by zero [failed]"),
+        (["math.eval"], exits.RUN_FAILED, "'expression' is a required property [invalid_arguments]"),
+        (["math.evla"], exits.WRONG_INPUT, "no tool 'math.evla' (did you mean 'math.eval'?)"),
+        (["math.eval", "-a", "expression"], exits.WRONG_INPUT, "-a should be NAME=VALUE"),
+    ],
+)
+def test_a_call_that_fails_says_why(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["tools", "call", *arguments]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_what_the_installation_denies_is_not_called(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWYARD_TOOL_RULES", '{"*": "deny"}')
+    assert run_command(["tools", "call", "time.now"]) == exits.RUN_FAILED
+    assert "the installation denies time.now [denied]" in capsys.readouterr().err
+    monkeypatch.setenv("FLOWYARD_TOOL_RULES", "{")
+    assert run_command(["tools", "call", "time.now"]) == exits.WRONG_INPUT
+    assert "FLOWYARD_TOOL_RULES" in capsys.readouterr().err
