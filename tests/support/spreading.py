@@ -16,6 +16,7 @@ ON_THE_SYSTEM: Final = (
     "tests/e2e/test_chat_clients.py",
     "tests/e2e/test_docs_commands.py",
     "tests/e2e/test_events_page.py",
+    "tests/e2e/test_mcp_conformance.py",
     "tests/e2e/test_messages_page.py",
     "tests/observability/test_panels.py",
 )
@@ -55,8 +56,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Ends the system with the last test on it: its seven processes look for work many times a second."""
     yield
     in_a_row = getattr(item.config, "workerinput", {}).get(_IN_A_ROW, False)
-    if in_a_row and not (nextitem is not None and nextitem.nodeid.startswith(ON_THE_SYSTEM)):
+    if in_a_row and not (nextitem is not None and _is_on_the_system(nextitem)):
         item.config.stash[ENDING].close()
+
+
+def _is_on_the_system(item: pytest.Item) -> bool:
+    return item.nodeid.startswith(ON_THE_SYSTEM) or "system" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(optionalhook=True)
