@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import httpx
@@ -19,7 +22,7 @@ from support.waiting import eventually
 from support.wire.behaviour import Text
 from support.wire.openai import openai_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ASSISTANT: Final = """\
 flow: {name: drafts}
@@ -72,46 +75,76 @@ DRAFTS: Final = {
 }
 
 
-@pytest.mark.parametrize("kind", DRAFTS)
-async def test_no_draft_holds_the_event_loop_of_an_executor(
-    database: Database, starting: Starting, campaign: Campaigns, kind: str
-) -> None:
-    assert len(DRAFTS[kind]) < MOST_BYTES
-    reply = f"```yaml\n{DRAFTS[kind]}```"
+Look: TypeAlias = Callable[[str], Awaitable[float]]
+"""Has services look at a draft. Returns the longest time in seconds for which one of them was held so far."""
 
-    async def held_s() -> float:
+
+async def test_no_draft_holds_the_event_loop_of_an_executor(
+    database: Database, starting: Starting, campaign: Campaigns
+) -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Look]:
+        reply = ""
         async with openai_server(lambda _: Text(reply)) as model, starting("executor") as executor:
             await queued.apply(database, ASSISTANT.replace("URL", model.url))
-            error = await ended(database, await queued.submit(database, "drafts"))
-            # It was valid: what the tests did was wrong, if anything.
-            assert error is None or "the test '" in error["message"]
-            return executor.longest_held_s
 
-    with campaign("drafts").attempt(kind):
-        assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
+            async def look(draft: str) -> float:
+                nonlocal reply
+                reply = f"```yaml\n{draft}```"
+                error = await ended(database, await queued.submit(database, "drafts"))
+                # It was valid: what the tests did was wrong, if anything.
+                assert error is None or "the test '" in error["message"]
+                return executor.longest_held_s
+
+            yield look
+
+    await no_draft_holds(opened, campaign)
 
 
-@pytest.mark.parametrize("kind", DRAFTS)
 async def test_no_draft_holds_the_event_loop_of_a_registry_or_of_the_executor_that_runs_its_tests(
-    database: Database, starting: Starting, campaign: Campaigns, kind: str
+    database: Database, starting: Starting, campaign: Campaigns
 ) -> None:
     key = (await Keys(database).create("reader", frozenset({"read"})))[1]
 
-    async def held_s() -> float:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Look]:
         async with (
             starting("executor") as executor,
             starting("registry") as registry,
             httpx.AsyncClient(base_url=registry.url, headers={"authorization": f"Bearer {key}"}, timeout=60) as client,
         ):
-            response = await client.post("/v1/drafts", json={"text": DRAFTS[kind]})
-            assert response.status_code == 200, response.text
-            shown = response.json()
-            assert shown["valid"]
-            assert shown["remarks"] == []
-            return max(registry.longest_held_s, executor.longest_held_s)
 
-    with campaign("drafts").attempt(kind):
-        assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
+            async def look(draft: str) -> float:
+                response = await client.post("/v1/drafts", json={"text": draft})
+                assert response.status_code == 200, response.text
+                shown = response.json()
+                assert shown["valid"]
+                assert shown["remarks"] == []
+                return max(registry.longest_held_s, executor.longest_held_s)
+
+            yield look
+
+    await no_draft_holds(opened, campaign)
+
+
+async def no_draft_holds(opened: Callable[[], AbstractAsyncContextManager[Look]], campaign: Campaigns) -> None:
+    """The same services look at one draft after the other."""
+    async with AsyncExitStack() as stack:
+        look = await stack.enter_async_context(opened())
+
+        async def held_s(draft: str) -> float:
+            nonlocal look
+            held = await look(draft)
+            if held >= LONGEST_OF_SERVICE_S:
+                # These services would only say when they are held for even longer.
+                await stack.aclose()
+                look = await stack.enter_async_context(opened())
+            return held
+
+        for kind, draft in DRAFTS.items():
+            assert len(draft) < MOST_BYTES
+            with campaign("drafts").attempt(kind):
+                assert await least_held_s(partial(held_s, draft)) < LONGEST_OF_SERVICE_S, kind
 
 
 async def ended(database: Database, run_id: UUID) -> Any:
