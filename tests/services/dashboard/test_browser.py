@@ -75,6 +75,10 @@ async def test_a_run_is_started_and_watched_to_its_end_without_a_reload(
         "billing",
     ]
     assert await tab.run("document.querySelectorAll('#graph .place.skipped .name').length") == 2
+    # Whatever the font, no name sticks out of its box.
+    texts = "[...document.querySelectorAll('#graph .name, #graph .note')]"
+    clip = "document.querySelector(each.parentElement.getAttribute('clip-path').slice(4, -1))"
+    assert await tab.run(f"{texts}.every(each => {clip}.tagName == 'clipPath')")
     assert "<b>Thank you</b> for your message." in await tab.run("document.querySelector('#result').innerText")
     assert "run.succeeded" in await tab.run("document.querySelector('#events li').innerText")
     assert tab.complaints == []
