@@ -47,3 +47,26 @@ async def test_a_run_is_a_few_facts_and_its_steps_are_for_who_looks_closely(
         assert sorted(ours) == sorted(wanted)
         assert SECRET_TOPIC not in str(executor.lines)
         assert SECRET_REPLY not in str(executor.lines)
+
+
+async def test_of_a_call_of_a_tool_the_name_and_the_kind_of_its_failure_are_logged(
+    database_url: str, nats_url: str
+) -> None:
+    """What is wrong with a call may quote the model."""
+    answers = [Text("", calls=(("math_eval", {"expression": SECRET_REPLY}), ("time_now", {}))), Text(SECRET_REPLY)]
+
+    def reply(_: Request) -> Behaviour:
+        return answers.pop(0)
+
+    async with open_yard(database_url, nats_url, reply) as yard:
+        executor = await yard.executor("one", log_level="debug")
+        text = POEM.replace("retry: 1}", "tools: [math.eval, time.now]}")
+        run_id = await yard.submit(await yard.apply(text), topic=SECRET_TOPIC)
+        assert (await yard.ended(run_id)).status == "succeeded"
+        await executor.logged("run succeeded")
+        calls = [line for line in about(executor, run_id) if line["event"] == "tool called"]
+        assert sorted((line["tool"], line.get("code")) for line in calls) == [
+            ("math.eval", "failed"),
+            ("time.now", None),
+        ]
+        assert SECRET_REPLY not in str(executor.lines)

@@ -58,7 +58,7 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.ToolCalled: st.builds(
         events.ToolCalled,
         *(STEPS, TEXT, st.integers(1, 99), st.integers(0, 99), st.integers(0, 99), SECONDS),
-        *(st.sampled_from(["ok", "failed"]), st.none() | TEXT, st.integers(0, 99), st.none()),
+        *(st.none() | FAILURES, st.integers(0, 99), st.none()),
     ),
     events.ModelCalled: st.builds(
         events.ModelCalled,

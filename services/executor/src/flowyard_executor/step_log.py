@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 _FACTS: Final = (
     "node", "visit", "item", "attempt", "delay_s", "provider", "model", "duration_s", "first_token_s", "tokens_in",
-    "tokens_out", "tokens_cached", "cost_usd", "limit", "retries", "handled",
+    "tokens_out", "tokens_cached", "cost_usd", "limit", "retries", "handled", "tool",
 )  # fmt: skip
 
 

@@ -312,7 +312,7 @@ class _Tracer:
             "gen_ai.tool.name": tool,
             "gen_ai.tool.type": "function",
         }
-        error = clean(call.error) if call.error is not None else None
+        error = clean(call.error.message) if call.error is not None else None
         if error is not None:
             attributes["error.type"] = call.outcome
         began = min(at, max(start, open_step.start_ns)) if open_step is not None else start

@@ -154,8 +154,9 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
             return _model_called(data)
         case "tool.called":
             place = data.get("part", 0), data.get("question", 0), data.get("call", 0)
-            outcome = data.get("outcome", "ok"), data.get("error"), data.get("retries", 0)
-            return events.ToolCalled(_step_id(data), data["tool"], *place, data["duration_s"], *outcome)
+            error = decode_failure(data["error"]) if data.get("error") else None
+            tool = data["tool"], *place, data["duration_s"]
+            return events.ToolCalled(_step_id(data), *tool, error, data.get("retries", 0))
         case "step.retrying":
             return events.RetryScheduled(
                 _step_id(data), data["attempt"], data["delay_s"], decode_failure(data["error"])
@@ -262,8 +263,8 @@ def _call(event: events.ModelCalled) -> dict[str, Any]:
 
 def _tool_call(event: events.ToolCalled) -> dict[str, Any]:
     place = {"part": event.part, "question": event.question or None, "call": event.call or None}
-    failed = {"outcome": event.outcome if event.outcome != "ok" else None, "error": event.error}
-    known = _known({**place, **failed, "retries": event.retries or None})
+    error = failure_data(event.error) if event.error is not None else None
+    known = _known({**place, "error": error, "retries": event.retries or None})
     return {"tool": event.tool, "duration_s": seconds(event.duration_s), **known}
 
 

@@ -182,7 +182,7 @@ class ModelCalled:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalled:
-    """A call of a tool has ended. `outcome`: `ok`, or what kind of failure `error` is.
+    """A call of a tool has ended. The code of `error`: what kind of failure it is, see `tools.tool.Outcome`.
 
     `question`, `call`: the number of the model's question whose answer asks for it, and its place in that answer.
     `result`: as JSON; it isn't stored with the event, but with the call.
@@ -194,10 +194,13 @@ class ToolCalled:
     question: int
     call: int
     duration_s: float
-    outcome: str = "ok"
-    error: str | None = None
+    error: Failure | None = None
     retries: int = 0
     result: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        return self.error.code if self.error is not None else "ok"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from flowyard.errors.steps import ToolError
 from flowyard.language.problems import suggest
 from flowyard.language.tools import ToolUse, wire_name
 from flowyard.llm.calls import ToolCall, ToolOffer
-from flowyard.runs.events import ToolCalled
+from flowyard.runs.events import Failure, ToolCalled
 from flowyard.runs.run import Part
 from flowyard.secrets.masking import Masker
 from flowyard.steps.running import RunningStep
@@ -114,8 +114,7 @@ class ToolCaller:
             replace(
                 call,
                 duration_s=context.clock() - started,
-                outcome=result.outcome,
-                error=result.error,
+                error=Failure(result.outcome, result.error, call.step.node) if result.error is not None else None,
                 retries=self._running.tries - 1,
                 result=json.dumps(result.data),
             )

@@ -81,7 +81,7 @@ class CallRow:
             model="",
             at=at,
             duration_s=called.duration_s,
-            error=called.outcome if called.error is not None else None,
+            error=called.error.code if called.error is not None else None,
             retries=called.retries,
             tool=called.tool,
             call=called.call,

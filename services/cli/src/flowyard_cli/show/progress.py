@@ -233,7 +233,7 @@ def _line_of(event: Event) -> str | None:
         case events.ModelCalled():
             return f"{event.step}: {event.error.message} [{event.error.code}]" if event.error else None
         case events.ToolCalled():
-            failed = f": {event.error} [{event.outcome}]" if event.error is not None else ""
+            failed = f": {event.error.message} [{event.error.code}]" if event.error is not None else ""
             return f"{event.step}: called {event.tool}{failed}"
         case (
             events.RunQueued()
