@@ -184,12 +184,17 @@ class MiniExecutor:
         return Journal(claim, writer, on_token=lambda _token: None)
 
     async def crash(self) -> None:
-        self.committing.cancel()
-        writing = [attempt._journal.writer._writing for attempt in self.attempts]
-        for task in (self.committing, *(attempt.task for attempt in self.attempts), *writing):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task], timeout=1)
+        await self._end(self.committing)
+        for attempt in self.attempts:
+            await self._end(attempt.task)
+            # It may have begun to write, or be about to, while it ended.
+            attempt._journal.writer._stop_timer()
+            await self._end(attempt._journal.writer._writing)
+
+    async def _end(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
 
 
 class Attempts:
