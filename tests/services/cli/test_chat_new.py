@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flowyard.runs.claim import Claim
+from support.draft_testing import serving_draft_tests
 from support.remote import Remote, open_remote
 from support.terminal import CTRL_D, Terminal, at_a_terminal
 
@@ -32,7 +33,7 @@ BROKEN = FIRST.replace("{topic}'", "{topc}'")
 
 @pytest.fixture
 async def remote(database_url: str, nats_url: str, tmp_path: Path) -> AsyncIterator[Remote]:
-    async with open_remote(database_url, nats_url, tmp_path) as remote:
+    async with serving_draft_tests(nats_url), open_remote(database_url, nats_url, tmp_path) as remote:
         yield remote
 
 
