@@ -157,6 +157,19 @@ def test_a_run_that_records_nothing_before_its_end_calls_no_tools() -> None:
     assert any("[exit-durability]" in each for each in problems_of(text))
 
 
+@pytest.mark.parametrize(
+    ("model", "is_refused"),
+    [
+        ("{provider: anthropic, model: m, extra: {thinking: {type: enabled, budget_tokens: 1024}}}", True),
+        ("{provider: anthropic, model: m}", False),
+        ("{provider: openai, model: m, extra: {reasoning_effort: low}}", False),
+    ],
+)
+def test_signed_reasoning_which_is_not_kept_is_refused_beside_tools(model: str, *, is_refused: bool) -> None:
+    text = prompt_with("tools: [time.now]").replace("{provider: scripted}", model)
+    assert any("[not-supported-yet]" in each for each in problems_of(text)) is is_refused
+
+
 def test_a_secret_is_no_argument() -> None:
     text = document(
         "", fields="page: any\ntoken: {type: str, required: true, secret: true}",

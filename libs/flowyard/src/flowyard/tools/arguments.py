@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from flowyard.language.problems import did_you_mean
+from flowyard.threads import in_daemon_thread
 from flowyard.tools.tool import ARGUMENTS_CHARACTERS
 
 if TYPE_CHECKING:
@@ -20,6 +23,12 @@ _LONGEST: Final = 300
 
 class InvalidArguments(Exception):
     """The arguments of a call don't fit the tool's schema. The text says all that is wrong with them."""
+
+
+async def prepare() -> None:
+    """To be called before arguments are checked: the first import takes a tenth of a second."""
+    if "jsonschema" not in sys.modules:
+        await in_daemon_thread(lambda: import_module("jsonschema"))
 
 
 def read_arguments(text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

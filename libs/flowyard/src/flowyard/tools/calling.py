@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowyard.language.tools import ToolRules, ToolUse, why_denied
 from flowyard.large_json import out_of_the_loop
-from flowyard.tools.arguments import InvalidArguments, check_arguments, read_arguments
+from flowyard.tools.arguments import InvalidArguments, check_arguments, prepare, read_arguments
 from flowyard.tools.tool import MOST_CHARACTERS, Tool, ToolContext, ToolFailed, ToolResult
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ async def call_tool(
 
     `arguments`: as a model has written them, or their values.
     """
+    await prepare()
     try:
         if isinstance(arguments, str):
             text = arguments

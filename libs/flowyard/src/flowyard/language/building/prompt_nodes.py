@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from flowyard.language.building.expressions import field_name
 from flowyard.language.building.limits import with_limits
@@ -39,6 +39,9 @@ from flowyard.language.values.types import (
     without_null,
 )
 
+_REASONING: Final = frozenset({"thinking", "reasoning_effort"})
+_SIGN_REASONING: Final = frozenset({"anthropic", "azure_ai", "bedrock", "vertex_ai"})
+
 
 def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> PromptNode:
     if shape.prompt is None and shape.history is None and not context.is_incomplete(path):
@@ -52,7 +55,7 @@ def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> P
     inputs = reader.inputs(types)
     local = {**types, **{name: _input_type(value, types) for name, value in inputs.items()}}
     outputs = reader.outputs()
-    return PromptNode(
+    node = PromptNode(
         **context.head(shape, path),
         outputs=outputs,
         prompt=reader.prompt(local),
@@ -70,6 +73,16 @@ def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> P
         max_tool_rounds=shape.max_tool_rounds or MOST_ROUNDS,
         on_tool_error=shape.on_tool_error or "continue",
     )
+    _check_reasoning(context, node, path)
+    return node
+
+
+def _check_reasoning(context: NodeContext, node: PromptNode, path: KeyPath) -> None:
+    """Models of Anthropic want their signed reasoning back with the results of tools: it isn't kept."""
+    for settings in node.models if node.tools else ():
+        for name in settings.extra.keys() & _REASONING if settings.provider in _SIGN_REASONING else ():
+            message = f"tools and '{name}' in llm.extra aren't supported together yet for {settings.provider}"
+            context.document.error("not-supported-yet", (*path, "tools"), message, "remove one of them", key=True)
 
 
 @dataclass(frozen=True, slots=True)
