@@ -25,6 +25,7 @@ from flowyard.language.reading.document import (
 )
 from flowyard.language.reading.keys import Shape
 from flowyard.language.reading.on_finish import ReceiverShape
+from flowyard.language.reading.sandbox import SandboxShape
 from flowyard.language.reading.shape import keys_of
 from flowyard.language.reading.triggers import ChatShape, HookLimitsShape, ScheduleShape, TriggerShape, WebhookShape
 from flowyard.language.values.expressions import FUNCTIONS
@@ -40,7 +41,7 @@ SHAPES = (
     DocumentShape, FlowShape, FieldShape, NodeShape, RetryShape, EdgeShape, LoopShape, ParallelShape, LlmShape,
     ExecutionShape, BudgetShape, CaseShape, ExpectShape, PriceShape, TriggerShape, WebhookShape, HookLimitsShape,
     ReceiverShape,
-    ScheduleShape, ChatShape,
+    ScheduleShape, ChatShape, SandboxShape,
 )  # fmt: skip
 NO_CODES = {"date-time", "deepseek-reasoner", "smollm2-135m", "utf-8", "utf-8-sig"}
 

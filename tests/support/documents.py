@@ -18,6 +18,7 @@ from flowyard.graph.compile import compile_workflow
 from flowyard.language.installation import ANY
 from flowyard.language.load import Loaded, load_bytes
 from flowyard.language.workflow import Case, Workflow
+from flowyard_cli.code import open_code
 
 ROOT: Final = Path(__file__).parents[2]
 _FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.M | re.S)
@@ -130,5 +131,7 @@ def _named(part: Any) -> dict[str, None]:
 
 async def faults_of(case: Case, workflow: Workflow) -> list[str]:
     """What `flowyard test` says of a case."""
-    result = await case_result(compile_workflow(workflow), case, CaseLimits(), document_checks(ANY))
+    async with open_code(workflow) as run_code:
+        limits = CaseLimits(run_code=run_code)
+        result = await case_result(compile_workflow(workflow), case, limits, document_checks(ANY))
     return list(result.faults)

@@ -48,8 +48,9 @@ def job(
 class Workers:
     """A pool in an event loop of its own, for many tests of a file."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, kind: WorkerKind) -> None:
         self._loop = loop
+        self.kind = kind
         self.pool = pool
 
     def run(self, work: CodeJob) -> CodeAnswer:
@@ -64,7 +65,7 @@ def running_pool(kind: WorkerKind, *, size: int = 1) -> Iterator[Workers]:
     opened = open_pool(kind, size=size)
     try:
         pool = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result()
-        yield Workers(loop, pool)
+        yield Workers(loop, pool, kind)
         asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)

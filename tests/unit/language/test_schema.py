@@ -17,7 +17,7 @@ NOT_OF_THE_SHAPE = """
     misspelled_keys misspelled_field_key unknown_edge_key missing_flow missing_name missing_state missing_nodes
     missing_id missing_field_type missing_from no_nodes nodes_as_mapping number_as_name quoted_number quoted_boolean
     braces_as_prompt out_of_range bad_api_base bad_on_error bad_retry_error bad_reduce bad_node_id
-    not_yet_code not_yet_config loop_without_bound loop_bound_too_large state_as_list
+    not_yet_config loop_without_bound loop_bound_too_large state_as_list
     missing_prompt missing_outputs loop_without_condition route_without_to unknown_version
     unknown_type bad_field_name edge_leads_nowhere misspelled_condition
 """

@@ -25,6 +25,7 @@ from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.events import Event, RunFinished
 from flowyard.runs.summary import RunSummary
 from flowyard_cli import exits
+from flowyard_cli.code import open_code
 from flowyard_cli.commands.run import RunArgs
 from flowyard_cli.installation import (
     installation_of,
@@ -115,7 +116,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
             prices=prices_of(os.environ),
             variables=variables_of(os.environ),
         )
-        async with opening as models:
+        async with opening as models, open_code(prepared.workflow) as run_code:
             # The run itself reports a model that can't be opened; it may have a fallback.
             with suppress(ModelError):
                 await models.prepare(prepared.workflow.models)
@@ -129,6 +130,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
                 terms=models.terms,
                 check_documents=document_checks(installation_of(os.environ)),
                 tool_rules=tool_rules_of(os.environ),
+                run_code=run_code,
             )
     except asyncio.CancelledError:
         if summary.status is None:

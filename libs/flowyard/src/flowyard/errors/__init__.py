@@ -17,6 +17,7 @@ command line, log) shows any of them without knowing which.
     │   │   ├── ModelError: ProviderError (ModelNeverRan), RateLimited, ModelTimeout,
     │   │   │   ModelRefused (JsonFormRefused, ContentRefused),
     │   │   │   UnusableReply: ReplyCutOff, ReplyRefused, ReplyFiltered, NoJson
+    │   │   ├── CodeError: CodeTimeout, CodeOutOfMemory, CodeCrashed, SandboxUnavailable
     │   │   └── InvalidOutput, EvaluationError, ToolError, TooManyToolRounds, AssertionFailed, StepTimeout
     │   ├── BudgetExceeded: LimitReached, UnpricedModel
     │   ├── OutputsTooLarge, StateTooLarge

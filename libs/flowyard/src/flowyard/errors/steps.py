@@ -157,6 +157,30 @@ class AssertionFailed(StepError, code="assertion_failed", title="An assertion fa
     """The condition of an assert node doesn't hold."""
 
 
+class CodeError(StepError, code="code_failed", title="The code of a step failed"):
+    """The code of a node failed: its own error. `log`: what it has printed."""
+
+    def __init__(self, detail: str, *, log: str = "") -> None:
+        self.log = log
+        super().__init__(detail)
+
+
+class CodeTimeout(CodeError, code="code_timeout", status=504, title="The code of a step took too long"):
+    """The code was stopped at its time limit."""
+
+
+class CodeOutOfMemory(CodeError, code="code_memory", title="The code of a step needed too much memory"):
+    """The code was stopped at its memory limit."""
+
+
+class CodeCrashed(CodeError, code="code_crashed", title="The process that executed the code of a step has ended"):
+    """The worker ended while it executed the code."""
+
+
+class SandboxUnavailable(CodeError, code="sandbox_unavailable", status=503, title="No sandbox executes code here"):
+    """There is nothing that could execute the code, or it doesn't answer."""
+
+
 class StepTimeout(StepError, code="timeout", status=504, title="A step timed out"):
     """A step took longer than its node's `timeout`."""
 

@@ -16,6 +16,7 @@ from flowyard.language.workflow import Case, Workflow
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.summary import RunSummary
+from flowyard.steps.code_runner import RunCode, no_sandbox
 from flowyard.steps.context import CheckDocuments, SizeLimits, no_checks
 from flowyard.tools.registry import BUILT_IN, ToolRegistry
 
@@ -34,9 +35,10 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseLimits:
-    """`reply_limit`: most bytes of a canned reply. `sizes`: of what the steps write."""
+    """`reply_limit`: most bytes of a canned reply. `sizes`: of what the steps write. `run_code`: of code nodes."""
 
     reply_limit: int = REPLY_LIMIT
+    run_code: RunCode = no_sandbox
     sizes: SizeLimits = SizeLimits()  # noqa: RUF009  # frozen
 
 
@@ -85,6 +87,7 @@ async def run_case(
         model=ScriptedModel(case.replies, limits.reply_limit),
         emit=lambda event: summary.add(event, time.perf_counter()),
         check_documents=check_documents,
+        run_code=limits.run_code,
         sizes=limits.sizes,
         tools=_EFFECTLESS,
         sleep=_no_wait,

@@ -27,6 +27,7 @@ from flowyard.runs.events import Emit, Failure, RunFinished, RunStarted, Status
 from flowyard.runs.run import Ended
 from flowyard.secrets.masking import MASK
 from flowyard.steps.budget_gate import BudgetGate, TermsOf, canned_terms
+from flowyard.steps.code_runner import RunCode, no_sandbox
 from flowyard.steps.context import CheckDocuments, SizeLimits, StepContext, no_checks
 from flowyard.steps.recorder import InMemory
 from flowyard.steps.vault import InMemoryVault
@@ -59,6 +60,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
     log_prompts: bool = False,
     terms: TermsOf = canned_terms,
     check_documents: CheckDocuments = no_checks,
+    run_code: RunCode = no_sandbox,
     sizes: SizeLimits = SizeLimits(),  # noqa: B008  # frozen
     tools: ToolRegistry | None = None,
     tool_rules: ToolRules = NO_RULES,
@@ -68,12 +70,10 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
 ) -> RunResult:
     """Runs to the end in memory and reports everything to `emit`. Raises InvalidInputs; a failed run is a result.
 
-    `terms`: what models cost, to keep the workflow's budget. Without it they are free, as canned replies are.
-    `check_documents`: of outputs with `format: workflow`; without it, none of them is accepted.
-    `tools`: what nodes may call, by `tool_rules`; without it, the built-in ones.
+    `terms`: what models cost, for the budget; without it they are free, as canned replies are. `check_documents`: of
+    outputs with `format: workflow`; else none is taken. `tools`: else the built-in ones. `run_code`: of code nodes.
 
-    If the calling task is cancelled, the model calls in flight are aborted, RunFinished says `cancelled`, and the
-    cancellation goes on.
+    If the calling task is cancelled, model calls are aborted, RunFinished says `cancelled`, and it goes on.
     """
     workflow = compiled.workflow
     given = valid_inputs(workflow, inputs)
@@ -96,6 +96,7 @@ async def run_workflow(  # noqa: PLR0913  # the last three are the world, given 
         budget_gate=BudgetGate(workflow.budget, terms) if workflow.budget is not None else None,
         vault=vault,
         check_documents=check_documents,
+        run_code=run_code,
         sizes=sizes,
         tools=tools or ToolRegistry(),
         tool_rules=tool_rules,

@@ -52,6 +52,8 @@ NOTHING: Final = Variables(())
 class Installation:
     """`has_price`: whether the cost of a model's calls is known before they are made.
 
+    `executes_code`: whether there is a sandbox for code nodes.
+
     `chains`: by the name of each workflow that is started by the ends of others' runs, the names of these others.
     `subjects`: of NATS, which triggers may name.
     `daily_budgets`: what workflows may spend per day. `hook_variables`: as `variables`, for the secrets of webhooks.
@@ -66,6 +68,7 @@ class Installation:
     subjects: tuple[str, ...] = (">",)
     tools: Mapping[str, ToolFacts] | None = None
     tool_rules: ToolRules = NO_RULES
+    executes_code: bool = True
 
 
 ANY: Final = Installation()

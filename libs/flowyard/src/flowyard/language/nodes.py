@@ -16,7 +16,7 @@ from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Placeholder, Template
 from flowyard.language.values.types import Type
 
-Kind: TypeAlias = Literal["prompt", "set", "assert", "tool"]
+Kind: TypeAlias = Literal["code", "prompt", "set", "assert", "tool"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
@@ -63,7 +63,9 @@ class RetryPolicy:
     """How often a failed step is retried. Times are seconds. `errors`: the codes of the errors that are retried."""
 
     max_retries: int = 3
-    errors: frozenset[str] = frozenset({"rate_limited", "timeout", "provider_error", "invalid_output"})
+    errors: frozenset[str] = frozenset({
+        "rate_limited", "timeout", "provider_error", "invalid_output", "code_crashed", "sandbox_unavailable",
+    })  # fmt: skip
     initial_delay: float = 1.0
     multiplier: float = 2.0
     max_delay: float = 60.0
@@ -272,5 +274,32 @@ class ToolNode(NodeHead):
         return _texts_in(self.arguments, ("with",))
 
 
-Node: TypeAlias = PromptNode | SetNode | AssertNode | ToolNode
+CodeTier: TypeAlias = Literal["fast", "full"]
+"""The interpreter of code: `fast` has most of Python, and `full` all of it with its library."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLimits:
+    """`timeout`: seconds of one execution. `memory_mb`: megabytes that the code may use."""
+
+    tier: CodeTier = "fast"
+    timeout: float = 10.0
+    memory_mb: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeNode(NodeHead):
+    """Executes Python in a sandbox. `inputs`: the values of the names that the code sees."""
+
+    kind: ClassVar[Kind] = "code"
+
+    code: str
+    inputs: Mapping[str, SetValue]
+    limits: CodeLimits
+
+    def texts(self) -> Iterator[NodeText]:
+        return _texts_in(self.inputs, ("inputs",))
+
+
+Node: TypeAlias = PromptNode | SetNode | AssertNode | ToolNode | CodeNode
 """Every kind of node. A `match` over it ends in `assert_never`: a new kind is a type error until it is handled."""

@@ -62,4 +62,6 @@ class InstallationSettings(ServiceSettings):
             daily_budgets=self.daily_budgets,
             tools=ToolRegistry().facts,
             tool_rules=self.tool_rules,
+            # Services have no sandbox yet.
+            executes_code=False,
         )

@@ -12,6 +12,7 @@ from flowyard.llm.calls import Model
 from flowyard.runs.run import ENGINE
 from flowyard.steps.budget_gate import BudgetGate
 from flowyard.steps.call_limits import CallLimits, LocalLimits
+from flowyard.steps.code_runner import RunCode, no_sandbox
 from flowyard.steps.recorder import Recorder
 from flowyard.steps.vault import InMemoryVault, Vault
 from flowyard.tools.registry import ToolRegistry
@@ -65,4 +66,5 @@ class StepContext:
     tools: ToolRegistry = field(default_factory=ToolRegistry)
     tool_rules: ToolRules = NO_RULES
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    run_code: RunCode = no_sandbox
     vault: Vault = field(default_factory=lambda: InMemoryVault({}))

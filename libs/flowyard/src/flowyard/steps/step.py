@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, assert_never
 
 from flowyard.errors.steps import StepError, StepTimeout
-from flowyard.language.nodes import AssertNode, Node, PromptNode, SetNode, ToolNode
+from flowyard.language.nodes import AssertNode, CodeNode, Node, PromptNode, SetNode, ToolNode
 from flowyard.large_json import encoded_each
 from flowyard.runs.events import RetryScheduled, StepFinished, StepId
 from flowyard.runs.retry import retry_delay
 from flowyard.steps.assertion import AssertWork
+from flowyard.steps.code import CodeWork
 from flowyard.steps.context import StepContext
 from flowyard.steps.failures import failure_of
 from flowyard.steps.prompt import PromptWork
@@ -41,6 +42,8 @@ def work_of(node: Node, secrets: frozenset[str]) -> Work:
             return AssertWork.of(node)
         case ToolNode():
             return ToolWork.of(node)
+        case CodeNode():
+            return CodeWork.of(node)
         case _:
             assert_never(node)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from flowyard.drafts.check import document_checks
 from flowyard.language.workflow import Case, Workflow
 from flowyard_cli import exits
+from flowyard_cli.code import open_code
 from flowyard_cli.grammar import carry_out, examples
 from flowyard_cli.installation import installation_of, reply_limit_of
 from flowyard_cli.reading import UnreadableFile, read_document
@@ -86,9 +87,14 @@ def _verdicts(file: str, workflow: Workflow, cases: Sequence[Case]) -> list[bool
         from flowyard.graph.cases import CaseLimits, case_result  # noqa: PLC0415
         from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
 
-    compiled, limits = compile_workflow(workflow), CaseLimits(reply_limit=reply_limit_of(os.environ))
-    check = document_checks(installation_of(os.environ))
-    return [_report(file, asyncio.run(case_result(compiled, case, limits, check))) for case in cases]
+    compiled, check = compile_workflow(workflow), document_checks(installation_of(os.environ))
+
+    async def run_all() -> list[bool]:
+        async with open_code(workflow) as run_code:
+            limits = CaseLimits(reply_limit=reply_limit_of(os.environ), run_code=run_code)
+            return [_report(file, await case_result(compiled, case, limits, check)) for case in cases]
+
+    return asyncio.run(run_all())
 
 
 def _report(file: str, result: CaseResult) -> bool:

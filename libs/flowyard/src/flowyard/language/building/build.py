@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flowyard.language.building.cases import read_cases
 from flowyard.language.building.chats import let_callers_offer_tools
+from flowyard.language.building.code_nodes import read_code_limits
 from flowyard.language.building.edges import read_edges
 from flowyard.language.building.expressions import possible_values
 from flowyard.language.building.flow_checks import check_flow
@@ -60,12 +61,11 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         unresolved_items=edges.unresolved_items,
         names=edges.names,
         outputs={node.id: node.outputs or list(node.set_ or ()) for node in shape.nodes},
+        executes_code=installation.executes_code,
+        code_limits=read_code_limits(document, config),
     )
     nodes = _read_nodes(shape, context)
-    if len(nodes) > MAX_WORKFLOW_NODES:
-        message = f"a workflow has at most {MAX_WORKFLOW_NODES:,} nodes, this one has {len(nodes):,}"
-        document.error("too-many-nodes", ("nodes",), message, "use a map over a list for many similar nodes")
-    else:
+    if not _has_too_many(document, nodes):
         check_flow(document, fields, nodes, edges)
     result = read_result(shape.result, document, fields)
     flow = Flow(nodes, edges.transitions)
@@ -96,6 +96,15 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
     )
     warn_about_unused_fields(workflow, document)
     return workflow
+
+
+def _has_too_many(document: SourceDocument, nodes: Mapping[str, Node]) -> bool:
+    """Whether it has more nodes than a workflow may have, which is reported."""
+    if len(nodes) <= MAX_WORKFLOW_NODES:
+        return False
+    message = f"a workflow has at most {MAX_WORKFLOW_NODES:,} nodes, this one has {len(nodes):,}"
+    document.error("too-many-nodes", ("nodes",), message, "use a map over a list for many similar nodes")
+    return True
 
 
 def _read_nodes(shape: DocumentShape, context: NodeContext) -> dict[str, Node]:

@@ -43,6 +43,11 @@ _REASONING: Final = frozenset({"thinking", "reasoning_effort"})
 _SIGN_REASONING: Final = frozenset({"anthropic", "azure_ai", "bedrock", "vertex_ai"})
 
 
+def read_outputs(context: NodeContext, shape: NodeShape, path: KeyPath) -> tuple[Output, ...]:
+    """The outputs of a node that lists them, with their types, which `output_schema` may narrow."""
+    return _PromptReader(context, shape, path).outputs()
+
+
 def read_prompt_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> PromptNode:
     if shape.prompt is None and shape.history is None and not context.is_incomplete(path):
         message = f"node '{shape.id}' has nothing to do"

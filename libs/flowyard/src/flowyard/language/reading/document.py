@@ -14,6 +14,7 @@ from flowyard.language.reading.keys import (
     FIELD_NAMES,
     LONG,
     MOST_CASES,
+    MOST_CODE,
     MOST_EDGES,
     MOST_EXAMPLES,
     MOST_EXTRAS,
@@ -38,6 +39,7 @@ from flowyard.language.reading.keys import (
     form_of,
 )
 from flowyard.language.reading.on_finish import ReceiverShape
+from flowyard.language.reading.sandbox import SandboxShape
 from flowyard.language.reading.tools import MOST_TOOLS, ToolForm, ToolPermissionShape
 from flowyard.language.reading.triggers import MOST_TRIGGERS, TRIGGER_NAME, TriggerShape
 from flowyard.language.tools import OnToolError
@@ -205,6 +207,7 @@ class NodeShape(Shape):
         json_schema_extra={
             "oneOf": [
                 {"required": ["outputs"], "anyOf": [{"required": ["prompt"]}, {"required": ["history"]}]},
+                {"required": ["outputs", "code"]},
                 {"required": ["set"]},
                 {"required": ["assert"]},
                 {"required": ["tool"]},
@@ -233,6 +236,10 @@ class NodeShape(Shape):
     retry: RetryForm | None = Field(None, description="A number of retries, or how to retry.")
     on_error: OnErrorForm | None = Field(None, description="fail (default), continue, or {goto: node}.")
     log_prompts: bool | None = Field(None, description="false: never keep what is said in its calls.")
+    code: str | None = Field(
+        None, min_length=1, max_length=MOST_CODE, description="Python, executed in a sandbox; it assigns result."
+    )
+    sandbox: SandboxShape | None = Field(None, description="With code: its interpreter and its limits.")
     set_: dict[str, Any] | None = Field(
         None,
         alias="set",
@@ -329,6 +336,7 @@ class ConfigShape(Shape):
     llm: LlmShape | None = Field(None, description="The model of all nodes that don't select another in llm.")
     execution: ExecutionShape | None = None
     budget: BudgetShape | None = Field(None, description="What a run may spend; it fails before it spends more.")
+    sandbox: SandboxShape | None = Field(None, description="For all code nodes that don't say otherwise.")
     storage: Any = Field(None, json_schema_extra=OLD_KEY)
     observability: Any = Field(None, json_schema_extra=OLD_KEY)
 
@@ -364,13 +372,13 @@ class DocumentShape(Shape):
 
 UNSUPPORTED: Final[Mapping[type[Shape], Mapping[str, str]]] = {
     NodeShape: {
-        "code": "code nodes", "sandbox": "the sandbox", "workflow": "child workflows", "agent": "agents",
+        "workflow": "child workflows", "agent": "agents",
         "human": "human steps", "question": "human steps", "form": "human steps", "on_timeout": "human steps",
         "wait": "waiting", "cache": "caching", "memory": "memory",
     },
     ToolPermissionShape: {"ask": "human steps"},
     ConfigShape: {
-        "memory": "memory", "sandbox": "the sandbox", "profiling": "profiling",
+        "memory": "memory", "profiling": "profiling",
         "ab_test": "A/B tests", "gates": "quality gates",
     },
 }  # fmt: skip

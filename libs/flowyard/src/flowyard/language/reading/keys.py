@@ -37,6 +37,8 @@ MOST_FALLBACKS: Final = 20
 MOST_EXTRAS: Final = 100
 MOST_EXAMPLES: Final = 100
 MOST_CASES: Final = 10_000
+MOST_CODE: Final = 65_536
+"""Characters of the code of a node."""
 MOST_TAGS: Final = 50
 MOST_TOKENS: Final = 10_000_000
 """Of a history: more than any model takes."""
@@ -94,6 +96,9 @@ Seconds: TypeAlias = Annotated[
     Field(gt=0, le=31_536_000),
     _time_schema(exclusiveMinimum=0, maximum=31_536_000),
 ]
+CodeSeconds: TypeAlias = Annotated[
+    float, BeforeValidator(read_duration), Field(gt=0, le=60), _time_schema(exclusiveMinimum=0, maximum=60)
+]
 FirstDelay: TypeAlias = Annotated[
     float, BeforeValidator(read_duration), Field(ge=0, le=3600), _time_schema(minimum=0, maximum=3600)
 ]
@@ -103,12 +108,14 @@ LongestDelay: TypeAlias = Annotated[
 ErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
     "reply_cut_off", "refused", "filtered", "tool_error",
+    "code_failed", "code_timeout", "code_memory", "code_crashed", "sandbox_unavailable",
 ]  # fmt: skip
 RunErrorCode: TypeAlias = Literal[
     "rate_limited", "timeout", "provider_error", "invalid_output", "model_refused",
     "reply_cut_off", "refused", "filtered", "content_refused",
     "expression_error", "assertion_failed", "tool_error", "too_many_tool_rounds", "run_timeout",
     "parallel_writes", "budget_exceeded",
+    "code_failed", "code_timeout", "code_memory", "code_crashed", "sandbox_unavailable",
 ]  # fmt: skip
 
 
