@@ -16,6 +16,8 @@ class Watched(Database):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database._pool)
+        # Whoever closes the pool gives them back.
+        self._kept = database._kept
         self.statements: list[str] = []
         self.given: list[tuple[Any, ...]] = []
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -83,6 +84,7 @@ class RunCommit:
 
 COMMIT_COLUMNS: Final = tuple(field.name for field in fields(RunCommit) if field.init)
 """In the order of their columns in `commit.sql`."""
+_commit_values: Final = attrgetter(*COMMIT_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +230,19 @@ def _fail(waiting: _Waiting, error: Exception) -> None:
         waiting.result.set_exception(error)
 
 
-def _columns(rows: Iterable[Values], width: int) -> tuple[list[Any], ...]:
-    """Rows → one array per column, as `unnest` takes them."""
-    columns = tuple(list(column) for column in zip(*rows, strict=True))
-    return columns or tuple([] for _ in range(width))
+def _columns(rows: Iterable[Values], width: int) -> list[Values | None]:
+    """Rows → one array per column, as `unnest` takes them: it adds nulls to those that are shorter, or null themselves.
+
+    Most columns are null in most commits, and to encode an array takes time.
+    """
+    columns = [column if column.count(None) < len(column) else None for column in zip(*rows, strict=True)]
+    return columns or [None] * width
 
 
-def _arrays(commits: Sequence[RunCommit]) -> list[Any]:
+def _arrays(commits: Sequence[RunCommit]) -> list[Values | None]:
     """The arrays of `commit.sql`, in the order of their numbers."""
     return [
-        *([getattr(commit, name) for commit in commits] for name in COMMIT_COLUMNS),
+        *_columns(map(_commit_values, commits), len(COMMIT_COLUMNS)),
         *_columns((row for commit in commits for row in commit.steps.values()), len(STEP_COLUMNS)),
         *_columns((row for commit in commits for row in commit.calls.values()), len(CALL_COLUMNS)),
     ]

@@ -6,9 +6,9 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -46,11 +46,23 @@ UNREACHABLE: Final = (
 """What asyncpg raises when the server is away, shuts down, starts, is full, or is busy: another try may succeed."""
 
 
+_MOST_KEPT: Final = 2
+"""So many statements are sent at a time, mostly. What else is free is closed by the pool after a minute."""
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+T = TypeVar("T")
+
+
 class Database:
     """A pool of connections. Each method is one statement, and one transaction. Raises Unavailable."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
+        self._kept: list[Connection] = []
+        """Connections that are taken from the pool, and are free: to take them from it and to give them back after each
+        statement takes as long as to send a small statement."""
+        self._waiting = 0
+        """How many wait for a connection of the pool."""
         self._full_at = -math.inf
 
     @property
@@ -59,22 +71,17 @@ class Database:
         return time.monotonic() - self._full_at < _FULL_FOR_S
 
     async def rows(self, statement: str, *args: Any) -> list[asyncpg.Record]:
-        with self._translated():
-            rows: list[asyncpg.Record] = await self._pool.fetch(statement, *args)
-            return rows
+        return await self._on_any(lambda connection: connection.fetch(statement, *args))
 
     async def row(self, statement: str, *args: Any) -> asyncpg.Record | None:
-        with self._translated():
-            return await self._pool.fetchrow(statement, *args)
+        return await self._on_any(lambda connection: connection.fetchrow(statement, *args))
 
     async def value(self, statement: str, *args: Any) -> Any:
-        with self._translated():
-            return await self._pool.fetchval(statement, *args)
+        return await self._on_any(lambda connection: connection.fetchval(statement, *args))
 
     async def execute(self, statement: str, *args: Any) -> int:
         """The number of rows that the statement changed."""
-        with self._translated():
-            tag = await self._pool.execute(statement, *args)
+        tag = await self._on_any(lambda connection: connection.execute(statement, *args))
         return int(tag.rpartition(" ")[2] or 0)
 
     async def server_version(self) -> str:
@@ -85,8 +92,46 @@ class Database:
     async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """A transaction of several statements. Not for frequent work: a process frozen in it keeps its locks."""
         with self._translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield connection
+            connection = await self._acquire()
+            try:
+                async with connection.transaction():
+                    yield connection
+            finally:
+                await self._pool.release(connection)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        while self._kept:
+            await self._pool.release(self._kept.pop())
+        await self._pool.close()
+
+    async def _on_any(self, send: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """One statement on a free connection."""
+        with self._translated():
+            connection = await self._acquire()
+            try:
+                result = await send(connection)
+            except BaseException:
+                # The pool waits until the statement is cancelled, or replaces the connection.
+                await self._pool.release(connection)
+                raise
+            if self._waiting or len(self._kept) >= _MOST_KEPT:
+                await self._pool.release(connection)
+            else:
+                self._kept.append(connection)
+            return result
+
+    async def _acquire(self) -> Connection:
+        while self._kept:
+            connection = self._kept.pop()
+            if _is_open(connection):
+                return connection
+            await self._pool.release(connection)
+        self._waiting += 1
+        try:
+            return await self._pool.acquire()
+        finally:
+            self._waiting -= 1
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -112,6 +157,14 @@ def dumps(value: Any) -> str:
         raise CommitRefused(str(error)) from error
 
 
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        # It is closed, and was already given back therefore.
+        return False
+
+
 async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec("json", schema="pg_catalog", encoder=dumps, decoder=json.loads)
 
@@ -129,12 +182,13 @@ async def open_database(
     `timeout_s`: the longest that one statement may take. Raises Unavailable; ValueError for an invalid address.
     """
     pool = await _connect(url, service, most=most, timeout_s=timeout_s, patience_s=patience_s)
+    database = Database(pool)
     try:
-        yield Database(pool)
+        yield database
     finally:
         # If the server is gone, there is nothing left to close.
         with suppress(*UNREACHABLE):
-            await asyncio.wait_for(pool.close(), 2)
+            await asyncio.wait_for(database.aclose(), 2)
 
 
 def not_connected(url: str, error: Exception) -> FlowyardError:

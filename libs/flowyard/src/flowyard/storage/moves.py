@@ -67,9 +67,9 @@ class Moves:
 
     async def sweep(self, most: int = 100) -> list[Moved]:
         """Moves up to `most` runs whose time has come or whose executor is gone. Many processes may sweep at once."""
-        woken = [_woken(row) for row in await self._database.rows(_WAKE, most)]
-        rows = await self._database.rows(_DUE, most, GRACE)
-        swept = [await self._sweep_run(row["id"]) for row in rows]
+        rows = await self._database.rows(_SWEEP, most, GRACE)
+        woken = [_woken(row) for row in rows if row["queued_at"] is not None]
+        swept = [await self._sweep_run(row["id"]) for row in rows if row["queued_at"] is None]
         return [*woken, *(moved for moved in swept if moved is not None)]
 
     async def release(self, run_id: UUID, executor: str) -> Moved | None:
@@ -119,7 +119,7 @@ SELECT r.id FROM runs r WHERE r.status = 'queued' AND (r.deadline < now() OR r.c
 LIMIT $1
 """
 
-_WAKE: Final = """
+_SWEEP: Final = f"""
 WITH due AS (
     SELECT id FROM runs WHERE status = 'waiting' AND wake_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED
 ),
@@ -134,8 +134,12 @@ new_event AS (
         (extract(epoch FROM now()) * 1000000)::bigint, 'run.queued', json_build_object('reason', 'woken'))) FROM woken
 )
 SELECT id, workflow, last_seq, queued_at FROM woken
+UNION ALL
+SELECT id, NULL, NULL, NULL FROM ({_DUE}) AS others
+"""  # noqa: S608
+"""Wakes runs, which have no executor, and looks for others that are due. All in one statement, since a run may wake a
+thousand times.
 """
-"""All in one statement, since a run may wake a thousand times. A run that waits has no executor."""
 
 _TAKE_OVER: Final = """
 WITH abandoned AS (
