@@ -210,6 +210,20 @@ async def test_a_long_result_is_cut_for_the_model_and_kept_whole() -> None:
     assert json.loads(outcome.of(ToolCalled)[0].result or "") == {"value": "x" * 30_000}
 
 
+async def test_the_results_of_a_step_are_bounded_together() -> None:
+    outcome = await ran(
+        node_with(", max_tool_rounds: 20"), calling(*range(20)), "done", tool=Counting(result="x" * 900_000)
+    )
+    assert [event.outcome for event in outcome.of(ToolCalled)] == ["ok"] * 17 + ["failed"] * 3
+    assert "more than 16,000,000 characters" in outcome.calls[1].messages[-1].text
+    assert outcome.result.outputs == {"answer": "done"}
+
+
+async def test_a_name_that_no_row_can_have_is_replaced() -> None:
+    outcome = await ran(node_with(), {"tool_calls": [{"name": "a\x00b\ud800"}]}, "done", tool=Counting())
+    assert [event.tool for event in outcome.of(ToolCalled)] == ["a?b?"]
+
+
 def tool_node(options: str, *, fields: str = "found: any", tool: str = "test.count") -> str:
     node = f"- {{id: find, tool: {tool}{options}}}"
     return document("", fields=f"{fields}\nnumber: {{type: int, default: 4}}", nodes=node)

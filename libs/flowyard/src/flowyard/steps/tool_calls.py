@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -21,6 +22,10 @@ from flowyard.tools.tool import RESULT_CHARACTERS, Tool, ToolContext, ToolResult
 
 AT_ONCE: Final = 8
 """How many calls of one reply are made at a time."""
+MOST_KEPT: Final = 16_000_000
+"""Characters of all results of a step under one claim, as they are kept."""
+_LONGEST_NAME: Final = 100
+_NO_NAME: Final = re.compile(r"[^\w.-]")
 _UNKNOWN: Final = ToolResult.failed(
     "its outcome is unknown: the executor was lost while it was called, and it may be called only once", "unknown"
 )
@@ -47,6 +52,7 @@ class ToolCaller:
         self._masker = masker
         self._recorded = {ToolPlace(part.question, part.call): part for part in parts if part.tool is not None}
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._room = MOST_KEPT
 
     async def results(self, calls: Sequence[ToolCall], question: int) -> list[ToolResult]:
         """The results of the calls of one reply, in its order. The reply is on disk."""
@@ -77,23 +83,21 @@ class ToolCaller:
             return ToolResult.from_data(recorded.result)
         context, step, started = self._running.context, self._running.step, self._running.context.clock()
         use, tool = self._uses.get(wire_name(name)), self._tool(name)
-        part = recorded.part if recorded is not None else self._running.next_part()
-        call = ToolCalled(
-            step, use.name if use is not None else name[:_LONGEST_NAME], part, place.question, place.call, 0
-        )
+        is_open = recorded is not None and not recorded.has_ended
+        part = recorded.part if recorded is not None and is_open else self._running.next_part()
+        # A model may write any name; that of a row can't have each character.
+        own_name = use.name if use is not None else _NO_NAME.sub("?", name[:_LONGEST_NAME])
+        call = ToolCalled(step, own_name, part, place.question, place.call, 0.0)
         if tool is None or use is None:
             known = [each.name for each in self._uses.values()]
-            result = ToolResult.failed(
-                f"no tool '{name[:_LONGEST_NAME]}' ({suggest(name, known, 'tools')})", "unknown_tool"
-            )
-        elif recorded is not None and not recorded.has_ended:
+            result = ToolResult.failed(f"no tool '{own_name}' ({suggest(own_name, known, 'tools')})", "unknown_tool")
+        elif is_open:
             result = _UNKNOWN
         else:
             if tool.facts.once:
                 await context.recorder.begin_tool(call)
             result = await self._made(tool, use, arguments, place)
-        self._report(call, result, started)
-        return result
+        return self._report(call, result, started)
 
     async def _made(self, tool: Tool, use: ToolUse, arguments: str | Mapping[str, Any], place: ToolPlace) -> ToolResult:
         context = self._running.context
@@ -108,20 +112,24 @@ class ToolCaller:
         use = self._uses.get(wire_name(name))
         return self._running.context.tools.get(use.name) if use is not None else None
 
-    def _report(self, call: ToolCalled, result: ToolResult, started: float) -> None:
-        context = self._running.context
+    def _report(self, call: ToolCalled, result: ToolResult, started: float) -> ToolResult:
+        """The result, or why it can't be kept."""
+        context, text = self._running.context, json.dumps(result.data)
+        if len(text) > self._room:
+            why = f"with it, the results of the step would have more than {MOST_KEPT:,} characters"
+            result = ToolResult.failed(why)
+            text = json.dumps(result.data)
+        self._room -= len(text)
         context.recorder.emit(
             replace(
                 call,
                 duration_s=context.clock() - started,
                 error=Failure(result.outcome, result.error, call.step.node) if result.error is not None else None,
                 retries=self._running.tries - 1,
-                result=json.dumps(result.data),
+                result=text,
             )
         )
-
-
-_LONGEST_NAME: Final = 100
+        return result
 
 
 def offer_of_tools(uses: Sequence[ToolUse], running: RunningStep) -> ToolOffer:
