@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -67,6 +68,24 @@ async def test_a_step_fails_with_what_was_wrong(node: str, code: str, message: s
     assert summary.error is not None
     assert summary.error.code == code
     assert message in summary.error.message
+
+
+@pytest.mark.parametrize("code", ["print(topic)\nresult = 1", "print(topic)\n1 / 0\nresult = 1"])
+async def test_what_code_prints_is_shown_also_if_it_fails(code: str) -> None:
+    workflow = load(
+        document("", fields=FIELDS + "x: int", nodes=f"- {{id: a, outputs: [x], code: {json.dumps(code)}}}")
+    )
+    shown: list[str] = []
+    async with open_code(workflow, shown.append) as execute:
+        await run_workflow(
+            compile_workflow(workflow),
+            {"topic": "rain"},
+            run_id="run",
+            model=ScriptedModel({}),
+            emit=lambda event: None,
+            run_code=execute,
+        )
+    assert shown == ["rain\n"]
 
 
 async def test_inputs_that_are_too_large_for_a_sandbox_are_a_failure() -> None:

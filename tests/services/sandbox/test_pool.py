@@ -119,7 +119,9 @@ async def test_nobody_has_to_wait_for_jobs_that_nobody_waits_for() -> None:
 
 async def test_a_worker_that_does_not_start_says_why() -> None:
     async with open_pool(WorkerKind(tier="full", files=["/nowhere"], memory=1024 * MIB), size=1) as pool:
-        await eventually(lambda: pool.fault not in {None, "starting"})
+        answer = await pool.run(job("result = 1"))
+        assert answer.ending == "crashed"
+        assert "No such file" in answer.error
         assert "No such file" in str(pool.fault)
 
 

@@ -116,7 +116,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
             prices=prices_of(os.environ),
             variables=variables_of(os.environ),
         )
-        async with opening as models, open_code(prepared.workflow) as run_code:
+        async with opening as models, open_code(prepared.workflow, _show_printed) as run_code:
             # The run itself reports a model that can't be opened; it may have a fallback.
             with suppress(ModelError):
                 await models.prepare(prepared.workflow.models)
@@ -138,6 +138,10 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
         # Only a signal cancels this task, and the process ends now: the exit code says which signal.
         return exits.TERMINATED if terminated.is_set() else exits.CANCELLED
     return exits.OK if result.status == "succeeded" else exits.RUN_FAILED
+
+
+def _show_printed(text: str) -> None:
+    say(text.removesuffix("\n"))
 
 
 def _cancel_on_sigterm() -> asyncio.Event:

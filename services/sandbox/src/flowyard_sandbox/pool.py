@@ -157,6 +157,7 @@ class Pool:
         self.fault: str | None = "starting"
         self.worker: Worker | None = None
         self.running = 0
+        self._workers = 0
 
     @property
     def waiting(self) -> int:
@@ -178,13 +179,23 @@ class Pool:
                 _log.error(
                     "a worker of the sandbox doesn't start", extra={"tier": self._kind.tier, "error": self.fault}
                 )
+                self._give_up_waiting(self.fault)
                 await asyncio.sleep(_PAUSE_S)
                 continue
             self.fault, self.worker = None, worker
+            self._workers += 1
             try:
                 await self._execute(worker)
             finally:
+                self._workers -= 1
                 await worker.end()
+
+    def _give_up_waiting(self, why: str) -> None:
+        """Unless another worker is there, nobody would ever execute what waits."""
+        while not self._workers and not self._queue.empty():
+            future = self._queue.get_nowait().future
+            if not future.done():
+                future.set_result(CodeAnswer("crashed", error=f"no worker starts: {why}"))
 
     async def _execute(self, worker: Worker) -> None:
         """Until the worker should be replaced."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -19,8 +18,6 @@ from flowyard.steps.running import RunningStep, Try
 
 MOST_BYTES: Final = 768 * 1024
 """Of the inputs, and of the result, as JSON: both travel in messages of at most a megabyte."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +38,6 @@ class CodeWork:
 
     async def _execute(self, running: RunningStep, inputs: str) -> dict[str, Any]:
         ran = await running.context.run_code(CodeCall(self.node.code, inputs, self.node.limits, MOST_BYTES))
-        if ran.log:
-            fields = {"run_id": running.context.run_id, "node": self.node.id, "printed": ran.log}
-            log.info("code printed", extra=fields)
         result = await decoded(ran.result)
         return await self.reads.evaluated(partial(_outputs, self.node, result), {RESULT: result})
 
