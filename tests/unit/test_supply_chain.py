@@ -27,7 +27,7 @@ INSTALLER = [
 MALICIOUS = {"litellm": [SpecifierSet("==1.82.7"), SpecifierSet("==1.82.8"), SpecifierSet("==1.107.*")]}
 
 # Our own two hold one path each; the others belong to setuptools and virtualenv.
-PARTS = ("", "_registry", "_executor", "_gateway", "_dashboard", "_embedded", "_cli")
+PARTS = ("", "_registry", "_sandbox", "_executor", "_gateway", "_dashboard", "_embedded", "_cli")
 OURS = {f"_flowyard{part}.pth" for part in PARTS}
 KNOWN = OURS | {"distutils-precedence.pth", "_virtualenv.pth"}
 
