@@ -207,14 +207,10 @@ async def test_a_commit_that_finds_a_cancellation_stops_the_run(stored: Stored, 
 
 async def test_a_run_that_was_cancelled_before_its_claim_makes_no_call(stored: Stored, attempts: Attempts) -> None:
     """It was handed back while it was cancelled, and is claimed before a sweep comes."""
-    run_id = await attempts.submit(CHAIN)
-    going, model = attempts.executor(), WireModel()
-    going.draining.set()
-    claim = await going.take()
+    run_id, model = await attempts.submit(CHAIN), WireModel()
+    claim = await attempts.executor().take()
     await stored.moves.cancel(run_id)
-    attempt = going.start(claim)
-    assert attempt.task is not None
-    await attempt.task
+    await stored.hand_back(claim)
     assert (await stored.runs.get(run_id)).status == "queued"
     result = await attempts.executor(model).run()
     assert result is not None
