@@ -207,12 +207,18 @@ async def test_a_commit_that_finds_a_cancellation_stops_the_run(stored: Stored, 
 
 async def test_a_run_that_was_cancelled_before_its_claim_makes_no_call(stored: Stored, attempts: Attempts) -> None:
     """It was handed back while it was cancelled, and is claimed before a sweep comes."""
-    run_id, model = await attempts.submit(CHAIN), WireModel()
-    claim = await attempts.executor().take()
+    model = WireModel()
+    executor = attempts.executor(model)
+    # Its document and its model are ready afterwards: a call would begin before the first commit.
+    await attempts.submit(CHAIN)
+    await executor.run()
+    model.calls.clear()
+    run_id = await attempts.submit(CHAIN)
+    claim = await executor.take()
     await stored.moves.cancel(run_id)
     await stored.hand_back(claim)
     assert (await stored.runs.get(run_id)).status == "queued"
-    result = await attempts.executor(model).run()
+    result = await executor.run()
     assert result is not None
     assert (result.status, model.calls) == ("cancelled", {})
 
