@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
@@ -15,6 +16,7 @@ from flowyard.storage.database import open_database
 from flowyard.storage.schema import VERSION, Migrated, alembic_config, check_schema, migrate
 from flowyard_embedded.servers.postgres import PostgresServer
 from support.servers import create_database, drop_database, execute, fetch
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -92,3 +94,23 @@ async def test_a_migration_that_fails_leaves_nothing_and_can_be_repeated(empty_u
     assert await fetch(empty_url, "SELECT to_regclass('runs')") is None
     await execute(empty_url, "DROP TABLE workflows")
     assert (await migrate(empty_url)).after == VERSION
+
+
+async def test_services_at_work_and_a_migration_are_never_in_a_deadlock(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("flowyard.storage.schema.VERSION", "0003")
+        await migrate(empty_url)
+    service = await asyncpg.connect(empty_url)
+    async with service.transaction():
+        await service.execute("LOCK TABLE step_parts IN ROW EXCLUSIVE MODE")
+        migrating = asyncio.create_task(migrate(empty_url))
+
+        async def waits() -> bool:
+            return bool(await service.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await eventually(waits)
+        await service.execute("LOCK TABLE runs IN ROW EXCLUSIVE MODE")
+    assert await migrating == Migrated("0003", VERSION)
+    await service.close()

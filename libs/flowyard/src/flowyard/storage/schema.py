@@ -21,6 +21,9 @@ VERSION: Final = "0004"
 _LOCK: Final = 4_611_921_703
 """The advisory lock under which migrations run: any number that nothing else uses."""
 
+_BUSY: Final = frozenset({"55P03", "40P01"})
+"""Postgres' codes of errors: a lock that wasn't free in time, and a deadlock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
@@ -50,9 +53,11 @@ def alembic_config() -> Config:
 async def migrate(url: str, *, patience_s: float = 60.0) -> Migrated:
     """Migrates the database to VERSION. One process at a time: others wait up to `patience_s` seconds.
 
-    Raises TimeoutError if the lock isn't free by then, UnknownSchema for the schema of a newer version.
+    For so long it also tries again to get tables that services are at work on. Raises TimeoutError if the lock isn't
+    free by then, UnknownSchema for the schema of a newer version.
     """
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # see above
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # see above
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
     # asyncpg parses the address, as everywhere else: SQLAlchemy treats `sslmode` differently.
@@ -67,7 +72,16 @@ async def migrate(url: str, *, patience_s: float = 60.0) -> Migrated:
                     await connection.rollback()
                     await asyncio.sleep(0.1)
             await connection.commit()
-            return await connection.run_sync(_upgrade)
+            clock = asyncio.get_running_loop().time
+            until = clock() + patience_s
+            while True:
+                try:
+                    return await connection.run_sync(_upgrade)
+                except DBAPIError as error:
+                    if getattr(error.orig, "sqlstate", None) not in _BUSY or clock() > until:
+                        raise
+                    await connection.rollback()
+                    await asyncio.sleep(0.2)
     finally:
         await engine.dispose()
 

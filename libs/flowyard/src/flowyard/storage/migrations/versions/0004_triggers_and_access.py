@@ -25,7 +25,18 @@ _MESSAGES = "of a reply, that the chat has taken"
 _WAITING = "state = 'waiting'"
 
 
+# Services of the release before are at work on them, and lock several in one transaction: it gets all or none of them,
+# and gives up before Postgres looks for a deadlock, which would end one of these transactions.
+_LOCK_BUSY_TABLES = """
+SET LOCAL lock_timeout = '300ms';
+LOCK TABLE workflows, runs, events, steps, step_parts, api_keys IN ACCESS EXCLUSIVE MODE;
+SET LOCAL lock_timeout = 0;
+"""
+
+
 def upgrade() -> None:
+    for statement in _LOCK_BUSY_TABLES.split(";")[:-1]:
+        op.execute(statement)
     _make_triggers()
     _make_deliveries()
     _make_run_ends()
