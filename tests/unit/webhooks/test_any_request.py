@@ -105,7 +105,7 @@ def test_bytes_that_are_no_payload_are_read_or_refused(kind: str, body: bytes) -
 
 
 @pytest.mark.parametrize(
-    "body", [b"[" * 200_000, b"9" * 5000, b'{"a": 1, "a": 2}', rb'"\u0000"', rb'"\ud800"', b"\xff"], ids=len
+    "body", [b"[" * 100_000, b"9" * 5000, b'{"a": 1, "a": 2}', rb'"\u0000"', rb'"\ud800"', b"\xff"], ids=len
 )
 def test_json_that_nobody_can_store_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match=r"^body: "):
