@@ -94,3 +94,15 @@ async def test_a_shutdown_answers_calls_that_wait(starting: Starting, database: 
         gateway.ending.set()
         answer = await calling
     assert (answer.status_code, f"run {claim.run_id} goes on" in answer.text) == (200, True)
+
+
+async def test_a_library_that_can_not_be_imported_keeps_nobody_waiting(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> None:
+        raise ImportError(name)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("flowyard_gateway.mcp.door.import_module", fail)
+        assert (await post(gateway, message("tools/list"))).status_code == 500
+    assert (await post(gateway, message("tools/list"))).status_code == 200

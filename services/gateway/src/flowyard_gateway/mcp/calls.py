@@ -116,7 +116,7 @@ async def _get_run(parts: GatewayParts, call: McpCall) -> mcp.CallToolResult:
         run_id = UUID(str(call.arguments.get("run_id")))
     except ValueError:
         return _failed("run_id: the id that start_run has answered with")
-    await _check_reach(parts, call.caller, run_id)
+    await check_reach(parts, call.caller, run_id)
     run = await (wait_for(parts, run_id, wait_s) if wait_s else parts.control.runs.get(run_id))
     state: dict[str, Any] = {"run_id": str(run.id), "workflow": run.workflow, "status": run.status}
     if not run.is_open:
@@ -126,7 +126,7 @@ async def _get_run(parts: GatewayParts, call: McpCall) -> mcp.CallToolResult:
     return _succeeded(state, run)
 
 
-async def _check_reach(parts: GatewayParts, caller: Caller, run_id: UUID) -> None:
+async def check_reach(parts: GatewayParts, caller: Caller, run_id: UUID) -> None:
     """Raises UnknownRun, also for a run that the caller's key isn't for."""
     if caller.workflows is not None and await parts.control.runs.workflow_of(run_id) not in caller.workflows:
         raise UnknownRun(str(run_id))

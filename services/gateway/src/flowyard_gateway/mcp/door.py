@@ -41,8 +41,14 @@ class McpDoor:
         await handle(scope, receive, send)
 
     async def _serve(self, parts: GatewayParts, ready: asyncio.Future[Handle]) -> None:
-        server = await asyncio.to_thread(import_module, "flowyard_gateway.mcp.server")
-        endpoint = server.McpEndpoint(parts)
+        try:
+            server = await asyncio.to_thread(import_module, "flowyard_gateway.mcp.server")
+            endpoint = server.McpEndpoint(parts)
+        except ImportError as error:
+            # Whoever waits for it must learn of it; the next request tries again.
+            self._handle = None
+            ready.set_exception(error)
+            return
         async with endpoint.running():
             ready.set_result(endpoint.handle)
             await asyncio.Event().wait()

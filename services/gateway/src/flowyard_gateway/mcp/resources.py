@@ -17,6 +17,7 @@ from flowyard.runs.run import Run
 from flowyard.storage.run_lists import RunFilter
 from flowyard.storage.workflows import Listed, Workflows
 from flowyard_gateway.answers import as_json
+from flowyard_gateway.mcp.calls import check_reach
 from flowyard_gateway.parts import GatewayParts
 
 _SCHEME: Final = "flowyard://"
@@ -91,8 +92,7 @@ async def _document(parts: GatewayParts, caller: Caller, name: str) -> str:
 
 async def _run(parts: GatewayParts, caller: Caller, text: str) -> str:
     run_id = UUID(text)
-    if caller.workflows is not None and await parts.control.runs.workflow_of(run_id) not in caller.workflows:
-        raise UnknownRun(text)
+    await check_reach(parts, caller, run_id)
     return as_json(RunView.data_of(await parts.control.runs.get(run_id))).decode()
 
 
