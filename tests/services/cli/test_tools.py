@@ -68,3 +68,9 @@ def test_what_the_installation_denies_is_not_called(
     monkeypatch.setenv("FLOWYARD_TOOL_RULES", "{")
     assert run_command(["tools", "call", "time.now"]) == exits.WRONG_INPUT
     assert "FLOWYARD_TOOL_RULES" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_of_tools_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FLOWYARD_OUTBOUND_ALLOW", "10.1")
+    assert run_command(["tools", "call", "time.now"]) == exits.WRONG_INPUT
+    assert "FLOWYARD_OUTBOUND_ALLOW" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from flowyard.errors.steps import ModelNeverRan
 from flowyard.language.tools import ToolFacts
 from flowyard.llm.calls import ModelCall, ModelReply, ToolCall, Usage
 from flowyard.runs.events import ModelCalled, RetryScheduled, StepFailed, ToolCalled
-from flowyard.tools.registry import BUILT_IN, ToolRegistry
+from flowyard.tools.registry import ToolRegistry, built_in
 from flowyard.tools.tool import Tool, ToolContext, ToolFailed
 from support.workflows import Answering, Outcome, document, run
 
@@ -51,7 +51,7 @@ def calling(*numbers: int, name: str = "test.count") -> dict[str, Any]:
 
 
 async def ran(text: str, *replies: Any, tool: Counting | None = None, **about: Any) -> Outcome:
-    tools = ToolRegistry((*BUILT_IN, *([tool.tool] if tool is not None else [])))
+    tools = ToolRegistry((*built_in(), *([tool.tool] if tool is not None else [])))
     return await run(text, replies={"ask": list(replies)} if replies else None, tools=tools, **about)
 
 

@@ -94,12 +94,27 @@ class _FromFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value is not None}
 
 
-class ServiceSettings(BaseSettings):
-    """The settings of every service. A service adds its own fields and its default `port`."""
+class Settings(BaseSettings):
+    """Where settings are read from: variables of the environment, or files that variables name."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FromFiles(settings_cls)
+
+
+class ServiceSettings(Settings):
+    """The settings of every service. A service adds its own fields and its default `port`."""
 
     database_url: DatabaseUrl
     nats_url: NatsUrl
@@ -116,19 +131,26 @@ class ServiceSettings(BaseSettings):
         int, Field(ge=8, le=100_000, description="HTTP connections at the same time; fewer if ulimit -n is too low")
     ] = 2000
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _FromFiles(settings_cls)
+
+S = TypeVar("S", bound=Settings)
 
 
-S = TypeVar("S", bound=ServiceSettings)
+class InvalidSettings(Exception):
+    """`lines`: what is wrong with each variable."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+def load_settings(cls: type[S]) -> S:
+    """The settings. Raises InvalidSettings."""
+    try:
+        return cls()
+    except _FileError as error:
+        raise InvalidSettings([str(error)]) from error
+    except ValidationError as error:
+        raise InvalidSettings([_message(cls, problem) for problem in error.errors(include_url=False)]) from error
 
 
 def read_settings(cls: type[S], argv: Sequence[str], *, program: str, about: str) -> S:
@@ -138,11 +160,9 @@ def read_settings(cls: type[S], argv: Sequence[str], *, program: str, about: str
     """
     _parser(cls, program, about).parse_args(argv)
     try:
-        return cls()
-    except _FileError as error:
-        _exit(program, [str(error)])
-    except ValidationError as error:
-        _exit(program, [_message(cls, problem) for problem in error.errors(include_url=False)])
+        return load_settings(cls)
+    except InvalidSettings as error:
+        _exit(program, error.lines)
 
 
 def _exit(program: str, problems: Sequence[str]) -> NoReturn:
@@ -151,7 +171,7 @@ def _exit(program: str, problems: Sequence[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def _message(cls: type[ServiceSettings], problem: Any) -> str:
+def _message(cls: type[Settings], problem: Any) -> str:
     name = str(problem["loc"][0])
     field, variable = cls.model_fields[name], _variable(name)
     if problem["type"] == "missing":
@@ -162,7 +182,7 @@ def _message(cls: type[ServiceSettings], problem: Any) -> str:
     return f"{variable}{value_text}: {expected}"
 
 
-def _parser(cls: type[ServiceSettings], program: str, about: str) -> argparse.ArgumentParser:
+def _parser(cls: type[Settings], program: str, about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
         description=textwrap.fill(about, 100),
@@ -174,7 +194,7 @@ def _parser(cls: type[ServiceSettings], program: str, about: str) -> argparse.Ar
     return parser
 
 
-def _explained(cls: type[ServiceSettings]) -> str:
+def _explained(cls: type[Settings]) -> str:
     lines = ["It takes no other arguments. Environment variables configure it:", ""]
     for name, field in cls.model_fields.items():
         lines += [f"  {_variable(name)} ({_notes(field)})", f"      {field.description}"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from flowyard.language.daily_budgets import read_daily_budgets
 from flowyard.language.installation import HOOK_SECRETS, KEYS_AND_TOKENS, Installation, Variables, read_variables
@@ -15,6 +17,9 @@ from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.tools.registry import ToolRegistry
 from flowyard_embedded.faults import WrongVariable
+
+if TYPE_CHECKING:
+    from flowyard.service.tool_settings import ToolSettings
 
 _PRICES: Final = "FLOWYARD_PRICES"
 _DAILY_BUDGETS: Final = "FLOWYARD_DAILY_BUDGETS"
@@ -43,6 +48,33 @@ def installation_of(environ: Mapping[str, str]) -> Installation:
 def tool_rules_of(environ: Mapping[str, str]) -> ToolRules:
     """Raises WrongVariable."""
     return _read(_TOOL_RULES, environ, read_rules, NO_RULES)
+
+
+@asynccontextmanager
+async def open_own_tools(*, needed: bool = True) -> AsyncIterator[ToolRegistry]:
+    """The tools of this machine, by the variables of this process. Raises WrongVariable.
+
+    `needed`: else only the names are there, and nothing is opened.
+    """
+    if not needed:
+        yield ToolRegistry()
+        return
+    # Inline: most commands call no tool, and don't wait for these imports.
+    from flowyard.service.tool_settings import open_tools  # noqa: PLC0415
+
+    async with open_tools(_tool_settings(), os.environ) as tools:
+        yield tools
+
+
+def _tool_settings() -> ToolSettings:
+    from flowyard.service.tool_settings import ToolSettings  # noqa: PLC0415
+    from flowyard.settings import InvalidSettings, load_settings  # noqa: PLC0415
+
+    try:
+        return load_settings(ToolSettings)
+    except InvalidSettings as error:
+        name, _, reason = error.lines[0].partition(" ")
+        raise WrongVariable(name.rstrip(":"), reason) from error
 
 
 def prices_of(environ: Mapping[str, str]) -> PriceTable:

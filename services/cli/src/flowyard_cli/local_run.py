@@ -30,6 +30,7 @@ from flowyard_cli.commands.run import RunArgs
 from flowyard_cli.installation import (
     installation_of,
     litellm_of,
+    open_own_tools,
     prices_of,
     reply_limit_of,
     tool_rules_of,
@@ -116,7 +117,11 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
             prices=prices_of(os.environ),
             variables=variables_of(os.environ),
         )
-        async with opening as models, open_code(prepared.workflow, _show_printed) as run_code:
+        async with (
+            opening as models,
+            open_code(prepared.workflow, _show_printed) as run_code,
+            open_own_tools(needed=prepared.workflow.calls_tools) as tools,
+        ):
             # The run itself reports a model that can't be opened; it may have a fallback.
             with suppress(ModelError):
                 await models.prepare(prepared.workflow.models)
@@ -129,6 +134,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
                 stream=stream,
                 terms=models.terms,
                 check_documents=document_checks(installation_of(os.environ)),
+                tools=tools,
                 tool_rules=tool_rules_of(os.environ),
                 run_code=run_code,
             )

@@ -28,6 +28,7 @@ from flowyard.service.connections import Connections, open_connections
 from flowyard.service.disk import disk_check
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
+from flowyard.service.tool_settings import open_tools
 from flowyard.settings import PREFIX, read_settings
 from flowyard.steps.context import SizeLimits
 from flowyard.storage.agents import Agents
@@ -45,6 +46,7 @@ from flowyard.storage.retention import Retention
 from flowyard.storage.workflows import Workflows
 from flowyard.tasks import cancel
 from flowyard.telemetry.metrics import Metrics
+from flowyard.tools.registry import ToolRegistry
 from flowyard.web.app import About, make_app
 from flowyard.web.connections import ConnectionLimits
 from flowyard.web.health import Check
@@ -161,17 +163,17 @@ async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> As
             prices=settings.prices,
             variables=settings.document_variables,
         ) as models,
+        open_tools(settings, environment) as tools,
     ):
-        yield _build_parts(settings, opened, models, draining)
+        yield _build_parts(settings, opened, models, tools, draining)
 
 
 def _build_parts(
-    settings: ExecutorSettings, opened: Connections, models: Models, draining: asyncio.Event
+    settings: ExecutorSettings, opened: Connections, models: Models, tools: ToolRegistry, draining: asyncio.Event
 ) -> ExecutorParts:
     metrics, database = opened.metrics, opened.database
     workflows = Workflows(database)
     committer = _committer(settings, database, metrics)
-    claims = Claims(database, lease_s=settings.lease_s)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
     holds = Holds(opened.bus)
     model_limits = _model_limits(settings, opened, holds, draining)
@@ -186,7 +188,7 @@ def _build_parts(
         database=database,
         bus=opened.bus,
         queue=QueueMeasures(database),
-        claims=claims,
+        claims=Claims(database, lease_s=settings.lease_s),
         moves=Moves(database),
         retention=Retention(database),
         agents=Agents(database),
@@ -221,6 +223,7 @@ def _build_parts(
             sizes=SizeLimits(settings.outputs_limit, settings.state_limit),
             long_wait_s=settings.long_wait_s,
             check_documents=document_checks(settings.installation),
+            tools=tools,
             tool_rules=settings.tool_rules,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),

@@ -14,6 +14,7 @@ from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.service.installation import InstallationSettings
 from flowyard.service.own_name import container_name
+from flowyard.service.tool_settings import ToolSettings
 from flowyard.settings import Port, SecretKey
 from flowyard.steps.context import OUTPUTS_LIMIT, STATE_LIMIT
 from flowyard.storage.audit import KEPT_DAYS
@@ -27,7 +28,7 @@ def _own_name() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:100] or "executor"
 
 
-class ExecutorSettings(InstallationSettings):
+class ExecutorSettings(InstallationSettings, ToolSettings):
     port: Port = 8403
     executor_name: str = Field(
         default_factory=_own_name,

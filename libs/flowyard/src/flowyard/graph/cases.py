@@ -18,9 +18,9 @@ from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.summary import RunSummary
 from flowyard.steps.code_runner import RunCode, no_sandbox
 from flowyard.steps.context import CheckDocuments, SizeLimits, no_checks
-from flowyard.tools.registry import BUILT_IN, ToolRegistry
+from flowyard.tools.registry import ToolRegistry, built_in
 
-_EFFECTLESS: Final = ToolRegistry(tool for tool in BUILT_IN if not tool.facts.effects)
+_EFFECTLESS: Final = ToolRegistry(tool for tool in built_in() if not tool.facts.effects)
 """What tests of documents call; others, they would have to pretend."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
-from flowyard.language.nodes import ModelSettings, Node
+from flowyard.language.nodes import ModelSettings, Node, PromptNode, ToolNode
 from flowyard.language.on_finish import Receiver
 from flowyard.language.triggers import Trigger
 from flowyard.language.values.expressions import Expression
@@ -197,6 +197,11 @@ class Workflow:
         first = {id(node.models[0]): node.models[0] for node in self.nodes.values() if node.models}
         # By their texts: settings have no hash, and comparing each with each takes long for a thousand nodes.
         return tuple({repr(settings): settings for settings in first.values()}.values())
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether a node calls a tool, or lets its model call some."""
+        return any(isinstance(n, ToolNode) or (isinstance(n, PromptNode) and n.tools) for n in self.nodes.values())
 
     @property
     def inputs(self) -> Mapping[str, Field]:

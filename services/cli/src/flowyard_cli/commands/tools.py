@@ -16,10 +16,10 @@ from flowyard.language.problems import suggest
 from flowyard.language.tools import ToolFacts, ToolUse
 from flowyard.tools.calling import call_tool
 from flowyard.tools.registry import ToolRegistry
-from flowyard.tools.tool import Tool, ToolContext
+from flowyard.tools.tool import Tool, ToolContext, ToolResult
 from flowyard_cli import exits
 from flowyard_cli.grammar import add_actions, carry_out, examples
-from flowyard_cli.installation import tool_rules_of
+from flowyard_cli.installation import open_own_tools, tool_rules_of
 from flowyard_cli.show.tables import NONE, print_facts, print_table
 from flowyard_embedded.streams import print_json, put, say
 
@@ -106,7 +106,7 @@ def _list(args: ListArgs) -> int:
 
 
 def _show(args: ShowArgs) -> int:
-    facts = _tool(args.tool).facts
+    facts = _tool(args.tool, ToolRegistry()).facts
     if args.json:
         print_json(_data(facts))
         return exits.OK
@@ -124,11 +124,11 @@ def _show(args: ShowArgs) -> int:
 
 
 def _call(args: CallArgs) -> int:
-    tool = _tool(args.tool)
+    tool = _tool(args.tool, ToolRegistry())
     given = dict(_argument(text, tool.facts) for text in args.argument)
     # Who calls it here may do by himself what the tool does; the installation's rules count.
     use, context = ToolUse(tool.name, ()), ToolContext(key="cli", now=datetime.now(UTC))
-    result = asyncio.run(call_tool(tool, use, given, context, tool_rules_of(os.environ)))
+    result = asyncio.run(_result(tool.name, use, given, context))
     if args.json:
         print_json(result.data)
     elif result.error is not None:
@@ -138,8 +138,12 @@ def _call(args: CallArgs) -> int:
     return exits.OK if result.error is None else exits.RUN_FAILED
 
 
-def _tool(name: str) -> Tool:
-    registry = ToolRegistry()
+async def _result(name: str, use: ToolUse, given: Mapping[str, Any], context: ToolContext) -> ToolResult:
+    async with open_own_tools() as tools:
+        return await call_tool(_tool(name, tools), use, given, context, tool_rules_of(os.environ))
+
+
+def _tool(name: str, registry: ToolRegistry) -> Tool:
     tool = registry.get(name)
     if tool is None:
         raise UnknownTool(name, [each.name for each in registry])

@@ -1,0 +1,22 @@
+"""What an installation gives to its tools: clients that are open, and the values of settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flowyard.outbound.client import OutboundClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolServices:
+    """What is None or empty isn't set up: a tool that needs it fails when it is called, and names the setting.
+
+    `http`: for requests to addresses that documents and models choose.
+    """
+
+    http: OutboundClient | None = None
+
+
+NO_SERVICES: Final = ToolServices()
