@@ -8,6 +8,8 @@ from flowyard.language.tools import ToolFacts
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
 from flowyard.tools.services import NO_SERVICES, ToolServices
+from flowyard.tools.template_render import TEMPLATE_RENDER
+from flowyard.tools.text_regex import TEXT_REGEX
 from flowyard.tools.text_split import TEXT_SPLIT
 from flowyard.tools.time_now import TIME_NOW
 from flowyard.tools.tool import Tool
@@ -16,7 +18,7 @@ from flowyard.tools.tool import Tool
 def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
     """The tools that need nothing, and those that are made from what an installation gives them."""
     del services
-    return (JSON_QUERY, MATH_EVAL, TEXT_SPLIT, TIME_NOW)
+    return (JSON_QUERY, MATH_EVAL, TEMPLATE_RENDER, TEXT_REGEX, TEXT_SPLIT, TIME_NOW)
 
 
 class ToolRegistry:
