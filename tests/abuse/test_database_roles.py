@@ -115,6 +115,7 @@ async def assert_keeps_to_its_rights(database: Database, service: str) -> None:
         ("gateway", "UPDATE key_pace SET paid_at = now()"),
         ("gateway", "UPDATE chat_sessions SET turns = 0"),
         ("gateway", "UPDATE chat_turns SET number = 1"),
+        ("executor", "UPDATE announced_tools SET tools = '[]'"),
         ("registry", "UPDATE definitions SET document = 'flow: {}'"),
         ("registry", "UPDATE workflows SET revision = 1"),
         ("registry", "INSERT INTO revisions (workflow, number, definition) SELECT name, 9, 1 FROM workflows"),

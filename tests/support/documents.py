@@ -133,5 +133,5 @@ async def faults_of(case: Case, workflow: Workflow) -> list[str]:
     """What `flowyard test` says of a case."""
     async with open_code(workflow) as run_code:
         limits = CaseLimits(run_code=run_code)
-        result = await case_result(compile_workflow(workflow), case, limits, document_checks(ANY))
+        result = await case_result(compile_workflow(workflow), case, limits, document_checks(lambda: ANY))
     return list(result.faults)

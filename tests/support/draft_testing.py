@@ -15,5 +15,5 @@ from support.waiting import eventually
 async def serving_draft_tests(nats_url: str) -> AsyncIterator[None]:
     async with open_bus(nats_url, name="executor") as bus:
         await eventually(lambda: bus.connected)
-        async with serve_draft_tests(bus, ANY):
+        async with serve_draft_tests(bus, lambda: ANY):
             yield

@@ -31,7 +31,7 @@ def reply(document: str) -> str:
 
 
 async def faults(document: str, installation: Installation = ANY) -> Sequence[str]:
-    return await document_checks(installation)(reply(document))
+    return await document_checks(lambda: installation)(reply(document))
 
 
 async def test_a_valid_document_whose_tests_pass_has_no_faults() -> None:
@@ -39,7 +39,7 @@ async def test_a_valid_document_whose_tests_pass_has_no_faults() -> None:
 
 
 async def test_a_text_without_a_document_has_no_faults() -> None:
-    assert await document_checks(ANY)("Do you want one haiku, or several?") == []
+    assert await document_checks(lambda: ANY)("Do you want one haiku, or several?") == []
 
 
 async def test_a_problem_has_its_position_what_would_be_right_and_its_line() -> None:
@@ -69,7 +69,7 @@ async def test_the_installation_has_its_say() -> None:
 
 
 async def test_only_one_whole_document_is_taken() -> None:
-    check = document_checks(ANY)
+    check = document_checks(lambda: ANY)
     assert await check(reply(HEAD + TESTS) * 2) == ["there are 2 yaml blocks: write one, with the whole document"]
     assert await check(reply(HEAD + TESTS).rstrip().rstrip("`")) == [
         "the yaml block has no end: close it with a line ```"
@@ -123,7 +123,7 @@ class Checks:
 
 async def test_one_document_is_checked_at_a_time_outside_of_the_event_loop() -> None:
     checks = Checks()
-    check = document_checks(ANY, checks)
+    check = document_checks(lambda: ANY, checks)
     both = asyncio.gather(check(reply(HEAD + TESTS)), check(reply(HEAD)))
     assert await asyncio.to_thread(checks.begun.wait, 10)
     checks.may_end.set()
@@ -133,7 +133,7 @@ async def test_one_document_is_checked_at_a_time_outside_of_the_event_loop() -> 
 
 async def test_the_next_one_waits_for_a_check_whose_step_was_cancelled() -> None:
     checks = Checks()
-    check = document_checks(ANY, checks)
+    check = document_checks(lambda: ANY, checks)
     first = asyncio.create_task(check(reply(HEAD + TESTS)))
     assert await asyncio.to_thread(checks.begun.wait, 10)
     first.cancel()

@@ -133,7 +133,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
                 emit=emit,
                 stream=stream,
                 terms=models.terms,
-                check_documents=document_checks(installation_of(os.environ)),
+                check_documents=document_checks(lambda: installation_of(os.environ)),
                 tools=tools,
                 tool_rules=tool_rules_of(os.environ),
                 run_code=run_code,

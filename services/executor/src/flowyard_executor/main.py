@@ -32,6 +32,7 @@ from flowyard.service.tool_settings import open_tools
 from flowyard.settings import PREFIX, read_settings
 from flowyard.steps.context import SizeLimits
 from flowyard.storage.agents import Agents
+from flowyard.storage.announced_tools import AnnouncedTools
 from flowyard.storage.budgets import DailySpending
 from flowyard.storage.claims import Claims
 from flowyard.storage.commits import Committer
@@ -51,6 +52,7 @@ from flowyard.web.app import About, make_app
 from flowyard.web.connections import ConnectionLimits
 from flowyard.web.health import Check
 from flowyard.web.serve import serve
+from flowyard_executor.announcing import announce_tools
 from flowyard_executor.claim_loop import claim_runs, drain, renew_leases
 from flowyard_executor.daily_budgets import DailyBudgets
 from flowyard_executor.followers import Followers
@@ -60,7 +62,7 @@ from flowyard_executor.load import Load
 from flowyard_executor.memory import MemoryMeter
 from flowyard_executor.mismatches import Mismatches
 from flowyard_executor.model_limits import ModelLimits
-from flowyard_executor.parts import ExecutorParts
+from flowyard_executor.parts import ExecutorParts, with_tools
 from flowyard_executor.presence import be_present
 from flowyard_executor.reporting import RunReporter
 from flowyard_executor.settings import ExecutorSettings
@@ -96,7 +98,7 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
         parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, partial(_ring_for_own, parts, cancelled)),
         parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.followers.receive),
         parts.bus.subscribe(subjects.MODELS_HELD, ModelHeld, parts.holds.receive),
-        serve_draft_tests(parts.bus, parts.settings.installation),
+        serve_draft_tests(parts.bus, lambda: parts.installation),
     ):
         await _run_loops(parts, bell, cancelled, executor_app(parts))
 
@@ -115,6 +117,7 @@ async def _run_loops(parts: ExecutorParts, bell: Doorbell, cancelled: Doorbell, 
                 measure(parts),
                 delete_old_runs(parts),
                 be_present(parts),
+                announce_tools(parts),
                 parts.load.watch(),
                 parts.metrics.process.watch_loop_lag(),
             )
@@ -175,10 +178,9 @@ def _build_parts(
     workflows = Workflows(database)
     committer = _committer(settings, database, metrics)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
-    holds = Holds(opened.bus)
+    holds, load = Holds(opened.bus), _load(settings, metrics)
     model_limits = _model_limits(settings, opened, holds, draining)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
-    load = _load(settings, metrics)
     followers = Followers(opened.bus, TokenStream(opened.bus), load.running)
     return ExecutorParts(
         running=load.running,
@@ -192,6 +194,7 @@ def _build_parts(
         moves=Moves(database),
         retention=Retention(database),
         agents=Agents(database),
+        announced_tools=AnnouncedTools(database),
         daily_budgets=daily_budgets,
         model_limits=model_limits,
         holds=holds,
@@ -222,7 +225,7 @@ def _build_parts(
             log_prompts=settings.log_prompts,
             sizes=SizeLimits(settings.outputs_limit, settings.state_limit),
             long_wait_s=settings.long_wait_s,
-            check_documents=document_checks(settings.installation),
+            check_documents=document_checks(lambda: with_tools(settings.installation, tools)),
             tools=tools,
             tool_rules=settings.tool_rules,
             box=secret_box(settings.secret_key.get_secret_value()),

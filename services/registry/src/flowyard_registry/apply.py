@@ -16,6 +16,7 @@ from flowyard.language.reading.source import decode
 from flowyard.language.triggers import OtherWorkflow
 from flowyard.language.workflow import Workflow
 from flowyard.service.documents import valid_workflow
+from flowyard.service.known_tools import with_announced
 from flowyard.storage.triggers import trigger_rows
 from flowyard.storage.workflows import Revision
 from flowyard.web.auth import check_workflow
@@ -92,9 +93,10 @@ def _check_sources(caller: Caller, workflow: Workflow) -> None:
 
 async def installation_of(parts: RegistryParts, caller: Caller) -> Installation:
     """A key for some workflows isn't warned of chains: a warning names the others."""
+    installation = with_announced(parts.settings.installation, await parts.announced_tools.read())
     if caller.workflows is not None:
-        return parts.settings.installation
-    return replace(parts.settings.installation, chains=await parts.triggers.chains())
+        return installation
+    return replace(installation, chains=await parts.triggers.chains())
 
 
 def _facts(workflow: Workflow) -> dict[str, Any]:

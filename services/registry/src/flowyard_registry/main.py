@@ -22,6 +22,7 @@ from flowyard.service.own_name import container_name
 from flowyard.service.process import run_service, serve_until
 from flowyard.settings import read_settings
 from flowyard.storage.agents import Agents
+from flowyard.storage.announced_tools import AnnouncedTools
 from flowyard.storage.audit import Audit
 from flowyard.storage.exports import Exports
 from flowyard.storage.fires import Fires
@@ -136,6 +137,7 @@ async def _parts(settings: RegistrySettings, otel: OtelSettings, ending: asyncio
             fires=Fires(opened.database),
             scheduled=Documents(Workflows(opened.database)),
             agents=Agents(opened.database, ttl_s=settings.agent_ttl_s),
+            announced_tools=AnnouncedTools(opened.database),
             audit=Audit(opened.database),
             shutting_down=ending,
         )

@@ -14,6 +14,7 @@ from flowyard.control.parts import Control
 from flowyard.export.addresses import OtelSettings
 from flowyard.service.documents import DocumentCache, Documents
 from flowyard.storage.agents import Agents
+from flowyard.storage.announced_tools import AnnouncedTools
 from flowyard.storage.audit import Audit
 from flowyard.storage.database import Database
 from flowyard.storage.fires import Fires
@@ -48,6 +49,7 @@ class RegistryParts:
     fires: Fires
     scheduled: Documents
     agents: Agents
+    announced_tools: AnnouncedTools
     audit: Audit
     shutting_down: asyncio.Event
 

@@ -61,7 +61,7 @@ class Checked:
 CheckDocument: TypeAlias = Callable[[str, Installation], Checked]
 
 
-def document_checks(installation: Installation, check: CheckDocument | None = None) -> CheckDocuments:
+def document_checks(installation: Callable[[], Installation], check: CheckDocument | None = None) -> CheckDocuments:
     """For the steps of a process. It checks one document at a time, in a thread of its own."""
     check_document = check or checked_document
     turn = asyncio.Lock()
@@ -72,8 +72,9 @@ def document_checks(installation: Installation, check: CheckDocument | None = No
             return [fault]
         if not blocks:
             return []
+        known = installation()
         await turn.acquire()
-        work = asyncio.ensure_future(in_daemon_thread(lambda: check_document(blocks[0].text, installation)))
+        work = asyncio.ensure_future(in_daemon_thread(lambda: check_document(blocks[0].text, known)))
         # Not before the thread has ended, also if this step is cancelled.
         work.add_done_callback(lambda _: turn.release())
         return (await asyncio.shield(work)).faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -29,14 +29,15 @@ async def run_draft_tests(bus: Bus, document: str, *, within_s: float = WITHIN_S
 
 
 @asynccontextmanager
-async def serve_draft_tests(bus: Bus, installation: Installation) -> AsyncIterator[None]:
+async def serve_draft_tests(bus: Bus, installation: Callable[[], Installation]) -> AsyncIterator[None]:
     """While this block runs, this process runs the tests of drafts, one document at a time. It needs LangGraph."""
 
     async def run(message: DraftTests) -> DraftTestResults:
         document = message.document
         if len(document.encode()) > MOST_BYTES:
             return DraftTestResults(faults=None)
-        checked = await in_daemon_thread(lambda: checked_document(document, installation))
+        known = installation()
+        checked = await in_daemon_thread(lambda: checked_document(document, known))
         faults = checked.test_faults
         return DraftTestResults(faults=list(_bounded(faults)) if faults is not None else None)
 

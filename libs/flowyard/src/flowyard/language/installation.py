@@ -58,6 +58,7 @@ class Installation:
     `subjects`: of NATS, which triggers may name.
     `daily_budgets`: what workflows may spend per day. `hook_variables`: as `variables`, for the secrets of webhooks.
     `tools`: those that nodes may name; None: that isn't known. `tool_rules`: what is said of them.
+    `uneven_tools`: why one of them may not be there, or be another, wherever a run is executed.
     """
 
     has_price: Callable[[ModelSettings], bool] = lambda _: True
@@ -68,6 +69,7 @@ class Installation:
     subjects: tuple[str, ...] = (">",)
     tools: Mapping[str, ToolFacts] | None = None
     tool_rules: ToolRules = NO_RULES
+    uneven_tools: Mapping[str, str] = field(default_factory=dict)
     executes_code: bool = True
 
 

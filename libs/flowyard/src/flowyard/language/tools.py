@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,6 +19,9 @@ Answer: TypeAlias = Literal["allow", "document", "deny"]
 
 NEEDS_PERMISSION: Final[frozenset[Effect]] = frozenset({"writes", "runs", "network"})
 """Who has one of these effects is denied until the installation or the document allows it."""
+NAME: Final = r"[A-Za-z][A-Za-z0-9_-]*(?:[.][A-Za-z0-9_-]+)*"
+LONGEST_NAME: Final = 64
+"""Characters of a name: providers take no more."""
 MOST_ROUNDS: Final = 8
 """Replies of a model that may call tools, in one step, unless the document says otherwise."""
 
@@ -56,6 +60,46 @@ class ToolFacts:
     def required(self) -> Collection[str]:
         required: Collection[str] = self.parameters.get("required") or ()
         return required
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As it is announced and shown, of JSON."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": dict(self.parameters),
+            "effects": sorted(self.effects),
+            "guarded": self.guarded,
+            "once": self.once,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> ToolFacts:
+        """The reverse of `data`. Raises ValueError for what is no tool; keys that it doesn't know are left out."""
+        match data:
+            case {"name": str(name), "description": str(description), "parameters": dict(parameters)}:
+                pass
+            case _:
+                raise ValueError("a tool has a name, a description and parameters")
+        if (fault := name_fault(name)) is not None:
+            raise ValueError(fault)
+        effects, guarded = data.get("effects") or [], data.get("guarded")
+        if not all(effect in get_args(Effect) for effect in effects):
+            # An effect of a later version may need permission, of which this one knows nothing.
+            raise ValueError(f"'{name}' has effects that aren't known")
+        return cls(
+            name=name, description=description, parameters=parameters, effects=frozenset(effects),
+            guarded=guarded if isinstance(guarded, str) else None, once=bool(data.get("once")),
+        )  # fmt: skip
+
+
+def name_fault(name: str) -> str | None:
+    """Why no tool can have this name; None: it can."""
+    if len(name) > LONGEST_NAME:
+        return f"the name '{name[:LONGEST_NAME]}…' of a tool has more than {LONGEST_NAME} characters"
+    if not re.fullmatch(NAME, name):
+        return f"'{name}' should be letters, digits, _ and -, and dots between them"
+    return None
 
 
 def wire_name(name: str) -> str:

@@ -161,6 +161,8 @@ GRANT INSERT, UPDATE, DELETE ON event_relays TO {_CATALOGUE};
 REVOKE INSERT, UPDATE, DELETE ON chat_sessions, chat_turns FROM {SERVICES};
 GRANT INSERT, UPDATE, DELETE ON chat_sessions, chat_turns TO {KEY_MAKERS};
 GRANT DELETE ON chat_sessions, chat_turns TO {_SWEEPERS};
+REVOKE INSERT, UPDATE, DELETE ON announced_tools FROM {SERVICES};
+GRANT INSERT, UPDATE, DELETE ON announced_tools TO {_SWEEPERS};
 """
 
 # Sequences of columns and types of tables follow their table.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 
-from flowyard.language.tools import ToolFacts
+from flowyard.language.tools import ToolFacts, name_fault, wire_name
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
 from flowyard.tools.services import NO_SERVICES, ToolServices
+from flowyard.tools.sources import ToolSource
 from flowyard.tools.template_render import TEMPLATE_RENDER
 from flowyard.tools.text_regex import TEXT_REGEX
 from flowyard.tools.text_split import TEXT_SPLIT
 from flowyard.tools.time_now import TIME_NOW
 from flowyard.tools.tool import Tool
+
+log = logging.getLogger(__name__)
 
 
 def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
@@ -22,27 +26,62 @@ def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
 
 
 class ToolRegistry:
-    """The tools of one process; without `tools`, the built-in ones.
+    """The tools of one process: those that don't change, without `tools` the built-in ones, and those of sources.
 
-    Raises ValueError for two that have the same name, or that a model can't tell apart.
+    Raises ValueError for two of the former that have the same name, or that a model can't tell apart. A tool of a
+    source whose name is taken is left out, with a warning in the log.
     """
 
-    def __init__(self, tools: Iterable[Tool] | None = None) -> None:
-        self._tools: dict[str, Tool] = {}
-        taken: dict[str, str] = {}
+    def __init__(self, tools: Iterable[Tool] | None = None, sources: Iterable[ToolSource] = ()) -> None:
+        self._fixed: dict[str, Tool] = {}
+        self._sources = tuple(sources)
+        self._versions: list[int] = []
         for tool in built_in() if tools is None else tools:
-            other = taken.setdefault(tool.facts.wire_name, tool.name)
-            if tool.name in self._tools or other != tool.name:
+            if (other := _add(tool, self._fixed)) is not None:
                 raise ValueError(f"the tools '{other}' and '{tool.name}' have the same name for models")
-            self._tools[tool.name] = tool
+        # By their names for models.
+        self._tools = self._fixed
+        self._of_sources: dict[str, tuple[ToolFacts, ...]] = {}
 
     def get(self, name: str) -> Tool | None:
-        return self._tools.get(name)
+        tool = self._now().get(wire_name(name))
+        return tool if tool is not None and tool.name == name else None
 
     def __iter__(self) -> Iterator[Tool]:
-        return iter(self._tools.values())
+        return iter(self._now().values())
 
     @property
     def facts(self) -> Mapping[str, ToolFacts]:
         """What documents are checked against."""
         return {tool.name: tool.facts for tool in self}
+
+    @property
+    def facts_of_sources(self) -> Mapping[str, tuple[ToolFacts, ...]]:
+        """What is announced: the tools of each source. The same object until one of them changes."""
+        self._now()
+        return self._of_sources
+
+    def _now(self) -> Mapping[str, Tool]:
+        versions = [source.version for source in self._sources]
+        if versions != self._versions:
+            self._tools, self._of_sources = dict(self._fixed), {}
+            for source in self._sources:
+                self._of_sources[source.name] = tuple(self._joined(source))
+            self._versions = versions
+        return self._tools
+
+    def _joined(self, source: ToolSource) -> Iterator[ToolFacts]:
+        for tool in source.tools:
+            fault = name_fault(tool.name)
+            if fault is None and (other := _add(tool, self._tools)) is not None:
+                fault = f"'{other}' has its name, or one that is the same for models"
+            if fault is None:
+                yield tool.facts
+            else:
+                log.warning("a tool is left out: %s", fault, extra={"tool": tool.name, "source": source.name})
+
+
+def _add(tool: Tool, tools: dict[str, Tool]) -> str | None:
+    """Adds it, unless its name is taken: then it returns by which."""
+    other = tools.setdefault(tool.facts.wire_name, tool)
+    return None if other is tool else other.name

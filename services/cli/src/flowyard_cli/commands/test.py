@@ -87,7 +87,7 @@ def _verdicts(file: str, workflow: Workflow, cases: Sequence[Case]) -> list[bool
         from flowyard.graph.cases import CaseLimits, case_result  # noqa: PLC0415
         from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
 
-    compiled, check = compile_workflow(workflow), document_checks(installation_of(os.environ))
+    compiled, check = compile_workflow(workflow), document_checks(lambda: installation_of(os.environ))
 
     async def run_all() -> list[bool]:
         async with open_code(workflow) as run_code:

@@ -61,6 +61,8 @@ class ToolReader:
             message = f"'{name}' needs permission: {', '.join(sorted(facts.effects))}"
             pattern = f"patterns of its '{facts.guarded}'" if facts.guarded else "'*'"
             self.document.error(_DENIED, path, message, f"write {name}: {{allow: [{pattern}]}}", key=key)
+        if (why := self.installation.uneven_tools.get(name)) is not None:
+            self.document.warn("uneven-tool", path, f"a call of '{name}' may fail: {why}", key=key)
         patterns = [pattern for pattern in (*(use.allow or ()), *use.deny) if pattern != _EVERYTHING]
         if facts.guarded is None and patterns:
             message = f"'{name}' has no argument to compare with '{patterns[0]}'"

@@ -110,9 +110,10 @@ class SourceDocument:
         position = self.key_position(path) if key else self.position(path)
         self._add(Problem(code, message, position, suggestion))
 
-    def warn(self, code: str, path: KeyPath, message: str) -> None:
-        """Reports a warning at the key of `path`."""
-        self._add(Problem(code, message, self.key_position(path), severity="warning"))
+    def warn(self, code: str, path: KeyPath, message: str, *, key: bool = True) -> None:
+        """Reports a warning at the key of `path`, or at its value."""
+        position = self.key_position(path) if key else self.position(path)
+        self._add(Problem(code, message, position, severity="warning"))
 
     def text_problem(self, path: KeyPath, finding: Finding) -> None:
         """Reports a problem inside the text at `path`, at the character itself."""

@@ -7,10 +7,11 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import Discriminator, Field, Tag, WithJsonSchema
 
 from flowyard.language.reading.keys import LONG, SHORT, Names, Shape, form_of
+from flowyard.language.tools import NAME
 
 MOST_TOOLS: Final = 64
 """Of one node. Models choose badly among many."""
-_NAME: Final = r"^[a-z][a-z0-9_]*([.][a-z0-9_]+)*$"
+_NAME: Final = f"^{NAME}$"
 
 
 class ToolPermissionShape(Shape):

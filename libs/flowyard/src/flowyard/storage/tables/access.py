@@ -1,4 +1,4 @@
-"""Agents, keys, sessions, and who did what."""
+"""Agents and their tools, keys, sessions, and who did what."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ agents = Table(
     Column("key_id", Text, comment="the API key that registered it; null: an executor"),
     time_column("registered_at", default_now=True),
     time_column("heartbeat_at", default_now=True),
+)
+
+announced_tools = Table(
+    "announced_tools",
+    metadata,
+    Column("executor", Text, primary_key=True),
+    Column("source", Text, primary_key=True, comment="of the tools: their folder, an API, another server"),
+    time_column("announced_at", default_now=True),
+    Column("tools", JSON, nullable=False),
+    comment="The tools of executors that aren't built in, as they announce them.",
 )
 
 api_keys = Table(

@@ -354,3 +354,13 @@ def _add_tools() -> None:
         "CREATE OR REPLACE VIEW model_calls AS SELECT * FROM step_parts"
         " WHERE NOT (status IN ('reserved', 'running')) AND tool IS NULL"
     )
+    source = "of the tools: their folder, an API, another server"
+    op.create_table(
+        "announced_tools",
+        sa.Column("executor", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False, comment=source),
+        sa.Column("announced_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tools", postgresql.JSON(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("executor", "source", name=op.f("pk_announced_tools")),
+        comment="The tools of executors that aren't built in, as they announce them.",
+    )
