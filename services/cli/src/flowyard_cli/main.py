@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "notifications": "List the webhooks that are sent when runs have ended; send them again, enable receivers.",
     "chat": "Talk to a workflow of the stack that is a model.",
     "chats": "List, show and delete your conversations with workflows that are models.",
+    "mcp": "Serve the stack as MCP over standard input and output, for assistants on this machine.",
     "agents": "List the agents that have registered: executors, and programs elsewhere.",
     "keys": "Create, list, rotate and revoke API keys. This needs a key with the scope admin.",
     "audit": "Show and export who did what, and check that nothing was changed. Needs a key with the scope admin.",

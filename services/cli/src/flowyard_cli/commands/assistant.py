@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from flowyard.api.client import Client
-from flowyard.drafts.assistant import NAME, Facts, assistant_document
+from flowyard.drafts.assistant import NAME, Facts, assistant_document, guide
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.providers import DEFAULT_MODELS
 from flowyard.llm.keys import KEY_VARIABLES
@@ -71,6 +71,12 @@ def document_for(model: str | None, usd: Decimal, environ: Mapping[str, str]) ->
     longest = longest_reply(LITELLM_NAMES.get(settings.provider, settings.provider), settings.model)
     price = str(usd) if installation.has_price(settings) else None
     return assistant_document(settings, facts, usd=price, longest=longest)
+
+
+def guide_for(environ: Mapping[str, str]) -> str:
+    """How workflows are written, for a model of somebody else. Raises WrongVariable."""
+    facts = Facts.of(installation_of(environ), _known_models(environ))
+    return guide(ModelSettings(*read_model(_DEFAULT)), facts, usd=None)
 
 
 def _known_models(environ: Mapping[str, str]) -> list[str]:

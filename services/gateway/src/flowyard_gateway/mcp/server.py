@@ -27,6 +27,7 @@ from flowyard_gateway.parts import GatewayParts
 
 Context: TypeAlias = ServerRequestContext[Any, Request]
 T = TypeVar("T")
+_SCOPES: Final = "flowyard/scopes"
 _FRESH_MS: Final = 5_000
 """How long clients may keep lists, in milliseconds."""
 _INSTRUCTIONS: Final = (
@@ -46,7 +47,9 @@ class _Handlers:
         tools = await workflow_tools(self._parts, caller) if caller.may("run") else []
         names = {tool.name for tool in tools}
         more = [tool for tool in run_tools(tools) if tool.name not in names]
-        return mcp.ListToolsResult(tools=[*(tool.described() for tool in tools), *more])
+        # Whoever adds tools of its own, as `flowyard mcp` does, has to know what the key is for.
+        meta = {_SCOPES: sorted(caller.scopes)}
+        return mcp.ListToolsResult(tools=[*(tool.described() for tool in tools), *more], _meta=meta)
 
     async def call(self, context: Context, params: mcp.CallToolRequestParams) -> mcp.CallToolResult:
         async def on_progress(steps: int, name: str) -> None:
