@@ -30,7 +30,7 @@ MOST_ROUNDS: Final = 8
 class ToolFacts:
     """A tool, as documents and models know it. `parameters`: the JSON Schema of its arguments, an object.
 
-    `guarded`: the argument, a text, that patterns of permissions are compared with; None: it has none.
+    `guarded`: the argument, a text or a list of them, that patterns of permissions are compared with; else None.
     `once`: a call whose outcome is unknown is never made again.
     """
 
@@ -165,7 +165,13 @@ def why_denied(tool: ToolFacts, use: ToolUse, rules: ToolRules, arguments: Mappi
         return f"the workflow doesn't allow {tool.name}"
     if tool.guarded is None:
         return None
-    guarded = str(arguments.get(tool.guarded, ""))
+    guarded = arguments.get(tool.guarded, "")
+    values = map(str, guarded) if isinstance(guarded, list) else (str(guarded),)
+    return next((why for value in values if (why := why_value_denied(tool, use, value)) is not None), None)
+
+
+def why_value_denied(tool: ToolFacts, use: ToolUse, guarded: str) -> str | None:
+    """Why the document doesn't permit the tool this value of its guarded argument; None: it does."""
     if any(matches(guarded, pattern) for pattern in use.deny):
         return f"the workflow denies {tool.name} this '{tool.guarded}'"
     if use.allow and not any(matches(guarded, pattern) for pattern in use.allow):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -28,6 +28,7 @@ _OF_BODIES: Final = frozenset({"content-encoding", "content-language", "content-
 class OutboundRequest:
     """`redirects`: how many may be followed. `total_s`: for all of it, to the last byte of the answer.
 
+    `why_refused`: says of the address of a redirect why it isn't followed; None: it may be.
     `answer_limit`: most bytes of the decoded body. `cut`: keeps the beginning of a larger body, instead of an error.
     """
 
@@ -36,6 +37,7 @@ class OutboundRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     redirects: int = 0
+    why_refused: Callable[[str], str | None] = field(default=lambda _url: None, repr=False)
     total_s: float = 30.0
     answer_limit: int = 1_000_000
     cut: bool = False
@@ -87,6 +89,8 @@ def after_redirect(
         following = read_destination(str(target.url.join(URL(location))))
     except (OutboundInvalid, ValueError) as error:
         raise RedirectRefused(host=target.host, answered=answered, why="its address can't be used") from error
+    if (why := request.why_refused(str(following.url))) is not None:
+        raise RedirectRefused(host=target.host, answered=answered, why=why)
     is_same = following.url.origin() == target.url.origin()
     becomes_get = (answered == 303 and request.method != "HEAD") or (answered < 303 and request.method == "POST")
     method, body = ("GET", None) if becomes_get else (request.method, request.body)

@@ -6,9 +6,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
-from flowyard.language.tools import ToolRules, ToolUse, why_denied
+from flowyard.language.tools import ToolRules, ToolUse, why_denied, why_value_denied
 from flowyard.large_json import out_of_the_loop
 from flowyard.tools.arguments import InvalidArguments, check_arguments, prepare, read_arguments
 from flowyard.tools.tool import MOST_CHARACTERS, Tool, ToolContext, ToolFailed, ToolResult
@@ -38,6 +40,7 @@ async def call_tool(
         return ToolResult.failed(str(error), "invalid_arguments")
     if (why := why_denied(tool.facts, use, rules, given)) is not None:
         return ToolResult.failed(f"not permitted: {why}", "denied")
+    context = replace(context, why_denied=partial(why_value_denied, tool.facts, use))
     try:
         async with asyncio.timeout(tool.seconds):
             value = await tool.run(given, context)

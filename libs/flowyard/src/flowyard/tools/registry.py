@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from flowyard.language.tools import ToolFacts, name_fault, wire_name
+from flowyard.tools import http_request
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
 from flowyard.tools.services import NO_SERVICES, ToolServices
@@ -21,8 +22,16 @@ log = logging.getLogger(__name__)
 
 def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
     """The tools that need nothing, and those that are made from what an installation gives them."""
-    del services
-    return (JSON_QUERY, MATH_EVAL, TEMPLATE_RENDER, TEXT_REGEX, TEXT_SPLIT, TIME_NOW)
+    return (
+        http_request.get_tool(services),
+        http_request.request_tool(services),
+        JSON_QUERY,
+        MATH_EVAL,
+        TEMPLATE_RENDER,
+        TEXT_REGEX,
+        TEXT_SPLIT,
+        TIME_NOW,
+    )
 
 
 class ToolRegistry:

@@ -22,11 +22,13 @@ ARGUMENTS_CHARACTERS: Final = 200_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
     """What a tool is told of its call. `key`: the same whenever the same call is made again, so that its effect can be
-    had once. `now`: when the call was made, with a time zone.
+    had once. `now`: when the call was made, with a time zone. `why_denied`: why the document doesn't permit another
+    value of the guarded argument, such as the address of a redirect; None: it does.
     """
 
     key: str
     now: datetime
+    why_denied: Callable[[str], str | None] = lambda _value: None
 
 
 Run: TypeAlias = Callable[[Mapping[str, Any], ToolContext], Awaitable[Any]]
