@@ -35,6 +35,7 @@ ASSETS := $(VENV)/.done-assets
 SIGNERS := $(VENV)/.done-signers
 CHAT_CLIENTS := $(VENV)/.done-chat-clients
 MCP_SUITE := $(VENV)/.done-mcp-suite
+MCP_SERVERS := $(VENV)/.done-mcp-servers
 API_LINTERS := $(VENV)/.done-api-linters
 PAGE_LINTERS := $(VENV)/.done-page-linters
 # What Flowyard is compared with is kept outside of this checkout, with nothing of it in .venv.
@@ -104,13 +105,13 @@ export DEMO
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(API_LINTERS) $(PAGE_LINTERS) ## Make .venv with the product, the local model, the Python of code steps, and the tools for tests and checks.
+setup: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(MCP_SERVERS) $(API_LINTERS) $(PAGE_LINTERS) ## Make .venv with the product, the local model, the Python of code steps, and the tools for tests and checks.
 	@echo 'Ready: $(BIN)/flowyard'
 
 demo: $(PRODUCT) $(MODEL) $(CODE_PYTHON) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
-test: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
+test: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(MCP_SERVERS) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
 	@$(BIN)/pytest -m 'not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a million runs stored (about a minute).
@@ -234,7 +235,7 @@ lock: $(VENV)/.done-uv ## Resolve the dependencies again (LOCK=--upgrade for new
 
 clean: ## Remove .venv and all other generated files.
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutate_cache .import_linter_cache .grimp_cache
-	@rm -rf $(PAGES)/node_modules $(VENDOR) $(NODE_SIGNERS)/node_modules $(NODE_CHAT_CLIENTS)/node_modules $(MCP_CONFORMANCE)/node_modules $(LINTERS_OF_APIS)/node_modules $(LINTERS_OF_PAGES)/node_modules
+	@rm -rf $(PAGES)/node_modules $(VENDOR) $(NODE_SIGNERS)/node_modules $(NODE_CHAT_CLIENTS)/node_modules $(MCP_CONFORMANCE)/node_modules $(SERVERS_OF_MCP)/node_modules $(LINTERS_OF_APIS)/node_modules $(LINTERS_OF_PAGES)/node_modules
 	@find libs services tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A lock must not contain any address of an index or a file: each machine has its own.
@@ -319,6 +320,14 @@ MCP_CONFORMANCE := tests/support/mcp_conformance
 $(MCP_SUITE): $(MCP_CONFORMANCE)/package.json $(MCP_CONFORMANCE)/package-lock.json $(VENV)/.done-uv
 	@echo 'Fetching the conformance suite of MCP (52 MB)'
 	@$(NPM) ci --ignore-scripts --loglevel=error --prefix $(MCP_CONFORMANCE)
+	@touch $@
+
+# Servers of MCP that others have written, whose tools tests call.
+SERVERS_OF_MCP := tests/support/node_mcp_servers
+
+$(MCP_SERVERS): $(SERVERS_OF_MCP)/package.json $(SERVERS_OF_MCP)/package-lock.json $(VENV)/.done-uv
+	@echo 'Fetching servers of MCP for tests (40 MB)'
+	@$(NPM) ci --ignore-scripts --loglevel=error --prefix $(SERVERS_OF_MCP)
 	@touch $@
 
 # What reads the API documents of the services as strictly as it can.

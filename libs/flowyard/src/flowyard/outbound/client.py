@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from io import BytesIO
 from typing import Final
 
@@ -25,7 +25,14 @@ from flowyard.outbound.allowlist import PUBLIC_ONLY, Allowlist
 from flowyard.outbound.broken_chunks import notify_readers
 from flowyard.outbound.lost_answers import why_lost
 from flowyard.outbound.proxies import proxy_fault, proxy_for, shown
-from flowyard.outbound.requests import OutboundAnswer, OutboundRequest, after_redirect, check_request, is_redirect
+from flowyard.outbound.requests import (
+    OutboundAnswer,
+    OutboundHead,
+    OutboundRequest,
+    after_redirect,
+    check_request,
+    is_redirect,
+)
 from flowyard.outbound.resolving import CheckedResolver, Lookup, system_lookup
 from flowyard.outbound.urls import Destination, read_destination
 
@@ -66,6 +73,24 @@ class OutboundClient:
         except TimeoutError as error:
             raise OutboundTimeout(host=target.host, seconds=request.total_s) from error
 
+    @asynccontextmanager
+    async def stream(self, request: OutboundRequest) -> AsyncIterator[tuple[OutboundHead, AsyncGenerator[bytes, None]]]:
+        """The head of the answer, whatever its status, and its decoded body in parts. Raises OutboundError, also there.
+
+        Nothing is followed. `total_s` counts until the head; `answer_limit` for the whole body.
+        """
+        check_request(request)
+        target = read_destination(request.url)
+        opened = AsyncExitStack()
+        async with opened:
+            try:
+                async with asyncio.timeout(request.total_s):
+                    proxy = await self._proxy_for(target)
+                    response = await opened.enter_async_context(self._open(request, target, proxy))
+            except TimeoutError as error:
+                raise OutboundTimeout(host=target.host, seconds=request.total_s) from error
+            yield OutboundHead(response.status, response.headers), _parts(response, request, target, proxy)
+
     async def _follow(self, request: OutboundRequest, target: Destination) -> OutboundAnswer:
         while True:
             proxy = await self._proxy_for(target)
@@ -95,10 +120,20 @@ class OutboundClient:
         return None if any(special_kind(address) for address in addresses) else proxy
 
     async def _exchange(self, request: OutboundRequest, target: Destination, proxy: str | None) -> OutboundAnswer:
+        async with self._open(request, target, proxy) as response:
+            try:
+                return await _read(response, request, target)
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise _failure(error, target, proxy) from error
+
+    @asynccontextmanager
+    async def _open(
+        self, request: OutboundRequest, target: Destination, proxy: str | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         session = self._by_proxy if proxy else self._direct
         body = request.body
         try:
-            async with session.request(
+            response = await session.request(
                 request.method,
                 target.url,
                 # Of a larger text that is no file, aiohttp warns.
@@ -107,12 +142,13 @@ class OutboundClient:
                 skip_auto_headers=["Content-Type"],
                 allow_redirects=False,
                 proxy=proxy,
-            ) as response:
-                if response.status == 407 and proxy:
-                    raise HostUnreachable(host=target.host, why=f"the proxy {shown(proxy)} answered 407")
-                return await _read(response, request, target)
+            )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error, target, proxy) from error
+        async with response:
+            if response.status == 407 and proxy:
+                raise HostUnreachable(host=target.host, why=f"the proxy {shown(proxy)} answered 407")
+            yield response
 
 
 @asynccontextmanager
@@ -165,6 +201,24 @@ async def _read(response: aiohttp.ClientResponse, request: OutboundRequest, targ
     return OutboundAnswer(
         status=response.status, headers=response.headers, body=bytes(body[:limit]), is_cut=is_cut, url=str(target.url)
     )
+
+
+async def _parts(
+    response: aiohttp.ClientResponse, request: OutboundRequest, target: Destination, proxy: str | None
+) -> AsyncGenerator[bytes, None]:
+    left = request.answer_limit
+    try:
+        while chunk := await response.content.readany():
+            left -= len(chunk)
+            if left < 0:
+                why = f"its body has more than {request.answer_limit:,} bytes"
+                raise AnswerTooLarge(host=target.host, why=why)
+            yield chunk
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _failure(error, target, proxy) from error
+    finally:
+        # What isn't read keeps no connection; what is read completely has given it back.
+        response.close()
 
 
 def _failure(error: Exception, target: Destination, proxy: str | None) -> OutboundError:

@@ -57,6 +57,14 @@ class OutboundAnswer:
     url: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class OutboundHead:
+    """What an answer begins with. `headers`: as those of OutboundAnswer."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+
+
 def check_request(request: OutboundRequest) -> None:
     """Raises OutboundInvalid, without any value."""
     if request.method not in _METHODS:

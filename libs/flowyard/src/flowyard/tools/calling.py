@@ -32,10 +32,10 @@ async def call_tool(
     try:
         if isinstance(arguments, str):
             text = arguments
-            given = await out_of_the_loop(lambda: read_arguments(text, tool.facts.parameters), text, times=4)
+            given = await out_of_the_loop(lambda: read_arguments(text, tool.schema), text, times=4)
         else:
             given = dict(arguments)
-            await out_of_the_loop(lambda: check_arguments(given, tool.facts.parameters), given, times=4)
+            await out_of_the_loop(lambda: check_arguments(given, tool.schema), given, times=4)
     except InvalidArguments as error:
         return ToolResult.failed(str(error), "invalid_arguments")
     if (why := why_denied(tool.facts, use, rules, given)) is not None:

@@ -19,16 +19,25 @@ MOST_CHARACTERS: Final = 1_000_000
 ARGUMENTS_CHARACTERS: Final = 200_000
 
 
+OnProgress: TypeAlias = Callable[[float, float | None, str | None], None]
+
+
+def unnoticed(done: float, total: float | None, text: str | None) -> None:
+    """For calls whose progress nobody looks at."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
     """What a tool is told of its call. `key`: the same whenever the same call is made again, so that its effect can be
     had once. `now`: when the call was made, with a time zone. `why_denied`: why the document doesn't permit another
-    value of the guarded argument, such as the address of a redirect; None: it does.
+    value of the guarded argument, such as the address of a redirect; None: it does. `on_progress`: takes how much is
+    done, of how much, and a text; what isn't known is None.
     """
 
     key: str
     now: datetime
     why_denied: Callable[[str], str | None] = lambda _value: None
+    on_progress: OnProgress = unnoticed
 
 
 Run: TypeAlias = Callable[[Mapping[str, Any], ToolContext], Awaitable[Any]]
@@ -41,12 +50,22 @@ class ToolFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`seconds`: that a call may take. `result_characters`: of its result, as JSON or text, that a model gets."""
+    """`seconds`: that a call may take. `result_characters`: of its result, as JSON or text, that a model gets.
+
+    `checked`: the schema that arguments are checked against; None: its parameters. Tools of others have another one:
+    theirs may take hours to be checked.
+    """
 
     facts: ToolFacts
     run: Run
     seconds: float = SECONDS
     result_characters: int = RESULT_CHARACTERS
+    checked: Mapping[str, Any] | None = None
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """That arguments are checked against."""
+        return self.facts.parameters if self.checked is None else self.checked
 
     @property
     def name(self) -> str:
