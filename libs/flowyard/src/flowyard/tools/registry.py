@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from flowyard.language.tools import ToolFacts, name_fault, wire_name
 from flowyard.tools import http_request
+from flowyard.tools.files import file_tools
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
 from flowyard.tools.services import NO_SERVICES, ToolServices
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
     """The tools that need nothing, and those that are made from what an installation gives them."""
     return (
+        *file_tools(services),
         http_request.get_tool(services),
         http_request.request_tool(services),
         JSON_QUERY,
