@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,52 @@ def test_a_wrong_setting_of_tools_is_named(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("FLOWYARD_OUTBOUND_ALLOW", "10.1")
     assert run_command(["tools", "call", "time.now"]) == exits.WRONG_INPUT
     assert "FLOWYARD_OUTBOUND_ALLOW" in capsys.readouterr().err
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of own tools, of which one file is broken."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    (folder / "calc.py").write_text("EFFECTS = []\ndef twice(n: int) -> int:\n    'Doubles.'\n    return 2 * n\n")
+    (folder / "broken.py").write_text("import nothing_of_this_name\n")
+    monkeypatch.setenv("FLOWYARD_TOOLS", str(folder))
+    return folder
+
+
+CALC = """\
+flow: {name: calc}
+state: {fields: {n: int, answer: str}}
+nodes:
+  - {id: double, tool: calc.twice, with: {n: 21}, outputs: [n]}
+  - {id: ask, prompt: "What is twice {n}?", tools: [calc.twice], outputs: [answer]}
+tests:
+  - name: it doubles
+    replies: {ask: [{tool_calls: [{name: calc.twice, arguments: {n: 42}}]}, done]}
+    expect: {outputs: {n: 42, answer: done}, calls: {ask: 2}}
+config: {llm: {provider: openai, model: m}}
+"""
+
+
+@pytest.mark.usefixtures("own")
+def test_own_tools_are_listed_called_and_named_by_documents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_command(["tools", "list", "--json"]) == exits.OK
+    tools = {tool["name"]: tool for tool in json.loads(capsys.readouterr().out)["items"]}
+    assert tools["calc.twice"]["description"] == "Doubles."
+    assert run_command(["tools", "call", "calc.twice", "-a", "n=4"]) == exits.OK
+    assert capsys.readouterr().out == "8\n"
+    document = tmp_path / "calc.yaml"
+    document.write_text(CALC)
+    assert run_command(["validate", str(document)]) == exits.OK
+    assert run_command(["test", str(document)]) == exits.OK
+    monkeypatch.delenv("FLOWYARD_TOOLS")
+    assert run_command(["validate", str(document)]) == exits.WRONG_INPUT
+    assert "no tool 'calc.twice'" in capsys.readouterr().out
+
+
+def test_a_folder_of_own_tools_has_to_be_there(monkeypatch: pytest.MonkeyPatch, own: Path) -> None:
+    monkeypatch.setenv("FLOWYARD_TOOLS", str(own / "calc.py"))
+    for command in (["tools", "list"], ["tools", "call", "time.now"]):
+        assert run_command(command) == exits.WRONG_INPUT

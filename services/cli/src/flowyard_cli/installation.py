@@ -16,6 +16,7 @@ from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.tools.registry import ToolRegistry
+from flowyard.tools.sources import ToolSource
 from flowyard_embedded.faults import WrongVariable
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _SUBJECTS: Final = "FLOWYARD_TRIGGER_SUBJECTS"
 _REPLY_LIMIT: Final = "FLOWYARD_REPLY_LIMIT"
 _LITELLM: Final = "FLOWYARD_LITELLM"
 _TOOL_RULES: Final = "FLOWYARD_TOOL_RULES"
+_TOOLS: Final = "FLOWYARD_TOOLS"
 _Value = TypeVar("_Value")
 
 
@@ -40,7 +42,7 @@ def installation_of(environ: Mapping[str, str]) -> Installation:
         hook_variables=hook_variables_of(environ),
         subjects=_read(_SUBJECTS, environ, read_subjects, (MESSAGES,)),
         daily_budgets=_read(_DAILY_BUDGETS, environ, read_daily_budgets, {}),
-        tools=ToolRegistry().facts,
+        tools=known_tools(environ).facts,
         tool_rules=tool_rules_of(environ),
     )
 
@@ -50,6 +52,22 @@ def tool_rules_of(environ: Mapping[str, str]) -> ToolRules:
     return _read(_TOOL_RULES, environ, read_rules, NO_RULES)
 
 
+def known_tools(environ: Mapping[str, str]) -> ToolRegistry:
+    """The tools of this machine, of which those that need a client fail. Raises WrongVariable.
+
+    Those of FLOWYARD_TOOLS are imported: their code is executed.
+    """
+    folder = environ.get(_TOOLS)
+    if not folder:
+        return ToolRegistry()
+    if not Path(folder).is_dir():
+        raise WrongVariable(_TOOLS, f"should be a folder, not {folder!r}")
+    # Inline: most installations have no tools of their own.
+    from flowyard.tools.own_files import NAME, load_own_tools  # noqa: PLC0415
+
+    return ToolRegistry(sources=[ToolSource(NAME, load_own_tools(Path(folder)).tools)])
+
+
 @asynccontextmanager
 async def open_own_tools(*, needed: bool = True) -> AsyncIterator[ToolRegistry]:
     """The tools of this machine, by the variables of this process. Raises WrongVariable.
@@ -57,7 +75,7 @@ async def open_own_tools(*, needed: bool = True) -> AsyncIterator[ToolRegistry]:
     `needed`: else only the names are there, and nothing is opened.
     """
     if not needed:
-        yield ToolRegistry()
+        yield known_tools(os.environ)
         return
     # Inline: most commands call no tool, and don't wait for these imports.
     from flowyard.service.tool_settings import open_tools  # noqa: PLC0415

@@ -17,6 +17,7 @@ from flowyard.language.problems import Problem
 from flowyard.language.workflow import Workflow
 from flowyard.steps.context import CheckDocuments, SizeLimits
 from flowyard.threads import in_daemon_thread
+from flowyard.tools.registry import ToolRegistry
 
 if TYPE_CHECKING:
     from flowyard.graph.cases import CaseResult
@@ -91,7 +92,7 @@ def checked_document(text: str, installation: Installation, *, test_s: float = T
 
 def _tested(workflow: Workflow, installation: Installation, test_s: float) -> Sequence[CaseResult]:
     # Inline: LangGraph takes 0.7 s to import, and most processes never check a document.
-    from flowyard.graph.cases import CaseLimits, run_cases  # noqa: PLC0415
+    from flowyard.graph.cases import CaseLimits, run_cases, tools_for_tests  # noqa: PLC0415
 
     async def check_only(text: str) -> Sequence[str]:
         """The tests of documents in tests aren't run: these might have documents in their tests, too."""
@@ -102,7 +103,8 @@ def _tested(workflow: Workflow, installation: Installation, test_s: float) -> Se
             fault for each in blocks for fault in Checked(each.text, load_document(each.text, installation), ()).faults
         ]
 
-    return run_cases(workflow, seconds=test_s, limits=CaseLimits(sizes=SIZES), check_documents=check_only)
+    limits = CaseLimits(sizes=SIZES, tools=tools_for_tests(ToolRegistry(), installation.tools))
+    return run_cases(workflow, seconds=test_s, limits=limits, check_documents=check_only)
 
 
 def load_document(text: str, installation: Installation) -> Loaded:

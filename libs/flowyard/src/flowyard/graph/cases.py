@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from flowyard.graph.compile import Compiled, compile_workflow
 from flowyard.graph.run import run_workflow
+from flowyard.language.tools import ToolFacts
 from flowyard.language.values.expressions import equal
 from flowyard.language.workflow import Case, Workflow
 from flowyard.llm.calls import REPLY_LIMIT
@@ -18,10 +19,22 @@ from flowyard.llm.scripted import ScriptedModel
 from flowyard.runs.summary import RunSummary
 from flowyard.steps.code_runner import RunCode, no_sandbox
 from flowyard.steps.context import CheckDocuments, SizeLimits, no_checks
-from flowyard.tools.registry import ToolRegistry, built_in
+from flowyard.tools.registry import ToolRegistry
+from flowyard.tools.tool import Tool, ToolContext, ToolFailed
 
-_EFFECTLESS: Final = ToolRegistry(tool for tool in built_in() if not tool.facts.effects)
-"""What tests of documents call; others, they would have to pretend."""
+
+def tools_for_tests(tools: ToolRegistry, known: Mapping[str, ToolFacts] | None = None) -> ToolRegistry:
+    """What tests of documents call: those without effects, of `tools`; others are there, and fail.
+
+    `known`: others that documents may name.
+    """
+    others = [Tool(facts, _refuse) for name, facts in (known or {}).items() if tools.get(name) is None]
+    return ToolRegistry([*(Tool(tool.facts, _refuse) if tool.facts.effects else tool for tool in tools), *others])
+
+
+async def _refuse(arguments: Mapping[str, Any], context: ToolContext) -> None:
+    del arguments, context
+    raise ToolFailed("tests of documents call no tools that have effects, or that aren't on this machine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +48,15 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseLimits:
-    """`reply_limit`: most bytes of a canned reply. `sizes`: of what the steps write. `run_code`: of code nodes."""
+    """`reply_limit`: most bytes of a canned reply. `sizes`: of what the steps write. `run_code`: of code nodes.
+
+    `tools`: what nodes may call; None: those that are built in and have no effects.
+    """
 
     reply_limit: int = REPLY_LIMIT
     run_code: RunCode = no_sandbox
     sizes: SizeLimits = SizeLimits()  # noqa: RUF009  # frozen
+    tools: ToolRegistry | None = None
 
 
 def run_cases(
@@ -89,7 +106,7 @@ async def run_case(
         check_documents=check_documents,
         run_code=limits.run_code,
         sizes=limits.sizes,
-        tools=_EFFECTLESS,
+        tools=limits.tools or tools_for_tests(ToolRegistry()),
         sleep=_no_wait,
     )
     return summary, result.state

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
-from pydantic import Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
 from flowyard.outbound.allowlist import PUBLIC_ONLY, OutboundAllow
 from flowyard.settings import Settings
+from flowyard.threads import in_daemon_thread
 from flowyard.tools.folders import NO_FOLDERS, Folders, read_folders
 from flowyard.tools.registry import ToolRegistry, built_in
 from flowyard.tools.services import ToolServices
+from flowyard.tools.sources import ToolSource
+
+log = logging.getLogger(__name__)
+
+_IMPORTED_IN_S: Final = 60.0
+
+
+def _folder(text: str) -> str:
+    if text and not Path(text).is_dir():
+        raise ValueError("should be a folder")
+    return text
 
 
 class ToolSettings(Settings):
@@ -21,6 +36,9 @@ class ToolSettings(Settings):
     tool_folders: Annotated[Folders, NoDecode, PlainValidator(read_folders)] = Field(
         NO_FOLDERS,
         description="Folders whose files tools may read, and write if it says so: docs=/srv/docs, out=/srv/out:write",
+    )
+    tools: Annotated[str, AfterValidator(_folder)] = Field(
+        "", description="Folder of Python files whose functions are tools; their code runs in the executor itself"
     )
 
 
@@ -31,4 +49,18 @@ async def open_tools(settings: ToolSettings, environ: Mapping[str, str]) -> Asyn
     from flowyard.outbound.client import open_outbound  # noqa: PLC0415
 
     async with open_outbound(environ, settings.outbound_allow) as http:
-        yield ToolRegistry(built_in(ToolServices(http=http, folders=settings.tool_folders)))
+        sources = [await _own_tools(Path(settings.tools))] if settings.tools else []
+        yield ToolRegistry(built_in(ToolServices(http=http, folders=settings.tool_folders)), sources)
+
+
+async def _own_tools(folder: Path) -> ToolSource:
+    """What can't be used is in the log, and left out."""
+    # Inline: most installations have none.
+    from flowyard.tools.own_files import NAME, load_own_tools  # noqa: PLC0415
+
+    try:
+        async with asyncio.timeout(_IMPORTED_IN_S):
+            return ToolSource(NAME, (await in_daemon_thread(lambda: load_own_tools(folder))).tools)
+    except TimeoutError:
+        log.warning("no own tools: it takes longer than %s s to import them", _IMPORTED_IN_S)
+        return ToolSource(NAME)

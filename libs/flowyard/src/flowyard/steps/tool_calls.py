@@ -88,7 +88,9 @@ class ToolCaller:
         # A model may write any name; that of a row can't have each character.
         own_name = use.name if use is not None else _NO_NAME.sub("?", name[:_LONGEST_NAME])
         call = ToolCalled(step, own_name, part, place.question, place.call, 0.0)
-        if tool is None or use is None:
+        if use is not None and tool is None:
+            result = ToolResult.failed(_gone(own_name), "unknown_tool")
+        elif tool is None or use is None:
             known = [each.name for each in self._uses.values()]
             result = ToolResult.failed(f"no tool '{own_name}' ({suggest(own_name, known, 'tools')})", "unknown_tool")
         elif is_open:
@@ -138,11 +140,16 @@ def offer_of_tools(uses: Sequence[ToolUse], running: RunningStep) -> ToolOffer:
     for use in uses:
         tool = running.context.tools.get(use.name)
         if tool is None:
-            raise ToolError(f"no tool '{use.name}'")
+            raise ToolError(_gone(use.name))
         facts = tool.facts
         function = {"name": facts.wire_name, "description": facts.description, "parameters": dict(facts.parameters)}
         functions.append({"type": "function", "function": function})
     return ToolOffer(tuple(functions))
+
+
+def _gone(name: str) -> str:
+    """Of a tool that was there when the document was checked, or is there elsewhere."""
+    return f"this executor has no tool '{name}'"
 
 
 def sent_back(call: ToolCall) -> ToolCall:

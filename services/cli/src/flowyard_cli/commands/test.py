@@ -15,7 +15,7 @@ from flowyard.language.workflow import Case, Workflow
 from flowyard_cli import exits
 from flowyard_cli.code import open_code
 from flowyard_cli.grammar import carry_out, examples
-from flowyard_cli.installation import installation_of, reply_limit_of
+from flowyard_cli.installation import installation_of, known_tools, reply_limit_of
 from flowyard_cli.reading import UnreadableFile, read_document
 from flowyard_cli.show.format import seconds
 from flowyard_embedded.startup import quick_imports
@@ -84,14 +84,15 @@ def _workflow(file: str) -> Workflow | None:
 def _verdicts(file: str, workflow: Workflow, cases: Sequence[Case]) -> list[bool]:
     # Inline: LangGraph takes 0.7 s to import; problems of a document are printed sooner.
     with quick_imports():
-        from flowyard.graph.cases import CaseLimits, case_result  # noqa: PLC0415
+        from flowyard.graph.cases import CaseLimits, case_result, tools_for_tests  # noqa: PLC0415
         from flowyard.graph.compile import compile_workflow  # noqa: PLC0415
 
     compiled, check = compile_workflow(workflow), document_checks(lambda: installation_of(os.environ))
 
     async def run_all() -> list[bool]:
         async with open_code(workflow) as run_code:
-            limits = CaseLimits(reply_limit=reply_limit_of(os.environ), run_code=run_code)
+            tools = tools_for_tests(known_tools(os.environ))
+            limits = CaseLimits(reply_limit=reply_limit_of(os.environ), run_code=run_code, tools=tools)
             return [_report(file, await case_result(compiled, case, limits, check)) for case in cases]
 
     return asyncio.run(run_all())

@@ -19,7 +19,7 @@ from flowyard.tools.registry import ToolRegistry
 from flowyard.tools.tool import Tool, ToolContext, ToolResult
 from flowyard_cli import exits
 from flowyard_cli.grammar import add_actions, carry_out, examples
-from flowyard_cli.installation import open_own_tools, tool_rules_of
+from flowyard_cli.installation import known_tools, open_own_tools, tool_rules_of
 from flowyard_cli.show.tables import NONE, print_facts, print_table
 from flowyard_embedded.streams import print_json, put, say
 
@@ -95,9 +95,9 @@ def _name_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(args: ListArgs) -> int:
-    tools = sorted(ToolRegistry(), key=lambda tool: tool.name)
+    tools = sorted(known_tools(os.environ), key=lambda tool: tool.name)
     if args.json:
-        print_json({"items": [_data(tool.facts) for tool in tools]})
+        print_json({"items": [tool.facts.data for tool in tools]})
     else:
         rules = tool_rules_of(os.environ)
         rows = ((t.name, _effects(t.facts), rules.answer(t.name), t.facts.description) for t in tools)
@@ -106,9 +106,9 @@ def _list(args: ListArgs) -> int:
 
 
 def _show(args: ShowArgs) -> int:
-    facts = _tool(args.tool, ToolRegistry()).facts
+    facts = _tool(args.tool, known_tools(os.environ)).facts
     if args.json:
-        print_json(_data(facts))
+        print_json(facts.data)
         return exits.OK
     print_facts(
         [("tool", facts.name), ("description", facts.description), ("effects", _effects(facts)),
@@ -124,7 +124,7 @@ def _show(args: ShowArgs) -> int:
 
 
 def _call(args: CallArgs) -> int:
-    tool = _tool(args.tool, ToolRegistry())
+    tool = _tool(args.tool, known_tools(os.environ))
     given = dict(_argument(text, tool.facts) for text in args.argument)
     # Who calls it here may do by himself what the tool does; the installation's rules count.
     use, context = ToolUse(tool.name, ()), ToolContext(key="cli", now=datetime.now(UTC))
@@ -164,14 +164,3 @@ def _argument(text: str, facts: ToolFacts) -> tuple[str, Any]:
 
 def _effects(facts: ToolFacts) -> str:
     return ", ".join(sorted(facts.effects)) or "none"
-
-
-def _data(facts: ToolFacts) -> Mapping[str, Any]:
-    return {
-        "name": facts.name,
-        "description": facts.description,
-        "parameters": facts.parameters,
-        "effects": sorted(facts.effects),
-        "guarded": facts.guarded,
-        "once": facts.once,
-    }
