@@ -33,16 +33,19 @@ UIDS = {
     "nats": 10006,
     "mlflow": 10007,
     "ollama": 10008,
+    "sandbox": 10009,
     "postgres": 999,
     "prometheus": 65534,
     "grafana": 472,
 }
 BUS = ("registry", "executor", "gateway", "dashboard")
+SANDBOX = "sandbox"
+"""It has a NATS user, and no database."""
 READER = "reader"
 """The NATS user for programs that read public events."""
 SENDER = "sender"
 """The NATS user for programs that send messages and requests that start runs."""
-BUS_USERS = (*BUS, READER, SENDER)
+BUS_USERS = (*BUS, SANDBOX, READER, SENDER)
 SECRET_INPUTS = ("executor", "gateway", "dashboard")
 NOTIFIERS = ("registry", "gateway", "cli")
 PASSWORDS = (
@@ -158,6 +161,7 @@ def files_of(reader: str, values: dict[str, str]) -> dict[str, str]:
     files: dict[str, str] = {}
     if reader in BUS:
         files["database_url"] = database_url(f"flowyard_{reader}", values[f"postgres_{reader}_password"], "flowyard")
+    if reader in (*BUS, SANDBOX):
         files["nats_url"] = f"nats://{reader}:{values[f'nats_{reader}_password']}@nats:4222"
     if reader in SECRET_INPUTS:
         files["secret_key"] = values["secret_key"]

@@ -16,18 +16,20 @@ from packaging.requirements import Requirement
 from flowyard.bus.subjects import ANSWER_WITHIN, PERMISSIONS, READER, READER_PERMISSIONS, SENDER, SENDER_PERMISSIONS
 from flowyard.export.addresses import OtelSettings
 from flowyard.llm.keys import KEY_VARIABLES
-from flowyard.settings import ServiceSettings
+from flowyard.settings import ProcessSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 PROJECT: dict[str, Any] = yaml.safe_load(COMPOSE)
 SERVICES: dict[str, dict[str, Any]] = PROJECT["services"]
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
-OURS = ("registry", "executor", "gateway", "dashboard")
+STORING = ("registry", "executor", "gateway", "dashboard")
+"""Our services with a database."""
+OURS = (*STORING, "sandbox")
 ONE_SHOTS = {"secrets", "roles", "migrate", "cli"}
 SERVERS = sorted(SERVICES.keys() - ONE_SHOTS)
 DEFAULT = re.compile(r"\$\{(\w+):?-((?:[^{}]|\$\{[^{}]*\})*)\}")
-NOT_FOR_USERS = {"port", "executor_name"}
+NOT_FOR_USERS = {"port", "executor_name", "sandbox_name"}
 """Settings that the compose file leaves as they are: within a container there is nothing to choose."""
 
 
@@ -44,9 +46,9 @@ def knobs() -> dict[str, str]:
     return {**dict.fromkeys(passed, ""), **inner, **defaults}
 
 
-def settings_of(service: str) -> type[ServiceSettings]:
+def settings_of(service: str) -> type[ProcessSettings]:
     module = import_module(f"flowyard_{service}.settings")
-    actual: type[ServiceSettings] = getattr(module, f"{service.capitalize()}Settings")
+    actual: type[ProcessSettings] = getattr(module, f"{service.capitalize()}Settings")
     return actual
 
 
@@ -123,8 +125,22 @@ def test_ports_are_published_on_this_machine_only_and_can_be_chosen() -> None:
 def test_postgres_and_nats_have_no_way_out_and_no_way_in() -> None:
     assert PROJECT["networks"]["data"] == {"internal": True}
     assert PROJECT["networks"]["core"] == {"internal": True}
-    alone = {name for name, service in SERVICES.items() if service.get("networks") == ["data"]}
-    assert alone == {"postgres", "nats", "roles", "migrate"}
+    alone = {name for name, service in SERVICES.items() if set(service.get("networks", ())) <= {"data", "code"}}
+    assert alone == {"postgres", "nats", "roles", "migrate", "secrets", "sandbox"}
+
+
+def test_a_sandbox_reaches_nats_and_has_no_key_of_others_no_database_and_no_disk() -> None:
+    sandbox = SERVICES["sandbox"]
+    assert PROJECT["networks"]["code"] == {"internal": True}
+    # Prometheus comes to it.
+    assert {name for name, service in SERVICES.items() if "code" in service.get("networks", ())} == {
+        "sandbox", "nats", "prometheus",
+    }  # fmt: skip
+    assert sandbox["networks"] == ["code"]
+    assert "ports" not in sandbox
+    assert sandbox["tmpfs"] == []
+    assert sandbox["volumes"] == ["secrets:/run/flowyard:ro"]
+    assert [name for name in environment("sandbox") if name.endswith("_FILE")] == ["FLOWYARD_NATS_URL_FILE"]
 
 
 def test_only_who_calls_others_has_a_way_out() -> None:
@@ -146,7 +162,7 @@ def test_mlflow_which_has_no_log_in_publishes_a_port_only_for_who_asks_for_it() 
 
 def test_each_service_has_a_role_of_postgres() -> None:
     source = (ROOT / "deploy/postgres/roles.sql").read_text()
-    for service in OURS:
+    for service in STORING:
         assert f"ALTER ROLE flowyard_{service} LOGIN PASSWORD :'{service}';" in source
     assert "ALTER ROLE flowyard NOLOGIN" in source
 

@@ -16,12 +16,13 @@ import httpx
 import pytest
 
 from flowyard.runs.run import MOVES, STATES
-from flowyard.settings import ServiceSettings, read_settings
+from flowyard.settings import ProcessSettings, read_settings
 from flowyard.telemetry.metrics import Metrics
 from flowyard_dashboard.settings import DashboardSettings
 from flowyard_executor.settings import ExecutorSettings
 from flowyard_gateway.settings import GatewaySettings
 from flowyard_registry.settings import RegistrySettings
+from flowyard_sandbox.settings import SandboxSettings
 from support.cli import clean_environment
 from support.documents import ROOT, commands, table
 from support.executors import prompt_of
@@ -40,11 +41,12 @@ STACK: Final = ROOT / "docs" / "stack.md"
 TOOLS: Final = ROOT / "docs" / "tools.md"
 MAP: Final = ROOT / "docs" / "map.md"
 GLOSSARY: Final = ROOT / "docs" / "glossary.md"
-SERVICES: Final[Mapping[str, type[ServiceSettings]]] = {
+SERVICES: Final[Mapping[str, type[ProcessSettings]]] = {
     "gateway": GatewaySettings,
     "registry": RegistrySettings,
     "executor": ExecutorSettings,
     "dashboard": DashboardSettings,
+    "sandbox": SandboxSettings,
 }
 OURS: Final = "FLOWYARD_"
 METHODS: Final = {"get", "put", "post", "delete", "patch"}

@@ -31,7 +31,7 @@ from support.cli import clean_environment
 from support.waiting import eventually_blocking
 
 TESTS: Final = Path(__file__).parents[1]
-SERVICES: Final = ("gateway", "dashboard", "executor-1", "registry")
+SERVICES: Final = ("gateway", "dashboard", "executor-1", "registry", "sandbox-1")
 HEALTHY_WITHIN_S: Final = 2.0
 WITHIN_S: Final = 40.0
 

@@ -28,7 +28,7 @@ from support.stack import Up
 from support.waiting import eventually
 
 EXECUTORS: Final = ("executor-1", "executor-2")
-SERVICES: Final = (*EXECUTORS, "gateway", "dashboard", "registry")
+SERVICES: Final = (*EXECUTORS, "gateway", "dashboard", "registry", "sandbox-1")
 QUEUE_LIMIT: Final = 60
 SLOTS: Final = 16
 ALL_SLOTS: Final = SLOTS * len(EXECUTORS)

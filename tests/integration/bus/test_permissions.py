@@ -11,6 +11,7 @@ import nats
 import pytest
 
 from flowyard.bus import subjects
+from flowyard.bus.code_messages import CodeRequest, CodeState
 from flowyard.bus.connection import Bus, open_bus
 from flowyard.bus.doorbell import doorbell
 from flowyard.bus.messages import (
@@ -90,6 +91,35 @@ async def test_only_the_registry_has_drafts_tested_and_an_executor_answers(guard
             assert results == DraftTestResults(faults=[["a"]])
             gateway.publish(DraftTests(document="b"))
             await eventually(lambda: dropped == [("not_permitted", "any")])
+
+
+async def test_a_sandbox_may_answer_executors_and_nothing_else(guarded_nats: NatsServer) -> None:
+    async def answer(_message: CodeRequest) -> CodeState:
+        return CodeState(sandbox="a", state="busy")
+
+    async def ignore(_message: object) -> None: ...
+
+    dropped: list[tuple[str, str]] = []
+    request = CodeRequest(job="0" * 32, tier="fast", timeout=1, memory_mb=16, result=10, code="", inputs="{}")
+    async with (
+        open_bus(_url(guarded_nats, "executor"), name="executor") as executor,
+        open_bus(_url(guarded_nats, "sandbox"), name="sandbox", on_drop=lambda *drop: dropped.append(drop)) as sandbox,
+    ):
+        await eventually(lambda: executor.connected and sandbox.connected)
+        async with sandbox.subscribe(subjects.CODE_RUN, CodeRequest, answer):
+            state = await executor.request(request, CodeState, within_s=10)
+            assert state is not None
+            assert state.state == "busy"
+        sandbox.publish(WorkQueued())
+        sandbox.publish(request)
+        await eventually(lambda: len(dropped) == 2)
+        async with (
+            sandbox.subscribe(subjects.ANY_RUN_EVENTS, RunEvents, ignore),
+            sandbox.subscribe(subjects.ANY_RUN_TOKENS, RunTokens, ignore),
+            sandbox.subscribe(subjects.ANY_RUN_CONTROL, RunControl, ignore),
+        ):
+            await eventually(lambda: len(dropped) == 5)
+    assert dropped == [("not_permitted", "any")] * 5
 
 
 async def test_what_a_service_may_not_use_is_refused_counted_and_logged(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowyard.language.code import read_code
+from flowyard.language.code_bounds import CodeBounds
 from flowyard.language.installation import Installation
 from flowyard.language.load import load_text
 from flowyard.language.nodes import CodeLimits, CodeNode, CodeTier
@@ -129,10 +130,21 @@ def test_secrets_are_no_inputs_of_code() -> None:
     assert "secret-use" in [problem.code for problem in loaded.errors]
 
 
-def test_where_nothing_executes_code_a_document_is_refused() -> None:
-    text = document("", fields="x: str", nodes="- {id: a, outputs: [x], code: result = 1}")
-    loaded = load_text(text, "a.yaml", Installation(executes_code=False))
-    assert [problem.code for problem in loaded.errors] == ["not-supported-yet"]
+@pytest.mark.parametrize(
+    ("sandbox", "expected"),
+    [
+        ("{tier: full}", "the tier 'full' isn't allowed here (FLOWYARD_SANDBOX_TIERS is fast)"),
+        ("{timeout: 6}", "code may take 5 s here at most (FLOWYARD_SANDBOX_TIMEOUT_S)"),
+        ("{timeout: 5, memory_mb: 65}", "code may use 64 MB here at most (FLOWYARD_SANDBOX_MEMORY_MB)"),
+        ("{memory_mb: 64}", None),
+        ("{timeout: 5, memory_mb: 64}", None),
+    ],
+)
+def test_code_that_asks_for_more_than_the_installation_allows_is_refused(sandbox: str, expected: str | None) -> None:
+    node = f"- {{id: a, sandbox: {sandbox}, outputs: [x], code: result = 1}}"
+    bounds = CodeBounds(("fast",), timeout=5.0, memory_mb=64)
+    loaded = load_text(document("", fields="x: str", nodes=node), "a.yaml", Installation(code_bounds=bounds))
+    assert [problem.message for problem in loaded.errors] == ([expected] if expected else [])
 
 
 @pytest.mark.parametrize("where", ["decorator", "default", "class", "module"])

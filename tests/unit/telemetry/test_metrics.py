@@ -9,7 +9,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowyard.runs.events import Failure, ModelCalled, StepId
-from flowyard.telemetry.metrics import MAX_NAMES, OTHER, Metrics
+from flowyard.telemetry.making import MAX_NAMES, OTHER
+from flowyard.telemetry.metrics import Metrics
 from support.waiting import eventually
 
 FORBIDDEN_LABELS = {"run_id", "id", "key", "path", "url"}

@@ -113,23 +113,28 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _FromFiles(settings_cls)
 
 
-class ServiceSettings(Settings):
-    """The settings of every service. A service adds its own fields and its default `port`."""
+class ProcessSettings(Settings):
+    """The settings of every service, also of one without a database. A service adds its default `port`."""
 
-    database_url: DatabaseUrl
     nats_url: NatsUrl
     host: Annotated[str, Field(description="Address to listen on; 0.0.0.0: all addresses of this machine")] = (
         "127.0.0.1"
     )
     port: Port
     log_level: Annotated[LogLevel, Field(description="Lowest level of log lines")] = "info"
-    disk: Annotated[str, Field(description="A folder on the disk of Postgres, to measure how full it is")] = ""
     grace_s: Annotated[
         float, Field(gt=0, le=3600, description="Seconds that open requests have after SIGTERM to end")
     ] = 5.0
     connections_limit: Annotated[
         int, Field(ge=8, le=100_000, description="HTTP connections at the same time; fewer if ulimit -n is too low")
     ] = 2000
+
+
+class ServiceSettings(ProcessSettings):
+    """The settings of every service with a database."""
+
+    database_url: DatabaseUrl
+    disk: Annotated[str, Field(description="A folder on the disk of Postgres, to measure how full it is")] = ""
 
 
 S = TypeVar("S", bound=Settings)

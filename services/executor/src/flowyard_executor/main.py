@@ -28,6 +28,7 @@ from flowyard.service.connections import Connections, open_connections
 from flowyard.service.disk import disk_check
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
+from flowyard.service.sandboxes import Sandboxes
 from flowyard.service.tool_settings import open_tools
 from flowyard.settings import PREFIX, read_settings
 from flowyard.steps.context import SizeLimits
@@ -174,8 +175,7 @@ async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> As
 def _build_parts(
     settings: ExecutorSettings, opened: Connections, models: Models, tools: ToolRegistry, draining: asyncio.Event
 ) -> ExecutorParts:
-    metrics, database = opened.metrics, opened.database
-    workflows = Workflows(database)
+    metrics, database, workflows = opened.metrics, opened.database, Workflows(opened.database)
     committer = _committer(settings, database, metrics)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
     holds, load = Holds(opened.bus), _load(settings, metrics)
@@ -228,6 +228,7 @@ def _build_parts(
             check_documents=document_checks(lambda: with_tools(settings.installation, tools)),
             tools=tools,
             tool_rules=settings.tool_rules,
+            run_code=Sandboxes(opened.bus, settings.code_bounds).run,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),
     )

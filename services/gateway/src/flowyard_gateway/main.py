@@ -39,6 +39,7 @@ from flowyard_gateway.hooks.secrets import HookSecrets
 from flowyard_gateway.mcp.door import McpDoor
 from flowyard_gateway.other_services import TIMEOUT_S, OtherServices
 from flowyard_gateway.parts import GatewayParts
+from flowyard_gateway.sandboxes import KnownSandboxes
 from flowyard_gateway.settings import GatewaySettings
 
 _CONNECTIONS: Final = 20
@@ -60,6 +61,7 @@ async def run_gateway(
     async with (
         _parts(settings, ending) as parts,
         drop_revoked_keys(parts.bus, parts.callers),
+        parts.sandboxes.following(parts.bus),
         parts.live.running(ending),
         parts.mcp.running(),
     ):
@@ -111,6 +113,7 @@ async def _parts(settings: GatewaySettings, ending: asyncio.Event) -> AsyncItera
             pace=pace,
             registry=registry,
             other_services=OtherServices(settings, others),
+            sandboxes=KnownSandboxes(),
             streams=StreamLimits(most=settings.streams_limit, most_per_key=settings.streams_per_key),
             large_answers=turns_of_large_answers(),
             encoder=EventEncoder(),

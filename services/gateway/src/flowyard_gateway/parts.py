@@ -35,6 +35,7 @@ from flowyard_gateway.hooks.live import LiveHooks
 from flowyard_gateway.hooks.secrets import HookSecrets
 from flowyard_gateway.mcp.door import McpDoor
 from flowyard_gateway.other_services import OtherServices
+from flowyard_gateway.sandboxes import KnownSandboxes
 from flowyard_gateway.settings import GatewaySettings
 
 
@@ -64,6 +65,7 @@ class GatewayParts:
     pace: KeyPace
     registry: httpx.AsyncClient
     other_services: OtherServices
+    sandboxes: KnownSandboxes
     streams: StreamLimits
     large_answers: Turns
     encoder: EventEncoder

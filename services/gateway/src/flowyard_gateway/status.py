@@ -48,7 +48,7 @@ async def status_of(parts: GatewayParts, now: datetime) -> StatusView:
         version=version("flowyard"),
         schema_version=VERSION,
         nats_connected=parts.bus.connected,
-        services=[own, *servers, *others, _executors(executors, holders)],
+        services=[own, *servers, *others, _executors(executors, holders), *parts.sandboxes.views()],
         queue=queue,
         executors=executors,
         slots=sum(executor.slots or 0 for executor in executors),

@@ -6,6 +6,7 @@ Each job gets a new instance: memory that nobody has used before, no files, no e
 from __future__ import annotations
 
 import json
+import platform
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +24,13 @@ _MOST_DIGITS: Final = 9
 _BYTES_PER_CHARACTER: Final = 4
 
 
-def engine() -> Engine:
-    """What is compiled for one of these can be loaded by all that are made here."""
+def engine(*, any_processor: bool = False) -> Engine:
+    """What is compiled for one of these can be loaded by all that are made here. `any_processor`: by those on other
+    machines, too; else it uses all that this machine's processor can do.
+    """
     config = Config()
+    if any_processor:
+        config.target = f"{platform.machine()}-unknown-linux-gnu"
     config.epoch_interruption = True
     config.max_wasm_stack = _STACK_BYTES
     return Engine(config)

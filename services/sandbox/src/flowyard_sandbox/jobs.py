@@ -80,8 +80,9 @@ def failure(error: str, line: int | None = None) -> CodeAnswer:
 
 def checked_result(text: str, most: int) -> CodeAnswer:
     """The answer with this result, which comes from inside of a sandbox and may be anything."""
-    if len(text) > most:
-        return CodeAnswer("too_large", error=f"the result has {len(text):,} bytes as JSON, more than {most:,}")
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if size > most:
+        return CodeAnswer("too_large", error=f"the result has {size:,} bytes as JSON, more than {most:,}")
     try:
         json.loads(text, parse_constant=_refused)
     except (ValueError, RecursionError) as error:

@@ -142,35 +142,49 @@ def _checked(message: dict[str, Any], job: CodeJob) -> CodeAnswer:
 class _Waiting:
     job: CodeJob
     future: asyncio.Future[CodeAnswer]
+    on_start: Callable[[], None]
 
 
 class Pool:
     """Made by `open_pool`. `fault`: why no worker starts; None: they do. `worker`: the one that has started last.
 
-    `running`: how many jobs are at work. `on_replaced`: called when a worker has died or was ended for what it did.
+    `workers`: how many are there. `running`: how many jobs are at work. `on_replaced`: called when a worker has died or
+    was ended for what it did.
     """
 
-    def __init__(self, kind: WorkerKind, on_replaced: Callable[[], None]) -> None:
+    def __init__(self, kind: WorkerKind, size: int, on_replaced: Callable[[], None]) -> None:
         self._kind = kind
         self._on_replaced = on_replaced
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
-        self.fault: str | None = "starting"
+        self._size = size
+        self._awake = 0
+        self._wake = asyncio.Semaphore(0)
+        self.fault: str | None = None
         self.worker: Worker | None = None
         self.running = 0
-        self._workers = 0
+        self.workers = 0
 
     @property
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    async def run(self, job: CodeJob) -> CodeAnswer:
-        """Waits for its turn."""
-        waiting = _Waiting(job, asyncio.get_running_loop().create_future())
+    async def run(self, job: CodeJob, *, on_start: Callable[[], None] = lambda: None) -> CodeAnswer:
+        """Waits for its turn. If it is cancelled, nothing of the job goes on."""
+        waiting = _Waiting(job, asyncio.get_running_loop().create_future(), on_start)
         self._queue.put_nowait(waiting)
+        if self._queue.qsize() + self.running > self._awake:
+            self.start_another()
         return await waiting.future
 
+    def start_another(self) -> None:
+        """Unless all have been started."""
+        if self._awake < self._size:
+            self._awake += 1
+            self._wake.release()
+
     async def keep_worker(self) -> None:
-        """Keeps one worker at work until it is cancelled."""
+        """Keeps one worker at work until it is cancelled, from when it is needed first."""
+        await self._wake.acquire()
         while True:
             try:
                 worker = await start_worker(self._kind)
@@ -183,16 +197,16 @@ class Pool:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             self.fault, self.worker = None, worker
-            self._workers += 1
+            self.workers += 1
             try:
                 await self._execute(worker)
             finally:
-                self._workers -= 1
+                self.workers -= 1
                 await worker.end()
 
     def _give_up_waiting(self, why: str) -> None:
         """Unless another worker is there, nobody would ever execute what waits."""
-        while not self._workers and not self._queue.empty():
+        while not self.workers and not self._queue.empty():
             future = self._queue.get_nowait().future
             if not future.done():
                 future.set_result(CodeAnswer("crashed", error=f"no worker starts: {why}"))
@@ -203,16 +217,30 @@ class Pool:
             waiting = await self._queue.get()
             if waiting.future.done():  # nobody waits for it any more
                 continue
+            waiting.on_start()
             self.running += 1
             try:
-                answer = await _answer(worker, waiting.job)
+                answer = await _answer_unless_given_up(worker, waiting)
             finally:
                 self.running -= 1
+            if answer is None:
+                return
             if not waiting.future.done():
                 waiting.future.set_result(answer)
             if answer.is_spent:
                 self._on_replaced()
                 return
+
+
+async def _answer_unless_given_up(worker: Worker, waiting: _Waiting) -> CodeAnswer | None:
+    """None: nobody waits for the job any more. The worker is still at it, and can do nothing else."""
+    answering = asyncio.ensure_future(_answer(worker, waiting.job))
+    try:
+        await asyncio.wait({answering, waiting.future}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not answering.done():
+            answering.cancel()
+    return answering.result() if answering.done() and not answering.cancelled() else None
 
 
 async def _answer(worker: Worker, job: CodeJob) -> CodeAnswer:
@@ -228,8 +256,8 @@ async def _answer(worker: Worker, job: CodeJob) -> CodeAnswer:
 async def open_pool(
     kind: WorkerKind, *, size: int, on_replaced: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Pool]:
-    """Doesn't wait until the workers have started: jobs do."""
-    pool = Pool(kind, on_replaced)
+    """Workers start when there are jobs for them, and stay."""
+    pool = Pool(kind, size, on_replaced)
     keepers = [asyncio.create_task(pool.keep_worker()) for _ in range(size)]
     try:
         yield pool

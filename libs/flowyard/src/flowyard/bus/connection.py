@@ -92,16 +92,19 @@ class Bus:
         handler: Handler[M],
         *,
         queue: str = "",
+        at_once: int = 1,
         missed: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[None]:
         """Hands the messages of `subject` to `handler`, one after the other and in order, through every reconnect.
 
         If NATS is up, everything published after this block was entered arrives. `missed` is called whenever
         something may not have been: when it begins, after each reconnect, and when the handler was too slow. With a
-        `queue` each message goes to one of the subscribers who name it. What can't be decoded, and a handler that
-        raises, is counted and logged.
+        `queue` each message goes to one of the subscribers who name it. `at_once`: so many are handled at a time, and
+        begin in order. What can't be decoded, and a handler that raises, is counted and logged.
         """
-        subscription = Subscription(subject, kind, handler, queue=queue, missed=missed, drops=self._drops)
+        subscription = Subscription(
+            subject, kind, handler, queue=queue, at_once=at_once, missed=missed, drops=self._drops
+        )
         self._subscriptions[subscription] = None
         handling = asyncio.create_task(subscription.handle_all())
         try:

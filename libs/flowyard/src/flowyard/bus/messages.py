@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, TypeVar
+import json
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,7 +14,11 @@ M = TypeVar("M", bound="BusMessage")
 
 
 class BusMessage(BaseModel):
+    """`bodies`: fields with long texts. They travel behind the JSON as they are: in it, each quote would be escaped."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bodies: ClassVar[tuple[str, ...]] = ()
 
 
 class Announcement(BusMessage):
@@ -128,14 +133,21 @@ class KeyChanged(Announcement):
 
 
 def encode(message: BusMessage) -> bytes:
-    """JSON. Raises ValueError for what JSON or UTF-8 can't hold."""
-    return message.model_dump_json().encode()
+    """JSON. With `bodies`, a line with their lengths, a line of JSON, and then they.
+
+    Raises ValueError for what JSON or UTF-8 can't hold.
+    """
+    if not message.bodies:
+        return message.model_dump_json().encode()
+    texts = [str(getattr(message, name)).encode() for name in message.bodies]
+    head = message.model_dump_json(exclude=set(message.bodies)).encode()
+    return b"\n".join([json.dumps([len(text) for text in texts]).encode(), head, b"".join(texts)])
 
 
 def decode(kind: type[M], payload: bytes, *, subject: str | None = None) -> M:
     """Raises ValueError, which says where and what is wrong, and quotes nothing of the message."""
     try:
-        message = kind.model_validate_json(payload)
+        message = kind.model_validate(_with_bodies(kind, payload)) if kind.bodies else kind.model_validate_json(payload)
     except ValidationError as error:
         problems = error.errors(include_input=False, include_url=False, include_context=False)
         places = (f"{'.'.join(map(str, problem['loc'])) or 'message'}: {problem['type']}" for problem in problems[:3])
@@ -144,3 +156,16 @@ def decode(kind: type[M], payload: bytes, *, subject: str | None = None) -> M:
     if subject is not None and isinstance(message, Announcement) and message.subject != subject:
         raise ValueError("it came by a subject that isn't its own")
     return message
+
+
+def _with_bodies(kind: type[BusMessage], payload: bytes) -> dict[str, Any]:
+    try:
+        lengths, head, rest = payload.split(b"\n", 2)
+        sizes, values = json.loads(lengths), json.loads(head)
+        for name, size in zip(kind.bodies, sizes, strict=True):
+            values[name], rest = rest[: int(size)].decode(), rest[int(size) :]
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError("it isn't as a message with texts behind its JSON") from None
+    if rest or not isinstance(values, dict):
+        raise ValueError("its lengths are wrong")
+    return values

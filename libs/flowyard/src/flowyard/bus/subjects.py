@@ -19,6 +19,11 @@ WORKFLOWS_CHANGED: Final = "flowyard.workflows.changed"
 KEYS_CHANGED: Final = "flowyard.keys.changed"
 MODELS_HELD: Final = "flowyard.models.held"
 DRAFT_TESTS: Final = "flowyard.drafts.test"
+CODE_RUN: Final = "flowyard.code.run"
+CODE_STOP: Final = "flowyard.code.stop"
+SANDBOXES: Final = "flowyard.code.sandboxes"
+ANY_SANDBOX: Final = "flowyard.code.*.follow"
+"""The part that `*` stands for is the id of one process of a sandbox."""
 
 # To subscribe to, for all runs.
 ANY_RUN_EVENTS: Final = "flowyard.runs.*.events"
@@ -105,14 +110,24 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = {
         answers=True,
     ),
     "executor": Permissions(
-        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD),
-        subscribe=(RUNS_QUEUED, ANY_RUN_CONTROL, ANY_RUN_FOLLOWED, MODELS_HELD, WORKFLOWS_CHANGED, DRAFT_TESTS),
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD, CODE_RUN, CODE_STOP, ANY_SANDBOX),
+        subscribe=(
+            RUNS_QUEUED,
+            ANY_RUN_CONTROL,
+            ANY_RUN_FOLLOWED,
+            MODELS_HELD,
+            WORKFLOWS_CHANGED,
+            DRAFT_TESTS,
+            f"{inbox('executor')}.>",
+        ),
         answers=True,
     ),
     "gateway": Permissions(
-        publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED, KEYS_CHANGED), subscribe=(*_LIVE, KEYS_CHANGED)
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED, KEYS_CHANGED), subscribe=(*_LIVE, KEYS_CHANGED, SANDBOXES)
     ),
     "dashboard": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED), subscribe=_LIVE),
+    # It answers executors, and can reach nothing else: no run, no event, no other service.
+    "sandbox": Permissions(publish=(SANDBOXES,), subscribe=(CODE_RUN, CODE_STOP, ANY_SANDBOX), answers=True),
 }
 """By the name of the service, which is the name of its NATS user."""
 

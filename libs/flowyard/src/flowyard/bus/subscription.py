@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Generic, TypeAlias
+from typing import Final, Generic, NoReturn, TypeAlias
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,12 +16,14 @@ from nats.errors import Error
 from flowyard.bus.backlog import Backlog
 from flowyard.bus.drops import Drops
 from flowyard.bus.messages import BusMessage, M, decode, encode
+from flowyard.tasks import cancel
 
 Handler: TypeAlias = Callable[[M], Awaitable[BusMessage | None]]
 """What it returns is sent to whoever has sent the message as a request."""
 
 _MOST_MESSAGES: Final = 4096
 _MOST_BYTES: Final = 8 * 1024 * 1024
+_END_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +35,21 @@ class Subscription(Generic[M]):
     """
 
     def __init__(
-        self, subject: str, kind: type[M], handler: Handler[M], *, queue: str, missed: Callable[[], None], drops: Drops
+        self,
+        subject: str,
+        kind: type[M],
+        handler: Handler[M],
+        *,
+        queue: str,
+        at_once: int,
+        missed: Callable[[], None],
+        drops: Drops,
     ) -> None:
         self._subject = subject
         self._kind = kind
         self._handler = handler
         self._queue = queue
+        self._at_once = at_once
         self.missed = missed
         self._drops = drops
         self._backlog = Backlog[Msg](items=_MOST_MESSAGES, size=_MOST_BYTES)
@@ -58,9 +70,27 @@ class Subscription(Generic[M]):
 
     async def handle_all(self) -> None:
         """Runs until it is cancelled."""
+        if self._at_once > 1:
+            await self._handle_side_by_side()
         while True:
             await self._backlog.filled()
             await self._handle(self._backlog.take())
+
+    async def _handle_side_by_side(self) -> NoReturn:
+        free, handling = asyncio.Semaphore(self._at_once), set[asyncio.Task[None]]()
+        try:
+            while True:
+                await free.acquire()
+                await self._backlog.filled()
+                task = asyncio.create_task(self._handle(self._backlog.take()))
+                handling.add(task)
+                task.add_done_callback(handling.discard)
+                task.add_done_callback(lambda _: free.release())
+        finally:
+            # Those that have begun may still answer.
+            if handling:
+                await asyncio.wait(handling, timeout=_END_S)
+            await cancel(handling)
 
     async def _receive(self, received: Msg) -> None:
         dropped = self._backlog.put(received, len(received.data))

@@ -26,12 +26,12 @@ _CALLS: Final = 6
 _TOKENS: Final = 1_000_000
 """Of a run, if the price of the model isn't known. What a call may use at most is reserved: a token per byte."""
 _LEFT_OUT: Final = frozenset({
-    "nodes.code", "nodes.sandbox", "config.sandbox",
+    "config.sandbox",
     "schema_version", "flow.version", "flow.author", "nodes.name", "nodes.output_schema", "nodes.llm.fallbacks",
     "nodes.llm.extra", "nodes.llm.json", "nodes.log_prompts", "config.execution.durability", "edges.condition",
     "edges.routes.condition", "edges.loop.condition_field", "triggers.chat.background",
 })  # fmt: skip
-"""Keys that no first draft needs, those that say the same as others, and code, which servers can't execute yet."""
+"""Keys that no first draft needs, and those that say the same as others."""
 _PLACE: Final = re.compile(r"\b(FUNCTIONS|MISSING|KEYS|LLM|BUDGET|INSTALLATION)\b")
 
 

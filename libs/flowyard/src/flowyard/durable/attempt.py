@@ -41,6 +41,7 @@ from flowyard.secrets.sealing import SecretBox
 from flowyard.service.documents import Documents
 from flowyard.steps.budget_gate import BudgetGate, DailyLimit
 from flowyard.steps.call_limits import CallLimits
+from flowyard.steps.code_runner import RunCode, no_sandbox
 from flowyard.steps.context import CheckDocuments, SizeLimits, StepContext, no_checks
 from flowyard.steps.vault import SealedVault
 from flowyard.storage.commits import Committer
@@ -68,6 +69,7 @@ class AttemptParts:
     hands its run back. `sizes`: of what steps write. `box`: opens secret inputs; None if no key is configured.
     `tools`: what nodes may call; `tool_rules`: what the installation says of them.
     `check_documents`: of outputs with `format: workflow`; without it, none of them is accepted.
+    `run_code`: executes that of code nodes.
     `replays`: bounds how many runs are replayed at a time. `may_replay`: whether any may be; otherwise those of which
     steps are recorded are handed back.
     """
@@ -91,6 +93,7 @@ class AttemptParts:
     check_documents: CheckDocuments = no_checks
     tools: ToolRegistry = field(default_factory=ToolRegistry)
     tool_rules: ToolRules = NO_RULES
+    run_code: RunCode = no_sandbox
     may_replay: Callable[[], bool] = lambda: True
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     box: SecretBox | None = field(repr=False)
@@ -241,6 +244,7 @@ class Attempt:
             check_documents=parts.check_documents,
             tools=parts.tools,
             tool_rules=parts.tool_rules,
+            run_code=parts.run_code,
             now=parts.clock.now,
             chance=random.random,
             clock=time.perf_counter,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from flowyard.language.code_bounds import CodeBounds
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import OWN_PREFIX
 from flowyard.language.tools import NO_RULES, ToolFacts, ToolRules
@@ -52,7 +53,7 @@ NOTHING: Final = Variables(())
 class Installation:
     """`has_price`: whether the cost of a model's calls is known before they are made.
 
-    `executes_code`: whether there is a sandbox for code nodes.
+    `code_bounds`: what code nodes may ask of sandboxes.
 
     `chains`: by the name of each workflow that is started by the ends of others' runs, the names of these others.
     `subjects`: of NATS, which triggers may name.
@@ -70,7 +71,7 @@ class Installation:
     tools: Mapping[str, ToolFacts] | None = None
     tool_rules: ToolRules = NO_RULES
     uneven_tools: Mapping[str, str] = field(default_factory=dict)
-    executes_code: bool = True
+    code_bounds: CodeBounds = CodeBounds()  # noqa: RUF009  # frozen
 
 
 ANY: Final = Installation()

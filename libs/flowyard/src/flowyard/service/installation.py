@@ -14,12 +14,13 @@ from flowyard.language.message_subjects import MESSAGES, read_subjects
 from flowyard.language.tools import NO_RULES, ToolRules, read_rules
 from flowyard.language.workflow import Budget
 from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
+from flowyard.service.code_settings import CodeBoundSettings
 from flowyard.service.hook_settings import HookVariables
 from flowyard.settings import ServiceSettings
 from flowyard.tools.registry import ToolRegistry
 
 
-class InstallationSettings(ServiceSettings):
+class InstallationSettings(ServiceSettings, CodeBoundSettings):
     prices: Annotated[PriceTable, NoDecode, PlainValidator(read_prices)] = Field(
         NO_PRICES,
         description="What models cost, in US dollars per million tokens, as JSON: "
@@ -62,6 +63,5 @@ class InstallationSettings(ServiceSettings):
             daily_budgets=self.daily_budgets,
             tools=ToolRegistry().facts,
             tool_rules=self.tool_rules,
-            # Services have no sandbox yet.
-            executes_code=False,
+            code_bounds=self.code_bounds,
         )

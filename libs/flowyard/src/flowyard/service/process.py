@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp
 
 from flowyard.service.watchdog import watched_loop
-from flowyard.settings import ServiceSettings
+from flowyard.settings import ProcessSettings
 from flowyard.tasks import cancel
 from flowyard.telemetry.logs import setup_logs
 from flowyard.telemetry.metrics import ProcessMetrics
@@ -22,7 +22,7 @@ _OBJECTS_PER_COLLECTION: Final = 10_000
 """New objects that garbage may be among: a few MB."""
 
 
-def run_service(name: str, settings: ServiceSettings, run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+def run_service(name: str, settings: ProcessSettings, run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     """Runs `run` until it returns; the first SIGINT or SIGTERM sets the event. Returns the process's exit code.
 
     A watchdog ends the process with HUNG if its event loop hangs.
@@ -49,7 +49,7 @@ def collect_garbage_seldom() -> None:
 async def serve_until(
     ending: asyncio.Event,
     app: ASGIApp,
-    settings: ServiceSettings,
+    settings: ProcessSettings,
     *,
     metrics: ProcessMetrics,
     loops: Iterable[Coroutine[Any, Any, None]] = (),

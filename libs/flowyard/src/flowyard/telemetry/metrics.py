@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from math import nan
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Final, NoReturn
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics import MetricWrapperBase
 
 from flowyard.runs.entries import StoredEvent
 from flowyard.runs.events import ModelCalled, ToolCalled
 from flowyard.telemetry.machine import memory_limit
+from flowyard.telemetry.making import OTHER, LabelLimit, MetricFactory, NamedMetric
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """Buckets for statements, commits and doorbells: half a millisecond to five seconds."""
@@ -28,49 +28,7 @@ _MODEL: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 _RUN: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 _BATCH: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-MAX_NAMES: Final = 200
-OTHER: Final = "other"
 _FINAL_STATES: Final = ("succeeded", "failed", "cancelled")
-M = TypeVar("M", bound=MetricWrapperBase)
-
-
-class _LabelLimit:
-    """Maps a name to itself, but to `other` if there are MAX_NAMES different ones already."""
-
-    def __init__(self) -> None:
-        self._names: set[str] = set()
-
-    def __call__(self, name: str) -> str:
-        if len(self._names) < MAX_NAMES:
-            self._names.add(name)
-        return name if name in self._names else OTHER
-
-
-class NamedMetric(Generic[M]):
-    """A metric whose first label is a name that users choose, such as a workflow's, with a limit on their number."""
-
-    def __init__(self, metric: M, limit: _LabelLimit) -> None:
-        self._metric = metric
-        self._limit = limit
-
-    def labels(self, name: str, *more: str) -> M:
-        return self._metric.labels(self._limit(name), *more)
-
-
-class _MetricFactory:
-    """Creates metrics in a registry."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(f"flowyard_{name}", description, labels, registry=self._registry)
-
-    def gauge(self, name: str, description: str, *labels: str) -> Gauge:
-        return Gauge(f"flowyard_{name}", description, labels, registry=self._registry)
-
-    def histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(f"flowyard_{name}", description, labels, buckets=buckets, registry=self._registry)
 
 
 class RunMetrics:
@@ -80,8 +38,8 @@ class RunMetrics:
     them: use the maximum over executors, never the sum.
     """
 
-    def __init__(self, make: _MetricFactory) -> None:
-        limit = _LabelLimit()
+    def __init__(self, make: MetricFactory) -> None:
+        limit = LabelLimit()
 
         def counter(name: str, description: str, *labels: str) -> NamedMetric[Counter]:
             return NamedMetric(make.counter(name, description, "workflow", *labels), limit)
@@ -127,7 +85,7 @@ class RunMetrics:
 class ExecutorMetrics:
     """Claims, leases and slots of this executor."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         self.slots = make.gauge("executor_slots", "Runs that this executor can execute at the same time.")
         self.slots_used = make.gauge("executor_slots_used", "Runs that this executor executes now.")
         memory = "Fraction of its memory that this executor uses."
@@ -152,7 +110,7 @@ class ExecutorMetrics:
 class CommitMetrics:
     """Transactions, each with the commits of several runs."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         self.duration = make.histogram("commit_duration_seconds", "Duration of a transaction with commits.", _FAST)
         self.batch = make.histogram("commit_batch_steps", "Commits of runs in one transaction.", _BATCH)
         self.failed = make.counter("commit_failures_total", "Transactions that failed, and were split or repeated.")
@@ -162,9 +120,9 @@ class CommitMetrics:
 class ModelMetrics:
     """Calls of models and tools. Unknown is not zero: unknown tokens and costs have counters of their own."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         model = ("provider", "model")
-        self._limit = _LabelLimit()
+        self._limit = LabelLimit()
         self._calls = make.counter("model_calls_total", "Calls that succeeded.", *model)
         self._errors = make.counter("model_errors_total", "Calls that failed, by error code.", *model, "code")
         self._retries = make.counter("model_retries_total", "Calls made by retries of their step.", *model)
@@ -177,10 +135,10 @@ class ModelMetrics:
         self._unmetered = make.counter("model_tokens_unknown_total", unknown, *model, "direction")
         self._cost = make.counter("model_cost_usd_total", "Sum of all known costs, in US dollars.", *model)
         self._unpriced = make.counter("model_cost_unknown_total", "Calls whose cost is unknown.", *model)
-        self._tool_limit = _LabelLimit()
+        self._tool_limit = LabelLimit()
         self._tool_calls = make.counter("tool_calls_total", "Calls of tools, by outcome.", "tool", "outcome")
         self._tool_duration = make.histogram("tool_call_duration_seconds", "Duration of a call.", _MODEL, "tool")
-        limits, waiting = _LabelLimit(), "Calls that have waited for a limit for more than a second, and still wait."
+        limits, waiting = LabelLimit(), "Calls that have waited for a limit for more than a second, and still wait."
         self.waiting = NamedMetric(make.gauge("model_calls_waiting", waiting, "limit"), limits)
         permit = "How long calls waited for a limit."
         self.limit_wait = NamedMetric(make.histogram("model_limit_wait_seconds", permit, _WAIT, "limit"), limits)
@@ -226,20 +184,20 @@ class ModelMetrics:
 class TriggerMetrics:
     """What starts runs without a request. The lag is of the whole system: use the maximum, never the sum."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         self.lag = make.gauge(
             "trigger_lag_seconds", "Age of the oldest event that has started nothing yet, by kind of trigger.", "kind"
         )
         for kind in ("workflow", "nats"):
             self.lag.labels(kind)
         dead = "Messages of NATS that were given up: they can't be mapped, or were tried too often."
-        self.dead_letters = NamedMetric(make.counter("trigger_dead_letters_total", dead, "workflow"), _LabelLimit())
+        self.dead_letters = NamedMetric(make.counter("trigger_dead_letters_total", dead, "workflow"), LabelLimit())
 
 
 class ExportMetrics:
     """Exports of finished runs to other systems. `target`: the kind of system, never its address."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         self.runs = make.counter("export_runs_total", "Finished runs that the target accepted.", "target")
         failures = "Failed tries to export a run; they are repeated."
         self.failures = make.counter("export_failures_total", failures, "target", "reason")
@@ -264,7 +222,7 @@ class ExportMetrics:
 class EventStreamMetrics:
     """The stream of public events."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         self.published = make.counter("event_stream_published_total", "Events that the public stream has stored.")
         self.failures = make.counter(
             "event_stream_failures_total", "Tries to publish events that failed; they are repeated."
@@ -275,7 +233,7 @@ class EventStreamMetrics:
 class NotificationMetrics:
     """Notifications of ended runs to receivers, which users choose."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         ended = "Notifications that were accepted, or of which all tries have failed."
         self.notifications = make.counter("notifications_total", ended, "outcome")
         failures = "Tries to send a notification that have failed; they are repeated."
@@ -298,19 +256,36 @@ class NotificationMetrics:
 class ScheduleMetrics:
     """Fires of schedules. `overdue` is of the whole system, and each registry measures it: use the maximum."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         fires = "Fires of schedules that this registry recorded, by what became of them."
-        self.fires = NamedMetric(make.counter("fires_total", fires, "workflow", "outcome"), _LabelLimit())
+        self.fires = NamedMetric(make.counter("fires_total", fires, "workflow", "outcome"), LabelLimit())
         lag = "From the time at which a fire should start to its start; not of fires that were missed or that wait."
         self.lag = make.histogram("fire_lag_seconds", lag, _WAIT)
         overdue = "By how much the schedule that is most late is late."
         self.overdue = make.gauge("schedules_overdue_seconds", overdue)
 
 
+class SandboxMetrics:
+    """The code that this sandbox executes, by tier, and its workers."""
+
+    def __init__(self, make: MetricFactory) -> None:
+        self.workers = make.gauge("sandbox_workers", "Workers that are ready or at work.", "tier")
+        self.waiting = make.gauge("sandbox_jobs_waiting", "Executions that wait for a worker.", "tier")
+        self.running = make.gauge("sandbox_jobs_running", "Executions at work.", "tier")
+        self.jobs = make.counter("sandbox_jobs_total", "Executions that have ended, by how.", "tier", "ending")
+        self.wait = make.histogram("sandbox_wait_seconds", "How long executions waited for a worker.", _WAIT, "tier")
+        self.duration = make.histogram("sandbox_job_duration_seconds", "Duration of an execution.", _FAST, "tier")
+        replaced = "Workers that have died, or were ended for what they did."
+        self.replaced = make.counter("sandbox_workers_replaced_total", replaced, "tier")
+        self.refused = make.counter("sandbox_busy_total", "Executions refused because too many wait.")
+        confined = "Whether the kernel confines the workers by this: landlock, seccomp."
+        self.confined = make.gauge("sandbox_confined", confined, "by")
+
+
 class BusMetrics:
     """This process's connection to NATS."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         dropped = "Messages not sent (outbox_full, not_sent, not_permitted, too_large, unencodable), or received and "
         dropped += "not handled (slow_consumer, undecodable, handler_failed)."
         self.dropped = make.counter("bus_messages_dropped_total", dropped, "reason")
@@ -321,7 +296,7 @@ class BusMetrics:
 class PostgresMetrics:
     """This process's connections to Postgres."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         self.reachable = make.gauge("postgres_reachable", "1 while Postgres answers within two seconds, else 0.")
         self.reachable.set(1)
         self.disk_size = make.gauge("disk_size_bytes", "Size of the disk of Postgres, if it is known.")
@@ -333,7 +308,7 @@ class PostgresMetrics:
 class HttpMetrics:
     """Requests that this process answers."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         self.requests = make.counter("http_requests_total", "Requests answered.", "method", "route", "status")
         duration = "Time to the start of the response."
         self.duration = make.histogram("http_request_duration_seconds", duration, _REQUEST, "method", "route")
@@ -343,7 +318,7 @@ class HttpMetrics:
 class ProcessMetrics:
     """The process itself."""
 
-    def __init__(self, make: _MetricFactory) -> None:
+    def __init__(self, make: MetricFactory) -> None:
         build = "Always 1; the labels name the service, its version, and the process: executor-1."
         self.build = make.gauge("build_info", build, "service", "version", "name")
         self.memory_limit = make.gauge("memory_limit_bytes", "Most memory that the process may use.")
@@ -366,7 +341,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        make = _MetricFactory(self._registry)
+        make = MetricFactory(self._registry)
         self.runs = RunMetrics(make)
         self.executor = ExecutorMetrics(make)
         self.commits = CommitMetrics(make)
@@ -376,6 +351,7 @@ class Metrics:
         self.event_stream = EventStreamMetrics(make)
         self.notifications = NotificationMetrics(make)
         self.schedules = ScheduleMetrics(make)
+        self.sandbox = SandboxMetrics(make)
         self.bus = BusMetrics(make)
         self.postgres = PostgresMetrics(make)
         self.http = HttpMetrics(make)

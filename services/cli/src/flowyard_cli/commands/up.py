@@ -15,7 +15,7 @@ from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, data_option, examples, integer
 from flowyard_cli.show.format import plural
 from flowyard_embedded.faults import ServerRunning
-from flowyard_embedded.stack.cores import MOST_EXECUTORS, executors_for, usable_cores
+from flowyard_embedded.stack.cores import MOST_EXECUTORS, MOST_SANDBOXES, executors_for, usable_cores
 from flowyard_embedded.stack.place import Place, find_place, take
 from flowyard_embedded.stack.services import Services, our_services
 from flowyard_embedded.stack.start import StackOptions
@@ -42,6 +42,7 @@ class UpArgs:
 
     data: str | None
     executors: int | None
+    sandboxes: int
     port: int | None
     detach: bool
     json_logs: bool
@@ -62,6 +63,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_executors,
         help="number of executor processes (default: auto, one less than the cores that can be used)",
+    )
+    parser.add_argument(
+        "--sandboxes",
+        metavar="N",
+        type=integer(0, MOST_SANDBOXES),
+        default=1,
+        help="number of sandbox processes, which execute code (default: 1; 0: steps with code fail)",
     )
     parser.add_argument(
         "--port",
@@ -90,6 +98,7 @@ def _up(args: UpArgs, services: Services, detached: Callable[[], None] | None) -
     options = StackOptions(
         place=place,
         executors=args.executors or _executors(_AUTO),
+        sandboxes=args.sandboxes,
         port=_DEFAULT_PORT if args.port is None else args.port,
         json_logs=args.json_logs,
         services=services,

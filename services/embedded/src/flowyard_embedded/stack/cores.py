@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 MOST_EXECUTORS: Final = 64
+MOST_SANDBOXES: Final = 16
 _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 """In a container, that of its control group: `200000 100000` are two cores, `max 100000` is no limit."""
 

@@ -15,7 +15,8 @@ from flowyard.storage.roles import DATABASE, OWNER, make_roles, role_of
 from flowyard_embedded.servers.home import write_secret
 from flowyard_embedded.servers.postgres import PostgresServer
 
-_SERVICES: Final = tuple(PERMISSIONS)
+_SERVICES: Final = tuple(service for service in PERMISSIONS if service != "sandbox")
+"""The sandbox has no database."""
 
 DatabaseUrls = Callable[[str], SecretStr]
 """The URL for the service of this name. `OWNER`: for whoever migrates the tables."""

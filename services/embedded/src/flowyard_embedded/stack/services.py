@@ -47,6 +47,8 @@ NATS's client for WebSockets.
 _HOOKS: Final = ("gateway", "registry")
 """The services that verify webhooks, or sign them."""
 _HOOK_VARIABLES: Final = f"{PREFIX}HOOK_VARIABLES"
+_PLAIN: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", f"{PREFIX}LOG_LEVEL")
+_OF_SANDBOXES: Final = f"{PREFIX}SANDBOX_"
 _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
@@ -58,6 +60,7 @@ class Ports:
     dashboard: int
     registry: int
     executors: tuple[int, ...]
+    sandboxes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def our_services(around: Surroundings) -> list[ServiceSpec]:
         _spec(around, "gateway", ports.gateway, PUBLIC_END, grace_s=_PUBLIC_GRACE_S, settings=addresses),
         _spec(around, "dashboard", ports.dashboard, PUBLIC_END, grace_s=_PUBLIC_GRACE_S),
         _spec(around, "registry", ports.registry, REGISTRY_ENDS, grace_s=_GRACE_S),
+        *(_sandbox(around, number, port) for number, port in enumerate(ports.sandboxes, start=1)),
     ]
 
 
@@ -102,15 +106,15 @@ def url_of(port: int) -> str:
     return f"http://{LOOPBACK}:{port}"
 
 
-def choose_ports(first: int, *, executors: int) -> Ports:
+def choose_ports(first: int, *, executors: int, sandboxes: int) -> Ports:
     """`first`: the gateway's; the dashboard gets the next. 0: any free ones. Raises PublicPortTaken."""
     chosen = [_free("gateway", first), _free("dashboard", first + 1)] if first else []
-    while len(chosen) < 3 + executors:
+    while len(chosen) < 3 + executors + sandboxes:
         port = free_port()
         if port not in chosen:
             chosen.append(port)
     gateway, dashboard, registry, *others = chosen
-    return Ports(gateway, dashboard, registry, tuple(others))
+    return Ports(gateway, dashboard, registry, tuple(others[:executors]), tuple(others[executors:]))
 
 
 def _free(service: str, port: int) -> int:
@@ -132,6 +136,29 @@ def _executor(around: Surroundings, number: int, port: int) -> ServiceSpec:
         settings["LOG_PROMPTS"] = "true"
     spec = _spec(around, "executor", port, EXECUTORS_END, name=name, grace_s=_GRACE_S, settings=settings)
     return replace(spec, patience_s=_DRAIN_S + spec.patience_s)
+
+
+def _sandbox(around: Surroundings, number: int, port: int) -> ServiceSpec:
+    """It gets no variable but its own settings: no database, no key, nothing of the user's."""
+    name = f"sandbox-{number}"
+    set_here = {
+        "NATS_URL": around.nats_url("sandbox").get_secret_value(),
+        "HOST": LOOPBACK,
+        "PORT": str(port),
+        "GRACE_S": str(_DRAIN_S),
+        "SANDBOX_NAME": name,
+    }
+    own = {
+        key: value
+        for key, value in around.environment.items()
+        if key in _PLAIN or (key.startswith(_OF_SANDBOXES) and key.removeprefix(PREFIX) not in set_here)
+    }
+    environment = own | {f"{PREFIX}{key}": value for key, value in set_here.items()}
+    if around.account is not None:
+        environment["HOME"] = "/nonexistent"
+    line = command(around.data, name, "flowyard_sandbox.main", ["aiohttp", "pygments"])
+    patience_s = _DRAIN_S + 2 * _SLACK_S
+    return ServiceSpec(name, line, environment, port, EXECUTORS_END, patience_s, account=around.account)
 
 
 def _spec(

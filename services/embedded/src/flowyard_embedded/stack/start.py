@@ -60,6 +60,7 @@ class StackOptions:
 
     place: Place
     executors: int
+    sandboxes: int
     port: int
     json_logs: bool
     services: Services
@@ -89,7 +90,7 @@ async def start_stack(start: Starting) -> Started:
     if leftovers := await asyncio.to_thread(find_leftovers, start.options.place.path):
         start.output.show_progress(f"  ending what an earlier start left behind: {', '.join(sorted(leftovers))}")
         await asyncio.to_thread(end_leftovers, leftovers)
-    ports = choose_ports(start.options.port, executors=start.options.executors)
+    ports = choose_ports(start.options.port, executors=start.options.executors, sandboxes=start.options.sandboxes)
     start.state.set_urls(url_of(ports.gateway), url_of(ports.dashboard))
     database_url, nats_url = await asyncio.gather(_postgres(start), _nats(start))
     key = await _prepare_database(start, database_url(OWNER).get_secret_value(), gateway_url=url_of(ports.gateway))

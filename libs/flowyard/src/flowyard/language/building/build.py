@@ -61,8 +61,8 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         unresolved_items=edges.unresolved_items,
         names=edges.names,
         outputs={node.id: node.outputs or list(node.set_ or ()) for node in shape.nodes},
-        executes_code=installation.executes_code,
-        code_limits=read_code_limits(document, config),
+        code_bounds=installation.code_bounds,
+        code_limits=read_code_limits(document, config, installation.code_bounds),
     )
     nodes = _read_nodes(shape, context)
     if not _has_too_many(document, nodes):

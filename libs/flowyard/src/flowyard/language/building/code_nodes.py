@@ -11,6 +11,7 @@ from flowyard.language.building.mapped_values import ValueReader
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.prompt_nodes import read_outputs
 from flowyard.language.code import INPUTS, read_code
+from flowyard.language.code_bounds import CodeBounds
 from flowyard.language.nodes import CodeLimits, CodeNode, SetValue
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import ConfigShape, NodeShape
@@ -33,9 +34,9 @@ def read_code_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> Cod
     if not shape.outputs and not context.is_incomplete(path):
         message = f"node '{shape.id}' writes nothing"
         context.document.error("missing-key", path, message, "add 'outputs:' with the fields that it writes", key=True)
-    _check_where(context, (*path, "code"))
     _warn_about_old_limits(context.document, shape.sandbox, (*path, "sandbox"))
     limits = _limits(context.code_limits, shape.sandbox)
+    _check_bounds(context, shape, limits, path)
     code = read_code(text, limits.tier)
     for finding in code.findings:
         context.document.text_problem((*path, "code"), finding)
@@ -48,10 +49,11 @@ def read_code_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> Cod
     )
 
 
-def _check_where(context: NodeContext, path: KeyPath) -> None:
-    if not context.executes_code:
-        hint = "run the document with `flowyard run FILE`"
-        context.document.error("not-supported-yet", path, "servers can't execute code yet", hint, key=True)
+def _check_bounds(context: NodeContext, shape: NodeShape, limits: CodeLimits, path: KeyPath) -> None:
+    """A limit may be the node's own, or that of the whole document."""
+    for key, message in context.code_bounds.refusals(limits):
+        is_own = getattr(shape.sandbox, key, None) is not None
+        context.document.error("code-limit", (*path, "sandbox", key) if is_own else (*path, "code"), message, key=True)
 
 
 def _inputs(context: NodeContext, shape: NodeShape, path: KeyPath, names: frozenset[str]) -> Mapping[str, SetValue]:
@@ -71,11 +73,11 @@ def _inputs(context: NodeContext, shape: NodeShape, path: KeyPath, names: frozen
     return values
 
 
-def read_code_limits(document: SourceDocument, config: ConfigShape | None) -> CodeLimits:
-    """Those of the whole document."""
+def read_code_limits(document: SourceDocument, config: ConfigShape | None, bounds: CodeBounds) -> CodeLimits:
+    """Those of the whole document. What it leaves out is within the bounds."""
     given = config.sandbox if config is not None else None
     _warn_about_old_limits(document, given, ("config", "sandbox"))
-    return _limits(CodeLimits(), given)
+    return _limits(bounds.within(CodeLimits()), given)
 
 
 def _limits(base: CodeLimits, given: SandboxShape | None) -> CodeLimits:

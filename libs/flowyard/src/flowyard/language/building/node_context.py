@@ -10,6 +10,7 @@ from flowyard.language.building.expressions import Scope
 from flowyard.language.building.mapped_values import read_template
 from flowyard.language.building.models import ModelReader
 from flowyard.language.building.tools import ToolReader
+from flowyard.language.code_bounds import CodeBounds
 from flowyard.language.nodes import CodeLimits, Goto, OnError, RetryPolicy
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.document import GotoShape, NodeShape, RetryShape
@@ -25,7 +26,7 @@ class NodeContext:
     """One document. `names`: the id of every node, also of broken nodes; `loops`: the nodes that a loop starts from.
 
     `outputs`: the fields that each node writes; `values`: what is known of the fields' values.
-    `code_limits`: of its code nodes, unless they have their own. `executes_code`: see Installation.
+    `code_limits`: of its code nodes, unless they have their own. `code_bounds`: see Installation.
     `unresolved_items`: the local names of items in maps whose target is unknown.
     """
 
@@ -41,7 +42,7 @@ class NodeContext:
     names: Collection[str]
     outputs: Mapping[str, Sequence[str]]
     code_limits: CodeLimits
-    executes_code: bool
+    code_bounds: CodeBounds
     lines: dict[str, int] = field(default_factory=dict)
     """The line of each id that was read."""
 
