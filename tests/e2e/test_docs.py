@@ -28,7 +28,7 @@ from flowyard.language.reading.on_finish import ReceiverShape
 from flowyard.language.reading.sandbox import SandboxShape
 from flowyard.language.reading.shape import keys_of
 from flowyard.language.reading.triggers import ChatShape, HookLimitsShape, ScheduleShape, TriggerShape, WebhookShape
-from flowyard.language.values.expressions import FUNCTIONS
+from flowyard.language.values.functions import FUNCTIONS
 from flowyard.llm.keys import KEY_VARIABLES
 from support.documents import ROOT, Block, faults_of, whole, yaml_blocks
 

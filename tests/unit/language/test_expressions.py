@@ -32,6 +32,7 @@ TYPES: dict[str, Type] = {
     "profile": ObjectOf({"name": ObjectField(STR), "ages": ObjectField(ListOf(INT))}),
     "free": ANY,
     "maybe": Nullable(STR),
+    "people": ListOf(ObjectOf({"name": ObjectField(STR), "age": ObjectField(INT), "pets": ObjectField(ListOf(STR))})),
 }
 VALUES: dict[str, Any] = {
     "score": 0.9,
@@ -45,6 +46,12 @@ VALUES: dict[str, Any] = {
     "profile": {"name": "Ann", "ages": [7, 8]},
     "free": {"x": [1, "y"]},
     "maybe": None,
+    "people": [
+        {"name": "Ann", "age": 30, "pets": ["cat", "dog"]},
+        {"name": "Bob", "age": 20, "pets": []},
+        {"name": "Ann", "age": 40, "pets": ["dog"]},
+    ],
+    "longest": list(range(20_000)),
 }
 
 
@@ -80,6 +87,30 @@ def holds(text: str) -> bool:
         ("state._loop_iteration_review > 2", False),
         ("score > 0.8\n  and n == 3\n", True),
         ("n > 0 or 1 / 0 > 1", True),
+        ("('many' if n > 2 else 'few') == 'many'", True),
+        ("filter(numbers, item > 1) == [2, 3]", True),
+        ("map(people, upper(item.name)) == ['ANN', 'BOB', 'ANN']", True),
+        ("map(filter(people, item.age > 20), item.age) == [30, 40]", True),
+        ("map(numbers, sum(map(numbers, item))) == [6, 6, 6]", True),
+        ("map(people, len(filter(item.pets, item == 'cat'))) == [1, 0, 0]", True),
+        ("map(sorted(people, -item.age), item.age) == [40, 30, 20]", True),
+        ("sorted(['b', 'a']) == ['a', 'b'] and sorted(numbers, -item) == [3, 2, 1]", True),
+        ("unique([1, 2, 1, 1.0, 2]) == [1, 2] and len(unique([1, true])) == 2", True),
+        ("map(unique(people, item.name), item.age) == [30, 20]", True),
+        ("sum(numbers) == 6 and sum([]) == 0 and sum([0.5, 1]) == 1.5", True),
+        ("min(numbers) == 1 and max(numbers) == 3 and min(n, 2, 9) == 2 and max('a', 'b') == 'b'", True),
+        ("join(tags, ', ') == 'a, b' and join(numbers, '') == '123'", True),
+        ("split('a b  c') == ['a', 'b', 'c'] and split('a,,b', ',') == ['a', '', 'b']", True),
+        ("replace(text, 'l', '-') == 'He--o'", True),
+        ("round(2.5) == 2 and round(score, 0) == 1.0 and round(1234, -2) == 1200", True),
+        ("int('12') == 12 and int(' -3 ') == -3 and int(2.9) == 2 and float('1.5') == 1.5", True),
+        ("str(numbers) == '[1, 2, 3]' and str(maybe) == '' and str(n) == '3'", True),
+        ("json(counts) == '{\"a\":1}' and parse_json('[1, null]')[0] == 1", True),
+        ("default(maybe, 'x') == 'x' and default(free.nobody, 2) == 2 and default(text, 'x') == 'Hello'", True),
+        ("date('2026-03-01T23:30:00-05:00') == '2026-03-02'", True),
+        ("date_add('2026-02-28', '1d') == '2026-03-01' and date_add('2026-03-01', '-1d') == '2026-02-28'", True),
+        ("date_add('2026-01-01T00:00:00Z', '1h30m') == '2026-01-01T01:30:00+00:00'", True),
+        ("date_diff('2026-03-01', '2026-02-27') / 86400 == 2", True),
     ],
 )
 def test_a_condition_is_checked_and_evaluated(text: str, *, truth: bool) -> None:
@@ -112,6 +143,31 @@ def test_a_bool_is_no_number(text: str) -> None:
         ("len(n) > 1", "it has no length"),
         ("lower(n) == 'a'", "not text"),
         ("huge * huge > 1", "too large"),
+        ("sum([huge, 1.5]) > 1", "too large"),
+        ("float(huge) > 1", "too large"),
+        ("min([]) > 1", "an empty list has no minimum"),
+        ("sorted([1, 'a']) == []", "numbers and texts have no order"),
+        ("sorted([[1], [2]]) == []", "only numbers or only texts"),
+        ("sum(tags) > 1", "a list of numbers"),
+        ("filter(numbers, item) == []", "item is int, not true or false"),
+        ("map(n, item) == []", "n is int, not a list"),
+        ("int('1.5') == 1", "'1.5' is no whole number"),
+        ("int('1_0') == 1", "is no whole number"),
+        ("float('nan') == 1", "is no number"),
+        ("float('1e999') == 1", "is no number"),
+        ("round(score, 99) == 1", "from -15 to 15"),
+        ("split(text, '') == []", "is empty"),
+        ("replace(text, '', 'x') == ''", "is empty"),
+        ("parse_json('{') == 1", "is no JSON"),
+        ("parse_json('NaN') == 1", "NaN is no JSON"),
+        ("default(n + text, 1) == 1", "not a number"),
+        ("date('2026-02-30') == ''", "no date or datetime"),
+        ("date_add('2026-01-01', '1h') == ''", "only whole days"),
+        ("date_add('9999-12-31', '9d') == ''", "no such date"),
+        ("date_add('2026-01-01', 'soon') == ''", "isn't a time"),
+        ("date_diff('2026-01-01', '2026-01-01T00:00:00Z') > 1", "have no difference"),
+        ("len(map(longest, len(map(longest, item)))) > 1", "are evaluated for elements"),
+        ("len(join(map(longest, join(map(tags, text), text)), text)) > 1", "are evaluated for elements"),
     ],
 )
 def test_an_error_while_evaluating_says_what_was_wrong(text: str, message: str) -> None:
@@ -149,7 +205,22 @@ def test_an_error_while_evaluating_says_what_was_wrong(text: str, message: str) 
         ("text.lower() == 'a'", "unknown-function", 0, "write lower(text)"),
         ("(lambda: n)() > 1", "unknown-function", 0, ""),
         ("[x for x in tags] == tags", "expression-not-allowed", 0, ""),
-        ("(n if ok else 1) > 1", "expression-not-allowed", 1, ""),
+        ("(n if n else 1) > 1", "expression-type", 6, "n != 0"),
+        ("filter(n, true) == tags", "expression-type", 7, ""),
+        ("filter(tags, item) == tags", "expression-type", 13, "item != ''"),
+        ("len(map(people, item.nme)) > 1", "unknown-field", 16, "did you mean 'name'?"),
+        ("sorted(people) == people and sorted(people, item) == people", "expression-type", 44, ""),
+        ("item == 1", "unknown-field", 0, ""),
+        ("map(numbers, item) == numbers and item > 1", "unknown-field", 34, ""),
+        ("sum(tags) > 1", "expression-type", 4, ""),
+        ("max(n, text) > 1", "expression-type", 4, ""),
+        ("max(ok) == true", "expression-type", 4, ""),
+        ("join(text, ', ') == ''", "expression-type", 5, ""),
+        ("replace(text, 1, '') == ''", "expression-type", 14, ""),
+        ("replace(text, 'a') == ''", "expression-type", 0, ""),
+        ("round(text) == 1", "expression-type", 6, ""),
+        ("int(ok) == 1", "expression-type", 4, ""),
+        ("date_diff(n, '2026-01-01') > 1", "expression-type", 10, ""),
         ("(x := n) > 1", "expression-not-allowed", 1, ""),
         ("{'a': 1} == counts", "expression-not-allowed", 0, ""),
         ("f'{n}' == 'a'", "expression-not-allowed", 0, ""),
@@ -210,3 +281,16 @@ def test_the_names_of_an_expression_are_the_fields_it_reads() -> None:
 def test_an_unchecked_call_is_an_evaluation_error() -> None:
     with pytest.raises(EvaluationError, match="can't be evaluated"):
         holds("len() > 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("map(people, item.age + n) == numbers", {"people", "n", "numbers"}),
+        ("filter(item, item > state.item) == numbers", {"item", "numbers"}),
+        ("map(people, len(filter(item.pets, item == text))) == numbers", {"people", "text", "numbers"}),
+        ("text if ok else default(maybe, n)", {"text", "ok", "maybe", "n"}),
+    ],
+)
+def test_an_element_is_no_field(text: str, names: set[str]) -> None:
+    assert parse_expression(text).names == names

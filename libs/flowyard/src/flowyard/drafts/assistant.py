@@ -15,7 +15,7 @@ from flowyard.drafts.keys import described_keys
 from flowyard.language.installation import Installation
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.reading.document import UNSUPPORTED, document_schema
-from flowyard.language.values.expressions import FUNCTIONS
+from flowyard.language.values.functions import FUNCTIONS
 
 NAME: Final = "assistant"
 LONGEST_REPLY: Final = 16_000

@@ -12,7 +12,7 @@ from typing import Any
 from flowyard.graph.compile import Compiled, compile_workflow
 from flowyard.graph.run import run_workflow
 from flowyard.language.tools import ToolFacts
-from flowyard.language.values.expressions import equal
+from flowyard.language.values.expression_values import equal
 from flowyard.language.workflow import Case, Workflow
 from flowyard.llm.calls import REPLY_LIMIT
 from flowyard.llm.scripted import ScriptedModel

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 
-from flowyard.language.values.expressions import Expression, field_name
+from flowyard.language.values.expression_names import field_name
+from flowyard.language.values.expressions import Expression
 from flowyard.language.values.types import Choice, Type, core
 
 

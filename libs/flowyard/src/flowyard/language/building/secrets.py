@@ -8,7 +8,8 @@ from flowyard.language.nodes import Node
 from flowyard.language.problems import KeyPath
 from flowyard.language.reading.document import DocumentShape, FieldShape
 from flowyard.language.reading.source_document import SourceDocument
-from flowyard.language.values.expressions import Expression, field_references
+from flowyard.language.values.expression_names import field_references
+from flowyard.language.values.expressions import Expression
 from flowyard.language.values.references import Finding
 from flowyard.language.values.templates import Template
 from flowyard.language.values.types import STR, Limited, Type, core, describe

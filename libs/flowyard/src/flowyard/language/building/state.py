@@ -14,7 +14,7 @@ from flowyard.language.reading.document import DocumentShape, FieldShape
 from flowyard.language.reading.source import ScalarNode
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.conform import conform
-from flowyard.language.values.expressions import CONSTANTS, LOOP_PREFIX
+from flowyard.language.values.expression_names import CONSTANTS, LOOP_PREFIX
 from flowyard.language.values.references import Finding
 from flowyard.language.values.types import (
     ANY,

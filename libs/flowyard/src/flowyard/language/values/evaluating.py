@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flowyard.language.values.expressions import Expression, Iterations
+from flowyard.language.values.expression_values import Iterations
+from flowyard.language.values.expressions import Expression
 from flowyard.language.values.templates import Lookup, Template
 
 

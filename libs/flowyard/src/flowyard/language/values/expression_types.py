@@ -9,7 +9,10 @@ from typing import Final
 
 from flowyard.language.problems import did_you_mean, suggest
 from flowyard.language.values.conform import conform
-from flowyard.language.values.expressions import CONSTANTS, FUNCTIONS, Expression, field_name, loop_name
+from flowyard.language.values.expression_names import CONSTANTS, field_name, is_item, loop_name
+from flowyard.language.values.expressions import Expression
+from flowyard.language.values.function_types import element_of, joined, result_type
+from flowyard.language.values.functions import FUNCTIONS, Function
 from flowyard.language.values.references import Finding, step_type
 from flowyard.language.values.types import (
     ANY,
@@ -35,7 +38,7 @@ NULL: Final = Nullable(ANY)
 _CONSTANT_TYPES: Final[Mapping[type, Type]] = {bool: BOOL, type(None): NULL, int: INT, float: FLOAT, str: STR}
 _EQUALITY: Final = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 _ORDER: Final = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-_ALLOWED: Final = "only comparisons, and/or/not, arithmetic, indexing and the functions of the language are allowed"
+_ALLOWED: Final = "only comparisons, and/or/not, if/else, arithmetic, indexing and functions are allowed"
 
 
 def check_expression(expression: Expression, types: Mapping[str, Type], loops: Collection[str]) -> list[Finding]:
@@ -58,6 +61,8 @@ class _Checker:
     types: Mapping[str, Type]
     loops: Collection[str]
     findings: list[Finding] = field(default_factory=list)
+    items: list[Type] = field(default_factory=list)
+    """The types of the elements for which a part is evaluated, the innermost last."""
 
     def report(
         self, node: ast.expr, message: str, suggestion: str | None = None, *, code: str = "expression-type"
@@ -82,6 +87,8 @@ class _Checker:
         return without_null(kind)
 
     def infer(self, node: ast.expr) -> Type:
+        if self.items and is_item(node):
+            return self.items[-1]
         loop = loop_name(node)
         if loop is not None:
             return self.loop(node, loop)
@@ -114,6 +121,9 @@ class _Checker:
                 return self.arithmetic(node)
             case ast.Compare(left, operators, rights):
                 return self.compare(left, operators, rights)
+            case ast.IfExp(condition, then, otherwise):
+                self.condition(condition)
+                return joined(self.infer(then), self.infer(otherwise))
             case ast.Call():
                 return self.call(node)
             case ast.Set([inner]):
@@ -256,28 +266,57 @@ class _Checker:
         if name not in FUNCTIONS:
             hint = suggest(name, FUNCTIONS, "functions")
             return self.report(node, f"no function '{name}'", hint, code="unknown-function")
-        if len(node.args) != FUNCTIONS[name] or node.keywords:
-            return self.report(node, f"{name} takes {FUNCTIONS[name]} argument{'s' if FUNCTIONS[name] > 1 else ''}")
+        function = FUNCTIONS[name]
+        if not function.least <= len(node.args) <= function.most or node.keywords:
+            return self.report(node, f"{name} takes {_counted(function)}")
+        if name == "iterations":
+            return self.report(node, "iterations takes the name of a node in quotes", "write iterations('node')")
+        if name == "default":
+            # What isn't there is what it is for: null is a value like any other.
+            return joined(without_null(self.infer(node.args[0])), self.infer(node.args[1]))
+        if function.each:
+            return self.repeated(node, name)
         return self.function(node, name, [self.argument(name, i, arg) for i, arg in enumerate(node.args)])
 
     def argument(self, function: str, number: int, node: ast.expr) -> Type:
-        is_searched = function == "contains" and number == 1
-        return without_null(self.infer(node)) if is_searched else self.operand(node)
+        is_any = (function == "contains" and number == 1) or function in ("str", "json")
+        return without_null(self.infer(node)) if is_any else self.operand(node)
 
     def function(self, node: ast.Call, name: str, kinds: list[Type]) -> Type:
-        if name == "iterations":
-            return self.report(node, "iterations takes the name of a node in quotes", "write iterations('node')")
-        if name == "len":
-            if not (kinds[0] == ANY or is_text(kinds[0]) or isinstance(kinds[0], (ListOf, DictOf, ObjectOf))):
-                self.report(node.args[0], f"{describe(kinds[0])} has no length")
-            return INT
         if name == "contains":
             self.membership(node.args[1], kinds[1], node.args[0], kinds[0])
             return BOOL
-        for arg, kind in zip(node.args, kinds, strict=True):
-            if not accepts(STR, kind):
-                self.report(arg, f"{name} works on text, not on {describe(kind)}")
-        return STR if name in ("lower", "upper") else BOOL
+
+        def report(number: int, fault: str) -> None:
+            self.report(node.args[number], fault)
+
+        return result_type(name, kinds, report)
+
+    def repeated(self, node: ast.Call, name: str) -> Type:
+        """A call whose second argument is evaluated for each element of the first."""
+        kind = self.operand(node.args[0])
+        element = element_of(kind)
+        if element is None:
+            return self.report(node.args[0], f"{name} takes a list, not {describe(kind)}")
+        if len(node.args) == 1:
+            return kind
+        self.items.append(element)
+        each = node.args[1]
+        made: Type = BOOL
+        if name == "filter":
+            self.condition(each)
+        else:
+            made = self.infer(each)
+        self.items.pop()
+        if name == "sorted" and not (accepts(FLOAT, made) or is_text(made)):
+            self.report(each, f"{describe(made)} has no order")
+        return ListOf(made) if name == "map" else kind
+
+
+def _counted(function: Function) -> str:
+    if function.least == function.most:
+        return f"{function.least} argument{'s' if function.least > 1 else ''}"
+    return f"{function.least} to {function.most} arguments"
 
 
 def _shown(node: ast.expr) -> str:

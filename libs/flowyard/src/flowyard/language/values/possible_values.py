@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final, Literal, TypeAlias
 
-from flowyard.language.values.expressions import CONSTANTS, Expression, field_name
+from flowyard.language.values.expression_names import CONSTANTS, field_name, repeated_argument
+from flowyard.language.values.expressions import Expression
 from flowyard.language.values.references import Finding
 from flowyard.language.values.types import INT, Choice, Limited, ListOf, Nullable, ObjectOf, Type
 
@@ -70,7 +71,7 @@ def possible_of(kind: Type, *, null: Literal["never", "maybe"] = "maybe") -> Pos
 
 def constant_conditions(expression: Expression, fields: Mapping[str, Possible]) -> Iterator[Finding]:
     """A warning for each comparison whose result is known."""
-    for node in ast.walk(expression.tree):
+    for node in _outside_of_repeated(expression.tree):
         match node:
             case ast.Compare(left, operators, rights):
                 for operator, right in zip(operators, rights, strict=True):
@@ -81,6 +82,16 @@ def constant_conditions(expression: Expression, fields: Mapping[str, Possible]) 
             case ast.Call(ast.Name("contains" | "startswith" | "endswith" as name), [whole, part], []):
                 sides = (_possible(whole, fields), _possible(part, fields))
                 yield from _finding(node, _TEXT_TESTS[name](*sides), sides, node.col_offset)
+
+
+def _outside_of_repeated(tree: ast.expr) -> Iterator[ast.AST]:
+    """The parts that are evaluated once. Elsewhere a name may be that of an element, of which nothing is known."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        each = repeated_argument(node) if isinstance(node, ast.Call) else None
+        pending.extend(child for child in ast.iter_child_nodes(node) if child is not each)
 
 
 def _finding(node: ast.expr, truth: Truth, sides: tuple[Possible, Possible], offset: int) -> Iterator[Finding]:
