@@ -70,6 +70,24 @@ async def test_no_node_leaves_the_folder(attempts: Attempts, tmp_path: Path) -> 
         assert not (inside / "new").exists()
 
 
+async def test_nodes_pass_rows_from_one_file_to_another(attempts: Attempts, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("name;zip\nAda;01234\n")
+    text = document(
+        "",
+        fields="people: dict\nwritten: dict",
+        nodes="""\
+- {id: read, tool: csv.read, with: {path: out/people.csv}, outputs: [people]}
+- id: write
+  tool: {csv.write: {allow: ['out/*']}}
+  with: {path: out/copy.csv, rows: '{people.rows}'}
+  outputs: [written]
+""",
+    )
+    run = await ran(attempts, text, tmp_path)
+    assert run.error is None
+    assert (tmp_path / "copy.csv").read_text() == "name,zip\nAda,01234\n"
+
+
 async def test_a_model_works_on_files_and_learns_what_it_may_not_do(attempts: Attempts, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("Total: 12\n")
     seen = list[str]()
