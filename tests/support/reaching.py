@@ -32,7 +32,7 @@ async def called(
 ) -> ToolResult:
     """`allow`, `deny`: as in a document; `addresses`: those that may be reached although they aren't public."""
     async with open_outbound({}, addresses, lookup=lookup) as http:
-        tool = ToolRegistry(built_in(replace(services, http=http))).get(name)
+        tool = ToolRegistry(built_in(replace(services, http=http, trusted_http=http))).get(name)
         assert tool is not None
         return await call_tool(tool, ToolUse(name, allow, deny), arguments, CONTEXT, NO_RULES)
 

@@ -6,14 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from flowyard.outbound.allowlist import PUBLIC_ONLY, Allowlist
 from flowyard.outbound.client import open_outbound
+from flowyard.runs.events import StepId
 from flowyard.runs.run import Run
 from flowyard.tools.registry import ToolRegistry, built_in
-from flowyard.tools.services import NO_SERVICES, ToolServices
+from flowyard.tools.services import NO_SERVICES, MailService, SearchService, SlackService, ToolServices
 from support.attempts import Attempts, MiniExecutor, WireModel
 from support.outside import outside, redirect
 from support.reaching import LOOPBACK, answering
+from support.smtp_server import mail_server
+from support.stored import Stored
 from support.wire.behaviour import Behaviour, Text
 from support.wire.server import Request
 from support.workflows import document
@@ -24,7 +29,9 @@ async def reaching(
     executor: MiniExecutor, services: ToolServices = NO_SERVICES, addresses: Allowlist = LOOPBACK
 ) -> AsyncIterator[MiniExecutor]:
     async with open_outbound({}, addresses) as http:
-        executor.parts = replace(executor.parts, tools=ToolRegistry(built_in(replace(services, http=http))))
+        executor.parts = replace(
+            executor.parts, tools=ToolRegistry(built_in(replace(services, http=http, trusted_http=http)))
+        )
         yield executor
 
 
@@ -36,9 +43,11 @@ def node(tool: str, arguments: str, *, allow: str = "*") -> str:
     )
 
 
-async def ran(attempts: Attempts, text: str, addresses: Allowlist = LOOPBACK) -> Run:
+async def ran(
+    attempts: Attempts, text: str, addresses: Allowlist = LOOPBACK, services: ToolServices = NO_SERVICES
+) -> Run:
     await attempts.submit(text)
-    async with reaching(attempts.executor(), addresses=addresses) as executor:
+    async with reaching(attempts.executor(), services, addresses) as executor:
         run = await executor.run()
     assert run is not None
     return run
@@ -91,3 +100,36 @@ async def test_a_model_gets_what_was_answered_and_what_was_denied(attempts: Atte
         assert (run.outputs, len(server.heads)) == ({"answer": "done"}, 1)
     assert '"rain": true' in seen[0]
     assert all("not permitted" in each for each in seen[1:])
+
+
+SECRET = "word-that-nobody-may-see"
+CALLS = {
+    "web.search": "query: rain",
+    "slack.post": "text: rain, channel: C1",
+    "email.send": "to: ada@example.com, subject: Rain, text: It rains.",
+    "sql.query": "source: shop, sql: SELECT 1",
+}
+
+
+@pytest.mark.parametrize("tool", CALLS)
+async def test_no_secret_of_a_service_gets_into_the_record_of_a_run_or_into_logs(
+    tool: str, attempts: Attempts, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All services refuse, and repeat the secrets that they were given."""
+    caplog.set_level("DEBUG")
+    async with outside(answering(SECRET, status=401)) as web, mail_server(refused={"mail": f"550 {SECRET}"}) as mail:
+        base = f"http://127.0.0.1:{web.port}"
+        services = ToolServices(
+            search=SearchService(provider="tavily", url=base, key=SECRET),
+            slack=SlackService(token=SECRET, base=base),
+            mail=MailService(
+                host="127.0.0.1", port=mail.port, security="none", sender="a@example.com", user="a", password=SECRET
+            ),
+            sql={"shop": f"postgresql://a:{SECRET}@127.0.0.1:{web.port}/shop"},
+        )
+        run = await ran(attempts, node(tool, CALLS[tool]), services=services)
+    assert run.error is not None
+    assert run.error.code == "tool_error"
+    parts = await stored.history.parts(run.id, StepId("find", 1))
+    assert SECRET not in "\n".join(map(str, (run, await stored.entries(run.id), parts, caplog.text)))
+    assert len(web.heads) + len(mail.mails) + web.connections + len(mail.commands) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,8 +13,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
-from flowyard.outbound.allowlist import PUBLIC_ONLY, OutboundAllow
-from flowyard.settings import Settings
+from flowyard.service.reaching_settings import ReachingSettings, named_addresses, reaching_services
 from flowyard.threads import in_daemon_thread
 from flowyard.tools.folders import NO_FOLDERS, Folders, read_folders
 from flowyard.tools.registry import ToolRegistry, built_in
@@ -31,8 +31,9 @@ def _folder(text: str) -> str:
     return text
 
 
-class ToolSettings(Settings):
-    outbound_allow: OutboundAllow = PUBLIC_ONLY
+class ToolSettings(ReachingSettings):
+    """Of each group of tools, the settings are a class of their own."""
+
     tool_folders: Annotated[Folders, NoDecode, PlainValidator(read_folders)] = Field(
         NO_FOLDERS,
         description="Folders whose files tools may read, and write if it says so: docs=/srv/docs, out=/srv/out:write",
@@ -48,9 +49,16 @@ async def open_tools(settings: ToolSettings, environ: Mapping[str, str]) -> Asyn
     # Inline: commands that only read the settings need no client.
     from flowyard.outbound.client import open_outbound  # noqa: PLC0415
 
-    async with open_outbound(environ, settings.outbound_allow) as http:
+    certificates = await asyncio.to_thread(ssl.create_default_context)
+    async with (
+        open_outbound(environ, settings.outbound_allow, certificates=certificates) as http,
+        open_outbound(environ, named_addresses(settings), certificates=certificates) as trusted_http,
+    ):
+        services = ToolServices(
+            http=http, trusted_http=trusted_http, folders=settings.tool_folders, **reaching_services(settings)
+        )
         sources = [await _own_tools(Path(settings.tools))] if settings.tools else []
-        yield ToolRegistry(built_in(ToolServices(http=http, folders=settings.tool_folders)), sources)
+        yield ToolRegistry(built_in(services), sources)
 
 
 async def _own_tools(folder: Path) -> ToolSource:

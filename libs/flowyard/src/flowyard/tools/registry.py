@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from flowyard.language.tools import ToolFacts, name_fault, wire_name
-from flowyard.tools import http_request
+from flowyard.tools import email_send, http_request, slack_post, sql_query, web_search
 from flowyard.tools.files import file_tools
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
@@ -24,15 +24,19 @@ log = logging.getLogger(__name__)
 def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
     """The tools that need nothing, and those that are made from what an installation gives them."""
     return (
+        email_send.tool(services),
         *file_tools(services),
         http_request.get_tool(services),
         http_request.request_tool(services),
         JSON_QUERY,
         MATH_EVAL,
+        slack_post.tool(services),
+        sql_query.tool(services),
         TEMPLATE_RENDER,
         TEXT_REGEX,
         TEXT_SPLIT,
         TIME_NOW,
+        web_search.tool(services),
     )
 
 

@@ -89,3 +89,10 @@ def text_of(answer: OutboundAnswer) -> str:
 def storable(text: str) -> str:
     """Without U+0000 and halves of surrogate pairs, which no database takes."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def without(text: str, *secrets: str) -> str:
+    """The text without secrets that the other side may have repeated."""
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    return text

@@ -2,23 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from flowyard.chats import slack
 from flowyard.tools.folders import NO_FOLDERS, Folders
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from flowyard.outbound.client import OutboundClient
+
+
+SearchProvider: TypeAlias = Literal["searxng", "brave", "serper", "tavily"]
+MailSecurity: TypeAlias = Literal["tls", "starttls", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchService:
+    """`url`: empty for the usual address of the provider."""
+
+    provider: SearchProvider
+    url: str = ""
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackService:
+    """`webhook`: a URL that is a secret itself. `base`: the address of Slack's API."""
+
+    token: str = field(default="", repr=False)
+    webhook: str = field(default="", repr=False)
+    base: str = slack.BASE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailService:
+    """A server of SMTP. `certificates`: whom to trust; None: whom this machine trusts."""
+
+    host: str
+    port: int
+    security: MailSecurity
+    sender: str
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    certificates: SSLContext | None = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return self.password, self.user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolServices:
     """What is None or empty isn't set up: a tool that needs it fails when it is called, and names the setting.
 
-    `http`: for requests to addresses that documents and models choose. `folders`: in which files are read and written.
+    `http`: for requests to addresses that documents and models choose; `trusted_http`: to those that settings name.
+    `sql`: addresses of databases, with their secrets, by name. `folders`: in which files are read and written.
     """
 
     http: OutboundClient | None = None
+    trusted_http: OutboundClient | None = None
+    search: SearchService | None = None
+    slack: SlackService | None = None
+    mail: MailService | None = None
+    sql: Mapping[str, str] = field(default_factory=dict, repr=False)
     folders: Folders = NO_FOLDERS
 
 
