@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from flowyard.language.installation import Installation
 from flowyard.language.load import load_text
 from flowyard.language.nodes import PromptNode, ToolNode
+from flowyard.language.older_tools import INSTEAD, OLDER_NAMES
 from flowyard.language.tools import ToolFacts, ToolRules, ToolUse, read_rules
+from flowyard.tools.registry import ToolRegistry
 from support.workflows import document
 
 SCHEMA = {
@@ -75,6 +79,39 @@ def test_a_tool_node_has_arguments_and_outputs() -> None:
     assert node.tool == ToolUse("http.get", ("*",))
     assert node.names_read == {"name"}
     assert [output.field for output in node.outputs] == ["page"]
+
+
+FILES_READ = ToolFacts(name="files.read", description="", parameters=SCHEMA, guarded="url")
+
+
+def read_with(tools: Mapping[str, ToolFacts], text: str) -> tuple[Sequence[str], list[str]]:
+    """The names of the tools of its node, and its problems."""
+    loaded = load_text(text, "t.yaml", Installation(tools=tools))
+    node = loaded.workflow.nodes["ask"] if loaded.workflow is not None else None
+    names = [use.name for use in node.tools] if isinstance(node, PromptNode) else []
+    return names, [problem.render("t.yaml") for problem in loaded.problems]
+
+
+def test_an_older_name_is_read_as_the_tool_that_does_the_same() -> None:
+    tools = {**TOOLS, "files.read": FILES_READ}
+    note = "t.yaml:9:13: warning: 'file_read' is read as 'files.read': write that [older-tool-name]"
+    assert read_with(tools, prompt_with("tools: [file_read]")) == (["files.read"], [note])
+    names, [problem] = read_with(tools, prompt_with("tools: [{file_read: {allow: 'docs/*'}}]"))
+    assert (names, "9:14: warning" in problem) == (["files.read"], True)
+    own = replace(FILES_READ, name="file_read")
+    assert read_with({**tools, "file_read": own}, prompt_with("tools: [file_read]")) == (["file_read"], [])
+    assert "no tool 'file_read'" in read_with(TOOLS, prompt_with("tools: [file_read]"))[1][0]
+
+
+@pytest.mark.parametrize("name", INSTEAD)
+def test_what_no_tool_does_is_said_with_what_to_use_instead(name: str) -> None:
+    assert problems_of(prompt_with(f"tools: [{name}]")) == [
+        f"t.yaml:9:13: no tool '{name}' ({INSTEAD[name]}) [unknown-tool]"
+    ]
+
+
+def test_each_older_name_is_that_of_a_tool() -> None:
+    assert set(OLDER_NAMES.values()) <= {tool.name for tool in ToolRegistry()}
 
 
 @pytest.mark.parametrize(

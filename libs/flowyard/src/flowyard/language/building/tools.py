@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowyard.language.installation import Installation
+from flowyard.language.older_tools import INSTEAD, OLDER_NAMES
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.reading.tools import ToolPermissionShape
@@ -36,14 +37,22 @@ class ToolReader:
 
     def read(self, given: str | Mapping[str, ToolPermissionShape], path: KeyPath) -> ToolUse:
         if isinstance(given, str):
-            use = ToolUse(given)
+            use = ToolUse(self._name(given, path, key=False))
         else:
             [(name, permission)] = given.items()
             path = (*path, name)
             allow = tuple(permission.allow) if permission.allow is not None else None
-            use = ToolUse(name, allow, tuple(permission.deny or ()))
+            use = ToolUse(self._name(name, path, key=True), allow, tuple(permission.deny or ()))
         self._check(use, path, key=not isinstance(given, str))
         return use
+
+    def _name(self, name: str, path: KeyPath, *, key: bool) -> str:
+        """The name of the tool that does what one with an older name did."""
+        tools, newer = self.installation.tools, OLDER_NAMES.get(name)
+        if newer is None or (tools is not None and (name in tools or newer not in tools)):
+            return name
+        self.document.warn("older-tool-name", path, f"'{name}' is read as '{newer}': write that", key=key)
+        return newer
 
     def _check(self, use: ToolUse, path: KeyPath, *, key: bool) -> None:
         """`key`: the name is the last key of the path, and not the value there."""
@@ -51,7 +60,8 @@ class ToolReader:
         if tools is None:
             return
         if name not in tools:
-            self.document.error("unknown-tool", path, f"no tool '{name}'", suggest(name, tools, "tools"), key=key)
+            hint = INSTEAD.get(name) or suggest(name, tools, "tools")
+            self.document.error("unknown-tool", path, f"no tool '{name}'", hint, key=key)
             return
         facts, answer = tools[name], self.installation.tool_rules.answer(name)
         if answer == "deny":
