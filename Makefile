@@ -23,6 +23,8 @@ N ?=
 # share what takes long to start (tests/support/spreading.py). Slow files come first.
 SPREAD := --dist loadfile --no-loadscope-reorder
 SIDE_BY_SIDE := --numprocesses 4 $(SPREAD)
+# The others are for test-long, and for targets of their own.
+OF_EACH_CHANGE := not rare and not long
 ON_EACH_CORE := --numprocesses logical $(SPREAD)
 
 VENV := .venv
@@ -38,6 +40,7 @@ MCP_SUITE := $(VENV)/.done-mcp-suite
 MCP_SERVERS := $(VENV)/.done-mcp-servers
 API_LINTERS := $(VENV)/.done-api-linters
 PAGE_LINTERS := $(VENV)/.done-page-linters
+FOR_TESTS := $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(MCP_SERVERS) $(PAGE_LINTERS)
 # What Flowyard is compared with is kept outside of this checkout, with nothing of it in .venv.
 PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowyard/bench-peers
 SERVICES := registry executor gateway dashboard sandbox embedded cli
@@ -99,7 +102,7 @@ export DEMO
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test test-fast test-plans mutate check fmt-check lint lint-api types boundaries format bench bench-peers bench-models bench-hooks bench-chat
+.PHONY: help setup demo test test-fast test-long test-plans mutate check fmt-check lint lint-api types boundaries format bench bench-peers bench-models bench-hooks bench-chat
 .PHONY: histories sizes lock clean chaos chaos-long soak images up down logs scale test-compose test-alerts
 
 help: ## Print this list.
@@ -111,22 +114,25 @@ setup: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(M
 demo: $(PRODUCT) $(MODEL) $(CODE_PYTHON) $(ASSETS) ## Start the stack and run a workflow on it, offline and without an API key (KEEP=1 leaves it running).
 	@exec env KEEP='$(KEEP)' PATH='$(CURDIR)/$(BIN)':"$$PATH" sh -c "$$DEMO"
 
-test: $(TOOLS) $(MODEL) $(CODE_PYTHON) $(ASSETS) $(SIGNERS) $(CHAT_CLIENTS) $(MCP_SUITE) $(MCP_SERVERS) $(PAGE_LINTERS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
-	@$(BIN)/pytest -m 'not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
+test: $(FOR_TESTS) ## Run all tests that need no Docker (TESTS="..." goes to pytest).
+	@$(BIN)/pytest -m '$(OF_EACH_CHANGE)' $(or $(TESTS),$(SIDE_BY_SIDE))
+
+test-long: $(FOR_TESTS) ## Run the tests that `make test` leaves out because each needs seconds to minutes of CPU time.
+	@$(BIN)/pytest -m 'long and not rare' $(or $(TESTS),$(SIDE_BY_SIDE))
 
 test-plans: $(TOOLS) ## Look at how Postgres executes what is sent often, with a million runs stored (about a minute).
 	@$(BIN)/pytest tests/integration/storage/test_plans.py -m rare $(TESTS)
 
 test-fast: $(TOOLS) ## Run the unit tests that start no process: well under a minute (TESTS="..." goes to pytest).
-	@$(BIN)/pytest tests/unit -m 'not slow and not local_model' $(or $(TESTS),$(ON_EACH_CORE))
+	@$(BIN)/pytest tests/unit -m 'not slow and not local_model and not long' $(or $(TESTS),$(ON_EACH_CORE))
 
 mutate: $(TOOLS) $(ASSETS) ## Break the code on purpose, in a copy, and print what no test notices (an hour or more; MUTATE=--resume, MUTATE="--only lease-").
 	@$(BIN)/python benchmarks/mutate.py $(MUTATE)
 
 test-compose: $(TOOLS) $(ASSETS) ## Tell the stories on Docker Compose, and test storage and bus on the images that users get.
 	@failed=0; \
-	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/e2e/test_*_page.py tests/compose --system=compose -m 'not rare' $(TESTS) || failed=1; \
-	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images -m 'not rare' --numprocesses 2 $(SPREAD) $(TESTS) || failed=1; \
+	$(BIN)/pytest tests/e2e/stories tests/e2e/test_openapi.py tests/e2e/test_*_page.py tests/compose --system=compose -m '$(OF_EACH_CHANGE)' $(TESTS) || failed=1; \
+	$(BIN)/pytest tests/integration/bus tests/integration/storage --servers=images -m '$(OF_EACH_CHANGE)' --numprocesses 2 $(SPREAD) $(TESTS) || failed=1; \
 	exit $$failed
 
 test-alerts: $(TOOLS) $(ASSETS) ## Stop each part of the stack in containers, and look which alerts ring (about 20 minutes).
