@@ -24,6 +24,8 @@ EACH_PARTY = pytest.mark.parametrize("name", PARTIES)
 UNSIGNED = {"idempotency-key", "x-github-delivery", "content-type", "webhook-id"}
 ACCEPTED = {"slack": (200, b""), "twilio": (200, b"<Response/>"), "discord": (200, b'{"type": 5}')}
 PLAIN = "generic"
+MORE_THAN_CONNECTIONS = 25
+"""The gateway has 20 to Postgres, where copies meet. Senders differ only in the id of what they send."""
 OPEN = HEAD + "  open:\n    webhook: {path: open, auth: none}\n    inputs: {topic: '{payload.a}'}\n"
 
 
@@ -91,13 +93,13 @@ async def test_an_old_request_is_refused_although_its_sender_has_signed_it(
 
 
 @EACH_PARTY
-async def test_200_copies_at_once_make_one_run(client: httpx.AsyncClient, database: Database, name: str) -> None:
-    request = signed(name, at(client, name))
-    responses = await asyncio.gather(*(send(client, request) for _ in range(200)))
+async def test_copies_at_once_make_one_run(client: httpx.AsyncClient, database: Database, name: str) -> None:
+    request, copies = signed(name, at(client, name)), 200 if name == PLAIN else MORE_THAN_CONNECTIONS
+    responses = await asyncio.gather(*(send(client, request) for _ in range(copies)))
     assert {response.status_code for response in responses} <= {200, 202}
     assert await runs_of(database) == 1
     stored = await deliveries(database)
-    assert sorted(each["outcome"] for each in stored) == ["repeated"] * 199 + ["started"]
+    assert sorted(each["outcome"] for each in stored) == ["repeated"] * (copies - 1) + ["started"]
     assert len({each["run_id"] for each in stored}) == 1
     if name not in ACCEPTED:
         assert sum(response.status_code == 202 for response in responses) == 1
