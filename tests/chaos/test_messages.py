@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +18,9 @@ from flowyard.storage.schema import migrate
 from flowyard_embedded.servers.nats import NatsServer, start_nats
 from flowyard_embedded.servers.nats_config import Subjects
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
-from support.processes import ServiceProcess, service_process
+from support.cli import clean_environment
+from support.executors import ExecutorProcess
+from support.forks import Order, start
 from support.queued import apply
 from support.waiting import eventually
 
@@ -46,25 +46,22 @@ class Stack:
     postgres: PostgresServer
     nats: NatsServer
     database: Database
-    opened: AsyncExitStack
-    registries: list[ServiceProcess] = field(default_factory=list)
+    registries: list[ExecutorProcess] = field(default_factory=list)
+    listeners: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def kill(self, registry: ServiceProcess) -> None:
-        process = registry.running.process
-        assert isinstance(process, Process)
-        process.kill()
-
-    async def add_registry(self) -> ServiceProcess:
+    async def add_registry(self) -> ExecutorProcess:
         """With the permissions that it has in a stack, and no others."""
-        process = await self.opened.enter_async_context(
-            service_process(
-                "registry",
-                database_url=self.postgres.url.get_secret_value(),
-                nats_url=self.nats.url("registry").get_secret_value(),
-            )
-        )
-        self.registries.append(process)
-        return process
+        settings = {
+            "FLOWYARD_DATABASE_URL": self.postgres.url.get_secret_value(),
+            "FLOWYARD_NATS_URL": self.nats.url("registry").get_secret_value(),
+            "FLOWYARD_PORT": "0",
+        }
+        process = await start("registry", Order([], clean_environment() | settings, str(Path.cwd())), merged=True)
+        registry = ExecutorProcess(f"registry-{len(self.registries)}", process)
+        self.registries.append(registry)
+        self.listeners.append(asyncio.create_task(registry.listen()))
+        await registry.logged("listening", within_s=40)
+        return registry
 
     def restart_postgres(self) -> None:
         self.postgres.process.kill()
@@ -111,14 +108,13 @@ async def stack(server_home: Path) -> AsyncIterator[Stack]:
     url = postgres.url.get_secret_value()
     await migrate(url)
     async with open_database(url, service="test") as database:
-        async with AsyncExitStack() as opened:
-            stack = Stack(server_home, postgres, nats, database, opened)
-            try:
-                yield stack
-            finally:
-                for registry in stack.registries:
-                    if registry.running.process.returncode is None:
-                        stack.kill(registry)
+        stack = Stack(server_home, postgres, nats, database)
+        try:
+            yield stack
+        finally:
+            for registry in stack.registries:
+                await registry.kill()
+            await asyncio.gather(*stack.listeners)
         stack.nats.process.stop()
         stack.postgres.process.stop()
 
@@ -140,13 +136,13 @@ async def test_each_message_that_the_stream_has_taken_starts_one_run_whatever_di
         await eventually(there, 90)
 
     await has(20)
-    stack.kill(registries[0])
+    registries[0].process.kill()
     await has(60)
     await asyncio.to_thread(stack.restart_postgres)
     await has(110)
     await asyncio.to_thread(stack.restart_nats)
     await has(150)
-    stack.kill(registries[1])
+    registries[1].process.kill()
     await asyncio.to_thread(stack.restart_nats)
     await stack.add_registry()
     await asyncio.to_thread(stack.restart_postgres)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -22,6 +22,7 @@ from flowyard.storage.triggers import Triggers
 from flowyard_embedded.servers.postgres import PostgresServer, start_postgres
 from support.cli import clean_environment
 from support.executors import ExecutorProcess
+from support.forks import Fork, Order, start
 from support.queued import apply
 from support.waiting import eventually
 
@@ -61,10 +62,15 @@ class Offices:
             "FLOWYARD_PORT": "0",
             "FLOWYARD_EVENTS": "off",
         }
-        words = [sys.executable, str(WRONG_CLOCK), "registry", str(clock_off_s)]
-        process = await asyncio.create_subprocess_exec(
-            *words, env=clean_environment() | settings, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, limit=2**20
-        )
+        environ = clean_environment() | settings
+        process: Process | Fork
+        if clock_off_s:
+            words = [sys.executable, str(WRONG_CLOCK), "registry", str(clock_off_s)]
+            process = await asyncio.create_subprocess_exec(
+                *words, env=environ, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, limit=2**20
+            )
+        else:
+            process = await start("registry", Order([], environ, str(Path.cwd())), merged=True)
         registry = ExecutorProcess(f"registry-{len(self.registries)}", process)
         self.registries.append(registry)
         self.listeners.append(asyncio.create_task(registry.listen()))

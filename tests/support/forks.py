@@ -30,9 +30,13 @@ from typing import Final, Literal, TypeAlias
 
 from flowyard_embedded.startup import quick_imports
 
-Program: TypeAlias = Literal["executor", "cli"]
+Program: TypeAlias = Literal["executor", "registry", "cli"]
 
-_IMPORTED: Final[Mapping[Program, str]] = {"executor": "flowyard_executor.main", "cli": "support.cli_imports"}
+_IMPORTED: Final[Mapping[Program, str]] = {
+    "executor": "flowyard_executor.main",
+    "registry": "flowyard_registry.main",
+    "cli": "support.cli_imports",
+}
 _BY_THE_INTERPRETER: Final = ("PYTHON", "LANG", "LC_")
 """How variables begin that are read when Python starts: a fork doesn't notice them."""
 _LINE_LIMIT: Final = 2**20
