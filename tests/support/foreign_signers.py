@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 import standardwebhooks
-import svix.webhooks
 from slack_sdk.signature import SignatureVerifier
 from stripe import WebhookSignature
 from twilio.request_validator import RequestValidator
 
+from support.lazily import lazily
 from support.node_signing import signed_in_javascript
+
+if TYPE_CHECKING:
+    import svix.webhooks
+else:
+    svix = lazily("svix")
 
 
 @dataclass(frozen=True)

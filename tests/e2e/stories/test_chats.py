@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-import openai
 import pytest
 
+from support.lazily import lazily
 from support.system import System
 from support.visitor import Model, Visitor
 from support.wire.behaviour import Held, Text
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazily("openai")
 
 DOCUMENT: Final = """\
 flow: {name: guide}

@@ -6,19 +6,26 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
 import standardwebhooks
-import svix.webhooks
 
 from flowyard.notify.schedule import PAUSES_S
 from flowyard.outbound.allowlist import read_allowlist
 from flowyard.runs.notifications import MAX_FAILURES, NotificationId
 from flowyard.storage.notifications import NotificationFilter
+from support.lazily import lazily
 from support.receiving import LISTED, OTHER_SECRET, SECRET, ended, in_state, only, receiving, refused, sending
 from support.stored import Stored, ending
 from support.waiting import eventually
+
+if TYPE_CHECKING:
+    import openai
+    import svix.webhooks
+else:
+    openai = lazily("openai")
+    svix = lazily("svix")
 
 
 async def test_the_verifiers_of_others_accept_what_is_sent(stored: Stored) -> None:

@@ -1,22 +1,14 @@
 """The servers for tests are taken for the real ones by the clients that others have written."""
 
+# ruff: noqa: PLC0415  # imported where used: each worker collects all tests, and these take seconds to import
+
 from __future__ import annotations
 
 import asyncio
 
 import aiohttp
-import discord
-import discord.http
 import httpx
 import pytest
-import pywa.client
-import pywa.errors
-import slack_sdk.errors
-import telegram
-import telegram.error
-from slack_sdk.web.async_client import AsyncWebClient
-from slack_sdk.webhook.async_client import AsyncWebhookClient
-from telegram.request import HTTPXRequest
 
 from support.chat_servers import TOKEN, chat_server
 
@@ -29,6 +21,9 @@ BUSY = {
 
 
 async def test_the_telegram_library_takes_the_server_for_telegram(monkeypatch: pytest.MonkeyPatch) -> None:
+    import telegram.error
+    from telegram.request import HTTPXRequest
+
     monkeypatch.setenv("PTB_TIMEDELTA", "true")
     async with chat_server("telegram") as server, HTTPXRequest() as client:
         bot = telegram.Bot(TOKEN, base_url=f"{server.url}/bot", request=client)
@@ -44,6 +39,9 @@ async def test_the_telegram_library_takes_the_server_for_telegram(monkeypatch: p
 
 
 async def test_the_whatsapp_library_takes_the_server_for_the_cloud_api() -> None:
+    import pywa.client
+    import pywa.errors
+
     async with chat_server("whatsapp") as server:
 
         def use() -> None:
@@ -59,6 +57,10 @@ async def test_the_whatsapp_library_takes_the_server_for_the_cloud_api() -> None
 
 
 async def test_the_slack_library_takes_the_server_for_slack() -> None:
+    import slack_sdk.errors
+    from slack_sdk.web.async_client import AsyncWebClient
+    from slack_sdk.webhook.async_client import AsyncWebhookClient
+
     async with chat_server("slack") as server, aiohttp.ClientSession() as session:
         client = AsyncWebClient(TOKEN, base_url=f"{server.url}/", session=session)
         assert (await client.chat_postMessage(channel="C1", text="hello"))["message"]["text"] == "hello"
@@ -73,6 +75,8 @@ async def test_the_slack_library_takes_the_server_for_slack() -> None:
 
 
 async def test_the_discord_library_takes_the_server_for_discord(monkeypatch: pytest.MonkeyPatch) -> None:
+    import discord.http
+
     async with chat_server("discord") as server, aiohttp.ClientSession() as session:
         monkeypatch.setattr(discord.http.Route, "BASE", server.url)
         webhook = discord.Webhook.partial(8, "interaction-token", session=session)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import discord.utils
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +13,12 @@ from flowyard.chats.discord import escape as discord_escape
 from flowyard.chats.platforms import CHATS, PLATFORMS, Chat
 from flowyard.chats.slack import escape as slack_escape
 from flowyard.chats.splitting import CUT, EMPTY, split_text, units
+from support.lazily import lazily
+
+if TYPE_CHECKING:
+    import discord
+else:
+    discord = lazily("discord")
 
 
 def plain(text: str) -> str:

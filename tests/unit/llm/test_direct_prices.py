@@ -12,8 +12,8 @@ from flowyard.language.nodes import ModelSettings
 from flowyard.llm import litellm_prices, price_list
 from flowyard.llm.calls import Usage
 from flowyard.llm.direct_prices import Billing, cost_of
-from flowyard.llm.litellm_setup import litellm
 from flowyard.llm.providers import DIRECT, is_direct
+from support.lazily import litellm
 
 NOON_ON_A_MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

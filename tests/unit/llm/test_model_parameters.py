@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from flowyard.language.building.model_parameters import parameter_faults
-from flowyard.llm.litellm_setup import litellm
+from support.lazily import litellm
 
 PROVIDERS: Final = ("anthropic", "deepseek", "openai", "xai")
 VALUES: Final[dict[str, Any]] = {

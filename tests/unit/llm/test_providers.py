@@ -12,10 +12,10 @@ import pytest
 from flowyard.errors.steps import ModelRefused
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, Usage
-from flowyard.llm.litellm_setup import litellm
 from flowyard.llm.models import Models, check_keys, open_models
 from flowyard.llm.providers import DIRECT, base_url, is_direct, located, read_litellm_providers
 from support.documents import ROOT
+from support.lazily import litellm
 from support.wire.behaviour import Odd, Text
 from support.wire.openai import openai_server
 from support.wire.providers import ENVIRON

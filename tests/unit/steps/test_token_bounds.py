@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 
 from flowyard.language.nodes import ModelSettings
 from flowyard.llm.calls import ChatMessage, ModelCall, ToolCall
-from flowyard.llm.litellm_setup import litellm
 from flowyard.steps.token_bounds import estimated_tokens, prompt_bound
+from support.lazily import litellm
 
-OF_ANTHROPIC = Path(litellm.__file__).parent / "litellm_core_utils" / "tokenizers" / "anthropic_tokenizer.json"
-TOKENIZERS = {"openai": None, "anthropic": litellm.create_tokenizer(OF_ANTHROPIC.read_text(encoding="utf-8"))}
 RARE = st.text(st.characters(min_codepoint=0x20000, max_codepoint=0x3FFFF), min_size=80, max_size=100)
 """Tokenizers make several tokens of each of these characters."""
 PROMPTS = st.lists(st.text(max_size=200) | RARE, min_size=1, max_size=4) | st.just([""] * 40)
@@ -28,15 +26,24 @@ FUNCTION = {"name": "t", "description": "\U00020000" * 100, "parameters": {"type
 SAMPLES = yaml.safe_load((Path(__file__).parents[2] / "data" / "languages.yaml").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    """None: LiteLLM's own choice, which is OpenAI's."""
+    if request.param == "openai":
+        return None
+    file = Path(litellm.__file__).parent / "litellm_core_utils" / "tokenizers" / "anthropic_tokenizer.json"
+    return litellm.create_tokenizer(file.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _tokens_are_counted() -> Iterator[None]:
     """Flowyard turns this off: the tokenizer may be another model's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(litellm, "disable_token_counter", False)
+        patch.setattr("flowyard.llm.litellm_setup.litellm.disable_token_counter", False)
         yield
 
 
-@pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+@pytest.mark.parametrize("tokenizer", ["openai", "anthropic"], indirect=True)
 @pytest.mark.parametrize("extra", [{}, {"tools": [{"type": "function", "function": FUNCTION}]}], ids=["plain", "tools"])
 @given(texts=PROMPTS)
 @settings(deadline=None, max_examples=50)
@@ -49,7 +56,7 @@ def test_no_prompt_has_more_tokens_than_its_bound(tokenizer: Any, extra: dict[st
     assert 0 < tokens <= prompt_bound(call)
 
 
-@pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+@pytest.mark.parametrize("tokenizer", ["openai", "anthropic"], indirect=True)
 @pytest.mark.parametrize("language", SAMPLES)
 def test_the_estimate_of_prose_and_code_is_near(tokenizer: Any, language: str) -> None:
     text = SAMPLES[language]

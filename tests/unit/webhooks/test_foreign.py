@@ -6,13 +6,11 @@ import base64
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-import openai
 import pytest
 import standardwebhooks
-import svix.webhooks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slack_sdk.signature import Clock, SignatureVerifier
@@ -28,6 +26,14 @@ from flowyard.webhooks.standard import Standard
 from flowyard.webhooks.stripe import Stripe
 from flowyard.webhooks.twilio import Twilio
 from support.hooks import FORM, NOW, SYMMETRIC, URL, post
+from support.lazily import lazily
+
+if TYPE_CHECKING:
+    import openai
+    import svix.webhooks
+else:
+    openai = lazily("openai")
+    svix = lazily("svix")
 
 # These libraries take bodies as texts.
 BODIES: Final = st.text(st.characters(codec="utf-8"))

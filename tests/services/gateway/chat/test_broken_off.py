@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from flowyard.storage.database import Database
@@ -13,7 +12,13 @@ from flowyard.storage.runs import Runs
 from services.gateway.chat.conftest import document, said
 from services.gateway.conftest import Starting
 from support.hands import Hands
+from support.lazily import lazily
 from support.queued import apply
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = lazily("openai")
 
 
 @pytest.mark.parametrize("form", ["chat", "responses"])
