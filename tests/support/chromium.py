@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import json
-import re
+import os
 import shutil
+import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
-from support.waiting import eventually
+from support.waiting import eventually, eventually_blocking
 
 BROWSER: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_LISTENING: Final = re.compile(r"DevTools listening on (ws://\S+)")
 _ARGS: Final = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions",
     "--disable-background-networking", "--disable-component-update", "--no-first-run", "--hide-scrollbars",
@@ -114,34 +119,59 @@ class Tab:
 
 @asynccontextmanager
 async def open_tab() -> AsyncIterator[Tab]:
-    assert BROWSER is not None
-    home = tempfile.mkdtemp(prefix="flowyard-chromium-")
-    process = await asyncio.create_subprocess_exec(
-        BROWSER, *_ARGS, f"--user-data-dir={home}", "about:blank",
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with aiohttp.ClientSession() as http, http.ws_connect(await _address(process), max_msg_size=0) as socket:
-            tab = Tab(socket)
-            listening = asyncio.create_task(tab.listen())
-            target = await tab.send("Target.createTarget", url="about:blank")
-            tab.session = (await tab.send("Target.attachToTarget", **target, flatten=True))["sessionId"]
-            for domain in ("Page", "Runtime", "Log", "Network"):
-                await tab.send(f"{domain}.enable")
+    """In a context of its own, which knows no cookie of others. All tabs are of one browser, whose start takes 1 s."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(_running(), max_msg_size=0) as socket:
+        tab = Tab(socket)
+        listening = asyncio.create_task(tab.listen())
+        context = await tab.send("Target.createBrowserContext", disposeOnDetach=True)
+        target = await tab.send("Target.createTarget", url="about:blank", **context)
+        tab.session = (await tab.send("Target.attachToTarget", **target, flatten=True))["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await tab.send(f"{domain}.enable")
+        try:
             yield tab
+        finally:
             listening.cancel()
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        # To the end of what the processes that it has started still write: else its pipe outlives the event loop.
-        await process.communicate()
-        shutil.rmtree(home, ignore_errors=True)
 
 
-async def _address(process: asyncio.subprocess.Process) -> str:
-    assert process.stderr is not None
-    async with asyncio.timeout(20):
-        async for line in process.stderr:
-            if announced := _LISTENING.search(line.decode(errors="replace")):
-                return announced[1]
-    raise AssertionError("the browser ended without telling its address")
+def _running() -> str:
+    """The address of the browser. Another one is started if it has crashed."""
+    if _browsers and _browsers[-1].process.poll() is None:
+        return _browsers[-1].address
+    _browsers.append(_start())
+    return _browsers[-1].address
+
+
+@dataclass(frozen=True)
+class _Browser:
+    process: subprocess.Popen[bytes]
+    address: str
+
+
+_browsers: Final[list[_Browser]] = []
+
+
+def _start() -> _Browser:
+    """Blocks until it listens. It ends with the tests."""
+    assert BROWSER is not None
+    home = Path(tempfile.mkdtemp(prefix="flowyard-chromium-"))
+    process = subprocess.Popen(
+        [BROWSER, *_ARGS, f"--user-data-dir={home}", "about:blank"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    atexit.register(_end, process, home)
+    return _Browser(process, eventually_blocking(partial(_address, home), pause_s=0.1))
+
+
+def _address(home: Path) -> str | None:
+    with suppress(FileNotFoundError, ValueError):
+        port, path = (home / "DevToolsActivePort").read_text().splitlines()
+        return f"ws://127.0.0.1:{port}{path}"
+    return None
+
+
+def _end(process: subprocess.Popen[bytes], home: Path) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    shutil.rmtree(home, ignore_errors=True)

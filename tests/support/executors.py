@@ -6,12 +6,11 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -188,8 +187,8 @@ def prompt_of(request: Request) -> str:
     return str(request.body["messages"][-1]["content"])
 
 
-@contextmanager
-def plain_executor(database_url: str, nats_url: str) -> Iterator[None]:
+@asynccontextmanager
+async def plain_executor(database_url: str, nats_url: str) -> AsyncIterator[None]:
     """One with the settings that users have, for a test that does not end it on purpose."""
     env = clean_environment() | {
         "FLOWYARD_DATABASE_URL": database_url,
@@ -198,10 +197,9 @@ def plain_executor(database_url: str, nats_url: str) -> Iterator[None]:
         "FLOWYARD_DRAIN_S": "0",
         "OPENAI_API_KEY": "sk-test",
     }
-    program = str(Path(sys.executable).with_name("flowyard-executor"))
-    process = subprocess.Popen([program], env={**os.environ, **env}, stderr=subprocess.DEVNULL)
+    executor = await start("executor", Order([], env, str(Path.cwd())))
     try:
         yield
     finally:
-        process.terminate()
-        process.wait(10)
+        executor.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(executor.communicate(), 10)

@@ -21,12 +21,20 @@ ON_THE_SYSTEM: Final = (
     "tests/observability/test_panels.py",
 )
 """They share one system, which takes longer to start than most of them to run."""
+WITH_STACKS_OF_THEIR_OWN: Final = "tests/e2e/test_docs_commands.py::test_what_a_page_says"
 WITH_LITELLM: Final = (
     "tests/unit/graph/test_costs_of_failures.py",
     "tests/unit/llm/",
     "tests/unit/steps/test_token_bounds.py",
 )
 """They call models through LiteLLM in their own process, where its import takes 4 s of CPU time."""
+IN_A_BROWSER: Final = (
+    "tests/services/dashboard/test_browser.py",
+    "tests/services/dashboard/test_mlflow.py",
+    "tests/services/gateway/chat_page/test_browser.py",
+    "tests/services/gateway/chat_page/test_writing_in_browser.py",
+)
+"""They share a browser, and a process that executors are forks of."""
 ENDING: Final = pytest.StashKey[ExitStack]()
 """Ends that system when it is closed."""
 _IN_A_ROW: Final = "tests on the system in a row"
@@ -36,8 +44,10 @@ class Spreading(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Spreads files over workers."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(ON_THE_SYSTEM):
+        if nodeid.startswith(ON_THE_SYSTEM) and not nodeid.startswith(WITH_STACKS_OF_THEIR_OWN):
             return "the system"
+        if nodeid.startswith(IN_A_BROWSER):
+            return "the browser"
         return "LiteLLM" if nodeid.startswith(WITH_LITELLM) else nodeid.partition("::")[0]
 
 

@@ -64,7 +64,7 @@ async def test_a_run_is_started_and_watched_to_its_end_without_a_reload(
         await tab.click("main form button")
         assert (await tab.run("location.pathname")).startswith("/runs/")
         await tab.run("window.isSame = true")
-        with plain_executor(database_url, nats_url):
+        async with plain_executor(database_url, nats_url):
             for state in ("running", "succeeded"):
                 await tab.until(f"document.querySelector('#run-head .badge.{state}')", seconds=60)
         await tab.until("document.documentElement.dataset.live == 'over'")

@@ -65,6 +65,7 @@ def arrives(days: int) -> str:
 > What has left, arrives.
 
 ![a map](https://example.com/map.png)'''
+WIDE = 1280
 LIVE = "document.querySelector('[id^=last-]')"
 FINAL = "document.querySelectorAll('.prose[data-final]').length"
 
@@ -116,13 +117,17 @@ document.documentElement.scrollWidth <= WIDTH ? [] : [...document.querySelectorA
 
 async def looked_at(tab: Tab, name: str) -> None:
     """A state of the page, wide and narrow, light and dark: nothing sticks out, and nobody is kept out."""
-    for width in (1280, 390):
+    for width in (WIDE, 390):
         await tab.size(width, 844)
         assert await tab.run(_STICKS_OUT.replace("WIDTH", str(width))) == [], (name, width)
         for mode in ("light", "dark"):
             await tab.dark(on=mode == "dark")
             await picture(tab, f"{name}-{width}-{mode}")
-            assert await barriers(tab) == [], (name, width, mode)
+            # In the dark nothing but colours is different, and they don't depend on the width.
+            if mode == "light":
+                assert await barriers(tab) == [], (name, width, mode)
+            elif width == WIDE:
+                assert await barriers(tab, only="color-contrast") == [], (name, width, mode)
     await tab.size(1280, 900)
     await tab.dark(on=False)
 
@@ -138,7 +143,7 @@ async def test_a_conversation_from_the_login_to_its_end(
 
     async with openai_server(replies) as model:
         await apply(database, DOCUMENT.replace("API_BASE", model.url))
-        with plain_executor(database_url, nats_url):
+        async with plain_executor(database_url, nats_url):
             # Executors that start later don't know who follows the run.
             await answered(person, await person.begin("Are you there?", workflow="helper"))
             await log_in(tab, gateway)

@@ -164,7 +164,7 @@ async def test_a_workflow_is_written_refined_and_applied(
         document = assistant_document(ModelSettings("openai", "gpt-4o-mini"), Facts(), usd="1")
         here = f'"model": "gpt-4o-mini", "api_base": "{model.url}"'
         await apply(database, document.replace('"model": "gpt-4o-mini"', here))
-        with plain_executor(database_url, nats_url):
+        async with plain_executor(database_url, nats_url):
             # Executors that start later don't know who follows the run.
             await answered(person, await person.begin("Something", workflow="assistant"))
             await tab.open(f"{url}/chat")
