@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -89,7 +90,12 @@ class Watch:
         self.look(where, data.decode("utf-8", errors="replace"))
 
 
-def spellings(value: str) -> Iterator[tuple[str, str]]:
+@cache
+def spellings(value: str) -> tuple[tuple[str, str], ...]:
+    return tuple(_spellings(value))
+
+
+def _spellings(value: str) -> Iterator[tuple[str, str]]:
     data = value.encode()
     yield "plain", value
     yield "JSON", json.dumps(value)[1:-1]

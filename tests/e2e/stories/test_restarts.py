@@ -45,7 +45,8 @@ RUNS = 20
 
 
 def lap(is_last: Callable[[], bool]) -> Callable[[str], Behaviour]:
-    return lambda _: Late(Json({"laps": 1, "home": is_last()}), 0.5)
+    """Long enough that 20 runners leave most of the machine to the services that start, and short enough to drain."""
+    return lambda _: Late(Json({"laps": 1, "home": is_last()}), 1)
 
 
 @asynccontextmanager
@@ -60,7 +61,7 @@ async def watched(visitor: Visitor) -> AsyncIterator[set[tuple[int, int]]]:
                 response = await visitor.http.get("/v1/status")
                 if response.status_code != 503:
                     seen.add(counted(response))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
     watching = asyncio.create_task(watch())
     try:
