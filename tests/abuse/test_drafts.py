@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -79,8 +79,14 @@ Look: TypeAlias = Callable[[str], Awaitable[float]]
 """Has services look at a draft. Returns the longest time in seconds for which one of them was held so far."""
 
 
+KINDS: Final = pytest.mark.parametrize(
+    "kinds", [("endless loops",), pytest.param(tuple(DRAFTS), marks=pytest.mark.long)], ids=["one", "all"]
+)
+
+
+@KINDS
 async def test_no_draft_holds_the_event_loop_of_an_executor(
-    database: Database, starting: Starting, campaign: Campaigns
+    database: Database, starting: Starting, campaign: Campaigns, kinds: Sequence[str]
 ) -> None:
     @asynccontextmanager
     async def opened() -> AsyncIterator[Look]:
@@ -98,11 +104,12 @@ async def test_no_draft_holds_the_event_loop_of_an_executor(
 
             yield look
 
-    await no_draft_holds(opened, campaign)
+    await no_draft_holds(opened, campaign, kinds)
 
 
+@KINDS
 async def test_no_draft_holds_the_event_loop_of_a_registry_or_of_the_executor_that_runs_its_tests(
-    database: Database, starting: Starting, campaign: Campaigns
+    database: Database, starting: Starting, campaign: Campaigns, kinds: Sequence[str]
 ) -> None:
     key = (await Keys(database).create("reader", frozenset({"read"})))[1]
 
@@ -124,10 +131,12 @@ async def test_no_draft_holds_the_event_loop_of_a_registry_or_of_the_executor_th
 
             yield look
 
-    await no_draft_holds(opened, campaign)
+    await no_draft_holds(opened, campaign, kinds)
 
 
-async def no_draft_holds(opened: Callable[[], AbstractAsyncContextManager[Look]], campaign: Campaigns) -> None:
+async def no_draft_holds(
+    opened: Callable[[], AbstractAsyncContextManager[Look]], campaign: Campaigns, kinds: Sequence[str]
+) -> None:
     """The same services look at one draft after the other."""
     async with AsyncExitStack() as stack:
         look = await stack.enter_async_context(opened())
@@ -141,7 +150,8 @@ async def no_draft_holds(opened: Callable[[], AbstractAsyncContextManager[Look]]
                 look = await stack.enter_async_context(opened())
             return held
 
-        for kind, draft in DRAFTS.items():
+        for kind in kinds:
+            draft = DRAFTS[kind]
             assert len(draft) < MOST_BYTES
             with campaign("drafts").attempt(kind):
                 assert await least_held_s(partial(held_s, draft)) < LONGEST_OF_SERVICE_S, kind

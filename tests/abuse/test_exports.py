@@ -44,6 +44,7 @@ async def large_run(database: Database, hands: Hands) -> UUID:
     return run_id
 
 
+@pytest.mark.long
 async def test_the_export_of_a_huge_run_takes_little_memory(
     database: Database, starting: Starting, hands: Hands, measured: Callable[[str], None], campaign: Campaigns
 ) -> None:

@@ -23,6 +23,7 @@ from support.wire.openai import openai_server
 from support.wire.server import Request
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+LONG = pytest.mark.long
 
 DENSE: Final[dict[str, Any]] = {
     "numbers": [1] * 500_000,
@@ -102,7 +103,7 @@ def failing_first(reply: str) -> Callable[[Request], Behaviour]:
     return answer
 
 
-@pytest.mark.parametrize("kind", DENSE)
+@pytest.mark.parametrize("kind", ["objects", *(pytest.param(k, marks=LONG) for k in ("numbers", "keys", "lists"))])
 async def test_no_value_of_a_run_holds_the_event_loop_of_its_executor(
     database: Database, starting: Starting, campaign: Campaigns, kind: str
 ) -> None:
@@ -126,7 +127,7 @@ async def test_no_value_of_a_run_holds_the_event_loop_of_its_executor(
         assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
 
 
-@pytest.mark.parametrize("kind", ["a reply", "an output"])
+@pytest.mark.parametrize("kind", ["an output", pytest.param("a reply", marks=LONG)])
 async def test_more_lists_than_a_value_may_have_do_not_hold_the_event_loop_of_an_executor(
     database: Database, starting: Starting, campaign: Campaigns, kind: str
 ) -> None:
@@ -147,6 +148,7 @@ async def test_more_lists_than_a_value_may_have_do_not_hold_the_event_loop_of_an
         assert await least_held_s(held_s) < LONGEST_OF_SERVICE_S
 
 
+@LONG
 async def test_to_mask_a_long_prompt_does_not_hold_the_event_loop_of_an_executor(
     database: Database, starting: Starting, campaign: Campaigns
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
+
+import pytest
 
 from flowyard_gateway.chat_page.markdown import MOST, render
 from support.campaigns import Campaigns
@@ -17,17 +20,19 @@ LONGEST_S: Final = 10.0
 """CPU seconds on a slow machine: half of that elsewhere. What isn't bounded takes minutes."""
 
 
-def test_texts_that_are_hard_to_parse_are_rendered_quickly(campaign: Campaigns) -> None:
-    for piece in PIECES:
+@pytest.mark.parametrize("pieces", [PIECES[::6], pytest.param(PIECES, marks=pytest.mark.long)], ids=["some", "all"])
+def test_texts_that_are_hard_to_parse_are_rendered_quickly(campaign: Campaigns, pieces: Sequence[str]) -> None:
+    for piece in pieces:
         text = (piece * MOST)[:MOST]
         with campaign("answers that are hard to render").attempt(piece):
             assert held_s(lambda text=text: render(text), repeats=1) < LONGEST_S  # type: ignore[misc]
 
 
-def test_code_that_is_hard_to_colour_is_rendered_quickly(campaign: Campaigns) -> None:
-    """Java's lexer needs a time by the square of it. One block, and so many that they are as long as a text may be."""
-    for what, blocks in (("one block", 1), ("many blocks", 12)):
-        text = f"```java\n{'a ' * 3_900}\n```\n" * blocks
-        with campaign("code that is hard to colour").attempt(what):
-            assert held_s(lambda text=text: render(text), repeats=1) < LONGEST_S  # type: ignore[misc]
-            assert "<code>" in render(text)
+# So many that they are as long as a text may be.
+@pytest.mark.parametrize("blocks", [1, pytest.param(12, marks=pytest.mark.long)])
+def test_code_that_is_hard_to_colour_is_rendered_quickly(campaign: Campaigns, blocks: int) -> None:
+    """Java's lexer needs a time by the square of it."""
+    text = f"```java\n{'a ' * 3_900}\n```\n" * blocks
+    with campaign("code that is hard to colour").attempt(blocks):
+        assert held_s(lambda: render(text), repeats=1) < LONGEST_S
+        assert "<code>" in render(text)

@@ -23,7 +23,7 @@ from support.waiting import eventually
 from support.wire.behaviour import Text
 from support.wire.openai import openai_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(180)]
 
 SECRET_KEY: Final = base64.b64encode(b"k" * 32).decode()
 REPLY: Final = json.dumps([{"n": number, "text": "word " * 8} for number in range(50_000)])

@@ -25,6 +25,7 @@ from support.hands import Hands
 from support.processes import ServiceProcess
 
 OUTPUT: Final = "o" * 8_000_000
+LONG: Final = pytest.mark.long
 READERS: Final = 30
 SETTLES_S: Final = 6
 POEM: Final = stories.POEM.replace("MODEL", "{provider: scripted}")
@@ -88,7 +89,7 @@ async def most_mb(service: ServiceProcess) -> int:
     return most
 
 
-@pytest.mark.parametrize("path", ["events", "", "steps", "outputs"])
+@pytest.mark.parametrize("path", ["events", "outputs", *(pytest.param(path, marks=LONG) for path in ("", "steps"))])
 async def test_readers_that_do_not_read_take_little_memory(
     gateway: ServiceProcess, run_id: UUID, key: str, path: str, measured: Callable[[str], None], campaign: Campaigns
 ) -> None:
@@ -100,6 +101,7 @@ async def test_readers_that_do_not_read_take_little_memory(
         assert grown < 110
 
 
+@LONG
 async def test_pages_that_nobody_reads_take_little_memory(
     starting: Starting, run_id: UUID, key: str, measured: Callable[[str], None], campaign: Campaigns
 ) -> None:

@@ -269,7 +269,7 @@ async def test_two_executors_with_the_same_run_end_it_once(yard: Yard) -> None:
     await assert_ended_once(yard, run_id)
 
 
-@pytest.mark.parametrize("off_s", [-60, 60])
+@pytest.mark.parametrize("off_s", [-60, pytest.param(60, marks=pytest.mark.long)])
 async def test_an_executor_with_a_wrong_clock_neither_steals_nor_loses_runs(yard: Yard, off_s: int) -> None:
     name = await yard.apply(CHAIN)
     # A lease that a busy machine renews in time, and that is still much shorter than the clock is wrong.

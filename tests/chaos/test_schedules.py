@@ -157,6 +157,7 @@ async def test_three_registries_of_which_one_is_killed_and_replaced_start_each_s
     assert sum(any(line["event"] == "schedule fired" for line in each.lines) for each in offices.registries) > 1
 
 
+@pytest.mark.long
 async def test_while_no_registry_is_there_nothing_is_lost(offices: Offices) -> None:
     only = await offices.start()
     await begun(offices)
@@ -184,6 +185,7 @@ async def test_a_postgres_that_is_killed_under_three_registries_costs_no_fire_an
     assert await one_run_each(offices) >= 11
 
 
+@pytest.mark.long
 async def test_registries_with_wrong_clocks_start_what_the_clock_of_the_database_says(offices: Offices) -> None:
     for off_s in (-7200, 0, 7200):
         await offices.start(clock_off_s=off_s)

@@ -220,7 +220,7 @@ _EVENTS: Final = "INSERT INTO events VALUES ($1, $2, $3::text::json)"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("finished_by", ["this", "the one before"])
+@pytest.mark.parametrize("finished_by", ["this", pytest.param("the one before", marks=pytest.mark.long)])
 async def test_a_call_of_a_lost_executor_counts_once_if_the_release_before_takes_its_run(
     finished_by: str, old_database_url: str, nats_url: str, python_path: str
 ) -> None:

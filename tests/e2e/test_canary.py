@@ -33,8 +33,8 @@ from support.otlp import Got, Receiver, otlp_receiver
 from support.system import Embedded, embedded
 from support.waiting import eventually
 
-# Dozens of runs, and every page of every service.
-pytestmark = pytest.mark.timeout(180)
+# Dozens of runs, and every page of every service. tests/compose/test_canary.py does the same after each change.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 
 @dataclass

@@ -44,6 +44,7 @@ async def recorded(stored: Stored, attempts: Attempts, characters: int) -> UUID:
     return run_id
 
 
+@pytest.mark.long
 async def test_large_results_are_not_kept_in_memory_until_the_replay_is_over(
     stored: Stored, attempts: Attempts
 ) -> None:

@@ -153,6 +153,7 @@ async def test_inputs_and_outputs_are_shown_and_prompts_only_of_nodes_that_log_t
     assert (quiet["gen_ai.request.temperature"], quiet["gen_ai.request.max_tokens"]) == (0.5, 50)
 
 
+@pytest.mark.long
 async def test_mlflow_doesnt_make_up_a_cost_that_nobody_knows(yard: Yard, mlflow: Mlflow) -> None:
     await listening(yard.database, MLFLOW)
     await yard.executor("one", log_prompts="true")
@@ -201,6 +202,7 @@ async def test_a_retried_run_is_brought_up_to_date_and_not_exported_twice(
     assert str(pairs(after, "metrics")["total_cost_usd"]).lower() == "nan"
 
 
+@pytest.mark.long
 async def test_the_cost_that_mlflow_shows_of_a_retried_run_is_what_is_known_of_it_now(
     yard: Yard, mlflow: Mlflow, model: Replying
 ) -> None:
@@ -241,6 +243,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
+@pytest.mark.long
 async def test_what_happened_while_mlflow_was_down_is_there_when_it_is_back(yard: Yard, mlflow: Mlflow) -> None:
     port = free_port()
     await listening(yard.database, MLFLOW)

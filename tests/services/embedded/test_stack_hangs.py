@@ -24,6 +24,7 @@ FOUND_WITHIN_S: Final = 10
 BACK_WITHIN_S: Final = 60
 
 pytestmark = pytest.mark.timeout(180)
+LONG: Final = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,9 @@ def events(stack: Embedded, name: str) -> list[dict[str, Any]]:
     ("name", "how"),
     [
         pytest.param("registry", signal.SIGSTOP, id="a frozen registry"),
-        pytest.param("executor-1", signal.SIGSTOP, id="a frozen executor"),
-        pytest.param("executor-1", signal.SIGUSR1, id="a loop that waits"),
-        pytest.param("executor-1", signal.SIGUSR2, id="no thread goes on"),
+        pytest.param("executor-1", signal.SIGSTOP, id="a frozen executor", marks=LONG),
+        pytest.param("executor-1", signal.SIGUSR1, id="a loop that waits", marks=LONG),
+        pytest.param("executor-1", signal.SIGUSR2, id="no thread goes on", marks=LONG),
     ],
 )
 async def test_what_hangs_is_found_within_ten_seconds_killed_and_started_again(
@@ -78,6 +79,7 @@ async def test_what_hangs_is_found_within_ten_seconds_killed_and_started_again(
         assert any(line.get("exit_code") in (HUNG, -9) for line in events(stack, "flowyard"))
 
 
+@LONG
 async def test_a_silent_executor_of_another_machine_is_not_called_healthy(stack: Embedded) -> None:
     """Its supervisor isn't asked here: the gateway knows it by its heartbeats only."""
     stack.send("executor-2", signal.SIGSTOP)
@@ -92,6 +94,7 @@ async def test_a_silent_executor_of_another_machine_is_not_called_healthy(stack:
     await stack.back("executor-2", after=before.starts)
 
 
+@LONG
 async def test_metrics_are_read_with_a_key_while_postgres_does_not_answer(stack: Embedded) -> None:
     names = ("gateway", "dashboard", "registry", "executor-1")
 
@@ -118,6 +121,7 @@ async def test_metrics_are_read_with_a_key_while_postgres_does_not_answer(stack:
     eventually_blocking(lambda: "flowyard_postgres_reachable 1.0" in page("gateway", stack.key).text, 20)
 
 
+@LONG
 @pytest.mark.parametrize("name", ["nats", "postgres"])
 def test_a_frozen_server_is_not_called_healthy_and_goes_on_afterwards(stack: Embedded, name: str) -> None:
     before = process(stack, name)

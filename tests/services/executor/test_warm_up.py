@@ -74,6 +74,7 @@ async def test_what_a_known_workflow_needs_is_prepared_before_its_first_run(data
         assert await until_started(yard, await yard.submit("wide")) < 1
 
 
+@pytest.mark.long
 async def test_what_is_needed_is_prepared_without_nats(database_url: str) -> None:
     async with open_yard(database_url, "nats://127.0.0.1:1") as yard:
         await yard.apply(through_litellm(yard))
@@ -122,6 +123,7 @@ async def test_a_run_that_comes_meanwhile_waits_for_the_preparation(database_url
         assert prepared(executor) == ["openai"]
 
 
+@pytest.mark.long
 async def test_a_run_that_needs_none_of_it_does_not_wait(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(through_litellm(yard))
@@ -136,6 +138,7 @@ async def test_a_run_that_needs_none_of_it_does_not_wait(database_url: str, nats
         await executor.logged(LAST, within_s=30)
 
 
+@pytest.mark.long
 async def test_an_executor_ends_in_the_middle_of_a_preparation(database_url: str, nats_url: str) -> None:
     async with open_yard(database_url, nats_url) as yard:
         await yard.apply(through_litellm(yard))

@@ -82,6 +82,7 @@ async def test_it_answers_streams_and_fits_a_schema(model: LocalModel) -> None:
     assert json.loads(fitting.text)["category"] in ("billing", "bug")
 
 
+@pytest.mark.long
 async def test_all_calls_share_one_server_and_a_dead_one_is_replaced(model: LocalModel) -> None:
     await asyncio.gather(*(model.reply(call_of("Hi")) for _ in range(3)))
     (first,) = model._servers.values()
@@ -101,6 +102,7 @@ async def test_no_server_is_left_after_the_block() -> None:
         os.kill(pid, 0)
 
 
+@pytest.mark.long
 async def test_a_timeout_leaves_the_server_usable(model: LocalModel) -> None:
     await model.reply(call_of("Hi", max_tokens=1))
     with pytest.raises(ModelTimeout):
@@ -115,6 +117,7 @@ async def test_the_server_starts_when_the_model_is_prepared(model: LocalModel) -
     assert server_of(model) == prepared
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("max_tokens", "ending"), [(None, "stop"), (LOCAL_TEXT_TOKENS, "stop"), (16, "length")], ids=str
 )
@@ -129,6 +132,7 @@ async def test_only_a_limit_of_the_documents_own_cuts_a_reply_off(
         assert (await model.reply(call)).ending.how == ending
 
 
+@pytest.mark.long
 async def test_waiting_for_a_slot_is_not_counted_as_a_call(model: LocalModel) -> None:
     running: Any = SimpleNamespace(returncode=None)
     async with openai_server([Late(Text("hi"), seconds=0.3)]) as server:

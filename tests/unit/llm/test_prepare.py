@@ -94,6 +94,7 @@ def prepared() -> dict[str, Any]:
     return {name: value for line in done.stdout.splitlines() for name, value in json.loads(line).items()}
 
 
+@pytest.mark.long
 def test_the_first_call_of_a_prepared_model_is_a_fast_one(provider: Provider, prepared: dict[str, Any]) -> None:
     result = prepared[provider.name]
     assert (result["text"], result["tasks"], result["requests"]) == ("hi there", 0, 2)
@@ -101,10 +102,12 @@ def test_the_first_call_of_a_prepared_model_is_a_fast_one(provider: Provider, pr
     assert max(result["seconds"]) < 0.3
 
 
+@pytest.mark.long
 def test_litellm_stays_at_home_whatever_the_environment_says(prepared: dict[str, Any]) -> None:
     assert (prepared["environment"], prepared["telemetry"]) == (True, False)
 
 
+@pytest.mark.long
 def test_an_interrupt_doesnt_wait_for_the_import() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(

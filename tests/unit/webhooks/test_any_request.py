@@ -48,14 +48,14 @@ PAYLOADS: Final = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(name=st.sampled_from(sorted(PARTIES)), request=REQUESTS)
 def test_a_request_that_nobody_signed_is_unverified(name: str, request: HookRequest) -> None:
     with pytest.raises(Unverified):
         receive(PARTIES[name].scheme, request, NOW)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     name=st.sampled_from(OF_BODY),
     body=st.binary(min_size=1) | TEXTS.map(lambda text: urlencode({"a": text}, errors="replace").encode()),
@@ -88,7 +88,7 @@ def test_one_changed_bit_of_what_proves_the_sender_is_noticed(name: str) -> None
                     PARTIES[name].scheme.verify(with_header(signed, header, changed), NOW)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     name=st.sampled_from(sorted(PARTIES)),
     payload=PAYLOADS,
