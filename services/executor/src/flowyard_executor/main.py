@@ -28,6 +28,7 @@ from flowyard.service.connections import Connections, open_connections
 from flowyard.service.disk import disk_check
 from flowyard.service.documents import Documents
 from flowyard.service.process import run_service
+from flowyard.service.programs import Programs
 from flowyard.service.sandboxes import Sandboxes
 from flowyard.service.tool_settings import open_tools
 from flowyard.settings import PREFIX, read_settings
@@ -167,7 +168,7 @@ async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> As
             prices=settings.prices,
             variables=settings.document_variables,
         ) as models,
-        open_tools(settings, environment) as tools,
+        open_tools(settings, environment, run_program=Programs(opened.bus).run) as tools,
     ):
         yield _build_parts(settings, opened, models, tools, draining)
 

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 from flowyard.bus import subjects
 from flowyard.bus.code_messages import CodeFollow, CodeRequest, CodeStop, SandboxAlive
 from flowyard.bus.connection import Bus, open_bus
+from flowyard.bus.program_messages import ProgramEnded, ProgramRequest
 from flowyard.language.nodes import CodeTier
 from flowyard.service.own_name import own_name
 from flowyard.service.process import run_service, serve_until
@@ -24,6 +25,7 @@ from flowyard.telemetry.metrics import Metrics
 from flowyard_sandbox.app import ABOUT, fault_of, sandbox_app
 from flowyard_sandbox.desk import Desk
 from flowyard_sandbox.pool import Pool, WorkerKind, open_pool
+from flowyard_sandbox.programs import run_program
 from flowyard_sandbox.python_wasm import PythonMissing, compiled_python
 from flowyard_sandbox.settings import SandboxSettings
 
@@ -60,6 +62,7 @@ async def run_sandbox(
         subscribe = partial(bus.subscribe, at_once=settings.sandbox_queue + 1000)
         own = subjects.fill(subjects.ANY_SANDBOX, desk.sandbox)
         async with (
+            _taking_programs(parts),
             subscribe(own, CodeFollow, desk.follow),
             bus.subscribe(subjects.CODE_STOP, CodeStop, desk.stop),
             subscribe(subjects.CODE_RUN, CodeRequest, desk.accept, queue=_QUEUE),
@@ -69,6 +72,22 @@ async def run_sandbox(
             await serve_until(ending, app, settings, metrics=metrics.process, loops=loops, on_listening=on_listening)
             await desk.close(within_s=settings.grace_s)
         bus.publish(_alive(parts, leaving=True))
+
+
+@asynccontextmanager
+async def _taking_programs(parts: SandboxParts) -> AsyncIterator[None]:
+    """If the setting names any: else nobody is there for the requests."""
+    programs = parts.settings.shell_programs
+    if not programs:
+        yield
+        return
+
+    async def run(request: ProgramRequest) -> ProgramEnded:
+        return await run_program(request, programs)
+
+    at_once = parts.settings.sandbox_workers
+    async with parts.bus.subscribe(subjects.PROGRAM_RUN, ProgramRequest, run, queue=_QUEUE, at_once=at_once):
+        yield
 
 
 @asynccontextmanager

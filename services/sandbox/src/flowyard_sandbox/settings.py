@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 
 from flowyard.service.code_settings import CodeBoundSettings
+from flowyard.service.shell_programs import ShellSettings
 from flowyard.settings import Port, ProcessSettings
 
 
-class SandboxSettings(ProcessSettings, CodeBoundSettings):
+class SandboxSettings(ProcessSettings, CodeBoundSettings, ShellSettings):
     port: Port = 8404
     sandbox_name: str = Field(
         "", pattern=r"^[A-Za-z0-9_-]{0,100}$", description="Name of this process in metrics and status"

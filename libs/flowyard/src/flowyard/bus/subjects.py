@@ -21,6 +21,7 @@ MODELS_HELD: Final = "flowyard.models.held"
 DRAFT_TESTS: Final = "flowyard.drafts.test"
 CODE_RUN: Final = "flowyard.code.run"
 CODE_STOP: Final = "flowyard.code.stop"
+PROGRAM_RUN: Final = "flowyard.code.program"
 SANDBOXES: Final = "flowyard.code.sandboxes"
 ANY_SANDBOX: Final = "flowyard.code.*.follow"
 """The part that `*` stands for is the id of one process of a sandbox."""
@@ -110,7 +111,7 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = {
         answers=True,
     ),
     "executor": Permissions(
-        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD, CODE_RUN, CODE_STOP, ANY_SANDBOX),
+        publish=(*_CHANGES_TO_RUNS, ANY_RUN_TOKENS, MODELS_HELD, CODE_RUN, CODE_STOP, ANY_SANDBOX, PROGRAM_RUN),
         subscribe=(
             RUNS_QUEUED,
             ANY_RUN_CONTROL,
@@ -127,7 +128,9 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = {
     ),
     "dashboard": Permissions(publish=(*_CHANGES_TO_RUNS, ANY_RUN_FOLLOWED), subscribe=_LIVE),
     # It answers executors, and can reach nothing else: no run, no event, no other service.
-    "sandbox": Permissions(publish=(SANDBOXES,), subscribe=(CODE_RUN, CODE_STOP, ANY_SANDBOX), answers=True),
+    "sandbox": Permissions(
+        publish=(SANDBOXES,), subscribe=(CODE_RUN, CODE_STOP, ANY_SANDBOX, PROGRAM_RUN), answers=True
+    ),
 }
 """By the name of the service, which is the name of its NATS user."""
 

@@ -17,7 +17,7 @@ OLDER_NAMES: Final[Mapping[str, str]] = {
 INSTEAD: Final[Mapping[str, str]] = {
     "env_vars": "tools don't read the environment: give the value as an input, with secret: true if it is one",
     "file_move": "no tool moves or deletes files: read it with files.read, and write it with files.write",
-    "process": "no tool starts programs: compute in a node with code, or write a tool of your own",
-    "shell": "no tool starts a shell: compute in a node with code, or write a tool of your own",
+    "process": "use shell.run, whose programs compute and do nothing else, or a node with code",
+    "shell": "no tool starts a shell: use shell.run, which takes a program and its arguments, or a node with code",
 }
 """What to do without a tool that there isn't, by its older name."""

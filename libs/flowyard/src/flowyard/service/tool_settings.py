@@ -14,10 +14,11 @@ from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
 from flowyard.service.reaching_settings import ReachingSettings, named_addresses, reaching_services
+from flowyard.service.shell_programs import ShellSettings
 from flowyard.threads import in_daemon_thread
 from flowyard.tools.folders import NO_FOLDERS, Folders, read_folders
 from flowyard.tools.registry import ToolRegistry, built_in
-from flowyard.tools.services import ToolServices
+from flowyard.tools.services import RunProgram, ToolServices
 from flowyard.tools.sources import ToolSource
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def _folder(text: str) -> str:
     return text
 
 
-class ToolSettings(ReachingSettings):
+class ToolSettings(ReachingSettings, ShellSettings):
     """Of each group of tools, the settings are a class of their own."""
 
     tool_folders: Annotated[Folders, NoDecode, PlainValidator(read_folders)] = Field(
@@ -44,8 +45,13 @@ class ToolSettings(ReachingSettings):
 
 
 @asynccontextmanager
-async def open_tools(settings: ToolSettings, environ: Mapping[str, str]) -> AsyncIterator[ToolRegistry]:
-    """The tools of an installation, for as long as their clients are open. `environ`: names the proxies."""
+async def open_tools(
+    settings: ToolSettings, environ: Mapping[str, str], *, run_program: RunProgram | None = None
+) -> AsyncIterator[ToolRegistry]:
+    """The tools of an installation, for as long as their clients are open. `environ`: names the proxies.
+
+    `run_program`: where there are sandboxes.
+    """
     # Inline: commands that only read the settings need no client.
     from flowyard.outbound.client import open_outbound  # noqa: PLC0415
 
@@ -55,7 +61,12 @@ async def open_tools(settings: ToolSettings, environ: Mapping[str, str]) -> Asyn
         open_outbound(environ, named_addresses(settings), certificates=certificates) as trusted_http,
     ):
         services = ToolServices(
-            http=http, trusted_http=trusted_http, folders=settings.tool_folders, **reaching_services(settings)
+            http=http,
+            trusted_http=trusted_http,
+            folders=settings.tool_folders,
+            programs=settings.shell_programs,
+            run_program=run_program,
+            **reaching_services(settings),
         )
         sources = [await _own_tools(Path(settings.tools))] if settings.tools else []
         yield ToolRegistry(built_in(services), sources)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from flowyard.language.tools import ToolFacts, name_fault, wire_name
-from flowyard.tools import email_send, http_request, slack_post, sql_query, web_search
+from flowyard.tools import email_send, http_request, shell_run, slack_post, sql_query, web_search
 from flowyard.tools.files import file_tools
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
@@ -30,6 +30,7 @@ def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
         http_request.request_tool(services),
         JSON_QUERY,
         MATH_EVAL,
+        shell_run.tool(services),
         slack_post.tool(services),
         sql_query.tool(services),
         TEMPLATE_RENDER,

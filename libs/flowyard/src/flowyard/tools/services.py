@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from flowyard.chats import slack
 from flowyard.tools.folders import NO_FOLDERS, Folders
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 SearchProvider: TypeAlias = Literal["searxng", "brave", "serper", "tavily"]
+RunProgram: TypeAlias = Callable[[str, Sequence[str], str, float], Awaitable[dict[str, Any]]]
+"""Takes a name, arguments, what the program reads, and seconds. Raises ToolFailed."""
 MailSecurity: TypeAlias = Literal["tls", "starttls", "none"]
 
 
@@ -60,6 +62,7 @@ class ToolServices:
 
     `http`: for requests to addresses that documents and models choose; `trusted_http`: to those that settings name.
     `sql`: addresses of databases, with their secrets, by name. `folders`: in which files are read and written.
+    `programs`: what sandboxes may execute, and `run_program`, which has it executed there.
     """
 
     http: OutboundClient | None = None
@@ -69,6 +72,8 @@ class ToolServices:
     mail: MailService | None = None
     sql: Mapping[str, str] = field(default_factory=dict, repr=False)
     folders: Folders = NO_FOLDERS
+    programs: Mapping[str, str] = field(default_factory=dict)
+    run_program: RunProgram | None = None
 
 
 NO_SERVICES: Final = ToolServices()

@@ -47,7 +47,11 @@ NATS's client for WebSockets.
 _HOOKS: Final = ("gateway", "registry")
 """The services that verify webhooks, or sign them."""
 _HOOK_VARIABLES: Final = f"{PREFIX}HOOK_VARIABLES"
-_PLAIN: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", f"{PREFIX}LOG_LEVEL")
+_PLAIN: Final = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME"),
+    f"{PREFIX}LOG_LEVEL",
+    f"{PREFIX}SHELL_PROGRAMS",
+)
 _OF_SANDBOXES: Final = f"{PREFIX}SANDBOX_"
 _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
