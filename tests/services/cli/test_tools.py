@@ -124,3 +124,22 @@ def test_a_folder_of_own_tools_has_to_be_there(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("FLOWYARD_TOOLS", str(own / "calc.py"))
     for command in (["tools", "list"], ["tools", "call", "time.now"]):
         assert run_command(command) == exits.WRONG_INPUT
+
+
+def test_operations_of_apis_are_tools_that_documents_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pets = Path(__file__).parents[2] / "data" / "openapi" / "pets.yaml"
+    (tmp_path / "apis.yaml").write_text(f"- {{openapi: {pets}, operations: [listPets]}}\n")
+    monkeypatch.setenv("FLOWYARD_OPENAPI", str(tmp_path / "apis.yaml"))
+    assert run_command(["tools", "show", "pet_shop.listPets", "--json"]) == exits.OK
+    assert json.loads(capsys.readouterr().out)["effects"] == ["network"]
+    document = tmp_path / "adopt.yaml"
+    document.write_text(
+        "flow: {name: adopt}\nstate: {fields: {pets: dict}}\n"
+        "nodes: [{id: a, tool: {pet_shop.listPets: {allow: '*'}}, outputs: [pets]}]\n"
+    )
+    assert run_command(["validate", str(document)]) == exits.OK
+    monkeypatch.setenv("FLOWYARD_OPENAPI", "[{}]")
+    assert run_command(["tools"]) == exits.WRONG_INPUT
+    assert "FLOWYARD_OPENAPI" in capsys.readouterr().err

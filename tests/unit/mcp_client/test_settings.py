@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flowyard.language.mcp_servers import LocalServer, RemoteServer
-from flowyard.mcp_client.listed import shallow
 from flowyard.mcp_client.settings import read_mcp_servers
+from flowyard.tools.foreign_schemas import shallow
 
 SERVERS = """\
 notes:

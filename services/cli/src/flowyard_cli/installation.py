@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -17,6 +20,7 @@ from flowyard.llm.own_prices import NO_PRICES, PriceTable, read_prices
 from flowyard.llm.providers import read_litellm_providers
 from flowyard.tools.registry import ToolRegistry
 from flowyard.tools.sources import ToolSource
+from flowyard.tools.tool import Tool
 from flowyard_embedded.faults import WrongVariable
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ _REPLY_LIMIT: Final = "FLOWYARD_REPLY_LIMIT"
 _LITELLM: Final = "FLOWYARD_LITELLM"
 _TOOL_RULES: Final = "FLOWYARD_TOOL_RULES"
 _TOOLS: Final = "FLOWYARD_TOOLS"
+_OPENAPI: Final = "FLOWYARD_OPENAPI"
 _Value = TypeVar("_Value")
 
 
@@ -58,6 +63,8 @@ def known_tools(environ: Mapping[str, str]) -> ToolRegistry:
     Those of FLOWYARD_TOOLS are imported: their code is executed.
     """
     folder = environ.get(_TOOLS)
+    if any(environ.get(name) for name in (_OPENAPI, f"{_OPENAPI}_FILE")):
+        return ToolRegistry(_described_tools(environ.get(_OPENAPI), folder))
     if not folder:
         return ToolRegistry()
     if not Path(folder).is_dir():
@@ -66,6 +73,19 @@ def known_tools(environ: Mapping[str, str]) -> ToolRegistry:
     from flowyard.tools.own_files import NAME, load_own_tools  # noqa: PLC0415
 
     return ToolRegistry(sources=[ToolSource(NAME, load_own_tools(Path(folder)).tools)])
+
+
+@cache
+def _described_tools(openapi: str | None, folder: str | None) -> tuple[Tool, ...]:
+    """By the variables of this process. In a thread: there may be an event loop in this one."""
+    del openapi, folder
+
+    async def tools_now() -> tuple[Tool, ...]:
+        async with open_own_tools() as tools:
+            return tuple(tools)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, tools_now()).result()
 
 
 @asynccontextmanager

@@ -163,7 +163,8 @@ def why_denied(tool: ToolFacts, use: ToolUse, rules: ToolRules, arguments: Mappi
         return f"the installation denies {tool.name}"
     if use.allow is None and tool.needs_permission and answer != "allow":
         return f"the workflow doesn't allow {tool.name}"
-    if tool.guarded is None:
+    if tool.guarded is None or tool.guarded not in tool.arguments:
+        # What is made of the arguments is compared by the tool, which knows it.
         return None
     guarded = arguments.get(tool.guarded, "")
     values = map(str, guarded) if isinstance(guarded, list) else (str(guarded),)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowyard.language.mcp_servers import McpServer, effects_of
 from flowyard.language.tools import ToolFacts, wire_name
 from flowyard.mcp_client.limits import MOST_DEPTH, MOST_DESCRIPTION, MOST_SCHEMA
+from flowyard.tools.foreign_schemas import shallow
 
 if TYPE_CHECKING:
     import mcp_types as mcp
@@ -22,7 +23,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]+(?:[.][A-Za-z0-9_-]+)*")
 _LONGEST_NAME: Final = 64
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
 """Also what changes the direction of a text, or isn't seen."""
-_TYPES: Final = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +61,6 @@ def listed(server: McpServer, tools: Sequence[mcp.Tool]) -> tuple[ListedTool, ..
 
 def clean(text: str) -> str:
     return _CONTROL.sub(" ", text).strip()
-
-
-def shallow(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be checked of arguments without the danger of the server's schema, which may take hours: their names and
-    their types. The server checks them itself.
-    """
-    given = schema.get("properties")
-    properties = {
-        name: {"type": kinds} if (kinds := _kinds(inner)) else {}
-        for name, inner in (given.items() if isinstance(given, dict) else ())
-    }
-    required = schema.get("required")
-    names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
-    checked: dict[str, Any] = {"type": "object", "properties": properties, "required": names}
-    if schema.get("additionalProperties") is False and "patternProperties" not in schema:
-        checked["additionalProperties"] = False
-    return checked
-
-
-def _kinds(schema: Any) -> list[str]:
-    kinds = schema.get("type") if isinstance(schema, dict) else None
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    return list(kinds) if all(isinstance(kind, str) and kind in _TYPES for kind in kinds) else []
 
 
 def _fault(name: str, tool: mcp.Tool) -> str | None:

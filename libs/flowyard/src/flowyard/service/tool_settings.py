@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,6 +17,7 @@ from flowyard.service.reaching_settings import ReachingSettings, named_addresses
 from flowyard.service.shell_programs import ShellSettings
 from flowyard.threads import in_daemon_thread
 from flowyard.tools.folders import NO_FOLDERS, Folders, read_folders
+from flowyard.tools.openapi_settings import Apis
 from flowyard.tools.registry import ToolRegistry, built_in
 from flowyard.tools.services import RunProgram, ToolServices
 from flowyard.tools.sources import ToolSource
@@ -41,6 +42,11 @@ class ToolSettings(ReachingSettings, ShellSettings):
     )
     tools: Annotated[str, AfterValidator(_folder)] = Field(
         "", description="Folder of Python files whose functions are tools; their code runs in the executor itself"
+    )
+    openapi: Apis = Field(
+        (),
+        description="HTTP APIs whose operations are tools, as JSON or YAML, or a file of it: "
+        '[{"openapi": "https://api.example.com/openapi.json", "operations": ["listPets"]}]',
     )
 
 
@@ -69,7 +75,22 @@ async def open_tools(
             **reaching_services(settings),
         )
         sources = [await _own_tools(Path(settings.tools))] if settings.tools else []
-        yield ToolRegistry(built_in(services), sources)
+        async with _apis(settings, services, environ) as apis:
+            yield ToolRegistry(built_in(services), [*sources, *apis])
+
+
+@asynccontextmanager
+async def _apis(
+    settings: ToolSettings, services: ToolServices, environ: Mapping[str, str]
+) -> AsyncIterator[Sequence[ToolSource]]:
+    if not settings.openapi:
+        yield ()
+        return
+    # Inline: most installations have none.
+    from flowyard.tools.openapi_sources import open_apis  # noqa: PLC0415
+
+    async with open_apis(settings.openapi, services, environ) as sources:
+        yield sources
 
 
 async def _own_tools(folder: Path) -> ToolSource:

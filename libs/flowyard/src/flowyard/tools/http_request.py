@@ -8,10 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from flowyard.exact_json import event_json
 from flowyard.language.tools import ToolFacts
 from flowyard.threads import in_daemon_thread
-from flowyard.tools.sending import REDIRECTS, check_url, client_of, media_type, send, storable, text_of
+from flowyard.tools.sending import REDIRECTS, beginning_of, check_url, client_of, content_of, send, storable
 from flowyard.tools.services import ToolServices
 from flowyard.tools.tool import Tool, ToolContext, ToolFailed
 
@@ -22,8 +21,6 @@ _SECONDS: Final = 25.0
 _MOST_BYTES: Final = 900_000
 _MOST_URL: Final = 8_000
 _LONGEST_HEADER: Final = 1_000
-_SHOWN: Final = 500
-"""Characters of an answer that failed."""
 _HEADERS: Final = {
     "type": "object",
     "additionalProperties": {"type": "string", "maxLength": 8_000},
@@ -101,13 +98,13 @@ async def _run(
     )
     answer = await send(client, request)
     if answer.status >= 400 and not arguments.get("any_status", False):
-        raise ToolFailed(f"it answered {answer.status}{_beginning(answer)}")
+        raise ToolFailed(f"it answered {answer.status}{beginning_of(answer)}")
     return {
         "status": answer.status,
         "url": storable(answer.url),
         "headers": _headers(answer),
         # In a thread: a megabyte of JSON takes long enough to hold others up.
-        "body": await in_daemon_thread(lambda: _content(answer)),
+        "body": await in_daemon_thread(lambda: content_of(answer)),
     }
 
 
@@ -135,17 +132,6 @@ def _type(name: str) -> Mapping[str, str]:
     return {"Content-Type": name}
 
 
-def _content(answer: OutboundAnswer) -> Any:
-    """JSON if the server says that it is, and it can be stored; else the text."""
-    kind = media_type(answer)
-    if kind == "application/json" or kind.endswith("+json"):
-        try:
-            return event_json(answer.body) if answer.body.strip() else None
-        except (ValueError, RecursionError):
-            return text_of(answer)
-    return text_of(answer)
-
-
 def _headers(answer: OutboundAnswer) -> dict[str, str]:
     """Without cookies: they are a login, and nobody here needs it."""
     return {
@@ -153,11 +139,3 @@ def _headers(answer: OutboundAnswer) -> dict[str, str]:
         for name, value in answer.headers.items()
         if name.lower() not in ("set-cookie", "set-cookie2")
     }
-
-
-def _beginning(answer: OutboundAnswer) -> str:
-    try:
-        text = text_of(answer).strip()
-    except ToolFailed:
-        return ""
-    return f": {text[:_SHOWN]}" if text else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from flowyard.exact_json import event_json
 from flowyard.tools.services import ToolServices
 from flowyard.tools.tool import ToolContext, ToolFailed
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from flowyard.outbound.requests import OutboundAnswer, OutboundRequest
 
 REDIRECTS: Final = 5
+_SHOWN: Final = 500
+"""Characters of an answer that failed."""
 _CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
 _CHARSETS: Final = re.compile(
     r"utf-?8|utf-?16(le|be)?|us-ascii|iso-8859-\d{1,2}|windows-125\d|shift_jis|euc-(jp|kr)|gb(k|2312|18030)|big5|koi8-[ru]"
@@ -84,6 +87,26 @@ def text_of(answer: OutboundAnswer) -> str:
     if "\0" in text and not is_text:
         raise ToolFailed(f"the answer is no text, but {kind or 'something unknown'}")
     return storable(text)
+
+
+def content_of(answer: OutboundAnswer) -> Any:
+    """JSON if the server says that it is, and it can be stored; else the text."""
+    kind = media_type(answer)
+    if kind == "application/json" or kind.endswith("+json"):
+        try:
+            return event_json(answer.body) if answer.body.strip() else None
+        except (ValueError, RecursionError):
+            return text_of(answer)
+    return text_of(answer)
+
+
+def beginning_of(answer: OutboundAnswer) -> str:
+    """For an error: why it has failed."""
+    try:
+        text = text_of(answer).strip()
+    except ToolFailed:
+        return ""
+    return f": {text[:_SHOWN]}" if text else ""
 
 
 def storable(text: str) -> str:
