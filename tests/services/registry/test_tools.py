@@ -9,6 +9,7 @@ from flowyard.language.tools import ToolFacts
 from flowyard.storage.agents import Agents, NewAgent
 from flowyard.storage.announced_tools import AnnouncedTools
 from flowyard.storage.database import Database
+from services.registry.conftest import Starting
 from services.registry.test_workflows import put
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -52,3 +53,16 @@ async def test_a_tool_that_not_all_executors_have_is_warned_of(
     assert warning["message"] == "a call of 'crm.find' may fail: only 1 of 2 executors have it"
     await announced.announce("a", {})
     assert (await put(client, document)).status_code == 422
+
+
+async def test_the_schema_has_the_names_of_tools_and_models(starting: Starting, announced: AnnouncedTools) -> None:
+    del announced
+    prices = '{"hosted_vllm/qwen3": {"input": 1, "output": 1}, "lm_studio/*": {"input": 0, "output": 0}}'
+    async with starting(prices=prices, tool_rules='{"math.*": "deny"}') as registry:
+        shapes = (await registry.client.get("/v1/schema")).json()["$defs"]
+    short, long = shapes["NodeShape"]["properties"]["tool"]["anyOf"][0]["oneOf"]
+    tools = short["anyOf"][0]["enum"]
+    assert {"crm.find", "time.now"} <= set(tools)
+    assert "math.eval" not in tools
+    assert long["propertyNames"]["anyOf"][0]["enum"] == tools
+    assert shapes["LlmShape"]["properties"]["model"]["anyOf"][0] == {"enum": ["qwen3"]}

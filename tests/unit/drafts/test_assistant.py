@@ -17,7 +17,9 @@ from flowyard.language.installation import HOOK_SECRETS, KEYS_AND_TOKENS, Instal
 from flowyard.language.load import load_text
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.reading.document import document_schema
+from flowyard.language.tools import read_rules
 from flowyard.llm.own_prices import NO_PRICES
+from flowyard.tools.registry import ToolRegistry
 from support.documents import ROOT, faults_of
 
 MOST_TOKENS = 6_000
@@ -26,6 +28,7 @@ FACTS = Facts(
     models=["openai/gpt-5", "ollama/llama3.2", "any of anthropic", "any of google"],
     variables=str(KEYS_AND_TOKENS),
     hook_variables=str(HOOK_SECRETS),
+    tools=Facts.of(Installation(tools=ToolRegistry().facts), []).tools,
 )
 INSTALLATION = Installation(has_price=NO_PRICES.has_price, variables=KEYS_AND_TOKENS, hook_variables=HOOK_SECRETS)
 
@@ -54,6 +57,15 @@ async def test_the_examples_in_the_guide_are_valid_and_pass_their_tests() -> Non
         assert loaded.workflow is not None
         for case in loaded.workflow.cases:
             assert await faults_of(case, loaded.workflow) == []
+
+
+def test_the_guide_names_the_tools_that_may_be_used_and_says_which_need_permission() -> None:
+    installation = Installation(tools=ToolRegistry().facts, tool_rules=read_rules('{"math.*": "deny"}'))
+    text = guide(GPT, Facts.of(installation, []), usd=None)
+    assert "http.get*, " in text
+    assert "time.now" in text
+    assert "math.eval" not in text
+    assert "It has no tools." in guide(GPT, Facts(), usd=None)
 
 
 def test_the_guide_has_few_tokens() -> None:

@@ -93,10 +93,15 @@ def _check_sources(caller: Caller, workflow: Workflow) -> None:
 
 async def installation_of(parts: RegistryParts, caller: Caller) -> Installation:
     """A key for some workflows isn't warned of chains: a warning names the others."""
-    installation = with_announced(parts.settings.installation, await parts.announced_tools.read())
+    installation = await installation_with_tools(parts)
     if caller.workflows is not None:
         return installation
     return replace(installation, chains=await parts.triggers.chains())
+
+
+async def installation_with_tools(parts: RegistryParts) -> Installation:
+    """With those that executors have announced."""
+    return with_announced(parts.settings.installation, await parts.announced_tools.read())
 
 
 def _facts(workflow: Workflow) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,29 +10,29 @@ from flowyard.access import Caller
 from flowyard.api.drafts import DraftRequest, DraftView
 from flowyard.api.workflows import Validated
 from flowyard.errors.requests import InvalidRequest, TooBusy
-from flowyard.language.reading.document import document_schema
+from flowyard.language.reading.installed_schema import installation_schema
 from flowyard.web.auth import READ_ANY, require
 from flowyard.web.problems import guarded, guarded_responses
 from flowyard.web.strict_json import StrictJsonRoute
-from flowyard_registry.apply import validate
+from flowyard_registry.apply import installation_with_tools, validate
 from flowyard_registry.look_at_draft import look_at_draft
 from flowyard_registry.parts import InjectedParts
 from flowyard_registry.routing import DOCUMENT, File
 
 Reader: TypeAlias = Annotated[Caller, Depends(require("read", reach="nothing"))]
 
-_schema = cache(document_schema)
 router = APIRouter(prefix="/v1", tags=["language"], route_class=StrictJsonRoute)
 
 
 @router.get(
     "/schema",
     summary="Get the JSON Schema of documents",
-    description="For editors. A document that fits it may still have mistakes: `/v1/validate` finds them.",
+    description="For editors: with the names of the tools and models that the installation knows. A document that fits "
+    "it may still have mistakes: `/v1/validate` finds them.",
     **guarded(READ_ANY),
 )
-async def get_schema() -> dict[str, Any]:
-    return _schema()
+async def get_schema(parts: InjectedParts) -> dict[str, Any]:
+    return installation_schema(await installation_with_tools(parts), parts.settings.prices.models)
 
 
 @router.post(

@@ -23,6 +23,7 @@ LONGEST_REPLY: Final = 16_000
 SURE_REPLY: Final = 8000
 """Tokens that any large model can reply with."""
 _CALLS: Final = 6
+_MOST_TOOLS: Final = 60
 _TOKENS: Final = 1_000_000
 """Of a run, if the price of the model isn't known. What a call may use at most is reserved: a token per byte."""
 _LEFT_OUT: Final = frozenset({
@@ -40,16 +41,27 @@ class Facts:
     """What the model knows of an installation: names, never values. `models`: such as `openai/gpt-5`.
 
     `variables`: patterns of the names of environment variables that documents may name; `hook_variables`: for webhooks.
+    `tools`: those that aren't denied; with `*` after the name, if they need permission.
     """
 
     models: Sequence[str] = ()
     variables: str = ""
     hook_variables: str = ""
+    tools: Sequence[str] = ()
 
     @classmethod
     def of(cls, installation: Installation, models: Sequence[str]) -> Facts:
+        rules, known = installation.tool_rules, installation.tools or {}
+        answers = {name: rules.answer(name) for name in sorted(known)}
         return cls(
-            models=models, variables=str(installation.variables), hook_variables=str(installation.hook_variables)
+            models=models,
+            variables=str(installation.variables),
+            hook_variables=str(installation.hook_variables),
+            tools=[
+                f"{name}*" if known[name].needs_permission and answer != "allow" else name
+                for name, answer in answers.items()
+                if answer != "deny"
+            ],
         )
 
 
@@ -103,5 +115,16 @@ def _known(model: str, facts: Facts) -> list[str]:
         lines.append(
             f"- `api_key_env` and ${{env:NAME}} may name: {facts.variables}; in webhooks: {facts.hook_variables}."
         )
-    lines.append("- It has no tools.")
+    lines.append(_tools(facts.tools))
     return lines
+
+
+def _tools(names: Sequence[str]) -> str:
+    """Cut after so many that the rest of the guide still counts."""
+    if not names:
+        return "- It has no tools."
+    shown = ", ".join(names[:_MOST_TOOLS]) + (", and others" if len(names) > _MOST_TOOLS else "")
+    return (
+        f"- Tools, for `tools` of a prompt node, or `tool` with `with`: {shown}. Write one with a * as"
+        " `{http.get: {allow: ['https://example.com/*']}}`, with as little as is needed."
+    )

@@ -33,6 +33,12 @@ class PriceTable:
     def __len__(self) -> int:
         return len(self.prices)
 
+    @property
+    def models(self) -> frozenset[str]:
+        """The names of the models in it, without their providers, and without patterns."""
+        names = (name.partition("/")[2] for name in self.prices)
+        return frozenset(name for name in names if name and "*" not in name)
+
     def of(self, settings: ModelSettings) -> TokenPrice | None:
         """The document's own price, else that of this table. None: only a price list can know it."""
         if settings.provider in FREE_PROVIDERS:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from typing import Final
 
-from flowyard.language.reading.document import document_schema
+from flowyard.language.reading.installed_schema import installation_schema
 from flowyard_cli import exits
 from flowyard_cli.grammar import carry_out, examples
+from flowyard_cli.installation import installation_of, prices_of
 from flowyard_embedded.streams import print_json
 
 _EXAMPLES: Final = """\
@@ -30,5 +32,5 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: SchemaArgs) -> int:
     del args
-    print_json(document_schema())
+    print_json(installation_schema(installation_of(os.environ), prices_of(os.environ).models))
     return exits.OK

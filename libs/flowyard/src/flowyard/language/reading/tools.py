@@ -11,7 +11,7 @@ from flowyard.language.tools import NAME
 
 MOST_TOOLS: Final = 64
 """Of one node. Models choose badly among many."""
-_NAME: Final = f"^{NAME}$"
+TOOL_NAME: Final = f"^{NAME}$"
 
 
 class ToolPermissionShape(Shape):
@@ -24,7 +24,7 @@ class ToolPermissionShape(Shape):
 
 
 ToolForm: TypeAlias = Annotated[
-    Annotated[str, Tag(SHORT), WithJsonSchema({"type": "string", "pattern": _NAME})]
+    Annotated[str, Tag(SHORT), WithJsonSchema({"type": "string", "pattern": TOOL_NAME})]
     | Annotated[dict[str, ToolPermissionShape], Field(min_length=1, max_length=1), Tag(LONG)],
     Discriminator(form_of),
 ]
