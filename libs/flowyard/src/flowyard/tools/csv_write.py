@@ -15,9 +15,10 @@ from flowyard.tools.files_write import encoded_text
 from flowyard.tools.folder_files import write_file
 from flowyard.tools.folders import MOST_PATH, Folders, find_place
 from flowyard.tools.services import ToolServices
-from flowyard.tools.tool import Tool, ToolContext, ToolFailed
+from flowyard.tools.tool import MOST_CHARACTERS, Tool, ToolContext, ToolFailed
 
 MOST_ROWS: Final = 100_000
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 FACTS: Final = ToolFacts(
@@ -70,7 +71,7 @@ def _write(folders: Folders, arguments: Mapping[str, Any]) -> Any:
     path, rows = arguments.get("path"), arguments["rows"]
     # Before the work: a path that leads nowhere is an error at once.
     place = find_place(folders, path) if path is not None else None
-    text = _csv(rows, arguments)
+    text = _csv(rows, arguments, MOST_CHARACTERS if place is None else MOST_TEXT)
     if place is None:
         return text
     content = encoded_text(text)
@@ -78,7 +79,7 @@ def _write(folders: Folders, arguments: Mapping[str, Any]) -> Any:
     return {"path": place.path, "size": len(content), "is_new": is_new, "rows": len(rows)}
 
 
-def _csv(rows: Sequence[Any], arguments: Mapping[str, Any]) -> str:
+def _csv(rows: Sequence[Any], arguments: Mapping[str, Any], most: int) -> str:
     columns = arguments.get("columns") or _columns(rows)
     out = StringIO(newline="")
     writer = csv.writer(out, delimiter=arguments.get("delimiter", ","), lineterminator="\n")
@@ -90,8 +91,8 @@ def _csv(rows: Sequence[Any], arguments: Mapping[str, Any]) -> str:
         if isinstance(row, dict) and (more := next((name for name in row if name not in known), None)) is not None:
             raise ToolFailed(f"row {i} has '{more[:100]}', which is not among the columns")
         writer.writerow([_cell(value, is_careful=is_careful) for value in _values(row, columns, i)])
-        if out.tell() > MOST_TEXT:
-            raise ToolFailed(f"the CSV has more than {MOST_TEXT:,} characters")
+        if out.tell() > most:
+            raise ToolFailed(f"the CSV has more than {most:,} characters")
     return out.getvalue()
 
 
@@ -121,5 +122,5 @@ def _cell(value: Any, *, is_careful: bool) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return _JSON.encode(value)
     return f"'{value}" if is_careful and value.startswith(_FORMULA) else value
