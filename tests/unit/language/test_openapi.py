@@ -131,6 +131,25 @@ def test_references_are_bounded_and_lead_to_no_other_document(schema: Any, fault
     assert fault in " ".join(read(document, operations=["logIn"]).faults)
 
 
+def test_a_schema_that_is_too_long_for_models_is_refused() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "description": "x" * 20_000}}}
+    document = changed("paths./login.post.requestBody.content", {"application/json": {"schema": schema}})
+    assert "more than 20,000 characters" in read(document, operations=["logIn"]).faults[0]
+
+
+def test_what_only_yaml_knows_becomes_json() -> None:
+    content = yaml.safe_load(
+        "application/json: {schema: {type: string, enum: [2026-12-01], default: -.inf, description: not NaN}}"
+    )
+    [login] = read(changed("paths./login.post.requestBody.content", content), operations=["logIn"]).operations
+    assert login.facts.arguments["body"] == {
+        "type": "string",
+        "enum": ["2026-12-01"],
+        "default": None,
+        "description": "not NaN",
+    }
+
+
 def test_references_to_each_other_end() -> None:
     references = References({"a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}})
     with pytest.raises(BadReference):

@@ -17,6 +17,8 @@ from flowyard.language.tools import Effect, ToolFacts, name_fault
 ADDRESS: Final = "address of the request"
 """What patterns of permissions are compared with: no argument, but made of them."""
 MOST_OPERATIONS: Final = 200
+MOST_SCHEMA: Final = 20_000
+"""Characters of the JSON Schema of an operation's arguments: models get it with each question."""
 _LONGEST: Final = 1_000
 _READS: Final = ("get", "head")
 _METHODS: Final = (*_READS, "post", "put", "patch", "delete")
@@ -133,8 +135,11 @@ class _Reader:
 
 
 def _storable(arguments: FlatArguments) -> Any:
-    # YAML knows dates, and numbers that JSON doesn't.
-    return json.loads(json.dumps(arguments.schema, default=str).replace("NaN", "null").replace("Infinity", "null"))
+    """Of JSON: YAML knows dates, and numbers that JSON doesn't. Raises NoOperation."""
+    text = json.dumps(arguments.schema, default=str)
+    if len(text) > MOST_SCHEMA:
+        raise NoOperation(f"the schema of its arguments has more than {MOST_SCHEMA:,} characters")
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 def _short(title: str) -> str:
