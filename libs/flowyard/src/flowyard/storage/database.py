@@ -6,8 +6,8 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -91,13 +91,17 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """A transaction of several statements. Not for frequent work: a process frozen in it keeps its locks."""
-        with self._translated():
+        try:
             connection = await self._acquire()
             try:
                 async with connection.transaction():
                     yield connection
             finally:
                 await self._pool.release(connection)
+        except ValueError:  # an argument of the wrong type: our bug
+            raise
+        except (asyncpg.DiskFullError, *UNREACHABLE) as error:
+            raise self._translated(error) from error
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -107,7 +111,7 @@ class Database:
 
     async def _on_any(self, send: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """One statement on a free connection."""
-        with self._translated():
+        try:
             connection = await self._acquire()
             try:
                 result = await send(connection)
@@ -120,6 +124,10 @@ class Database:
             else:
                 self._kept.append(connection)
             return result
+        except ValueError:  # an argument of the wrong type: our bug
+            raise
+        except (asyncpg.DiskFullError, *UNREACHABLE) as error:
+            raise self._translated(error) from error
 
     async def _acquire(self) -> Connection:
         while self._kept:
@@ -133,17 +141,11 @@ class Database:
         finally:
             self._waiting -= 1
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except asyncpg.DiskFullError as error:
+    def _translated(self, error: Exception) -> Unavailable:
+        if isinstance(error, asyncpg.DiskFullError):
             self._full_at = time.monotonic()
-            raise DiskFull from error
-        except UNREACHABLE as error:
-            if isinstance(error, ValueError):  # an argument of the wrong type: our bug
-                raise
-            raise Unavailable("Postgres") from error
+            return DiskFull()
+        return Unavailable("Postgres")
 
 
 def dumps(value: Any) -> str:
