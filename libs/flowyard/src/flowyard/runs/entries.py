@@ -104,7 +104,8 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
             chosen = {"condition": event.condition} if event.condition is not None else {}
             return "route.taken", {"node": event.node, "to": event.to, **chosen}
         case events.LoopTurned():
-            return "loop.turned", asdict(event)
+            turn = {"turn": event.turn, "max_iterations": event.max_iterations}
+            return "loop.turned", {"node": event.node, **turn, "to": event.to, "outcome": event.outcome}
         case _:
             assert_never(event)
 
@@ -119,7 +120,7 @@ def _encoded_of_run(event: _OfRun) -> tuple[str, dict[str, Any]]:
             # Written by SQL, as this is.
             return "run.forked", {**asdict(event), "leaves_at": list(event.leaves_at)}
         case events.RunClaimed():
-            return "run.claimed", asdict(event)
+            return "run.claimed", {"attempt": event.attempt, "executor": event.executor}
         case events.RunWaiting():
             wait = {"reason": event.reason, "seconds": round(event.seconds, 3)}
             return "run.waiting", {**wait, **_known({"node": event.node})}
@@ -199,7 +200,8 @@ def _decoded_of_run(kind: str, data: Mapping[str, Any]) -> Event | None:
 
 def failure_data(failure: Failure) -> dict[str, Any]:
     """The failure as JSON holds it."""
-    return _known(asdict(failure))
+    known = {"code": failure.code, "message": failure.message, "node": failure.node, "reply": failure.reply}
+    return _known(known)
 
 
 def decode_failure(data: Mapping[str, Any]) -> Failure:
