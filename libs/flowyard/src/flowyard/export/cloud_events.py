@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -62,7 +61,7 @@ def _part_of(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def _shortened(entry: Entry) -> Entry:
     entry, _ = without_large(entry)
     error = entry.data.get("error")
-    return replace(entry, data={**entry.data, "error": {**error, "message": "…"}}) if error else entry
+    return entry._replace(data={**entry.data, "error": {**error, "message": "…"}}) if error else entry
 
 
 def _payload(run_id: UUID, workflow: str, entry: Entry) -> bytes:

@@ -110,7 +110,7 @@ class RunReader:
         while more := await self._history.texts(run_id, after=after, to=page[-1].seq):
             said |= more
             after = max(more)
-        return [replace(e, data={**e.data, **said[e.seq].data}) if e.seq in said else e for e in page]
+        return [e._replace(data={**e.data, **said[e.seq].data}) if e.seq in said else e for e in page]
 
     async def _workflow(self, run: Run) -> Workflow | None:
         fetch = partial(self._runs.document_of, run.id)
@@ -121,7 +121,7 @@ def _with_left_out(entry: Entry) -> Entry:
     large = large_outputs(entry.data)
     if not large:
         return entry
-    return replace(entry, data={**entry.data, "outputs": {**entry.data["outputs"], **_left_out(large)}})
+    return entry._replace(data={**entry.data, "outputs": {**entry.data["outputs"], **_left_out(large)}})
 
 
 def _left_out(large: Mapping[str, int]) -> dict[str, LeftOut]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, NamedTuple, TypeAlias, assert_never
 
 from flowyard.runs import events
 from flowyard.runs.events import Event, Failure, StepId, Token
@@ -25,8 +25,7 @@ _OfRun: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """An event of a run, and the entry that it is stored as."""
 
     entry: Entry
@@ -60,7 +59,7 @@ def without_texts(entry: Entry) -> Entry:
     if not texts_in(entry):
         return entry
     data = {name: value for name, value in entry.data.items() if name not in _TEXTS}
-    return replace(entry, data={**data, "outputs": {}} if "outputs" in entry.data else data)
+    return entry._replace(data={**data, "outputs": {}} if "outputs" in entry.data else data)
 
 
 def encoded(event: Event) -> tuple[str, dict[str, Any]]:

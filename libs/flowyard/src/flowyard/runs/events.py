@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Status: TypeAlias = Literal["succeeded", "failed", "cancelled"]
 Reason: TypeAlias = Literal[
@@ -22,8 +22,7 @@ Reason: TypeAlias = Literal[
 WaitReason: TypeAlias = Literal["retry"]
 
 
-@dataclass(frozen=True, slots=True)
-class StepId:
+class StepId(NamedTuple):
     """One execution of one node. `visit` counts from 1; `item` is the index in a map, else None."""
 
     node: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from flowyard.large_json import Encoded, is_light, parts
@@ -29,7 +28,7 @@ def without_large(entry: Entry, *, room: int = MAX_OUTPUTS) -> tuple[Entry, int]
     if not large:
         return entry, left
     kept = {name: value for name, value in outputs.items() if name not in large}
-    return replace(entry, data={**entry.data, "outputs": kept, SIZES: large}), left
+    return entry._replace(data={**entry.data, "outputs": kept, SIZES: large}), left
 
 
 def large_of(sizes: Mapping[str, int], *, room: int = MAX_OUTPUTS) -> dict[str, int]:

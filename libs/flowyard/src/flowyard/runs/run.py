@@ -234,8 +234,7 @@ class NewRun:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An event as it is stored and sent. `seq` counts from 1; `type`: such as `step.finished`; `data`: JSON values."""
 
     seq: int

@@ -14,7 +14,6 @@ from __future__ import annotations
 import struct
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import itemgetter
@@ -89,7 +88,7 @@ def _short_start(entry: Entry, first: Entry) -> Entry:
     if all(entry.data.get(name) == first.data[name] for name in _MODEL):
         rest = {name: value for name, value in entry.data.items() if name not in _MODEL}
         return Entry(entry.seq, entry.at, entry.type, rest)
-    return replace(entry, data={**dict.fromkeys(_MODEL), **entry.data})
+    return entry._replace(data={**dict.fromkeys(_MODEL), **entry.data})
 
 
 def _with_outputs(facts: dict[str, Any], entry: Entry) -> dict[str, Any]:
@@ -163,7 +162,7 @@ async def whole_entries(
         # The run was deleted meanwhile, or never there.
         return WholeEntries([], is_cut=False)
     if shortened[0] is _QUEUED:
-        packed[0].append(replace(_QUEUED, at=repeated[1]["created_at"]))
+        packed[0].append(_QUEUED._replace(at=repeated[1]["created_at"]))
     whole = [entry for entries in packed for entry in _whole(entries, repeated) if entry.seq > after]
     end = min((seq for seq, row in repeated.items() if not row["fits"]), default=None)
     return WholeEntries([entry for entry in whole if end is None or entry.seq < end], is_cut=end is not None)
@@ -263,17 +262,17 @@ def _whole(entries: Sequence[Entry], repeated: Mapping[int, asyncpg.Record]) -> 
 def _whole_call(entry: Entry, row: asyncpg.Record) -> Entry:
     whole = _put_back(entry, {**call_facts(row), **_USUAL})
     left_out = {"part", *(name for name in _USUAL if whole.data[name] is None)}
-    return replace(whole, data={name: value for name, value in whole.data.items() if name not in left_out})
+    return whole._replace(data={name: value for name, value in whole.data.items() if name not in left_out})
 
 
 def _whole_start(entry: Entry, first: Entry) -> Entry:
     known = {**{name: first.data[name] for name in _MODEL}, **entry.data}
-    return replace(entry, data={name: value for name, value in known.items() if value is not None})
+    return entry._replace(data={name: value for name, value in known.items() if value is not None})
 
 
 def _put_back(entry: Entry, facts: Mapping[str, Any]) -> Entry:
     place = {name: entry.data[name] for name in ("node", "visit", "item") if name in entry.data}
-    return replace(entry, type=_READ_AS[entry.type], data={**place, **facts, **entry.data})
+    return entry._replace(type=_READ_AS[entry.type], data={**place, **facts, **entry.data})
 
 
 _REPEATED: Final = f"""
