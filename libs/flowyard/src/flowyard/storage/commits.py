@@ -24,7 +24,7 @@ from flowyard.errors.services import Unavailable
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
 from flowyard.storage.database import Database
-from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, CallRow, call_values, step_values
+from flowyard.storage.rows import CALL_COLUMNS, STEP_COLUMNS, STEP_TEXTS, CallRow, call_values, step_values
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +66,25 @@ class RunCommit:
     spent_calls: int | None = None
     steps: dict[StepId, Values] = field(default_factory=dict, init=False)
     calls: dict[tuple[StepId, int], Values] = field(default_factory=dict, init=False)
+    _row_characters: int = field(default=0, init=False)
 
     def add_step(self, step: Step) -> None:
         """Raises CommitRefused for outputs that JSON can't hold."""
-        self.steps[step.id] = step_values(self.run_id, step)
+        self.steps[step.id] = values = step_values(self.run_id, step)
+        self._row_characters += _characters(values[-STEP_TEXTS:])
 
     def add_call(self, row: CallRow) -> None:
         self.calls[row.step, row.part] = call_values(self.run_id, row)
+        self._row_characters += _characters((row.texts, row.result))
 
     @property
     def characters(self) -> int:
-        """Of its JSON."""
-        texts = (self.entries, self.outputs, self.error, self.snapshot)
-        rows = (value for row in (*self.steps.values(), *self.calls.values()) for value in row)
-        return sum(len(value) for value in (*texts, *rows) if isinstance(value, str))
+        """Of its JSON, at most."""
+        return self._row_characters + _characters((self.entries, self.outputs, self.error, self.snapshot))
+
+
+def _characters(texts: Iterable[str | None]) -> int:
+    return sum(len(text) for text in texts if text)
 
 
 COMMIT_COLUMNS: Final = tuple(field.name for field in fields(RunCommit) if field.init)

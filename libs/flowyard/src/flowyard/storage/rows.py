@@ -117,6 +117,8 @@ def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
 
 
 STEP_COLUMNS: Final = columns_of(Step)
+STEP_TEXTS: Final = 3
+"""How many columns of a step, the last ones, are JSON."""
 CALL_COLUMNS: Final = columns_of(CallRow)
 _UNREAD: Final = ("step", "texts", "result")
 SHORT_CALL_COLUMNS: Final = tuple(name for name in CALL_COLUMNS if name not in _UNREAD)
