@@ -1,9 +1,10 @@
-"""What LangGraph hands to every place of the graph of one run."""
+"""What LangGraph's channels hold: a branch of a run on its way to the next place where it has something to do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flowyard.graph.marking import Branch
 from flowyard.graph.walk import Walk
@@ -15,3 +16,11 @@ class RunContext:
 
     walk: Walk
     follow: Callable[[Branch], None]
+
+
+class Arrival(NamedTuple):
+    """A branch at the beginning of a line, by the name of its first place."""
+
+    line: str
+    branch: Branch
+    context: RunContext

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from langgraph import graph as langgraph
-from langgraph.runtime import Runtime
-from langgraph.types import Command
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
 from flowyard.errors.steps import BudgetExceeded
-from flowyard.graph.context import RunContext
+from flowyard.graph.context import Arrival
 from flowyard.graph.maps import execute_items
 from flowyard.graph.marking import Branch
 from flowyard.graph.plan import Plan
@@ -24,35 +22,45 @@ from flowyard.runs.events import StepFailed, StepFinished, StepId, StepStarted
 from flowyard.steps.failures import failure_of
 from flowyard.steps.step import Work, run_step, work_of
 
-PLACE: Final = "place"
-VISIT: Final = "visit"
-"""The channels of the graph: the place where a branch of the run stands, and which visit of that place it is."""
-
 Handled: TypeAlias = Literal["fail", "continue", "goto", "skip", "collect"]
 Place: TypeAlias = Callable[[Branch, Walk], Awaitable[list[Branch]]]
 """Does what is to be done at a place of the workflow. Returns the branches that continue."""
-# LangGraph looks at the parameters: a function takes the state, and the runtime if it names it.
-Runner: TypeAlias = Callable[..., Awaitable[Command[Any]]]
 
 
-def line_runner(places: Mapping[str, Place], plan: Plan) -> Runner:
-    """A node of LangGraph's: one straight line of the workflow, whose places need none of LangGraph's costly moves."""
+class Line(Runnable[Arrival, Arrival | None]):
+    """A node of LangGraph's: one straight line of the workflow, whose places need none of LangGraph's costly moves.
 
-    async def run(state: Mapping[str, Any], runtime: Runtime[RunContext]) -> Command[Any]:
-        context = runtime.context
-        branch = context.walk.marking.at_work[state[PLACE], state[VISIT]]
+    `after`: the lines to which its edges lead.
+    """
+
+    def __init__(self, places: Mapping[str, Place], plan: Plan, after: Collection[str]) -> None:
+        self._places = places
+        self._plan = plan
+        self._after = after
+
+    # The parameters are those of Runnable.
+    def invoke(self, input: Arrival, config: RunnableConfig | None = None, **kwargs: Any) -> Arrival | None:  # noqa: A002
+        raise NotImplementedError
+
+    async def ainvoke(self, input: Arrival, config: RunnableConfig | None = None, **kwargs: Any) -> Arrival | None:  # noqa: A002
+        """Where the branch arrives next; None: nowhere."""
+        _, branch, context = input
         while True:
-            ready = await places[branch.at](branch, context.walk)
-            if not ready:
-                return Command(goto=langgraph.END)
-            # This task of LangGraph's follows one branch; each other one gets a task of its own.
-            branch, *others = ready
-            for other in others:
-                context.follow(other)
-            if branch.at not in places:
-                return Command(update={PLACE: branch.at, VISIT: branch.visit}, goto=plan.lines[branch.at])
-
-    return run
+            ready = await self._places[branch.at](branch, context.walk)
+            if len(ready) != 1:
+                # This task of LangGraph's follows one branch: several get a task of their own each.
+                for other in ready:
+                    context.follow(other)
+                return None
+            [branch] = ready
+            if branch.at in self._places:
+                continue
+            line = self._plan.lines[branch.at]
+            if line in self._after:
+                return Arrival(line, branch, context)
+            # Not the one that has come here: it has waited at a place where branches meet.
+            context.follow(branch)
+            return None
 
 
 def step_place(node: Node, plan: Plan) -> Place:

@@ -15,8 +15,8 @@ from langsmith import tracing_context
 
 from flowyard.errors.base import FlowyardError
 from flowyard.errors.runs import ClaimLost
-from flowyard.graph.compile import At, Compiled
-from flowyard.graph.context import RunContext
+from flowyard.graph.compile import Compiled
+from flowyard.graph.context import Arrival, RunContext
 from flowyard.graph.marking import Branch, Marking
 from flowyard.graph.tasks import Together
 from flowyard.graph.walk import NodeFailed, Walk
@@ -167,7 +167,9 @@ async def _follow(compiled: Compiled, branch: Branch, context: RunContext) -> No
     config: RunnableConfig = {"recursion_limit": _MANY}
     # Many may begin together.
     await context.walk.take_turn()
-    await compiled.graph.ainvoke(At(place=branch.at, visit=branch.visit), config, context=context)
+    line = compiled.plan.lines[branch.at]
+    async for _ in compiled.graph.astream({line: Arrival(line, branch, context)}, config, stream_mode=[]):
+        pass
 
 
 def _failure(error: NodeFailed | FlowyardError | _RunTimeout) -> Failure:
