@@ -100,7 +100,7 @@ async def encoded_each(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 async def encoded(value: Any) -> str:
     """Compact JSON. Raises TypeError, ValueError, RecursionError."""
-    return await out_of_the_loop(lambda: "".join(parts(value)), value)
+    return COMPACT.encode(value) if is_light(value) else await asyncio.to_thread(lambda: "".join(parts(value)))
 
 
 async def decoded(text: str) -> Any:

@@ -235,19 +235,19 @@ def _fail(waiting: _Waiting, error: Exception) -> None:
         waiting.result.set_exception(error)
 
 
-def _columns(rows: Iterable[Values], width: int) -> list[Values | None]:
+def _columns(rows: Sequence[Values], width: int) -> list[Values | None]:
     """Rows → one array per column, as `unnest` takes them: it adds nulls to those that are shorter, or null themselves.
 
     Most columns are null in most commits, and to encode an array takes time.
     """
-    columns = [column if column.count(None) < len(column) else None for column in zip(*rows, strict=True)]
-    return columns or [None] * width
+    nulls = (None,) * len(rows)
+    return [column if column != nulls else None for column in zip(*rows, strict=True)] or [None] * width
 
 
 def _arrays(commits: Sequence[RunCommit]) -> list[Values | None]:
     """The arrays of `commit.sql`, in the order of their numbers."""
     return [
-        *_columns(map(_commit_values, commits), len(COMMIT_COLUMNS)),
-        *_columns((row for commit in commits for row in commit.steps.values()), len(STEP_COLUMNS)),
-        *_columns((row for commit in commits for row in commit.calls.values()), len(CALL_COLUMNS)),
+        *_columns([_commit_values(commit) for commit in commits], len(COMMIT_COLUMNS)),
+        *_columns([row for commit in commits for row in commit.steps.values()], len(STEP_COLUMNS)),
+        *_columns([row for commit in commits for row in commit.calls.values()], len(CALL_COLUMNS)),
     ]
