@@ -12,7 +12,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -149,7 +149,7 @@ def _begun(steps: Sequence[Step], length: int) -> list[Step]:
     first = list(steps[:length])
     places = {(step.node, step.visit) for step in first}
     maps = [step for step in steps[length:] if step.kind == "map" and (step.node, step.visit) in places]
-    return [*first, *(replace(step, status="running", next=None) for step in maps)]
+    return [*first, *(step._replace(status="running", next=None) for step in maps)]
 
 
 async def _fold(history: History, part: Sequence[Step]) -> dict[str, Any]:

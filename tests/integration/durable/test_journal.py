@@ -101,7 +101,7 @@ async def test_a_step_at_work_is_recorded_with_its_first_start_and_its_deadline(
     assert step.deadline is not None
     assert (step.deadline - step.started_at).total_seconds() == 4.0
     assert await stored.database.value("SELECT step_deadline FROM claims") == step.deadline
-    left_s = journal.begin_step(A, replace(step, deadline=step.deadline - timedelta(seconds=3)), 4.0)
+    left_s = journal.begin_step(A, step._replace(deadline=step.deadline - timedelta(seconds=3)), 4.0)
     assert left_s is not None
     assert left_s <= 1
     settle(journal, ended(A))

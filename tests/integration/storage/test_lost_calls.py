@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,12 +13,12 @@ from support.stored import Stored, commit_of
 
 BEGUN_AT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 ROW = CallRow(seq=2, step=StepId("a", 1), part=1, status="running", provider="openai", model="gpt", at=BEGUN_AT)
-ENDED = replace(ROW, status="done", at=BEGUN_AT + timedelta(seconds=1), tokens_in=7, duration_s=1.0)
+ENDED = ROW._replace(status="done", at=BEGUN_AT + timedelta(seconds=1), tokens_in=7, duration_s=1.0)
 
 
 async def test_a_lost_call_is_added_once_however_often_it_is_sent(stored: Stored) -> None:
     claim, lost = await stored.claimed(), LostCalls(stored.database)
-    calls = [UnwrittenCall(ROW, BEGUN_AT), UnwrittenCall(replace(ROW, part=2), BEGUN_AT)]
+    calls = [UnwrittenCall(ROW, BEGUN_AT), UnwrittenCall(ROW._replace(part=2), BEGUN_AT)]
     assert await lost.add(claim.run_id, 1, calls) == calls
     assert await lost.add(claim.run_id, 1, calls) == []
     assert await lost.add(claim.run_id, 2, calls[:1]) == calls[:1]
@@ -30,7 +29,7 @@ async def test_a_lost_call_is_added_once_however_often_it_is_sent(stored: Stored
     assert all(row.seq == row.part < 0 for row in rows)
 
 
-@pytest.mark.parametrize("on_disk", [ROW, ENDED, replace(ROW, seq=9, status="lost")])
+@pytest.mark.parametrize("on_disk", [ROW, ENDED, ROW._replace(seq=9, status="lost")])
 async def test_a_call_of_which_a_row_is_there_after_all_is_not_added(stored: Stored, on_disk: CallRow) -> None:
     """The answer to its commit was lost, and then the claim."""
     claim = await stored.claimed()
@@ -43,7 +42,7 @@ async def test_a_call_of_which_a_row_is_there_after_all_is_not_added(stored: Sto
 async def test_the_same_part_of_another_claim_is_another_call(stored: Stored) -> None:
     claim = await stored.claimed()
     commit = commit_of(claim)
-    commit.add_call(replace(ENDED, at=BEGUN_AT + timedelta(seconds=5)))
+    commit.add_call(ENDED._replace(at=BEGUN_AT + timedelta(seconds=5)))
     await stored.committer.commit(commit)
     call = UnwrittenCall(ENDED, BEGUN_AT)
     assert await LostCalls(stored.database).add(claim.run_id, 1, [call]) == [call]
@@ -51,7 +50,7 @@ async def test_the_same_part_of_another_claim_is_another_call(stored: Stored) ->
 
 async def test_a_call_of_a_model_that_costs_nothing_has_cost_nothing(stored: Stored) -> None:
     claim = await stored.claimed()
-    await LostCalls(stored.database).add(claim.run_id, 1, [UnwrittenCall(replace(ROW, provider="local"), BEGUN_AT)])
+    await LostCalls(stored.database).add(claim.run_id, 1, [UnwrittenCall(ROW._replace(provider="local"), BEGUN_AT)])
     assert [row.cost_usd for row in await stored.history.calls(claim.run_id)] == [0]
 
 

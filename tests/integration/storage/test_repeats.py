@@ -59,7 +59,7 @@ def commit_events(claim: Claim, first: int, events: Sequence[Event]) -> tuple[Ru
             case ModelCalled():
                 part = 1 + sum(step == event.step for step, _ in commit.calls)
                 row = CallRow.of(event, seq=commit.last_seq, at=LONG_AGO)
-                commit.add_call(replace(row, part=part))
+                commit.add_call(row._replace(part=part))
             case StepFinished():
                 times: dict[str, Any] = {"started_at": LONG_AGO, "duration_s": event.duration_s}
                 commit.add_step(step_row(commit.last_seq, event.step, outputs=event.outputs, **times))

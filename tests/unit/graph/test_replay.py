@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
@@ -77,7 +76,7 @@ def begun_maps(prefix: list[Step], rows: list[Step]) -> list[Step]:
     """A map has a row as soon as its first item has one."""
     items = {(row.node, row.visit) for row in prefix if row.item is not None}
     late = [row for row in rows[len(prefix) :] if row.kind == "map" and (row.node, row.visit) in items]
-    return [replace(row, status="running", next=None) for row in late]
+    return [row._replace(status="running", next=None) for row in late]
 
 
 TWO_BRANCHES = document(
@@ -113,7 +112,7 @@ async def mismatch(steps: Mapping[StepId, Step], text: str = TWO_BRANCHES) -> st
 async def test_another_decision_than_the_recorded_one_is_a_mismatch() -> None:
     steps = await recorded()
     b = StepId("b", 1)
-    message = await mismatch(steps | {b: replace(steps[b], next=["j", {"if": None}])})
+    message = await mismatch(steps | {b: steps[b]._replace(next=["j", {"if": None}])})
     assert "after b the run went on with ['j', {'if': None}], and now with ['c', {'if': \"b == 'b'\"}]" in message
 
 
@@ -127,7 +126,7 @@ async def test_a_recorded_decision_that_can_not_be_made_any_more_is_a_mismatch()
     recording = Recording()
     assert (await play(compiled(text), recording, Paced({"a": '{"x": 2}'}, 1))).status == "succeeded"
     a = StepId("a", 1)
-    changed = replace(recording.steps[a], outputs={"v": {}})
+    changed = recording.steps[a]._replace(outputs={"v": {}})
     assert "and now it can't: " in await mismatch(recording.steps | {a: changed}, text)
 
 
@@ -141,7 +140,7 @@ async def test_a_step_that_is_missing_in_front_of_recorded_ones_is_a_mismatch(mi
 async def test_a_recorded_step_that_nothing_leads_to_is_a_mismatch() -> None:
     steps = await recorded()
     for extra in (StepId("a", 2), StepId("nobody", 1), StepId("a", 1, 0)):
-        row = replace(steps[StepId("a", 1)], node=extra.node, visit=extra.visit, item=extra.item)
+        row = steps[StepId("a", 1)]._replace(node=extra.node, visit=extra.visit, item=extra.item)
         assert "1 recorded steps aren't reached" in await mismatch(steps | {extra: row})
 
 
@@ -196,7 +195,7 @@ async def test_no_row_may_be_missing_in_front_of_recorded_ones(missing: StepId) 
 
 async def test_an_item_beyond_those_of_its_map_is_a_mismatch() -> None:
     steps = await choices()
-    extra = replace(steps[StepId("work", 1, 1)], item=2)
+    extra = steps[StepId("work", 1, 1)]._replace(item=2)
     assert "work[2]" in await mismatch(steps | {extra.id: extra}, CHOICES)
 
 
@@ -213,13 +212,13 @@ async def test_an_item_beyond_those_of_its_map_is_a_mismatch() -> None:
 async def test_every_fact_of_a_decision_is_compared(place: StepId, decided: list[Any], recorded: list[Any]) -> None:
     steps = await choices()
     assert steps[place].next == decided
-    changed = replace(steps[place], next=recorded)
+    changed = steps[place]._replace(next=recorded)
     assert "the run went on with" in await mismatch(steps | {place: changed}, CHOICES)
 
 
 async def test_steps_of_a_later_visit_than_the_recorded_ones_lead_to_are_a_mismatch() -> None:
     steps = await choices()
-    late = replace(steps[StepId("a", 2)], visit=3)
+    late = steps[StepId("a", 2)]._replace(visit=3)
     assert "a#3" in await mismatch(steps | {late.id: late}, CHOICES)
 
 
@@ -381,7 +380,7 @@ async def test_a_run_that_an_older_version_recorded_goes_on_although_its_choices
     )
     whole = Recording()
     result = await play(compiled(text), whole, Paced({}, 1))
-    rows = [replace(step, next=None) for step in whole.steps.values() if step.kind == "step"]
+    rows = [step._replace(next=None) for step in whole.steps.values() if step.kind == "step"]
     for length in range(len(rows) + 1):
         part, model = Recording({step.id: step for step in rows[:length]}), Paced({}, 1)
         again = await play(compiled(text), part, model, engine=0)

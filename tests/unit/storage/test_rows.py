@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -118,7 +117,7 @@ def test_the_values_of_a_step_are_those_of_its_columns() -> None:
 
 def test_the_values_of_a_call_are_those_of_its_columns() -> None:
     row = call_row(7, StepId("write", 2), cost_usd=Decimal("0.1"), error="code", retries=4)
-    own = {field.name: getattr(row, field.name) for field in fields(row) if field.name != "step"}
+    own = {name: value for name, value in row._asdict().items() if name != "step"}
     expected = {**own, "run_id": RUN, "node": "write", "visit": 2, "item": -1}
     assert dict(zip(CALL_COLUMNS, call_values(RUN, row), strict=True)) == expected
 

@@ -12,7 +12,7 @@ from flowyard.errors.requests import InvalidDocument
 from flowyard.language.workflow import END, START, Map, Next, Workflow
 from flowyard.runs import events
 from flowyard.runs.entries import StoredEvent, decode_all, without_texts
-from flowyard.runs.run import Entry, ListedStep, Run, Step
+from flowyard.runs.run import Entry, Run, Step
 from flowyard.storage.rows import CallRow
 from flowyard.web.pages.graph.drawing import EdgeLine
 from flowyard.web.pages.graph.edges import vertices
@@ -40,7 +40,7 @@ class RunDetails:
 
     run: Run
     workflow: Workflow | None
-    steps: Sequence[ListedStep]
+    steps: Sequence[Step]
     calls: Sequence[CallRow]
     calls_with_texts: frozenset[int]
     entries: Sequence[Entry]
@@ -48,7 +48,7 @@ class RunDetails:
     """The routes that the run has taken, as node and target."""
 
     @property
-    def shown_steps(self) -> Sequence[ListedStep]:
+    def shown_steps(self) -> Sequence[Step]:
         """Those that are at work come last."""
         return sorted(self.steps[-MAX_STEPS:], key=lambda step: step.status == "running")
 

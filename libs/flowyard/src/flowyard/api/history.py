@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from flowyard.api import examples
 from flowyard.api.runs import FailureView
-from flowyard.runs.run import Entry, ListedStep, StepStatus
+from flowyard.runs.run import Entry, Step, StepStatus
 
 Seq: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -92,7 +92,7 @@ class StepView(BaseModel, json_schema_extra={"examples": [examples.STEP]}):
     tries: int
 
     @classmethod
-    def of(cls, step: ListedStep) -> StepView:
+    def of(cls, step: Step) -> StepView:
         values: dict[str, Any] = {name: getattr(step, name) for name in cls.model_fields}
         error = FailureView.of(step.error) if step.error is not None else None
         progress = step.progress

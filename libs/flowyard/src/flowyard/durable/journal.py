@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, assert_never
@@ -63,11 +62,11 @@ class Journal:
                 self.writer.pending.add_call(CallRow.of_tool(event, seq=seq, at=self.writer.now()))
                 self.writer.commit_within(RESULT_DELAY)
             case events.StepStarted():
-                self._write(replace(self._open[event.step], seq=seq, start_seq=seq))
+                self._write(self._open[event.step]._replace(seq=seq, start_seq=seq))
             case events.RetryScheduled():
                 # On disk before the wait is over, so that nothing that happens to this executor makes it shorter.
                 wake_at = self.writer.now() + timedelta(seconds=event.delay_s)
-                self._write(replace(self._open[event.step], seq=seq, tries=event.attempt, wake_at=wake_at))
+                self._write(self._open[event.step]._replace(seq=seq, tries=event.attempt, wake_at=wake_at))
             case _:
                 pass
         self.writer.commit_within(EVENT_DELAY)
@@ -92,7 +91,7 @@ class Journal:
     async def begin_tool(self, call: events.ToolCalled) -> None:
         """To be called before a call that may be made only once. Raises ClaimLost, CommitRefused."""
         row = CallRow.of_tool(call, seq=self.writer.seq, at=self.writer.now())
-        self.writer.pending.add_call(replace(row, status="running", result=None))
+        self.writer.pending.add_call(row._replace(status="running", result=None))
         await self.writer.flush()
 
     async def unwritten_calls(self) -> list[UnwrittenCall]:
@@ -113,26 +112,26 @@ class Journal:
         deadline, left_s = row.deadline, row.left_s if row.left_s is not None else timeout_s
         if deadline is None and left_s is not None:
             deadline = now + timedelta(seconds=left_s)
-        begun = replace(row, status="running", deadline=deadline, left_s=None, wake_at=None, error=None, handled=None)
+        begun = row._replace(status="running", deadline=deadline, left_s=None, wake_at=None, error=None, handled=None)
         self._open[step] = begun
         self._begun[step] = now
         return (deadline - now).total_seconds() if deadline is not None else None
 
     def pause_deadline(self, step: StepId, left_s: float) -> None:
         """Stops the step's time limit, with `left_s` seconds left, so that no sweep ends the run because of it."""
-        self._write(replace(self._open[step], deadline=None, left_s=left_s))
+        self._write(self._open[step]._replace(deadline=None, left_s=left_s))
         self.writer.commit_within(EVENT_DELAY)
 
     def resume_deadline(self, step: StepId, left_s: float) -> None:
         """Starts the step's time limit again: it ends in `left_s` seconds."""
         deadline = self.writer.now() + timedelta(seconds=left_s)
-        self._write(replace(self._open[step], deadline=deadline, left_s=None))
+        self._write(self._open[step]._replace(deadline=deadline, left_s=None))
         self.writer.commit_within(EVENT_DELAY)
 
     def settle(self, end: events.StepFinished | events.StepFailed, next_: Next | None, choice: Choice | None) -> None:
         """Records the end of a step, and how the run continues. A step that fails the run is written with its end."""
         next_places = list(next_) if next_ is not None else None
-        ended = partial(replace, self._open.pop(end.step), wake_at=None, duration_s=end.duration_s, next=next_places)
+        ended = partial(self._open.pop(end.step)._replace, wake_at=None, duration_s=end.duration_s, next=next_places)
         seq = self.writer.append(end)
         match end:
             case events.StepFinished():
@@ -148,23 +147,23 @@ class Journal:
 
     def decide(self, place: StepId, next_: Next, choice: Choice | None) -> None:
         """Records how the run continues from a place without work."""
-        row = replace(self._new_step(place), kind="decision", status="succeeded", duration_s=0.0, next=list(next_))
+        row = self._new_step(place)._replace(kind="decision", status="succeeded", duration_s=0.0, next=list(next_))
         self.writer.pending.add_step(row)
         self._settled(choice)
 
     def begin_map(self, step: StepId, earlier: Step | None, progress: Mapping[str, object]) -> None:
         """Records that a map begins or continues. `progress`: its items, and how many of them have ended."""
         self._begun[step] = self.writer.now()
-        self._write(replace(earlier or self._new_step(step), kind="map", status="running", outputs=progress))
+        self._write((earlier or self._new_step(step))._replace(kind="map", status="running", outputs=progress))
         self.writer.commit_within(EVENT_DELAY)
 
     def map_progress(self, step: StepId, progress: Mapping[str, object]) -> None:
-        self._write(replace(self._open[step], outputs=progress))
+        self._write(self._open[step]._replace(outputs=progress))
 
     def end_map(self, step: StepId, next_: Next, choice: Choice | None) -> None:
         row = self._open.pop(step)
         duration_s = self._at_work_s(step)
-        ended = replace(row, status="succeeded", seq=self.writer.seq, duration_s=duration_s, next=list(next_))
+        ended = row._replace(status="succeeded", seq=self.writer.seq, duration_s=duration_s, next=list(next_))
         self.writer.pending.add_step(ended)
         self._settled(choice)
 
@@ -174,15 +173,15 @@ class Journal:
         # What waited before this claim, and still does, is recorded already.
         if row is not None:
             wake_at = self.writer.now() + timedelta(seconds=seconds)
-            self.writer.pending.add_step(replace(row, status="waiting", wake_at=wake_at, error=failure))
+            self.writer.pending.add_step(row._replace(status="waiting", wake_at=wake_at, error=failure))
         map_row = self._open.pop(StepId(step.node, step.visit), None) if step.item is not None else None
         if map_row is not None:
-            self.writer.pending.add_step(replace(map_row, status="waiting"))
+            self.writer.pending.add_step(map_row._replace(status="waiting"))
 
     def wait_on(self, row: Step) -> None:
         """Records that a step still waits for its next try, since an earlier claim ended during this wait."""
         if row.status != "waiting":
-            self.writer.pending.add_step(replace(row, status="waiting"))
+            self.writer.pending.add_step(row._replace(status="waiting"))
             self.writer.commit_within(EVENT_DELAY)
 
     async def results_durable(self) -> None:
@@ -247,7 +246,7 @@ class Journal:
         """What is at work is cut off now. `wakes`: the run goes on, and steps wait for their next try as before."""
         for step, row in self._open.items():
             wake_at = row.wake_at if wakes else None
-            cut = replace(row, status="interrupted", wake_at=wake_at, duration_s=self._at_work_s(step))
+            cut = row._replace(status="interrupted", wake_at=wake_at, duration_s=self._at_work_s(step))
             self.writer.pending.add_step(cut)
         self._open.clear()
 

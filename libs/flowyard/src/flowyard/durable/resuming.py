@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -42,7 +41,7 @@ async def open_steps(history: History, claim: Claim) -> list[tuple[Step, StepCal
 
 def _begun_again(step: Step) -> Step:
     """A step that a retry executes again begins with its first try."""
-    return replace(step, tries=1, error=None, handled=None)
+    return step._replace(tries=1, error=None, handled=None)
 
 
 async def ended_steps(

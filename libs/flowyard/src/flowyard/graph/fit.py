@@ -101,7 +101,7 @@ class _Fold:
         handled = step.handled if step is not None else None
         decision = self.plan.decision(branch.at, branch.state, outputs, handled)
         if self._record:
-            self.rows += [replace(step or self._new_choice(place), next=decision.data), *rows]
+            self.rows += [(step or self._new_choice(place))._replace(next=decision.data), *rows]
         return self._marking.advance(branch, decision, outputs)
 
     def _new_choice(self, place: StepId) -> Step:

@@ -253,8 +253,7 @@ StepStatus: TypeAlias = Literal["running", "waiting", "succeeded", "failed", "re
 STEP_STATUSES: Final[tuple[StepStatus, ...]] = get_args(StepStatus)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """What is recorded of one execution of one node, of a map as a whole, or of a decision at a place without work.
 
     The fields are in the order of the columns. `item`: its index in a map. `seq`: the number of the event that ended
@@ -262,18 +261,18 @@ class Step:
     `deadline`: when its time is over; `left_s`: what is left of its time while it doesn't run. `wake_at`: when its next
     try may begin. `duration_s`: how long it was last at work. `handled`: how the run went on after its failure; `next`:
     how it went on after it, as it was decided; None: that isn't recorded. `outputs` of a map: how many items it has,
-    and how many have ended.
+    and how many have ended. `outputs_bytes` isn't a column: of its outputs, as JSON, if a list leaves them out.
     """
 
     node: str
     visit: int
-    item: int | None = None
-    kind: StepKind = "step"
     status: StepStatus
     seq: int
+    started_at: datetime
+    item: int | None = None
+    kind: StepKind = "step"
     start_seq: int | None = None
     tries: int = 1
-    started_at: datetime
     deadline: datetime | None = None
     left_s: float | None = None
     wake_at: datetime | None = None
@@ -282,6 +281,7 @@ class Step:
     next: list[Any] | None = None
     outputs: Mapping[str, Any] | None = None
     error: Failure | None = None
+    outputs_bytes: int | None = None
 
     @property
     def id(self) -> StepId:
@@ -297,13 +297,6 @@ class Step:
         if self.kind != "map" or self.outputs is None:
             return None
         return MapProgress(*(int(self.outputs[name]) for name in ("items", "done", "failed")))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedStep(Step):
-    """A step in a list. `outputs_bytes`: of its outputs, as JSON, if they are left out there."""
-
-    outputs_bytes: int | None = None
 
 
 class Ended(NamedTuple):

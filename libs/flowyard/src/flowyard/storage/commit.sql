@@ -76,13 +76,13 @@ new_events AS (
 
 sent_steps AS (
     SELECT s.* FROM unnest(
-        $15::uuid[],        $16::text[],        $17::int[],         $18::int[],  $19::text[],  $20::text[],
-        $21::int[],         $22::int[],         $23::smallint[],    $24::timestamptz[],
+        $15::uuid[],        $16::text[],        $17::int[],         $18::text[], $19::int[],   $20::timestamptz[],
+        $21::int[],         $22::text[],        $23::int[],         $24::smallint[],
         $25::timestamptz[], $26::real[],        $27::timestamptz[], $28::real[], $29::text[],  $30::text[],
         $31::text[],        $32::text[]
     ) AS s (
-        run_id,             node,               visit,              item,        kind,         status,
-        seq,                start_seq,          tries,              started_at,
+        run_id,             node,               visit,              status,      seq,          started_at,
+        item,               kind,               start_seq,          tries,
         deadline,           left_s,             wake_at,            duration_s,  handled,      next,
         outputs,            error
     )
@@ -92,9 +92,9 @@ sent_steps AS (
 -- A step that hasn't ended is overwritten. One that has ended is never changed; it has this number already if this
 -- statement is sent again.
 new_steps AS (
-    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, left_s,
+    INSERT INTO steps (run_id, node, visit, status, seq, started_at, item, kind, start_seq, tries, deadline, left_s,
         wake_at, duration_s, handled, next, outputs, error)
-    SELECT s.run_id, s.node, s.visit, s.item, s.kind, s.status, s.seq, s.start_seq, s.tries, s.started_at, s.deadline,
+    SELECT s.run_id, s.node, s.visit, s.status, s.seq, s.started_at, s.item, s.kind, s.start_seq, s.tries, s.deadline,
         s.left_s, s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
     FROM sent_steps s
     ON CONFLICT (run_id, node, visit, item) DO UPDATE SET status = excluded.status, seq = excluded.seq,
@@ -118,14 +118,16 @@ interrupted AS (
 sent_parts AS (
     SELECT p.* FROM unnest(
         $33::uuid[],     $34::int[],         $35::text[], $36::int[],     $37::int[],  $38::int[],
-        $39::smallint[], $40::smallint[],    $41::text[], $42::text[],    $43::text[], $44::timestamptz[],
+        $39::text[],     $40::text[],        $41::timestamptz[],
+        $42::smallint[], $43::smallint[],    $44::text[],
         $45::real[],     $46::real[],        $47::int[],  $48::int[],     $49::int[],
         $50::numeric[],  $51::text[],        $52::smallint[],
         $53::bigint[],   $54::numeric[],      $55::text[],
         $56::text[],     $57::smallint[],     $58::text[]
     ) AS p (
         run_id,          seq,                node,        visit,          item,        part,
-        round,           question,           status,      provider,       model,       at,
+        provider,        model,              at,
+        round,           question,           status,
         duration_s,      first_token_s,      tokens_in,   tokens_out,     tokens_cached,
         cost_usd,        error,              retries,
         reserved_tokens, reserved_usd,        texts,
@@ -136,7 +138,7 @@ sent_parts AS (
 
 -- A model call that has begun is overwritten with its end, which is never changed.
 new_parts AS (
-    INSERT INTO step_parts (run_id, seq, node, visit, item, part, round, question, status, provider, model, at,
+    INSERT INTO step_parts (run_id, seq, node, visit, item, part, provider, model, at, round, question, status,
         duration_s, first_token_s, tokens_in, tokens_out, tokens_cached, cost_usd, error, retries, reserved_tokens,
         reserved_usd, texts, tool, call, result)
     SELECT p.* FROM sent_parts p

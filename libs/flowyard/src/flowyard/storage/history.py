@@ -17,7 +17,7 @@ from flowyard.runs.budget import Amount
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.events import StepId
 from flowyard.runs.large_values import LARGE, without_large
-from flowyard.runs.run import Ended, Entry, ListedStep, Part, Step, StepCalls
+from flowyard.runs.run import Ended, Entry, Part, Step, StepCalls
 from flowyard.storage.database import Database, dumps
 from flowyard.storage.outputs import MOST
 from flowyard.storage.packing import unpacked
@@ -164,7 +164,7 @@ class History:
         )
         return [step_of(row) for row in rows]
 
-    async def steps(self, run_id: UUID, *, most_bytes: int = STEPS_BYTES) -> list[ListedStep]:
+    async def steps(self, run_id: UUID, *, most_bytes: int = STEPS_BYTES) -> list[Step]:
         """As `record`, without decisions, and without outputs that are large, or too many: the last ones are there.
 
         `outputs_bytes` of a step has the size of those that aren't.

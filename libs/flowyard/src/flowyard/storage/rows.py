@@ -5,11 +5,10 @@ that the column `item` holds -1 for a step that isn't an item of a map.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
-from operator import attrgetter
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +17,7 @@ from flowyard.large_json import loads
 from flowyard.runs.call_texts import CallTexts
 from flowyard.runs.entries import decode_failure, failure_data
 from flowyard.runs.events import ModelCalled, StepId, ToolCalled
-from flowyard.runs.run import CallStart, Ended, ListedStep, Part, Spending, Step, StepCalls
+from flowyard.runs.run import CallStart, Ended, Part, Spending, Step, StepCalls
 from flowyard.storage.database import dumps
 
 NO_ITEM: Final = -1
@@ -27,8 +26,7 @@ CallStatus: TypeAlias = Literal["reserved", "running", "done", "failed", "lost"]
 """`lost`: it ended without an answer, so that the model may have worked on it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRow:
+class CallRow(NamedTuple):
     """One model call in the ledger. The fields are in the order of the columns. None is unknown.
 
     `seq`: the number of its event; below 0: it has none, and its `part` is the same (see storage/lost_calls.py).
@@ -41,12 +39,12 @@ class CallRow:
     seq: int
     step: StepId
     part: int
-    round: int = 0
-    question: int = 0
-    status: CallStatus = "done"
     provider: str
     model: str
     at: datetime
+    round: int = 0
+    question: int = 0
+    status: CallStatus = "done"
     duration_s: float = 0.0
     first_token_s: float | None = None
     tokens_in: int | None = None
@@ -94,10 +92,10 @@ class CallRow:
         known = {name: getattr(call, name) for name in _SHARED}
         said = CallTexts.of(call)
         texts = dumps(said.short) if said is not None else None
-        return replace(self, seq=seq, status=_status(call), at=at, error=error, texts=texts, **known)
+        return self._replace(seq=seq, status=_status(call), at=at, error=error, texts=texts, **known)
 
 
-_SHARED: Final = {field.name for field in fields(CallRow)} & {field.name for field in fields(ModelCalled)} - {"error"}
+_SHARED: Final = {*CallRow._fields} & {field.name for field in fields(ModelCalled)} - {"error"}
 
 
 _WITHOUT_ANSWER: Final = frozenset({"timeout", "provider_error", "executor_lost", "cancelled", "internal_error"})
@@ -110,37 +108,28 @@ def _status(call: ModelCalled) -> CallStatus:
     return "lost" if call.tokens_in is None and call.error.code in _WITHOUT_ANSWER else "failed"
 
 
-def columns_of(kind: type[Step | CallRow]) -> tuple[str, ...]:
-    """The columns of such a row, in the order of its values."""
-    names = (("node", "visit", "item") if field.name == "step" else (field.name,) for field in fields(kind))
-    return ("run_id", *(column for columns in names for column in columns))
-
-
-STEP_COLUMNS: Final = columns_of(Step)
+STEP_COLUMNS: Final = ("run_id", *Step._fields[:-1])
+"""In the order of the values of a row. The last field of a Step isn't stored."""
 STEP_TEXTS: Final = 3
 """How many columns of a step, the last ones, are JSON."""
-CALL_COLUMNS: Final = columns_of(CallRow)
+CALL_COLUMNS: Final = ("run_id", "seq", "node", "visit", "item", *CallRow._fields[2:])
 _UNREAD: Final = ("step", "texts", "result")
 SHORT_CALL_COLUMNS: Final = tuple(name for name in CALL_COLUMNS if name not in _UNREAD)
 """Of the columns of a call, those that are read with many others: its texts are long."""
 SHORT_STEP_COLUMNS: Final = tuple(name for name in STEP_COLUMNS if name != "outputs")
 
 
-_STEP: Final = attrgetter(*(field.name for field in fields(Step)))
-_CALL: Final = attrgetter(*(field.name for field in fields(CallRow)))
-
-
 def step_values(run_id: UUID, step: Step) -> tuple[Any, ...]:
     """What is stored, one value per column. Raises CommitRefused for outputs that JSON can't hold."""
-    node, visit, item, *facts, next_, outputs, error = _STEP(step)
+    node, visit, status, seq, started_at, item, *facts, next_, outputs, error, _ = step
     json_values = next_, outputs, failure_data(error) if error else None
     texts = (dumps(value) if value is not None else None for value in json_values)
-    return (run_id, node, visit, NO_ITEM if item is None else item, *facts, *texts)
+    return (run_id, node, visit, status, seq, started_at, NO_ITEM if item is None else item, *facts, *texts)
 
 
 def call_values(run_id: UUID, call: CallRow) -> tuple[Any, ...]:
     """What is stored, one value per column."""
-    seq, step, *facts = _CALL(call)
+    seq, step, *facts = call
     return (run_id, seq, *place_of(step), *facts)
 
 
@@ -157,11 +146,9 @@ def step_of(record: asyncpg.Record) -> Step:
     return Step(**values)
 
 
-def listed_step_of(record: asyncpg.Record) -> ListedStep:
+def listed_step_of(record: asyncpg.Record) -> Step:
     """`record`: all columns of `steps`, and `outputs_bytes`."""
-    step = step_of(record)
-    values = {field.name: getattr(step, field.name) for field in fields(Step)}
-    return ListedStep(**values, outputs_bytes=record["outputs_bytes"])
+    return step_of(record)._replace(outputs_bytes=record["outputs_bytes"])
 
 
 def ended_of(records: Sequence[asyncpg.Record]) -> list[Ended]:
@@ -190,7 +177,7 @@ def _decoded(texts: Iterable[str | None]) -> list[Any]:
 
 def call_of(record: asyncpg.Record) -> CallRow:
     """A model call as it is stored, without its texts. `record`: all other columns of `step_parts`."""
-    values = {field.name: record[field.name] for field in fields(CallRow) if field.name not in _UNREAD}
+    values = {name: record[name] for name in CallRow._fields if name not in _UNREAD}
     return CallRow(step=StepId(record["node"], record["visit"], _item(record)), **values)
 
 

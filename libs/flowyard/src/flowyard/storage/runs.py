@@ -245,16 +245,16 @@ copied AS (
     RETURNING kind
 ),
 given AS (
-    INSERT INTO steps (run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, left_s,
+    INSERT INTO steps (run_id, node, visit, status, seq, started_at, item, kind, start_seq, tries, deadline, left_s,
         wake_at, duration_s, handled, next, outputs, error)
-    SELECT s.run_id, s.node, s.visit, s.item, s.kind, s.status, s.seq, s.start_seq, s.tries, s.started_at, s.deadline,
+    SELECT s.run_id, s.node, s.visit, s.status, s.seq, s.started_at, s.item, s.kind, s.start_seq, s.tries, s.deadline,
         s.left_s, s.wake_at, s.duration_s, s.handled, s.next::json, s.outputs::json, s.error::json
     FROM added a JOIN unnest(
-        $16::uuid[], $17::text[], $18::int[], $19::int[], $20::text[], $21::text[], $22::int[], $23::int[],
-        $24::smallint[], $25::timestamptz[], $26::timestamptz[], $27::real[], $28::timestamptz[], $29::real[],
+        $16::uuid[], $17::text[], $18::int[], $19::text[], $20::int[], $21::timestamptz[], $22::int[], $23::text[],
+        $24::int[], $25::smallint[], $26::timestamptz[], $27::real[], $28::timestamptz[], $29::real[],
         $30::text[], $31::text[], $32::text[], $33::text[]
     ) AS s (
-        run_id, node, visit, item, kind, status, seq, start_seq, tries, started_at, deadline, left_s, wake_at,
+        run_id, node, visit, status, seq, started_at, item, kind, start_seq, tries, deadline, left_s, wake_at,
         duration_s, handled, next, outputs, error
     ) ON s.run_id = a.id
     RETURNING kind
@@ -360,7 +360,7 @@ FROM runs r JOIN definitions d ON d.id = r.definition WHERE r.id = $1
 def _columns_of_steps(run_id: UUID, steps: Sequence[Step]) -> tuple[list[Any], ...]:
     """One array per column. Their numbers become smaller than those of the run's own events, which begin at 1."""
     end = max((step.seq for step in steps), default=0)
-    rows = [step_values(run_id, replace(step, seq=step.seq - end, start_seq=None)) for step in steps]
+    rows = [step_values(run_id, step._replace(seq=step.seq - end, start_seq=None)) for step in steps]
     columns = tuple(list(column) for column in zip(*rows, strict=True))
     return columns or tuple([] for _ in STEP_COLUMNS)
 
