@@ -133,3 +133,10 @@ async def test_no_secret_of_a_service_gets_into_the_record_of_a_run_or_into_logs
     parts = await stored.history.parts(run.id, StepId("find", 1))
     assert SECRET not in "\n".join(map(str, (run, await stored.entries(run.id), parts, caplog.text)))
     assert len(web.heads) + len(mail.mails) + web.connections + len(mail.commands) > 0
+
+
+async def test_a_node_reads_a_page(attempts: Attempts) -> None:
+    page = "<html><head><title>Rain</title></head><body><p>It rains.</p><script>x()</script></body></html>"
+    async with outside(answering(page, "text/html")) as server:
+        run = await ran(attempts, node("web.fetch", f"url: 'http://127.0.0.1:{server.port}/'"))
+    assert ((run.outputs or {})["found"]["title"], (run.outputs or {})["found"]["text"]) == ("Rain", "It rains.")

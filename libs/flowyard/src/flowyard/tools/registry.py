@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from flowyard.language.tools import ToolFacts, name_fault, wire_name
-from flowyard.tools import email_send, http_request, shell_run, slack_post, sql_query, web_search
+from flowyard.tools import email_send, http_request, shell_run, slack_post, sql_query, web_fetch, web_search
 from flowyard.tools.files import file_tools
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
@@ -37,6 +37,7 @@ def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
         TEXT_REGEX,
         TEXT_SPLIT,
         TIME_NOW,
+        web_fetch.tool(services),
         web_search.tool(services),
     )
 
