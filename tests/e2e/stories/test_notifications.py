@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import standardwebhooks
-import svix.webhooks
 
 from support.cli import CommandLine
+from support.lazily import lazily
 from support.neighbourhood import FILES, VARIABLES
 from support.node_signing import signed_in_javascript
 from support.receiving import Received, ReceivingServer, receiving
 from support.system import System
 from support.visitor import JsonObject, Visitor
 from support.waiting import eventually
+
+if TYPE_CHECKING:
+    import svix.webhooks
+else:
+    svix = lazily("svix")
 
 REPORTED: Final = """\
 flow: {name: reported}
