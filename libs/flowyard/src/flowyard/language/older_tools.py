@@ -11,12 +11,17 @@ OLDER_NAMES: Final[Mapping[str, str]] = {
     "file_read": "files.read",
     "file_write": "files.write",
     "json_transform": "json.query",
+    "serper_search": "web.search",
+    "sql_query": "sql.query",
+    "web_scrape": "web.fetch",
+    "web_search": "web.search",
 }
 """Tools that do the same, by the older name."""
 
 INSTEAD: Final[Mapping[str, str]] = {
     "env_vars": "tools don't read the environment: give the value as an input, with secret: true if it is one",
     "file_move": "no tool moves or deletes files: read it with files.read, and write it with files.write",
+    "http_client": "use http.get to read from an address, and http.request to send something to one",
     "process": "use shell.run, whose programs compute and do nothing else, or a node with code",
     "shell": "no tool starts a shell: use shell.run, which takes a program and its arguments, or a node with code",
 }
